@@ -1,0 +1,1 @@
+"""Task distributions (suites) and the engines that step them."""

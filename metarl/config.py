@@ -1,0 +1,251 @@
+"""What a run is: one frozen config, written to the run folder and to every checkpoint as JSON.
+
+Suites and agents bring configs of their own, found by name through the entry points; here are the two
+bases that they inherit and everything that all runs share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from metarl.errors import MetarlError, unknown_name
+from metarl.meta_learner import Actor, MetaLearner
+from metarl.tasks import TaskDistribution
+from metarl.types import Json
+
+
+def require(condition: bool, wanted: str, came: object) -> None:
+    """Refuse a value that makes no sense.
+
+    Raises:
+        MetarlError: naming what was ``wanted`` and what ``came``, unless ``condition`` holds.
+    """
+    if not condition:
+        raise MetarlError(f"{wanted}, but it is {came}.")
+
+
+def require_finite(config: object) -> None:
+    """Refuse a config in which any number is NaN or infinite.
+
+    Raises:
+        MetarlError: naming the field.
+    """
+    for item in dataclasses.fields(typing.cast("DataclassInstance", config)):
+        value = getattr(config, item.name)
+        if isinstance(value, float):
+            require(math.isfinite(value), f"{item.name} must be a finite number", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteConfig(ABC):
+    """What a task distribution is built from; the entry-point group is ``metarl.suites``."""
+
+    kind: ClassVar[str]
+    """The entry point's name."""
+
+    @abstractmethod
+    def build(self) -> TaskDistribution:
+        """Return the task distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig(ABC):
+    """What an agent is built from; the entry-point group is ``metarl.agents``."""
+
+    kind: ClassVar[str]
+    """The entry point's name."""
+    source: ClassVar[str]
+    """Where the algorithm was published."""
+
+    @abstractmethod
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLearner[Actor]:
+        """Return an agent with freshly drawn parameters for the suite's spaces."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How a meta-batch is collected."""
+
+    meta_batch_size: int = 20
+    """Tasks in a meta-batch."""
+    episodes: int = 10
+    """Episodes of each task before each adaptation, and after the last."""
+    engine: str = "auto"
+    """What steps the environments; "auto" takes the suite's fastest."""
+    workers: int = 0
+    """Worker processes or threads; 0 takes one a core. Results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(1 <= self.meta_batch_size <= 10_000, "meta_batch_size must lie in 1..10000", self.meta_batch_size)
+        require(1 <= self.episodes <= 10_000, "episodes must lie in 1..10000", self.episodes)
+        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How adaptation to held-out tasks is measured."""
+
+    every: int = 5
+    """Iterations between evaluations during training; 0 evaluates only at the end."""
+    tasks: int = 10
+    """Held-out tasks of an evaluation during training; the one at the end takes every one."""
+    episodes: int = 10
+    """Episodes measured on each task after each number of adaptation steps."""
+    adaptation_episodes: int = 10
+    """Episodes of each task that one adaptation step learns from."""
+    adaptation_steps: int = 3
+    """Most adaptation steps at the end of training; during training it is the agent's own number."""
+    deterministic: bool = False
+    """Measure the most likely action instead of drawing actions as in training."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(0 <= self.every, "evaluation.every must be 0 or more", self.every)
+        require(1 <= self.tasks <= 100_000, "evaluation.tasks must lie in 1..100000", self.tasks)
+        require(1 <= self.episodes <= 10_000, "evaluation.episodes must lie in 1..10000", self.episodes)
+        require(
+            1 <= self.adaptation_episodes <= 10_000,
+            "evaluation.adaptation_episodes must lie in 1..10000",
+            self.adaptation_episodes,
+        )
+        require(
+            0 <= self.adaptation_steps <= 100,
+            "evaluation.adaptation_steps must lie in 0..100",
+            self.adaptation_steps,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When the run is saved."""
+
+    every: int = 1
+    """Iterations between checkpoints; the last iteration is always saved."""
+    keep: int = 3
+    """Newest checkpoints that stay on disk."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(1 <= self.every, "checkpoint.every must be 1 or more", self.every)
+        require(1 <= self.keep, "checkpoint.keep must be 1 or more", self.keep)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One run, whole: the same config, seed and versions give the same numbers, bit for bit, on a CPU."""
+
+    suite: SuiteConfig
+    """The tasks."""
+    agent: AgentConfig
+    """The algorithm."""
+    name: str = ""
+    """Folder under runs/; left empty, it is made from the suite, the agent and the seed."""
+    iterations: int = 40
+    """Meta-iterations: one meta-batch and one update each."""
+    seed: int = 0
+    """Where every random number of the run comes from."""
+    device: str = "cpu"
+    """Where the policy, the adaptation and the update compute: "cpu", "cuda", "cuda:1"."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How a meta-batch is collected."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How adaptation to held-out tasks is measured."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """When the run is saved."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(1 <= self.iterations <= 10_000_000, "iterations must lie in 1..10000000", self.iterations)
+        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+        require(
+            self.name == "" or (self.name.strip(".") != "" and not set(self.name) & set("/\\\0")),
+            "name must be a single folder name",
+            repr(self.name),
+        )
+        check_device(self.device)
+
+
+def check_device(name: str) -> None:
+    """Make sure that PyTorch can compute on a device.
+
+    Raises:
+        MetarlError: if it cannot here.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        available = "cpu and cuda" if torch.cuda.is_available() else "only cpu"
+        raise MetarlError(f"Device {name!r} is not available here ({available} can be used).") from error
+
+
+def to_json(config: ExperimentConfig) -> dict[str, Json]:
+    """Return the config as JSON; suite and agent carry their ``kind``."""
+    data: dict[str, Json] = dataclasses.asdict(config)
+    for part in ("suite", "agent"):
+        fields = data[part]
+        assert isinstance(fields, dict)
+        data[part] = {"kind": getattr(config, part).kind, **fields}
+    return data
+
+
+def from_json(
+    data: Mapping[str, Json],
+    suites: Mapping[str, type[SuiteConfig]],
+    agents: Mapping[str, type[AgentConfig]],
+) -> ExperimentConfig:
+    """Return the config that :func:`to_json` wrote.
+
+    Args:
+        data: what it wrote.
+        suites: the suites' configs by kind.
+        agents: the agents' configs by kind.
+
+    Raises:
+        MetarlError: on a kind or a field that is not known, or a value out of range.
+    """
+    sections: dict[str, type] = {
+        "sampling": SamplingConfig,
+        "evaluation": EvaluationConfig,
+        "checkpoint": CheckpointConfig,
+        "suite": _kind(data, "suite", suites),
+        "agent": _kind(data, "agent", agents),
+    }
+    values: dict[str, object] = dict(data)
+    for name, section in sections.items():
+        fields = data.get(name, {})
+        assert isinstance(fields, dict)
+        values[name] = _construct(section, {key: value for key, value in fields.items() if key != "kind"})
+    return _construct(ExperimentConfig, values)
+
+
+ConfigT = typing.TypeVar("ConfigT")
+PartT = typing.TypeVar("PartT", SuiteConfig, AgentConfig)
+
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def _kind(data: Mapping[str, Json], part: str, known: Mapping[str, type[PartT]]) -> type[PartT]:
+    fields = data.get(part)
+    kind = str(fields.get("kind")) if isinstance(fields, dict) else "nothing"
+    if kind not in known:
+        raise unknown_name(part, kind, known)
+    return known[kind]
+
+
+def _construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
+    """Build a dataclass from JSON: lists become tuples; an unknown field is refused."""
+    known = {item.name for item in dataclasses.fields(typing.cast("type[DataclassInstance]", config))}
+    for name in values:
+        if name not in known:
+            raise unknown_name(f"setting of {config.__name__}", name, known)
+    return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

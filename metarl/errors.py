@@ -1,0 +1,35 @@
+"""Mistakes that a user can mend: each is one clear sentence, and the command line prints nothing else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MetarlError(ValueError):
+    """A mistake in what was asked for; the message says what was wanted and what came."""
+
+
+class NonFiniteError(MetarlError):
+    """An environment returned a NaN or an infinite number."""
+
+
+class EngineError(MetarlError):
+    """An environment raised an exception, or its workers keep dying."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetarlError:
+    """Describe an unknown name, with the nearest known one.
+
+    Args:
+        kind: what the name was meant to be, in the singular (``"suite"``).
+        name: the name that came.
+        known: the names that would have been right.
+
+    Returns:
+        The error, for the caller to raise.
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(names)}."
+    return MetarlError(f"There is no {kind} called {name!r}; {hint}")

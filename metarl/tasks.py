@@ -1,0 +1,148 @@
+"""The two protocols of the world: a distribution over tasks, and the vector environment that runs them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from metarl.errors import MetarlError
+from metarl.types import Task
+
+Split: TypeAlias = Literal["train", "test"]
+Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
+    """A Gymnasium vector environment whose slots can be given tasks.
+
+    ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot whose episode is over stays idle
+    until ``reset(options={"reset_mask": ...})`` names it. Stepping an idle slot does nothing: its
+    observation stays what it was, its reward is zero and both of its flags stay false.
+
+    An episode is a function of (task, seed, actions), bit for bit, whichever worker or thread runs it.
+    ``reset`` is legal at any time; without ``set_tasks`` the slots run training tasks in turn.
+
+    ``step`` returns float64 rewards ``[N]`` and, where the suite reports it, ``infos["success"]`` as a
+    bool array ``[N]``: whether the task is solved after this very step.
+    """
+
+    @abstractmethod
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stay idle.
+
+        Args:
+            tasks: at least one task and at most ``num_envs``; the same task may come several times.
+
+        Raises:
+            MetarlError: on more tasks than slots, none, or a task of a family that is not known here.
+        """
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was lost and its episodes were run again."""
+        return 0
+
+
+class TaskDistribution(Protocol):
+    """Tasks to learn from and tasks to be tested on."""
+
+    @property
+    def name(self) -> str:
+        """What the results call it, ``"ml1-reach-v3"``."""
+        ...
+
+    @property
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """Space of one observation."""
+        ...
+
+    @property
+    def action_space(self) -> gymnasium.spaces.Box:
+        """Space of one action."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Steps after which an episode is truncated."""
+        ...
+
+    @property
+    def reports_success(self) -> bool:
+        """Whether the environments say that a task is solved."""
+        ...
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """Return the split's tasks in a fixed order; of an infinite split, a fixed list that stands for it."""
+        ...
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw tasks from a split, as evenly over its families as ``num_tasks`` allows.
+
+        Args:
+            num_tasks: how many, one or more; beyond the size of a finite split tasks come again.
+            rng: the only source of randomness.
+            split: which tasks.
+        """
+        ...
+
+    def make_vector_env(
+        self, num_envs: int, *, engine: str = "auto", num_workers: int = 0
+    ) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots.
+
+        Args:
+            num_envs: slots.
+            engine: ``"auto"`` for the suite's fastest, or one by name.
+            num_workers: processes or threads; 0 for one a core.
+
+        Raises:
+            MetarlError: if the suite does not run on that engine.
+        """
+        ...
+
+
+def check_disjoint(distribution: TaskDistribution) -> None:
+    """Make sure that no test task is a training task.
+
+    Raises:
+        MetarlError: if one is, by id or by (family, parameters).
+    """
+    train = {(task.family, task.parameters) for task in distribution.tasks("train")}
+    train_ids = {task.id for task in distribution.tasks("train")}
+    for task in distribution.tasks("test"):
+        if task.id in train_ids or (task.family, task.parameters) in train:
+            raise MetarlError(f"Test task {task.id!r} of {distribution.name} is also a training task.")
+
+
+def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    """Draw tasks with every family as often as every other, give or take one.
+
+    Which families get the remainder, and which tasks of a family are taken, is random; a task comes a
+    second time only when its family has no other left.
+
+    Args:
+        tasks: what to draw from.
+        num_tasks: how many, one or more.
+        rng: the only source of randomness.
+
+    Raises:
+        MetarlError: if ``num_tasks`` is not positive.
+    """
+    if num_tasks < 1:
+        raise MetarlError(f"At least one task must be sampled; {num_tasks} were asked for.")
+    families: dict[str, list[Task]] = {}
+    for task in tasks:
+        families.setdefault(task.family, []).append(task)
+    rounds, remainder = divmod(num_tasks, len(families))
+    extra = set(rng.permutation(len(families))[:remainder].tolist())
+    drawn = []
+    for index, members in enumerate(families.values()):
+        count = rounds + (index in extra)
+        order = [rng.permutation(len(members)) for _ in range(-(-count // len(members)))]
+        drawn += [members[i] for i in np.concatenate(order)[:count]] if count else []
+    return drawn

@@ -1,0 +1,105 @@
+"""Records that every module shares, and the one legend of shapes.
+
+    M   tasks of a meta-batch
+    K   episodes of a task
+    T   steps of an episode (the horizon)
+    N   slots of a vector environment, N >= M * K; slot ``m * K + k`` runs episode k of task m
+    B   transitions of a task, B = K * T
+    O   size of an observation
+    A   size of an action
+
+The task axis comes first everywhere, so that one batched call serves every task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:  # environment workers import this module and never need torch
+    import torch
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Params: TypeAlias = "dict[str, torch.Tensor]"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a distribution: a family of environments and the numbers that single it out."""
+
+    family: str
+    """Which environment, ``"pick-place-v3"`` or ``"point"``."""
+    parameters: tuple[float, ...]
+    """What distinguishes the tasks of the family: a goal, a mass, a direction."""
+    id: str
+    """A name that is unique in its distribution and stays the same from run to run."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the task as plain JSON; :meth:`from_json` gives it back exactly."""
+        return {"family": self.family, "parameters": list(self.parameters), "id": self.id}
+
+    @staticmethod
+    def from_json(data: dict[str, Json]) -> Task:
+        """Return the task that :meth:`to_json` wrote."""
+        parameters = data["parameters"]
+        assert isinstance(parameters, list)
+        return Task(
+            family=str(data["family"]),
+            parameters=tuple(float(value) for value in parameters if isinstance(value, int | float)),
+            id=str(data["id"]),
+        )
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Episodes of a meta-batch of tasks.
+
+    An episode that ends before the horizon leaves steps with ``mask`` false, whose entries are zero.
+    An episode that its environment ended (``terminated``) has no value after its last step; one that was
+    cut off (``truncated``) has the value of ``final_observations``.
+    """
+
+    observations: torch.Tensor
+    """``[M, K, T, O]``, what the policy saw before each step."""
+    actions: torch.Tensor
+    """``[M, K, T, A]``, what the policy drew (before any clipping by the environment)."""
+    log_probs: torch.Tensor
+    """``[M, K, T]``, log density of the actions under the policy that drew them."""
+    rewards: torch.Tensor
+    """``[M, K, T]``."""
+    mask: torch.Tensor
+    """``[M, K, T]`` bool, true where the episode was still running before the step."""
+    terminated: torch.Tensor
+    """``[M, K, T]`` bool, true at the step at which the environment ended the episode."""
+    truncated: torch.Tensor
+    """``[M, K, T]`` bool, true at the step at which the episode was cut off."""
+    final_observations: torch.Tensor
+    """``[M, K, O]``, what followed each episode's last step."""
+    success: torch.Tensor | None = None
+    """``[M, K]`` bool, whether the task was solved at any step; None where the suite does not say."""
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps that were taken."""
+        return int(self.mask.sum())
+
+    @property
+    def episode_returns(self) -> torch.Tensor:
+        """Undiscounted return of each episode, ``[M, K]``."""
+        return (self.rewards * self.mask).sum(dim=-1)
+
+    def to(self, device: torch.device | str) -> Rollout:
+        """Return the rollout with every tensor on ``device``."""
+        moved = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return replace(self, **moved)
+
+
+class State(NamedTuple):
+    """All that an object needs to go on exactly where it was: tensors, and the rest as JSON."""
+
+    tensors: Params
+    values: dict[str, Json]
