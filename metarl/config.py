@@ -7,41 +7,19 @@ bases that they inherit and everything that all runs share.
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+import tyro
 
-from metarl.errors import MetarlError, unknown_name
+from metarl.errors import MetarlError, require, unknown_name
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
-
-
-def require(condition: bool, wanted: str, came: object) -> None:
-    """Refuse a value that makes no sense.
-
-    Raises:
-        MetarlError: naming what was ``wanted`` and what ``came``, unless ``condition`` holds.
-    """
-    if not condition:
-        raise MetarlError(f"{wanted}, but it is {came}.")
-
-
-def require_finite(config: object) -> None:
-    """Refuse a config in which any number is NaN or infinite.
-
-    Raises:
-        MetarlError: naming the field.
-    """
-    for item in dataclasses.fields(typing.cast("DataclassInstance", config)):
-        value = getattr(config, item.name)
-        if isinstance(value, float):
-            require(math.isfinite(value), f"{item.name} must be a finite number", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +28,11 @@ class SuiteConfig(ABC):
 
     kind: ClassVar[str]
     """The entry point's name."""
+
+    @property
+    def label(self) -> str:
+        """What a run's folder calls the suite by default."""
+        return self.kind
 
     @abstractmethod
     def build(self) -> TaskDistribution:
@@ -91,37 +74,44 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """How adaptation to held-out tasks is measured."""
+class MeasurementConfig:
+    """How adaptation to a task is measured."""
 
-    every: int = 5
-    """Iterations between evaluations during training; 0 evaluates only at the end."""
-    tasks: int = 10
-    """Held-out tasks of an evaluation during training; the one at the end takes every one."""
+    adaptation_steps: int = 3
+    """Most adaptation steps of a full evaluation."""
     episodes: int = 10
     """Episodes measured on each task after each number of adaptation steps."""
     adaptation_episodes: int = 10
     """Episodes of each task that one adaptation step learns from."""
-    adaptation_steps: int = 3
-    """Most adaptation steps at the end of training; during training it is the agent's own number."""
     deterministic: bool = False
     """Measure the most likely action instead of drawing actions as in training."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        require(0 <= self.every, "evaluation.every must be 0 or more", self.every)
-        require(1 <= self.tasks <= 100_000, "evaluation.tasks must lie in 1..100000", self.tasks)
-        require(1 <= self.episodes <= 10_000, "evaluation.episodes must lie in 1..10000", self.episodes)
+        require(0 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 0..100", self.adaptation_steps)
+        require(1 <= self.episodes <= 10_000, "episodes must lie in 1..10000", self.episodes)
         require(
             1 <= self.adaptation_episodes <= 10_000,
-            "evaluation.adaptation_episodes must lie in 1..10000",
+            "adaptation_episodes must lie in 1..10000",
             self.adaptation_episodes,
         )
-        require(
-            0 <= self.adaptation_steps <= 100,
-            "evaluation.adaptation_steps must lie in 0..100",
-            self.adaptation_steps,
-        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(MeasurementConfig):
+    """When adaptation to held-out tasks is measured in a run, and how."""
+
+    every: int = 5
+    """Iterations between evaluations during training; 0 evaluates only at the end."""
+    tasks: int = 10
+    """Held-out tasks of an evaluation during training, which adapts as often as training does; the full
+    evaluation at the end takes every task."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(0 <= self.every, "evaluation.every must be 0 or more", self.every)
+        require(1 <= self.tasks <= 100_000, "evaluation.tasks must lie in 1..100000", self.tasks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +133,8 @@ class CheckpointConfig:
 class ExperimentConfig:
     """One run, whole: the same config, seed and versions give the same numbers, bit for bit, on a CPU."""
 
-    suite: SuiteConfig
-    """The tasks."""
+    suite: Annotated[SuiteConfig, tyro.conf.arg(name="")]
+    """The tasks; on the command line its settings have no prefix."""
     agent: AgentConfig
     """The algorithm."""
     name: str = ""
@@ -199,15 +189,15 @@ def to_json(config: ExperimentConfig) -> dict[str, Json]:
 
 def from_json(
     data: Mapping[str, Json],
-    suites: Mapping[str, type[SuiteConfig]],
-    agents: Mapping[str, type[AgentConfig]],
+    suite: Callable[[str], type[SuiteConfig]],
+    agent: Callable[[str], type[AgentConfig]],
 ) -> ExperimentConfig:
     """Return the config that :func:`to_json` wrote.
 
     Args:
         data: what it wrote.
-        suites: the suites' configs by kind.
-        agents: the agents' configs by kind.
+        suite: finds a suite's config by its kind.
+        agent: finds an agent's config by its kind.
 
     Raises:
         MetarlError: on a kind or a field that is not known, or a value out of range.
@@ -216,34 +206,37 @@ def from_json(
         "sampling": SamplingConfig,
         "evaluation": EvaluationConfig,
         "checkpoint": CheckpointConfig,
-        "suite": _kind(data, "suite", suites),
-        "agent": _kind(data, "agent", agents),
+        "suite": suite(_kind(data, "suite")),
+        "agent": agent(_kind(data, "agent")),
     }
     values: dict[str, object] = dict(data)
     for name, section in sections.items():
         fields = data.get(name, {})
-        assert isinstance(fields, dict)
-        values[name] = _construct(section, {key: value for key, value in fields.items() if key != "kind"})
-    return _construct(ExperimentConfig, values)
+        if not isinstance(fields, dict):
+            raise MetarlError(f"The section {name!r} of a config must be an object, but it is {fields!r}.")
+        values[name] = construct(section, {key: value for key, value in fields.items() if key != "kind"})
+    return construct(ExperimentConfig, values)
 
 
 ConfigT = typing.TypeVar("ConfigT")
-PartT = typing.TypeVar("PartT", SuiteConfig, AgentConfig)
 
 if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def _kind(data: Mapping[str, Json], part: str, known: Mapping[str, type[PartT]]) -> type[PartT]:
+def _kind(data: Mapping[str, Json], part: str) -> str:
     fields = data.get(part)
-    kind = str(fields.get("kind")) if isinstance(fields, dict) else "nothing"
-    if kind not in known:
-        raise unknown_name(part, kind, known)
-    return known[kind]
+    if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
+        raise MetarlError(f"A config names the kind of its {part}; this one has {fields!r}.")
+    return str(fields["kind"])
 
 
-def _construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
-    """Build a dataclass from JSON: lists become tuples; an unknown field is refused."""
+def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
+    """Build a config from settings by name, whatever its class; lists become tuples.
+
+    Raises:
+        MetarlError: on a setting that the config does not have, or a value out of range.
+    """
     known = {item.name for item in dataclasses.fields(typing.cast("type[DataclassInstance]", config))}
     for name in values:
         if name not in known:

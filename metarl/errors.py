@@ -18,6 +18,16 @@ class EngineError(MetarlError):
     """An environment raised an exception, or its workers keep dying."""
 
 
+def require(condition: bool, wanted: str, came: object) -> None:
+    """Refuse a value that makes no sense (a comparison with NaN is false, so NaN is refused too).
+
+    Raises:
+        MetarlError: naming what was ``wanted`` and what ``came``, unless ``condition`` holds.
+    """
+    if not condition:
+        raise MetarlError(f"{wanted}, but it is {came}.")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetarlError:
     """Describe an unknown name, with the nearest known one.
 

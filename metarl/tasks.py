@@ -8,13 +8,14 @@ from typing import Literal, Protocol, TypeAlias
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
 from metarl.errors import MetarlError
 from metarl.types import Task
 
 Split: TypeAlias = Literal["train", "test"]
-Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Array: TypeAlias = npt.NDArray[np.float64]
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):

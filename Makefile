@@ -1,0 +1,61 @@
+# Every target sets up .venv first when it has to; `make help` lists them.
+
+BIN := .venv/bin
+STAMP := .venv/.metarl-stamp
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: setup train test test-slow lint types bench build clean help
+
+setup: $(STAMP) ## make .venv and install metarl with its tools into it
+	@:
+
+train: $(STAMP) ## meta-train MAML-TRPO on reach-v3; pass options as ARGS="--seed 1"
+	@$(BIN)/metarl train ml1 $(if $(findstring --name,$(ARGS)),,--name ml1-$$(date +%Y%m%d-%H%M%S)) $(ARGS)
+
+test: $(STAMP) ## run the tests, except the slow ones
+	@$(BIN)/pytest $(PYTEST_ARGS) $(ARGS)
+
+test-slow: $(STAMP) ## run the slow tests
+	@$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(STAMP) ## check style and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(STAMP) ## check types
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## run every benchmark, one after another
+	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+
+build: $(STAMP) ## build wheel and sdist into dist/
+	@rm -rf build dist
+	@$(BIN)/python -m build --quiet
+	@rm -rf build
+	@ls dist/*
+
+clean: ## remove what was built and cached; runs/ and .venv stay
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find metarl envs agents scripts benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# Also where python3 is too old or too new but a fitting one is installed beside it.
+$(STAMP): pyproject.toml constraints.txt
+	@for candidate in $(PYTHON) python3.13 python3.12 python3.11; do \
+	    if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
+	        python=$$candidate; break; \
+	    fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "metarl needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	        "install one of them, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	$(BIN)/python -c '' 2>/dev/null || { \
+	    echo "Making .venv with $$($$python --version)"; $$python -m venv --clear .venv; }
+	@echo "Installing metarl and what it needs into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

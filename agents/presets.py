@@ -1,0 +1,59 @@
+"""Whole experiments, ready to run: functions that return a config, for the command line and for scripts."""
+
+from __future__ import annotations
+
+from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.config import (
+    CheckpointConfig,
+    EvaluationConfig,
+    ExperimentConfig,
+    SamplingConfig,
+    construct,
+)
+from metarl.registry import suite
+
+
+def ml1(task: str = "reach-v3") -> ExperimentConfig:
+    """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps."""
+    return ExperimentConfig(
+        suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
+        agent=MAMLTRPOConfig(),
+        iterations=40,
+    )
+
+
+def ml10() -> ExperimentConfig:
+    """Meta-World ML10: 10 training families, 5 new ones; the published 20M environment steps."""
+    return _many_families("ml10", meta_batch_size=20, iterations=100)
+
+
+def ml25() -> ExperimentConfig:
+    """Meta-World ML25: 24 training families (the leak removed), 5 new ones; 50M environment steps."""
+    return _many_families("ml25", meta_batch_size=50, iterations=100)
+
+
+def ml45() -> ExperimentConfig:
+    """Meta-World ML45: 45 training families, 5 new ones; the published 90M environment steps."""
+    return _many_families("ml45", meta_batch_size=45, iterations=200)
+
+
+def point() -> ExperimentConfig:
+    """2-D navigation, whose best return is known; learns in a minute."""
+    return ExperimentConfig(
+        suite=construct(suite("point"), {}),
+        agent=MAMLTRPOConfig(),
+        iterations=200,
+        evaluation=EvaluationConfig(every=10, tasks=40),
+        checkpoint=CheckpointConfig(every=10),
+    )
+
+
+def _many_families(name: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
+    """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
+    return ExperimentConfig(
+        suite=construct(suite(name), {}),
+        agent=MAMLTRPOConfig(),
+        iterations=iterations,
+        sampling=SamplingConfig(meta_batch_size=meta_batch_size),
+        evaluation=EvaluationConfig(every=10, tasks=20),
+    )

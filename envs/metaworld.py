@@ -1,0 +1,209 @@
+"""Meta-World's meta-learning benchmarks as task distributions (Yu et al. 2019, arXiv 1910.10897).
+
+The goals are those of the installed package's own benchmark objects. Drawing them takes it 8 s for ML10
+and 40 s for ML45, so they are kept as JSON in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from gymnasium.spaces import Box
+from metaworld.env_dict import ML25_V3
+
+from metarl.config import SuiteConfig
+from metarl.envs.metaworld_env import FAMILIES, MAX_HORIZON, MetaWorldFactory, action_space, observation_space
+from metarl.envs.metaworld_goals import Goal, Goals, published_goals
+from metarl.envs.processes import ProcessTaskVectorEnv
+from metarl.errors import require, unknown_name
+from metarl.tasks import Split, TaskVectorEnv, check_disjoint, sample_evenly
+from metarl.types import Task
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaWorldTasks:
+    """Goals of Meta-World families: 50 of each for training, 50 of each for testing."""
+
+    name: str
+    """``"ml10"``, ``"ml1-reach-v3"``."""
+    train: tuple[Task, ...]
+    """The training split, family by family in Meta-World's order."""
+    test: tuple[Task, ...]
+    """The test split."""
+    horizon: int = MAX_HORIZON
+    """Steps after which an episode is truncated."""
+    reports_success: bool = True
+    """Every family says whether its task is solved."""
+
+    @property
+    def observation_space(self) -> Box:
+        """Space of one observation, ``[39]``; the goal's three entries are zero."""
+        return observation_space()
+
+    @property
+    def action_space(self) -> Box:
+        """Space of one action, ``[4]``."""
+        return action_space()
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        """Return all tasks of a split."""
+        return self.train if split == "train" else self.test
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw tasks with every family as often as every other, give or take one.
+
+        Raises:
+            MetarlError: if ``num_tasks`` is not positive.
+        """
+        return sample_evenly(self.tasks(split), num_tasks, rng)
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots in worker processes.
+
+        Raises:
+            MetarlError: on any other engine than "auto" or "processes".
+        """
+        if engine not in ("auto", "processes"):
+            raise unknown_name("engine", engine, ("auto", "processes"))
+        return ProcessTaskVectorEnv(
+            MetaWorldFactory(self.horizon),
+            default_tasks=self.train,
+            num_envs=num_envs,
+            num_workers=num_workers,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaWorldConfig(SuiteConfig):
+    """What all Meta-World suites have in common."""
+
+    horizon: int = MAX_HORIZON
+    """Steps of an episode, at most Meta-World's own 500."""
+    goal_seed: int = 42
+    """Seed of Meta-World's own benchmark, from which all goals come; the run's seed is another."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must lie in 1..{MAX_HORIZON}", self.horizon)
+        require(0 <= self.goal_seed < 2**32 - 1, "goal_seed must lie in 0..2**32-2", self.goal_seed)
+
+    @abstractmethod
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML1Config(MetaWorldConfig):
+    """Meta-World ML1: one family, 50 goals to train on and 50 others to be tested on."""
+
+    kind: ClassVar[str] = "ml1"
+
+    task: str = "reach-v3"
+    """The family, one of Meta-World's 50."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers and the family's name."""
+        super().__post_init__()
+        if self.task not in FAMILIES:
+            raise unknown_name("Meta-World task", self.task, FAMILIES)
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution, named after the family."""
+        goals = published_goals("ml1", self.goal_seed, self.task)
+        return _distribution(f"ml1-{self.task}", goals, self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML10Config(MetaWorldConfig):
+    """Meta-World ML10: 10 families to train on, 5 others to be tested on."""
+
+    kind: ClassVar[str] = "ml10"
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution."""
+        goals = published_goals("ml10", self.goal_seed)
+        return _separate_families(_distribution("ml10", goals, self.horizon))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML25Config(MetaWorldConfig):
+    """Meta-World ML25: 24 families to train on (25 as published), 5 others to be tested on."""
+
+    kind: ClassVar[str] = "ml25"
+
+    published: bool = False
+    """Train on all 25 families of the published list, of which basketball-v3 is a test family too."""
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution; its name, ml25-clean or ml25-published, says which it is.
+
+        The clean one has the published test families and trains on the published families but for
+        basketball-v3, with the published goals.
+        """
+        goals = published_goals("ml25", self.goal_seed)
+        if self.published:
+            _log.warning("ml25-published trains on %s, which it is also tested on.", ", ".join(ml25_leak()))
+            return _distribution("ml25-published", goals, self.horizon)
+        train = tuple(goal for goal in goals.train if goal.family not in ml25_leak())
+        return _separate_families(_distribution("ml25-clean", Goals(train, goals.test), self.horizon))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML45Config(MetaWorldConfig):
+    """Meta-World ML45: 45 families to train on, 5 others to be tested on."""
+
+    kind: ClassVar[str] = "ml45"
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution."""
+        goals = published_goals("ml45", self.goal_seed)
+        return _separate_families(_distribution("ml45", goals, self.horizon))
+
+
+def ml25_leak() -> tuple[str, ...]:
+    """Return the families that the published ML25 both trains and tests on."""
+    return tuple(family for family in ML25_V3["train"] if family in ML25_V3["test"])
+
+
+def _separate_families(tasks: MetaWorldTasks) -> MetaWorldTasks:
+    """Return the tasks as they are.
+
+    Raises:
+        MetarlError: if a family is in both splits.
+    """
+    both = {task.family for task in tasks.train} & {task.family for task in tasks.test}
+    require(
+        not both, f"{tasks.name} must test on families that it does not train on", ", ".join(sorted(both))
+    )
+    return tasks
+
+
+def _distribution(name: str, goals: Goals, horizon: int) -> MetaWorldTasks:
+    """Return the goals as tasks, numbered within their family.
+
+    Raises:
+        MetarlError: if a test goal is a training goal.
+    """
+    tasks = MetaWorldTasks(
+        name=name, train=_tasks(goals.train, "train"), test=_tasks(goals.test, "test"), horizon=horizon
+    )
+    check_disjoint(tasks)
+    return tasks
+
+
+def _tasks(goals: Sequence[Goal], split: Split) -> tuple[Task, ...]:
+    numbers: dict[str, int] = {}
+    tasks = []
+    for goal in goals:
+        number = numbers[goal.family] = numbers.get(goal.family, -1) + 1
+        tasks.append(Task(goal.family, goal.parameters, f"{goal.family}/{split}/{number:02d}"))
+    return tuple(tasks)

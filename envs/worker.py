@@ -1,0 +1,279 @@
+"""The program of an environment worker: it owns some slots of a vector environment and runs them on command.
+
+Started by :mod:`metarl.envs.supervisor`. It imports neither torch nor matplotlib, so that a worker starts
+fast and stays small. Commands come over a pipe; all numbers of a step go through one shared mapping.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Never, Protocol, SupportsFloat, TypeAlias, cast
+
+import numpy as np
+
+from metarl.envs.worker_messages import (
+    DONE,
+    STEP,
+    Blueprint,
+    Command,
+    Episode,
+    Failure,
+    TryFamilies,
+    map_shared,
+)
+from metarl.errors import EngineError, MetarlError
+from metarl.tasks import Array
+from metarl.types import Task
+
+QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class TaskEnv(Protocol):
+    """A :class:`gymnasium.Env` that can be given tasks.
+
+    It truncates itself at the horizon and says in ``info["success"]`` of ``step``, where it knows, whether
+    the task is solved. An episode must be a function of (task, seed, actions) alone: whatever the
+    environment did before ``set_task`` and ``reset`` leaves no trace, and no global generator is used.
+    """
+
+    def set_task(self, task: Task) -> None:
+        """Run ``task`` from the next reset on."""
+        ...
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, Mapping[str, object]]:
+        """Start an episode, as Gymnasium defines it."""
+        ...
+
+    def step(self, action: Never) -> tuple[Array, SupportsFloat, bool, bool, Mapping[str, object]]:
+        """Take one step, as Gymnasium defines it; with ``Never``, any type of action will do."""
+        ...
+
+    def close(self) -> None:
+        """Free what the environment holds."""
+        ...
+
+
+EnvFactory: TypeAlias = Callable[[str], TaskEnv]
+"""Builds an environment for a family name; a MetarlError that it raises reaches the user as it is."""
+
+
+class EnvPool:
+    """Environments by family, built when none is idle; beyond ``max_idle`` the longest idle are closed."""
+
+    def __init__(self, factory: EnvFactory, max_idle: int) -> None:
+        """Start empty."""
+        self._factory = factory
+        self._max_idle = max_idle
+        self._idle: list[tuple[str, TaskEnv]] = []
+
+    def take(self, family: str) -> TaskEnv:
+        """Return an environment of the family: the last one given back, or else a new one.
+
+        Raises:
+            MetarlError: as the factory raised it; any other exception of its becomes an EngineError.
+        """
+        for index in reversed(range(len(self._idle))):
+            if self._idle[index][0] == family:
+                return self._idle.pop(index)[1]
+        try:
+            return self._factory(family)
+        except MetarlError:
+            raise
+        except Exception as error:
+            raise EngineError(f"No environment of family {family!r} can be built: {_name(error)}.") from error
+
+    def give_back(self, family: str, env: TaskEnv) -> None:
+        """Keep an environment that no slot needs now."""
+        self._idle.append((family, env))
+
+    def trim(self) -> None:
+        """Close what is idle beyond the limit."""
+        surplus = max(0, len(self._idle) - self._max_idle)
+        self._close(self._idle[:surplus])
+        self._idle = self._idle[surplus:]
+
+    def close(self) -> None:
+        """Close what is idle."""
+        self._close(self._idle)
+        self._idle = []
+
+    def _close(self, envs: Sequence[tuple[str, TaskEnv]]) -> None:
+        for _, env in envs:
+            env.close()
+
+
+class Worker:
+    """The slots of one worker; slot i's numbers are row i of the shared arrays."""
+
+    def __init__(self, blueprint: Blueprint, memory: int) -> None:
+        """Map the memory and load the factory; environments are built when they are needed."""
+        self._slots = blueprint.slots
+        self._number = blueprint.number
+        self._shared = map_shared(memory, blueprint.layout)
+        self._pool = EnvPool(pickle.loads(blueprint.factory), blueprint.max_idle)
+        self._envs: dict[int, TaskEnv] = {}
+        self._tasks: dict[int, Task] = {}
+        self._steps: dict[int, int] = {}
+
+    def obey(self, message: bytes) -> None:
+        """Carry out a command."""
+        if message == STEP:
+            return self.step()
+        command: Command = pickle.loads(message)
+        if isinstance(command, TryFamilies):
+            return self.try_families(command.families)
+        return self.run(command.episodes)
+
+    def try_families(self, families: Sequence[str]) -> None:
+        """Build an environment of each family, to see that it can be built."""
+        for family in families:
+            self._pool.give_back(family, self._pool.take(family))
+            self._tick()
+
+    def run(self, episodes: Sequence[Episode]) -> None:
+        """Start episodes, and take the steps that they come with.
+
+        Args:
+            episodes: of slots that are not live, or in a new worker that is to catch up.
+        """
+        self._release([episode.slot for episode in episodes])
+        for slot, task, *_ in episodes:
+            self._envs[slot], self._tasks[slot] = self._pool.take(task.family), task
+            self._tick()
+        self._pool.trim()
+        for episode in episodes:
+            self._guard(episode.slot, functools.partial(self._start, episode))
+
+    def step(self) -> None:
+        """Step the live slots."""
+        for slot in self._slots:
+            if self._shared.live[slot]:
+                self._guard(slot, functools.partial(self._step, slot))
+
+    def close(self) -> None:
+        """Close every environment."""
+        self._release(self._slots)
+        self._pool.close()
+
+    def _release(self, starting: Iterable[int]) -> None:
+        """Give back what starting and idle slots hold, the first last: in steady state each keeps its own."""
+        free = {*starting, *(slot for slot in self._envs if not self._shared.live[slot])}
+        for slot in sorted(free & self._envs.keys(), reverse=True):
+            self._pool.give_back(self._tasks[slot].family, self._envs.pop(slot))
+
+    def _start(self, episode: Episode) -> None:
+        slot, env = episode.slot, self._envs[episode.slot]
+        self._steps[slot] = 0
+        env.set_task(episode.task)
+        observation, _ = env.reset(seed=episode.seed, options=episode.options)
+        self._observe(slot, observation)
+        for action in episode.actions:
+            self._steps[slot] += 1
+            self._observe(slot, env.step(cast("Never", action))[0])
+
+    def _step(self, slot: int) -> None:
+        shared = self._shared
+        self._steps[slot] += 1
+        action = shared.actions[slot].copy()  # an environment may keep it
+        observation, reward, terminated, truncated, info = self._envs[slot].step(cast("Never", action))
+        self._observe(slot, observation)
+        shared.rewards[slot] = float(reward)
+        shared.terminated[slot] = terminated
+        shared.truncated[slot] = truncated
+        if "success" in info:
+            shared.reported[slot] = True
+            shared.success[slot] = bool(info["success"])
+
+    def _observe(self, slot: int, observation: Array) -> None:
+        wanted, came = self._shared.observations.shape[1:], np.shape(observation)
+        if came != wanted:
+            raise ValueError(f"its observation should have the shape {wanted} and has {came}")
+        self._shared.observations[slot] = observation
+        self._tick()
+
+    def _tick(self) -> None:
+        self._shared.progress[self._number] += 1
+
+    def _guard(self, slot: int, work: Callable[[], None]) -> None:
+        """Do some work, and let an exception say where it happened."""
+        try:
+            work()
+        except Exception as error:
+            task, count = self._tasks[slot], self._steps[slot]
+            where = f"at step {count}" if count else "at the reset"
+            what = f"environment of family {task.family!r}, task {task.id!r}"
+            raise EngineError(f"The {what}, failed {where}: {_name(error)}.") from error
+
+
+def main(pipe: int, memory: int, die_with_parent: bool) -> None:
+    """Serve commands until the engine closes its end of the pipe, or ends in whatever way.
+
+    Args:
+        pipe: file descriptor of this end of the pipe.
+        memory: file descriptor of the shared mapping.
+        die_with_parent: whether the kernel is to kill this process when the thread that started it ends.
+    """
+    _heed_only_the_engine(die_with_parent)
+    connection: Connection[bytes, bytes] = Connection(pipe)
+    try:
+        _serve(connection, memory)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the engine has gone
+
+
+def _heed_only_the_engine(die_with_parent: bool) -> None:
+    """Take no notice of Ctrl-C and of a SIGTERM to the whole process group: the engine decides.
+
+    A handler, and not SIG_IGN, because programs that an environment starts would inherit the latter.
+    """
+    for number in QUIET_SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, QUIET_SIGNALS)
+    if die_with_parent and sys.platform == "linux":
+        # A worker that is stuck in a step never reads the pipe; man 2 prctl, PR_SET_PDEATHSIG = 1.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
+    blueprint: Blueprint = pickle.loads(connection.recv_bytes())
+    try:
+        worker = Worker(blueprint, memory)
+    except Exception as error:  # noqa: BLE001 - the engine raises it
+        connection.send_bytes(pickle.dumps(_failure(error)))
+        return
+    connection.send_bytes(DONE)
+    try:
+        while True:
+            connection.send_bytes(_answer(worker, connection.recv_bytes()))
+    finally:
+        worker.close()
+
+
+def _answer(worker: Worker, message: bytes) -> bytes:
+    try:
+        worker.obey(message)
+    except Exception as error:  # noqa: BLE001 - the engine raises it
+        return pickle.dumps(_failure(error))
+    return DONE
+
+
+def _failure(error: Exception) -> Failure:
+    by_engine = isinstance(error, EngineError) or not isinstance(error, MetarlError)
+    message = (
+        str(error) if isinstance(error, MetarlError) else f"An environment worker failed: {_name(error)}."
+    )
+    return Failure(message, "".join(traceback.format_exception(error)), by_engine)
+
+
+def _name(error: Exception) -> str:
+    """Return type and text of an exception on one line, without a full stop."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")

@@ -1,0 +1,156 @@
+"""The inner loop: one pure function that adapts a policy to each task, wherever a policy is adapted.
+
+Acting, the meta-objective and meta-testing all call :func:`adapt`; they differ only in whether the result
+can be differentiated again. The loss and its data come before it, in the order in which they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import torch
+
+from metarl.baselines import fit_linear, linear_features, predict_linear
+from metarl.distributions import Gaussian, log_prob
+from metarl.params import gradient
+from metarl.returns import discounted_returns, generalized_advantages
+from metarl.types import Params, Rollout
+
+AdvantageNorm: TypeAlias = Literal["std", "var", "none"]
+
+
+class Policy(Protocol):
+    """A policy as a function of (stacked parameters, observations)."""
+
+    def __call__(self, params: Params, observations: torch.Tensor) -> Gaussian:
+        """Return the action distributions of observations ``[M, B, O]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions of M tasks as the losses read them, the episodes of a task joined end to end."""
+
+    observations: torch.Tensor
+    """``[M, B, O]``."""
+    actions: torch.Tensor
+    """``[M, B, A]``."""
+    advantages: torch.Tensor
+    """``[M, B]``."""
+    weights: torch.Tensor
+    """``[M, B]``, one over the task's number of transitions, and zero past the end of an episode."""
+
+    def every(self, stride: int) -> Batch:
+        """Keep every stride-th transition, weighted so that each task's weights still add up to one."""
+        weights = self.weights[:, ::stride].contiguous()
+        return Batch(
+            self.observations[:, ::stride].contiguous(),
+            self.actions[:, ::stride].contiguous(),
+            self.advantages[:, ::stride].contiguous(),
+            weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny),
+        )
+
+
+def estimate_advantages(
+    rollout: Rollout, *, discount: float, gae_lambda: float, norm: AdvantageNorm
+) -> torch.Tensor:
+    """Return the advantages of a rollout, ``[M, K, T]``, with a linear baseline fitted to each task.
+
+    Args:
+        rollout: the episodes; the baseline is fitted to their own returns.
+        discount: per step, in 0..1.
+        gae_lambda: in 0..1.
+        norm: ``"std"`` subtracts each task's mean and divides by its standard deviation; ``"var"``
+            divides by the variance, as garage and metaworld-algorithms do, so that an inner step size
+            of theirs can be used unchanged; ``"none"`` leaves the advantages as they are.
+    """
+    mask = rollout.mask
+    steps = torch.arange(mask.shape[-1], device=mask.device)
+    features = linear_features(rollout.observations, steps)
+    returns = discounted_returns(rollout.rewards.double(), mask, discount)
+    weights = fit_linear(features, returns, mask)
+    advantages = generalized_advantages(
+        rollout.rewards.double(),
+        predict_linear(weights, features),
+        predict_linear(weights, linear_features(rollout.final_observations, mask.sum(dim=-1))),
+        rollout.terminated,
+        mask,
+        discount=discount,
+        gae_lambda=gae_lambda,
+    )
+    return normalize(advantages, mask, norm).to(rollout.rewards.dtype)
+
+
+def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm) -> torch.Tensor:
+    """Center and scale the advantages of each task over its live steps; ``[M, K, T]`` to the same."""
+    if norm == "none":
+        return advantages
+    count = mask.sum(dim=(1, 2), keepdim=True)
+    mean = (advantages * mask).sum(dim=(1, 2), keepdim=True) / count
+    centered = (advantages - mean) * mask
+    variance = centered.square().sum(dim=(1, 2), keepdim=True) / count
+    return centered / ((variance.sqrt() if norm == "std" else variance) + 1e-8)
+
+
+def make_batch(rollout: Rollout, advantages: torch.Tensor) -> Batch:
+    """Join the episodes of each task, with their advantages ``[M, K, T]``."""
+    mask = rollout.mask.flatten(1).to(advantages.dtype)
+    return Batch(
+        observations=rollout.observations.flatten(1, 2),
+        actions=rollout.actions.flatten(1, 2),
+        advantages=advantages.flatten(1),
+        weights=mask / mask.sum(dim=1, keepdim=True),
+    )
+
+
+def policy_gradient_loss(policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
+    """Return each task's loss ``[M]``, whose gradient is the policy gradient (Williams 1992).
+
+    ``L = -mean_t A_t log pi(a_t | s_t)``, the inner loss of MAML (Finn et al. 2017, equation 4).
+    """
+    log_probs = log_prob(policy(params, batch.observations), batch.actions)
+    return -(batch.weights * batch.advantages * log_probs).sum(dim=1)
+
+
+InnerLoss: TypeAlias = Callable[[Policy, Params, Batch], torch.Tensor]
+
+
+def adapt(
+    policy: Policy,
+    params: Params,
+    batches: Sequence[Batch],
+    *,
+    inner_lr: float | Params,
+    first_order: bool = False,
+    adaptable: Collection[str] | None = None,
+    loss: InnerLoss = policy_gradient_loss,
+) -> Params:
+    """Take one gradient step for each batch: ``theta <- theta - inner_lr * grad L(theta)``.
+
+    Source: Finn et al. 2017 (arXiv 1703.03400), equation 1; the steps follow one another as in its section 2.2.
+
+    Args:
+        policy: what the loss is a function of.
+        params: stacked ``[M, ...]``, and part of a graph or leaves that ask for gradients.
+        batches: one for each step, collected by the policy that the step starts from.
+        inner_lr: step size, or one for each parameter (each broadcasts against ``[M, ...]``).
+        first_order: treat the gradient as a constant, so that only ``theta`` itself is differentiated.
+        adaptable: names of the parameters that adapt; all of them by default.
+        loss: each task's loss.
+
+    Returns:
+        Adapted parameters, stacked; differentiable with respect to ``params``.
+    """
+    names = params.keys() if adaptable is None else adaptable
+    for batch in batches:
+        # no task's loss reads another's parameters: the gradient of the sum holds each task's own
+        total = loss(policy, params, batch).sum()
+        gradients = gradient(total, {name: params[name] for name in names}, create_graph=not first_order)
+        stepped = {
+            name: params[name] - (inner_lr if isinstance(inner_lr, float) else inner_lr[name]) * slope
+            for name, slope in gradients.items()
+        }
+        params = {**params, **stepped}
+    return params

@@ -1,0 +1,58 @@
+"""The linear feature baseline (Duan et al. 2016, arXiv 1604.06778, appendix), fitted for all tasks in one solve."""
+
+from __future__ import annotations
+
+import torch
+
+OBSERVATION_LIMIT = 10.0
+TIME_SCALE = 100.0
+
+
+def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """Return the features of each step: ``o, o^2, t/100, (t/100)^2, (t/100)^3, 1``.
+
+    Args:
+        observations: ``[..., O]``; entries are clipped to ±10.
+        steps: ``[...]``, how many steps the episode had taken; broadcasts.
+
+    Returns:
+        ``[..., 2 O + 4]`` in float64.
+    """
+    clipped = observations.double().clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+    time = (steps.double() / TIME_SCALE).expand(clipped.shape[:-1]).unsqueeze(-1)
+    return torch.cat([clipped, clipped.square(), time, time**2, time**3, torch.ones_like(time)], dim=-1)
+
+
+def fit_linear(
+    features: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, *, ridge: float = 1e-5
+) -> torch.Tensor:
+    """Solve one ridge regression for each task, in float64.
+
+    ``(X'X + ridge I) w = X'y``. On data so singular that the factorisation fails, that task's ridge is
+    raised tenfold until it succeeds, so that the weights are always finite.
+
+    Args:
+        features: ``[M, K, T, F]``.
+        targets: ``[M, K, T]``.
+        mask: ``[M, K, T]`` bool; masked steps do not count.
+        ridge: added to the diagonal.
+
+    Returns:
+        Weights ``[M, F]``.
+    """
+    rows = (features * mask.unsqueeze(-1)).flatten(1, 2)
+    transposed = rows.transpose(1, 2)
+    gram = transposed @ rows
+    moments = transposed @ targets.to(rows.dtype).flatten(1).unsqueeze(-1)
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    ridges = torch.full((gram.shape[0], 1, 1), ridge, dtype=gram.dtype, device=gram.device)
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(gram + ridges * identity)
+        if not failed.any():
+            return torch.cholesky_solve(moments, factor).squeeze(-1)
+        ridges = torch.where(failed.reshape(-1, 1, 1) > 0, 10 * ridges, ridges)
+
+
+def predict_linear(weights: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Return the value of each step, ``[M, ...]``, from weights ``[M, F]`` and features ``[M, ..., F]``."""
+    return torch.bmm(features.flatten(1, -2), weights.unsqueeze(-1)).view(features.shape[:-1])

@@ -1,0 +1,302 @@
+"""One run: the loop of meta-iterations, its log, evaluations and checkpoints, and going on after a stop.
+
+Every random number of iteration n comes from a stream that is a function of (seed, purpose, n), and every
+episode begins with a reset to a seed. So nothing random outlives an iteration, and the agent's state and
+the counters are all that a checkpoint needs for the run to go on, bit for bit, as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from metarl.checkpoints import Checkpoint, save
+from metarl.config import ExperimentConfig, to_json
+from metarl.evaluation import Evaluation, evaluate, slots_needed, summarize, vector_steps
+from metarl.meta_learner import Actor, ActorT, MetaLearner
+from metarl.metrics import MetricsLog
+from metarl.rollouts import collect
+from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample_evenly
+from metarl.types import Rollout, Task
+
+CHECKPOINTS = "checkpoints"
+
+TRAIN, BRIEF_TASKS, BRIEF_TEST, TEST = range(4)
+"""Purposes of random streams."""
+
+
+def stream(seed: int, purpose: int, index: int) -> np.random.Generator:
+    """Return the random numbers of one purpose and one iteration."""
+    return np.random.default_rng([seed, purpose, index])
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what it had finished is saved."""
+
+
+class Observer(Protocol):
+    """Whoever watches a run."""
+
+    def on_step(self, episodes: int) -> None:
+        """Take note that every one of so many running episodes is about to take a step."""
+        ...
+
+    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+        """Take note of an iteration's metrics."""
+        ...
+
+
+class Silence:
+    """An observer that takes no note of anything."""
+
+    def on_step(self, episodes: int) -> None:
+        """Do nothing."""
+
+    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class MetaIteration:
+    """What one meta-batch gave."""
+
+    rollouts: tuple[Rollout, ...]
+    """Before adapting, after one step, …, after the last."""
+    metrics: dict[str, float]
+    """What the agent says of its update."""
+    seconds: dict[str, float]
+    """Wall-clock time of ``sampling``, ``adaptation`` and ``update``."""
+
+
+def meta_iteration(
+    agent: MetaLearner[ActorT],
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    *,
+    episodes: int,
+    horizon: int,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None] | None = None,
+) -> MetaIteration:
+    """Collect, adapt, collect again, and let the agent learn from it all."""
+    seconds = {"sampling": 0.0, "adaptation": 0.0, "update": 0.0}
+
+    @contextmanager
+    def timed(part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds[part] += time.perf_counter() - start
+
+    actor = agent.initial_actor(len(tasks))
+    rollouts: list[Rollout] = []
+    for step in range(agent.adaptation_steps + 1):
+        if step > 0:
+            with timed("adaptation"):
+                actor = agent.adapt(actor, rollouts[-1])
+        with timed("sampling"):
+            rollouts.append(
+                collect(env, tasks, actor, episodes=episodes, horizon=horizon, rng=rng, on_step=on_step)
+            )
+    with timed("update"):
+        metrics = agent.update(rollouts)
+    return MetaIteration(tuple(rollouts), metrics, seconds)
+
+
+class Experiment:
+    """A run in its folder: ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``."""
+
+    def __init__(self, config: ExperimentConfig, folder: Path, observer: Observer | None = None) -> None:
+        self.config = config
+        self.folder = folder
+        self.observer: Observer = observer or Silence()
+        self.suite: TaskDistribution = config.suite.build()
+        check_disjoint(self.suite)
+        self.agent: MetaLearner[Actor] = config.agent.build(
+            self.suite, seed=config.seed, device=torch.device(config.device)
+        )
+        self.iteration = 0
+        self.env_steps = 0
+        self.elapsed = 0.0
+        self._restored = False
+        self._stop = False
+        self._finished: Checkpoint | None = None
+
+    @property
+    def num_envs(self) -> int:
+        """Slots of the run's vector environment: a whole meta-batch, or one task's evaluation."""
+        sampling = self.config.sampling
+        return max(sampling.meta_batch_size * sampling.episodes, slots_needed(self.config.evaluation))
+
+    @property
+    def vector_steps(self) -> int:
+        """Steps of the vector environment that the rest of the run takes, if every episode is a full one."""
+        steps = self.agent.adaptation_steps
+        iterations = range(self.iteration + 1, self.config.iterations + 1)
+        brief = sum(self._evaluates_after(n) for n in iterations) + (0 if self._restored else self._evaluates_after(0))
+        return (
+            len(iterations) * (steps + 1) * self.suite.horizon
+            + brief * self._evaluation_steps(len(self._brief_tasks()), steps)
+            + self._evaluation_steps(len(self.suite.tasks("test")), self.config.evaluation.adaptation_steps)
+        )
+
+    @property
+    def saved_iteration(self) -> int:
+        """The last iteration that is finished and will not be lost."""
+        return self._finished.iteration if self._finished is not None else 0
+
+    def request_stop(self) -> None:
+        """End the run before its next environment step; :meth:`run` then saves and raises Stopped."""
+        self._stop = True
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            MetarlError: if it belongs to another architecture.
+        """
+        self.agent.load_state(checkpoint.agent)
+        self.iteration = checkpoint.iteration
+        self.env_steps = int(str(checkpoint.progress["env_steps"]))
+        self.elapsed = float(str(checkpoint.progress["elapsed_seconds"]))
+        self._restored = True
+
+    def run(self) -> Evaluation:
+        """Train to the last iteration, then evaluate on every test task.
+
+        Raises:
+            Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
+                MetarlError: if the disk is full, or an environment misbehaves; the last checkpoint stands.
+        """
+        env = self.make_env()
+        try:
+            with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
+                self._train(env, log)
+            return self.test(env, self.suite.tasks("test"), stream(self.config.seed, TEST, 0))
+        except Stopped:
+            if self._finished is not None:
+                self._save(self._finished)
+            raise
+        finally:
+            env.close()
+
+    def make_env(self) -> TaskVectorEnv:
+        """Build the run's vector environment; the caller closes it."""
+        sampling = self.config.sampling
+        return self.suite.make_vector_env(self.num_envs, engine=sampling.engine, num_workers=sampling.workers)
+
+    def test(self, env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
+        """Evaluate on tasks, with the adaptation steps that the config names."""
+        return self._evaluate(env, tasks, self.config.evaluation.adaptation_steps, rng)
+
+    def _train(self, env: TaskVectorEnv, log: MetricsLog) -> None:
+        if not self._restored:
+            if self._evaluates_after(0):
+                self._log(log, self._brief_test(env))
+            self._save(self._checkpoint())
+        self._finished = self._checkpoint()
+        while self.iteration < self.config.iterations:
+            start = time.perf_counter()
+            metrics = self._iterate(env)
+            if self._evaluates_after(self.iteration):
+                metrics |= self._brief_test(env)
+            self.elapsed += time.perf_counter() - start
+            self._log(log, metrics)
+            self._finished = self._checkpoint()
+            if self.iteration % self.config.checkpoint.every == 0 or self.iteration == self.config.iterations:
+                self._save(self._finished)
+
+    def _iterate(self, env: TaskVectorEnv) -> dict[str, float]:
+        sampling = self.config.sampling
+        rng = stream(self.config.seed, TRAIN, self.iteration)
+        restarts = env.restarts
+        done = meta_iteration(
+            self.agent,
+            env,
+            self.suite.sample(sampling.meta_batch_size, rng),
+            episodes=sampling.episodes,
+            horizon=self.suite.horizon,
+            rng=rng,
+            on_step=self._on_step,
+        )
+        steps = sum(rollout.num_steps for rollout in done.rollouts)
+        self.env_steps += steps
+        self.iteration += 1
+        seconds = sum(done.seconds.values())
+        return {
+            **_training_metrics(done.rollouts),
+            **{f"update/{name}": value for name, value in done.metrics.items()},
+            **{f"time/{part}": value for part, value in done.seconds.items()},
+            "time/steps_per_second": steps / seconds,
+            "engine/restarts": float(env.restarts - restarts),
+        }
+
+    def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
+        start = time.perf_counter()
+        rng = stream(self.config.seed, BRIEF_TEST, self.iteration)
+        evaluation = self._evaluate(env, self._brief_tasks(), self.agent.adaptation_steps, rng)
+        return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
+
+    def _brief_tasks(self) -> list[Task]:
+        """Return the few held-out tasks of the learning curve, the same throughout the run."""
+        tasks = self.suite.tasks("test")
+        count = min(self.config.evaluation.tasks, len(tasks))
+        return sample_evenly(tasks, count, stream(self.config.seed, BRIEF_TASKS, 0))
+
+    def _evaluate(
+        self, env: TaskVectorEnv, tasks: Sequence[Task], adaptation_steps: int, rng: np.random.Generator
+    ) -> Evaluation:
+        return evaluate(
+            self.agent,
+            env,
+            tasks,
+            self.config.evaluation,
+            adaptation_steps=adaptation_steps,
+            horizon=self.suite.horizon,
+            rng=rng,
+            on_step=self._on_step,
+        )
+
+    def _evaluates_after(self, iteration: int) -> bool:
+        every = self.config.evaluation.every
+        return every > 0 and iteration % every == 0
+
+    def _evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
+        horizon = self.suite.horizon
+        return vector_steps(self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon)
+
+    def _on_step(self, episodes: int) -> None:
+        if self._stop:
+            raise Stopped
+        self.observer.on_step(episodes)
+
+    def _log(self, log: MetricsLog, metrics: dict[str, float]) -> None:
+        row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
+        log.log(self.iteration, row)
+        self.observer.on_iteration(self.iteration, row)
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            iteration=self.iteration,
+            config=to_json(self.config),
+            agent=self.agent.state(),
+            progress={"env_steps": self.env_steps, "elapsed_seconds": self.elapsed},
+        )
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        save(self.folder / CHECKPOINTS, checkpoint, self.config.checkpoint.keep)
+
+
+def _training_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    metrics = {}
+    for step, rollout in enumerate(rollouts):
+        metrics[f"train/return/step_{step}"] = float(rollout.episode_returns.double().mean())
+        if rollout.success is not None:
+            metrics[f"train/success/step_{step}"] = float(rollout.success.double().mean())
+    return metrics

@@ -1,0 +1,63 @@
+"""Parameters as dicts of tensors; with a leading axis M they hold one set for each task.
+
+A gradient with respect to stacked parameters is a gradient per task, because no task's loss reads
+another's set: one backward pass serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from metarl.types import Params
+
+
+def stack(params: Params, num_tasks: int) -> Params:
+    """Give every task the same parameters: ``[...]`` becomes ``[M, ...]`` without a copy."""
+    return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
+
+
+def select(params: Params, task: int) -> Params:
+    """Take one task's parameters out of stacked ones."""
+    return {name: value[task] for name, value in params.items()}
+
+
+def detach(params: Params) -> Params:
+    """Cut the parameters off from any graph."""
+    return {name: value.detach() for name, value in params.items()}
+
+
+def requires_grad(params: Params) -> Params:
+    """Return leaves that share memory with ``params`` and ask for gradients."""
+    return {name: value.detach().requires_grad_() for name, value in params.items()}
+
+
+def flatten(params: Params) -> torch.Tensor:
+    """Concatenate all parameters into one vector, in the dict's order."""
+    return torch.cat([value.reshape(-1) for value in params.values()])
+
+
+def unflatten(vector: torch.Tensor, like: Params) -> Params:
+    """Undo :func:`flatten`, with the names and shapes of ``like``."""
+    pieces = vector.split([value.numel() for value in like.values()])
+    return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
+
+
+def gradient(loss: torch.Tensor, params: Params, *, create_graph: bool = False) -> Params:
+    """Differentiate a scalar with respect to every parameter.
+
+    Args:
+        loss: a scalar.
+        params: what to differentiate by; a parameter that the loss does not read gets zeros.
+        create_graph: whether the gradient can be differentiated again.
+    """
+    gradients = torch.autograd.grad(
+        loss, list(params.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(params, gradients, strict=True))
+
+
+def map_values(function: Callable[[torch.Tensor], torch.Tensor], params: Params) -> Params:
+    """Apply a function to every tensor."""
+    return {name: function(value) for name, value in params.items()}

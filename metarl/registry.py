@@ -1,0 +1,76 @@
+"""What can be trained, by name: suites, agents and presets, found through entry points.
+
+A package adds its own by declaring them in its pyproject.toml, just as this one does:
+
+    [project.entry-points."metarl.suites"]
+    my-suite = "my_package.my_module:MySuiteConfig"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeAlias, cast
+
+from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, from_json
+from metarl.errors import MetarlError, unknown_name
+from metarl.types import Json
+
+Preset: TypeAlias = Callable[[], ExperimentConfig]
+
+SUITES, AGENTS, PRESETS = "metarl.suites", "metarl.agents", "metarl.presets"
+
+
+def names(group: str) -> list[str]:
+    """Return the names that a group offers, sorted."""
+    return sorted(_entries(group))
+
+
+def suite(name: str) -> type[SuiteConfig]:
+    """Return a suite's config class.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    return cast("type[SuiteConfig]", _load(SUITES, "suite", name))
+
+
+def agent(name: str) -> type[AgentConfig]:
+    """Return an agent's config class.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    return cast("type[AgentConfig]", _load(AGENTS, "agent", name))
+
+
+def preset(name: str) -> Preset:
+    """Return the function that makes a preset's config.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    return cast("Preset", _load(PRESETS, "preset", name))
+
+
+def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
+    """Return the config of a run from its JSON.
+
+    Raises:
+        MetarlError: on a suite, an agent or a setting that is not known, or a value out of range.
+    """
+    return from_json(data, suite, agent)
+
+
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _load(group: str, kind: str, name: str) -> object:
+    entries = _entries(group)
+    if name not in entries:
+        raise unknown_name(kind, name, entries)
+    try:
+        return cast("object", entries[name].load())
+    except (ImportError, AttributeError) as error:
+        raise MetarlError(f"The {kind} {name!r} ({entries[name].value}) does not load: {error}.") from error

@@ -1,0 +1,73 @@
+"""Discounted returns and advantages, over whole episodes of whole meta-batches at once.
+
+Two endings are kept apart: after a terminal step nothing follows and its value is zero; after a truncated
+one the episode would have gone on, and the value of what followed stands in for the rest.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def discounted_returns(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
+    """Sum the rewards that follow each step: ``G_t = r_t + discount * G_{t+1}``.
+
+    Args:
+        rewards: ``[..., T]``.
+        mask: ``[..., T]`` bool, false after the end of an episode; masked rewards count as zero.
+        discount: per step, in 0..1.
+
+    Returns:
+        ``[..., T]``, zero where masked.
+    """
+    return _discounted_sum(rewards * mask, mask, discount)
+
+
+def generalized_advantages(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    final_values: torch.Tensor,
+    terminated: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    discount: float,
+    gae_lambda: float,
+) -> torch.Tensor:
+    """Estimate advantages by GAE(lambda) (Schulman et al. 2016, arXiv 1506.02438, equation 16).
+
+    Args:
+        rewards: ``[..., T]``.
+        values: ``[..., T]``, of the observation before each step.
+        final_values: ``[...]``, of the observation after each episode's last step; ignored where that
+            step was terminal.
+        terminated: ``[..., T]`` bool, true at a terminal step.
+        mask: ``[..., T]`` bool, false after the end of an episode.
+        discount: per step, in 0..1.
+        gae_lambda: in 0..1; 1 gives returns minus values, 0 gives one-step differences.
+
+    Returns:
+        ``[..., T]``, zero where masked.
+    """
+    # delta_t = r_t + discount V(s_{t+1}) - V(s_t), with V = 0 after a terminal step
+    followed_by = torch.where(_last_live_step(mask), final_values.unsqueeze(-1), _shift(values))
+    deltas = rewards + discount * followed_by * ~terminated - values
+    # A_t = delta_t + (discount lambda) A_{t+1}
+    return _discounted_sum(deltas * mask, mask, discount * gae_lambda)
+
+
+def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
+    total = torch.zeros_like(terms[..., 0])
+    sums = []
+    for step in reversed(range(terms.shape[-1])):
+        total = terms[..., step] + discount * total
+        sums.append(total)
+    return torch.stack(sums[::-1], dim=-1) * mask
+
+
+def _shift(values: torch.Tensor) -> torch.Tensor:
+    """Move every entry one step earlier; the last one has no successor."""
+    return torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], dim=-1)
+
+
+def _last_live_step(mask: torch.Tensor) -> torch.Tensor:
+    return mask & ~torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], dim=-1)

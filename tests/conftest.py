@@ -1,0 +1,55 @@
+"""What every test shares: one compute thread, GPU tests skipped without a GPU, the list of source files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported, and for the processes that tests start
+
+import hypothesis
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"metarl": "metarl", "metarl.envs": "envs", "metarl.agents": "agents"}
+PROGRAMS = {"scripts": "scripts", "benchmarks": "benchmarks"}
+
+torch.set_num_threads(1)
+
+# A busy machine must not fail a test for its time; under CI the examples are the same each time.
+hypothesis.settings.register_profile("metarl", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("metarl")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked ``gpu`` where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU, and there is none here"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the folder of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def source_files() -> dict[str, Path]:
+    """Return every source file by the name it is imported by, programs as ``scripts.<name>``."""
+    return {
+        module: path
+        for package, folder in (PACKAGES | PROGRAMS).items()
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (module := _module_name(package, path.relative_to(ROOT / folder)))
+    }
+
+
+def _module_name(package: str, path: Path) -> str:
+    parts = [package, *path.with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
