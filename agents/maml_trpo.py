@@ -1,5 +1,6 @@
-"""MAML with a trust-region outer step (Finn et al. 2017, arXiv 1703.03400; Schulman et al. 2015, arXiv 1502.05477).
+"""MAML with a trust-region outer step.
 
+Sources: Finn et al. 2017 (arXiv 1703.03400), algorithm 3; Schulman et al. 2015 (arXiv 1502.05477).
 In the papers' order: the config, the meta-objective, adapting, and the update. The objective at
 meta-parameters theta, with ``adapt`` the inner loop and episodes that were collected before and after it:
 
@@ -20,7 +21,7 @@ from metarl.adaptation import AdvantageNorm, Batch, adapt, estimate_advantages, 
 from metarl.config import AgentConfig
 from metarl.distributions import Gaussian, entropy, fisher_product, kl_divergence, log_prob, sample
 from metarl.errors import MetarlError, require
-from metarl.meta_learner import Action
+from metarl.meta_learner import Action, Actor
 from metarl.meta_optimizers import (
     Curvature,
     LossAndKL,
@@ -68,10 +69,14 @@ class MAMLTRPOConfig(TrustRegionConfig, AgentConfig):
         """Check the numbers."""
         TrustRegionConfig.__post_init__(self)
         require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
-        require(1 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 1..100", self.adaptation_steps)
+        require(
+            1 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 1..100", self.adaptation_steps
+        )
         require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
         require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
-        require(0 < self.min_std <= self.initial_std, "min_std must lie between 0 and initial_std", self.min_std)
+        require(
+            0 < self.min_std <= self.initial_std, "min_std must lie between 0 and initial_std", self.min_std
+        )
         require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
         require(1 <= self.curvature_stride, "curvature_stride must be 1 or more", self.curvature_stride)
         require(
@@ -140,8 +145,9 @@ class MAMLTRPO:
         """Return theta for every task."""
         return AdaptedPolicy(self.policy, stack(self.params, num_tasks))
 
-    def adapt(self, actor: AdaptedPolicy, rollout: Rollout) -> AdaptedPolicy:
+    def adapt(self, actor: Actor, rollout: Rollout) -> AdaptedPolicy:
         """Take one inner step on each task."""
+        assert isinstance(actor, AdaptedPolicy)
         adapted = self._adapted(requires_grad(actor.params), [self._batch(rollout)], first_order=True)
         return AdaptedPolicy(self.policy, detach(adapted))
 
@@ -184,7 +190,9 @@ class MAMLTRPO:
         """
         came = {name: tuple(value.shape) for name, value in state.tensors.items()}
         if came != self.policy.shapes:
-            raise MetarlError(f"The policy has parameters {self.policy.shapes}, but the saved ones are {came}.")
+            raise MetarlError(
+                f"The policy has parameters {self.policy.shapes}, but the saved ones are {came}."
+            )
         self.params = {name: state.tensors[name].to(self.device) for name in self.params}
 
     def _batch(self, rollout: Rollout) -> Batch:
@@ -197,9 +205,7 @@ class MAMLTRPO:
     def _adapted(self, params: Params, batches: Sequence[Batch], *, first_order: bool) -> Params:
         return adapt(self.policy, params, batches, inner_lr=self.config.inner_lr, first_order=first_order)
 
-    def _curvature(
-        self, theta: Params, adapted: Params, inner: Sequence[Batch], outer: Batch
-    ) -> Curvature:
+    def _curvature(self, theta: Params, adapted: Params, inner: Sequence[Batch], outer: Batch) -> Curvature:
         """Return the Fisher-vector product at theta, through the adaptation, on a subsample.
 
         The adapted parameters have their true values; only the Jacobian of adapting is subsampled.
@@ -230,5 +236,7 @@ def meta_objective(gaussian: Gaussian, old: Gaussian, batch: Batch) -> LossAndKL
 
 def _vector_size(space: gymnasium.Space[object], what: str) -> int:
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise MetarlError(f"This agent needs {what} that are vectors of real numbers, but they come from {space}.")
+        raise MetarlError(
+            f"This agent needs {what} that are vectors of real numbers, but they come from {space}."
+        )
     return space.shape[0]

@@ -6,7 +6,6 @@ again: the engine keeps their seeds and their actions, and an episode is a funct
 
 from __future__ import annotations
 
-import itertools
 import os
 import pickle
 import weakref
@@ -90,13 +89,13 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._log = EpisodeLog()
         self._reports_success = False
 
-        self._chunks = _chunks(num_envs, num_workers or _cores())
+        self._shares = _shares(num_envs, num_workers or _cores())
         observation, action = _spec(observation_space), _spec(action_space)
-        layout = shared_layout(num_envs, len(self._chunks), observation, action)
+        layout = shared_layout(num_envs, len(self._shares), observation, action)
         factory = _pickled(env_factory)
         blueprints = [
             Blueprint(number, slots, layout, factory, IDLE_ENVS_PER_SLOT * len(slots))
-            for number, slots in enumerate(self._chunks)
+            for number, slots in enumerate(self._shares)
         ]
         memory = new_memory(shared_size(layout))
         self._shared = map_shared(memory, layout)
@@ -187,9 +186,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         shared.actions[...] = actions
         for array in (shared.rewards, shared.terminated, shared.truncated, shared.success, shared.reported):
             array.fill(0)
-        at_work = (
-            number for number, slots in enumerate(self._chunks) if shared.live[slots[0] : slots[-1] + 1].any()
-        )
+        workers = len(self._shares)
+        at_work = (number for number in range(workers) if shared.live[number::workers].any())
         self._play(dict.fromkeys(at_work, STEP))
         self._log.record(shared.actions.copy())
         terminated, truncated = shared.terminated.copy(), shared.truncated.copy()
@@ -222,7 +220,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
 
     def _by_worker(self, episodes: Sequence[Episode]) -> list[tuple[int, tuple[Episode, ...]]]:
         """Return which worker has to start which episodes."""
-        parts = [tuple(e for e in episodes if e.slot in slots) for slots in self._chunks]
+        parts = [tuple(e for e in episodes if e.slot in slots) for slots in self._shares]
         return [(number, part) for number, part in enumerate(parts) if part]
 
     def _try_families(self, tasks: Sequence[Task]) -> None:
@@ -233,7 +231,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
                 new.setdefault(task.family, slot)
         messages = {
             number: pickle.dumps(TryFamilies(tuple(family for family, slot in new.items() if slot in slots)))
-            for number, slots in enumerate(self._chunks)
+            for number, slots in enumerate(self._shares)
             if any(slot in slots for slot in new.values())
         }
         self._command(messages)
@@ -279,11 +277,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(num_envs: int, num_workers: int) -> list[range]:
-    """Share slots out: contiguous, as even as can be, none empty."""
+def _shares(num_envs: int, num_workers: int) -> list[range]:
+    """Deal slots out to workers like cards; none goes without.
+
+    So all have work when only the first slots are in use, and when neighbours run tasks of one family.
+    """
     workers = min(num_envs, num_workers)
-    bounds = [num_envs * number // workers for number in range(workers + 1)]
-    return [range(low, high) for low, high in itertools.pairwise(bounds)]
+    return [range(number, num_envs, workers) for number in range(workers)]
 
 
 def _spec(space: gymnasium.Space[object]) -> ArraySpec:

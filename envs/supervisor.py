@@ -226,7 +226,7 @@ class Supervisor:
         number, slots = worker.blueprint.number, worker.blueprint.slots
         reason = self._bury(worker)
         self._losses[number] += 1
-        who = f"Worker {number} (slots {slots[0]} to {slots[-1]})"
+        who = f"Worker {number} (slots {_listed(slots)})"
         if self._losses[number] > MAX_LOSSES:
             raise EngineError(f"{who} was lost {self._losses[number]} times in a row; the last {reason}.")
         catch_up = recover(slots)
@@ -260,6 +260,12 @@ class Supervisor:
                 worker.process.kill()
                 worker.queue.clear()
         self._busy.clear()
+
+
+def _listed(slots: range) -> str:
+    """Return the slots for a message: all of few, the ends of many."""
+    names = [str(slot) for slot in slots]
+    return ", ".join(names if len(names) <= 6 else [*names[:3], "…", names[-1]])
 
 
 @contextlib.contextmanager

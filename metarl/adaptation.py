@@ -129,7 +129,7 @@ def adapt(
 ) -> Params:
     """Take one gradient step for each batch: ``theta <- theta - inner_lr * grad L(theta)``.
 
-    Source: Finn et al. 2017 (arXiv 1703.03400), equation 1; the steps follow one another as in its section 2.2.
+    Source: Finn et al. 2017 (arXiv 1703.03400), section 2.2.
 
     Args:
         policy: what the loss is a function of.

@@ -1,4 +1,4 @@
-"""The linear feature baseline (Duan et al. 2016, arXiv 1604.06778, appendix), fitted for all tasks in one solve."""
+"""The linear feature baseline, fitted for all tasks in one solve (Duan et al. 2016, arXiv 1604.06778)."""
 
 from __future__ import annotations
 

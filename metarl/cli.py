@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
-from metarl import registry, runs
-from metarl.config import EvaluationConfig, ExperimentConfig, MeasurementConfig, check_device, to_json
-from metarl.errors import EngineError, MetarlError, require, unknown_name
+from metarl import __version__, registry, runs
+from metarl.config import EvaluationConfig, ExperimentConfig, MeasurementConfig, to_json
+from metarl.errors import MetarlError, require, unknown_name
 from metarl.evaluation import Evaluation, summarize
 from metarl.experiment import TEST, Experiment, Stopped, stream
 from metarl.progress import ProgressObserver
 from metarl.results import write_evaluation, write_learning_curve
-from metarl.tables import evaluation_table, family_table
+from metarl.tables import evaluation_table, family_table, list_table
 from metarl.tasks import sample_evenly
-from metarl.types import Json
+from metarl.types import Json, Task
 
 RUNS = Path("runs")
 console = Console(highlight=False)
@@ -37,6 +41,14 @@ class ResumeArguments:
     """Folder of the run."""
     iterations: int | None = None
     """Train to this iteration instead of the one that the run was started with."""
+    device: str | None = None
+    """Compute there from now on; on another device the numbers differ in their last digits."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(
+            self.iterations is None or self.iterations >= 1, "iterations must be 1 or more", self.iterations
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +66,7 @@ class EvaluateArguments(MeasurementConfig):
     workers: int = 0
     """Worker processes or threads; 0 takes one a core."""
     output: Path | None = None
-    """Folder for the results; by default "evaluations" beside the checkpoints."""
+    """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -66,17 +78,22 @@ class EvaluateArguments(MeasurementConfig):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or 2 for a mistake, or 130 for a run that was stopped."""
     logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+        format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_time=False)]
     )
+    logging.getLogger("metarl").setLevel(logging.INFO)
     try:
-        dispatch(sys.argv[1:] if arguments is None else list(arguments))
+        with sigterm_as_interrupt():
+            dispatch(sys.argv[1:] if arguments is None else list(arguments))
     except Stopped:
+        return 130
+    except KeyboardInterrupt:
+        say("Stopped before anything was computed.")
         return 130
     except MetarlError as error:
         say_error(str(error))
         return 2
     except OSError as error:
-        say_error(f"{error.filename or 'The disk'}: {error.strerror}.")
+        say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
         return 2
     return 0
 
@@ -84,7 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def dispatch(arguments: list[str]) -> None:
     """Run the command that the first argument names."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        console.print(usage(), highlight=False, markup=False)
+        show_usage()
+        return
+    if arguments[0] == "--version":
+        say(f"metarl {__version__}")
         return
     name, *rest = arguments
     if name not in COMMANDS:
@@ -96,13 +116,18 @@ def train_command(arguments: list[str]) -> None:
     """Meta-train an agent, then evaluate it on held-out tasks."""
     if any(word == "--resume" or word.startswith("--resume=") for word in arguments):
         resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
-        train(lambda observer: runs.resume(resumed.resume, say, observer, resumed.iterations))
+        train(
+            lambda observer: runs.resume(
+                resumed.resume, say, observer, iterations=resumed.iterations, device=resumed.device
+            )
+        )
+        return
+    if {"-h", "--help"} & set(arguments[:1]):
+        show_train_usage()
         return
     if not arguments or arguments[0].startswith("-"):
-        console.print(train_usage(), highlight=False, markup=False)
-        if not {"-h", "--help"} & set(arguments):
-            raise MetarlError(f"metarl train needs a preset first: {', '.join(registry.names(registry.PRESETS))}.")
-        return
+        presets = ", ".join(registry.names(registry.PRESETS))
+        raise MetarlError(f"metarl train needs a preset first, one of {presets}: metarl train point")
     name, *options = arguments
     preset = registry.preset(name)
     config = tyro.cli(
@@ -120,33 +145,36 @@ def train(open_run: Callable[[ProgressObserver], Experiment]) -> None:
     observer = ProgressObserver(console, "starting")
     experiment = open_run(observer)
     say(describe_run(experiment))
-    observer.expect(experiment.vector_steps)
+    observer.expect(experiment.vector_steps, experiment.config.iterations)
     try:
-        with runs.stop_on_signals(experiment), observer:
-            evaluation = experiment.run()
+        with runs.stop_on_signals(experiment):
+            with observer:
+                evaluation = experiment.run()
+            curve = write_learning_curve(experiment.folder, experiment.suite.name)
+            files = show_evaluation(experiment, evaluation, experiment.folder, "evaluation")
     except Stopped:
-        say(f"Stopped after iteration {experiment.saved_iteration}; go on with: "
-            f"metarl train --resume {experiment.folder}")
+        say(
+            f"Stopped after iteration {experiment.saved_iteration}; go on with: "
+            f"metarl train --resume {experiment.folder}"
+        )
         raise
-    except EngineError as error:
-        keep_traceback(error, experiment.folder)
+    except MetarlError as error:
+        if not keep_traceback(error, experiment.folder):
+            runs.discard(experiment)
         raise
-    curve = write_learning_curve(experiment.folder, experiment.suite.name)
-    files = show_evaluation(experiment, evaluation, experiment.folder, "evaluation")
     say(f"Wrote {curve.name}, {', '.join(path.name for path in files)} in {experiment.folder}.")
 
 
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     wanted = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    check_device(wanted.device)
     checkpoint = runs.open_checkpoint(wanted.run, say)
-    trained = registry.config_from_json(checkpoint.config)
+    trained = registry.config_from_json({**checkpoint.config, "device": wanted.device})
+    measured = {item.name: getattr(wanted, item.name) for item in fields(MeasurementConfig)}
     config = replace(
         trained,
-        device=wanted.device,
         sampling=replace(trained.sampling, workers=wanted.workers),
-        evaluation=EvaluationConfig(**{item.name: getattr(wanted, item.name) for item in fields(MeasurementConfig)}),
+        evaluation=EvaluationConfig(**measured),
     )
     observer = ProgressObserver(console, "evaluating")
     experiment = Experiment(config, wanted.run, observer)
@@ -154,34 +182,70 @@ def evaluate_command(arguments: list[str]) -> None:
     tasks = experiment.suite.tasks("test")
     rng = stream(wanted.seed, TEST, 1)
     chosen = sample_evenly(tasks, min(wanted.tasks, len(tasks)), rng) if wanted.tasks else tasks
-    say(f"Evaluating {config.agent.kind} after {checkpoint.iteration} iterations on {len(chosen)} held-out tasks "
-        f"of {experiment.suite.name}, seed {wanted.seed}.")
+    stem = f"iteration{checkpoint.iteration}-seed{wanted.seed}"
+    with results_folder(wanted.output or runs.folder_of(wanted.run) / "evaluations", stem) as folder:
+        say(
+            f"Evaluating {config.agent.kind} after {checkpoint.iteration} iterations on "
+            f"{len(chosen)} held-out tasks of {experiment.suite.name}, seed {wanted.seed}."
+        )
+        evaluation = measure(experiment, observer, chosen, rng)
+        files = show_evaluation(experiment, evaluation, folder, stem)
+    say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def measure(
+    experiment: Experiment, observer: ProgressObserver, tasks: Sequence[Task], rng: np.random.Generator
+) -> Evaluation:
+    """Evaluate an experiment's agent, showing the progress."""
+    steps = experiment.config.evaluation.adaptation_steps
+    observer.expect(experiment.evaluation_steps(len(tasks), steps))
     env = experiment.make_env()
     try:
         with runs.stop_on_signals(experiment), observer:
-            evaluation = experiment.test(env, chosen, rng)
+            return experiment.test(env, tasks, rng)
+    except Stopped:
+        say("Stopped; nothing was written.")
+        raise
     finally:
         env.close()
-    stem = f"iteration{checkpoint.iteration}-seed{wanted.seed}"
-    files = show_evaluation(experiment, evaluation, wanted.output or wanted.run / "evaluations", stem)
-    say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+@contextmanager
+def results_folder(folder: Path, stem: str) -> Iterator[Path]:
+    """Make the folder of results before they are computed, and take it back if none come.
+
+    Raises:
+        MetarlError: if there are results of that name, or the folder cannot be made.
+    """
+    path = folder / f"{stem}.json"
+    if path.exists():
+        raise MetarlError(f"{path} exists already; choose another folder with --output, or another --seed.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds results, and stays
+            folder.rmdir()
 
 
 def list_command(arguments: list[str]) -> None:
     """List the suites, agents and presets that there are."""
     tyro.cli(ListArguments, args=arguments, prog="metarl list")
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "name", "what it is", "source"):
-        table.add_column(column)
     for group, find in LISTS.items():
-        for name in registry.names(f"metarl.{group}"):
-            try:
-                found = find(name)
-                about, source = (found.__doc__ or "").strip().split("\n")[0], getattr(found, "source", "")
-            except MetarlError as error:
-                about, source = str(error), ""
-            table.add_row(group[:-1], name, about, source)
-    console.print(table)
+        rows = [(name, describe_entry(find, name)) for name in registry.names(f"metarl.{group}")]
+        console.print(list_table(group, rows))
+
+
+def describe_entry(find: Callable[[str], object], name: str) -> str:
+    """Say what an entry point offers, and where it was published; or why it does not load."""
+    try:
+        found = find(name)
+    except MetarlError as error:
+        return str(error)
+    source = getattr(found, "source", "")
+    return first_line(found) + (f" {source}." if source else "")
 
 
 @dataclass(frozen=True)
@@ -226,34 +290,51 @@ def show_evaluation(experiment: Experiment, evaluation: Evaluation, folder: Path
     return write_evaluation(folder, stem, evaluation, summary, about, title)
 
 
-def keep_traceback(error: EngineError, folder: Path) -> None:
+def keep_traceback(error: MetarlError, folder: Path) -> bool:
     """Write what an environment's own exception says to a file, where its author can read it."""
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"
         path.write_text("\n".join(notes) + "\n", encoding="utf-8")
         say(f"The environment's traceback is in {path}.")
+    return bool(notes)
 
 
-def usage() -> str:
-    """Return the help of the whole program."""
-    lines = ["usage: metarl COMMAND [OPTIONS]", "", "Meta-reinforcement learning on simulated robots.", ""]
-    lines += [f"  {name:<10}{str(command.__doc__).splitlines()[0]}" for name, command in COMMANDS.items()]
-    return "\n".join([*lines, "", "metarl COMMAND --help tells more."])
+def show_usage() -> None:
+    """Print the help of the whole program."""
+    say("usage: metarl COMMAND [OPTIONS]\n\nMeta-reinforcement learning on simulated robots.\n")
+    console.print(list_table("commands", [(name, first_line(command)) for name, command in COMMANDS.items()]))
+    say("\nmetarl COMMAND --help tells more; metarl --version tells the version.")
 
 
-def train_usage() -> str:
-    """Return the help of ``metarl train`` without a preset."""
-    lines = [
-        "usage: metarl train PRESET [OPTIONS]",
-        "       metarl train --resume RUN [--iterations INT]",
-        "",
-        "Meta-train an agent, then evaluate it on held-out tasks. Presets:",
-        "",
-    ]
-    for name in registry.names(registry.PRESETS):
-        lines.append(f"  {name:<10}{str(registry.preset(name).__doc__).splitlines()[0]}")
-    return "\n".join([*lines, "", "metarl train PRESET --help lists every option of a preset."])
+def show_train_usage() -> None:
+    """Print the help of ``metarl train`` without a preset."""
+    say(
+        "usage: metarl train PRESET [OPTIONS]\n"
+        "       metarl train --resume RUN [--iterations INT] [--device STR]\n\n"
+        "Meta-train an agent, then evaluate it on held-out tasks.\n"
+    )
+    presets = registry.names(registry.PRESETS)
+    console.print(list_table("presets", [(name, describe_entry(registry.preset, name)) for name in presets]))
+    say("\nmetarl train PRESET --help lists every option of a preset.")
+
+
+def first_line(documented: object) -> str:
+    """Return the first line of a docstring."""
+    return (documented.__doc__ or "").strip().partition("\n")[0]
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, where that can be said: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say(message: str) -> None:

@@ -17,7 +17,7 @@ import torch
 import tyro
 
 from metarl.errors import MetarlError, require, unknown_name
-from metarl.meta_learner import Actor, MetaLearner
+from metarl.meta_learner import MetaLearner
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
@@ -49,7 +49,7 @@ class AgentConfig(ABC):
     """Where the algorithm was published."""
 
     @abstractmethod
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLearner[Actor]:
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLearner:
         """Return an agent with freshly drawn parameters for the suite's spaces."""
 
 
@@ -68,7 +68,9 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        require(1 <= self.meta_batch_size <= 10_000, "meta_batch_size must lie in 1..10000", self.meta_batch_size)
+        require(
+            1 <= self.meta_batch_size <= 10_000, "meta_batch_size must lie in 1..10000", self.meta_batch_size
+        )
         require(1 <= self.episodes <= 10_000, "episodes must lie in 1..10000", self.episodes)
         require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
@@ -88,7 +90,9 @@ class MeasurementConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        require(0 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 0..100", self.adaptation_steps)
+        require(
+            0 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 0..100", self.adaptation_steps
+        )
         require(1 <= self.episodes <= 10_000, "episodes must lie in 1..10000", self.episodes)
         require(
             1 <= self.adaptation_episodes <= 10_000,
@@ -235,10 +239,32 @@ def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
     """Build a config from settings by name, whatever its class; lists become tuples.
 
     Raises:
-        MetarlError: on a setting that the config does not have, or a value out of range.
+        MetarlError: on a setting that the config does not have or that is missing, or on a value of the
+            wrong type or out of range.
     """
     known = {item.name for item in dataclasses.fields(typing.cast("type[DataclassInstance]", config))}
-    for name in values:
+    hints = typing.get_type_hints(config)
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in settings.items():
         if name not in known:
             raise unknown_name(f"setting of {config.__name__}", name, known)
-    return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        if not _fits(value, hints[name]):
+            raise MetarlError(f"The setting {name} of {config.__name__} cannot be {values[name]!r}.")
+    try:
+        return config(**settings)
+    except TypeError as error:
+        raise MetarlError(f"The settings of {config.__name__} do not fit together: {error}.") from error
+
+
+def _fits(value: object, hint: object) -> bool:
+    """Return whether a value from JSON can be of a type; types that JSON does not know fit anything."""
+    kind, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if kind is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if kind is typing.Literal:
+        return value in arguments
+    if hint in (bool, str):
+        return isinstance(value, bool if hint is bool else str)
+    if hint in (int, float):
+        return not isinstance(value, bool) and isinstance(value, (int, float) if hint is float else int)
+    return True

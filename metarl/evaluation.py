@@ -1,16 +1,16 @@
-"""Meta-testing: how well an agent does on tasks it was never trained on, before and after adapting to them."""
+"""Meta-testing: an agent on tasks that it was never trained on, before and after adapting to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from metarl.config import MeasurementConfig
-from metarl.errors import require
-from metarl.meta_learner import ActorT, MetaLearner
+from metarl.errors import MetarlError, require
+from metarl.meta_learner import Actor, MetaLearner
 from metarl.rollouts import collect
 from metarl.statistics import Interval, confidence_interval, paired_gain
 from metarl.tasks import Array, TaskVectorEnv
@@ -34,17 +34,17 @@ class Evaluation:
     @property
     def adaptation_steps(self) -> int:
         """Most adaptation steps that were measured."""
-        return self.returns.shape[1] - 1
+        return int(self.returns.shape[1]) - 1
 
     @property
     def task_returns(self) -> Array:
         """Mean return of each task after each step, ``[tasks, adaptation steps + 1]``."""
-        return self.returns.mean(axis=2)
+        return np.asarray(np.mean(self.returns, axis=2), np.float64)
 
     @property
     def task_successes(self) -> Array | None:
         """Share of each task's episodes that succeed, ``[tasks, adaptation steps + 1]``."""
-        return None if self.successes is None else self.successes.mean(axis=2)
+        return None if self.successes is None else np.mean(self.successes, axis=2)
 
     def only(self, family: str) -> Evaluation:
         """Return the part that one family of tasks makes."""
@@ -64,6 +64,24 @@ class Evaluation:
             "successes": None if self.successes is None else self.successes.tolist(),
             "env_steps": self.env_steps,
         }
+
+
+def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
+    """Return the evaluation that :meth:`Evaluation.to_json` wrote.
+
+    Raises:
+        MetarlError: if it did not write this.
+    """
+    tasks, env_steps = data.get("tasks"), data.get("env_steps")
+    if not isinstance(tasks, list) or not isinstance(env_steps, int):
+        raise MetarlError("An evaluation needs a list of tasks and a number of env_steps; here they are not.")
+    successes = data["successes"]
+    return Evaluation(
+        tasks=tuple(Task.from_json(task) for task in tasks if isinstance(task, dict)),
+        returns=np.array(data["returns"], np.float64),
+        successes=None if successes is None else np.array(successes, np.bool_),
+        env_steps=env_steps,
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,7 @@ def summarize(evaluation: Evaluation, rng: np.random.Generator) -> Summary:
 
 
 def evaluate(
-    agent: MetaLearner[ActorT],
+    agent: MetaLearner,
     env: TaskVectorEnv,
     tasks: Sequence[Task],
     config: MeasurementConfig,
@@ -138,7 +156,7 @@ def evaluate(
     at_once = env.num_envs // slots_needed(config)
     require(at_once > 0, f"Evaluating needs {slots_needed(config)} slots or more", env.num_envs)
 
-    def run(chunk: Sequence[Task], actor: ActorT, episodes: int, deterministic: bool) -> Rollout:
+    def run(chunk: Sequence[Task], actor: Actor, episodes: int, deterministic: bool) -> Rollout:
         return collect(
             env,
             chunk,
@@ -150,10 +168,10 @@ def evaluate(
             on_step=on_step,
         )
 
-    def measure(chunk: Sequence[Task], actor: ActorT) -> Rollout:
+    def measure(chunk: Sequence[Task], actor: Actor) -> Rollout:
         return run(chunk, actor, config.episodes, config.deterministic)
 
-    def learn_from(chunk: Sequence[Task], actor: ActorT, measured: Rollout) -> Rollout:
+    def learn_from(chunk: Sequence[Task], actor: Actor, measured: Rollout) -> Rollout:
         return measured if _reuses_episodes(config) else run(chunk, actor, config.adaptation_episodes, False)
 
     parts = []
@@ -167,7 +185,7 @@ def evaluate(
             actor = agent.adapt(actor, experience)
             stages.append(measure(chunk, actor))
         parts.append(_one_chunk(chunk, stages, env_steps))
-    return _join(parts)
+    return join(parts)
 
 
 def slots_needed(config: MeasurementConfig) -> int:
@@ -175,7 +193,9 @@ def slots_needed(config: MeasurementConfig) -> int:
     return max(config.episodes, config.adaptation_episodes)
 
 
-def vector_steps(config: MeasurementConfig, num_tasks: int, adaptation_steps: int, num_envs: int, horizon: int) -> int:
+def vector_steps(
+    config: MeasurementConfig, num_tasks: int, adaptation_steps: int, num_envs: int, horizon: int
+) -> int:
     """Return how often :func:`evaluate` steps its environment if every episode lasts to the horizon."""
     chunks = -(-num_tasks // max(1, num_envs // slots_needed(config)))
     rollouts = adaptation_steps + 1 if _reuses_episodes(config) else 2 * adaptation_steps + 1
@@ -196,7 +216,8 @@ def _one_chunk(tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: in
     )
 
 
-def _join(parts: Sequence[Evaluation]) -> Evaluation:
+def join(parts: Sequence[Evaluation]) -> Evaluation:
+    """Put evaluations of different tasks, or of different agents on the same tasks, one after another."""
     successes = [part.successes for part in parts if part.successes is not None]
     return Evaluation(
         tasks=tuple(task for part in parts for task in part.tasks),

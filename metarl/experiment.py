@@ -19,8 +19,10 @@ import torch
 
 from metarl.checkpoints import Checkpoint, save
 from metarl.config import ExperimentConfig, to_json
+from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, evaluate, slots_needed, summarize, vector_steps
-from metarl.meta_learner import Actor, ActorT, MetaLearner
+from metarl.locks import locked
+from metarl.meta_learner import MetaLearner
 from metarl.metrics import MetricsLog
 from metarl.rollouts import collect
 from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample_evenly
@@ -76,7 +78,7 @@ class MetaIteration:
 
 
 def meta_iteration(
-    agent: MetaLearner[ActorT],
+    agent: MetaLearner,
     env: TaskVectorEnv,
     tasks: Sequence[Task],
     *,
@@ -118,7 +120,7 @@ class Experiment:
         self.observer: Observer = observer or Silence()
         self.suite: TaskDistribution = config.suite.build()
         check_disjoint(self.suite)
-        self.agent: MetaLearner[Actor] = config.agent.build(
+        self.agent: MetaLearner = config.agent.build(
             self.suite, seed=config.seed, device=torch.device(config.device)
         )
         self.iteration = 0
@@ -139,11 +141,13 @@ class Experiment:
         """Steps of the vector environment that the rest of the run takes, if every episode is a full one."""
         steps = self.agent.adaptation_steps
         iterations = range(self.iteration + 1, self.config.iterations + 1)
-        brief = sum(self._evaluates_after(n) for n in iterations) + (0 if self._restored else self._evaluates_after(0))
+        brief = sum(self._evaluates_after(n) for n in iterations) + (
+            0 if self._restored else self._evaluates_after(0)
+        )
         return (
             len(iterations) * (steps + 1) * self.suite.horizon
-            + brief * self._evaluation_steps(len(self._brief_tasks()), steps)
-            + self._evaluation_steps(len(self.suite.tasks("test")), self.config.evaluation.adaptation_steps)
+            + brief * self.evaluation_steps(len(self._brief_tasks()), steps)
+            + self.evaluation_steps(len(self.suite.tasks("test")), self.config.evaluation.adaptation_steps)
         )
 
     @property
@@ -172,14 +176,19 @@ class Experiment:
 
         Raises:
             Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
-                MetarlError: if the disk is full, or an environment misbehaves; the last checkpoint stands.
+            MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
+                checkpoint stands), or if another process has the run.
         """
+        with locked(self.folder):
+            return self._run()
+
+    def _run(self) -> Evaluation:
         env = self.make_env()
         try:
             with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
                 self._train(env, log)
             return self.test(env, self.suite.tasks("test"), stream(self.config.seed, TEST, 0))
-        except Stopped:
+        except (Stopped, MetarlError):
             if self._finished is not None:
                 self._save(self._finished)
             raise
@@ -267,7 +276,8 @@ class Experiment:
         every = self.config.evaluation.every
         return every > 0 and iteration % every == 0
 
-    def _evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
+    def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
+        """Return the steps of the vector environment that an evaluation takes, if every episode is full."""
         horizon = self.suite.horizon
         return vector_steps(self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon)
 

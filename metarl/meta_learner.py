@@ -1,9 +1,9 @@
-"""The one protocol that every family of agents answers: gradient-based, recurrent, latent-context, learned."""
+"""The one protocol of every family of agents: gradient-based, recurrent, latent-context, learned."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -37,10 +37,7 @@ class Actor(Protocol):
         ...
 
 
-ActorT = TypeVar("ActorT", bound=Actor)
-
-
-class MetaLearner(Protocol[ActorT]):
+class MetaLearner(Protocol):
     """An agent that learns, over many tasks, to adapt to a new one.
 
     A meta-iteration: ``actor = initial_actor(M)``; then ``adaptation_steps`` times, collect a rollout with
@@ -58,12 +55,12 @@ class MetaLearner(Protocol[ActorT]):
         """Where the agent computes."""
         ...
 
-    def initial_actor(self, num_tasks: int) -> ActorT:
+    def initial_actor(self, num_tasks: int) -> Actor:
         """Return the policy that acts before it has seen anything of its tasks."""
         ...
 
-    def adapt(self, actor: ActorT, rollout: Rollout) -> ActorT:
-        """Return the policy adapted to each task by the rollout that ``actor`` collected on it."""
+    def adapt(self, actor: Actor, rollout: Rollout) -> Actor:
+        """Return the policy adapted to each task by what ``actor``, one of its own, collected on it."""
         ...
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:

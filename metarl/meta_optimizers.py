@@ -35,7 +35,9 @@ class TrustRegionConfig:
         require(0 < self.max_kl < math.inf, "max_kl must be positive", self.max_kl)
         require(1 <= self.cg_iters <= 1000, "cg_iters must lie in 1..1000", self.cg_iters)
         require(0 <= self.cg_damping < math.inf, "cg_damping must be 0 or more", self.cg_damping)
-        require(0 < self.backtrack_ratio < 1, "backtrack_ratio must lie between 0 and 1", self.backtrack_ratio)
+        require(
+            0 < self.backtrack_ratio < 1, "backtrack_ratio must lie between 0 and 1", self.backtrack_ratio
+        )
         require(1 <= self.max_backtracks <= 1000, "max_backtracks must lie in 1..1000", self.max_backtracks)
 
 
@@ -109,7 +111,9 @@ def trust_region_step(
         "line_search_trials": float(search.trials),
         "step_accepted": float(search.accepted),
     }
-    return TrustRegionStep(unflatten(search.point, params) if search.accepted else params, search.accepted, metrics)
+    return TrustRegionStep(
+        unflatten(search.point, params) if search.accepted else params, search.accepted, metrics
+    )
 
 
 def gauss_newton_product(
@@ -138,9 +142,13 @@ def gauss_newton_product(
     def product(vector: torch.Tensor) -> torch.Tensor:
         change = list(torch.autograd.grad(flat, cotangents, vector, retain_graph=True))
         pulled = torch.autograd.grad(
-            outputs, leaves, list(metric(change)), retain_graph=True, allow_unused=True, materialize_grads=True
+            outputs,
+            leaves,
+            list(metric(change)),
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )
         return torch.cat([value.reshape(-1) for value in pulled])
 
     return product
-

@@ -7,9 +7,11 @@ run is repeated, or killed and resumed, on a CPU with the same versions.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
@@ -17,7 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import SupportsFloat
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarl.errors import MetarlError
 
@@ -49,29 +53,24 @@ class MetricsLog:
             elif self._path.exists():
                 raise MetarlError(f"A new run needs a folder without metrics, but there is {self._path}.")
             self._file = self._path.open("ab", buffering=0)
-            self._events = SummaryWriter(
-                str(run_folder / _EVENTS), purge_step=None if resume_after is None else resume_after + 1
-            )
+            self._events = _Events(run_folder / _EVENTS, None if resume_after is None else resume_after + 1)
 
-    def log(self, iteration: int, metrics: Mapping[str, float]) -> None:
+    def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Write one row.
 
         Raises:
             MetarlError: naming a metric that is not finite, or if there is no disk space; then nothing of
-                the row is written.
+                the row is in ``metrics.jsonl``.
         """
         row: Row = {"iteration": iteration, **{name: _number(name, metrics[name]) for name in metrics}}
         with _disk_errors(self._path):
+            self._events.log(iteration, row)
             _append(self._file.fileno(), json.dumps(row).encode() + b"\n")
-            for name in metrics:
-                self._events.add_scalar(name, row[name], iteration)
-            self._events.flush()
 
     def close(self) -> None:
         """Finish both files; further calls do nothing."""
         self._file.close()
-        with _disk_errors(self._path):
-            self._events.close()
+        self._events.close()
 
     def __enter__(self) -> MetricsLog:
         """Return the log itself."""
@@ -82,6 +81,35 @@ class MetricsLog:
     ) -> None:
         """Close the log."""
         self.close()
+
+
+class _Events:
+    """A TensorBoard event file without the thread of PyTorch's writer.
+
+    That thread prints a traceback when the disk is full, and would be lost in a forked process.
+    """
+
+    def __init__(self, folder: Path, purge_from: int | None) -> None:
+        """Begin a file; it hides what earlier files hold from step ``purge_from`` on."""
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files of a run in the order of their names, so the time comes first.
+        self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("ab", buffering=0)
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if purge_from is not None:
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
+
+    def log(self, iteration: int, row: Row) -> None:
+        values = [Summary.Value(tag=name, simple_value=row[name]) for name in row if name != "iteration"]
+        self._write(Event(wall_time=time.time(), step=iteration, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, event: Event) -> None:
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        _append(self._file.fileno(), record.getvalue())
 
 
 def read_metrics(run_folder: Path) -> list[Row]:
@@ -140,13 +168,16 @@ def _drop_later_rows(path: Path, last: int) -> None:
         temporary.replace(path)
 
 
-def _append(descriptor: int, line: bytes) -> None:
-    """Write a line and wait until it is on disk; where that fails, take back what was written of it."""
+def _append(descriptor: int, record: bytes) -> None:
+    """Write a record and wait until it is on disk; where that fails, take back what was written of it.
+
+    The file must be open for appending, or the next record would leave a gap.
+    """
     size = os.fstat(descriptor).st_size
     try:
         written = 0
-        while written < len(line):
-            written += os.write(descriptor, line[written:])
+        while written < len(record):
+            written += os.write(descriptor, record[written:])
         os.fsync(descriptor)
     except OSError:
         os.ftruncate(descriptor, size)

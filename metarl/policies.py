@@ -1,7 +1,8 @@
-"""The Gaussian multi-layer perceptron: shapes and initial values here, the parameters in the caller's hand."""
+"""The Gaussian multi-layer perceptron: shapes and initial values; the parameters are in the caller's hand."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,14 +31,16 @@ class GaussianMLPPolicy:
     def __post_init__(self) -> None:
         """Check the activation's name."""
         if self.activation not in ACTIVATIONS:
-            raise MetarlError(f"activation must be one of {sorted(ACTIVATIONS)}, but it is {self.activation!r}.")
+            raise MetarlError(
+                f"activation must be one of {sorted(ACTIVATIONS)}, but it is {self.activation!r}."
+            )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter, without a task axis."""
         sizes = (self.observation_size, *self.hidden_sizes, self.action_size)
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             shapes[f"layer_{layer}.weight"] = (fan_in, fan_out)
             shapes[f"layer_{layer}.bias"] = (fan_out,)
         return {**shapes, "log_std": (self.action_size,)}

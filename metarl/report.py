@@ -46,18 +46,19 @@ class _Stage:
     filling: str
 
 
-def learning_curve(rows: Sequence[Row], path: Path, title: str) -> None:
+def learning_curve(rows: Sequence[Row], path: Path, title: str, footer: str = "") -> None:
     """Write the learning curve of a run as a PNG.
 
     Args:
         rows: the metrics, as :func:`metarl.metrics.read_metrics` returns them.
         path: the file.
         title: what stands above it.
+        footer: what lines and bars are, if not those of one run.
 
     Raises:
         MetarlError: if the rows hold no return, or the file cannot be written.
     """
-    save(draw_learning_curve(rows, title), path)
+    save(draw_learning_curve(rows, title, footer), path)
 
 
 def adaptation_curve(
@@ -97,7 +98,7 @@ def save(figure: Figure, path: Path) -> None:
         raise MetarlError(f"The figure {path} cannot be written ({error.strerror}).") from error
 
 
-def draw_learning_curve(rows: Sequence[Row], title: str = "") -> Figure:
+def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") -> Figure:
     """Draw training and held-out performance over environment steps, before and after adaptation.
 
     Raises:
@@ -115,7 +116,8 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "") -> Figure:
         _label_env_steps(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
     _draw_legend(figure, _stages(rows, "return"), held_out)
-    _draw_footer(figure, f"Lines: mean over the training tasks.{f' {_INTERVALS}.' if held_out else ''}")
+    one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS}.' if held_out else ''}"
+    _draw_footer(figure, footer or one_run)
     return figure
 
 

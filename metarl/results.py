@@ -12,6 +12,7 @@ import numpy as np
 from metarl.evaluation import Evaluation, Summary
 from metarl.metrics import read_metrics
 from metarl.report import adaptation_curve, learning_curve
+from metarl.statistics import Interval
 from metarl.types import Json
 
 
@@ -49,7 +50,7 @@ def write_learning_curve(folder: Path, title: str) -> Path:
     return path
 
 
-def _listed(summary: Summary) -> list[object] | None:
+def _listed(summary: Summary) -> list[Interval] | None:
     return None if summary.successes is None else list(summary.successes)
 
 

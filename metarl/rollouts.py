@@ -47,7 +47,9 @@ def collect(
     """
     used = len(tasks) * episodes
     if used > env.num_envs:
-        raise MetarlError(f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {env.num_envs}.")
+        raise MetarlError(
+            f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {env.num_envs}."
+        )
     recorder = _Recorder(env, tasks, episodes, horizon)
     generator = torch.Generator(actor.device)
     generator.manual_seed(int(rng.integers(2**63)))
@@ -63,7 +65,8 @@ def collect(
             action = actor.act(seen, None if deterministic else generator)
             actions[:used] = recorder.act(step, action.actions, action.log_probs)
             observations, rewards, terminated, truncated, infos = env.step(actions)
-            recorder.follow(step, rewards, terminated, truncated, infos.get("success"))
+            ended, cut = terminated.astype(np.bool_), truncated.astype(np.bool_)
+            recorder.follow(step, rewards, ended, cut, infos.get("success"))
             if not recorder.live.any():
                 break
     return recorder.finish(observations).to(actor.device)
@@ -98,7 +101,7 @@ class _Recorder:
 
     def act(self, step: int, actions: torch.Tensor, log_probs: torch.Tensor) -> npt.NDArray[np.float32]:
         """Write the actions ``[M, K, A]`` that were drawn; return them as ``[n, A]``."""
-        row = self.actions[step]
+        row: npt.NDArray[np.float32] = self.actions[step]
         row[:] = actions.reshape(row.shape).cpu().numpy()
         self.log_probs[step] = log_probs.reshape(-1).cpu().numpy()
         self._check_finite("action", row, step)
@@ -144,7 +147,8 @@ class _Recorder:
 
     def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:
         """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
-        return torch.from_numpy(np.ascontiguousarray(steps_first.swapaxes(0, 1))).unflatten(0, self.shape)
+        steps = torch.from_numpy(np.ascontiguousarray(steps_first.swapaxes(0, 1)))
+        return steps.view(*self.shape, *steps.shape[1:])
 
     def _check_finite(self, what: str, values: npt.NDArray[np.float32], step: int) -> None:
         if np.isfinite(values).all():

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 from metarl.checkpoints import Checkpoint, load, load_newest
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.experiment import CHECKPOINTS, Experiment, Observer
+from metarl.locks import locked
 from metarl.registry import config_from_json
+from metarl.types import Json
 
 CONFIG = "config.json"
 
@@ -27,22 +30,53 @@ def start(config: ExperimentConfig, root: Path, observer: Observer | None = None
     """
     config = replace(config, name=config.name or default_name(config))
     folder = root / config.name
-    if folder.exists():
-        raise MetarlError(
-            f"The run folder {folder} exists already; choose another --name, "
-            f"or go on with that run: metarl train --resume {folder}"
-        )
+    refuse_existing(folder)
     experiment = Experiment(config, folder, observer)  # may still refuse the config, so no folder yet
     try:
         folder.mkdir(parents=True)
         write_config(folder, config)
+    except FileExistsError:  # since a moment ago
+        refuse_existing(folder)
+        raise
     except OSError as error:
+        discard(experiment)
         raise MetarlError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
     return experiment
 
 
+def refuse_existing(folder: Path) -> None:
+    """Make sure that a new run's folder is new.
+
+    Raises:
+        MetarlError: if it exists; says how to go on with the run in it.
+    """
+    if (folder / CONFIG).is_file():
+        raise MetarlError(
+            f"The run folder {folder} exists already; choose another --name, "
+            f"or go on with that run: metarl train --resume {folder}"
+        )
+    if folder.exists() or folder.is_symlink():
+        raise MetarlError(f"{folder} exists already, and it is no run; choose another --name.")
+
+
+def discard(experiment: Experiment) -> None:
+    """Remove the folder of a run that ended before its first checkpoint, so that nothing is left behind."""
+    if not has_checkpoints(experiment.folder):
+        shutil.rmtree(experiment.folder, ignore_errors=True)
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Return whether a run has got as far as a checkpoint."""
+    return (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir())
+
+
 def resume(
-    folder: Path, report: Callable[[str], None], observer: Observer | None = None, iterations: int | None = None
+    folder: Path,
+    report: Callable[[str], None],
+    observer: Observer | None = None,
+    *,
+    iterations: int | None = None,
+    device: str | None = None,
 ) -> Experiment:
     """Open a run that was stopped, at its newest whole checkpoint.
 
@@ -51,17 +85,26 @@ def resume(
         report: told of each damaged checkpoint, in a sentence.
         observer: of the run.
         iterations: train to this iteration instead of the one the config names.
+        device: compute there instead of where the config says.
 
     Raises:
-        MetarlError: if the folder is no run, or its checkpoints are of another version or architecture.
+        MetarlError: if the folder is no run, if the run is still going on elsewhere, if its checkpoints
+            are of another version or architecture, or if it is past ``iterations``.
     """
-    config = read_config(folder)
-    if iterations is not None:
-        config = replace(config, iterations=iterations)
-        write_config(folder, config)
-    experiment = Experiment(config, folder, observer)
-    if (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir()):
-        experiment.restore(load_newest(folder / CHECKPOINTS, report))
+    wanted = {"iterations": iterations, "device": device}
+    changes: dict[str, Json] = {name: value for name, value in wanted.items() if value is not None}
+    config = read_config(folder, changes)
+    with locked(folder):
+        experiment = Experiment(config, folder, observer)
+        if has_checkpoints(folder):
+            experiment.restore(load_newest(folder / CHECKPOINTS, report))
+        if experiment.iteration > config.iterations:
+            raise MetarlError(
+                f"The run {folder} cannot be trained to iteration {config.iterations}: "
+                f"it is already at iteration {experiment.iteration}."
+            )
+        if changes:
+            write_config(folder, config)
     return experiment
 
 
@@ -77,27 +120,37 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
     """
     if (path / CHECKPOINTS).is_dir():
         return load_newest(path / CHECKPOINTS, report)
-    if not path.is_dir() or not any(path.glob("*.safetensors")):
+    if not path.is_dir():
+        raise MetarlError(f"There is no folder {path}.")
+    if not any(path.glob("*.safetensors")):
         raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
     return load(path)
 
 
-def read_config(folder: Path) -> ExperimentConfig:
-    """Return the config of a run.
+def folder_of(path: Path) -> Path:
+    """Return the run that a path leads to: its folder, that of one of its checkpoints; else the path itself."""
+    run = path.resolve().parent.parent
+    return run if path.resolve().parent.name == CHECKPOINTS and (run / CONFIG).is_file() else path
+
+
+def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})) -> ExperimentConfig:
+    """Return the config of a run, with some settings changed.
 
     Raises:
-        MetarlError: if the folder is no run.
+        MetarlError: if the folder is no run, or its config is damaged or cannot be used here.
     """
     path = folder / CONFIG
+    if not folder.is_dir():
+        raise MetarlError(f"There is no run {folder}.")
     if not path.is_file():
         raise MetarlError(f"{folder} is no run: it has no {CONFIG}.")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MetarlError(f"{path} is not JSON: {error}.") from error
     if not isinstance(data, dict):
         raise MetarlError(f"{path} must hold one JSON object.")
-    return config_from_json(data)
+    return config_from_json({**data, **changes})
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:

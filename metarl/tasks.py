@@ -78,7 +78,7 @@ class TaskDistribution(Protocol):
         ...
 
     def tasks(self, split: Split) -> Sequence[Task]:
-        """Return the split's tasks in a fixed order; of an infinite split, a fixed list that stands for it."""
+        """Return the split's tasks in a fixed order; of an infinite split, a list that stands for it."""
         ...
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
@@ -91,9 +91,7 @@ class TaskDistribution(Protocol):
         """
         ...
 
-    def make_vector_env(
-        self, num_envs: int, *, engine: str = "auto", num_workers: int = 0
-    ) -> TaskVectorEnv:
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
 
         Args:

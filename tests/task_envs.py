@@ -96,10 +96,10 @@ class Forgetful(Walk):
 
 @dataclass(frozen=True)
 class Trap:
-    """Something that happens to an environment at its fourth step, as long as a file exists.
+    """Something that happens at the fourth step: once, in the first process that gets there, or each time.
 
     Args:
-        flag: the file; unless ``forever``, the trap removes it before it springs.
+        flag: a file, which that process removes.
         kind: ``"hang"``, ``"exit"``.
     """
 
@@ -108,10 +108,11 @@ class Trap:
     forever: bool = False
 
     def spring(self) -> None:
-        if not Path(self.flag).exists():
-            return
         if not self.forever:
-            Path(self.flag).unlink()
+            try:
+                Path(self.flag).unlink()
+            except FileNotFoundError:
+                return
         if self.kind == "hang":
             time.sleep(3600.0)
         os._exit(7)

@@ -25,6 +25,7 @@ FLOORS = (
         "metarl.metrics",
         "metarl.report",
         "metarl.experiment",
+        "metarl.locks",
         "metarl.registry",
         "metarl.results",
         "metarl.runs",

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarl import checkpoints
 from metarl.checkpoints import Checkpoint, DamagedCheckpoint, load, load_newest, save
 from metarl.errors import MetarlError
-from metarl.types import State
+from metarl.types import Json, State
 
 FILES = ("weights.safetensors", "state.json")
 
@@ -121,8 +121,9 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(values=st.dictionaries(st.text(), json_values, max_size=4))
-def test_json_comes_back_exactly(values: dict, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_json_comes_back_exactly(values: dict[str, Json], tmp_path_factory: pytest.TempPathFactory) -> None:
     checkpoint = Checkpoint(3, values, State({}, values), values)
     assert repr(load(save(tmp_path_factory.mktemp("run"), checkpoint, keep=1))) == repr(checkpoint)
 
@@ -237,7 +238,7 @@ def test_swapped_weights_are_damage(tmp_path: Path) -> None:
 
 
 def test_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DamagedCheckpoint, match="There is no checkpoint .*00000009"):
+    with pytest.raises(DamagedCheckpoint, match=r"There is no checkpoint .*00000009"):
         load(tmp_path / "00000009")
 
 
@@ -256,7 +257,7 @@ def test_damaged_checkpoints_are_reported_and_the_one_before_is_used(tmp_path: P
 def test_no_whole_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     for iteration in (1, 2):
         flip(save(tmp_path, make(iteration), keep=2) / FILES[0], -1, 1)
-    with pytest.raises(MetarlError, match="None of the 2 checkpoints in .* is whole"):
+    with pytest.raises(MetarlError, match=r"None of the 2 checkpoints in .* is whole"):
         load_newest(tmp_path, lambda _: None)
 
 
@@ -295,7 +296,8 @@ def forge(path: Path, state: object, weights: bytes) -> None:
     (path / FILES[1]).write_bytes(b'{"sha256": "%s", "state": %s}\n' % (digest, body))
 
 
-GOOD = {"format": 1, "iteration": 5, "config": {}, "agent": {}, "progress": {}}
+GOOD: dict[str, Json] = {"format": 1, "iteration": 5, "config": {}, "agent": {}, "progress": {}}
+BAD: tuple[Json, ...] = (None, "x", [])
 GOOD_WEIGHTS = safetensors.torch.save({"x": torch.zeros(2)})
 
 
@@ -306,7 +308,7 @@ def test_format_is_what_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [[], 3, *(GOOD | {name: bad} for name in GOOD if name != "format" for bad in (None, "x", []))],
+    [[], 3, *(GOOD | {name: bad} for name in GOOD if name != "format" for bad in BAD)],
 )
 def test_state_of_another_shape_is_damage(tmp_path: Path, state: object) -> None:
     forge(tmp_path / "bad", state, GOOD_WEIGHTS)
@@ -352,7 +354,7 @@ def test_body_that_is_no_json_is_damage(tmp_path: Path, body: bytes) -> None:
 def test_another_format_is_named_and_not_passed_over(tmp_path: Path) -> None:
     save(tmp_path, make(1), keep=2)
     forge(tmp_path / "00000002", {"format": 2}, b"")
-    with pytest.raises(MetarlError, match="has format 2, and this version of metarl .* format 1") as caught:
+    with pytest.raises(MetarlError, match=r"has format 2, and this version of metarl .* format 1") as caught:
         load_newest(tmp_path, unheard)
     assert not isinstance(caught.value, DamagedCheckpoint)
 
@@ -401,6 +403,34 @@ def test_kill_between_any_two_steps_leaves_a_whole_checkpoint(
     pytest.fail("saving never came to an end")
 
 
+def test_contents_are_synced_before_the_name_and_the_name_before_the_old_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, make(1), keep=1)
+    events: list[str] = []
+    really_sync, really_replace = os.fsync, os.replace
+
+    def sync(descriptor: int) -> None:
+        events.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().relative_to(tmp_path)}")
+        really_sync(descriptor)
+
+    def rename(source: Path, target: Path) -> None:
+        events.append(f"rename {Path(source).name} {Path(target).name}")
+        really_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", rename)
+    save(tmp_path, make(2), keep=1)
+    assert events == [
+        "sync 00000002.tmp/weights.safetensors",
+        "sync 00000002.tmp/state.json",
+        "sync 00000002.tmp",
+        "rename 00000002.tmp 00000002",
+        "sync .",
+        "rename 00000001 00000001.tmp",
+    ]
+
+
 KILLS = """
 import json, os, random, signal, sys, time
 from pathlib import Path
@@ -428,11 +458,12 @@ for _ in range(30):
     if process == 0:
         child(known, writing)  # the newest is written again, as by a resumed run
     os.close(writing)
-    time.sleep(draws.uniform(0.0, 0.05))
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
     with os.fdopen(reading) as pipe:
-        saved = [int(line) for line in pipe.read().split()]
+        saved = [int(pipe.readline()) for _ in range(draws.randint(1, 3))]
+        time.sleep(draws.uniform(0.0, 0.02))
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        saved += [int(line) for line in pipe.read().split()]
     unfinished += any(path.suffix for path in folder.iterdir())
     newest = load_newest(folder, damaged.append)
     assert newest.iteration >= max([known, *saved]), (newest.iteration, known, saved)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -38,18 +39,14 @@ def test_rows_come_back_in_order_with_their_types(tmp_path: Path) -> None:
     assert isinstance(read_metrics(tmp_path)[0]["env_steps"], int)
 
 
-@given(value=st.floats(allow_nan=False, allow_infinity=False))
-def test_floats_come_back_bit_for_bit(value: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+@settings(max_examples=40)
+def test_floats_come_back_bit_for_bit(values: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("run")
-    log = MetricsLog(folder, None)
-    log._events.close()  # 32-bit summaries of such numbers are another matter
-    line = folder / "metrics.jsonl"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log._events, "add_scalar", lambda *_: None)
-        log.log(1, {"x": value})
-    log.close()
-    assert line.exists()
-    assert read_metrics(folder)[0]["x"].hex() == value.hex()
+    with MetricsLog(folder, None) as log:
+        log.log(1, {str(index): value for index, value in enumerate(values)})
+    row = read_metrics(folder)[0]
+    assert [float(row[str(index)]).hex() for index in range(len(values))] == [value.hex() for value in values]
 
 
 def test_numbers_of_numpy_and_torch_are_written_as_plain_numbers(tmp_path: Path) -> None:
@@ -67,9 +64,9 @@ def test_row_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_metric_that_is_not_finite_is_refused_by_name(tmp_path: Path, value: float) -> None:
-    with MetricsLog(tmp_path, None) as log:
-        with pytest.raises(MetarlError, match="'update/kl' must be a finite number"):
-            log.log(1, {"x": 1.0, "update/kl": value})
+    message = "'update/kl' must be a finite number"
+    with MetricsLog(tmp_path, None) as log, pytest.raises(MetarlError, match=message):
+        log.log(1, {"x": 1.0, "update/kl": value})
     assert read_metrics(tmp_path) == []
 
 
@@ -122,6 +119,13 @@ def test_resuming_without_a_file_begins_one(tmp_path: Path) -> None:
     assert len(read_metrics(tmp_path)) == 2
 
 
+def test_logging_starts_no_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with MetricsLog(tmp_path, None) as log:
+        log.log(1, {"x": 1.0})
+        assert threading.active_count() == before
+
+
 def test_new_run_refuses_to_mix_with_old_metrics(tmp_path: Path) -> None:
     write(tmp_path, range(1, 3))
     with pytest.raises(MetarlError, match="needs a folder without metrics"):
@@ -129,26 +133,29 @@ def test_new_run_refuses_to_mix_with_old_metrics(tmp_path: Path) -> None:
     assert len(read_metrics(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.out"])
 def test_full_disk_is_one_sentence_and_takes_back_the_torn_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     really_write = os.write
 
     def full(descriptor: int, data: bytes) -> int:
+        if not Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith(name):
+            return really_write(descriptor, data)
         if len(data) < 20:
             raise OSError(errno.ENOSPC, "No space left on device")
         return really_write(descriptor, data[:20])
 
+    row = {"x": 1.0, "a metric with a long name": 2.0}
     with MetricsLog(tmp_path, None) as log:
-        log.log(1, {"x": 1.0, "a metric with a long name": 2.0})
-        with (
-            monkeypatch.context() as patch,
-            pytest.raises(MetarlError, match="No disk space for the metrics"),
-        ):
-            patch.setattr(os, "write", full)
-            log.log(2, {"x": 1.0, "a metric with a long name": 2.0})
+        log.log(1, row)
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(MetarlError, match="No disk space for the metrics"):
+            log.log(2, row)
+        monkeypatch.setattr(os, "write", really_write)
         log.log(2, {"x": 3.0})
     assert [row["x"] for row in read_metrics(tmp_path)] == [1.0, 3.0]
+    assert tensorboard(tmp_path, "x")[-1] == (2, 3.0)
 
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from PIL import Image
@@ -58,7 +58,7 @@ def curves(axes: Axes) -> list[tuple[list[float], list[float]]]:
         for line in (bar[0], *bar[1])
     }
     lines = [line for line in axes.get_lines() if id(line) not in bars]
-    return [(list(line.get_xdata()), list(line.get_ydata())) for line in lines]
+    return [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in lines]
 
 
 def bars(axes: Axes) -> list[list[list[list[float]]]]:
@@ -192,9 +192,10 @@ def test_same_numbers_give_the_same_file(tmp_path: Path) -> None:
 
 def test_nothing_overlaps_the_panels(tmp_path: Path) -> None:
     figure = draw_learning_curve(ROWS, "MAML-TRPO on ML1 reach-v3, seed 0")
-    figure.savefig(io.BytesIO(), format="png")
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # the Agg canvas has one
-    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    boxes = [box for axes in figure.axes if (box := axes.get_tightbbox(renderer)) is not None]
     around = [figure.legends[0], *figure.texts]
     assert not boxes[0].overlaps(boxes[1])
     assert not any(box.overlaps(thing.get_window_extent(renderer)) for box in boxes for thing in around)

@@ -1,0 +1,244 @@
+"""Environment steps per second on ML10: ours, AsyncVectorEnv on the same tasks, and the physics alone.
+
+Every contender gets the same tasks and random actions. The physics alone is five ``mj_step`` and the
+``mj_forward`` that Meta-World takes after them, with the arm following a mocap that moves as the actions
+say, on models without what only a camera sees, in a thread a core: no observation, no reward, no reset.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeAlias
+
+import mujoco
+import numpy as np
+import tyro
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
+from rich.table import Table
+
+from metarl.envs.metaworld import MetaWorldTasks, ML10Config
+from metarl.envs.metaworld_env import MetaWorldEnv
+from metarl.envs.metaworld_shared import family
+from metarl.tasks import Array
+from metarl.types import Task
+from workloads import cores, in_turn, machine, ratios, spread, wide_console
+
+OURS, ASYNC, PHYSICS = "ours (processes)", "AsyncVectorEnv", "physics alone"
+BAR = 1.3
+TASKS = 20
+FRAME_SKIP = 5
+METRES_PER_ACTION = 0.01
+
+
+class Seconds(NamedTuple):
+    """What a rollout took."""
+
+    reset: float
+    steps: float
+
+
+class Draw(NamedTuple):
+    """What a rollout runs."""
+
+    tasks: list[Task]
+    """One for each world; the families come in the same order every time."""
+    actions: Array
+    """``[T, N, 4]``."""
+
+
+Contender: TypeAlias = Callable[[Draw], Seconds]
+
+
+def main(
+    *, worlds: tuple[int, ...] = (20, 200), horizon: int = 500, repeats: int = 5, all: bool = False
+) -> None:
+    """Measure how fast environments are stepped.
+
+    Args:
+        worlds: numbers of environments to step at once, multiples of 20.
+        horizon: steps of an episode; a rollout is one episode in every world.
+        repeats: rollouts of each contender.
+        all: run AsyncVectorEnv with more than 20 worlds too, with a process of 300 MB for each.
+    """
+    console = wide_console()
+    console.print(machine())
+    table = Table(
+        title=f"ML10, {horizon} steps per episode: env steps/s, median [least, greatest] of {repeats}",
+        caption="ratios are of rollouts side by side",
+    )
+    table.add_column("worlds", justify="right")
+    table.add_column("")
+    for column in ("with resets", "without", "ours / it, with", "without"):
+        table.add_column(column, justify="right")
+    suite = ML10Config(horizon=horizon).build()
+    verdicts = []
+    for count in worlds:
+        taken = compare(suite, count, repeats, with_async=all or count <= TASKS)
+        add_rows(table, count, count * horizon, taken)
+        if ASYNC in taken:
+            ratio = statistics.median(ratios(totals(taken[ASYNC]), totals(taken[OURS])))
+            verdicts.append(f"{count} worlds: ours / {ASYNC} = {ratio:.2f} (bar: at least {BAR})")
+    console.print(table)
+    console.print("\n".join(verdicts))
+
+
+def compare(
+    suite: MetaWorldTasks, worlds: int, repeats: int, *, with_async: bool
+) -> dict[str, list[Seconds]]:
+    """Let all contenders take the same rollouts in turn, the first of them for warming up."""
+    first = draw(suite, worlds, np.random.default_rng(0))
+    vector_env = suite.make_vector_env(worlds)
+    envs: list[VectorEnv[Array, Array, Array]] = [vector_env]
+    contenders: dict[str, Contender] = {
+        OURS: functools.partial(roll, vector_env, vector_env.set_tasks),
+        PHYSICS: Physics(first.tasks).roll,
+    }
+    if with_async:
+        one_a_process = async_vector_env(first.tasks, suite.horizon)
+        envs.append(one_a_process)
+        contenders[ASYNC] = functools.partial(
+            roll, one_a_process, functools.partial(one_a_process.set_attr, "task")
+        )
+    try:
+        for contender in contenders.values():
+            contender(Draw(first.tasks, first.actions[:20]))
+        return in_turn(
+            {name: rollouts(suite, worlds, contender) for name, contender in contenders.items()}, repeats
+        )
+    finally:
+        for env in envs:
+            env.close()
+
+
+def rollouts(suite: MetaWorldTasks, worlds: int, contender: Contender) -> Callable[[], Seconds]:
+    """Return what takes the next rollout when called; it is the same sequence for every contender."""
+    rng = np.random.default_rng(1)
+    return lambda: contender(draw(suite, worlds, rng))
+
+
+def draw(suite: MetaWorldTasks, worlds: int, rng: np.random.Generator) -> Draw:
+    """Draw 20 tasks, two goals of each family, equally many worlds for each, and actions."""
+    drawn = suite.sample(TASKS, rng)
+    tasks = [task for task in drawn for _ in range(worlds // TASKS)]
+    return Draw(tasks, rng.uniform(-1.0, 1.0, (suite.horizon, len(tasks), 4)))
+
+
+def roll(env: VectorEnv[Array, Array, Array], set_tasks: Callable[[list[Task]], None], draw: Draw) -> Seconds:
+    """Set the tasks, reset, and take all steps."""
+    actions = draw.actions.astype(np.float32)
+    start = time.perf_counter()
+    set_tasks(draw.tasks)
+    env.reset()
+    middle = time.perf_counter()
+    for row in actions:
+        env.step(row)
+    return Seconds(middle - start, time.perf_counter() - middle)
+
+
+class Settable(MetaWorldEnv):
+    """Ours with the task as an attribute, which is what AsyncVectorEnv can set in each environment."""
+
+    @property
+    def task(self) -> Task | None:
+        """What the next reset starts."""
+        return self._task
+
+    @task.setter
+    def task(self, task: Task) -> None:
+        self.set_task(task)
+
+
+def async_vector_env(tasks: Sequence[Task], horizon: int) -> AsyncVectorEnv[Array, Array]:
+    """Return Gymnasium's vector environment: the same environments as ours, a process for each."""
+    builders = [functools.partial(Settable, task.family, horizon=horizon) for task in tasks]
+    return AsyncVectorEnv(builders, autoreset_mode=AutoresetMode.DISABLED)
+
+
+class Physics:
+    """Simulations that threads step, and nothing else."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        """Build a simulation for each task; those of one task share a model."""
+        groups = [(task, len(list(group))) for task, group in itertools.groupby(tasks)]
+        envs = [env for task, size in groups for env in [family(task.family).build(None)] * size]
+        models = [model for task, size in groups for model in [_model(task)] * size]
+        self._simulations = [(model, mujoco.MjData(model)) for model in models]
+        self._low = np.array([env.mocap_low for env in envs])
+        self._high = np.array([env.mocap_high for env in envs])
+
+    def roll(self, draw: Draw) -> Seconds:
+        """Start every simulation where a reset leaves it, and take all steps."""
+        for (model, data), task in zip(self._simulations, draw.tasks, strict=True):
+            start = family(task.family).start(task.parameters)
+            start.place(model)
+            mujoco.mj_setState(model, data, start.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
+        path, fingers = self._path(draw.actions[..., :3]), draw.actions[..., 3:] * [1.0, -1.0]
+        shares = [slice(thread, None, cores()) for thread in range(cores())]
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(len(shares)) as pool:
+            list(
+                pool.map(
+                    lambda share: _advance(self._simulations[share], path[:, share], fingers[:, share]),
+                    shares,
+                )
+            )
+        return Seconds(0.0, time.perf_counter() - begin)
+
+    def _path(self, moves: Array) -> Array:
+        """Return where the mocaps are at each step, ``[T, N, 3]``."""
+        position = np.array([data.mocap_pos[0] for _, data in self._simulations])
+        path = np.empty_like(moves)
+        for step, move in enumerate(moves):
+            path[step] = position = np.clip(position + METRES_PER_ACTION * move, self._low, self._high)
+        return path
+
+
+def _model(task: Task) -> mujoco.MjModel:
+    return copy.copy(family(task.family).build(None).model)
+
+
+def _advance(
+    simulations: Sequence[tuple[mujoco.MjModel, mujoco.MjData]], path: Array, fingers: Array
+) -> None:
+    for positions, controls in zip(path, fingers, strict=True):
+        for (model, data), position, control in zip(simulations, positions, controls, strict=True):
+            data.mocap_pos[0] = position
+            data.ctrl[:] = control
+            mujoco.mj_step(model, data, nstep=FRAME_SKIP)
+            mujoco.mj_forward(model, data)
+
+
+def totals(taken: Sequence[Seconds]) -> list[float]:
+    """Return the seconds of each rollout, its reset included."""
+    return [sum(seconds) for seconds in taken]
+
+
+def without_resets(taken: Sequence[Seconds]) -> list[float]:
+    """Return the seconds of each rollout's steps."""
+    return [seconds.steps for seconds in taken]
+
+
+def add_rows(table: Table, worlds: int, steps: int, taken: dict[str, list[Seconds]]) -> None:
+    """Add a row for each contender."""
+    ours = taken[OURS]
+    for name, other in taken.items():
+        whole, stepping = totals(other), without_resets(other)
+        table.add_row(
+            str(worlds),
+            name,
+            "" if name == PHYSICS else spread([steps / seconds for seconds in whole], ",.0f"),
+            spread([steps / seconds for seconds in stepping], ",.0f"),
+            spread(ratios(whole, totals(ours)), ".2f"),
+            spread(ratios(stepping, without_resets(ours)), ".2f"),
+        )
+    table.add_section()
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,112 @@
+"""What the benchmarks share: the workloads that peers were measured on, fair repetition, and the machine.
+
+Run by itself it describes the machine.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from rich.console import Console
+
+from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.config import SamplingConfig, SuiteConfig
+from metarl.envs.metaworld import ML10Config
+from metarl.envs.point import PointConfig
+
+ResultT = TypeVar("ResultT")
+
+
+AGENT = MAMLTRPOConfig(
+    hidden_sizes=(64, 64),
+    activation="tanh",
+    discount=0.99,
+    gae_lambda=1.0,
+    inner_lr=0.1,
+    adaptation_steps=1,
+    max_kl=0.01,
+    cg_iters=10,
+)
+"""What the peers were measured with; the baseline is linear."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A meta-iteration: one meta-batch with one inner step, sampled before and after it, and one update."""
+
+    suite: SuiteConfig
+    episodes: int
+    """Of each of 20 tasks, before the inner step and again after it."""
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How a meta-batch is collected."""
+        return SamplingConfig(meta_batch_size=20, episodes=self.episodes)
+
+
+WORKLOADS = {
+    "CW-NAV": Workload(PointConfig(horizon=100), episodes=10),
+    "CW-ML10-H100": Workload(ML10Config(horizon=100), episodes=10),
+    "CW-ML10-H500r2": Workload(ML10Config(horizon=500), episodes=2),
+    "CW-ML10-FULL": Workload(ML10Config(horizon=500), episodes=10),
+}
+"""By the names under which other packages' numbers are known."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> str:
+    """Describe what a benchmark ran on; a load far above zero at the start spoils every number."""
+    versions = " ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("torch", "mujoco", "metaworld", "gymnasium", "numpy")
+    )
+    return (
+        f"{cores()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}, "
+        f"Python {platform.python_version()}, {torch.get_num_threads()} torch threads, {versions}"
+    )
+
+
+def in_turn(contenders: Mapping[str, Callable[[], ResultT]], repeats: int) -> dict[str, list[ResultT]]:
+    """Run every contender once a repeat, each time beginning with the next one.
+
+    So what drifts (the clock, the load) hits all alike, and results of one repeat may be compared.
+    """
+    names = list(contenders)
+    results: dict[str, list[ResultT]] = {name: [] for name in names}
+    for repeat in range(repeats):
+        for place in range(len(names)):
+            name = names[(repeat + place) % len(names)]
+            results[name].append(contenders[name]())
+    return results
+
+
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Divide what was measured in the same repeat."""
+    return [a / b for a, b in zip(numerators, denominators, strict=True)]
+
+
+def spread(values: Sequence[float], pattern: str) -> str:
+    """Format the median, and the least and the greatest value."""
+    middle, low, high = (format(v, pattern) for v in (statistics.median(values), min(values), max(values)))
+    return f"{middle} [{low}, {high}]"
+
+
+def wide_console() -> Console:
+    """Return a console that does not wrap tables where the output is a file."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=130)
+
+
+if __name__ == "__main__":
+    print(machine())

@@ -1,0 +1,124 @@
+"""Several seeds of one experiment, put together: one curve, one table, one folder that can be committed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metarl.config import ExperimentConfig, to_json
+from metarl.errors import MetarlError
+from metarl.evaluation import Evaluation, evaluation_from_json, join, summarize
+from metarl.metrics import Row, read_metrics
+from metarl.report import adaptation_curve, learning_curve
+from metarl.runs import read_config
+from metarl.statistics import Interval
+from metarl.types import Json
+
+FOOTER = "Lines and markers: mean over {} seeds. Bars: from the lowest seed to the highest."
+
+
+def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
+    """Put finished runs that differ in nothing but their seed together.
+
+    Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
+    after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
+    after each adaptation step, with 95 % intervals over tasks), and a figure of each.
+
+    Args:
+        folders: the runs'.
+        output: where to; it is made if need be.
+        title: of the figures.
+
+    Returns:
+        The files.
+
+    Raises:
+        MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
+    """
+    configs = [read_config(folder) for folder in folders]
+    evaluations = [_read_evaluation(folder) for folder in folders]
+    content = _without_seed(configs[0])
+    for folder, config in zip(folders, configs, strict=True):
+        if _without_seed(config) != content:
+            raise MetarlError(f"{folder} and {folders[0]} differ in more than their seed.")
+    output.mkdir(parents=True, exist_ok=True)
+    files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
+    content["seeds"] = [config.seed for config in configs]
+    files[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    rows = average([read_metrics(folder) for folder in folders])
+    _write_csv(files[1], [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows])
+    labels = [f"seed {config.seed}" for config in configs]
+    _write_csv(files[2], _adaptation_rows(labels, evaluations))
+    figures = [output / "learning_curve.png", output / "adaptation.png"]
+    learning_curve(rows, figures[0], title, FOOTER.format(len(folders)))
+    summary = summarize(join(evaluations), np.random.default_rng(0))
+    steps = range(len(summary.returns))
+    adaptation_curve(steps, summary.returns, summary.successes, figures[1], title)
+    return files + figures
+
+
+def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return the mean over runs of every metric that all have, with ``/low`` and ``/high`` over the runs."""
+    merged = []
+    for rows in zip(*runs, strict=False):
+        names = [name for name in rows[0] if all(name in row for row in rows)]
+        columns = {
+            name: [row[name] for row in rows] for name in names if not name.endswith(("/low", "/high"))
+        }
+        row: Row = {}
+        for name, values in columns.items():
+            row[name] = values[0] if name == "iteration" else float(np.mean(values))
+            if "/" in name and not name.startswith("time/"):
+                row[f"{name}/low"], row[f"{name}/high"] = min(values), max(values)
+        merged.append(row)
+    return merged
+
+
+def _without_seed(config: ExperimentConfig) -> dict[str, Json]:
+    return {name: value for name, value in to_json(config).items() if name not in ("seed", "name")}
+
+
+def _read_evaluation(folder: Path) -> Evaluation:
+    path = folder / "evaluation.json"
+    if not path.is_file():
+        raise MetarlError(f"{folder} is no finished run: it has no {path.name}.")
+    return evaluation_from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _adaptation_rows(
+    labels: Sequence[str], evaluations: Sequence[Evaluation]
+) -> list[dict[str, str | float]]:
+    rows: list[dict[str, str | float]] = []
+    parts = [*zip(labels, evaluations, strict=True), ("all", join(evaluations))]
+    for label, evaluation in parts:
+        summary = summarize(evaluation, np.random.default_rng(0))
+        for step in range(evaluation.adaptation_steps + 1):
+            row: dict[str, str | float] = {
+                "seeds": label,
+                "adaptation_steps": step,
+                "tasks": len(evaluation.tasks),
+            }
+            row |= _columns("return", summary.returns[step]) | _columns(
+                "return_gain", summary.return_gains[step]
+            )
+            if summary.successes is not None and summary.success_gains is not None:
+                row |= _columns("success", summary.successes[step])
+                row |= _columns("success_gain", summary.success_gains[step])
+            rows.append(row)
+    return rows
+
+
+def _columns(name: str, interval: Interval) -> dict[str, str | float]:
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,131 @@
+"""The linear feature baseline: its features by hand, its fit by least squares, and singular data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.baselines import fit_linear, linear_features, predict_linear
+
+Problem = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def problem(seed: int = 0, *, tasks: int = 4, episodes: int = 3, steps: int = 8, size: int = 5) -> Problem:
+    """Draw features, targets and a mask."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(tasks, episodes, steps, size, generator=generator, dtype=torch.float64)
+    targets = torch.randn(tasks, episodes, steps, generator=generator, dtype=torch.float64)
+    mask = torch.arange(steps) < torch.randint(2, steps + 1, (tasks, episodes, 1), generator=generator)
+    return features, targets, mask
+
+
+def least_squares(features: torch.Tensor, targets: torch.Tensor, ridge: float) -> np.ndarray:
+    """Solve one task's ridge regression as least squares with ``sqrt(ridge) I`` below the features."""
+    rows, size = features.numpy(), features.shape[-1]
+    augmented = np.concatenate([rows, np.sqrt(ridge) * np.eye(size)])
+    return np.linalg.lstsq(augmented, np.concatenate([targets.numpy(), np.zeros(size)]), rcond=None)[0]
+
+
+def test_features_by_hand() -> None:
+    features = linear_features(torch.tensor([[0.5, -2.0], [0.0, 3.0]]), torch.tensor([0, 50]))
+    expected = [[0.5, -2.0, 0.25, 4.0, 0.0, 0.0, 0.0, 1.0], [0.0, 3.0, 0.0, 9.0, 0.5, 0.25, 0.125, 1.0]]
+    assert features.tolist() == expected
+
+
+def test_observations_are_clipped() -> None:
+    features = linear_features(torch.tensor([[1e30, -1e30]]), torch.tensor([0]))
+    assert features[0, :4].tolist() == [10.0, -10.0, 100.0, 100.0]
+
+
+def test_features_are_double_precision() -> None:
+    assert linear_features(torch.zeros(2, 3, dtype=torch.float32), torch.arange(2)).dtype == torch.float64
+
+
+def test_steps_broadcast_over_tasks_and_episodes() -> None:
+    features = linear_features(torch.zeros(2, 3, 4, 1), torch.arange(4))
+    assert torch.equal(features[..., 2], (torch.arange(4) / 100).double().expand(2, 3, 4))
+
+
+@pytest.mark.parametrize("ridge", [1e-5, 0.1, 10.0])
+def test_fit_is_least_squares_for_each_task(ridge: float) -> None:
+    features, targets, mask = problem()
+    weights = fit_linear(features, targets, mask, ridge=ridge)
+    for task in range(4):
+        live = mask[task]
+        expected = least_squares(features[task][live], targets[task][live], ridge)
+        np.testing.assert_allclose(weights[task].numpy(), expected, rtol=1e-9)
+
+
+def test_masked_steps_do_not_count() -> None:
+    features, targets, mask = problem()
+    elsewhere = torch.where(mask.unsqueeze(-1), features, 1e3)
+    weights = fit_linear(elsewhere, targets, mask)
+    assert torch.equal(weights, fit_linear(features, targets, mask))
+    assert torch.equal(weights, fit_linear(features, torch.where(mask, targets, -1e3), mask))
+
+
+def test_linear_targets_are_found_again() -> None:
+    features, _, mask = problem()
+    wanted = torch.tensor([1.0, -2.0, 0.5, 0.0, 100.0], dtype=torch.float64)
+    weights = fit_linear(features, features @ wanted, mask, ridge=1e-12)
+    torch.testing.assert_close(weights, wanted.expand(4, 5), rtol=1e-9, atol=1e-9)
+
+
+def test_fit_is_accurate_where_single_precision_is_not() -> None:
+    # Time and its powers are nearly collinear: over 500 steps the squared condition number passes 1e7.
+    features = linear_features(torch.randn(2, 1, 500, 4), torch.arange(500))
+    features, mask = features.double(), torch.ones(2, 1, 500, dtype=torch.bool)
+    wanted = torch.linspace(-3, 3, 12, dtype=torch.float64)
+    predicted = predict_linear(fit_linear(features, features @ wanted, mask, ridge=1e-9), features)
+    torch.testing.assert_close(predicted, features @ wanted, rtol=1e-6, atol=1e-6)
+
+
+SINGULAR = {
+    "all zero": torch.zeros(2, 3, 8, 4),
+    "constant": torch.full((2, 3, 8, 4), 7.0),
+    "duplicate columns": torch.randn(2, 3, 8, 1).expand(2, 3, 8, 4),
+    "huge duplicates": 1e10 * torch.randn(2, 3, 8, 1).expand(2, 3, 8, 4),
+    "one huge column": torch.cat([torch.randn(2, 3, 8, 3), torch.full((2, 3, 8, 1), 1e12)], dim=-1),
+}
+
+
+@pytest.mark.parametrize("features", SINGULAR.values(), ids=SINGULAR.keys())
+@pytest.mark.parametrize("ridge", [1e-5, 0.0])
+def test_singular_data_never_give_a_nan(features: torch.Tensor, ridge: float) -> None:
+    if ridge == 0.0 and not features.any():
+        ridge = 1e-300
+    features = features.double()
+    targets, mask = features.sum(dim=-1) + 1, torch.ones(2, 3, 8, dtype=torch.bool)
+    weights = fit_linear(features, targets, mask, ridge=ridge)
+    assert torch.isfinite(weights).all()
+    assert torch.isfinite(predict_linear(weights, features)).all()
+
+
+def test_constant_targets_are_predicted_from_the_constant() -> None:
+    features = linear_features(torch.zeros(2, 3, 8, 4), torch.arange(8))
+    targets, mask = torch.full((2, 3, 8), -5.0), torch.ones(2, 3, 8, dtype=torch.bool)
+    predicted = predict_linear(fit_linear(features, targets, mask), features)
+    torch.testing.assert_close(predicted, targets.double(), rtol=1e-5, atol=0)
+
+
+def test_a_singular_task_changes_no_other() -> None:
+    features, targets, mask = problem()
+    alone = fit_linear(features[:1], targets[:1], mask[:1])
+    features = features.clone()
+    features[1] = 1e10 * features[1, ..., :1]
+    torch.testing.assert_close(fit_linear(features, targets, mask)[:1], alone, rtol=1e-12, atol=0)
+
+
+def test_task_without_a_live_step_gets_zero_weights() -> None:
+    features, targets, mask = problem()
+    mask[2] = False
+    assert not fit_linear(features, targets, mask)[2].any()
+
+
+def test_prediction_is_the_inner_product() -> None:
+    features, _, _ = problem()
+    weights = torch.arange(20.0, dtype=torch.float64).reshape(4, 5)
+    expected = torch.einsum("mktf,mf->mkt", features, weights)
+    torch.testing.assert_close(predict_linear(weights, features), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(predict_linear(weights, features[:, :, 0]), expected[:, :, 0])
