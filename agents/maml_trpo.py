@@ -52,6 +52,8 @@ class MAMLTRPOConfig(TrustRegionConfig, AgentConfig):
     """Reward discount for each step."""
     gae_lambda: float = 1.0
     """Weight of longer returns in the advantages."""
+    bootstrap_truncated: bool = False
+    """Value what would have followed an episode that was cut off; for tasks without a time limit."""
     advantage_norm: AdvantageNorm = "std"
     """What centered advantages are divided by; "var" is what garage and metaworld-algorithms do."""
     hidden_sizes: tuple[int, ...] = (64, 64)
@@ -198,7 +200,11 @@ class MAMLTRPO:
     def _batch(self, rollout: Rollout) -> Batch:
         config = self.config
         advantages = estimate_advantages(
-            rollout, discount=config.discount, gae_lambda=config.gae_lambda, norm=config.advantage_norm
+            rollout,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda,
+            norm=config.advantage_norm,
+            bootstrap_truncated=config.bootstrap_truncated,
         )
         return make_batch(rollout, advantages)
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import scipy.stats
+import torch
 import tyro
 from rich.table import Table
 
@@ -31,6 +32,7 @@ def main(*, iterations: int = 200, every: int = 20) -> None:
     """
     console = wide_console()
     console.print(machine())
+    torch.set_num_threads(1)  # the tensors are small, and this run need not wait for a second core
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         Experiment(dataclasses.replace(point(), iterations=iterations), Path(folder), watch).run()

@@ -60,10 +60,10 @@ def main(
     console.print(machine())
     table = Table(
         title=f"meta-iterations of MAML-TRPO, median [least, greatest] of {repeats}",
-        caption="outer step: all advantages, and the trust-region step; memory: most resident at once of this "
-        "process and its workers,\nwhat they share counted in each",
+        caption="outer step: all advantages, and the trust-region step; memory: the most resident at once,\n"
+        "workers included; what processes share counts in each",
     )
-    table.add_column("workload")
+    table.add_column("workload", no_wrap=True)
     for column in (
         "env steps",
         "env steps/s",
@@ -137,7 +137,7 @@ def row(name: str, result: Result) -> list[str]:
         name,
         f"{iterations[0].env_steps:,}",
         spread([iteration.env_steps / iteration.seconds for iteration in iterations], ",.0f"),
-        *(spread([iteration.parts[part] for iteration in iterations], ".3f") for part in PARTS),
+        *(spread([iteration.parts[part] for iteration in iterations], ".2f") for part in PARTS),
         f"{result.peak_mib:,.0f}",
     ]
 

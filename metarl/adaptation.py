@@ -54,7 +54,12 @@ class Batch:
 
 
 def estimate_advantages(
-    rollout: Rollout, *, discount: float, gae_lambda: float, norm: AdvantageNorm
+    rollout: Rollout,
+    *,
+    discount: float,
+    gae_lambda: float,
+    norm: AdvantageNorm,
+    bootstrap_truncated: bool = False,
 ) -> torch.Tensor:
     """Return the advantages of a rollout, ``[M, K, T]``, with a linear baseline fitted to each task.
 
@@ -65,6 +70,10 @@ def estimate_advantages(
         norm: ``"std"`` subtracts each task's mean and divides by its standard deviation; ``"var"``
             divides by the variance, as garage and metaworld-algorithms do, so that an inner step size
             of theirs can be used unchanged; ``"none"`` leaves the advantages as they are.
+        bootstrap_truncated: give a truncated episode the baseline's value of what would have followed.
+            Where the horizon is part of the task, what counts ends with it: the baseline knows the time and
+            is fitted to returns that end there, so nothing is to be added (Pardo et al. 2018, arXiv
+            1712.00378, section 3). It is for tasks without a time limit whose episodes are merely cut.
     """
     mask = rollout.mask
     steps = torch.arange(mask.shape[-1], device=mask.device)
@@ -75,7 +84,7 @@ def estimate_advantages(
         rollout.rewards.double(),
         predict_linear(weights, features),
         predict_linear(weights, linear_features(rollout.final_observations, mask.sum(dim=-1))),
-        rollout.terminated,
+        rollout.terminated if bootstrap_truncated else rollout.terminated | rollout.truncated,
         mask,
         discount=discount,
         gae_lambda=gae_lambda,
@@ -149,7 +158,7 @@ def adapt(
         total = loss(policy, params, batch).sum()
         gradients = gradient(total, {name: params[name] for name in names}, create_graph=not first_order)
         stepped = {
-            name: params[name] - (inner_lr if isinstance(inner_lr, float) else inner_lr[name]) * slope
+            name: params[name] - (inner_lr[name] if isinstance(inner_lr, dict) else inner_lr) * slope
             for name, slope in gradients.items()
         }
         params = {**params, **stepped}

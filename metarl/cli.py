@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,7 @@ from metarl.config import EvaluationConfig, ExperimentConfig, MeasurementConfig,
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.evaluation import Evaluation, summarize
 from metarl.experiment import TEST, Experiment, Stopped, stream
-from metarl.progress import ProgressObserver
+from metarl.progress import ProgressObserver, watch
 from metarl.results import write_evaluation, write_learning_curve
 from metarl.tables import evaluation_table, family_table, list_table
 from metarl.tasks import sample_evenly
@@ -116,11 +116,7 @@ def train_command(arguments: list[str]) -> None:
     """Meta-train an agent, then evaluate it on held-out tasks."""
     if any(word == "--resume" or word.startswith("--resume=") for word in arguments):
         resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
-        train(
-            lambda observer: runs.resume(
-                resumed.resume, say, observer, iterations=resumed.iterations, device=resumed.device
-            )
-        )
+        train(runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device))
         return
     if {"-h", "--help"} & set(arguments[:1]):
         show_train_usage()
@@ -137,18 +133,15 @@ def train_command(arguments: list[str]) -> None:
         prog=f"metarl train {name}",
         description=str(preset.__doc__),
     )
-    train(lambda observer: runs.start(config, RUNS, observer))
+    train(runs.start(config, RUNS))
 
 
-def train(open_run: Callable[[ProgressObserver], Experiment]) -> None:
+def train(experiment: Experiment) -> None:
     """Run an experiment to its end, showing its progress and what comes out."""
-    observer = ProgressObserver(console, "starting")
-    experiment = open_run(observer)
     say(describe_run(experiment))
-    observer.expect(experiment.vector_steps, experiment.config.iterations)
     try:
         with runs.stop_on_signals(experiment):
-            with observer:
+            with watch(experiment, console):
                 evaluation = experiment.run()
             curve = write_learning_curve(experiment.folder, experiment.suite.name)
             files = show_evaluation(experiment, evaluation, experiment.folder, "evaluation")
@@ -168,37 +161,30 @@ def train(open_run: Callable[[ProgressObserver], Experiment]) -> None:
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     wanted = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    checkpoint = runs.open_checkpoint(wanted.run, say)
-    trained = registry.config_from_json({**checkpoint.config, "device": wanted.device})
     measured = {item.name: getattr(wanted, item.name) for item in fields(MeasurementConfig)}
-    config = replace(
-        trained,
-        sampling=replace(trained.sampling, workers=wanted.workers),
-        evaluation=EvaluationConfig(**measured),
+    experiment = runs.open_trained(
+        wanted.run, say, EvaluationConfig(**measured), device=wanted.device, workers=wanted.workers
     )
-    observer = ProgressObserver(console, "evaluating")
-    experiment = Experiment(config, wanted.run, observer)
-    experiment.restore(checkpoint)
     tasks = experiment.suite.tasks("test")
     rng = stream(wanted.seed, TEST, 1)
     chosen = sample_evenly(tasks, min(wanted.tasks, len(tasks)), rng) if wanted.tasks else tasks
-    stem = f"iteration{checkpoint.iteration}-seed{wanted.seed}"
-    with results_folder(wanted.output or runs.folder_of(wanted.run) / "evaluations", stem) as folder:
+    stem = f"iteration{experiment.iteration}-seed{wanted.seed}"
+    with results_folder(wanted.output or experiment.folder / "evaluations", stem) as folder:
         say(
-            f"Evaluating {config.agent.kind} after {checkpoint.iteration} iterations on "
+            f"Evaluating {experiment.config.agent.kind} after {experiment.iteration} iterations on "
             f"{len(chosen)} held-out tasks of {experiment.suite.name}, seed {wanted.seed}."
         )
-        evaluation = measure(experiment, observer, chosen, rng)
+        evaluation = measure(experiment, chosen, rng)
         files = show_evaluation(experiment, evaluation, folder, stem)
     say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
-def measure(
-    experiment: Experiment, observer: ProgressObserver, tasks: Sequence[Task], rng: np.random.Generator
-) -> Evaluation:
+def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
+    observer = ProgressObserver(console, "evaluating")
     steps = experiment.config.evaluation.adaptation_steps
     observer.expect(experiment.evaluation_steps(len(tasks), steps))
+    experiment.observer = observer
     env = experiment.make_env()
     try:
         with runs.stop_on_signals(experiment), observer:
@@ -272,8 +258,8 @@ def describe_run(experiment: Experiment) -> str:
     steps = sampling.meta_batch_size * sampling.episodes * stages * experiment.suite.horizon
     going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
     return (
-        f"Training {config.agent.kind} on {experiment.suite.name}: {config.iterations} iterations{going_on} of "
-        f"{sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
+        f"Training {config.agent.kind} on {experiment.suite.name}: {config.iterations} iterations{going_on} "
+        f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
         f"{experiment.suite.horizon} steps, at most {steps * config.iterations:,} environment steps in all; "
         f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
     )

@@ -204,6 +204,11 @@ class Experiment:
         """Evaluate on tasks, with the adaptation steps that the config names."""
         return self._evaluate(env, tasks, self.config.evaluation.adaptation_steps, rng)
 
+    def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
+        """Return the steps of the vector environment that an evaluation takes, if every episode is full."""
+        horizon = self.suite.horizon
+        return vector_steps(self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon)
+
     def _train(self, env: TaskVectorEnv, log: MetricsLog) -> None:
         if not self._restored:
             if self._evaluates_after(0):
@@ -275,11 +280,6 @@ class Experiment:
     def _evaluates_after(self, iteration: int) -> bool:
         every = self.config.evaluation.every
         return every > 0 and iteration % every == 0
-
-    def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
-        """Return the steps of the vector environment that an evaluation takes, if every episode is full."""
-        horizon = self.suite.horizon
-        return vector_steps(self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon)
 
     def _on_step(self, episodes: int) -> None:
         if self._stop:

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from metarl.experiment import Experiment
+
 SECONDS_BETWEEN_LINES = 20.0
 SECONDS_BETWEEN_UPDATES = 0.2
 """Of the bar: its time left is estimated from the updates of the last minute, and an update takes time."""
@@ -91,6 +93,14 @@ class ProgressObserver:
         left = clock(elapsed * (1 - share) / share) if share else "an unknown time"
         speed = self._env_steps / elapsed
         return f"{metrics['env_steps']:,.0f} env steps, {speed:,.0f} steps/s, {share:.0%} done, {left} left"
+
+
+def watch(experiment: Experiment, console: Console | None = None) -> ProgressObserver:
+    """Let a run show its progress while the observer that is returned is entered."""
+    observer = ProgressObserver(console or Console(highlight=False), "starting")
+    observer.expect(experiment.vector_steps, experiment.config.iterations)
+    experiment.observer = observer
+    return observer
 
 
 class _Bar(Progress):

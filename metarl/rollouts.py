@@ -132,7 +132,7 @@ class _Recorder:
         self.actions[~self.mask] = 0
         self.log_probs[~self.mask] = 0
         final = np.asarray(observations[: len(self.slot_tasks)], np.float32)
-        self._check_finite("observation", final, len(self.mask))
+        self._check_finite("observation", final, int(self.mask.any(axis=1).sum()))
         return Rollout(
             observations=self._task_first(self.observations),
             actions=self._task_first(self.actions),

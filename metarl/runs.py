@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 
 from metarl.checkpoints import Checkpoint, load, load_newest
-from metarl.config import ExperimentConfig, to_json
+from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.experiment import CHECKPOINTS, Experiment, Observer
 from metarl.locks import locked
@@ -127,10 +127,42 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
     return load(path)
 
 
-def folder_of(path: Path) -> Path:
-    """Return the run that a path leads to: its folder, that of one of its checkpoints; else the path itself."""
-    run = path.resolve().parent.parent
-    return run if path.resolve().parent.name == CHECKPOINTS and (run / CONFIG).is_file() else path
+def open_trained(
+    path: Path,
+    report: Callable[[str], None],
+    evaluation: EvaluationConfig | None = None,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+) -> Experiment:
+    """Open a trained agent to evaluate it; the run itself stays as it is.
+
+    Args:
+        path: a run's folder (its newest whole checkpoint is taken), or one checkpoint's.
+        report: told of each damaged checkpoint, in a sentence.
+        evaluation: how adaptation is measured, if not as the run did.
+        device: where to compute, wherever the run did.
+        workers: processes or threads; 0 for one a core.
+
+    Raises:
+        MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
+    """
+    checkpoint = open_checkpoint(path, report)
+    config = config_from_json({**checkpoint.config, "device": device})
+    config = replace(
+        config,
+        sampling=replace(config.sampling, workers=workers),
+        evaluation=evaluation or config.evaluation,
+    )
+    experiment = Experiment(config, _folder_of(path))
+    experiment.restore(checkpoint)
+    return experiment
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder of the run that a checkpoint lies in; any other path is returned as it is."""
+    checkpoints = path.resolve().parent
+    return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
 
 
 def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})) -> ExperimentConfig:

@@ -2,14 +2,25 @@
 
 from pathlib import Path
 
-import numpy as np
+from rich import print
 
 from metarl import runs
 from metarl.agents.presets import ml1
+from metarl.config import ExperimentConfig
+from metarl.evaluation import summarize
+from metarl.experiment import TEST, stream
+from metarl.progress import watch
+from metarl.tables import evaluation_table
+
+
+def main(config: ExperimentConfig) -> None:
+    """Train in a folder of its own below ``runs`` and print how well it adapts."""
+    experiment = runs.start(config, root=Path("runs"))
+    with runs.stop_on_signals(experiment), watch(experiment):
+        evaluation = experiment.run()
+    summary = summarize(evaluation, stream(config.seed, TEST, 2))
+    print(evaluation_table(evaluation, summary, experiment.suite.name))
+
 
 if __name__ == "__main__":
-    experiment = runs.start(ml1(task="reach-v3"), root=Path("runs"))
-    with runs.stop_on_signals(experiment):
-        evaluation = experiment.run()
-    for step, success in enumerate(np.mean(evaluation.task_successes, axis=0)):
-        print(f"success on held-out goals after {step} adaptation steps: {success:.0%}")
+    main(ml1(task="reach-v3"))

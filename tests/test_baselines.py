@@ -44,7 +44,7 @@ def test_features_are_double_precision() -> None:
 
 def test_steps_broadcast_over_tasks_and_episodes() -> None:
     features = linear_features(torch.zeros(2, 3, 4, 1), torch.arange(4))
-    assert torch.equal(features[..., 2], (torch.arange(4) / 100).double().expand(2, 3, 4))
+    assert torch.equal(features[..., 2], (torch.arange(4).double() / 100).expand(2, 3, 4))
 
 
 @pytest.mark.parametrize("ridge", [1e-5, 0.1, 10.0])
@@ -74,30 +74,28 @@ def test_linear_targets_are_found_again() -> None:
 
 def test_fit_is_accurate_where_single_precision_is_not() -> None:
     # Time and its powers are nearly collinear: over 500 steps the squared condition number passes 1e7.
-    features = linear_features(torch.randn(2, 1, 500, 4), torch.arange(500))
-    features, mask = features.double(), torch.ones(2, 1, 500, dtype=torch.bool)
+    features = linear_features(problem(steps=500)[0][:2, :1, :, :4], torch.arange(500))
+    mask = torch.ones(2, 1, 500, dtype=torch.bool)
     wanted = torch.linspace(-3, 3, 12, dtype=torch.float64)
     predicted = predict_linear(fit_linear(features, features @ wanted, mask, ridge=1e-9), features)
     torch.testing.assert_close(predicted, features @ wanted, rtol=1e-6, atol=1e-6)
 
 
+COLUMNS = problem()[0][..., :1]
 SINGULAR = {
-    "all zero": torch.zeros(2, 3, 8, 4),
-    "constant": torch.full((2, 3, 8, 4), 7.0),
-    "duplicate columns": torch.randn(2, 3, 8, 1).expand(2, 3, 8, 4),
-    "huge duplicates": 1e10 * torch.randn(2, 3, 8, 1).expand(2, 3, 8, 4),
-    "one huge column": torch.cat([torch.randn(2, 3, 8, 3), torch.full((2, 3, 8, 1), 1e12)], dim=-1),
+    "all zero": torch.zeros(4, 3, 8, 4),
+    "constant": torch.full((4, 3, 8, 4), 7.0),
+    "duplicate columns": COLUMNS.expand(4, 3, 8, 4),
+    "huge duplicate columns": 1e10 * COLUMNS.expand(4, 3, 8, 4),
+    "one huge column": torch.cat([COLUMNS, torch.full((4, 3, 8, 1), 1e12)], dim=-1),
 }
 
 
 @pytest.mark.parametrize("features", SINGULAR.values(), ids=SINGULAR.keys())
-@pytest.mark.parametrize("ridge", [1e-5, 0.0])
-def test_singular_data_never_give_a_nan(features: torch.Tensor, ridge: float) -> None:
-    if ridge == 0.0 and not features.any():
-        ridge = 1e-300
+def test_singular_data_never_give_a_nan(features: torch.Tensor) -> None:
     features = features.double()
-    targets, mask = features.sum(dim=-1) + 1, torch.ones(2, 3, 8, dtype=torch.bool)
-    weights = fit_linear(features, targets, mask, ridge=ridge)
+    targets, mask = features.sum(dim=-1) + 1, torch.ones(4, 3, 8, dtype=torch.bool)
+    weights = fit_linear(features, targets, mask)
     assert torch.isfinite(weights).all()
     assert torch.isfinite(predict_linear(weights, features)).all()
 

@@ -22,7 +22,7 @@ def test_interval_agrees_with_a_bootstrap_written_as_a_loop() -> None:
 
 def test_interval_holds_the_true_mean_in_95_percent_of_normal_samples() -> None:
     rng = np.random.default_rng(0)
-    intervals = [confidence_interval(rng.normal(3.0, 2.0, size=50), rng) for _ in range(400)]
+    intervals = [confidence_interval(rng.normal(3.0, 2.0, size=30), rng) for _ in range(400)]
     coverage = np.mean([low <= 3.0 <= high for _, low, high in intervals])
     assert 0.90 <= coverage <= 0.98
 

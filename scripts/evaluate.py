@@ -1,0 +1,26 @@
+"""Test a trained agent on tasks that it was never trained on; copy and edit."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich import print
+
+from metarl import runs
+from metarl.config import EvaluationConfig
+from metarl.evaluation import summarize
+from metarl.tables import evaluation_table
+
+
+def main(path: Path) -> None:
+    """Print how well the agent of a run, or of one checkpoint, adapts to the held-out tasks."""
+    experiment = runs.open_trained(path, report=print, evaluation=EvaluationConfig(adaptation_steps=3))
+    rng = np.random.default_rng(0)
+    env = experiment.make_env()
+    evaluation = experiment.test(env, experiment.suite.tasks("test"), rng)
+    env.close()
+    print(evaluation_table(evaluation, summarize(evaluation, rng), experiment.suite.name))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,130 @@
+"""Runs of the command line in processes that may be killed, and how two runs are compared.
+
+A process is forked from a server that has imported everything, so that starting one costs little.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import torch
+
+from metarl.checkpoints import load
+from metarl.cli import main
+
+POINT = (
+    "train point --horizon 20 --iterations 12 --sampling.meta-batch-size 4 --sampling.episodes 2 "
+    "--evaluation.every 4 --evaluation.tasks 4 --evaluation.episodes 2 --evaluation.adaptation-episodes 2 "
+    "--evaluation.adaptation-steps 2 --checkpoint.every 2 --agent.hidden-sizes 8 8 --name it"
+).split()
+ML1 = (
+    "train ml1 --horizon 10 --iterations 3 --sampling.meta-batch-size 2 --sampling.episodes 2 "
+    "--evaluation.every 2 --evaluation.tasks 2 --evaluation.episodes 2 --evaluation.adaptation-episodes 2 "
+    "--evaluation.adaptation-steps 1 --name it"
+).split()
+RESUME = ["train", "--resume", "runs/it"]
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["pytest", "metarl.cli", "metarl.agents.presets", "metarl.envs.metaworld"])
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Sends the process a signal when a function is called for the n-th time."""
+
+    function: str
+    """``"module:Class.method"``."""
+    call: int
+    number: int = signal.SIGKILL
+
+    def set(self) -> None:
+        """Replace the function by one that counts its calls."""
+        module, _, path = self.function.partition(":")
+        *owners, name = path.split(".")
+        owner: object = importlib.import_module(module)
+        for part in owners:
+            owner = getattr(owner, part)
+        original: Callable[..., object] = getattr(owner, name)
+        calls = 0
+
+        def counted(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == self.call:
+                os.kill(os.getpid(), self.number)
+            return original(*arguments, **named)
+
+        setattr(owner, name, counted)
+
+
+def start(folder: Path, arguments: list[str], trap: Trap | None = None) -> ForkServerProcess:
+    """Start ``metarl`` in a folder; what it prints goes to ``output`` and ``errors`` there."""
+    process = _context.Process(target=_program, args=(folder, arguments, trap))
+    process.start()
+    return process
+
+
+def finish(process: ForkServerProcess) -> int:
+    """Wait for a process and return its exit code, minus the signal that ended it."""
+    process.join(300)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    process.close()
+    assert code is not None, "the process did not end"
+    return code
+
+
+def run(folder: Path, arguments: list[str], trap: Trap | None = None) -> int:
+    """Run ``metarl`` in a folder to its end."""
+    return finish(start(folder, arguments, trap))
+
+
+def resume(folder: Path) -> None:
+    """Go on with the folder's run to its end; one that was killed before it had a folder starts anew."""
+    begun = (folder / "runs" / "it" / "config.json").exists()
+    assert begun, f"there is no run to go on with: {errors(folder)}"
+    assert run(folder, RESUME) == 0, errors(folder)
+
+
+def output(folder: Path) -> str:
+    """Return what the last program printed."""
+    return (folder / "output").read_text()
+
+
+def errors(folder: Path) -> str:
+    """Return what the last program printed to standard error."""
+    return (folder / "errors").read_text()
+
+
+def outcome(folder: Path) -> tuple[list[dict[str, float]], dict[str, object], object]:
+    """Return all that must not depend on where a run was killed: metrics, weights, the final evaluation."""
+    it = folder / "runs" / "it"
+    rows = [json.loads(line) for line in (it / "metrics.jsonl").read_text().splitlines()]
+    metrics = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+    newest = max((it / "checkpoints").iterdir())
+    state = load(newest).agent
+    weights = {name: tensor.numpy().tobytes() for name, tensor in state.tensors.items()}
+    evaluation = json.loads((it / "evaluation.json").read_text())
+    return metrics, {"iteration": newest.name, **weights, **state.values}, evaluation
+
+
+def _program(folder: Path, arguments: list[str], trap: Trap | None) -> None:
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    for name, descriptor in (("output", 1), ("errors", 2)):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(file, descriptor)
+        os.close(file)
+    if trap is not None:
+        trap.set()
+    sys.exit(main(arguments))
