@@ -97,11 +97,16 @@ def _decode(tasks: Sequence[PublishedTask]) -> tuple[Goal, ...]:
     return tuple(goals)
 
 
-def _cache_path(benchmark: Benchmark, seed: int, family: str) -> Path:
+def cache_folder() -> Path:
+    """Return where goals, and states after resets, are kept: ``$XDG_CACHE_HOME/metarl`` or its default."""
     folder = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(folder) if Path(folder).is_absolute() else Path.home() / ".cache") / "metarl"
+
+
+def _cache_path(benchmark: Benchmark, seed: int, family: str) -> Path:
     version = importlib.metadata.version("metaworld")
     name = "-".join(filter(None, ["metaworld", version, benchmark, family, f"seed{seed}.json"]))
-    return (Path(folder) if Path(folder).is_absolute() else Path.home() / ".cache") / "metarl" / name
+    return cache_folder() / name
 
 
 def _read(path: Path) -> Goals | None:

@@ -39,9 +39,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(tmp_path_factory.getbasetemp())
 
 
+class OnProcesses(MetaWorldTasks):
+    """The distribution on Meta-World's own environments; test_sawyer_engine.py is about the other engine."""
+
+    def make_vector_env(
+        self, num_envs: int, *, engine: str = "processes", num_workers: int = 0
+    ) -> TaskVectorEnv:
+        """Build an environment on worker processes unless told otherwise."""
+        return super().make_vector_env(num_envs, engine=engine, num_workers=num_workers)
+
+
 @pytest.fixture(scope="module", params=["ml1", "ml10"])
 def suite(request: pytest.FixtureRequest) -> MetaWorldTasks:
-    return (ML1Config if request.param == "ml1" else ML10Config)(horizon=6).build()
+    tasks = (ML1Config if request.param == "ml1" else ML10Config)(horizon=6).build()
+    return OnProcesses(**vars(tasks))
 
 
 @pytest.fixture(scope="module")

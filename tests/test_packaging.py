@@ -140,9 +140,23 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_wheel_holds_every_module_and_the_type_marker(wheel: Path, packaged_files: dict[str, str]) -> None:
+def test_wheel_holds_every_module_the_stepper_and_the_type_marker(
+    wheel: Path, packaged_files: dict[str, str]
+) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert inside == {*packaged_files.values(), "metarl/py.typed"}
+    assert inside == {*packaged_files.values(), "metarl/py.typed", "metarl/envs/physics/stepper.c"}
+
+
+@pytest.mark.parametrize("compiler", ["cc", "no-such-compiler"])
+def test_installed_physics_is_compiled_where_it_can_be(
+    clean_python: Path, tmp_path: Path, compiler: str
+) -> None:
+    program = (
+        "import os, sys; os.environ |= {'CC': sys.argv[1], 'XDG_CACHE_HOME': sys.argv[2]};"
+        "from metarl.envs.physics.compiled import load; print(load() is not None)"
+    )
+    answer = run([str(clean_python), "-I", "-c", program, compiler, str(tmp_path)], cwd=tmp_path)
+    assert answer.strip() == str(shutil.which(compiler) is not None)
 
 
 def test_wheel_brings_the_licence(wheel: Path) -> None:

@@ -1,0 +1,172 @@
+"""Worlds on the threads of ``stepper.c``, which is compiled on first use where there is a C compiler.
+
+It is built against the headers and the library that the mujoco wheel ships, and serves that version only: the
+layout of MuJoCo's structures differs from one to the next.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from metarl.envs.physics.worlds import EXACT_VERSIONS, Inputs, Marks, World
+from metarl.errors import EngineError
+
+_LOG = logging.getLogger(__name__)
+_SOURCE = Path(__file__).with_name("stepper.c")
+_FLAGS = ("-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
+
+_POINTER, _INT = ctypes.c_void_p, ctypes.c_int
+
+
+class BuildError(RuntimeError):
+    """There is no compiled stepper, and why."""
+
+
+@functools.cache
+def load() -> ctypes.CDLL | None:
+    """Return the compiled stepper, built on first use; where it cannot be, None and one line in the log."""
+    try:
+        library = _declare(ctypes.CDLL(str(build())))
+        if library.metarl_mujoco_version() != mujoco.mj_version():
+            raise BuildError(f"it was built for MuJoCo {library.metarl_mujoco_version()}")
+    except (BuildError, OSError) as error:
+        _LOG.warning("Physics runs on Python threads, which is slower: %s.", error)
+        return None
+    return library
+
+
+def build(extra_flags: Sequence[str] = ()) -> Path:
+    """Compile the stepper unless that was done before.
+
+    Args:
+        extra_flags: for the compiler, a sanitizer's for instance.
+
+    Returns:
+        The shared library, in the user's cache folder.
+
+    Raises:
+        BuildError: without a compiler or the headers, for a MuJoCo that is not known, or if compiling fails.
+    """
+    if mujoco.mj_version() not in EXACT_VERSIONS:
+        raise BuildError(f"the compiled stepper is not known to be exact under MuJoCo {mujoco.__version__}")
+    home = Path(mujoco.__file__).parent
+    libraries = sorted([*home.glob("libmujoco.so*"), *home.glob("libmujoco*.dylib")])
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise BuildError("there is no C compiler")
+    if not libraries or not (home / "include" / "mujoco" / "mujoco.h").exists():
+        raise BuildError("the mujoco package has no headers")
+    flags = [*_FLAGS, *extra_flags, f"-I{home / 'include'}"]
+    link = [str(libraries[0]), f"-Wl,-rpath,{home}"]
+    key = hashlib.sha256("\0".join([_SOURCE.read_text(), platform.machine(), *flags, *link]).encode())
+    target = _cache() / f"stepper-{mujoco.__version__}-{key.hexdigest()[:16]}.so"
+    if not target.exists():
+        _compile([compiler, *flags, str(_SOURCE), *link], target)
+    return target
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(base) if base else Path.home() / ".cache") / "metarl"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _compile(command: list[str], target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        output = Path(scratch) / "stepper.so"
+        done = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BuildError(f"the C compiler said: {(done.stderr.strip() or 'nothing').splitlines()[0]}")
+        output.replace(target)  # whole or absent, whoever else is building it
+
+
+def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
+    library.metarl_open.restype = _POINTER
+    library.metarl_open.argtypes = [_INT, _INT, _POINTER, _POINTER]
+    library.metarl_close.argtypes = [_POINTER]
+    library.metarl_world.argtypes = [_POINTER, _INT, _POINTER, _POINTER, _INT, _INT]
+    library.metarl_expand.argtypes = [_POINTER, _INT, ctypes.c_char_p, _POINTER]
+    library.metarl_bind.argtypes = [_POINTER, _INT, _POINTER, _INT, _POINTER, _INT, _POINTER]
+    library.metarl_step.argtypes = [_POINTER, _POINTER, _POINTER, _INT, _POINTER, _POINTER, _INT, _INT]
+    return library
+
+
+class CompiledStepper:
+    """A :class:`~.worlds.Stepper` on native threads."""
+
+    def __init__(self, library: ctypes.CDLL, num_threads: int, marks: Marks) -> None:
+        self._library, self._marks = library, marks
+        self._kept: list[object] = [None] * marks.num_worlds  # what the C side points into
+        self._process = os.getpid()
+        self._pool: int | None = library.metarl_open(
+            num_threads, marks.num_worlds, marks.fresh.ctypes.data, marks.flags.ctypes.data
+        )
+        if self._pool is None:
+            raise EngineError(f"{num_threads} threads could not be started.")
+
+    def attach(self, index: int, world: World) -> None:
+        """Let slot ``index`` be this world, as it now is."""
+        library, pool, data = self._library, self._pool, world.data
+        library.metarl_world(pool, index, world.model._address, data._address, world.finish, world.can_reuse)
+        for name, row in world.fields.items():
+            if not library.metarl_expand(pool, index, name.encode(), row.ctypes.data):
+                raise EngineError(f"A model has no field of numbers called {name!r}.")
+        copies = np.array(
+            [
+                (getattr(data, part.field).ctypes.data + 8 * part.start, part.column, part.size)
+                for part in world.layout.numbers
+            ],
+            np.int64,
+        )
+        touches = np.array(world.layout.touches, np.int64)
+        library.metarl_bind(
+            pool,
+            index,
+            copies.ctypes.data,
+            len(copies),
+            touches.ctypes.data,
+            len(touches),
+            world.row.ctypes.data,
+        )
+        self._kept[index] = (world, dict(world.fields), copies, touches)
+
+    def step(self, inputs: Inputs, num_substeps: int) -> None:
+        """Step the worlds, gather their features and set their flags.
+
+        Raises:
+            EngineError: after it was closed, and in a process forked from the one that built it: threads do
+                not follow a fork.
+        """
+        if self._pool is None:
+            raise EngineError("The physics threads have ended; build a new environment.")
+        if os.getpid() != self._process:
+            raise EngineError(
+                "The physics threads stayed in the parent process; build the environment after the fork."
+            )
+        mask, ctrl, mocap_pos, mocap_quat = (None if value is None else value.ctypes.data for value in inputs)
+        columns = 0 if inputs.ctrl is None else inputs.ctrl.shape[1]
+        mocap = next((value for value in (inputs.mocap_pos, inputs.mocap_quat) if value is not None), None)
+        num_mocap = 0 if mocap is None else mocap.shape[1]
+        self._library.metarl_step(
+            self._pool, mask, ctrl, columns, mocap_pos, mocap_quat, num_mocap, num_substeps
+        )
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None and os.getpid() == self._process:
+            self._library.metarl_close(self._pool)
+        self._pool = None

@@ -1,0 +1,207 @@
+"""Named numbers of a simulated world: where the hand is, how far a door has turned, what a finger presses on.
+
+A list of features is resolved against a model once; what comes out says which numbers of an ``mjData`` make
+up which columns of a row of ``float64``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+import mujoco
+import numpy as np
+
+from metarl.errors import MetarlError, unknown_name
+
+Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+_FRAMES = {"xpos": 3, "xquat": 4, "xmat": 9}
+_OBJECTS = {
+    "body": mujoco.mjtObj.mjOBJ_BODY,
+    "site": mujoco.mjtObj.mjOBJ_SITE,
+    "geom": mujoco.mjtObj.mjOBJ_GEOM,
+    "joint": mujoco.mjtObj.mjOBJ_JOINT,
+}
+_PADS = ("leftpad_geom", "rightpad_geom")
+
+
+class Named(Protocol):
+    """Anything that names numbers of a world the way :class:`Feature` does."""
+
+    @property
+    def field(self) -> str:
+        """The quantity."""
+
+    @property
+    def of(self) -> str:
+        """The kind of object."""
+
+    @property
+    def name(self) -> str:
+        """The object."""
+
+
+class Feature(NamedTuple):
+    """Some numbers of MuJoCo's data: a field of a named body, site, geom or joint."""
+
+    field: str
+    """``xpos`` (metres) and ``xmat`` (row-major) of a body, site or geom, ``xquat`` (wxyz) of a body;
+    ``qpos`` and ``qvel`` of a joint; ``touching`` of a geom, 1 where both finger pads press on it, else 0;
+    ``qpos``, ``qvel``, ``cfrc_ext`` of ``"all"``, the whole array."""
+    of: str
+    """``"body"``, ``"site"``, ``"geom"``, ``"joint"`` or ``"all"``."""
+    name: str = ""
+
+
+class Numbers(NamedTuple):
+    """``size`` numbers of the data's array ``field`` from index ``start``, and the column they begin at."""
+
+    field: str
+    start: int
+    size: int
+    column: int
+
+
+class Touch(NamedTuple):
+    """The geoms of two finger pads, the geom that both may press on, and the column that says so."""
+
+    left: int
+    right: int
+    target: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the features of one model come from, and the columns they go to."""
+
+    numbers: tuple[Numbers, ...]
+    """Neighbours in both are merged."""
+    touches: tuple[Touch, ...]
+    columns: dict[Named, slice]
+    """The columns of each feature, in the order in which they were asked for."""
+    width: int
+    """Columns in all."""
+
+
+def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
+    """Find the features in a model.
+
+    A geom that the model lacks is looked for among the sites that :func:`~.slim.slim_model` leaves in the
+    place of visual geoms; such a geom is never touched.
+
+    Raises:
+        MetarlError: if a feature's field or name is not known.
+    """
+    numbers: list[Numbers] = []
+    touches: list[Touch] = []
+    columns: dict[Named, slice] = {}
+    column = 0
+    for feature in features:
+        count = 1
+        if feature.field == "touching":
+            touches += _touches(model, feature, column)
+        else:
+            numbers.append(_numbers(model, feature, column))
+            count = numbers[-1].size
+        columns[feature] = slice(column, column + count)
+        column += count
+    return Layout(tuple(_merge(numbers)), tuple(touches), columns, column)
+
+
+def read(model: mujoco.MjModel, data: mujoco.MjData, features: Sequence[Named]) -> Array:
+    """Return the features of one world as a new row, ``[width]``."""
+    layout = resolve(model, features)
+    row = np.zeros(layout.width)
+    for part in layout.numbers:
+        row[part.column : part.column + part.size] = flat(data, part)
+    for touch in layout.touches:
+        row[touch.column] = is_touching(data, touch)
+    return row
+
+
+def flat(data: mujoco.MjData, part: Numbers) -> Array:
+    """Return the live numbers of a world's data that ``part`` names, ``[count]``."""
+    values: Array = getattr(data, part.field)
+    return values.reshape(-1)[part.start : part.start + part.size]
+
+
+def is_touching(data: mujoco.MjData, touch: Touch) -> bool:
+    """Whether both pads press on the geom, as Meta-World's ``touching_object`` decides it."""
+    return bool(data.ncon) and all(
+        _pressure(data, pad, touch.target) > 0 for pad in (touch.left, touch.right)
+    )
+
+
+def _pressure(data: mujoco.MjData, pad: int, target: int) -> float:
+    """Return the sum of ``efc_force[efc_address]`` over the contacts of two geoms.
+
+    Quirk, kept: an inactive contact has address -1, which Meta-World reads as the last row.
+    """
+    geoms = data.contact.geom
+    hits = np.flatnonzero(((geoms == pad) | (geoms == target)).all(axis=1))
+    return float(sum(data.efc_force[address] for address in data.contact.efc_address[hits] if data.nefc))
+
+
+def _touches(model: mujoco.MjModel, feature: Named, column: int) -> list[Touch]:
+    left, right, target = (_find(model, "geom", name) for name in (*_PADS, feature.name))
+    return [Touch(left, right, target, column)] if min(left, right, target) >= 0 else []
+
+
+def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
+    field, of, name = feature.field, feature.of, feature.name
+    whole = {"qpos": model.nq, "qvel": model.nv, "cfrc_ext": 6 * model.nbody}
+    if of == "all" and field in whole:
+        return Numbers(field, 0, whole[field], column)
+    if of == "joint" and field in ("qpos", "qvel"):
+        joint = _known(model, of, name)
+        start = (model.jnt_qposadr if field == "qpos" else model.jnt_dofadr)[joint]
+        return Numbers(field, int(start), _joint_width(int(model.jnt_type[joint]), field), column)
+    if field not in _FRAMES or of not in ("body", "site", "geom") or (of != "body" and field == "xquat"):
+        raise MetarlError(f"A world has no feature {field!r} of a {of}.")
+    if of == "geom" and _find(model, "geom", name) < 0 <= _find(model, "site", stand_in(name)):
+        of, name = "site", stand_in(name)
+    source = field if of == "body" else f"{of}_{field}"
+    return Numbers(source, _FRAMES[field] * _known(model, of, name), _FRAMES[field], column)
+
+
+def stand_in(geom: str) -> str:
+    """Return the name of the site that takes the place of a visual geom."""
+    return f"geom:{geom}"
+
+
+def _joint_width(joint_type: int, field: str) -> int:
+    free, ball = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
+    widths = {free: (7, 6), ball: (4, 3)}
+    return widths.get(joint_type, (1, 1))[field == "qvel"]
+
+
+def _find(model: mujoco.MjModel, kind: str, name: str) -> int:
+    return int(mujoco.mj_name2id(model, _OBJECTS[kind], name))
+
+
+def _known(model: mujoco.MjModel, kind: str, name: str) -> int:
+    index = _find(model, kind, name)
+    if index < 0:
+        count = {"body": model.nbody, "site": model.nsite, "geom": model.ngeom, "joint": model.njnt}[kind]
+        names = [mujoco.mj_id2name(model, _OBJECTS[kind], i) or "" for i in range(count)]
+        raise unknown_name(kind, name, filter(None, names))
+    return index
+
+
+def _merge(numbers: Sequence[Numbers]) -> list[Numbers]:
+    merged: list[Numbers] = []
+    for part in numbers:
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and last.field == part.field
+            and last.start + last.size == part.start
+            and last.column + last.size == part.column
+        ):
+            merged[-1] = last._replace(size=last.size + part.size)
+        else:
+            merged.append(part)
+    return merged

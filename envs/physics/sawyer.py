@@ -1,0 +1,117 @@
+"""Meta-World's arm: its models without what is only seen, and what an action does to the mocap body.
+
+https://github.com/Farama-Foundation/Metaworld, ``SawyerXYZEnv.set_xyz_action`` and ``step``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
+
+import mujoco
+import numpy as np
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+from metarl.envs.physics.features import Array
+from metarl.envs.physics.slim import slim_model
+from metarl.envs.physics.worlds import Mask
+from metarl.errors import unknown_name
+
+FRAME_SKIP = 5
+"""Simulation steps of one environment step, 12.5 ms."""
+EXPANDED = ("body_pos", "site_pos")
+"""The model fields that a reset of Meta-World edits: at most one row of each."""
+
+Actions: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+def environment_class(family: str) -> type[SawyerXYZEnv]:
+    """Return Meta-World's class of a family such as ``"pick-place-v3"``.
+
+    Raises:
+        MetarlError: if there is none.
+    """
+    classes: dict[str, type[SawyerXYZEnv]] = ALL_V3_ENVIRONMENTS
+    if family not in classes:
+        raise unknown_name("Meta-World environment", family, classes)
+    return classes[family]
+
+
+def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
+    """Compile a family's model without its visual parts; the states are those of Meta-World's, bit for bit.
+
+    Args:
+        family: the environment's name.
+        read_geoms: geoms whose pose is read as a feature.
+    """
+    blank = SawyerXYZEnv.__new__(environment_class(family))
+    blank.model = slim_model(blank.model_name, read_geoms)
+    blank.reset_mocap_welds()
+    model: mujoco.MjModel = blank.model
+    return model
+
+
+class ArmInputs(NamedTuple):
+    """What a step hands to the physics."""
+
+    ctrl: Array
+    """``[num_worlds, 2]``, the two fingers; MuJoCo clips it."""
+    mocap_pos: Array
+    """``[num_worlds, 1, 3]``, metres."""
+    mocap_quat: Array
+    """``[num_worlds, 1, 4]``, as Meta-World writes it, not of length one."""
+
+
+class Arm(NamedTuple):
+    """Where a hand's target is, and where actions may move it."""
+
+    position: Array
+    """``[3]``, metres."""
+    low: Array
+    """``[3]``, metres."""
+    high: Array
+    """``[3]``, metres."""
+    scale: Array
+    """Metres a unit of action, a single number."""
+
+
+def read_arm(env: SawyerXYZEnv) -> Arm:
+    """Return the arm of one of Meta-World's environments as it is now."""
+    position, low, high, scale = (
+        np.array(value, np.float64)
+        for value in (env.data.mocap_pos[0], env.mocap_low, env.mocap_high, env.action_scale)
+    )
+    return Arm(position, low, high, scale)
+
+
+class MocapArms:
+    """The targets of the arms' hands, which actions move within each environment's box."""
+
+    def __init__(self, num_worlds: int) -> None:
+        self.position: Array = np.zeros((num_worlds, 3))
+        """Where the mocap bodies are, metres."""
+        self._low: Array = np.zeros((num_worlds, 3))
+        self._high: Array = np.zeros((num_worlds, 3))
+        self._scale: Array = np.zeros((num_worlds, 1))
+        self._quat: Array = np.tile([1.0, 0.0, 1.0, 0.0], (num_worlds, 1, 1))
+
+    def reset(self, world: int, arm: Arm) -> None:
+        """Let one world's arm be this one."""
+        self.position[world], self._low[world], self._high[world], self._scale[world] = arm
+
+    def act(self, actions: Actions, mask: Mask | None = None) -> ArmInputs:
+        """Move the targets and close or open the fingers.
+
+        The sum is taken as NumPy takes it in Meta-World: the move in the precision of the actions (float32
+        from its action space), the position in float64.
+
+        Args:
+            actions: ``[num_worlds, 4]``, three moves and the effort of the fingers, in [-1, 1].
+            mask: the worlds that act; None for all.
+        """
+        move = np.clip(actions[:, :3], -1, 1) * self._scale.astype(actions.dtype)
+        position = np.clip(self.position + move, self._low, self._high)
+        self.position = position if mask is None else np.where(mask[:, None], position, self.position)
+        ctrl = np.stack([actions[:, 3], -actions[:, 3]], axis=1).astype(np.float64)
+        return ArmInputs(ctrl, self.position[:, None], self._quat)

@@ -1,0 +1,327 @@
+// Steps many MuJoCo worlds on a pool of threads; loaded by compiled.py through ctypes.
+//
+// A world is an mjData and a shallow copy of its mjModel, whose expanded fields point at rows of the world's own,
+// so that worlds of one family share everything else. Worlds are dealt to the threads in equal ranges; a thread
+// that is done takes worlds from the others' ranges. No world's numbers depend on the thread that steps it.
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <mujoco/mujoco.h>
+#include <mujoco/mjxmacro.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define CACHE_LINE 64
+#define FLAG_FATAL (1 << 30)  // MuJoCo raised an error: the world cannot be stepped until it is reset
+#define SPIN 2000  // looks at the flag, some 50 us in all, before the caller sleeps: the last worlds are about done
+
+enum { FINISH_NOTHING = 0, FINISH_FORWARD = 1, FINISH_RNE = 2 };
+
+// MuJoCo's own thread-local hooks; without one, an error prints a prompt and waits for a key.
+typedef void (*Hook)(const char*);
+Hook _mjPRIVATE__get_tls_error_fn(void);
+void _mjPRIVATE__set_tls_error_fn(Hook hook);
+Hook _mjPRIVATE__get_tls_warning_fn(void);
+void _mjPRIVATE__set_tls_warning_fn(Hook hook);
+
+typedef struct {
+  mjModel model;
+  mjData* data;
+  int finish, can_reuse;
+  const int64_t* copies;   // [num_copies, 3]: address of the first number, column, how many
+  int num_copies;
+  const int64_t* touches;  // [num_touches, 4]: left pad's geom, right pad's, the target's, column
+  int num_touches;
+  double* row;            // the world's features
+} World;
+
+typedef struct {
+  const uint8_t* mask;  // NULL for every world
+  const double *ctrl, *mocap_pos, *mocap_quat;  // NULL leaves what is there
+  int ctrl_stride, num_mocap, num_substeps;
+} Job;
+
+typedef struct {
+  _Alignas(CACHE_LINE) atomic_int next;
+  int end;
+} Range;
+
+typedef struct {
+  World* worlds;
+  uint8_t* fresh;  // [num_worlds] the data's forward pass belongs to its current state
+  int32_t* flags;  // [num_worlds] bit w is set by mjtWarning w
+  int num_worlds, num_threads;
+  Range* ranges;
+  pthread_t* threads;
+  Job job;
+  pthread_mutex_t caller, lock;
+  pthread_cond_t start, done;
+  atomic_int generation, running;
+  int stop;
+} Pool;
+
+typedef struct {
+  Pool* pool;
+  int index;
+} Seat;
+
+static _Thread_local jmp_buf recovery;
+
+static void on_error(const char* message) {
+  (void)message;
+  longjmp(recovery, 1);
+}
+
+static void on_warning(const char* message) { (void)message; }  // the flags carry it
+
+// ---------------------------------------------------------------------------------------- one world
+
+static int any_bad(const mjtNum* values, int count) {
+  for (int i = 0; i < count; i++) {
+    if (mju_isBad(values[i])) return 1;
+  }
+  return 0;
+}
+
+// mj_step, less what the forward pass after the last step has computed already. Moved since then are only the
+// controls and the mocap bodies, which have no children, no colliding geoms and no degrees of freedom.
+static void step_from_forward(const mjModel* m, mjData* d) {
+  mj_kinematics(m, d);
+  mj_makeConstraint(m, d);
+  mj_projectConstraint(m, d);
+  mj_referenceConstraint(m, d);
+  mj_fwdActuation(m, d);
+  mj_fwdAcceleration(m, d);
+  mj_fwdConstraint(m, d);
+  mj_checkAcc(m, d);
+  mj_Euler(m, d);
+}
+
+// As Meta-World's touching_object does: an inactive contact has address -1, which there means the last row.
+static double pressure(const mjData* d, int first, int second) {
+  double total = 0;
+  for (int i = 0; i < d->ncon && d->nefc > 0; i++) {
+    const mjContact* contact = d->contact + i;
+    int a = contact->geom1, b = contact->geom2;
+    if ((a == first || b == first) && (a == second || b == second)) {
+      int address = contact->efc_address;
+      total += d->efc_force[address < 0 ? d->nefc + address : address];
+    }
+  }
+  return total;
+}
+
+static void gather(const World* world) {
+  for (int i = 0; i < world->num_copies; i++) {
+    const int64_t* copy = world->copies + 3 * i;
+    memcpy(world->row + copy[1], (const void*)(uintptr_t)copy[0], copy[2] * sizeof(double));
+  }
+  for (int i = 0; i < world->num_touches; i++) {
+    const int64_t* touch = world->touches + 4 * i;
+    int target = (int)touch[2];
+    world->row[touch[3]] = pressure(world->data, (int)touch[0], target) > 0 &&
+                           pressure(world->data, (int)touch[1], target) > 0;
+  }
+}
+
+static void write_inputs(const World* world, const Job* job, int index) {
+  const mjModel* m = &world->model;
+  mjData* d = world->data;
+  if (job->ctrl) memcpy(d->ctrl, job->ctrl + (size_t)index * job->ctrl_stride, m->nu * sizeof(double));
+  if (job->mocap_pos)
+    memcpy(d->mocap_pos, job->mocap_pos + (size_t)index * job->num_mocap * 3, m->nmocap * 3 * sizeof(double));
+  if (job->mocap_quat)
+    memcpy(d->mocap_quat, job->mocap_quat + (size_t)index * job->num_mocap * 4, m->nmocap * 4 * sizeof(double));
+}
+
+static int take_warnings(mjData* d) {
+  int flags = 0;
+  for (int w = 0; w < mjNWARNING; w++) {
+    flags |= (d->warning[w].number > 0) << w;
+    d->warning[w].number = 0;
+  }
+  return flags;
+}
+
+static void step_world(Pool* pool, int index) {
+  World* world = pool->worlds + index;
+  const Job* job = &pool->job;
+  const mjModel* m = &world->model;
+  mjData* d = world->data;
+  int reuse = world->can_reuse && pool->fresh[index] && job->num_substeps > 0;
+  pool->fresh[index] = 0;
+  write_inputs(world, job, index);
+  if (reuse) step_from_forward(m, d);
+  for (int i = reuse; i < job->num_substeps; i++) mj_step(m, d);
+  if (world->finish == FINISH_FORWARD) mj_forward(m, d);
+  if (world->finish == FINISH_RNE) mj_rnePostConstraint(m, d);
+  gather(world);
+  int flags = take_warnings(d);
+  // the last substep's outcome is checked here, where MuJoCo would only at the next step
+  flags |= any_bad(d->qpos, m->nq) << mjWARN_BADQPOS;
+  flags |= any_bad(d->qvel, m->nv) << mjWARN_BADQVEL;
+  flags |= any_bad(d->qacc, m->nv) << mjWARN_BADQACC;
+  pool->flags[index] |= flags;
+  int bad = flags & (1 << mjWARN_BADQPOS | 1 << mjWARN_BADQVEL | 1 << mjWARN_BADQACC);
+  pool->fresh[index] = world->finish == FINISH_FORWARD && !bad;
+}
+
+// ---------------------------------------------------------------------------------------- the threads
+
+static void try_world(Pool* pool, int index) {
+  if (pool->job.mask && !pool->job.mask[index]) return;
+  if (!pool->worlds[index].data || pool->flags[index] & FLAG_FATAL) return;
+  if (setjmp(recovery) == 0) {
+    step_world(pool, index);
+  } else {
+    pool->fresh[index] = 0;
+    pool->flags[index] |= FLAG_FATAL;
+  }
+}
+
+static void work(Pool* pool, int seat) {
+  Hook error = _mjPRIVATE__get_tls_error_fn(), warning = _mjPRIVATE__get_tls_warning_fn();
+  _mjPRIVATE__set_tls_error_fn(on_error);
+  _mjPRIVATE__set_tls_warning_fn(on_warning);
+  for (int i = 0; i < pool->num_threads; i++) {
+    Range* range = pool->ranges + (seat + i) % pool->num_threads;
+    int index;
+    while ((index = atomic_fetch_add(&range->next, 1)) < range->end) try_world(pool, index);
+  }
+  _mjPRIVATE__set_tls_error_fn(error);
+  _mjPRIVATE__set_tls_warning_fn(warning);
+}
+
+static void relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+static void* thread_main(void* argument) {
+  Seat seat = *(Seat*)argument;
+  free(argument);
+  Pool* pool = seat.pool;
+  for (int seen = 0;; seen++) {
+    pthread_mutex_lock(&pool->lock);
+    while (atomic_load(&pool->generation) == seen) pthread_cond_wait(&pool->start, &pool->lock);
+    int stop = pool->stop;
+    pthread_mutex_unlock(&pool->lock);
+    if (stop) return NULL;
+    work(pool, seat.index);
+    if (atomic_fetch_sub(&pool->running, 1) == 1) {
+      pthread_mutex_lock(&pool->lock);
+      pthread_cond_signal(&pool->done);
+      pthread_mutex_unlock(&pool->lock);
+    }
+  }
+}
+
+static void wake(Pool* pool, int stop) {
+  pthread_mutex_lock(&pool->lock);
+  pool->stop = stop;
+  atomic_store(&pool->running, pool->num_threads - 1);
+  atomic_fetch_add(&pool->generation, 1);
+  pthread_cond_broadcast(&pool->start);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+// ---------------------------------------------------------------------------------------- the interface
+
+EXPORT int metarl_mujoco_version(void) { return mjVERSION_HEADER; }
+
+EXPORT void metarl_close(Pool* pool) {
+  wake(pool, 1);
+  for (int i = 1; i < pool->num_threads; i++) pthread_join(pool->threads[i], NULL);
+  free(pool->threads);
+  free(pool->ranges);
+  free(pool->worlds);
+  free(pool);
+}
+
+// Returns NULL where memory or threads run out.
+EXPORT Pool* metarl_open(int num_threads, int num_worlds, uint8_t* fresh, int32_t* flags) {
+  Pool* pool = calloc(1, sizeof(Pool));
+  if (!pool) return NULL;
+  pool->fresh = fresh;
+  pool->flags = flags;
+  pool->num_worlds = num_worlds;
+  pool->worlds = calloc(num_worlds, sizeof(World));
+  pool->ranges = aligned_alloc(CACHE_LINE, num_threads * sizeof(Range));
+  pool->threads = calloc(num_threads, sizeof(pthread_t));
+  pthread_mutex_init(&pool->caller, NULL);
+  pthread_mutex_init(&pool->lock, NULL);
+  pthread_cond_init(&pool->start, NULL);
+  pthread_cond_init(&pool->done, NULL);
+  pool->num_threads = 1;  // the caller is the first
+  for (int i = 1; pool->worlds && pool->ranges && pool->threads && i < num_threads; i++) {
+    Seat* seat = malloc(sizeof(Seat));
+    if (!seat) break;
+    *seat = (Seat){pool, i};
+    if (pthread_create(pool->threads + i, NULL, thread_main, seat)) {
+      free(seat);
+      break;
+    }
+    pool->num_threads++;
+  }
+  if (pool->num_threads < num_threads) {
+    metarl_close(pool);
+    return NULL;
+  }
+  return pool;
+}
+
+EXPORT void metarl_world(Pool* pool, int index, const mjModel* model, mjData* data, int finish,
+                         int can_reuse) {
+  World* world = pool->worlds + index;
+  memset(world, 0, sizeof(World));
+  world->model = *model;
+  world->data = data;
+  world->finish = finish;
+  world->can_reuse = can_reuse;
+}
+
+// Lets the model field of one world be the given row; returns 0 where no field of numbers has that name.
+EXPORT int metarl_expand(Pool* pool, int index, const char* name, double* row) {
+  mjModel* m = &pool->worlds[index].model;
+#define X(type, field, rows, columns)                                  \
+  if (!strcmp(#type, "mjtNum") && !strcmp(name, #field)) {             \
+    memcpy((char*)m + offsetof(mjModel, field), &row, sizeof(double*)); \
+    return 1;                                                          \
+  }
+  MJMODEL_POINTERS
+#undef X
+  return 0;
+}
+
+EXPORT void metarl_bind(Pool* pool, int index, const int64_t* copies, int num_copies, const int64_t* touches,
+                        int num_touches, double* row) {
+  World* world = pool->worlds + index;
+  world->copies = copies;
+  world->num_copies = num_copies;
+  world->touches = touches;
+  world->num_touches = num_touches;
+  world->row = row;
+}
+
+EXPORT void metarl_step(Pool* pool, const uint8_t* mask, const double* ctrl, int ctrl_stride,
+                        const double* mocap_pos, const double* mocap_quat, int num_mocap, int num_substeps) {
+  pthread_mutex_lock(&pool->caller);
+  pool->job = (Job){mask, ctrl, mocap_pos, mocap_quat, ctrl_stride, num_mocap, num_substeps};
+  for (int i = 0; i < pool->num_threads; i++) {
+    pool->ranges[i].end = (int)((int64_t)pool->num_worlds * (i + 1) / pool->num_threads);
+    atomic_store(&pool->ranges[i].next, (int)((int64_t)pool->num_worlds * i / pool->num_threads));
+  }
+  wake(pool, 0);
+  work(pool, 0);
+  for (int i = 0; i < SPIN && atomic_load(&pool->running) > 0; i++) relax();
+  pthread_mutex_lock(&pool->lock);
+  while (atomic_load(&pool->running) > 0) pthread_cond_wait(&pool->done, &pool->lock);
+  pthread_mutex_unlock(&pool->lock);
+  pthread_mutex_unlock(&pool->caller);
+}

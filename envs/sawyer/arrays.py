@@ -1,0 +1,154 @@
+"""The few array operations that NumPy and torch share, and the shapes they work on.
+
+A ``Vector`` has its components first and its worlds last, ``[k, ..., worlds]``; one component of it is an
+``Array``, ``[..., worlds]``, and a comparison of those is a ``Mask``. What lies between, such as a rollout's
+steps, is carried along. Every function works in the precision and on the device of its arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:  # neither is needed to run: the arrays bring their library along
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+class Mask(Protocol):
+    """Truth per world."""
+
+    def __and__(self, other: Mask, /) -> Mask: ...
+    def __or__(self, other: Mask, /) -> Mask: ...
+    def any(self) -> object: ...  # noqa: D102  # as in NumPy and torch
+
+
+class Array(Protocol):
+    """A number per world."""
+
+    def __add__(self, other: Array | float, /) -> Array: ...
+    def __radd__(self, other: float, /) -> Array: ...
+    def __sub__(self, other: Array | float, /) -> Array: ...
+    def __rsub__(self, other: float, /) -> Array: ...
+    def __mul__(self, other: Array | float, /) -> Array: ...
+    def __rmul__(self, other: float, /) -> Array: ...
+    def __truediv__(self, other: Array | float, /) -> Array: ...
+    def __rtruediv__(self, other: float, /) -> Array: ...
+    def __lt__(self, other: Array | float, /) -> Mask: ...
+    def __le__(self, other: Array | float, /) -> Mask: ...
+    def __gt__(self, other: Array | float, /) -> Mask: ...
+    def __ge__(self, other: Array | float, /) -> Mask: ...
+    def __abs__(self) -> Array: ...
+    def __neg__(self) -> Array: ...
+
+
+class Vector(Array, Protocol):
+    """Several numbers per world, ``[k, ..., worlds]``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102  # as in NumPy and torch
+    @property
+    def ndim(self) -> int: ...  # noqa: D102  # as in NumPy and torch
+    @property
+    def dtype(self) -> object: ...  # noqa: D102  # as in NumPy and torch
+    @property
+    def device(self) -> object: ...  # noqa: D102  # as in NumPy and torch
+    def __getitem__(self, key: int | slice | tuple[int | slice | None, ...], /) -> Vector: ...
+    def __add__(self, other: Array | float, /) -> Vector: ...
+    def __sub__(self, other: Array | float, /) -> Vector: ...
+    def __mul__(self, other: Array | float, /) -> Vector: ...
+    def __truediv__(self, other: Array | float, /) -> Vector: ...
+    def __abs__(self) -> Vector: ...
+
+
+class _Linalg(Protocol):
+    def vecdot(self, first: Vector, second: Vector, /, *, axis: int) -> Vector: ...
+
+
+class _Namespace(Protocol):
+    """What NumPy and torch spell alike."""
+
+    __name__: str
+    float32: object
+    linalg: _Linalg
+
+    def where(self, condition: Mask, first: object, second: object, /) -> Vector: ...
+    def maximum(self, first: Array, second: Array | float, /) -> Vector: ...
+    def minimum(self, first: Array, second: Array | float, /) -> Vector: ...
+    def clip(self, x: Array, lower: float | Array | None, upper: float | Array | None, /) -> Vector: ...
+    def sqrt(self, x: Array, /) -> Vector: ...
+    def exp(self, x: Array, /) -> Vector: ...
+    def log(self, x: Array, /) -> Vector: ...
+    def sin(self, x: Array, /) -> Vector: ...
+    def cos(self, x: Array, /) -> Vector: ...
+    def stack(self, arrays: list[Array], /) -> Vector: ...
+    def concatenate(self, arrays: list[Vector], axis: int = 0, /) -> Vector: ...
+    def asarray(self, x: object, *, dtype: object, device: object = None) -> Vector: ...
+    def broadcast_to(self, x: Array, shape: tuple[int, ...], /) -> Vector: ...
+
+
+def vector(x: NDArray[np.float64] | NDArray[np.float32] | torch.Tensor) -> Vector:
+    """Return a NumPy array or tensor as what it is, in the words of this module: for type checkers only."""
+    return cast(Vector, x)
+
+
+def namespace(x: object) -> _Namespace:
+    """Return the library, NumPy or torch, that an array belongs to, without importing either."""
+    return cast(_Namespace, sys.modules[type(x).__module__.partition(".")[0]])
+
+
+def maximum(first: Array, second: Array) -> Array:
+    """Return the larger number of each world."""
+    return namespace(first).maximum(first, second)
+
+
+def clip(x: Array, lower: float | None, upper: float | None) -> Array:
+    """Limit each number to ``[lower, upper]``; None leaves that side open."""
+    xp = namespace(x)
+    if xp.__name__ != "numpy":
+        return xp.clip(x, lower, upper)
+    if lower is not None:  # with maximum in a third of the time that NumPy's own clip takes
+        x = xp.maximum(x, lower)
+    return x if upper is None else xp.minimum(x, upper)
+
+
+def log(x: Array) -> Array:
+    """Return the natural logarithm."""
+    return namespace(x).log(x)
+
+
+def norm(vector: Vector) -> Array:
+    """Return the Euclidean length over the components, ``[k, ..., worlds] -> [..., worlds]``.
+
+    By ``vecdot``, because it rounds as the dot product does by which NumPy's norm takes one vector's length.
+    """
+    xp = namespace(vector)
+    return xp.sqrt(xp.linalg.vecdot(vector, vector, axis=0))
+
+
+def stack(*components: Array) -> Vector:
+    """Make a vector of numbers per world that have one shape."""
+    return namespace(components[0]).stack(list(components))
+
+
+def filled(like: Array, value: Array | float) -> Array:
+    """Return ``value`` in the shape of ``like``."""
+    return like * 0.0 + value
+
+
+def aligned(vector: Vector, like: Vector) -> Vector:
+    """Insert axes after the first, as many as ``like`` has more: ``[k, worlds] -> [k, 1, worlds]``."""
+    return vector[(slice(None), *[None] * (like.ndim - vector.ndim))]
+
+
+def constant(values: tuple[float, ...], like: Vector) -> Vector:
+    """Return the same vector for every world, ready to be combined with ``like``, ``[k, 1, ..., 1]``."""
+    return _constant(values, namespace(like).__name__, like.dtype, like.device, like.ndim)
+
+
+@lru_cache(maxsize=1024)
+def _constant(values: tuple[float, ...], library: str, dtype: object, device: object, ndim: int) -> Vector:
+    column = cast(_Namespace, sys.modules[library]).asarray(values, dtype=dtype, device=device)
+    return column[(slice(None), *[None] * (ndim - 1))]
