@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
@@ -95,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
         return 2
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        say_error(f"There is not enough memory for this: {str(error).partition(chr(10))[0]}")
+        return 2
     return 0
 
 
@@ -116,7 +120,9 @@ def train_command(arguments: list[str]) -> None:
     """Meta-train an agent, then evaluate it on held-out tasks."""
     if any(word == "--resume" or word.startswith("--resume=") for word in arguments):
         resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
-        train(runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device))
+        train(
+            runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device), new=False
+        )
         return
     if {"-h", "--help"} & set(arguments[:1]):
         show_train_usage()
@@ -133,11 +139,11 @@ def train_command(arguments: list[str]) -> None:
         prog=f"metarl train {name}",
         description=str(preset.__doc__),
     )
-    train(runs.start(config, RUNS))
+    train(runs.start(config, RUNS), new=True)
 
 
-def train(experiment: Experiment) -> None:
-    """Run an experiment to its end, showing its progress and what comes out."""
+def train(experiment: Experiment, *, new: bool) -> None:
+    """Run an experiment to its end, showing its progress and what comes out; a new one may leave nothing."""
     say(describe_run(experiment))
     try:
         with runs.stop_on_signals(experiment):
@@ -152,7 +158,7 @@ def train(experiment: Experiment) -> None:
         )
         raise
     except MetarlError as error:
-        if not keep_traceback(error, experiment.folder):
+        if not keep_traceback(error, experiment.folder) and new:
             runs.discard(experiment)
         raise
     say(f"Wrote {curve.name}, {', '.join(path.name for path in files)} in {experiment.folder}.")

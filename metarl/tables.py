@@ -15,9 +15,9 @@ from metarl.statistics import Interval
 def evaluation_table(evaluation: Evaluation, summary: Summary, title: str) -> Table:
     """Return means over tasks with 95 % intervals, and gains by adapting, a row for each number of steps."""
     count, episodes = len(evaluation.tasks), evaluation.returns.shape[2]
-    table = _table(
-        f"{title}: mean over {_plural(count, 'task')} x {_plural(episodes, 'episode')} "
-        "[95 % interval over tasks]"
+    table = _table(title)
+    table.caption = (
+        f"mean over {_plural(count, 'task')} x {_plural(episodes, 'episode')} [95 % interval over tasks]"
     )
     columns = ["steps", "return", "gain"] + (["success %", "gain %"] if summary.successes else [])
     for column in columns:
@@ -71,7 +71,15 @@ def percent(interval: Interval) -> str:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
 
 
 def _short(value: float) -> str:

@@ -18,7 +18,7 @@ from metarl.tasks import Split, TaskVectorEnv, check_disjoint, sample_evenly
 from metarl.types import Task
 
 FAMILIES = {"a": 5, "b": 3, "c": 1}
-TASKS = [Task(family, (float(i),), f"{family}{i}") for family, count in FAMILIES.items() for i in range(count)]
+TASKS = [Task(name, (float(i),), f"{name}{i}") for name, count in FAMILIES.items() for i in range(count)]
 
 
 def draw(num_tasks: int, seed: int = 0) -> list[Task]:
