@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
         return 2
     except (MemoryError, torch.OutOfMemoryError) as error:
-        say_error(f"There is not enough memory for this: {str(error).partition(chr(10))[0]}")
+        say_error(f"There is not enough memory for this: {str(error).splitlines()[0]}")
         return 2
     return 0
 

@@ -133,9 +133,7 @@ def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generato
         MetarlError: if ``num_tasks`` is not positive, or there is nothing to draw from.
     """
     if num_tasks < 1 or not tasks:
-        raise MetarlError(
-            f"At least one task of one or more must be sampled; {num_tasks} of {len(tasks)} were."
-        )
+        raise MetarlError(f"At least one task must be sampled; {num_tasks} of {len(tasks)} were asked for.")
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)

@@ -6,6 +6,7 @@ draws no figures, which would take half its time.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import multiprocessing
@@ -119,6 +120,14 @@ def outcome(folder: Path) -> tuple[list[dict[str, float]], dict[str, object], ob
     weights = {name: tensor.numpy().tobytes() for name, tensor in state.tensors.items()}
     evaluation = json.loads((it / "evaluation.json").read_text())
     return metrics, {"iteration": newest.name, **weights, **state.values}, evaluation
+
+
+def reseal(path: Path, part: str, changes: dict[str, object]) -> None:
+    """Change a part of a checkpoint's ``state.json`` as a program would that knows the format."""
+    state = json.loads(path.read_text())["state"]
+    state = {**state, part: {**state[part], **changes}} if part else {**state, **changes}
+    body = json.dumps(state)
+    path.write_text(f'{{"sha256": "{hashlib.sha256(body.encode()).hexdigest()}", "state": {body}}}\n')
 
 
 def _draw_nothing(*arguments: object) -> None:
