@@ -77,7 +77,7 @@ class MAMLTRPOConfig(TrustRegionConfig, AgentConfig):
         require(
             self.activation in ACTIVATIONS,
             f"activation must be one of {sorted(ACTIVATIONS)}",
-            self.activation,
+            repr(self.activation),
         )
         require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
         require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
@@ -87,8 +87,8 @@ class MAMLTRPOConfig(TrustRegionConfig, AgentConfig):
         require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
         require(1 <= self.curvature_stride, "curvature_stride must be 1 or more", self.curvature_stride)
         require(
-            all(1 <= size <= 100_000 for size in self.hidden_sizes),
-            "every hidden size must lie in 1..100000",
+            all(1 <= size <= 4096 for size in self.hidden_sizes),
+            "every hidden size must lie in 1..4096",
             self.hidden_sizes,
         )
 

@@ -31,6 +31,7 @@ from metarl.tasks import sample_evenly
 from metarl.types import Json, Task
 
 RUNS = Path("runs")
+WANT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 console = Console(highlight=False)
 
 
@@ -74,6 +75,7 @@ class EvaluateArguments(MeasurementConfig):
         super().__post_init__()
         require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
         require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
         return 2
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except WANT_OF_MEMORY as error:
         say_error(f"There is not enough memory for this: {str(error).splitlines()[0]}")
         return 2
     return 0
@@ -157,7 +159,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
             f"metarl train --resume {experiment.folder}"
         )
         raise
-    except MetarlError as error:
+    except (MetarlError, *WANT_OF_MEMORY) as error:
         if not keep_traceback(error, experiment.folder) and new:
             runs.discard(experiment)
         raise
@@ -282,7 +284,7 @@ def show_evaluation(experiment: Experiment, evaluation: Evaluation, folder: Path
     return write_evaluation(folder, stem, evaluation, summary, about, title)
 
 
-def keep_traceback(error: MetarlError, folder: Path) -> bool:
+def keep_traceback(error: BaseException, folder: Path) -> bool:
     """Write what an environment's own exception says to a file, where its author can read it."""
     notes = getattr(error, "__notes__", [])
     if notes:

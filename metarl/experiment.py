@@ -172,12 +172,15 @@ class Experiment:
         """Go on from a checkpoint.
 
         Raises:
-            MetarlError: if it belongs to another architecture.
+            MetarlError: if it belongs to another architecture, or does not hold a run's counters.
         """
         self.agent.load_state(checkpoint.agent)
         self.iteration = checkpoint.iteration
-        self.env_steps = int(str(checkpoint.progress["env_steps"]))
-        self.elapsed = float(str(checkpoint.progress["elapsed_seconds"]))
+        try:
+            self.env_steps = int(str(checkpoint.progress["env_steps"]))
+            self.elapsed = float(str(checkpoint.progress["elapsed_seconds"]))
+        except (KeyError, ValueError) as error:
+            raise MetarlError(f"The checkpoint has no usable counters: {checkpoint.progress}.") from error
         self._restored = True
 
     def run(self) -> Evaluation:

@@ -21,8 +21,11 @@ from pathlib import Path
 import torch
 
 from metarl import results
+from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.checkpoints import load
 from metarl.cli import main
+from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig, construct
+from metarl.envs.point import PointConfig
 
 POINT = (
     *("train", "point", "--name", "it", "--iterations", "8", "--horizon", "20"),
@@ -70,6 +73,21 @@ class Trap:
             return original(*arguments, **named)
 
         setattr(owner, name, counted)
+
+
+def point_config(**changes: object) -> ExperimentConfig:
+    """Return a tiny run on ``point``, with some settings of its own."""
+    settings: dict[str, object] = {
+        "suite": PointConfig(horizon=20),
+        "agent": MAMLTRPOConfig(hidden_sizes=(8,)),
+        "name": "it",
+        "iterations": 3,
+        "sampling": SamplingConfig(meta_batch_size=4, episodes=2),
+        "evaluation": EvaluationConfig(
+            every=2, tasks=3, episodes=2, adaptation_episodes=2, adaptation_steps=2
+        ),
+    }
+    return construct(ExperimentConfig, {**settings, **changes})
 
 
 def start(folder: Path, arguments: Sequence[str], trap: Trap | None = None) -> ForkServerProcess:

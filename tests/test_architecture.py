@@ -29,6 +29,7 @@ FLOORS = (
         "metarl.registry",
         "metarl.results",
         "metarl.runs",
+        "metarl.seeds",
         "metarl.progress",
         "metarl.tables",
     },

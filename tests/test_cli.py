@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from programs import POINT, reseal
 
 from metarl import __version__, registry
 from metarl.checkpoints import load
 from metarl.cli import main
+from programs import POINT, reseal
 
 Command = Callable[..., tuple[int, str, str]]
 METARL = str(Path(sys.executable).with_name("metarl"))
