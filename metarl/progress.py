@@ -125,7 +125,7 @@ class _Bar(Progress):
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the line, then the bar."""
-        yield Text(self.headline, no_wrap=True, overflow="ellipsis")
+        yield Text(self.headline, no_wrap=True, overflow="crop")
         yield from super().get_renderables()
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -233,10 +233,11 @@ def test_global_generators_are_left_alone(metarl: Command) -> None:
     assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before  # noqa: NPY002
 
 
-def on_terminal(folder: Path, arguments: list[str], columns: int) -> str:
+def on_terminal(folder: Path, arguments: Sequence[str], columns: int, encoding: str = "utf-8") -> str:
     """Run ``metarl`` on a terminal of that width; return all that it wrote there."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color"}
+    size = {"COLUMNS": str(columns), "LINES": "40", "TERM": "xterm-256color"}
+    environment = {**os.environ, **size, "PYTHONIOENCODING": encoding}
     with subprocess.Popen(
         [METARL, *arguments], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
     ) as process:
@@ -269,6 +270,13 @@ def test_terminal_shows_a_bar_with_share_speed_and_time_left(tmp_path: Path) -> 
     assert "100%" in bars[-1]
     assert any(line.startswith("iteration 20 of 20: return ") for line in lines)
     assert max(map(len, bars)) <= 80
+
+
+@pytest.mark.slow
+def test_narrow_terminal_without_unicode_is_served_too(tmp_path: Path) -> None:
+    lines = plain(on_terminal(tmp_path, POINT, columns=60, encoding="ascii"))
+    assert lines[-2].startswith("Wrote learning_curve.png")
+    assert max(len(line) for line in lines if " left" in line) <= 60
 
 
 @pytest.mark.parametrize("columns", [80, 100])
