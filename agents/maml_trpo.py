@@ -30,7 +30,7 @@ from metarl.meta_optimizers import (
     trust_region_step,
 )
 from metarl.params import detach, gradient, requires_grad, stack
-from metarl.policies import GaussianMLPPolicy
+from metarl.policies import ACTIVATIONS, GaussianMLPPolicy
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State
 
@@ -74,6 +74,11 @@ class MAMLTRPOConfig(TrustRegionConfig, AgentConfig):
         require(
             1 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 1..100", self.adaptation_steps
         )
+        require(
+            self.activation in ACTIVATIONS,
+            f"activation must be one of {sorted(ACTIVATIONS)}",
+            repr(self.activation),
+        )
         require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
         require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
         require(
@@ -82,8 +87,8 @@ class MAMLTRPOConfig(TrustRegionConfig, AgentConfig):
         require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
         require(1 <= self.curvature_stride, "curvature_stride must be 1 or more", self.curvature_stride)
         require(
-            all(1 <= size <= 100_000 for size in self.hidden_sizes),
-            "every hidden size must lie in 1..100000",
+            all(1 <= size <= 4096 for size in self.hidden_sizes),
+            "every hidden size must lie in 1..4096",
             self.hidden_sizes,
         )
 
@@ -195,7 +200,7 @@ class MAMLTRPO:
             raise MetarlError(
                 f"The policy has parameters {self.policy.shapes}, but the saved ones are {came}."
             )
-        self.params = {name: state.tensors[name].to(self.device) for name in self.params}
+        self.params = {name: state.tensors[name].to(self.device, copy=True) for name in self.params}
 
     def _batch(self, rollout: Rollout) -> Batch:
         config = self.config

@@ -18,7 +18,9 @@ def ml1(task: str = "reach-v3") -> ExperimentConfig:
     return ExperimentConfig(
         suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
         agent=MAMLTRPOConfig(),
-        iterations=40,
+        iterations=80,
+        sampling=SamplingConfig(episodes=5),
+        evaluation=EvaluationConfig(every=10),
     )
 
 

@@ -105,7 +105,7 @@ def spread(values: Sequence[float], pattern: str) -> str:
 def wide_console() -> Console:
     """Return a console that does not wrap tables where the output is a file."""
     console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=130)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=140)
 
 
 if __name__ == "__main__":

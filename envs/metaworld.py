@@ -129,10 +129,15 @@ class ML1Config(MetaWorldConfig):
         if self.task not in FAMILIES:
             raise unknown_name("Meta-World task", self.task, FAMILIES)
 
+    @property
+    def label(self) -> str:
+        """Benchmark and family, so that runs on two families do not share a name."""
+        return f"{self.kind}-{self.task}"
+
     def build(self) -> MetaWorldTasks:
         """Return the task distribution, named after the family."""
         goals = published_goals("ml1", self.goal_seed, self.task)
-        return _distribution(f"ml1-{self.task}", goals, self.horizon)
+        return _distribution(self.label, goals, self.horizon)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,13 +83,18 @@ def estimate_advantages(
     advantages = generalized_advantages(
         rollout.rewards.double(),
         predict_linear(weights, features),
-        predict_linear(weights, linear_features(rollout.final_observations, mask.sum(dim=-1))),
-        rollout.terminated if bootstrap_truncated else rollout.terminated | rollout.truncated,
+        _final_values(rollout, weights) if bootstrap_truncated else torch.zeros_like(returns[..., 0]),
+        rollout.terminated,
         mask,
         discount=discount,
         gae_lambda=gae_lambda,
     )
     return normalize(advantages, mask, norm).to(rollout.rewards.dtype)
+
+
+def _final_values(rollout: Rollout, weights: torch.Tensor) -> torch.Tensor:
+    steps = rollout.mask.sum(dim=-1)
+    return predict_linear(weights, linear_features(rollout.final_observations, steps))
 
 
 def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm) -> torch.Tensor:

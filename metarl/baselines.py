@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from metarl.errors import require
+
 OBSERVATION_LIMIT = 10.0
 TIME_SCALE = 100.0
 
@@ -39,11 +41,17 @@ def fit_linear(
 
     Returns:
         Weights ``[M, F]``.
+
+    Raises:
+        MetarlError: if a feature or a target is not finite, or the ridge is not positive.
     """
+    require(ridge > 0, "ridge must be positive", ridge)
     rows = (features * mask.unsqueeze(-1)).flatten(1, 2)
     transposed = rows.transpose(1, 2)
     gram = transposed @ rows
     moments = transposed @ targets.to(rows.dtype).flatten(1).unsqueeze(-1)
+    finite = bool(gram.isfinite().all() & moments.isfinite().all())
+    require(finite, "The features and targets of a baseline must be finite numbers", "not so for every step")
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     ridges = torch.full((gram.shape[0], 1, 1), ridge, dtype=gram.dtype, device=gram.device)
     while True:

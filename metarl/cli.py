@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
@@ -30,6 +31,7 @@ from metarl.tasks import sample_evenly
 from metarl.types import Json, Task
 
 RUNS = Path("runs")
+WANT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 console = Console(highlight=False)
 
 
@@ -73,6 +75,7 @@ class EvaluateArguments(MeasurementConfig):
         super().__post_init__()
         require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
         require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,6 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
         return 2
+    except WANT_OF_MEMORY as error:
+        say_error(f"There is not enough memory for this: {str(error).splitlines()[0]}")
+        return 2
     return 0
 
 
@@ -116,7 +122,9 @@ def train_command(arguments: list[str]) -> None:
     """Meta-train an agent, then evaluate it on held-out tasks."""
     if any(word == "--resume" or word.startswith("--resume=") for word in arguments):
         resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
-        train(runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device))
+        train(
+            runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device), new=False
+        )
         return
     if {"-h", "--help"} & set(arguments[:1]):
         show_train_usage()
@@ -133,11 +141,11 @@ def train_command(arguments: list[str]) -> None:
         prog=f"metarl train {name}",
         description=str(preset.__doc__),
     )
-    train(runs.start(config, RUNS))
+    train(runs.start(config, RUNS), new=True)
 
 
-def train(experiment: Experiment) -> None:
-    """Run an experiment to its end, showing its progress and what comes out."""
+def train(experiment: Experiment, *, new: bool) -> None:
+    """Run an experiment to its end, showing its progress and what comes out; a new one may leave nothing."""
     say(describe_run(experiment))
     try:
         with runs.stop_on_signals(experiment):
@@ -151,8 +159,8 @@ def train(experiment: Experiment) -> None:
             f"metarl train --resume {experiment.folder}"
         )
         raise
-    except MetarlError as error:
-        if not keep_traceback(error, experiment.folder):
+    except (MetarlError, *WANT_OF_MEMORY) as error:
+        if not keep_traceback(error, experiment.folder) and new:
             runs.discard(experiment)
         raise
     say(f"Wrote {curve.name}, {', '.join(path.name for path in files)} in {experiment.folder}.")
@@ -276,7 +284,7 @@ def show_evaluation(experiment: Experiment, evaluation: Evaluation, folder: Path
     return write_evaluation(folder, stem, evaluation, summary, about, title)
 
 
-def keep_traceback(error: MetarlError, folder: Path) -> bool:
+def keep_traceback(error: BaseException, folder: Path) -> bool:
     """Write what an environment's own exception says to a file, where its author can read it."""
     notes = getattr(error, "__notes__", [])
     if notes:

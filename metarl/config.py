@@ -174,11 +174,14 @@ def check_device(name: str) -> None:
     Raises:
         MetarlError: if it cannot here.
     """
+    available = "cpu and cuda" if torch.cuda.is_available() else "only cpu"
+    refusal = MetarlError(f"Device {name!r} is not available here ({available} can be used).")
     try:
-        torch.empty(1, device=name)
+        kind = torch.empty(1, device=name).device.type
     except (RuntimeError, AssertionError) as error:
-        available = "cpu and cuda" if torch.cuda.is_available() else "only cpu"
-        raise MetarlError(f"Device {name!r} is not available here ({available} can be used).") from error
+        raise refusal from error
+    if kind not in ("cpu", "cuda"):  # "meta" allocates, but computes nothing
+        raise refusal
 
 
 def to_json(config: ExperimentConfig) -> dict[str, Json]:

@@ -19,7 +19,7 @@ import torch
 
 from metarl.checkpoints import Checkpoint, save
 from metarl.config import ExperimentConfig, to_json
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, require
 from metarl.evaluation import Evaluation, evaluate, slots_needed, summarize, vector_steps
 from metarl.locks import locked
 from metarl.meta_learner import MetaLearner
@@ -29,6 +29,9 @@ from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample
 from metarl.types import Rollout, Task
 
 CHECKPOINTS = "checkpoints"
+
+MAX_TRANSITIONS = 100_000_000
+"""Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
 
 TRAIN, BRIEF_TASKS, BRIEF_TEST, TEST = range(4)
 """Purposes of random streams."""
@@ -120,6 +123,12 @@ class Experiment:
         self.observer: Observer = observer or Silence()
         self.suite: TaskDistribution = config.suite.build()
         check_disjoint(self.suite)
+        transitions = self.num_envs * self.suite.horizon
+        require(
+            transitions <= MAX_TRANSITIONS,
+            f"tasks x episodes x horizon must be at most {MAX_TRANSITIONS}",
+            transitions,
+        )
         self.agent: MetaLearner = config.agent.build(
             self.suite, seed=config.seed, device=torch.device(config.device)
         )
@@ -163,12 +172,15 @@ class Experiment:
         """Go on from a checkpoint.
 
         Raises:
-            MetarlError: if it belongs to another architecture.
+            MetarlError: if it belongs to another architecture, or does not hold a run's counters.
         """
         self.agent.load_state(checkpoint.agent)
         self.iteration = checkpoint.iteration
-        self.env_steps = int(str(checkpoint.progress["env_steps"]))
-        self.elapsed = float(str(checkpoint.progress["elapsed_seconds"]))
+        try:
+            self.env_steps = int(str(checkpoint.progress["env_steps"]))
+            self.elapsed = float(str(checkpoint.progress["elapsed_seconds"]))
+        except (KeyError, ValueError) as error:
+            raise MetarlError(f"The checkpoint has no usable counters: {checkpoint.progress}.") from error
         self._restored = True
 
     def run(self) -> Evaluation:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import SupportsFloat
+from typing import Protocol, SupportsFloat
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -29,6 +29,14 @@ Row = dict[str, float | int]
 """``{"iteration": 3, "env_steps": 120000, "train/return/step_0": -41.2, …}``"""
 
 _FILE, _EVENTS = "metrics.jsonl", "tensorboard"
+
+
+class Closable(Protocol):
+    """Anything that is closed."""
+
+    def close(self) -> None:
+        """Close it."""
+        ...
 
 
 class MetricsLog:
@@ -52,8 +60,9 @@ class MetricsLog:
                 _drop_later_rows(self._path, resume_after)
             elif self._path.exists():
                 raise MetarlError(f"A new run needs a folder without metrics, but there is {self._path}.")
-            self._file = self._path.open("ab", buffering=0)
             self._events = _Events(run_folder / _EVENTS, None if resume_after is None else resume_after + 1)
+            with _closed_on_error(self._events):
+                self._file = self._path.open("ab", buffering=0)
 
     def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Write one row.
@@ -94,10 +103,11 @@ class _Events:
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a run in the order of their names, so the time comes first.
         self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("ab", buffering=0)
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if purge_from is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
+        with _closed_on_error(self._file):
+            self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+            if purge_from is not None:
+                start = SessionLog(status=SessionLog.START)
+                self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
 
     def log(self, iteration: int, row: Row) -> None:
         values = [Summary.Value(tag=name, simple_value=row[name]) for name in row if name != "iteration"]
@@ -181,6 +191,16 @@ def _append(descriptor: int, record: bytes) -> None:
         os.fsync(descriptor)
     except OSError:
         os.ftruncate(descriptor, size)
+        raise
+
+
+@contextmanager
+def _closed_on_error(file: Closable) -> Iterator[None]:
+    """Close a file if what is done with it fails."""
+    try:
+        yield
+    except OSError:
+        file.close()
         raise
 
 

@@ -32,6 +32,8 @@ class ProgressObserver:
         self._console = console
         self._bar = _Bar(console, what)
         self._task = self._bar.add_task("", total=None, speed="")
+        self._newest: dict[str, float] = {}
+        """Each metric's last value; those of held-out tasks do not come with every iteration."""
         self._iterations = 0
         self._total = 0
         self._steps = 0
@@ -41,7 +43,7 @@ class ProgressObserver:
         self._last_line = -SECONDS_BETWEEN_LINES
 
     def expect(self, vector_steps: int, iterations: int = 0) -> None:
-        """Tell how many steps of the vector environment there will be, and the run's last iteration."""
+        """Tell how many steps of the vector environment are to come, and the number of the last iteration."""
         self._iterations, self._total = iterations, vector_steps
         self._bar.update(self._task, total=vector_steps)
 
@@ -58,16 +60,16 @@ class ProgressObserver:
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
         """Show the iteration's numbers: above the bar, or as a line where there is no terminal."""
-        line = f"iteration {iteration}"
-        if self._iterations:
-            line += f" of {self._iterations}"
-        line += f": {describe(metrics)}"
-        self._bar.headline = line
+        where = f"iteration {iteration} of {self._iterations}"
+        self._newest |= metrics
+        self._bar.headline = f"{where}: {describe(self._newest)}"
         now = time.monotonic()
         last = iteration == self._iterations
         if not self._console.is_terminal and (last or now - self._last_line >= SECONDS_BETWEEN_LINES):
             self._last_line = now
-            self._console.print(f"{line}; {self._pace(metrics, now)}", soft_wrap=True)
+            self._console.print(
+                f"{where}: {describe(metrics)}; {self._pace(metrics, now)}", markup=False, soft_wrap=True
+            )
 
     def __enter__(self) -> ProgressObserver:
         """Show the bar."""
@@ -123,7 +125,7 @@ class _Bar(Progress):
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the line, then the bar."""
-        yield Text(self.headline, no_wrap=True, overflow="ellipsis")
+        yield Text(self.headline, no_wrap=True, overflow="crop")
         yield from super().get_renderables()
 
 

@@ -34,13 +34,14 @@ def start(config: ExperimentConfig, root: Path, observer: Observer | None = None
     experiment = Experiment(config, folder, observer)  # may still refuse the config, so no folder yet
     try:
         folder.mkdir(parents=True)
+    except OSError as error:
+        refuse_existing(folder)  # another process may have made it a moment ago
+        raise MetarlError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+    try:
         write_config(folder, config)
-    except FileExistsError:  # since a moment ago
-        refuse_existing(folder)
-        raise
     except OSError as error:
         discard(experiment)
-        raise MetarlError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+        raise MetarlError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
     return experiment
 
 

@@ -15,10 +15,10 @@ from metarl.statistics import Interval
 def evaluation_table(evaluation: Evaluation, summary: Summary, title: str) -> Table:
     """Return means over tasks with 95 % intervals, and gains by adapting, a row for each number of steps."""
     count, episodes = len(evaluation.tasks), evaluation.returns.shape[2]
-    table = _table(
-        f"{title}: mean over {_plural(count, 'task')} x {_plural(episodes, 'episode')} "
-        "[95 % interval over tasks]"
+    caption = (
+        f"mean over {_plural(count, 'task')} x {_plural(episodes, 'episode')} [95 % interval over tasks]"
     )
+    table = _table(title, caption)
     columns = ["steps", "return", "gain"] + (["success %", "gain %"] if summary.successes else [])
     for column in columns:
         table.add_column(column, justify="right")
@@ -70,8 +70,18 @@ def percent(interval: Interval) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(title: str, caption: str = "") -> Table:
+    return Table(
+        title=title,
+        caption=caption or None,
+        min_width=max(len(title), len(caption)),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
 
 
 def _short(value: float) -> str:

@@ -130,10 +130,10 @@ def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generato
         rng: the only source of randomness.
 
     Raises:
-        MetarlError: if ``num_tasks`` is not positive.
+        MetarlError: if ``num_tasks`` is not positive, or there is nothing to draw from.
     """
-    if num_tasks < 1:
-        raise MetarlError(f"At least one task must be sampled; {num_tasks} were asked for.")
+    if num_tasks < 1 or not tasks:
+        raise MetarlError(f"At least one task must be sampled; {num_tasks} of {len(tasks)} were asked for.")
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)

@@ -163,6 +163,10 @@ def state_is_a_copy(config: AgentConfig) -> None:
     copied = {name: value.clone() for name, value in saved.tensors.items()}
     agent.update(meta_batch(agent))
     assert all(torch.equal(saved.tensors[name], value) for name, value in copied.items())
+    acted = likeliest(agent.initial_actor(3))
+    for value in agent.state().tensors.values():
+        value.fill_(7.0)
+    assert torch.equal(likeliest(agent.initial_actor(3)), acted)
 
 
 def loaded_state_is_not_shared(config: AgentConfig) -> None:

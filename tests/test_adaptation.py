@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ from metarl.adaptation import (
     policy_gradient_loss,
 )
 from metarl.baselines import linear_features
-from metarl.params import requires_grad, select, stack
+from metarl.params import detach, requires_grad, select, stack
 from metarl.types import Params, Rollout
 
 MASK = torch.tensor([[[True, True, True], [True, False, False]]])
@@ -43,8 +46,7 @@ class Module(nn.Module):
         super().__init__()
         sizes = [params["layer_0.weight"].shape[0]]
         sizes += [params[f"layer_{layer}.weight"].shape[1] for layer in range(3)]
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
-        self.layers = nn.ModuleList(nn.Linear(a, b, dtype=torch.float64) for a, b in pairs)
+        self.layers = nn.ModuleList(nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(sizes))
         for index, layer in enumerate(self.layers):
             layer.load_state_dict(
                 {"weight": params[f"layer_{index}.weight"].T, "bias": params[f"layer_{index}.bias"]}
@@ -59,7 +61,7 @@ class Module(nn.Module):
     def params(self) -> Params:
         weights = {f"layer_{i}.weight": layer.weight.T for i, layer in enumerate(self.layers)}
         biases = {f"layer_{i}.bias": layer.bias for i, layer in enumerate(self.layers)}
-        return {name: value.detach() for name, value in (weights | biases | {"log_std": self.log_std}).items()}
+        return detach(weights | biases | {"log_std": self.log_std})
 
 
 def live(one: Batch, task: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -128,7 +130,8 @@ def test_adapting_changes_none_of_its_arguments() -> None:
 
 def test_no_step_changes_nothing() -> None:
     leaves = requires_grad(task_params())
-    assert all(a is b for a, b in zip(adapt(tiny.POLICY, leaves, [], inner_lr=0.3).values(), leaves.values()))
+    adapted = adapt(tiny.POLICY, leaves, [], inner_lr=0.3)
+    assert all(adapted[name] is value for name, value in leaves.items())
 
 
 def test_each_parameter_can_have_a_step_size_of_its_own() -> None:
@@ -179,9 +182,7 @@ def test_same_parameters_for_every_task_need_no_copies() -> None:
     assert all(torch.equal(shared[name], own[name]) for name in params)
 
 
-@pytest.mark.parametrize(
-    ("norm", "scale"), [("std", 5**0.5), ("var", 5.0)]
-)  # of 1, 3, 5, 7 around their mean 4
+@pytest.mark.parametrize(("norm", "scale"), [("std", 5**0.5), ("var", 5.0)])  # of 1, 3, 5 and 7
 def test_advantages_are_centered_and_scaled_over_live_steps(norm: str, scale: float) -> None:
     advantages = torch.tensor([[[1.0, 3.0, 5.0], [7.0, 99.0, 99.0]]], dtype=torch.float64)
     expected = torch.tensor([[[-3.0, -1.0, 1.0], [3.0, 0.0, 0.0]]], dtype=torch.float64) / scale
@@ -190,7 +191,7 @@ def test_advantages_are_centered_and_scaled_over_live_steps(norm: str, scale: fl
 
 
 def test_advantages_can_be_left_as_they_are() -> None:
-    advantages = torch.randn(1, 2, 3)
+    advantages = torch.arange(6.0).reshape(1, 2, 3)
     assert torch.equal(normalize(advantages, MASK, "none"), advantages)
 
 
@@ -206,57 +207,77 @@ def test_tasks_are_normalized_apart() -> None:
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-def advantages(rollout: Rollout, discount: float = 0.9, gae_lambda: float = 0.8) -> torch.Tensor:
-    return estimate_advantages(rollout, discount=discount, gae_lambda=gae_lambda, norm="none")
+def advantages(
+    rollout: Rollout, discount: float = 0.9, gae_lambda: float = 0.8, *, bootstrap: bool = False
+) -> torch.Tensor:
+    return estimate_advantages(
+        rollout, discount=discount, gae_lambda=gae_lambda, norm="none", bootstrap_truncated=bootstrap
+    )
 
 
-def test_advantages_by_a_loop_over_episodes() -> None:
+class Episode(NamedTuple):
+    """The live steps of one episode."""
+
+    rewards: list[float]
+    features: torch.Tensor
+    """``[steps + 1, F]``, the last of what followed."""
+    terminated: bool
+    advantages: list[float]
+
+
+def episodes_of(rollout: Rollout, found: torch.Tensor, task: int) -> list[Episode]:
+    episodes = []
+    for index, length in enumerate(rollout.mask[task].sum(dim=-1).tolist()):
+        last = rollout.final_observations[task, index : index + 1]
+        seen = torch.cat([rollout.observations[task, index, :length], last])
+        features = linear_features(seen, torch.arange(length + 1))
+        rewards = rollout.rewards[task, index, :length].tolist()
+        ended = bool(rollout.terminated[task, index].any())
+        episodes.append(Episode(rewards, features, ended, found[task, index, :length].tolist()))
+    return episodes
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+@pytest.mark.parametrize("task", range(3))
+def test_advantages_by_a_loop_over_episodes(task: int, bootstrap: bool) -> None:
     rollout = tiny.random_rollout(0, episodes=4)
-    found = advantages(rollout)
-    for task in range(3):
-        lengths = rollout.mask[task].sum(dim=-1).tolist()
-        rows, targets = [], []
-        for episode, length in enumerate(lengths):
-            total = 0.0
-            for step in reversed(range(length)):
-                total = float(rollout.rewards[task, episode, step]) + 0.9 * total
-                rows.append(
-                    linear_features(rollout.observations[task, episode, step], torch.tensor(step))
-                )
-                targets.append(total)
-        matrix, returns = torch.stack(rows), torch.tensor(targets, dtype=torch.float64)
-        ridge = 1e-5 * torch.eye(matrix.shape[1], dtype=torch.float64)
-        weights = torch.linalg.solve(matrix.T @ matrix + ridge, matrix.T @ returns)
-        for episode, length in enumerate(lengths):
-            after = linear_features(rollout.final_observations[task, episode], torch.tensor(length))
-            following = 0.0 if rollout.terminated[task, episode].any() else float(after @ weights)
-            advantage = 0.0
-            for step in reversed(range(length)):
-                now = linear_features(rollout.observations[task, episode, step], torch.tensor(step))
-                value = float(now @ weights)
-                delta = float(rollout.rewards[task, episode, step]) + 0.9 * following - value
-                advantage = delta + 0.9 * 0.8 * advantage
-                following = value
-                assert float(found[task, episode, step]) == pytest.approx(advantage, rel=1e-6, abs=1e-7)
+    episodes = episodes_of(rollout, advantages(rollout, bootstrap=bootstrap), task)
+    rows = torch.cat([episode.features[:-1] for episode in episodes])
+    targets = [
+        sum(0.9**later * reward for later, reward in enumerate(episode.rewards[step:]))
+        for episode in episodes
+        for step in range(len(episode.rewards))
+    ]
+    ridge = 1e-5 * torch.eye(rows.shape[1], dtype=torch.float64)
+    moments = rows.T @ torch.tensor(targets, dtype=torch.float64)
+    weights = torch.linalg.solve(rows.T @ rows + ridge, moments)
+    for episode in episodes:
+        values = (episode.features @ weights).tolist()
+        if episode.terminated or not bootstrap:
+            values[-1] = 0.0
+        advantage = 0.0
+        for step in reversed(range(len(episode.rewards))):
+            delta = episode.rewards[step] + 0.9 * values[step + 1] - values[step]
+            advantage = delta + 0.9 * 0.8 * advantage
+            assert episode.advantages[step] == pytest.approx(advantage, rel=1e-6, abs=1e-7)
 
 
-def test_truncation_and_termination_differ() -> None:
+def test_both_endings_are_alike_unless_truncation_is_bootstrapped() -> None:
     rollout = tiny.random_rollout(0)
-    nothing = torch.zeros_like(rollout.mask)
-    cut = Rollout(**{**vars(rollout), "terminated": nothing})
-    ended = Rollout(**{**vars(rollout), "terminated": rollout.terminated | rollout.truncated})
-    assert not torch.allclose(advantages(cut), advantages(ended))
+    last, nothing = rollout.terminated | rollout.truncated, torch.zeros_like(rollout.mask)
+    cut, ended = replace(rollout, truncated=last, terminated=nothing), replace(rollout, terminated=last)
+    assert torch.equal(advantages(cut), advantages(ended))
+    assert not torch.allclose(advantages(cut, bootstrap=True), advantages(ended, bootstrap=True))
 
 
 def test_predictable_returns_leave_no_advantage() -> None:
     rollout = tiny.random_rollout(0, steps=8, episodes=8)
-    rollout = Rollout(
-        **{
-            **vars(rollout),
-            "mask": torch.ones_like(rollout.mask),
-            "rewards": torch.ones_like(rollout.rewards),
-            "terminated": (torch.arange(8) == 7).expand(3, 8, 8),
-        }
+    rollout = replace(
+        rollout,
+        mask=torch.ones_like(rollout.mask),
+        rewards=torch.ones_like(rollout.rewards),
+        terminated=torch.zeros_like(rollout.mask),
+        truncated=(torch.arange(8) == 7).expand(3, 8, 8),
     )
     # The return falls from 8 to 1 linearly with time, which is a feature; the ridge keeps a little back.
     assert advantages(rollout, discount=1.0, gae_lambda=1.0).abs().max() < 0.01

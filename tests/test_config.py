@@ -76,7 +76,7 @@ def test_config_survives_json() -> None:
     horizon=st.integers(1, 1_000_000),
     inner_lr=st.floats(0, 1000, exclude_min=True),
     max_kl=st.floats(0, exclude_min=True, allow_infinity=False),
-    hidden_sizes=st.lists(st.integers(1, 100_000)),
+    hidden_sizes=st.lists(st.integers(1, 4096)),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_any_config_survives_json_exactly(
@@ -192,14 +192,14 @@ def test_bad_run_is_refused_in_one_sentence(setting: str, value: object) -> None
 
 @pytest.mark.parametrize("device", ["gpu", "cpuu", "", "meta:x"])
 def test_unknown_device_is_refused_in_one_sentence(device: str) -> None:
-    with pytest.raises(MetarlError, match=f"Device '{device}' is not available here") as error:
+    with pytest.raises(MetarlError, match=rf"Device '{device}' is not available here") as error:
         dataclasses.replace(CONFIG, device=device)
     assert one_sentence(error)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
 def test_missing_gpu_is_refused_in_one_sentence() -> None:
-    with pytest.raises(MetarlError, match="Device 'cuda' is not available here.*only cpu") as error:
+    with pytest.raises(MetarlError, match=r"Device 'cuda' is not available here.*only cpu") as error:
         dataclasses.replace(CONFIG, device="cuda")
     assert one_sentence(error)
 

@@ -127,7 +127,8 @@ def test_deterministic_measurement_has_no_noise() -> None:
     assert (still.returns.std(axis=2) == 0).all()
     assert (noisy.returns.std(axis=2) > 0).all()
     # What it adapts from is drawn with noise all the same, so strides differ from those without noise.
-    assert not np.array_equal(still.returns[:, 1], measure(tiny.StrideAgent(), plain(), steps=1).returns[:, 1])
+    noiseless = measure(tiny.StrideAgent(), plain(), steps=1)
+    assert not np.array_equal(still.returns[:, 1], noiseless.returns[:, 1])
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_vector_steps_is_the_true_number(slots: int, how: MeasurementConfig, ste
 
 def test_too_few_slots_are_refused() -> None:
     assert slots_needed(config(2, 7)) == slots_needed(config(7, 2)) == 7
-    with pytest.raises(MetarlError, match="Evaluating needs 7 slots or more.* 6"):
+    with pytest.raises(MetarlError, match=r"Evaluating needs 7 slots or more.* 6"):
         measure(tiny.StrideAgent(), plain(6), how=config(2, 7))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,12 +21,11 @@ from metarl.distributions import Gaussian
 from metarl.envs.point import PointTasks, unadapted_return
 from metarl.errors import MetarlError
 from metarl.params import detach, flatten, gradient, requires_grad, stack, unflatten
-from metarl.types import Params, Rollout
+from metarl.rollouts import collect
+from metarl.types import Params, Rollout, State
 
 TINY = MAMLTRPOConfig(inner_lr=0.4, curvature_stride=1)
-ORDERS = pytest.mark.parametrize(
-    ("steps", "first_order"), [(1, False), (3, False), (1, True), (3, True)]
-)
+ORDERS = pytest.mark.parametrize(("steps", "first_order"), [(1, False), (3, False), (1, True), (3, True)])
 
 
 def tiny_agent(config: MAMLTRPOConfig = TINY) -> MAMLTRPO:
@@ -44,6 +44,7 @@ def batches_of(rollouts: Sequence[Rollout], config: MAMLTRPOConfig = TINY) -> li
             discount=config.discount,
             gae_lambda=config.gae_lambda,
             norm=config.advantage_norm,
+            bootstrap_truncated=config.bootstrap_truncated,
         )
 
     return [make_batch(rollout, advantages(rollout)) for rollout in rollouts]
@@ -96,7 +97,7 @@ def test_meta_gradient_is_that_of_central_differences(steps: int, first_order: b
             gaussian = tiny.POLICY(moved, batches[-1].observations)
         else:
             gaussian = act_after_adapting(requires_grad(candidate), batches, first_order=False)
-        return float(meta_objective(gaussian, old, batches[-1]).loss)
+        return float(meta_objective(gaussian, old, batches[-1]).loss.detach())
 
     expected = central_differences(loss, flatten(theta))
     assert relative_error(meta_gradient(batches, first_order), expected) < 1e-6
@@ -176,13 +177,23 @@ def test_batched_meta_gradient_is_that_of_a_loop_over_tasks(steps: int, first_or
     assert relative_error(meta_gradient(batches, first_order), expected) < 1e-11
 
 
+def test_bootstrapping_is_passed_on() -> None:
+    rollouts = tiny_rollouts()
+    config = replace(TINY, bootstrap_truncated=True)
+    norms = [tiny_agent(c).update(rollouts)["gradient_norm"] for c in (TINY, config)]
+    assert norms[0] != pytest.approx(norms[1], rel=1e-3)
+    theta = requires_grad(tiny.tiny_params())
+    loss, _ = reference_objective(theta, tiny.tiny_params(), batches_of(rollouts, config))
+    assert norms[1] == pytest.approx(float(flatten(gradient(loss, theta)).norm()), rel=1e-9)
+
+
 def test_likelihood_ratio_is_exactly_one_at_the_first_step() -> None:
     batches = batches_of(tiny_rollouts())
     gaussian = act_after_adapting(requires_grad(tiny.tiny_params()), batches, first_order=False)
     start = meta_objective(gaussian, frozen(gaussian), batches[-1])
     outer = batches[-1]
     assert torch.equal(start.loss, -(outer.weights * outer.advantages).sum(dim=1).mean())
-    assert float(start.kl) == 0.0
+    assert torch.equal(start.kl, torch.zeros_like(start.kl))
 
 
 def test_update_starts_from_the_mean_advantage() -> None:
@@ -278,57 +289,69 @@ def test_adapting_twice_takes_two_steps() -> None:
 
 def test_variance_norm_is_another_step_size() -> None:
     rollout = tiny.random_rollout(0)
-    (std,), (var,) = (
-        batches_of([rollout], replace(TINY, advantage_norm="std")),
-        batches_of([rollout], replace(TINY, advantage_norm="var")),
-    )
+    (std,) = batches_of([rollout], replace(TINY, advantage_norm="std"))
+    (var,) = batches_of([rollout], replace(TINY, advantage_norm="var"))
     ratio = std.advantages / var.advantages
     for task in range(3):
         values = ratio[task][std.weights[task] > 0]
         torch.testing.assert_close(values, values[:1].expand_as(values))
 
 
+POINT = PointTasks(horizon=50)
 LEARNER = MAMLTRPOConfig(hidden_sizes=(32, 32))
-POINT = PointTasks(horizon=30)
+CPU = torch.device("cpu")
 
 
-def train(config: MAMLTRPOConfig, iterations: int, seed: int = 0) -> list[Rollout]:
-    """Meta-train on the point suite; return the rollouts of the last iteration."""
-    agent = config.build(POINT, seed=seed, device=torch.device("cpu"))
-    rng = np.random.default_rng(seed)
+class Iteration(NamedTuple):
+    """One meta-iteration: the meta-parameters it starts from, its rollouts and what its update says."""
+
+    start: State
+    rollouts: list[Rollout]
+    metrics: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def training() -> list[Iteration]:
+    """Meta-train on the point suite for 15 iterations of 20,000 steps."""
+    agent, rng = LEARNER.build(POINT, seed=0, device=CPU), np.random.default_rng(0)
     env = POINT.make_vector_env(20 * 10)
-    rollouts: list[Rollout] = []
-    for _ in range(iterations):
-        rollouts = iterate(agent, env, rng)
-        agent.update(rollouts)
-    return rollouts
+    history = []
+    for _ in range(15):
+        tasks, actor, rollouts = POINT.sample(20, rng), agent.initial_actor(20), []
+        for _ in range(agent.adaptation_steps + 1):
+            actor = agent.adapt(actor, rollouts[-1]) if rollouts else actor
+            rollouts.append(collect(env, tasks, actor, episodes=10, horizon=POINT.horizon, rng=rng))
+        history.append(Iteration(agent.state(), rollouts, agent.update(rollouts)))
+    return history
 
 
-def iterate(agent: MAMLTRPO, env: agent_contract.TaskVectorEnv, rng: np.random.Generator) -> list[Rollout]:
-    tasks = POINT.sample(20, rng)
-    actor = agent.initial_actor(20)
-    before = agent_contract.collect(env, tasks, actor, episodes=10, horizon=POINT.horizon, rng=rng)
-    actor = agent.adapt(actor, before)
-    return [before, agent_contract.collect(env, tasks, actor, episodes=10, horizon=POINT.horizon, rng=rng)]
+def test_it_learns_to_adapt(training: list[Iteration]) -> None:
+    before, after = (float(rollout.episode_returns.mean()) for rollout in training[-1].rollouts)
+    untrained = float(training[0].rollouts[-1].episode_returns.mean())
+    # With other seeds: untrained -36 to -56, adapted -11.0 to -12.8, and 6.6 to 9.7 better than unadapted.
+    assert untrained < 1.5 * unadapted_return(POINT.horizon)  # -28.7
+    assert after > 0.75 * unadapted_return(POINT.horizon)  # -14.3: no policy that does not adapt gets there
+    assert after - before > 4.0
 
 
-def test_step_on_a_tenth_of_the_states_agrees_with_the_exact_one() -> None:
-    exact = MAMLTRPOConfig(curvature_stride=1).build(POINT, seed=0, device=torch.device("cpu"))
-    rollouts = iterate(exact, POINT.make_vector_env(200), np.random.default_rng(0))
-    start = exact.state()
-    exact.update(rollouts)
-    few = MAMLTRPOConfig(curvature_stride=10).build(POINT, seed=0, device=torch.device("cpu"))
-    few.load_state(start)
-    few.update(rollouts)
-    one, other = (flatten(agent.params) - flatten(start.tensors) for agent in (exact, few))
-    print("COS", torch.cosine_similarity(one, other, dim=0), one.norm(), other.norm())
-    assert torch.cosine_similarity(one, other, dim=0) > 0.9
+def test_every_step_stays_within_the_trust_region(training: list[Iteration]) -> None:
+    accepted = [iteration.metrics for iteration in training if iteration.metrics["step_accepted"]]
+    assert len(accepted) >= 14
+    assert all(0.0 < metrics["kl"] <= LEARNER.max_kl for metrics in accepted)
+    assert all(metrics["surrogate_after"] < metrics["surrogate_before"] for metrics in accepted)
 
 
-def test_it_learns_to_adapt() -> None:
-    before, after = train(LEARNER, iterations=15)
-    print("RETURN", before.episode_returns.mean(), after.episode_returns.mean(), unadapted_return(30))
-    assert after.episode_returns.mean() > 0.7 * unadapted_return(POINT.horizon)
+def test_step_on_a_tenth_of_the_states_agrees_with_the_exact_one(training: list[Iteration]) -> None:
+    start, rollouts, metrics = training[6]
+    agent = replace(LEARNER, curvature_stride=1).build(POINT, seed=0, device=CPU)
+    agent.load_state(start)
+    exact = agent.update(rollouts)
+    subsampled = training[7].start
+    one, other = (flatten(params) - flatten(start.tensors) for params in (agent.params, subsampled.tensors))
+    # At this iteration, with four seeds: 0.977 to 0.993, and 0.87 to 0.97 of the exact step's improvement.
+    assert torch.cosine_similarity(one, other, dim=0) > 0.93
+    improved, wanted = (m["surrogate_before"] - m["surrogate_after"] for m in (metrics, exact))
+    assert improved > 0.75 * wanted
 
 
 @pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
@@ -354,4 +377,4 @@ def test_suite_without_vectors_is_refused(observations: object, actions: object,
         action_space = actions  # type: ignore[assignment]  # that is what is tested
 
     with pytest.raises(MetarlError, match=f"needs {what} that are vectors"):
-        MAMLTRPOConfig().build(Other(), seed=0, device=torch.device("cpu"))
+        MAMLTRPOConfig().build(Other(), seed=0, device=CPU)

@@ -116,12 +116,10 @@ def test_gradient_is_zero_below_the_floor() -> None:
     params = policy.initial_params(torch.Generator().manual_seed(0))
     params["log_std"] = torch.tensor([math.log(0.01), math.log(0.5)])
     leaves = requires_grad(stack(params, 1))
-    (slope,) = torch.autograd.grad(
-        policy(leaves, torch.zeros(1, 1, 3)).log_std.sum(), [leaves["log_std"]]
-    )
+    (slope,) = torch.autograd.grad(policy(leaves, torch.zeros(1, 1, 3)).log_std.sum(), [leaves["log_std"]])
     assert slope.tolist() == [[0.0, 1.0]]
 
 
 def test_unknown_activation_is_refused() -> None:
-    with pytest.raises(MetarlError, match="'relu', 'tanh'.*'swish'"):
+    with pytest.raises(MetarlError, match=r"'relu', 'tanh'.*'swish'"):
         GaussianMLPPolicy(observation_size=3, action_size=2, activation="swish")

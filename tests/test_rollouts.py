@@ -83,9 +83,7 @@ def test_success_is_none_where_the_environment_does_not_say() -> None:
 
 def test_policy_sees_the_task_axis_first_and_then_the_episodes() -> None:
     actor = tiny.ScriptedActor(SCRIPT)
-    collect(
-        tiny.ClimbEnv(4, horizon=4), TASKS, actor, episodes=2, horizon=4, rng=np.random.default_rng(0)
-    )
+    collect(tiny.ClimbEnv(4, horizon=4), TASKS, actor, episodes=2, horizon=4, rng=np.random.default_rng(0))
     assert actor.seen[1].tolist() == [[[1, 1], [3, 1]], [[11, 1], [9, 1]]]
     assert {observation.shape for observation in actor.seen} == {(2, 2, 2)}
 
@@ -121,7 +119,7 @@ def test_number_that_is_not_finite_is_named_by_task_and_step(quantity: str, step
     env = tiny.ClimbEnv(4, horizon=4)
     env.poison = (quantity, 1, 2)
     with pytest.raises(
-        NonFiniteError, match=f"The {quantity} of task 'climb-10.0.*' .climb. at step {step} is"
+        NonFiniteError, match=rf"The {quantity} of task 'climb-10.0.*' .climb. at step {step} is"
     ):
         run(env)
 
@@ -129,7 +127,7 @@ def test_number_that_is_not_finite_is_named_by_task_and_step(quantity: str, step
 def test_action_that_is_not_finite_is_named_by_task_and_step() -> None:
     script = np.array(SCRIPT)
     script[1, 0, 2] = np.nan
-    with pytest.raises(NonFiniteError, match="The action of task 'climb-10.0.*' .climb. at step 2 is"):
+    with pytest.raises(NonFiniteError, match=r"The action of task 'climb-10.0.*' .climb. at step 2 is"):
         collect(
             tiny.ClimbEnv(4, horizon=4),
             TASKS,
@@ -143,7 +141,7 @@ def test_action_that_is_not_finite_is_named_by_task_and_step() -> None:
 def test_last_observation_that_is_not_finite_is_found() -> None:
     env = tiny.ClimbEnv(4, horizon=4)
     env.poison = ("observation", 3, 0)
-    with pytest.raises(NonFiniteError, match="The observation of task 'climb-0.0.*' .climb. at step 4 is"):
+    with pytest.raises(NonFiniteError, match=r"The observation of task 'climb-0.0.*' .climb. at step 4 is"):
         run(env)
 
 

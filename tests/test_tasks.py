@@ -18,7 +18,7 @@ from metarl.tasks import Split, TaskVectorEnv, check_disjoint, sample_evenly
 from metarl.types import Task
 
 FAMILIES = {"a": 5, "b": 3, "c": 1}
-TASKS = [Task(family, (float(i),), f"{family}{i}") for family, count in FAMILIES.items() for i in range(count)]
+TASKS = [Task(name, (float(i),), f"{name}{i}") for name, count in FAMILIES.items() for i in range(count)]
 
 
 def draw(num_tasks: int, seed: int = 0) -> list[Task]:
@@ -67,7 +67,7 @@ def test_sampling_is_a_function_of_the_generator() -> None:
 
 @pytest.mark.parametrize("num_tasks", [0, -3])
 def test_sampling_no_task_is_refused(num_tasks: int) -> None:
-    with pytest.raises(MetarlError, match=f"At least one task .* {num_tasks} were asked for"):
+    with pytest.raises(MetarlError, match=f"At least one task must be sampled; {num_tasks} of "):
         draw(num_tasks)
 
 

@@ -1,4 +1,4 @@
-"""Small problems for the tests of the learning core: random episodes, a scripted world, agents of one number."""
+"""Small problems for the tests of the learning core: random episodes, a scripted world, a plain agent."""
 
 from __future__ import annotations
 
@@ -84,8 +84,9 @@ def climb(start: float, summit: float = 1e9, flag: float = 1e9) -> Task:
 class ClimbEnv(TaskVectorEnv):
     """Scripted arithmetic: a slot starts at ``start`` and adds its action to its height.
 
-    It shows ``[height, steps taken]`` and is rewarded with its height after the step. Heights from the summit
-    up terminate the episode, ``horizon`` steps truncate it. It is solved while the height is that of the flag.
+    It shows ``[height, steps taken]`` and is rewarded with its height after the step. The
+    summit and what is above it terminates the episode, ``horizon`` steps truncate it. It is solved while the
+    height is that of the flag, and idle slots claim that they are, so that it shows who listens to them.
     """
 
     def __init__(self, num_envs: int, horizon: int, *, noise: float = 0.0, says_success: bool = True) -> None:
@@ -129,7 +130,7 @@ class ClimbEnv(TaskVectorEnv):
         observations, rewards = self._observations(), np.where(live, self.heights, 0.0)
         if self.poison is not None and self.poison[1] == self.steps_taken - 1:
             {"observation": observations[:, 0], "reward": rewards}[self.poison[0]][self.poison[2]] = np.nan
-        infos = {"success": live & (self.heights == self.flags)} if self.says_success else {}
+        infos = {"success": ~live | (self.heights == self.flags)} if self.says_success else {}
         return observations, rewards, terminated, truncated, infos
 
     def _observations(self) -> Array:
