@@ -36,7 +36,7 @@ from metarl.envs.worker_messages import (
     shared_size,
 )
 from metarl.errors import EngineError, MetarlError
-from metarl.tasks import Array, TaskVectorEnv
+from metarl.tasks import Array, TaskVectorEnv, check_fits
 from metarl.types import Task
 
 IDLE_ENVS_PER_SLOT = 2
@@ -123,8 +123,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             MetarlError: on more tasks than slots, none, or a task of a family that cannot be built.
         """
         self._check_open()
-        if not 1 <= len(tasks) <= self.num_envs:
-            raise MetarlError(f"1 to {self.num_envs} tasks were wanted, one a slot; {len(tasks)} came.")
+        check_fits(tasks, self.num_envs)
         self._try_families(tasks)
         self._tasks = list(tasks)
         self._stop(range(len(tasks), self.num_envs))

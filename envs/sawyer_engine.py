@@ -30,7 +30,7 @@ from metarl.envs.sawyer.constants import constants_of
 from metarl.envs.sawyer.observation import FRAME_SIZE, OBSERVATION_SIZE, frame, observe
 from metarl.envs.sawyer.task import Outcome, SawyerTask, evaluate, latch
 from metarl.errors import MetarlError, require, unknown_name
-from metarl.tasks import Array, TaskVectorEnv
+from metarl.tasks import Array, TaskVectorEnv, check_fits
 from metarl.types import Task
 
 logger = logging.getLogger(__name__)
@@ -135,8 +135,7 @@ class SawyerVectorEnv(TaskVectorEnv):
             MetarlError: on more tasks than slots, none, or a task of a family that this engine was not given.
         """
         self._check_open()
-        if not 1 <= len(tasks) <= self.num_envs:
-            raise MetarlError(f"1 to {self.num_envs} tasks were wanted, one a slot; {len(tasks)} came.")
+        check_fits(tasks, self.num_envs)
         self._check_families(tasks)
         self._tasks = list(tasks)
         self._live[len(tasks) :] = False

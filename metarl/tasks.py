@@ -105,6 +105,16 @@ class TaskDistribution(Protocol):
         ...
 
 
+def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
+    """Make sure that there is a task, and a slot for each.
+
+    Raises:
+        MetarlError: if there is not.
+    """
+    if not 1 <= len(tasks) <= num_envs:
+        raise MetarlError(f"1 to {num_envs} tasks were wanted, one a slot; {len(tasks)} came.")
+
+
 def check_disjoint(distribution: TaskDistribution) -> None:
     """Make sure that no test task is a training task.
 
