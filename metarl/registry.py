@@ -1,4 +1,4 @@
-"""What can be trained, by name: suites, agents and presets, found through entry points.
+"""What there is by name: suites, agents, presets and commands, found through entry points.
 
 A package adds its own by declaring them in its pyproject.toml, just as this one does:
 
@@ -17,8 +17,9 @@ from metarl.errors import MetarlError, unknown_name
 from metarl.types import Json
 
 Preset: TypeAlias = Callable[[], ExperimentConfig]
+Command: TypeAlias = Callable[[list[str]], None]
 
-SUITES, AGENTS, PRESETS = "metarl.suites", "metarl.agents", "metarl.presets"
+SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
 
 
 def names(group: str) -> list[str]:
@@ -51,6 +52,15 @@ def preset(name: str) -> Preset:
         MetarlError: if there is none of that name, or its package does not load.
     """
     return cast("Preset", _load(PRESETS, "preset", name))
+
+
+def command(name: str) -> Command:
+    """Return the function that runs a command with the arguments after its name.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    return cast("Command", _load(COMMANDS, "command", name))
 
 
 def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:

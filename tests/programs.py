@@ -43,7 +43,9 @@ ML1 = (
 RESUME = ("train", "--resume", "runs/it")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pytest", "metarl.cli", "metarl.agents.presets", "metarl.envs.metaworld"])
+_context.set_forkserver_preload(
+    ["pytest", "metarl.cli", "metarl.commands.train", "metarl.agents.presets", "metarl.envs.metaworld"]
+)
 
 
 @dataclass(frozen=True)

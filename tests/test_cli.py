@@ -209,7 +209,7 @@ def test_every_preset_parses_with_the_options_of_all_runs(
 ) -> None:
     parsed = []
     monkeypatch.setattr("metarl.runs.start", lambda config, root: parsed.append(config))
-    monkeypatch.setattr("metarl.cli.train", lambda experiment, new: None)
+    monkeypatch.setattr("metarl.commands.train.train", lambda experiment, new: None)
     presets = registry.names(registry.PRESETS)
     for name in presets:
         options = ("--name", "n", "--iterations", 3, "--seed", 5, "--device", "cpu")

@@ -24,6 +24,7 @@ from programs import ML1, POINT, RESUME, Trap, errors, finish, outcome, output, 
 STEP = "metarl.experiment:Experiment._on_step"
 UPDATE = "metarl.agents.maml_trpo:MAMLTRPO.update"
 EVALUATE = "metarl.experiment:evaluate"
+CURVE = "metarl.commands.train:write_learning_curve"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_two_unbroken_runs_are_equal(unbroken: Path, tmp_path: Path) -> None:
         pytest.param(Trap("metarl.metrics:_append", 11), id="metrics", marks=pytest.mark.slow),
         pytest.param(Trap(EVALUATE, 2), id="evaluation"),
         pytest.param(Trap(EVALUATE, 4), id="final evaluation", marks=pytest.mark.slow),
-        pytest.param(Trap("metarl.cli:write_learning_curve", 1), id="figures", marks=pytest.mark.slow),
+        pytest.param(Trap(CURVE, 1), id="figures", marks=pytest.mark.slow),
     ],
 )
 def test_run_killed_at_a_known_point_equals_the_unbroken_one(
@@ -186,7 +187,7 @@ def test_stop_during_start_up_is_one_line_and_leaves_nothing(tmp_path: Path, num
 
 
 def test_stop_while_the_results_are_written_lets_them_be_finished(unbroken: Path, tmp_path: Path) -> None:
-    assert run(tmp_path, POINT, Trap("metarl.cli:write_learning_curve", 1, signal.SIGINT)) == 0
+    assert run(tmp_path, POINT, Trap(CURVE, 1, signal.SIGINT)) == 0
     assert outcome(tmp_path) == outcome(unbroken)
 
 

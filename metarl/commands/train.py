@@ -1,0 +1,122 @@
+"""``metarl train``: meta-train an agent, or go on with a run that was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from metarl import registry, runs
+from metarl.commands.evaluate import show_evaluation
+from metarl.config import ExperimentConfig
+from metarl.console import WANT_OF_MEMORY, console, describe_entry, say
+from metarl.errors import MetarlError, require
+from metarl.experiment import Experiment, Stopped
+from metarl.progress import watch
+from metarl.results import write_learning_curve
+from metarl.tables import list_table
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArguments:
+    """Go on with a run that was stopped, exactly where its newest whole checkpoint left it."""
+
+    resume: Path
+    """Folder of the run."""
+    iterations: int | None = None
+    """Train to this iteration instead of the one that the run was started with."""
+    device: str | None = None
+    """Compute there from now on; on another device the numbers differ in their last digits."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(
+            self.iterations is None or self.iterations >= 1, "iterations must be 1 or more", self.iterations
+        )
+
+
+def train_command(arguments: list[str]) -> None:
+    """Meta-train an agent, then evaluate it on held-out tasks."""
+    if any(word == "--resume" or word.startswith("--resume=") for word in arguments):
+        resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
+        train(
+            runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device), new=False
+        )
+        return
+    if {"-h", "--help"} & set(arguments[:1]):
+        show_train_usage()
+        return
+    if not arguments or arguments[0].startswith("-"):
+        presets = ", ".join(registry.names(registry.PRESETS))
+        raise MetarlError(f"metarl train needs a preset first, one of {presets}: metarl train point")
+    name, *options = arguments
+    preset = registry.preset(name)
+    config = tyro.cli(
+        ExperimentConfig,
+        default=preset(),
+        args=options,
+        prog=f"metarl train {name}",
+        description=str(preset.__doc__),
+    )
+    train(runs.start(config, RUNS), new=True)
+
+
+def train(experiment: Experiment, *, new: bool) -> None:
+    """Run an experiment to its end, showing its progress and what comes out; a new one may leave nothing."""
+    say(describe_run(experiment))
+    try:
+        with runs.stop_on_signals(experiment):
+            with watch(experiment, console):
+                evaluation = experiment.run()
+            curve = write_learning_curve(experiment.folder, experiment.suite.name)
+            files = show_evaluation(experiment, evaluation, experiment.folder, "evaluation")
+    except Stopped:
+        say(
+            f"Stopped after iteration {experiment.saved_iteration}; go on with: "
+            f"metarl train --resume {experiment.folder}"
+        )
+        raise
+    except (MetarlError, *WANT_OF_MEMORY) as error:
+        if not keep_traceback(error, experiment.folder) and new:
+            runs.discard(experiment)
+        raise
+    say(f"Wrote {curve.name}, {', '.join(path.name for path in files)} in {experiment.folder}.")
+
+
+def describe_run(experiment: Experiment) -> str:
+    """Say in a sentence or two what a run is about to do."""
+    config = experiment.config
+    sampling, stages = config.sampling, experiment.agent.adaptation_steps + 1
+    steps = sampling.meta_batch_size * sampling.episodes * stages * experiment.suite.horizon
+    going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
+    return (
+        f"Training {config.agent.kind} on {experiment.suite.name}: {config.iterations} iterations{going_on} "
+        f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
+        f"{experiment.suite.horizon} steps, at most {steps * config.iterations:,} environment steps in all; "
+        f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
+    )
+
+
+def keep_traceback(error: BaseException, folder: Path) -> bool:
+    """Write what an environment's own exception says to a file, where its author can read it."""
+    notes = getattr(error, "__notes__", [])
+    if notes:
+        path = folder / "error.log"
+        path.write_text("\n".join(notes) + "\n", encoding="utf-8")
+        say(f"The environment's traceback is in {path}.")
+    return bool(notes)
+
+
+def show_train_usage() -> None:
+    """Print the help of ``metarl train`` without a preset."""
+    say(
+        "usage: metarl train PRESET [OPTIONS]\n"
+        "       metarl train --resume RUN [--iterations INT] [--device STR]\n\n"
+        "Meta-train an agent, then evaluate it on held-out tasks.\n"
+    )
+    presets = registry.names(registry.PRESETS)
+    console.print(list_table("presets", [(name, describe_entry(registry.preset, name)) for name in presets]))
+    say("\nmetarl train PRESET --help lists every option of a preset.")

@@ -1,0 +1,38 @@
+"""What every command says, and how: sentences on one console, mistakes on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+
+from metarl.errors import MetarlError
+
+WANT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+console = Console(highlight=False)
+
+
+def say(message: str) -> None:
+    """Print a sentence."""
+    console.print(message, markup=False, soft_wrap=True)
+
+
+def say_error(message: str) -> None:
+    """Print what went wrong to standard error, as one sentence."""
+    Console(stderr=True, highlight=False).print(f"metarl: {message}", markup=False, soft_wrap=True)
+
+
+def describe_entry(find: Callable[[str], object], name: str) -> str:
+    """Say what an entry point offers, and where it was published; or why it does not load."""
+    try:
+        found = find(name)
+    except MetarlError as error:
+        return str(error)
+    source = getattr(found, "source", "")
+    return first_line(found) + (f" {source}." if source else "")
+
+
+def first_line(documented: object) -> str:
+    """Return the first line of a docstring."""
+    return (documented.__doc__ or "").strip().partition("\n")[0]
