@@ -114,6 +114,7 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
             _draw_held_out(axes, rows, quantity, stage)
         _label(axes, quantity)
         _label_env_steps(axes, rows)
+        _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
     _draw_legend(figure, _stages(rows, "return"), held_out)
     one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS}.' if held_out else ''}"
@@ -270,6 +271,21 @@ def _label_env_steps(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlabel(f"Environment steps{unit}")
     if most > 0:
         axes.set_xlim(left=-0.02 * most)  # room for a marker at 0
+
+
+def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
+    """Tell along the top how long it took, where the rows say so; time goes evenly over the run."""
+    steps, seconds = _series(rows, "env_steps", "time/elapsed")
+    if not len(steps) or steps[-1] <= 0 or seconds[-1] <= 0:
+        return
+    units = ((3600.0, "hours"), (60.0, "minutes"))
+    length, unit = next((pair for pair in units if seconds[-1] >= 2 * pair[0]), (1.0, "seconds"))
+    speed = steps[-1] / (seconds[-1] / length)
+    clock = axes.secondary_xaxis("top", functions=(lambda count: count / speed, lambda time: time * speed))
+    clock.set_xlabel(f"Wall-clock ({unit})", fontsize=8, color=_FAINT)
+    clock.tick_params(labelsize=7, colors=_FAINT, labelcolor=_FAINT, length=3)
+    clock.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    clock.spines["top"].set(color=_FAINT, linewidth=0.8)
 
 
 def _draw_legend(figure: Figure, stages: Sequence[_Stage], held_out: bool) -> None:

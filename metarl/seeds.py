@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from metarl.runs import read_config
 from metarl.statistics import Interval
 from metarl.types import Json
 
+CLOCK = "time/elapsed"
 FOOTER = "Lines and markers: mean over {} seeds. Bars: from the lowest seed to the highest."
 
 
@@ -26,7 +27,8 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
-    after each adaptation step, with 95 % intervals over tasks), and a figure of each.
+    after each adaptation step, with 95 % intervals over tasks), a figure of each, and, where there are
+    several, ``families.csv`` (the same numbers for each family of held-out tasks).
 
     Args:
         folders: the runs'.
@@ -50,12 +52,18 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     content["seeds"] = [config.seed for config in configs]
     files[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     rows = average([read_metrics(folder) for folder in folders])
-    _write_csv(files[1], [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows])
-    labels = [f"seed {config.seed}" for config in configs]
-    _write_csv(files[2], _adaptation_rows(labels, evaluations))
+    kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
+    _write_csv(files[1], kept)
+    everything = join(evaluations)
+    parts = {f"seed {config.seed}": part for config, part in zip(configs, evaluations, strict=True)}
+    _write_csv(files[2], _adaptation_rows("seeds", {**parts, "all": everything}))
+    families = sorted({task.family for task in everything.tasks})
+    if len(families) > 1:
+        files.append(output / "families.csv")
+        _write_csv(files[3], _adaptation_rows("family", {name: everything.only(name) for name in families}))
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     learning_curve(rows, figures[0], title, FOOTER.format(len(folders)))
-    summary = summarize(join(evaluations), np.random.default_rng(0))
+    summary = summarize(everything, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title)
     return files + figures
@@ -89,16 +97,13 @@ def _read_evaluation(folder: Path) -> Evaluation:
     return evaluation_from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _adaptation_rows(
-    labels: Sequence[str], evaluations: Sequence[Evaluation]
-) -> list[dict[str, str | float]]:
+def _adaptation_rows(of: str, evaluations: Mapping[str, Evaluation]) -> list[dict[str, str | float]]:
     rows: list[dict[str, str | float]] = []
-    parts = [*zip(labels, evaluations, strict=True), ("all", join(evaluations))]
-    for label, evaluation in parts:
+    for label, evaluation in evaluations.items():
         summary = summarize(evaluation, np.random.default_rng(0))
         for step in range(evaluation.adaptation_steps + 1):
             row: dict[str, str | float] = {
-                "seeds": label,
+                of: label,
                 "adaptation_steps": step,
                 "tasks": len(evaluation.tasks),
             }
