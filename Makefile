@@ -4,9 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.metarl-stamp
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
+BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion
 
 .DEFAULT_GOAL := help
-.PHONY: setup train test test-slow lint types bench build clean help
+.PHONY: setup train test test-slow test-browser lint types bench build clean help
 
 setup: $(STAMP) ## make .venv and install metarl with its tools into it
 	@:
@@ -20,6 +21,9 @@ test: $(STAMP) ## run the tests, except the slow ones
 test-slow: $(STAMP) ## run the slow tests
 	@$(BIN)/pytest -m slow $(ARGS)
 
+test-browser: $(STAMP) ## look at a report in headless Chromium (apt install chromium)
+	@$(BIN)/pytest -m browser -rs $(ARGS)
+
 lint: $(STAMP) ## check style and format
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -28,7 +32,7 @@ types: $(STAMP) ## check types
 	@$(BIN)/mypy
 
 bench: $(STAMP) ## run every benchmark, one after another
-	@set -e; for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python "benchmarks/$$program.py"; done
 
 build: $(STAMP) ## build wheel and sdist into dist/
 	@rm -rf build dist

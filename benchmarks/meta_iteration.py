@@ -2,11 +2,19 @@
 
 Each workload runs in a process of its own, so that memory is its own; the first iteration, in which
 environments are built and goals met for the first time, is not counted.
+
+How much of the time is physics: after the iterations that count, their episodes are simulated once more, the
+same actions from the same starts, with nothing else done (``bare_physics.py``). These seconds, divided by
+those of the whole iteration, are the share, given twice. "physics" steps as the engine does: all worlds, then
+a wait for the last, with the ``mj_forward`` at the end of a step serving the next one; this is what must make
+up 60 %. "limit" takes five ``mj_step`` and an ``mj_forward`` without that saving, and no core waits; it may
+come out on either side.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -21,10 +29,16 @@ import tyro
 from rich.progress import track
 from rich.table import Table
 
+from bare_physics import PoolPhysics, drive
+from metarl.envs.metaworld import MetaWorldTasks
+from metarl.envs.physics.compiled import load
+from metarl.envs.physics.sawyer import Actions
 from metarl.experiment import TRAIN, meta_iteration, stream
-from workloads import AGENT, WORKLOADS, machine, spread, wide_console
+from metarl.types import Rollout, Task
+from workloads import AGENT, WORKLOADS, Bar, bars_table, machine, spread, wide_console
 
 PARTS = ("sampling", "adaptation", "update")
+JUDGED = "CW-ML10-FULL"
 SECONDS_BETWEEN_LOOKS = 0.05
 
 
@@ -36,13 +50,32 @@ class Iteration(NamedTuple):
     """Wall-clock time of all of it."""
     parts: dict[str, float]
     """Seconds of each part."""
+    tasks: list[Task]
+    """What was sampled."""
+    actions: list[Actions]
+    """Of each rollout, ``[T, N, A]``, the episodes of a task side by side."""
+
+
+class Physics(NamedTuple):
+    """Shares of iterations' time that their physics takes by itself, in percent."""
+
+    as_stepped: list[float]
+    """Stepped as the engine steps it."""
+    limit: list[float]
+    """Each step in full, no core waiting for another."""
 
 
 class Result(NamedTuple):
     """A workload's iterations and the memory they took."""
 
-    iterations: list[Iteration]
+    rates: list[float]
+    """Environment steps per second."""
+    env_steps: int
+    parts: dict[str, list[float]]
+    """Seconds of each part."""
     peak_mib: float
+    physics: Physics | None
+    """None where no simulator is stepped."""
 
 
 def main(
@@ -61,7 +94,8 @@ def main(
     table = Table(
         title=f"meta-iterations of MAML-TRPO, median [least, greatest] of {repeats}",
         caption="outer step: all advantages, and the trust-region step; memory: the most resident at once,\n"
-        "workers included; what processes share counts in each",
+        "workers included; what processes share counts in each; physics and limit: the physics taken alone\n"
+        "as the engine steps it, and in full without waiting, in percent of the whole",
     )
     table.add_column("workload", no_wrap=True)
     for column in (
@@ -70,13 +104,20 @@ def main(
         "sampling, s",
         "adaptation, s",
         "outer step, s",
-        "memory, MiB",
+        "physics, %",
+        "limit, %",
+        "MiB",
     ):
         table.add_column(column, justify="right")
+    bars: list[Bar] = []
     for name in track(list(WORKLOADS) if workload == "all" else [workload], transient=True):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
-            table.add_row(*row(name, alone.submit(measure, name, repeats).result()))
+            result = alone.submit(measure, name, repeats).result()
+        table.add_row(*row(name, result))
+        bars += judge(result) if name == JUDGED else []
     console.print(table)
+    if bars:
+        console.print(bars_table(bars))
 
 
 def measure(name: str, repeats: int) -> Result:
@@ -93,15 +134,58 @@ def measure(name: str, repeats: int) -> Result:
         tasks = suite.sample(sampling.meta_batch_size, rng)
         done = meta_iteration(agent, env, tasks, episodes=sampling.episodes, horizon=suite.horizon, rng=rng)
         seconds = time.perf_counter() - start
-        return Iteration(sum(rollout.num_steps for rollout in done.rollouts), seconds, done.seconds)
+        steps = sum(rollout.num_steps for rollout in done.rollouts)
+        return Iteration(steps, seconds, done.seconds, tasks, [flat(rollout) for rollout in done.rollouts])
 
     try:
         iterate(0)
         with peak_memory() as memory:
             iterations = [iterate(index + 1) for index in range(repeats)]
-        return Result(iterations, memory.mib)
     finally:
         env.close()
+    return Result(
+        rates=[iteration.env_steps / iteration.seconds for iteration in iterations],
+        env_steps=iterations[0].env_steps,
+        parts={part: [iteration.parts[part] for iteration in iterations] for part in PARTS},
+        peak_mib=memory.mib,
+        physics=physics_shares(iterations) if isinstance(suite, MetaWorldTasks) else None,
+    )
+
+
+def flat(rollout: Rollout) -> Actions:
+    """Return the actions of ``[M, K, T, A]`` as ``[T, M * K, A]``."""
+    actions: Actions = rollout.actions.flatten(0, 1).transpose(0, 1).contiguous().numpy()
+    return actions
+
+
+def physics_shares(iterations: list[Iteration]) -> Physics:
+    """Simulate the episodes of each iteration once more."""
+    compiled = load() is not None
+    as_stepped, limit = (
+        [100 * physics_seconds(one, free=free, compiled=compiled) / one.seconds for one in iterations]
+        for free in (False, True)
+    )
+    return Physics(as_stepped, limit)
+
+
+def physics_seconds(iteration: Iteration, *, free: bool, compiled: bool) -> float:
+    """Return what the physics of an iteration takes alone, as the engine steps it or freely and in full."""
+    seconds = 0.0
+    for actions in iteration.actions:
+        episodes = actions.shape[1] // len(iteration.tasks)
+        given = drive([task for task in iteration.tasks for _ in range(episodes)], actions)
+        physics = PoolPhysics(
+            given.families,
+            free=free,
+            stepper="compiled" if compiled else "portable",
+            reuse_forward=not free,
+        )
+        try:
+            physics.prepare(given)
+            seconds += physics.run()
+        finally:
+            physics.close()
+    return seconds
 
 
 @dataclass
@@ -132,13 +216,24 @@ def peak_memory() -> Iterator[Peak]:
 
 def row(name: str, result: Result) -> list[str]:
     """Format a workload's results."""
-    iterations = result.iterations
+    shares = ["", ""] if result.physics is None else [spread(share, ".0f") for share in result.physics]
     return [
         name,
-        f"{iterations[0].env_steps:,}",
-        spread([iteration.env_steps / iteration.seconds for iteration in iterations], ",.0f"),
-        *(spread([iteration.parts[part] for iteration in iterations], ".2f") for part in PARTS),
+        f"{result.env_steps:,}",
+        spread(result.rates, ",.0f"),
+        *(f"{statistics.median(result.parts[part]):.2f}" for part in PARTS),
+        *shares,
         f"{result.peak_mib:,.0f}",
+    ]
+
+
+def judge(result: Result) -> list[Bar]:
+    """Compare the largest workload with what is wanted on two cores."""
+    share = None if result.physics is None else statistics.median(result.physics.as_stepped)
+    return [
+        Bar(f"{JUDGED}: physics, % of the time", 60, share),
+        Bar(f"{JUDGED}: env steps/s in all", 15_000, statistics.median(result.rates)),
+        Bar(f"{JUDGED}: memory, MiB", 2048, result.peak_mib, at_most=True),
     ]
 
 

@@ -11,6 +11,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.table import Table
 
 from metarl.envs.metaworld_env import FAMILIES, MetaWorldEnv
+from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.types import Task
 from workloads import machine, wide_console
@@ -24,11 +25,19 @@ class Difference(NamedTuple):
     observation: float
     success: float
     reward: float
+    """Relative to the rewards above 1."""
     equal_rewards: float
     """The share of rewards that agree bit for bit."""
 
 
-def main(*, families: tuple[str, ...] = FAMILIES, goals: int = 3, steps: int = 500, worst: int = 10) -> None:
+def main(
+    *,
+    families: tuple[str, ...] = FAMILIES,
+    goals: int = 3,
+    steps: int = 500,
+    worst: int = 10,
+    reward: RewardVersion = "v2",
+) -> None:
     """Play the same random actions on both and print the worst families.
 
     Args:
@@ -36,11 +45,13 @@ def main(*, families: tuple[str, ...] = FAMILIES, goals: int = 3, steps: int = 5
         goals: goals of each family.
         steps: steps of an episode.
         worst: rows to print.
+        reward: Meta-World's rewards of today ("v2") or its original ones ("v1").
     """
     console = wide_console()
     console.print(machine())
-    found = {family: compare(family, goals, steps) for family in families}
-    table = Table(title=f"largest difference from Meta-World, {goals} goals × {steps} steps a family")
+    found = {family: compare(family, goals, steps, reward) for family in families}
+    title = f"largest difference from Meta-World ({reward}), {goals} goals × {steps} steps a family"
+    table = Table(title=title)
     for column in ("family", "observation", "success", "reward", "equal rewards"):
         table.add_column(column, justify="right")
     for family, row in sorted(found.items(), key=lambda item: -item[1].reward)[:worst]:
@@ -58,14 +69,16 @@ def main(*, families: tuple[str, ...] = FAMILIES, goals: int = 3, steps: int = 5
     )
 
 
-def compare(family: str, goals: int, steps: int) -> Difference:
+def compare(family: str, goals: int, steps: int, reward: RewardVersion) -> Difference:
     """Return how one family differs."""
     tasks = draw_tasks(family, goals)
     blocks = np.random.default_rng(0).uniform(-1.3, 1.3, (-(-steps // 10), goals, 4))
     actions = np.repeat(blocks, 10, axis=0)[:steps].astype(np.float32)  # held for a while, so that arms move
-    ours = play_batch(tasks, actions)
-    theirs = np.stack([play_one(task, actions[:, i]) for i, task in enumerate(tasks)], axis=1)
-    difference = np.abs(ours - theirs).max(axis=(0, 1))
+    ours = play_batch(tasks, actions, reward)
+    theirs = np.stack([play_one(task, actions[:, i], reward) for i, task in enumerate(tasks)], axis=1)
+    absolute = np.abs(ours - theirs)
+    absolute[..., -1] /= np.maximum(np.abs(theirs[..., -1]), 1)
+    difference = absolute.max(axis=(0, 1))
     equal = float((ours[..., -1] == theirs[..., -1]).mean())
     return Difference(float(difference[:-2].max()), float(difference[-2]), float(difference[-1]), equal)
 
@@ -82,10 +95,12 @@ def draw_tasks(family: str, goals: int) -> list[Task]:
     return tasks
 
 
-def play_batch(tasks: list[Task], actions: npt.NDArray[np.float32]) -> Floats:
+def play_batch(tasks: list[Task], actions: npt.NDArray[np.float32], reward: RewardVersion) -> Floats:
     """Return observation, success and reward of every step, ``[steps, goals, 41]``."""
     family, steps = tasks[0].family, len(actions)
-    env = SawyerVectorEnv(families=[family], default_tasks=tasks, num_envs=len(tasks), horizon=steps)
+    env = SawyerVectorEnv(
+        families=[family], default_tasks=tasks, num_envs=len(tasks), horizon=steps, reward_version=reward
+    )
     env.reset()
     rows = []
     for action in actions.astype(np.float64):
@@ -96,15 +111,15 @@ def play_batch(tasks: list[Task], actions: npt.NDArray[np.float32]) -> Floats:
     return np.array(rows)
 
 
-def play_one(task: Task, actions: npt.NDArray[np.float32]) -> Floats:
+def play_one(task: Task, actions: npt.NDArray[np.float32], reward: RewardVersion) -> Floats:
     """Return the same from Meta-World's own environment, ``[steps, 41]``."""
-    env = MetaWorldEnv(task.family, horizon=len(actions))
+    env = MetaWorldEnv(task.family, horizon=len(actions), reward=reward)
     env.set_task(task)
     env.reset()
     rows = []
     for action in actions:
-        observation, reward, _, _, info = env.step(action)
-        rows.append([*observation, bool(info["success"]), reward])
+        observation, rewarded, _, _, info = env.step(action)
+        rows.append([*observation, bool(info["success"]), rewarded])
     env.close()
     return np.array(rows, np.float64)
 

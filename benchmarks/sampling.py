@@ -1,271 +1,265 @@
-"""Environment steps per second on ML10: our engines, AsyncVectorEnv on the same tasks, and the physics alone.
+"""Environment steps per second on Meta-World: our engine, other people's, and the physics alone.
 
-Every contender gets the same tasks and random actions. AsyncVectorEnv runs the environments of our process
-engine, whose resets are a hundred times faster than Meta-World's own. The physics alone is five ``mj_step``
-and the ``mj_forward`` that Meta-World takes after them, with the arm following a mocap that moves as the
-actions say, on models without what only a camera sees, in a thread a core: no observation, no reward, no
-reset.
+In one run, side by side, on the same tasks with the same actions:
+
+* our engine with the compiled and with the portable stepper, by ``env.step``, which gives observations and
+  rewards at every step; and the compiled one through ``collect`` with a 64 x 64 policy for each task;
+* the process engine, and Gymnasium's AsyncVectorEnv on the environments of that engine, whose resets are a
+  hundred times faster than Meta-World's own. With a process of up to 300 MB for each world it runs 20 worlds
+  unless ``--all`` is given; beside more worlds of ours those same 20 are its figure;
+* EnvPool, where it is installed: its goals cannot be fixed, so its rollouts are like ours but not the same.
+  ``pip install envpool`` into this environment or into another one that ``--envpool-python`` names;
+* the limit, which is the physics alone: see ``bare_physics.py``.
+
+A rollout is one episode in every world, reset included. ML45 and the single tasks run shorter episodes, so
+that all of it takes less than ten minutes on two quiet cores; ``--repeats 1 --horizon 50`` shows in two
+whether everything works. At the end stands what the engine must reach, and whether it did.
 """
 
 from __future__ import annotations
 
-import copy
-import functools
-import itertools
+import math
 import statistics
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeAlias
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
-import mujoco
-import numpy as np
-import psutil
 import tyro
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
+from rich.console import Console
 from rich.table import Table
 
-from metarl.envs.metaworld import MetaWorldTasks, ML10Config
-from metarl.envs.metaworld_env import MetaWorldEnv
-from metarl.envs.metaworld_shared import family
+from bare_physics import PoolPhysics, ThreadPhysics, learn_resets
+from contenders import (
+    Bare,
+    Collecting,
+    Contender,
+    Draw,
+    EnvPool,
+    Stepping,
+    Taken,
+    draws,
+    envpool_version,
+    one_a_process,
+    sawyer,
+)
+from metarl.envs.metaworld import MetaWorldTasks, ML1Config, ML10Config, ML45Config
+from metarl.envs.physics.compiled import load
 from metarl.errors import require
-from metarl.tasks import Array
-from metarl.types import Task
-from workloads import cores, in_turn, machine, ratios, spread, wide_console
+from workloads import Bar, bars_table, in_turn, machine, ratios, spread, wide_console
 
-THREADS, PROCESSES, ASYNC, PHYSICS = "threads", "processes", "AsyncVectorEnv", "physics alone"
-TASKS = 20
-FRAME_SKIP = 5
-METRES_PER_ACTION = 0.01
+COMPILED, POLICY, PORTABLE = "compiled", "compiled, collect + policy", "portable"
+PROCESSES, ASYNC, ENVPOOL = "processes", "AsyncVectorEnv", "EnvPool"
+LIMITS = ("physics: Python threads", "physics: compiled", "physics: compiled, free")
+ML10_TASKS, ML45_TASKS = 20, 45
+WORLDS_OF_PROCESSES = 20
+WARM_UP = 20
 
-
-class Seconds(NamedTuple):
-    """What a rollout took."""
-
-    reset: float
-    steps: float
-    processors: float
-    """Time of all processors together, reset and steps, which another load on the machine hardly changes."""
+Results: TypeAlias = dict[str, list[Taken]]
 
 
-class Draw(NamedTuple):
-    """What a rollout runs."""
+@dataclass(frozen=True)
+class Case:
+    """Some tasks in some worlds."""
 
-    tasks: list[Task]
-    """One for each world; the families come in the same order every time."""
-    actions: Array
-    """``[T, N, 4]``."""
+    suite: MetaWorldTasks
+    num_tasks: int
+    worlds: int
+    with_processes: bool
 
+    def __post_init__(self) -> None:
+        """Check that every task gets as many worlds as any other."""
+        fits = self.worlds >= self.num_tasks and self.worlds % self.num_tasks == 0
+        require(fits, f"worlds of {self.suite.name} must be a multiple of {self.num_tasks}", self.worlds)
 
-Contender: TypeAlias = Callable[[Draw], Seconds]
+    @property
+    def title(self) -> str:
+        """Tasks and worlds."""
+        return f"{self.suite.name} x {self.worlds}, {self.suite.horizon} steps"
 
 
 def main(
-    *, worlds: tuple[int, ...] = (20, 200), horizon: int = 500, repeats: int = 5, all: bool = False
+    *,
+    ml10: tuple[int, ...] = (20, 200),
+    ml45: tuple[int, ...] = (450,),
+    tasks: tuple[str, ...] = ("reach-v3", "push-v3", "pick-place-v3", "door-open-v3", "peg-insert-side-v3"),
+    task_worlds: tuple[int, ...] = (20, 200),
+    horizon: int = 500,
+    short_horizon: int = 100,
+    repeats: int = 5,
+    all: bool = False,
+    envpool_python: Path = Path(sys.executable),
 ) -> None:
     """Measure how fast environments are stepped.
 
     Args:
-        worlds: numbers of environments to step at once, multiples of 20.
-        horizon: steps of an episode; a rollout is one episode in every world.
+        ml10: numbers of worlds on ML10, multiples of 20; none leaves it out.
+        ml45: numbers of worlds on ML45, multiples of 45.
+        tasks: families that are measured alone.
+        task_worlds: numbers of worlds for each of these, multiples of 20.
+        horizon: steps of an episode of ML10.
+        short_horizon: the most steps of an episode of ML45 and of single tasks.
         repeats: rollouts of each contender.
-        all: run AsyncVectorEnv with more than 20 worlds too, with a process of 300 MB for each.
+        all: run process engine and AsyncVectorEnv everywhere and with all worlds.
+        envpool_python: the Python interpreter that has EnvPool.
     """
-    for count in worlds:
-        require(count >= TASKS and count % TASKS == 0, f"worlds must be a multiple of {TASKS}", count)
+    require(repeats >= 1, "repeats must be 1 or more", repeats)
+    short = min(horizon, short_horizon)
+    cases = [Case(ML10Config(horizon=horizon).build(), ML10_TASKS, worlds, True) for worlds in ml10]
+    cases += [Case(ML45Config(horizon=short).build(), ML45_TASKS, worlds, all) for worlds in ml45]
+    for task in tasks:
+        suite = ML1Config(task=task, horizon=short).build()
+        cases += [Case(suite, ML10_TASKS, worlds, all) for worlds in task_worlds]
     console = wide_console()
     console.print(machine())
-    table = Table(
-        title=f"ML10, {horizon} steps per episode: env steps/s, median [least, greatest] of {repeats}",
-        caption="ratios are of rollouts side by side",
-    )
-    table.add_column("worlds", justify="right")
-    table.add_column("")
-    for column in ("with resets", "without", "threads / it, with", "without", "processor us/step"):
-        table.add_column(column, justify="right")
-    suite = ML10Config(horizon=horizon).build()
-    verdicts = []
-    for count in worlds:
-        taken = compare(suite, count, repeats, with_async=all or count <= TASKS)
-        add_rows(table, count, count * horizon, taken)
-        pairs = [(THREADS, PHYSICS), (THREADS, ASYNC), (PROCESSES, ASYNC)]
-        verdicts += [verdict(count, taken, *pair) for pair in pairs if set(pair) <= taken.keys()]
-    console.print(table)
-    console.print("\n".join(verdicts))
+    version = envpool_version(envpool_python)
+    console.print(f"EnvPool {version or 'is not installed'} ({envpool_python})")
+    with_envpool = envpool_python if version else None
+    found: dict[int, Results] = {}
+    for case in cases:
+        results = measure(case, repeats, with_envpool, console, all_worlds=all)
+        console.print(table(case, results, repeats))
+        if case.suite.name == "ml10":
+            found[case.worlds] = results
+    console.print(bars_table(bars(found)))
 
 
-def verdict(worlds: int, taken: dict[str, list[Seconds]], name: str, other: str) -> str:
-    """Say how much faster one contender is than another, resets included."""
-    by_clock = statistics.median(ratios(totals(taken[other]), totals(taken[name])))
-    by_processor = statistics.median(ratios(of_processors(taken[other]), of_processors(taken[name])))
-    ratio = f"{by_clock:.2f} by the clock, {by_processor:.2f} by processor time"
-    return f"{worlds} worlds: {name} / {other} = {ratio}"
+# ------------------------------------------------------------------------------ measuring
 
 
-def compare(
-    suite: MetaWorldTasks, worlds: int, repeats: int, *, with_async: bool
-) -> dict[str, list[Seconds]]:
-    """Let all contenders take the same rollouts in turn, the first of them for warming up."""
-    first = draw(suite, worlds, np.random.default_rng(0))
-    engines = {name: suite.make_vector_env(worlds, engine=name) for name in (THREADS, PROCESSES)}
-    envs: list[VectorEnv[Array, Array, Array]] = [*engines.values()]
-    contenders: dict[str, Contender] = {
-        name: functools.partial(roll, env, env.set_tasks) for name, env in engines.items()
+def measure(
+    case: Case, repeats: int, envpool_python: Path | None, console: Console, *, all_worlds: bool
+) -> Results:
+    """Let all contenders take the same rollouts in turn, after a short one for warming up."""
+    few = case.worlds if all_worlds else min(case.worlds, WORLDS_OF_PROCESSES)
+    rollouts = {
+        worlds: draws(case.suite, case.num_tasks, worlds, case.suite.horizon, repeats + 1)
+        for worlds in {few, case.worlds}
     }
-    if with_async:
-        one_a_process = async_vector_env(first.tasks, suite.horizon)
-        envs.append(one_a_process)
-        contenders[ASYNC] = functools.partial(
-            roll, one_a_process, functools.partial(one_a_process.set_attr, "task")
+    learn_resets(task for draw in rollouts[case.worlds] for task in draw.tasks)
+    with ExitStack() as open_ones, console.status(case.title):
+        contenders = build(case, few, envpool_python, open_ones)
+        turns: dict[str, Callable[[], Taken]] = {}
+        for name, contender in contenders.items():
+            first, *rest = rollouts[few if name in (PROCESSES, ASYNC) else case.worlds]
+            contender.roll(first._replace(actions=first.actions[:WARM_UP]))
+            turns[name] = rolls(contender, iter(rest))
+        return in_turn(turns, repeats)
+
+
+def rolls(contender: Contender, rest: Iterator[Draw]) -> Callable[[], Taken]:
+    """Return what takes the next rollout when called."""
+    return lambda: contender.roll(next(rest))
+
+
+def build(case: Case, few: int, envpool_python: Path | None, open_ones: ExitStack) -> dict[str, Contender]:
+    """Return all that can run here; each is closed with the stack, whatever happens to the others."""
+    contenders: dict[str, Contender] = {}
+
+    def add(name: str, contender: Contender) -> None:
+        open_ones.callback(contender.close)
+        contenders[name] = contender
+
+    suite, worlds = case.suite, case.worlds
+    slots = draws(suite, case.num_tasks, worlds, 1, 1)[0].slots
+    families = [task.family for task in slots]
+    if case.with_processes:
+        add(ASYNC, one_a_process(families[:: worlds // few], suite.horizon))
+        processes = suite.make_vector_env(few, engine="processes")
+        add(PROCESSES, Stepping(processes, processes.set_tasks))
+    if envpool_python is not None:
+        add(ENVPOOL, EnvPool(envpool_python, families))
+    portable = sawyer(suite, worlds, "portable")
+    add(PORTABLE, Stepping(portable, portable.set_tasks))
+    if load() is not None:
+        compiled = sawyer(suite, worlds, "compiled")
+        add(COMPILED, Stepping(compiled, compiled.set_tasks))
+        add(POLICY, Collecting(suite, compiled))
+        add(LIMITS[1], Bare(PoolPhysics(families, free=False)))
+        add(LIMITS[2], Bare(PoolPhysics(families, free=True)))
+    add(LIMITS[0], Bare(ThreadPhysics(families)))
+    return contenders
+
+
+# ------------------------------------------------------------------------------ what came out
+
+
+def fastest(results: Results) -> str:
+    """Return the name of the limit: the fastest way of doing the physics alone."""
+    known = [name for name in LIMITS if name in results]
+    return max(known, key=lambda name: statistics.median(taken.rate for taken in results[name]))
+
+
+def against(results: Results, name: str, other: str, *, steps_alone: bool = False) -> list[float]:
+    """Divide two contenders' rates, repeat by repeat; with resets in both, or in neither."""
+    rates = [
+        [taken.rate_of_steps if steps_alone else taken.rate for taken in results[which]]
+        for which in (name, other)
+    ]
+    return ratios(*rates)
+
+
+def resets_share(taken: list[Taken]) -> list[float]:
+    """Return the percentage of each rollout's time that its resets took."""
+    return [100 * one.resets / one.seconds for one in taken]
+
+
+def table(case: Case, results: Results, repeats: int) -> Table:
+    """Return a row for each contender."""
+    limit = fastest(results)
+    shown = Table(
+        title=f"{case.title}: median [least, greatest] of {repeats}",
+        caption=f"the limit is {limit}; ratios: of rollouts side by side, resets included, by the median",
+    )
+    shown.add_column("", no_wrap=True)
+    for column in ("env steps/s", "without resets", "of the limit", "x Async", "resets, %", "CPU us/step"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for name, taken in results.items():
+        worlds = taken[0].env_steps // case.suite.horizon
+        resets = not math.isnan(taken[0].resets) and name not in LIMITS
+        shown.add_row(
+            name if worlds == case.worlds else f"{name}, {worlds} worlds",
+            spread([one.rate for one in taken], ",.0f"),
+            spread([one.rate_of_steps for one in taken], ",.0f") if resets else "",
+            spread(against(results, name, limit), ".2f"),
+            f"{statistics.median(against(results, name, ASYNC)):.2f}" if ASYNC in results else "",
+            f"{statistics.median(resets_share(taken)):.2f}" if resets else "",
+            f"{statistics.median(1e6 * one.processors / one.env_steps for one in taken):.0f}",
         )
-    contenders[PHYSICS] = Physics(first.tasks).roll
-    try:
-        for contender in contenders.values():
-            contender(Draw(first.tasks, first.actions[:20]))
-        return in_turn(
-            {name: rollouts(suite, worlds, contender) for name, contender in contenders.items()}, repeats
-        )
-    finally:
-        for env in envs:
-            env.close()
+    return shown
 
 
-def rollouts(suite: MetaWorldTasks, worlds: int, contender: Contender) -> Callable[[], Seconds]:
-    """Return what takes the next rollout when called; it is the same sequence for every contender."""
-    rng = np.random.default_rng(1)
-    return lambda: contender(draw(suite, worlds, rng))
+def bars(found: dict[int, Results]) -> list[Bar]:
+    """Compare ML10 at 20 and 200 worlds with what is wanted."""
 
+    def ratio(worlds: int, name: str, other: str, *, steps_alone: bool = False) -> float | None:
+        results = found.get(worlds, {})
+        if other == "limit" and results:
+            other = fastest(results)
+        if not {name, other} <= results.keys():
+            return None
+        return statistics.median(against(results, name, other, steps_alone=steps_alone))
 
-def draw(suite: MetaWorldTasks, worlds: int, rng: np.random.Generator) -> Draw:
-    """Draw 20 tasks, two goals of each family, equally many worlds for each, and actions."""
-    drawn = suite.sample(TASKS, rng)
-    tasks = [task for task in drawn for _ in range(worlds // TASKS)]
-    return Draw(tasks, rng.uniform(-1.0, 1.0, (suite.horizon, len(tasks), 4)))
+    def resets(worlds: int) -> float | None:
+        taken = found.get(worlds, {}).get(COMPILED)
+        return statistics.median(resets_share(taken)) if taken else None
 
-
-def roll(env: VectorEnv[Array, Array, Array], set_tasks: Callable[[list[Task]], None], draw: Draw) -> Seconds:
-    """Set the tasks, reset, and take all steps."""
-    actions = draw.actions.astype(np.float32)
-    processors, start = processor_seconds(), time.perf_counter()
-    set_tasks(draw.tasks)
-    env.reset()
-    middle = time.perf_counter()
-    for row in actions:
-        env.step(row)
-    end = time.perf_counter()
-    return Seconds(middle - start, end - middle, processor_seconds() - processors)
-
-
-def processor_seconds() -> float:
-    """Return the processor time that this process and its workers have had."""
-    me = psutil.Process()
-    return sum(sum(process.cpu_times()[:2]) for process in (me, *me.children(recursive=True)))
-
-
-class Settable(MetaWorldEnv):
-    """Ours with the task as an attribute, which is what AsyncVectorEnv can set in each environment."""
-
-    @property
-    def task(self) -> Task | None:
-        """What the next reset starts."""
-        return self._task
-
-    @task.setter
-    def task(self, task: Task) -> None:
-        self.set_task(task)
-
-
-def async_vector_env(tasks: Sequence[Task], horizon: int) -> AsyncVectorEnv[Array, Array]:
-    """Return Gymnasium's vector environment: the same environments as ours, a process for each."""
-    builders = [functools.partial(Settable, task.family, horizon=horizon) for task in tasks]
-    return AsyncVectorEnv(builders, autoreset_mode=AutoresetMode.DISABLED)
-
-
-class Physics:
-    """Simulations that threads step, and nothing else."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        """Build a simulation for each task; those of one task share a model."""
-        groups = [(task, len(list(group))) for task, group in itertools.groupby(tasks)]
-        envs = [env for task, size in groups for env in [family(task.family).build(None)] * size]
-        models = [model for task, size in groups for model in [_model(task)] * size]
-        self._simulations = [(model, mujoco.MjData(model)) for model in models]
-        self._low = np.array([env.mocap_low for env in envs])
-        self._high = np.array([env.mocap_high for env in envs])
-
-    def roll(self, draw: Draw) -> Seconds:
-        """Start every simulation where a reset leaves it, and take all steps."""
-        for (model, data), task in zip(self._simulations, draw.tasks, strict=True):
-            fresh = family(task.family).start(task.parameters)
-            fresh.place(model)
-            mujoco.mj_setState(model, data, fresh.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
-        path, fingers = self._path(draw.actions[..., :3]), draw.actions[..., 3:] * [1.0, -1.0]
-        shares = [slice(first, None, cores()) for first in range(cores())]
-        processors, start = processor_seconds(), time.perf_counter()
-        with ThreadPoolExecutor(len(shares)) as pool:
-            threads = [
-                pool.submit(_advance, self._simulations[share], path[:, share], fingers[:, share])
-                for share in shares
-            ]
-            for thread in threads:
-                thread.result()
-        end = time.perf_counter()
-        return Seconds(0.0, end - start, processor_seconds() - processors)
-
-    def _path(self, moves: Array) -> Array:
-        """Return where the mocaps are at each step, ``[T, N, 3]``."""
-        position = np.array([data.mocap_pos[0] for _, data in self._simulations])
-        path = np.empty_like(moves)
-        for step, move in enumerate(moves):
-            path[step] = position = np.clip(position + METRES_PER_ACTION * move, self._low, self._high)
-        return path
-
-
-def _model(task: Task) -> mujoco.MjModel:
-    return copy.copy(family(task.family).build(None).model)
-
-
-def _advance(
-    simulations: Sequence[tuple[mujoco.MjModel, mujoco.MjData]], path: Array, fingers: Array
-) -> None:
-    for positions, controls in zip(path, fingers, strict=True):
-        for (model, data), position, control in zip(simulations, positions, controls, strict=True):
-            data.mocap_pos[0] = position
-            data.ctrl[:] = control
-            mujoco.mj_step(model, data, nstep=FRAME_SKIP)
-            mujoco.mj_forward(model, data)
-
-
-def totals(taken: Sequence[Seconds]) -> list[float]:
-    """Return the seconds of each rollout, its reset included."""
-    return [seconds.reset + seconds.steps for seconds in taken]
-
-
-def of_processors(taken: Sequence[Seconds]) -> list[float]:
-    """Return the processor time of each rollout."""
-    return [seconds.processors for seconds in taken]
-
-
-def without_resets(taken: Sequence[Seconds]) -> list[float]:
-    """Return the seconds of each rollout's steps."""
-    return [seconds.steps for seconds in taken]
-
-
-def add_rows(table: Table, worlds: int, steps: int, taken: dict[str, list[Seconds]]) -> None:
-    """Add a row for each contender."""
-    ours = taken[THREADS]
-    for name, other in taken.items():
-        whole, stepping = totals(other), without_resets(other)
-        table.add_row(
-            str(worlds),
-            name,
-            "" if name == PHYSICS else spread([steps / seconds for seconds in whole], ",.0f"),
-            spread([steps / seconds for seconds in stepping], ",.0f"),
-            spread(ratios(whole, totals(ours)), ".2f"),
-            spread(ratios(stepping, without_resets(ours)), ".2f"),
-            spread([1e6 * seconds / steps for seconds in of_processors(other)], ".0f"),
-        )
-    table.add_section()
+    return [
+        Bar("200 worlds: compiled, collect with policy / limit", 0.85, ratio(200, POLICY, "limit")),
+        Bar("200 worlds: compiled, rewards at every step / limit", 0.8, ratio(200, COMPILED, "limit")),
+        Bar("20 worlds: compiled, rewards at every step / limit", 0.6, ratio(20, COMPILED, "limit")),
+        Bar("200 worlds: compiled / AsyncVectorEnv", 10, ratio(200, COMPILED, ASYNC)),
+        Bar("200 worlds: portable / AsyncVectorEnv", 6, ratio(200, PORTABLE, ASYNC)),
+        Bar(
+            "200 worlds: compiled / EnvPool, both without resets",
+            2,
+            ratio(200, COMPILED, ENVPOOL, steps_alone=True),
+        ),
+        Bar("200 worlds: resets, % of an episode's time", 2, resets(200), at_most=True),
+        Bar("20 worlds: resets, % of an episode's time", 2, resets(20), at_most=True),
+    ]
 
 
 if __name__ == "__main__":

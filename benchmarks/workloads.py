@@ -1,4 +1,4 @@
-"""What the benchmarks share: the workloads that peers were measured on, fair repetition, and the machine.
+"""What the benchmarks share: the workloads that peers were measured on, fair repetition, bars, the machine.
 
 Run by itself it describes the machine.
 """
@@ -11,10 +11,11 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from rich.console import Console
+from rich.table import Table
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import SamplingConfig, SuiteConfig
@@ -100,6 +101,44 @@ def spread(values: Sequence[float], pattern: str) -> str:
     """Format the median, and the least and the greatest value."""
     middle, low, high = (format(v, pattern) for v in (statistics.median(values), min(values), max(values)))
     return f"{middle} [{low}, {high}]"
+
+
+class Bar(NamedTuple):
+    """Something measured that must reach a number."""
+
+    what: str
+    wanted: float
+    measured: float | None
+    """None if it could not be measured."""
+    at_most: bool = False
+    """Whether less is better."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether it was reached."""
+        if self.measured is None:
+            return "not measured"
+        return (
+            "yes"
+            if (self.measured <= self.wanted if self.at_most else self.measured >= self.wanted)
+            else "NO"
+        )
+
+
+def bars_table(bars: Sequence[Bar]) -> Table:
+    """Return what was wanted beside what was measured."""
+    table = Table(title="what must be reached, by the median")
+    for column in ("", "wanted", "measured", "reached"):
+        table.add_column(column, justify="left" if not column else "right")
+    for bar in bars:
+        measured = "" if bar.measured is None else _number(bar.measured)
+        wanted = f"{'at most' if bar.at_most else 'at least'} {_number(bar.wanted)}"
+        table.add_row(bar.what, wanted, measured, bar.verdict)
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def wide_console() -> Console:

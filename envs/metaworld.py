@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,9 +19,13 @@ from metaworld.env_dict import ML25_V3
 from metarl.config import SuiteConfig
 from metarl.envs.metaworld_env import FAMILIES, MAX_HORIZON, MetaWorldFactory, action_space, observation_space
 from metarl.envs.metaworld_goals import Goal, Goals, cache_folder, published_goals
+from metarl.envs.metaworld_official import layout, official_evaluation, official_steps
 from metarl.envs.processes import ProcessTaskVectorEnv
+from metarl.envs.sawyer.catalog import RewardVersion, check_reward
 from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.errors import require, unknown_name
+from metarl.meta_learner import MetaLearner
+from metarl.official import OfficialEvaluation, OfficialSettings
 from metarl.tasks import Split, TaskVectorEnv, check_disjoint, sample_evenly
 from metarl.types import Task
 
@@ -40,6 +44,8 @@ class MetaWorldTasks:
     """The test split."""
     horizon: int = MAX_HORIZON
     """Steps after which an episode is truncated."""
+    reward: RewardVersion = "v2"
+    """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
     reports_success: bool = True
     """Every family says whether its task is solved."""
 
@@ -82,16 +88,45 @@ class MetaWorldTasks:
                 num_threads=num_workers,
                 horizon=self.horizon,
                 cache=cache_folder() / "resets",
+                reward_version=self.reward,
             )
         if engine != "processes":
             raise unknown_name("engine", engine, ("auto", "threads", "processes"))
         return ProcessTaskVectorEnv(
-            MetaWorldFactory(self.horizon),
+            MetaWorldFactory(self.horizon, reward=self.reward),
             default_tasks=self.train,
             num_envs=num_envs,
             num_workers=num_workers,
             observation_space=self.observation_space,
             action_space=self.action_space,
+        )
+
+    def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
+        """Return the most vector steps, and the most environment steps, that Meta-World's evaluator takes."""
+        return official_steps(tasks, settings, layout(self.name, tasks), self.horizon)
+
+    def official_evaluation(
+        self,
+        agent: MetaLearner,
+        tasks: Sequence[Task],
+        settings: OfficialSettings,
+        *,
+        rng: np.random.Generator,
+        num_workers: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> OfficialEvaluation:
+        """Let Meta-World's own evaluator measure an agent; see :mod:`.metaworld_official`."""
+        return official_evaluation(
+            agent,
+            tasks,
+            settings,
+            layout(self.name, tasks),
+            horizon=self.horizon,
+            reward=self.reward,
+            rng=rng,
+            num_threads=num_workers,
+            cache=cache_folder() / "resets",
+            on_step=on_step,
         )
 
 
@@ -103,11 +138,14 @@ class MetaWorldConfig(SuiteConfig):
     """Steps of an episode, at most Meta-World's own 500."""
     goal_seed: int = 42
     """Seed of Meta-World's own benchmark, from which all goals come; the run's seed is another."""
+    reward: RewardVersion = "v2"
+    """Meta-World's rewards of today, 0 to 10 a step ("v2"), or its original ones, up to thousands ("v1")."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         require(1 <= self.horizon <= MAX_HORIZON, f"horizon must lie in 1..{MAX_HORIZON}", self.horizon)
         require(0 <= self.goal_seed < 2**32 - 1, "goal_seed must lie in 0..2**32-2", self.goal_seed)
+        check_reward(self.reward)
 
     @abstractmethod
     def build(self) -> MetaWorldTasks:
@@ -137,7 +175,7 @@ class ML1Config(MetaWorldConfig):
     def build(self) -> MetaWorldTasks:
         """Return the task distribution, named after the family."""
         goals = published_goals("ml1", self.goal_seed, self.task)
-        return _distribution(self.label, goals, self.horizon)
+        return _distribution(self.label, goals, self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +187,7 @@ class ML10Config(MetaWorldConfig):
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
         goals = published_goals("ml10", self.goal_seed)
-        return _separate_families(_distribution("ml10", goals, self.horizon))
+        return _separate_families(_distribution("ml10", goals, self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +208,9 @@ class ML25Config(MetaWorldConfig):
         goals = published_goals("ml25", self.goal_seed)
         if self.published:
             _log.warning("ml25-published trains on %s, which it is also tested on.", ", ".join(ml25_leak()))
-            return _distribution("ml25-published", goals, self.horizon)
+            return _distribution("ml25-published", goals, self)
         train = tuple(goal for goal in goals.train if goal.family not in ml25_leak())
-        return _separate_families(_distribution("ml25-clean", Goals(train, goals.test), self.horizon))
+        return _separate_families(_distribution("ml25-clean", Goals(train, goals.test), self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +222,7 @@ class ML45Config(MetaWorldConfig):
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
         goals = published_goals("ml45", self.goal_seed)
-        return _separate_families(_distribution("ml45", goals, self.horizon))
+        return _separate_families(_distribution("ml45", goals, self))
 
 
 def ml25_leak() -> tuple[str, ...]:
@@ -205,20 +243,25 @@ def _separate_families(tasks: MetaWorldTasks) -> MetaWorldTasks:
     return tasks
 
 
-def _distribution(name: str, goals: Goals, horizon: int) -> MetaWorldTasks:
+def _distribution(name: str, goals: Goals, config: MetaWorldConfig) -> MetaWorldTasks:
     """Return the goals as tasks, numbered within their family.
 
     Raises:
         MetarlError: if a test goal is a training goal.
     """
     tasks = MetaWorldTasks(
-        name=name, train=_tasks(goals.train, "train"), test=_tasks(goals.test, "test"), horizon=horizon
+        name=name,
+        train=numbered_tasks(goals.train, "train"),
+        test=numbered_tasks(goals.test, "test"),
+        horizon=config.horizon,
+        reward=config.reward,
     )
     check_disjoint(tasks)
     return tasks
 
 
-def _tasks(goals: Sequence[Goal], split: Split) -> tuple[Task, ...]:
+def numbered_tasks(goals: Sequence[Goal], split: Split) -> tuple[Task, ...]:
+    """Return goals as tasks, numbered within their family."""
     numbers: dict[str, int] = {}
     tasks = []
     for goal in goals:

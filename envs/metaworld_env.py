@@ -14,15 +14,20 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.core import RenderFrame
 from gymnasium.spaces import Box
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import RenderMode, SawyerXYZEnv
 
+from metarl.envs.metaworld_rendering import SawyerRenderers
 from metarl.envs.metaworld_shared import Floats, Start
 from metarl.envs.metaworld_shared import family as shared_family
+from metarl.envs.physics.sawyer import EXPANDED
+from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.errors import MetarlError
+from metarl.tasks import Picture
 from metarl.types import Task
 
 Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -31,6 +36,7 @@ FAMILIES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
 """The 50 families of environments."""
 MAX_HORIZON: int = SawyerXYZEnv.max_path_length
 """Steps after which Meta-World itself ends an episode."""
+_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def observation_space() -> Box:
@@ -55,6 +61,8 @@ class MetaWorldFactory:
     """Steps after which an episode is truncated, 1 to 500."""
     render_mode: RenderMode | None = None
     """None, ``"rgb_array"`` or another of Meta-World's."""
+    reward: RewardVersion = "v2"
+    """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
 
     def __call__(self, family: str) -> MetaWorldEnv:
         """Return an environment that waits for its task.
@@ -62,7 +70,7 @@ class MetaWorldFactory:
         Raises:
             MetarlError: on an unknown family.
         """
-        return MetaWorldEnv(family, horizon=self.horizon, render_mode=self.render_mode)
+        return MetaWorldEnv(family, horizon=self.horizon, render_mode=self.render_mode, reward=self.reward)
 
 
 class MetaWorldEnv(gymnasium.Env[Floats, Action]):
@@ -72,7 +80,12 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
     """
 
     def __init__(
-        self, family: str, *, horizon: int = MAX_HORIZON, render_mode: RenderMode | None = None
+        self,
+        family: str,
+        *,
+        horizon: int = MAX_HORIZON,
+        render_mode: RenderMode | None = None,
+        reward: RewardVersion = "v2",
     ) -> None:
         """Build the environment; see :class:`MetaWorldFactory` for the arguments."""
         self.family = family
@@ -81,8 +94,9 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         self.metadata = SawyerXYZEnv.metadata
         self.observation_space = observation_space()  # type: ignore[assignment]  # Gymnasium does not say which numbers a Box holds
         self.action_space = action_space()  # type: ignore[assignment]  # as above
-        self._shared = shared_family(family)
+        self._shared = shared_family(family, reward)
         self._inner = self._shared.build(render_mode)
+        self._renderers = SawyerRenderers()
         self._task: Task | None = None
         self._start: Start | None = None
         self._steps = 0
@@ -148,6 +162,23 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         frame: RenderFrame | list[RenderFrame] | None = self._inner.mujoco_renderer.render(self.render_mode)
         return frame
 
+    def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
+        """Return what a camera of the full model sees, ``[height, width, 3]``, in any render mode.
+
+        Raises:
+            MetarlError: on an unknown camera, or a size that makes no sense.
+            EngineError: if there is no OpenGL; it says what to install.
+        """
+        model, data = self._inner.model, self._inner.data
+        state = np.empty(mujoco.mj_stateSize(model, _STATE))
+        mujoco.mj_getState(model, data, state, _STATE)
+        renderer = self._renderers.get(self.family, model, width=width, height=height)
+        with self._shared.lock:
+            if self._start is not None:
+                self._start.place(model)
+            return renderer.frame(state, {field: getattr(model, field) for field in EXPANDED}, camera)
+
     def close(self) -> None:
         """Free what rendering holds."""
+        self._renderers.close()
         self._inner.mujoco_renderer.close()  # type: ignore[no-untyped-call]  # Gymnasium's

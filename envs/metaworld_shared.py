@@ -24,6 +24,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import RenderMode, SawyerXYZEnv
 from metaworld.types import Task as PublishedTask
 
+from metarl.envs.sawyer.catalog import RewardVersion, check_reward
 from metarl.errors import MetarlError, unknown_name
 
 Floats: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -72,18 +73,20 @@ class Start:
 class Family:
     """The environments of one family in this process; several threads may use them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, reward: RewardVersion = "v2") -> None:
         """Compile the family's model.
 
         Raises:
-            MetarlError: on an unknown family.
+            MetarlError: on an unknown family, or rewards that Meta-World does not have.
         """
+        check_reward(reward)
         if name not in ALL_V3_ENVIRONMENTS:
             raise unknown_name("Meta-World task", name, ALL_V3_ENVIRONMENTS)
         self._published: type[SawyerXYZEnv] = ALL_V3_ENVIRONMENTS[name]
         self.name = name
+        self._reward = reward
         self._sharing = _sharing(self._published)
-        self._reference = self._sharing()
+        self._reference = self._sharing(reward_function_version=reward)
         self._sharing.shared_model = copy.copy(self._reference.model)
         space = self._reference._random_reset_space
         assert space is not None
@@ -94,7 +97,10 @@ class Family:
     def build(self, render_mode: RenderMode | None) -> SawyerXYZEnv:
         """Return an environment on the shared model, or, to render, one on a full model of its own."""
         with self.lock:
-            env = self._sharing() if render_mode is None else self._published(render_mode=render_mode)
+            if render_mode is None:
+                env: SawyerXYZEnv = self._sharing(reward_function_version=self._reward)
+            else:
+                env = self._published(render_mode=render_mode, reward_function_version=self._reward)
         env._set_task_called = True
         return env
 
@@ -118,13 +124,13 @@ class Family:
 
 
 @functools.cache
-def family(name: str) -> Family:
-    """Return what the environments of a family share in this process.
+def family(name: str, reward: RewardVersion = "v2") -> Family:
+    """Return what the environments of a family with one kind of reward share in this process.
 
     Raises:
-        MetarlError: on an unknown family.
+        MetarlError: on an unknown family, or rewards that Meta-World does not have.
     """
-    return Family(name)
+    return Family(name, reward)
 
 
 class _Sharing(SawyerXYZEnv):

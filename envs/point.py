@@ -18,9 +18,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from metarl.config import SuiteConfig
+from metarl.envs.point_drawing import draw
 from metarl.envs.reset_arguments import split_options
 from metarl.errors import MetarlError, require, unknown_name
-from metarl.tasks import Array, Split, TaskVectorEnv, sample_evenly
+from metarl.tasks import Array, Picture, Split, TaskVectorEnv, check_slot, sample_evenly
 from metarl.types import Task
 
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -191,6 +192,25 @@ class PointVectorEnv(TaskVectorEnv):
         rewards = np.where(live, -distances, 0.0)
         self._live = live & ~(terminated | truncated)
         return self._positions.copy(), rewards, terminated, truncated, infos
+
+    def render_slot(
+        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
+    ) -> Picture:
+        """Return a picture of the point, its goal and the square of goals, ``[height, width, 3]``.
+
+        Args:
+            slot: 0 to ``num_envs - 1``.
+            camera: None; there is nothing to choose.
+            width: pixels.
+            height: pixels.
+
+        Raises:
+            MetarlError: if there is no such slot, a camera is named, or the size makes no sense.
+        """
+        check_slot(slot, self.num_envs)
+        require(camera is None, "The point suite is seen from above only: camera must be None", camera)
+        position, goal = self._positions[slot], self._goals[slot]
+        return draw(position, goal, goal_limit=GOAL_LIMIT, radius=MAX_STEP, width=width, height=height)
 
 
 def optimal_return(task: Task, horizon: int) -> float:

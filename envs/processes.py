@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import cloudpickle
@@ -26,6 +28,7 @@ from metarl.envs.worker_messages import (
     STEP,
     ArraySpec,
     Blueprint,
+    Draw,
     Episode,
     Failure,
     Run,
@@ -36,7 +39,7 @@ from metarl.envs.worker_messages import (
     shared_size,
 )
 from metarl.errors import EngineError, MetarlError
-from metarl.tasks import Array, TaskVectorEnv, check_fits
+from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
 from metarl.types import Task
 
 IDLE_ENVS_PER_SLOT = 2
@@ -198,6 +201,26 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             cast("Array", truncated),
             self._infos(),
         )
+
+    def render_slot(
+        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
+    ) -> Picture:
+        """Return what the environment of a slot shows, ``[height, width, 3]``.
+
+        An environment with a method ``draw`` (:class:`~.worker.Drawable`) is asked for a camera and a size;
+        any other for its ``render()``, whose size is its own and which needs the render mode "rgb_array".
+        A finished episode can be looked at until other slots are reset.
+
+        Raises:
+            MetarlError: if there is no such slot, nothing was started in it, or its environment cannot draw.
+            EngineError: if the environment raises an exception or workers are lost over and over.
+        """
+        self._check_open()
+        check_slot(slot, self.num_envs)
+        with tempfile.TemporaryDirectory(prefix="metarl-") as folder:
+            command = Draw(slot, str(Path(folder) / "picture.npy"), camera, width, height)
+            self._command({slot % len(self._shares): pickle.dumps(command)})
+            return cast("Picture", np.load(command.path, allow_pickle=False))
 
     def close_extras(self, **_: object) -> None:
         """End the workers; called by ``close``, which may be called any number of times."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -20,17 +19,19 @@ from gymnasium.vector.utils import batch_space
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs.metaworld_env import action_space, observation_space
+from metarl.envs.metaworld_rendering import DEFAULT_SIZE, SawyerRenderers
 from metarl.envs.physics.batched import BatchedPhysics, StepperName
 from metarl.envs.physics.reset_bank import Constants, ResetBank, Snapshot
 from metarl.envs.physics.sawyer import EXPANDED, FRAME_SKIP, MocapArms
 from metarl.envs.reset_arguments import split_options
-from metarl.envs.sawyer.arrays import Vector, vector
-from metarl.envs.sawyer.catalog import TASKS
+from metarl.envs.sawyer.arrays import vector
+from metarl.envs.sawyer.catalog import RewardVersion, tasks_with
 from metarl.envs.sawyer.constants import constants_of
-from metarl.envs.sawyer.observation import FRAME_SIZE, OBSERVATION_SIZE, frame, observe
-from metarl.envs.sawyer.task import Outcome, SawyerTask, evaluate, latch
+from metarl.envs.sawyer.observation import visible_goal
+from metarl.envs.sawyer.task import SawyerTask
+from metarl.envs.sawyer_tables import OUTCOMES, Tables, num_constants, program
 from metarl.errors import MetarlError, require, unknown_name
-from metarl.tasks import Array, TaskVectorEnv, check_fits
+from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
 from metarl.types import Task
 
 logger = logging.getLogger(__name__)
@@ -41,19 +42,8 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
     """Return what a reset fixes for the rewards."""
-    return {"reward": constants_of(env, TASKS[family])}
-
-
-@dataclass
-class _Group:
-    """The slots of one family."""
-
-    task: SawyerTask
-    slots: Indices
-    width: int
-    """How many features the family has."""
-    constants: Array
-    """What the resets of these slots fixed, ``[C, n]``."""
+    version: RewardVersion = vars(env)["reward_function_version"]  # its base class does not declare it
+    return {"reward": constants_of(env, tasks_with(version)[family])}
 
 
 class SawyerVectorEnv(TaskVectorEnv):
@@ -70,9 +60,10 @@ class SawyerVectorEnv(TaskVectorEnv):
         horizon: steps after which an episode is truncated.
         stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
         cache: folder in which the states after resets are kept; None keeps them in memory only.
+        reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
 
     Raises:
-        MetarlError: on a family that Meta-World does not have, or a number that makes no sense.
+        MetarlError: on a family or rewards that Meta-World does not have, or a number that makes no sense.
         EngineError: if the compiled stepper is asked for and cannot be built.
     """
 
@@ -86,6 +77,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         horizon: int,
         stepper: StepperName = "auto",
         cache: Path | None = None,
+        reward_version: RewardVersion = "v2",
     ) -> None:
         self.closed = True  # until there is something to close
         require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
@@ -107,9 +99,10 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._tasks = [default_tasks[slot % len(default_tasks)] for slot in range(num_envs)]
         self._running = list(self._tasks)
         self._prepared: set[str] = set()  # families whose default tasks have their resets in the bank
-        features = {family: TASKS[family].features for family in families}
-        folder = None if cache is None else cache / _constants_version()
-        self._bank = ResetBank(features, folder=folder, constants=episode_constants)
+        self._catalog = tasks_with(reward_version)
+        features = {family: self._catalog[family].features for family in families}
+        folder = None if cache is None else cache / _constants_version(self._catalog)
+        self._bank = ResetBank(features, folder=folder, constants=episode_constants, reward=reward_version)
         self._physics = BatchedPhysics(
             [self._bank.model(family) for family in families],
             [self._families[task.family] for task in self._tasks],
@@ -123,10 +116,13 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._arms = MocapArms(num_envs)
         self._live = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
-        self._observations = np.zeros((num_envs, OBSERVATION_SIZE))
-        self._frames = np.zeros((num_envs, FRAME_SIZE))
-        self._constants = np.zeros((max(map(_num_constants, families)), num_envs))
-        self._groups: list[_Group] = []
+        most = max(num_constants(self._catalog[family]) for family in families)
+        self._tables = Tables(self._physics.features, most)
+        if self._physics.can_compute:
+            programs = [program(self._catalog[family]) for family in families]
+            self._physics.compute(programs, self._tables.in_order())
+        self._groups: dict[str, Indices] = {}
+        self._renderers = SawyerRenderers()
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
@@ -164,16 +160,13 @@ class SawyerVectorEnv(TaskVectorEnv):
         for slot, snapshot in zip(slots, snapshots, strict=True):
             self._running[slot] = self._tasks[slot]
             self._arms.reset(slot, snapshot.arm)
-            constants = snapshot.constants["reward"]
-            self._constants[: len(constants), slot] = constants
-            self._observations[slot] = snapshot.observation
-            self._frames[slot] = snapshot.observation[:FRAME_SIZE]
+            self._tables.begin(slot, snapshot.observation, snapshot.constants["reward"])
         self._physics.assign([self._families[task.family] for task in self._running])
         self._physics.set_state(slots, [snapshot.world for snapshot in snapshots])
         self._steps[slots] = 0
         self._groups = self._group()
         self._live[slots] = True
-        return self._observations.copy(), {}
+        return self._tables.observations.copy(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
         """Step every live slot.
@@ -191,33 +184,94 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._check_open()
         if np.shape(actions) != (self.num_envs, 4):
             raise MetarlError(f"Actions {(self.num_envs, 4)} were wanted; {np.shape(actions)} came.")
-        given = np.asarray(actions, np.float32)
+        self._tables.actions[...] = actions
         live = self._live.copy()
-        ctrl, mocap_pos, mocap_quat = self._arms.act(given, live)
+        ctrl, mocap_pos, mocap_quat = self._arms.act(self._tables.actions, live)
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
         self._report(diverged)
+        self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
-        rewards, success = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
-        for group in self._groups:
-            running = sound[group.slots]
-            if running.all():
-                part = group
-            elif running.any():
-                part = _Group(group.task, group.slots[running], group.width, group.constants[:, running])
-            else:
-                continue
-            outcome = self._observe(part, given)
-            rewards[part.slots], success[part.slots] = np.asarray(outcome.reward), np.asarray(outcome.success)
+        if not self._physics.can_compute:
+            self._advance(sound)
+        rewards = np.where(sound, self._tables.outcomes[:, 0], 0.0)
+        success = sound & (self._tables.outcomes[:, 1] > 0.5)
         truncated = diverged | (live & (self._steps >= self._horizon))
         self._live &= ~truncated
         infos: dict[str, object] = {"success": success, "_success": live}
         terminated = cast("Array", np.zeros(self.num_envs, np.bool_))
-        return self._observations.copy(), rewards, terminated, cast("Array", truncated), infos
+        return self._tables.observations.copy(), rewards, terminated, cast("Array", truncated), infos
+
+    def stop(self, slots: Flags) -> None:
+        """End the episodes of some slots, ``[N]``: they are idle until their next reset."""
+        self._live &= ~slots
+
+    def outcomes(self) -> dict[str, Array]:
+        """Return Meta-World's ``info`` of each slot's last step, ``[N]`` each; all 0 if it diverged."""
+        columns = dict(zip(OUTCOMES, self._tables.outcomes.T.copy(), strict=True))
+        reward = columns.pop("reward")
+        return {**columns, "unscaled_reward": reward}
+
+    def goals(self, *, clipped: bool = True) -> Array:
+        """Return the goals as Meta-World shows them where they are not hidden, ``[N, 3]``, metres.
+
+        Args:
+            clipped: as after a step; what a reset returns is not clipped to the space of goals.
+        """
+        goals = np.zeros((self.num_envs, 3))
+        for family, slots in self._groups.items():
+            task = self._catalog[family]
+            features, constants = self._tables.features[slots].T, self._tables.constants[slots].T
+            shown = visible_goal(task, vector(features), vector(constants), clipped=clipped)
+            goals[slots] = np.asarray(shown).T
+        return goals
+
+    def goal_bounds(self) -> tuple[Array, Array]:
+        """Return the lowest and the highest goal that these families can show, ``[3]`` each, metres."""
+        tasks = list({task.family: task for task in self._default_tasks}.values())
+        places = [self._catalog[task.family].constant_places for task in tasks]
+        constants = [snapshot.constants["reward"] for snapshot in self._snapshots(tasks)]
+        low, high = (
+            np.array([row[place[name]] for row, place in zip(constants, places, strict=True)])
+            for name in ("goal_low", "goal_high")
+        )
+        return low.min(axis=0), high.max(axis=0)
+
+    @property
+    def has_moving_goals(self) -> bool:
+        """Whether there is a family whose goal moves within an episode."""
+        return any("target_pos" in self._catalog[family].live for family in self._families)
+
+    def render_slot(
+        self,
+        slot: int,
+        *,
+        camera: str | None = None,
+        width: int = DEFAULT_SIZE,
+        height: int = DEFAULT_SIZE,
+    ) -> Picture:
+        """Return what a camera of Meta-World's full model sees of a slot, ``[height, width, 3]``.
+
+        Args:
+            slot: 0 to ``num_envs - 1``; one that never ran shows the model's initial state.
+            camera: one of :data:`~.metaworld_rendering.CAMERAS`; None for corner2 turned upright.
+            width: pixels.
+            height: pixels.
+
+        Raises:
+            MetarlError: if there is no such slot or camera, or the size makes no sense.
+            EngineError: if there is no OpenGL; it says what to install.
+        """
+        self._check_open()
+        check_slot(slot, self.num_envs)
+        family, [state] = self._running[slot].family, self._physics.get_state([slot])
+        renderer = self._renderers.get(family, self._bank.model(family), width=width, height=height)
+        return renderer.frame(state.integration, state.fields, camera)
 
     def close_extras(self, **_: object) -> None:
         """End the threads, and keep the states of new tasks for the next time."""
+        self._renderers.close()
         self._physics.close()
         self._save()
         self._bank.close()
@@ -243,40 +297,19 @@ class SawyerVectorEnv(TaskVectorEnv):
         except OSError as error:
             logger.warning("The states after resets cannot be kept: %s.", error)
 
-    def _group(self) -> list[_Group]:
-        """Return the slots by family, with their constants."""
+    def _group(self) -> dict[str, Indices]:
+        """Return the slots of each family."""
         slots: dict[str, list[int]] = {}
         for slot, task in enumerate(self._running):
             slots.setdefault(task.family, []).append(slot)
-        return [
-            _Group(
-                TASKS[family],
-                np.array(members, np.int64),
-                self._physics.layout(self._families[family]).width,
-                self._constants[: _num_constants(family), members],
-            )
-            for family, members in slots.items()
-        ]
+        return {family: np.array(members, np.int64) for family, members in slots.items()}
 
-    def _observe(self, group: _Group, actions: npt.NDArray[np.float32]) -> Outcome:
-        """Write what the slots of a group show after a step, and return their outcome, ``[n]`` each."""
-        slots, task = group.slots, group.task
-        features = vector(self._physics.features[slots, : group.width].T)
-        now = frame(task, features)
-        observation = observe(now, vector(self._frames[slots].T))
-        self._frames[slots] = np.asarray(now).T
-        self._observations[slots] = np.asarray(observation).T
-        if task.latch is not None:
-            self._latch(group, features, observation)
-        return evaluate(task, features, vector(actions[slots].T), vector(group.constants), observation)
-
-    def _latch(self, group: _Group, features: Vector, observation: Vector) -> None:
-        """Fix what Meta-World fixes at an episode's first step."""
-        first = self._steps[group.slots] == 1
-        if first.any():
-            latched = np.asarray(latch(group.task, features, vector(group.constants), observation))
-            group.constants[:, first] = latched[:, first]
-            self._constants[: len(latched), group.slots] = group.constants
+    def _advance(self, sound: Flags) -> None:
+        """Let NumPy compute what sound slots show after a step."""
+        for family, slots in self._groups.items():
+            running = sound[slots]
+            if running.any():
+                self._tables.advance(self._catalog[family], slots[running])
 
     def _report(self, diverged: Flags) -> None:
         for slot in np.flatnonzero(diverged):
@@ -294,11 +327,7 @@ class SawyerVectorEnv(TaskVectorEnv):
             raise MetarlError("This vector environment is closed: build a new one.")
 
 
-def _num_constants(family: str) -> int:
-    return max(int(place.stop) for place in TASKS[family].constant_places.values())
-
-
-def _constants_version() -> str:
+def _constants_version(catalog: Mapping[str, SawyerTask]) -> str:
     """Return a name for the order in which the rewards' constants are kept."""
-    order = sorted((family, tuple(task.constant_places)) for family, task in TASKS.items())
+    order = sorted((family, tuple(task.constant_places)) for family, task in catalog.items())
     return hashlib.sha256(repr(order).encode()).hexdigest()[:12]

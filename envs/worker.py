@@ -14,7 +14,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Never, Protocol, SupportsFloat, TypeAlias, cast
+from pathlib import Path
+from typing import Never, Protocol, SupportsFloat, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 
@@ -23,13 +24,14 @@ from metarl.envs.worker_messages import (
     STEP,
     Blueprint,
     Command,
+    Draw,
     Episode,
     Failure,
     TryFamilies,
     map_shared,
 )
 from metarl.errors import EngineError, MetarlError
-from metarl.tasks import Array
+from metarl.tasks import Array, Picture
 from metarl.types import Task
 
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -59,6 +61,24 @@ class TaskEnv(Protocol):
 
     def close(self) -> None:
         """Free what the environment holds."""
+        ...
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """A :class:`TaskEnv` that draws itself from a camera of choice, whatever its render mode."""
+
+    def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
+        """Return a picture, ``[height, width, 3]``, as :class:`metarl.tasks.Renderable` describes it."""
+        ...
+
+
+@runtime_checkable
+class Rendering(Protocol):
+    """A :class:`TaskEnv` that draws itself as Gymnasium defines it."""
+
+    def render(self) -> object:
+        """Return what the environment's render mode says."""
         ...
 
 
@@ -131,6 +151,8 @@ class Worker:
         command: Command = pickle.loads(message)
         if isinstance(command, TryFamilies):
             return self.try_families(command.families)
+        if isinstance(command, Draw):
+            return self.draw(command)
         return self.run(command.episodes)
 
     def try_families(self, families: Sequence[str]) -> None:
@@ -158,6 +180,25 @@ class Worker:
         for slot in self._slots:
             if self._shared.live[slot]:
                 self._guard(slot, functools.partial(self._step, slot))
+
+    def draw(self, command: Draw) -> None:
+        """Write a picture of a slot to a file.
+
+        Raises:
+            MetarlError: if its environment cannot draw, or serves another slot by now.
+        """
+        slot = command.slot
+        if slot not in self._envs:
+            raise MetarlError(f"Slot {slot} has nothing to show: a reset must start an episode in it first.")
+        picture = _picture(self._envs[slot], command)
+        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
+            family = self._tasks[slot].family
+            raise MetarlError(
+                f"The environment of family {family!r} shows no picture; build it with "
+                'render_mode="rgb_array", so that its render() returns a uint8 array [height, width, 3].'
+            )
+        with Path(command.path).open("wb") as file:
+            np.save(file, picture, allow_pickle=False)
 
     def close(self) -> None:
         """Close every environment."""
@@ -212,6 +253,14 @@ class Worker:
             where = f"at step {count}" if count else "at the reset"
             what = f"environment of family {task.family!r}, task {task.id!r}"
             raise EngineError(f"The {what}, failed {where}: {_name(error)}.") from error
+
+
+def _picture(env: TaskEnv, wanted: Draw) -> object:
+    if isinstance(env, Drawable):
+        return env.draw(camera=wanted.camera, width=wanted.width, height=wanted.height)
+    if wanted.camera is not None:
+        raise MetarlError(f"This environment has no choice of cameras; {wanted.camera!r} was wanted.")
+    return env.render() if isinstance(env, Rendering) else None
 
 
 def main(pipe: int, memory: int, die_with_parent: bool) -> None:

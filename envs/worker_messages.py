@@ -133,7 +133,17 @@ class Run(NamedTuple):
     episodes: tuple[Episode, ...]
 
 
-Command: TypeAlias = TryFamilies | Run
+class Draw(NamedTuple):
+    """The command to write a picture of a slot to a file, in NumPy's format."""
+
+    slot: int
+    path: str
+    camera: str | None
+    width: int
+    height: int
+
+
+Command: TypeAlias = TryFamilies | Run | Draw
 STEP = b"step"
 """The command to step the live slots, sent as it is; every other command is pickled."""
 DONE = b""

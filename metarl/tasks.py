@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -16,6 +16,8 @@ from metarl.types import Task
 
 Split: TypeAlias = Literal["train", "test"]
 Array: TypeAlias = npt.NDArray[np.float64]
+Picture: TypeAlias = npt.NDArray[np.uint8]
+"""``[height, width, 3]``: red, green and blue, the first row on top."""
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
@@ -47,6 +49,29 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
     def restarts(self) -> int:
         """How often a worker was lost and its episodes were run again."""
         return 0
+
+
+@runtime_checkable
+class Renderable(Protocol):
+    """A :class:`TaskVectorEnv` that can be looked at; ``isinstance`` tells which can."""
+
+    def render_slot(
+        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
+    ) -> Picture:
+        """Return a picture of a slot as it is now, which changes nothing in it.
+
+        An episode that is over is seen at its end.
+
+        Args:
+            slot: 0 to ``num_envs - 1``.
+            camera: where to look from, by the name that the suite gives it; None for the suite's choice.
+            width: pixels wanted; environments that make their own pictures keep their own size.
+            height: likewise.
+
+        Raises:
+            MetarlError: if there is no such slot or camera, or nothing here can draw.
+        """
+        ...
 
 
 class TaskDistribution(Protocol):
@@ -113,6 +138,16 @@ def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
     """
     if not 1 <= len(tasks) <= num_envs:
         raise MetarlError(f"1 to {num_envs} tasks were wanted, one a slot; {len(tasks)} came.")
+
+
+def check_slot(slot: int, num_envs: int) -> None:
+    """Make sure that there is such a slot.
+
+    Raises:
+        MetarlError: if there is not.
+    """
+    if not 0 <= slot < num_envs:
+        raise MetarlError(f"A slot from 0 to {num_envs - 1} was wanted; {slot} came.")
 
 
 def check_disjoint(distribution: TaskDistribution) -> None:

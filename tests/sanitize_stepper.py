@@ -18,9 +18,10 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from metarl.envs.physics import batched, compiled
+from metarl.envs.physics import batched, compiled, symbols
 from metarl.envs.physics.batched import BatchedPhysics
 from metarl.envs.physics.features import Feature
+from metarl.envs.physics.programs import Program, Tape
 from metarl.envs.physics.worlds import FATAL
 
 RUNTIMES = {"thread": "libtsan.so", "address": "libasan.so", "undefined": "libubsan.so"}
@@ -46,12 +47,25 @@ FEATURES = (
 )
 
 
+def some_of_everything(width: int) -> Program:
+    """Return a program with every operation, on ``width`` features."""
+    tape, xp = Tape(), symbols.Symbol.array_library
+    x, single = symbols.loaded(tape, 0, width), symbols.loaded(tape, 1, 2, single=True)
+    size = xp.sqrt(xp.linalg.vecdot(x, x, axis=0))
+    waves = xp.stack([xp.exp(-size), xp.log(size + 1.0), xp.sin(size), xp.cos(size)])
+    chosen = xp.where((x > 0.1) & (x <= 2.0) | (x < -1.0), xp.maximum(-x, 0.5), xp.minimum(abs(x), 3.0))
+    narrow = xp.asarray(x[:2], dtype=xp.float32) * single / 3.0 - single
+    return symbols.program([(2, xp.concatenate([waves, chosen[:2], narrow]))])
+
+
 def exercise(num_threads: int) -> None:
     """Walk through everything that the C side offers: states, masks, other families, errors, divergence."""
     model, broken = mujoco.MjModel.from_xml_string(ARM), mujoco.MjModel.from_xml_string(ARM)
     broken.opt.integrator = 77
     physics = BatchedPhysics([model, broken], [0] * 37, stepper="compiled", num_threads=num_threads)
     physics.bind([FEATURES, FEATURES[:2]])
+    singles, sums = np.ones((37, 2), np.float32), np.zeros((37, 8))
+    physics.compute([some_of_everything(4), some_of_everything(3)], [physics.features, singles, sums])
     physics.expand("body_pos")[3][model.body("arm").id] += 0.1
     start = physics.get_state(range(37))
     rng = np.random.default_rng(0)
@@ -73,6 +87,7 @@ def exercise(num_threads: int) -> None:
     physics.set_state(range(37), start)
     physics.step(2)
     assert not physics.flags.any()
+    assert sums.any()
     physics.close()
 
 

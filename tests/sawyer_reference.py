@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -14,10 +14,11 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
 from metarl.envs.sawyer.arrays import Vector, vector
-from metarl.envs.sawyer.catalog import TASKS
+from metarl.envs.sawyer.catalog import RewardVersion, tasks_with
 from metarl.envs.sawyer.constants import constants_of
 from metarl.envs.sawyer.features import extract
 from metarl.envs.sawyer.observation import FRAME_SIZE
+from metarl.envs.sawyer.task import SawyerTask
 
 Kind = Literal["random", "scripted", "noisy"]
 KINDS: tuple[Kind, ...] = ("random", "scripted", "noisy")
@@ -45,15 +46,19 @@ class Episode:
     constants: Vector
 
 
-@lru_cache
-def short(name: str) -> Episode:
+def short(name: str, reward: RewardVersion = "v2") -> Episode:
     """Return 60 steps on one goal; the worlds are the kinds of action. Shared: not to be changed."""
-    return record(name)
+    return _short(name, reward)
 
 
-def make(name: str, seed: int, goal_visible: bool = False) -> SawyerXYZEnv:
+@cache
+def _short(name: str, reward: RewardVersion) -> Episode:
+    return record(name, reward=reward)
+
+
+def make(name: str, seed: int, goal_visible: bool = False, reward: RewardVersion = "v2") -> SawyerXYZEnv:
     """Return Meta-World's environment on the goal that ``seed`` draws, to be reset once more."""
-    env = ALL_V3_ENVIRONMENTS[name]()
+    env = ALL_V3_ENVIRONMENTS[name](reward_function_version=reward)
     env._partially_observable = not goal_visible
     env.__dict__.pop("sawyer_observation_space", None)
     env._set_task_called, env._freeze_rand_vec, env.seeded_rand_vec = True, False, True
@@ -70,12 +75,13 @@ def record(
     steps: int = 60,
     goal_visible: bool = False,
     single: bool = True,
+    reward: RewardVersion = "v2",
 ) -> Episode:
     """Play one episode for each goal and each kind of action; ``single``: with float32 actions."""
     episodes = []
     for seed in seeds:
-        env = make(name, seed, goal_visible)
-        episodes += [_play(name, env, kind, seed, steps, single) for kind in kinds]
+        env = make(name, seed, goal_visible, reward)
+        episodes += [_play(name, env, tasks_with(reward)[name], kind, seed, steps, single) for kind in kinds]
         env.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it so
     columns = {f.name: _worlds([getattr(e, f.name) for e in episodes]) for f in fields(Episode)}
     return Episode(**columns)
@@ -85,8 +91,10 @@ def _worlds(values: list[NDArray[np.float64]]) -> Vector:
     return vector(np.stack(values, axis=-1))
 
 
-def _play(name: str, env: SawyerXYZEnv, kind: Kind, seed: int, steps: int, single: bool) -> Episode:
-    task, rng = TASKS[name], np.random.default_rng(seed)
+def _play(
+    name: str, env: SawyerXYZEnv, task: SawyerTask, kind: Kind, seed: int, steps: int, single: bool
+) -> Episode:
+    rng = np.random.default_rng(seed)
     policy = ENV_POLICY_MAP[name]()  # type: ignore[abstract]  # the map holds the concrete ones
     obs, _ = env.reset()
     start, constants = obs[:FRAME_SIZE].copy(), constants_of(env, task)

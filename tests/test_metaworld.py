@@ -21,6 +21,7 @@ from metarl.envs import metaworld as suites
 from metarl.envs.metaworld import MetaWorldTasks, ML1Config, ML10Config, ML25Config, ML45Config
 from metarl.envs.metaworld_env import FAMILIES, MetaWorldEnv, MetaWorldFactory, observation_space
 from metarl.envs.metaworld_goals import Benchmark, Goal, Goals, draw_goals, published_goals
+from metarl.envs.sawyer.catalog import REWARD_VERSIONS, RewardVersion
 from metarl.errors import MetarlError
 from metarl.tasks import Array, TaskDistribution, TaskVectorEnv, check_disjoint
 from metarl.types import Task
@@ -101,11 +102,11 @@ def episode(env: MetaWorldEnv, task: Task, num_steps: int) -> Array:
     return np.concatenate(numbers)
 
 
-def published_episode(task: Task, num_steps: int) -> Array:
+def published_episode(task: Task, num_steps: int, reward: RewardVersion = "v2") -> Array:
     """Return the same from Meta-World's own environment, made anew and driven by hand."""
     published = ALL_V3_ENVIRONMENTS[task.family]
     data = {"env_cls": published, "rand_vec": np.array(task.parameters), "partially_observable": True}
-    env = published()
+    env = published(reward_function_version=reward)
     env.set_task(metaworld.Task(env_name=task.family, data=pickle.dumps(data)))
     numbers = [env.reset()[0]]
     for action in draw_actions(num_steps):
@@ -114,18 +115,42 @@ def published_episode(task: Task, num_steps: int) -> Array:
     return np.concatenate(numbers)
 
 
+@pytest.mark.parametrize("reward", REWARD_VERSIONS)
 @pytest.mark.parametrize("family", FIVE)
-def test_episodes_equal_those_of_the_package_bit_for_bit(family: str) -> None:
+def test_episodes_equal_those_of_the_package_bit_for_bit(family: str, reward: RewardVersion) -> None:
     [task] = goals_of(family, 1)
-    np.testing.assert_array_equal(episode(MetaWorldEnv(family), task, 100), published_episode(task, 100))
+    ours = episode(MetaWorldEnv(family, reward=reward), task, 100)
+    np.testing.assert_array_equal(ours, published_episode(task, 100, reward))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reward", REWARD_VERSIONS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_equals_the_package_bit_for_bit(family: str) -> None:
-    env = MetaWorldEnv(family)
+def test_every_family_equals_the_package_bit_for_bit(family: str, reward: RewardVersion) -> None:
+    env = MetaWorldEnv(family, reward=reward)
     for task in goals_of(family, 3):
-        np.testing.assert_array_equal(episode(env, task, 200), published_episode(task, 200))
+        np.testing.assert_array_equal(episode(env, task, 200), published_episode(task, 200, reward))
+
+
+@pytest.mark.parametrize("reward", REWARD_VERSIONS)
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_reward_setting_reaches_the_engine(engine: str, reward: RewardVersion) -> None:
+    tasks = ML1Config(task="reach-v3", horizon=1, reward=reward).build()
+    env = tasks.make_vector_env(1, engine=engine)
+    env.set_tasks(tasks.train[:1])
+    env.reset()
+    _, rewards, *_ = env.step(np.full((1, 4), 1.3, np.float32))
+    env.close()
+    theirs = published_step(tasks.train[0], reward)
+    assert rewards[0] == pytest.approx(theirs, rel=1e-12)
+
+
+def published_step(task: Task, reward: RewardVersion) -> float:
+    """Return the reward of the first step of Meta-World's own environment."""
+    env = MetaWorldEnv(task.family, reward=reward)
+    env.set_task(task)
+    env.reset()
+    return env.step(np.full(4, 1.3, np.float32))[1]
 
 
 def test_official_task_gives_the_same_episode() -> None:
@@ -252,6 +277,14 @@ def test_unknown_family_is_refused_with_the_nearest_name() -> None:
 def test_absurd_number_is_refused(field: dict[str, int]) -> None:
     with pytest.raises(MetarlError, match=next(iter(field))):
         ML1Config(**field)
+
+
+def test_unknown_reward_is_refused_in_one_sentence() -> None:
+    version: RewardVersion = "v3"  # type: ignore[assignment]  # as from a caller who is not type-checked
+    with pytest.raises(MetarlError, match="no reward version of Meta-World called 'v3'"):
+        ML10Config(reward=version)
+    with pytest.raises(MetarlError, match="no reward version of Meta-World called 'v3'"):
+        MetaWorldFactory(reward=version)("reach-v3")
 
 
 def test_factory_travels_without_torch() -> None:

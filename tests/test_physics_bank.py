@@ -102,13 +102,15 @@ def test_damaged_file_is_made_anew(
     assert "damaged" in caplog.text
 
 
-def test_file_serves_only_the_features_and_extractor_it_is_for(vector: Array, tmp_path: Path) -> None:
+def test_file_serves_only_the_features_extractor_and_rewards_it_is_for(vector: Array, tmp_path: Path) -> None:
     writer = make_stored(tmp_path)
     writer.prepare([(FAMILY, vector.tolist())])
     writer.close()
     other_features = ResetBank({FAMILY: features(FAMILY)[1:]}, folder=tmp_path)
     other_constants = ResetBank({FAMILY: features(FAMILY)}, folder=tmp_path, constants=goal_only)
+    other_rewards = ResetBank({FAMILY: features(FAMILY)}, folder=tmp_path, reward="v1")
     assert list(other_features.snapshots(FAMILY)) == list(other_constants.snapshots(FAMILY)) == []
+    assert list(other_rewards.snapshots(FAMILY)) == []
     assert len(list(make_stored(tmp_path).snapshots(FAMILY))) == 1
 
 

@@ -22,6 +22,7 @@ from metarl.envs.metaworld_env import FAMILIES, MetaWorldEnv
 from metarl.envs.metaworld_goals import cache_folder
 from metarl.envs.physics.batched import StepperName
 from metarl.envs.physics.reset_bank import ResetBank
+from metarl.envs.sawyer.catalog import REWARD_VERSIONS, RewardVersion
 from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.errors import MetarlError
 from metarl.tasks import Array, TaskDistribution, TaskVectorEnv
@@ -78,6 +79,7 @@ def make_env(
     stepper: StepperName = "auto",
     threads: int = 2,
     cache: Path | None = None,
+    reward: RewardVersion = "v2",
 ) -> SawyerVectorEnv:
     """Build the engine; its resets are those that an earlier test has simulated unless a folder is given."""
     return SawyerVectorEnv(
@@ -88,6 +90,7 @@ def make_env(
         horizon=horizon,
         stepper=stepper,
         cache=cache or cache_folder() / "resets",
+        reward_version=reward,
     )
 
 
@@ -151,13 +154,14 @@ def played(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array) -> Traject
         env.close()
 
 
-def check_parity(tasks: Sequence[Task], num_steps: int) -> None:
+def check_parity(tasks: Sequence[Task], num_steps: int, reward: RewardVersion = "v2") -> None:
     """Hold every stepper to the process engine: observations, success and ends as bits, rewards to 1e-10."""
-    both = MetaWorldTasks(name="both", train=tuple(tasks), test=(), horizon=num_steps)
+    both = MetaWorldTasks(name="both", train=tuple(tasks), test=(), horizon=num_steps, reward=reward)
     actions = random_actions(1, num_steps, len(tasks))
     theirs = played(both.make_vector_env(len(tasks), engine="processes"), tasks, actions)
     for stepper in STEPPERS:
-        ours = played(make_env(tasks, len(tasks), horizon=num_steps, stepper=stepper), tasks, actions)
+        env = make_env(tasks, len(tasks), horizon=num_steps, stepper=stepper, reward=reward)
+        ours = played(env, tasks, actions)
         np.testing.assert_allclose(ours.rewards, theirs.rewards, rtol=0, atol=1e-10)
         assert same(ours._replace(rewards=theirs.rewards), theirs)
 
@@ -170,10 +174,15 @@ def test_hard_families_equal_the_process_engine(hard: list[Task]) -> None:
     check_parity(hard, 80)
 
 
+def test_original_rewards_equal_those_of_the_process_engine(hard: list[Task]) -> None:
+    check_parity([*hard, *tasks_of("assembly-v3", (1,)), *tasks_of("hammer-v3", (1,))], 40, reward="v1")
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("reward", REWARD_VERSIONS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_whole_episodes_of_every_family_equal_the_process_engine(family: str) -> None:
-    check_parity(tasks_of(family, (5, 6, 7)), 500)
+def test_whole_episodes_of_every_family_equal_the_process_engine(family: str, reward: RewardVersion) -> None:
+    check_parity(tasks_of(family, (5, 6, 7)), 500, reward)
 
 
 def test_states_equal_metaworlds_at_the_end(hard: list[Task], stepper: StepperName) -> None:
@@ -297,6 +306,7 @@ def test_close_may_come_again_and_then_nothing_runs(ml1: MetaWorldTasks, stepper
 CTRL_C = """
 import sys
 import numpy as np
+from metarl.envs.sawyer.catalog import REWARD_VERSIONS, RewardVersion
 from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.types import Task
 

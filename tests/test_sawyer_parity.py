@@ -8,12 +8,13 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from numpy.typing import NDArray
 
 from metarl.envs.sawyer.arrays import Vector, vector
-from metarl.envs.sawyer.catalog import TASKS
+from metarl.envs.sawyer.catalog import REWARD_VERSIONS, TASKS, RewardVersion, tasks_with
 from metarl.envs.sawyer.observation import frame, frames_before, observe, visible_goal
 from metarl.envs.sawyer.task import Outcome, evaluate, latch
 from sawyer_reference import INFOS, KINDS, Episode, record, short
 
 EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
+BOTH_REWARDS = pytest.mark.parametrize("reward", REWARD_VERSIONS)
 SOME = [
     "basketball-v3",
     "bin-picking-v3",
@@ -35,16 +36,18 @@ def at_start(steps: Vector) -> Vector:
     return vector(np.asarray(steps)[:, 0])
 
 
-def outcome(name: str, episode: Episode) -> Outcome:
+def outcome(name: str, episode: Episode, reward: RewardVersion = "v2") -> Outcome:
     """Return ours for every step, in one call."""
-    task, obs = TASKS[name], observations(name, episode)
+    task = tasks_with(reward)[name]
+    frames = frame(task, episode.features)
+    obs = observe(frames, frames_before(frames, episode.reset_frame))
     constants = latch(task, at_start(episode.features), episode.constants, at_start(obs))
     return evaluate(task, episode.features, episode.actions, constants, obs)
 
 
-def differences(name: str, episode: Episode) -> NDArray[np.float64]:
+def differences(name: str, episode: Episode, reward: RewardVersion = "v2") -> NDArray[np.float64]:
     """Return the largest difference in the reward and in each info value."""
-    ours = outcome(name, episode)
+    ours = outcome(name, episode, reward)
     mine = np.array([ours.reward, *ours.infos().values()])
     theirs = np.concatenate([np.asarray(episode.rewards)[None], np.asarray(episode.infos)])
     return np.asarray(np.abs(mine - theirs).max(axis=(1, 2)))
@@ -64,14 +67,16 @@ def test_observation_is_meta_worlds_bit_for_bit(name: str) -> None:
     np.testing.assert_array_equal(np.asarray(observations(name, episode)), np.asarray(episode.observations))
 
 
+@BOTH_REWARDS
 @EVERY_TASK
-def test_reward_and_infos_are_meta_worlds(name: str) -> None:
-    assert differences(name, short(name)).max() < 1e-10
+def test_reward_and_infos_are_meta_worlds(name: str, reward: RewardVersion) -> None:
+    assert differences(name, short(name, reward), reward).max() < 1e-10
 
 
+@BOTH_REWARDS
 @EVERY_TASK
-def test_scripted_rollout_is_not_trivial(name: str) -> None:
-    rewards = np.asarray(short(name).rewards)[:, KINDS.index("scripted")]
+def test_scripted_rollout_is_not_trivial(name: str, reward: RewardVersion) -> None:
+    rewards = np.asarray(short(name, reward).rewards)[:, KINDS.index("scripted")]
     assert rewards.max() - rewards.min() > 1e-3
 
 
@@ -84,9 +89,11 @@ def test_visible_goal_is_meta_worlds(name: str) -> None:
     )
 
 
+@BOTH_REWARDS
 @pytest.mark.parametrize("name", SOME)
-def test_float64_actions_are_rewarded_in_double_precision(name: str) -> None:
-    assert differences(name, record(name, kinds=("noisy",), steps=90, single=False)).max() < 1e-10
+def test_float64_actions_are_rewarded_in_double_precision(name: str, reward: RewardVersion) -> None:
+    episode = record(name, kinds=("noisy",), steps=90, single=False, reward=reward)
+    assert differences(name, episode, reward).max() < 1e-10
 
 
 @pytest.mark.parametrize("name", ["pick-place-v3", "push-v3"])
@@ -99,8 +106,9 @@ def test_float32_actions_round_the_reward(name: str) -> None:
 
 
 @pytest.mark.slow
+@BOTH_REWARDS
 @EVERY_TASK
-def test_full_episodes_of_three_goals_are_meta_worlds(name: str) -> None:
-    episode = record(name, seeds=(0, 1, 2), steps=500)
+def test_full_episodes_of_three_goals_are_meta_worlds(name: str, reward: RewardVersion) -> None:
+    episode = record(name, seeds=(0, 1, 2), steps=500, reward=reward)
     np.testing.assert_array_equal(np.asarray(observations(name, episode)), np.asarray(episode.observations))
-    assert differences(name, episode).max() < 1e-10
+    assert differences(name, episode, reward).max() < 1e-10

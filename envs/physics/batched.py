@@ -18,6 +18,7 @@ import numpy as np
 from metarl.envs.physics.compiled import CompiledStepper, load
 from metarl.envs.physics.features import Array, Layout, Named, resolve
 from metarl.envs.physics.portable import PortableStepper
+from metarl.envs.physics.programs import Program, Rows, check
 from metarl.envs.physics.worlds import (
     FATAL,
     Finish,
@@ -28,6 +29,7 @@ from metarl.envs.physics.worlds import (
     Stepper,
     World,
     can_reuse_forward,
+    read_field,
 )
 from metarl.errors import EngineError, MetarlError
 
@@ -83,9 +85,12 @@ class BatchedPhysics:
             EngineError: if the compiled stepper is asked for and cannot be built.
         """
         self.models = list(models)
+        self._num_ctrl = max((model.nu for model in models), default=0)
+        self._num_mocap = max((model.nmocap for model in models), default=0)
         self._finish = finish
         self._reuse = [reuse_forward and can_reuse_forward(model, finish) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
+        self._programs: list[Program | None] = [None] * len(models)
         self._expanded: dict[str, list[Array]] = {}
         self._marks = Marks(len(families))
         self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
@@ -151,6 +156,34 @@ class BatchedPhysics:
             self._stepper.attach(index, world)
         return self.features
 
+    @property
+    def can_compute(self) -> bool:
+        """Whether the worlds can run programs."""
+        return isinstance(self._stepper, CompiledStepper) and self._stepper.can_compute
+
+    def compute(self, programs: Sequence[Program], tables: Sequence[Rows]) -> None:
+        """Let each world run its family's program after each step, unless it has diverged.
+
+        Call this after :meth:`bind`, which makes new :attr:`features`.
+
+        Args:
+            programs: one a family.
+            tables: the arrays ``[num_worlds, ...]`` that programs read and write, in the order of their
+                numbers; a world has its row of each to itself. :attr:`features` may be one.
+
+        Raises:
+            EngineError: where :attr:`can_compute` is false, or a program reads or writes beyond the arrays.
+        """
+        if not isinstance(self._stepper, CompiledStepper) or not self.can_compute:
+            raise EngineError("Only the compiled stepper runs programs.")
+        for program in programs:
+            check(program, tables, self.num_worlds)
+        self._programs = list(programs)
+        self._stepper.share(tables)
+        for index, world in enumerate(self._worlds):
+            world.program = self._programs[world.family]
+            self._stepper.attach(index, world)
+
     def layout(self, family: int) -> Layout:
         """Return the columns of a family's features."""
         return self._layouts[family]
@@ -161,13 +194,13 @@ class BatchedPhysics:
         What MuJoCo derives from the field when it compiles a model is not derived anew.
 
         Args:
-            field: of numbers, ``"body_pos"`` for instance.
+            field: of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape [1].
 
         Returns:
             For each world the live array, in its model's shape.
         """
         if field not in self._expanded:
-            self._expanded[field] = [_own(world.model, field) for world in self._worlds]
+            self._expanded[field] = [read_field(world.model, field) for world in self._worlds]
             for index, world in enumerate(self._worlds):
                 world.fields[field] = self._expanded[field][index]
                 self._stepper.attach(index, world)
@@ -203,14 +236,11 @@ class BatchedPhysics:
             mocap_quat: ``[num_worlds, nmocap, 4]``, wxyz; None leaves them.
             mask: ``[num_worlds]``, which worlds step; None for all.
         """
-        largest = [
-            max((getattr(model, size) for model in self.models), default=0) for size in ("nu", "nmocap")
-        ]
         inputs = Inputs(
             None if mask is None else np.ascontiguousarray(mask, np.bool_),
-            self._checked("ctrl", ctrl, (largest[0],)),
-            self._checked("mocap_pos", mocap_pos, (largest[1], 3)),
-            self._checked("mocap_quat", mocap_quat, (largest[1], 4)),
+            self._checked("ctrl", ctrl, (self._num_ctrl,)),
+            self._checked("mocap_pos", mocap_pos, (self._num_mocap, 3)),
+            self._checked("mocap_quat", mocap_quat, (self._num_mocap, 4)),
         )
         self._stepper.step(inputs, num_substeps)
 
@@ -242,7 +272,7 @@ class BatchedPhysics:
                 missing = ", ".join(sorted(state.fields.keys() - world.fields.keys()))
                 raise MetarlError(f"The state has its own {missing}; expand these model fields first.")
             for name, rows in world.fields.items():
-                rows[...] = state.fields[name] if name in state.fields else getattr(world.model, name)
+                rows[...] = state.fields[name] if name in state.fields else read_field(world.model, name)
             world.row[...] = state.features
             marks.fresh[index] = 0
             marks.flags[index] = 0
@@ -256,14 +286,15 @@ class BatchedPhysics:
         data = self._spare[family].pop() if self._spare[family] else mujoco.MjData(model)
         mujoco.mj_resetData(model, data)
         for field, rows in self._expanded.items():
-            rows[index] = _own(model, field)
+            rows[index] = read_field(model, field)
         fields = {field: rows[index] for field, rows in self._expanded.items()}
         layout = self._layouts[family]
         self._marks.fresh[index] = 0
         self._marks.flags[index] = 0
         self.features[index] = 0
         row = self.features[index, : layout.width]
-        return World(family, model, data, fields, layout, row, self._finish, self._reuse[family])
+        reuse, program = self._reuse[family], self._programs[family]
+        return World(family, model, data, fields, layout, row, self._finish, reuse, program)
 
     def _give_row(self, index: int, world: World) -> None:
         world.layout = self._layouts[world.family]
@@ -276,13 +307,6 @@ class BatchedPhysics:
         if value.shape != wanted:
             raise MetarlError(f"{name} was to have shape {wanted}; it has {value.shape}.")
         return np.ascontiguousarray(value, np.float64)
-
-
-def _own(model: mujoco.MjModel, field: str) -> Array:
-    values = getattr(model, field, None)
-    if not isinstance(values, np.ndarray) or values.dtype != np.float64:
-        raise MetarlError(f"A model has no field of numbers called {field!r}.")
-    return np.array(values)
 
 
 def _make_stepper(name: StepperName, num_threads: int, marks: Marks) -> Stepper:

@@ -21,12 +21,15 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from metarl.envs.physics.numpy_loops import Loop, double_loops
+from metarl.envs.physics.programs import NUMPY_LOOPS, Program, Rows, check
 from metarl.envs.physics.worlds import EXACT_VERSIONS, Inputs, Marks, World
 from metarl.errors import EngineError
 
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("stepper.c")
-_FLAGS = ("-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
+_INCLUDED = Path(__file__).with_name("programs.h")
+_FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
 
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
 
@@ -71,7 +74,8 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
         raise BuildError("the mujoco package has no headers")
     flags = [*_FLAGS, *extra_flags, f"-I{home / 'include'}"]
     link = [str(libraries[0]), f"-Wl,-rpath,{home}"]
-    key = hashlib.sha256("\0".join([_SOURCE.read_text(), platform.machine(), *flags, *link]).encode())
+    sources = [_SOURCE.read_text(), _INCLUDED.read_text()]
+    key = hashlib.sha256("\0".join([*sources, platform.machine(), *flags, *link]).encode())
     target = _cache() / f"stepper-{mujoco.__version__}-{key.hexdigest()[:16]}.so"
     if not target.exists():
         _compile([compiler, *flags, str(_SOURCE), *link], target)
@@ -102,7 +106,41 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.metarl_expand.argtypes = [_POINTER, _INT, ctypes.c_char_p, _POINTER]
     library.metarl_bind.argtypes = [_POINTER, _INT, _POINTER, _INT, _POINTER, _INT, _POINTER]
     library.metarl_step.argtypes = [_POINTER, _POINTER, _POINTER, _INT, _POINTER, _POINTER, _INT, _INT]
+    library.metarl_tables.argtypes = [_POINTER, _POINTER, _INT, _POINTER]
+    library.metarl_program.argtypes = [_POINTER, _INT, _POINTER, _INT, _POINTER, _INT, _INT]
+    library.metarl_run.argtypes = [_POINTER, _INT, _POINTER, _INT, _INT, _POINTER, _INT, _INT, _POINTER]
     return library
+
+
+@functools.cache
+def numpy_loops() -> ctypes.Array[Loop] | None:
+    """Return NumPy's loops that programs call; where they are not found, None and one line in the log."""
+    try:
+        return double_loops(NUMPY_LOOPS)
+    except LookupError as error:
+        _LOG.warning("Rewards are computed by NumPy, which is slower: %s.", error)
+        return None
+
+
+def run(library: ctypes.CDLL, program: Program, tables: Sequence[Rows]) -> None:
+    """Run a program on every row of the arrays that it reads and writes, ``[num_rows, ...]``.
+
+    Raises:
+        EngineError: if it reads or writes beyond them.
+    """
+    check(program, tables, len(tables[0]))
+    places = _places(tables)
+    library.metarl_run(*_pointers(program), places.ctypes.data, len(tables), len(tables[0]), numpy_loops())
+
+
+def _places(tables: Sequence[Rows]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Return for each array the address of its first row and the bytes from one row to the next."""
+    return np.array([(table.ctypes.data, table.strides[0]) for table in tables], np.int64)
+
+
+def _pointers(program: Program) -> tuple[int, ...]:
+    code, constants = program.code, program.constants
+    return code.ctypes.data, len(code), constants.ctypes.data, len(constants), program.num_registers
 
 
 class CompiledStepper:
@@ -142,7 +180,20 @@ class CompiledStepper:
             len(touches),
             world.row.ctypes.data,
         )
-        self._kept[index] = (world, dict(world.fields), copies, touches)
+        if world.program is not None:
+            library.metarl_program(pool, index, *_pointers(world.program))
+        self._kept[index] = (world, dict(world.fields), copies, touches, world.program)
+
+    @property
+    def can_compute(self) -> bool:
+        """Whether worlds may have programs."""
+        return numpy_loops() is not None
+
+    def share(self, tables: Sequence[Rows]) -> None:
+        """Let the worlds' programs read and write these arrays, a row each."""
+        places = _places(tables)
+        self._library.metarl_tables(self._pool, places.ctypes.data, len(tables), numpy_loops())
+        self._tables = list(tables)  # the C side points into them
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds, gather their features and set their flags.

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from metarl.envs.physics.features import Array, flat, is_touching
-from metarl.envs.physics.worlds import BAD_NUMBER, FATAL, Finish, Inputs, Marks, World
+from metarl.envs.physics.worlds import BAD_NUMBER, FATAL, Finish, Inputs, Marks, World, write_field
 
 _BAD = (
     ("qpos", 1 << int(mujoco.mjtWarning.mjWARN_BADQPOS)),
@@ -93,6 +93,9 @@ class PortableStepper:
             models[world.family] = (model, {})
         model, arrays = models[world.family]
         for name, row in world.fields.items():
+            if "." in name:
+                write_field(model, name, row)
+                continue
             if name not in arrays:
                 arrays[name] = getattr(model, name)
             np.copyto(arrays[name], row)

@@ -83,6 +83,7 @@ class ResetBank:
         *,
         folder: Path | None = None,
         constants: Extractor = numeric_attributes,
+        reward: str = "v2",
     ) -> None:
         """Open the bank.
 
@@ -93,9 +94,11 @@ class ResetBank:
                 extractor that it was written with.
             constants: what to keep of an environment besides its state, from the environment right after its
                 reset and its family; the extractor's name is part of a file's key.
+            reward: the version of Meta-World's rewards, which fix constants of their own; it is part of a
+                file's key too.
         """
         self._features = {family: tuple(wanted) for family, wanted in features.items()}
-        self._folder, self._constants = folder, constants
+        self._folder, self._constants, self._reward = folder, constants, reward
         self._models: dict[str, mujoco.MjModel] = {}
         self._snapshots: dict[str, dict[bytes, Snapshot]] = {}
         self._unsaved: set[str] = set()
@@ -162,14 +165,14 @@ class ResetBank:
         assert self._folder is not None
         extractor = f"{self._constants.__module__}.{self._constants.__qualname__}"
         names = [(wanted.field, wanted.of, wanted.name) for wanted in self._features[family]]
-        key = (_FORMAT, version("metaworld"), mujoco.__version__, names, extractor)
+        key = (_FORMAT, version("metaworld"), mujoco.__version__, names, extractor, self._reward)
         return self._folder / f"{family}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
 
     def environment(self, family: str) -> SawyerXYZEnv:
         """Return Meta-World's environment of a family, the one that resets are taken from."""
         if self._env is None or self._env[0] != family:
             self.close()
-            self._env = family, environment_class(family)()
+            self._env = family, environment_class(family)(reward_function_version=self._reward)
         return self._env[1]
 
     def _simulate(self, family: str, vector: Array) -> Snapshot:

@@ -15,9 +15,13 @@
 #include <mujoco/mujoco.h>
 #include <mujoco/mjxmacro.h>
 
+#include "programs.h"
+
 #define EXPORT __attribute__((visibility("default")))
 #define CACHE_LINE 64
 #define FLAG_FATAL (1 << 30)  // MuJoCo raised an error: the world cannot be stepped until it is reset
+#define MAX_SETTINGS 8
+#define DIVERGED (FLAG_FATAL | 1 << mjWARN_BADQPOS | 1 << mjWARN_BADQVEL | 1 << mjWARN_BADQACC | 1 << mjWARN_BADCTRL)
 #define SPIN 2000  // looks at the flag, some 50 us in all, before the caller sleeps: the last worlds are about done
 
 enum { FINISH_NOTHING = 0, FINISH_FORWARD = 1, FINISH_RNE = 2 };
@@ -29,15 +33,25 @@ void _mjPRIVATE__set_tls_error_fn(Hook hook);
 Hook _mjPRIVATE__get_tls_warning_fn(void);
 void _mjPRIVATE__set_tls_warning_fn(Hook hook);
 
+// Numbers that lie inside the model's structure, such as its gravity.
+typedef struct {
+  size_t offset;
+  int count;
+  const double* row;  // the world's own, copied into the structure before each step
+} Setting;
+
 typedef struct {
   mjModel model;
   mjData* data;
+  Setting settings[MAX_SETTINGS];
+  int num_settings;
   int finish, can_reuse;
   const int64_t* copies;   // [num_copies, 3]: address of the first number, column, how many
   int num_copies;
   const int64_t* touches;  // [num_touches, 4]: left pad's geom, right pad's, the target's, column
   int num_touches;
   double* row;            // the world's features
+  Program program;        // runs after the step
 } World;
 
 typedef struct {
@@ -52,12 +66,20 @@ typedef struct {
 } Range;
 
 typedef struct {
+  char* start;
+  int64_t stride;  // bytes from a world's row to the next one's
+} Table;
+
+typedef struct {
   World* worlds;
   uint8_t* fresh;  // [num_worlds] the data's forward pass belongs to its current state
   int32_t* flags;  // [num_worlds] bit w is set by mjtWarning w
   int num_worlds, num_threads;
   Range* ranges;
   pthread_t* threads;
+  Table tables[MAX_TABLES];  // what the programs read and write
+  int num_tables;
+  Loop loops[NUM_LOOPS];
   Job job;
   pthread_mutex_t caller, lock;
   pthread_cond_t start, done;
@@ -129,6 +151,13 @@ static void gather(const World* world) {
   }
 }
 
+static void write_settings(World* world) {
+  for (int i = 0; i < world->num_settings; i++) {
+    const Setting* setting = world->settings + i;
+    memcpy((char*)&world->model + setting->offset, setting->row, setting->count * sizeof(double));
+  }
+}
+
 static void write_inputs(const World* world, const Job* job, int index) {
   const mjModel* m = &world->model;
   mjData* d = world->data;
@@ -137,6 +166,13 @@ static void write_inputs(const World* world, const Job* job, int index) {
     memcpy(d->mocap_pos, job->mocap_pos + (size_t)index * job->num_mocap * 3, m->nmocap * 3 * sizeof(double));
   if (job->mocap_quat)
     memcpy(d->mocap_quat, job->mocap_quat + (size_t)index * job->num_mocap * 4, m->nmocap * 4 * sizeof(double));
+}
+
+static void compute(const Pool* pool, int index) {
+  const Program* program = &pool->worlds[index].program;
+  char* rows[MAX_TABLES];
+  for (int i = 0; i < pool->num_tables; i++) rows[i] = pool->tables[i].start + index * pool->tables[i].stride;
+  if (program->code) run_program(program, rows, pool->loops);
 }
 
 static int take_warnings(mjData* d) {
@@ -155,6 +191,7 @@ static void step_world(Pool* pool, int index) {
   mjData* d = world->data;
   int reuse = world->can_reuse && pool->fresh[index] && job->num_substeps > 0;
   pool->fresh[index] = 0;
+  write_settings(world);
   write_inputs(world, job, index);
   if (reuse) step_from_forward(m, d);
   for (int i = reuse; i < job->num_substeps; i++) mj_step(m, d);
@@ -169,6 +206,7 @@ static void step_world(Pool* pool, int index) {
   pool->flags[index] |= flags;
   int bad = flags & (1 << mjWARN_BADQPOS | 1 << mjWARN_BADQVEL | 1 << mjWARN_BADQACC);
   pool->fresh[index] = world->finish == FINISH_FORWARD && !bad;
+  if (!(pool->flags[index] & DIVERGED)) compute(pool, index);
 }
 
 // ---------------------------------------------------------------------------------------- the threads
@@ -286,7 +324,14 @@ EXPORT void metarl_world(Pool* pool, int index, const mjModel* model, mjData* da
   world->can_reuse = can_reuse;
 }
 
-// Lets the model field of one world be the given row; returns 0 where no field of numbers has that name.
+static int add_setting(World* world, size_t offset, int count, const double* row) {
+  if (world->num_settings == MAX_SETTINGS) return 0;
+  world->settings[world->num_settings++] = (Setting){offset, count, row};
+  return 1;
+}
+
+// Lets the model field of one world be the given row; returns 0 where no field of numbers has that name, or
+// too many are of those that are copied.
 EXPORT int metarl_expand(Pool* pool, int index, const char* name, double* row) {
   mjModel* m = &pool->worlds[index].model;
 #define X(type, field, rows, columns)                                  \
@@ -296,6 +341,18 @@ EXPORT int metarl_expand(Pool* pool, int index, const char* name, double* row) {
   }
   MJMODEL_POINTERS
 #undef X
+  World* world = pool->worlds + index;
+#define X(type, field)                                               \
+  if (!strcmp(#type, "mjtNum") && !strcmp(name, "opt." #field))      \
+    return add_setting(world, offsetof(mjModel, opt.field), 1, row);
+  MJOPTION_FLOATS
+#undef X
+#define X(field, size) \
+  if (!strcmp(name, "opt." #field)) return add_setting(world, offsetof(mjModel, opt.field), size, row);
+  MJOPTION_VECTORS
+#undef X
+  if (!strcmp(name, "stat.meaninertia"))
+    return add_setting(world, offsetof(mjModel, stat.meaninertia), 1, row);
   return 0;
 }
 
@@ -307,6 +364,29 @@ EXPORT void metarl_bind(Pool* pool, int index, const int64_t* copies, int num_co
   world->touches = touches;
   world->num_touches = num_touches;
   world->row = row;
+}
+
+// Lets the programs read and write these arrays: for each the address of world 0's row, and the stride in bytes.
+EXPORT void metarl_tables(Pool* pool, const int64_t* tables, int num_tables, const Loop* loops) {
+  pool->num_tables = num_tables;
+  for (int i = 0; i < num_tables; i++) pool->tables[i] = (Table){(char*)(uintptr_t)tables[2 * i], tables[2 * i + 1]};
+  memcpy(pool->loops, loops, sizeof(pool->loops));
+}
+
+EXPORT void metarl_program(Pool* pool, int index, const int32_t* code, int num_instructions,
+                           const double* constants, int num_constants, int num_registers) {
+  pool->worlds[index].program = (Program){code, constants, num_instructions, num_constants, num_registers};
+}
+
+// Runs a program on its own, row by row.
+EXPORT void metarl_run(const int32_t* code, int num_instructions, const double* constants, int num_constants,
+                       int num_registers, const int64_t* tables, int num_tables, int num_rows, const Loop* loops) {
+  Program program = {code, constants, num_instructions, num_constants, num_registers};
+  for (int i = 0; i < num_rows; i++) {
+    char* rows[MAX_TABLES];
+    for (int t = 0; t < num_tables; t++) rows[t] = (char*)(uintptr_t)(tables[2 * t] + i * tables[2 * t + 1]);
+    run_program(&program, rows, loops);
+  }
 }
 
 EXPORT void metarl_step(Pool* pool, const uint8_t* mask, const double* ctrl, int ctrl_stride,

@@ -10,6 +10,8 @@ import mujoco
 import numpy as np
 
 from metarl.envs.physics.features import Array, Layout
+from metarl.envs.physics.programs import Program
+from metarl.errors import MetarlError
 
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
 Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -49,6 +51,8 @@ class World:
     finish: Finish
     can_reuse: bool
     """Whether the forward pass at the end of a step may serve the next one."""
+    program: Program | None
+    """What runs after each step; compiled steppers only."""
 
 
 class Inputs(NamedTuple):
@@ -90,6 +94,32 @@ class Marks:
     def __post_init__(self) -> None:
         self.fresh = np.zeros(self.num_worlds, np.uint8)
         self.flags = np.zeros(self.num_worlds, np.int32)
+
+
+def read_field(model: mujoco.MjModel, name: str) -> Array:
+    """Return a copy of a model's field of numbers, in its shape; of a single number as ``[1]``.
+
+    Besides the arrays of :class:`mujoco.MjModel` these are the numbers of its options (``"opt.gravity"``)
+    and ``"stat.meaninertia"``, by which the constraint solver measures its progress.
+
+    Raises:
+        MetarlError: if there is none of that name.
+    """
+    holder, _, leaf = name.rpartition(".")
+    known = holder in ("", "opt") or name == "stat.meaninertia"
+    value = getattr(getattr(model, holder) if holder else model, leaf, None) if known else None
+    if isinstance(value, float):
+        return np.array([value])
+    if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+        raise MetarlError(f"A model has no field of numbers called {name!r}.")
+    return np.array(value)
+
+
+def write_field(model: mujoco.MjModel, name: str, values: Array) -> None:
+    """Set a model's field to what :func:`read_field` would then return."""
+    holder, _, leaf = name.rpartition(".")
+    owner = getattr(model, holder) if holder else model
+    setattr(owner, leaf, values.item() if isinstance(getattr(owner, leaf), float) else values)
 
 
 def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:

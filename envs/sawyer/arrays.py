@@ -22,7 +22,9 @@ class Mask(Protocol):
 
     def __and__(self, other: Mask, /) -> Mask: ...
     def __or__(self, other: Mask, /) -> Mask: ...
+    def __invert__(self) -> Mask: ...
     def any(self) -> object: ...  # noqa: D102  # as in NumPy and torch
+    def all(self, *, axis: int) -> Mask: ...  # noqa: D102  # as in NumPy and torch
 
 
 class Array(Protocol):
@@ -74,6 +76,8 @@ class _Namespace(Protocol):
     float32: object
     linalg: _Linalg
 
+    def __hash__(self) -> int: ...
+
     def where(self, condition: Mask, first: object, second: object, /) -> Vector: ...
     def maximum(self, first: Array, second: Array | float, /) -> Vector: ...
     def minimum(self, first: Array, second: Array | float, /) -> Vector: ...
@@ -95,8 +99,18 @@ def vector(x: NDArray[np.float64] | NDArray[np.float32] | torch.Tensor) -> Vecto
 
 
 def namespace(x: object) -> _Namespace:
-    """Return the library, NumPy or torch, that an array belongs to, without importing either."""
-    return cast(_Namespace, sys.modules[type(x).__module__.partition(".")[0]])
+    """Return the library that an array belongs to, NumPy or torch, without importing either.
+
+    An array of another kind names its library itself, as ``array_library``.
+    """
+    kind = type(x)
+    if kind not in _LIBRARIES:
+        named = getattr(kind, "array_library", None)
+        _LIBRARIES[kind] = cast(_Namespace, named or sys.modules[kind.__module__.partition(".")[0]])
+    return _LIBRARIES[kind]
+
+
+_LIBRARIES: dict[type, _Namespace] = {}
 
 
 def maximum(first: Array, second: Array) -> Array:
@@ -145,10 +159,10 @@ def aligned(vector: Vector, like: Vector) -> Vector:
 
 def constant(values: tuple[float, ...], like: Vector) -> Vector:
     """Return the same vector for every world, ready to be combined with ``like``, ``[k, 1, ..., 1]``."""
-    return _constant(values, namespace(like).__name__, like.dtype, like.device, like.ndim)
+    return _constant(values, namespace(like), like.dtype, like.device, like.ndim)
 
 
 @lru_cache(maxsize=1024)
-def _constant(values: tuple[float, ...], library: str, dtype: object, device: object, ndim: int) -> Vector:
-    column = cast(_Namespace, sys.modules[library]).asarray(values, dtype=dtype, device=device)
+def _constant(values: tuple[float, ...], xp: _Namespace, dtype: object, device: object, ndim: int) -> Vector:
+    column = xp.asarray(values, dtype=dtype, device=device)
     return column[(slice(None), *[None] * (ndim - 1))]

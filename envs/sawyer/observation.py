@@ -40,14 +40,15 @@ def frames_before(frames: Vector, reset_frame: Vector) -> Vector:
     return namespace(frames).concatenate([reset_frame[(whole, None)], frames[(whole, slice(-1))]], 1)
 
 
-def visible_goal(task: SawyerTask, features: Vector, constants: Vector) -> Vector:
-    """Return the goal as an observation shows it, ``[3, ..., worlds]``."""
+def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipped: bool = True) -> Vector:
+    """Return the goal as an observation shows it, ``[3, ..., worlds]``; that of a reset is not clipped."""
     places, xp = task.constant_places, namespace(features)
     low, high, fixed = (
         aligned(constants[places[name]], features) for name in ("goal_low", "goal_high", "target_pos")
     )
     target = features[task.places[task.live["target_pos"]]] if "target_pos" in task.live else fixed
-    return xp.broadcast_to(xp.clip(target, low, high), (3, *features.shape[1:]))
+    shown = xp.clip(target, low, high) if clipped else target
+    return xp.broadcast_to(shown, (3, *features.shape[1:]))
 
 
 def _clipped(seen: Vector) -> Vector:

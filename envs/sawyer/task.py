@@ -24,6 +24,19 @@ _OTHER_CONSTANTS = {
     "lever_pos_init": 3,
     "obj_to_target_init": 1,
     "target_to_obj_init": 1,
+    # Of the original rewards: how far things are from where they should be, and heights.
+    "maxDist": 1,
+    "maxHammerDist": 1,
+    "maxPlaceDist": 1,
+    "maxPlacingDist": 1,
+    "maxPullDist": 1,
+    "maxPushDist": 1,
+    "maxReachDist": 1,
+    "hammerHeight": 1,
+    "heightTarget": 1,
+    "objHeight": 1,
+    "obj_height": 1,
+    "stickHeight": 1,
 }
 NO_ROTATION = (0.0, 0.0, 0.0, 0.0)
 
@@ -87,7 +100,7 @@ class Outcome:
     near_object: Array | Mask | float
     grasp_success: Array | Mask | float
     grasp_reward: Array | float
-    in_place_reward: Array
+    in_place_reward: Array | float
     obj_to_target: Array | float
 
     def infos(self) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metarl.envs.sawyer.arrays import Array, Vector, filled, norm, stack
+from metarl.envs.sawyer.arrays import Array, Mask, Vector, filled, norm, stack
 from metarl.envs.sawyer.features import body, joint, matrix, quat, site
 from metarl.envs.sawyer.gripper import cage, carried
 from metarl.envs.sawyer.single_precision import where, widen
@@ -114,18 +114,24 @@ def stick_push(w: Worlds) -> Outcome:
     return Outcome(reward, done, to_stick <= 0.03, grip, grasped, in_place, left)
 
 
+def stick_is_inserted(w: Worlds) -> Mask:
+    """Return where the stick's end is in the handle of the thermos, or behind it."""
+    handle, end = w.second_obj, w.read(site("stick_end"))
+    off = abs(end - handle)
+    return (end[0] >= handle[0]) & (off[1] <= 0.04) & (off[2] <= 0.06)
+
+
 def stick_pull(w: Worlds) -> Outcome:
     """Pull a thermos with a stick that is hooked into its handle."""
     stick, start = w.obj, w.fixed("stick_init_pos")
-    handle, end = w.second_obj, w.read(site("stick_end"))
+    handle = w.second_obj
     shift, scale = w.offset(0.05, 0.0, 0.0), w.offset(1.0, 1.0, 2.0)
     container, container_init = handle + shift, w.obj_init + shift
     in_place = close(norm((stick - container) * scale), 0.05, norm((start - container_init) * scale))
     returned = close(norm(stick - w.target), 0.05, norm(start - w.target))
     brought = close(norm(container - w.target), 0.05, norm(w.obj_init - w.target))
 
-    off = abs(end - handle)
-    inserted = (end[0] >= handle[0]) & (off[1] <= 0.04) & (off[2] <= 0.06)
+    inserted = stick_is_inserted(w)
     left = norm(handle - w.target)
     holding = w.holding(0.02) & (stick[2] - 0.01 > start[2])
     # Quirk, kept: the cage is measured from where the thermos was at the reset, not the stick.

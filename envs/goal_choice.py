@@ -1,0 +1,78 @@
+"""Which goals the slots of a benchmark run, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from metarl.errors import require, unknown_name
+from metarl.types import Task
+
+Select: TypeAlias = Literal["random", "pseudorandom"]
+"""``"random"`` draws one at a time; ``"pseudorandom"`` shuffles and uses each once before any again."""
+
+
+class GoalChoice:
+    """The tasks that one slot runs, one after another.
+
+    Args:
+        tasks: at least one.
+        select: how the next is chosen.
+        seed: all that the order depends on.
+
+    Raises:
+        MetarlError: on another way to choose, or no tasks.
+    """
+
+    def __init__(self, tasks: Sequence[Task], select: Select, seed: int | Sequence[int]) -> None:
+        if select not in get_args(Select):
+            raise unknown_name("way to select tasks", select, get_args(Select))
+        require(len(tasks) > 0, "A slot needs at least one task", "given none")
+        self._tasks = tuple(tasks)
+        self._select = select
+        self.seed(seed)
+
+    def seed(self, seed: int | Sequence[int]) -> None:
+        """Start the order of this seed."""
+        self._rng = np.random.default_rng(seed)
+        self._left: list[int] = []
+
+    @property
+    def any(self) -> Task:
+        """One of the tasks, always the same."""
+        return self._tasks[0]
+
+    def next(self) -> Task:
+        """Return the next task."""
+        if self._select == "random":
+            return self._tasks[self._rng.integers(len(self._tasks))]
+        self._left = self._left or self._rng.permutation(len(self._tasks)).tolist()
+        return self._tasks[self._left.pop()]
+
+
+def deal(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) -> list[tuple[Task, ...]]:
+    """Return the tasks of each slot.
+
+    Neighbouring slots run one family, and each family has as many slots as any other, give or take one.
+    With fewer slots than families a slot runs several.
+
+    Args:
+        tasks: those of one family one after another.
+        num_slots: how many.
+        share_goals: whether the slots of a family share out its goals, as far as they go, or all have all.
+    """
+    families: dict[str, list[Task]] = {}
+    for task in tasks:
+        families.setdefault(task.family, []).append(task)
+    if num_slots < len(families):
+        parts = list(families.values())
+        return [tuple(task for part in parts[slot::num_slots] for task in part) for slot in range(num_slots)]
+    base, extra = divmod(num_slots, len(families))
+    dealt: list[tuple[Task, ...]] = []
+    for index, goals in enumerate(families.values()):
+        slots = base + (index < extra)
+        hands = min(slots, len(goals)) if share_goals else 1
+        dealt += [tuple(goals[slot % hands :: hands]) for slot in range(slots)]
+    return dealt
