@@ -328,7 +328,10 @@ def test_ctrl_c_during_a_step_ends_the_interpreter(stepper: StepperName) -> None
         assert program.stdout is not None
         assert program.stdout.readline() == "ready\n"
         program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=60)
+        try:
+            _, errors = program.communicate(timeout=60)
+        finally:
+            program.kill()
     assert errors.strip().endswith("KeyboardInterrupt")
 
 

@@ -30,6 +30,11 @@ class PortableStepper:
         self._others = num_threads - 1
         self._threads = ThreadPoolExecutor(max(self._others, 1), "metarl-physics")
         self._local = threading.local()
+        # all start now: a Ctrl-C while one starts would leave it waiting, and the interpreter for it
+        started = threading.Barrier(num_threads)
+        for _ in range(self._others):
+            self._threads.submit(started.wait)
+        started.wait()
 
     def attach(self, index: int, world: World) -> None:
         """Let slot ``index`` be this world, as it now is."""
