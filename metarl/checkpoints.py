@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -55,6 +55,8 @@ class Checkpoint:
     """The agent's state; its tensors are on the CPU after loading."""
     progress: dict[str, Json]
     """Counters and random states of the run: environment steps, elapsed seconds, …"""
+    versions: dict[str, Json] = field(default_factory=dict, compare=False, repr=False)
+    """Of metarl and the libraries that it was saved with, by name; empty before it is saved."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -105,7 +107,7 @@ def load(path: Path) -> Checkpoint:
     weights = _read(path / _WEIGHTS)
     if _sha256(weights) != state.get("weights_sha256"):
         raise _damaged(path, f"{_WEIGHTS} is not what was saved")
-    iteration = state.get("iteration")
+    iteration, versions = state.get("iteration"), state.get("versions")
     if not isinstance(iteration, int):
         raise _damaged(path, f"{_STATE} names no iteration")
     return Checkpoint(
@@ -113,6 +115,7 @@ def load(path: Path) -> Checkpoint:
         config=_object(path, state, "config"),
         agent=State(_tensors(path, weights), _object(path, state, "agent")),
         progress=_object(path, state, "progress"),
+        versions=versions if isinstance(versions, dict) else {},
     )
 
 

@@ -149,6 +149,8 @@ class ExperimentConfig:
     """Where every random number of the run comes from."""
     device: str = "cpu"
     """Where the policy, the adaptation and the update compute: "cpu", "cuda", "cuda:1"."""
+    init_from: str = ""
+    """File of a stable-baselines3 PPO agent whose policy training starts from; empty draws a new one."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How a meta-batch is collected."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

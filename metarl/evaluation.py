@@ -12,7 +12,7 @@ from metarl.config import MeasurementConfig
 from metarl.errors import MetarlError, require
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.rollouts import collect
-from metarl.statistics import Interval, confidence_interval, paired_gain
+from metarl.statistics import Aggregates, Bootstrap, Interval, Values, aggregates, paired_gain, share_worse
 from metarl.tasks import Array, TaskVectorEnv
 from metarl.types import Json, Rollout, Task
 
@@ -85,41 +85,158 @@ def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Means over tasks with 95 % bootstrap intervals over tasks, after 0, 1, … adaptation steps."""
+class Axis:
+    """What an evaluation is laid out along."""
 
-    returns: tuple[Interval, ...]
-    successes: tuple[Interval, ...] | None
-    return_gains: tuple[Interval, ...]
-    """Paired over tasks: after k steps minus before adapting."""
-    success_gains: tuple[Interval, ...] | None
+    name: str
+    """Of a column, ``"adaptation_steps"``."""
+    label: str
+    """Of a figure's axis."""
+    short: str
+    """Of a narrow column."""
+    values: tuple[int, ...]
+    """``(0, 1, 2)``: before adapting, after one step, after two."""
+
+
+def steps_axis(evaluation: Evaluation) -> Axis:
+    """Return the axis of :func:`evaluate`: the number of adaptation steps."""
+    steps = tuple(range(evaluation.adaptation_steps + 1))
+    return Axis("adaptation_steps", "Adaptation steps", "steps", steps)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What an evaluation says of one quantity, return or success, after 0, 1, … adaptation steps."""
+
+    means: tuple[Interval, ...]
+    iqms: tuple[Interval, ...]
+    """Interquartile means."""
+    medians: tuple[Interval, ...]
+    gains: tuple[Interval, ...]
+    """Paired over tasks: mean after k steps minus before adapting."""
+    worse: tuple[Interval, ...]
+    """Share of tasks that score lower than before adapting."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An evaluation in few numbers, each with its 95 % bootstrap interval over tasks, and seeds if several.
+
+    Tasks are drawn again within their family, whose number of tasks is fixed.
+    """
+
+    of_return: Measures
+    of_success: Measures | None
+    """None where the suite does not say."""
+
+    @property
+    def returns(self) -> tuple[Interval, ...]:
+        """Mean return after 0, 1, … steps."""
+        return self.of_return.means
+
+    @property
+    def successes(self) -> tuple[Interval, ...] | None:
+        """Mean success rate after 0, 1, … steps."""
+        return None if self.of_success is None else self.of_success.means
+
+    @property
+    def return_gains(self) -> tuple[Interval, ...]:
+        """Mean gain of return by adapting, after 0, 1, … steps."""
+        return self.of_return.gains
+
+    @property
+    def success_gains(self) -> tuple[Interval, ...] | None:
+        """Mean gain of the success rate by adapting, after 0, 1, … steps."""
+        return None if self.of_success is None else self.of_success.gains
 
     def metrics(self) -> dict[str, float]:
         """Return the summary under the names that a run's metrics have."""
-        named = {"return": self.returns, "success": self.successes or ()}
+        named = {"return": self.of_return} | ({"success": self.of_success} if self.of_success else {})
         return {
-            f"test/{quantity}/step_{step}{ending}": value
-            for quantity, intervals in named.items()
+            f"test/{name}/step_{step}{ending}": value
+            for quantity, measures in named.items()
+            for name, intervals in _named(quantity, measures).items()
             for step, interval in enumerate(intervals)
+            if step > 0 or name not in (f"{quantity}_gain", f"{quantity}_worse")
             for ending, value in zip(("", "/low", "/high"), interval, strict=True)
         }
 
 
+def _named(quantity: str, measures: Measures) -> dict[str, tuple[Interval, ...]]:
+    return {
+        quantity: measures.means,
+        f"{quantity}_iqm": measures.iqms,
+        f"{quantity}_median": measures.medians,
+        f"{quantity}_gain": measures.gains,
+        f"{quantity}_worse": measures.worse,
+    }
+
+
 def summarize(evaluation: Evaluation, rng: np.random.Generator) -> Summary:
-    """Average over tasks; the bootstrap draws its resamples from ``rng``."""
+    """Put an evaluation into few numbers; the bootstrap draws its resamples from ``rng``."""
+    return summarize_seeds([evaluation], rng)
 
-    def over_steps(values: Array) -> tuple[Interval, ...]:
-        return tuple(confidence_interval(column, rng) for column in values.T)
 
-    def gains(values: Array) -> tuple[Interval, ...]:
-        return tuple(paired_gain(values[:, 0], column, rng) for column in values.T)
+def summarize_seeds(evaluations: Sequence[Evaluation], rng: np.random.Generator) -> Summary:
+    """Put evaluations of several training seeds on the same tasks into few numbers.
 
-    returns, successes = evaluation.task_returns, evaluation.task_successes
+    Raises:
+        MetarlError: if the tasks, or the numbers of adaptation steps, are not the same.
+    """
+    check_same_tasks(evaluations)
+    how = Bootstrap(strata=tuple(task.family for task in evaluations[0].tasks))
+    successes = [rates for part in evaluations if (rates := part.task_successes) is not None]
     return Summary(
-        returns=over_steps(returns),
-        successes=None if successes is None else over_steps(successes),
-        return_gains=gains(returns),
-        success_gains=None if successes is None else gains(successes),
+        of_return=_measures(np.stack([part.task_returns for part in evaluations]), rng, how),
+        of_success=_measures(np.stack(successes), rng, how) if len(successes) == len(evaluations) else None,
+    )
+
+
+def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Values | None:
+    """Return ``[S, T]``: what each seed scores on each task after a number of adaptation steps.
+
+    Args:
+        evaluations: of S seeds on the same T tasks.
+        step: number of adaptation steps.
+        quantity: ``"return"`` or ``"success"``; of successes None where the suite does not say.
+    """
+    found = [part.task_returns if quantity == "return" else part.task_successes for part in evaluations]
+    known = [values[:, step] for values in found if values is not None]
+    return np.stack(known) if len(known) == len(found) else None
+
+
+def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
+    """Make sure that evaluations can be compared task by task.
+
+    Raises:
+        MetarlError: if there are none, or their tasks or numbers of adaptation steps differ.
+    """
+    require(len(evaluations) > 0, "At least one evaluation is needed", "none")
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if other.tasks != first.tasks:
+            raise MetarlError(
+                "Evaluations are compared task by task, but they are not of the same tasks: "
+                f"{len(first.tasks)} from {first.tasks[0].id!r} on, and {len(other.tasks)} from "
+                f"{other.tasks[0].id!r} on."
+            )
+        require(
+            other.adaptation_steps == first.adaptation_steps,
+            f"Evaluations are compared after equally many adaptation steps, here {first.adaptation_steps}",
+            other.adaptation_steps,
+        )
+
+
+def _measures(scores: Values, rng: np.random.Generator, how: Bootstrap) -> Measures:
+    """Summarize scores ``[S, T, adaptation steps + 1]``."""
+    columns = [scores[:, :, step] for step in range(scores.shape[2])]
+    found: list[Aggregates] = [aggregates(column, rng, how) for column in columns]
+    return Measures(
+        means=tuple(each.mean for each in found),
+        iqms=tuple(each.iqm for each in found),
+        medians=tuple(each.median for each in found),
+        gains=tuple(paired_gain(columns[0], column, rng, how) for column in columns),
+        worse=tuple(share_worse(columns[0], column, rng, how) for column in columns),
     )
 
 
@@ -184,7 +301,7 @@ def evaluate(
             env_steps += experience.num_steps if experience is not stages[-1] else 0
             actor = agent.adapt(actor, experience)
             stages.append(measure(chunk, actor))
-        parts.append(_one_chunk(chunk, stages, env_steps))
+        parts.append(from_rollouts(chunk, stages, env_steps))
     return join(parts)
 
 
@@ -206,7 +323,8 @@ def _reuses_episodes(config: MeasurementConfig) -> bool:
     return not config.deterministic and config.episodes == config.adaptation_episodes
 
 
-def _one_chunk(tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: int) -> Evaluation:
+def from_rollouts(tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: int) -> Evaluation:
+    """Return the evaluation that was measured in ``stages``, besides which others steps were taken."""
     successes = [stage.success.cpu().numpy() for stage in stages if stage.success is not None]
     return Evaluation(
         tasks=tuple(tasks),

@@ -25,6 +25,7 @@ from metarl.locks import locked
 from metarl.meta_learner import MetaLearner
 from metarl.metrics import MetricsLog
 from metarl.rollouts import collect
+from metarl.sb3.weights import start_from_ppo
 from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample_evenly
 from metarl.types import Rollout, Task
 
@@ -33,7 +34,7 @@ CHECKPOINTS = "checkpoints"
 MAX_TRANSITIONS = 100_000_000
 """Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
 
-TRAIN, BRIEF_TASKS, BRIEF_TEST, TEST = range(4)
+TRAIN, BRIEF_TASKS, BRIEF_TEST, TEST, FILM, BASELINE = range(6)
 """Purposes of random streams."""
 
 
@@ -50,6 +51,11 @@ class Observer(Protocol):
     """Whoever watches a run."""
 
     def on_step(self, episodes: int) -> None:
+        """Tell the observer of a step that so many episodes are about to take.
+
+        Raises:
+            Stopped: after :meth:`request_stop`.
+        """
         """Take note that every one of so many running episodes is about to take a step."""
         ...
 
@@ -62,6 +68,11 @@ class Silence:
     """An observer that takes no note of anything."""
 
     def on_step(self, episodes: int) -> None:
+        """Tell the observer of a step that so many episodes are about to take.
+
+        Raises:
+            Stopped: after :meth:`request_stop`.
+        """
         """Do nothing."""
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
@@ -183,6 +194,15 @@ class Experiment:
             raise MetarlError(f"The checkpoint has no usable counters: {checkpoint.progress}.") from error
         self._restored = True
 
+    def initialize(self) -> None:
+        """Start from the policy that the config names, if it names one.
+
+        Raises:
+            MetarlError: if its file does not hold what the agent needs.
+        """
+        if self.config.init_from:
+            start_from_ppo(self.agent, Path(self.config.init_from))
+
     def run(self) -> Evaluation:
         """Train to the last iteration, then evaluate on every test task.
 
@@ -223,6 +243,7 @@ class Experiment:
 
     def _train(self, env: TaskVectorEnv, log: MetricsLog) -> None:
         if not self._restored:
+            self.initialize()
             if self._evaluates_after(0):
                 self._log(log, self._brief_test(env))
             self._save(self._checkpoint())
@@ -249,7 +270,7 @@ class Experiment:
             episodes=sampling.episodes,
             horizon=self.suite.horizon,
             rng=rng,
-            on_step=self._on_step,
+            on_step=self.on_step,
         )
         steps = sum(rollout.num_steps for rollout in done.rollouts)
         self.env_steps += steps
@@ -286,14 +307,19 @@ class Experiment:
             adaptation_steps=adaptation_steps,
             horizon=self.suite.horizon,
             rng=rng,
-            on_step=self._on_step,
+            on_step=self.on_step,
         )
 
     def _evaluates_after(self, iteration: int) -> bool:
         every = self.config.evaluation.every
         return every > 0 and iteration % every == 0
 
-    def _on_step(self, episodes: int) -> None:
+    def on_step(self, episodes: int) -> None:
+        """Tell the observer of a step that so many episodes are about to take.
+
+        Raises:
+            Stopped: after :meth:`request_stop`.
+        """
         if self._stop:
             raise Stopped
         self.observer.on_step(episodes)

@@ -8,6 +8,7 @@ A package adds its own by declaring them in its pyproject.toml, just as this one
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeAlias, cast
@@ -83,4 +84,14 @@ def _load(group: str, kind: str, name: str) -> object:
     try:
         return cast("object", entries[name].load())
     except (ImportError, AttributeError) as error:
-        raise MetarlError(f"The {kind} {name!r} ({entries[name].value}) does not load: {error}.") from error
+        reason = f"{str(error).rstrip('.')}.{_about_opengl()}"
+        raise MetarlError(f"The {kind} {name!r} ({entries[name].value}) does not load: {reason}") from error
+
+
+def _about_opengl() -> str:
+    """Say what MuJoCo may miss: it looks for a library to draw with as soon as it is imported."""
+    library = os.environ.get("MUJOCO_GL", "").lower()
+    packages = {"osmesa": "libosmesa6", "egl": "libegl1 libgl1-mesa-dri"}
+    if library not in packages:
+        return ""
+    return f" MUJOCO_GL={library} needs a library that may be missing (apt install {packages[library]})."

@@ -30,7 +30,7 @@ Array = npt.NDArray[np.float64]
 
 _DPI = 150
 _WIDTH = 8.0  # inches: 1200 pixels
-_TEXT, _FAINT, _GRID = "#262626", "#7a7a7a", "#e6e6e6"
+TEXT, _FAINT, _GRID = "#262626", "#7a7a7a", "#e6e6e6"
 _INTERVALS = "Bars: 95 % bootstrap intervals of the mean over held-out tasks"
 _LABELS = {"return": "Return per episode", "success": "Success rate"}
 
@@ -67,6 +67,7 @@ def adaptation_curve(
     successes: Sequence[Interval] | None,
     path: Path,
     title: str,
+    label: str = "Adaptation steps",
 ) -> None:
     """Write return and success after each number of adaptation steps as a PNG.
 
@@ -76,11 +77,12 @@ def adaptation_curve(
         successes: of each, the share of episodes that succeeded; None where the suite does not say.
         path: the file.
         title: what stands above it.
+        label: what the numbers count, if not adaptation steps.
 
     Raises:
         MetarlError: if there is not one interval for each number of steps, or the file cannot be written.
     """
-    save(draw_adaptation_curve(steps, returns, successes, title), path)
+    save(draw_adaptation_curve(steps, returns, successes, title, label), path)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -107,23 +109,27 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
     quantities = [name for name in _LABELS if _stages(rows, name)]
     if "return" not in quantities:
         raise MetarlError("A learning curve needs metrics with a return, but there are none yet.")
-    figure, panels = _blank(title, len(quantities), top=0.85)
+    figure, panels = blank(title, len(quantities), top=0.85)
     for axes, quantity in zip(panels, quantities, strict=True):
         for stage in _stages(rows, quantity):
             _draw_training(axes, rows, quantity, stage)
             _draw_held_out(axes, rows, quantity, stage)
-        _label(axes, quantity)
+        label_axes(axes, quantity)
         _label_env_steps(axes, rows)
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
     _draw_legend(figure, _stages(rows, "return"), held_out)
     one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS}.' if held_out else ''}"
-    _draw_footer(figure, footer or one_run)
+    draw_footer(figure, footer or one_run)
     return figure
 
 
 def draw_adaptation_curve(
-    steps: Sequence[int], returns: Sequence[Interval], successes: Sequence[Interval] | None, title: str = ""
+    steps: Sequence[int],
+    returns: Sequence[Interval],
+    successes: Sequence[Interval] | None,
+    title: str = "",
+    label: str = "Adaptation steps",
 ) -> Figure:
     """Draw return and success on held-out tasks after each number of adaptation steps.
 
@@ -137,12 +143,12 @@ def draw_adaptation_curve(
                 f"An adaptation curve needs one {quantity} for each number of steps, "
                 f"but there are {len(intervals)} for {len(steps)}."
             )
-    figure, panels = _blank(title, len(curves), top=0.91)
+    figure, panels = blank(title, len(curves), top=0.91)
     for axes, (quantity, intervals) in zip(panels, curves.items(), strict=True):
         _draw_adaptation(axes, steps, intervals, quantity)
-        _label(axes, quantity)
-        axes.set_xlabel("Adaptation steps")
-    _draw_footer(figure, f"{_INTERVALS}.")
+        label_axes(axes, quantity)
+        axes.set_xlabel(label)
+    draw_footer(figure, f"{_INTERVALS}.")
     return figure
 
 
@@ -226,7 +232,7 @@ def _draw_adaptation(axes: Axes, steps: Sequence[int], intervals: Sequence[Inter
             xytext=(7, -11),
             textcoords="offset points",
             fontsize=8,
-            color=_TEXT,
+            color=TEXT,
         )
     axes.set_xticks(list(steps))
     axes.set_xlim(min(steps) - 0.35, max(steps) + 0.6)
@@ -239,18 +245,19 @@ def _decimals(values: Sequence[float]) -> int:
     return max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
 
 
-def _blank(title: str, panels: int, top: float) -> tuple[Figure, list[Axes]]:
+def blank(title: str, panels: int, top: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with its panels side by side, which reach up to ``top`` of its height."""
     layout = ConstrainedLayoutEngine(rect=(0.005, 0.055, 0.99, top - 0.055), wspace=0.06)
     figure = Figure(figsize=(_WIDTH, 3.7), dpi=_DPI, facecolor="white", layout=layout)
-    figure.text(0.012, 0.975, title, fontsize=11, fontweight="bold", color=_TEXT, va="top")
+    figure.text(0.012, 0.975, title, fontsize=11, fontweight="bold", color=TEXT, va="top")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
-def _label(axes: Axes, quantity: str) -> None:
-    axes.set_ylabel(_LABELS[quantity], fontsize=9, color=_TEXT)
-    axes.xaxis.label.set(fontsize=9, color=_TEXT)
-    axes.tick_params(labelsize=8, colors=_FAINT, labelcolor=_TEXT, length=3)
+def label_axes(axes: Axes, quantity: str) -> None:
+    """Give axes the common look; what they show is ``"return"`` or ``"success"``, along the y axis."""
+    axes.set_ylabel(_LABELS[quantity], fontsize=9, color=TEXT)
+    axes.xaxis.label.set(fontsize=9, color=TEXT)
+    axes.tick_params(labelsize=8, colors=_FAINT, labelcolor=TEXT, length=3)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
@@ -304,11 +311,12 @@ def _draw_legend(figure: Figure, stages: Sequence[_Stage], held_out: bool) -> No
         ncols=len(handles),
         frameon=False,
         fontsize=8.5,
-        labelcolor=_TEXT,
+        labelcolor=TEXT,
         handlelength=1.8,
         columnspacing=1.6,
     )
 
 
-def _draw_footer(figure: Figure, text: str) -> None:
+def draw_footer(figure: Figure, text: str) -> None:
+    """Write a line of small print below the panels."""
     figure.text(0.012, 0.018, text, fontsize=7, color=_FAINT)

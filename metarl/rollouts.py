@@ -55,7 +55,7 @@ def collect(
     generator.manual_seed(int(rng.integers(2**63)))
     seeds = rng.integers(2**31, size=env.num_envs).tolist()
     actions = np.zeros((env.num_envs, recorder.actions.shape[-1]), env.single_action_space.dtype)
-    with _one_thread():
+    with one_thread():
         env.set_tasks(recorder.slot_tasks)
         observations, _ = env.reset(seed=seeds)
         for step in range(horizon):
@@ -159,7 +159,7 @@ class _Recorder:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep PyTorch to one thread: a policy call is small, and idle threads that spin slow the physics."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

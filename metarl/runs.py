@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, MappingProxyType
+from typing import Protocol
 
 from metarl.checkpoints import Checkpoint, load, load_newest
 from metarl.config import EvaluationConfig, ExperimentConfig, to_json
@@ -32,6 +33,7 @@ def start(config: ExperimentConfig, root: Path, observer: Observer | None = None
     folder = root / config.name
     refuse_existing(folder)
     experiment = Experiment(config, folder, observer)  # may still refuse the config, so no folder yet
+    experiment.initialize()  # likewise
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -123,6 +125,8 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
         return load_newest(path / CHECKPOINTS, report)
     if not path.is_dir():
         raise MetarlError(f"There is no folder {path}.")
+    if (path / CONFIG).is_file():
+        raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
     if not any(path.glob("*.safetensors")):
         raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
     return load(path)
@@ -198,12 +202,20 @@ def default_name(config: ExperimentConfig) -> str:
     return f"{config.suite.label}-{config.agent.kind}-seed{config.seed}"
 
 
+class Stoppable(Protocol):
+    """What can end before it is done, and leave everything in order."""
+
+    def request_stop(self) -> None:
+        """End soon."""
+        ...
+
+
 @contextmanager
-def stop_on_signals(experiment: Experiment) -> Iterator[None]:
+def stop_on_signals(work: Stoppable) -> Iterator[None]:
     """Let SIGINT and SIGTERM end a run cleanly: the first asks it to stop, a second one kills it."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        experiment.request_stop()
+        work.request_stop()
         signal.signal(number, signal.SIG_DFL)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

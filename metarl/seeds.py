@@ -11,14 +11,16 @@ import numpy as np
 
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
-from metarl.evaluation import Evaluation, evaluation_from_json, join, summarize
+from metarl.evaluation import Evaluation, Measures, evaluation_from_json, summarize_seeds
 from metarl.metrics import Row, read_metrics
+from metarl.profiles import write_profiles
 from metarl.report import adaptation_curve, learning_curve
 from metarl.runs import read_config
 from metarl.statistics import Interval
 from metarl.types import Json
 
 CLOCK = "time/elapsed"
+EVALUATION = "evaluation.json"
 FOOTER = "Lines and markers: mean over {} seeds. Bars: from the lowest seed to the highest."
 
 
@@ -27,8 +29,9 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
-    after each adaptation step, with 95 % intervals over tasks), a figure of each, and, where there are
-    several, ``families.csv`` (the same numbers for each family of held-out tasks).
+    after each adaptation step, with 95 % intervals over seeds and tasks), performance profiles before and
+    after adapting, a figure of each, and, where there are several, ``families.csv`` (the numbers of
+    ``adaptation.csv`` for each family of held-out tasks).
 
     Args:
         folders: the runs'.
@@ -42,7 +45,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
         MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
     """
     configs = [read_config(folder) for folder in folders]
-    evaluations = [_read_evaluation(folder) for folder in folders]
+    evaluations = [read_evaluation(folder) for folder in folders]
     content = _without_seed(configs[0])
     for folder, config in zip(folders, configs, strict=True):
         if _without_seed(config) != content:
@@ -54,19 +57,21 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     rows = average([read_metrics(folder) for folder in folders])
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
     _write_csv(files[1], kept)
-    everything = join(evaluations)
-    parts = {f"seed {config.seed}": part for config, part in zip(configs, evaluations, strict=True)}
-    _write_csv(files[2], _adaptation_rows("seeds", {**parts, "all": everything}))
-    families = sorted({task.family for task in everything.tasks})
+    parts = {f"seed {config.seed}": [part] for config, part in zip(configs, evaluations, strict=True)}
+    _write_csv(files[2], _adaptation_rows("seeds", {**parts, "all": evaluations}))
+    families = sorted({task.family for task in evaluations[0].tasks})
     if len(families) > 1:
         files.append(output / "families.csv")
-        _write_csv(files[3], _adaptation_rows("family", {name: everything.only(name) for name in families}))
+        of_families = {name: [part.only(name) for part in evaluations] for name in families}
+        _write_csv(files[3], _adaptation_rows("family", of_families))
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     learning_curve(rows, figures[0], title, FOOTER.format(len(folders)))
-    summary = summarize(everything, np.random.default_rng(0))
+    summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title)
-    return files + figures
+    last = len(steps) - 1
+    stages = {"before adaptation": (evaluations, 0), f"after {last} steps": (evaluations, last)}
+    return files + figures + write_profiles(output, stages, title)
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
@@ -90,31 +95,45 @@ def _without_seed(config: ExperimentConfig) -> dict[str, Json]:
     return {name: value for name, value in to_json(config).items() if name not in ("seed", "name")}
 
 
-def _read_evaluation(folder: Path) -> Evaluation:
-    path = folder / "evaluation.json"
+def read_evaluation(folder: Path) -> Evaluation:
+    """Return the evaluation at the end of a run.
+
+    Raises:
+        MetarlError: if the run is not finished.
+    """
+    path = folder / EVALUATION
     if not path.is_file():
         raise MetarlError(f"{folder} is no finished run: it has no {path.name}.")
     return evaluation_from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _adaptation_rows(of: str, evaluations: Mapping[str, Evaluation]) -> list[dict[str, str | float]]:
+def _adaptation_rows(
+    of: str, evaluations: Mapping[str, Sequence[Evaluation]]
+) -> list[dict[str, str | float]]:
     rows: list[dict[str, str | float]] = []
-    for label, evaluation in evaluations.items():
-        summary = summarize(evaluation, np.random.default_rng(0))
-        for step in range(evaluation.adaptation_steps + 1):
+    for label, parts in evaluations.items():
+        summary = summarize_seeds(parts, np.random.default_rng(0))
+        for step in range(parts[0].adaptation_steps + 1):
             row: dict[str, str | float] = {
                 of: label,
                 "adaptation_steps": step,
-                "tasks": len(evaluation.tasks),
+                "tasks": sum(len(part.tasks) for part in parts),
             }
-            row |= _columns("return", summary.returns[step]) | _columns(
-                "return_gain", summary.return_gains[step]
-            )
-            if summary.successes is not None and summary.success_gains is not None:
-                row |= _columns("success", summary.successes[step])
-                row |= _columns("success_gain", summary.success_gains[step])
+            row |= _measured("return", summary.of_return, step)
+            if summary.of_success is not None:
+                row |= _measured("success", summary.of_success, step)
             rows.append(row)
     return rows
+
+
+def _measured(quantity: str, measures: Measures, step: int) -> dict[str, str | float]:
+    return {
+        **_columns(quantity, measures.means[step]),
+        **_columns(f"{quantity}_gain", measures.gains[step]),
+        **_columns(f"{quantity}_iqm", measures.iqms[step]),
+        **_columns(f"{quantity}_median", measures.medians[step]),
+        **_columns(f"{quantity}_worse", measures.worse[step]),
+    }
 
 
 def _columns(name: str, interval: Interval) -> dict[str, str | float]:

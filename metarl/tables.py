@@ -8,25 +8,101 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from metarl.evaluation import Evaluation, Summary
+from metarl.comparison import Verdict
+from metarl.evaluation import Axis, Evaluation, Summary, steps_axis
+from metarl.official import OfficialEvaluation
 from metarl.statistics import Interval
 
 
-def evaluation_table(evaluation: Evaluation, summary: Summary, title: str) -> Table:
-    """Return means over tasks with 95 % intervals, and gains by adapting, a row for each number of steps."""
+def evaluation_table(
+    evaluation: Evaluation, summary: Summary, title: str, axis: Axis | None = None, seeds: int = 1
+) -> Table:
+    """Return means with 95 % intervals, and gains by adapting, a row for each number of steps.
+
+    Args:
+        evaluation: of one of the seeds.
+        summary: of all of them.
+        title: what stands above it.
+        axis: what the evaluation is laid out along, if not adaptation steps.
+        seeds: how many the summary is of.
+    """
+    along = axis or steps_axis(evaluation)
     count, episodes = len(evaluation.tasks), evaluation.returns.shape[2]
-    caption = (
-        f"mean over {_plural(count, 'task')} x {_plural(episodes, 'episode')} [95 % interval over tasks]"
-    )
+    over = "tasks" if seeds == 1 else "seeds and tasks"
+    parts = ["" if seeds == 1 else f"{seeds} seeds", _plural(count, "task"), _plural(episodes, "episode")]
+    caption = f"mean over {' x '.join(filter(None, parts))} [95 % interval over {over}]"
     table = _table(title, caption)
-    columns = ["steps", "return", "gain"] + (["success %", "gain %"] if summary.successes else [])
+    columns = [along.short, "return", "gain"] + (["success %", "gain %"] if summary.successes else [])
     for column in columns:
         table.add_column(column, justify="right")
-    for step in range(evaluation.adaptation_steps + 1):
+    for step, value in enumerate(along.values):
         cells = [number(summary.returns[step]), number(summary.return_gains[step]) if step else ""]
         if summary.successes and summary.success_gains:
             cells += [percent(summary.successes[step]), percent(summary.success_gains[step]) if step else ""]
-        table.add_row(str(step), *cells)
+        table.add_row(str(value), *cells)
+    return table
+
+
+def aggregate_table(summary: Summary) -> Table:
+    """Return interquartile means, medians, and the share of tasks made worse, after the last step."""
+    last = len(summary.returns) - 1
+    table = _table(f"after {_plural(last, 'adaptation step')}")
+    for column in ("", "interquartile mean", "median", "worse, % of tasks"):
+        table.add_column(column, justify="right" if column else "left")
+    kinds = {"return": (summary.of_return, number), "success %": (summary.of_success, percent)}
+    for name, (measures, shown) in kinds.items():
+        if measures is not None:
+            worse = percent(measures.worse[last])
+            table.add_row(name, shown(measures.iqms[last]), shown(measures.medians[last]), worse)
+    return table
+
+
+def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Table:
+    """Return what both protocols say after equally many adaptation steps, and the difference."""
+    step = official.settings.adaptation_steps
+    caption = (
+        f"per goal: {_plural(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
+        f"official: {official.evaluator},\nthe first episodes to finish, cut at success; it reports too much"
+    )
+    table = _table(f"two protocols, after {_plural(step, 'adaptation step')}", caption)
+    for column in ("", "goals", "episodes", "return", "success %"):
+        table.add_column(column, justify="right" if column else "left")
+    returns = float(evaluation.task_returns[:, step].mean())
+    rates = evaluation.task_successes
+    success = float(np.mean(rates[:, step])) if rates is not None else float("nan")
+    tasks, _, episodes = evaluation.returns.shape
+    table.add_row("per goal", str(tasks), str(tasks * episodes), _short(returns), f"{100 * success:.1f}")
+    counts = (str(official.tasks), str(official.counted_episodes))
+    rate = official.success_rate
+    table.add_row("official", *counts, _short(official.mean_return), f"{100 * rate:.1f}")
+    table.add_row(
+        "difference", "", "", f"{official.mean_return - returns:+.1f}", f"{100 * (rate - success):+.1f}"
+    )
+    return table
+
+
+def official_table(official: OfficialEvaluation) -> Table:
+    """Return each family's success rate as the publisher's evaluator reports it."""
+    table = _table(f"official, after {_plural(official.settings.adaptation_steps, 'adaptation step')}")
+    table.add_column("family")
+    table.add_column("success %", justify="right")
+    for family, rate in official.family_successes.items():
+        table.add_row(family, f"{100 * rate:.1f}")
+    if len(official.family_successes) > 1:
+        table.add_row("all", f"{100 * official.success_rate:.1f}")
+    return table
+
+
+def verdict_table(quantity: str, verdict: Verdict) -> Table:
+    """Return what two contenders, A and B, score, and how likely A beats B."""
+    shown = number if quantity == "return" else percent
+    chance, low, high = (f"{100 * value:.0f}" for value in verdict.improvement)
+    table = _table("", f"A beats B on a task with a probability of {chance} % [{low}, {high}]")
+    unit = "" if quantity == "return" else " %"
+    for column in (quantity + unit, "mean", "interquartile mean", "median"):
+        table.add_column(column, justify="left" if column.startswith(quantity) else "right")
+    for name, found in (("A", verdict.ours), ("B", verdict.theirs)):
+        table.add_row(name, shown(found.mean), shown(found.iqm), shown(found.median))
     return table
 
 

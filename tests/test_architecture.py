@@ -17,10 +17,13 @@ FLOORS = (
     {"metarl", "metarl.errors", "metarl.types"},
     {"metarl.returns", "metarl.distributions", "metarl.params", "metarl.solvers", "metarl.statistics"},
     {"metarl.policies", "metarl.baselines", "metarl.adaptation", "metarl.meta_optimizers"},
-    {"metarl.tasks", "metarl.meta_learner", "metarl.rollouts"},
+    {"metarl.tasks", "metarl.meta_learner", "metarl.rollouts", "metarl.official"},
     {"metarl.config"},
     {
+        "metarl.comparison",
+        "metarl.episode_curve",
         "metarl.evaluation",
+        "metarl.filming",
         "metarl.checkpoints",
         "metarl.metrics",
         "metarl.report",
@@ -29,9 +32,15 @@ FLOORS = (
         "metarl.registry",
         "metarl.results",
         "metarl.runs",
+        "metarl.sb3",
         "metarl.seeds",
+        "metarl.profiles",
         "metarl.progress",
+        "metarl.sweep",
         "metarl.tables",
+        "metarl.video",
+        "metarl.webpage",
+        "metarl.window",
     },
     {"metarl.envs", "metarl.agents"},
     {"metarl.console", "metarl.commands"},
@@ -48,7 +57,10 @@ GENERATOR_MAKERS = {
 }
 """All else in these modules is, or draws from, a global generator."""
 
-PUTTING_BACK = {"numpy.random.get_state", "numpy.random.set_state"}
+PUTTING_BACK = {
+    *("numpy.random.get_state", "numpy.random.set_state"),
+    *("random.getstate", "random.setstate"),
+}
 """Leave no trace of a library that draws from the global generator."""
 
 TORCH_SEEDING = {"manual_seed", "seed", "set_rng_state", "manual_seed_all", "seed_all"}

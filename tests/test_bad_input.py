@@ -438,8 +438,11 @@ def test_run_on_a_full_disk_can_go_on_once_there_is_space(
 
 
 def test_suite_that_does_not_load_is_one_sentence(refused: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = registry._entries
+
     def broken(group: str) -> dict[str, EntryPoint]:
-        return {"mine": EntryPoint("mine", "no_such_package:preset", group)}
+        mine = {"mine": EntryPoint("mine", "no_such_package:preset", group)}
+        return mine if group == registry.PRESETS else entries(group)
 
     monkeypatch.setattr(registry, "_entries", broken)
     assert refused("train", "mine") == (

@@ -283,5 +283,6 @@ def test_narrow_terminal_without_unicode_is_served_too(tmp_path: Path) -> None:
 def test_tables_do_not_wrap(metarl: Command, trained: Path, tmp_path: Path, columns: int) -> None:
     _, out, _ = metarl("evaluate", trained, "--output", tmp_path, "--seed", columns)
     table = out.splitlines()[1:-1]
-    assert len(table) == 1 + 2 + 4 + 1, "a title, a header with its line, a row for each of 0..3, a caption"
+    steps = 1 + 2 + 4 + 1  # a title, a header with its line, a row for each of 0..3, a caption
+    assert len(table) == steps + 1 + 2 + 2, "then a title, a header with its line, a row for each quantity"
     assert max(len(line) for line in table) <= 80

@@ -10,7 +10,14 @@ import pytest
 import tiny
 from metarl.config import MeasurementConfig
 from metarl.errors import MetarlError
-from metarl.evaluation import Evaluation, evaluate, slots_needed, summarize, vector_steps
+from metarl.evaluation import (
+    Evaluation,
+    evaluate,
+    slots_needed,
+    summarize,
+    summarize_seeds,
+    vector_steps,
+)
 from metarl.types import Task
 
 HORIZON = 3
@@ -188,13 +195,43 @@ def test_summary_by_hand() -> None:
     assert (summary.returns[1].low, summary.returns[1].high) == (5.0, 7.0)
 
 
+def test_share_of_tasks_made_worse_is_counted_for_returns_and_successes() -> None:
+    tasks = tuple(Task("a", (float(i),), str(i)) for i in range(4))
+    returns = np.array([[[3.0], [2.0]], [[3.0], [3.0]], [[0.0], [4.0]], [[5.0], [4.0]]])
+    summary = summarize(Evaluation(tasks, returns, returns >= 3, 0), np.random.default_rng(0))
+    assert [share.mean for share in summary.of_return.worse] == [0.0, 0.5]
+    assert summary.of_success is not None
+    assert [share.mean for share in summary.of_success.worse] == [0.0, 0.25]
+
+
+def test_seeds_on_the_same_tasks_are_summarized_as_a_table_of_scores() -> None:
+    tasks = (Task("a", (0.0,), "0"), Task("a", (1.0,), "1"))
+    parts = [Evaluation(tasks, np.full((2, 2, 3), value), None, 0) for value in (0.0, 10.0)]
+    summary = summarize_seeds(parts, np.random.default_rng(0))
+    assert summary.returns[1] == (5.0, 0.0, 10.0)  # tasks never differ; either seed may be drawn twice
+    assert summary.return_gains[1] == (0.0, 0.0, 0.0)
+
+
+def test_seeds_on_other_tasks_are_refused() -> None:
+    one, other = (Evaluation((Task("a", (v,), f"a/{v}"),), np.zeros((1, 2, 1)), None, 0) for v in (0.0, 1.0))
+    with pytest.raises(MetarlError, match=r"not of the same tasks: 1 from 'a/0.0' on, and 1 from 'a/1.0' on"):
+        summarize_seeds([one, other], np.random.default_rng(0))
+
+
 def test_metrics_have_one_name_for_each_number() -> None:
     evaluation = measure(tiny.StrideAgent(), plain(), steps=1)
     metrics = summarize(evaluation, np.random.default_rng(0)).metrics()
     assert set(metrics) == {
-        f"test/{quantity}/step_{step}{ending}"
+        f"test/{quantity}{measure}/step_{step}{ending}"
         for quantity in ("return", "success")
-        for step in (0, 1)
+        for measure, steps in {
+            "": (0, 1),
+            "_iqm": (0, 1),
+            "_median": (0, 1),
+            "_gain": (1,),
+            "_worse": (1,),
+        }.items()
+        for step in steps
         for ending in ("", "/low", "/high")
     }
     assert metrics["test/return/step_1"] == pytest.approx(evaluation.returns[:, 1].mean())

@@ -144,7 +144,9 @@ def test_wheel_holds_every_module_the_stepper_and_the_type_marker(
     wheel: Path, packaged_files: dict[str, str]
 ) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert inside == {*packaged_files.values(), "metarl/py.typed", "metarl/envs/physics/stepper.c"}
+    sources = {f"metarl/envs/physics/{name}" for name in ("stepper.c", "programs.h")}
+    page = {f"metarl/webpage/report.{kind}" for kind in ("html", "css", "js")}
+    assert inside == {*packaged_files.values(), *sources, *page, "metarl/py.typed"}
 
 
 @pytest.mark.parametrize("compiler", ["cc", "no-such-compiler"])

@@ -21,7 +21,7 @@ from metarl.experiment import Experiment
 from metarl.runs import stop_on_signals
 from programs import ML1, POINT, RESUME, Trap, errors, finish, outcome, output, resume, run, start
 
-STEP = "metarl.experiment:Experiment._on_step"
+STEP = "metarl.experiment:Experiment.on_step"
 UPDATE = "metarl.agents.maml_trpo:MAMLTRPO.update"
 EVALUATE = "metarl.experiment:evaluate"
 CURVE = "metarl.commands.train:write_learning_curve"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -15,12 +15,15 @@ import tyro
 from metarl import runs
 from metarl.config import EvaluationConfig, MeasurementConfig, to_json
 from metarl.console import console, say
+from metarl.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
 from metarl.errors import MetarlError, require
-from metarl.evaluation import Evaluation, summarize
+from metarl.evaluation import Axis, Evaluation, summarize
 from metarl.experiment import TEST, Experiment, Stopped, stream
+from metarl.filming import find_task
+from metarl.official import OfficiallyEvaluated, OfficialSettings
 from metarl.progress import ProgressObserver
-from metarl.results import write_evaluation
-from metarl.tables import evaluation_table, family_table
+from metarl.results import write_evaluation, write_official
+from metarl.tables import aggregate_table, evaluation_table, family_table, official_table, protocol_table
 from metarl.tasks import sample_evenly
 from metarl.types import Json, Task
 
@@ -39,6 +42,13 @@ class EvaluateArguments(MeasurementConfig):
     """Where the policy and the adaptation compute."""
     workers: int = 0
     """Worker processes or threads; 0 takes one a core."""
+    task: tuple[str, ...] = ()
+    """Ids of held-out tasks to take instead of so many; a family's name stands for the first of its tasks."""
+    protocol: Literal["both", "per-goal", "official"] = "both"
+    """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
+    ("official"), or both side by side, where there is one."""
+    episode_curve: tuple[int, ...] = ()
+    """Measure also what one adaptation step from so many episodes does: 1 2 5 10."""
     output: Path | None = None
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
@@ -48,6 +58,9 @@ class EvaluateArguments(MeasurementConfig):
         require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
         require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
         require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+        require(not (self.tasks and self.task), "Either --tasks or --task is wanted", "both")
+        if self.episode_curve:
+            check_counts(self.episode_curve)
 
 
 def evaluate_command(arguments: list[str]) -> None:
@@ -57,47 +70,159 @@ def evaluate_command(arguments: list[str]) -> None:
     experiment = runs.open_trained(
         wanted.run, say, EvaluationConfig(**measured), device=wanted.device, workers=wanted.workers
     )
-    tasks = experiment.suite.tasks("test")
+    suite = official_suite(experiment, wanted.protocol)
     rng = stream(wanted.seed, TEST, 1)
-    chosen = sample_evenly(tasks, min(wanted.tasks, len(tasks)), rng) if wanted.tasks else tasks
+    chosen = choose_tasks(experiment, wanted, rng)
     stem = f"iteration{experiment.iteration}-seed{wanted.seed}"
-    with results_folder(wanted.output or experiment.folder / "evaluations", stem) as folder:
+    with results_folder(
+        wanted.output or experiment.folder / "evaluations", stems(wanted, suite, stem)
+    ) as folder:
         say(
             f"Evaluating {experiment.config.agent.kind} after {experiment.iteration} iterations on "
             f"{len(chosen)} held-out tasks of {experiment.suite.name}, seed {wanted.seed}."
         )
-        evaluation = measure(experiment, chosen, rng)
-        files = show_evaluation(experiment, evaluation, folder, stem)
+        files = []
+        evaluation = None
+        if wanted.protocol != "official":
+            evaluation = measure(experiment, chosen, rng)
+            files += show_evaluation(experiment, evaluation, folder, stem)
+        if suite is not None:
+            files += measure_officially(experiment, suite, chosen, wanted, evaluation, folder / stem)
+        if wanted.episode_curve:
+            files += measure_episode_curve(experiment, chosen, wanted, folder, f"{stem}-episodes")
     say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def choose_tasks(
+    experiment: Experiment, wanted: EvaluateArguments, rng: np.random.Generator
+) -> Sequence[Task]:
+    """Return the held-out tasks that are asked for.
+
+    Raises:
+        MetarlError: if one is none of the suite's.
+    """
+    tasks = experiment.suite.tasks("test")
+    if wanted.task:
+        return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in wanted.task))
+    return sample_evenly(tasks, min(wanted.tasks, len(tasks)), rng) if wanted.tasks else tasks
+
+
+def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
+    """Return the suite if its publisher's evaluator is wanted and there is one.
+
+    Raises:
+        MetarlError: if only that is wanted and there is none.
+    """
+    suite = experiment.suite
+    if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
+        return suite
+    if protocol == "official":
+        raise MetarlError(f"The suite {suite.name} has no official evaluator; leave --protocol away.")
+    return None
 
 
 def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
-    observer = ProgressObserver(console, "evaluating")
-    steps = experiment.config.evaluation.adaptation_steps
-    observer.expect(experiment.evaluation_steps(len(tasks), steps))
-    experiment.observer = observer
+    steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
     env = experiment.make_env()
     try:
-        with runs.stop_on_signals(experiment), observer:
+        with showing(experiment, "evaluating", steps):
             return experiment.test(env, tasks, rng)
-    except Stopped:
-        say("Stopped; nothing was written.")
-        raise
     finally:
         env.close()
 
 
+def measure_officially(
+    experiment: Experiment,
+    suite: OfficiallyEvaluated,
+    tasks: Sequence[Task],
+    wanted: EvaluateArguments,
+    per_goal: Evaluation | None,
+    path: Path,
+) -> list[Path]:
+    """Let the publisher's evaluator measure, print what it says beside ours, and write it."""
+    settings = OfficialSettings(
+        adaptation_steps=min(wanted.adaptation_steps, experiment.agent.adaptation_steps),
+        adaptation_episodes=wanted.adaptation_episodes,
+        deterministic=wanted.deterministic,
+    )
+    vector_steps, env_steps = suite.official_steps(tasks, settings)
+    say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
+    with showing(experiment, "official evaluation", vector_steps):
+        official = suite.official_evaluation(
+            experiment.agent,
+            tasks,
+            settings,
+            rng=stream(wanted.seed, TEST, 3),
+            num_workers=wanted.workers,
+            on_step=experiment.on_step,
+        )
+    console.print(official_table(official) if per_goal is None else protocol_table(per_goal, official))
+    return [write_official(path, official, per_goal)]
+
+
+def measure_episode_curve(
+    experiment: Experiment, tasks: Sequence[Task], wanted: EvaluateArguments, folder: Path, stem: str
+) -> list[Path]:
+    """Measure what one step from each number of episodes does, print it and write it."""
+    counts, config, suite = wanted.episode_curve, experiment.config.evaluation, experiment.suite
+    slots = max(experiment.num_envs, slots_for(config, counts))
+    steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
+    env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=wanted.workers)
+    try:
+        with showing(experiment, "adapting from ever more episodes", steps):
+            rng = stream(wanted.seed, TEST, 4)
+            found = episode_curve(
+                experiment.agent,
+                env,
+                tasks,
+                config,
+                counts,
+                horizon=suite.horizon,
+                rng=rng,
+                on_step=experiment.on_step,
+            )
+    finally:
+        env.close()
+    return show_evaluation(experiment, found, folder, stem, episodes_axis(counts))
+
+
 @contextmanager
-def results_folder(folder: Path, stem: str) -> Iterator[Path]:
+def showing(experiment: Experiment, what: str, vector_steps: int) -> Iterator[None]:
+    """Show the progress of something that steps an environment so often, and let signals stop it."""
+    observer = ProgressObserver(console, what)
+    observer.expect(vector_steps)
+    experiment.observer = observer
+    try:
+        with runs.stop_on_signals(experiment), observer:
+            yield
+    except Stopped:
+        say("Stopped; what was not finished is not written.")
+        raise
+
+
+def stems(wanted: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:
+    """Return the names of the files that are going to be written, without endings."""
+    parts = {
+        "": wanted.protocol != "official",
+        "-official": suite is not None,
+        "-episodes": bool(wanted.episode_curve),
+    }
+    return [f"{stem}{part}" for part, written in parts.items() if written]
+
+
+@contextmanager
+def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Make the folder of results before they are computed, and take it back if none come.
 
     Raises:
         MetarlError: if there are results of that name, or the folder cannot be made.
     """
-    path = folder / f"{stem}.json"
-    if path.exists():
-        raise MetarlError(f"{path} exists already; choose another folder with --output, or another --seed.")
+    for path in (folder / f"{name}.json" for name in names):
+        if path.exists():
+            raise MetarlError(
+                f"{path} exists already; choose another folder with --output, or another --seed."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
@@ -108,12 +233,16 @@ def results_folder(folder: Path, stem: str) -> Iterator[Path]:
             folder.rmdir()
 
 
-def show_evaluation(experiment: Experiment, evaluation: Evaluation, folder: Path, stem: str) -> list[Path]:
+def show_evaluation(
+    experiment: Experiment, evaluation: Evaluation, folder: Path, stem: str, axis: Axis | None = None
+) -> list[Path]:
     """Print an evaluation's tables and write its files."""
     summary = summarize(evaluation, stream(experiment.config.seed, TEST, 2))
     title = f"{experiment.suite.name}, held-out tasks"
-    console.print(evaluation_table(evaluation, summary, title))
-    if len({task.family for task in evaluation.tasks}) > 1:
+    console.print(evaluation_table(evaluation, summary, title, axis))
+    if axis is None:
+        console.print(aggregate_table(summary))
+    if axis is None and len({task.family for task in evaluation.tasks}) > 1:
         console.print(family_table(evaluation))
     about: dict[str, Json] = {"iteration": experiment.iteration, "config": to_json(experiment.config)}
-    return write_evaluation(folder, stem, evaluation, summary, about, title)
+    return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

@@ -1,0 +1,82 @@
+"""``metarl compare``: is one run, or one sweep, better than another on the same held-out tasks?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metarl.comparison import Contender, Verdict, compare, read_contender
+from metarl.console import console, say
+from metarl.errors import MetarlError, require
+from metarl.profiles import write_profiles
+from metarl.statistics import Bootstrap
+from metarl.tables import verdict_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareArguments:
+    """Compare two finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
+
+    runs: Annotated[tuple[Path, Path], tyro.conf.Positional]
+    """Folders of two runs or sweeps."""
+    step: int = -1
+    """Adaptation steps after which they are compared; -1 for the last."""
+    over: Literal["both", "seeds"] = "both"
+    """What intervals draw again: seeds and tasks, or only the seeds of each task (as rliable does)."""
+    output: Path | None = None
+    """Folder for comparison.json, and for performance profiles; by default only a table is printed."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(-1 <= self.step, "step must be 0 or more, or -1 for the last", self.step)
+
+
+def compare_command(arguments: list[str]) -> None:
+    """Compare two runs or sweeps: interquartile means, probability of improvement, profiles."""
+    wanted = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
+    ours, theirs = (read_contender(folder) for folder in wanted.runs)
+    step = ours.evaluations[0].adaptation_steps if wanted.step < 0 else wanted.step
+    verdicts = compare(ours, theirs, step, Bootstrap(over=wanted.over))
+    say(
+        f"A: {describe(ours)}\nB: {describe(theirs)}\n"
+        f"On {len(ours.evaluations[0].tasks)} held-out tasks of {ours.suite.label}, "
+        f"after {step} adaptation steps."
+    )
+    for quantity, verdict in verdicts.items():
+        console.print(verdict_table(quantity, verdict))
+    if wanted.output is not None:
+        files = write(wanted.output, ours, theirs, step, verdicts)
+        say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def describe(contender: Contender) -> str:
+    """Say what is compared."""
+    count = len(contender.evaluations)
+    return f"{contender.name}, {count} seed{'' if count == 1 else 's'}"
+
+
+def write(
+    folder: Path, ours: Contender, theirs: Contender, step: int, verdicts: dict[str, Verdict]
+) -> list[Path]:
+    """Write the numbers and the performance profiles.
+
+    Raises:
+        MetarlError: if there is a comparison already.
+    """
+    path = folder / "comparison.json"
+    if path.exists():
+        raise MetarlError(f"{path} exists already; choose another folder with --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "ours": ours.name,
+        "theirs": theirs.name,
+        "adaptation_steps": step,
+        **{quantity: verdict.to_json() for quantity, verdict in verdicts.items()},
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    stages = {f"A: {ours.name}": (ours.evaluations, step), f"B: {theirs.name}": (theirs.evaluations, step)}
+    return [path, *write_profiles(folder, stages, f"{ours.suite.label}, after {step} adaptation steps")]
