@@ -1,0 +1,98 @@
+"""An adapted policy as a file that ``stable_baselines3.PPO.load`` opens and goes on training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
+from torch import nn
+
+from metarl.errors import MetarlError
+from metarl.meta_learner import Actor
+from metarl.params import select
+from metarl.policies import GaussianMLPPolicy
+from metarl.sb3.randomness import global_generators_kept
+from metarl.sb3.vec_env import bounded
+from metarl.sb3.weights import to_sb3
+from metarl.tasks import TaskDistribution
+from metarl.types import Params
+
+MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+@runtime_checkable
+class MLPActor(Protocol):
+    """An actor with a Gaussian perceptron's parameters for each of M tasks."""
+
+    @property
+    def policy(self) -> GaussianMLPPolicy:
+        """The perceptron."""
+        ...
+
+    @property
+    def params(self) -> Params:
+        """Stacked, ``[M, ...]``."""
+        ...
+
+
+def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -> PPO:
+    """Return the policy that acts on one task as a PPO agent with the default settings.
+
+    Its actions are clipped to the action space by stable-baselines3, as the suite's environments do
+    themselves. PPO's value network, of which metarl has none, is new: the hidden layers are the policy's in
+    number and size.
+
+    Args:
+        actor: a policy for each of M tasks.
+        task: which of them.
+        suite: whose observation and action spaces the agent has.
+        seed: of the value network.
+
+    Raises:
+        MetarlError: if the actor is no Gaussian perceptron, or actions have no finite bounds.
+    """
+    if not isinstance(actor, MLPActor) or not isinstance(actor.policy, GaussianMLPPolicy):
+        raise MetarlError(
+            "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, "
+            f"but this agent acts with {type(actor).__name__}."
+        )
+    policy = actor.policy
+    sizes = list(policy.hidden_sizes)
+    architecture = {"net_arch": {"pi": sizes, "vf": sizes}, "activation_fn": MODULES[policy.activation]}
+    with global_generators_kept():
+        agent = PPO(
+            "MlpPolicy",
+            None,  # type: ignore[arg-type]  # SB3 makes agents without an environment itself, when loading
+            policy_kwargs=architecture,
+            seed=seed,
+            device="cpu",
+            _init_setup_model=False,
+        )
+        agent.observation_space = suite.observation_space
+        agent.action_space = bounded(suite.action_space)
+        agent.n_envs = 1
+        agent.set_logger(Logger(folder=None, output_formats=[]))
+        agent._setup_model()
+    weights = agent.policy.state_dict() | to_sb3(policy, select(actor.params, task))
+    agent.policy.load_state_dict(weights)
+    return agent
+
+
+def save(agent: PPO, path: Path) -> None:
+    """Write an agent's file, whole or not at all.
+
+    Raises:
+        MetarlError: if the file exists, or cannot be written.
+    """
+    if path.exists():
+        raise MetarlError(f"{path} exists already; choose another file with --output.")
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            agent.save(file)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MetarlError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,242 @@
+"""Any :class:`~metarl.tasks.TaskVectorEnv` as a vector environment of stable-baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from typing import TypeAlias
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+
+from metarl.errors import MetarlError, require
+from metarl.tasks import Array, Picture, Renderable, TaskDistribution, TaskVectorEnv
+from metarl.types import Task
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
+Slots: TypeAlias = None | int | Iterable[int]
+TaskDraw: TypeAlias = Callable[[Sequence[int]], Sequence[Task]]
+"""Says which tasks the next episodes of some slots are of, one for each slot."""
+
+
+class TaskVecEnv(VecEnv):
+    """Steps all slots at once, and starts the next episode of a slot as soon as one is over.
+
+    The next episode is of whatever task ``draw`` names for its slot. As everywhere in stable-baselines3,
+    the observation that is returned with ``done`` is the first of the next episode; the last one is in
+    ``infos[slot]["terminal_observation"]``, and ``infos[slot]["TimeLimit.truncated"]`` says that the
+    episode was cut off and not ended. ``infos[slot]["is_success"]`` then says whether it was solved at any
+    step, where the suite reports that.
+
+    Args:
+        env: is reset here, and closed with this.
+        draw: :func:`in_turn` for tasks in fixed slots, :func:`from_training` for a task of the training
+            split in each episode.
+        seed: where the seeds of the episodes come from.
+        task_size: numbers of the task to append to the observation, its parameters and zeros after them; 0
+            hides the task as everywhere else.
+        unit_actions: take actions from -1 to 1 and scale them to the environment's bounds.
+
+    Raises:
+        MetarlError: if an action has no bounds, or a task more parameters than ``task_size``.
+    """
+
+    def __init__(
+        self,
+        env: TaskVectorEnv,
+        draw: TaskDraw,
+        *,
+        seed: int = 0,
+        task_size: int = 0,
+        unit_actions: bool = False,
+    ) -> None:
+        self.env = env
+        self.draw = draw
+        self.bounds = bounded(env.single_action_space)
+        """What the environment's own actions lie in."""
+        self.task_size = task_size
+        self._scale = scale_of(self.bounds) if unit_actions else None
+        self._rng = np.random.default_rng(seed)
+        super().__init__(
+            env.num_envs,
+            with_task(vectors(env.single_observation_space), task_size),
+            Box(-1.0, 1.0, self.bounds.shape, np.float32) if unit_actions else deepcopy(self.bounds),
+        )
+        self._tasks = list(draw(range(env.num_envs)))
+        self._solved = np.zeros(env.num_envs, np.bool_)
+        self._actions: Array = np.zeros(env.action_space.shape or ())
+
+    def reset(self) -> Array:
+        """Start an episode in every slot."""
+        everywhere = np.ones(self.num_envs, np.bool_)
+        observations = self._start(everywhere, list(self._seeds))
+        self._reset_seeds()
+        self._reset_options()
+        return self._show(observations)
+
+    def step_async(self, actions: npt.NDArray[np.floating]) -> None:
+        """Keep the actions ``[N, A]`` for :meth:`step_wait`."""
+        self._actions = np.asarray(actions, np.float64)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step every slot.
+
+        Returns:
+            Observations ``[N, O]``, rewards ``[N]`` float32, done ``[N]`` and a dict for each slot.
+        """
+        actions = self._actions if self._scale is None else self._scale(self._actions)
+        observations, rewards, terminated, truncated, named = self.env.step(
+            actions.astype(self.env.single_action_space.dtype)
+        )
+        ended, cut = terminated.astype(np.bool_), truncated.astype(np.bool_)
+        infos: list[dict[str, object]] = [{"TimeLimit.truncated": bool(flag)} for flag in cut & ~ended]
+        self._note_success(named.get("success"), infos)
+        done = ended | cut
+        if done.any():
+            seen = self._show(observations)
+            for slot in np.flatnonzero(done):
+                infos[slot] |= {"terminal_observation": seen[slot]}
+                infos[slot] |= {"is_success": bool(self._solved[slot])} if "success" in named else {}
+            observations = self._start(done, [None] * self.num_envs)
+        return self._show(observations), rewards.astype(np.float32), done, infos
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Let slot i start its next episode from ``seed + i``; the seeds after that follow from ``seed``."""
+        seed = int(self._rng.integers(2**31)) if seed is None else seed
+        self._rng = np.random.default_rng(seed)
+        self._seeds = [seed + slot for slot in range(self.num_envs)]
+        return self._seeds
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def get_images(self) -> list[Picture | None]:
+        """Return a picture of every slot, where the environment can be looked at."""
+        if not isinstance(self.env, Renderable):
+            return [None] * self.num_envs
+        return [self.env.render_slot(slot) for slot in range(self.num_envs)]
+
+    def get_attr(self, attr_name: str, indices: Slots = None) -> list[object]:
+        """Return an attribute of the environment, once for each slot."""
+        if attr_name == "render_mode":
+            value: object = "rgb_array" if isinstance(self.env, Renderable) else None
+        else:
+            value = getattr(self.env, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: object, indices: Slots = None) -> None:
+        """Refuse: the slots are rows of arrays, not environments of their own.
+
+        Raises:
+            MetarlError: always.
+        """
+        raise MetarlError(f"The slots of a task vector environment have no attribute {attr_name!r} to set.")
+
+    def env_method(
+        self, method_name: str, *method_args: object, indices: Slots = None, **method_kwargs: object
+    ) -> list[object]:
+        """Refuse, as :meth:`set_attr` does.
+
+        Raises:
+            MetarlError: always.
+        """
+        raise MetarlError(f"The slots of a task vector environment have no method {method_name!r} to call.")
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[object, object, object, object]], indices: Slots = None
+    ) -> list[bool]:
+        """Return that no slot is wrapped in anything."""
+        return [False for _ in self._get_indices(indices)]
+
+    def _start(self, mask: Flags, seeds: Sequence[int | None]) -> Array:
+        slots = np.flatnonzero(mask).tolist()
+        for slot, task in zip(slots, self.draw(slots), strict=True):
+            self._tasks[slot] = task
+        fresh = self._rng.integers(2**31, size=self.num_envs).tolist()
+        given = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
+        self._solved[mask] = False
+        self.env.set_tasks(self._tasks)
+        observations, _ = self.env.reset(
+            seed=given,  # type: ignore[arg-type]  # Gymnasium's environments take one for each slot too
+            options={"reset_mask": mask},
+        )
+        return observations
+
+    def _note_success(self, success: Flags | None, infos: list[dict[str, object]]) -> None:
+        if success is None:
+            return
+        self._solved |= success
+        for info, flag in zip(infos, success, strict=True):
+            info["success"] = bool(flag)
+
+    def _show(self, observations: Array) -> Array:
+        if not self.task_size:
+            return observations
+        numbers = [task_numbers(task, self.task_size) for task in self._tasks]
+        return np.concatenate([observations, numbers], axis=1).astype(observations.dtype)
+
+
+def in_turn(tasks: Sequence[Task]) -> TaskDraw:
+    """Give slot i the task ``i`` for good, and begin anew with the first where there are more slots."""
+    return lambda slots: [tasks[slot % len(tasks)] for slot in slots]
+
+
+def from_training(suite: TaskDistribution, rng: np.random.Generator) -> TaskDraw:
+    """Draw a training task for each episode, those that start together evenly over the families."""
+    return lambda slots: suite.sample(len(slots), rng, "train")
+
+
+def task_numbers(task: Task, size: int) -> Array:
+    """Return a task's parameters with zeros after them, ``[size]``.
+
+    Raises:
+        MetarlError: if it has more.
+    """
+    came = len(task.parameters)
+    require(came <= size, f"Task {task.id!r} was to have {size} parameters at most", came)
+    return np.array([*task.parameters, *[0.0] * (size - came)])
+
+
+def vectors(space: gymnasium.Space[object]) -> Box:
+    """Make sure that observations are vectors of real numbers.
+
+    Raises:
+        MetarlError: if they are not.
+    """
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise MetarlError(f"A TaskVecEnv needs observations that are vectors, but they come from {space}.")
+    return space
+
+
+def with_task(space: Box, task_size: int) -> Box:
+    """Return an observation space with ``task_size`` numbers more, which may be any."""
+    if not task_size:
+        return deepcopy(space)
+    low, high = np.full(task_size, -np.inf), np.full(task_size, np.inf)
+    return Box(
+        np.concatenate([space.low, low]).astype(space.dtype),
+        np.concatenate([space.high, high]).astype(space.dtype),
+        dtype=np.float32 if space.dtype == np.float32 else np.float64,
+    )
+
+
+def bounded(space: gymnasium.Space[object]) -> Box:
+    """Make sure that actions have bounds, without which stable-baselines3 has nothing to clip to.
+
+    Raises:
+        MetarlError: if they have none.
+    """
+    if not isinstance(space, Box) or not space.is_bounded():
+        raise MetarlError(f"stable-baselines3 needs actions with finite bounds, but they come from {space}.")
+    return space
+
+
+def scale_of(space: Box) -> Callable[[Array], Array]:
+    """Return the map from -1..1, which clips, to the bounds of a space."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    return lambda actions: np.asarray(low + 0.5 * (np.clip(actions, -1.0, 1.0) + 1.0) * (high - low))
