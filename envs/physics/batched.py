@@ -79,8 +79,8 @@ class BatchedPhysics:
             stepper: ``"compiled"``, ``"portable"``, or ``"auto"`` for the first where it can be built.
             num_threads: threads; 0 for one a core.
             finish: what follows the last substep.
-            reuse_forward: let the compiled stepper start a step from the forward pass after the one before, where
-                this changes no bit.
+            reuse_forward: let the compiled stepper start a step from the forward pass after the one before,
+                where this changes no bit.
 
         Raises:
             EngineError: if the compiled stepper is asked for and cannot be built.

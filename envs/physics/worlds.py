@@ -125,8 +125,8 @@ def write_field(model: mujoco.MjModel, name: str, values: Array) -> None:
 def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
     """Whether the forward pass at the end of a step may serve the next step's first substep, bit for bit.
 
-    Between the two only controls and mocap bodies change, so nothing that ``step_from_forward`` (``stepper.c``)
-    leaves out may depend on these.
+    Between the two only controls and mocap bodies change, so nothing that ``step_from_forward`` of
+    ``stepper.c`` leaves out may depend on these.
     """
     mocap = np.flatnonzero(model.body_mocapid >= 0)
     colliding = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
