@@ -1,8 +1,12 @@
-"""Whole experiments, ready to run: functions that return a config, for the command line and for scripts."""
+"""Whole experiments, ready to run: functions that return a config, for the command line and for scripts.
+
+Each takes the agent by its registered name (``metarl train point --agent promp``); what suits which agent
+stands in :mod:`metarl.agents.settings`.
+"""
 
 from __future__ import annotations
 
-from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.agents.settings import suited
 from metarl.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -12,50 +16,52 @@ from metarl.config import (
 )
 from metarl.registry import suite
 
+MAML_TRPO = "maml-trpo"
+"""The agent of every preset by default."""
 
-def ml1(task: str = "reach-v3") -> ExperimentConfig:
+
+def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
     """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps."""
     return ExperimentConfig(
         suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
-        agent=MAMLTRPOConfig(),
+        agent=suited("ml1", agent),
         iterations=80,
         sampling=SamplingConfig(episodes=5),
         evaluation=EvaluationConfig(every=10),
     )
 
 
-def ml10() -> ExperimentConfig:
+def ml10(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Meta-World ML10: 10 training families, 5 new ones; the published 20M environment steps."""
-    return _many_families("ml10", meta_batch_size=20, iterations=100)
+    return _many_families("ml10", agent, meta_batch_size=20, iterations=100)
 
 
-def ml25() -> ExperimentConfig:
+def ml25(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Meta-World ML25: 24 training families (the leak removed), 5 new ones; 50M environment steps."""
-    return _many_families("ml25", meta_batch_size=50, iterations=100)
+    return _many_families("ml25", agent, meta_batch_size=50, iterations=100)
 
 
-def ml45() -> ExperimentConfig:
+def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Meta-World ML45: 45 training families, 5 new ones; the published 90M environment steps."""
-    return _many_families("ml45", meta_batch_size=45, iterations=200)
+    return _many_families("ml45", agent, meta_batch_size=45, iterations=200)
 
 
-def point() -> ExperimentConfig:
+def point(agent: str = MAML_TRPO) -> ExperimentConfig:
     """2-D navigation, whose best return is known; learns in a minute."""
     return ExperimentConfig(
         suite=construct(suite("point"), {}),
-        # the reward tells at once how good a move was; the other two were found by search (results/README.md)
-        agent=MAMLTRPOConfig(discount=0.0, min_std=1.0, inner_lr=0.2),
+        agent=suited("point", agent),
         iterations=200,
         evaluation=EvaluationConfig(every=10, tasks=40),
         checkpoint=CheckpointConfig(every=10),
     )
 
 
-def _many_families(name: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
+def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
     """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
     return ExperimentConfig(
         suite=construct(suite(name), {}),
-        agent=MAMLTRPOConfig(),
+        agent=suited(name, agent),
         iterations=iterations,
         sampling=SamplingConfig(meta_batch_size=meta_batch_size),
         # measured as there: one inner step from 10 episodes, then 3 episodes

@@ -19,8 +19,9 @@ import torch
 import tyro
 from rich.table import Table
 
-from metarl.adaptation import Batch, adapt, estimate_advantages, make_batch
-from metarl.agents.maml_trpo import MAMLTRPO, AdaptedPolicy, meta_objective
+from metarl.adaptation import Batch, Policy, adapt, estimate_advantages, make_batch
+from metarl.agents.gradient_based import AdaptedPolicy
+from metarl.agents.maml_trpo import MAMLTRPO, meta_objective
 from metarl.distributions import Gaussian, log_prob
 from metarl.params import detach, gradient, requires_grad, stack
 from metarl.policies import GaussianMLPPolicy
@@ -134,7 +135,7 @@ def advantages_of(rollout: Rollout) -> torch.Tensor:
     )
 
 
-def meta_gradient(policy: GaussianMLPPolicy, theta: Params, inner: Batch, outer: Batch) -> Params:
+def meta_gradient(policy: Policy, theta: Params, inner: Batch, outer: Batch) -> Params:
     """Differentiate the meta-objective through the adaptation."""
     leaves = requires_grad(theta)
     adapted = adapt(
@@ -145,7 +146,7 @@ def meta_gradient(policy: GaussianMLPPolicy, theta: Params, inner: Batch, outer:
     return gradient(meta_objective(gaussian, old, outer).loss, leaves)
 
 
-def line_search_trial(policy: GaussianMLPPolicy, theta: Params, inner: Batch, outer: Batch) -> torch.Tensor:
+def line_search_trial(policy: Policy, theta: Params, inner: Batch, outer: Batch) -> torch.Tensor:
     """Adapt a candidate and judge it, without a graph of the outer step."""
     leaves = requires_grad(stack(theta, len(outer.weights)))
     adapted = detach(adapt(policy, leaves, [inner], inner_lr=AGENT.inner_lr, first_order=True))
@@ -154,7 +155,7 @@ def line_search_trial(policy: GaussianMLPPolicy, theta: Params, inner: Batch, ou
         return meta_objective(gaussian, gaussian, outer).loss
 
 
-def plain_pass(policy: GaussianMLPPolicy, theta: Params, batches: Sequence[Batch]) -> Params:
+def plain_pass(policy: Policy, theta: Params, batches: Sequence[Batch]) -> Params:
     """Take a policy gradient with one set of parameters over all transitions."""
     leaves = requires_grad(theta)
     loss = torch.zeros(())

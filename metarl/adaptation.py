@@ -41,6 +41,10 @@ class Batch:
     """``[M, B]``."""
     weights: torch.Tensor
     """``[M, B]``, one over the task's number of transitions, and zero past the end of an episode."""
+    log_probs: torch.Tensor
+    """``[M, B]``, log density of the actions under the policy that drew them."""
+    horizon: int
+    """T, so that the transitions of an episode can be told; 0 where some were left out."""
 
     def every(self, stride: int) -> Batch:
         """Keep every stride-th transition, weighted so that each task's weights still add up to one."""
@@ -50,6 +54,8 @@ class Batch:
             self.actions[:, ::stride].contiguous(),
             self.advantages[:, ::stride].contiguous(),
             weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny),
+            self.log_probs[:, ::stride].contiguous(),
+            horizon=self.horizon if stride == 1 else 0,
         )
 
 
@@ -116,6 +122,8 @@ def make_batch(rollout: Rollout, advantages: torch.Tensor) -> Batch:
         actions=rollout.actions.flatten(1, 2),
         advantages=advantages.flatten(1),
         weights=mask / mask.sum(dim=1, keepdim=True),
+        log_probs=rollout.log_probs.flatten(1),
+        horizon=rollout.mask.shape[-1],
     )
 
 
@@ -131,17 +139,43 @@ def policy_gradient_loss(policy: Policy, params: Params, batch: Batch) -> torch.
 InnerLoss: TypeAlias = Callable[[Policy, Params, Batch], torch.Tensor]
 
 
+class UpdateRule(Protocol):
+    """How one inner step moves the parameters; what it must remember travels with them, by other names."""
+
+    def __call__(self, params: Params, gradients: Params, losses: torch.Tensor) -> Params:
+        """Return what changes of the parameters.
+
+        Args:
+            params: stacked ``[M, ...]``, what the rule remembers of earlier steps among them.
+            gradients: of the parameters that adapt, stacked; constants in a first-order inner loop.
+            losses: ``[M]``, each task's loss at ``params``; likewise.
+        """
+        ...
+
+
+def descend(inner_lr: float | Params) -> UpdateRule:
+    """Return gradient descent, ``theta - inner_lr * gradient``, with one step size or one for each name."""
+
+    def rule(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
+        return {
+            name: params[name] - (inner_lr[name] if isinstance(inner_lr, dict) else inner_lr) * slope
+            for name, slope in gradients.items()
+        }
+
+    return rule
+
+
 def adapt(
     policy: Policy,
     params: Params,
     batches: Sequence[Batch],
     *,
-    inner_lr: float | Params,
+    inner_lr: float | Params | UpdateRule,
     first_order: bool = False,
     adaptable: Collection[str] | None = None,
     loss: InnerLoss = policy_gradient_loss,
 ) -> Params:
-    """Take one gradient step for each batch: ``theta <- theta - inner_lr * grad L(theta)``.
+    """Take one step for each batch, by default of gradient descent: ``theta - inner_lr * grad L(theta)``.
 
     Source: Finn et al. 2017 (arXiv 1703.03400), section 2.2.
 
@@ -149,7 +183,8 @@ def adapt(
         policy: what the loss is a function of.
         params: stacked ``[M, ...]``, and part of a graph or leaves that ask for gradients.
         batches: one for each step, collected by the policy that the step starts from.
-        inner_lr: step size, or one for each parameter (each broadcasts against ``[M, ...]``).
+        inner_lr: step size, or one for each parameter (each broadcasts against ``[M, ...]``), or another
+            rule than gradient descent.
         first_order: treat the gradient as a constant, so that only ``theta`` itself is differentiated.
         adaptable: names of the parameters that adapt; all of them by default.
         loss: each task's loss.
@@ -158,13 +193,11 @@ def adapt(
         Adapted parameters, stacked; differentiable with respect to ``params``.
     """
     names = params.keys() if adaptable is None else adaptable
+    rule = inner_lr if callable(inner_lr) else descend(inner_lr)
     for batch in batches:
         # no task's loss reads another's parameters: the gradient of the sum holds each task's own
-        total = loss(policy, params, batch).sum()
-        gradients = gradient(total, {name: params[name] for name in names}, create_graph=not first_order)
-        stepped = {
-            name: params[name] - (inner_lr[name] if isinstance(inner_lr, dict) else inner_lr) * slope
-            for name, slope in gradients.items()
-        }
-        params = {**params, **stepped}
+        losses = loss(policy, params, batch)
+        chosen = {name: params[name] for name in names}
+        gradients = gradient(losses.sum(), chosen, create_graph=not first_order)
+        params = {**params, **rule(params, gradients, losses.detach() if first_order else losses)}
     return params

@@ -8,6 +8,7 @@ A package adds its own by declaring them in its pyproject.toml, just as this one
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +18,7 @@ from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, from_json
 from metarl.errors import MetarlError, unknown_name
 from metarl.types import Json
 
-Preset: TypeAlias = Callable[[], ExperimentConfig]
+Preset: TypeAlias = Callable[..., ExperimentConfig]
 Command: TypeAlias = Callable[[list[str]], None]
 
 SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
@@ -53,6 +54,22 @@ def preset(name: str) -> Preset:
         MetarlError: if there is none of that name, or its package does not load.
     """
     return cast("Preset", _load(PRESETS, "preset", name))
+
+
+def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
+    """Return a preset's config, with the preset's own agent or another.
+
+    Raises:
+        MetarlError: if there is no preset or no agent of that name, if its package does not load, or if the
+            preset has no argument ``agent``.
+    """
+    make = preset(name)
+    if agent_name is None:
+        return make()
+    agent(agent_name)  # so that a slip gets the nearest name, whatever the preset does with it
+    if "agent" not in inspect.signature(make).parameters:
+        raise MetarlError(f"The preset {name!r} has an agent of its own and takes no --agent {agent_name}.")
+    return make(agent=agent_name)
 
 
 def command(name: str) -> Command:

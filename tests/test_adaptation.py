@@ -306,5 +306,6 @@ def test_every_stride_keeps_the_weights_whole() -> None:
 
 
 def test_stride_that_meets_only_masked_steps_gives_no_nan() -> None:
-    one = Batch(torch.ones(1, 4, 3), torch.ones(1, 4, 2), torch.ones(1, 4), torch.tensor([[0.0, 1, 0, 0]]))
+    observations, actions, ones = torch.ones(1, 4, 3), torch.ones(1, 4, 2), torch.ones(1, 4)
+    one = Batch(observations, actions, ones, torch.tensor([[0.0, 1, 0, 0]]), ones, horizon=4)
     assert one.every(2).weights.tolist() == [[0.0, 0.0]]

@@ -283,7 +283,7 @@ def test_run_of_another_architecture_is_not_resumed(refused: Refusal, run: Path)
     config["agent"]["hidden_sizes"] = [8, 9]
     (run / "config.json").write_text(json.dumps(config))
     said = refused(*RESUME)
-    assert said.startswith("The policy has parameters {'layer_0.weight': (2, 8), ")
+    assert said.startswith("The agent has parameters {'layer_0.weight': (2, 8), ")
     assert "but the saved ones are" in said
 
 

@@ -16,7 +16,7 @@ from stable_baselines3 import PPO, SAC
 from torch import nn
 
 from metarl import runs
-from metarl.agents.maml_trpo import AdaptedPolicy
+from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.checkpoints import load
 from metarl.cli import main
 from metarl.distributions import log_prob

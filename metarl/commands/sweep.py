@@ -13,8 +13,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from metarl import registry, runs
-from metarl.commands.train import RUNS
-from metarl.config import ExperimentConfig
+from metarl.commands.train import RUNS, configured
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation import summarize_seeds
@@ -53,10 +52,9 @@ def sweep_command(arguments: list[str]) -> None:
             f"metarl sweep needs a preset first, one of {presets}: metarl sweep point --seeds 3"
         )
     preset, *words = arguments
-    default = registry.preset(preset)()
     prog = f"metarl sweep {preset}"
     wanted, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)
-    config = tyro.cli(ExperimentConfig, default=default, args=options, prog=prog)
+    config = configured(preset, options, prog)
     require(config.seed + wanted.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
     check_disjoint(config.suite.build())  # once, before every seed finds out
     sweep = Sweep(config, preset, options, wanted.seeds, RUNS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,15 +54,42 @@ def train_command(arguments: list[str]) -> None:
         presets = ", ".join(registry.names(registry.PRESETS))
         raise MetarlError(f"metarl train needs a preset first, one of {presets}: metarl train point")
     name, *options = arguments
-    preset = registry.preset(name)
-    config = tyro.cli(
+    train(runs.start(configured(name, options, f"metarl train {name}"), RUNS), new=True)
+
+
+def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
+    """Return a preset's config with the agent and the settings that the options name.
+
+    Raises:
+        MetarlError: if there is no such preset or agent, or they do not go together.
+    """
+    agent, settings = split_agent(options)
+    known = ", ".join(registry.names(registry.AGENTS))
+    return tyro.cli(
         ExperimentConfig,
-        default=preset(),
-        args=options,
-        prog=f"metarl train {name}",
-        description=str(preset.__doc__),
+        default=registry.configure(preset, agent),
+        args=settings,
+        prog=prog,
+        description=f"{registry.preset(preset).__doc__}\n\n--agent NAME takes another agent: {known}.",
     )
-    train(runs.start(config, RUNS), new=True)
+
+
+def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take ``--agent NAME`` out of the options: it decides which others there are.
+
+    Raises:
+        MetarlError: if no name follows.
+    """
+    agent, rest, words = None, [], iter(options)
+    for word in words:
+        if word != "--agent" and not word.startswith("--agent="):
+            rest.append(word)
+            continue
+        agent = word.partition("=")[2] or next(words, "")
+        if not agent or agent.startswith("-"):
+            known = ", ".join(registry.names(registry.AGENTS))
+            raise MetarlError(f"--agent needs the name of an agent, one of {known}.")
+    return agent, rest
 
 
 def train(experiment: Experiment, *, new: bool) -> None:
@@ -113,7 +141,7 @@ def keep_traceback(error: BaseException, folder: Path) -> bool:
 def show_train_usage() -> None:
     """Print the help of ``metarl train`` without a preset."""
     say(
-        "usage: metarl train PRESET [OPTIONS]\n"
+        "usage: metarl train PRESET [--agent AGENT] [OPTIONS]\n"
         "       metarl train --resume RUN [--iterations INT] [--device STR]\n\n"
         "Meta-train an agent, then evaluate it on held-out tasks.\n"
     )

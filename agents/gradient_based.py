@@ -1,0 +1,272 @@
+"""What all agents share whose inner loop is :func:`metarl.adaptation.adapt`: settings, actor, state.
+
+An algorithm adds its outer step, ``update``, and changes of this what makes it itself:
+
+    inner_loss     what an inner step descends
+    inner_rule     how it moves: a step size, one for each parameter, or an optimiser that is itself learned
+    adaptable      which parameters it moves
+    per_task       what a task starts from: theta, or theta and a blank context or memory
+    start_memory   what the outer step remembers from one update to the next
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import gymnasium
+import torch
+
+from metarl.adaptation import (
+    AdvantageNorm,
+    Batch,
+    Policy,
+    UpdateRule,
+    adapt,
+    estimate_advantages,
+    make_batch,
+    policy_gradient_loss,
+)
+from metarl.config import AgentConfig
+from metarl.distributions import Gaussian, entropy, log_prob, sample
+from metarl.errors import MetarlError, require
+from metarl.meta_learner import Action, Actor
+from metarl.params import detach, requires_grad, stack
+from metarl.policies import ACTIVATIONS, GaussianMLPPolicy
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientBasedConfig(AgentConfig):
+    """The inner loop, the advantages and the network."""
+
+    inner_lr: float = 0.1
+    """Step size of the adaptation."""
+    adaptation_steps: int = 1
+    """Gradient steps of the adaptation in training, each from episodes of its own."""
+    first_order: bool = False
+    """Leave out the derivative of the adaptation step itself (FOMAML)."""
+    discount: float = 0.99
+    """Reward discount for each step."""
+    gae_lambda: float = 1.0
+    """Weight of longer returns in the advantages."""
+    bootstrap_truncated: bool = False
+    """Value what would have followed an episode that was cut off; for tasks without a time limit."""
+    advantage_norm: AdvantageNorm = "std"
+    """What centered advantages are divided by; "var" is what garage and metaworld-algorithms do."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
+    activation: str = "tanh"
+    """Nonlinearity: "tanh" or "relu"."""
+    initial_std: float = 1.0
+    """Standard deviation of every action component at the start."""
+    min_std: float = 1e-6
+    """Standard deviations never fall below this."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
+        require(
+            1 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 1..100", self.adaptation_steps
+        )
+        require(
+            self.activation in ACTIVATIONS,
+            f"activation must be one of {sorted(ACTIVATIONS)}",
+            repr(self.activation),
+        )
+        require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
+        require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
+        require(
+            0 < self.min_std <= self.initial_std, "min_std must lie between 0 and initial_std", self.min_std
+        )
+        require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
+        require(
+            all(1 <= size <= 4096 for size in self.hidden_sizes),
+            "every hidden size must lie in 1..4096",
+            self.hidden_sizes,
+        )
+
+    def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy:
+        """Return the network that fits the suite.
+
+        Raises:
+            MetarlError: if its observations or actions are not vectors of real numbers.
+        """
+        return GaussianMLPPolicy(
+            observation_size=_vector_size(suite.observation_space, "observations"),
+            action_size=_vector_size(suite.action_space, "actions"),
+            hidden_sizes=self.hidden_sizes,
+            activation=self.activation,
+            initial_std=self.initial_std,
+            min_std=self.min_std,
+        )
+
+
+class MetaPolicy(Policy, Protocol):
+    """A policy whose parameters can be drawn."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter that is meta-learned, without a task axis."""
+        ...
+
+    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draw them."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdaptedPolicy:
+    """A policy with parameters for each of M tasks."""
+
+    policy: Policy
+    params: Params
+    """Stacked, and with them whatever the inner loop carries from step to step."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return device_of(self.params)
+
+    @torch.no_grad()
+    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+        """Draw actions for observations ``[M, K, O]``; without a generator, take the means."""
+        gaussian = self.policy(self.params, observations)
+        actions = gaussian.mean if generator is None else sample(gaussian, generator)
+        return Action(actions, log_prob(gaussian, actions))
+
+
+ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig)
+
+
+class GradientBasedAgent(ABC, Generic[ConfigT]):
+    """Meta-parameters theta and how they adapt; an algorithm says how they learn."""
+
+    def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
+        self.config = config
+        self.policy = policy
+        self.params = params
+        """theta: all that is meta-learned, the policy's parameters and those of the inner rule."""
+        self.memory = self.start_memory()
+        """What the outer step remembers from one update to the next, by names that theta does not have."""
+
+    # What makes an algorithm itself.
+
+    @abstractmethod
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Take an outer step on theta; see :class:`metarl.meta_learner.MetaLearner`."""
+
+    def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
+        """Return each task's loss ``[M]``, which an inner step descends."""
+        return policy_gradient_loss(policy, params, batch)
+
+    def inner_rule(self, theta: Params) -> float | Params | UpdateRule:
+        """Return the step size of the inner loop, or what makes the step, as theta says."""
+        return self.config.inner_lr
+
+    @property
+    def adaptable(self) -> Collection[str]:
+        """Names of the parameters that adapt: those of the policy."""
+        return self.policy.shapes.keys()
+
+    def per_task(self, theta: Params, num_tasks: int) -> Params:
+        """Return what each task starts from, stacked ``[M, ...]`` and differentiable by theta."""
+        return stack({name: theta[name] for name in self.policy.shapes}, num_tasks)
+
+    def start_memory(self) -> Params:
+        """Return what the outer step remembers before the first update."""
+        return {}
+
+    # What all of them have in common.
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Adaptations in one meta-iteration."""
+        return self.config.adaptation_steps
+
+    @property
+    def device(self) -> torch.device:
+        """Where the agent computes."""
+        return device_of(self.params)
+
+    def initial_actor(self, num_tasks: int) -> AdaptedPolicy:
+        """Return theta for every task."""
+        return AdaptedPolicy(self.policy, self.per_task(self.params, num_tasks))
+
+    def adapt(self, actor: Actor, rollout: Rollout) -> AdaptedPolicy:
+        """Take one inner step on each task."""
+        assert isinstance(actor, AdaptedPolicy)
+        start, batch = requires_grad(actor.params), self._batch(rollout)
+        return AdaptedPolicy(
+            self.policy, detach(self._adapted(self.params, start, [batch], first_order=True))
+        )
+
+    def state(self) -> State:
+        """Return copies of theta and of what the outer step remembers."""
+        return State({name: value.clone() for name, value in (self.params | self.memory).items()}, {})
+
+    def load_state(self, state: State) -> None:
+        """Go on from another theta.
+
+        Raises:
+            MetarlError: if names or shapes differ from this agent's.
+        """
+        own = {name: tuple(value.shape) for name, value in (self.params | self.memory).items()}
+        came = {name: tuple(value.shape) for name, value in state.tensors.items()}
+        if came != own:
+            raise MetarlError(f"The agent has parameters {own}, but the saved ones are {came}.")
+        loaded = {name: state.tensors[name].to(self.device, copy=True) for name in own}
+        self.params = {name: loaded[name] for name in self.params}
+        self.memory = {name: loaded[name] for name in self.memory}
+
+    def _batch(self, rollout: Rollout) -> Batch:
+        config = self.config
+        advantages = estimate_advantages(
+            rollout,
+            discount=config.discount,
+            gae_lambda=config.gae_lambda,
+            norm=config.advantage_norm,
+            bootstrap_truncated=config.bootstrap_truncated,
+        )
+        return make_batch(rollout, advantages)
+
+    def _adapted(
+        self, theta: Params, params: Params, batches: Sequence[Batch], *, first_order: bool
+    ) -> Params:
+        """Take an inner step for each batch: from ``params``, stacked, by the rule that theta says."""
+        return adapt(
+            self.policy,
+            params,
+            batches,
+            inner_lr=self.inner_rule(theta),
+            first_order=first_order,
+            adaptable=self.adaptable,
+            loss=self.inner_loss,
+        )
+
+
+def draw_params(policy: MetaPolicy, seed: int, device: torch.device) -> Params:
+    """Draw a policy's first parameters, the same on every device."""
+    params = policy.initial_params(torch.Generator().manual_seed(seed))
+    return {name: value.to(device) for name, value in params.items()}
+
+
+def device_of(params: Params) -> torch.device:
+    """Return where parameters are."""
+    return next(iter(params.values())).device
+
+
+def spread_metrics(gaussian: Gaussian) -> dict[str, float]:
+    """Say how much an adapted policy explores."""
+    return {"entropy": float(entropy(gaussian).mean()), "std": float(gaussian.log_std.exp().mean())}
+
+
+def _vector_size(space: gymnasium.Space[object], what: str) -> int:
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise MetarlError(
+            f"This agent needs {what} that are vectors of real numbers, but they come from {space}."
+        )
+    return space.shape[0]
