@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
 import torch
@@ -118,6 +118,15 @@ class MetaPolicy(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class LayeredPolicy(Policy, Protocol):
+    """A policy that shows what its layers do."""
+
+    def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of observations ``[M, B, O]``; the last gives the actions' mean."""
+        ...
+
+
 @dataclass(frozen=True)
 class AdaptedPolicy:
     """A policy with parameters for each of M tasks."""
@@ -137,6 +146,16 @@ class AdaptedPolicy:
         gaussian = self.policy(self.params, observations)
         actions = gaussian.mean if generator is None else sample(gaussian, generator)
         return Action(actions, log_prob(gaussian, actions))
+
+    @torch.no_grad()
+    def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of observations ``[M, B, O]``; nothing if the policy shows no layers."""
+        policy = self.policy
+        return policy.activations(self.params, observations) if isinstance(policy, LayeredPolicy) else {}
+
+    def with_params(self, params: Params) -> AdaptedPolicy:
+        """Return the same policy with other parameters for each task."""
+        return AdaptedPolicy(self.policy, params)
 
 
 ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig)

@@ -65,12 +65,18 @@ class GaussianMLPPolicy:
         Returns:
             Mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
         """
+        mean = self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"]
+        log_std = params["log_std"].clamp(min=math.log(self.min_std))
+        return Gaussian(mean, log_std.unsqueeze(1))
+
+    def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the mean."""
         activation = ACTIVATIONS[self.activation]
         last = len(self.hidden_sizes)
-        hidden = observations
+        hidden, found = observations, {}
         for layer in range(last + 1):
             bias = params[f"layer_{layer}.bias"].unsqueeze(1)
             hidden = torch.baddbmm(bias, hidden, params[f"layer_{layer}.weight"])
             hidden = activation(hidden) if layer < last else hidden
-        log_std = params["log_std"].clamp(min=math.log(self.min_std))
-        return Gaussian(hidden, log_std.unsqueeze(1))
+            found[f"layer_{layer}"] = hidden
+        return found

@@ -31,7 +31,7 @@ def evaluation_table(
     over = "tasks" if seeds == 1 else "seeds and tasks"
     parts = ["" if seeds == 1 else f"{seeds} seeds", _plural(count, "task"), _plural(episodes, "episode")]
     caption = f"mean over {' x '.join(filter(None, parts))} [95 % interval over {over}]"
-    table = _table(title, caption)
+    table = plain_table(title, caption)
     columns = [along.short, "return", "gain"] + (["success %", "gain %"] if summary.successes else [])
     for column in columns:
         table.add_column(column, justify="right")
@@ -46,7 +46,7 @@ def evaluation_table(
 def aggregate_table(summary: Summary) -> Table:
     """Return interquartile means, medians, and the share of tasks made worse, after the last step."""
     last = len(summary.returns) - 1
-    table = _table(f"after {_plural(last, 'adaptation step')}")
+    table = plain_table(f"after {_plural(last, 'adaptation step')}")
     for column in ("", "interquartile mean", "median", "worse, % of tasks"):
         table.add_column(column, justify="right" if column else "left")
     kinds = {"return": (summary.of_return, number), "success %": (summary.of_success, percent)}
@@ -64,7 +64,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
         f"per goal: {_plural(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
         f"official: {official.evaluator},\nthe first episodes to finish, cut at success; it reports too much"
     )
-    table = _table(f"two protocols, after {_plural(step, 'adaptation step')}", caption)
+    table = plain_table(f"two protocols, after {_plural(step, 'adaptation step')}", caption)
     for column in ("", "goals", "episodes", "return", "success %"):
         table.add_column(column, justify="right" if column else "left")
     returns = float(evaluation.task_returns[:, step].mean())
@@ -83,7 +83,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
 
 def official_table(official: OfficialEvaluation) -> Table:
     """Return each family's success rate as the publisher's evaluator reports it."""
-    table = _table(f"official, after {_plural(official.settings.adaptation_steps, 'adaptation step')}")
+    table = plain_table(f"official, after {_plural(official.settings.adaptation_steps, 'adaptation step')}")
     table.add_column("family")
     table.add_column("success %", justify="right")
     for family, rate in official.family_successes.items():
@@ -97,7 +97,7 @@ def verdict_table(quantity: str, verdict: Verdict) -> Table:
     """Return what two contenders, A and B, score, and how likely A beats B."""
     shown = number if quantity == "return" else percent
     chance, low, high = (f"{100 * value:.0f}" for value in verdict.improvement)
-    table = _table("", f"A beats B on a task with a probability of {chance} % [{low}, {high}]")
+    table = plain_table("", f"A beats B on a task with a probability of {chance} % [{low}, {high}]")
     unit = "" if quantity == "return" else " %"
     for column in (quantity + unit, "mean", "interquartile mean", "median"):
         table.add_column(column, justify="left" if column.startswith(quantity) else "right")
@@ -109,7 +109,7 @@ def verdict_table(quantity: str, verdict: Verdict) -> Table:
 def family_table(evaluation: Evaluation) -> Table:
     """Return each family's mean return and success before adapting and after the last step."""
     last = evaluation.adaptation_steps
-    table = _table(f"by family: before -> after {_plural(last, 'adaptation step')}")
+    table = plain_table(f"by family: before -> after {_plural(last, 'adaptation step')}")
     table.add_column("family")
     columns = ["return"] + ([] if evaluation.successes is None else ["success %"])
     for column in columns:
@@ -142,11 +142,12 @@ def number(interval: Interval) -> str:
 
 def percent(interval: Interval) -> str:
     """Format a share with its interval as percentages, without the sign."""
-    mean, low, high = (f"{100 * value:.0f}" for value in interval)
+    mean, low, high = (str(round(100 * value)) for value in interval)
     return f"{mean} [{low}, {high}]"
 
 
-def _table(title: str, caption: str = "") -> Table:
+def plain_table(title: str, caption: str = "") -> Table:
+    """Return a table without columns yet, in the look that all have."""
     return Table(
         title=title,
         caption=caption or None,

@@ -23,6 +23,7 @@ FLOORS = (
         "metarl.comparison",
         "metarl.episode_curve",
         "metarl.evaluation",
+        "metarl.explain",
         "metarl.filming",
         "metarl.checkpoints",
         "metarl.metrics",

@@ -72,7 +72,7 @@ def evaluate_command(arguments: list[str]) -> None:
     )
     suite = official_suite(experiment, wanted.protocol)
     rng = stream(wanted.seed, TEST, 1)
-    chosen = choose_tasks(experiment, wanted, rng)
+    chosen = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
     stem = f"iteration{experiment.iteration}-seed{wanted.seed}"
     with results_folder(
         wanted.output or experiment.folder / "evaluations", stems(wanted, suite, stem)
@@ -94,17 +94,17 @@ def evaluate_command(arguments: list[str]) -> None:
 
 
 def choose_tasks(
-    experiment: Experiment, wanted: EvaluateArguments, rng: np.random.Generator
+    experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return the held-out tasks that are asked for.
+    """Return the held-out tasks that are named, or so many, evenly over the families; all if the number is 0.
 
     Raises:
         MetarlError: if one is none of the suite's.
     """
     tasks = experiment.suite.tasks("test")
-    if wanted.task:
-        return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in wanted.task))
-    return sample_evenly(tasks, min(wanted.tasks, len(tasks)), rng) if wanted.tasks else tasks
+    if names:
+        return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
+    return sample_evenly(tasks, min(number, len(tasks)), rng) if number else tasks
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
