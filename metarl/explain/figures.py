@@ -55,14 +55,18 @@ def draw_representation(explanation: Explanation, sentence: str, title: str) -> 
     """Draw how alike each layer's activations are before and after adapting, on each task and on average."""
     names = list(explanation.similarities)
     footer = f"{_over(explanation)} Small dots: single tasks. The last layer's activations are the actions."
-    figure, (axes,) = sheet(title, sentence, panels=1, rows=2 * len(names), footer=footer)
-    for place, name in enumerate(names):
-        values = explanation.inside.similarities[name]
-        axes.plot(values, np.full(len(values), place + 0.22), "o", color=FAINT, markersize=2.5, alpha=0.5)
-        dot(axes, place, explanation.similarities[name], BLUE)
-    axes.set_xlabel("Linear CKA of the activations before and after adapting (1: as before)", fontsize=9)
-    axes.set_xlim(right=1.005 if axes.get_xlim()[1] < 1.05 else None)
-    _rows(axes, names)
+    figure, panels = sheet(title, sentence, panels=2, rows=2 * len(names), footer=footer)
+    found = explanation.similarities, explanation.shifts
+    single = explanation.inside.similarities, explanation.inside.shifts
+    for axes, intervals, values in zip(panels, found, single, strict=True):
+        for place, name in enumerate(names):
+            dots = values[name]
+            axes.plot(dots, np.full(len(dots), place + 0.22), "o", color=FAINT, markersize=2.5, alpha=0.5)
+            dot(axes, place, intervals[name], BLUE)
+    panels[0].set_xlabel("Linear CKA with before (1: the same shape)", fontsize=9)
+    panels[1].set_xlabel("Shift of the whole, over the spread", fontsize=9)
+    panels[1].set_xlim(left=min(0.0, panels[1].get_xlim()[0]))
+    _rows(panels[0], names)
     return figure
 
 

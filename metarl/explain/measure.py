@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from metarl.config import MeasurementConfig
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Evaluation, from_rollouts, join, slots_needed
-from metarl.explain.cka import linear_cka
 from metarl.explain.layers import Change, Explainable, changes, explainable, layers_of, mixture, vectors
+from metarl.explain.similarity import linear_cka, shift
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.rollouts import collect
 from metarl.statistics import Values
@@ -40,6 +41,8 @@ class Inside:
     similarities: dict[str, Values]
     """Of each layer, ``[T]``: linear CKA of its activations before and after adapting, on the observations
     that the unadapted policy came upon."""
+    shifts: dict[str, Values]
+    """Of each layer, ``[T]``: how far these activations moved as a whole, in units of their spread."""
     vectors: Values
     """``[T, D]``, the adaptation vectors."""
     variants: tuple[Variant, ...]
@@ -146,20 +149,36 @@ def _inside(
 ) -> Inside:
     return Inside(
         changes=tuple(changes(before.params, after.params)),
-        similarities=similarities(before, after, seen),
+        similarities=compare(linear_cka, before, after, seen),
+        shifts=compare(shift, before, after, seen),
         vectors=vectors(before.params, after.params),
         variants=variants,
         effects=effects,
     )
 
 
-def similarities(before: Explainable, after: Explainable, seen: Rollout) -> dict[str, Values]:
-    """Return the CKA of each layer before and after, on each task's own observations, ``[M]`` by layer."""
+def compare(
+    measure: Callable[[torch.Tensor, torch.Tensor], float],
+    before: Explainable,
+    after: Explainable,
+    seen: Rollout,
+) -> dict[str, Values]:
+    """Return a measure of each layer's activations before and after, on each task's own observations.
+
+    Args:
+        measure: of two representations ``[B, P]``.
+        before: an actor.
+        after: the adapted one.
+        seen: the observations.
+
+    Returns:
+        ``[M]`` by the layer's name.
+    """
     observations, live = seen.observations.flatten(1, 2), seen.mask.flatten(1)
     ours, theirs = before.activations(observations), after.activations(observations)
     return {
         layer: np.array(
-            [linear_cka(ours[layer][m][live[m]], theirs[layer][m][live[m]]) for m in range(len(live))]
+            [measure(ours[layer][m][live[m]], theirs[layer][m][live[m]]) for m in range(len(live))]
         )
         for layer in ours
     }
@@ -171,13 +190,15 @@ def _join(parts: Sequence[Inside]) -> Inside:
     return replace(
         first,
         changes=tuple(_join_changes([part.changes[i] for part in parts]) for i in range(len(first.changes))),
-        similarities={
-            layer: np.concatenate([part.similarities[layer] for part in parts])
-            for layer in first.similarities
-        },
+        similarities=_join_layers([part.similarities for part in parts]),
+        shifts=_join_layers([part.shifts for part in parts]),
         vectors=np.concatenate([part.vectors for part in parts]),
         effects=join([part.effects for part in parts]),
     )
+
+
+def _join_layers(parts: Sequence[dict[str, Values]]) -> dict[str, Values]:
+    return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
 
 
 def _join_changes(parts: Sequence[Change]) -> Change:

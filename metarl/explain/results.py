@@ -116,6 +116,7 @@ def _csv_rows(explanation: Explanation) -> Iterator[CsvRow]:
                 yield [*named, "change_relative", change.name, float(change.relative[place])]
         for layer, values in inside.similarities.items():
             yield [*named, "cka", layer, float(values[place])]
+            yield [*named, "shift", layer, float(inside.shifts[layer][place])]
         for index, variant in enumerate(inside.variants):
             yield [*named, "return", variant.name, float(inside.effects.task_returns[place, index])]
             if inside.effects.task_successes is not None:

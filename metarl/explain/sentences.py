@@ -9,7 +9,7 @@ from metarl.statistics import Interval
 from metarl.tables import number, percent
 
 UNCHANGED = 0.99
-"""A representation this much like the one before counts as hardly changed."""
+"""A representation with at least this CKA counts as of the same shape as before."""
 SIGNIFICANT = 0.05
 
 
@@ -42,22 +42,21 @@ def about_layers(explanation: Explanation) -> str:
 
 
 def about_representation(explanation: Explanation) -> str:
-    """Say which hidden layer's representation changed most, if any did, and how much the actions did."""
+    """Say which hidden layer's representation changes its shape most, which its place, and what the actions do."""
     *hidden, last = explanation.similarities
-    actions = f"the actions' own CKA is {cka(explanation.similarities[last])}"
+    actions = f"the actions' CKA is {cka(explanation.similarities[last])}, their shift "
+    actions += digits(explanation.shifts[last], 2)
     if not hidden:
-        return f"There is no hidden layer; {actions}."
-    least = min(hidden, key=lambda layer: explanation.similarities[layer].mean)
-    found = explanation.similarities[least]
-    if found.mean >= UNCHANGED:
-        return (
-            f"The hidden representations hardly change: the least alike is that of {least}, with a CKA of "
-            f"{cka(found)} before against after; {actions}."
-        )
-    return (
-        f"Of the hidden representations that of {least} changes most, to a CKA of {cka(found)} with the one "
-        f"before; {actions}."
+        return f"There is no hidden layer; {actions} times their spread."
+    bent = min(hidden, key=lambda layer: explanation.similarities[layer].mean)
+    moved = max(hidden, key=lambda layer: explanation.shifts[layer].mean)
+    found, place = explanation.similarities[bent], digits(explanation.shifts[moved], 2)
+    shape = (
+        f"The hidden representations keep their shape (least alike {bent}, CKA {cka(found)})"
+        if found.mean >= UNCHANGED
+        else f"Of the hidden representations {bent}'s changes its shape most (CKA {cka(found)})"
     )
+    return f"{shape}; {moved}'s moves farthest as a whole, by {place} times its spread; {actions}."
 
 
 def about_map(explanation: Explanation) -> str:

@@ -46,6 +46,8 @@ class Explanation:
     moved: tuple[Moved, ...]
     similarities: dict[str, Interval]
     """Linear CKA of each layer's activations before and after adapting; the last layer's are the actions."""
+    shifts: dict[str, Interval]
+    """How far they moved as a whole, in units of their spread."""
     task_map: TaskMap
     likeness: Likeness | None
     """None where no family has tasks enough."""
@@ -84,6 +86,7 @@ def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> 
             for change in inside.changes
         ),
         similarities={layer: over_tasks(values) for layer, values in inside.similarities.items()},
+        shifts={layer: over_tasks(values) for layer, values in inside.shifts.items()},
         task_map=placed,
         likeness=likeness([tasks[place] for place in placed.places], placed.cosines, rng),
         gains=tuple(_gains(inside, rng, how)),
@@ -119,8 +122,15 @@ def to_json(explanation: Explanation) -> dict[str, Json]:
             }
             for moved, change in zip(explanation.moved, inside.changes, strict=True)
         },
-        "similarities": {
-            layer: {"cka": list(interval), "tasks": inside.similarities[layer].tolist()}
+        "representations": {
+            layer: {
+                "cka": list(interval),
+                "shift": list(explanation.shifts[layer]),
+                "tasks": {
+                    "cka": inside.similarities[layer].tolist(),
+                    "shift": inside.shifts[layer].tolist(),
+                },
+            }
             for layer, interval in explanation.similarities.items()
         },
         "task_map": {

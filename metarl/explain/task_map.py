@@ -18,6 +18,7 @@ from metarl.statistics import Values
 from metarl.types import Task
 
 PERMUTATIONS = 9999
+_LARGEST_BATCH = 2_000_000  # ranks that are held at once
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,15 @@ def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -
     Returns:
         The correlation; None where no family can be counted.
     """
-    found = [
-        ranks
-        for family in dict.fromkeys(task.family for task in tasks)
-        if (ranks := _ranks(tasks, cosines, family))
-    ]
+    families = dict.fromkeys(task.family for task in tasks)
+    found = [ranks for family in families if (ranks := _ranks(tasks, cosines, family)) is not None]
     if not found:
         return None
-    correlation = float(np.mean([_correlation(ours, theirs) for ours, theirs in found]))
-    as_large = 0
-    for _ in range(PERMUTATIONS):
-        exchanged = np.mean([_correlation(_exchanged(ours, rng), theirs) for ours, theirs in found])
-        as_large += bool(exchanged >= correlation - 1e-12)
+    correlation = float(
+        np.mean([_correlations(*ranks, np.arange(len(ranks[0]))[None])[0] for ranks in found])
+    )
+    exchanged = np.mean([_exchanged(*ranks, rng) for ranks in found], axis=0)
+    as_large = int((exchanged >= correlation - 1e-9).sum())
     pairs = sum(len(ours) * (len(ours) - 1) // 2 for ours, _ in found)
     return Likeness(correlation, (1 + as_large) / (1 + PERMUTATIONS), pairs, len(found))
 
@@ -115,11 +113,21 @@ def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
     return squareform(rankdata(between_vectors)), squareform(rankdata(between_tasks))
 
 
-def _exchanged(ranks: Values, rng: np.random.Generator) -> Values:
-    order: npt.NDArray[np.int64] = rng.permutation(len(ranks))
-    return ranks[np.ix_(order, order)]
+def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values:
+    """Return the correlations after exchanging the tasks at random, ``[PERMUTATIONS]``."""
+    at_once = max(1, _LARGEST_BATCH // ours.size)
+    found = []
+    for start in range(0, PERMUTATIONS, at_once):
+        number = min(at_once, PERMUTATIONS - start)
+        orders = rng.permuted(np.tile(np.arange(len(ours)), (number, 1)), axis=1)
+        found.append(_correlations(ours, theirs, orders))
+    return np.concatenate(found)
 
 
-def _correlation(ours: Values, theirs: Values) -> float:
-    upper = np.triu_indices(len(ours), 1)
-    return float(np.corrcoef(ours[upper], theirs[upper])[0, 1])
+def _correlations(ours: Values, theirs: Values, orders: npt.NDArray[np.int64]) -> Values:
+    """Return the correlation over pairs of tasks for each order ``[R, n]`` of ours."""
+    first, second = np.triu_indices(len(ours), 1)
+    fixed = theirs[first, second] - theirs[first, second].mean()
+    moving = ours[orders[:, first], orders[:, second]]
+    size = np.linalg.norm(fixed) * np.linalg.norm(moving[0] - moving[0].mean())
+    return np.asarray(moving @ fixed / size, np.float64)
