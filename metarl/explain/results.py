@@ -71,14 +71,15 @@ def moved_table(explanation: Explanation) -> Table:
 
 
 def representation_table(explanation: Explanation) -> Table:
-    """Return how alike each layer's activations stayed."""
+    """Return how alike each layer's activations stayed, in shape and place."""
     table = plain_table(
-        "activations before and after adapting", "1: as before; the last layer's are the actions"
+        "activations on the same observations, before and after adapting",
+        "CKA 1: of the same shape; shift: of the whole, over the spread;\nthe last layer's are the actions",
     )
-    table.add_column("layer")
-    table.add_column("linear CKA", justify="right")
+    for column in ("layer", "linear CKA", "shift"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
     for layer, found in explanation.similarities.items():
-        table.add_row(layer, cka(found))
+        table.add_row(layer, cka(found), digits(explanation.shifts[layer], 2))
     return table
 
 

@@ -42,7 +42,7 @@ def about_layers(explanation: Explanation) -> str:
 
 
 def about_representation(explanation: Explanation) -> str:
-    """Say which hidden layer's representation changes its shape most, which its place, and what the actions do."""
+    """Say which hidden representation changes its shape most, which its place, and what the actions do."""
     *hidden, last = explanation.similarities
     actions = f"the actions' CKA is {cka(explanation.similarities[last])}, their shift "
     actions += digits(explanation.shifts[last], 2)
