@@ -51,11 +51,6 @@ class Observer(Protocol):
     """Whoever watches a run."""
 
     def on_step(self, episodes: int) -> None:
-        """Tell the observer of a step that so many episodes are about to take.
-
-        Raises:
-            Stopped: after :meth:`request_stop`.
-        """
         """Take note that every one of so many running episodes is about to take a step."""
         ...
 
@@ -68,11 +63,6 @@ class Silence:
     """An observer that takes no note of anything."""
 
     def on_step(self, episodes: int) -> None:
-        """Tell the observer of a step that so many episodes are about to take.
-
-        Raises:
-            Stopped: after :meth:`request_stop`.
-        """
         """Do nothing."""
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
