@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import pytest
 import torch
 
 from metarl import results
@@ -75,6 +76,14 @@ class Trap:
             return original(*arguments, **named)
 
         setattr(owner, name, counted)
+
+
+def train_point(folder: Path) -> Path:
+    """Train for an iteration on ``point`` in a folder, and return the run's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*POINT, "--iterations", "1"]) == 0
+    return folder / "runs" / "it"
 
 
 def point_config(**changes: object) -> ExperimentConfig:

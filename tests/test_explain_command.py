@@ -16,7 +16,7 @@ from metarl.cli import main
 from metarl.experiment import CHECKPOINTS
 from metarl.explain import results
 from metarl.runs import open_trained
-from programs import POINT
+from programs import train_point
 
 Said = Callable[..., tuple[int, str, str]]
 FEW = ("--tasks", "6", "--adaptation-steps", "1")
@@ -25,11 +25,7 @@ STEM = "iteration1-seed0"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main([*POINT, "--iterations", "1"]) == 0
-    return folder / "runs" / "it"
+    return train_point(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

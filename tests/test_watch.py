@@ -12,7 +12,7 @@ from metarl.cli import main
 from metarl.commands import watch
 from metarl.errors import MetarlError
 from metarl.tasks import Picture
-from programs import POINT
+from programs import train_point
 
 Said = Callable[..., tuple[int, str, str]]
 FIRST = "point/test/0.09492711815506427,-0.3221291532842725"
@@ -20,11 +20,7 @@ FIRST = "point/test/0.09492711815506427,-0.3221291532842725"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main([*POINT, "--iterations", "1"]) == 0
-    return folder / "runs" / "it"
+    return train_point(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from metarl.errors import MetarlError, require
 from metarl.evaluation import Evaluation, from_rollouts, join, slots_needed
 from metarl.explain.layers import Change, Explainable, changes, explainable, layers_of, mixture, vectors
 from metarl.explain.similarity import linear_cka, shift
-from metarl.meta_learner import Actor, MetaLearner
+from metarl.meta_learner import MetaLearner
 from metarl.rollouts import collect
 from metarl.statistics import Values
 from metarl.tasks import TaskVectorEnv
-from metarl.types import Params, Rollout, Task
+from metarl.types import Rollout, Task
 
 
 @dataclass(frozen=True)
@@ -101,33 +102,26 @@ def look_inside(
     at_once = env.num_envs // slots_needed(config)
     require(at_once > 0, f"Looking inside needs {slots_needed(config)} slots or more", env.num_envs)
 
-    def run(
-        chunk: Sequence[Task], actor: Actor, episodes: int, random: np.random.Generator, likeliest: bool
-    ) -> Rollout:
-        return collect(
-            env,
-            chunk,
-            actor,
-            episodes=episodes,
-            horizon=horizon,
-            rng=random,
-            deterministic=likeliest,
-            on_step=on_step,
-        )
-
+    run = partial(collect, env, horizon=horizon, on_step=on_step)
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
         before = explainable(agent.initial_actor(len(chunk)))
         experience, actor = [], before
         for _ in range(config.adaptation_steps):
-            experience.append(run(chunk, actor, config.adaptation_episodes, rng, False))
+            experience.append(run(chunk, actor, episodes=config.adaptation_episodes, rng=rng))
             actor = explainable(agent.adapt(actor, experience[-1]))
         seed = int(rng.integers(2**63))
         variants = variants_of(layers_of(before.params))
         stages = [
-            run(chunk, each, config.episodes, np.random.default_rng(seed), config.deterministic)
-            for each in _assembled(before, actor.params, variants)
+            run(
+                chunk,
+                before.with_params(mixture(before.params, actor.params, variant.adapted)),
+                episodes=config.episodes,
+                rng=np.random.default_rng(seed),
+                deterministic=config.deterministic,
+            )
+            for variant in variants
         ]
         steps = sum(rollout.num_steps for rollout in experience)
         effects = from_rollouts(chunk, stages, steps)
@@ -138,10 +132,6 @@ def look_inside(
             f"Adapting to these {len(tasks)} tasks moved no parameter of the policy: there is nothing to see."
         )
     return whole
-
-
-def _assembled(before: Explainable, after: Params, variants: Sequence[Variant]) -> list[Explainable]:
-    return [before.with_params(mixture(before.params, after, variant.adapted)) for variant in variants]
 
 
 def _inside(
