@@ -25,6 +25,7 @@ from metarl.webpage import films
 from metarl.webpage.figures import Line, describe, draw, episode_panels, learning_panels, over_seeds
 from metarl.webpage.films import choose
 from metarl.webpage.gathered import Group, gather, group_name, unique
+from metarl.webpage.inside import insides
 from metarl.webpage.page import headline, render
 from metarl.webpage.rows import (
     baseline_table,
@@ -392,6 +393,40 @@ def test_official_number_stands_beside_ours_with_the_difference(runs: Path) -> N
     )
     assert (row.name, row.detail) == ("it-0", "after 1 adaptation step")
     assert "official protocol" in Page(render(groups, {}, {})).text
+
+
+def test_explanation_is_told_where_there_is_one(runs: Path, rendered: str) -> None:
+    assert "Inside the adaptation" not in Page(rendered).text
+    assert main(["explain", str(runs / "it-1"), "--tasks", "4", "--adaptation-steps", "1"]) == 0
+    page = Page(render(gather([runs / "it-0", runs / "it-1"], print), {}, {}))
+    (path,) = (runs / "it-1" / "explanations").glob("*.json")
+    found = json.loads(path.read_text())
+    for sentence in found["sentences"].values():
+        assert sentence in page.text
+    (inside,) = insides(gather([runs / "it-0", runs / "it-1"], print))
+    assert inside.run == "it-1"
+    assert [row.name for row in inside.layers.rows] == ["layer_0", "layer_1", "layer_2", "log_std"]
+    part, cka, _, alone, others, *_ = inside.layers.rows[0].cells
+    assert part is not None
+    assert cka is not None
+    assert alone is not None
+    assert others is not None
+    shares = [found["changes"][f"layer_0.{kind}"]["share"][0] for kind in ("weight", "bias")]
+    assert part.value == pytest.approx(sum(shares))
+    assert cka.value == found["representations"]["layer_0"]["cka"][0]
+    assert alone.value == found["gains"]["only layer_0"]["return"][0]
+    assert others.value == found["gains"]["all but layer_0"]["return"][0]
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", '{"sentences": 3}', '{"sentences": {}, "gains": [], "changes": {}}']
+)
+def test_file_that_is_no_explanation_is_one_sentence(said: Said, runs: Path, content: str) -> None:
+    (runs / "it-0" / "explanations").mkdir()
+    (runs / "it-0" / "explanations" / "odd.json").write_text(content)
+    code, _, err = said("runs/it-0", "--no-videos")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("metarl: An explanation of runs/it-0 is not one that metarl wrote")
 
 
 def test_curve_over_episodes_is_drawn_and_not_taken_for_the_evaluation(runs: Path) -> None:

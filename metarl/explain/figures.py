@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from metarl.explain.summary import Explanation, Gain
 from metarl.filming import stage_name
@@ -20,6 +21,7 @@ BLUE, ORANGE, FAINT, GRID = "#0072b2", "#d55e00", "#7a7a7a", "#e6e6e6"
 """Okabe and Ito's blue and vermilion (2008), which colour-blind people tell apart."""
 FAMILY_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 FAMILY_MARKERS = "osD^v"
+_P_IS = "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 _WIDTH, _DPI, _LINE = 8.0, 150, 0.17  # inches, dots an inch, inches of a line of text
 
 
@@ -96,9 +98,7 @@ def draw_effects(explanation: Explanation, sentence: str, title: str) -> Figure:
     handles += panels[0].plot(
         [], [], "o", color=ORANGE, markersize=5, markerfacecolor="white", label="all but it adapted"
     )
-    figure.legend(
-        handles=handles, frameon=False, fontsize=8, labelcolor=TEXT, loc="outside upper right", ncols=2
-    )
+    figure.legend(handles=handles, frameon=False, fontsize=8, labelcolor=TEXT, loc="upper right", ncols=2)
     return figure
 
 
@@ -142,7 +142,7 @@ def varying(tasks: Sequence[Task]) -> list[int]:
 
 def sheet(title: str, sentence: str, *, panels: int, rows: int, footer: str) -> tuple[Figure, list[Axes]]:
     """Return a figure with a title, a sentence, panels that have so many rows, and small print."""
-    lines, small = textwrap.wrap(sentence, 122), textwrap.wrap(footer, 150)
+    lines, small = textwrap.wrap(sentence.replace("p = ", _P_IS), 122), textwrap.wrap(footer, 150)
     above, below = 0.42 + _LINE * len(lines), 0.05 + 0.13 * len(small)
     height = above + below + 0.7 + 0.2 * max(rows, 6)
     layout = ConstrainedLayoutEngine(
@@ -157,6 +157,7 @@ def sheet(title: str, sentence: str, *, panels: int, rows: int, footer: str) -> 
         axes.tick_params(labelsize=8, colors=FAINT, labelcolor=TEXT, length=3)
         axes.grid(axis="x", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         for side, spine in axes.spines.items():
             spine.set(visible=side in ("left", "bottom"), color=FAINT, linewidth=0.8)
     return figure, found

@@ -21,6 +21,7 @@ from metarl.statistics import Values
 from metarl.types import Json, Task
 
 EVALUATION, EVALUATIONS, BASELINES = "evaluation.json", "evaluations", "baselines"
+EXPLANATIONS = "explanations"
 COUNTS = "adaptation_episodes"
 """In an evaluation that is laid out along numbers of episodes instead of adaptation steps."""
 
@@ -55,6 +56,8 @@ class Run:
     """What the suite's publisher's own evaluator said last; empty if it was never asked."""
     by_episodes: Measured | None
     """The newest evaluation after one step from 0, 1, 2, 5, … episodes."""
+    explanation: dict[str, Json] | None
+    """What ``metarl explain`` found last, if it was asked."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,8 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         rows=read_metrics(folder),
         measured=at_the_end[0] if at_the_end else evaluations[0],
         baselines=tuple(read_baselines(folder / BASELINES)),
-        official=read_official(folder),
+        official=read_newest(folder / EVALUATIONS, "*-official.json") or {},
+        explanation=read_newest(folder / EXPLANATIONS, "*.json"),
         by_episodes=next((each for each in found if COUNTS in each.about), None),
     )
 
@@ -193,10 +197,10 @@ def read_evaluations(folder: Path) -> list[Measured]:
     return [read_measured(path) for path, data in found if "returns" in data]
 
 
-def read_official(folder: Path) -> dict[str, Json]:
-    """Read what the suite's publisher's own evaluator said last of a run, if it was asked."""
-    paths = newest_first(list((folder / EVALUATIONS).glob("*-official.json")))
-    return read_json(paths[0]) if paths else {}
+def read_newest(folder: Path, pattern: str) -> dict[str, Json] | None:
+    """Read the newest of the files of some name in a folder, if there is one."""
+    paths = newest_first(list(folder.glob(pattern)))
+    return read_json(paths[0]) if paths else None
 
 
 def newest_first(paths: Sequence[Path]) -> list[Path]:

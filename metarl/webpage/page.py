@@ -17,6 +17,7 @@ from metarl.types import Json
 from metarl.webpage.figures import adaptation_panels, episode_panels, learning_panels
 from metarl.webpage.films import Pair
 from metarl.webpage.gathered import Group
+from metarl.webpage.inside import insides
 from metarl.webpage.rows import (
     Table,
     baseline_table,
@@ -94,6 +95,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
         official=official_table(groups),
         learning=learning_panels(groups),
         adaptation=adaptation_panels(groups) + episode_panels(groups),
+        insides=insides(groups),
         settings=settings([setting_values(group) for group in groups]),
         versions=settings([version_values(group) for group in groups]),
     )

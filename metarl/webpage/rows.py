@@ -113,10 +113,10 @@ def _policy_rows(group: Group) -> list[Row]:
     last = len(summary.returns) - 1
     for step in range(last + 1):
         cells = [
-            _interval(summary.returns[step], number),
-            _interval(summary.of_return.iqms[step], number),
+            interval_cell(summary.returns[step], number),
+            interval_cell(summary.of_return.iqms[step], number),
             *_gain_and_success(summary, step),
-            _interval(summary.of_return.worse[step], percent) if step else None,
+            interval_cell(summary.of_return.worse[step], percent) if step else None,
         ]
         rows.append(Row(group.name, tuple(cells), stage_name(step), emphasis=step == last))
     return rows
@@ -129,7 +129,7 @@ def _baseline_rows(label: str, found: Sequence[Measured]) -> list[Row]:
     stages = len(summary.returns)
     rows = []
     for step in range(stages):
-        cells = [_interval(summary.returns[step], number), *_gain_and_success(summary, step)]
+        cells = [interval_cell(summary.returns[step], number), *_gain_and_success(summary, step)]
         cells += [_steps(_item(about.get("task_steps"), step)), _steps(about.get("training_steps"))]
         stage = _item(about.get("stages"), step)
         named = stage if isinstance(stage, str) else stage_name(step) if stages > 1 else ""
@@ -165,10 +165,10 @@ def _official_rows(run: Run) -> list[Row]:
 
 
 def _gain_and_success(summary: Summary, step: int) -> list[Cell | None]:
-    cells = [_interval(summary.return_gains[step], signed) if step else None]
+    cells = [interval_cell(summary.return_gains[step], signed) if step else None]
     if summary.successes and summary.success_gains:
-        cells.append(_interval(summary.successes[step], percent))
-        cells.append(_interval(summary.success_gains[step], points) if step else None)
+        cells.append(interval_cell(summary.successes[step], percent))
+        cells.append(interval_cell(summary.success_gains[step], points) if step else None)
     return cells
 
 
@@ -191,7 +191,8 @@ def _change(values: Values, gain: Callable[[float], str], form: Callable[[float]
     return [Cell(gain(after - before), after - before), Cell(form(before), before), Cell(form(after), after)]
 
 
-def _interval(values: Interval, form: Callable[[float], str]) -> Cell:
+def interval_cell(values: Interval, form: Callable[[float], str]) -> Cell:
+    """Return a cell with a number and its interval."""
     return Cell(form(values.mean), values.mean, f"[{form(values.low)}, {form(values.high)}]")
 
 
