@@ -149,7 +149,7 @@ class AdaptedPolicy:
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of observations ``[M, B, O]``; nothing if the policy shows no layers."""
+        """Return what each layer makes of ``[M, B, O]``; nothing if the policy does not show its layers."""
         policy = self.policy
         return policy.activations(self.params, observations) if isinstance(policy, LayeredPolicy) else {}
 

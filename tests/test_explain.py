@@ -18,9 +18,16 @@ import tiny
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import MeasurementConfig
 from metarl.errors import MetarlError
+from metarl.explain.figures import draw
 from metarl.explain.layers import changes, explainable, layers_of, mixture, vectors
 from metarl.explain.measure import Inside, compare, inside_steps, look_inside, variants_of
-from metarl.explain.sentences import about_effects, about_layers, about_map, about_representation
+from metarl.explain.sentences import (
+    about_effects,
+    about_layers,
+    about_map,
+    about_representation,
+    sentences,
+)
 from metarl.explain.similarity import linear_cka, shift
 from metarl.explain.summary import Explanation, explain
 from metarl.explain.task_map import likeness, task_map
@@ -346,6 +353,33 @@ def test_gradient_based_actor_can_be_taken_apart_and_put_together() -> None:
         "layer_2": (3, 5, 2),
     }
     assert torch.equal(found["layer_2"], agent_contract.likeliest(after))
+
+
+@dataclass(frozen=True)
+class ClosedActor(LeverActor):
+    """Does not show its layers."""
+
+    def with_params(self, params: Params) -> ClosedActor:
+        return ClosedActor(params)
+
+    def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {}
+
+
+class ClosedAgent(LeverAgent):
+    def initial_actor(self, num_tasks: int) -> ClosedActor:
+        return ClosedActor(super().initial_actor(num_tasks).params)
+
+    def adapt(self, actor: LeverActor, rollout: Rollout) -> ClosedActor:
+        return ClosedActor(super().adapt(actor, rollout).params)
+
+
+def test_policy_that_does_not_show_its_layers_is_explained_without_representations() -> None:
+    found = explained(pulled(ClosedAgent(), tiny.ClimbEnv(6, 2)))
+    said = sentences(found)
+    assert said["representation"] == "The policy does not show what its layers make of an observation."
+    assert set(draw(found, said, "title")) == {"layers", "map", "effects"}
+    assert [gain.of_return.mean for gain in found.gains][:2] == pytest.approx([87, 3])
 
 
 @pytest.fixture(scope="module")

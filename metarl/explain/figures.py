@@ -27,12 +27,10 @@ _WIDTH, _DPI, _LINE = 8.0, 150, 0.17  # inches, dots an inch, inches of a line o
 
 def draw(explanation: Explanation, said: Mapping[str, str], title: str) -> dict[str, Figure]:
     """Return the figures by their names, with a sentence for each."""
-    return {
-        "layers": draw_layers(explanation, said["layers"], title),
-        "representation": draw_representation(explanation, said["representation"], title),
-        "map": draw_map(explanation, said["map"], title),
-        "effects": draw_effects(explanation, said["effects"], title),
-    }
+    drawn = {"layers": draw_layers, "map": draw_map, "effects": draw_effects}
+    if explanation.similarities:
+        drawn["representation"] = draw_representation
+    return {name: function(explanation, said[name], title) for name, function in drawn.items()}
 
 
 def draw_layers(explanation: Explanation, sentence: str, title: str) -> Figure:

@@ -35,7 +35,8 @@ class Explainable(Actor, Protocol):
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what each layer makes of observations ``[M, B, O]``: ``[M, B, units]`` by its name.
 
-        The layers come from the first to the last, whose activations are the most likely actions.
+        The layers come from the first to the last, whose activations are the most likely actions. There are
+        none if the policy does not show its layers.
         """
         ...
 

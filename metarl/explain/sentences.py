@@ -43,6 +43,8 @@ def about_layers(explanation: Explanation) -> str:
 
 def about_representation(explanation: Explanation) -> str:
     """Say which hidden representation changes its shape most, which its place, and what the actions do."""
+    if not explanation.similarities:
+        return "The policy does not show what its layers make of an observation."
     *hidden, last = explanation.similarities
     actions = f"the actions' CKA is {cka(explanation.similarities[last])}, their shift "
     actions += digits(explanation.shifts[last], 2)
