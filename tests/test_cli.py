@@ -70,7 +70,7 @@ def test_training_prints_what_it_will_do_then_a_table_then_the_files(metarl: Com
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == (
-        "Training maml-trpo on point: 1 iterations of 4 tasks x 2 episodes x 2 rollouts x 20 steps, "
+        "Training maml-trpo on point: 1 iteration of 4 tasks x 2 episodes x 2 rollouts x 20 steps, "
         "at most 320 environment steps in all; seed 0, cpu. Everything goes to runs/it."
     )
     assert re.match(r"iteration 0 of 1: held-out return -\d+\.\d -> ", lines[1])

@@ -18,6 +18,7 @@ import pytest
 
 from metarl.cli import main
 from metarl.errors import EngineError, MetarlError
+from metarl.explain import results
 from metarl.official import OfficialEvaluation, OfficialSettings
 from metarl.results import write_official
 from metarl.types import Json
@@ -367,7 +368,9 @@ def test_baselines_stand_beside_the_agent_on_the_same_tasks(runs: Path) -> None:
     ]
     assert rows[2].cells[-2] is not None
     assert rows[2].cells[-2].text == "80"
-    assert "Baselines at equal budget" in Page(render(groups, {}, {})).text
+    said = Page(render(groups, {}, {})).text
+    assert "Baselines at equal budget" in said
+    assert "of 40 of the held-out tasks" in said
 
 
 def test_no_baselines_are_not_spoken_of(rendered: str) -> None:
@@ -395,7 +398,10 @@ def test_official_number_stands_beside_ours_with_the_difference(runs: Path) -> N
     assert "official protocol" in Page(render(groups, {}, {})).text
 
 
-def test_explanation_is_told_where_there_is_one(runs: Path, rendered: str) -> None:
+def test_explanation_is_told_where_there_is_one(
+    runs: Path, rendered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "draw", lambda *_: {})
     assert "Inside the adaptation" not in Page(rendered).text
     assert main(["explain", str(runs / "it-1"), "--tasks", "4", "--adaptation-steps", "1"]) == 0
     page = Page(render(gather([runs / "it-0", runs / "it-1"], print), {}, {}))

@@ -14,6 +14,7 @@ from metarl import runs
 from metarl.console import console, say
 from metarl.errors import require
 from metarl.experiment import TEST, Stopped, stream
+from metarl.filming import count
 from metarl.locks import locked
 from metarl.progress import clock
 from metarl.sb3.comparison import Comparison
@@ -49,13 +50,13 @@ def baseline_command(arguments: list[str]) -> None:
     config = ComparisonConfig(**{item.name: getattr(wanted, item.name) for item in fields(ComparisonConfig)})
     experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
     held_out = experiment.suite.tasks("test")
-    count = min(wanted.tasks or len(held_out), len(held_out))
-    tasks = sample_evenly(held_out, count, stream(config.seed, TEST, 1)) if wanted.tasks else held_out
+    number = min(wanted.tasks or len(held_out), len(held_out))
+    tasks = sample_evenly(held_out, number, stream(config.seed, TEST, 1)) if wanted.tasks else held_out
     folder = wanted.output or experiment.folder / "baselines"
     comparison = Comparison(experiment, tasks, config, folder)
     say(
-        f"Comparing {experiment.config.agent.kind} after {experiment.iteration} iterations with "
-        f"{len(comparison.baselines) - 1} baselines on {len(tasks)} held-out tasks of "
+        f"Comparing {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} with "
+        f"{count(len(comparison.baselines) - 1, 'baseline')} on {count(len(tasks), 'held-out task')} of "
         f"{experiment.suite.name}, seed {config.seed}. Everything goes to {folder}."
     )
     folder.mkdir(parents=True, exist_ok=True)

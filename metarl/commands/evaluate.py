@@ -19,7 +19,7 @@ from metarl.episode_curve import check_counts, curve_steps, episode_curve, episo
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Axis, Evaluation, summarize
 from metarl.experiment import TEST, Experiment, Stopped, stream
-from metarl.filming import find_task
+from metarl.filming import count, find_task
 from metarl.official import OfficiallyEvaluated, OfficialSettings
 from metarl.progress import ProgressObserver
 from metarl.results import write_evaluation, write_official
@@ -78,8 +78,9 @@ def evaluate_command(arguments: list[str]) -> None:
         wanted.output or experiment.folder / "evaluations", stems(wanted, suite, stem)
     ) as folder:
         say(
-            f"Evaluating {experiment.config.agent.kind} after {experiment.iteration} iterations on "
-            f"{len(chosen)} held-out tasks of {experiment.suite.name}, seed {wanted.seed}."
+            f"Evaluating {experiment.config.agent.kind} after "
+            f"{count(experiment.iteration, 'iteration')} on {count(len(chosen), 'held-out task')} of "
+            f"{experiment.suite.name}, seed {wanted.seed}."
         )
         files = []
         evaluation = None

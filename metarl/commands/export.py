@@ -12,7 +12,7 @@ from metarl import runs
 from metarl.console import say
 from metarl.errors import MetarlError, require
 from metarl.experiment import FILM, Experiment, stream
-from metarl.filming import find_task
+from metarl.filming import count, find_task
 from metarl.meta_learner import Actor
 from metarl.rollouts import collect
 from metarl.sb3.export import save, to_ppo
@@ -57,8 +57,9 @@ def export_command(arguments: list[str]) -> None:
     steps = measured.adaptation_steps if wanted.adaptation_steps is None else wanted.adaptation_steps
     to_ppo(experiment.agent.initial_actor(1), 0, experiment.suite)  # refuses before anything is computed
     say(
-        f"Adapting {experiment.config.agent.kind} after {experiment.iteration} iterations to {task.id}: "
-        f"{steps} steps of {measured.adaptation_episodes} episodes each, seed {wanted.seed}."
+        f"Adapting {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} to "
+        f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
+        f"seed {wanted.seed}."
     )
     actor = adapted(experiment, task, steps, wanted.seed)
     save(to_ppo(actor, 0, experiment.suite, seed=wanted.seed), wanted.output)

@@ -14,6 +14,7 @@ from metarl.config import ExperimentConfig
 from metarl.console import WANT_OF_MEMORY, console, describe_entry, say
 from metarl.errors import MetarlError, require
 from metarl.experiment import Experiment, Stopped
+from metarl.filming import count
 from metarl.progress import watch
 from metarl.results import write_learning_curve
 from metarl.tables import list_table
@@ -121,7 +122,8 @@ def describe_run(experiment: Experiment) -> str:
     steps = sampling.meta_batch_size * sampling.episodes * stages * experiment.suite.horizon
     going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
     return (
-        f"Training {config.agent.kind} on {experiment.suite.name}: {config.iterations} iterations{going_on} "
+        f"Training {config.agent.kind} on {experiment.suite.name}: "
+        f"{count(config.iterations, 'iteration')}{going_on} "
         f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
         f"{experiment.suite.horizon} steps, at most {steps * config.iterations:,} environment steps in all; "
         f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."

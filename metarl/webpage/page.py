@@ -21,6 +21,7 @@ from metarl.webpage.inside import insides
 from metarl.webpage.rows import (
     Table,
     baseline_table,
+    baseline_tasks,
     family_table,
     number,
     official_table,
@@ -92,6 +93,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
         ],
         policies=policy_table(groups),
         baselines=baseline_table(groups),
+        baseline_tasks=baseline_tasks(groups),
         official=official_table(groups),
         learning=learning_panels(groups),
         adaptation=adaptation_panels(groups) + episode_panels(groups),

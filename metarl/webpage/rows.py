@@ -65,6 +65,13 @@ def baseline_table(groups: Sequence[Group]) -> Table:
     return Table(columns, tuple(rows))
 
 
+def baseline_tasks(groups: Sequence[Group]) -> str:
+    """Say on how many held-out tasks the baselines were measured: ``"5"``, or ``"2 to 5"``."""
+    found = [each for group in groups for parts in group.baselines().values() for each in parts]
+    counts = sorted({len(each.evaluation.tasks) for each in found})
+    return " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
+
+
 def official_table(groups: Sequence[Group]) -> Table:
     """Return what the suite's publisher's own evaluator says, beside what was measured on every task."""
     columns = ("Official success", "Success per task", "Difference", "Official return", "Return per task")
