@@ -17,7 +17,7 @@ FLOORS = (
     {"metarl", "metarl.errors", "metarl.types"},
     {"metarl.returns", "metarl.distributions", "metarl.params", "metarl.solvers", "metarl.statistics"},
     {"metarl.policies", "metarl.baselines", "metarl.adaptation", "metarl.meta_optimizers"},
-    {"metarl.tasks", "metarl.meta_learner", "metarl.rollouts", "metarl.official"},
+    {"metarl.files", "metarl.tasks", "metarl.meta_learner", "metarl.rollouts", "metarl.official"},
     {"metarl.config"},
     {
         "metarl.comparison",

@@ -12,6 +12,7 @@ import tyro
 from metarl.comparison import Contender, Verdict, compare, read_contender
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
+from metarl.files import all_or_none
 from metarl.profiles import write_profiles
 from metarl.statistics import Bootstrap
 from metarl.tables import verdict_table
@@ -49,7 +50,9 @@ def compare_command(arguments: list[str]) -> None:
     for quantity, verdict in verdicts.items():
         console.print(verdict_table(quantity, verdict))
     if wanted.output is not None:
-        files = write(wanted.output, ours, theirs, step, verdicts)
+        wanted.output.mkdir(parents=True, exist_ok=True)
+        with all_or_none(wanted.output, ("comparison", "profile")):
+            files = write(wanted.output, ours, theirs, step, verdicts)
         say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
@@ -70,7 +73,6 @@ def write(
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
-    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "ours": ours.name,
         "theirs": theirs.name,

@@ -19,6 +19,7 @@ from metarl.episode_curve import check_counts, curve_steps, episode_curve, episo
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Axis, Evaluation, summarize
 from metarl.experiment import TEST, Experiment, Stopped, stream
+from metarl.files import all_or_none
 from metarl.filming import count, find_task
 from metarl.official import OfficiallyEvaluated, OfficialSettings
 from metarl.progress import ProgressObserver
@@ -228,7 +229,8 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     if not os.access(folder, os.W_OK):
         raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
     try:
-        yield folder
+        with all_or_none(folder, names):
+            yield folder
     finally:
         with suppress(OSError):  # it holds results, and stays
             folder.rmdir()

@@ -11,6 +11,7 @@ import tyro
 from metarl.console import console, say
 from metarl.errors import EngineError, MetarlError, require
 from metarl.experiment import Stopped
+from metarl.files import write_whole
 from metarl.filming import View, count
 from metarl.progress import ProgressObserver
 from metarl.webpage.films import Choice, Pair, choose, film_pairs, open_first, steps_of
@@ -70,7 +71,8 @@ def report_command(arguments: list[str]) -> None:
                 raise  # it is the camera that there is not
             say(f"There are no videos in the report: {error}")
             reason = f"There are no videos: {error}"
-    write(path, render(groups, pairs, {group.name: reason for group in groups}))
+    page = render(groups, pairs, {group.name: reason for group in groups})
+    write_whole(path, page.encode())
     say(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
 
 
@@ -109,11 +111,3 @@ def film_all(
     except Stopped:
         say("Stopped; nothing was written.")
         raise
-
-
-def write(path: Path, page: str) -> None:
-    """Write a page, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)

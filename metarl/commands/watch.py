@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,9 @@ from metarl import runs
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.experiment import Experiment, Stopped
+from metarl.files import write_whole
 from metarl.filming import Clip, Film, View, count, film, find_task, measured_rollouts, outcome, stage_name
 from metarl.progress import ProgressObserver
-from metarl.tasks import Picture
 from metarl.types import Task
 from metarl.video import FRAMES_PER_SECOND, mp4, side_by_side
 from metarl.window import Window
@@ -163,15 +163,7 @@ def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window
         say(f"{name}: {said}")
     frames = side_by_side([before.frames, after.frames], captions)
     if path is not None:
-        write(path, frames)
+        write_whole(path, mp4(frames))
         say(f"Wrote {path}.")
     if window is not None:
         window.repeat(frames, FRAMES_PER_SECOND)
-
-
-def write(path: Path, frames: Sequence[Picture]) -> None:
-    """Write an MP4, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(mp4(frames))
-    temporary.replace(path)
