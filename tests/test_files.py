@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from metarl.errors import MetarlError
 from metarl.files import all_or_none, write_whole
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def write_and_fail(
+    folder: Path, names: Sequence[str], error: Exception, cause: Exception | None = None
+) -> None:
+    for name in names:
+        (folder / name).write_text("new")
+    raise error from cause
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,31 +59,20 @@ def test_folder_that_cannot_be_made_is_one_sentence() -> None:
 def test_results_on_a_full_disk_are_taken_back_and_others_stay(tmp_path: Path) -> None:
     for name in ("seed1.csv", "seed10.json"):
         (tmp_path / name).write_text("before")
-
-    def write() -> None:
-        for name in ("seed1.json", "seed1-map.png", "seed2.json"):  # the last is another process's
-            (tmp_path / name).write_text("new")
-        raise FULL
-
-    with (
-        pytest.raises(
-            MetarlError, match=f"No disk space for the results in {tmp_path}; none of them is kept"
-        ),
-        all_or_none(tmp_path, ["seed1"]),
-    ):
-        write()
+    new = ["seed1.json", "seed1-map.png", "seed2.json"]  # the last is another process's
+    said = f"No disk space for the results in {tmp_path}; none of them is kept"
+    with pytest.raises(MetarlError, match=said), all_or_none(tmp_path, ["seed1"]):
+        write_and_fail(tmp_path, new, FULL)
     assert {path.name for path in tmp_path.iterdir()} == {"seed1.csv", "seed10.json", "seed2.json"}
 
 
 def test_results_are_taken_back_when_a_figure_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(MetarlError, match="the figure"), all_or_none(tmp_path, ["it"]):
-        (tmp_path / "it.json").write_text("{}")
-        raise MetarlError("the figure") from OSError(errno.EROFS, "Read-only file system")
+        write_and_fail(tmp_path, ["it.json"], MetarlError("the figure"), OSError(errno.EROFS, "Read-only"))
     assert not list(tmp_path.iterdir())
 
 
 def test_results_before_another_mistake_stay(tmp_path: Path) -> None:
     with pytest.raises(MetarlError, match="a NaN"), all_or_none(tmp_path, ["it"]):
-        (tmp_path / "it.json").write_text("{}")
-        raise MetarlError("a NaN")
+        write_and_fail(tmp_path, ["it.json"], MetarlError("a NaN"))
     assert [path.name for path in tmp_path.iterdir()] == ["it.json"]
