@@ -47,10 +47,12 @@ def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
         yield
     except (OSError, MetarlError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError):
-            for path in set(folder.iterdir()) - before:
-                if any(path.name.startswith((f"{stem}.", f"{stem}-")) for stem in stems):
-                    path.unlink(missing_ok=True)
-        if isinstance(cause, OSError) and cause.errno in _FULL:
-            raise MetarlError(f"No disk space for the results in {folder}; none of them is kept.") from error
-        raise
+        if not isinstance(cause, OSError):
+            raise
+        beginnings = tuple(f"{stem}{mark}" for stem in stems for mark in ".-")
+        for path in set(folder.iterdir()) - before:
+            if path.name.startswith(beginnings):
+                path.unlink(missing_ok=True)
+        if cause.errno not in _FULL:
+            raise
+        raise MetarlError(f"No disk space for the results in {folder}; none of them is kept.") from error

@@ -52,9 +52,7 @@ def layer_table(said: dict[str, Json]) -> Table:
     """Return each layer: its part of the change, its representation, and what adapting it is worth."""
     gains, changes = _part(said, "gains"), _part(said, "changes")
     quantities = {"return": signed} | ({"success": points} if _part(gains, "all")["success"] else {})
-    columns = [
-        f"{name} gain, {who}".capitalize() for name in quantities for who in ("it alone", "all but it")
-    ]
+    columns = [f"{name} {how}".capitalize() for name in quantities for how in ("alone", "without")]
     rows = []
     for layer in dict.fromkeys(map(layer_of, changes)):
         moved = sum(
@@ -74,7 +72,7 @@ def layer_table(said: dict[str, Json]) -> Table:
             for variant in (f"only {layer}", f"all but {layer}"):
                 cells.append(interval_cell(_interval(_part(gains, variant)[quantity]), form))
         rows.append(Row(layer, tuple(cells)))
-    return Table(("Layer", "Part of the change", "CKA", "Shift", *columns), tuple(rows))
+    return Table(("Layer", "Part", "CKA", "Shift", *columns), tuple(rows))
 
 
 def _part(data: dict[str, Json], name: str) -> dict[str, Json]:
