@@ -266,6 +266,15 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
             loss=self.inner_loss,
         )
 
+    def _stages(
+        self, theta: Params, num_tasks: int, batches: Sequence[Batch], *, first_order: bool
+    ) -> list[Params]:
+        """Return each task's parameters before every inner step and after the last."""
+        stages = [self.per_task(theta, num_tasks)]
+        for batch in batches:
+            stages.append(self._adapted(theta, stages[-1], [batch], first_order=first_order))
+        return stages
+
 
 def draw_params(policy: MetaPolicy, seed: int, device: torch.device) -> Params:
     """Draw a policy's first parameters, the same on every device."""
@@ -276,6 +285,11 @@ def draw_params(policy: MetaPolicy, seed: int, device: torch.device) -> Params:
 def device_of(params: Params) -> torch.device:
     """Return where parameters are."""
     return next(iter(params.values())).device
+
+
+def frozen(gaussian: Gaussian) -> Gaussian:
+    """Return the distribution cut off from any graph."""
+    return Gaussian(gaussian.mean.detach(), gaussian.log_std.detach())
 
 
 def spread_metrics(gaussian: Gaussian) -> dict[str, float]:

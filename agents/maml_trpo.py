@@ -22,6 +22,7 @@ from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
     draw_params,
+    frozen,
     spread_metrics,
 )
 from metarl.distributions import Gaussian, fisher_product, kl_divergence, log_prob
@@ -76,7 +77,7 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
             theta, self.per_task(theta, num_tasks), inner, first_order=self.config.first_order
         )
         gaussian = self.policy(adapted, outer.observations)
-        old = Gaussian(gaussian.mean.detach(), gaussian.log_std.detach())
+        old = frozen(gaussian)
         start = meta_objective(gaussian, old, outer)
 
         def evaluate(candidate: Params) -> LossAndKL:

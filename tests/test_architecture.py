@@ -16,7 +16,14 @@ import pytest
 FLOORS = (
     {"metarl", "metarl.errors", "metarl.types"},
     {"metarl.returns", "metarl.distributions", "metarl.params", "metarl.solvers", "metarl.statistics"},
-    {"metarl.policies", "metarl.baselines", "metarl.adaptation", "metarl.meta_optimizers"},
+    {
+        "metarl.policies",
+        "metarl.baselines",
+        "metarl.adaptation",
+        "metarl.surrogates",
+        "metarl.meta_optimizers",
+        "metarl.descent",
+    },
     {"metarl.files", "metarl.tasks", "metarl.meta_learner", "metarl.rollouts", "metarl.official"},
     {"metarl.config"},
     {

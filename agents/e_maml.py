@@ -1,0 +1,104 @@
+"""E-MAML: MAML that credits the policy before adaptation for what its episodes taught.
+
+Source: Stadie et al. 2018, "Some considerations on learning to explore via meta-reinforcement learning"
+(arXiv 1803.01118), section on E-MAML. What is maximised is the return that follows adaptation, over the
+episodes tau that are adapted from as well, which pi_theta itself draws:
+
+    J(theta) = E over tau ~ pi_theta of E over tau' ~ pi_{adapt(theta, tau)} of R(tau')
+    grad J   = E [ grad log pi_{adapt(theta, tau)}(tau') R(tau')  +  grad log pi_theta(tau) R(tau') ]
+
+The first term is MAML's, with ``adapt`` differentiated for given episodes; the second is what MAML leaves
+out. Here, with n transitions in an episode, both are divided by n, and the second reads
+
+    credit_m / n * sum over all episodes and steps of  log pi_theta(a|s),
+    credit_m = the mean return of task m's adapted episodes, minus that of the other tasks
+
+which other tasks cannot bias, for their episodes do not depend on tau. A second inner step's episodes are
+drawn by the policy after the first, and are credited likewise. The score of a whole set of episodes is a sum
+over thousands of steps, so that the term is noisy: ``credit_weight`` 1 is the gradient above, less is less
+of its second term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.adaptation import AdvantageNorm, Batch, policy_gradient_loss
+from metarl.agents.gradient_based import draw_params, frozen, spread_metrics
+from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
+from metarl.descent import Judged
+from metarl.distributions import log_prob
+from metarl.errors import require
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class EMAMLConfig(MAMLVPGConfig):
+    """MAML that also credits exploration before the inner step."""
+
+    kind: ClassVar[str] = "e-maml"
+    source: ClassVar[str] = "Stadie et al. 2018, arXiv 1803.01118"
+
+    credit_weight: float = 1e-3
+    """Weight of the term that credits exploration; 1 gives the gradient of the paper, with its noise."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(0 <= self.credit_weight <= 1000, "credit_weight must lie in 0..1000", self.credit_weight)
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> EMAML:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return EMAML(self, policy, draw_params(policy, seed, device))
+
+
+class EMAML(MAMLVPG):
+    """The agent: MAML with a policy-gradient outer step, and credit for exploring."""
+
+    config: EMAMLConfig
+
+    def meta_loss(self, theta: Params, rollouts: Sequence[Rollout]) -> Judged:
+        """Return MAML's loss and the credited log densities of the episodes before, a mean over tasks."""
+        *inner, outer = [self._batch(rollout) for rollout in rollouts]
+        stages = self._stages(theta, outer.observations.shape[0], inner, first_order=self.config.first_order)
+        credit = exploration_credit(rollouts[-1], self.config.advantage_norm)
+        scores = torch.stack(
+            [
+                log_density(log_prob(self.policy(stage, batch.observations), batch.actions), batch)
+                for stage, batch in zip(
+                    stages, inner, strict=False
+                )  # the last stage has collected what is outer
+            ]
+        )
+        exploring = -(credit * scores.sum(dim=0)).mean()
+        exploiting = policy_gradient_loss(self.policy, stages[-1], outer).mean()
+        metrics = {"exploration_loss": float(exploring.detach())}
+        gaussian = frozen(self.policy(stages[-1], outer.observations))
+        return Judged(exploiting + self.config.credit_weight * exploring, metrics | spread_metrics(gaussian))
+
+
+def log_density(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Sum the log densities ``[M, B]`` over all live steps: of all that a task was adapted from, ``[M]``."""
+    return torch.where(batch.weights > 0, log_probs, torch.zeros_like(log_probs)).sum(dim=1)
+
+
+def exploration_credit(adapted: Rollout, norm: AdvantageNorm) -> torch.Tensor:
+    """Return how much better each task went after adapting than the others did, ``[M]``.
+
+    The mean return of its episodes over the number of steps, minus the mean of the other tasks; divided by
+    the standard deviation over tasks unless advantages are left as they are. One task alone has no others.
+    """
+    values = adapted.episode_returns.mean(dim=1) / adapted.mask.shape[-1]
+    count = len(values)
+    credit = values - (values.sum() - values) / (count - 1) if count > 1 else values
+    return credit if norm == "none" else credit / (credit.std(correction=0) + 1e-8)

@@ -1,0 +1,50 @@
+"""MAML with the low-variance-curvature inner surrogate.
+
+Source: Rothfuss et al. 2019, ProMP (arXiv 1810.06784), section 5. The inner loss is
+
+    L(theta) = -mean over transitions of  pi_theta(a|s) / stop(pi_theta(a|s)) * A(s, a)
+
+whose gradient is the policy gradient. Its Hessian keeps, of that of the expected return, all but the terms
+that pair a step's score with the change of what later steps will earn; those are the noisy ones. The outer
+step is that of :mod:`metarl.agents.maml_vpg`; with ProMP's clipped one it is :mod:`metarl.agents.promp`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.adaptation import Batch, Policy
+from metarl.agents.gradient_based import draw_params
+from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
+from metarl.distributions import log_prob
+from metarl.surrogates import low_variance_curvature
+from metarl.tasks import TaskDistribution
+from metarl.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class LVCConfig(MAMLVPGConfig):
+    """MAML with a low-variance second derivative of the inner step."""
+
+    kind: ClassVar[str] = "lvc"
+    source: ClassVar[str] = "Rothfuss et al. 2019, arXiv 1810.06784"
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> LVC:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return LVC(self, policy, draw_params(policy, seed, device))
+
+
+class LVC(MAMLVPG):
+    """The agent: MAML with a policy-gradient outer step and another inner loss."""
+
+    def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
+        """Return each task's LVC loss, ``[M]``."""
+        return low_variance_curvature(log_prob(policy(params, batch.observations), batch.actions), batch)

@@ -1,0 +1,76 @@
+"""MAML with a plain policy-gradient outer step.
+
+Source: Finn et al. 2017 (arXiv 1703.03400), algorithm 3 with equation 5 followed by a gradient step. With
+``adapt`` the inner loop and episodes that were collected before and after it, one step of Adam or of
+stochastic descent on
+
+    minimise over theta  -mean over tasks, transitions of  A(s, a) log pi_{adapt(theta)}(a|s)
+
+With ``first_order`` it is FOMAML: the derivative of ``adapt`` is taken to be that of a shift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.adaptation import policy_gradient_loss
+from metarl.agents.gradient_based import (
+    GradientBasedAgent,
+    GradientBasedConfig,
+    draw_params,
+    frozen,
+    spread_metrics,
+)
+from metarl.descent import DescentConfig, Judged, descend_objective, start_descent
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAMLVPGConfig(DescentConfig, GradientBasedConfig):
+    """MAML with policy gradients inside and outside."""
+
+    kind: ClassVar[str] = "maml-vpg"
+    source: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400"
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        DescentConfig.__post_init__(self)
+        GradientBasedConfig.__post_init__(self)
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLVPG:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return MAMLVPG(self, policy, draw_params(policy, seed, device))
+
+
+class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):
+    """The agent: meta-parameters theta, and how they learn."""
+
+    def meta_loss(self, theta: Params, rollouts: Sequence[Rollout]) -> Judged:
+        """Return the loss of the adapted policies, a mean over tasks and transitions."""
+        *inner, outer = [self._batch(rollout) for rollout in rollouts]
+        start = self.per_task(theta, outer.observations.shape[0])
+        adapted = self._adapted(theta, start, inner, first_order=self.config.first_order)
+        loss = policy_gradient_loss(self.policy, adapted, outer).mean()
+        return Judged(loss, spread_metrics(frozen(self.policy(adapted, outer.observations))))
+
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Take one step down the gradient of the meta-loss."""
+        step = descend_objective(
+            self.params, self.memory, lambda theta: self.meta_loss(theta, rollouts), self.config
+        )
+        self.params, self.memory = step.params, step.memory
+        return step.metrics
+
+    def start_memory(self) -> Params:
+        """Return what the outer optimiser remembers before the first update."""
+        return start_descent(self.params, self.config)

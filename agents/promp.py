@@ -1,0 +1,173 @@
+"""ProMP: proximal meta-policy search.
+
+Source: Rothfuss et al. 2019 (arXiv 1810.06784), section 6 and algorithm 1. With ``pi_o`` the policies that
+collected the episodes, before and after adapting, the inner loss is a likelihood ratio, which is the
+low-variance-curvature surrogate at theta_o and stays right as theta moves away from it:
+
+    L(theta)       = -mean over transitions of  pi_theta(a|s) / pi_o(a|s) * A(s, a)
+    adapt(theta)   = theta - inner_lr * grad L(theta)
+
+and some steps of Adam are taken on
+
+    minimise over theta  -mean of min(r A, clip(r, 1 - c, 1 + c) A)  +  eta * mean of KL(pi_o || pi_theta),
+    r = pi_{adapt(theta)}(a|s) / pi_{adapt(theta_o)}(a|s)
+
+where the clipped mean is over the adapted episodes and the KL divergence is on those before, so that theta
+keeps to where the inner gradient is known. With several inner steps each has a divergence and an eta of its
+own. An adaptive eta doubles where the divergence ends above 1.5 times its target and halves below 1 / 1.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
+
+import torch
+
+from metarl.adaptation import Batch, Policy
+from metarl.agents.gradient_based import (
+    GradientBasedAgent,
+    GradientBasedConfig,
+    draw_params,
+    frozen,
+    spread_metrics,
+)
+from metarl.descent import ClippedConfig, Judged, descend_objective, start_descent
+from metarl.distributions import Gaussian, kl_divergence, log_prob
+from metarl.errors import require
+from metarl.params import detach, requires_grad
+from metarl.surrogates import clipped_ratio, likelihood_ratio
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout
+
+INNER_KL_WEIGHT = "inner_kl_weight"
+"""Name of the etas among what is remembered, ``[adaptation_steps]``."""
+TOLERANCE = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProMPConfig(ClippedConfig, GradientBasedConfig):
+    """Proximal meta-policy search: a clipped outer step and a low-variance inner one."""
+
+    kind: ClassVar[str] = "promp"
+    source: ClassVar[str] = "Rothfuss et al. 2019, arXiv 1810.06784"
+
+    clip: float = 0.3
+    """Likelihood ratios count within one plus or minus this."""
+    inner_kl_weight: float = 5e-4
+    """Weight of the KL divergence of the policy before adaptation; with a target, what it starts from."""
+    target_inner_kl: float = 0.0
+    """Divergence, in nats, that the weight is adapted to after each update; 0 leaves the weight fixed."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        ClippedConfig.__post_init__(self)
+        GradientBasedConfig.__post_init__(self)
+        require(
+            0 <= self.inner_kl_weight < math.inf, "inner_kl_weight must be 0 or more", self.inner_kl_weight
+        )
+        require(
+            0 <= self.target_inner_kl < math.inf, "target_inner_kl must be 0 or more", self.target_inner_kl
+        )
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ProMP:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return ProMP(self, policy, draw_params(policy, seed, device))
+
+
+class ProMP(GradientBasedAgent[ProMPConfig]):
+    """The agent: meta-parameters theta, and how they learn."""
+
+    def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
+        """Return each task's loss ``[M]``: likelihood ratios to the policy that drew the actions."""
+        log_probs = log_prob(policy(params, batch.observations), batch.actions)
+        return likelihood_ratio(log_probs, batch.log_probs, batch)
+
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Take some steps on the clipped and penalised objective of one meta-batch."""
+        old, batches = self._anchored([self._batch(rollout) for rollout in rollouts])
+        adam = {name: value for name, value in self.memory.items() if name != INNER_KL_WEIGHT}
+        weights = self.memory[INNER_KL_WEIGHT]
+
+        def objective(theta: Params) -> Judged:
+            terms = self._terms(theta, old, batches)
+            return Judged(terms.clipped + (weights * terms.inner_kl).sum(), {})
+
+        step = descend_objective(self.params, adam, objective, self.config, steps=self.config.outer_steps)
+        self.params = step.params
+        after = detached(self._terms(requires_grad(self.params), old, batches))
+        self.memory = {**step.memory, INNER_KL_WEIGHT: self._adapted_weights(weights, after.inner_kl)}
+        return {
+            **step.metrics,
+            "surrogate_after": float(after.clipped + (weights * after.inner_kl).sum()),
+            "kl": float(after.outer_kl),
+            "inner_kl": float(after.inner_kl.mean()),
+            "inner_kl_weight": float(weights.mean()),
+            **spread_metrics(old[-1]),
+        }
+
+    def start_memory(self) -> Params:
+        """Return what Adam remembers before the first update, and the first weights of the divergences."""
+        config = self.config
+        weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
+        return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
+
+    def _anchored(self, batches: Sequence[Batch]) -> tuple[list[Gaussian], list[Batch]]:
+        """Return the policies that collected the batches, and the batches with their log densities.
+
+        They are computed anew by what computes the ratios, so that every ratio starts at exactly one.
+        """
+        old: list[Gaussian] = []
+        anchored: list[Batch] = []
+        stage = self.per_task(self.params, batches[0].observations.shape[0])
+        for batch in batches:
+            if anchored:
+                start = requires_grad(stage)
+                stage = detach(self._adapted(self.params, start, anchored[-1:], first_order=True))
+            old.append(frozen(self.policy(stage, batch.observations)))
+            anchored.append(replace(batch, log_probs=log_prob(old[-1], batch.actions)))
+        return old, anchored
+
+    def _terms(self, theta: Params, old: Sequence[Gaussian], batches: Sequence[Batch]) -> Terms:
+        """Return what the objective is made of, at theta, the inner steps taken anew."""
+        num_tasks, first_order = batches[0].observations.shape[0], self.config.first_order
+        stages = self._stages(theta, num_tasks, batches[:-1], first_order=first_order)
+        gaussians = [self.policy(stage, one.observations) for stage, one in zip(stages, batches, strict=True)]
+        divergences = [
+            (batch.weights * kl_divergence(anchor, gaussian)).sum(dim=1).mean()
+            for anchor, gaussian, batch in zip(old, gaussians, batches, strict=True)
+        ]
+        outer = batches[-1]
+        log_probs = log_prob(gaussians[-1], outer.actions)
+        clipped = clipped_ratio(log_probs, outer.log_probs, outer, clip=self.config.clip)
+        return Terms(clipped.mean(), torch.stack(divergences[:-1]), divergences[-1].detach())
+
+    def _adapted_weights(self, weights: torch.Tensor, divergences: torch.Tensor) -> torch.Tensor:
+        target = self.config.target_inner_kl
+        if target == 0:
+            return weights
+        doubled = torch.where(divergences > TOLERANCE * target, 2 * weights, weights)
+        return torch.where(divergences < target / TOLERANCE, weights / 2, doubled)
+
+
+class Terms(NamedTuple):
+    """What ProMP's objective is made of, each a mean over tasks and transitions."""
+
+    clipped: torch.Tensor
+    """The clipped loss of the adapted policies."""
+    inner_kl: torch.Tensor
+    """``[adaptation_steps]``, KL divergence from the policy before each inner step."""
+    outer_kl: torch.Tensor
+    """Likewise after the last; told, but not part of the objective."""
+
+
+def detached(terms: Terms) -> Terms:
+    """Return the terms as plain numbers."""
+    return Terms(*(term.detach() for term in terms))
