@@ -1,0 +1,93 @@
+"""ProMP: the inner KL penalty, fixed and adaptive."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import tiny
+from metarl.agents.promp import INNER_KL_WEIGHT, ProMP, ProMPConfig
+from metarl.types import Rollout
+
+TINY = ProMPConfig(inner_lr=0.4, outer_lr=0.01, inner_kl_weight=0.5)
+
+
+def agent(config: ProMPConfig = TINY) -> ProMP:
+    return ProMP(config, tiny.POLICY, tiny.tiny_params())
+
+
+def rollouts(steps: int = 1) -> list[Rollout]:
+    return [tiny.random_rollout(seed) for seed in range(steps + 1)]
+
+
+def weight_after(target: float) -> torch.Tensor:
+    learner = agent(replace(TINY, target_inner_kl=target, adaptation_steps=2))
+    learner.update(rollouts(2))
+    return learner.memory[INNER_KL_WEIGHT]
+
+
+def divergences() -> list[float]:
+    """Return the inner divergences after the same update, one for each inner step."""
+    learner = agent(replace(TINY, adaptation_steps=2))
+    batches = [learner._batch(rollout) for rollout in rollouts(2)]
+    old, anchored = learner._anchored(batches)
+    learner.update(rollouts(2))
+    leaves = {name: value.clone().requires_grad_() for name, value in learner.params.items()}
+    return learner._terms(leaves, old, anchored).inner_kl.tolist()
+
+
+def test_paper_settings_are_the_defaults() -> None:
+    config = ProMPConfig()
+    assert (config.outer_steps, config.outer_lr, config.clip, config.inner_kl_weight) == (5, 1e-3, 0.3, 5e-4)
+
+
+def test_weight_stays_fixed_without_a_target() -> None:
+    assert weight_after(0.0).tolist() == [0.5, 0.5]
+
+
+def test_weight_doubles_above_the_target_and_halves_below_it() -> None:
+    least, greatest = min(divergences()), max(divergences())
+    assert least > 0
+    assert weight_after(least / 1.6).tolist() == [1.0, 1.0]
+    assert weight_after(greatest * 1.6).tolist() == [0.25, 0.25]
+
+
+def test_weight_stays_within_half_again_of_the_target() -> None:
+    first, second = divergences()
+    assert weight_after(first * 1.4)[0] == 0.5
+    assert weight_after(first / 1.4)[0] == 0.5
+    assert weight_after(second * 1.4)[1] == 0.5
+
+
+def test_each_inner_step_has_a_weight_of_its_own() -> None:
+    least, greatest = sorted(divergences())
+    between = (least * greatest) ** 0.5
+    if greatest / least > 1.5**2:
+        assert sorted(weight_after(between).tolist()) == [0.25, 1.0]
+    else:
+        assert weight_after(greatest * 1.49).tolist() != [0.5, 0.5]
+
+
+def test_penalty_keeps_theta_where_the_inner_gradient_is_known() -> None:
+    free, held = (
+        agent(replace(TINY, outer_lr=0.1, inner_kl_weight=weight)).update(rollouts())["inner_kl"]
+        for weight in (0.0, 100.0)
+    )
+    assert held < 0.5 * free
+
+
+def test_adapted_weight_is_saved_and_loaded() -> None:
+    saved = agent(replace(TINY, target_inner_kl=1e-9))
+    saved.update(rollouts())
+    loaded = agent(replace(TINY, target_inner_kl=1e-9))
+    loaded.load_state(saved.state())
+    assert loaded.memory[INNER_KL_WEIGHT].tolist() == [1.0]
+    assert loaded.update(rollouts()) == saved.update(rollouts())
+
+
+def test_metrics_tell_the_weight_that_was_used() -> None:
+    learner = agent(replace(TINY, target_inner_kl=1e-9))
+    used = [learner.update(rollouts())["inner_kl_weight"] for _ in range(3)]
+    assert used == [pytest.approx(0.5), pytest.approx(1.0), pytest.approx(2.0)]
