@@ -1,0 +1,156 @@
+"""Every registered agent: the contract, and worlds so small that the right answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import agent_contract
+from metarl import registry
+from metarl.config import AgentConfig, construct
+from metarl.experiment import meta_iteration
+from metarl.meta_learner import Actor, MetaLearner
+from metarl.rollouts import collect
+from probes import Probe
+from programs import POINT, Trap, errors, outcome, resume, run
+
+EVERY_AGENT = pytest.mark.parametrize("name", registry.names(registry.AGENTS))
+CPU = torch.device("cpu")
+
+
+def agent_config(name: str, **settings: object) -> AgentConfig:
+    """Return an agent's config with those of the settings that it has."""
+    config = registry.agent(name)
+    known = {field.name for field in dataclasses.fields(config)}
+    return construct(config, {key: value for key, value in settings.items() if key in known})
+
+
+@EVERY_AGENT
+@pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
+def test_agent_contract(name: str, claim: Callable[[AgentConfig], None]) -> None:
+    claim(agent_config(name, hidden_sizes=(8,)))
+
+
+@EVERY_AGENT
+@pytest.mark.parametrize(
+    "claim",
+    [
+        agent_contract.adapting_leaves_the_actor_it_started_from,
+        agent_contract.loaded_agent_goes_on_like_the_saved_one,
+        agent_contract.updating_gives_the_same_numbers_again,
+        agent_contract.updating_reports_finite_numbers,
+    ],
+    ids=lambda claim: claim.__name__,
+)
+def test_contract_holds_with_two_first_order_steps(name: str, claim: Callable[[AgentConfig], None]) -> None:
+    claim(agent_config(name, hidden_sizes=(8,), adaptation_steps=2, first_order=True))
+
+
+def test_every_agent_says_where_it_was_published() -> None:
+    for name in registry.names(registry.AGENTS):
+        assert registry.agent(name).kind == name
+        assert registry.agent(name).source
+
+
+TASKS, EPISODES, ITERATIONS = 6, 20, 40
+PROBE_SETTINGS = {
+    "hidden_sizes": (16,),
+    "initial_std": 0.5,
+    "min_std": 0.5,
+    "inner_lr": 0.05,
+    "discount": 1.0,
+    "advantage_norm": "none",
+    "outer_lr": 0.01,
+    "curvature_stride": 1,
+    "max_kl": 0.03,
+}
+
+
+def train(name: str, probe: Probe) -> MetaLearner:
+    """Meta-train an agent on a probe for some seconds."""
+    config = agent_config(name, **PROBE_SETTINGS)
+    agent, rng = config.build(probe, seed=0, device=CPU), np.random.default_rng(0)
+    env = probe.make_vector_env(TASKS * EPISODES)
+    for _ in range(ITERATIONS):
+        tasks = probe.sample(TASKS, rng)
+        meta_iteration(agent, env, tasks, episodes=EPISODES, horizon=probe.horizon, rng=rng)
+    return agent
+
+
+def adapted(agent: MetaLearner, probe: Probe, episodes: int = 40) -> tuple[Actor, Actor]:
+    """Return the policies of the two tasks before one adaptation and after it."""
+    env, before = probe.make_vector_env(2 * episodes), agent.initial_actor(2)
+    rng = np.random.default_rng(1)
+    rollout = collect(env, probe.tasks("test"), before, episodes=episodes, horizon=probe.horizon, rng=rng)
+    return before, agent.adapt(before, rollout)
+
+
+def choices(actor: Actor) -> torch.Tensor:
+    """Return what each of two tasks would do where it sees -1 and where it sees 1, ``[2, 2]``."""
+    seen = torch.tensor([[-1.0], [1.0]]).expand(2, 2, 1)
+    return actor.act(seen, None).actions.squeeze(-1)
+
+
+@EVERY_AGENT
+def test_probe_of_state_and_action_values(name: str) -> None:
+    probe = Probe("state")
+    _, after = adapted(train(name, probe), probe)
+    assert (choices(after) - torch.tensor([-0.5, 0.5])).abs().max() < 0.25
+
+
+@EVERY_AGENT
+def test_probe_of_credit_over_time(name: str) -> None:
+    probe = Probe("delay")
+    _, after = adapted(train(name, probe), probe)
+    assert (choices(after) - 1.0).abs().max() < 0.35
+
+
+@EVERY_AGENT
+def test_probe_of_the_direction_of_adaptation(name: str) -> None:
+    probe = Probe("hidden")
+    before, after = adapted(train(name, probe), probe)
+    gained = (choices(after) - choices(before)).mean(dim=1)
+    assert gained[0] > 0.2
+    assert gained[1] < -0.2
+
+
+STATES_TO_SAVE = {"maml-vpg": "maml_vpg:MAMLVPG", "promp": "promp:ProMP"}
+"""An agent of each kind of state: what Adam remembers; that, and an adaptive penalty."""
+
+
+@pytest.mark.parametrize("name", list(STATES_TO_SAVE))
+def test_run_killed_during_an_update_equals_the_unbroken_one(name: str, tmp_path: Path) -> None:
+    penalty = ["--agent.target-inner-kl", "1e-3"] if name == "promp" else []
+    arguments = [*POINT, "--iterations", "5", "--evaluation.every", "0", "--agent", name, *penalty]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    unbroken.mkdir()
+    broken.mkdir()
+    assert run(unbroken, arguments) == 0, errors(unbroken)
+    killed = run(broken, arguments, Trap(f"metarl.agents.{STATES_TO_SAVE[name]}.update", 4))
+    assert killed == -signal.SIGKILL
+    resume(broken)
+    assert outcome(broken) == outcome(unbroken)
+
+
+@pytest.mark.gpu
+@EVERY_AGENT
+def test_agent_computes_on_a_gpu_what_it_computes_here(name: str) -> None:
+    config = agent_config(name, hidden_sizes=(8,))
+    here, there = (
+        config.build(agent_contract.SUITE, seed=0, device=torch.device(d)) for d in ("cpu", "cuda")
+    )
+    rollouts = agent_contract.meta_batch(here)
+    moved = [rollout.to("cuda") for rollout in rollouts]
+    one, other = here.update(rollouts), there.update(moved)
+    assert one.keys() == other.keys()
+    actor = there.adapt(there.initial_actor(3), moved[0])
+    assert actor.device.type == "cuda"
+    for key, value in here.state().tensors.items():
+        assert there.state().tensors[key].device.type == "cuda"
+        torch.testing.assert_close(there.state().tensors[key].cpu(), value, rtol=1e-2, atol=1e-3)
