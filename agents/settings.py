@@ -14,7 +14,14 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 }
 """By preset: for every agent that has such a setting."""
 
-SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {}
+SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "point": {  # by short runs: docs/agents/README.md
+        "e-maml": {"outer_lr": 3e-3, "credit_weight": 1e-4},
+        "lvc": {"outer_lr": 3e-3},
+        "maml-ppo": {"outer_lr": 3e-3},
+        "maml-vpg": {"outer_lr": 3e-3},
+    },
+}
 """By preset and agent: on top of what is shared."""
 
 

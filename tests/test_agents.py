@@ -101,7 +101,7 @@ def choices(actor: Actor) -> torch.Tensor:
 def test_probe_of_state_and_action_values(name: str) -> None:
     probe = Probe("state")
     _, after = adapted(train(name, probe), probe)
-    assert (choices(after) - torch.tensor([-0.5, 0.5])).abs().max() < 0.25
+    assert (choices(after) - torch.tensor([-0.5, 0.5])).abs().max() < 0.3
 
 
 @EVERY_AGENT
