@@ -12,6 +12,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,11 @@ from metarl.params import flatten
 from metarl.registry import agent
 from metarl.rollouts import collect
 from metarl.tasks import TaskVectorEnv
-from metarl.types import Rollout
+from metarl.types import Params, Rollout
 from workloads import machine, wide_console
 
 Vectors = npt.NDArray[np.float64]
-Learner = GradientBasedAgent[GradientBasedConfig]
+ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig)
 
 ESTIMATORS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "FOMAML": ("maml-vpg", {"first_order": True}),
@@ -105,10 +106,15 @@ def main(
 
 
 def meta_batch(
-    theta: Learner, suite: PointTasks, env: TaskVectorEnv, tasks: int, rng: np.random.Generator
+    theta: GradientBasedAgent[ConfigT],
+    suite: PointTasks,
+    env: TaskVectorEnv,
+    tasks: int,
+    rng: np.random.Generator,
 ) -> list[Rollout]:
     """Collect before one inner step, which is the same for every estimator, and after it."""
-    goals, actor, rollouts = suite.sample(tasks, rng), theta.initial_actor(tasks), []
+    goals, actor = suite.sample(tasks, rng), theta.initial_actor(tasks)
+    rollouts: list[Rollout] = []
     for _ in range(2):
         actor = theta.adapt(actor, rollouts[-1]) if rollouts else actor
         rollouts.append(collect(env, goals, actor, episodes=EPISODES, horizon=suite.horizon, rng=rng))
@@ -116,14 +122,17 @@ def meta_batch(
 
 
 def measure(
-    theta: Learner, suite: PointTasks, batches: Sequence[Sequence[Rollout]], rng: np.random.Generator
+    theta: GradientBasedAgent[ConfigT],
+    suite: PointTasks,
+    batches: Sequence[Sequence[Rollout]],
+    rng: np.random.Generator,
 ) -> dict[str, Scatter]:
     """Return the scatter of every estimator's gradients at theta."""
     products = {}
     for name, (kind, settings) in ESTIMATORS.items():
         learner = construct(agent(kind), {**PLAIN, **settings}).build(suite, seed=0, device=CPU)
         assert isinstance(learner, GradientBasedAgent)
-        gradients = np.stack([gradient(learner, theta, batch) for batch in batches])
+        gradients = np.stack([gradient(learner, theta.params, batch) for batch in batches])
         products[name] = gradients @ gradients.T  # all that means and variances need
     count = len(batches)
     draws = rng.multinomial(count, np.full(count, 1 / count), size=1000).astype(np.float64)
@@ -131,11 +140,11 @@ def measure(
     return {name: scatter(product, drawn[name] / drawn[REFERENCE]) for name, product in products.items()}
 
 
-def gradient(learner: Learner, theta: Learner, batch: Sequence[Rollout]) -> Vectors:
+def gradient(learner: GradientBasedAgent[ConfigT], theta: Params, batch: Sequence[Rollout]) -> Vectors:
     """Return the meta-gradient of one meta-batch at theta, ``[P]``."""
-    learner.params = theta.params
+    learner.params = theta
     learner.update(batch)
-    vector: Vectors = (flatten(theta.params) - flatten(learner.params)).double().numpy()
+    vector: Vectors = (flatten(theta) - flatten(learner.params)).double().numpy()
     return vector
 
 

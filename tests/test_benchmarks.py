@@ -125,3 +125,25 @@ def test_sampling_prints_limit_and_bars(root: Path, capsys: pytest.CaptureFixtur
     assert "ml1-reach-v3 x 20, 3 steps" in out
     assert "the limit is physics" in out
     assert "not measured" in out
+
+
+def test_scatter_of_gradients_is_the_trace_of_their_covariance() -> None:
+    program = importlib.import_module("gradient_variance")
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(30, 5)) + 2.0
+    products, draws = gradients @ gradients.T, rng.multinomial(30, np.full(30, 1 / 30), size=4)
+    found = program.variance(products, draws.astype(np.float64))
+    again = [np.repeat(gradients, counts, axis=0) for counts in draws]
+    assert found == pytest.approx([np.cov(sample.T).trace() for sample in again])
+    one = program.scatter(products, np.array([1.0, 2.0, 3.0]))
+    assert one.variance == pytest.approx(np.cov(gradients.T).trace())
+    mean = gradients.mean(axis=0)
+    assert one.mean**2 == pytest.approx(mean @ mean - one.variance / 30)
+
+
+def test_length_of_a_mean_that_scatter_hides_is_not_made_up() -> None:
+    program = importlib.import_module("gradient_variance")
+    gradients = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    one = program.scatter(gradients @ gradients.T, np.array([1.0]))
+    assert (one.mean, one.variance) == (0.0, 2.0)
+    assert np.isnan(one.relative)

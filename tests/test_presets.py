@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from metarl.agents.presets import ml1, point
 from metarl.agents.settings import SUITED, suited
 from metarl.cli import main
 from metarl.commands.train import split_agent
-from metarl.config import ExperimentConfig, from_json, to_json
+from metarl.config import ExperimentConfig, construct, from_json, to_json
 from metarl.errors import MetarlError
 from metarl.sweep import SeedRun, Sweep
 
@@ -145,3 +145,20 @@ def test_preset_with_an_agent_of_its_own_says_so(run: Run, monkeypatch: pytest.M
     assert code == 2
     assert said == "metarl: The preset 'bound' has an agent of its own and takes no --agent promp.\n"
     assert registry.configure("bound") == point()
+
+
+def absurd_settings(agent: str) -> list[tuple[str, str, float]]:
+    config = registry.agent(agent)()
+    numbers = {field.name: getattr(config, field.name) for field in fields(config)}
+    values = {int: (-1,), float: (-1.0, float("nan"), float("inf"))}
+    return [
+        (agent, name, value) for name, number in numbers.items() for value in values.get(type(number), ())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "value"), [setting for agent in AGENTS for setting in absurd_settings(agent)]
+)
+def test_absurd_setting_of_an_agent_is_refused(agent: str, name: str, value: float) -> None:
+    with pytest.raises(MetarlError, match="but it is"):
+        construct(registry.agent(agent), {name: value})
