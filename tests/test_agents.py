@@ -82,7 +82,7 @@ PROBE_SETTINGS = {
     "max_kl": 0.03,
 }
 PROBE_SETTINGS_OF = {"reptile": {"outer_lr": 0.3}, "anil": {"inner_lr": 0.02}}
-"""Where an agent's setting means something else: Reptile's step is a share of the way, ANIL's head is steep."""
+"""Where an agent's setting means something else: Reptile's step is a share of the way, the head is steep."""
 
 
 def train(name: str, probe: Probe) -> MetaLearner:
