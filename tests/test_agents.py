@@ -81,7 +81,7 @@ PROBE_SETTINGS = {
     "curvature_stride": 1,
     "max_kl": 0.03,
 }
-PROBE_SETTINGS_OF = {"reptile": {"outer_lr": 0.3}, "anil": {"inner_lr": 0.02}}
+PROBE_SETTINGS_OF = {"reptile": {"outer_lr": 0.3}, "anil": {"inner_lr": 0.02, "max_kl": 0.1}}
 """Where an agent's setting means something else: Reptile's step is a share of the way, the head is steep."""
 
 
