@@ -2,14 +2,20 @@
 
 BIN := .venv/bin
 STAMP := .venv/.metarl-stamp
+WARP_BIN := .venv-warp/bin
+WARP_STAMP := .venv-warp/.metarl-stamp
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
 BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion
 
 .DEFAULT_GOAL := help
-.PHONY: setup train test test-slow test-browser lint types bench build clean help
+.PHONY: setup setup-warp train test test-slow test-browser test-warp test-warp-slow
+.PHONY: lint types bench bench-gpu build clean help
 
 setup: $(STAMP) ## make .venv and install metarl with its tools into it
+	@:
+
+setup-warp: $(WARP_STAMP) ## make .venv-warp, whose newer MuJoCo steps worlds on a GPU
 	@:
 
 train: $(STAMP) ## meta-train MAML-TRPO on reach-v3; pass options as ARGS="--seed 1"
@@ -24,6 +30,12 @@ test-slow: $(STAMP) ## run the slow tests
 test-browser: $(STAMP) ## look at a report in headless Chromium (apt install chromium)
 	@$(BIN)/pytest -m browser -rs $(ARGS)
 
+test-warp: $(WARP_STAMP) ## run the tests of the GPU's physics, on the CPU where there is no GPU
+	@$(WARP_BIN)/pytest -m "warp and not slow" tests/warp $(ARGS)
+
+test-warp-slow: $(WARP_STAMP) ## let Meta-World's scripted policies act under both physics
+	@$(WARP_BIN)/pytest -m "warp and slow" tests/warp $(ARGS)
+
 lint: $(STAMP) ## check style and format
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -33,6 +45,9 @@ types: $(STAMP) ## check types
 
 bench: $(STAMP) ## run every benchmark, one after another
 	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python "benchmarks/$$program.py"; done
+
+bench-gpu: $(WARP_STAMP) ## measure the GPU's physics and training on a CUDA machine
+	@$(WARP_BIN)/python benchmarks/gpu.py $(ARGS)
 
 build: $(STAMP) ## build wheel and sdist into dist/
 	@rm -rf build dist
@@ -62,4 +77,12 @@ $(STAMP): pyproject.toml constraints.txt
 	    echo "Making .venv with $$($$python --version)"; $$python -m venv --clear .venv; }
 	@echo "Installing metarl and what it needs into .venv (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Meta-World pins another MuJoCo, so nothing here may resolve dependencies: the list names every package.
+$(WARP_STAMP): pyproject.toml requirements-warp.txt | $(STAMP)
+	@$(WARP_BIN)/python -c '' 2>/dev/null || $(BIN)/python -m venv --clear .venv-warp
+	@echo "Installing the GPU's physics into .venv-warp (some minutes the first time)"
+	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-warp.txt
+	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@

@@ -24,7 +24,16 @@ FLOORS = (
         "metarl.meta_optimizers",
         "metarl.descent",
     },
-    {"metarl.files", "metarl.tasks", "metarl.meta_learner", "metarl.rollouts", "metarl.official"},
+    {
+        "metarl.files",
+        "metarl.tasks",
+        "metarl.meta_learner",
+        "metarl.official",
+        "metarl.recorder",
+        "metarl.rollouts",
+        "metarl.tensor_env",
+        "metarl.tensor_recorder",
+    },
     {"metarl.config"},
     {
         "metarl.comparison",

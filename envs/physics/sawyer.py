@@ -13,6 +13,7 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
+from metarl.envs.metaworld_welds import mend_meta_world
 from metarl.envs.physics.features import Array
 from metarl.envs.physics.slim import slim_model
 from metarl.envs.physics.worlds import Mask
@@ -22,6 +23,8 @@ FRAME_SKIP = 5
 """Simulation steps of one environment step, 12.5 ms."""
 EXPANDED = ("body_pos", "site_pos")
 """The model fields that a reset of Meta-World edits: at most one row of each."""
+
+mend_meta_world()  # under a newer MuJoCo, before anyone builds an environment
 
 Actions: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 

@@ -1,0 +1,144 @@
+"""Writing episodes down while an environment is stepped: what a recorder is, and the one for NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from metarl.errors import NonFiniteError
+from metarl.meta_learner import Action
+from metarl.tasks import TaskVectorEnv
+from metarl.types import Rollout, Task
+
+
+class Recorder(Protocol):
+    """Steps an environment and keeps ``[T, n, ...]`` of the n = M * K slots in use."""
+
+    slot_tasks: list[Task]
+    """``[n]``, what each slot runs."""
+
+    @property
+    def num_live(self) -> int:
+        """Episodes still running, as far as is known."""
+        ...
+
+    def reset(self, seeds: list[int]) -> None:
+        """Start every slot's episode."""
+        ...
+
+    def observe(self, step: int) -> torch.Tensor:
+        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+        ...
+
+    def act(self, step: int, action: Action) -> None:
+        """Step the environment, and write what was done and what followed."""
+        ...
+
+    def is_over(self, step: int) -> bool:
+        """Whether, after a step, no episode is known to be running."""
+        ...
+
+    def finish(self) -> Rollout:
+        """Return the rollout."""
+        ...
+
+
+class HostRecorder:
+    """A :class:`Recorder` of an environment that speaks NumPy."""
+
+    def __init__(
+        self, env: TaskVectorEnv, slot_tasks: list[Task], shape: tuple[int, int], horizon: int
+    ) -> None:
+        self.slot_tasks = slot_tasks
+        self._env, self._shape, slots = env, shape, len(slot_tasks)
+        observation_shape, action_shape = env.single_observation_space.shape, env.single_action_space.shape
+        assert observation_shape is not None and action_shape is not None
+        self._shown = np.zeros((env.num_envs, *observation_shape))
+        self._sent = np.zeros((env.num_envs, *action_shape), env.single_action_space.dtype)
+        self.observations = np.zeros((horizon, slots, *observation_shape), np.float32)
+        self.actions = np.zeros((horizon, slots, *action_shape), np.float32)
+        self.log_probs = np.zeros((horizon, slots), np.float32)
+        self.rewards = np.zeros((horizon, slots), np.float32)
+        self.mask = np.zeros((horizon, slots), np.bool_)
+        self.terminated = np.zeros((horizon, slots), np.bool_)
+        self.truncated = np.zeros((horizon, slots), np.bool_)
+        self.success: npt.NDArray[np.bool_] | None = None
+        self.live = np.ones(slots, np.bool_)
+
+    @property
+    def num_live(self) -> int:
+        """Episodes still running."""
+        return int(self.live.sum())
+
+    def reset(self, seeds: list[int]) -> None:
+        """Start every slot's episode."""
+        self._shown, _ = self._env.reset(seed=seeds)
+
+    def observe(self, step: int) -> torch.Tensor:
+        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+        row = self.observations[step]
+        row[:] = self._shown[: len(self.slot_tasks)]
+        self._check_finite("observation", row, step)
+        self.mask[step] = self.live
+        return torch.from_numpy(row).view(*self._shape, -1)
+
+    def act(self, step: int, action: Action) -> None:
+        """Step the environment, and write what was done and what followed."""
+        slots, row = len(self.slot_tasks), self.actions[step]
+        row[:] = action.actions.reshape(row.shape).cpu().numpy()
+        self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
+        self._check_finite("action", row, step)
+        self._sent[:slots] = row
+        self._shown, rewards, terminated, truncated, infos = self._env.step(self._sent)
+        self.rewards[step] = rewards[:slots]
+        self._check_finite("reward", self.rewards[step], step)
+        self.terminated[step] = terminated[:slots]
+        self.truncated[step] = truncated[:slots]
+        success = infos.get("success")
+        if success is not None:
+            solved = success[:slots] & self.live
+            self.success = solved if self.success is None else self.success | solved
+        self.live &= ~(self.terminated[step] | self.truncated[step])
+
+    def is_over(self, step: int) -> bool:
+        """Whether no episode is running."""
+        return not self.live.any()
+
+    def finish(self) -> Rollout:
+        """Return the rollout."""
+        self.observations[~self.mask] = 0  # an idle slot goes on showing its last observation
+        self.actions[~self.mask] = 0
+        self.log_probs[~self.mask] = 0
+        final = np.asarray(self._shown[: len(self.slot_tasks)], np.float32)
+        self._check_finite("observation", final, int(self.mask.any(axis=1).sum()))
+        return Rollout(
+            observations=self._task_first(self.observations),
+            actions=self._task_first(self.actions),
+            log_probs=self._task_first(self.log_probs),
+            rewards=self._task_first(self.rewards),
+            mask=self._task_first(self.mask),
+            terminated=self._task_first(self.terminated),
+            truncated=self._task_first(self.truncated),
+            final_observations=torch.from_numpy(final).view(*self._shape, -1),
+            success=None if self.success is None else torch.from_numpy(self.success).view(self._shape),
+        )
+
+    def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:
+        """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
+        steps = torch.from_numpy(np.ascontiguousarray(steps_first.swapaxes(0, 1)))
+        return steps.view(*self._shape, *steps.shape[1:])
+
+    def _check_finite(self, what: str, values: npt.NDArray[np.float32], step: int) -> None:
+        if not np.isfinite(values).all():
+            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            raise not_finite(what, self.slot_tasks, int(finite.argmin()), step)
+
+
+def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
+    """Return the error that names the task and the step of a number that is not finite."""
+    task = slot_tasks[slot]
+    return NonFiniteError(f"The {what} of task {task.id!r} ({task.family}) at step {step} is not finite.")

@@ -1,0 +1,129 @@
+"""Writing episodes down in the memory of the device that steps them, without waiting for it."""
+
+from __future__ import annotations
+
+import torch
+
+from metarl.meta_learner import Action
+from metarl.recorder import not_finite
+from metarl.tensor_env import TensorVectorEnv
+from metarl.types import Rollout, Task
+
+CHECK_EVERY = 50
+"""Steps between two looks at the device: whether any episode runs still, and all numbers are finite."""
+
+
+class TensorRecorder:
+    """A :class:`~metarl.recorder.Recorder` of an environment that speaks tensors.
+
+    All buffers are allocated before the first step. The host asks the device for nothing but two numbers every
+    :data:`CHECK_EVERY` steps, so that an end, or a number that is not finite, is noticed that much later.
+    """
+
+    def __init__(
+        self, env: TensorVectorEnv, slot_tasks: list[Task], shape: tuple[int, int], horizon: int
+    ) -> None:
+        self.slot_tasks = slot_tasks
+        self._env, self._shape, self._slots, self._horizon = env, shape, len(slot_tasks), horizon
+        self._num_live = self._slots
+        self._success: torch.Tensor | None = None
+        self._checked = 0
+
+    @property
+    def num_live(self) -> int:
+        """Episodes that were running when the device was last looked at."""
+        return self._num_live
+
+    def reset(self, seeds: list[int]) -> None:
+        """Start every slot's episode; nothing in it is random."""
+        del seeds
+        self._shown = self._env.reset_tensors()
+        self.live = self._empty(dtype=torch.bool).fill_(True)
+        self.observations = self._empty(self._horizon, width=self._shown.shape[1])
+        self.log_probs, self.rewards = self._empty(self._horizon), self._empty(self._horizon)
+        self.mask, self.terminated, self.truncated = (
+            self._empty(self._horizon, dtype=torch.bool) for _ in range(3)
+        )
+
+    def observe(self, step: int) -> torch.Tensor:
+        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+        self.observations[step] = self._shown[: self._slots]
+        self.mask[step] = self.live
+        return self.observations[step].view(*self._shape, -1)
+
+    def act(self, step: int, action: Action) -> None:
+        """Step the environment, and write what was done and what followed."""
+        slots, drawn = self._slots, action.actions.reshape(self._slots, -1)
+        if step == 0:
+            self.actions = self._empty(self._horizon, width=drawn.shape[1])
+            self._sent = torch.zeros(len(self._shown), drawn.shape[1], device=self._shown.device)
+        self.actions[step] = drawn.detach()
+        self.log_probs[step] = action.log_probs.detach().reshape(-1)
+        self._sent[:slots] = self.actions[step]
+        self._shown, rewards, terminated, truncated, success = self._env.step_tensors(self._sent)
+        self.rewards[step] = rewards[:slots]
+        self.terminated[step], self.truncated[step] = terminated[:slots], truncated[:slots]
+        if success is not None:
+            solved = success[:slots] & self.live
+            self._success = solved if self._success is None else self._success | solved
+        self.live = self.live & ~(self.terminated[step] | self.truncated[step])
+
+    def is_over(self, step: int) -> bool:
+        """Whether no episode was running when the device was last looked at.
+
+        Raises:
+            NonFiniteError: if a number that was written since the last look is not finite.
+        """
+        if (step + 1) % CHECK_EVERY and step + 1 < self._horizon:
+            return False
+        self._check_finite(step + 1)
+        self._num_live = int(self.live.sum())
+        return self._num_live == 0
+
+    def finish(self) -> Rollout:
+        """Return the rollout."""
+        idle = ~self.mask
+        for buffer in (self.observations, self.actions, self.log_probs):
+            buffer.masked_fill_(idle.view(*idle.shape, *[1] * (buffer.ndim - 2)), 0.0)
+        final = self._shown[: self._slots].clone()
+        if not final.isfinite().all():
+            broken = int((~final.isfinite()).any(dim=1).to(torch.uint8).argmax())
+            raise not_finite("observation", self.slot_tasks, broken, int(self.mask.any(dim=1).sum()))
+        return Rollout(
+            observations=self._task_first(self.observations),
+            actions=self._task_first(self.actions),
+            log_probs=self._task_first(self.log_probs),
+            rewards=self._task_first(self.rewards),
+            mask=self._task_first(self.mask),
+            terminated=self._task_first(self.terminated),
+            truncated=self._task_first(self.truncated),
+            final_observations=final.view(*self._shape, -1),
+            success=None if self._success is None else self._success.view(self._shape),
+        )
+
+    def _empty(
+        self, steps: int | None = None, *, width: int | None = None, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        """Return zeros ``[steps, n, width]`` without the axes that are not given."""
+        shape = [size for size in (steps, self._slots, width) if size is not None]
+        return torch.zeros(shape, dtype=dtype, device=self._shown.device)
+
+    def _task_first(self, steps_first: torch.Tensor) -> torch.Tensor:
+        """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
+        return steps_first.transpose(0, 1).contiguous().view(*self._shape, self._horizon, *steps_first.shape[2:])
+
+    def _check_finite(self, end: int) -> None:
+        """Look at the steps written since the last look, in the order in which a host would have."""
+        since, self._checked = self._checked, end
+        quantities = {"observation": self.observations, "action": self.actions, "reward": self.rewards}
+        broken = {
+            what: ~values[since:end].isfinite().view(end - since, self._slots, -1).all(dim=2)
+            for what, values in quantities.items()
+        }
+        found = torch.stack(list(broken.values())).transpose(0, 1).reshape(-1)  # steps, quantities, slots
+        if not found.any():
+            return
+        first = int(found.to(torch.uint8).argmax())
+        place, slot = divmod(first, self._slots)
+        step, quantity = divmod(place, len(quantities))
+        raise not_finite(list(quantities)[quantity], self.slot_tasks, slot, since + step)
