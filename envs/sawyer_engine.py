@@ -6,9 +6,8 @@ Meta-World itself produced once.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -16,21 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
-from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs.metaworld_env import action_space, observation_space
 from metarl.envs.metaworld_rendering import DEFAULT_SIZE, SawyerRenderers
 from metarl.envs.physics.batched import BatchedPhysics, StepperName
-from metarl.envs.physics.reset_bank import Constants, ResetBank, Snapshot
 from metarl.envs.physics.sawyer import EXPANDED, FRAME_SKIP, MocapArms
 from metarl.envs.reset_arguments import split_options
 from metarl.envs.sawyer.arrays import vector
-from metarl.envs.sawyer.catalog import RewardVersion, tasks_with
-from metarl.envs.sawyer.constants import constants_of
+from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.envs.sawyer.observation import visible_goal
-from metarl.envs.sawyer.task import SawyerTask
+from metarl.envs.sawyer_resets import SawyerResets
 from metarl.envs.sawyer_tables import OUTCOMES, Tables, num_constants, program
-from metarl.errors import MetarlError, require, unknown_name
+from metarl.errors import MetarlError, require
 from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
 from metarl.types import Task
 
@@ -38,12 +34,6 @@ logger = logging.getLogger(__name__)
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
-
-
-def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
-    """Return what a reset fixes for the rewards."""
-    version: RewardVersion = vars(env)["reward_function_version"]  # its base class does not declare it
-    return {"reward": constants_of(env, tasks_with(version)[family])}
 
 
 class SawyerVectorEnv(TaskVectorEnv):
@@ -83,7 +73,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
         require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
         require(horizon >= 1, "horizon must be 1 or more", horizon)
-        require(len(default_tasks) > 0, "default_tasks must name at least one task", "empty")
+        self._resets = SawyerResets(families, default_tasks, cache=cache, reward_version=reward_version)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.num_envs = num_envs
         self.single_observation_space = observation_space()
@@ -93,33 +83,26 @@ class SawyerVectorEnv(TaskVectorEnv):
         self.diverged = 0
         """Episodes that were cut because their physics diverged."""
         self._horizon = horizon
-        self._families = {family: index for index, family in enumerate(families)}
-        self._check_families(default_tasks)
-        self._default_tasks = tuple(default_tasks)
         self._tasks = [default_tasks[slot % len(default_tasks)] for slot in range(num_envs)]
         self._running = list(self._tasks)
-        self._prepared: set[str] = set()  # families whose default tasks have their resets in the bank
-        self._catalog = tasks_with(reward_version)
-        features = {family: self._catalog[family].features for family in families}
-        folder = None if cache is None else cache / _constants_version(self._catalog)
-        self._bank = ResetBank(features, folder=folder, constants=episode_constants, reward=reward_version)
         self._physics = BatchedPhysics(
-            [self._bank.model(family) for family in families],
-            [self._families[task.family] for task in self._tasks],
+            self._resets.models(),
+            self._resets.numbers(self._tasks),
             stepper=stepper,
             num_threads=num_threads,
         )
         self.closed = False
-        self._physics.bind(list(features.values()))
+        catalog = self._resets.catalog
+        self._physics.bind([task.features for task in catalog.values()])
         for field in EXPANDED:
             self._physics.expand(field)
         self._arms = MocapArms(num_envs)
         self._live = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
-        most = max(num_constants(self._catalog[family]) for family in families)
+        most = max(num_constants(task) for task in catalog.values())
         self._tables = Tables(self._physics.features, most)
         if self._physics.can_compute:
-            programs = [program(self._catalog[family]) for family in families]
+            programs = [program(task) for task in catalog.values()]
             self._physics.compute(programs, self._tables.in_order())
         self._groups: dict[str, Indices] = {}
         self._renderers = SawyerRenderers()
@@ -132,7 +115,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         """
         self._check_open()
         check_fits(tasks, self.num_envs)
-        self._check_families(tasks)
+        self._resets.check_families(tasks)
         self._tasks = list(tasks)
         self._live[len(tasks) :] = False
 
@@ -155,13 +138,13 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._check_open()
         mask, _ = split_options(options, self.num_envs)
         slots = [slot for slot in range(len(self._tasks)) if mask[slot]]
-        snapshots = self._snapshots([self._tasks[slot] for slot in slots])
+        snapshots = self._resets.snapshots([self._tasks[slot] for slot in slots])
         self._live[slots] = False  # should anything below be interrupted
         for slot, snapshot in zip(slots, snapshots, strict=True):
             self._running[slot] = self._tasks[slot]
             self._arms.reset(slot, snapshot.arm)
             self._tables.begin(slot, snapshot.observation, snapshot.constants["reward"])
-        self._physics.assign([self._families[task.family] for task in self._running])
+        self._physics.assign(self._resets.numbers(self._running))
         self._physics.set_state(slots, [snapshot.world for snapshot in snapshots])
         self._steps[slots] = 0
         self._groups = self._group()
@@ -221,7 +204,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         """
         goals = np.zeros((self.num_envs, 3))
         for family, slots in self._groups.items():
-            task = self._catalog[family]
+            task = self._resets.catalog[family]
             features, constants = self._tables.features[slots].T, self._tables.constants[slots].T
             shown = visible_goal(task, vector(features), vector(constants), clipped=clipped)
             goals[slots] = np.asarray(shown).T
@@ -229,9 +212,9 @@ class SawyerVectorEnv(TaskVectorEnv):
 
     def goal_bounds(self) -> tuple[Array, Array]:
         """Return the lowest and the highest goal that these families can show, ``[3]`` each, metres."""
-        tasks = list({task.family: task for task in self._default_tasks}.values())
-        places = [self._catalog[task.family].constant_places for task in tasks]
-        constants = [snapshot.constants["reward"] for snapshot in self._snapshots(tasks)]
+        tasks = list({task.family: task for task in self._resets.default_tasks}.values())
+        places = [self._resets.catalog[task.family].constant_places for task in tasks]
+        constants = [snapshot.constants["reward"] for snapshot in self._resets.snapshots(tasks)]
         low, high = (
             np.array([row[place[name]] for row, place in zip(constants, places, strict=True)])
             for name in ("goal_low", "goal_high")
@@ -241,7 +224,7 @@ class SawyerVectorEnv(TaskVectorEnv):
     @property
     def has_moving_goals(self) -> bool:
         """Whether there is a family whose goal moves within an episode."""
-        return any("target_pos" in self._catalog[family].live for family in self._families)
+        return any("target_pos" in self._resets.catalog[family].live for family in self._resets.families)
 
     def render_slot(
         self,
@@ -266,36 +249,14 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._check_open()
         check_slot(slot, self.num_envs)
         family, [state] = self._running[slot].family, self._physics.get_state([slot])
-        renderer = self._renderers.get(family, self._bank.model(family), width=width, height=height)
+        renderer = self._renderers.get(family, self._resets.model(family), width=width, height=height)
         return renderer.frame(state.integration, state.fields, camera)
 
     def close_extras(self, **_: object) -> None:
         """End the threads, and keep the states of new tasks for the next time."""
         self._renderers.close()
         self._physics.close()
-        self._save()
-        self._bank.close()
-
-    def _snapshots(self, tasks: Sequence[Task]) -> list[Snapshot]:
-        """Return the states that the tasks start from.
-
-        The default tasks of a family are simulated together when the first of them is wanted: Meta-World's
-        environment, which takes longer to build than 20 resets, is built once for all of them.
-        """
-        families = {task.family for task in tasks}
-        wanted = {task for task in self._default_tasks if task.family in families - self._prepared}
-        for task in sorted({*wanted, *tasks}, key=lambda task: task.family):
-            self._bank.snapshot(task.family, task.parameters)
-        if wanted:
-            self._save()
-        self._prepared |= families
-        return [self._bank.snapshot(task.family, task.parameters) for task in tasks]
-
-    def _save(self) -> None:
-        try:
-            self._bank.save()
-        except OSError as error:
-            logger.warning("The states after resets cannot be kept: %s.", error)
+        self._resets.close()
 
     def _group(self) -> dict[str, Indices]:
         """Return the slots of each family."""
@@ -309,7 +270,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         for family, slots in self._groups.items():
             running = sound[slots]
             if running.any():
-                self._tables.advance(self._catalog[family], slots[running])
+                self._tables.advance(self._resets.catalog[family], slots[running])
 
     def _report(self, diverged: Flags) -> None:
         for slot in np.flatnonzero(diverged):
@@ -317,17 +278,7 @@ class SawyerVectorEnv(TaskVectorEnv):
             task, step = self._running[slot], self._steps[slot]
             logger.warning("The physics of task %s diverged at step %d; its episode is cut.", task.id, step)
 
-    def _check_families(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            if task.family not in self._families:
-                raise unknown_name("family of this environment", task.family, self._families)
-
     def _check_open(self) -> None:
         if self.closed:
             raise MetarlError("This vector environment is closed: build a new one.")
 
-
-def _constants_version(catalog: Mapping[str, SawyerTask]) -> str:
-    """Return a name for the order in which the rewards' constants are kept."""
-    order = sorted((family, tuple(task.constant_places)) for family, task in catalog.items())
-    return hashlib.sha256(repr(order).encode()).hexdigest()[:12]

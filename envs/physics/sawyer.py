@@ -17,6 +17,7 @@ from metarl.envs.metaworld_welds import mend_meta_world
 from metarl.envs.physics.features import Array
 from metarl.envs.physics.slim import slim_model
 from metarl.envs.physics.worlds import Mask
+from metarl.envs.sawyer.arrays import Vector, namespace, vector
 from metarl.errors import unknown_name
 
 FRAME_SKIP = 5
@@ -88,6 +89,24 @@ def read_arm(env: SawyerXYZEnv) -> Arm:
     return Arm(position, low, high, scale)
 
 
+def hand_target(actions: Vector, position: Vector, low: Vector, high: Vector, scale: Vector) -> Vector:
+    """Return where actions move the targets of hands, ``[3, worlds]``, metres.
+
+    The sum is taken as NumPy takes it in Meta-World: the move in the precision of the actions (float32 from
+    its action space), the position in its own.
+
+    Args:
+        actions: ``[4, worlds]``, three moves and the effort of the fingers, in [-1, 1].
+        position: ``[3, worlds]``, where the targets are.
+        low: ``[3, worlds]``, where actions may move them.
+        high: likewise.
+        scale: ``[1, worlds]``, metres a unit of action.
+    """
+    xp = namespace(actions)
+    move = xp.clip(actions[:3], -1, 1) * xp.asarray(scale, dtype=actions.dtype)
+    return xp.clip(position + move, low, high)
+
+
 class MocapArms:
     """The targets of the arms' hands, which actions move within each environment's box."""
 
@@ -106,15 +125,12 @@ class MocapArms:
     def act(self, actions: Actions, mask: Mask | None = None) -> ArmInputs:
         """Move the targets and close or open the fingers.
 
-        The sum is taken as NumPy takes it in Meta-World: the move in the precision of the actions (float32
-        from its action space), the position in float64.
-
         Args:
             actions: ``[num_worlds, 4]``, three moves and the effort of the fingers, in [-1, 1].
             mask: the worlds that act; None for all.
         """
-        move = np.clip(actions[:, :3], -1, 1) * self._scale.astype(actions.dtype)
-        position = np.clip(self.position + move, self._low, self._high)
+        arms = (vector(self.position.T), vector(self._low.T), vector(self._high.T), vector(self._scale.T))
+        position = np.asarray(hand_target(vector(actions.T), *arms)).T
         self.position = position if mask is None else np.where(mask[:, None], position, self.position)
         ctrl = np.stack([actions[:, 3], -actions[:, 3]], axis=1).astype(np.float64)
         return ArmInputs(ctrl, self.position[:, None], self._quat)
