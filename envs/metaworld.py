@@ -23,6 +23,7 @@ from metarl.envs.metaworld_official import layout, official_evaluation, official
 from metarl.envs.processes import ProcessTaskVectorEnv
 from metarl.envs.sawyer.catalog import RewardVersion, check_reward
 from metarl.envs.sawyer_engine import SawyerVectorEnv
+from metarl.envs.warp_extra import is_warp, make_warp_env
 from metarl.errors import require, unknown_name
 from metarl.meta_learner import MetaLearner
 from metarl.official import OfficialEvaluation, OfficialSettings
@@ -75,14 +76,28 @@ class MetaWorldTasks:
         """Build an environment with ``num_envs`` slots.
 
         The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs
-        Meta-World's own environments in worker processes. Both give the same episodes, bit for bit.
+        Meta-World's own environments in worker processes. Both give the same episodes, bit for bit. "warp" keeps
+        all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it runs on the CPU,
+        slowly. A device may follow it, "warp:cuda:1".
 
         Raises:
             MetarlError: on any other engine.
+            EngineError: if "warp" is not installed here.
         """
+        families = list(dict.fromkeys(task.family for task in (*self.train, *self.test)))
+        if is_warp(engine):
+            return make_warp_env(
+                engine,
+                families=families,
+                default_tasks=self.train,
+                num_envs=num_envs,
+                horizon=self.horizon,
+                cache=cache_folder() / "resets",
+                reward_version=self.reward,
+            )
         if engine in ("auto", "threads"):
             return SawyerVectorEnv(
-                families=list(dict.fromkeys(task.family for task in (*self.train, *self.test))),
+                families=families,
                 default_tasks=self.train,
                 num_envs=num_envs,
                 num_threads=num_workers,
@@ -91,7 +106,7 @@ class MetaWorldTasks:
                 reward_version=self.reward,
             )
         if engine != "processes":
-            raise unknown_name("engine", engine, ("auto", "threads", "processes"))
+            raise unknown_name("engine", engine, ("auto", "threads", "processes", "warp"))
         return ProcessTaskVectorEnv(
             MetaWorldFactory(self.horizon, reward=self.reward),
             default_tasks=self.train,

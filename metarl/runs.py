@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 import signal
@@ -139,6 +140,7 @@ def open_trained(
     *,
     device: str = "cpu",
     workers: int = 0,
+    engine: str = "",
 ) -> Experiment:
     """Open a trained agent to evaluate it; the run itself stays as it is.
 
@@ -148,6 +150,7 @@ def open_trained(
         evaluation: how adaptation is measured, if not as the run did.
         device: where to compute, wherever the run did.
         workers: processes or threads; 0 for one a core.
+        engine: what steps the environments; empty for what the run was trained on.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
@@ -156,12 +159,29 @@ def open_trained(
     config = config_from_json({**checkpoint.config, "device": device})
     config = replace(
         config,
-        sampling=replace(config.sampling, workers=workers),
+        sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
         evaluation=evaluation or config.evaluation,
     )
     experiment = Experiment(config, _folder_of(path))
     experiment.restore(checkpoint)
     return experiment
+
+
+def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
+    """Return what physics a trained agent learned under, and under which it is evaluated here.
+
+    Numbers under different versions of MuJoCo do not belong in one table.
+
+    Args:
+        path: a run's folder, or one checkpoint's.
+        evaluated_on: the engine that steps the environments now.
+    """
+    checkpoint = open_checkpoint(path, lambda _: None)
+    trained_on = config_from_json(checkpoint.config).sampling.engine
+    return {
+        "trained": {"engine": trained_on, "mujoco": checkpoint.versions.get("mujoco")},
+        "evaluated": {"engine": evaluated_on, "mujoco": importlib.metadata.version("mujoco")},
+    }
 
 
 def _folder_of(path: Path) -> Path:

@@ -7,10 +7,10 @@ that changes is written in place.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import mujoco
 import mujoco_warp as mjw
@@ -21,6 +21,8 @@ from metarl.envs.physics.sawyer import EXPANDED
 from metarl.envs.warp.starts import POSES, START_FIELDS, STATE_FIELDS, StartReader, stacked
 from metarl.errors import MetarlError
 
+WORLD_BYTES = 500_000
+"""An estimate of what a world of Meta-World takes with the default buffers, most of it to collide convex shapes."""
 BAD_NUMBER = 1e10
 """MuJoCo calls a number bad that is NaN or larger than this."""
 _LOST = (
@@ -71,7 +73,7 @@ class WarpBatch:
         self.num_worlds, self.device = num_worlds, device
         self.reader = StartReader(model)
         self._graphs: dict[int, wp.Graph] = {}
-        with wp.ScopedDevice(str(device)), _told_what_fits(model, num_worlds, device, sizes):
+        with wp.ScopedDevice(str(device)), _told_what_fits(num_worlds, device):
             self._model, self._data = _put(model, num_worlds, sizes)
             self.fields = {name: wp.to_torch(getattr(self._data, name)) for name in _SEEN}
             self.fields |= {name: wp.to_torch(getattr(self._model, name)) for name in EXPANDED}
@@ -103,7 +105,8 @@ class WarpBatch:
                 self._advance(num_substeps)
             return
         if num_substeps not in self._graphs:
-            self._graphs[num_substeps] = self._capture(num_substeps)
+            with _told_what_fits(self.num_worlds, self.device):
+                self._graphs[num_substeps] = self._capture(num_substeps)
         stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
         wp.capture_launch(self._graphs[num_substeps], stream=stream)
 
@@ -177,9 +180,7 @@ def _put(model: mujoco.MjModel, num_worlds: int, sizes: BufferSizes) -> tuple[mj
 
 
 @contextmanager
-def _told_what_fits(
-    model: mujoco.MjModel, num_worlds: int, device: torch.device, sizes: BufferSizes
-) -> Iterator[None]:
+def _told_what_fits(num_worlds: int, device: torch.device) -> Iterator[None]:
     """Turn a want of memory into one sentence.
 
     Raises:
@@ -190,36 +191,17 @@ def _told_what_fits(
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "alloc" not in str(error):
             raise
-        world, free = bytes_of_a_world(model, sizes), free_bytes(device)
+        free = free_bytes(device)
         raise MetarlError(
-            f"{num_worlds} worlds of one model want about {num_worlds * world / 2**30:.1f} GiB; "
-            f"{device} has {free / 2**30:.1f} GiB free, where about {free // world} fit."
+            f"{num_worlds} worlds of one model want about {num_worlds * WORLD_BYTES / 2**30:.1f} GiB; "
+            f"{device} has {free / 2**30:.1f} GiB free, where about {free // WORLD_BYTES} fit."
         ) from error
-
-
-def bytes_of_a_world(model: mujoco.MjModel, sizes: BufferSizes) -> int:
-    """Return how much memory one more world takes, measured on the CPU device."""
-    with wp.ScopedDevice("cpu"):
-        few, more = (_bytes(_put(model, count, sizes)[1]) for count in (1, 5))
-    return max(1, (more - few) // 4)
 
 
 def free_bytes(device: torch.device) -> int:
     """Return how much memory a device has left; of the CPU, how much the machine has."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    with open("/proc/meminfo", encoding="ascii") as file:
-        lines = dict(line.split(":") for line in file)
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     return int(lines["MemAvailable"].split()[0]) * 1024
 
-
-def _bytes(holder: object) -> int:
-    """Add up the arrays of a record and of the records in it."""
-    total = 0
-    for field in dataclasses.fields(holder):  # type: ignore[arg-type]  # only records are given
-        value = getattr(holder, field.name)
-        if isinstance(value, wp.array):
-            total += int(value.capacity)
-        elif dataclasses.is_dataclass(value):
-            total += _bytes(value)
-    return total

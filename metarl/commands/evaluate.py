@@ -43,6 +43,8 @@ class EvaluateArguments(MeasurementConfig):
     """Where the policy and the adaptation compute."""
     workers: int = 0
     """Worker processes or threads; 0 takes one a core."""
+    engine: str = ""
+    """What steps the environments, "threads" for instance; empty takes what the run was trained on."""
     task: tuple[str, ...] = ()
     """Ids of held-out tasks to take instead of so many; a family's name stands for the first of its tasks."""
     protocol: Literal["both", "per-goal", "official"] = "both"
@@ -69,8 +71,14 @@ def evaluate_command(arguments: list[str]) -> None:
     wanted = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
     measured = {item.name: getattr(wanted, item.name) for item in fields(MeasurementConfig)}
     experiment = runs.open_trained(
-        wanted.run, say, EvaluationConfig(**measured), device=wanted.device, workers=wanted.workers
+        wanted.run,
+        say,
+        EvaluationConfig(**measured),
+        device=wanted.device,
+        workers=wanted.workers,
+        engine=wanted.engine,
     )
+    physics = runs.physics(wanted.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, wanted.protocol)
     rng = stream(wanted.seed, TEST, 1)
     chosen = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
@@ -87,11 +95,11 @@ def evaluate_command(arguments: list[str]) -> None:
         evaluation = None
         if wanted.protocol != "official":
             evaluation = measure(experiment, chosen, rng)
-            files += show_evaluation(experiment, evaluation, folder, stem)
+            files += show_evaluation(experiment, evaluation, folder, stem, physics)
         if suite is not None:
             files += measure_officially(experiment, suite, chosen, wanted, evaluation, folder / stem)
         if wanted.episode_curve:
-            files += measure_episode_curve(experiment, chosen, wanted, folder, f"{stem}-episodes")
+            files += measure_episode_curve(experiment, chosen, wanted, folder / f"{stem}-episodes", physics)
     say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
@@ -164,7 +172,11 @@ def measure_officially(
 
 
 def measure_episode_curve(
-    experiment: Experiment, tasks: Sequence[Task], wanted: EvaluateArguments, folder: Path, stem: str
+    experiment: Experiment,
+    tasks: Sequence[Task],
+    wanted: EvaluateArguments,
+    path: Path,
+    physics: dict[str, Json],
 ) -> list[Path]:
     """Measure what one step from each number of episodes does, print it and write it."""
     counts, config, suite = wanted.episode_curve, experiment.config.evaluation, experiment.suite
@@ -186,7 +198,7 @@ def measure_episode_curve(
             )
     finally:
         env.close()
-    return show_evaluation(experiment, found, folder, stem, episodes_axis(counts))
+    return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
 
 
 @contextmanager
@@ -237,7 +249,12 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def show_evaluation(
-    experiment: Experiment, evaluation: Evaluation, folder: Path, stem: str, axis: Axis | None = None
+    experiment: Experiment,
+    evaluation: Evaluation,
+    folder: Path,
+    stem: str,
+    physics: dict[str, Json],
+    axis: Axis | None = None,
 ) -> list[Path]:
     """Print an evaluation's tables and write its files."""
     summary = summarize(evaluation, stream(experiment.config.seed, TEST, 2))
@@ -247,5 +264,9 @@ def show_evaluation(
         console.print(aggregate_table(summary))
     if axis is None and len({task.family for task in evaluation.tasks}) > 1:
         console.print(family_table(evaluation))
-    about: dict[str, Json] = {"iteration": experiment.iteration, "config": to_json(experiment.config)}
+    about: dict[str, Json] = {
+        "iteration": experiment.iteration,
+        "config": to_json(experiment.config),
+        "physics": physics,
+    }
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

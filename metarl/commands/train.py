@@ -101,7 +101,13 @@ def train(experiment: Experiment, *, new: bool) -> None:
             with watch(experiment, console):
                 evaluation = experiment.run()
             curve = write_learning_curve(experiment.folder, experiment.suite.name)
-            files = show_evaluation(experiment, evaluation, experiment.folder, "evaluation")
+            files = show_evaluation(
+                experiment,
+                evaluation,
+                experiment.folder,
+                "evaluation",
+                runs.physics(experiment.folder, experiment.config.sampling.engine),
+            )
     except Stopped:
         say(
             f"Stopped after iteration {experiment.saved_iteration}; go on with: "
