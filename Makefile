@@ -31,10 +31,10 @@ test-browser: $(STAMP) ## look at a report in headless Chromium (apt install chr
 	@$(BIN)/pytest -m browser -rs $(ARGS)
 
 test-warp: $(WARP_STAMP) ## run the tests of the GPU's physics, on the CPU where there is no GPU
-	@$(WARP_BIN)/pytest -m "warp and not slow" tests/warp $(ARGS)
+	@$(WARP_BIN)/pytest -m "warp and not slow" tests/test_warp_*.py $(ARGS)
 
 test-warp-slow: $(WARP_STAMP) ## let Meta-World's scripted policies act under both physics
-	@$(WARP_BIN)/pytest -m "warp and slow" tests/warp $(ARGS)
+	@$(WARP_BIN)/pytest -m "warp and slow" tests/test_warp_*.py $(ARGS)
 
 lint: $(STAMP) ## check style and format
 	@$(BIN)/ruff check

@@ -1,7 +1,8 @@
-"""What every test shares: one compute thread, GPU tests skipped without a GPU, the list of source files."""
+"""What every test shares: one compute thread, tests left out for want of a GPU, the list of source files."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -17,11 +18,21 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"metarl": "metarl", "metarl.envs": "envs", "metarl.agents": "agents"}
 PROGRAMS = {"scripts": "scripts", "benchmarks": "benchmarks"}
 
+HAS_WARP = importlib.util.find_spec("mujoco_warp") is not None
+collect_ignore_glob = [] if HAS_WARP else ["test_warp_*.py"]
+
 torch.set_num_threads(1)
 
 # A busy machine must not fail a test for its time; under CI the examples are the same each time.
 hypothesis.settings.register_profile("metarl", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("metarl")
+
+
+def pytest_report_header() -> str:
+    """Say why the tests of the GPU's physics are left out, where they are."""
+    if HAS_WARP:
+        return "mujoco_warp is here: the tests marked warp run"
+    return "test_warp_*.py are left out: mujoco_warp is not installed here; `make test-warp` runs them"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -169,7 +170,13 @@ def test_every_module_is_imported_from_the_installed_wheel(
     report: Report, packaged_files: dict[str, str]
 ) -> None:
     expected = {name: str(report.site_packages / place) for name, place in packaged_files.items()}
-    assert report.files == expected
+    needing_extra = {
+        name
+        for name, said in report.files.items()
+        if name.startswith("metarl.envs.warp.") and said.startswith("ModuleNotFoundError(\"No module named ")
+    }
+    assert not needing_extra or importlib.util.find_spec("mujoco_warp") is None
+    assert report.files == expected | {name: report.files[name] for name in needing_extra}
 
 
 @pytest.mark.parametrize("group", GROUPS)
