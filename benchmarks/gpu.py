@@ -1,4 +1,4 @@
-"""Meta-World on MuJoCo Warp: physics alone, episodes with a policy, whole meta-iterations; and the threads beside.
+"""Meta-World on MuJoCo Warp: physics alone, episodes with a policy, whole meta-iterations; and CPU threads.
 
     make bench-gpu                              # one task, ML10 and ML45 on CUDA, beside all cores
     python benchmarks/gpu.py --device cpu --worlds 2 --horizon 3 --suites ml1   # a look at it without a GPU
@@ -112,7 +112,11 @@ def distribution(suite: Suite, horizon: int) -> MetaWorldTasks:
 def machine(device: torch.device) -> dict[str, Json]:
     """Return what ran, for every row."""
     cores = len(os.sched_getaffinity(0))
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()}, {cores} cores"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()}, {cores} cores"
+    )
     return {"device": name, "mujoco": mujoco.__version__, "torch": torch.__version__}
 
 

@@ -1,7 +1,7 @@
 """Lets Meta-World, which is written for MuJoCo 3.3.0, reset under a newer MuJoCo.
 
-Newer versions keep more numbers of an equality constraint than the 11 that Meta-World writes whole rows of; the
-GPU's physics needs such a version. The first 11 are what they were.
+Newer versions keep more numbers of an equality constraint than the 11 that Meta-World writes whole rows of;
+the GPU's physics needs such a version. The first 11 are what they were.
 """
 
 from __future__ import annotations

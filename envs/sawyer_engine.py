@@ -281,4 +281,3 @@ class SawyerVectorEnv(TaskVectorEnv):
     def _check_open(self) -> None:
         if self.closed:
             raise MetarlError("This vector environment is closed: build a new one.")
-

@@ -1,4 +1,4 @@
-"""The way to the GPU's physics, which is an extra: asked for where it is not installed, it says what to do."""
+"""The way to the GPU's physics, an extra: asked for where it is not installed, it says what to do."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def make_warp_env(
 ) -> TaskVectorEnv:
     """Build Meta-World's engine on MuJoCo Warp; see :class:`~.warp.engine.WarpSawyerVectorEnv`.
 
-    Args:
-        engine: ``"warp"``, on CUDA where there is some, or with a device behind a colon, ``"warp:cuda:1"``.
+    ``engine`` is ``"warp"``, on CUDA where there is some, or names a device, ``"warp:cuda:1"``.
 
     Raises:
         EngineError: if the extra is not installed here.

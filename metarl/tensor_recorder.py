@@ -16,7 +16,7 @@ CHECK_EVERY = 50
 class TensorRecorder:
     """A :class:`~metarl.recorder.Recorder` of an environment that speaks tensors.
 
-    All buffers are allocated before the first step. The host asks the device for nothing but two numbers every
+    All buffers are allocated once. The host asks the device for nothing but two numbers every
     :data:`CHECK_EVERY` steps, so that an end, or a number that is not finite, is noticed that much later.
     """
 
@@ -110,7 +110,9 @@ class TensorRecorder:
 
     def _task_first(self, steps_first: torch.Tensor) -> torch.Tensor:
         """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
-        return steps_first.transpose(0, 1).contiguous().view(*self._shape, self._horizon, *steps_first.shape[2:])
+        return (
+            steps_first.transpose(0, 1).contiguous().view(*self._shape, self._horizon, *steps_first.shape[2:])
+        )
 
     def _check_finite(self, end: int) -> None:
         """Look at the steps written since the last look, in the order in which a host would have."""

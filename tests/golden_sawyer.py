@@ -1,4 +1,4 @@
-"""What holds under any MuJoCo, recorded under the one that Meta-World pins: ``python tests/golden_sawyer.py`` writes it.
+"""What holds under any MuJoCo, recorded under Meta-World's own: ``python tests/golden_sawyer.py``.
 
 For each family one task, what its reset left, and one step later in the episode: the numbers that were read
 from the physics, and what was shown and rewarded for them.

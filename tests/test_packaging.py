@@ -173,7 +173,7 @@ def test_every_module_is_imported_from_the_installed_wheel(
     needing_extra = {
         name
         for name, said in report.files.items()
-        if name.startswith("metarl.envs.warp.") and said.startswith("ModuleNotFoundError(\"No module named ")
+        if name.startswith("metarl.envs.warp.") and said.startswith('ModuleNotFoundError("No module named ')
     }
     assert not needing_extra or importlib.util.find_spec("mujoco_warp") is None
     assert report.files == expected | {name: report.files[name] for name in needing_extra}

@@ -71,5 +71,5 @@ def test_number_that_is_not_finite_is_named_by_task_and_step(quantity: str, step
 def test_last_observation_that_is_not_finite_is_noticed() -> None:
     env = TensorClimbEnv(4, horizon=4)
     env.poison = ("observation", 3, 2)
-    with pytest.raises(NonFiniteError, match="observation .* at step 4 "):
+    with pytest.raises(NonFiniteError, match=r"observation .* at step 4 "):
         run(env)

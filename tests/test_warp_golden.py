@@ -1,4 +1,4 @@
-"""What must hold under any MuJoCo: the arithmetic of rewards, and where a reset puts things, against 3.3.0."""
+"""What must hold under any MuJoCo: the rewards' arithmetic, and where a reset puts things, as in 3.3.0."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_want_of_memory_is_one_sentence_with_what_fits(device: str, monkeypatch:
 
     monkeypatch.setattr(batches, "_put", refuse)
     monkeypatch.setattr(batches, "free_bytes", lambda _: 2**30)
-    with pytest.raises(MetarlError, match=r"9000 worlds .* 4.2 GiB; .* has 1.0 GiB free, where about 2147 fit"):
+    with pytest.raises(MetarlError, match=r"9000 worlds .* 4.2 GiB; .* 1.0 GiB free, where about 2147 fit"):
         WarpBatch(mujoco.MjModel.from_xml_string("<mujoco/>"), 9000, torch.device(device), BufferSizes())
 
 

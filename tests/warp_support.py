@@ -65,4 +65,6 @@ def threads_env(tasks: Sequence[Task], horizon: int = 500) -> SawyerVectorEnv:
 def acts(steps: int, worlds: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Draw actions that stay for a while, so that arms move and grip, ``[T, N, 4]``."""
     rng = np.random.default_rng(seed)
-    return np.repeat(rng.uniform(-1, 1, (-(-steps // 5), worlds, 4)), 5, axis=0)[:steps].astype(np.float32) * 1.0
+    return (
+        np.repeat(rng.uniform(-1, 1, (-(-steps // 5), worlds, 4)), 5, axis=0)[:steps].astype(np.float32) * 1.0
+    )

@@ -1,4 +1,4 @@
-"""Meta-World's worlds in the memory of a GPU, stepped by MuJoCo Warp; needs the environment of the extra ``warp``.
+"""Meta-World's worlds in the memory of a GPU, stepped by MuJoCo Warp; needs the extra ``warp``.
 
-https://github.com/google-deepmind/mujoco_warp. On a machine without CUDA everything runs on Warp's CPU device.
+https://github.com/google-deepmind/mujoco_warp. Without CUDA everything runs on Warp's CPU device.
 """

@@ -22,7 +22,7 @@ from metarl.envs.warp.starts import POSES, START_FIELDS, STATE_FIELDS, StartRead
 from metarl.errors import MetarlError
 
 WORLD_BYTES = 500_000
-"""An estimate of what a world of Meta-World takes with the default buffers, most of it to collide convex shapes."""
+"""An estimate of what a world takes with the default buffers, most of it to collide convex shapes."""
 BAD_NUMBER = 1e10
 """MuJoCo calls a number bad that is NaN or larger than this."""
 _LOST = (
@@ -90,7 +90,7 @@ class WarpBatch:
         self.restore(torch.ones(num_worlds, dtype=torch.bool, device=device))
 
     def prepare(self, rows: torch.Tensor, starts: Mapping[str, torch.Tensor]) -> None:
-        """Let some worlds start from these states at their next :meth:`restore`, ``[len(rows), ...]`` each."""
+        """Let some worlds start from these states at their next :meth:`restore`, ``[R, ...]`` each."""
         for name, values in starts.items():
             self._start[name].index_copy_(0, rows, values)
 
@@ -204,4 +204,3 @@ def free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     return int(lines["MemAvailable"].split()[0]) * 1024
-

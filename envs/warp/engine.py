@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class WarpSawyerVectorEnv(TaskVectorEnv):
-    """A :class:`~metarl.tasks.TaskVectorEnv` and :class:`~metarl.tensor_env.TensorVectorEnv` over MuJoCo Warp.
+    """A :class:`.TaskVectorEnv` and :class:`.TensorVectorEnv` over MuJoCo Warp.
 
     A world that loses a contact for want of room, or whose numbers become NaN or huge, is truncated at that
     step with reward 0 and its last sound observation, and counted by task; the others go on.
@@ -234,9 +234,7 @@ class WarpSawyerVectorEnv(TaskVectorEnv):
         members: dict[int, list[int]] = {}
         for slot, number in enumerate(numbers):
             members.setdefault(number, []).append(slot)
-        self._slots = {
-            number: torch.tensor(slots, device=self._device) for number, slots in members.items()
-        }
+        self._slots = {number: torch.tensor(slots, device=self._device) for number, slots in members.items()}
 
     def _count_broken(self) -> None:
         """Log and count, by task, what broke since the last look; this waits for the device."""
@@ -265,7 +263,7 @@ def choose_device(name: str) -> torch.device:
     chosen = ("cuda" if wp.is_cuda_available() else "cpu") if name == "auto" else name
     device = torch.device(chosen)
     if device.type == "cuda" and not (torch.cuda.is_available() and wp.is_cuda_available()):
-        raise MetarlError(f"The engine warp was to run on {name}, and there is no CUDA here; try --device cpu.")
+        raise MetarlError(f"The engine warp was to run on {name}, and there is no CUDA here.")
     if device.type == "cpu":
         logger.warning(
             "MuJoCo Warp %s runs on the CPU here, some ten times slower than the engine threads.",

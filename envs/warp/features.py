@@ -1,4 +1,4 @@
-"""What tasks read from worlds on a device, gathered there: the columns that :mod:`metarl.envs.physics.features` names."""
+"""What tasks read from worlds on a device, gathered there: :mod:`metarl.envs.physics.features` as tensors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def gather(batch: WarpBatch, layout: Layout, rows: torch.Tensor) -> torch.Tensor
 def touching(batch: WarpBatch, touch: Touch) -> torch.Tensor:
     """Return in which worlds both pads press on the geom, ``[num_worlds]`` bool.
 
-    Unlike Meta-World, whose quirk reads the force of an inactive contact from the last constraint, here it has
-    none: the order of constraints is not MuJoCo's own.
+    Unlike Meta-World, whose quirk reads the force of an inactive contact from the last constraint, here it
+    has none: the order of constraints is not MuJoCo's own.
     """
     left, right = (_pressure(batch, pad, touch.target) > 0 for pad in (touch.left, touch.right))
     return left & right

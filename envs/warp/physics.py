@@ -1,4 +1,4 @@
-"""Worlds of several models on a device, as tensors: the GPU's counterpart of :mod:`metarl.envs.physics.batched`.
+"""Worlds of several models on a device, as tensors: :mod:`metarl.envs.physics.batched` for a GPU.
 
 Families whose models are the same share a batch. Each batch is stepped on its own, one after the other.
 """
@@ -38,8 +38,8 @@ class _Members:
 class WarpPhysics:
     """Worlds that are stepped together.
 
-    All of them are stepped, also those that a mask leaves out: what they show stays as it was, and they are to
-    be put in a state before they go on.
+    All of them are stepped, also those that a mask leaves out: what they show stays as it was, and they are
+    to be put in a state before they go on.
 
     Args:
         models: one a family.
@@ -99,7 +99,9 @@ class WarpPhysics:
             MetarlError: on any other field.
         """
         if field not in EXPANDED:
-            raise MetarlError(f"Worlds on a device have only {' and '.join(EXPANDED)} of their own, no {field}.")
+            raise MetarlError(
+                f"Worlds on a device have {' and '.join(EXPANDED)} of their own, and no {field}."
+            )
         return None
 
     def assign(self, families: Sequence[int]) -> None:
@@ -133,13 +135,15 @@ class WarpPhysics:
         mocap_quat: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> None:
-        """Step the worlds, then gather :attr:`features` and set :attr:`diverged`; see :class:`.BatchedPhysics`."""
+        """Step the worlds, then gather :attr:`features` and set :attr:`diverged`."""
         inputs = {"ctrl": ctrl, "mocap_pos": mocap_pos, "mocap_quat": mocap_quat}
         for member in self._members:
             fields = self._batches[member.batch].fields
             for name, values in inputs.items():
                 if values is not None:
-                    fields[name].index_copy_(0, member.rows, values[member.slots].view(-1, *fields[name].shape[1:]))
+                    fields[name].index_copy_(
+                        0, member.rows, values[member.slots].view(-1, *fields[name].shape[1:])
+                    )
         for batch in self._in_use():
             self._batches[batch].step(num_substeps)
         for member in self._members:
@@ -147,7 +151,7 @@ class WarpPhysics:
         self._mark_broken(mask)
 
     def prepare(self, worlds: Sequence[int], states: Sequence[WorldState]) -> None:
-        """Let some worlds start from these states at their next :meth:`restore`; equal states are sent once."""
+        """Let some worlds start from these states at their next :meth:`restore`; each state is sent once."""
         distinct = {id(state): state for state in states}
         order = {key: index for index, key in enumerate(distinct)}
         wanted = dict(zip(worlds, (order[id(state)] for state in states), strict=True))
@@ -160,7 +164,9 @@ class WarpPhysics:
             table = stacked([batch.reader.read(kept[index]) for index in used])
             places = torch.tensor([used.index(index) for _, index in mine], device=self.device)
             rows = torch.tensor([row for row, _ in mine], device=self.device)
-            sent = {name: torch.as_tensor(values, device=self.device)[places] for name, values in table.items()}
+            sent = {
+                name: torch.as_tensor(values, device=self.device)[places] for name, values in table.items()
+            }
             batch.prepare(rows, sent)
 
     def restore(self, mask: torch.Tensor) -> None:
@@ -185,7 +191,7 @@ class WarpPhysics:
             self.features[slot, : len(shown)] = shown
 
     def field(self, world: int, name: str) -> torch.Tensor:
-        """Return a world's numbers of one field of Warp's data, or of its model where it has its own; a copy."""
+        """Return a copy of a world's numbers of one field of Warp's data, or of its model."""
         batch = self._batches[self._batch_of[self._families[world]]]
         return batch.fields[name][self._rows[world]].clone()
 

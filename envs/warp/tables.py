@@ -41,7 +41,12 @@ class TensorTables:
     """
 
     def __init__(self, num_envs: int, constants: int, device: torch.device) -> None:
-        widths = {"observations": OBSERVATION_SIZE, "frames": FRAME_SIZE, "constants": constants, **_ARM_WIDTHS}
+        widths = {
+            "observations": OBSERVATION_SIZE,
+            "frames": FRAME_SIZE,
+            "constants": constants,
+            **_ARM_WIDTHS,
+        }
         self.rows = {name: torch.zeros(num_envs, width, device=device) for name, width in widths.items()}
         """``[N, ...]``: what was seen last, clipped and not, what the resets fixed, and the arms."""
         self._starts = {name: rows.clone() for name, rows in self.rows.items()}

@@ -43,7 +43,7 @@ def doctor_command(arguments: list[str]) -> None:
     console.print(list_table("engines", list(engines(installed("mujoco"), driver))))
     if (found := installed("mujoco")) and installed("metaworld") and not found.startswith("3.3."):
         say(
-            f"Meta-World is made for mujoco 3.3.0 and this is {found}: its numbers belong in tables of their own."
+            f"Meta-World is made for mujoco 3.3.0 and this is {found}: keep its numbers apart."
         )
 
 
@@ -79,7 +79,11 @@ def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
         about = torch.cuda.get_device_properties(index)
         yield f"cuda:{index}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB"
     if not torch.cuda.is_available():
-        wanted = f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built without CUDA"
+        wanted = (
+            f"PyTorch is built for CUDA {torch.version.cuda}"
+            if torch.version.cuda
+            else "PyTorch is built without CUDA"
+        )
         yield "cuda", f"none: {wanted}, and {_driver(driver)}"
     elif driver is not None:
         yield "driver", f"CUDA {driver[0]}.{driver[1]}"
@@ -92,11 +96,15 @@ def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tupl
         mujoco: MuJoCo's version.
         driver: the CUDA that the driver supports.
     """
-    compiler = next((name for name in (os.environ.get("CC", ""), "cc", "gcc", "clang") if shutil.which(name)), None)
+    compiler = next(
+        (name for name in (os.environ.get("CC", ""), "cc", "gcc", "clang") if shutil.which(name)), None
+    )
     yield "processes", "runs"
     yield (
         "threads",
-        f"runs, compiled by {compiler}" if compiler else "runs in Python, slower: install a C compiler, gcc for instance",
+        f"runs, compiled by {compiler}"
+        if compiler
+        else "runs in Python, slower: install a C compiler, gcc for instance",
     )
     yield "warp", _warp(mujoco, driver)
 
