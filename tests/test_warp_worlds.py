@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import mujoco
+import mujoco_warp as mjw
 import numpy as np
 import pytest
 import torch
@@ -107,13 +108,37 @@ def test_world_that_diverges_is_cut_and_counted_and_the_others_go_on(
 
 
 def test_overflow_of_the_constraints_ends_the_episode_and_is_counted(device: str) -> None:
-    few = BufferSizes(constraints=45)
-    tasks = tasks_of("push-v3", 2)
-    env = warp_env(tasks, device=device, sizes=few)
+    env = warp_env(TASKS[:2], device=device)
     env.reset()
-    truncated = env.step(acts(1, 2)[0])[3]
-    broken = {task.id: 1 for task, cut in zip(tasks, truncated, strict=True) if cut}
-    assert broken == env.diverged_by_task
+    batch = next(iter(env._physics._batches.values()))
+    row = env._physics._rows[1]
+    step = batch.step
+
+    def overflowing(num_substeps: int) -> None:
+        step(num_substeps)
+        batch.fields["overflow"][row] |= int(mjw.OverflowType.NEFC)
+
+    batch.step = overflowing  # type: ignore[method-assign]  # too few rows would be too few for all worlds
+    assert env.step(acts(1, 2)[0])[3].tolist() == [False, True]
+    batch.step = step  # type: ignore[method-assign]  # as it was
+    assert env.step(acts(1, 2)[0])[3].tolist() == [False, False]
+    assert env.diverged_by_task == {TASKS[1].id: 1}
+    env.close()
+
+
+def test_buffers_that_are_too_small_are_noticed(device: str) -> None:
+    env = warp_env(TASKS[:2], device=device, sizes=BufferSizes(constraints=12))
+    env.reset()
+    assert env.step(acts(1, 2)[0])[3].all()
+    assert env.diverged == 2
+    env.close()
+
+
+def test_an_episode_does_not_depend_on_the_one_before(device: str) -> None:
+    env = warp_env(TASKS, device=device)
+    first, second = played(env, 6), played(env, 6)
+    for expected, found in zip(first, second, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0 if device == "cpu" else 1e-4)
     env.close()
 
 

@@ -18,7 +18,7 @@ import torch
 import warp as wp
 
 from metarl.envs.physics.sawyer import EXPANDED
-from metarl.envs.warp.starts import POSES, START_FIELDS, STATE_FIELDS, StartReader, stacked
+from metarl.envs.warp.starts import POSES, START_FIELDS, STATE_FIELDS, VELOCITIES, StartReader, stacked
 from metarl.errors import MetarlError
 
 WORLD_BYTES = 500_000
@@ -35,7 +35,7 @@ _LOST = (
 """Overflows after which a contact or a constraint is missing."""
 _CHECKED = ("qpos", "qvel", "qacc")
 _SEEN = (
-    *(*STATE_FIELDS, *POSES, "qacc"),
+    *(*STATE_FIELDS, *POSES, *VELOCITIES, "qacc"),
     *("xpos", "xquat", "xmat", "site_xpos", "site_xmat"),
     *("nacon", "overflow"),
 )
@@ -120,7 +120,7 @@ class WarpBatch:
             values = self.fields[name]
             broken |= ~((values.abs() <= BAD_NUMBER).all(dim=1))
         self.fields["overflow"].zero_()
-        self._restore(broken, ("qpos", "qvel", "act", "qacc_warmstart"))
+        self._restore(broken, ("qpos", "qvel", "act", "qacc_warmstart", *VELOCITIES))
         return broken
 
     def copy_from(self, other: WarpBatch) -> None:

@@ -22,7 +22,10 @@ STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat"
 POSES = ("geom_xpos", "geom_xmat")
 """MuJoCo Warp computes these of geoms that are fixed to the world once, when its data is made. A world whose
 body stands elsewhere needs them written, or its contacts stay where the model has them."""
-START_FIELDS = (*STATE_FIELDS, *POSES, *EXPANDED)
+VELOCITIES = ("cvel", "cdof_dot")
+"""MuJoCo Warp builds a weld's constraint from these as the step before left them, so they are state: without
+them the first step after a reset depends on what the world did before, and a NaN outlives it."""
+START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES, *EXPANDED)
 
 
 class StartReader:
@@ -44,8 +47,12 @@ class StartReader:
             getattr(model, field)[...] = state.fields.get(field, getattr(self._original, field))
         mujoco.mj_setState(model, data, state.integration, _STATE)
         mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
         data.mocap_quat[...] /= np.linalg.norm(data.mocap_quat, axis=-1, keepdims=True)
-        read = {name: np.array(getattr(data, name), np.float32) for name in (*STATE_FIELDS, *POSES)}
+        read = {
+            name: np.array(getattr(data, name), np.float32) for name in (*STATE_FIELDS, *POSES, *VELOCITIES)
+        }
         return read | {name: np.array(getattr(model, name), np.float32) for name in EXPANDED}
 
     def initial(self) -> Start:

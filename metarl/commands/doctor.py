@@ -42,9 +42,7 @@ def doctor_command(arguments: list[str]) -> None:
     console.print(list_table("devices", list(devices(driver))))
     console.print(list_table("engines", list(engines(installed("mujoco"), driver))))
     if (found := installed("mujoco")) and installed("metaworld") and not found.startswith("3.3."):
-        say(
-            f"Meta-World is made for mujoco 3.3.0 and this is {found}: keep its numbers apart."
-        )
+        say(f"Meta-World is made for mujoco 3.3.0 and this is {found}: keep its numbers apart.")
 
 
 def versions() -> list[tuple[str, str]]:
