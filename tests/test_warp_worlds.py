@@ -126,14 +126,6 @@ def test_overflow_of_the_constraints_ends_the_episode_and_is_counted(device: str
     env.close()
 
 
-def test_buffers_that_are_too_small_are_noticed(device: str) -> None:
-    env = warp_env(TASKS[:2], device=device, sizes=BufferSizes(constraints=12))
-    env.reset()
-    assert env.step(acts(1, 2)[0])[3].all()
-    assert env.diverged == 2
-    env.close()
-
-
 def test_an_episode_does_not_depend_on_the_one_before(device: str) -> None:
     env = warp_env(TASKS, device=device)
     first, second = played(env, 6), played(env, 6)

@@ -226,7 +226,8 @@ class WarpSawyerVectorEnv(TaskVectorEnv):
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in new])
         for slot in new:
             self._running[slot] = self._tasks[slot]
-        running = [task or self._resets.default_tasks[0] for task in self._running]
+        idle = self._resets.default_tasks
+        running = [task or idle[slot % len(idle)] for slot, task in enumerate(self._running)]
         numbers = self._resets.numbers(running)
         self._physics.assign(numbers)
         self._physics.prepare(new, [snapshot.world for snapshot in snapshots])

@@ -16,6 +16,7 @@ import torch
 
 from metarl.envs.physics.batched import WorldState
 from metarl.envs.physics.features import Layout, Named, resolve
+from metarl.envs.physics.interface import Physics
 from metarl.envs.physics.sawyer import EXPANDED
 from metarl.envs.warp.batch import BufferSizes, WarpBatch
 from metarl.envs.warp.features import gather
@@ -35,7 +36,7 @@ class _Members:
     """Which worlds they are."""
 
 
-class WarpPhysics:
+class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
     """Worlds that are stepped together.
 
     All of them are stepped, also those that a mask leaves out: what they show stays as it was, and they are
@@ -66,14 +67,18 @@ class WarpPhysics:
         self._rows: list[int] = []
         self.features = torch.zeros(len(families), 0, device=device)
         """The bound numbers after the last step, ``[num_worlds, width]``."""
-        self.diverged = torch.zeros(len(families), dtype=torch.bool, device=device)
-        """Worlds that lost a contact or whose numbers became NaN or huge since their last state."""
+        self._diverged = torch.zeros(len(families), dtype=torch.bool, device=device)
         self.assign(families)
 
     @property
     def num_worlds(self) -> int:
         """How many worlds there are."""
         return len(self._families)
+
+    @property
+    def diverged(self) -> torch.Tensor:
+        """Worlds that lost a contact or whose numbers became NaN or huge since their last state, ``[N]``."""
+        return self._diverged
 
     @property
     def num_batches(self) -> int:
@@ -92,7 +97,7 @@ class WarpPhysics:
         """Return the columns of a family's features."""
         return self._layouts[family]
 
-    def expand(self, field: str) -> torch.Tensor | None:
+    def expand(self, field: str) -> None:
         """Make sure that worlds have a model field of their own; only those of Meta-World's resets do.
 
         Raises:
@@ -102,7 +107,7 @@ class WarpPhysics:
             raise MetarlError(
                 f"Worlds on a device have {' and '.join(EXPANDED)} of their own, and no {field}."
             )
-        return None
+        return
 
     def assign(self, families: Sequence[int]) -> None:
         """Change the families of the worlds; one that changes starts in its model's initial state."""
@@ -177,7 +182,7 @@ class WarpPhysics:
             for member in members:
                 chosen[member.rows] = mask[member.slots]
             worlds.restore(chosen)
-        self.diverged = self.diverged & ~mask
+        self._diverged = self._diverged & ~mask
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
         """Put some worlds in given states; the features are those of the state."""
@@ -255,12 +260,12 @@ class WarpPhysics:
         self.features[slots] = 0
 
     def _mark_broken(self, mask: torch.Tensor | None) -> None:
-        broken = torch.zeros_like(self.diverged)
+        broken = torch.zeros_like(self._diverged)
         for batch, members in self._in_use().items():
             rows = self._batches[batch].take_broken()
             for member in members:
                 broken[member.slots] = rows[member.rows]
-        self.diverged = self.diverged | (broken if mask is None else broken & mask)
+        self._diverged = self._diverged | (broken if mask is None else broken & mask)
 
 
 def initial_state(model: mujoco.MjModel) -> WorldState:
