@@ -137,6 +137,12 @@ def pyproject(root: Path) -> Project:
     return project
 
 
+def pins(path: Path) -> dict[str, str]:
+    """Return the version of each package that a file pins."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {normalized(name): version for name, version in (line.split("==") for line in lines)}
+
+
 def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -199,8 +205,19 @@ def test_version_is_known_without_importing_torch(report: Report, clean_python: 
 def test_every_dependency_is_pinned_within_its_bounds(root: Path) -> None:
     project = pyproject(root)
     wanted = [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
-    lines = [line for line in (root / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    pins = {normalized(name): version for name, version in (line.split("==") for line in lines)}
+    pinned = pins(root / "constraints.txt")
     assert not [
-        str(want) for want in wanted if not want.specifier.contains(pins.get(normalized(want.name), "0"))
+        str(want) for want in wanted if not want.specifier.contains(pinned.get(normalized(want.name), "0"))
     ]
+
+
+def test_environment_for_the_gpu_has_the_tested_versions_of_all_but_mujoco(root: Path) -> None:
+    tested, there = (pins(root / name) for name in ("constraints.txt", "requirements-warp.txt"))
+    assert {name for name in there if there[name] != tested.get(name)} == {
+        "mujoco",
+        "mujoco-warp",
+        "warp-lang",
+    }
+    assert tested.keys() <= there.keys()
+    extra = [Requirement(line) for line in pyproject(root)["optional-dependencies"]["warp"]]
+    assert all(want.specifier.contains(there[normalized(want.name)]) for want in extra)
