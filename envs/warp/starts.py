@@ -16,6 +16,7 @@ from metarl.envs.physics.sawyer import EXPANDED
 Start: TypeAlias = dict[str, npt.NDArray[np.float32]]
 """By name, what a world starts from; with a leading axis, what many worlds do."""
 
+_IN_FRAME = (int(mujoco.mjtSameFrame.mjSAMEFRAME_BODY), int(mujoco.mjtSameFrame.mjSAMEFRAME_INERTIA))
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
 """What changes with every step."""
@@ -39,6 +40,7 @@ class StartReader:
         self._original = model
         self._model: mujoco.MjModel = copy.copy(model)
         self._data = mujoco.MjData(self._model)
+        self._in_frame = np.isin(model.site_sameframe, _IN_FRAME)
 
     def read(self, state: WorldState) -> Start:
         """Return a state's numbers; quaternions come out with length one, as MuJoCo itself uses them."""
