@@ -52,9 +52,10 @@ class StartReader:
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
         data.mocap_quat[...] /= np.linalg.norm(data.mocap_quat, axis=-1, keepdims=True)
-        read = {
-            name: np.array(getattr(data, name), np.float32) for name in (*STATE_FIELDS, *POSES, *VELOCITIES)
-        }
+        names = (*STATE_FIELDS, *POSES, *VELOCITIES)
+        read = {name: np.array(getattr(data, name), np.float32) for name in names}
+        # Quirk, kept: MuJoCo does not look at the place of a site that was compiled into its body's frame.
+        model.site_pos[self._in_frame] = self._original.site_pos[self._in_frame]
         return read | {name: np.array(getattr(model, name), np.float32) for name in EXPANDED}
 
     def initial(self) -> Start:
