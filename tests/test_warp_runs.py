@@ -13,6 +13,12 @@ import pytest
 from metarl.cli import main
 
 pytestmark = pytest.mark.warp
+SMALL = (
+    "ml1 --name run --iterations 1 --horizon 2 "
+    "--sampling.engine warp:cpu --sampling.meta-batch-size 1 --sampling.episodes 2 "
+    "--evaluation.every 0 --evaluation.tasks 1 --evaluation.episodes 1 "
+    "--evaluation.adaptation-steps 0 --evaluation.adaptation-episodes 1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,32 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("warp")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        sampling = [
-            "--sampling.engine",
-            "warp:cpu",
-            "--sampling.meta-batch-size",
-            "1",
-            "--sampling.episodes",
-            "2",
-        ]
-        evaluation = ["--evaluation.every", "0", "--evaluation.tasks", "1", "--evaluation.episodes", "1"]
-        assert (
-            main(
-                [
-                    "train",
-                    "ml1",
-                    "--name",
-                    "run",
-                    "--iterations",
-                    "1",
-                    "--horizon",
-                    "3",
-                    *sampling,
-                    *evaluation,
-                ]
-            )
-            == 0
-        )
+        assert main(["train", *SMALL.split()]) == 0
     return folder / "runs" / "run"
 
 
@@ -58,6 +39,7 @@ def test_evaluation_names_the_engine_and_mujoco(run: Path) -> None:
 
 def test_policy_is_evaluated_on_threads_and_the_report_names_both(run: Path, tmp_path: Path) -> None:
     options = ["--engine", "threads", "--tasks", "1", "--protocol", "per-goal", "--episodes", "1"]
+    options += ["--adaptation-steps", "0"]
     assert main(["evaluate", str(run), *options, "--output", str(tmp_path / "out")]) == 0
     (file,) = (tmp_path / "out").glob("*.json")
     told = json.loads(file.read_text())["physics"]
