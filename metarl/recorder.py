@@ -76,7 +76,7 @@ class HostRecorder:
 
     def reset(self, seeds: list[int]) -> None:
         """Start every slot's episode."""
-        self._shown, _ = self._env.reset(seed=seeds)
+        self._shown, _ = self._env.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes lists too
 
     def observe(self, step: int) -> torch.Tensor:
         """Write what the slots show before a step; return it as ``[M, K, O]``."""

@@ -11,7 +11,13 @@ from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.envs.warp.engine import WarpSawyerVectorEnv
 from warp_support import FAMILIES, tasks_of, threads_env, warp_env
 
-pytestmark = [pytest.mark.warp, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.warp,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        r"ignore:Constant\(s\) may be too high:UserWarning"
+    ),  # of Meta-World's policies
+]
 LAYOUTS = 10
 ALLOWED = 1
 """Episodes of a task in which the two may differ: one in fifty over all, and contacts are chaotic."""
