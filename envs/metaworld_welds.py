@@ -23,7 +23,9 @@ def reset_welds(model: mujoco.MjModel) -> None:
 
 def mend_meta_world() -> None:
     """Let Meta-World's own environments use :func:`reset_welds` where their method would fail."""
+
+    def reset_mocap_welds(self: SawyerMocapBase) -> None:
+        reset_welds(self.model)
+
     if mujoco.mjNEQDATA > len(WELD):
-        SawyerMocapBase.reset_mocap_welds = (  # type: ignore[method-assign]  # its rows are too short here
-            lambda env: reset_welds(env.model)
-        )
+        SawyerMocapBase.reset_mocap_welds = reset_mocap_welds  # type: ignore[method-assign]  # its rows are short

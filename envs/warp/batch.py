@@ -73,9 +73,11 @@ class WarpBatch:
         self.num_worlds, self.device = num_worlds, device
         self.reader = StartReader(model)
         self._graphs: dict[int, wp.Graph] = {}
+        self.fields: dict[str, torch.Tensor] = {}
+        """What of Warp's data, and of its model, is seen as tensors, ``[num_worlds, ...]`` each."""
         with wp.ScopedDevice(str(device)), _told_what_fits(num_worlds, device):
             self._model, self._data = _put(model, num_worlds, sizes)
-            self.fields = {name: wp.to_torch(getattr(self._data, name)) for name in _SEEN}
+            self.fields |= {name: wp.to_torch(getattr(self._data, name)) for name in _SEEN}
             self.fields |= {name: wp.to_torch(getattr(self._model, name)) for name in EXPANDED}
             self.contact = {
                 name: wp.to_torch(getattr(self._data.contact, name))

@@ -13,7 +13,7 @@ import torch
 
 from metarl.envs.physics.reset_bank import Snapshot
 from metarl.envs.physics.sawyer import Arm, hand_target
-from metarl.envs.sawyer.arrays import Vector, vector
+from metarl.envs.sawyer.arrays import Mask, Vector, vector
 from metarl.envs.sawyer.observation import FRAME_SIZE, OBSERVATION_SIZE
 from metarl.envs.sawyer.step import after_step
 from metarl.envs.sawyer.task import SawyerTask
@@ -118,7 +118,7 @@ class TensorTables:
             vector(actions.T),
             vector(rows["constants"][:, :fixed].T),
             vector(rows["frames"].T),
-            vector(self.first[slots]),
+            cast(Mask, self.first[slots]),
         )
         shown = {"frames": said.frame, "observations": said.observation}
         for name, values in shown.items():
