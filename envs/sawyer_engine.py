@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -19,10 +20,10 @@ from gymnasium.vector.utils import batch_space
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs.metaworld_env import action_space, observation_space
-from metarl.envs.metaworld_rendering import DEFAULT_SIZE, SawyerRenderers
+from metarl.envs.metaworld_rendering import DEFAULT_SIZE, FullModel, SawyerRenderers, full_model
 from metarl.envs.physics.batched import BatchedPhysics, StepperName
-from metarl.envs.physics.reset_bank import Constants, ResetBank, Snapshot
-from metarl.envs.physics.sawyer import EXPANDED, FRAME_SKIP, MocapArms
+from metarl.envs.physics.reset_bank import Constants, Extractor, ResetBank, Snapshot
+from metarl.envs.physics.sawyer import FRAME_SKIP, METAWORLD_MODELS, MocapArms, Models
 from metarl.envs.reset_arguments import split_options
 from metarl.envs.sawyer.arrays import vector
 from metarl.envs.sawyer.catalog import RewardVersion, tasks_with
@@ -46,6 +47,23 @@ def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
     return {"reward": constants_of(env, tasks_with(version)[family])}
 
 
+@dataclass(frozen=True)
+class Families:
+    """The families that an engine can run; Meta-World's own 50 unless told otherwise."""
+
+    catalog: Callable[[RewardVersion], Mapping[str, SawyerTask]] = tasks_with
+    """Returns them by name, with the rewards of a version."""
+    constants: Extractor = episode_constants
+    """What a reset fixes for the rewards, under the key ``"reward"``."""
+    models: Models = METAWORLD_MODELS
+    """Where their environments and models come from."""
+    full_model: FullModel = full_model
+    """Compiles the model of a family with all that is seen."""
+
+
+METAWORLD = Families()
+
+
 class SawyerVectorEnv(TaskVectorEnv):
     """A :class:`~metarl.tasks.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
 
@@ -61,6 +79,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
         cache: folder in which the states after resets are kept; None keeps them in memory only.
         reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
+        known: what families there are.
 
     Raises:
         MetarlError: on a family or rewards that Meta-World does not have, or a number that makes no sense.
@@ -78,6 +97,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         stepper: StepperName = "auto",
         cache: Path | None = None,
         reward_version: RewardVersion = "v2",
+        known: Families = METAWORLD,
     ) -> None:
         self.closed = True  # until there is something to close
         require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
@@ -99,10 +119,16 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._tasks = [default_tasks[slot % len(default_tasks)] for slot in range(num_envs)]
         self._running = list(self._tasks)
         self._prepared: set[str] = set()  # families whose default tasks have their resets in the bank
-        self._catalog = tasks_with(reward_version)
+        self._catalog = known.catalog(reward_version)
         features = {family: self._catalog[family].features for family in families}
         folder = None if cache is None else cache / _constants_version(self._catalog)
-        self._bank = ResetBank(features, folder=folder, constants=episode_constants, reward=reward_version)
+        self._bank = ResetBank(
+            features,
+            folder=folder,
+            constants=known.constants,
+            reward=reward_version,
+            models=known.models,
+        )
         self._physics = BatchedPhysics(
             [self._bank.model(family) for family in families],
             [self._families[task.family] for task in self._tasks],
@@ -111,7 +137,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         )
         self.closed = False
         self._physics.bind(list(features.values()))
-        for field in EXPANDED:
+        for field in known.models.expanded:
             self._physics.expand(field)
         self._arms = MocapArms(num_envs)
         self._live = np.zeros(num_envs, np.bool_)
@@ -122,7 +148,7 @@ class SawyerVectorEnv(TaskVectorEnv):
             programs = [program(self._catalog[family]) for family in families]
             self._physics.compute(programs, self._tables.in_order())
         self._groups: dict[str, Indices] = {}
-        self._renderers = SawyerRenderers()
+        self._renderers = SawyerRenderers(known.full_model)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
