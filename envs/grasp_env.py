@@ -34,7 +34,7 @@ from metarl.envs.metaworld_rendering import SawyerRenderers
 from metarl.envs.physics.features import Array
 from metarl.envs.physics.reset_bank import set_rand_vec
 from metarl.envs.physics.worlds import write_field
-from metarl.errors import MetarlError, unknown_name
+from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Picture
 from metarl.types import Task
 
@@ -42,6 +42,8 @@ Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 PARAMETERS = ("size", "mass", "friction", "x", "y", "goal x", "goal y", "goal z")
 """Of a task: the object, where it starts, where it should go; metres and kilograms."""
+NEAREST_GOAL = 0.15
+"""Least distance over the table between start and goal, metres; pick-place-v3 draws anew below it."""
 _PAD_REACH = 0.05  # metres; Meta-World's
 _SQUEEZE = 0.005  # metres; the puck's radius less the radius in Meta-World's reward
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -86,8 +88,15 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         return np.array([x, y, rest_height(self.shape, size), *goal])
 
     def reset_model(self) -> Array:
-        """Take the task's object, then reset as published."""
+        """Take the task's object, then reset as published.
+
+        Raises:
+            MetarlError: if there is no such object, or the goal is too near.
+        """
         assert self._last_rand_vec is not None
+        x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()
+        apart = math.hypot(x - goal_x, y - goal_y)
+        require(apart >= NEAREST_GOAL, f"A goal must lie {NEAREST_GOAL} m from the start over the table", apart)
         thing = Thing(*self._last_rand_vec[:3].tolist())
         for field, values in object_fields(self.shape, thing).items():
             write_field(self.model, field, values)

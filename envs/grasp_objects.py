@@ -33,8 +33,7 @@ FIELDS = (
 GAP = 1e-4
 """How far above the table an object starts, metres: MuJoCo finds no sound contact of cylinders at 0."""
 _SPINNING, _ROLLING = 0.1, 0.01  # metres; the first is Meta-World's, the second lets round things lie still
-_COLORS = {"objGeom": (0.8, 0.2, 0.1, 1.0)}
-_OTHER_COLOR = (0.15, 0.3, 0.7, 1.0)
+_COLOR, _OTHER_COLOR = (0.95, 0.7, 0.1, 1.0), (0.15, 0.3, 0.7, 1.0)  # of the part to hold, and of the rest
 _ALONG_X = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)
 _BOX, _CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
 _SPHERE, _CAPSULE = mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE
@@ -89,7 +88,7 @@ SHAPES: dict[str, Shape] = {
         rest=1.5,
     ),
     "hammer": Shape((Part(_BOX, (3, 1, 1), x=-1), Part(_BOX, (1, 2.2, 1), x=3))),
-    "beads": Shape((Part(_SPHERE, (1, 0, 0)), Part(_SPHERE, (1, 0, 0), x=1.6), Part(_SPHERE, (1, 0, 0), x=-1.6))),
+    "beads": Shape(tuple(Part(_SPHERE, (1, 0, 0), x=x) for x in (0.0, 1.6, -1.6))),
 }
 """All shapes by name; cylinder of size 0.02 is Meta-World's own puck but for its inertia and friction."""
 TYPICAL = Thing(size=0.018, mass=0.4, friction=1.0)
@@ -155,7 +154,7 @@ def _with_object(spec: mujoco.MjSpec, shape: str, thing: Thing) -> mujoco.MjSpec
         body.add_geom(
             name=name,
             **_geometry(part, thing.size),
-            rgba=_COLORS.get(name, _OTHER_COLOR),
+            rgba=_OTHER_COLOR if number else _COLOR,
             friction=(thing.friction, _SPINNING, _ROLLING),
             condim=6,
             priority=1,  # its own friction counts, not the larger of two

@@ -19,7 +19,14 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.config import SuiteConfig
 from metarl.envs import grasp_objects
-from metarl.envs.grasp_env import GraspFactory, full_model, grasp_class, shape_of, task_fields
+from metarl.envs.grasp_env import (
+    NEAREST_GOAL,
+    GraspFactory,
+    full_model,
+    grasp_class,
+    shape_of,
+    task_fields,
+)
 from metarl.envs.grasp_objects import FIELDS, PREFIX, SHAPES, Thing, object_model
 from metarl.envs.metaworld_env import MAX_HORIZON, action_space, observation_space
 from metarl.envs.metaworld_goals import cache_folder
@@ -55,14 +62,13 @@ class Ranges(NamedTuple):
 
 TRAIN_RANGES = Ranges(size=((0.015, 0.021),), mass=((0.2, 0.6),), friction=((0.8, 1.2),))
 UNSEEN_RANGES = Ranges(
-    size=((0.013, 0.015), (0.021, 0.023)),
-    mass=((0.1, 0.2), (0.6, 0.8)),
-    friction=((0.7, 0.8), (1.2, 1.5)),
+    size=((0.013, 0.015), (0.021, 0.024)),
+    mass=((0.1, 0.2), (0.6, 1.0)),
+    friction=((0.6, 0.8), (1.2, 1.5)),
 )
 """Around the training ranges: objects of training shapes that are smaller or larger, and lighter or heavier."""
 _STARTS = ((-0.1, 0.1), (0.6, 0.7))
-_GOALS = ((-0.1, 0.1), (0.8, 0.9), (0.05, 0.3))
-_NEAREST = 0.15  # metres over the table between start and goal; these three are pick-place-v3's
+_GOALS = ((-0.1, 0.1), (0.8, 0.9), (0.05, 0.3))  # both are pick-place-v3's, metres
 
 
 def _reward(w: Worlds) -> Outcome:
@@ -179,7 +185,7 @@ def _draw_layout(rng: np.random.Generator) -> tuple[float, ...]:
     """Draw start and goal until they are far enough apart over the table, as pick-place-v3 does."""
     while True:
         start, goal = ([float(rng.uniform(*axis)) for axis in box] for box in (_STARTS, _GOALS))
-        if np.hypot(start[0] - goal[0], start[1] - goal[1]) >= _NEAREST:
+        if np.hypot(start[0] - goal[0], start[1] - goal[1]) >= NEAREST_GOAL:
             return (*start, *goal)
 
 
