@@ -73,7 +73,9 @@ def main(
         output: a CSV file to write.
     """
     rows = [
-        measure(shape, ranges, layouts=layouts, steps=steps, seed=seed) for shape in shapes for ranges in RANGES
+        measure(shape, ranges, layouts=layouts, steps=steps, seed=seed)
+        for shape in shapes
+        for ranges in RANGES
     ]
     console = wide_console()
     console.print(machine())
@@ -106,9 +108,7 @@ def measure(shape: str, ranges: str, *, layouts: int, steps: int, seed: int) -> 
     return Row(shape, split, ranges, layouts, len(times), int(kept.sum()), median, *slow)
 
 
-def play(
-    env: TaskVectorEnv, tasks: Sequence[Task], steps: int, *, pace: float = 1.0
-) -> tuple[Array, Array]:
+def play(env: TaskVectorEnv, tasks: Sequence[Task], steps: int, *, pace: float = 1.0) -> tuple[Array, Array]:
     """Let the policy act.
 
     Returns:

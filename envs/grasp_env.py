@@ -96,7 +96,9 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         assert self._last_rand_vec is not None
         x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()
         apart = math.hypot(x - goal_x, y - goal_y)
-        require(apart >= NEAREST_GOAL, f"A goal must lie {NEAREST_GOAL} m from the start over the table", apart)
+        require(
+            apart >= NEAREST_GOAL, f"A goal must lie {NEAREST_GOAL} m from the start over the table", apart
+        )
         thing = Thing(*self._last_rand_vec[:3].tolist())
         for field, values in object_fields(self.shape, thing).items():
             write_field(self.model, field, values)

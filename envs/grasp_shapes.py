@@ -158,7 +158,9 @@ class GraspShapesConfig(SuiteConfig):
 
     def _draw(self, shapes: Sequence[str], ranges: Ranges, split: Split) -> tuple[Task, ...]:
         return tuple(
-            task for shape in shapes for task in draw_tasks(shape, ranges, self.layouts, self.task_seed, split)
+            task
+            for shape in shapes
+            for task in draw_tasks(shape, ranges, self.layouts, self.task_seed, split)
         )
 
 

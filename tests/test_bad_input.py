@@ -22,7 +22,9 @@ from metarl.envs.point import PointVectorEnv
 from metarl.experiment import Experiment
 from programs import POINT, RESUME, reseal
 
-NO_PRESET = "metarl train needs a preset first, one of grasp-shapes, ml1, ml10, ml25, ml45, point: metarl train point"
+NO_PRESET = (
+    "metarl train needs a preset first, one of grasp-shapes, ml1, ml10, ml25, ml45, point: metarl train point"
+)
 Files = dict[str, bytes]
 
 

@@ -88,7 +88,9 @@ def start(tasks: Sequence[Task], horizon: int = 500) -> tuple[TaskVectorEnv, Arr
 def scripted(observations: Array, tasks: Sequence[Task]) -> Array:
     """Return what Meta-World's policy does where it sees the goals."""
     policy = SawyerPickPlaceV3Policy()
-    seen = [np.concatenate([o[:-3], task.parameters[5:]]) for o, task in zip(observations, tasks, strict=True)]
+    seen = [
+        np.concatenate([o[:-3], task.parameters[5:]]) for o, task in zip(observations, tasks, strict=True)
+    ]
     with warnings.catch_warnings():  # it warns of its own large actions
         warnings.simplefilter("ignore")
         return np.clip([policy.get_action(one) for one in seen], -1, 1).astype(np.float32)
@@ -176,7 +178,9 @@ def test_fields_are_all_that_differs_between_two_objects_of_a_shape(shape: str) 
     plain, other = object_model(shape), object_model(shape, EXTREMES[0])
     arrays = [name for name in dir(plain) if isinstance(getattr(plain, name), np.ndarray)]
     differing = {
-        name for name in arrays if not np.array_equal(getattr(plain, name), getattr(other, name), equal_nan=False)
+        name
+        for name in arrays
+        if not np.array_equal(getattr(plain, name), getattr(other, name), equal_nan=False)
     }
     assert {"geom_size", "body_mass", "dof_invweight0"} <= differing
     # search trees, which these models do not use
@@ -189,7 +193,14 @@ def test_compiling_again_leaves_no_trace_of_the_object_before() -> None:
     first = object_fields("hammer", EXTREMES[1])
     object_fields("hammer", EXTREMES[2])
     fresh = full_object_model("hammer", EXTREMES[1])
-    for field in ("body_mass", "body_inertia", "body_invweight0", "dof_invweight0", "qpos0", "stat.meaninertia"):
+    for field in (
+        "body_mass",
+        "body_inertia",
+        "body_invweight0",
+        "dof_invweight0",
+        "qpos0",
+        "stat.meaninertia",
+    ):
         assert np.array_equal(first[field], read_field(fresh, field))
 
 
@@ -225,7 +236,9 @@ def test_caging_reward_of_the_pucks_width_is_meta_worlds_own() -> None:
         observation = env.step(action)[0]
         obj = observation[4:7]
         published = SawyerPickPlaceEnvV3._gripper_caging_reward(env, action, obj)  # type: ignore[arg-type]  # its subclass
-        assert env._gripper_caging_reward(action, obj, 0.0, 0.0, 0.0, 0.0) == pytest.approx(published, abs=1e-12)
+        assert env._gripper_caging_reward(action, obj, 0.0, 0.0, 0.0, 0.0) == pytest.approx(
+            published, abs=1e-12
+        )
         seen.add(round(published, 2))
     assert len(seen) > 5
 
@@ -267,7 +280,9 @@ def test_starts_and_goals_are_pick_places() -> None:
 
 
 def test_first_tasks_do_not_depend_on_how_many_are_drawn() -> None:
-    assert draw_tasks("box", TRAIN_RANGES, 9, 0, "train")[:4] == draw_tasks("box", TRAIN_RANGES, 4, 0, "train")
+    assert draw_tasks("box", TRAIN_RANGES, 9, 0, "train")[:4] == draw_tasks(
+        "box", TRAIN_RANGES, 4, 0, "train"
+    )
 
 
 @pytest.mark.parametrize(

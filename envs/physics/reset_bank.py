@@ -168,7 +168,14 @@ class ResetBank:
         assert self._folder is not None
         extractor = f"{self._constants.__module__}.{self._constants.__qualname__}"
         names = [(wanted.field, wanted.of, wanted.name) for wanted in self._features[family]]
-        key = (_FORMAT, version("metaworld"), mujoco.__version__, names, extractor, self._reward + self._source.version)
+        key = (
+            _FORMAT,
+            version("metaworld"),
+            mujoco.__version__,
+            names,
+            extractor,
+            self._reward + self._source.version,
+        )
         return self._folder / f"{family}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
 
     def environment(self, family: str) -> SawyerXYZEnv:
