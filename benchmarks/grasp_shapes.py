@@ -1,4 +1,4 @@
-"""How often Meta-World's scripted pick-place policy, which sees the goal, solves each shape of grasp-shapes."""
+"""How often Meta-World's scripted pick-place policy, which sees the goal, solves each shape."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from metarl.envs.grasp_shapes import (
     TRAIN_RANGES,
     UNSEEN_RANGES,
     GraspShapesTasks,
-    Ranges,
     draw_tasks,
 )
 from metarl.tasks import Array, TaskVectorEnv

@@ -1,4 +1,4 @@
-"""Objects to grasp that the arm has not held before: the Sawyer arm picks up one of ten shapes and carries it.
+"""Objects to grasp that the arm has not held before: it picks up one of ten shapes and carries it.
 
 A task is an object (shape, size, mass, friction), its place on the table and a goal above it, drawn as
 Meta-World's pick-place-v3 draws them. Nothing tells the agent which object it is, nor where the goal is.
@@ -51,7 +51,7 @@ TEST_SHAPES = ("ellipsoid", "hammer", "beads")
 
 
 class Ranges(NamedTuple):
-    """Intervals of what differs between objects of one shape; a number is drawn uniformly from one of them."""
+    """What differs between objects of one shape: a number is drawn uniformly from one of its intervals."""
 
     size: tuple[tuple[float, float], ...]
     """Metres."""
@@ -66,7 +66,7 @@ UNSEEN_RANGES = Ranges(
     mass=((0.1, 0.2), (0.6, 1.0)),
     friction=((0.6, 0.8), (1.2, 1.5)),
 )
-"""Around the training ranges: objects of training shapes that are smaller or larger, and lighter or heavier."""
+"""Around the training ranges: smaller or larger, lighter or heavier, and more or less slippery."""
 _STARTS = ((-0.1, 0.1), (0.6, 0.7))
 _GOALS = ((-0.1, 0.1), (0.8, 0.9), (0.05, 0.3))  # both are pick-place-v3's, metres
 
@@ -123,7 +123,7 @@ class GraspShapesConfig(SuiteConfig):
     test_shapes: tuple[str, ...] = TEST_SHAPES
     """Shapes held out."""
     held_out: HeldOut = "both"
-    """Test on new "shapes", on training shapes of new sizes, masses and frictions ("ranges"), or on "both"."""
+    """Test on new "shapes", on known ones of new size, mass and friction ("ranges"), or on "both"."""
     layouts: int = 50
     """Objects with start and goal of each shape, in each split."""
     horizon: int = MAX_HORIZON

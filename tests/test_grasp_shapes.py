@@ -1,4 +1,4 @@
-"""Objects to grasp: the suite contract, equality with the reference, objects that lie still and can be held."""
+"""Objects to grasp: the suite contract, equality with the reference, lying still and being held."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_slim_and_full_models_have_the_same_object() -> None:
 
 
 def test_object_decides_the_friction_of_its_contacts_with_the_fingers() -> None:
-    """Without a priority the pads' 2.0, the larger, would count, and friction would be no property of tasks."""
+    """Without a priority the larger would count, the pads' 2.0, whatever the task says."""
     model = object_model("box", Thing(0.02, 0.4, 0.7))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -260,10 +260,10 @@ def test_held_out_shapes_and_ranges() -> None:
     assert (len(new), len(known)) == (4 * len(TEST_SHAPES), 4 * len(TRAIN_SHAPES))
     for task in (*tasks.train, *new):
         size, mass, friction = task.parameters[:3]
-        assert 0.015 <= size <= 0.021 and 0.2 <= mass <= 0.6 and 0.8 <= friction <= 1.2
+        assert all((0.015 <= size <= 0.021, 0.2 <= mass <= 0.6, 0.8 <= friction <= 1.2))
     for task in known:
         size, mass, friction = task.parameters[:3]
-        assert not (0.015 < size < 0.021 or 0.2 < mass < 0.6 or 0.8 < friction < 1.2)
+        assert not any((0.015 < size < 0.021, 0.2 < mass < 0.6, 0.8 < friction < 1.2))
     assert GraspShapesConfig(layouts=4, held_out="shapes").build().test == tuple(new)
     assert GraspShapesConfig(layouts=4, held_out="ranges").build().test == tuple(known)
 

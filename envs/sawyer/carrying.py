@@ -69,7 +69,7 @@ def _over_wall(w: Worlds, dense: Array, past_wall: Array, in_place: Array) -> Ar
 
 
 def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
-    """Pick the puck up and hold it at the target; a pad nearer to its centre than ``radius`` does not cage."""
+    """Pick the puck up and hold it at the target; a pad within ``radius`` of it does not cage."""
     in_place, grasped = _in_place(w), cage_between(w, radius)
     holding = w.holding(0.02, lift=0.01)
     reward = carried(grasped, in_place, holding, 5.0 * in_place, w.obj_to_target < 0.05)
