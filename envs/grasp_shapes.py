@@ -18,7 +18,7 @@ from gymnasium.spaces import Box
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.config import SuiteConfig
-from metarl.envs import grasp_objects
+from metarl.envs import grasp_env, grasp_objects
 from metarl.envs.grasp_env import (
     NEAREST_GOAL,
     GraspFactory,
@@ -98,6 +98,12 @@ def _stepped_model(family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
     return object_model(shape_of(family))
 
 
+def _version() -> str:
+    """Return a name for the objects as they are, and for what their resets leave behind."""
+    source = inspect.getsource(grasp_objects) + inspect.getsource(grasp_env)
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
 FAMILIES = Families(
     catalog=families,
     constants=grasp_constants,
@@ -106,7 +112,7 @@ FAMILIES = Families(
         stepped=_stepped_model,
         fields=task_fields,
         expanded=tuple(dict.fromkeys((*EXPANDED, *FIELDS))),
-        version=hashlib.sha256(inspect.getsource(grasp_objects).encode()).hexdigest()[:12],
+        version=_version(),
     ),
     full_model=full_model,
 )
