@@ -14,7 +14,6 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import mujoco
 import numpy as np
-from gymnasium.spaces import Box
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.config import SuiteConfig
@@ -28,7 +27,7 @@ from metarl.envs.grasp_env import (
     task_fields,
 )
 from metarl.envs.grasp_objects import FIELDS, PREFIX, SHAPES, Thing, object_model
-from metarl.envs.metaworld_env import MAX_HORIZON, action_space, observation_space
+from metarl.envs.metaworld_env import MAX_HORIZON
 from metarl.envs.metaworld_goals import cache_folder
 from metarl.envs.physics.reset_bank import Constants
 from metarl.envs.physics.sawyer import EXPANDED, Models
@@ -38,8 +37,9 @@ from metarl.envs.sawyer.catalog import TASKS, RewardVersion
 from metarl.envs.sawyer.constants import constants_of
 from metarl.envs.sawyer.task import Outcome, SawyerTask, Worlds
 from metarl.envs.sawyer_engine import Families, SawyerVectorEnv
+from metarl.envs.sawyer_tasks import SawyerTasks
 from metarl.errors import require, unknown_name
-from metarl.tasks import Split, TaskVectorEnv, check_disjoint, sample_evenly
+from metarl.tasks import Split, TaskVectorEnv, check_disjoint
 from metarl.types import Task
 
 HeldOut: TypeAlias = Literal["both", "shapes", "ranges"]
@@ -198,41 +198,11 @@ def _draw_layout(rng: np.random.Generator) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraspShapesTasks:
+class GraspShapesTasks(SawyerTasks):
     """Objects to grasp: a family for each shape."""
 
-    train: tuple[Task, ...]
-    """The training split, shape by shape."""
-    test: tuple[Task, ...]
-    """The test split."""
-    horizon: int = MAX_HORIZON
-    """Steps after which an episode is truncated."""
     name: str = GraspShapesConfig.kind
     """What the results call it."""
-    reports_success: bool = True
-    """Success is the object within 7 cm of the goal, as in pick-place-v3."""
-
-    @property
-    def observation_space(self) -> Box:
-        """Space of one observation, ``[39]``; the goal's three entries are zero."""
-        return observation_space()
-
-    @property
-    def action_space(self) -> Box:
-        """Space of one action, ``[4]``."""
-        return action_space()
-
-    def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return all tasks of a split."""
-        return self.train if split == "train" else self.test
-
-    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks with every shape as often as every other, give or take one.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
-        return sample_evenly(self.tasks(split), num_tasks, rng)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
