@@ -108,7 +108,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
 
     def _gripper_caging_reward(self, action: Action, obj_pos: Array, *_: object, **__: object) -> float:
         """Return the published reward for this object's width, of which the published class knows one."""
-        left, right = self.get_body_com("leftpad")[1], self.get_body_com("rightpad")[1]
+        left, right = (self.data.body(name).xpos[1] for name in ("leftpad", "rightpad"))
         sides = (
             (left - obj_pos[1], self.init_left_pad[1]),
             (obj_pos[1] - right, self.init_right_pad[1]),
