@@ -19,7 +19,7 @@ from metarl.types import Task
 
 _COLUMNS = 5
 _LARGE = 1600
-_HAND = slice(600, 1100), slice(720, 1220)  # pixels of a large picture
+_HAND = slice(640, 920), slice(820, 1100)  # pixels of a large picture
 
 
 def main(*, shapes: Path = Path("docs/grasp_shapes.png"), held: Path = Path("docs/grasp_held.png")) -> None:
