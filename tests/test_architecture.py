@@ -24,7 +24,14 @@ FLOORS = (
         "metarl.meta_optimizers",
         "metarl.descent",
     },
-    {"metarl.files", "metarl.tasks", "metarl.meta_learner", "metarl.rollouts", "metarl.official"},
+    {
+        "metarl.few_shot",
+        "metarl.files",
+        "metarl.meta_learner",
+        "metarl.official",
+        "metarl.rollouts",
+        "metarl.tasks",
+    },
     {"metarl.config"},
     {
         "metarl.comparison",
