@@ -87,7 +87,7 @@ class Standardize(nn.Module):
 
 
 def explore(
-    suite: MetaWorldTasks, split: Split, goals: int, rng: np.random.Generator, *, relative: bool
+    suite: MetaWorldTasks, split: Split, goals: int, rng: np.random.Generator
 ) -> dict[str, torch.Tensor]:
     """Return the windows ``[goals, FRAMES, SEEN + 4]`` of one episode on each goal, for every family.
 
@@ -96,7 +96,6 @@ def explore(
         split: which families.
         goals: the first so many goals of each.
         rng: where the explorer's noise comes from.
-        relative: subtract the first observation of each episode.
     """
     families: dict[str, list[Task]] = {}
     for task in suite.tasks(split):
@@ -104,17 +103,12 @@ def explore(
     tasks = [task for members in families.values() for task in members[:goals]]
     env = suite.make_vector_env(min(SLOTS, len(tasks)))
     try:
-        parts = [
-            _windows(env, tasks[start : start + SLOTS], rng, relative)
-            for start in range(0, len(tasks), SLOTS)
-        ]
+        parts = [_windows(env, tasks[start : start + SLOTS], rng) for start in range(0, len(tasks), SLOTS)]
     finally:
         env.close()
     return dict(zip(families, torch.cat(parts).split(goals), strict=True))
 
 
-def _windows(
-    env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator, relative: bool
-) -> torch.Tensor:
+def _windows(env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator) -> torch.Tensor:
     rollout = collect(env, tasks, Explorer(), episodes=1, horizon=STEPS, rng=rng)
-    return windows(rollout, frames=FRAMES, size=SEEN, relative=relative)[:, 0]
+    return windows(rollout, frames=FRAMES, size=SEEN)[:, 0]

@@ -19,17 +19,14 @@ from metarl.meta_learner import Action, Actor
 from metarl.types import Rollout
 
 
-def windows(
-    rollout: Rollout, *, frames: int, size: int | None = None, relative: bool = False
-) -> torch.Tensor:
+def windows(rollout: Rollout, *, frames: int, size: int | None = None) -> torch.Tensor:
     """Return what is to be seen of each episode, ``[M, K, frames, size + A]``: observations and actions.
 
     Args:
         rollout: the episodes.
-        frames: steps that are taken, evenly spread; those past an episode's end are zero.
+        frames: steps that are taken, evenly spread, the first step among them; those past an episode's end
+            are zero.
         size: of each observation, only the first so many entries; None takes all.
-        relative: subtract the episode's first observation, so that only what changes is seen, not where
-            things stood.
 
     Raises:
         MetarlError: if there are fewer steps than frames, or fewer entries than ``size``.
@@ -39,10 +36,16 @@ def windows(
     require(1 <= frames <= steps, f"frames must lie in 1..{steps}", frames)
     require(0 <= size <= entries, f"size must lie in 0..{entries}", size)
     chosen = torch.linspace(0, steps - 1, frames, device=rollout.mask.device).round().long()
-    seen = rollout.observations[..., :size]
-    seen = (seen - seen[..., :1, :] if relative else seen)[..., chosen, :]
-    seen = seen * rollout.mask[..., chosen].unsqueeze(-1)
-    return torch.cat([seen, rollout.actions[..., chosen, :]], dim=-1)
+    return torch.cat([rollout.observations[..., chosen, :size], rollout.actions[..., chosen, :]], dim=-1)
+
+
+def changes(examples: torch.Tensor, size: int) -> torch.Tensor:
+    """Return windows ``[..., frames, F]`` that show how things move, but not where they stood.
+
+    Of each frame, the first ``size`` entries become differences from the first frame's.
+    """
+    moved = examples[..., :size] - examples[..., :1, :size]
+    return torch.cat([moved, examples[..., size:]], dim=-1)
 
 
 @torch.no_grad()
