@@ -61,7 +61,7 @@ class RecognitionConfig:
     """Goals of each training family, with a trajectory each."""
     test_goals: int = 50
     """Goals of each held-out family, with a trajectory each."""
-    iterations: int = 600
+    iterations: int = 300
     """Training episodes of an encoder."""
     learning_rate: float = 1e-3
     """Step size of Adam."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 
@@ -145,7 +146,7 @@ def noisy_classes(seed: int, count: int) -> list[torch.Tensor]:
     return list(noise)
 
 
-@pytest.mark.parametrize("classify", [prototypical_logits, matching_logits])
+@pytest.mark.parametrize("classify", [prototypical_logits, functools.partial(matching_logits, scale=10.0)])
 def test_an_encoder_learns_to_tell_new_classes_apart(classify: Classifier) -> None:
     encoder = nn.Sequential(nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 8))
     before = [parameter.clone() for parameter in encoder.parameters()]
