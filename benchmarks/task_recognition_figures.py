@@ -48,7 +48,8 @@ def projections(views: Mapping[str, Mapping[str, torch.Tensor]], path: Path) -> 
         directions = torch.linalg.svd(every - middle, full_matrices=False).Vh[:2].T
         for (family, embedded), colour in zip(families.items(), COLOURS, strict=True):
             points = (embedded - middle) @ directions
-            axes.scatter(*points.T, s=9, color=colour, alpha=0.55, linewidths=0)
+            x, y = points.T
+            axes.scatter(x, y, s=9, color=colour, alpha=0.55, linewidths=0)
             centre = prototypes(embedded - middle) @ directions
             axes.plot(*centre, "X", color=colour, markersize=10, markeredgecolor="white", label=family)
         label_axes(axes, "return")

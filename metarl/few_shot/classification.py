@@ -44,8 +44,8 @@ def prototypical_logits(support: torch.Tensor, queries: torch.Tensor) -> torch.T
 
     Source: Snell et al. 2017 (arXiv 1703.05175), equation 2; section 2.7 on why not the cosine.
     """
-    # |q - c|^2, not by torch.cdist, whose second derivative at equal points is not finite
-    return -(queries.unsqueeze(-2) - prototypes(support).unsqueeze(-3)).square().sum(dim=-1)
+    differences = queries.unsqueeze(-2) - prototypes(support).unsqueeze(-3)
+    return differences.square().sum(dim=-1).neg()
 
 
 def matching_logits(support: torch.Tensor, queries: torch.Tensor, *, scale: float = 1.0) -> torch.Tensor:
@@ -68,8 +68,8 @@ def matching_logits(support: torch.Tensor, queries: torch.Tensor, *, scale: floa
 
 def nearest_neighbour_logits(support: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
     """Return minus the distance of each query to the nearest labelled example of each class."""
-    distances = torch.cdist(queries, support.flatten(-3, -2))
-    return -distances.unflatten(-1, support.shape[-3:-1]).amin(dim=-1)
+    distances = torch.cdist(queries, support.flatten(-3, -2)).unflatten(-1, support.shape[-3:-1])
+    return distances.amin(dim=-1).neg()
 
 
 def draw_episodes(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ from metarl.few_shot.tasks import (
     stack_tasks,
     to_device,
 )
-from metarl.params import detach, stack
+from metarl.params import detach, requires_grad, stack
 from metarl.types import Params
 
 
@@ -179,18 +179,26 @@ def adaptation_losses(
     require(len(checked) > 0, "There must be a task to adapt to", "an empty sequence")
     losses = TaskLosses(model, loss, batched)
     losses.check(checked[0].support)
-    table = torch.zeros(len(checked), num_inner_steps + 1, device=device)
+    found: list[torch.Tensor] = [torch.empty(0)] * len(checked)
     for indices, task in stack_tasks(checked):
-        params = stack(trainable(model), len(indices))
-        for step in range(num_inner_steps + 1):
-            with torch.no_grad():
-                table[indices, step] = losses(params, task.query).to(table.dtype)
-            if step < num_inner_steps:
-                with torch.enable_grad():
-                    leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-                    moved = inner_steps(losses, leaves, [task.support], inner_lr=inner_lr, first_order=True)
-                params = detach(moved)
-    return table
+        stages = list(_stages(losses, stack(trainable(model), len(indices)), task, inner_lr, num_inner_steps))
+        for index, row in zip(indices, torch.stack(stages, dim=1), strict=True):
+            found[index] = row
+    return torch.stack(found)
+
+
+def _stages(
+    losses: TaskLosses, params: Params, task: Task, inner_lr: float, num_inner_steps: int
+) -> Iterator[torch.Tensor]:
+    """Yield the stacked tasks' query losses ``[M]`` before each step and after the last."""
+    for step in range(num_inner_steps + 1):
+        if step:
+            with torch.enable_grad():
+                leaves = requires_grad(params)
+                moved = inner_steps(losses, leaves, [task.support], inner_lr=inner_lr, first_order=True)
+            params = detach(moved)
+        with torch.no_grad():
+            yield losses(params, task.query)
 
 
 def _check_adaptation(inner_lr: float, num_inner_steps: int) -> None:
