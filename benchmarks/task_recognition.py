@@ -59,7 +59,7 @@ class RecognitionConfig:
     """Seeds of the encoders' first weights and of the training episodes."""
     train_goals: int = 20
     """Goals of each training family, with a trajectory each."""
-    test_goals: int = 50
+    test_goals: int = 20
     """Goals of each held-out family, with a trajectory each."""
     iterations: int = 300
     """Training episodes of an encoder."""

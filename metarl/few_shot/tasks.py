@@ -71,7 +71,7 @@ def meta_batches(
     """
     source = iter(tasks)
     if count is not None and source is not tasks:
-        source = itertools.chain.from_iterable(_again_and_again(tasks))
+        source = _again_and_again(tasks)
     for number in itertools.count():
         if number == count:
             return
@@ -87,12 +87,14 @@ def meta_batches(
         yield batch
 
 
-def _again_and_again(
-    tasks: Iterable[tuple[Examples, Examples]],
-) -> Iterator[Iterable[tuple[Examples, Examples]]]:
-    """Return ``tasks`` for ever, but stop once it turns out to be empty."""
-    while next(iter(tasks), None) is not None:
-        yield tasks
+def _again_and_again(tasks: Iterable[tuple[Examples, Examples]]) -> Iterator[tuple[Examples, Examples]]:
+    """Go through ``tasks`` for ever, but stop once they turn out to be none."""
+    found = True
+    while found:
+        found = False
+        for task in tasks:
+            found = True
+            yield task
 
 
 def stack_tasks(tasks: Sequence[Task]) -> list[tuple[list[int], Task]]:
