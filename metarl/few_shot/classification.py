@@ -63,13 +63,15 @@ def matching_logits(support: torch.Tensor, queries: torch.Tensor, *, scale: floa
     examples = functional.normalize(support, dim=-1).flatten(-3, -2)
     cosines = functional.normalize(queries, dim=-1) @ examples.transpose(-1, -2)
     attention = functional.log_softmax(scale * cosines, dim=-1)
-    return attention.unflatten(-1, support.shape[-3:-1]).logsumexp(dim=-1)
+    by_class: torch.Tensor = attention.unflatten(-1, support.shape[-3:-1])
+    return by_class.logsumexp(dim=-1)
 
 
 def nearest_neighbour_logits(support: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
     """Return minus the distance of each query to the nearest labelled example of each class."""
-    distances = torch.cdist(queries, support.flatten(-3, -2)).unflatten(-1, support.shape[-3:-1])
-    return distances.amin(dim=-1).neg()
+    distances = torch.cdist(queries, support.flatten(-3, -2))
+    by_class: torch.Tensor = distances.unflatten(-1, support.shape[-3:-1])
+    return by_class.amin(dim=-1).neg()
 
 
 def draw_episodes(
