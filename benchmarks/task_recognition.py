@@ -78,7 +78,7 @@ class RecognitionConfig:
     """Labelled trajectories of each family in a test episode."""
     test_queries: int = 10
     """Trajectories of each that are to be recognised."""
-    test_episodes: int = 300
+    test_episodes: int = 100
     """Test episodes for each seed."""
 
 
