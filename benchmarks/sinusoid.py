@@ -29,10 +29,9 @@ from metarl.few_shot import adaptation_losses, maml
 from metarl.few_shot.sinusoids import sinusoids
 from metarl.few_shot.tasks import Task, stack_tasks
 from metarl.seeds import write_csv
-from metarl.statistics import Bootstrap, Values, confidence_interval
+from metarl.statistics import Values, confidence_interval
 
 console = Console()
-BOOTSTRAP = Bootstrap(resamples=2000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +58,11 @@ class SinusoidConfig:
     """Points of a test task to adapt to."""
     test_steps: int = 10
     """Gradient steps on a test task."""
-    test_tasks: int = 300
+    test_tasks: int = 600
     """Test tasks for each number of points, the same for every seed."""
-    tuning_tasks: int = 100
+    tuning_tasks: int = 200
     """Tasks on which the pretrained network's step size is chosen."""
-    step_sizes: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03)
+    step_sizes: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
     """Step sizes it is chosen from, for each seed, number of points and number of steps by itself."""
 
 
@@ -179,7 +178,7 @@ def table(losses: dict[int, dict[str, Values]]) -> list[dict[str, str | float]]:
     for shots, agents in losses.items():
         for agent, values in agents.items():
             for step in range(values.shape[-1]):
-                interval = confidence_interval(values[..., step], rng, BOOTSTRAP)
+                interval = confidence_interval(values[..., step], rng)
                 rows.append({"shots": shots, "agent": agent, "steps": step, **interval._asdict()})
     return rows
 
