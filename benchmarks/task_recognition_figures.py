@@ -18,7 +18,7 @@ def accuracies(rows: Sequence[Mapping[str, str | float]], seeds: int, path: Path
     """Draw a panel for each view, a group of bars for each number of shots."""
     views = list(dict.fromkeys(str(row["view"]) for row in rows))
     shots = sorted({int(row["shots"]) for row in rows})
-    figure, panels = blank("Which of five held-out families is this?", len(views), 0.9)
+    figure, panels = blank("Five held-out families", len(views), 0.9)
     for axes, view in zip(panels, views, strict=True):
         for place, (agent, colour) in enumerate(AGENTS.items()):
             chosen = [row for row in rows if row["view"] == view and row["agent"] == agent]
