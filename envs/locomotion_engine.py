@@ -21,6 +21,7 @@ from metarl.envs.locomotion_robots import (
     Outcome,
     Quantities,
     Robot,
+    centre_of_mass,
     evaluate,
     find_robot,
     observe,
@@ -32,7 +33,7 @@ from metarl.envs.physics.features import Feature
 from metarl.envs.physics.model_changes import Fields
 from metarl.envs.physics.worlds import Finish
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
-from metarl.envs.sawyer.arrays import vector
+from metarl.envs.sawyer.arrays import Vector, vector
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
 from metarl.types import Task
@@ -49,6 +50,8 @@ class _Columns(NamedTuple):
     qvel: slice
     tracked: slice
     contact_forces: slice
+    insides: npt.NDArray[np.intp]
+    tendons: slice
 
 
 class LocomotionVectorEnv(TaskVectorEnv):
@@ -118,6 +121,8 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._columns = _bind(self._physics, self._robot, self._options)
         self._expand()
         self._seconds = np.full(num_envs, env.dt)
+        self._masses = np.repeat(env.model.body_mass[:, None], num_envs, axis=1)
+        self._body_mass = env.model.body_mass
         self._parameters = np.zeros((self._num_parameters, num_envs))
         self._live = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
@@ -187,7 +192,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         if given.dtype != np.float32:
             given = given.astype(np.float64)
         live = self._live.copy()
-        before = self._physics.features[:, self._columns.tracked].T.copy()
+        before = np.array(self._tracked(self._physics.features.T, range(self.num_envs)))
         self._physics.step(self._frame_skip, ctrl=given.astype(np.float64), mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
@@ -263,12 +268,21 @@ class LocomotionVectorEnv(TaskVectorEnv):
             slot, seed, self._fields[task.parameters], self._physics.layout(0)
         )
         self._seconds[slot] = timestep * self._frame_skip
+        self._masses[:, slot] = state.fields.get("body_mass", self._body_mass)
         return state
 
     def _moment(self, slots: Slots) -> Moment:
         features = self._physics.features
         rows = features.T if len(slots) == self.num_envs else features[slots].T
-        return Moment(*(vector(rows[columns]) for columns in self._columns))
+        moment = Moment(*(vector(rows[columns]) for columns in self._columns))
+        return moment._replace(tracked=self._tracked(rows, slots))
+
+    def _tracked(self, rows: Array, slots: Slots) -> Vector:
+        """Return the coordinates whose change is the velocity, ``[axes, n]``."""
+        tracked = vector(rows[self._columns.tracked])
+        if self._robot.tracks == "mass":
+            tracked = centre_of_mass(tracked, vector(self._masses[:, slots]))
+        return tracked[: len(self._robot.axes)]
 
     def _evaluate(self, slots: Slots, before: Array, actions: Array) -> Outcome:
         """Write what some slots show after a step, and return their outcome, ``[n]`` each."""
@@ -294,9 +308,9 @@ class LocomotionVectorEnv(TaskVectorEnv):
         named[slots] = True
         infos: dict[str, object] = {}
         for name, values in quantities.items():
-            numbers = np.array(values)
+            numbers = np.moveaxis(np.array(values), -1, 0)
             if len(slots) < self.num_envs:
-                numbers, some = np.zeros(self.num_envs, numbers.dtype), numbers
+                numbers, some = np.zeros((self.num_envs, *numbers.shape[1:]), numbers.dtype), numbers
                 numbers[slots] = some
             infos[name], infos[f"_{name}"] = numbers, named.copy()
         return infos
@@ -314,12 +328,43 @@ class LocomotionVectorEnv(TaskVectorEnv):
 
 def _bind(physics: BatchedPhysics, robot: Robot, options: Options) -> _Columns:
     """Choose what is read from the worlds, and return where it is found."""
-    wanted = [Feature("qpos", "all"), Feature("qvel", "all")]
-    if robot.feels_contacts:
-        body = physics.models[0].body(options.main_body).name
-        wanted += [Feature("xpos", "body", body), Feature("cfrc_ext", "all")]
-    physics.bind([wanted])
-    qpos, qvel, *others = (physics.layout(0).columns[feature] for feature in wanted)
-    tracked, forces = others or (qpos, slice(0, 0))
-    start = tracked.start
-    return _Columns(qpos, qvel, slice(start, start + len(robot.axes)), forces)
+    qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
+    tracked = {
+        "joints": qpos,
+        "body": Feature("xpos", "body", physics.models[0].body(options.main_body).name),
+        "mass": Feature("xipos", "all"),
+    }[robot.tracks]
+    forces = [Feature("cfrc_ext", "all")] if robot.feels_contacts else []
+    insides = [Feature(field, "all") for field in _insides(options)]
+    names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
+    tendons = [Feature(name, "all") for name in names]
+    physics.bind([list(dict.fromkeys([qpos, qvel, tracked, *forces, *insides, *tendons]))])
+    places = physics.layout(0).columns
+    return _Columns(
+        qpos=places[qpos],
+        qvel=places[qvel],
+        tracked=places[tracked],
+        contact_forces=places[forces[0]] if forces else slice(0, 0),
+        insides=np.array(
+            [i for each in insides for i in _numbers_of(places[each])[_UNSEEN[each.field] :]], np.intp
+        ),
+        tendons=slice(places[tendons[0]].start, places[tendons[-1]].stop) if tendons else slice(0, 0),
+    )
+
+
+_UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
+"""What a robot may observe of its insides, and the numbers at the start that it does not: those of the world
+that it stands in, and of its own free joint."""
+
+
+def _insides(options: Options) -> list[str]:
+    wanted = (
+        options.include_cinert_in_observation,
+        options.include_cvel_in_observation,
+        options.include_qfrc_actuator_in_observation,
+    )
+    return [field for field, included in zip(_UNSEEN, wanted, strict=True) if included]
+
+
+def _numbers_of(columns: slice) -> range:
+    return range(columns.start, columns.stop)
