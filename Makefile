@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.metarl-stamp
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
-BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion
+BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion families
 
 .DEFAULT_GOAL := help
 .PHONY: setup train test test-slow test-browser lint types bench build clean help

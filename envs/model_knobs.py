@@ -142,8 +142,8 @@ def _rows(field: str, name: str, model: mujoco.MjModel, robot: str) -> list[int]
 def _entries(values: Array, rows: Sequence[int], column: int | None, field: str) -> list[Index]:
     """Return the indices of single numbers in some rows."""
     width = math.prod(values.shape[1:])
-    if column is not None and not (values.ndim == 2 and column < width):
-        raise MetarlError(f"{field} has {width if values.ndim == 2 else 1} columns; number {column} came.")
+    if column is not None and column >= width:
+        raise MetarlError(f"A column of {field} from 0 to {width - 1} was wanted; {column} came.")
     if values.ndim == 1:
         return list(rows)
     columns = [column] if column is not None else range(width)

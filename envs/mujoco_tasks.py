@@ -79,7 +79,7 @@ class MujocoTasks:
         Raises:
             MetarlError: on any other engine, or on threads for another robot.
         """
-        robot = self.family.robot
+        robot, tasks = self.family.robot, self.tasks("train")
         if engine == "auto":
             engine = "threads" if robot in ROBOTS else "processes"
         if engine == "threads":
@@ -88,7 +88,7 @@ class MujocoTasks:
                 raise MetarlError(f"The engine threads steps {known}; {robot} needs the engine processes.")
             return LocomotionVectorEnv(
                 self.family,
-                default_tasks=self.tasks("train"),
+                default_tasks=tasks[: max(num_envs, 1)],
                 num_envs=num_envs,
                 num_threads=num_workers,
                 horizon=self.horizon,
@@ -96,8 +96,8 @@ class MujocoTasks:
         if engine != "processes":
             raise unknown_name("engine", engine, ("auto", "threads", "processes"))
         return ProcessTaskVectorEnv(
-            GymnasiumFactory(self.family, self.horizon, len(self.tasks("train")[0].parameters)),
-            default_tasks=self.tasks("train"),
+            GymnasiumFactory(self.family, self.horizon, len(tasks[0].parameters)),
+            default_tasks=tasks,
             num_envs=num_envs,
             num_workers=num_workers,
             observation_space=self.observation_space,
