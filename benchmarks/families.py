@@ -14,9 +14,8 @@ from contextlib import ExitStack
 import numpy as np
 import tyro
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
-from rich.table import Table
 
-from locomotion import ASYNC, COMPILED, Actions, Results, add_rows, timed
+from locomotion import ASYNC, COMPILED, Actions, Results, add_rows, empty_table, timed
 from metarl.envs.dynamics import HopperRandParamsConfig, Walker2dRandParamsConfig
 from metarl.envs.locomotion import (
     AntDirConfig,
@@ -66,12 +65,7 @@ def main(
     require(repeats >= 1, "repeats must be 1 or more", repeats)
     console = wide_console()
     console.print(machine())
-    table = Table(
-        title=f"{steps} steps per rollout: median [least, greatest] of {repeats}",
-        caption="ratios are of rollouts side by side",
-    )
-    for name in ("suite", "worlds", "", "env steps/s", "compiled / it", "processor us/step", "it / compiled"):
-        table.add_column(name, justify="left" if name in ("suite", "") else "right")
+    table = empty_table("suite", steps, repeats)
     for name in suites:
         add_rows(table, name, worlds, steps, measure(name, worlds, steps, repeats))
     console.print(table)
