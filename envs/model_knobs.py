@@ -5,7 +5,7 @@ A phrase is a field, whose numbers of it, and a range, joined by colons:
 * the field is an array of :class:`mujoco.MjModel` whose rows are bodies, geoms, joints, degrees of freedom,
   actuators, sites or tendons (``body_mass``, ``geom_friction``, ``dof_damping``, ``actuator_gainprm``), or a
   number of its options (``opt.gravity``, ``opt.timestep``);
-* then the name of one, with the number of a column if only that is meant (``floor[0]``); or ``all``, whose
+* then the name of one (an actuator goes by its joint's name, too), with the number of a column if only that is meant (``floor[0]``); or ``all``, whose
   numbers change together; or ``each``, whose numbers are drawn one by one; or, of an option, ``x``, ``y``
   or ``z``. An option that is a single number goes without;
 * ``x0.5..2`` multiplies by a factor whose logarithm is uniform, ``3..5`` sets a uniform value.
@@ -132,11 +132,20 @@ def _rows(field: str, name: str, model: mujoco.MjModel, robot: str) -> list[int]
         return list(range(count))
     objects = [getattr(model, kind)(index) for index in range({"joint": model.njnt}.get(kind, count))]
     names = {each.name: each.id for each in objects if each.name}
+    if kind == "actuator":
+        names = _driven_joints(model) | names
     if name not in names:
         raise unknown_name(f"{kind} of {robot}", name, [*names, "all", "each"])
     if prefix != "dof":
         return [names[name]]
     return [row for row in range(count) if model.dof_jntid[row] == names[name]]
+
+
+def _driven_joints(model: mujoco.MjModel) -> dict[str, int]:
+    """Return the actuators by the joints that they drive; many have no name of their own."""
+    joint = int(mujoco.mjtTrn.mjTRN_JOINT)
+    driving = np.flatnonzero(model.actuator_trntype == joint).tolist()
+    return {model.joint(int(model.actuator_trnid[row, 0])).name: row for row in driving}
 
 
 def _entries(values: Array, rows: Sequence[int], column: int | None, field: str) -> list[Index]:

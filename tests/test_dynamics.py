@@ -37,6 +37,7 @@ def knobs(phrase: str, robot: str = "Hopper-v5") -> list[Knob]:
         ("Ant-v5", "dof_damping:root:0..2", "dof_damping", [(0, 1, 2, 3, 4, 5)]),  # a free joint
         ("Ant-v5", "jnt_stiffness:hip_1:0..2", "jnt_stiffness", [(1,)]),
         ("HalfCheetah-v5", "actuator_gear:bthigh[0]:x0.5..2", "actuator_gear", [((0, 0),)]),
+        ("Ant-v5", "actuator_gear:hip_4[0]:x0.5..2", "actuator_gear", [((0, 0),)]),  # named by its joint only
         ("Hopper-v5", "opt.gravity:z:-12..-7", "opt.gravity", [(2,)]),
         ("Hopper-v5", "opt.timestep:x0.5..1", "opt.timestep", [(...,)]),
     ],
