@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from metarl.envs.locomotion_columns import bind
 from metarl.envs.locomotion_robots import (
     Moment,
-    Options,
     Outcome,
     Quantities,
-    Robot,
     centre_of_mass,
     evaluate,
     find_robot,
@@ -29,7 +28,6 @@ from metarl.envs.locomotion_robots import (
 )
 from metarl.envs.locomotion_starts import LocomotionFamily, Starts
 from metarl.envs.physics.batched import BatchedPhysics, StepperName, WorldState
-from metarl.envs.physics.features import Feature
 from metarl.envs.physics.model_changes import Fields
 from metarl.envs.physics.worlds import Finish
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
@@ -41,17 +39,6 @@ from metarl.types import Task
 logger = logging.getLogger(__name__)
 
 Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
-
-
-class _Columns(NamedTuple):
-    """Where the features hold what a :class:`~.locomotion_robots.Moment` does."""
-
-    qpos: slice
-    qvel: slice
-    tracked: slice
-    contact_forces: slice
-    insides: npt.NDArray[np.intp]
-    tendons: slice
 
 
 class LocomotionVectorEnv(TaskVectorEnv):
@@ -118,7 +105,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
             finish=Finish.RNE if self._robot.feels_contacts else Finish.NOTHING,
         )
         self.closed = False
-        self._columns = _bind(self._physics, self._robot, self._options)
+        self._columns = bind(self._physics, self._robot, self._options)
         self._expand()
         self._seconds = np.full(num_envs, env.dt)
         self._masses = np.repeat(env.model.body_mass[:, None], num_envs, axis=1)
@@ -324,47 +311,3 @@ class LocomotionVectorEnv(TaskVectorEnv):
     def _check_open(self) -> None:
         if self.closed:
             raise MetarlError("This vector environment is closed: build a new one.")
-
-
-def _bind(physics: BatchedPhysics, robot: Robot, options: Options) -> _Columns:
-    """Choose what is read from the worlds, and return where it is found."""
-    qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
-    tracked = {
-        "joints": qpos,
-        "body": Feature("xpos", "body", physics.models[0].body(options.main_body).name),
-        "mass": Feature("xipos", "all"),
-    }[robot.tracks]
-    forces = [Feature("cfrc_ext", "all")] if robot.feels_contacts else []
-    insides = [Feature(field, "all") for field in _insides(options)]
-    names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
-    tendons = [Feature(name, "all") for name in names]
-    physics.bind([list(dict.fromkeys([qpos, qvel, tracked, *forces, *insides, *tendons]))])
-    places = physics.layout(0).columns
-    return _Columns(
-        qpos=places[qpos],
-        qvel=places[qvel],
-        tracked=places[tracked],
-        contact_forces=places[forces[0]] if forces else slice(0, 0),
-        insides=np.array(
-            [i for each in insides for i in _numbers_of(places[each])[_UNSEEN[each.field] :]], np.intp
-        ),
-        tendons=slice(places[tendons[0]].start, places[tendons[-1]].stop) if tendons else slice(0, 0),
-    )
-
-
-_UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
-"""What a robot may observe of its insides, and the numbers at the start that it does not: those of the world
-that it stands in, and of its own free joint."""
-
-
-def _insides(options: Options) -> list[str]:
-    wanted = (
-        options.include_cinert_in_observation,
-        options.include_cvel_in_observation,
-        options.include_qfrc_actuator_in_observation,
-    )
-    return [field for field, included in zip(_UNSEEN, wanted, strict=True) if included]
-
-
-def _numbers_of(columns: slice) -> range:
-    return range(columns.start, columns.stop)

@@ -5,9 +5,9 @@ A phrase is a field, whose numbers of it, and a range, joined by colons:
 * the field is an array of :class:`mujoco.MjModel` whose rows are bodies, geoms, joints, degrees of freedom,
   actuators, sites or tendons (``body_mass``, ``geom_friction``, ``dof_damping``, ``actuator_gainprm``), or a
   number of its options (``opt.gravity``, ``opt.timestep``);
-* then the name of one (an actuator goes by its joint's name, too), with the number of a column if only that is meant (``floor[0]``); or ``all``, whose
-  numbers change together; or ``each``, whose numbers are drawn one by one; or, of an option, ``x``, ``y``
-  or ``z``. An option that is a single number goes without;
+* then the name of one (an actuator goes by its joint's, too), with the number of a column if only that is
+  meant (``floor[0]``); or ``all``, whose numbers change together; or ``each``, whose numbers are drawn one by
+  one; or, of an option, ``x``, ``y`` or ``z``. An option that is a single number goes without;
 * ``x0.5..2`` multiplies by a factor whose logarithm is uniform, ``3..5`` sets a uniform value.
 
 Where two geoms touch, the greater friction of both counts: slippery ground takes ``geom_friction:all[0]``.
