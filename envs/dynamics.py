@@ -18,7 +18,7 @@ from metarl.envs.locomotion_starts import LocomotionFamily
 from metarl.envs.model_knobs import Knob, TurnedKnobs, read_phrase
 from metarl.envs.mujoco_env import make_env
 from metarl.envs.mujoco_tasks import MujocoTasks
-from metarl.envs.task_ranges import Box, Range, TestRange, check_test_range
+from metarl.envs.task_ranges import Range, Ranges, TestRange, check_test_range
 from metarl.errors import MetarlError, require
 
 _FIELDS = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
@@ -50,8 +50,8 @@ class ChangedDynamicsConfig(SuiteConfig):
         return many_tasks(
             family,
             self.test_range,
-            train=Box(ranges),
-            test=Box(ranges, beyond=self.test_range == "out"),
+            train=Ranges(ranges),
+            test=Ranges(ranges, beyond=self.test_range == "out"),
             horizon=self.horizon,
         )
 

@@ -22,8 +22,7 @@ from metarl.envs import locomotion_rewards as rewards
 from metarl.envs.locomotion_starts import LocomotionFamily, Reward
 from metarl.envs.mujoco_env import make_env
 from metarl.envs.mujoco_tasks import MujocoTasks
-from metarl.envs.task_ranges import Arc, Draw, Parameters, Range, Ring, TestRange, check_test_range
-from metarl.envs.task_ranges import Box as Ranges
+from metarl.envs.task_ranges import Arc, Draw, Parameters, Range, Ranges, Ring, TestRange, check_test_range
 from metarl.errors import MetarlError, require
 
 Directions: TypeAlias = Literal["two", "any"]

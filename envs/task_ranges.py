@@ -56,7 +56,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Box:
+class Ranges:
     """One number from each of several ranges: all from within, or all from beyond."""
 
     ranges: tuple[Range, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from metarl.envs.mujoco_env import GymnasiumFactory
 from metarl.envs.mujoco_tasks import MujocoTasks
 from metarl.envs.sawyer.arrays import Array, vector
 from metarl.errors import MetarlError
-from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint
+from metarl.tasks import Split, TaskDistribution, TaskVectorEnv, check_disjoint
 from metarl.types import Task
 
 HORIZON = 6
@@ -246,6 +247,19 @@ def test_two_tasks_are_trained_and_tested_on_and_the_name_says_so() -> None:
     assert not AntDirConfig(directions="any").build().name.endswith("-published")
 
 
+class OneList(MujocoTasks):
+    """Two splits that are one list."""
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        return super().tasks("train")
+
+
+def test_tasks_of_both_splits_are_told_apart_by_id_even_where_they_are_the_same() -> None:
+    suite = built(HalfCheetahDirConfig())
+    with pytest.raises(MetarlError, match=r"'half-cheetah-dir/train/1\.0'.* is also a training task"):
+        check_disjoint(OneList(**{field.name: getattr(suite, field.name) for field in fields(suite)}))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -269,3 +283,23 @@ def test_a_worker_refuses_tasks_of_another_shape() -> None:
     with pytest.raises(MetarlError, match="A task must be set"):
         env.reset()
     env.close()
+
+
+def test_a_worker_draws_its_environment_and_changes_nothing_by_it() -> None:
+    suite = built(HalfCheetahVelConfig())
+    env, other = (GymnasiumFactory(suite.family, 200, 1)("half-cheetah-vel") for _ in range(2))
+    actions = np.ones((8, 6), np.float32)
+    pictures = []
+    for each in (env, other):
+        each.set_task(suite.tasks("train")[0])
+        each.reset(seed=3)
+        for action in actions[:7]:
+            each.step(action)
+            pictures += [each.draw(camera=None, width=64, height=48)] if each is env else []
+    assert {picture.shape for picture in pictures} == {(48, 64, 3)}
+    assert (pictures[0] != pictures[-1]).any()
+    np.testing.assert_array_equal(env.step(actions[7])[0], other.step(actions[7])[0])
+    with pytest.raises(MetarlError, match="did you mean 'track'"):
+        env.draw(camera="trck", width=64, height=48)
+    for each in (env, other):
+        each.close()
