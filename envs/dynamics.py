@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from metarl.config import SuiteConfig
-from metarl.envs.locomotion import many_tasks
 from metarl.envs.locomotion_starts import LocomotionFamily
 from metarl.envs.model_knobs import Knob, TurnedKnobs, read_phrase
 from metarl.envs.mujoco_env import make_env
-from metarl.envs.mujoco_tasks import MujocoTasks
+from metarl.envs.mujoco_tasks import MujocoTasks, many_tasks
 from metarl.envs.task_ranges import Range, Ranges, TestRange, check_test_range
 from metarl.errors import MetarlError, require
 

@@ -9,25 +9,19 @@ differences, whereas MAML's robots were rllab's.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
-from gymnasium.spaces import Box
-
 from metarl.config import SuiteConfig
 from metarl.envs import locomotion_rewards as rewards
 from metarl.envs.locomotion_starts import LocomotionFamily, Reward
-from metarl.envs.mujoco_env import make_env
-from metarl.envs.mujoco_tasks import MujocoTasks
-from metarl.envs.task_ranges import Arc, Draw, Parameters, Range, Ranges, Ring, TestRange, check_test_range
+from metarl.envs.mujoco_tasks import MujocoTasks, few_tasks, many_tasks
+from metarl.envs.task_ranges import Arc, Parameters, Range, Ranges, Ring, TestRange, check_test_range
 from metarl.errors import MetarlError, require
 
 Directions: TypeAlias = Literal["two", "any"]
-
-_log = logging.getLogger(__name__)
 
 _PLANE: tuple[Parameters, ...] = ((1.0, 0.0), (-1.0, 0.0))
 """Forward and backward."""
@@ -215,54 +209,6 @@ class HumanoidDirConfig(DirectionConfig):
     def build(self) -> MujocoTasks:
         """Return the task distribution; costs, bonus and termination are Gymnasium's, which are PEARL's."""
         return self.tasks(_family(self.label, "Humanoid-v5", rewards.humanoid_dir, {}))
-
-
-def many_tasks(
-    family: LocomotionFamily, test_range: TestRange, *, train: Draw, test: Draw, horizon: int
-) -> MujocoTasks:
-    """Return a distribution over fresh tasks; its name tells a test out of range, ``…-out``."""
-    name = f"{family.name}-out" if test_range == "out" else family.name
-    return _distribution(family, name, (), horizon, train=train, test=test)
-
-
-def few_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon: int) -> MujocoTasks:
-    """Return a distribution over all the tasks that there are, which is also tested on them.
-
-    The papers do so, and the name says it, ``…-published``.
-    """
-    name = f"{family.name}-published"
-    _log.warning("%s is tested on its %d training tasks, as there are no others.", name, len(only))
-
-    def refuse(_: object) -> Parameters:
-        raise MetarlError(f"{name} has no other tasks to draw.")
-
-    return _distribution(family, name, only, horizon, train=refuse, test=refuse)
-
-
-def _distribution(
-    family: LocomotionFamily,
-    name: str,
-    only: tuple[Parameters, ...],
-    horizon: int,
-    *,
-    train: Draw,
-    test: Draw,
-) -> MujocoTasks:
-    env, _ = make_env(family.robot, family.options)
-    observations, actions = env.observation_space, env.action_space
-    env.close()
-    if not isinstance(observations, Box) or not isinstance(actions, Box):
-        raise MetarlError(f"Observations and actions of numbers were wanted; {family.robot} has others.")
-    return MujocoTasks(
-        name=name,
-        family=family,
-        horizon=horizon,
-        train=train,
-        test=test,
-        only=only,
-        observation_space=observations,
-        action_space=actions,
-    )
 
 
 def _family(name: str, robot: str, reward: Reward, options: Mapping[str, object]) -> LocomotionFamily:

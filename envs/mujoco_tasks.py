@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,12 +13,14 @@ from gymnasium.spaces import Box
 from metarl.envs.locomotion_engine import LocomotionVectorEnv
 from metarl.envs.locomotion_robots import ROBOTS
 from metarl.envs.locomotion_starts import LocomotionFamily
-from metarl.envs.mujoco_env import GymnasiumFactory
+from metarl.envs.mujoco_env import GymnasiumFactory, make_env
 from metarl.envs.processes import ProcessTaskVectorEnv
-from metarl.envs.task_ranges import Draw, Parameters
+from metarl.envs.task_ranges import Draw, Parameters, TestRange
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Split, TaskVectorEnv, sample_evenly
 from metarl.types import Task
+
+_log = logging.getLogger(__name__)
 
 LISTED = {"train": 100, "test": 30}
 """Tasks of the fixed list of a split, as many as Rakelly et al. 2019 train and test on."""
@@ -37,10 +40,10 @@ class MujocoTasks:
     name: str
     family: LocomotionFamily
     horizon: int
-    train: Draw
-    test: Draw
+    train: Draw | None = None
+    test: Draw | None = None
     only: tuple[Parameters, ...] = ()
-    """All tasks that there are; ``train`` and ``test`` then serve nothing."""
+    """All tasks that there are, where there is nothing to draw from."""
     observation_space: Box
     """Gymnasium's."""
     action_space: Box
@@ -106,10 +109,59 @@ class MujocoTasks:
 
     def _fresh(self, count: int, rng: np.random.Generator, split: Split) -> list[Task]:
         draw = self.train if split == "train" else self.test
+        assert draw is not None
         return [self._task(split, draw(rng)) for _ in range(count)]
 
     def _task(self, split: Split, parameters: Parameters) -> Task:
         return Task(self.family.name, parameters, f"{self.family.name}/{split}/{_label(parameters)}")
+
+
+def many_tasks(
+    family: LocomotionFamily, test_range: TestRange, *, train: Draw, test: Draw, horizon: int
+) -> MujocoTasks:
+    """Return a distribution over fresh tasks; its name tells a test out of range, ``…-out``.
+
+    Raises:
+        MetarlError: if the robot's observations or actions are no numbers.
+    """
+    name = f"{family.name}-out" if test_range == "out" else family.name
+    observations, actions = _spaces(family)
+    return MujocoTasks(
+        name=name,
+        family=family,
+        horizon=horizon,
+        train=train,
+        test=test,
+        observation_space=observations,
+        action_space=actions,
+    )
+
+
+def few_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon: int) -> MujocoTasks:
+    """Return a distribution over all the tasks that there are, which is also tested on them.
+
+    The papers do so, and the name says it, ``…-published``.
+    """
+    name = f"{family.name}-published"
+    _log.warning("%s is tested on its %d training tasks, as there are no others.", name, len(only))
+    observations, actions = _spaces(family)
+    return MujocoTasks(
+        name=name,
+        family=family,
+        horizon=horizon,
+        only=only,
+        observation_space=observations,
+        action_space=actions,
+    )
+
+
+def _spaces(family: LocomotionFamily) -> tuple[Box, Box]:
+    env, _ = make_env(family.robot, family.options)
+    observations, actions = env.observation_space, env.action_space
+    env.close()
+    if not isinstance(observations, Box) or not isinstance(actions, Box):
+        raise MetarlError(f"Observations and actions of numbers were wanted; {family.robot} has others.")
+    return observations, actions
 
 
 def _label(parameters: Sequence[float]) -> str:
