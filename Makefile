@@ -6,7 +6,7 @@ WARP_BIN := .venv-warp/bin
 WARP_STAMP := .venv-warp/.metarl-stamp
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
-BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion
+BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion families
 
 .DEFAULT_GOAL := help
 .PHONY: setup setup-warp train test test-slow test-browser test-warp test-warp-slow

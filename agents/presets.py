@@ -20,6 +20,17 @@ MAML_TRPO = "maml-trpo"
 """The agent of every preset by default."""
 
 
+def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Objects to pick and place, tested on new shapes, sizes and masses; 6.3M environment steps."""
+    return ExperimentConfig(
+        suite=construct(suite("grasp-shapes"), {"horizon": 150}),
+        agent=suited("grasp-shapes", agent),
+        iterations=100,
+        sampling=SamplingConfig(meta_batch_size=21),
+        evaluation=EvaluationConfig(every=10, tasks=20),
+    )
+
+
 def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
     """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps."""
     return ExperimentConfig(

@@ -73,12 +73,7 @@ def main(
     require(repeats >= 1, "repeats must be 1 or more", repeats)
     console = wide_console()
     console.print(machine())
-    table = Table(
-        title=f"{steps} steps per rollout: median [least, greatest] of {repeats}",
-        caption="ratios are of rollouts side by side",
-    )
-    for name in ("robot", "worlds", "", "env steps/s", "compiled / it", "processor us/step", "it / compiled"):
-        table.add_column(name, justify="left" if name in ("robot", "") else "right")
+    table = empty_table("robot", steps, repeats)
     for robot in robots:
         for count in worlds:
             add_rows(table, robot, count, steps, measure(robot, count, steps, repeats))
@@ -171,6 +166,17 @@ def timed(take: Callable[[Actions], None], actions: Actions) -> Taken:
     processors, start = processor_seconds(), time.perf_counter()
     take(actions)
     return Taken(time.perf_counter() - start, processor_seconds() - processors)
+
+
+def empty_table(what: str, steps: int, repeats: int) -> Table:
+    """Return a table for :func:`add_rows`; ``what`` is what its first column names."""
+    table = Table(
+        title=f"{steps} steps per rollout: median [least, greatest] of {repeats}",
+        caption="ratios are of rollouts side by side",
+    )
+    for name in (what, "worlds", "", "env steps/s", "compiled / it", "processor us/step", "it / compiled"):
+        table.add_column(name, justify="left" if name in (what, "") else "right")
+    return table
 
 
 def add_rows(table: Table, robot: str, worlds: int, steps: int, results: Results) -> None:

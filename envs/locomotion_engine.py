@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from metarl.envs.locomotion_columns import bind
 from metarl.envs.locomotion_robots import (
     Moment,
-    Options,
     Outcome,
     Quantities,
-    Robot,
+    centre_of_mass,
     evaluate,
     find_robot,
     observe,
@@ -28,11 +28,10 @@ from metarl.envs.locomotion_robots import (
 )
 from metarl.envs.locomotion_starts import LocomotionFamily, Starts
 from metarl.envs.physics.batched import BatchedPhysics, StepperName, WorldState
-from metarl.envs.physics.features import Feature
 from metarl.envs.physics.model_changes import Fields
 from metarl.envs.physics.worlds import Finish
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
-from metarl.envs.sawyer.arrays import vector
+from metarl.envs.sawyer.arrays import Vector, vector
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
 from metarl.types import Task
@@ -40,15 +39,6 @@ from metarl.types import Task
 logger = logging.getLogger(__name__)
 
 Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
-
-
-class _Columns(NamedTuple):
-    """Where the features hold what a :class:`~.locomotion_robots.Moment` does."""
-
-    qpos: slice
-    qvel: slice
-    tracked: slice
-    contact_forces: slice
 
 
 class LocomotionVectorEnv(TaskVectorEnv):
@@ -115,9 +105,11 @@ class LocomotionVectorEnv(TaskVectorEnv):
             finish=Finish.RNE if self._robot.feels_contacts else Finish.NOTHING,
         )
         self.closed = False
-        self._columns = _bind(self._physics, self._robot, self._options)
+        self._columns = bind(self._physics, self._robot, self._options)
         self._expand()
         self._seconds = np.full(num_envs, env.dt)
+        self._masses = np.repeat(env.model.body_mass[:, None], num_envs, axis=1)
+        self._body_mass = env.model.body_mass
         self._parameters = np.zeros((self._num_parameters, num_envs))
         self._live = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
@@ -187,7 +179,7 @@ class LocomotionVectorEnv(TaskVectorEnv):
         if given.dtype != np.float32:
             given = given.astype(np.float64)
         live = self._live.copy()
-        before = self._physics.features[:, self._columns.tracked].T.copy()
+        before = np.array(self._tracked(self._physics.features.T, range(self.num_envs)))
         self._physics.step(self._frame_skip, ctrl=given.astype(np.float64), mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
@@ -263,12 +255,21 @@ class LocomotionVectorEnv(TaskVectorEnv):
             slot, seed, self._fields[task.parameters], self._physics.layout(0)
         )
         self._seconds[slot] = timestep * self._frame_skip
+        self._masses[:, slot] = state.fields.get("body_mass", self._body_mass)
         return state
 
     def _moment(self, slots: Slots) -> Moment:
         features = self._physics.features
         rows = features.T if len(slots) == self.num_envs else features[slots].T
-        return Moment(*(vector(rows[columns]) for columns in self._columns))
+        moment = Moment(*(vector(rows[columns]) for columns in self._columns))
+        return moment._replace(tracked=self._tracked(rows, slots))
+
+    def _tracked(self, rows: Array, slots: Slots) -> Vector:
+        """Return the coordinates whose change is the velocity, ``[axes, n]``."""
+        tracked = vector(rows[self._columns.tracked])
+        if self._robot.tracks == "mass":
+            tracked = centre_of_mass(tracked, vector(self._masses[:, slots]))
+        return tracked[: len(self._robot.axes)]
 
     def _evaluate(self, slots: Slots, before: Array, actions: Array) -> Outcome:
         """Write what some slots show after a step, and return their outcome, ``[n]`` each."""
@@ -294,9 +295,9 @@ class LocomotionVectorEnv(TaskVectorEnv):
         named[slots] = True
         infos: dict[str, object] = {}
         for name, values in quantities.items():
-            numbers = np.array(values)
+            numbers = np.moveaxis(np.array(values), -1, 0)
             if len(slots) < self.num_envs:
-                numbers, some = np.zeros(self.num_envs, numbers.dtype), numbers
+                numbers, some = np.zeros((self.num_envs, *numbers.shape[1:]), numbers.dtype), numbers
                 numbers[slots] = some
             infos[name], infos[f"_{name}"] = numbers, named.copy()
         return infos
@@ -310,16 +311,3 @@ class LocomotionVectorEnv(TaskVectorEnv):
     def _check_open(self) -> None:
         if self.closed:
             raise MetarlError("This vector environment is closed: build a new one.")
-
-
-def _bind(physics: BatchedPhysics, robot: Robot, options: Options) -> _Columns:
-    """Choose what is read from the worlds, and return where it is found."""
-    wanted = [Feature("qpos", "all"), Feature("qvel", "all")]
-    if robot.feels_contacts:
-        body = physics.models[0].body(options.main_body).name
-        wanted += [Feature("xpos", "body", body), Feature("cfrc_ext", "all")]
-    physics.bind([wanted])
-    qpos, qvel, *others = (physics.layout(0).columns[feature] for feature in wanted)
-    tracked, forces = others or (qpos, slice(0, 0))
-    start = tracked.start
-    return _Columns(qpos, qvel, slice(start, start + len(robot.axes)), forces)

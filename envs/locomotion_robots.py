@@ -1,8 +1,9 @@
 """Gymnasium's MuJoCo robots as array arithmetic: what they show, when they have fallen, what they are paid.
 
-HalfCheetah, Ant, Hopper and Walker2d in the version v5 of Gymnasium. Each is a few data; what they have in
-common is written once, over arrays whose last axis is the worlds, in NumPy or torch alike. The numbers are
-those of Gymnasium's own environments, bit for bit: sums are taken in the order in which NumPy takes them.
+HalfCheetah, Ant, Hopper, Walker2d and Humanoid in the version v5 of Gymnasium. Each is a few data; what they
+have in common is written once, over arrays whose last axis is the worlds, in NumPy or torch alike. The
+numbers are those of Gymnasium's own environments, bit for bit: sums are taken in the order in which NumPy
+takes them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
@@ -45,12 +47,17 @@ class Options:
     """Metres."""
     healthy_angle_range: Range = (-np.inf, np.inf)
     """Radians."""
-    contact_force_range: Range = (-1.0, 1.0)
+    contact_force_range: Range = (-np.inf, np.inf)
     """What contact forces are clipped to."""
+    contact_cost_range: Range = (-np.inf, np.inf)
+    """What their cost is clipped to."""
     main_body: int | str = 1
     """Whose velocity counts."""
     reset_noise_scale: float = 0.0
     exclude_current_positions_from_observation: bool = True
+    include_cinert_in_observation: bool = False
+    include_cvel_in_observation: bool = False
+    include_qfrc_actuator_in_observation: bool = False
     include_cfrc_ext_in_observation: bool = True
 
 
@@ -65,6 +72,10 @@ class Moment(NamedTuple):
     """The coordinates whose change is the velocity, ``[axes, ..., worlds]``, metres."""
     contact_forces: Vector
     """``cfrc_ext`` of all bodies, ``[6 * nbody, ..., worlds]``; nothing where the robot does not look."""
+    insides: Vector
+    """What else it observes, ``[k, ..., worlds]``, or nothing."""
+    tendons: Vector
+    """Lengths, then velocities, ``[2 * ntendon, ..., worlds]``; nothing where the infos do not tell."""
 
 
 class Outcome(NamedTuple):
@@ -90,9 +101,15 @@ class Robot:
     has_normal_velocity_noise: bool = False
     """Whether a reset draws velocities from a normal distribution, else from a uniform one."""
     feels_contacts: bool = False
-    """Whether it observes contact forces, and pays for them; its velocity is then that of the main body."""
+    """Whether it observes contact forces, and pays for them."""
+    tracks: Literal["joints", "body", "mass"] = "joints"
+    """Whose velocity counts: that of the first coordinates, of the main body, or of the centre of mass."""
+    pays_for_controls: bool = False
+    """Whether the actions' cost is that of the controls, which are float64 whatever the actions are."""
     reports_height: bool = False
     """Whether the infos hold ``z_distance_from_origin``."""
+    reports_tendons: bool = False
+    """Whether they hold lengths and velocities of the tendons."""
 
     def options(self, given: Mapping[str, object]) -> Options:
         """Return Gymnasium's defaults with what is given in their place.
@@ -141,7 +158,7 @@ def observe(robot: Robot, options: Options, moment: Moment) -> Vector:
     velocities, limit = moment.qvel, robot.max_observed_velocity
     if limit is not None:
         velocities = _clipped(velocities, (-limit, limit))
-    parts = [moment.qpos[hidden:], velocities]
+    parts = [moment.qpos[hidden:], velocities, moment.insides]
     if robot.feels_contacts and options.include_cfrc_ext_in_observation:
         parts.append(_clipped(moment.contact_forces[6:], options.contact_force_range))  # not the world's
     return namespace(velocities).concatenate(parts)
@@ -154,6 +171,9 @@ def whereabouts(robot: Robot, moment: Moment, initial_height: float) -> Quantiti
         places["distance_from_origin"] = norm(moment.qpos[: len(robot.axes)])
     if robot.reports_height:
         places["z_distance_from_origin"] = moment.qpos[1] - initial_height
+    if robot.reports_tendons:
+        count = moment.tendons.shape[0] // 2
+        places |= {"tendon_length": moment.tendons[:count], "tendon_velocity": moment.tendons[count:]}
     return places
 
 
@@ -174,7 +194,7 @@ def evaluate(
         options: its weights and ranges.
         moment: what the step left.
         before: ``tracked`` of the moment before it.
-        actions: ``[A, ..., worlds]``; in float32 their cost is a float32 too, as Gymnasium has it.
+        actions: ``[A, ..., worlds]``; in float32 their cost is mostly a float32 too, as Gymnasium has it.
         seconds: simulated time of the step.
         initial_height: second coordinate of the initial state.
     """
@@ -182,11 +202,14 @@ def evaluate(
     infos = whereabouts(robot, moment, initial_height)
     infos |= {f"{axis}_velocity": velocity[i] for i, axis in enumerate(robot.axes)}
     forward = options.forward_reward_weight * velocity[0]
+    if robot.pays_for_controls:
+        actions = namespace(actions).asarray(actions, dtype=moment.qpos.dtype)
     costs: Array = options.ctrl_cost_weight * _sum(actions * actions)
     infos |= {"reward_forward": forward, "reward_ctrl": -costs}
     if robot.feels_contacts:
         forces = _clipped(moment.contact_forces, options.contact_force_range)
-        contact_cost = options.contact_cost_weight * _sum(forces * forces)
+        contact_cost: Array = options.contact_cost_weight * _sum(forces * forces)
+        contact_cost = namespace(forces).clip(contact_cost, *options.contact_cost_range)
         costs, infos["reward_contact"] = costs + contact_cost, -contact_cost
     if robot.is_healthy is None:
         return Outcome(forward - costs, _nowhere(forward), infos)
@@ -197,11 +220,28 @@ def evaluate(
     return Outcome((forward + survive) - costs, terminated, infos)
 
 
+def centre_of_mass(positions: Vector, masses: Vector) -> Vector:
+    """Return the centre of mass, ``[3, ..., worlds]``.
+
+    Args:
+        positions: of all bodies, ``[3 * nbody, ..., worlds]``, metres.
+        masses: ``[nbody, ..., worlds]``, kilograms.
+    """
+    total = positions[:3] * 0.0
+    for body in range(masses.shape[0]):
+        total = total + positions[3 * body : 3 * body + 3] * masses[body]
+    return total / _sum(masses)
+
+
 def _ant_is_healthy(moment: Moment, options: Options) -> Mask:
     low, high = options.healthy_z_range
     height = moment.qpos[2]
     finite = (abs(_state(moment)) < np.inf).all(axis=0)
     return finite & (low <= height) & (height <= high)
+
+
+def _humanoid_is_healthy(moment: Moment, options: Options) -> Mask:
+    return _between(moment.qpos[2], options.healthy_z_range)
 
 
 def _walker_is_healthy(moment: Moment, options: Options) -> Mask:
@@ -221,10 +261,20 @@ ROBOTS = {
         is_healthy=_ant_is_healthy,
         has_normal_velocity_noise=True,
         feels_contacts=True,
+        tracks="body",
     ),
     "HalfCheetah-v5": Robot(environment=HalfCheetahEnv, has_normal_velocity_noise=True),
     "Hopper-v5": Robot(
         environment=HopperEnv, is_healthy=_hopper_is_healthy, max_observed_velocity=10.0, reports_height=True
+    ),
+    "Humanoid-v5": Robot(
+        environment=HumanoidEnv,
+        axes=("x", "y"),
+        is_healthy=_humanoid_is_healthy,
+        feels_contacts=True,
+        tracks="mass",
+        pays_for_controls=True,
+        reports_tendons=True,
     ),
     "Walker2d-v5": Robot(
         environment=Walker2dEnv,

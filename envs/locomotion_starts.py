@@ -35,7 +35,7 @@ class LocomotionFamily:
     name: str
     """The family of its tasks."""
     robot: str
-    """Gymnasium's id, one of :data:`~.locomotion_robots.ROBOTS`."""
+    """Gymnasium's id; threads step those of :data:`~.locomotion_robots.ROBOTS`."""
     options: Mapping[str, object] = field(default_factory=dict)
     """What Gymnasium's constructor is given."""
     reward: Reward | None = None

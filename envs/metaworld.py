@@ -13,64 +13,32 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from gymnasium.spaces import Box
 from metaworld.env_dict import ML25_V3
 
 from metarl.config import SuiteConfig
-from metarl.envs.metaworld_env import FAMILIES, MAX_HORIZON, MetaWorldFactory, action_space, observation_space
+from metarl.envs.metaworld_env import FAMILIES, MAX_HORIZON, MetaWorldFactory
 from metarl.envs.metaworld_goals import Goal, Goals, cache_folder, published_goals
 from metarl.envs.metaworld_official import layout, official_evaluation, official_steps
 from metarl.envs.processes import ProcessTaskVectorEnv
 from metarl.envs.sawyer.catalog import RewardVersion, check_reward
 from metarl.envs.sawyer_engine import SawyerVectorEnv
+from metarl.envs.sawyer_tasks import SawyerTasks
 from metarl.envs.warp_extra import is_warp, make_warp_env
 from metarl.errors import require, unknown_name
 from metarl.meta_learner import MetaLearner
 from metarl.official import OfficialEvaluation, OfficialSettings
-from metarl.tasks import Split, TaskVectorEnv, check_disjoint, sample_evenly
+from metarl.tasks import Split, TaskVectorEnv, check_disjoint
 from metarl.types import Task
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetaWorldTasks:
+class MetaWorldTasks(SawyerTasks):
     """Goals of Meta-World families: 50 of each for training, 50 of each for testing."""
 
-    name: str
-    """``"ml10"``, ``"ml1-reach-v3"``."""
-    train: tuple[Task, ...]
-    """The training split, family by family in Meta-World's order."""
-    test: tuple[Task, ...]
-    """The test split."""
-    horizon: int = MAX_HORIZON
-    """Steps after which an episode is truncated."""
     reward: RewardVersion = "v2"
     """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
-    reports_success: bool = True
-    """Every family says whether its task is solved."""
-
-    @property
-    def observation_space(self) -> Box:
-        """Space of one observation, ``[39]``; the goal's three entries are zero."""
-        return observation_space()
-
-    @property
-    def action_space(self) -> Box:
-        """Space of one action, ``[4]``."""
-        return action_space()
-
-    def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return all tasks of a split."""
-        return self.train if split == "train" else self.test
-
-    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks with every family as often as every other, give or take one.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
-        return sample_evenly(self.tasks(split), num_tasks, rng)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.

@@ -7,7 +7,8 @@ draws in that state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import mujoco
 import numpy as np
@@ -18,6 +19,8 @@ from metarl.envs.offscreen import Frame, Offscreen
 from metarl.envs.physics.features import Array
 from metarl.envs.physics.sawyer import environment_class
 
+FullModel: TypeAlias = Callable[[str], mujoco.MjModel]
+"""Compiles the model of a family with all that is seen."""
 CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
 """Every model's, in its order; those in the corners stand on their heads."""
 DEFAULT_SIZE = 480
@@ -26,7 +29,13 @@ RENDERERS_KEPT = 50
 _BEST = "corner2"
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-_KINDS = {"body_pos": mujoco.mjtObj.mjOBJ_BODY, "site_pos": mujoco.mjtObj.mjOBJ_SITE}
+_KINDS = {
+    "body_pos": mujoco.mjtObj.mjOBJ_BODY,
+    "site_pos": mujoco.mjtObj.mjOBJ_SITE,
+    "geom_pos": mujoco.mjtObj.mjOBJ_GEOM,
+    "geom_size": mujoco.mjtObj.mjOBJ_GEOM,
+}
+"""The model fields of a world by which its pictures differ, and what they are of."""
 
 
 class SawyerRenderer:
@@ -39,6 +48,7 @@ class SawyerRenderer:
         stepped: the model that the states to draw belong to.
         width: pixels.
         height: pixels.
+        full: compiles the full model of a family; None for Meta-World's.
 
     Raises:
         MetarlError: on a family that Meta-World does not have, or a size that makes no sense.
@@ -52,8 +62,9 @@ class SawyerRenderer:
         *,
         width: int = DEFAULT_SIZE,
         height: int = DEFAULT_SIZE,
+        full: FullModel | None = None,
     ) -> None:
-        self._model = full_model(family)
+        self._model = (full or full_model)(family)
         self._data = mujoco.MjData(self._model)
         self._rows = {field: _same_objects(stepped, self._model, kind) for field, kind in _KINDS.items()}
         self._offscreen = Offscreen(self._model, width=width, height=height)
@@ -63,14 +74,16 @@ class SawyerRenderer:
 
         Args:
             integration: MuJoCo's ``mjSTATE_INTEGRATION``.
-            fields: ``body_pos`` and ``site_pos`` of the world, in the order of the stepped model, metres.
+            fields: ``body_pos`` and ``site_pos`` of the world, in the order of the stepped model, metres; and
+                ``geom_pos`` and ``geom_size`` if they are its own.
             camera: one of :data:`CAMERAS`, for Meta-World's own picture; None for corner2 turned upright.
 
         Raises:
             MetarlError: on an unknown camera.
         """
         for field, (theirs, ours) in self._rows.items():
-            getattr(self._model, field)[ours] = fields[field][theirs]
+            if field in fields:
+                getattr(self._model, field)[ours] = fields[field][theirs]
         mujoco.mj_setState(self._model, self._data, integration, _STATE)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)  # some lights and cameras follow a centre of mass
@@ -86,15 +99,16 @@ class SawyerRenderer:
 class SawyerRenderers:
     """The renderers of an engine, made when they are needed; those used longest ago are given up."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, full: FullModel | None = None) -> None:
+        """Start empty; ``full`` compiles the full model of a family, None for Meta-World's."""
+        self._full = full
         self._renderers: dict[tuple[str, int, int], SawyerRenderer] = {}
 
     def get(self, family: str, stepped: mujoco.MjModel, *, width: int, height: int) -> SawyerRenderer:
         """Return the renderer of a family for pictures of this size; see :class:`SawyerRenderer`."""
         key = (family, width, height)
         renderer = self._renderers.pop(key, None)
-        renderer = renderer or SawyerRenderer(family, stepped, width=width, height=height)
+        renderer = renderer or SawyerRenderer(family, stepped, width=width, height=height, full=self._full)
         self._renderers[key] = renderer  # the last in order is the one used last
         if len(self._renderers) > RENDERERS_KEPT:
             self._renderers.pop(next(iter(self._renderers))).close()
@@ -123,7 +137,8 @@ def _same_objects(
 
     The stepped model has some sites more, in the place of geoms. A reset edits only what has a name.
     """
-    count = stepped.nbody if kind == mujoco.mjtObj.mjOBJ_BODY else stepped.nsite
+    counts = {mujoco.mjtObj.mjOBJ_BODY: stepped.nbody, mujoco.mjtObj.mjOBJ_SITE: stepped.nsite}
+    count = counts.get(kind, stepped.ngeom)
     names = [mujoco.mj_id2name(stepped, kind, index) for index in range(count)]
     numbers = [mujoco.mj_name2id(full, kind, name) if name else -1 for name in names]
     found = [(index, number) for index, number in enumerate(numbers) if number >= 0]

@@ -19,12 +19,12 @@ from gymnasium.vector.utils import batch_space
 from metarl.envs.metaworld_env import action_space, observation_space
 from metarl.envs.metaworld_rendering import DEFAULT_SIZE, SawyerRenderers
 from metarl.envs.physics.batched import BatchedPhysics, StepperName
-from metarl.envs.physics.sawyer import EXPANDED, FRAME_SKIP, MocapArms
+from metarl.envs.physics.sawyer import FRAME_SKIP, MocapArms
 from metarl.envs.reset_arguments import split_options
 from metarl.envs.sawyer.arrays import vector
 from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.envs.sawyer.observation import visible_goal
-from metarl.envs.sawyer_resets import SawyerResets
+from metarl.envs.sawyer_resets import METAWORLD, Families, SawyerResets
 from metarl.envs.sawyer_tables import OUTCOMES, Tables, num_constants, program
 from metarl.errors import MetarlError, require
 from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
@@ -51,6 +51,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
         cache: folder in which the states after resets are kept; None keeps them in memory only.
         reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
+        known: what families there are.
 
     Raises:
         MetarlError: on a family or rewards that Meta-World does not have, or a number that makes no sense.
@@ -68,12 +69,15 @@ class SawyerVectorEnv(TaskVectorEnv):
         stepper: StepperName = "auto",
         cache: Path | None = None,
         reward_version: RewardVersion = "v2",
+        known: Families = METAWORLD,
     ) -> None:
         self.closed = True  # until there is something to close
         require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
         require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
         require(horizon >= 1, "horizon must be 1 or more", horizon)
-        self._resets = SawyerResets(families, default_tasks, cache=cache, reward_version=reward_version)
+        self._resets = SawyerResets(
+            families, default_tasks, cache=cache, reward_version=reward_version, known=known
+        )
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.num_envs = num_envs
         self.single_observation_space = observation_space()
@@ -94,7 +98,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         self.closed = False
         catalog = self._resets.catalog
         self._physics.bind([task.features for task in catalog.values()])
-        for field in EXPANDED:
+        for field in known.models.expanded:
             self._physics.expand(field)
         self._arms = MocapArms(num_envs)
         self._live = np.zeros(num_envs, np.bool_)
@@ -105,7 +109,7 @@ class SawyerVectorEnv(TaskVectorEnv):
             programs = [program(task) for task in catalog.values()]
             self._physics.compute(programs, self._tables.in_order())
         self._groups: dict[str, Indices] = {}
-        self._renderers = SawyerRenderers()
+        self._renderers = SawyerRenderers(known.full_model)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.

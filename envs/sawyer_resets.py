@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from metarl.envs.physics.reset_bank import Constants, ResetBank, Snapshot
+from metarl.envs.metaworld_rendering import FullModel, full_model
+from metarl.envs.physics.reset_bank import Constants, Extractor, ResetBank, Snapshot
+from metarl.envs.physics.sawyer import METAWORLD_MODELS, Models
 from metarl.envs.sawyer.catalog import RewardVersion, tasks_with
 from metarl.envs.sawyer.constants import constants_of
 from metarl.envs.sawyer.task import SawyerTask
@@ -26,6 +29,23 @@ def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
     return {"reward": constants_of(env, tasks_with(version)[family])}
 
 
+@dataclass(frozen=True)
+class Families:
+    """The families that an engine can run; Meta-World's own 50 unless told otherwise."""
+
+    catalog: Callable[[RewardVersion], Mapping[str, SawyerTask]] = tasks_with
+    """Returns them by name, with the rewards of a version."""
+    constants: Extractor = episode_constants
+    """What a reset fixes for the rewards, under the key ``"reward"``."""
+    models: Models = METAWORLD_MODELS
+    """Where their environments and models come from."""
+    full_model: FullModel = full_model
+    """Compiles the model of a family with all that is seen."""
+
+
+METAWORLD = Families()
+
+
 class SawyerResets:
     """The families that an engine serves, and the bank of their resets.
 
@@ -34,6 +54,7 @@ class SawyerResets:
         default_tasks: tasks that are sure to be wanted.
         cache: folder in which the states after resets are kept; None keeps them in memory only.
         reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
+        known: what families there are.
 
     Raises:
         MetarlError: on rewards that Meta-World does not have, or a default task of no family here.
@@ -46,18 +67,21 @@ class SawyerResets:
         *,
         cache: Path | None,
         reward_version: RewardVersion,
+        known: Families = METAWORLD,
     ) -> None:
         require(len(default_tasks) > 0, "default_tasks must name at least one task", "empty")
         self.families = {family: index for index, family in enumerate(families)}
         """The number of each family."""
         self.default_tasks = tuple(default_tasks)
         self.check_families(default_tasks)
-        catalog = tasks_with(reward_version)
+        catalog = known.catalog(reward_version)
         self.catalog: dict[str, SawyerTask] = {family: catalog[family] for family in self.families}
         """What each family shows and rewards."""
         folder = None if cache is None else cache / _constants_version(catalog)
         features = {family: task.features for family, task in self.catalog.items()}
-        self._bank = ResetBank(features, folder=folder, constants=episode_constants, reward=reward_version)
+        self._bank = ResetBank(
+            features, folder=folder, constants=known.constants, reward=reward_version, models=known.models
+        )
         self._prepared: set[str] = set()  # families whose default tasks have their resets in the bank
 
     def model(self, family: str) -> mujoco.MjModel:

@@ -2,13 +2,14 @@
 
 Acting, the meta-objective and meta-testing all call :func:`adapt`; they differ only in whether the result
 can be differentiated again. The loss and its data come before it, in the order in which they are used.
+Its core, :func:`inner_steps`, knows neither policies nor episodes: supervised tasks adapt by it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 
@@ -19,6 +20,7 @@ from metarl.returns import discounted_returns, generalized_advantages
 from metarl.types import Params, Rollout
 
 AdvantageNorm: TypeAlias = Literal["std", "var", "none"]
+DataT = TypeVar("DataT")
 
 
 class Policy(Protocol):
@@ -165,6 +167,36 @@ def descend(inner_lr: float | Params) -> UpdateRule:
     return rule
 
 
+def inner_steps(
+    losses: Callable[[Params, DataT], torch.Tensor],
+    params: Params,
+    batches: Iterable[DataT],
+    *,
+    inner_lr: float | Params | UpdateRule,
+    first_order: bool = False,
+    adaptable: Collection[str] | None = None,
+) -> Params:
+    """Take one step for each batch, whatever the losses are of; see :func:`adapt`.
+
+    Args:
+        losses: each task's own loss ``[M]``, a function of (stacked parameters, one batch).
+        params: as for :func:`adapt`, and so are the other arguments.
+        batches: one for each step.
+        inner_lr: likewise.
+        first_order: likewise.
+        adaptable: likewise.
+    """
+    names = params.keys() if adaptable is None else adaptable
+    rule = inner_lr if callable(inner_lr) else descend(inner_lr)
+    for batch in batches:
+        # no task's loss reads another's parameters: the gradient of the sum holds each task's own
+        values = losses(params, batch)
+        chosen = {name: params[name] for name in names}
+        gradients = gradient(values.sum(), chosen, create_graph=not first_order)
+        params = {**params, **rule(params, gradients, values.detach() if first_order else values)}
+    return params
+
+
 def adapt(
     policy: Policy,
     params: Params,
@@ -192,12 +224,11 @@ def adapt(
     Returns:
         Adapted parameters, stacked; differentiable with respect to ``params``.
     """
-    names = params.keys() if adaptable is None else adaptable
-    rule = inner_lr if callable(inner_lr) else descend(inner_lr)
-    for batch in batches:
-        # no task's loss reads another's parameters: the gradient of the sum holds each task's own
-        losses = loss(policy, params, batch)
-        chosen = {name: params[name] for name in names}
-        gradients = gradient(losses.sum(), chosen, create_graph=not first_order)
-        params = {**params, **rule(params, gradients, losses.detach() if first_order else losses)}
-    return params
+    return inner_steps(
+        lambda stepped, batch: loss(policy, stepped, batch),
+        params,
+        batches,
+        inner_lr=inner_lr,
+        first_order=first_order,
+        adaptable=adaptable,
+    )

@@ -56,14 +56,14 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     files[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     rows = average([read_metrics(folder) for folder in folders])
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
-    _write_csv(files[1], kept)
+    write_csv(files[1], kept)
     parts = {f"seed {config.seed}": [part] for config, part in zip(configs, evaluations, strict=True)}
-    _write_csv(files[2], _adaptation_rows("seeds", {**parts, "all": evaluations}))
+    write_csv(files[2], _adaptation_rows("seeds", {**parts, "all": evaluations}))
     families = sorted({task.family for task in evaluations[0].tasks})
     if len(families) > 1:
         files.append(output / "families.csv")
         of_families = {name: [part.only(name) for part in evaluations] for name in families}
-        _write_csv(files[3], _adaptation_rows("family", of_families))
+        write_csv(files[3], _adaptation_rows("family", of_families))
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     learning_curve(rows, figures[0], title, FOOTER.format(len(folders)))
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
@@ -140,7 +140,8 @@ def _columns(name: str, interval: Interval) -> dict[str, str | float]:
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
+    """Write rows under the names of all their columns, in the order in which these first come."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names)

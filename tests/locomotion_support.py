@@ -16,7 +16,7 @@ from metarl.envs.locomotion_starts import LocomotionFamily
 from metarl.envs.physics.batched import StepperName
 from metarl.types import Task
 
-ROBOTS = ("Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+ROBOTS = ("Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5", "Walker2d-v5")
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Actions: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.float64]"
@@ -115,7 +115,7 @@ def _state_of(model: mujoco.MjModel, data: mujoco.MjData) -> Numbers:
     return values
 
 
-def _hold_infos(infos: Mapping[str, object], slot: int, expected: Mapping[str, float]) -> None:
+def _hold_infos(infos: Mapping[str, object], slot: int, expected: Mapping[str, object]) -> None:
     names = {name for name in infos if not name.startswith("_")}
     assert names == expected.keys()
     for name, value in expected.items():
@@ -123,4 +123,4 @@ def _hold_infos(infos: Mapping[str, object], slot: int, expected: Mapping[str, f
         assert isinstance(numbers, np.ndarray)
         assert isinstance(named, np.ndarray)
         assert named[slot]
-        assert numbers[slot] == value, name
+        np.testing.assert_array_equal(numbers[slot], value, name)

@@ -59,7 +59,9 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
     return Trajectory(*(np.array(x) for x in (observations, rewards, terminated, truncated, success)))
 
 
-def play(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
+def play(
+    env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
+) -> Trajectory:
     """Set the tasks, reset every slot and step through ``actions``, ``[T, N, A]``."""
     env.set_tasks(tasks)
     first, _ = env.reset(seed=seed)
@@ -210,9 +212,9 @@ def tasks_differ_in_effect(suite: TaskDistribution, env: TaskVectorEnv) -> None:
     assert not (np.array_equal(one.rewards, other.rewards) and np.array_equal(one.success, other.success))
 
 
-def slots_of_one_task_agree(suite: TaskDistribution, env: TaskVectorEnv) -> None:
+def slots_of_one_task_and_seed_agree(suite: TaskDistribution, env: TaskVectorEnv) -> None:
     actions = np.repeat(draw_actions(suite, suite.horizon)[:, :1], SLOTS, axis=1)
-    trajectory = play(env, [suite.tasks("test")[0]] * SLOTS, actions)
+    trajectory = play(env, [suite.tasks("test")[0]] * SLOTS, actions, seed=[3] * SLOTS)
     assert all(same(trajectory.slot(0), trajectory.slot(index)) for index in range(1, SLOTS))
 
 
@@ -329,7 +331,7 @@ ENV_CLAIMS: tuple[Callable[[TaskDistribution, TaskVectorEnv], None], ...] = (
     used_environment_equals_a_fresh_one,
     actions_have_an_effect,
     tasks_differ_in_effect,
-    slots_of_one_task_agree,
+    slots_of_one_task_and_seed_agree,
     reset_is_legal_in_the_middle,
     tasks_wait_for_the_next_reset,
     masked_reset_leaves_other_slots_alone,

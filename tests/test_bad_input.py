@@ -22,7 +22,8 @@ from metarl.envs.point import PointVectorEnv
 from metarl.experiment import Experiment
 from programs import POINT, RESUME, reseal
 
-NO_PRESET = "metarl train needs a preset first, one of ml1, ml10, ml25, ml45, point: metarl train point"
+PRESETS = ", ".join(registry.names(registry.PRESETS))
+NO_PRESET = f"metarl train needs a preset first, one of {PRESETS}: metarl train point"
 Files = dict[str, bytes]
 
 

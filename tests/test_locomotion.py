@@ -62,6 +62,26 @@ OTHER_OPTIONS: dict[str, list[dict[str, object]]] = {
         },
         {"terminate_when_unhealthy": False},
     ],
+    "Humanoid-v5": [
+        {
+            "forward_reward_weight": 0.7,
+            "ctrl_cost_weight": 0.3,
+            "contact_cost_weight": 1e-3,
+            "contact_cost_range": (0.5, 3.0),
+            "healthy_reward": 0.1,
+            "healthy_z_range": (0.9, 1.9),
+            "reset_noise_scale": 0.03,
+            "exclude_current_positions_from_observation": False,
+            "include_cvel_in_observation": False,
+            "frame_skip": 3,
+        },
+        {
+            "include_cinert_in_observation": False,
+            "include_qfrc_actuator_in_observation": False,
+            "include_cfrc_ext_in_observation": False,
+            "terminate_when_unhealthy": False,
+        },
+    ],
     "Walker2d-v5": [
         {
             "forward_reward_weight": 0.3,
@@ -239,7 +259,8 @@ def test_tensors_of_any_shape_give_what_numpy_gives(robot: str) -> None:
     which, options = locomotion_robots.ROBOTS[robot], locomotion_robots.ROBOTS[robot].options({})
     env = ours(robot, 1)
     model = env._physics.models[0]
-    sizes = (model.nq, model.nv, len(which.axes), 6 * model.nbody, len(which.axes), model.nu)
+    axes, tendons = len(which.axes), 2 * model.ntendon
+    sizes = (model.nq, model.nv, axes, 6 * model.nbody, 7, tendons, axes, model.nu)
     *state, before, actions = (rng.normal(size=(size, 3, 5)) for size in sizes)
     state[0][1] += 1.0  # some are healthy, some are not
     results = []

@@ -24,6 +24,18 @@ _OBJECTS = {
     "geom": mujoco.mjtObj.mjOBJ_GEOM,
     "joint": mujoco.mjtObj.mjOBJ_JOINT,
 }
+_WHOLE = {
+    "qpos": ("nq", 1),
+    "qvel": ("nv", 1),
+    "qfrc_actuator": ("nv", 1),
+    "cfrc_ext": ("nbody", 6),
+    "cinert": ("nbody", 10),
+    "cvel": ("nbody", 6),
+    "xipos": ("nbody", 3),
+    "ten_length": ("ntendon", 1),
+    "ten_velocity": ("ntendon", 1),
+}
+"""Arrays that can be read whole: of what in the model there is a row each, and how long it is."""
 _PADS = ("leftpad_geom", "rightpad_geom")
 
 
@@ -49,7 +61,8 @@ class Feature(NamedTuple):
     field: str
     """``xpos`` (metres) and ``xmat`` (row-major) of a body, site or geom, ``xquat`` (wxyz) of a body;
     ``qpos`` and ``qvel`` of a joint; ``touching`` of a geom, 1 where both finger pads press on it, else 0;
-    ``qpos``, ``qvel``, ``cfrc_ext`` of ``"all"``, the whole array."""
+    of ``"all"``, a whole array: ``qpos``, ``qvel``, ``qfrc_actuator``, of all bodies ``cfrc_ext``,
+    ``cinert``, ``cvel`` and ``xipos``, of all tendons ``ten_length`` and ``ten_velocity``."""
     of: str
     """``"body"``, ``"site"``, ``"geom"``, ``"joint"`` or ``"all"``."""
     name: str = ""
@@ -152,9 +165,9 @@ def _touches(model: mujoco.MjModel, feature: Named, column: int) -> list[Touch]:
 
 def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
     field, of, name = feature.field, feature.of, feature.name
-    whole = {"qpos": model.nq, "qvel": model.nv, "cfrc_ext": 6 * model.nbody}
-    if of == "all" and field in whole:
-        return Numbers(field, 0, whole[field], column)
+    if of == "all" and field in _WHOLE:
+        count, width = _WHOLE[field]
+        return Numbers(field, 0, width * getattr(model, count), column)
     if of == "joint" and field in ("qpos", "qvel"):
         joint = _known(model, of, name)
         start = (model.jnt_qposadr if field == "qpos" else model.jnt_dofadr)[joint]

@@ -27,7 +27,7 @@ from metaworld.types import Task as MetaWorldTask
 
 from metarl.envs.physics.batched import WorldState
 from metarl.envs.physics.features import Array, Named, read
-from metarl.envs.physics.sawyer import EXPANDED, Arm, environment_class, read_arm, sawyer_model
+from metarl.envs.physics.sawyer import EXPANDED, METAWORLD_MODELS, Arm, Models, read_arm
 from metarl.errors import MetarlError
 
 _LOG = logging.getLogger(__name__)
@@ -54,9 +54,9 @@ class Snapshot(NamedTuple):
 
 
 @functools.cache
-def _shared_model(family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
+def _shared_model(models: Models, family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
     """Compile a model once a process, in 0.1 s; no one writes to it."""
-    return sawyer_model(family, read_geoms)
+    return models.stepped(family, read_geoms)
 
 
 def numeric_attributes(env: SawyerXYZEnv, family: str) -> Constants:
@@ -84,6 +84,7 @@ class ResetBank:
         folder: Path | None = None,
         constants: Extractor = numeric_attributes,
         reward: str = "v2",
+        models: Models = METAWORLD_MODELS,
     ) -> None:
         """Open the bank.
 
@@ -96,9 +97,11 @@ class ResetBank:
                 reset and its family; the extractor's name is part of a file's key.
             reward: the version of Meta-World's rewards, which fix constants of their own; it is part of a
                 file's key too.
+            models: where the families' environments and models come from.
         """
         self._features = {family: tuple(wanted) for family, wanted in features.items()}
         self._folder, self._constants, self._reward = folder, constants, reward
+        self._source = models
         self._models: dict[str, mujoco.MjModel] = {}
         self._snapshots: dict[str, dict[bytes, Snapshot]] = {}
         self._unsaved: set[str] = set()
@@ -113,7 +116,7 @@ class ResetBank:
         """Return the family's physics model; every call gives the same one."""
         if family not in self._models:
             geoms = {feature.name for feature in self._features[family] if feature.of == "geom"}
-            self._models[family] = _shared_model(family, tuple(sorted(geoms)))
+            self._models[family] = _shared_model(self._source, family, tuple(sorted(geoms)))
         return self._models[family]
 
     def snapshot(self, family: str, rand_vec: Sequence[float] | Array) -> Snapshot:
@@ -165,14 +168,21 @@ class ResetBank:
         assert self._folder is not None
         extractor = f"{self._constants.__module__}.{self._constants.__qualname__}"
         names = [(wanted.field, wanted.of, wanted.name) for wanted in self._features[family]]
-        key = (_FORMAT, version("metaworld"), mujoco.__version__, names, extractor, self._reward)
+        key = (
+            _FORMAT,
+            version("metaworld"),
+            mujoco.__version__,
+            names,
+            extractor,
+            self._reward + self._source.version,
+        )
         return self._folder / f"{family}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
 
     def environment(self, family: str) -> SawyerXYZEnv:
         """Return Meta-World's environment of a family, the one that resets are taken from."""
         if self._env is None or self._env[0] != family:
             self.close()
-            self._env = family, environment_class(family)(reward_function_version=self._reward)
+            self._env = family, self._source.environment(family)(reward_function_version=self._reward)
         return self._env[1]
 
     def _simulate(self, family: str, vector: Array) -> Snapshot:
@@ -184,7 +194,8 @@ class ResetBank:
         integration = np.empty(mujoco.mj_stateSize(env.model, _STATE))
         mujoco.mj_getState(env.model, env.data, integration, _STATE)
         slim = self.model(family)
-        fields = {field: _transfer(env.model, slim, field) for field in EXPANDED}
+        edited = {field: _transfer(env.model, slim, field) for field in EXPANDED}
+        fields = {**self._source.fields(family, vector), **edited}
         features = read(env.model, env.data, self._features[family])
         world = WorldState(integration, fields, features)
         return Snapshot(world, np.array(observation), read_arm(env), self._constants(env, family))
@@ -199,7 +210,7 @@ def _check(env: SawyerXYZEnv, family: str, vector: Array) -> None:
 
 def set_rand_vec(env: SawyerXYZEnv, family: str, vector: Array) -> None:
     """Let a Meta-World environment run the task of a random vector, with the goal hidden."""
-    task = {"env_cls": environment_class(family), "rand_vec": vector, "partially_observable": True}
+    task = {"env_cls": SawyerXYZEnv, "rand_vec": vector, "partially_observable": True}
     env.set_task(MetaWorldTask(env_name=family, data=pickle.dumps(task)))
 
 
@@ -211,7 +222,7 @@ def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
     def rand_vec() -> Array:
         if next(draws) >= _MAX_DRAWS:
             raise MetarlError(f"{family} does not accept the random vector {env._last_rand_vec}.")
-        return SawyerXYZEnv._get_state_rand_vec(env)
+        return type(env)._get_state_rand_vec(env)
 
     env._get_state_rand_vec = rand_vec  # type: ignore[method-assign]  # for this reset only
     try:

@@ -5,7 +5,7 @@ https://github.com/Farama-Foundation/Metaworld, ``SawyerXYZEnv.set_xyz_action`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
 import mujoco
@@ -49,11 +49,40 @@ def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
         family: the environment's name.
         read_geoms: geoms whose pose is read as a feature.
     """
-    blank = SawyerXYZEnv.__new__(environment_class(family))
-    blank.model = slim_model(blank.model_name, read_geoms)
-    blank.reset_mocap_welds()
-    model: mujoco.MjModel = blank.model
+    model = slim_model(SawyerXYZEnv.__new__(environment_class(family)).model_name, read_geoms)
+    weld_hand(model)
     return model
+
+
+def weld_hand(model: mujoco.MjModel) -> None:
+    """Weld the hand to the mocap body as Meta-World does once it has compiled a model."""
+    blank = SawyerXYZEnv.__new__(SawyerXYZEnv)
+    blank.model = model
+    blank.reset_mocap_welds()
+
+
+def no_fields(family: str, rand_vec: Array) -> dict[str, Array]:
+    """Return nothing: the tasks of a family share all that a reset does not edit."""
+    del family, rand_vec
+    return {}
+
+
+class Models(NamedTuple):
+    """Where a bank of resets takes its families from; Meta-World's own unless told otherwise."""
+
+    environment: Callable[[str], type[SawyerXYZEnv]] = environment_class
+    """Returns a family's environment class, whose resets are kept."""
+    stepped: Callable[[str, tuple[str, ...]], mujoco.MjModel] = sawyer_model
+    """Compiles a family's model, given the geoms whose pose is read."""
+    fields: Callable[[str, Array], dict[str, Array]] = no_fields
+    """Returns the model fields, besides :data:`EXPANDED`, that a task of a family has to itself."""
+    expanded: tuple[str, ...] = EXPANDED
+    """All model fields that tasks of a family do not share."""
+    version: str = ""
+    """Changes with what a reset leaves behind, so that no older file of resets is taken for it."""
+
+
+METAWORLD_MODELS = Models()
 
 
 class ArmInputs(NamedTuple):

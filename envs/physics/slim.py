@@ -21,11 +21,11 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
         read_geoms: geoms whose pose is read as a feature; each that is visual only is replaced by a site at
             the very same frame. A name that the file lacks is passed over.
     """
-    model = _slim_spec(path).compile()
+    model = slim_spec(path).compile()
     unseen = [name for name in read_geoms if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) < 0]
     if not unseen:
         return model
-    full, spec = mujoco.MjModel.from_xml_path(path), _slim_spec(path)
+    full, spec = mujoco.MjModel.from_xml_path(path), slim_spec(path)
     for name in unseen:
         if mujoco.mj_name2id(full, mujoco.mjtObj.mjOBJ_GEOM, name) < 0:
             continue
@@ -35,7 +35,8 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
     return spec.compile()
 
 
-def _slim_spec(path: str) -> mujoco.MjSpec:
+def slim_spec(path: str) -> mujoco.MjSpec:
+    """Return a model file without its visual parts, to be changed and compiled."""
     spec = mujoco.MjSpec.from_file(path)
     spec.compiler.discardvisual = True
     for unseen in [*spec.cameras, *spec.lights]:

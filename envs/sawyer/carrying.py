@@ -68,9 +68,9 @@ def _over_wall(w: Worlds, dense: Array, past_wall: Array, in_place: Array) -> Ar
     return where(w.obj[1] > 0.75, behind, before)
 
 
-def pick_place(w: Worlds) -> Outcome:
-    """Pick the puck up and hold it at the target."""
-    in_place, grasped = _in_place(w), cage_between(w)
+def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
+    """Pick the puck up and hold it at the target; a pad within ``radius`` of it does not cage."""
+    in_place, grasped = _in_place(w), cage_between(w, radius)
     holding = w.holding(0.02, lift=0.01)
     reward = carried(grasped, in_place, holding, 5.0 * in_place, w.obj_to_target < 0.05)
     return _outcome(w, reward, grasped, in_place)

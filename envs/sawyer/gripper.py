@@ -65,9 +65,9 @@ def cage(
     return grip
 
 
-def cage_between(w: Worlds) -> Array:
+def cage_between(w: Worlds, radius: Array | float = 0.015) -> Array:
     """Return the grasp reward of pick-place: as :func:`cage`, but a pad on the wrong side does not cage."""
-    caging = hamacher(_between_pads(w, 0.015, 0.05), _across(w, w.obj, w.obj_init, 0.005))
+    caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, 0.005))
     grip = hamacher(caging, where(caging > 0.97, closing(w), 0.0))
     return (grip + caging) / 2.0
 
@@ -88,7 +88,7 @@ def carried(grasped: Array, in_place: Array, holding: Mask, bonus: Array, arrive
     return where(arrived, 10.0, where(holding, reward + (1.0 + bonus), reward))
 
 
-def _between_pads(w: Worlds, radius: float, reach: float) -> Array:
+def _between_pads(w: Worlds, radius: Array | float, reach: float) -> Array:
     """Return how well the object lies between the left and the right pad."""
     left, right = w.pads_y[0] - w.obj[1], w.obj[1] - w.pads_y[1]
     # Quirk, kept: the margin is meant to be that of the pads at the reset, but follows the pads of now.

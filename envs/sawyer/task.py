@@ -24,6 +24,7 @@ _OTHER_CONSTANTS = {
     "lever_pos_init": 3,
     "obj_to_target_init": 1,
     "target_to_obj_init": 1,
+    "grasp_radius": 1,
     # Of the original rewards: how far things are from where they should be, and heights.
     "maxDist": 1,
     "maxHammerDist": 1,

@@ -20,7 +20,7 @@ def close(distance: Array, radius: float, margin: Array | float) -> Array:
     return _long_tail(clip(distance - radius, 0.0, None), margin)
 
 
-def between(x: Array, lower: float, upper: float, margin: Array | float) -> Array:
+def between(x: Array, lower: Array | float, upper: float, margin: Array | float) -> Array:
     """Return 1 for ``lower <= x <= upper``, and the long tail of :func:`close` on either side."""
     return _long_tail(clip(maximum(lower - x, x - upper), 0.0, None), margin)
 

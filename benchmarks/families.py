@@ -1,0 +1,127 @@
+"""Environment steps per second of the locomotion families and of changed dynamics: ours and AsyncVectorEnv.
+
+AsyncVectorEnv steps Gymnasium's own environments under the same tasks, one process each, as the engine
+"processes" does in fewer processes. All start from the same seeds and take the same random actions; a slot
+whose episode ends is reset, by mask, in all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import tyro
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
+
+from locomotion import ASYNC, COMPILED, Actions, Results, add_rows, empty_table, timed
+from metarl.envs.dynamics import HopperRandParamsConfig, Walker2dRandParamsConfig
+from metarl.envs.locomotion import (
+    AntDirConfig,
+    AntGoalConfig,
+    AntVelConfig,
+    HalfCheetahDirConfig,
+    HalfCheetahVelConfig,
+    HumanoidDirConfig,
+    Walker2dVelConfig,
+)
+from metarl.envs.mujoco_env import GymnasiumFactory, GymnasiumTaskEnv
+from metarl.envs.mujoco_tasks import MujocoTasks
+from metarl.errors import MetarlError, require
+from metarl.tasks import Array
+from metarl.types import Task
+from workloads import in_turn, machine, wide_console
+
+PROCESSES = "processes"
+CONFIGS = {
+    config.kind: config
+    for config in (
+        HalfCheetahDirConfig(),
+        HalfCheetahVelConfig(),
+        AntDirConfig(),
+        AntGoalConfig(),
+        AntVelConfig(),
+        HumanoidDirConfig(),
+        Walker2dVelConfig(),
+        HopperRandParamsConfig(),
+        Walker2dRandParamsConfig(),
+    )
+}
+
+
+def main(
+    *, suites: tuple[str, ...] = tuple(CONFIGS), worlds: int = 20, steps: int = 100, repeats: int = 5
+) -> None:
+    """Measure how fast the families are stepped.
+
+    Args:
+        suites: by name.
+        worlds: environments to step at once.
+        steps: of a rollout, in every world, after a reset that counts too.
+        repeats: rollouts of each contender.
+    """
+    require(1 <= steps <= 200, "steps must lie in 1..200", steps)
+    require(repeats >= 1, "repeats must be 1 or more", repeats)
+    console = wide_console()
+    console.print(machine())
+    table = empty_table("suite", steps, repeats)
+    for name in suites:
+        add_rows(table, name, worlds, steps, measure(name, worlds, steps, repeats))
+    console.print(table)
+
+
+def measure(name: str, worlds: int, steps: int, repeats: int) -> Results:
+    """Let all contenders take the same rollouts in turn, after a short one for warming up."""
+    suite = CONFIGS[name].build()
+    assert isinstance(suite, MujocoTasks)
+    tasks = suite.sample(worlds, np.random.default_rng(0))
+    space = suite.action_space
+    drawn = np.random.default_rng(1).uniform(space.low, space.high, (steps, worlds, *space.shape))
+    actions = drawn.astype(np.float32)
+    with ExitStack() as open_ones:
+        contenders = build(suite, tasks, open_ones)
+        for contender in contenders.values():
+            contender(actions[:10])
+        rolls = {name: functools.partial(timed, roll, actions) for name, roll in contenders.items()}
+        return in_turn(rolls, repeats)
+
+
+def build(
+    suite: MujocoTasks, tasks: Sequence[Task], open_ones: ExitStack
+) -> dict[str, Callable[[Actions], None]]:
+    """Return what takes a rollout, for each contender."""
+    envs: dict[str, VectorEnv[Array, Array, Array]] = {}
+    for name, engine in ((COMPILED, "threads"), (PROCESSES, "processes")):
+        env = suite.make_vector_env(len(tasks), engine=engine)
+        env.set_tasks(tasks)
+        envs[name] = env
+    singles = [functools.partial(under_task, suite, task) for task in tasks]
+    envs[ASYNC] = AsyncVectorEnv(singles, autoreset_mode=AutoresetMode.DISABLED)
+    for each in envs.values():
+        open_ones.callback(each.close)
+    return {name: functools.partial(roll, each) for name, each in envs.items()}
+
+
+def under_task(suite: MujocoTasks, task: Task) -> GymnasiumTaskEnv:
+    """Return Gymnasium's environment that runs one task."""
+    env = GymnasiumFactory(suite.family, suite.horizon, len(task.parameters))(task.family)
+    env.set_task(task)
+    return env
+
+
+def roll(env: VectorEnv[Array, Array, Array], actions: Actions) -> None:
+    """Reset, and take all steps; what has ended is reset."""
+    env.reset(seed=0)
+    for row in actions:
+        _, _, terminated, truncated, _ = env.step(row)
+        ended = np.asarray(terminated) | np.asarray(truncated)
+        if ended.any():
+            env.reset(options={"reset_mask": ended.astype(np.bool_)})
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except MetarlError as error:
+        raise SystemExit(str(error)) from error

@@ -1,0 +1,94 @@
+"""What the numbers of a task are drawn from: ranges to train on, and what lies beyond for tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from metarl.errors import require
+
+Parameters: TypeAlias = tuple[float, ...]
+Draw: TypeAlias = Callable[[np.random.Generator], Parameters]
+"""Draws the parameters of one task."""
+TestRange: TypeAlias = Literal["in", "out"]
+"""Whether test tasks are new draws from what training draws from ("in"), or lie beyond it ("out")."""
+
+
+def check_test_range(test_range: str) -> None:
+    """Make sure that it is one.
+
+    Raises:
+        MetarlError: if it is not.
+    """
+    require(test_range in ("in", "out"), 'test_range must be "in" or "out"', repr(test_range))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``; those beyond reach from ``least`` and to ``greatest``."""
+
+    low: float
+    high: float
+    least: float
+    """At most ``low``, and ``low`` itself where nothing lies below."""
+    greatest: float
+    """At least ``high``, and ``high`` itself where nothing lies above."""
+    logarithmic: bool = False
+    """Whether the logarithm is uniform, else the number itself."""
+
+    def draw(self, rng: np.random.Generator, *, beyond: bool = False) -> float:
+        """Draw a number from the range, or from what lies beyond."""
+        least, low, high, greatest = (self._to(x) for x in (self.least, self.low, self.high, self.greatest))
+        if not beyond:
+            return self._from(rng.uniform(low, high))
+        place = rng.uniform(0.0, (low - least) + (greatest - high))
+        return self._from(low - place if place < low - least else high + (place - (low - least)))
+
+    def _to(self, x: float) -> float:
+        return math.log(x) if self.logarithmic else x
+
+    def _from(self, x: float) -> float:
+        return math.exp(x) if self.logarithmic else x
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """One number from each of several ranges: all from within, or all from beyond."""
+
+    ranges: tuple[Range, ...]
+    beyond: bool = False
+
+    def __call__(self, rng: np.random.Generator) -> Parameters:
+        """Draw the numbers."""
+        return tuple(each.draw(rng, beyond=self.beyond) for each in self.ranges)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Points of the plane, uniform over the area between two circles around the origin."""
+
+    inner: float
+    outer: float
+
+    def __call__(self, rng: np.random.Generator) -> Parameters:
+        """Draw a point."""
+        angle = rng.uniform(0.0, 2.0 * math.pi)
+        radius = math.sqrt(rng.uniform(self.inner**2, self.outer**2))
+        return radius * math.cos(angle), radius * math.sin(angle)
+
+
+@dataclass(frozen=True)
+class Arc:
+    """Unit vectors of the plane whose angles, radians, are uniform."""
+
+    first: float
+    last: float
+
+    def __call__(self, rng: np.random.Generator) -> Parameters:
+        """Draw a direction."""
+        angle = rng.uniform(self.first, self.last)
+        return math.cos(angle), math.sin(angle)

@@ -1,0 +1,101 @@
+"""Recognising a task from a few short trajectories, and giving what was recognised to a policy.
+
+windows         episodes as sequences of a few frames, for an encoder to read
+task_prototypes one embedding for each task, the mean over its trajectories
+condition       episodes whose observations end with the task's prototype, for a policy to learn from
+Conditioned     an actor that acts by a policy of such observations
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from metarl.errors import MetarlError, require
+from metarl.few_shot.classification import prototypes
+from metarl.meta_learner import Action, Actor
+from metarl.types import Rollout
+
+
+def windows(rollout: Rollout, *, frames: int, size: int | None = None) -> torch.Tensor:
+    """Return what is to be seen of each episode, ``[M, K, frames, size + A]``: observations and actions.
+
+    Args:
+        rollout: the episodes.
+        frames: steps that are taken, evenly spread, the first step among them; those past an episode's end
+            are zero.
+        size: of each observation, only the first so many entries; None takes all.
+
+    Raises:
+        MetarlError: if there are fewer steps than frames, or fewer entries than ``size``.
+    """
+    steps, entries = rollout.observations.shape[-2:]
+    size = entries if size is None else size
+    require(1 <= frames <= steps, f"frames must lie in 1..{steps}", frames)
+    require(0 <= size <= entries, f"size must lie in 0..{entries}", size)
+    chosen = torch.linspace(0, steps - 1, frames, device=rollout.mask.device).round().long()
+    return torch.cat([rollout.observations[..., chosen, :size], rollout.actions[..., chosen, :]], dim=-1)
+
+
+def changes(examples: torch.Tensor, size: int) -> torch.Tensor:
+    """Return windows ``[..., frames, F]`` that show how things move, but not where they stood.
+
+    Of each frame, the first ``size`` entries become differences from the first frame's.
+    """
+    moved = examples[..., :size] - examples[..., :1, :size]
+    return torch.cat([moved, examples[..., size:]], dim=-1)
+
+
+@torch.no_grad()
+def task_prototypes(encoder: nn.Module, examples: torch.Tensor) -> torch.Tensor:
+    """Return one embedding for each task, ``[M, E]``.
+
+    Args:
+        encoder: a module of windows ``[B, frames, ...]`` to ``[B, E]``.
+        examples: :func:`windows` of k trajectories of each task, ``[M, k, frames, ...]``.
+    """
+    embeddings: torch.Tensor = encoder(examples.flatten(0, 1))
+    return prototypes(embeddings.unflatten(0, examples.shape[:2]))
+
+
+def condition(rollout: Rollout, context: torch.Tensor) -> Rollout:
+    """Return the episodes with each task's context ``[M, E]`` behind every observation of it.
+
+    Raises:
+        MetarlError: if there is not one context for each task.
+    """
+    return replace(
+        rollout,
+        observations=_join(rollout.observations, context) * rollout.mask.unsqueeze(-1),
+        final_observations=_join(rollout.final_observations, context),
+    )
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """An :class:`~metarl.meta_learner.Actor` whose policy sees observations with a context behind them."""
+
+    actor: Actor
+    """Acts on observations ``[M, K, O + E]``."""
+    context: torch.Tensor
+    """``[M, E]``, each task's prototype for instance."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where observations are wanted and actions are returned."""
+        return self.actor.device
+
+    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+        """Choose actions for observations ``[M, K, O]``."""
+        return self.actor.act(_join(observations, self.context), generator)
+
+
+def _join(observations: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    tasks = observations.shape[0]
+    if context.ndim != 2 or len(context) != tasks:
+        raise MetarlError(f"A context [{tasks}, E] was wanted, one row a task; {tuple(context.shape)} came.")
+    middle = [1] * (observations.ndim - 2)
+    spread = context.to(observations).view(tasks, *middle, -1).expand(*observations.shape[:-1], -1)
+    return torch.cat([observations, spread], dim=-1)
