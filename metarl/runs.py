@@ -177,7 +177,7 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
         evaluated_on: the engine that steps the environments now.
     """
     checkpoint = open_checkpoint(path, lambda _: None)
-    trained_on = config_from_json(checkpoint.config).sampling.engine
+    trained_on = config_from_json({**checkpoint.config, "device": "cpu"}).sampling.engine  # wherever it was
     return {
         "trained": {"engine": trained_on, "mujoco": checkpoint.versions.get("mujoco")},
         "evaluated": {"engine": evaluated_on, "mujoco": importlib.metadata.version("mujoco")},
