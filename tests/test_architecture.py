@@ -18,8 +18,10 @@ FLOORS = (
     {"metarl.returns", "metarl.distributions", "metarl.params", "metarl.solvers", "metarl.statistics"},
     {
         "metarl.policies",
+        "metarl.context_policies",
         "metarl.baselines",
         "metarl.adaptation",
+        "metarl.learned_optimizers",
         "metarl.surrogates",
         "metarl.meta_optimizers",
         "metarl.descent",
