@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
 import torch
@@ -43,6 +43,9 @@ from metarl.types import Params, Rollout, State
 class GradientBasedConfig(AgentConfig):
     """The inner loop, the advantages and the network."""
 
+    adapts_in_training: ClassVar[bool] = True
+    """Whether a meta-iteration has inner steps."""
+
     inner_lr: float = 0.1
     """Step size of the adaptation."""
     adaptation_steps: int = 1
@@ -69,8 +72,11 @@ class GradientBasedConfig(AgentConfig):
     def __post_init__(self) -> None:
         """Check the numbers."""
         require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
+        least, most = (1, 100) if self.adapts_in_training else (0, 0)
         require(
-            1 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 1..100", self.adaptation_steps
+            least <= self.adaptation_steps <= most,
+            f"adaptation_steps must lie in {least}..{most}",
+            self.adaptation_steps,
         )
         require(
             self.activation in ACTIVATIONS,

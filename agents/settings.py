@@ -16,6 +16,7 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "point": {  # by short runs: docs/agents/README.md
+        "cavia": {"inner_lr": 1.0},
         "e-maml": {"outer_lr": 3e-3, "credit_weight": 1e-4},
         "lvc": {"outer_lr": 3e-3},
         "maml-ppo": {"outer_lr": 3e-3},

@@ -37,9 +37,9 @@ class ContextPolicy:
         return self.network.initial_params(generator, dtype)
 
     def blank_context(self, params: Params, num_tasks: int) -> Params:
-        """Return every task's context at its start: zeros, on the device of ``params``."""
+        """Return every task's context at its start: zeros, a leaf, on the device of ``params``."""
         like = next(iter(params.values()))
-        return {CONTEXT: like.new_zeros(num_tasks, self.context_size)}
+        return {CONTEXT: like.new_zeros(num_tasks, self.context_size, requires_grad=True)}
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Gaussian:
         """Return every task's action distribution.
