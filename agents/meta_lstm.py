@@ -3,7 +3,7 @@
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning" (openreview.net, rJY0-Kcll),
 algorithm 1, with the policy-gradient surrogate for the loss of the learner:
 
-    adapt:     theta <- f * theta - i * grad L(theta)       gates f and i of each coordinate, opened by an LSTM
+    adapt:     theta <- f * theta - i * grad L(theta)       gates f and i of each coordinate, by an LSTM
     outer:     what is learned is the LSTM's weights and its first cell state, which is theta
 
 How the gates are made says :mod:`metarl.learned_optimizers`.
