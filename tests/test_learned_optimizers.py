@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import nn
 
 import tiny
+from meta_gradients import slopes_along
 from metarl.adaptation import Batch, adapt, make_batch, normalize
 from metarl.learned_optimizers import CELL, GATES, HIDDEN, LSTMOptimizer, log_scaled, remember
-from metarl.params import flatten, gradient, requires_grad, stack, unflatten
+from metarl.params import flatten, gradient, requires_grad, stack
 from metarl.types import Params
 
 OPTIMIZER = LSTMOptimizer(hidden_size=3)
@@ -145,16 +146,6 @@ def test_batched_adaptation_is_that_of_each_task_alone() -> None:
             torch.testing.assert_close(together[name][task], alone[name][0], rtol=1e-11, atol=1e-12)
 
 
-def central_differences(function: Callable[[torch.Tensor], float], point: torch.Tensor) -> torch.Tensor:
-    h = 1e-4
-    slopes = []
-    for axis in torch.eye(len(point), dtype=point.dtype):
-        near = function(point + h * axis) - function(point - h * axis)
-        far = function(point + 2 * h * axis) - function(point - 2 * h * axis)
-        slopes.append((8 * near - far) / (12 * h))
-    return torch.tensor(slopes, dtype=point.dtype)
-
-
 def test_gradient_of_one_step_is_that_of_central_differences() -> None:
     generator = torch.Generator().manual_seed(3)
     own, theta = weights(), torch.randn(2, 4, generator=generator, dtype=torch.float64)
@@ -170,5 +161,6 @@ def test_gradient_of_one_step_is_that_of_central_differences() -> None:
 
     leaves = requires_grad(inputs)
     found = flatten(gradient(total(leaves), leaves))
-    expected = central_differences(lambda vector: float(total(unflatten(vector, inputs))), flatten(inputs))
+    axes = torch.eye(len(found), dtype=torch.float64)
+    expected = slopes_along(lambda given: float(total(given)), inputs, axes, h=1e-4)
     assert float((found - expected).norm() / expected.norm()) < 1e-7
