@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-import agent_contract
 import tiny
 from learned_agents import moved_by_adapting
 from meta_gradients import error_of_outer_gradient, inner_gradient, rollouts_of
 from metarl.adaptation import Batch
 from metarl.agents.anil import ANIL, BOIL, ANILConfig, BOILConfig, head
 from metarl.agents.maml_trpo import MAMLTRPO
-from metarl.config import AgentConfig
 from metarl.errors import MetarlError
 from metarl.types import Params
 
@@ -74,9 +72,3 @@ def test_head_of_many_layers_is_the_last_one() -> None:
 def test_boil_without_a_body_is_refused() -> None:
     with pytest.raises(MetarlError, match="needs a hidden layer"):
         BOILConfig(hidden_sizes=())
-
-
-@pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
-@pytest.mark.parametrize("config", [ANILConfig(hidden_sizes=(8,)), BOILConfig(hidden_sizes=(8,))])
-def test_agent_contract(claim: Callable[[AgentConfig], None], config: AgentConfig) -> None:
-    claim(config)

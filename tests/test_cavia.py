@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
-import agent_contract
 import tiny
 from learned_agents import moved_by_adapting
 from meta_gradients import acts, error_of_outer_gradient, rollouts_of
 from metarl.adaptation import Batch
 from metarl.agents.cavia import CAVIA, CAVIAConfig
-from metarl.config import AgentConfig
 from metarl.context_policies import CONTEXT, ContextPolicy
 from metarl.types import Params
 
@@ -61,8 +59,3 @@ def test_context_is_no_meta_parameter() -> None:
 def test_every_task_starts_from_a_blank_context() -> None:
     actor = tiny_agent().initial_actor(4)
     assert torch.equal(actor.params[CONTEXT], torch.zeros(4, 2, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
-def test_agent_contract(claim: Callable[[AgentConfig], None]) -> None:
-    claim(SMALL)

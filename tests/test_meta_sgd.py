@@ -83,5 +83,5 @@ def test_run_that_is_resumed_equals_the_unbroken_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
-def test_agent_contract(claim: Callable[[AgentConfig], None]) -> None:
+def test_agent_contract_with_two_steps(claim: Callable[[AgentConfig], None]) -> None:
     claim(replace(SMALL, adaptation_steps=2))

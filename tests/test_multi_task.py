@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from metarl import runs
 from metarl.adaptation import Batch
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.agents.multi_task import MultiTaskConfig
-from metarl.config import AgentConfig
 from metarl.errors import MetarlError
 from metarl.metrics import read_metrics
 from metarl.types import Params
@@ -62,8 +61,3 @@ def test_learning_curve_shows_the_return_after_one_step_all_the_same(tmp_path: P
 
 def test_run_that_is_resumed_equals_the_unbroken_one(tmp_path: Path) -> None:
     assert_resumes_bit_for_bit(SMALL, tmp_path)
-
-
-@pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
-def test_agent_contract(claim: Callable[[AgentConfig], None]) -> None:
-    claim(SMALL)
