@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
@@ -139,7 +139,9 @@ class AdaptedPolicy:
 
     policy: Policy
     params: Params
-    """Stacked, and with them whatever the inner loop carries from step to step."""
+    """Stacked."""
+    memory: Params = field(default_factory=dict)
+    """What a learned inner rule carries from step to step, stacked; the policy does not read it."""
 
     @property
     def device(self) -> torch.device:
@@ -161,7 +163,7 @@ class AdaptedPolicy:
 
     def with_params(self, params: Params) -> AdaptedPolicy:
         """Return the same policy with other parameters for each task."""
-        return AdaptedPolicy(self.policy, params)
+        return replace(self, params=params)
 
 
 ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig)
@@ -219,15 +221,13 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     def initial_actor(self, num_tasks: int) -> AdaptedPolicy:
         """Return theta for every task."""
-        return AdaptedPolicy(self.policy, self.per_task(self.params, num_tasks))
+        return self._actor(self.per_task(self.params, num_tasks))
 
     def adapt(self, actor: Actor, rollout: Rollout) -> AdaptedPolicy:
         """Take one inner step on each task."""
         assert isinstance(actor, AdaptedPolicy)
-        start, batch = requires_grad(actor.params), self._batch(rollout)
-        return AdaptedPolicy(
-            self.policy, detach(self._adapted(self.params, start, [batch], first_order=True))
-        )
+        start, batch = requires_grad(actor.params | actor.memory), self._batch(rollout)
+        return self._actor(detach(self._adapted(self.params, start, [batch], first_order=True)))
 
     def state(self) -> State:
         """Return copies of theta and of what the outer step remembers."""
@@ -246,6 +246,13 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         loaded = {name: state.tensors[name].to(self.device, copy=True) for name in own}
         self.params = {name: loaded[name] for name in self.params}
         self.memory = {name: loaded[name] for name in self.memory}
+
+    def _actor(self, stacked: Params) -> AdaptedPolicy:
+        """Part what the policy reads from what the inner rule remembers."""
+        read = {*self.policy.shapes, *self.adaptable}
+        params = {name: value for name, value in stacked.items() if name in read}
+        memory = {name: value for name, value in stacked.items() if name not in read}
+        return AdaptedPolicy(self.policy, params, memory)
 
     def _batch(self, rollout: Rollout) -> Batch:
         config = self.config

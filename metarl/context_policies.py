@@ -51,9 +51,16 @@ class ContextPolicy:
         Returns:
             Mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
         """
+        return self.network(self._folded(params), observations)
+
+    def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of observations ``[M, B, O]``; the last gives the actions' mean."""
+        return self.network.activations(self._folded(params), observations)
+
+    def _folded(self, params: Params) -> Params:
+        """Return parameters of a network that reads the observation alone, for each task's context."""
         weight, bias = params["layer_0.weight"], params["layer_0.bias"]
         split = weight.shape[1] - self.context_size
         # [s, phi] W + b = s W_s + (phi W_phi + b): the context moves the bias, once for all states
         moved = torch.baddbmm(bias.unsqueeze(1), params[CONTEXT].unsqueeze(1), weight[:, split:]).squeeze(1)
-        first = {"layer_0.weight": weight[:, :split], "layer_0.bias": moved}
-        return self.network({**params, **first}, observations)
+        return {**params, "layer_0.weight": weight[:, :split], "layer_0.bias": moved}

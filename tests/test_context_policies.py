@@ -35,6 +35,9 @@ def test_context_is_concatenated_to_the_observation(hidden_sizes: tuple[int, ...
     expected = one.network(params, joined)
     torch.testing.assert_close(found.mean, expected.mean, rtol=1e-12, atol=1e-12)
     assert torch.equal(found.log_std, expected.log_std)
+    shown = one.activations(params, OBSERVATIONS)
+    assert torch.equal(shown[f"layer_{len(hidden_sizes)}"], found.mean)
+    assert list(shown) == list(one.network.activations(params, joined))
 
 
 def test_context_starts_at_zero_where_its_weights_change_nothing() -> None:
