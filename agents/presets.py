@@ -6,9 +6,8 @@ stands in :mod:`metarl.agents.settings`. A preset spends the same number of envi
 
 from __future__ import annotations
 
-from metarl.agents.settings import suited
+from metarl.agents.settings import equal_steps, suited
 from metarl.config import (
-    AgentConfig,
     CheckpointConfig,
     EvaluationConfig,
     ExperimentConfig,
@@ -23,10 +22,11 @@ MAML_TRPO = "maml-trpo"
 
 def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Objects to pick and place, tested on new shapes, sizes and masses; 6.3M environment steps."""
+    config = suited("grasp-shapes", agent)
     return ExperimentConfig(
         suite=construct(suite("grasp-shapes"), {"horizon": 150}),
-        agent=suited("grasp-shapes", agent),
-        iterations=100,
+        agent=config,
+        iterations=equal_steps(100, config),
         sampling=SamplingConfig(meta_batch_size=21),
         evaluation=EvaluationConfig(every=10, tasks=20),
     )
@@ -38,7 +38,7 @@ def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
     return ExperimentConfig(
         suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
         agent=config,
-        iterations=_iterations(80, config),
+        iterations=equal_steps(80, config),
         sampling=SamplingConfig(episodes=5),
         evaluation=EvaluationConfig(every=10),
     )
@@ -60,13 +60,13 @@ def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 
 def point(agent: str = MAML_TRPO) -> ExperimentConfig:
-    """2-D navigation, whose best return is known; learns in a minute."""
+    """2-D navigation, whose best return is known; 3.2M environment steps, less than a minute."""
     config = suited("point", agent)
     return ExperimentConfig(
         suite=construct(suite("point"), {}),
         agent=config,
-        iterations=_iterations(200, config),
-        evaluation=EvaluationConfig(every=10, tasks=40),
+        iterations=equal_steps(80, config),
+        evaluation=EvaluationConfig(every=10, tasks=40, adaptation_steps=1),
         checkpoint=CheckpointConfig(every=10),
     )
 
@@ -77,14 +77,8 @@ def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: i
     return ExperimentConfig(
         suite=construct(suite(name), {}),
         agent=config,
-        iterations=_iterations(iterations, config),
+        iterations=equal_steps(iterations, config),
         sampling=SamplingConfig(meta_batch_size=meta_batch_size),
         # measured as there: one inner step from 10 episodes, then 3 episodes
         evaluation=EvaluationConfig(every=10, tasks=20, adaptation_steps=1, episodes=3),
     )
-
-
-def _iterations(count: int, agent: AgentConfig) -> int:
-    """Return how many meta-iterations spend the environment steps of ``count`` that have one inner step."""
-    rollouts = 1 + int(getattr(agent, "adaptation_steps", 1))
-    return round(2 * count / rollouts)
