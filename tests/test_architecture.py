@@ -33,6 +33,8 @@ FLOORS = (
         "metarl.official",
         "metarl.rollouts",
         "metarl.tasks",
+        "metarl.spaces",
+        "metarl.trajectories",
     },
     {"metarl.config"},
     {
@@ -53,6 +55,8 @@ FLOORS = (
         "metarl.seeds",
         "metarl.profiles",
         "metarl.progress",
+        "metarl.suite_check",
+        "metarl.suite_files",
         "metarl.sweep",
         "metarl.tables",
         "metarl.video",
