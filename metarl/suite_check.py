@@ -70,7 +70,7 @@ def check_suite(suite: TaskDistribution) -> list[Fault]:
     try:
         faults += spaces(suite)
         probe = Probe(suite)
-    except MetarlError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
         return [*faults, _raised("episodes", error)]
     try:
         for check in CHECKS:
@@ -344,9 +344,10 @@ def _alike(probe: Probe, tasks: list[Task], seed: int = 0) -> Trajectory:
 def _tried(what: str, check: Callable[[], Iterator[Fault]]) -> Iterator[Fault]:
     try:
         yield from check()
-    except MetarlError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
         yield _raised(what.replace("_", " "), error)
 
 
-def _raised(what: str, error: MetarlError) -> Fault:
-    return Fault(f"Something raised an exception ({what}): {str(error).rstrip('.')}.", "Mend that first.")
+def _raised(what: str, error: Exception) -> Fault:
+    told = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
+    return Fault(f"An exception was raised ({what}): {told.rstrip('.')}.", "Mend that first.")
