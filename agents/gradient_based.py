@@ -30,11 +30,12 @@ from metarl.adaptation import (
     policy_gradient_loss,
 )
 from metarl.config import AgentConfig
-from metarl.distributions import Gaussian, entropy, log_prob, sample
+from metarl.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.errors import MetarlError, require
 from metarl.meta_learner import Action, Actor
 from metarl.params import detach, requires_grad, stack
-from metarl.policies import ACTIVATIONS, GaussianMLPPolicy
+from metarl.policies import ACTIVATIONS, CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State
 
@@ -95,15 +96,23 @@ class GradientBasedConfig(AgentConfig):
             self.hidden_sizes,
         )
 
-    def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy:
-        """Return the network that fits the suite.
+    def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy | CategoricalMLPPolicy:
+        """Return the network that fits the suite: categorical for one choice of several, or else Gaussian.
 
         Raises:
-            MetarlError: if its observations or actions are not vectors of real numbers.
+            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
         """
+        observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
+        if isinstance(suite.action_space, gymnasium.spaces.Discrete):
+            return CategoricalMLPPolicy(
+                observation_size=observations,
+                action_size=actions,
+                hidden_sizes=self.hidden_sizes,
+                activation=self.activation,
+            )
         return GaussianMLPPolicy(
-            observation_size=_vector_size(suite.observation_space, "observations"),
-            action_size=_vector_size(suite.action_space, "actions"),
+            observation_size=observations,
+            action_size=actions,
             hidden_sizes=self.hidden_sizes,
             activation=self.activation,
             initial_std=self.initial_std,
@@ -150,10 +159,10 @@ class AdaptedPolicy:
 
     @torch.no_grad()
     def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
-        """Draw actions for observations ``[M, K, O]``; without a generator, take the means."""
-        gaussian = self.policy(self.params, observations)
-        actions = gaussian.mean if generator is None else sample(gaussian, generator)
-        return Action(actions, log_prob(gaussian, actions))
+        """Draw actions for observations ``[M, K, O]``; without a generator, take the most likely."""
+        distribution = self.policy(self.params, observations)
+        actions = mode(distribution) if generator is None else sample(distribution, generator)
+        return Action(actions, log_prob(distribution, actions))
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -300,19 +309,14 @@ def device_of(params: Params) -> torch.device:
     return next(iter(params.values())).device
 
 
-def frozen(gaussian: Gaussian) -> Gaussian:
+def frozen(distribution: Distribution) -> Distribution:
     """Return the distribution cut off from any graph."""
-    return Gaussian(gaussian.mean.detach(), gaussian.log_std.detach())
+    return rebuilt(distribution, (part.detach() for part in distribution))
 
 
-def spread_metrics(gaussian: Gaussian) -> dict[str, float]:
+def spread_metrics(distribution: Distribution) -> dict[str, float]:
     """Say how much an adapted policy explores."""
-    return {"entropy": float(entropy(gaussian).mean()), "std": float(gaussian.log_std.exp().mean())}
-
-
-def _vector_size(space: gymnasium.Space[object], what: str) -> int:
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise MetarlError(
-            f"This agent needs {what} that are vectors of real numbers, but they come from {space}."
-        )
-    return space.shape[0]
+    metrics = {"entropy": float(entropy(distribution).mean())}
+    if isinstance(distribution, Gaussian):
+        metrics["std"] = float(distribution.log_std.exp().mean())
+    return metrics

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from agent_costs import MAML, Work, costs_table, measure_apart, memory_table, peak_memory
 from metarl.adaptation import Batch, Policy, adapt, make_batch
+from metarl.agents.gradient_based import frozen
 from metarl.agents.maml_trpo import MAMLTRPO, meta_objective
-from metarl.distributions import Gaussian
 from metarl.errors import require
 from metarl.params import detach, gradient, requires_grad, stack
 from metarl.registry import AGENTS, names
@@ -122,7 +122,7 @@ def meta_gradient(policy: Policy, theta: Params, inner: Batch, outer: Batch) -> 
         policy, stack(leaves, len(outer.weights)), [inner], inner_lr=AGENT.inner_lr, first_order=False
     )
     gaussian = policy(adapted, outer.observations)
-    old = Gaussian(gaussian.mean.detach(), gaussian.log_std.detach())
+    old = frozen(gaussian)
     return gradient(meta_objective(gaussian, old, outer).loss, leaves)
 
 

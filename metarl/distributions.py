@@ -7,7 +7,8 @@ that the values of either have a last axis A. Each function serves both, as the 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -29,7 +30,6 @@ class Categorical(NamedTuple):
 
 
 Distribution: TypeAlias = Gaussian | Categorical
-DistributionT = TypeVar("DistributionT", Gaussian, Categorical)
 
 
 def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
@@ -64,7 +64,7 @@ def log_prob(distribution: Distribution, values: torch.Tensor) -> torch.Tensor:
     return -0.5 * standardized.square().sum(dim=-1) - normalizer
 
 
-def kl_divergence(first: DistributionT, second: DistributionT) -> torch.Tensor:
+def kl_divergence(first: Distribution, second: Distribution) -> torch.Tensor:
     """Return KL(first || second), summed over components, ``[...]``."""
     if isinstance(first, Categorical):
         assert isinstance(second, Categorical)
@@ -88,7 +88,7 @@ def entropy(distribution: Distribution) -> torch.Tensor:
     return distribution.log_std.sum(dim=-1) + 0.5 * size * (1 + math.log(2 * math.pi))
 
 
-def fisher_product(distribution: DistributionT, change: DistributionT) -> DistributionT:
+def fisher_product(distribution: Distribution, change: Distribution) -> Distribution:
     """Multiply a change of the distribution's tensors by its Fisher information in them.
 
     Of a Gaussian it is diagonal: ``1 / sigma^2`` for the mean and 2 for the log of the deviation. Of a
@@ -104,11 +104,6 @@ def fisher_product(distribution: DistributionT, change: DistributionT) -> Distri
     return Gaussian(change.mean * torch.exp(-2 * distribution.log_std), 2 * change.log_std)
 
 
-def detached(distribution: DistributionT) -> DistributionT:
-    """Cut a distribution off from any graph."""
-    return rebuilt(distribution, [part.detach() for part in distribution])
-
-
-def rebuilt(distribution: DistributionT, parts: list[torch.Tensor]) -> DistributionT:
+def rebuilt(distribution: Distribution, parts: Iterable[torch.Tensor]) -> Distribution:
     """Return a distribution of the same kind with other tensors."""
     return type(distribution)(*parts)

@@ -11,6 +11,7 @@ import torch
 
 from metarl.errors import MetarlError, NonFiniteError
 from metarl.meta_learner import Actor
+from metarl.spaces import action_size, env_actions, observation_size
 from metarl.tasks import Array, TaskVectorEnv
 from metarl.types import Rollout, Task
 
@@ -54,7 +55,7 @@ def collect(
     generator = torch.Generator(actor.device)
     generator.manual_seed(int(rng.integers(2**63)))
     seeds = rng.integers(2**31, size=env.num_envs).tolist()
-    actions = np.zeros((env.num_envs, recorder.actions.shape[-1]), env.single_action_space.dtype)
+    actions = np.zeros((env.num_envs, recorder.actions.shape[-1]))
     with one_thread():
         env.set_tasks(recorder.slot_tasks)
         observations, _ = env.reset(seed=seeds)
@@ -64,7 +65,9 @@ def collect(
             seen = recorder.observe(step, observations).to(actor.device)
             action = actor.act(seen, None if deterministic else generator)
             actions[:used] = recorder.act(step, action.actions, action.log_probs)
-            observations, rewards, terminated, truncated, infos = env.step(actions)
+            observations, rewards, terminated, truncated, infos = env.step(
+                env_actions(env.single_action_space, actions)
+            )
             ended, cut = terminated.astype(np.bool_), truncated.astype(np.bool_)
             recorder.follow(step, rewards, ended, cut, infos.get("success"))
             if not recorder.live.any():
@@ -79,10 +82,9 @@ class _Recorder:
         self.slot_tasks = [task for task in tasks for _ in range(episodes)]
         self.shape = (len(tasks), episodes)
         slots = len(self.slot_tasks)
-        observation_shape, action_shape = env.single_observation_space.shape, env.single_action_space.shape
-        assert observation_shape is not None and action_shape is not None
-        self.observations = np.zeros((horizon, slots, *observation_shape), np.float32)
-        self.actions = np.zeros((horizon, slots, *action_shape), np.float32)
+        observed = observation_size(env.single_observation_space)
+        self.observations = np.zeros((horizon, slots, observed), np.float32)
+        self.actions = np.zeros((horizon, slots, action_size(env.single_action_space)), np.float32)
         self.log_probs = np.zeros((horizon, slots), np.float32)
         self.rewards = np.zeros((horizon, slots), np.float32)
         self.mask = np.zeros((horizon, slots), np.bool_)

@@ -57,6 +57,7 @@ FLOORS = (
         "metarl.progress",
         "metarl.suite_check",
         "metarl.suite_files",
+        "metarl.suite_leaks",
         "metarl.sweep",
         "metarl.tables",
         "metarl.video",
