@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import SupportsFloat, TypeAlias
@@ -42,6 +43,8 @@ class GymnasiumFactory:
     layout: Layout
     tuning: Tuning
     horizon: int
+    registered: EnvSpec | None = None
+    """What a factory finds under its environment's name in Gymnasium's registry."""
 
     def __call__(self, family: str) -> GymnasiumTaskEnv:
         """Build one.
@@ -51,6 +54,8 @@ class GymnasiumFactory:
         """
         if family != self.family:
             raise unknown_name("task family", family, (self.family,))
+        if self.registered is not None:
+            _make_known(self.registered)
         return GymnasiumTaskEnv(build(self.maker, checked=False), self)
 
 
@@ -118,6 +123,13 @@ class Pristine:
                     getattr(model, name)[...] = value
                 elif isinstance(value, float):
                     setattr(model, name, value)
+
+
+def _make_known(spec: EnvSpec) -> None:
+    """See that Gymnasium finds an environment by its name, as it does where its package was imported."""
+    if isinstance(spec.entry_point, str):
+        importlib.import_module(spec.entry_point.partition(":")[0])
+    gymnasium.registry.setdefault(spec.id, spec)
 
 
 def build(maker: EnvSpec | Callable[[], GymEnv], *, checked: bool) -> GymEnv:

@@ -131,6 +131,7 @@ def from_gymnasium(
         observations, actions = vectors(built.observation_space), built.action_space
         action_size(actions)
         horizon = _horizon(built, settings.get("horizon"))
+        registered = gymnasium.registry.get(built.spec.id) if built.spec is not None else None
         own = isinstance(built.unwrapped, SetsTasks) and sample is None and apply is None
     finally:
         built.close()
@@ -149,7 +150,7 @@ def from_gymnasium(
     tuning = Tuning(change, options, settings.get("success_key"))
     return ProcessTasks(
         splits=splits,
-        env_factory=GymnasiumFactory(name, maker, splits.layout, tuning, horizon),
+        env_factory=GymnasiumFactory(name, maker, splits.layout, tuning, horizon, registered),
         observation_space=observations,
         action_space=cast("Box | Discrete", actions),
         horizon=horizon,
