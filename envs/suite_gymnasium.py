@@ -1,4 +1,4 @@
-"""What ``gymnasium.make_vec("metarl/point")`` makes: a suite's vector environment with the tasks of a split."""
+"""What ``gymnasium.make_vec("metarl/point")`` makes: a suite's vector environment, given a split's tasks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What goes wrong on a real robot, as Gymnasium wrappers; what exactly goes wrong is a task's to say.
 
-Each has ``set_trouble(numbers)``, which holds from the next reset on. A trouble is unknown to the agent, which
-observes nothing of it but its effect.
+Each has ``set_trouble(numbers)``, which holds from the next reset on. A trouble is unknown to the agent,
+which observes nothing of it but its effect.
 """
 
 from __future__ import annotations

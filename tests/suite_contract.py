@@ -131,7 +131,7 @@ def types_are_those_of_the_contract(suite: TaskDistribution, env: TaskVectorEnv)
     env.set_tasks(spread(suite))
     env.reset(seed=0)
     observations, rewards, terminated, truncated, infos = env.step(draw_actions(suite, 1)[0])
-    assert (observations.dtype, rewards.dtype) == (np.float64, np.float64)
+    assert (observations.dtype, rewards.dtype) == (suite.observation_space.dtype, np.float64)
     flags = [terminated, truncated, *([infos["success"]] if suite.reports_success else [])]
     assert [(flag.dtype, flag.shape) for flag in flags] == [(np.bool_, (SLOTS,))] * len(flags)
 
