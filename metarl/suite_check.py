@@ -16,7 +16,7 @@ from metarl.errors import MetarlError
 from metarl.spaces import action_size, vectors
 from metarl.suite_leaks import shown_parameters, shows_which_task
 from metarl.tasks import Array, TaskDistribution, TaskVectorEnv, check_disjoint
-from metarl.trajectories import Trajectory, draw_actions, play, same, steps
+from metarl.trajectories import Trajectory, draw_actions, play, play_alike, same, steps
 from metarl.types import Task
 
 SLOTS = 4
@@ -193,7 +193,7 @@ def tasks_differ(probe: Probe) -> Iterator[Fault]:
     """Run different tasks from the same seed with the same actions."""
     if len(probe.siblings) < 2:
         return
-    trajectory = _alike(probe, probe.siblings)
+    trajectory = play_alike(probe.env, probe.siblings, probe.actions)
     first, *others = (trajectory.slot(slot) for slot in range(len(probe.siblings)))
     if all(same(first, other) for other in others):
         yield Fault(
@@ -215,8 +215,8 @@ def hides_the_task(probe: Probe) -> Iterator[Fault]:
     if len(probe.siblings) < 2:
         return
     count = len(probe.siblings)
-    one, other = (_alike(probe, probe.siblings, seed).observations[:, :count] for seed in (0, 100))
-    seen = np.concatenate([one, other])
+    played = [play_alike(probe.env, probe.siblings, probe.actions, seed) for seed in (0, 100)]
+    seen = np.concatenate([each.observations[:, :count] for each in played])
     parameters = np.array([task.parameters for task in probe.siblings])
     mend = "Leave it out: an agent is to find out by acting."
     entries = shown_parameters(seen, parameters)
@@ -332,13 +332,6 @@ CHECKS: tuple[Check, ...] = (
     tells_success,
     refuses_too_many_tasks,
 )
-
-
-def _alike(probe: Probe, tasks: list[Task], seed: int = 0) -> Trajectory:
-    """Play tasks with the same actions and from the same seed in every slot."""
-    probe.env.set_tasks(tasks)
-    first, _ = probe.env.reset(seed=[seed] * SLOTS)  # type: ignore[arg-type]  # one for each slot
-    return steps(probe.env, np.repeat(probe.actions[:, :1], SLOTS, axis=1), first)
 
 
 def _tried(what: str, check: Callable[[], Iterator[Fault]]) -> Iterator[Fault]:

@@ -56,11 +56,26 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
     return Trajectory(*(np.array(x) for x in (observations, rewards, terminated, truncated, success)))
 
 
-def play(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
-    """Set the tasks, reset every slot and step through ``actions``, ``[T, N, A]``."""
+def play(
+    env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
+) -> Trajectory:
+    """Set the tasks, reset every slot and step through ``actions``, ``[T, N, A]``.
+
+    Args:
+        env: the slots.
+        tasks: of the first of them.
+        actions: of all.
+        seed: of the first slot, each further one having the next; or one for each.
+    """
     env.set_tasks(tasks)
-    first, _ = env.reset(seed=seed)
+    first, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # Gymnasium's take one for each slot too
     return steps(env, actions, first)
+
+
+def play_alike(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
+    """Play tasks from one seed and with the first slot's actions in every slot."""
+    alike = np.repeat(actions[:, :1], env.num_envs, axis=1)
+    return play(env, tasks, alike, seed=[seed] * env.num_envs)
 
 
 def draw_actions(space: Box | Discrete, num_steps: int, num_envs: int, seed: int = 0) -> Array:

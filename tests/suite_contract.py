@@ -17,7 +17,7 @@ from metarl import trajectories
 from metarl.errors import MetarlError
 from metarl.suite_check import check_suite
 from metarl.tasks import Array, TaskDistribution, TaskVectorEnv
-from metarl.trajectories import Trajectory, play, same, steps
+from metarl.trajectories import Trajectory, play, play_alike, same, steps
 from metarl.types import Task
 
 SLOTS = 4
@@ -159,15 +159,12 @@ def actions_have_an_effect(suite: TaskDistribution, env: TaskVectorEnv) -> None:
 
 
 def tasks_differ_in_effect(suite: TaskDistribution, env: TaskVectorEnv) -> None:
-    actions = np.repeat(draw_actions(suite, suite.horizon)[:, :1], SLOTS, axis=1)
-    trajectory = play(env, siblings(suite), actions)
-    one, other = trajectory.slot(0), trajectory.slot(1)
-    assert not (np.array_equal(one.rewards, other.rewards) and np.array_equal(one.success, other.success))
+    trajectory = play_alike(env, siblings(suite), draw_actions(suite, suite.horizon))
+    assert not same(trajectory.slot(0), trajectory.slot(1))
 
 
 def slots_of_one_task_and_seed_agree(suite: TaskDistribution, env: TaskVectorEnv) -> None:
-    actions = np.repeat(draw_actions(suite, suite.horizon)[:, :1], SLOTS, axis=1)
-    trajectory = play(env, [suite.tasks("test")[0]] * SLOTS, actions, seed=[3] * SLOTS)
+    trajectory = play_alike(env, [suite.tasks("test")[0]] * SLOTS, draw_actions(suite, suite.horizon), seed=3)
     assert all(same(trajectory.slot(0), trajectory.slot(index)) for index in range(1, SLOTS))
 
 
