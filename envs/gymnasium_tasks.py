@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypedDict, TypeVar, Unpack, cast, runtime_checkable
@@ -192,8 +193,11 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
     if not isinstance(env, str):
         require(callable(env), "An environment is given by its id or by a factory", repr(env))
         return cast("Callable[[], GymEnv]", env)
+    module, _, name = env.rpartition(":")
     try:
-        spec = copy.deepcopy(gymnasium.spec(env))
+        if module:
+            importlib.import_module(module)
+        spec = copy.deepcopy(gymnasium.spec(name))
     except gymnasium.error.Error as error:
         raise MetarlError(f"Gymnasium knows no environment {env!r}: {str(error).rstrip('.')}.") from error
     except ImportError as error:

@@ -79,19 +79,17 @@ def make_splits(
             "A list of training tasks needs a list of held-out tasks beside it: test_sample=[…]."
         )
     layout = Layout.of(_first(sample))
-    train = _listed(name, "train", sample, layout)
-    if test_sample is None and callable(sample):
-        taken = {task.parameters for task in train}
-        numbers = _distinct(_draw(sample, layout), "test", taken)
-        if len(numbers) < 2:
-            raise MetarlError(
-                "sample draws the same few tasks over and over, so none is left to be held out; "
-                "give test_sample, or a list of tasks for each."
-            )
-        test = tuple(drawn_task(name, "test", each) for each in numbers)
+    if test_sample is not None:
+        test = _listed(name, "test", test_sample, layout, set())
+        train = _listed(name, "train", sample, layout, {task.parameters for task in test})
     else:
-        assert test_sample is not None
-        test = _listed(name, "test", test_sample, layout)
+        train = _listed(name, "train", sample, layout, set())
+        test = _listed(name, "test", sample, layout, {task.parameters for task in train})
+    if len(train) < 1 or len(test) < (2 if test_sample is None else 1):
+        raise MetarlError(
+            "sample draws the same few tasks over and over, so none is left to be held out; "
+            "give test_sample, or a list of tasks for each."
+        )
     _check_apart(train, test)
     return TaskSplits(name, layout, train, test, _draw(sample, layout) if callable(sample) else None)
 
@@ -111,11 +109,13 @@ def _first(source: Sampler[P] | Sequence[P]) -> P:
     return source[0]
 
 
-def _listed(name: str, split: Split, source: Sampler[P] | Sequence[P], layout: Layout) -> tuple[Task, ...]:
+def _listed(
+    name: str, split: Split, source: Sampler[P] | Sequence[P], layout: Layout, taken: set[Numbers]
+) -> tuple[Task, ...]:
+    """Return a list as tasks, or some that are drawn once and for all, none of them taken."""
     if callable(source):
-        return tuple(
-            drawn_task(name, split, numbers) for numbers in _distinct(_draw(source, layout), split, set())
-        )
+        found = _distinct(_draw(source, layout), split, taken)
+        return tuple(drawn_task(name, split, numbers) for numbers in found)
     require(len(source) > 0, "A list of tasks must not be empty", "empty")
     numbered = enumerate(layout.flatten(parameters) for parameters in source)
     return tuple(Task(name, numbers, f"{name}/{split}/{index}") for index, numbers in numbered)

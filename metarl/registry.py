@@ -125,7 +125,7 @@ def _published(name: str, found: object) -> type[SuiteConfig]:
             return distribution_of(found, f"the suite {name!r}")
 
     documented = inspect.isfunction(found) or inspect.isclass(found)
-    Published.__doc__ = inspect.getdoc(found) if documented else "A task distribution."
+    Published.__doc__ = (inspect.getdoc(found) if documented else None) or "A task distribution."
     return Published
 
 
