@@ -114,15 +114,18 @@ class Pristine:
 
     def restore(self) -> None:
         """Make the model what it was."""
-        if self._model is None or self._kept is None:
-            return
-        for model, kept in ((self._model, self._kept), (self._model.opt, self._kept.opt)):
-            for name in dir(kept):
-                value = getattr(kept, name) if not name.startswith("_") else None
-                if isinstance(value, np.ndarray):
-                    getattr(model, name)[...] = value
-                elif isinstance(value, float):
-                    setattr(model, name, value)
+        if self._model is not None and self._kept is not None:
+            _copy_numbers(self._kept, self._model)
+            _copy_numbers(self._kept.opt, self._model.opt)
+
+
+def _copy_numbers(source: object, target: object) -> None:
+    for name in dir(source):
+        value = None if name.startswith("_") else getattr(source, name)
+        if isinstance(value, np.ndarray):
+            getattr(target, name)[...] = value
+        elif isinstance(value, float):
+            setattr(target, name, value)
 
 
 def _make_known(spec: EnvSpec) -> None:

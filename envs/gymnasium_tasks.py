@@ -15,12 +15,11 @@ from gymnasium.spaces import Box, Discrete
 
 from metarl.envs.gymnasium_env import GymEnv, GymnasiumFactory, Tuning, build
 from metarl.envs.processes import ProcessTaskVectorEnv
-from metarl.envs.task_splits import Sampler, TaskSplits, make_splits
+from metarl.envs.task_splits import Sampler, SplitTasks, make_splits
 from metarl.envs.worker import EnvFactory
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.spaces import action_size, vectors
-from metarl.tasks import Split, TaskVectorEnv
-from metarl.types import Task
+from metarl.tasks import TaskDistribution, TaskVectorEnv
 
 P = TypeVar("P")
 EnvT = TypeVar("EnvT")
@@ -51,10 +50,9 @@ class SetsTasks(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessTasks:
+class ProcessTasks(SplitTasks):
     """A task distribution whose environments run in worker processes."""
 
-    splits: TaskSplits
     env_factory: EnvFactory
     """Builds an environment of the family, in a worker."""
     observation_space: Box
@@ -62,39 +60,33 @@ class ProcessTasks:
     horizon: int
     reports_success: bool
 
-    @property
-    def name(self) -> str:
-        """What the results call it."""
-        return self.splits.name
-
-    def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return the split's tasks; where they are drawn, a fixed list that stands for them."""
-        return self.splits.tasks(split)
-
-    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks; fresh ones for training, where a sampler draws them.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
-        return self.splits.sample(num_tasks, rng, split)
-
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
 
         Raises:
             MetarlError: on any other engine than "auto" or "processes".
         """
-        if engine not in ("auto", "processes"):
-            raise unknown_name("engine", engine, ("auto", "processes"))
-        return ProcessTaskVectorEnv(
-            self.env_factory,
-            default_tasks=self.tasks("train"),
-            num_envs=num_envs,
-            num_workers=num_workers,
-            observation_space=self.observation_space,
-            action_space=self.action_space,
-        )
+        return processes(self, self.env_factory, num_envs, engine, num_workers)
+
+
+def processes(
+    tasks: TaskDistribution, factory: EnvFactory, num_envs: int, engine: str, num_workers: int
+) -> ProcessTaskVectorEnv:
+    """Build an environment in worker processes, the only engine that there is.
+
+    Raises:
+        MetarlError: if another engine is wanted.
+    """
+    if engine not in ("auto", "processes"):
+        raise unknown_name("engine", engine, ("auto", "processes"))
+    return ProcessTaskVectorEnv(
+        factory,
+        default_tasks=tasks.tasks("train"),
+        num_envs=num_envs,
+        num_workers=num_workers,
+        observation_space=tasks.observation_space,
+        action_space=tasks.action_space,
+    )
 
 
 def from_gymnasium(

@@ -61,6 +61,30 @@ class TaskSplits:
         return tasks
 
 
+@dataclass(frozen=True, kw_only=True)
+class SplitTasks:
+    """What distributions have in common whose tasks are such splits."""
+
+    splits: TaskSplits
+
+    @property
+    def name(self) -> str:
+        """What the results call it."""
+        return self.splits.name
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        """Return the split's tasks; where they are drawn, a fixed list that stands for them."""
+        return self.splits.tasks(split)
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw tasks; fresh ones for training, where a sampler draws them.
+
+        Raises:
+            MetarlError: if ``num_tasks`` is not positive.
+        """
+        return self.splits.sample(num_tasks, rng, split)
+
+
 def make_splits(
     name: str, sample: Sampler[P] | Sequence[P], test_sample: Sampler[P] | Sequence[P] | None
 ) -> TaskSplits:

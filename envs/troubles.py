@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from metarl.envs.processes import ProcessTaskVectorEnv
+from metarl.envs.gymnasium_tasks import processes
 from metarl.envs.trouble_wrappers import (
     DelayedActions,
     GymEnv,
@@ -28,7 +28,7 @@ from metarl.envs.trouble_wrappers import (
     check_entries,
 )
 from metarl.envs.worker import Drawable, EnvFactory, TaskEnv
-from metarl.errors import MetarlError, require, unknown_name
+from metarl.errors import MetarlError, require
 from metarl.tasks import Array, Picture, Split, TaskDistribution, TaskVectorEnv
 from metarl.types import Task
 
@@ -226,16 +226,7 @@ class TroubledTasks:
         Raises:
             MetarlError: on any other engine than "auto" or "processes".
         """
-        if engine not in ("auto", "processes"):
-            raise unknown_name("engine", engine, ("auto", "processes"))
-        return ProcessTaskVectorEnv(
-            self.env_factory,
-            default_tasks=self.tasks("train"),
-            num_envs=num_envs,
-            num_workers=num_workers,
-            observation_space=self.observation_space,
-            action_space=self.action_space,
-        )
+        return processes(self, self.env_factory, num_envs, engine, num_workers)
 
     def _trouble(self, task: Task, rng: np.random.Generator, split: Split) -> Task:
         spaces = Spaces(self.base.observation_space, self.base.action_space)

@@ -14,10 +14,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from metarl.envs.gymnasium_tasks import TaskSettings
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
 from metarl.envs.task_parameters import Layout
-from metarl.envs.task_splits import Sampler, TaskSplits, make_splits
+from metarl.envs.task_splits import Sampler, SplitTasks, make_splits
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.spaces import action_size, vectors
-from metarl.tasks import Array, Split, TaskVectorEnv, check_fits
+from metarl.tasks import Array, TaskVectorEnv, check_fits
 from metarl.types import Task
 
 P = TypeVar("P")
@@ -27,10 +27,9 @@ AnyVectorEnv: TypeAlias = "VectorEnv[Array, Array, Array]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorTasks:
+class VectorTasks(SplitTasks):
     """A task distribution whose slots are a vector environment of the user's."""
 
-    splits: TaskSplits
     make: Callable[[int], AnyVectorEnv]
     apply: Callable[[AnyVectorEnv, Sequence[object]], None]
     observation_space: Box
@@ -39,26 +38,9 @@ class VectorTasks:
     success_key: str | None
 
     @property
-    def name(self) -> str:
-        """What the results call it."""
-        return self.splits.name
-
-    @property
     def reports_success(self) -> bool:
         """Whether there is a key of the infos that says so."""
         return self.success_key is not None
-
-    def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return the split's tasks; where they are drawn, a fixed list that stands for them."""
-        return self.splits.tasks(split)
-
-    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks; fresh ones for training, where a sampler draws them.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
-        return self.splits.sample(num_tasks, rng, split)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots; how many workers it has is its own affair.
