@@ -131,7 +131,7 @@ def perceptron(
     hidden_layers: int,
     activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Return what each layer gives, ``[M, B, units]``, every task with its own weights; none bends the last."""
+    """Return what each layer gives, ``[M, B, units]``, every task with its own weights."""
     hidden, found = observations, {}
     for layer in range(hidden_layers + 1):
         bias = params[f"layer_{layer}.bias"].unsqueeze(1)
