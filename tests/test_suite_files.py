@@ -96,7 +96,7 @@ def test_changed_file_is_loaded_anew_and_the_change_is_told(
 def test_run_on_a_file_is_trained_evaluated_and_resumed(metarl: Command, place: Path) -> None:
     code, out, err = metarl("train", "--suite", "mine.py:variable", *SMALL)
     assert (code, err) == (0, "")
-    assert "Training maml-trpo on point: 1 iterations" in out
+    assert "Training maml-trpo on point: 1 iteration of 2 tasks" in out
     run = place.parent / "runs" / "variable-maml-trpo-seed0"
     stored = json.loads((run / "config.json").read_text())["suite"]
     assert stored["place"] == f"{place}:variable"
