@@ -11,8 +11,9 @@ import torch
 from gymnasium.envs.classic_control import CartPoleEnv
 
 import suite_contract
+from metarl import registry
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig, meta_objective
-from metarl.config import EvaluationConfig
+from metarl.config import EvaluationConfig, construct
 from metarl.distributions import Categorical, kl_divergence
 from metarl.envs.cart_pole import CartPoleConfig
 from metarl.envs.gymnasium_tasks import ProcessTasks
@@ -171,6 +172,17 @@ def test_categorical_policy_is_chosen_for_choices(suite: ProcessTasks) -> None:
     agent = MAMLTRPOConfig().build(suite, seed=0, device=torch.device("cpu"))
     assert isinstance(agent.policy, CategoricalMLPPolicy)
     assert (agent.policy.observation_size, agent.policy.action_size) == (4, 2)
+
+
+@pytest.mark.parametrize("name", ["dice-maml", "e-maml", "lvc", "maml-ppo", "maml-trpo", "maml-vpg", "promp"])
+def test_policy_gradient_agents_update_on_choices(suite: ProcessTasks, env: TaskVectorEnv, name: str) -> None:
+    config = construct(registry.agent(name), {"hidden_sizes": (4,)})
+    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    done = meta_iteration(agent, env, suite.tasks("train")[:2], episodes=2, horizon=12, rng=rng)
+    assert all(value.isfinite().all() for value in agent.state().tensors.values())
+    assert 0 < done.metrics["entropy"] < np.log(2)
+    assert "std" not in done.metrics
 
 
 @pytest.mark.slow
