@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from metarl.distributions import Gaussian
-from metarl.policies import GaussianMLPPolicy
+from metarl.distributions import Distribution
+from metarl.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.types import Params
 
 CONTEXT = "context"
@@ -20,9 +20,9 @@ CONTEXT = "context"
 
 @dataclass(frozen=True, kw_only=True)
 class ContextPolicy:
-    """A Gaussian perceptron that reads ``[observation, context]``; the context is the same in every state."""
+    """A perceptron that reads ``[observation, context]``; the context is the same in every state."""
 
-    network: GaussianMLPPolicy
+    network: GaussianMLPPolicy | CategoricalMLPPolicy
     """Reads O + C numbers, the context last."""
     context_size: int
     """C."""
@@ -41,7 +41,7 @@ class ContextPolicy:
         like = next(iter(params.values()))
         return {CONTEXT: like.new_zeros(num_tasks, self.context_size, requires_grad=True)}
 
-    def __call__(self, params: Params, observations: torch.Tensor) -> Gaussian:
+    def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
         """Return every task's action distribution.
 
         Args:
@@ -49,12 +49,12 @@ class ContextPolicy:
             observations: ``[M, B, O]``.
 
         Returns:
-            Mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
+            What the network gives: of a Gaussian the mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
         """
         return self.network(self._folded(params), observations)
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of observations ``[M, B, O]``; the last gives the actions' mean."""
+        """Return what each layer makes of observations ``[M, B, O]``; the last gives the means or logits."""
         return self.network.activations(self._folded(params), observations)
 
     def _folded(self, params: Params) -> Params:

@@ -174,7 +174,7 @@ def test_categorical_policy_is_chosen_for_choices(suite: ProcessTasks) -> None:
     assert (agent.policy.observation_size, agent.policy.action_size) == (4, 2)
 
 
-@pytest.mark.parametrize("name", ["dice-maml", "e-maml", "lvc", "maml-ppo", "maml-trpo", "maml-vpg", "promp"])
+@pytest.mark.parametrize("name", registry.names(registry.AGENTS))
 def test_policy_gradient_agents_update_on_choices(suite: ProcessTasks, env: TaskVectorEnv, name: str) -> None:
     config = construct(registry.agent(name), {"hidden_sizes": (4,)})
     agent = config.build(suite, seed=0, device=torch.device("cpu"))
