@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
 import torch
@@ -30,11 +30,12 @@ from metarl.adaptation import (
     policy_gradient_loss,
 )
 from metarl.config import AgentConfig
-from metarl.distributions import Gaussian, entropy, log_prob, sample
+from metarl.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.errors import MetarlError, require
 from metarl.meta_learner import Action, Actor
 from metarl.params import detach, requires_grad, stack
-from metarl.policies import ACTIVATIONS, GaussianMLPPolicy
+from metarl.policies import ACTIVATIONS, CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State
 
@@ -42,6 +43,9 @@ from metarl.types import Params, Rollout, State
 @dataclass(frozen=True, kw_only=True)
 class GradientBasedConfig(AgentConfig):
     """The inner loop, the advantages and the network."""
+
+    adapts_in_training: ClassVar[bool] = True
+    """Whether a meta-iteration has inner steps."""
 
     inner_lr: float = 0.1
     """Step size of the adaptation."""
@@ -69,8 +73,11 @@ class GradientBasedConfig(AgentConfig):
     def __post_init__(self) -> None:
         """Check the numbers."""
         require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
+        least, most = (1, 100) if self.adapts_in_training else (0, 0)
         require(
-            1 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 1..100", self.adaptation_steps
+            least <= self.adaptation_steps <= most,
+            f"adaptation_steps must lie in {least}..{most}",
+            self.adaptation_steps,
         )
         require(
             self.activation in ACTIVATIONS,
@@ -89,15 +96,23 @@ class GradientBasedConfig(AgentConfig):
             self.hidden_sizes,
         )
 
-    def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy:
-        """Return the network that fits the suite.
+    def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy | CategoricalMLPPolicy:
+        """Return the network that fits the suite: categorical for one choice of several, or else Gaussian.
 
         Raises:
-            MetarlError: if its observations or actions are not vectors of real numbers.
+            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
         """
+        observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
+        if isinstance(suite.action_space, gymnasium.spaces.Discrete):
+            return CategoricalMLPPolicy(
+                observation_size=observations,
+                action_size=actions,
+                hidden_sizes=self.hidden_sizes,
+                activation=self.activation,
+            )
         return GaussianMLPPolicy(
-            observation_size=_vector_size(suite.observation_space, "observations"),
-            action_size=_vector_size(suite.action_space, "actions"),
+            observation_size=observations,
+            action_size=actions,
             hidden_sizes=self.hidden_sizes,
             activation=self.activation,
             initial_std=self.initial_std,
@@ -133,7 +148,9 @@ class AdaptedPolicy:
 
     policy: Policy
     params: Params
-    """Stacked, and with them whatever the inner loop carries from step to step."""
+    """Stacked."""
+    memory: Params = field(default_factory=dict)
+    """What a learned inner rule carries from step to step, stacked; the policy does not read it."""
 
     @property
     def device(self) -> torch.device:
@@ -142,10 +159,10 @@ class AdaptedPolicy:
 
     @torch.no_grad()
     def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
-        """Draw actions for observations ``[M, K, O]``; without a generator, take the means."""
-        gaussian = self.policy(self.params, observations)
-        actions = gaussian.mean if generator is None else sample(gaussian, generator)
-        return Action(actions, log_prob(gaussian, actions))
+        """Draw actions for observations ``[M, K, O]``; without a generator, take the most likely."""
+        distribution = self.policy(self.params, observations)
+        actions = mode(distribution) if generator is None else sample(distribution, generator)
+        return Action(actions, log_prob(distribution, actions))
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -155,7 +172,7 @@ class AdaptedPolicy:
 
     def with_params(self, params: Params) -> AdaptedPolicy:
         """Return the same policy with other parameters for each task."""
-        return AdaptedPolicy(self.policy, params)
+        return replace(self, params=params)
 
 
 ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig)
@@ -213,15 +230,13 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     def initial_actor(self, num_tasks: int) -> AdaptedPolicy:
         """Return theta for every task."""
-        return AdaptedPolicy(self.policy, self.per_task(self.params, num_tasks))
+        return self._actor(self.per_task(self.params, num_tasks))
 
     def adapt(self, actor: Actor, rollout: Rollout) -> AdaptedPolicy:
         """Take one inner step on each task."""
         assert isinstance(actor, AdaptedPolicy)
-        start, batch = requires_grad(actor.params), self._batch(rollout)
-        return AdaptedPolicy(
-            self.policy, detach(self._adapted(self.params, start, [batch], first_order=True))
-        )
+        start, batch = requires_grad(actor.params | actor.memory), self._batch(rollout)
+        return self._actor(detach(self._adapted(self.params, start, [batch], first_order=True)))
 
     def state(self) -> State:
         """Return copies of theta and of what the outer step remembers."""
@@ -240,6 +255,13 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         loaded = {name: state.tensors[name].to(self.device, copy=True) for name in own}
         self.params = {name: loaded[name] for name in self.params}
         self.memory = {name: loaded[name] for name in self.memory}
+
+    def _actor(self, stacked: Params) -> AdaptedPolicy:
+        """Part what the policy reads from what the inner rule remembers."""
+        read = {*self.policy.shapes, *self.adaptable}
+        params = {name: value for name, value in stacked.items() if name in read}
+        memory = {name: value for name, value in stacked.items() if name not in read}
+        return AdaptedPolicy(self.policy, params, memory)
 
     def _batch(self, rollout: Rollout) -> Batch:
         config = self.config
@@ -287,19 +309,14 @@ def device_of(params: Params) -> torch.device:
     return next(iter(params.values())).device
 
 
-def frozen(gaussian: Gaussian) -> Gaussian:
+def frozen(distribution: Distribution) -> Distribution:
     """Return the distribution cut off from any graph."""
-    return Gaussian(gaussian.mean.detach(), gaussian.log_std.detach())
+    return rebuilt(distribution, (part.detach() for part in distribution))
 
 
-def spread_metrics(gaussian: Gaussian) -> dict[str, float]:
+def spread_metrics(distribution: Distribution) -> dict[str, float]:
     """Say how much an adapted policy explores."""
-    return {"entropy": float(entropy(gaussian).mean()), "std": float(gaussian.log_std.exp().mean())}
-
-
-def _vector_size(space: gymnasium.Space[object], what: str) -> int:
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise MetarlError(
-            f"This agent needs {what} that are vectors of real numbers, but they come from {space}."
-        )
-    return space.shape[0]
+    metrics = {"entropy": float(entropy(distribution).mean())}
+    if isinstance(distribution, Gaussian):
+        metrics["std"] = float(distribution.log_std.exp().mean())
+    return metrics

@@ -8,7 +8,7 @@ iterations here are what a machine with few cores does in hours.
 from __future__ import annotations
 
 from metarl.agents.presets import MAML_TRPO
-from metarl.agents.settings import suited
+from metarl.agents.settings import equal_steps, suited
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.registry import suite
 
@@ -64,10 +64,11 @@ def dynamics(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 
 def _as_published(name: str, agent: str, *, horizon: int = 200, iterations: int = 500) -> ExperimentConfig:
+    config = suited(name, agent)
     return ExperimentConfig(
         suite=construct(suite(name), {"horizon": horizon}),
-        agent=suited(name, agent),
-        iterations=iterations,
+        agent=config,
+        iterations=equal_steps(iterations, config),
         sampling=SamplingConfig(meta_batch_size=40, episodes=20),
         evaluation=EvaluationConfig(
             every=25, tasks=10, adaptation_steps=1, episodes=20, adaptation_episodes=20

@@ -25,7 +25,7 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
-from metarl.distributions import Gaussian, fisher_product, kl_divergence, log_prob
+from metarl.distributions import Distribution, fisher_product, kl_divergence, log_prob, rebuilt
 from metarl.errors import require
 from metarl.meta_optimizers import (
     Curvature,
@@ -110,19 +110,23 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
         )
         anchored = {name: adapted[name] + (moved[name] - moved[name].detach()) for name in moved}
         judged = outer.every(stride)
-        gaussian = self.policy(anchored, judged.observations)
+        distribution = self.policy(anchored, judged.observations)
         share = judged.weights.unsqueeze(-1) / num_tasks  # of each transition in the mean over all
 
-        def metric(change: list[torch.Tensor]) -> Gaussian:
-            mean, log_std = fisher_product(gaussian, Gaussian(change[0], change[1]))
-            return Gaussian((share * mean).detach(), (log_std / num_tasks).detach())
+        def metric(change: list[torch.Tensor]) -> list[torch.Tensor]:
+            product = fisher_product(distribution, rebuilt(distribution, change))
+            # what is one for all transitions of a task, as a deviation is, has the weight of them all
+            return [
+                (share * part if part.shape[1] == share.shape[1] else part / num_tasks).detach()
+                for part in product
+            ]
 
-        return gauss_newton_product(gaussian, theta, metric)
+        return gauss_newton_product(distribution, theta, metric)
 
 
-def meta_objective(gaussian: Gaussian, old: Gaussian, batch: Batch) -> LossAndKL:
+def meta_objective(new: Distribution, old: Distribution, batch: Batch) -> LossAndKL:
     """Return the negative surrogate and the KL divergence, each a mean over tasks and transitions."""
-    ratio = torch.exp(log_prob(gaussian, batch.actions) - log_prob(old, batch.actions))
+    ratio = torch.exp(log_prob(new, batch.actions) - log_prob(old, batch.actions))
     surrogate = (batch.weights * batch.advantages * ratio).sum(dim=1).mean()
-    kl = (batch.weights * kl_divergence(old, gaussian)).sum(dim=1).mean()
+    kl = (batch.weights * kl_divergence(old, new)).sum(dim=1).mean()
     return LossAndKL(-surrogate, kl)

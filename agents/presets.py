@@ -1,12 +1,12 @@
 """Whole experiments, ready to run: functions that return a config, for the command line and for scripts.
 
 Each takes the agent by its registered name (``metarl train point --agent promp``); what suits which agent
-stands in :mod:`metarl.agents.settings`.
+stands in :mod:`metarl.agents.settings`. A preset spends the same number of environment steps on any agent.
 """
 
 from __future__ import annotations
 
-from metarl.agents.settings import suited
+from metarl.agents.settings import equal_steps, suited
 from metarl.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -22,10 +22,11 @@ MAML_TRPO = "maml-trpo"
 
 def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Objects to pick and place, tested on new shapes, sizes and masses; 6.3M environment steps."""
+    config = suited("grasp-shapes", agent)
     return ExperimentConfig(
         suite=construct(suite("grasp-shapes"), {"horizon": 150}),
-        agent=suited("grasp-shapes", agent),
-        iterations=100,
+        agent=config,
+        iterations=equal_steps(100, config),
         sampling=SamplingConfig(meta_batch_size=21),
         evaluation=EvaluationConfig(every=10, tasks=20),
     )
@@ -33,10 +34,11 @@ def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
     """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps."""
+    config = suited("ml1", agent)
     return ExperimentConfig(
         suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
-        agent=suited("ml1", agent),
-        iterations=80,
+        agent=config,
+        iterations=equal_steps(80, config),
         sampling=SamplingConfig(episodes=5),
         evaluation=EvaluationConfig(every=10),
     )
@@ -58,22 +60,24 @@ def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 
 def point(agent: str = MAML_TRPO) -> ExperimentConfig:
-    """2-D navigation, whose best return is known; learns in a minute."""
+    """2-D navigation, whose best return is known; 3.2M environment steps, less than a minute."""
+    config = suited("point", agent)
     return ExperimentConfig(
         suite=construct(suite("point"), {}),
-        agent=suited("point", agent),
-        iterations=200,
-        evaluation=EvaluationConfig(every=10, tasks=40),
+        agent=config,
+        iterations=equal_steps(80, config),
+        evaluation=EvaluationConfig(every=10, tasks=40, adaptation_steps=1),
         checkpoint=CheckpointConfig(every=10),
     )
 
 
 def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
     """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
+    config = suited(name, agent)
     return ExperimentConfig(
         suite=construct(suite(name), {}),
-        agent=suited(name, agent),
-        iterations=iterations,
+        agent=config,
+        iterations=equal_steps(iterations, config),
         sampling=SamplingConfig(meta_batch_size=meta_batch_size),
         # measured as there: one inner step from 10 episodes, then 3 episodes
         evaluation=EvaluationConfig(every=10, tasks=20, adaptation_steps=1, episodes=3),

@@ -35,7 +35,7 @@ from metarl.agents.gradient_based import (
     spread_metrics,
 )
 from metarl.descent import ClippedConfig, Judged, descend_objective, start_descent
-from metarl.distributions import Gaussian, kl_divergence, log_prob
+from metarl.distributions import Distribution, kl_divergence, log_prob
 from metarl.errors import require
 from metarl.params import detach, requires_grad
 from metarl.surrogates import clipped_ratio, likelihood_ratio
@@ -119,12 +119,12 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
         weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
         return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
 
-    def _anchored(self, batches: Sequence[Batch]) -> tuple[list[Gaussian], list[Batch]]:
+    def _anchored(self, batches: Sequence[Batch]) -> tuple[list[Distribution], list[Batch]]:
         """Return the policies that collected the batches, and the batches with their log densities.
 
         They are computed anew by what computes the ratios, so that every ratio starts at exactly one.
         """
-        old: list[Gaussian] = []
+        old: list[Distribution] = []
         anchored: list[Batch] = []
         stage = self.per_task(self.params, batches[0].observations.shape[0])
         for batch in batches:
@@ -135,7 +135,7 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
             anchored.append(replace(batch, log_probs=log_prob(old[-1], batch.actions)))
         return old, anchored
 
-    def _terms(self, theta: Params, old: Sequence[Gaussian], batches: Sequence[Batch]) -> Terms:
+    def _terms(self, theta: Params, old: Sequence[Distribution], batches: Sequence[Batch]) -> Terms:
         """Return what the objective is made of, at theta, the inner steps taken anew."""
         num_tasks, first_order = batches[0].observations.shape[0], self.config.first_order
         stages = self._stages(theta, num_tasks, batches[:-1], first_order=first_order)

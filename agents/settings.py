@@ -16,6 +16,7 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "point": {  # by short runs: docs/agents/README.md
+        "cavia": {"inner_lr": 1.0},
         "e-maml": {"outer_lr": 3e-3, "credit_weight": 1e-4},
         "lvc": {"outer_lr": 3e-3},
         "maml-ppo": {"outer_lr": 3e-3},
@@ -35,3 +36,9 @@ def suited(preset: str, name: str) -> AgentConfig:
     known = {field.name for field in dataclasses.fields(config)}
     shared = {key: value for key, value in SHARED.get(preset, {}).items() if key in known}
     return construct(config, {**shared, **SUITED.get(preset, {}).get(name, {})})
+
+
+def equal_steps(iterations: int, agent: AgentConfig) -> int:
+    """Return how many meta-iterations spend as many environment steps as ``iterations`` of one inner step."""
+    rollouts = 1 + int(getattr(agent, "adaptation_steps", 1))
+    return round(2 * iterations / rollouts)

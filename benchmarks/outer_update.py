@@ -1,39 +1,46 @@
-"""Time of MAML-TRPO's adaptation and outer step, in parts, against a plain pass over the same data.
+"""Time of every agent's adaptation and outer step, against a plain pass over the same data, and its memory.
 
 20 tasks × 10 episodes × 500 steps, before and after the inner step; 39 numbers observed, 4 acted; 64 × 64.
 The plain pass is forward and backward of ``-log pi(a|s) * A`` with one set of parameters for all tasks.
-Observations are random; the actions are the policy's own, so that likelihood ratios are what they are in a
-run, and the rewards depend on the task and on the actions, so that there is something to learn.
+MAML-TRPO's step is also taken to parts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import resource
 import statistics
-import sys
-import time
 from collections.abc import Callable, Sequence
 
 import torch
 import tyro
+from rich.console import Console
 from rich.table import Table
 
-from metarl.adaptation import Batch, Policy, adapt, estimate_advantages, make_batch
-from metarl.agents.gradient_based import AdaptedPolicy
+from agent_costs import MAML, Work, costs_table, measure_apart, memory_table, peak_memory
+from metarl.adaptation import Batch, Policy, adapt, make_batch
+from metarl.agents.gradient_based import frozen
 from metarl.agents.maml_trpo import MAMLTRPO, meta_objective
-from metarl.distributions import Gaussian, log_prob
+from metarl.errors import require
 from metarl.params import detach, gradient, requires_grad, stack
-from metarl.policies import GaussianMLPPolicy
+from metarl.registry import AGENTS, names
 from metarl.types import Params, Rollout
+from synthetic import advantages_of, plain_pass, plain_policy, synthetic_rollouts, timed
 from workloads import AGENT, in_turn, machine, ratios, spread, wide_console
 
-OBSERVATION_SIZE, ACTION_SIZE = 39, 4
 BAR = 15.0
 FEW_CG_ITERS = 2
+GROWING = (MAML, "meta-lstm", "reptile")
 
 
-def main(*, tasks: int = 20, episodes: int = 10, horizon: int = 500, repeats: int = 7) -> None:
+def main(
+    *,
+    tasks: int = 20,
+    episodes: int = 10,
+    horizon: int = 500,
+    repeats: int = 7,
+    agents: tuple[str, ...] = (),
+    inner_steps: tuple[int, ...] = (1, 2, 4),
+) -> None:
     """Time adaptation plus outer step.
 
     Args:
@@ -41,18 +48,35 @@ def main(*, tasks: int = 20, episodes: int = 10, horizon: int = 500, repeats: in
         episodes: of each task, before the inner step and after it.
         horizon: steps of an episode.
         repeats: measurements of each part, after one for warming up.
+        agents: whose cost is listed; all that are registered by default.
+        inner_steps: numbers of inner steps for which memory is measured, of three agents; none leaves it.
     """
+    require(repeats >= 1, "repeats must be 1 or more", repeats)
     console = wide_console()
     console.print(machine())
+    shape = (tasks, episodes, horizon)
+    in_parts(console, shape, repeats)
+    chosen = agents or tuple(names(AGENTS))
+    console.print(costs_table({name: measure_apart(Work(name, shape), repeats) for name in chosen}))
+    growing = [name for name in GROWING if name in chosen] if inner_steps else []
+    grown = {
+        name: {steps: measure_apart(Work(name, shape, steps), 0) for steps in inner_steps} for name in growing
+    }
+    if grown:
+        console.print(memory_table(grown))
+
+
+def in_parts(console: Console, shape: tuple[int, int, int], repeats: int) -> None:
+    """Time MAML-TRPO's step and what it consists of."""
     agent = build_agent()
-    rollouts = synthetic_rollouts(agent, (tasks, episodes, horizon))
+    rollouts = synthetic_rollouts(agent, shape)
     memory = peak_memory()
     actions = parts(agent, rollouts)
     in_turn(actions, 1)
     theta, metrics = agent.state(), agent.update(rollouts)
     agent.load_state(theta)
     seconds = in_turn({name: timed(action) for name, action in actions.items()}, repeats)
-    console.print(table_of(seconds, 2 * tasks * episodes * horizon))
+    console.print(table_of(seconds, sum(rollout.num_steps for rollout in rollouts)))
     whole = [sum(pair) for pair in zip(seconds["adapt"], seconds["update"], strict=True)]
     both, one = (statistics.median(ratios(whole, seconds[name])) for name in ("plain, both", "plain, one"))
     console.print(
@@ -65,45 +89,8 @@ def main(*, tasks: int = 20, episodes: int = 10, horizon: int = 500, repeats: in
 
 def build_agent() -> MAMLTRPO:
     """Return an agent for Meta-World's sizes."""
-    policy = GaussianMLPPolicy(
-        observation_size=OBSERVATION_SIZE,
-        action_size=ACTION_SIZE,
-        hidden_sizes=AGENT.hidden_sizes,
-        activation=AGENT.activation,
-    )
+    policy = plain_policy()
     return MAMLTRPO(AGENT, policy, policy.initial_params(torch.Generator().manual_seed(0)))
-
-
-def synthetic_rollouts(agent: MAMLTRPO, shape: tuple[int, int, int]) -> list[Rollout]:
-    """Return rollouts before and after the inner step; ``shape`` is (M, K, T)."""
-    generator = torch.Generator().manual_seed(1)
-    wanted = torch.randn(shape[0], 1, 1, ACTION_SIZE, generator=generator)
-    before = agent.initial_actor(shape[0])
-    first = synthetic_rollout(before, wanted, shape, generator)
-    return [first, synthetic_rollout(agent.adapt(before, first), wanted, shape, generator)]
-
-
-def synthetic_rollout(
-    actor: AdaptedPolicy, wanted: torch.Tensor, shape: tuple[int, int, int], generator: torch.Generator
-) -> Rollout:
-    """Let an actor act on random observations; rewards fall with the distance to the wanted actions."""
-    num_tasks, episodes, horizon = shape
-    observations = 0.5 * torch.randn(*shape, OBSERVATION_SIZE, generator=generator)
-    chosen = actor.act(observations.flatten(1, 2), generator)
-    actions = chosen.actions.unflatten(1, (episodes, horizon))
-    noise = torch.randn(shape, generator=generator)
-    never, last = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
-    last[..., -1] = True
-    return Rollout(
-        observations=observations,
-        actions=actions,
-        log_probs=chosen.log_probs.unflatten(1, (episodes, horizon)),
-        rewards=noise - (actions - wanted).square().sum(dim=-1),
-        mask=torch.ones(shape, dtype=torch.bool),
-        terminated=never,
-        truncated=last,
-        final_observations=torch.randn(num_tasks, episodes, OBSERVATION_SIZE, generator=generator),
-    )
 
 
 def parts(agent: MAMLTRPO, rollouts: Sequence[Rollout]) -> dict[str, Callable[[], object]]:
@@ -128,13 +115,6 @@ def parts(agent: MAMLTRPO, rollouts: Sequence[Rollout]) -> dict[str, Callable[[]
     }
 
 
-def advantages_of(rollout: Rollout) -> torch.Tensor:
-    """Fit the baseline and return the advantages, as the agent does."""
-    return estimate_advantages(
-        rollout, discount=AGENT.discount, gae_lambda=AGENT.gae_lambda, norm=AGENT.advantage_norm
-    )
-
-
 def meta_gradient(policy: Policy, theta: Params, inner: Batch, outer: Batch) -> Params:
     """Differentiate the meta-objective through the adaptation."""
     leaves = requires_grad(theta)
@@ -142,7 +122,7 @@ def meta_gradient(policy: Policy, theta: Params, inner: Batch, outer: Batch) -> 
         policy, stack(leaves, len(outer.weights)), [inner], inner_lr=AGENT.inner_lr, first_order=False
     )
     gaussian = policy(adapted, outer.observations)
-    old = Gaussian(gaussian.mean.detach(), gaussian.log_std.detach())
+    old = frozen(gaussian)
     return gradient(meta_objective(gaussian, old, outer).loss, leaves)
 
 
@@ -153,28 +133,6 @@ def line_search_trial(policy: Policy, theta: Params, inner: Batch, outer: Batch)
     with torch.no_grad():
         gaussian = policy(adapted, outer.observations)
         return meta_objective(gaussian, gaussian, outer).loss
-
-
-def plain_pass(policy: Policy, theta: Params, batches: Sequence[Batch]) -> Params:
-    """Take a policy gradient with one set of parameters over all transitions."""
-    leaves = requires_grad(theta)
-    loss = torch.zeros(())
-    for batch in batches:
-        gaussian = policy(stack(leaves, 1), batch.observations.flatten(0, 1).unsqueeze(0))
-        densities = log_prob(gaussian, batch.actions.flatten(0, 1).unsqueeze(0))
-        loss = loss - (densities * batch.advantages.flatten()).mean()
-    return gradient(loss, leaves)
-
-
-def timed(action: Callable[[], object]) -> Callable[[], float]:
-    """Return what does the same and says how long it took."""
-
-    def run() -> float:
-        start = time.perf_counter()
-        action()
-        return time.perf_counter() - start
-
-    return run
 
 
 def table_of(seconds: dict[str, list[float]], steps: int) -> Table:
@@ -209,12 +167,6 @@ def table_of(seconds: dict[str, list[float]], steps: int) -> Table:
         milliseconds = [1000 * value for value in values]
         table.add_row(name, spread(milliseconds, ".0f"), spread(ratios(values, plain), ".2f"))
     return table
-
-
-def peak_memory() -> float:
-    """Return the largest resident memory of this process so far, in MiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ class MetaWorldTasks(SawyerTasks):
     reward: RewardVersion = "v2"
     """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
 
+    @property
+    def env_factory(self) -> MetaWorldFactory:
+        """Builds Meta-World's own environments, in a worker."""
+        return MetaWorldFactory(self.horizon, reward=self.reward)
+
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
 
@@ -76,7 +81,7 @@ class MetaWorldTasks(SawyerTasks):
         if engine != "processes":
             raise unknown_name("engine", engine, ("auto", "threads", "processes", "warp"))
         return ProcessTaskVectorEnv(
-            MetaWorldFactory(self.horizon, reward=self.reward),
+            self.env_factory,
             default_tasks=self.train,
             num_envs=num_envs,
             num_workers=num_workers,

@@ -62,6 +62,9 @@ SAWYER_FAMILIES = (
 )
 """Meta-World's, of which each is an environment of its own."""
 _MAKERS = "metarl.envs.metaworld_gymnasium"
+SUITES = ("cart-pole", "point")
+"""Those whose vector environment gives its slots the tasks of a split, in turn."""
+_SUITE_MAKER = "metarl.envs.suite_gymnasium"
 
 
 def register_envs() -> None:
@@ -71,11 +74,13 @@ def register_envs() -> None:
             _register(f"{benchmark}-{split}", "make_ml", benchmark=benchmark, split=split)
     for benchmark in ("MT10", "MT25", "MT50"):
         _register(benchmark, "make_mt", benchmark=benchmark)
+    for suite in SUITES:
+        _register(suite, "make_suite", _SUITE_MAKER, suite=suite)
     _register("MT1", "make_mt1")
     for family in SAWYER_FAMILIES:
         _register(family, "make_mt1", env_name=family)
 
 
-def _register(name: str, maker: str, **arguments: str) -> None:
+def _register(name: str, maker: str, module: str = _MAKERS, **arguments: str) -> None:
     if f"{NAMESPACE}/{name}" not in registry:
-        register(f"{NAMESPACE}/{name}", vector_entry_point=f"{_MAKERS}:{maker}", kwargs=arguments)
+        register(f"{NAMESPACE}/{name}", vector_entry_point=f"{module}:{maker}", kwargs=arguments)

@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 import torch
 
 from metarl.baselines import fit_linear, linear_features, predict_linear
-from metarl.distributions import Gaussian, log_prob
+from metarl.distributions import Distribution, log_prob
 from metarl.params import gradient
 from metarl.returns import discounted_returns, generalized_advantages
 from metarl.types import Params, Rollout
@@ -26,7 +26,7 @@ DataT = TypeVar("DataT")
 class Policy(Protocol):
     """A policy as a function of (stacked parameters, observations)."""
 
-    def __call__(self, params: Params, observations: torch.Tensor) -> Gaussian:
+    def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
         """Return the action distributions of observations ``[M, B, O]``."""
         ...
 

@@ -1,9 +1,14 @@
-"""The diagonal Gaussian as functions of tensors; components are independent, so densities add their logs."""
+"""Action distributions as functions of tensors: the diagonal Gaussian and the categorical.
+
+Components of a Gaussian are independent, so densities add their logs. A categorical draws one-hot vectors, so
+that the values of either have a last axis A. Each function serves both, as the type of its argument says.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -17,24 +22,56 @@ class Gaussian(NamedTuple):
     """``[..., A]``."""
 
 
-def sample(gaussian: Gaussian, generator: torch.Generator) -> torch.Tensor:
-    """Draw from each Gaussian, ``[..., A]``; no gradient flows."""
-    mean = gaussian.mean.detach()
+class Categorical(NamedTuple):
+    """Choices of one of A, as one-hot vectors."""
+
+    logits: torch.Tensor
+    """``[..., A]``, log probabilities but for a constant."""
+
+
+Distribution: TypeAlias = Gaussian | Categorical
+
+
+def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
+    """Draw from each distribution, ``[..., A]``; no gradient flows."""
+    if isinstance(distribution, Categorical):
+        probabilities = distribution.logits.detach().softmax(dim=-1)
+        flat = probabilities.reshape(-1, probabilities.shape[-1])
+        drawn = torch.multinomial(flat, 1, generator=generator)
+        return torch.zeros_like(flat).scatter_(-1, drawn, 1.0).reshape(probabilities.shape)
+    mean = distribution.mean.detach()
     noise = torch.empty_like(mean).normal_(generator=generator)
-    return torch.addcmul(mean, gaussian.log_std.detach().exp(), noise)
+    return torch.addcmul(mean, distribution.log_std.detach().exp(), noise)
 
 
-def log_prob(gaussian: Gaussian, values: torch.Tensor) -> torch.Tensor:
-    """Return the log density of ``values`` ``[..., A]``, summed over components, ``[...]``."""
+def mode(distribution: Distribution) -> torch.Tensor:
+    """Return the most likely value of each distribution, ``[..., A]``."""
+    if isinstance(distribution, Categorical):
+        logits = distribution.logits
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
+    return distribution.mean
+
+
+def log_prob(distribution: Distribution, values: torch.Tensor) -> torch.Tensor:
+    """Return the log density of ``values`` ``[..., A]``, of one-hot ones their log probability, ``[...]``."""
+    if isinstance(distribution, Categorical):
+        # log p = sum_i x_i (l_i - log sum_j exp l_j)
+        return (values * distribution.logits.log_softmax(dim=-1)).sum(dim=-1)
     # log p = -1/2 ((x - mu) / sigma)^2 - log sigma - 1/2 log 2 pi
-    standardized = (values - gaussian.mean) * torch.exp(-gaussian.log_std)
+    standardized = (values - distribution.mean) * torch.exp(-distribution.log_std)
     size = values.shape[-1]
-    normalizer = gaussian.log_std.sum(dim=-1) + 0.5 * size * math.log(2 * math.pi)
+    normalizer = distribution.log_std.sum(dim=-1) + 0.5 * size * math.log(2 * math.pi)
     return -0.5 * standardized.square().sum(dim=-1) - normalizer
 
 
-def kl_divergence(first: Gaussian, second: Gaussian) -> torch.Tensor:
+def kl_divergence(first: Distribution, second: Distribution) -> torch.Tensor:
     """Return KL(first || second), summed over components, ``[...]``."""
+    if isinstance(first, Categorical):
+        assert isinstance(second, Categorical)
+        # KL = sum_i p_i (log p_i - log q_i)
+        logs, others = first.logits.log_softmax(dim=-1), second.logits.log_softmax(dim=-1)
+        return (logs.exp() * (logs - others)).sum(dim=-1)
+    assert isinstance(second, Gaussian)
     # KL = log(s2 / s1) + (s1^2 + (m1 - m2)^2) / (2 s2^2) - 1/2
     log_ratio = second.log_std - first.log_std
     moved = (first.mean - second.mean) * torch.exp(-second.log_std)
@@ -42,16 +79,31 @@ def kl_divergence(first: Gaussian, second: Gaussian) -> torch.Tensor:
     return divergence.sum(dim=-1)
 
 
-def entropy(gaussian: Gaussian) -> torch.Tensor:
-    """Return the differential entropy in nats, ``[...]``."""
-    size = gaussian.log_std.shape[-1]
-    return gaussian.log_std.sum(dim=-1) + 0.5 * size * (1 + math.log(2 * math.pi))
+def entropy(distribution: Distribution) -> torch.Tensor:
+    """Return the entropy in nats, of a Gaussian the differential one, ``[...]``."""
+    if isinstance(distribution, Categorical):
+        logs = distribution.logits.log_softmax(dim=-1)
+        return -(logs.exp() * logs).sum(dim=-1)
+    size = distribution.log_std.shape[-1]
+    return distribution.log_std.sum(dim=-1) + 0.5 * size * (1 + math.log(2 * math.pi))
 
 
-def fisher_product(gaussian: Gaussian, change: Gaussian) -> Gaussian:
-    """Multiply a change of (mean, log_std) by the Fisher information at ``gaussian``.
+def fisher_product(distribution: Distribution, change: Distribution) -> Distribution:
+    """Multiply a change of the distribution's tensors by its Fisher information in them.
 
-    In these coordinates it is diagonal: ``1 / sigma^2`` for the mean and 2 for the log of the deviation.
-    It is also the Hessian of :func:`kl_divergence` in its second argument where both are equal.
+    Of a Gaussian it is diagonal: ``1 / sigma^2`` for the mean and 2 for the log of the deviation. Of a
+    categorical with probabilities p it is ``diag(p) - p p'``. It is also the Hessian of
+    :func:`kl_divergence` in its second argument where both are equal.
     """
-    return Gaussian(change.mean * torch.exp(-2 * gaussian.log_std), 2 * change.log_std)
+    if isinstance(distribution, Categorical):
+        assert isinstance(change, Categorical)
+        probabilities = distribution.logits.softmax(dim=-1)
+        mean = (probabilities * change.logits).sum(dim=-1, keepdim=True)
+        return Categorical(probabilities * (change.logits - mean))
+    assert isinstance(change, Gaussian)
+    return Gaussian(change.mean * torch.exp(-2 * distribution.log_std), 2 * change.log_std)
+
+
+def rebuilt(distribution: Distribution, parts: Iterable[torch.Tensor]) -> Distribution:
+    """Return a distribution of the same kind with other tensors."""
+    return type(distribution)(*parts)

@@ -149,16 +149,21 @@ class Experiment:
     @property
     def vector_steps(self) -> int:
         """Steps of the vector environment that the rest of the run takes, if every episode is a full one."""
-        steps = self.agent.adaptation_steps
+        steps, brief_steps = self.agent.adaptation_steps, self.brief_adaptation_steps
         iterations = range(self.iteration + 1, self.config.iterations + 1)
         brief = sum(self._evaluates_after(n) for n in iterations) + (
             0 if self._restored else self._evaluates_after(0)
         )
         return (
             len(iterations) * (steps + 1) * self.suite.horizon
-            + brief * self.evaluation_steps(len(self._brief_tasks()), steps)
+            + brief * self.evaluation_steps(len(self._brief_tasks()), brief_steps)
             + self.evaluation_steps(len(self.suite.tasks("test")), self.config.evaluation.adaptation_steps)
         )
+
+    @property
+    def brief_adaptation_steps(self) -> int:
+        """Adaptation steps of an evaluation during training: as many as training has, and one at least."""
+        return max(1, self.agent.adaptation_steps)
 
     @property
     def saved_iteration(self) -> int:
@@ -277,7 +282,7 @@ class Experiment:
     def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
         start = time.perf_counter()
         rng = stream(self.config.seed, BRIEF_TEST, self.iteration)
-        evaluation = self._evaluate(env, self._brief_tasks(), self.agent.adaptation_steps, rng)
+        evaluation = self._evaluate(env, self._brief_tasks(), self.brief_adaptation_steps, rng)
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
     def _brief_tasks(self) -> list[Task]:

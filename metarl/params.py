@@ -61,3 +61,14 @@ def gradient(loss: torch.Tensor, params: Params, *, create_graph: bool = False) 
 def map_values(function: Callable[[torch.Tensor], torch.Tensor], params: Params) -> Params:
     """Apply a function to every tensor."""
     return {name: function(value) for name, value in params.items()}
+
+
+def flatten_tasks(params: Params) -> torch.Tensor:
+    """Concatenate each task's parameters ``[M, ...]`` into one vector, ``[M, P]``."""
+    return torch.cat([value.flatten(1) for value in params.values()], dim=1)
+
+
+def unflatten_tasks(vectors: torch.Tensor, like: Params) -> Params:
+    """Undo :func:`flatten_tasks`, with the names and shapes of ``like``."""
+    pieces = vectors.split([value[0].numel() for value in like.values()], dim=1)
+    return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}

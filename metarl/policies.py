@@ -1,4 +1,7 @@
-"""The Gaussian multi-layer perceptron: shapes and initial values; the parameters are in the caller's hand."""
+"""Multi-layer perceptrons that act: shapes and initial values; the parameters are in the caller's hand.
+
+The Gaussian one moves in a space of real numbers, the categorical one takes one of several choices.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from metarl.distributions import Gaussian
+from metarl.distributions import Categorical, Gaussian
 from metarl.errors import MetarlError
 from metarl.types import Params
 
@@ -30,28 +33,17 @@ class GaussianMLPPolicy:
 
     def __post_init__(self) -> None:
         """Check the activation's name."""
-        if self.activation not in ACTIVATIONS:
-            raise MetarlError(
-                f"activation must be one of {sorted(ACTIVATIONS)}, but it is {self.activation!r}."
-            )
+        _check_activation(self.activation)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter, without a task axis."""
-        sizes = (self.observation_size, *self.hidden_sizes, self.action_size)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            shapes[f"layer_{layer}.weight"] = (fan_in, fan_out)
-            shapes[f"layer_{layer}.bias"] = (fan_out,)
-        return {**shapes, "log_std": (self.action_size,)}
+        layers = layer_shapes((self.observation_size, *self.hidden_sizes, self.action_size))
+        return {**layers, "log_std": (self.action_size,)}
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw weights by Xavier's uniform rule (Glorot and Bengio 2010, equation 16); biases are zero."""
-        params = {name: torch.zeros(shape, dtype=dtype) for name, shape in self.shapes.items()}
-        for name, value in params.items():
-            if name.endswith("weight"):
-                bound = math.sqrt(6 / sum(value.shape))
-                value.uniform_(-bound, bound, generator=generator)
+        """Draw the weights; every deviation is the initial one."""
+        params = draw_layers(self.shapes, generator, dtype)
         params["log_std"].fill_(math.log(self.initial_std))
         return params
 
@@ -71,12 +63,84 @@ class GaussianMLPPolicy:
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the mean."""
-        activation = ACTIVATIONS[self.activation]
-        last = len(self.hidden_sizes)
-        hidden, found = observations, {}
-        for layer in range(last + 1):
-            bias = params[f"layer_{layer}.bias"].unsqueeze(1)
-            hidden = torch.baddbmm(bias, hidden, params[f"layer_{layer}.weight"])
-            hidden = activation(hidden) if layer < last else hidden
-            found[f"layer_{layer}"] = hidden
-        return found
+        return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalMLPPolicy:
+    """A perceptron gives the logit of each choice."""
+
+    observation_size: int
+    action_size: int
+    """Choices."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        """Check the activation's name."""
+        _check_activation(self.activation)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter, without a task axis."""
+        return layer_shapes((self.observation_size, *self.hidden_sizes, self.action_size))
+
+    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draw the weights."""
+        return draw_layers(self.shapes, generator, dtype)
+
+    def __call__(self, params: Params, observations: torch.Tensor) -> Categorical:
+        """Return every task's action distribution.
+
+        Args:
+            params: stacked, ``[M, ...]``.
+            observations: ``[M, B, O]``.
+
+        Returns:
+            Logits ``[M, B, A]``.
+        """
+        return Categorical(self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"])
+
+    def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the logits."""
+        return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
+
+
+def layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a perceptron's weights and biases, given the units of each layer."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        shapes[f"layer_{layer}.weight"] = (fan_in, fan_out)
+        shapes[f"layer_{layer}.bias"] = (fan_out,)
+    return shapes
+
+
+def draw_layers(shapes: dict[str, tuple[int, ...]], generator: torch.Generator, dtype: torch.dtype) -> Params:
+    """Draw weights by Xavier's uniform rule (Glorot and Bengio 2010, equation 16); all else is zero."""
+    params = {name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}
+    for name, value in params.items():
+        if name.endswith("weight"):
+            bound = math.sqrt(6 / sum(value.shape))
+            value.uniform_(-bound, bound, generator=generator)
+    return params
+
+
+def perceptron(
+    params: Params,
+    observations: torch.Tensor,
+    hidden_layers: int,
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Return what each layer gives, ``[M, B, units]``, every task with its own weights."""
+    hidden, found = observations, {}
+    for layer in range(hidden_layers + 1):
+        bias = params[f"layer_{layer}.bias"].unsqueeze(1)
+        hidden = torch.baddbmm(bias, hidden, params[f"layer_{layer}.weight"])
+        hidden = activation(hidden) if layer < hidden_layers else hidden
+        found[f"layer_{layer}"] = hidden
+    return found
+
+
+def _check_activation(name: str) -> None:
+    if name not in ACTIVATIONS:
+        raise MetarlError(f"activation must be one of {sorted(ACTIVATIONS)}, but it is {name!r}.")

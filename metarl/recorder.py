@@ -11,6 +11,7 @@ import torch
 
 from metarl.errors import NonFiniteError
 from metarl.meta_learner import Action
+from metarl.spaces import action_size, env_actions, observation_size
 from metarl.tasks import TaskVectorEnv
 from metarl.types import Rollout, Task
 
@@ -55,12 +56,12 @@ class HostRecorder:
     ) -> None:
         self.slot_tasks = slot_tasks
         self._env, self._shape, slots = env, shape, len(slot_tasks)
-        observation_shape, action_shape = env.single_observation_space.shape, env.single_action_space.shape
-        assert observation_shape is not None and action_shape is not None
-        self._shown = np.zeros((env.num_envs, *observation_shape))
-        self._sent = np.zeros((env.num_envs, *action_shape), env.single_action_space.dtype)
-        self.observations = np.zeros((horizon, slots, *observation_shape), np.float32)
-        self.actions = np.zeros((horizon, slots, *action_shape), np.float32)
+        observed = observation_size(env.single_observation_space)
+        acted = action_size(env.single_action_space)
+        self._shown = np.zeros((env.num_envs, observed))
+        self._sent = np.zeros((env.num_envs, acted))
+        self.observations = np.zeros((horizon, slots, observed), np.float32)
+        self.actions = np.zeros((horizon, slots, acted), np.float32)
         self.log_probs = np.zeros((horizon, slots), np.float32)
         self.rewards = np.zeros((horizon, slots), np.float32)
         self.mask = np.zeros((horizon, slots), np.bool_)
@@ -93,7 +94,8 @@ class HostRecorder:
         self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
         self._check_finite("action", row, step)
         self._sent[:slots] = row
-        self._shown, rewards, terminated, truncated, infos = self._env.step(self._sent)
+        taken = env_actions(self._env.single_action_space, self._sent)
+        self._shown, rewards, terminated, truncated, infos = self._env.step(taken)
         self.rewards[step] = rewards[:slots]
         self._check_finite("reward", self.rewards[step], step)
         self.terminated[step] = terminated[:slots]

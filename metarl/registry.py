@@ -4,6 +4,8 @@ A package adds its own by declaring them in its pyproject.toml, just as this one
 
     [project.entry-points."metarl.suites"]
     my-suite = "my_package.my_module:MySuiteConfig"
+
+A suite may be a task distribution itself, too, or a function without arguments that returns one.
 """
 
 from __future__ import annotations
@@ -11,16 +13,21 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeAlias, cast
+from typing import ClassVar, TypeAlias, cast
 
-from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, from_json
+from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
 from metarl.errors import MetarlError, unknown_name
+from metarl.suite_files import distribution_of, file_suite, is_place
+from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
 Preset: TypeAlias = Callable[..., ExperimentConfig]
 Command: TypeAlias = Callable[[list[str]], None]
 
+DEFAULT_AGENT = "maml-trpo"
+"""Of what is trained without a preset."""
 SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
 
 
@@ -30,12 +37,24 @@ def names(group: str) -> list[str]:
 
 
 def suite(name: str) -> type[SuiteConfig]:
-    """Return a suite's config class.
+    """Return a suite's config class; what is published without one gets one without settings.
 
     Raises:
         MetarlError: if there is none of that name, or its package does not load.
     """
-    return cast("type[SuiteConfig]", _load(SUITES, "suite", name))
+    found = _load(SUITES, "suite", name)
+    if inspect.isclass(found) and issubclass(found, SuiteConfig):
+        return found
+    return _published(name, found)
+
+
+def suite_named(name: str) -> SuiteConfig:
+    """Return a suite with its default settings, by its name or by its place, ``my_file.py:my_distribution``.
+
+    Raises:
+        MetarlError: if there is none, or its package or its file does not load.
+    """
+    return file_suite(name) if is_place(name) else construct(suite(name), {})
 
 
 def agent(name: str) -> type[AgentConfig]:
@@ -59,10 +78,15 @@ def preset(name: str) -> Preset:
 def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
     """Return a preset's config, with the preset's own agent or another.
 
+    A suite without a preset, or one in a file, is trained on with every setting's default.
+
     Raises:
         MetarlError: if there is no preset or no agent of that name, if its package does not load, or if the
             preset has no argument ``agent``.
     """
+    if is_place(name) or (name in names(SUITES) and name not in names(PRESETS)):
+        chosen = agent(agent_name or DEFAULT_AGENT)
+        return ExperimentConfig(suite=suite_named(name), agent=construct(chosen, {}))
     make = preset(name)
     if agent_name is None:
         return make()
@@ -88,6 +112,21 @@ def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
         MetarlError: on a suite, an agent or a setting that is not known, or a value out of range.
     """
     return from_json(data, suite, agent)
+
+
+def _published(name: str, found: object) -> type[SuiteConfig]:
+    """Return a config class for a distribution, or for a function that makes one."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Published(SuiteConfig):
+        kind: ClassVar[str] = name
+
+        def build(self) -> TaskDistribution:
+            return distribution_of(found, f"the suite {name!r}")
+
+    documented = inspect.isfunction(found) or inspect.isclass(found)
+    Published.__doc__ = (inspect.getdoc(found) if documented else None) or "A task distribution."
+    return Published
 
 
 def _entries(group: str) -> dict[str, EntryPoint]:

@@ -88,8 +88,8 @@ class TaskDistribution(Protocol):
         ...
 
     @property
-    def action_space(self) -> gymnasium.spaces.Box:
-        """Space of one action."""
+    def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
+        """Space of one action: a vector, or one choice of several."""
         ...
 
     @property

@@ -6,7 +6,7 @@
     N   slots of a vector environment, N >= M * K; slot ``m * K + k`` runs episode k of task m
     B   transitions of a task, B = K * T
     O   size of an observation
-    A   size of an action
+    A   size of an action; of a discrete one the number of choices, actions being one-hot
 
 The task axis comes first everywhere, so that one batched call serves every task.
 """

@@ -8,71 +8,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from metarl import trajectories
 from metarl.errors import MetarlError
-from metarl.tasks import Array, TaskDistribution, TaskVectorEnv, check_disjoint
+from metarl.suite_check import check_suite
+from metarl.tasks import Array, TaskDistribution, TaskVectorEnv
+from metarl.trajectories import Trajectory, play, play_alike, same, steps
 from metarl.types import Task
 
 SLOTS = 4
 
 
-class Trajectory(NamedTuple):
-    """Steps of all slots, T first."""
-
-    observations: Array
-    """``[T + 1, N, O]``."""
-    rewards: Array
-    """``[T, N]``."""
-    terminated: npt.NDArray[np.bool_]
-    """``[T, N]``."""
-    truncated: npt.NDArray[np.bool_]
-    """``[T, N]``."""
-    success: npt.NDArray[np.bool_]
-    """``[T, N]``; all false where the suite does not say."""
-
-    def slot(self, index: int) -> Trajectory:
-        """Return one slot's steps, ``[T]``."""
-        return Trajectory(*(values[:, index] for values in self))
-
-
-def same(one: Trajectory, other: Trajectory) -> bool:
-    """Say whether two trajectories agree bit for bit."""
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
-    """Step through ``actions``, ``[T, N, A]``; ``first`` is what the slots show before."""
-    observations, rewards, terminated, truncated, success = [first], [], [], [], []
-    for action in actions:
-        observation, reward, ended, cut, infos = env.step(action)
-        observations.append(observation)
-        rewards.append(reward)
-        terminated.append(ended)
-        truncated.append(cut)
-        success.append(infos.get("success", np.zeros(env.num_envs, dtype=np.bool_)))
-    return Trajectory(*(np.array(x) for x in (observations, rewards, terminated, truncated, success)))
-
-
-def play(
-    env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
-) -> Trajectory:
-    """Set the tasks, reset every slot and step through ``actions``, ``[T, N, A]``."""
-    env.set_tasks(tasks)
-    first, _ = env.reset(seed=seed)
-    return steps(env, actions, first)
-
-
 def draw_actions(suite: TaskDistribution, num_steps: int, seed: int = 0) -> Array:
-    """Draw actions uniformly within the bounds, ``[T, SLOTS, A]``."""
-    space = suite.action_space
-    drawn = np.random.default_rng(seed).uniform(space.low, space.high, (num_steps, SLOTS, *space.shape))
-    return drawn.astype(space.dtype)
+    """Draw actions uniformly within the bounds, ``[T, SLOTS, A]``, or choices, ``[T, SLOTS]``."""
+    return trajectories.draw_actions(suite.action_space, num_steps, SLOTS, seed)
 
 
 def spread(suite: TaskDistribution) -> list[Task]:
@@ -86,8 +39,8 @@ def siblings(suite: TaskDistribution) -> tuple[Task, Task]:
     return first, next(task for task in others if task.family == first.family)
 
 
-def splits_are_disjoint(suite: TaskDistribution) -> None:
-    check_disjoint(suite)
+def checker_finds_no_fault(suite: TaskDistribution) -> None:
+    assert check_suite(suite) == []
 
 
 def ids_are_unique(suite: TaskDistribution) -> None:
@@ -178,7 +131,7 @@ def types_are_those_of_the_contract(suite: TaskDistribution, env: TaskVectorEnv)
     env.set_tasks(spread(suite))
     env.reset(seed=0)
     observations, rewards, terminated, truncated, infos = env.step(draw_actions(suite, 1)[0])
-    assert (observations.dtype, rewards.dtype) == (np.float64, np.float64)
+    assert (observations.dtype, rewards.dtype) == (suite.observation_space.dtype, np.float64)
     flags = [terminated, truncated, *([infos["success"]] if suite.reports_success else [])]
     assert [(flag.dtype, flag.shape) for flag in flags] == [(np.bool_, (SLOTS,))] * len(flags)
 
@@ -206,15 +159,12 @@ def actions_have_an_effect(suite: TaskDistribution, env: TaskVectorEnv) -> None:
 
 
 def tasks_differ_in_effect(suite: TaskDistribution, env: TaskVectorEnv) -> None:
-    actions = np.repeat(draw_actions(suite, suite.horizon)[:, :1], SLOTS, axis=1)
-    trajectory = play(env, siblings(suite), actions)
-    one, other = trajectory.slot(0), trajectory.slot(1)
-    assert not (np.array_equal(one.rewards, other.rewards) and np.array_equal(one.success, other.success))
+    trajectory = play_alike(env, siblings(suite), draw_actions(suite, suite.horizon))
+    assert not same(trajectory.slot(0), trajectory.slot(1))
 
 
 def slots_of_one_task_and_seed_agree(suite: TaskDistribution, env: TaskVectorEnv) -> None:
-    actions = np.repeat(draw_actions(suite, suite.horizon)[:, :1], SLOTS, axis=1)
-    trajectory = play(env, [suite.tasks("test")[0]] * SLOTS, actions, seed=[3] * SLOTS)
+    trajectory = play_alike(env, [suite.tasks("test")[0]] * SLOTS, draw_actions(suite, suite.horizon), seed=3)
     assert all(same(trajectory.slot(0), trajectory.slot(index)) for index in range(1, SLOTS))
 
 
@@ -311,7 +261,7 @@ def _assert_idle(trajectory: Trajectory, slots: slice) -> None:
 
 
 SUITE_CLAIMS: tuple[Callable[[TaskDistribution], None], ...] = (
-    splits_are_disjoint,
+    checker_finds_no_fault,
     ids_are_unique,
     listed_tasks_stay_the_same,
     sampling_takes_any_number_evenly,

@@ -161,6 +161,29 @@ class TaskCartPole(CartPoleEnv):
         (self.length,) = task.parameters
 
 
+class Echo(gymnasium.Env[Vector, Vector]):
+    """Shows three zeros and then the last action and the goal's double; is rewarded with the goal."""
+
+    observation_space = Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = Box(-1.0, 2.0, (2,), np.float32)
+
+    def __init__(self) -> None:
+        self.goal = 0.0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Vector, dict[str, object]]:
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, object]]:
+        return np.array([*action, 2 * self.goal], np.float32), self.goal, False, False, {}
+
+
+def set_goal(env: Echo, goal: float) -> None:
+    env.goal = goal
+
+
 FAMILIES = {
     "walk": Walk,
     "silent": Silent,

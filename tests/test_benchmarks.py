@@ -147,3 +147,29 @@ def test_length_of_a_mean_that_scatter_hides_is_not_made_up() -> None:
     one = program.scatter(gradients @ gradients.T, np.array([1.0]))
     assert (one.mean, one.variance) == (0.0, 2.0)
     assert np.isnan(one.relative)
+
+
+def test_outer_update_lists_parts_and_agents(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outer_update = importlib.import_module("outer_update")
+    outer_update.main(tasks=2, episodes=2, horizon=5, repeats=1, agents=("reptile",), inner_steps=())
+    out = capsys.readouterr().out
+    assert "meta-gradient" in out
+    (row,) = (line.split() for line in out.splitlines() if " reptile " in line)
+    assert row[row.index("reptile") + 2] == "2"
+
+
+def test_cost_of_an_agent_that_does_not_adapt_in_training_is_of_one_rollout() -> None:
+    agent_costs = importlib.import_module("agent_costs")
+    costs = agent_costs.measure(agent_costs.Work("multi-task", (2, 2, 5)), 2)
+    assert costs.rollouts == 1
+    assert {name: len(values) for name, values in costs.seconds.items()} == dict.fromkeys(
+        ("adapt", "update", "plain"), 2
+    )
+    assert costs.peak >= costs.data > 0
+
+
+def test_memory_is_told_for_each_rollout() -> None:
+    agent_costs = importlib.import_module("agent_costs")
+    grown = {steps: agent_costs.Costs(steps + 1, {}, 100.0, 100.0 + 30 * (steps + 1)) for steps in (1, 4)}
+    table = agent_costs.memory_table({"it": grown})
+    assert [list(column.cells) for column in table.columns] == [["it"], ["60 (30)"], ["150 (30)"]]

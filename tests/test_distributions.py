@@ -1,13 +1,13 @@
-"""The Gaussian against torch.distributions, and what its samples look like."""
+"""The Gaussian and the categorical against torch.distributions, and what their samples look like."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Independent, Normal, OneHotCategorical, kl_divergence
 
 from metarl import distributions
-from metarl.distributions import Gaussian
+from metarl.distributions import Categorical, Gaussian
 
 
 def draw(seed: int, *shape: int) -> torch.Tensor:
@@ -98,3 +98,83 @@ def test_no_gradient_flows_through_samples() -> None:
     mean = torch.zeros(3, requires_grad=True)
     one = Gaussian(mean, torch.zeros(3, requires_grad=True))
     assert not distributions.sample(one, torch.Generator().manual_seed(0)).requires_grad
+
+
+def categorical(seed: int) -> Categorical:
+    """Return logits ``[3, 7, 4]``, as a policy does."""
+    return Categorical(2 * draw(seed, 3, 7, 4))
+
+
+def one_hot(*indices: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(indices), 4).double()
+
+
+def choices(one: Categorical) -> OneHotCategorical:
+    return OneHotCategorical(logits=one.logits)
+
+
+def test_log_probability_of_a_choice_is_torchs() -> None:
+    values = one_hot(*[i % 4 for i in range(21)]).reshape(3, 7, 4)
+    torch.testing.assert_close(
+        distributions.log_prob(categorical(0), values),
+        choices(categorical(0)).log_prob(values),
+        rtol=1e-12,
+        atol=0,
+    )
+
+
+def test_log_probability_by_hand() -> None:
+    # logits log 1, log 2, log 5 are the probabilities 1/8, 2/8, 5/8
+    one = Categorical(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64).log())
+    probability = distributions.log_prob(one, torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)).exp()
+    assert float(probability) == pytest.approx(0.25, rel=1e-14)
+
+
+def test_kl_divergence_and_entropy_of_choices_are_torchs() -> None:
+    one, other = categorical(0), categorical(1)
+    torch.testing.assert_close(
+        distributions.kl_divergence(one, other),
+        kl_divergence(choices(one), choices(other)),
+        rtol=1e-10,
+        atol=0,
+    )
+    torch.testing.assert_close(distributions.entropy(one), choices(one).entropy(), rtol=1e-12, atol=0)
+    assert not distributions.kl_divergence(one, one).any()
+
+
+def test_fisher_product_of_choices_is_the_hessian_of_the_kl_divergence() -> None:
+    one = Categorical(draw(0, 4))
+    hessian = torch.autograd.functional.hessian(
+        lambda logits: distributions.kl_divergence(one, Categorical(logits)), one.logits
+    )
+    change = draw(2, 4)
+    (product,) = distributions.fisher_product(one, Categorical(change))
+    torch.testing.assert_close(product, hessian @ change, rtol=1e-10, atol=1e-10)
+
+
+def test_choices_are_drawn_as_often_as_they_are_likely() -> None:
+    probabilities = torch.tensor([0.1, 0.2, 0.7])
+    one = Categorical(probabilities.log().expand(100_000, 3))
+    drawn = distributions.sample(one, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn.sum(dim=-1), torch.ones(100_000))
+    # standard error sqrt(p (1 - p) / n)
+    for share, probability in zip(drawn.mean(dim=0).tolist(), probabilities.tolist(), strict=True):
+        assert share == pytest.approx(probability, abs=5 * (probability * (1 - probability) / 1e5) ** 0.5)
+
+
+def test_choices_come_from_the_generator_alone() -> None:
+    state = torch.get_rng_state()
+    one, again, other = (
+        distributions.sample(categorical(0), torch.Generator().manual_seed(s)) for s in (1, 1, 2)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_most_likely_values_are_the_mean_and_the_best_choice() -> None:
+    assert torch.equal(distributions.mode(gaussian(0)), gaussian(0).mean)
+    assert torch.equal(
+        distributions.mode(Categorical(torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]]))),
+        torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
+    )

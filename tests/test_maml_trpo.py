@@ -376,5 +376,5 @@ def test_suite_without_vectors_is_refused(observations: object, actions: object,
         observation_space = observations  # type: ignore[assignment]  # that is what is tested
         action_space = actions  # type: ignore[assignment]  # that is what is tested
 
-    with pytest.raises(MetarlError, match=f"needs {what} that are vectors"):
+    with pytest.raises(MetarlError, match=f"{what.capitalize()} must be vectors of real numbers"):
         MAMLTRPOConfig().build(Other(), seed=0, device=CPU)

@@ -69,3 +69,12 @@ def test_leaves_are_new_tensors() -> None:
 def test_map_values_reaches_every_tensor() -> None:
     doubled = params.map_values(lambda value: 2 * value, example())
     assert torch.equal(params.flatten(doubled), 2 * params.flatten(example()))
+
+
+def test_tasks_are_flattened_apart_and_back() -> None:
+    stacked = {name: torch.stack([value, -value]) for name, value in example().items()}
+    vectors = params.flatten_tasks(stacked)
+    assert vectors.tolist() == [[0, 1, 2, 3, 4, 5, 10, 11], [0, -1, -2, -3, -4, -5, -10, -11]]
+    back = params.unflatten_tasks(vectors, stacked)
+    assert list(back) == ["w", "b"]
+    assert all(torch.equal(back[name], value) for name, value in stacked.items())

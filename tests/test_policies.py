@@ -11,7 +11,7 @@ from torch import nn
 import tiny
 from metarl.errors import MetarlError
 from metarl.params import requires_grad, select, stack
-from metarl.policies import GaussianMLPPolicy
+from metarl.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.types import Params
 
 
@@ -123,3 +123,29 @@ def test_gradient_is_zero_below_the_floor() -> None:
 def test_unknown_activation_is_refused() -> None:
     with pytest.raises(MetarlError, match=r"'relu', 'tanh'.*'swish'"):
         GaussianMLPPolicy(observation_size=3, action_size=2, activation="swish")
+
+
+def test_categorical_policy_is_a_module_for_each_task() -> None:
+    policy = CategoricalMLPPolicy(observation_size=3, action_size=4, hidden_sizes=(5, 6))
+    drawn = [policy.initial_params(torch.Generator().manual_seed(task), torch.float64) for task in range(3)]
+    params = {name: torch.stack([one[name] for one in drawn]) for name in policy.shapes}
+    observations = torch.randn(3, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = policy(params, observations).logits
+    for task in range(3):
+        expected = as_module(drawn[task])(observations[task])
+        torch.testing.assert_close(logits[task], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_categorical_policy_has_no_deviation() -> None:
+    policy = CategoricalMLPPolicy(observation_size=3, action_size=4, hidden_sizes=(5,))
+    assert policy.shapes == {
+        "layer_0.weight": (3, 5),
+        "layer_0.bias": (5,),
+        "layer_1.weight": (5, 4),
+        "layer_1.bias": (4,),
+    }
+
+
+def test_categorical_policy_knows_its_activations() -> None:
+    with pytest.raises(MetarlError, match="activation must be one of"):
+        CategoricalMLPPolicy(observation_size=3, action_size=4, activation="sigmoid")

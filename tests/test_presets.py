@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import torch
 
 from metarl import registry
 from metarl.agents.presets import ml1, point
@@ -16,6 +17,7 @@ from metarl.agents.settings import SUITED, suited
 from metarl.cli import main
 from metarl.commands.train import split_agent
 from metarl.config import ExperimentConfig, construct, from_json, to_json
+from metarl.envs.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.sweep import SeedRun, Sweep
 
@@ -50,6 +52,16 @@ def test_every_preset_takes_every_agent(preset: str, agent: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_has_an_agent_of_its_own(preset: str) -> None:
     assert registry.configure(preset) == registry.configure(preset, "maml-trpo")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_spends_the_same_environment_steps_on_every_agent(preset: str) -> None:
+    def spent(agent: str) -> int:
+        config = registry.configure(preset, agent)
+        rollouts = config.agent.build(PointTasks(), seed=0, device=torch.device("cpu")).adaptation_steps + 1
+        return config.iterations * rollouts * config.sampling.meta_batch_size * config.sampling.episodes
+
+    assert {spent(agent) for agent in AGENTS} == {spent("maml-trpo")}
 
 
 def test_settings_are_of_presets_and_agents_that_there_are() -> None:
@@ -104,7 +116,7 @@ def test_unknown_agent_gets_the_nearest_name(run: Run, tmp_path: Path, command: 
 def test_agent_without_a_name_is_refused(run: Run, words: list[str]) -> None:
     code, said = run("train", "point", *words)
     assert code == 2
-    assert said.startswith("metarl: --agent needs the name of an agent, one of dice-maml, ")
+    assert said.startswith("metarl: --agent needs the name of an agent, one of anil, boil, ")
 
 
 def test_setting_of_another_agent_is_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,7 +152,7 @@ def measure_officially(
 ) -> list[Path]:
     """Let the publisher's evaluator measure, print what it says beside ours, and write it."""
     settings = OfficialSettings(
-        adaptation_steps=min(wanted.adaptation_steps, experiment.agent.adaptation_steps),
+        adaptation_steps=min(wanted.adaptation_steps, experiment.brief_adaptation_steps),
         adaptation_episodes=wanted.adaptation_episodes,
         deterministic=wanted.deterministic,
     )

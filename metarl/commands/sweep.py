@@ -13,7 +13,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from metarl import registry, runs
-from metarl.commands.train import RUNS, configured
+from metarl.commands.train import RUNS, configured, suite_first
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation import summarize_seeds
@@ -46,6 +46,7 @@ def sweep_command(arguments: list[str]) -> None:
     """Train several seeds, go on with those that were stopped, and put them together."""
     if {"-h", "--help"} & set(arguments[:1]):
         tyro.cli(SweepArguments, args=["--help"], prog="metarl sweep PRESET")
+    arguments = suite_first(arguments)
     if not arguments or arguments[0].startswith("-"):
         presets = ", ".join(registry.names(registry.PRESETS))
         raise MetarlError(

@@ -51,11 +51,30 @@ def train_command(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments[:1]):
         show_train_usage()
         return
+    arguments = suite_first(arguments)
     if not arguments or arguments[0].startswith("-"):
         presets = ", ".join(registry.names(registry.PRESETS))
         raise MetarlError(f"metarl train needs a preset first, one of {presets}: metarl train point")
     name, *options = arguments
     train(runs.start(configured(name, options, f"metarl train {name}"), RUNS), new=True)
+
+
+def suite_first(arguments: Sequence[str]) -> list[str]:
+    """Put what ``--suite`` names, where no preset is named, in the preset's place.
+
+    Raises:
+        MetarlError: if no name follows.
+    """
+    words = list(arguments)
+    place = next((i for i, word in enumerate(words) if word.partition("=")[0] == "--suite"), None)
+    if place is None or not words[0].startswith("-"):
+        return words
+    _, joined, name = words.pop(place).partition("=")
+    if not joined and place < len(words):
+        name = words.pop(place)
+    if not name or name.startswith("-"):
+        raise MetarlError("--suite needs a suite's name or a place, my_file.py:my_distribution.")
+    return [name, *words]
 
 
 def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
@@ -71,8 +90,15 @@ def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConf
         default=registry.configure(preset, agent),
         args=settings,
         prog=prog,
-        description=f"{registry.preset(preset).__doc__}\n\n--agent NAME takes another agent: {known}.",
+        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}.",
     )
+
+
+def described(preset: str) -> str:
+    """Say what is trained on: a preset's own words, or those of a suite without one."""
+    if preset in registry.names(registry.PRESETS):
+        return str(registry.preset(preset).__doc__)
+    return f"The suite {preset} with every setting's default."
 
 
 def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -150,6 +176,7 @@ def show_train_usage() -> None:
     """Print the help of ``metarl train`` without a preset."""
     say(
         "usage: metarl train PRESET [--agent AGENT] [OPTIONS]\n"
+        "       metarl train --suite SUITE|FILE.py:NAME [--agent AGENT] [OPTIONS]\n"
         "       metarl train --resume RUN [--iterations INT] [--device STR]\n\n"
         "Meta-train an agent, then evaluate it on held-out tasks.\n"
     )

@@ -9,11 +9,12 @@ from typing import TypeAlias
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from metarl.errors import MetarlError, require
+from metarl.spaces import vectors
 from metarl.tasks import Array, Picture, Renderable, TaskDistribution, TaskVectorEnv
 from metarl.types import Task
 
@@ -42,7 +43,8 @@ class TaskVecEnv(VecEnv):
         unit_actions: take actions from -1 to 1 and scale them to the environment's bounds.
 
     Raises:
-        MetarlError: if an action has no bounds, or a task more parameters than ``task_size``.
+        MetarlError: if actions are neither vectors with bounds nor choices, or a task has more parameters
+            than ``task_size``.
     """
 
     def __init__(
@@ -56,19 +58,27 @@ class TaskVecEnv(VecEnv):
     ) -> None:
         self.env = env
         self.draw = draw
-        self.bounds = bounded(env.single_action_space)
-        """What the environment's own actions lie in."""
         self.task_size = task_size
-        self._scale = scale_of(self.bounds) if unit_actions else None
+        space = takes(env.single_action_space)
+        self._scale = scale_of(bounded(space)) if unit_actions else None
         self._rng = np.random.default_rng(seed)
         super().__init__(
             env.num_envs,
             with_task(vectors(env.single_observation_space), task_size),
-            Box(-1.0, 1.0, self.bounds.shape, np.float32) if unit_actions else deepcopy(self.bounds),
+            Box(-1.0, 1.0, space.shape, np.float32) if unit_actions else deepcopy(space),
         )
         self._tasks = list(draw(range(env.num_envs)))
         self._solved = np.zeros(env.num_envs, np.bool_)
         self._actions: Array = np.zeros(env.action_space.shape or ())
+
+    @property
+    def bounds(self) -> Box:
+        """What the environment's own actions lie in.
+
+        Raises:
+            MetarlError: if they have no bounds.
+        """
+        return bounded(self.env.single_action_space)
 
     def reset(self) -> Array:
         """Start an episode in every slot."""
@@ -79,7 +89,7 @@ class TaskVecEnv(VecEnv):
         return self._show(observations)
 
     def step_async(self, actions: npt.NDArray[np.floating]) -> None:
-        """Keep the actions ``[N, A]`` for :meth:`step_wait`."""
+        """Keep the actions, ``[N, A]`` or for choices ``[N]``, for :meth:`step_wait`."""
         self._actions = np.asarray(actions, np.float64)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -202,17 +212,6 @@ def task_numbers(task: Task, size: int) -> Array:
     return np.array([*task.parameters, *[0.0] * (size - came)])
 
 
-def vectors(space: gymnasium.Space[object]) -> Box:
-    """Make sure that observations are vectors of real numbers.
-
-    Raises:
-        MetarlError: if they are not.
-    """
-    if not isinstance(space, Box) or len(space.shape) != 1:
-        raise MetarlError(f"A TaskVecEnv needs observations that are vectors, but they come from {space}.")
-    return space
-
-
 def with_task(space: Box, task_size: int) -> Box:
     """Return an observation space with ``task_size`` numbers more, which may be any."""
     if not task_size:
@@ -223,6 +222,15 @@ def with_task(space: Box, task_size: int) -> Box:
         np.concatenate([space.high, high]).astype(space.dtype),
         dtype=np.float32 if space.dtype == np.float32 else np.float64,
     )
+
+
+def takes(space: gymnasium.Space[object]) -> Box | Discrete:
+    """Make sure that actions are choices or have bounds.
+
+    Raises:
+        MetarlError: if they are neither.
+    """
+    return space if isinstance(space, Discrete) else bounded(space)
 
 
 def bounded(space: gymnasium.Space[object]) -> Box:

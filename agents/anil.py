@@ -1,0 +1,90 @@
+"""ANIL and BOIL: MAML whose inner loop moves a part of the policy only, the head or the body.
+
+Sources: Raghu et al. 2020, ANIL (arXiv 1909.09157): MAML's inner loop changes little but the last layer, so
+only that adapts, and the features are meta-learned. Oh et al. 2021, BOIL (arXiv 2008.08882): the last layer
+stays, so that adapting must change the features. The rest is MAML, and so is the outer step, a trust region:
+as in ANIL's own experiments; BOIL has none in reinforcement learning.
+
+    adapt:     head <- head - inner_lr * grad_head L(theta), body as it is    (ANIL; BOIL the other way round)
+
+The head is the last layer and the deviation, the body all other layers. The deviation is a number of its own
+for each action component, which no feature enters: like the last layer's bias it says how the features become
+a distribution of actions. So head and body are the whole policy, and each parameter adapts in one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.agents.gradient_based import draw_params
+from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.errors import require
+from metarl.tasks import TaskDistribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class ANILConfig(MAMLTRPOConfig):
+    """MAML that adapts the last layer and the deviation only."""
+
+    kind: ClassVar[str] = "anil"
+    source: ClassVar[str] = "Raghu et al. 2020, arXiv 1909.09157"
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ANIL:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return ANIL(self, policy, draw_params(policy, seed, device))
+
+
+class ANIL(MAMLTRPO):
+    """The agent that adapts its head."""
+
+    @property
+    def adaptable(self) -> Collection[str]:
+        """Names of the parameters that adapt."""
+        return head(self.policy.shapes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BOILConfig(MAMLTRPOConfig):
+    """MAML that adapts the hidden layers only."""
+
+    kind: ClassVar[str] = "boil"
+    source: ClassVar[str] = "Oh et al. 2021, arXiv 2008.08882"
+
+    def __post_init__(self) -> None:
+        """Check that there is something to adapt."""
+        super().__post_init__()
+        require(len(self.hidden_sizes) > 0, "BOIL needs a hidden layer to adapt", self.hidden_sizes)
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> BOIL:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return BOIL(self, policy, draw_params(policy, seed, device))
+
+
+class BOIL(MAMLTRPO):
+    """The agent that adapts its body."""
+
+    @property
+    def adaptable(self) -> Collection[str]:
+        """Names of the parameters that adapt."""
+        names = self.policy.shapes
+        return [name for name in names if name not in head(names)]
+
+
+def head(names: Collection[str]) -> list[str]:
+    """Return the parameters of the last layer and the deviation, among those of a perceptron."""
+    last = max(int(name.removeprefix("layer_").partition(".")[0]) for name in names if name != "log_std")
+    return [name for name in names if name.startswith(f"layer_{last}.") or name == "log_std"]

@@ -1,0 +1,68 @@
+"""CAVIA: MAML whose inner loop moves a few context numbers and leaves every weight as it is.
+
+Source: Zintgraf et al. 2019 (arXiv 1810.03642). The policy reads the observation and a context phi:
+
+    adapt:     phi_0 = 0,  phi <- phi - inner_lr * grad_phi L(phi, theta)       for each task, theta fixed
+    outer:     theta as MAML's, through phi(theta), by the trust region, as in the paper's experiments
+
+So tasks differ by a few numbers instead of by a copy of the network each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from metarl.agents.gradient_based import draw_params
+from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.context_policies import CONTEXT, ContextPolicy
+from metarl.errors import require
+from metarl.tasks import TaskDistribution
+from metarl.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class CAVIAConfig(MAMLTRPOConfig):
+    """MAML that adapts context parameters only."""
+
+    kind: ClassVar[str] = "cavia"
+    source: ClassVar[str] = "Zintgraf et al. 2019, arXiv 1810.03642"
+
+    inner_lr: float = 1.0
+    """Step size of the context; the network can scale what it reads, so it matters less than MAML's."""
+    context_size: int = 5
+    """Context parameters that the first layer reads beside the observation."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(1 <= self.context_size <= 4096, "context_size must lie in 1..4096", self.context_size)
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> CAVIA:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        plain = self.build_policy(suite)
+        network = replace(plain, observation_size=plain.observation_size + self.context_size)
+        policy = ContextPolicy(network=network, context_size=self.context_size)
+        return CAVIA(self, policy, draw_params(policy, seed, device))
+
+
+class CAVIA(MAMLTRPO):
+    """The agent: meta-parameters theta, which read the context that adapts."""
+
+    policy: ContextPolicy
+
+    @property
+    def adaptable(self) -> Collection[str]:
+        """The context alone adapts."""
+        return (CONTEXT,)
+
+    def per_task(self, theta: Params, num_tasks: int) -> Params:
+        """Return theta and a blank context for each task."""
+        return super().per_task(theta, num_tasks) | self.policy.blank_context(theta, num_tasks)

@@ -1,0 +1,86 @@
+"""Meta-LSTM: the inner optimiser is itself learned, an LSTM whose cell state is the policy's parameters.
+
+Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning" (openreview.net, rJY0-Kcll),
+algorithm 1, with the policy-gradient surrogate for the loss of the learner:
+
+    adapt:     theta <- f * theta - i * grad L(theta)       gates f and i of each coordinate, by an LSTM
+    outer:     what is learned is the LSTM's weights and its first cell state, which is theta
+
+How the gates are made says :mod:`metarl.learned_optimizers`.
+
+The gates start so that a step is one of gradient descent with ``inner_lr`` which forgets nearly nothing. The
+paper takes loss and gradient for constants, which is ``first_order``; without it the derivative is whole. The
+paper's outer step is Adam on a classification loss; for reinforcement learning it is open, and here it is the
+trust region of :mod:`metarl.agents.maml_trpo`, over the LSTM's weights and theta together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.adaptation import UpdateRule
+from metarl.agents.gradient_based import draw_params
+from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.errors import require
+from metarl.learned_optimizers import LSTMOptimizer
+from metarl.tasks import TaskDistribution
+from metarl.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaLSTMConfig(MAMLTRPOConfig):
+    """A learned inner optimiser: an LSTM that all parameters share."""
+
+    kind: ClassVar[str] = "meta-lstm"
+    source: ClassVar[str] = "Ravi and Larochelle 2017, openreview rJY0-Kcll"
+
+    inner_lr: float = 0.1
+    """Input gate before anything is learned: what a gradient is multiplied by; below one."""
+    forget: float = 0.99
+    """Forget gate before anything is learned: what a parameter is multiplied by; below one."""
+    lstm_size: int = 8
+    """Units of the LSTM that reads loss and gradient; the paper has 20."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(self.inner_lr < 1, "inner_lr must be below 1, it is a gate", self.inner_lr)
+        require(0 < self.forget < 1, "forget must lie between 0 and 1", self.forget)
+        require(1 <= self.lstm_size <= 1024, "lstm_size must lie in 1..1024", self.lstm_size)
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLSTM:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        optimizer = LSTMOptimizer(hidden_size=self.lstm_size)
+        weights = optimizer.initial_weights(
+            torch.Generator().manual_seed(seed), forget=self.forget, inner_lr=self.inner_lr
+        )
+        params = draw_params(policy, seed, device) | {name: w.to(device) for name, w in weights.items()}
+        return MetaLSTM(self, policy, params)
+
+
+class MetaLSTM(MAMLTRPO):
+    """The agent: meta-parameters theta, the LSTM's weights among them."""
+
+    config: MetaLSTMConfig
+
+    def inner_rule(self, theta: Params) -> UpdateRule:
+        """Return a step of the LSTM."""
+        return self.optimizer.rule(theta)
+
+    def per_task(self, theta: Params, num_tasks: int) -> Params:
+        """Return the first cell state, and a blank memory, for each task."""
+        start = super().per_task(theta, num_tasks)
+        return start | self.optimizer.blank_memory(start)
+
+    @property
+    def optimizer(self) -> LSTMOptimizer:
+        """The learned inner step."""
+        return LSTMOptimizer(hidden_size=self.config.lstm_size)

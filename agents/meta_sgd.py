@@ -1,0 +1,67 @@
+"""Meta-SGD: MAML whose inner step sizes are learned, one for each coordinate of each parameter.
+
+Source: Li et al. 2017 (arXiv 1707.09835), equation 1 and algorithm 2:
+
+    adapt(theta, alpha) = theta - alpha * grad L(theta)          (products of coordinates)
+
+alpha has theta's shape and is learned with it. As in the paper it is free: it may become zero, or negative,
+so that it says the direction of the inner step too. It starts equal everywhere, where Meta-SGD is MAML. The
+outer step is the trust region of :mod:`metarl.agents.maml_trpo`, over theta and alpha together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.agents.gradient_based import draw_params
+from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.params import flatten
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout
+
+PREFIX = "inner_lr."
+"""Before a parameter's name, the name of its step sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaSGDConfig(MAMLTRPOConfig):
+    """MAML with a learned inner step size for each parameter."""
+
+    kind: ClassVar[str] = "meta-sgd"
+    source: ClassVar[str] = "Li et al. 2017, arXiv 1707.09835"
+
+    inner_lr: float = 0.1
+    """Step size of every parameter before anything is learned."""
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaSGD:
+        """Return an agent with freshly drawn parameters, all of one step size.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        params = draw_params(policy, seed, device)
+        return MetaSGD(self, policy, params | equal_step_sizes(params, self.inner_lr))
+
+
+def equal_step_sizes(params: Params, inner_lr: float) -> Params:
+    """Return alpha with the shapes of ``params``, the same everywhere."""
+    return {PREFIX + name: torch.full_like(value, inner_lr) for name, value in params.items()}
+
+
+class MetaSGD(MAMLTRPO):
+    """The agent: meta-parameters theta and alpha."""
+
+    def inner_rule(self, theta: Params) -> Params:
+        """Return alpha, which all tasks share."""
+        return {name: theta[PREFIX + name] for name in self.policy.shapes}
+
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Take one trust-region step on theta and alpha."""
+        metrics = super().update(rollouts)
+        alpha = flatten(self.inner_rule(self.params))
+        return {**metrics, "inner_lr_mean": float(alpha.mean()), "inner_lr_std": float(alpha.std())}

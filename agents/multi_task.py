@@ -1,0 +1,42 @@
+"""The baseline of every comparison: one policy trained on all tasks together, then fine-tuned.
+
+Source: Finn et al. 2017 (arXiv 1703.03400), section 5.3, "pretrained": the policy learns the mean return of
+all tasks, with no thought of adapting; on a new task it takes the same inner steps as MAML does.
+
+    maximise over theta  mean over tasks, transitions of  pi_theta(a|s) / pi_old(a|s) * A(s, a)
+
+within the same trust region. It is MAML's objective with no inner step, and so is its code; a meta-iteration
+has one rollout instead of two, which is to be minded where budgets of environment steps are compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.agents.gradient_based import draw_params
+from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.tasks import TaskDistribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiTaskConfig(MAMLTRPOConfig):
+    """One policy trained on all tasks without adapting, and fine-tuned on a new one."""
+
+    kind: ClassVar[str] = "multi-task"
+    source: ClassVar[str] = 'Finn et al. 2017, arXiv 1703.03400, the "pretrained" baseline'
+    adapts_in_training: ClassVar[bool] = False
+
+    adaptation_steps: int = 0
+    """Gradient steps of the adaptation in training: none."""
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLTRPO:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return MAMLTRPO(self, policy, draw_params(policy, seed, device))

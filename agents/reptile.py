@@ -1,0 +1,93 @@
+"""Reptile: move theta towards what it became on each task; nothing is differentiated through the adaptation.
+
+Source: Nichol et al. 2018 (arXiv 1803.02999), algorithm 2, the batched version. With k inner steps on a
+task's own episodes, each step from fresh ones by the policy that it starts from:
+
+    theta <- theta + outer_lr * mean over tasks of (adapt_k(theta) - theta)
+
+which is a step down half the squared distance to the adapted parameters, these being constants (section 5.2).
+k is one more than ``adaptation_steps``: the episodes that other agents judge their adapted policy by are what
+Reptile takes its last inner step from. With k = 1 it would be the mean policy gradient of all tasks, which
+does not learn to adapt; from k = 2 on, a step also makes a task's inner gradients agree (section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from metarl.agents.gradient_based import (
+    GradientBasedAgent,
+    GradientBasedConfig,
+    draw_params,
+    spread_metrics,
+)
+from metarl.descent import DescentConfig, Judged, OuterOptimizer, descend_objective, start_descent
+from metarl.errors import require
+from metarl.params import detach, requires_grad
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReptileConfig(DescentConfig, GradientBasedConfig):
+    """Moves towards the adapted parameters; first order, without a meta-objective."""
+
+    kind: ClassVar[str] = "reptile"
+    source: ClassVar[str] = "Nichol et al. 2018, arXiv 1803.02999"
+
+    first_order: bool = True
+    """Nothing is differentiated through the adaptation: always true here."""
+    outer_lr: float = 0.1
+    """How far theta goes towards the mean of the adapted parameters; 1 goes all the way. Adam's step is
+    another matter: about 0.001."""
+    outer_optimizer: OuterOptimizer = "sgd"
+    """The paper's plain step, or Adam on the way to the adapted parameters as if it were a gradient."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        DescentConfig.__post_init__(self)
+        GradientBasedConfig.__post_init__(self)
+        require(self.first_order, "first_order must be true, Reptile has no other", self.first_order)
+
+    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> Reptile:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if the suite's observations or actions are not vectors of real numbers.
+        """
+        policy = self.build_policy(suite)
+        return Reptile(self, policy, draw_params(policy, seed, device))
+
+
+class Reptile(GradientBasedAgent[ReptileConfig]):
+    """The agent: meta-parameters theta, and how they follow the adapted ones."""
+
+    def start_memory(self) -> Params:
+        """Return what the optimiser remembers before the first update."""
+        return start_descent(self.params, self.config)
+
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Take an inner step from every rollout, the last one too, and go towards where they lead."""
+        batches = [self._batch(rollout) for rollout in rollouts]
+        start = requires_grad(self.per_task(self.params, len(batches[-1].observations)))
+        adapted = detach(self._adapted(self.params, start, batches, first_order=True))
+        step = descend_objective(
+            self.params, self.memory, lambda theta: Judged(distance(theta, adapted), {}), self.config
+        )
+        self.params, self.memory = step.params, step.memory
+        with torch.no_grad():
+            gaussian = self.policy(adapted, batches[-1].observations)
+        return step.metrics | spread_metrics(gaussian)
+
+
+def distance(theta: Params, adapted: Params) -> torch.Tensor:
+    """Return half the squared distance from theta to stacked parameters, a mean over tasks.
+
+    Its gradient is ``theta - mean(adapted)``, so that a step down it is Reptile's.
+    """
+    squares = [(value - adapted[name]).square().sum() / len(adapted[name]) for name, value in theta.items()]
+    return 0.5 * torch.stack(squares).sum()

@@ -1,0 +1,109 @@
+"""What singles out a task, as its author writes it, and as the plain numbers that a task carries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from metarl.errors import MetarlError, require
+
+Leaf: TypeAlias = "tuple[str | None, tuple[int, ...] | None, str]"
+"""A name in the dictionary, or None where there is none; a shape, or None for a lone number; the dtype."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How parameters become numbers and numbers become the same parameters again.
+
+    Parameters are a number, an array or sequence of numbers, or a dictionary of such by name. Arrays and
+    sequences come back as arrays, whole numbers as ``int``, others as ``float`` and truth values as ``bool``.
+    """
+
+    leaves: tuple[Leaf, ...]
+
+    @staticmethod
+    def of(example: object) -> Layout:
+        """Return the layout of parameters like these.
+
+        Raises:
+            MetarlError: if they hold anything but numbers.
+        """
+        if isinstance(example, Mapping):
+            require(len(example) > 0, "Parameters of a task must hold a number", "an empty dictionary")
+            return Layout(tuple(_leaf(str(name), value) for name, value in example.items()))
+        return Layout((_leaf(None, example),))
+
+    @property
+    def size(self) -> int:
+        """Numbers of a task."""
+        return sum(math.prod(shape or ()) for _, shape, _ in self.leaves)
+
+    def flatten(self, parameters: object) -> tuple[float, ...]:
+        """Return the numbers, in the order of the example's dictionary.
+
+        Raises:
+            MetarlError: if the parameters are laid out in another way, or one is not finite.
+        """
+        values = parameters if isinstance(parameters, Mapping) else {None: parameters}
+        wanted = [name for name, _, _ in self.leaves]
+        if set(values) != set(wanted):
+            raise MetarlError(f"Every task's parameters must be named {wanted}; {list(values)} came.")
+        numbers: list[float] = []
+        for name, shape, dtype in self.leaves:
+            array = _numbers(name, values[name])
+            if array.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+                raise MetarlError(
+                    f"{_called(name)} was a whole number in the first task and is {array} in another; "
+                    "write 1.0 for 1 there."
+                )
+            if array.shape != (shape or ()):
+                raise MetarlError(
+                    f"{_called(name)} must have the shape {shape or ()} in every task; {array.shape} came."
+                )
+            numbers += array.astype(np.float64).ravel().tolist()
+        require(all(map(math.isfinite, numbers)), "Parameters of a task must be finite", numbers)
+        return tuple(numbers)
+
+    def restore(self, numbers: tuple[float, ...]) -> object:
+        """Return the parameters that :meth:`flatten` made numbers of.
+
+        Raises:
+            MetarlError: if there are more or fewer.
+        """
+        require(len(numbers) == self.size, f"A task here has {self.size} parameters", len(numbers))
+        values: dict[str | None, object] = {}
+        rest = list(numbers)
+        for name, shape, dtype in self.leaves:
+            count = math.prod(shape or ())
+            array = np.array(rest[:count], dtype).reshape(shape or ())
+            rest = rest[count:]
+            values[name] = array.item() if shape is None else array
+        return values.get(None, values)
+
+
+def _leaf(name: str | None, value: object) -> Leaf:
+    array = _numbers(name, value)
+    alone = isinstance(value, int | float | np.generic)
+    return name, None if alone else array.shape, "<f8" if array.dtype.kind == "f" else array.dtype.str
+
+
+def _numbers(name: str | None, value: object) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    refusal = MetarlError(
+        f"{_called(name)} must be a number or an array of numbers, but it is {value!r}; "
+        "give what has no number its place in a list."
+    )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise refusal from error
+    if array.dtype.kind not in "iufb":
+        raise refusal
+    return array
+
+
+def _called(name: str | None) -> str:
+    return "What sample gives" if name is None else f"The parameter {name!r}"

@@ -1,0 +1,44 @@
+"""``metarl check``: does a task distribution keep its promises, and what is to be done where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from metarl import registry
+from metarl.config import SuiteConfig
+from metarl.console import say
+from metarl.errors import MetarlError
+from metarl.suite_check import check_suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    """Try a task distribution out as training would use it, and tell every fault and how to mend it."""
+
+    suite: Annotated[SuiteConfig, tyro.conf.arg(name="")]
+    """The distribution; a registered suite has its settings as options."""
+
+
+def check_command(arguments: list[str]) -> None:
+    """Check that a task distribution keeps its promises: metarl check SUITE or my_file.py:my_distribution."""
+    if not arguments or arguments[0].startswith("-"):
+        known = ", ".join(registry.names(registry.SUITES))
+        if {"-h", "--help"} & set(arguments):
+            say("usage: metarl check SUITE|FILE.py:NAME [OPTIONS]\n")
+            say(f"{CheckArguments.__doc__}\n\nSuites: {known}.")
+            return
+        raise MetarlError(f"metarl check needs a suite, one of {known}, or my_file.py:my_distribution.")
+    name, *options = arguments
+    default = CheckArguments(suite=registry.suite_named(name))
+    wanted = tyro.cli(CheckArguments, default=default, args=options, prog=f"metarl check {name}")
+    suite = wanted.suite.build()
+    say(f"Checking {suite.name}: episodes of {suite.horizon} steps, actions from {suite.action_space}.")
+    faults = check_suite(suite)
+    for number, fault in enumerate(faults, start=1):
+        say(f"{number}. {fault}")
+    if faults:
+        raise MetarlError(f"{suite.name} has {len(faults)} fault{'s' * (len(faults) > 1)}.")
+    say(f"{suite.name} keeps every promise.")

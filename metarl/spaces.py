@@ -1,0 +1,73 @@
+"""Which observations and actions agents take, and what to do about the others.
+
+An action of a discrete space is, everywhere but inside an environment, a one-hot vector: so it has a size A
+as any other action has, and a network that is shown its last action sees no order among the choices.
+"""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from metarl.errors import MetarlError
+from metarl.tasks import Array
+
+
+def observation_size(space: gymnasium.Space[object]) -> int:
+    """Return O, the numbers of an observation.
+
+    Raises:
+        MetarlError: if observations are no vectors of real numbers; names the wrapper that makes them so.
+    """
+    return vectors(space).shape[0]
+
+
+def vectors(space: gymnasium.Space[object]) -> Box:
+    """Make sure that observations are vectors of real numbers.
+
+    Raises:
+        MetarlError: if they are not; names the wrapper that makes them so.
+    """
+    if isinstance(space, Box) and len(space.shape) == 1:
+        return space
+    raise MetarlError(
+        f"Observations must be vectors of real numbers, but they come from {space}; {_mend(space)}"
+    )
+
+
+def action_size(space: gymnasium.Space[object]) -> int:
+    """Return A: the numbers of an action, or how many choices there are.
+
+    Raises:
+        MetarlError: if actions are neither vectors of real numbers nor one choice of several.
+    """
+    if isinstance(space, Discrete):
+        return int(space.n)
+    if isinstance(space, Box) and len(space.shape) == 1:
+        return space.shape[0]
+    raise MetarlError(
+        f"Actions must be vectors of real numbers or one choice of several, but they come from {space}; "
+        "wrap the environment in gymnasium.wrappers.TransformAction, which maps a Box or a Discrete to them."
+    )
+
+
+def env_actions(space: gymnasium.Space[object], actions: Array) -> Array:
+    """Return actions ``[N, A]`` of a policy as an environment with this action space takes them.
+
+    Choices become ``[N]`` whole numbers; vectors stay as they are, in the space's dtype.
+    """
+    if isinstance(space, Discrete):
+        return np.asarray(space.start + actions.argmax(axis=-1), space.dtype)
+    return np.asarray(actions, space.dtype)
+
+
+def _mend(space: gymnasium.Space[object]) -> str:
+    if isinstance(space, Box) and len(space.shape) == 3:
+        return (
+            "wrap the environment in gymnasium.wrappers.FlattenObservation, small pictures after "
+            "gymnasium.wrappers.ResizeObservation and GrayscaleObservation."
+        )
+    if space.is_np_flattenable:
+        return "wrap the environment in gymnasium.wrappers.FlattenObservation."
+    return "wrap the environment in gymnasium.wrappers.TransformObservation."

@@ -1,0 +1,160 @@
+"""A suite without a package: a distribution in a Python file, ``my_file.py:my_distribution``.
+
+What the name stands for may be a distribution, a suite's config, or a function without arguments that returns
+one of them; the same goes for what a package declares in the entry-point group ``metarl.suites``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, ClassVar, cast
+
+import cloudpickle
+import tyro
+
+from metarl.config import SuiteConfig
+from metarl.errors import MetarlError, unknown_name
+from metarl.tasks import TaskDistribution
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSuiteConfig(SuiteConfig):
+    """A distribution in a Python file of yours: metarl train --suite my_file.py:my_distribution."""
+
+    kind: ClassVar[str] = "file"
+
+    place: str = ""
+    """Path of the file, a colon, and the distribution's name in it."""
+    sha256: Annotated[str, tyro.conf.Suppress] = ""
+    """Of the file when the run was started; a change of it is told."""
+
+    @property
+    def label(self) -> str:
+        """The distribution's name in its file."""
+        return self.place.rpartition(":")[2]
+
+    def build(self) -> TaskDistribution:
+        """Run the file and return its distribution.
+
+        Raises:
+            MetarlError: if the file is gone, does not run, or holds no such distribution.
+        """
+        path, name = _split(self.place)
+        if self.sha256 and self.sha256 != _digest(path):
+            logger.warning("%s has changed since this run was started.", path)
+        return distribution_of(_attribute(_load(path), path, name), f"{name!r} of {path}")
+
+
+def is_place(name: str) -> bool:
+    """Return whether a name is meant to be one in a file."""
+    return ".py:" in name or name.endswith(".py")
+
+
+def file_suite(place: str) -> FileSuiteConfig:
+    """Return the config of a suite in a file, found again from any folder.
+
+    Raises:
+        MetarlError: if there is no such file, or no name is given.
+    """
+    path, name = _split(place)
+    return FileSuiteConfig(place=f"{path.resolve()}:{name}", sha256=_digest(path))
+
+
+def distribution_of(found: object, where: str) -> TaskDistribution:
+    """Return the distribution that something stands for.
+
+    Raises:
+        MetarlError: if it stands for none.
+    """
+    if inspect.isfunction(found) or (inspect.isclass(found) and not hasattr(found, "make_vector_env")):
+        found = _call(found, where)
+    if isinstance(found, SuiteConfig):
+        return found.build()
+    missing = [name for name in _PARTS if not hasattr(found, name)]
+    if missing:
+        raise MetarlError(
+            f"A task distribution was wanted, but {where} is a {type(found).__name__}, "
+            f"which has no {missing[0]}; metarl.envs.from_gymnasium makes one."
+        )
+    return cast("TaskDistribution", found)
+
+
+_PARTS = (
+    *("name", "observation_space", "action_space", "horizon", "reports_success"),
+    *("tasks", "sample", "make_vector_env"),
+)
+
+
+def _call(make: object, where: str) -> object:
+    assert callable(make)
+    try:
+        return cast("object", make())
+    except MetarlError:
+        raise
+    except Exception as error:
+        raise MetarlError(f"{where} fails when it is called: {_told(error)}") from error
+
+
+def _split(place: str) -> tuple[Path, str]:
+    path, _, name = place.rpartition(":")
+    if not path or not name or not path.endswith(".py"):
+        raise MetarlError(f"A suite in a file is written my_file.py:my_distribution, but {place!r} came.")
+    return Path(path), name
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MetarlError(
+            f"The suite's file {path} cannot be read ({error.strerror}); it must be where it was."
+        ) from error
+
+
+def _load(path: Path) -> ModuleType:
+    """Run a file as a module of its own, which the environments' workers are sent whole.
+
+    What it imports from its folder is imported as from a script there.
+    """
+    digest = _digest(path)
+    name = f"metarl_suite_{digest[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise (
+            error
+            if isinstance(error, MetarlError)
+            else MetarlError(f"The suite's file {path} does not run: {_told(error)}")
+        ) from error
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _attribute(module: ModuleType, path: Path, name: str) -> object:
+    if not hasattr(module, name):
+        known = [each for each in vars(module) if not each.startswith("_")]
+        raise unknown_name(f"distribution in {path}", name, known)
+    return cast("object", getattr(module, name))
+
+
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:") + "."
