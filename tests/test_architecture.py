@@ -50,6 +50,7 @@ FLOORS = (
         "metarl.metrics",
         "metarl.report",
         "metarl.experiment",
+        "metarl.league",
         "metarl.locks",
         "metarl.registry",
         "metarl.results",
