@@ -20,6 +20,18 @@ MAML_TRPO = "maml-trpo"
 """The agent of every preset by default."""
 
 
+def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Poles that have not been balanced before, discrete actions; up to 0.4M environment steps."""
+    config = suited("cart-pole", agent)
+    return ExperimentConfig(
+        suite=construct(suite("cart-pole"), {"horizon": 60}),
+        agent=config,
+        iterations=equal_steps(30, config),
+        sampling=SamplingConfig(meta_batch_size=10),
+        evaluation=EvaluationConfig(every=5, tasks=20, adaptation_steps=1),
+    )
+
+
 def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Objects to pick and place, tested on new shapes, sizes and masses; 6.3M environment steps."""
     config = suited("grasp-shapes", agent)

@@ -9,6 +9,7 @@ from metarl.config import AgentConfig, construct
 from metarl.registry import agent
 
 SHARED: Mapping[str, Mapping[str, object]] = {
+    "cart-pole": {"gae_lambda": 0.97, "inner_lr": 0.5},
     # the reward tells at once how good a move was; the other two were found by search (results/README.md)
     "point": {"discount": 0.0, "min_std": 1.0, "inner_lr": 0.2},
 }
