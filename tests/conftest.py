@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault(
@@ -22,6 +23,10 @@ HAS_WARP = importlib.util.find_spec("mujoco_warp") is not None
 collect_ignore_glob = [] if HAS_WARP else ["test_warp_*.py"]
 
 torch.set_num_threads(1)
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine must not fail a test for its time; under CI the examples are the same each time.
 hypothesis.settings.register_profile("metarl", deadline=None, derandomize=bool(os.environ.get("CI")))
