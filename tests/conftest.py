@@ -24,7 +24,7 @@ collect_ignore_glob = [] if HAS_WARP else ["test_warp_*.py"]
 
 torch.set_num_threads(1)
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program they start.
+# A shell that starts the tests in the background has them, and every program they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
