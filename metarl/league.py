@@ -111,14 +111,22 @@ def draw_league(standings: Sequence[Standing], title: str) -> Figure:
         axes.set_ylabel("")
         axes.set_xlabel(_TITLES[quantity])
         if quantity == "success":
+            axes.set_xlim(-0.04, 1.04)
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         _draw(
             axes, [one.measures()[quantity].means[0] for one in standings], BEFORE, "white", "before adapting"
         )
         _draw(axes, [one.measures()[quantity].means[-1] for one in standings], AFTER, AFTER, "after")
     panels[0].set_yticks(range(len(standings)), [standing.agent for standing in standings])
-    panels[0].invert_yaxis()
-    panels[0].legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="best")
+    panels[0].set_ylim(len(standings) - 0.5, -0.5)  # the best on top
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="upper right",
+        ncols=2,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=TEXT,
+    )
     seeds = sorted({standing.seeds for standing in standings})
     draw_footer(
         figure,
