@@ -56,22 +56,23 @@ def numbers(runs: Path, seed: int) -> tuple[object, object]:
     return timeless, json.loads((folder / "evaluation.json").read_text())["returns"]
 
 
-def wait_for(found: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for_iteration(run: Path, number: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run tells of an iteration, or a later one: its early checkpoints may be gone by then."""
     deadline = time.monotonic() + 120
-    while not found.exists():
+    while SeedRun(0, run, run).iteration < number:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-LONG = ["--iterations", "60"]
+LONG = ["--iterations", "300"]
 
 
 def stop_midway(runs: Path, number: int) -> None:
-    """Start a sweep, and send it a signal when both seeds have a checkpoint; see that all processes end."""
+    """Start a sweep, and send it a signal when both seeds are under way; see that all processes end."""
     process = subprocess.Popen([METARL, *SWEEP, *LONG, "--parallel", "2"], stdout=subprocess.DEVNULL)
     for seed in (0, 1):
-        wait_for(runs / f"it-seed{seed}" / "checkpoints" / "00000002", process)
+        wait_for_iteration(runs / f"it-seed{seed}", 2, process)
     children = psutil.Process(process.pid).children()
     assert len(children) == 2
     process.send_signal(number)
