@@ -16,12 +16,11 @@ from metarl.comparison import Contender, check_comparable, read_contender, sweep
 from metarl.errors import require
 from metarl.evaluation import Measures, Summary, summarize_seeds
 from metarl.metrics import Row, read_metrics
-from metarl.report import TEXT, draw_footer, label_axes, save
+from metarl.report import AFTER, BEFORE, TEXT, draw_footer, label_axes, save
 from metarl.runs import read_config
-from metarl.seeds import average, write_csv
+from metarl.seeds import average, interval_columns, write_csv
 from metarl.statistics import Interval
 
-BEFORE, AFTER = "#d55e00", "#0072b2"  # as in metarl.report
 _TITLES = {"return": "Return per episode", "success": "Success rate"}
 
 
@@ -84,11 +83,11 @@ def row_of(standing: Standing) -> dict[str, str | float]:
     """Return an agent's row of the table."""
     row: dict[str, str | float] = {"agent": standing.agent, "seeds": standing.seeds}
     for quantity, measures in standing.measures().items():
-        row |= _columns(f"{quantity}_before", measures.means[0])
-        row |= _columns(f"{quantity}_after", measures.means[-1])
-        row |= _columns(f"{quantity}_gain", measures.gains[-1])
-        row |= _columns(f"{quantity}_iqm", measures.iqms[-1])
-        row |= _columns(f"{quantity}_worse", measures.worse[-1])
+        row |= interval_columns(f"{quantity}_before", measures.means[0])
+        row |= interval_columns(f"{quantity}_after", measures.means[-1])
+        row |= interval_columns(f"{quantity}_gain", measures.gains[-1])
+        row |= interval_columns(f"{quantity}_iqm", measures.iqms[-1])
+        row |= interval_columns(f"{quantity}_worse", measures.worse[-1])
     return row
 
 
@@ -150,10 +149,6 @@ def _draw(axes: Axes, intervals: Sequence[Interval], colour: str, filling: str, 
         capsize=2.5,
         label=label,
     )
-
-
-def _columns(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _kept(row: Row) -> Row:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from metarl.evaluation import Evaluation, scores_of
-from metarl.report import TEXT, blank, draw_footer, label_axes, save
+from metarl.report import AFTER, BEFORE, TEXT, blank, draw_footer, label_axes, save
 from metarl.statistics import Bootstrap, Profile, performance_profile
 
 Stage: TypeAlias = tuple[Sequence[Evaluation], int]
@@ -24,7 +24,7 @@ Stage: TypeAlias = tuple[Sequence[Evaluation], int]
 
 _HOW = Bootstrap(resamples=2000)
 _THRESHOLDS = 101
-_LOOKS = (("#d55e00", "--"), ("#0072b2", "-"))  # as in metarl.report
+_LOOKS = ((BEFORE, "--"), (AFTER, "-"))
 _QUANTITIES = {"return": "Return per episode", "success": "Success rate"}
 
 

@@ -30,6 +30,8 @@ Array = npt.NDArray[np.float64]
 
 _DPI = 150
 _WIDTH = 8.0  # inches: 1200 pixels
+BEFORE, AFTER = "#d55e00", "#0072b2"
+"""Colours of what was measured before adapting and after."""
 TEXT, _FAINT, _GRID = "#262626", "#7a7a7a", "#e6e6e6"
 _INTERVALS = "Bars: 95 % bootstrap intervals of the mean over held-out tasks"
 _LABELS = {"return": "Return per episode", "success": "Success rate"}
@@ -162,8 +164,8 @@ def _stages(rows: Sequence[Row], quantity: str) -> list[_Stage]:
     )
     if not steps:
         return []
-    after = _Stage(steps[-1], f"after {_count(steps[-1])}", "#0072b2", "-", "#0072b2")
-    before = _Stage(steps[0], "before adaptation", "#d55e00", "--", "white")
+    after = _Stage(steps[-1], f"after {_count(steps[-1])}", AFTER, "-", AFTER)
+    before = _Stage(steps[0], "before adaptation", BEFORE, "--", "white")
     return [before, after] if steps[0] < steps[-1] else [before]
 
 
@@ -218,7 +220,7 @@ def _draw_intervals(axes: Axes, x: Array, intervals: Sequence[Interval], stage: 
 
 
 def _draw_adaptation(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval], quantity: str) -> None:
-    stage = _Stage(0, "", "#0072b2", "-", "#0072b2")
+    stage = _Stage(0, "", AFTER, "-", AFTER)
     x = np.asarray(steps, dtype=np.float64)
     means = [interval.mean for interval in intervals]
     axes.plot(x, means, color=stage.colour, linewidth=1.2, alpha=0.5)

@@ -128,15 +128,16 @@ def _adaptation_rows(
 
 def _measured(quantity: str, measures: Measures, step: int) -> dict[str, str | float]:
     return {
-        **_columns(quantity, measures.means[step]),
-        **_columns(f"{quantity}_gain", measures.gains[step]),
-        **_columns(f"{quantity}_iqm", measures.iqms[step]),
-        **_columns(f"{quantity}_median", measures.medians[step]),
-        **_columns(f"{quantity}_worse", measures.worse[step]),
+        **interval_columns(quantity, measures.means[step]),
+        **interval_columns(f"{quantity}_gain", measures.gains[step]),
+        **interval_columns(f"{quantity}_iqm", measures.iqms[step]),
+        **interval_columns(f"{quantity}_median", measures.medians[step]),
+        **interval_columns(f"{quantity}_worse", measures.worse[step]),
     }
 
 
-def _columns(name: str, interval: Interval) -> dict[str, str | float]:
+def interval_columns(name: str, interval: Interval) -> dict[str, str | float]:
+    """Return a number and the ends of its interval, under the names that tables have for them."""
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
