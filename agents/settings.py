@@ -8,14 +8,23 @@ from collections.abc import Mapping
 from metarl.config import AgentConfig, construct
 from metarl.registry import agent
 
+_HALF_CHEETAH: Mapping[str, object] = {"inner_lr": 1.0, "max_kl": 0.02}
+
 SHARED: Mapping[str, Mapping[str, object]] = {
     "cart-pole": {"gae_lambda": 0.97, "inner_lr": 0.5},
+    "half-cheetah-dir": _HALF_CHEETAH,
+    "half-cheetah-vel": _HALF_CHEETAH,
     # the reward tells at once how good a move was; the other two were found by search (results/README.md)
     "point": {"discount": 0.0, "min_std": 1.0, "inner_lr": 0.2},
 }
 """By preset: for every agent that has such a setting."""
 
+_GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
+"""Meta-LSTM's step is a gate, which is below 1."""
+
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "half-cheetah-dir": _GATED,
+    "half-cheetah-vel": _GATED,
     "point": {  # by short runs: docs/agents/README.md
         "cavia": {"inner_lr": 1.0},
         "e-maml": {"outer_lr": 3e-3, "credit_weight": 1e-4},
