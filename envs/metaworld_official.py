@@ -19,8 +19,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.evaluation import metalearning_evaluation
 
+from metarl.envs.autoreset import Flags, Infos
 from metarl.envs.goal_choice import deal
-from metarl.envs.metaworld_vector import Flags, Infos, MetaWorldVectorEnv, VectorOptions
+from metarl.envs.metaworld_vector import MetaWorldVectorEnv, VectorOptions
 from metarl.envs.official_agent import OfficialAgent
 from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.errors import MetarlError

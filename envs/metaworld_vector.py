@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from metarl.envs.autoreset import Flags, Infos, read_mode, with_final
 from metarl.envs.goal_choice import GoalChoice, Select
 from metarl.envs.metaworld_env import MAX_HORIZON, observation_space
 from metarl.envs.metaworld_rendering import CAMERAS, DEFAULT_SIZE
@@ -27,9 +28,6 @@ from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Array, Picture
 from metarl.types import Task
-
-Flags: TypeAlias = npt.NDArray[np.bool_]
-Infos: TypeAlias = dict[str, object]
 
 RENDER_FPS = 80
 """Steps of an environment in a second of the world."""
@@ -80,8 +78,7 @@ class VectorOptions:
         check_reward(self.reward_function_version)
         if self.render_mode not in (None, "rgb_array"):
             raise unknown_name("render mode", self.render_mode, ("rgb_array",))
-        if self.autoreset_mode not in {*AutoresetMode, *(mode.value for mode in AutoresetMode)}:
-            raise unknown_name("autoreset mode", str(self.autoreset_mode), [m.value for m in AutoresetMode])
+        read_mode(self.autoreset_mode)
         self._check_camera()
 
     @property
@@ -151,7 +148,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             GoalChoice(few, self.options.task_select, (seed, slot)) for slot, few in enumerate(tasks)
         ]
         self._shown = self._shown_slots()
-        self._mode = AutoresetMode(self.options.autoreset_mode)
+        self._mode = read_mode(self.options.autoreset_mode)
         self.render_mode = self.options.render_mode
         self.metadata = {
             "autoreset_mode": self._mode,
@@ -246,7 +243,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             shown[waiting] = self._start(waiting)[waiting]
         if self._mode is AutoresetMode.SAME_STEP and self._over.any():
             ended = self._over
-            infos = _with_final(infos, shown, ended)
+            infos = with_final(infos, shown, ended)
             shown[ended] = self._start(ended)[ended]
             self._over = np.zeros(self.num_envs, np.bool_)
         return shown, rewards, terminated, truncated, infos
@@ -346,21 +343,3 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def _check_open(self) -> None:
         if self.closed:
             raise MetarlError("This vector environment is closed: build a new one.")
-
-
-def _with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
-    """Return the infos with those of ended episodes moved to ``final_info``, as Gymnasium lays them out."""
-    final_obs = np.full(len(ended), None, object)
-    for slot in np.flatnonzero(ended):
-        final_obs[slot] = observations[slot].copy()
-    final: Infos = {}
-    rest: Infos = {}
-    for name in [name for name in infos if not name.startswith("_")]:
-        values = cast("Array", infos[name])
-        mask = cast("Flags", infos[f"_{name}"])
-        for part, chosen in ((final, ended), (rest, mask & ~ended)):
-            if chosen.any():
-                part[name] = np.where(chosen, values, np.zeros_like(values))
-                part[f"_{name}"] = chosen.copy()
-    moved: Infos = {"final_obs": final_obs, "_final_obs": ended.copy()}
-    return {**moved, "final_info": final, "_final_info": ended.copy(), **rest}

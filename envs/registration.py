@@ -62,7 +62,21 @@ SAWYER_FAMILIES = (
 )
 """Meta-World's, of which each is an environment of its own."""
 _MAKERS = "metarl.envs.metaworld_gymnasium"
-SUITES = ("cart-pole", "point")
+SUITES = (
+    "ant-dir",
+    "ant-goal",
+    "ant-vel",
+    "cart-pole",
+    "dynamics",
+    "grasp-shapes",
+    "half-cheetah-dir",
+    "half-cheetah-vel",
+    "hopper-rand-params",
+    "humanoid-dir",
+    "point",
+    "walker2d-rand-params",
+    "walker2d-vel",
+)
 """Those whose vector environment gives its slots the tasks of a split, in turn."""
 _SUITE_MAKER = "metarl.envs.suite_gymnasium"
 
@@ -75,12 +89,19 @@ def register_envs() -> None:
     for benchmark in ("MT10", "MT25", "MT50"):
         _register(benchmark, "make_mt", benchmark=benchmark)
     for suite in SUITES:
-        _register(suite, "make_suite", _SUITE_MAKER, suite=suite)
+        _register(suite, "make_suite", _SUITE_MAKER, single="make_task", suite=suite)
     _register("MT1", "make_mt1")
     for family in SAWYER_FAMILIES:
         _register(family, "make_mt1", env_name=family)
 
 
-def _register(name: str, maker: str, module: str = _MAKERS, **arguments: str) -> None:
+def _register(
+    name: str, maker: str, module: str = _MAKERS, *, single: str | None = None, **arguments: str
+) -> None:
     if f"{NAMESPACE}/{name}" not in registry:
-        register(f"{NAMESPACE}/{name}", vector_entry_point=f"{module}:{maker}", kwargs=arguments)
+        register(
+            f"{NAMESPACE}/{name}",
+            entry_point=single and f"{module}:{single}",
+            vector_entry_point=f"{module}:{maker}",
+            kwargs=arguments,
+        )

@@ -359,14 +359,3 @@ def test_vector_environment_that_resets_itself_is_refused() -> None:
         from_vector_env(pendulums, sample=uniform, apply=set_gravity)
     with pytest.raises(MetarlError, match="There is no task family called"):
         vector_tasks().make_vector_env(1).set_tasks([Task("other", (1.0,), "x")])
-
-
-def test_suites_are_made_by_gymnasium_by_name() -> None:
-    point = gymnasium.make_vec("metarl/point", num_envs=3, split="test", horizon=2)
-    observations, _ = point.reset(seed=0)
-    steps = [point.step(np.zeros((3, 2)))[3].tolist() for _ in range(2)]
-    assert observations.shape == (3, 2)
-    assert steps == [[False] * 3, [True] * 3]
-    point.close()
-    with pytest.raises(MetarlError, match="There is no split called 'tset'"):
-        gymnasium.make_vec("metarl/point", num_envs=1, split="tset")

@@ -9,7 +9,9 @@ import pytest
 
 from locomotion_support import ROBOTS, gymnasium_env
 from metarl import registry
+from metarl.config import construct
 from metarl.envs.model_knobs import read_phrase
+from metarl.envs.registration import SUITES
 from metarl.errors import MetarlError
 
 
@@ -53,3 +55,11 @@ def test_two_tasks_have_the_names_of_the_page(page: str) -> None:
     for kind in ("half-cheetah-dir", "ant-dir", "humanoid-dir"):
         options = {} if kind == "half-cheetah-dir" else {"directions": "two"}
         assert f"`{registry.suite(kind)(**options).build().name}`" in page
+
+
+def test_names_and_numbers_of_the_lists_are_those_of_the_suites(page: str) -> None:
+    rows = re.findall(r"^\| `metarl/([a-z0-9-]+)` \| (\d+), (?:the same )?(\d+)", page, re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(SUITES)
+    for name, *numbers in rows:
+        suite = construct(registry.suite(name), {}).build()
+        assert [len(suite.tasks("train")), len(suite.tasks("test"))] == [int(number) for number in numbers]

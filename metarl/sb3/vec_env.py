@@ -43,8 +43,8 @@ class TaskVecEnv(VecEnv):
         unit_actions: take actions from -1 to 1 and scale them to the environment's bounds.
 
     Raises:
-        MetarlError: if actions are neither vectors with bounds nor choices, or a task has more parameters
-            than ``task_size``.
+        MetarlError: if actions are neither vectors with bounds nor choices, a task has more parameters than
+            ``task_size``, or the environment takes no tasks or resets its slots itself.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class TaskVecEnv(VecEnv):
         task_size: int = 0,
         unit_actions: bool = False,
     ) -> None:
+        check_waits(env)
         self.env = env
         self.draw = draw
         self.task_size = task_size
@@ -189,6 +190,19 @@ class TaskVecEnv(VecEnv):
             return observations
         numbers = [task_numbers(task, self.task_size) for task in self._tasks]
         return np.concatenate([observations, numbers], axis=1).astype(observations.dtype)
+
+
+def check_waits(env: gymnasium.vector.VectorEnv[Array, Array, Array]) -> None:
+    """Make sure that the slots of an environment take tasks, and wait to be reset when an episode is over.
+
+    Raises:
+        MetarlError: if they do not.
+    """
+    if not isinstance(env, TaskVectorEnv):
+        raise MetarlError(
+            "A task vector environment was wanted, as a suite's make_vector_env makes it, or "
+            f'gymnasium.make_vec with autoreset_mode="Disabled"; a {type(env).__name__} came.'
+        )
 
 
 def in_turn(tasks: Sequence[Task]) -> TaskDraw:
