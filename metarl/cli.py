@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.logging import RichHandler
 
 from metarl import __version__, registry
-from metarl.console import WANT_OF_MEMORY, console, describe_entry, say, say_error
+from metarl.console import (
+    NOBODY_READS,
+    WANT_OF_MEMORY,
+    console,
+    describe_entry,
+    say,
+    say_error,
+    silence,
+)
 from metarl.errors import MetarlError
 from metarl.experiment import Stopped
 from metarl.tables import list_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, or 2 for a mistake, or 130 for a run that was stopped."""
+    """Run one command and return its exit code.
+
+    It is 0, or 2 for a mistake, 130 for a run that was stopped, 141 where nobody reads what is printed.
+    """
+    open_output()
     logging.basicConfig(
         format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_time=False)]
     )
     logging.getLogger("metarl").setLevel(logging.INFO)
     try:
         with sigterm_as_interrupt():
-            dispatch(sys.argv[1:] if arguments is None else list(arguments))
+            try:
+                dispatch(sys.argv[1:] if arguments is None else list(arguments))
+            finally:
+                sys.stdout.flush()  # here, so that a fault in it is told, and not at Python's end
     except Stopped:
         return 130
     except KeyboardInterrupt:
@@ -36,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say_error(str(error))
         return 2
     except OSError as error:
+        if nobody_reads(error):
+            silence()
+            return NOBODY_READS
         say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
         return 2
     except WANT_OF_MEMORY as error:
@@ -54,6 +75,21 @@ def dispatch(arguments: list[str]) -> None:
         return
     name, *rest = arguments
     registry.command(name)(rest)
+
+
+def open_output() -> None:
+    """Let what is printed go nowhere where standard output was closed from the start, ``metarl list >&-``."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # until the end
+
+
+def nobody_reads(error: OSError) -> bool:
+    """Return whether an error says that standard output is a pipe whose reader is gone, and no other pipe."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    watch = select.poll()
+    watch.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 def show_usage() -> None:

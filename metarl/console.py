@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 
 import torch
@@ -10,7 +12,21 @@ from rich.console import Console
 from metarl.errors import MetarlError
 
 WANT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
-console = Console(highlight=False)
+NOBODY_READS = 141
+"""Exit code where nobody reads what is printed any more, ``metarl list | head -1``: that of a program which
+SIGPIPE ended."""
+
+
+class _Console(Console):
+    """Ends the program quietly where nobody reads it."""
+
+    def on_broken_pipe(self) -> None:
+        """Exit as other programs in a pipeline do."""
+        silence()
+        raise SystemExit(NOBODY_READS)
+
+
+console = _Console(highlight=False)
 
 
 def say(message: str) -> None:
@@ -21,6 +37,13 @@ def say(message: str) -> None:
 def say_error(message: str) -> None:
     """Print what went wrong to standard error, as one sentence."""
     Console(stderr=True, highlight=False).print(f"metarl: {message}", markup=False, soft_wrap=True)
+
+
+def silence() -> None:
+    """Let whatever is still printed go nowhere, what Python itself prints at its end included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def describe_entry(find: Callable[[str], object], name: str) -> str:

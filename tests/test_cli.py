@@ -286,3 +286,39 @@ def test_tables_do_not_wrap(metarl: Command, trained: Path, tmp_path: Path, colu
     steps = 1 + 2 + 4 + 1  # a title, a header with its line, a row for each of 0..3, a caption
     assert len(table) == steps + 1 + 2 + 2, "then a title, a header with its line, a row for each quantity"
     assert max(len(line) for line in table) <= 80
+
+
+def read_by_nobody(folder: Path, *arguments: str) -> tuple[int, bytes]:
+    """Run ``metarl`` into a pipe whose reader is gone; return its exit code and standard error."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [METARL, *arguments]
+    done = subprocess.run(
+        command, cwd=folder, stdout=theirs, stderr=subprocess.PIPE, timeout=300, check=False
+    )
+    os.close(theirs)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["train", "point", "--help"]])
+def test_a_command_that_nobody_reads_ends_quietly(tmp_path: Path, arguments: list[str]) -> None:
+    assert read_by_nobody(tmp_path, *arguments) == (141, b"")
+
+
+def test_without_standard_output_a_command_runs_as_ever(tmp_path: Path) -> None:
+    command = f"{METARL} train point --help >&-"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_another_broken_pipe_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: list[str]) -> None:
+        raise BrokenPipeError(32, "Broken pipe", "ffmpeg")
+
+    monkeypatch.setattr(registry, "command", lambda _: fail)
+    with Path(os.devnull).open("w") as read_by_somebody:
+        monkeypatch.setattr(sys, "stdout", read_by_somebody)
+        assert main(["watch"]) == 2
+    assert capsys.readouterr().err == "metarl: ffmpeg: Broken pipe.\n"

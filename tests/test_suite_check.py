@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
+from metarl import registry
+from metarl.config import construct
 from metarl.envs.point import PointTasks, PointVectorEnv
-from metarl.suite_check import check_suite
+from metarl.suite_check import check_suite, lists
 from metarl.suite_leaks import shown_parameters, shows_which_task, still_entries
 from metarl.tasks import Array, Split, check_fits
 from metarl.types import Task
@@ -333,6 +335,25 @@ def test_sound_environment_has_no_fault() -> None:
 @pytest.mark.parametrize("terminating", [False, True])
 def test_point_has_no_fault(terminating: bool) -> None:
     assert check_suite(PointTasks(terminate_at_goal=terminating)) == []
+
+
+SLOW_TO_BUILD = ("cart-pole", "grasp-shapes", "ml1", "ml10", "ml25", "ml45")
+"""Each but the largest two is also checked by its own tests, through suite_contract."""
+LISTED = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_TO_BUILD else [])
+    for name in registry.names(registry.SUITES)
+    if name != "file"
+]
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_every_suite_that_is_listed_keeps_every_promise(name: str) -> None:
+    assert check_suite(construct(registry.suite(name), {"horizon": 4}).build()) == []
+
+
+@pytest.mark.parametrize("name", ["ml25", "ml45"])
+def test_tasks_of_the_largest_benchmarks_are_apart_and_fixed(name: str) -> None:
+    assert list(lists(registry.suite_named(name).build())) == []
 
 
 def test_entry_counts_as_still_only_where_it_never_moves_and_differs() -> None:
