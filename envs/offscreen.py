@@ -1,23 +1,16 @@
-"""Pictures of MuJoCo models without a window, as arrays.
-
-OpenGL comes from where the environment variable ``MUJOCO_GL`` says (``egl``, ``osmesa``, ``glfw``); without
-it from the screen where there is one, and else from whichever library is there for machines that have none.
-"""
+"""Pictures of MuJoCo models without a window, as arrays; :mod:`.gl_backend` finds the OpenGL for them."""
 
 from __future__ import annotations
 
 import atexit
-import ctypes.util
-import functools
 import importlib
-import os
-import sys
 import threading
 from typing import Protocol, TypeAlias
 
 import mujoco
 import numpy as np
 
+from metarl.envs.gl_backend import INSTALL, gl_backend
 from metarl.errors import EngineError, MetarlError, unknown_name
 
 Frame: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -26,10 +19,6 @@ Frame: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 MAX_SIZE = 4096
 """Pixels along a side."""
 _MAX_GEOMS = 2000
-_INSTALL = (
-    "without a screen, install an OpenGL that needs none (Debian and Ubuntu: "
-    "`apt install libegl1 libgl1-mesa-dri`) and unset MUJOCO_GL or set it to egl"
-)
 
 
 class _Context(Protocol):
@@ -131,20 +120,6 @@ def _new_context() -> _Context:
     return context
 
 
-@functools.cache
-def gl_backend() -> str:
-    """Return which of MuJoCo's modules makes the OpenGL contexts."""
-    named = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if named in ("egl", "osmesa", "glfw"):
-        return named
-    if sys.platform == "darwin":
-        return "cgl"
-    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        return "glfw"
-    has_only_mesa = ctypes.util.find_library("EGL") is None and ctypes.util.find_library("OSMesa")
-    return "osmesa" if has_only_mesa else "egl"
-
-
 def _no_gl(error: BaseException) -> EngineError:
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return EngineError(f"Nothing can be drawn through {gl_backend()} ({reason}): {_INSTALL}.")
+    return EngineError(f"Nothing can be drawn through {gl_backend()} ({reason}): {INSTALL}.")

@@ -19,6 +19,7 @@ from typing import Never, Protocol, SupportsFloat, TypeAlias, cast, runtime_chec
 
 import numpy as np
 
+from metarl.envs.gl_backend import INSTALL, choose_backend
 from metarl.envs.worker_messages import (
     DONE,
     STEP,
@@ -260,7 +261,14 @@ def _picture(env: TaskEnv, wanted: Draw) -> object:
         return env.draw(camera=wanted.camera, width=wanted.width, height=wanted.height)
     if wanted.camera is not None:
         raise MetarlError(f"This environment has no choice of cameras; {wanted.camera!r} was wanted.")
-    return env.render() if isinstance(env, Rendering) else None
+    if not isinstance(env, Rendering):
+        return None
+    choose_backend()
+    try:
+        return env.render()
+    except Exception as error:
+        hint = f": {INSTALL}" if "mujoco" in sys.modules else ""
+        raise EngineError(f"The environment cannot draw itself ({_name(error)}){hint}.") from error
 
 
 def main(pipe: int, memory: int, die_with_parent: bool) -> None:

@@ -11,7 +11,6 @@ A suite may be a task distribution itself, too, or a function without arguments 
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -19,7 +18,7 @@ from typing import ClassVar, TypeAlias, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
 from metarl.errors import MetarlError, unknown_name
-from metarl.suite_files import distribution_of, file_suite, is_place
+from metarl.suite_files import about_opengl, distribution_of, file_suite, is_place
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
@@ -140,14 +139,5 @@ def _load(group: str, kind: str, name: str) -> object:
     try:
         return cast("object", entries[name].load())
     except (ImportError, AttributeError) as error:
-        reason = f"{str(error).rstrip('.')}.{_about_opengl()}"
+        reason = f"{str(error).rstrip('.')}.{about_opengl(error)}"
         raise MetarlError(f"The {kind} {name!r} ({entries[name].value}) does not load: {reason}") from error
-
-
-def _about_opengl() -> str:
-    """Say what MuJoCo may miss: it looks for a library to draw with as soon as it is imported."""
-    library = os.environ.get("MUJOCO_GL", "").lower()
-    packages = {"osmesa": "libosmesa6", "egl": "libegl1 libgl1-mesa-dri"}
-    if library not in packages:
-        return ""
-    return f" MUJOCO_GL={library} needs a library that may be missing (apt install {packages[library]})."

@@ -10,7 +10,10 @@ import hashlib
 import importlib.util
 import inspect
 import logging
+import os
+import re
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -143,7 +146,7 @@ def _load(path: Path) -> ModuleType:
         raise (
             error
             if isinstance(error, MetarlError)
-            else MetarlError(f"The suite's file {path} does not run: {_told(error)}")
+            else MetarlError(f"The suite's file {path} does not run: {_told(error)}{about_opengl(error)}")
         ) from error
     cloudpickle.register_pickle_by_value(module)
     return module
@@ -154,6 +157,18 @@ def _attribute(module: ModuleType, path: Path, name: str) -> object:
         known = [each for each in vars(module) if not each.startswith("_")]
         raise unknown_name(f"distribution in {path}", name, known)
     return cast("object", getattr(module, name))
+
+
+def about_opengl(error: Exception) -> str:
+    """Say what MuJoCo may miss, which looks for a library to draw with as soon as it is imported."""
+    places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    if not re.search("OpenGL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
+        return ""
+    library = os.environ.get("MUJOCO_GL", "").lower()
+    packages = {"osmesa": "libosmesa6", "egl": "libegl1 libgl1-mesa-dri"}
+    if library in packages:
+        return f" MUJOCO_GL={library} needs a library that may be missing (apt install {packages[library]})."
+    return " On a machine without a screen set MUJOCO_GL=egl."
 
 
 def _told(error: Exception) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from metarl.envs import offscreen
+from metarl.envs import from_gymnasium, offscreen
 from metarl.envs.metaworld import MetaWorldTasks
 from metarl.envs.metaworld_goals import cache_folder
 from metarl.envs.metaworld_rendering import CAMERAS
@@ -25,6 +25,7 @@ from metarl.errors import EngineError, MetarlError
 from metarl.tasks import Picture, Renderable, TaskVectorEnv
 from metarl.types import Task
 from physics_support import rand_vec
+from task_envs import Echo, set_goal
 
 FAMILY = "pick-place-v3"
 # A site that moves with the goal, a body that does, and a geom that only a camera sees.
@@ -234,6 +235,37 @@ def test_without_opengl_it_says_what_to_install(
     monkeypatch.delattr(offscreen._of_this_thread, "context", raising=False)
     with pytest.raises(EngineError, match="apt install libegl1"):
         env.render_slot(0, width=17, height=17)
+
+
+@pytest.mark.usefixtures("needs_gl")
+def test_an_environment_of_ones_own_finds_opengl_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    tasks = from_gymnasium(
+        "InvertedPendulum-v5", sample=lambda rng: rng.uniform(), apply=lambda env, mass: None, horizon=5
+    )
+    env = tasks.make_vector_env(1)
+    env.reset(seed=0)
+    assert env.render_slot(0).std() > 1
+    env.close()
+
+
+class Unpaintable(Echo):
+    """Cannot be drawn, whatever it says."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # Gymnasium's own name for it
+
+    def render(self) -> Picture:
+        raise RuntimeError("no paint")
+
+
+def test_an_environment_that_fails_to_draw_itself_says_so() -> None:
+    tasks = from_gymnasium(Unpaintable, sample=lambda rng: rng.uniform(), apply=set_goal, horizon=5)
+    env = tasks.make_vector_env(1)
+    env.reset(seed=0)
+    with pytest.raises(EngineError, match=r"cannot draw itself \(RuntimeError: no paint\)"):
+        env.render_slot(0)
+    env.close()
 
 
 @pytest.mark.usefixtures("needs_gl")
