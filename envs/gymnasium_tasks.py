@@ -6,7 +6,7 @@ import copy
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypedDict, TypeVar, Unpack, cast, runtime_checkable
+from typing import Protocol, TypeVar, Unpack, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,7 @@ from gymnasium.spaces import Box, Discrete
 
 from metarl.envs.gymnasium_env import GymEnv, GymnasiumFactory, Tuning, build
 from metarl.envs.processes import ProcessTaskVectorEnv
+from metarl.envs.task_settings import TaskSettings, check_settings, check_takes
 from metarl.envs.task_splits import Sampler, SplitTasks, make_splits
 from metarl.envs.worker import EnvFactory
 from metarl.errors import MetarlError, require, unknown_name
@@ -23,17 +24,6 @@ from metarl.tasks import TaskDistribution, TaskVectorEnv
 
 P = TypeVar("P")
 EnvT = TypeVar("EnvT")
-
-
-class TaskSettings(TypedDict, total=False):
-    """What else can be said about a distribution."""
-
-    horizon: int
-    """Steps of an episode; by default the environment's own limit."""
-    success_key: str
-    """The key of ``info`` that says whether the task is solved."""
-    name: str
-    """What results call it; by default the environment's name."""
 
 
 @runtime_checkable
@@ -114,9 +104,16 @@ def from_gymnasium(
         settings: see :class:`TaskSettings`.
 
     Raises:
-        MetarlError: if there is nothing that tells the tasks apart, if an agent cannot take the observations
+        MetarlError: if there is nothing that tells the tasks apart, if a function takes other arguments or a
+            setting does not exist, if an agent cannot take the observations
             or actions, if the horizon is nowhere to be found, or if a task is in both splits.
     """
+    check_settings(settings)
+    for function, call in (
+        *((sample, "sample(rng)"), (test_sample, "test_sample(rng)")),
+        *((apply, "apply(env, task)"), (task_options, "task_options(task)")),
+    ):
+        check_takes(function, call)
     maker = _maker(env, settings.get("horizon"))
     name = settings.get("name") or _name(env)
     built = build(maker, checked=True)
@@ -191,7 +188,7 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
             importlib.import_module(module)
         spec = copy.deepcopy(gymnasium.spec(name))
     except gymnasium.error.Error as error:
-        raise MetarlError(f"Gymnasium knows no environment {env!r}: {str(error).rstrip('.')}.") from error
+        raise MetarlError(f"Gymnasium knows no environment {env!r}: {str(error).rstrip('.')}") from error
     except ImportError as error:
         raise MetarlError(f"The module of the environment {env!r} is missing: {error}.") from error
     if horizon is not None:
@@ -215,7 +212,6 @@ def _horizon(env: GymEnv, wanted: int | None) -> int:
         raise MetarlError("The environment has no limit of steps of its own; give one: horizon=200.")
     horizon = own if wanted is None else wanted
     assert horizon is not None
-    require(1 <= horizon <= 1_000_000, "horizon must lie in 1..1000000", horizon)
     if own is not None and own < horizon:
         raise MetarlError(f"The environment ends its episodes after {own} steps; horizon={horizon} came.")
     return horizon

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from metarl.envs.gymnasium_tasks import TaskSettings
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
 from metarl.envs.task_parameters import Layout
+from metarl.envs.task_settings import TaskSettings, check_settings
 from metarl.envs.task_splits import Sampler, SplitTasks, make_splits
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.spaces import action_size, vectors
@@ -76,6 +76,7 @@ def from_vector_env(
         MetarlError: if the environment resets its slots by itself, if an agent cannot take the observations
             or actions, if there is no horizon, or if a task is in both splits.
     """
+    check_settings(settings)
     if "horizon" not in settings:
         raise MetarlError("A vector environment does not tell its limit of steps; give one: horizon=200.")
     horizon = settings["horizon"]

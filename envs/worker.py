@@ -36,6 +36,8 @@ from metarl.tasks import Array, Picture
 from metarl.types import Task
 
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TOLD = -1
+"""The number of the step before a reset, in which an environment is given its task."""
 
 
 class TaskEnv(Protocol):
@@ -214,8 +216,9 @@ class Worker:
 
     def _start(self, episode: Episode) -> None:
         slot, env = episode.slot, self._envs[episode.slot]
-        self._steps[slot] = 0
+        self._steps[slot] = _TOLD
         env.set_task(episode.task)
+        self._steps[slot] = 0
         observation, _ = env.reset(seed=episode.seed, options=episode.options)
         self._observe(slot, observation)
         for action in episode.actions:
@@ -251,7 +254,8 @@ class Worker:
             work()
         except Exception as error:
             task, count = self._tasks[slot], self._steps[slot]
-            where = f"at step {count}" if count else "at the reset"
+            early = {_TOLD: "when it was given its task", 0: "at the reset"}
+            where = early.get(count, f"at step {count}")
             what = f"environment of family {task.family!r}, task {task.id!r}"
             raise EngineError(f"The {what}, failed {where}: {_name(error)}.") from error
 

@@ -138,6 +138,8 @@ def _load(group: str, kind: str, name: str) -> object:
         raise unknown_name(kind, name, entries)
     try:
         return cast("object", entries[name].load())
-    except (ImportError, AttributeError) as error:
-        reason = f"{str(error).rstrip('.')}.{about_opengl(error)}"
+    except Exception as error:  # whatever a stranger's package does when it is imported
+        plain = isinstance(error, ImportError | AttributeError | MetarlError)
+        reason = str(error) if plain else f"{type(error).__name__}: {error}"
+        reason = f"{' '.join(reason.split()).rstrip('.')}.{about_opengl(error)}"
         raise MetarlError(f"The {kind} {name!r} ({entries[name].value}) does not load: {reason}") from error

@@ -85,7 +85,7 @@ def distribution_of(found: object, where: str) -> TaskDistribution:
     missing = [name for name in _PARTS if not hasattr(found, name)]
     if missing:
         raise MetarlError(
-            f"A task distribution was wanted, but {where} is a {type(found).__name__}, "
+            f"A task distribution was wanted, but {where} is of type {type(found).__name__}, "
             f"which has no {missing[0]}; metarl.envs.from_gymnasium makes one."
         )
     return cast("TaskDistribution", found)
@@ -141,7 +141,7 @@ def _load(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a program ends itself when it is run
         del sys.modules[name]
         raise (
             error
@@ -159,7 +159,7 @@ def _attribute(module: ModuleType, path: Path, name: str) -> object:
     return cast("object", getattr(module, name))
 
 
-def about_opengl(error: Exception) -> str:
+def about_opengl(error: BaseException) -> str:
     """Say what MuJoCo may miss, which looks for a library to draw with as soon as it is imported."""
     places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
     if not re.search("OpenGL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
@@ -171,5 +171,5 @@ def about_opengl(error: Exception) -> str:
     return " On a machine without a screen set MUJOCO_GL=egl."
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:") + "."

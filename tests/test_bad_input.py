@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint
@@ -19,6 +20,7 @@ from metarl.checkpoints import load
 from metarl.cli import main
 from metarl.config import MeasurementConfig
 from metarl.envs.point import PointVectorEnv
+from metarl.errors import MetarlError
 from metarl.experiment import Experiment
 from programs import POINT, RESUME, reseal
 
@@ -450,3 +452,24 @@ def test_suite_that_does_not_load_is_one_sentence(refused: Refusal, monkeypatch:
         "The preset 'mine' (no_such_package:preset) does not load: No module named 'no_such_package'."
     )
     assert main(["list"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def f(:", "SyntaxError: invalid syntax (broken_package.py, line 1)."),
+        ("raise KeyError('robot.xml')", "KeyError: 'robot.xml'."),
+        ("from metarl.errors import MetarlError\nraise MetarlError('No tasks.')", "No tasks."),
+    ],
+)
+def test_package_that_fails_when_it_is_imported_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    (tmp_path / "broken_package.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_package", raising=False)
+    mine = {"mine": EntryPoint("mine", "broken_package:suite", registry.SUITES)}
+    monkeypatch.setattr(registry, "_entries", lambda _: mine)
+    with pytest.raises(MetarlError) as told:
+        registry.suite("mine")
+    assert str(told.value) == f"The suite 'mine' (broken_package:suite) does not load: {reason}"

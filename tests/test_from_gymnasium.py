@@ -18,7 +18,7 @@ from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.task_parameters import Layout
 from metarl.envs.task_splits import make_splits
 from metarl.envs.vector_tasks import VectorTasks, from_vector_env
-from metarl.errors import MetarlError
+from metarl.errors import EngineError, MetarlError
 from metarl.spaces import action_size, observation_size
 from metarl.suite_check import check_suite
 from metarl.tasks import check_disjoint
@@ -275,7 +275,19 @@ class Buttons(Echo):
         (lambda: from_gymnasium(Echo, horizon=3), "need sample, and apply or task_options"),
         (lambda: from_gymnasium(Echo, sample=uniform, horizon=3), "need sample, and apply or task_options"),
         (lambda: from_gymnasium(Echo, sample=uniform, apply=set_goal), "give one: horizon=200"),
-        (lambda: echo(horizon=0), "horizon must lie in 1..1000000"),
+        (lambda: echo(horizon=0), "horizon must be a whole number from 1 to 1000000, but it is 0"),
+        (lambda: echo(horizon="20"), "horizon must be a whole number from 1 to 1000000, but it is '20'"),
+        (lambda: echo(horizn=20), "no setting of a distribution called 'horizn'; did you mean 'horizon'"),
+        (lambda: vector_tasks(horizn=20), "no setting of a distribution called 'horizn'"),
+        (
+            lambda: echo(sample=lambda: 1.0),
+            r"sample is called as sample\(rng\), but the function given takes \(\)",
+        ),
+        (
+            lambda: echo(apply=lambda env: None),
+            r"apply is called as apply\(env, task\), but the function given takes \(env\)",
+        ),
+        (lambda: echo(task_options=lambda a, b: {a: b}), r"called as task_options\(task\)"),
         (
             lambda: from_gymnasium(
                 lambda: gymnasium.make("CartPole-v1"), sample=uniform, apply=set_goal, horizon=900
@@ -291,6 +303,18 @@ class Buttons(Echo):
 def test_what_makes_no_sense_is_refused(make: Callable[[], object], sentence: str) -> None:
     with pytest.raises(MetarlError, match=sentence):
         make()
+
+
+def test_what_apply_raises_is_told_with_the_task() -> None:
+    def remove_wheel(env: Echo, wheel: float) -> None:
+        raise KeyError("no wheel")
+
+    env = echo(apply=remove_wheel).make_vector_env(1)
+    with pytest.raises(
+        EngineError, match=r"Echo/train/\S+, failed when it was given its task: KeyError: 'no wh"
+    ):
+        env.reset()
+    env.close()
 
 
 def test_other_observations_are_refused_with_the_wrapper_to_use() -> None:

@@ -66,7 +66,7 @@ def test_name_in_a_file_may_stand_for_several_things(place: Path, name: str, hor
     ("named", "sentence"),
     [
         ("mine.py:variabel", "did you mean 'variable'?"),
-        ("mine.py:wrong", "A task distribution was wanted, but 'wrong' of .*mine.py is a int"),
+        ("mine.py:wrong", "A task distribution was wanted, but 'wrong' of .*mine.py is of type int"),
         ("mine.py:falling", "fails when it is called: KeyError: 'nothing there'."),
         ("mine.py", "is written my_file.py:my_distribution, but 'mine.py' came"),
         ("yours.py:variable", "yours.py cannot be read .No such file or directory.; it must be where it was"),
@@ -78,9 +78,36 @@ def test_file_that_holds_no_such_distribution_is_refused(place: Path, named: str
         file_suite(named).build()
 
 
-def test_file_that_does_not_run_is_refused(place: Path) -> None:
-    place.write_text("import no_such_module_at_all")
-    with pytest.raises(MetarlError, match=r"mine\.py does not run: ModuleNotFoundError: No module named"):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import no_such_module_at_all", "ModuleNotFoundError: No module named"),
+        ("def f(:", r"SyntaxError: invalid syntax \(mine.py, line 1\)\.$"),
+        ("import sys; sys.exit(3)", r"SystemExit: 3\.$"),
+        (
+            "raise RuntimeError('an OpenGL platform library has not been loaded')",
+            r".* not been loaded\. On a machine without a screen set MUJOCO_GL=egl\.$",
+        ),
+    ],
+)
+def test_file_that_does_not_run_is_refused(
+    place: Path, text: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    place.write_text(text)
+    with pytest.raises(MetarlError, match=f"mine\\.py does not run: {reason}"):
+        file_suite("mine.py:variable").build()
+
+
+def test_library_that_mujoco_is_told_to_draw_with_is_named_where_it_is_missing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    place.write_text("raise ImportError('No OpenGL here')")
+    with pytest.raises(MetarlError, match=r"may be missing \(apt install libosmesa6\)\.$"):
+        file_suite("mine.py:variable").build()
+    place.write_text("raise ImportError('No wheels here')")
+    with pytest.raises(MetarlError, match=r"No wheels here\.$"):
         file_suite("mine.py:variable").build()
 
 

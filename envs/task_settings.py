@@ -1,0 +1,55 @@
+"""What a user says about a distribution of one's own, looked at before any of it is used."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TypedDict
+
+from metarl.errors import MetarlError, require, unknown_name
+
+
+class TaskSettings(TypedDict, total=False):
+    """What else can be said about a distribution."""
+
+    horizon: int
+    """Steps of an episode; by default the environment's own limit."""
+    success_key: str
+    """The key of ``info`` that says whether the task is solved."""
+    name: str
+    """What results call it; by default the environment's name."""
+
+
+def check_settings(settings: Mapping[str, object]) -> None:
+    """Make sure that there are such settings, and that they are of the right type.
+
+    Raises:
+        MetarlError: on a name that is not known, or a horizon that is no whole number from 1 to 1000000.
+    """
+    for name in settings:
+        if name not in TaskSettings.__annotations__:
+            raise unknown_name("setting of a distribution", name, TaskSettings.__annotations__)
+    horizon = settings.get("horizon", 1)
+    whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
+    require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))
+
+
+def check_takes(function: object, call: str) -> None:
+    """Make sure that a function can be called with as many arguments as it will be; what is none is passed.
+
+    Args:
+        function: what was given.
+        call: how it is called, ``"apply(env, task)"``.
+
+    Raises:
+        MetarlError: if it takes more or fewer.
+    """
+    name, _, arguments = call.rstrip(")").partition("(")
+    try:
+        signature = inspect.signature(function)  # type: ignore[arg-type]  # TypeError where it is none
+    except (TypeError, ValueError):  # no function, or one that does not tell
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError as error:
+        raise MetarlError(f"{name} is called as {call}, but the function given takes {signature}.") from error
