@@ -20,7 +20,6 @@ from typing import ClassVar
 
 import torch
 
-from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
 from metarl.tasks import TaskDistribution
@@ -34,13 +33,8 @@ class ANILConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Raghu et al. 2020, arXiv 1909.09157"
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ANIL:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return ANIL(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return ANIL(self, *self.fresh(suite, seed, device))
 
 
 class ANIL(MAMLTRPO):
@@ -65,13 +59,8 @@ class BOILConfig(MAMLTRPOConfig):
         require(len(self.hidden_sizes) > 0, "BOIL needs a hidden layer to adapt", self.hidden_sizes)
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> BOIL:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return BOIL(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return BOIL(self, *self.fresh(suite, seed, device))
 
 
 class BOIL(MAMLTRPO):

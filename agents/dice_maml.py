@@ -19,7 +19,6 @@ from typing import ClassVar
 import torch
 
 from metarl.adaptation import Batch, Policy
-from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.distributions import log_prob
 from metarl.surrogates import dice
@@ -35,13 +34,8 @@ class DiCEMAMLConfig(MAMLVPGConfig):
     source: ClassVar[str] = "Foerster et al. 2018, arXiv 1802.05098"
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> DiCEMAML:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return DiCEMAML(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return DiCEMAML(self, *self.fresh(suite, seed, device))
 
 
 class DiCEMAML(MAMLVPG):

@@ -28,7 +28,7 @@ from typing import ClassVar
 import torch
 
 from metarl.adaptation import AdvantageNorm, Batch, policy_gradient_loss
-from metarl.agents.gradient_based import draw_params, frozen, spread_metrics
+from metarl.agents.gradient_based import frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.descent import Judged
 from metarl.distributions import log_prob
@@ -53,13 +53,8 @@ class EMAMLConfig(MAMLVPGConfig):
         require(0 <= self.credit_weight <= 1000, "credit_weight must lie in 0..1000", self.credit_weight)
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> EMAML:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return EMAML(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return EMAML(self, *self.fresh(suite, seed, device))
 
 
 class EMAML(MAMLVPG):

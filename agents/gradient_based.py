@@ -119,6 +119,17 @@ class GradientBasedConfig(AgentConfig):
             min_std=self.min_std,
         )
 
+    def fresh(
+        self, suite: TaskDistribution, seed: int, device: torch.device
+    ) -> tuple[GaussianMLPPolicy | CategoricalMLPPolicy, Params]:
+        """Return the network that fits the suite, and freshly drawn parameters for it.
+
+        Raises:
+            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
+        """
+        policy = self.build_policy(suite)
+        return policy, draw_params(policy, seed, device)
+
 
 class MetaPolicy(Policy, Protocol):
     """A policy whose parameters can be drawn."""

@@ -17,7 +17,6 @@ from typing import ClassVar
 import torch
 
 from metarl.adaptation import Batch, Policy
-from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.distributions import log_prob
 from metarl.surrogates import low_variance_curvature
@@ -33,13 +32,8 @@ class LVCConfig(MAMLVPGConfig):
     source: ClassVar[str] = "Rothfuss et al. 2019, arXiv 1810.06784"
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> LVC:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return LVC(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return LVC(self, *self.fresh(suite, seed, device))
 
 
 class LVC(MAMLVPG):

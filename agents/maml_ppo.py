@@ -21,7 +21,6 @@ import torch
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
-    draw_params,
     frozen,
     spread_metrics,
 )
@@ -46,13 +45,8 @@ class MAMLPPOConfig(ClippedConfig, GradientBasedConfig):
         GradientBasedConfig.__post_init__(self)
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLPPO:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return MAMLPPO(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return MAMLPPO(self, *self.fresh(suite, seed, device))
 
 
 class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):

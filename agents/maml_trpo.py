@@ -21,7 +21,6 @@ from metarl.adaptation import Batch
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
-    draw_params,
     frozen,
     spread_metrics,
 )
@@ -56,13 +55,8 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
         require(1 <= self.curvature_stride, "curvature_stride must be 1 or more", self.curvature_stride)
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLTRPO:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return MAMLTRPO(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return MAMLTRPO(self, *self.fresh(suite, seed, device))
 
 
 class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):

@@ -21,7 +21,6 @@ from metarl.adaptation import policy_gradient_loss
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
-    draw_params,
     frozen,
     spread_metrics,
 )
@@ -43,13 +42,8 @@ class MAMLVPGConfig(DescentConfig, GradientBasedConfig):
         GradientBasedConfig.__post_init__(self)
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLVPG:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return MAMLVPG(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return MAMLVPG(self, *self.fresh(suite, seed, device))
 
 
 class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):

@@ -22,7 +22,6 @@ from typing import ClassVar
 import torch
 
 from metarl.adaptation import UpdateRule
-from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
 from metarl.learned_optimizers import LSTMOptimizer
@@ -52,18 +51,13 @@ class MetaLSTMConfig(MAMLTRPOConfig):
         require(1 <= self.lstm_size <= 1024, "lstm_size must lie in 1..1024", self.lstm_size)
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLSTM:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
+        """Return an agent with freshly drawn parameters and optimiser; see :meth:`fresh`."""
+        policy, params = self.fresh(suite, seed, device)
         optimizer = LSTMOptimizer(hidden_size=self.lstm_size)
         weights = optimizer.initial_weights(
             torch.Generator().manual_seed(seed), forget=self.forget, inner_lr=self.inner_lr
         )
-        params = draw_params(policy, seed, device) | {name: w.to(device) for name, w in weights.items()}
-        return MetaLSTM(self, policy, params)
+        return MetaLSTM(self, policy, params | {name: w.to(device) for name, w in weights.items()})
 
 
 class MetaLSTM(MAMLTRPO):

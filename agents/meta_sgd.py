@@ -17,7 +17,6 @@ from typing import ClassVar
 
 import torch
 
-from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.params import flatten
 from metarl.tasks import TaskDistribution
@@ -38,13 +37,8 @@ class MetaSGDConfig(MAMLTRPOConfig):
     """Step size of every parameter before anything is learned."""
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaSGD:
-        """Return an agent with freshly drawn parameters, all of one step size.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        params = draw_params(policy, seed, device)
+        """Return an agent with freshly drawn parameters, all of one step size; see :meth:`fresh`."""
+        policy, params = self.fresh(suite, seed, device)
         return MetaSGD(self, policy, params | equal_step_sizes(params, self.inner_lr))
 
 

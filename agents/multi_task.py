@@ -14,11 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
-from metarl.agents.gradient_based import draw_params
-from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.tasks import TaskDistribution
+from metarl.agents.maml_trpo import MAMLTRPOConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +27,3 @@ class MultiTaskConfig(MAMLTRPOConfig):
 
     adaptation_steps: int = 0
     """Gradient steps of the adaptation in training: none."""
-
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLTRPO:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return MAMLTRPO(self, policy, draw_params(policy, seed, device))

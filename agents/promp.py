@@ -30,7 +30,6 @@ from metarl.adaptation import Batch, Policy
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
-    draw_params,
     frozen,
     spread_metrics,
 )
@@ -73,13 +72,8 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
         )
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ProMP:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return ProMP(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return ProMP(self, *self.fresh(suite, seed, device))
 
 
 class ProMP(GradientBasedAgent[ProMPConfig]):

@@ -22,7 +22,6 @@ import torch
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
-    draw_params,
     spread_metrics,
 )
 from metarl.descent import DescentConfig, Judged, OuterOptimizer, descend_objective, start_descent
@@ -54,13 +53,8 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
         require(self.first_order, "first_order must be true, Reptile has no other", self.first_order)
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> Reptile:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
-        policy = self.build_policy(suite)
-        return Reptile(self, policy, draw_params(policy, seed, device))
+        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
+        return Reptile(self, *self.fresh(suite, seed, device))
 
 
 class Reptile(GradientBasedAgent[ReptileConfig]):

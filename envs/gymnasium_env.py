@@ -90,7 +90,10 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         """Start an episode, with the task's options where it has any."""
         self._steps = 0
         if self._plan.tuning.options is not None:
-            options = {**(options or {}), **self._plan.tuning.options(self._parameters)}
+            told = self._plan.tuning.options(self._parameters)
+            if not isinstance(told, Mapping):
+                raise TypeError(f"task_options must return a dictionary, but it returned {told!r}")
+            options = {**(options or {}), **told}
         observation, _ = self.env.reset(seed=seed, options=options)
         return observation, {}
 

@@ -15,6 +15,9 @@ from metarl.spaces import action_size, env_actions, observation_size
 from metarl.tasks import TaskVectorEnv
 from metarl.types import Rollout, Task
 
+OF_EACH_STEP = ("observations", "actions", "log_probs", "rewards", "mask", "terminated", "truncated")
+"""What is kept of every step, steps first; a rollout has the same under the same names, tasks first."""
+
 
 class Recorder(Protocol):
     """Steps an environment and keeps ``[T, n, ...]`` of the n = M * K slots in use."""
@@ -118,13 +121,7 @@ class HostRecorder:
         final = np.asarray(self._shown[: len(self.slot_tasks)], np.float32)
         self._check_finite("observation", final, int(self.mask.any(axis=1).sum()))
         return Rollout(
-            observations=self._task_first(self.observations),
-            actions=self._task_first(self.actions),
-            log_probs=self._task_first(self.log_probs),
-            rewards=self._task_first(self.rewards),
-            mask=self._task_first(self.mask),
-            terminated=self._task_first(self.terminated),
-            truncated=self._task_first(self.truncated),
+            **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
             final_observations=torch.from_numpy(final).view(*self._shape, -1),
             success=None if self.success is None else torch.from_numpy(self.success).view(self._shape),
         )

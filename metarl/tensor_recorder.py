@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from metarl.meta_learner import Action
-from metarl.recorder import not_finite
+from metarl.recorder import OF_EACH_STEP, not_finite
 from metarl.tensor_env import TensorVectorEnv
 from metarl.types import Rollout, Task
 
@@ -90,13 +90,7 @@ class TensorRecorder:
             broken = int((~final.isfinite()).any(dim=1).to(torch.uint8).argmax())
             raise not_finite("observation", self.slot_tasks, broken, int(self.mask.any(dim=1).sum()))
         return Rollout(
-            observations=self._task_first(self.observations),
-            actions=self._task_first(self.actions),
-            log_probs=self._task_first(self.log_probs),
-            rewards=self._task_first(self.rewards),
-            mask=self._task_first(self.mask),
-            terminated=self._task_first(self.terminated),
-            truncated=self._task_first(self.truncated),
+            **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
             final_observations=final.view(*self._shape, -1),
             success=None if self._success is None else self._success.view(self._shape),
         )

@@ -317,6 +317,13 @@ def test_what_apply_raises_is_told_with_the_task() -> None:
     env.close()
 
 
+def test_options_that_are_no_dictionary_are_refused() -> None:
+    env = one_env(echo(task_options=lambda task: task))
+    env.set_task(Task("Echo", (0.5,), "x"))
+    with pytest.raises(TypeError, match=r"must return a dictionary, but it returned 0\.5"):
+        env.reset()
+
+
 def test_other_observations_are_refused_with_the_wrapper_to_use() -> None:
     with pytest.raises(MetarlError, match="FlattenObservation"):
         observation_size(Discrete(3))
