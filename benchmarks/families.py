@@ -1,8 +1,9 @@
-"""Environment steps per second of the locomotion families and of changed dynamics: ours and AsyncVectorEnv.
+"""Environment steps per second of every suite but Meta-World's: our engines and AsyncVectorEnv, in one run.
 
-AsyncVectorEnv steps Gymnasium's own environments under the same tasks, one process each, as the engine
-"processes" does in fewer processes. All start from the same seeds and take the same random actions; a slot
-whose episode ends is reset, by mask, in all of them.
+AsyncVectorEnv steps the environments of the engine "processes" under the same tasks, one process each, which
+that engine does in fewer processes. Poles run in processes only; points are arithmetic and need no engine.
+All start from the same seeds and take the same random actions; a slot whose episode ends is reset, by mask,
+in all of them.
 """
 
 from __future__ import annotations
@@ -10,13 +11,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import TypeAlias, cast
 
+import gymnasium
 import numpy as np
 import tyro
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from locomotion import ASYNC, COMPILED, Actions, Results, add_rows, empty_table, timed
-from metarl.envs.dynamics import HopperRandParamsConfig, Walker2dRandParamsConfig
+from metarl.config import SuiteConfig
+from metarl.envs.cart_pole import CartPoleConfig
+from metarl.envs.dynamics import DynamicsConfig, HopperRandParamsConfig, Walker2dRandParamsConfig
+from metarl.envs.grasp_env import GraspFactory
+from metarl.envs.grasp_shapes import GraspShapesConfig, GraspShapesTasks
+from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.locomotion import (
     AntDirConfig,
     AntGoalConfig,
@@ -26,15 +34,18 @@ from metarl.envs.locomotion import (
     HumanoidDirConfig,
     Walker2dVelConfig,
 )
-from metarl.envs.mujoco_env import GymnasiumFactory, GymnasiumTaskEnv
+from metarl.envs.mujoco_env import GymnasiumFactory
 from metarl.envs.mujoco_tasks import MujocoTasks
+from metarl.envs.worker import EnvFactory
 from metarl.errors import MetarlError, require
 from metarl.tasks import Array
+from metarl.trajectories import draw_actions
 from metarl.types import Task
 from workloads import in_turn, machine, wide_console
 
 PROCESSES = "processes"
-CONFIGS = {
+Suite: TypeAlias = MujocoTasks | GraspShapesTasks | ProcessTasks
+CONFIGS: dict[str, SuiteConfig] = {
     config.kind: config
     for config in (
         HalfCheetahDirConfig(),
@@ -46,6 +57,9 @@ CONFIGS = {
         Walker2dVelConfig(),
         HopperRandParamsConfig(),
         Walker2dRandParamsConfig(),
+        DynamicsConfig(),
+        GraspShapesConfig(),
+        CartPoleConfig(),
     )
 }
 
@@ -74,11 +88,9 @@ def main(
 def measure(name: str, worlds: int, steps: int, repeats: int) -> Results:
     """Let all contenders take the same rollouts in turn, after a short one for warming up."""
     suite = CONFIGS[name].build()
-    assert isinstance(suite, MujocoTasks)
+    assert isinstance(suite, Suite)
     tasks = suite.sample(worlds, np.random.default_rng(0))
-    space = suite.action_space
-    drawn = np.random.default_rng(1).uniform(space.low, space.high, (steps, worlds, *space.shape))
-    actions = drawn.astype(np.float32)
+    actions = cast("Actions", draw_actions(suite.action_space, steps, worlds, seed=1))
     with ExitStack() as open_ones:
         contenders = build(suite, tasks, open_ones)
         for contender in contenders.values():
@@ -87,12 +99,13 @@ def measure(name: str, worlds: int, steps: int, repeats: int) -> Results:
         return in_turn(rolls, repeats)
 
 
-def build(
-    suite: MujocoTasks, tasks: Sequence[Task], open_ones: ExitStack
-) -> dict[str, Callable[[Actions], None]]:
+def build(suite: Suite, tasks: Sequence[Task], open_ones: ExitStack) -> dict[str, Callable[[Actions], None]]:
     """Return what takes a rollout, for each contender."""
     envs: dict[str, VectorEnv[Array, Array, Array]] = {}
-    for name, engine in ((COMPILED, "threads"), (PROCESSES, "processes")):
+    engines = {COMPILED: "threads", PROCESSES: "processes"}
+    if isinstance(suite, ProcessTasks):
+        del engines[COMPILED]
+    for name, engine in engines.items():
         env = suite.make_vector_env(len(tasks), engine=engine)
         env.set_tasks(tasks)
         envs[name] = env
@@ -103,11 +116,19 @@ def build(
     return {name: functools.partial(roll, each) for name, each in envs.items()}
 
 
-def under_task(suite: MujocoTasks, task: Task) -> GymnasiumTaskEnv:
-    """Return Gymnasium's environment that runs one task."""
-    env = GymnasiumFactory(suite.family, suite.horizon, len(task.parameters))(task.family)
+def under_task(suite: Suite, task: Task) -> gymnasium.Env[Array, Actions]:
+    """Return the environment that runs one task."""
+    env = factory_of(suite, task)(task.family)
     env.set_task(task)
+    assert isinstance(env, gymnasium.Env)
     return env
+
+
+def factory_of(suite: Suite, task: Task) -> EnvFactory:
+    """Return what the engine "processes" builds a suite's environments with."""
+    if isinstance(suite, MujocoTasks):
+        return GymnasiumFactory(suite.family, suite.horizon, len(task.parameters))
+    return GraspFactory(suite.horizon) if isinstance(suite, GraspShapesTasks) else suite.env_factory
 
 
 def roll(env: VectorEnv[Array, Array, Array], actions: Actions) -> None:

@@ -14,6 +14,7 @@ from metarl.envs.metaworld import MetaWorldTasks
 from metarl.envs.physics.compiled import load
 from metarl.envs.physics.features import Array
 from metarl.envs.physics.sawyer import Actions
+from metarl.envs.registration import SUITES
 from metarl.rollouts import collect
 from metarl.types import Task
 
@@ -173,3 +174,13 @@ def test_memory_is_told_for_each_rollout() -> None:
     grown = {steps: agent_costs.Costs(steps + 1, {}, 100.0, 100.0 + 30 * (steps + 1)) for steps in (1, 4)}
     table = agent_costs.memory_table({"it": grown})
     assert [list(column.cells) for column in table.columns] == [["it"], ["60 (30)"], ["150 (30)"]]
+
+
+def test_every_suite_but_points_and_meta_worlds_is_measured() -> None:
+    assert set(importlib.import_module("families").CONFIGS) == {*SUITES} - {"point"}
+
+
+def test_suite_of_processes_only_is_measured_against_async_vector_env() -> None:
+    taken = importlib.import_module("families").measure("cart-pole", worlds=2, steps=3, repeats=1)
+    assert list(taken) == ["processes", "AsyncVectorEnv"]
+    assert all(one.clock > 0 for them in taken.values() for one in them)
