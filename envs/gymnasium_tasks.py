@@ -109,11 +109,8 @@ def from_gymnasium(
             or actions, if the horizon is nowhere to be found, or if a task is in both splits.
     """
     check_settings(settings)
-    for function, call in (
-        *((sample, "sample(rng)"), (test_sample, "test_sample(rng)")),
-        *((apply, "apply(env, task)"), (task_options, "task_options(task)")),
-    ):
-        check_takes(function, call)
+    check_takes({"sample(rng)": sample, "test_sample(rng)": test_sample})
+    check_takes({"apply(env, task)": apply, "task_options(task)": task_options})
     maker = _maker(env, settings.get("horizon"))
     name = settings.get("name") or _name(env)
     built = build(maker, checked=True)

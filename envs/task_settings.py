@@ -34,22 +34,24 @@ def check_settings(settings: Mapping[str, object]) -> None:
     require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))
 
 
-def check_takes(function: object, call: str) -> None:
-    """Make sure that a function can be called with as many arguments as it will be; what is none is passed.
+def check_takes(functions: Mapping[str, object]) -> None:
+    """Make sure that functions can be called with as many arguments as they will be.
 
     Args:
-        function: what was given.
-        call: how it is called, ``"apply(env, task)"``.
+        functions: by how they are called, ``"apply(env, task)"``; what is no function is passed over.
 
     Raises:
-        MetarlError: if it takes more or fewer.
+        MetarlError: if one takes more or fewer.
     """
-    name, _, arguments = call.rstrip(")").partition("(")
-    try:
-        signature = inspect.signature(function)  # type: ignore[arg-type]  # TypeError where it is none
-    except (TypeError, ValueError):  # no function, or one that does not tell
-        return
-    try:
-        signature.bind(*arguments.split(", "))
-    except TypeError as error:
-        raise MetarlError(f"{name} is called as {call}, but the function given takes {signature}.") from error
+    for call, function in functions.items():
+        name, _, arguments = call.rstrip(")").partition("(")
+        try:
+            signature = inspect.signature(function)  # type: ignore[arg-type]  # TypeError where it is none
+        except (TypeError, ValueError):  # no function, or one that does not tell
+            continue
+        try:
+            signature.bind(*arguments.split(", "))
+        except TypeError as error:
+            raise MetarlError(
+                f"{name} is called as {call}, but the function given takes {signature}."
+            ) from error
