@@ -1,15 +1,20 @@
-"""Which numbers of a world the locomotion engine reads after a step, and where it finds them."""
+"""Which numbers of a world the locomotion engines read after a step, and what they make of them.
+
+The arithmetic is the same for NumPy's arrays and for tensors.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from metarl.envs.locomotion_robots import Options, Robot
-from metarl.envs.physics.batched import BatchedPhysics
+from metarl.envs.locomotion_robots import Moment, Options, Robot, centre_of_mass
 from metarl.envs.physics.features import Feature
+from metarl.envs.physics.interface import Physics
+from metarl.envs.physics.worlds import Finish
+from metarl.envs.sawyer.arrays import Vector, namespace
+
+ArrayT = TypeVar("ArrayT")
+MaskT = TypeVar("MaskT")
 
 _UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
 """What a robot may observe of its insides, and the numbers at the start that it does not: those of the world
@@ -23,14 +28,14 @@ class Columns(NamedTuple):
     qvel: slice
     tracked: slice
     contact_forces: slice
-    insides: npt.NDArray[np.intp]
+    insides: tuple[slice, ...]
     tendons: slice
 
 
-def bind(physics: BatchedPhysics, robot: Robot, options: Options) -> Columns:
+def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Columns:
     """Choose what is read from the worlds, and return where it is found."""
     qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
-    tracked = {
+    followed = {
         "joints": qpos,
         "body": Feature("xpos", "body", physics.models[0].body(options.main_body).name),
         "mass": Feature("xipos", "all"),
@@ -39,18 +44,48 @@ def bind(physics: BatchedPhysics, robot: Robot, options: Options) -> Columns:
     insides = [Feature(field, "all") for field in _insides(options)]
     names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
     tendons = [Feature(name, "all") for name in names]
-    physics.bind([list(dict.fromkeys([qpos, qvel, tracked, *forces, *insides, *tendons]))])
+    physics.bind([list(dict.fromkeys([qpos, qvel, followed, *forces, *insides, *tendons]))])
     places = physics.layout(0).columns
     return Columns(
         qpos=places[qpos],
         qvel=places[qvel],
-        tracked=places[tracked],
+        tracked=places[followed],
         contact_forces=places[forces[0]] if forces else slice(0, 0),
-        insides=np.array(
-            [i for each in insides for i in _numbers_of(places[each])[_UNSEEN[each.field] :]], np.intp
-        ),
+        insides=tuple(slice(places[one].start + _UNSEEN[one.field], places[one].stop) for one in insides),
         tendons=slice(places[tendons[0]].start, places[tendons[-1]].stop) if tendons else slice(0, 0),
     )
+
+
+def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Moment:
+    """Return what the features of worlds, ``[F, worlds]``, tell of their states; see :func:`tracked`."""
+    return Moment(
+        qpos=rows[columns.qpos],
+        qvel=rows[columns.qvel],
+        tracked=tracked(columns, robot, rows, masses),
+        contact_forces=rows[columns.contact_forces],
+        insides=namespace(rows).concatenate([rows[:0], *(rows[part] for part in columns.insides)]),
+        tendons=rows[columns.tendons],
+    )
+
+
+def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vector:
+    """Return the coordinates whose change is the velocity, ``[axes, worlds]``.
+
+    Args:
+        columns: where they are.
+        robot: which one.
+        rows: ``[F, worlds]``.
+        masses: of all bodies, ``[nbody, worlds]``, kilograms.
+    """
+    places = rows[columns.tracked]
+    if robot.tracks == "mass":
+        places = centre_of_mass(places, masses)
+    return places[: len(robot.axes)]
+
+
+def finish_of(robot: Robot) -> Finish:
+    """Return what must follow a robot's last substep: contact forces, where it feels them."""
+    return Finish.RNE if robot.feels_contacts else Finish.NOTHING
 
 
 def _insides(options: Options) -> list[str]:
@@ -60,7 +95,3 @@ def _insides(options: Options) -> list[str]:
         options.include_qfrc_actuator_in_observation,
     )
     return [field for field, included in zip(_UNSEEN, wanted, strict=True) if included]
-
-
-def _numbers_of(columns: slice) -> range:
-    return range(columns.start, columns.stop)

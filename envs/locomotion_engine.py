@@ -12,28 +12,17 @@ from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 
-from metarl.envs.locomotion_columns import bind
-from metarl.envs.locomotion_robots import (
-    Moment,
-    Outcome,
-    Quantities,
-    centre_of_mass,
-    evaluate,
-    find_robot,
-    observe,
-    whereabouts,
-)
-from metarl.envs.locomotion_starts import LocomotionFamily, Starts
+from metarl.envs.locomotion_columns import bind, finish_of, moment_of, tracked
+from metarl.envs.locomotion_robots import Moment, Outcome, Quantities, observe, whereabouts
+from metarl.envs.locomotion_starts import LocomotionFamily
+from metarl.envs.locomotion_tasks import LocomotionTasks
 from metarl.envs.physics.batched import BatchedPhysics, StepperName, WorldState
-from metarl.envs.physics.model_changes import Fields
-from metarl.envs.physics.worlds import Finish
-from metarl.envs.reset_arguments import seeds_of_slots, split_options
-from metarl.envs.sawyer.arrays import Vector, vector
-from metarl.errors import MetarlError, require, unknown_name
-from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
+from metarl.envs.reset_arguments import seeds_of_slots
+from metarl.envs.sawyer.arrays import vector
+from metarl.envs.slot_engine import SlotEngine, check_slots
+from metarl.errors import require
+from metarl.tasks import Array, Picture, check_slot
 from metarl.types import Task
 
 logger = logging.getLogger(__name__)
@@ -41,7 +30,7 @@ logger = logging.getLogger(__name__)
 Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
 
 
-class LocomotionVectorEnv(TaskVectorEnv):
+class LocomotionVectorEnv(SlotEngine):
     """A :class:`~metarl.tasks.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
 
     A slot draws its initial noise as Gymnasium's environment would: from a generator that a seed starts anew,
@@ -72,62 +61,37 @@ class LocomotionVectorEnv(TaskVectorEnv):
         horizon: int = 1000,
         stepper: StepperName = "auto",
     ) -> None:
-        self.closed = True  # until there is something to close
-        require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
-        require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
-        require(horizon >= 1, "horizon must be 1 or more", horizon)
         tasks = (Task(family.name, (), family.name),) if default_tasks is None else default_tasks
-        require(len(tasks) > 0, "default_tasks must name at least one task", "empty")
-        self._family, self._horizon = family, horizon
-        self._robot = find_robot(family.robot)
-        self._options = self._robot.options(family.options)
-        env = self._robot.environment(**family.options)
-        self._frame_skip = env.frame_skip
-        self._starts = Starts(env, self._robot, self._options, num_envs)
-        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-        self.num_envs = num_envs
-        self.single_observation_space = env.observation_space
-        self.single_action_space = env.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        check_slots(tasks, num_envs, horizon)
+        require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
+        self._models = LocomotionTasks(family, tasks, num_envs)
+        robot, model = self._models.robot, self._models.model
+        super().__init__(
+            self._models.observation_space,
+            self._models.action_space,
+            tasks=tasks,
+            num_envs=num_envs,
+            horizon=horizon,
+        )
         self.diverged = 0
         """Episodes that were cut because their physics diverged."""
-        self._num_parameters = len(tasks[0].parameters)
-        self._fields: dict[tuple[float, ...], Fields] = {}
-        self._fields = self._fields_of(tasks)
-        self._tasks = [tasks[slot % len(tasks)] for slot in range(num_envs)]
         self._running = list(self._tasks)
         self._physics = BatchedPhysics(
-            [env.model],
+            [model],
             [0] * num_envs,
             stepper=stepper,
             num_threads=num_threads,
-            finish=Finish.RNE if self._robot.feels_contacts else Finish.NOTHING,
+            finish=finish_of(robot),
         )
         self.closed = False
-        self._columns = bind(self._physics, self._robot, self._options)
+        self._columns = bind(self._physics, robot, self._models.options)
         self._expand()
-        self._seconds = np.full(num_envs, env.dt)
-        self._masses = np.repeat(env.model.body_mass[:, None], num_envs, axis=1)
-        self._body_mass = env.model.body_mass
-        self._parameters = np.zeros((self._num_parameters, num_envs))
+        self._seconds = np.full(num_envs, model.opt.timestep * self._models.frame_skip)
+        self._masses = np.repeat(model.body_mass[:, None], num_envs, axis=1)
+        self._parameters = np.zeros((self._models.num_parameters, num_envs))
         self._live = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
         self._observations = np.zeros(self.observation_space.shape or ())
-
-    def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, a task of another family, with another number of
-                parameters, or with parameters that no model can be made of.
-        """
-        self._check_open()
-        check_fits(tasks, self.num_envs)
-        self._fields = self._fields_of(tasks)
-        self._expand()
-        self._tasks = list(tasks)
-        self._live[len(tasks) :] = False
 
     def reset(
         self,
@@ -144,20 +108,16 @@ class LocomotionVectorEnv(TaskVectorEnv):
             TypeError: if the mask is no bool array.
             ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
         """
-        self._check_open()
-        mask, _ = split_options(options, self.num_envs)
-        seeds = seeds_of_slots(seed, self.num_envs)
-        slots = [slot for slot in range(len(self._tasks)) if mask[slot]]
+        slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
         if not slots:
             return self._observations.copy(), {}
         self._live[slots] = False  # should anything below be interrupted
         self._physics.set_state(slots, [self._start(slot, seeds[slot]) for slot in slots])
         moment = self._moment(slots)
-        self._observations[slots] = np.asarray(observe(self._robot, self._options, moment)).T
+        self._show(moment, slots)
         self._live[slots] = True
-        return self._observations.copy(), self._infos(
-            whereabouts(self._robot, moment, self._starts.height), slots
-        )
+        places = whereabouts(self._models.robot, moment, self._models.starts.height)
+        return self._observations.copy(), self._infos(places, slots)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
         """Step every live slot.
@@ -172,15 +132,14 @@ class LocomotionVectorEnv(TaskVectorEnv):
         Raises:
             MetarlError: if the actions have a wrong shape.
         """
-        self._check_open()
-        if np.shape(actions) != self.action_space.shape:
-            raise MetarlError(f"Actions {self.action_space.shape} were wanted; {np.shape(actions)} came.")
+        self._check_shape(np.shape(actions))
         given = np.asarray(actions)
         if given.dtype != np.float32:
             given = given.astype(np.float64)
         live = self._live.copy()
-        before = np.array(self._tracked(self._physics.features.T, range(self.num_envs)))
-        self._physics.step(self._frame_skip, ctrl=given.astype(np.float64), mask=live)
+        rows = vector(self._physics.features.T)
+        before = np.array(tracked(self._columns, self._models.robot, rows, vector(self._masses)))
+        self._physics.step(self._models.frame_skip, ctrl=given.astype(np.float64), mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
         self._report(diverged)
@@ -214,35 +173,19 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._check_open()
         check_slot(slot, self.num_envs)
         [state] = self._physics.get_state([slot])
-        return self._starts.picture(state, camera or "track", width, height)
+        return self._models.starts.picture(state, camera or "track", width, height)
 
     def close_extras(self, **_: object) -> None:
         """End the threads."""
-        self._starts.close()
+        self._models.starts.close()
         self._physics.close()
 
-    def _fields_of(self, tasks: Sequence[Task]) -> dict[tuple[float, ...], Fields]:
-        """Return the model fields of each task, by its parameters; what is known already is kept."""
-        fields: dict[tuple[float, ...], Fields] = {}
-        for task in tasks:
-            if task.family != self._family.name:
-                raise unknown_name("family of this environment", task.family, [self._family.name])
-            if len(task.parameters) != self._num_parameters:
-                raise MetarlError(
-                    f"{self._num_parameters} parameters were wanted; task {task.id!r} has "
-                    f"{len(task.parameters)}."
-                )
-            key = task.parameters
-            known = fields.get(key, self._fields.get(key))
-            if known is None:
-                known = (
-                    {} if self._family.dynamics is None else self._starts.fields(self._family.dynamics(key))
-                )
-            fields[key] = known
-        return fields
+    def _accept(self, tasks: Sequence[Task]) -> None:
+        self._models.accept(tasks)
+        self._expand()
 
     def _expand(self) -> None:
-        for name in sorted({name for fields in self._fields.values() for name in fields}):
+        for name in self._models.expanded:
             self._physics.expand(name)
 
     def _start(self, slot: int, seed: int | None) -> WorldState:
@@ -251,43 +194,33 @@ class LocomotionVectorEnv(TaskVectorEnv):
         self._running[slot] = task
         self._parameters[:, slot] = task.parameters
         self._steps[slot] = 0
-        state, timestep = self._starts.draw(
-            slot, seed, self._fields[task.parameters], self._physics.layout(0)
-        )
-        self._seconds[slot] = timestep * self._frame_skip
-        self._masses[:, slot] = state.fields.get("body_mass", self._body_mass)
-        return state
+        start = self._models.start(slot, task, seed, self._physics.layout(0))
+        self._seconds[slot] = start.timestep * self._models.frame_skip
+        self._masses[:, slot] = self._models.masses(start)
+        return start.state
 
     def _moment(self, slots: Slots) -> Moment:
-        features = self._physics.features
-        rows = features.T if len(slots) == self.num_envs else features[slots].T
-        moment = Moment(*(vector(rows[columns]) for columns in self._columns))
-        return moment._replace(tracked=self._tracked(rows, slots))
+        features, masses = self._physics.features.T, self._masses
+        if len(slots) < self.num_envs:
+            features, masses = self._physics.features[slots].T, masses[:, slots]
+        return moment_of(self._columns, self._models.robot, vector(features), vector(masses))
 
-    def _tracked(self, rows: Array, slots: Slots) -> Vector:
-        """Return the coordinates whose change is the velocity, ``[axes, n]``."""
-        tracked = vector(rows[self._columns.tracked])
-        if self._robot.tracks == "mass":
-            tracked = centre_of_mass(tracked, vector(self._masses[:, slots]))
-        return tracked[: len(self._robot.axes)]
+    def _show(self, moment: Moment, slots: Slots) -> None:
+        """Write what some slots show."""
+        shown = observe(self._models.robot, self._models.options, moment)
+        self._observations[slots] = np.asarray(shown).T
 
     def _evaluate(self, slots: Slots, before: Array, actions: Array) -> Outcome:
         """Write what some slots show after a step, and return their outcome, ``[n]`` each."""
         moment = self._moment(slots)
-        self._observations[slots] = np.asarray(observe(self._robot, self._options, moment)).T
-        outcome = evaluate(
-            self._robot,
-            self._options,
+        self._show(moment, slots)
+        return self._models.judge(
             moment,
             before=vector(before),
             actions=vector(actions),
             seconds=vector(self._seconds[slots]),
-            initial_height=self._starts.height,
+            parameters=vector(self._parameters[:, slots]),
         )
-        if self._family.reward is None:
-            return outcome
-        parameters = vector(self._parameters[:, slots])
-        return outcome._replace(reward=self._family.reward(outcome.quantities, parameters))
 
     def _infos(self, quantities: Quantities, slots: Slots) -> dict[str, object]:
         """Spread numbers of some slots over all, with masks, as Gymnasium's vector environments do."""
@@ -307,7 +240,3 @@ class LocomotionVectorEnv(TaskVectorEnv):
             self.diverged += 1
             task, step = self._running[slot], self._steps[slot]
             logger.warning("The physics of task %s diverged at step %d; its episode is cut.", task.id, step)
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise MetarlError("This vector environment is closed: build a new one.")

@@ -13,21 +13,19 @@ from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 
 from metarl.envs.metaworld_env import action_space, observation_space
 from metarl.envs.metaworld_rendering import DEFAULT_SIZE, SawyerRenderers
 from metarl.envs.physics.batched import BatchedPhysics, StepperName
 from metarl.envs.physics.sawyer import FRAME_SKIP, MocapArms
-from metarl.envs.reset_arguments import split_options
 from metarl.envs.sawyer.arrays import vector
 from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.envs.sawyer.observation import visible_goal
 from metarl.envs.sawyer_resets import METAWORLD, Families, SawyerResets
 from metarl.envs.sawyer_tables import OUTCOMES, Tables, num_constants, program
-from metarl.errors import MetarlError, require
-from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
+from metarl.envs.slot_engine import SlotEngine, check_slots
+from metarl.errors import require
+from metarl.tasks import Array, Picture, check_slot
 from metarl.types import Task
 
 logger = logging.getLogger(__name__)
@@ -36,7 +34,7 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
-class SawyerVectorEnv(TaskVectorEnv):
+class SawyerVectorEnv(SlotEngine):
     """A :class:`~metarl.tasks.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
 
     Nothing in a Meta-World episode is random, so a seed changes nothing. A world whose numbers become NaN or
@@ -71,23 +69,16 @@ class SawyerVectorEnv(TaskVectorEnv):
         reward_version: RewardVersion = "v2",
         known: Families = METAWORLD,
     ) -> None:
-        self.closed = True  # until there is something to close
-        require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
+        check_slots(default_tasks, num_envs, horizon)
         require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
-        require(horizon >= 1, "horizon must be 1 or more", horizon)
         self._resets = SawyerResets(
             families, default_tasks, cache=cache, reward_version=reward_version, known=known
         )
-        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-        self.num_envs = num_envs
-        self.single_observation_space = observation_space()
-        self.single_action_space = action_space()
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        super().__init__(
+            observation_space(), action_space(), tasks=default_tasks, num_envs=num_envs, horizon=horizon
+        )
         self.diverged = 0
         """Episodes that were cut because their physics diverged."""
-        self._horizon = horizon
-        self._tasks = [default_tasks[slot % len(default_tasks)] for slot in range(num_envs)]
         self._running = list(self._tasks)
         self._physics = BatchedPhysics(
             self._resets.models(),
@@ -111,18 +102,6 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._groups: dict[str, Indices] = {}
         self._renderers = SawyerRenderers(known.full_model)
 
-    def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task of a family that this engine was not given.
-        """
-        self._check_open()
-        check_fits(tasks, self.num_envs)
-        self._resets.check_families(tasks)
-        self._tasks = list(tasks)
-        self._live[len(tasks) :] = False
-
     def reset(
         self,
         *,
@@ -139,9 +118,7 @@ class SawyerVectorEnv(TaskVectorEnv):
             ValueError: if the mask has a wrong shape or no True.
             MetarlError: if Meta-World does not accept a task's parameters.
         """
-        self._check_open()
-        mask, _ = split_options(options, self.num_envs)
-        slots = [slot for slot in range(len(self._tasks)) if mask[slot]]
+        slots = self._to_start(options)
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in slots])
         self._live[slots] = False  # should anything below be interrupted
         for slot, snapshot in zip(slots, snapshots, strict=True):
@@ -168,9 +145,7 @@ class SawyerVectorEnv(TaskVectorEnv):
         Raises:
             MetarlError: if the actions have a wrong shape.
         """
-        self._check_open()
-        if np.shape(actions) != (self.num_envs, 4):
-            raise MetarlError(f"Actions {(self.num_envs, 4)} were wanted; {np.shape(actions)} came.")
+        self._check_shape(np.shape(actions))
         self._tables.actions[...] = actions
         live = self._live.copy()
         ctrl, mocap_pos, mocap_quat = self._arms.act(self._tables.actions, live)
@@ -262,6 +237,9 @@ class SawyerVectorEnv(TaskVectorEnv):
         self._physics.close()
         self._resets.close()
 
+    def _accept(self, tasks: Sequence[Task]) -> None:
+        self._resets.check_families(tasks)
+
     def _group(self) -> dict[str, Indices]:
         """Return the slots of each family."""
         slots: dict[str, list[int]] = {}
@@ -281,7 +259,3 @@ class SawyerVectorEnv(TaskVectorEnv):
             self.diverged += 1
             task, step = self._running[slot], self._steps[slot]
             logger.warning("The physics of task %s diverged at step %d; its episode is cut.", task.id, step)
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise MetarlError("This vector environment is closed: build a new one.")

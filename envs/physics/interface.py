@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
+import mujoco
+
 from metarl.envs.physics.batched import WorldState
-from metarl.envs.physics.features import Named
+from metarl.envs.physics.features import Layout, Named
 
 ArrayT = TypeVar("ArrayT")
 MaskT_co = TypeVar("MaskT_co", covariant=True)
@@ -15,6 +17,8 @@ MaskT_co = TypeVar("MaskT_co", covariant=True)
 class Physics(Protocol[ArrayT, MaskT_co]):
     """Worlds of several models that are stepped together, with their numbers as arrays or as tensors."""
 
+    models: list[mujoco.MjModel]
+    """One a family."""
     features: ArrayT
     """``[num_worlds, width]``, the bound numbers after the last step."""
 
@@ -28,6 +32,9 @@ class Physics(Protocol[ArrayT, MaskT_co]):
 
     def bind(self, features: Sequence[Sequence[Named]]) -> ArrayT:
         """Choose what is read from the worlds of each family; return :attr:`features`."""
+
+    def layout(self, family: int) -> Layout:
+        """Return the columns of a family's features."""
 
     def expand(self, field: str) -> object:
         """Give every world a model field of its own."""
