@@ -27,6 +27,7 @@ from metarl.types import Task
 
 logger = logging.getLogger(__name__)
 
+Flags: TypeAlias = npt.NDArray[np.bool_]
 Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
 
 
@@ -89,7 +90,7 @@ class LocomotionVectorEnv(SlotEngine):
         self._seconds = np.full(num_envs, model.opt.timestep * self._models.frame_skip)
         self._masses = np.repeat(model.body_mass[:, None], num_envs, axis=1)
         self._parameters = np.zeros((self._models.num_parameters, num_envs))
-        self._live = np.zeros(num_envs, np.bool_)
+        self._live: Flags = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
         self._observations = np.zeros(self.observation_space.shape or ())
 
@@ -235,7 +236,7 @@ class LocomotionVectorEnv(SlotEngine):
             infos[name], infos[f"_{name}"] = numbers, named.copy()
         return infos
 
-    def _report(self, diverged: npt.NDArray[np.bool_]) -> None:
+    def _report(self, diverged: Flags) -> None:
         for slot in np.flatnonzero(diverged):
             self.diverged += 1
             task, step = self._running[slot], self._steps[slot]

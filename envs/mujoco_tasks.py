@@ -16,6 +16,7 @@ from metarl.envs.locomotion_starts import LocomotionFamily
 from metarl.envs.mujoco_env import GymnasiumFactory, make_env
 from metarl.envs.processes import ProcessTaskVectorEnv
 from metarl.envs.task_ranges import Draw, Parameters, TestRange
+from metarl.envs.warp_extra import is_warp, make_warp_locomotion
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Split, TaskVectorEnv, sample_evenly
 from metarl.types import Task
@@ -78,17 +79,27 @@ class MujocoTasks:
         The engine "threads" steps all worlds in this process; it knows the robots of
         :data:`~.locomotion_robots.ROBOTS`, and "auto" takes it for them. The engine "processes" runs
         Gymnasium's own environments in worker processes, whichever they are. Both give the same episodes.
+        "warp" keeps the worlds of these robots, but for Humanoid, in the memory of a GPU, under a newer
+        MuJoCo and in float32; without CUDA it runs on the CPU, slowly. A device may follow it, "warp:cuda:1".
 
         Raises:
-            MetarlError: on any other engine, or on threads for another robot.
+            MetarlError: on any other engine, or on threads or warp for another robot.
+            EngineError: if "warp" is not installed here.
         """
         robot, tasks = self.family.robot, self.tasks("train")
         if engine == "auto":
             engine = "threads" if robot in ROBOTS else "processes"
+        if engine == "threads" or is_warp(engine):
+            self._check_robot(engine)
+        if is_warp(engine):
+            return make_warp_locomotion(
+                engine,
+                self.family,
+                default_tasks=tasks[: max(num_envs, 1)],
+                num_envs=num_envs,
+                horizon=self.horizon,
+            )
         if engine == "threads":
-            if robot not in ROBOTS:
-                known = ", ".join(sorted(ROBOTS))
-                raise MetarlError(f"The engine threads steps {known}; {robot} needs the engine processes.")
             return LocomotionVectorEnv(
                 self.family,
                 default_tasks=tasks[: max(num_envs, 1)],
@@ -97,7 +108,7 @@ class MujocoTasks:
                 horizon=self.horizon,
             )
         if engine != "processes":
-            raise unknown_name("engine", engine, ("auto", "threads", "processes"))
+            raise unknown_name("engine", engine, ("auto", "threads", "processes", "warp"))
         return ProcessTaskVectorEnv(
             GymnasiumFactory(self.family, self.horizon, len(tasks[0].parameters)),
             default_tasks=tasks,
@@ -106,6 +117,12 @@ class MujocoTasks:
             observation_space=self.observation_space,
             action_space=self.action_space,
         )
+
+    def _check_robot(self, engine: str) -> None:
+        robot = self.family.robot
+        if robot not in ROBOTS:
+            known = ", ".join(sorted(ROBOTS))
+            raise MetarlError(f"The engine {engine} steps {known}; {robot} needs the engine processes.")
 
     def _fresh(self, count: int, rng: np.random.Generator, split: Split) -> list[Task]:
         draw = self.train if split == "train" else self.test

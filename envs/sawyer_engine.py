@@ -92,7 +92,7 @@ class SawyerVectorEnv(SlotEngine):
         for field in known.models.expanded:
             self._physics.expand(field)
         self._arms = MocapArms(num_envs)
-        self._live = np.zeros(num_envs, np.bool_)
+        self._live: Flags = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
         most = max(num_constants(task) for task in catalog.values())
         self._tables = Tables(self._physics.features, most)

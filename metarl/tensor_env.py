@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -34,8 +35,15 @@ class TensorVectorEnv(Protocol):
         """Where its tensors are."""
         ...
 
-    def reset_tensors(self, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Start episodes in the slots that have a task, or in those of ``mask [N]``; return ``[N, O]``."""
+    def reset_tensors(
+        self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
+    ) -> torch.Tensor:
+        """Start episodes in the slots that have a task, or in those of ``mask [N]``; return ``[N, O]``.
+
+        Args:
+            mask: which slots; None for all.
+            seeds: of each slot, for what is random in its initial state; None goes on drawing.
+        """
         ...
 
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:

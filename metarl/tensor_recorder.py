@@ -35,9 +35,8 @@ class TensorRecorder:
         return self._num_live
 
     def reset(self, seeds: list[int]) -> None:
-        """Start every slot's episode; nothing in it is random."""
-        del seeds
-        self._shown = self._env.reset_tensors()
+        """Start every slot's episode."""
+        self._shown = self._env.reset_tensors(seeds=seeds)
         self.live = self._empty(dtype=torch.bool).fill_(True)
         self.observations = self._empty(self._horizon, width=self._shown.shape[1])
         self.log_probs, self.rewards = self._empty(self._horizon), self._empty(self._horizon)

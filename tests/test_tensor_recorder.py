@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -23,8 +24,12 @@ class TensorClimbEnv(tiny.ClimbEnv):
 
     tensor_device = torch.device("cpu")
 
-    def reset_tensors(self, mask: torch.Tensor | None = None) -> torch.Tensor:
+    def reset_tensors(
+        self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
+    ) -> torch.Tensor:
         assert mask is None
+        assert seeds is not None
+        assert len(seeds) == self.num_envs
         return torch.as_tensor(self.reset(seed=[0] * self.num_envs)[0], dtype=torch.float32)
 
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:

@@ -12,7 +12,7 @@ import torch
 
 from metarl.envs.physics.sawyer import EXPANDED, FRAME_SKIP
 from metarl.envs.warp import batch as batches
-from metarl.envs.warp.batch import BufferSizes, WarpBatch
+from metarl.envs.warp.batch import BatchPlan, WarpBatch
 from metarl.envs.warp.engine import WarpSawyerVectorEnv
 from metarl.errors import EngineError, MetarlError
 from metarl.rollouts import collect
@@ -89,7 +89,7 @@ def test_world_that_diverges_is_cut_and_counted_and_the_others_go_on(
     sound, poisoned = warp_env(TASKS, device=device), warp_env(TASKS, device=device)
     for env in (sound, poisoned):
         env.reset()
-    field = next(iter(poisoned._physics._batches.values())).fields["qvel"]
+    field = next(iter(poisoned._physics._batches.values())).field("qvel")
     field[poisoned._physics._rows[1], 0] = float("nan")
     for number, actions in enumerate(acts(3, 3)):
         expected, found = sound.step(actions), poisoned.step(actions)
@@ -116,7 +116,7 @@ def test_overflow_of_the_constraints_ends_the_episode_and_is_counted(device: str
 
     def overflowing(num_substeps: int) -> None:
         step(num_substeps)
-        batch.fields["overflow"][row] |= int(mjw.OverflowType.NEFC)
+        batch.field("overflow")[row] |= int(mjw.OverflowType.NEFC)
 
     batch.step = overflowing  # type: ignore[method-assign]  # too few rows would be too few for all worlds
     assert env.step(acts(1, 2)[0])[3].tolist() == [False, True]
@@ -141,7 +141,7 @@ def test_want_of_memory_is_one_sentence_with_what_fits(device: str, monkeypatch:
     monkeypatch.setattr(batches, "_put", refuse)
     monkeypatch.setattr(batches, "free_bytes", lambda _: 2**30)
     with pytest.raises(MetarlError, match=r"9000 worlds .* 4.2 GiB; .* 1.0 GiB free, where about 2147 fit"):
-        WarpBatch(mujoco.MjModel.from_xml_string("<mujoco/>"), 9000, torch.device(device), BufferSizes())
+        WarpBatch(mujoco.MjModel.from_xml_string("<mujoco/>"), 9000, torch.device(device), BatchPlan())
 
 
 def test_other_runtime_errors_stay_what_they_are(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_other_runtime_errors_stay_what_they_are(device: str, monkeypatch: pytes
 
     monkeypatch.setattr(batches, "_put", break_down)
     with pytest.raises(RuntimeError, match="a kernel is wrong"):
-        WarpBatch(mujoco.MjModel.from_xml_string("<mujoco/>"), 1, torch.device(device), BufferSizes())
+        WarpBatch(mujoco.MjModel.from_xml_string("<mujoco/>"), 1, torch.device(device), BatchPlan())
 
 
 def test_tasks_that_share_a_model_share_a_batch_and_keep_their_features(device: str) -> None:

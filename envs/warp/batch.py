@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mujoco
@@ -17,14 +17,14 @@ import mujoco_warp as mjw
 import torch
 import warp as wp
 
-from metarl.envs.physics.sawyer import EXPANDED
-from metarl.envs.warp.starts import POSES, START_FIELDS, STATE_FIELDS, VELOCITIES, StartReader, stacked
+from metarl.envs.physics.batched import WorldState
+from metarl.envs.physics.worlds import BAD_NUMBER, Finish
+from metarl.envs.warp.fields import own, put_model
+from metarl.envs.warp.starts import VELOCITIES, StartReader, stacked
 from metarl.errors import MetarlError
 
 WORLD_BYTES = 500_000
 """An estimate of what a world takes with the default buffers, most of it to collide convex shapes."""
-BAD_NUMBER = 1e10
-"""MuJoCo calls a number bad that is NaN or larger than this."""
 _LOST = (
     mjw.OverflowType.NEFC
     | mjw.OverflowType.NJMAX_NNZ
@@ -34,12 +34,6 @@ _LOST = (
 )
 """Overflows after which a contact or a constraint is missing."""
 _CHECKED = ("qpos", "qvel", "qacc")
-_SEEN = (
-    *(*STATE_FIELDS, *POSES, *VELOCITIES, "qacc"),
-    *("xpos", "xquat", "xmat", "site_xpos", "site_xmat"),
-    *("nacon", "overflow"),
-)
-"""What of Warp's data is seen as tensors."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,17 @@ class BufferSizes:
     """Pairs of convex geoms of a world on average."""
 
 
+@dataclass(frozen=True)
+class BatchPlan:
+    """How worlds are kept and stepped."""
+
+    sizes: BufferSizes = field(default_factory=BufferSizes)
+    expanded: tuple[str, ...] = ()
+    """The model fields that every world has to itself."""
+    finish: Finish = Finish.FORWARD
+    """What follows the last substep of a step."""
+
+
 class WarpBatch:
     """Worlds of one model.
 
@@ -61,24 +66,20 @@ class WarpBatch:
         model: MuJoCo's; it stays as it is.
         num_worlds: how many.
         device: ``"cpu"``, ``"cuda:0"``.
-        sizes: of the buffers.
+        plan: how they are kept and stepped.
 
     Raises:
-        MetarlError: if the device has not enough memory; it says how many worlds fit.
+        MetarlError: if MuJoCo Warp cannot step the model, or the device has not enough memory; it says how
+            many worlds fit.
     """
 
-    def __init__(
-        self, model: mujoco.MjModel, num_worlds: int, device: torch.device, sizes: BufferSizes
-    ) -> None:
-        self.num_worlds, self.device = num_worlds, device
-        self.reader = StartReader(model)
+    def __init__(self, model: mujoco.MjModel, num_worlds: int, device: torch.device, plan: BatchPlan) -> None:
+        self.num_worlds, self.device, self.plan = num_worlds, device, plan
+        self.reader = StartReader(model, plan.expanded)
         self._graphs: dict[int, wp.Graph] = {}
-        self.fields: dict[str, torch.Tensor] = {}
-        """What of Warp's data, and of its model, is seen as tensors, ``[num_worlds, ...]`` each."""
+        self._fields: dict[str, torch.Tensor] = {}
         with wp.ScopedDevice(str(device)), _told_what_fits(num_worlds, device):
-            self._model, self._data = _put(model, num_worlds, sizes)
-            self.fields |= {name: wp.to_torch(getattr(self._data, name)) for name in _SEEN}
-            self.fields |= {name: wp.to_torch(getattr(self._model, name)) for name in EXPANDED}
+            self._model, self._data = _put(model, num_worlds, plan)
             self.contact = {
                 name: wp.to_torch(getattr(self._data.contact, name))
                 for name in ("geom", "worldid", "efc_address")
@@ -86,10 +87,22 @@ class WarpBatch:
             self.forces = wp.to_torch(self._data.efc.force)
             initial = stacked([self.reader.initial()])
             self._start = {
-                name: torch.as_tensor(initial[name], device=device).repeat_interleave(num_worlds, dim=0)
-                for name in START_FIELDS
+                name: torch.as_tensor(values, device=device).repeat_interleave(num_worlds, dim=0)
+                for name, values in initial.items()
             }
         self.restore(torch.ones(num_worlds, dtype=torch.bool, device=device))
+
+    def field(self, name: str) -> torch.Tensor:
+        """Return a live field of Warp's data, or of the model fields that worlds have, ``[N, ...]``."""
+        if name not in self._fields:
+            is_own = name in self.plan.expanded
+            self._fields[name] = wp.to_torch(own(self._model, name) if is_own else getattr(self._data, name))
+        return self._fields[name]
+
+    def state(self, row: int) -> WorldState:
+        """Return a world's state, as MuJoCo C takes it."""
+        names = self._start.keys()
+        return self.reader.state({name: self.field(name)[row].cpu().numpy() for name in names})
 
     def prepare(self, rows: torch.Tensor, starts: Mapping[str, torch.Tensor]) -> None:
         """Let some worlds start from these states at their next :meth:`restore`, ``[R, ...]`` each."""
@@ -98,10 +111,10 @@ class WarpBatch:
 
     def restore(self, mask: torch.Tensor) -> None:
         """Put the worlds of ``mask [num_worlds]`` where they start; no other world's memory changes."""
-        self._restore(mask, START_FIELDS)
+        self._restore(mask, tuple(self._start))
 
     def step(self, num_substeps: int) -> None:
-        """Step every world, and compute what belongs to the state they end in."""
+        """Step every world, and compute what the plan wants after it."""
         if self.device.type == "cpu":
             with wp.ScopedDevice("cpu"):
                 self._advance(num_substeps)
@@ -117,29 +130,32 @@ class WarpBatch:
 
         Put back, they do no harm to the others, with whom they share buffers.
         """
-        broken = (self.fields["overflow"] & int(_LOST)) != 0
+        broken = (self.field("overflow") & int(_LOST)) != 0
         for name in _CHECKED:
-            values = self.fields[name]
+            values = self.field(name)
             broken |= ~((values.abs() <= BAD_NUMBER).all(dim=1))
-        self.fields["overflow"].zero_()
+        self.field("overflow").zero_()
         self._restore(broken, ("qpos", "qvel", "act", "qacc_warmstart", *VELOCITIES))
         return broken
 
     def copy_from(self, other: WarpBatch) -> None:
-        """Let the first worlds be those of a smaller batch of the same model."""
-        for name in START_FIELDS:
-            self.fields[name][: other.num_worlds] = other.fields[name]
+        """Let the first worlds be those of a batch of the same model, smaller or with fewer own fields."""
+        for name in other._start:
+            self.field(name)[: other.num_worlds] = other.field(name)
             self._start[name][: other.num_worlds] = other._start[name]
 
     def _restore(self, mask: torch.Tensor, names: tuple[str, ...]) -> None:
         for name in names:
-            field, start = self.fields[name], self._start[name].view_as(self.fields[name])
+            field, start = self.field(name), self._start[name].view_as(self.field(name))
             torch.where(mask.view(-1, *[1] * (field.ndim - 1)), start, field, out=field)
 
     def _advance(self, num_substeps: int) -> None:
         for _ in range(num_substeps):
             mjw.step(self._model, self._data)
-        mjw.forward(self._model, self._data)
+        if self.plan.finish is Finish.FORWARD:
+            mjw.forward(self._model, self._data)
+        elif self.plan.finish is Finish.RNE:
+            mjw.rne_postconstraint(self._model, self._data)
 
     def _capture(self, num_substeps: int) -> wp.Graph:
         """Record a step, which leaves every world's state as it is.
@@ -147,7 +163,7 @@ class WarpBatch:
         Warp loads kernels at their first launch, which must not fall into a capture; and PyTorch's default
         stream cannot be captured, so this is done on Warp's own.
         """
-        kept = {name: self.fields[name].clone() for name in START_FIELDS}
+        kept = {name: self.field(name).clone() for name in self._start}
         torch.cuda.synchronize(self.device)
         with wp.ScopedDevice(str(self.device)):
             self._advance(num_substeps)
@@ -156,27 +172,31 @@ class WarpBatch:
                 self._advance(num_substeps)
         wp.synchronize_device(str(self.device))
         for name, values in kept.items():
-            self.fields[name].copy_(values)
-        self.fields["overflow"].zero_()
+            self.field(name).copy_(values)
+        self.field("overflow").zero_()
         return capture.graph
 
 
-def _put(model: mujoco.MjModel, num_worlds: int, sizes: BufferSizes) -> tuple[mjw.Model, mjw.Data]:
-    """Copy a model and its initial state to the current device."""
+def _put(model: mujoco.MjModel, num_worlds: int, plan: BatchPlan) -> tuple[mjw.Model, mjw.Data]:
+    """Copy a model and its initial state to the current device.
+
+    Raises:
+        MetarlError: if MuJoCo Warp cannot step the model.
+    """
     primitive = copy.copy(model)
     # Two boxes then meet by their own collider, whose contacts are a hundred times nearer to MuJoCo's.
     primitive.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    there = mjw.put_model(primitive, batch_sizes=dict.fromkeys(EXPANDED, num_worlds))
+    there = put_model(primitive, plan.expanded, num_worlds)
     there.opt.warn_overflow = 0  # it is counted and reported by task
     placed = mjw.put_data(
         model,
         data,
         nworld=num_worlds,
-        nconmax=sizes.contacts,
-        njmax=sizes.constraints,
-        nccdmax=sizes.convex,
+        nconmax=plan.sizes.contacts,
+        njmax=plan.sizes.constraints,
+        nccdmax=plan.sizes.convex,
     )
     return there, placed
 

@@ -12,7 +12,7 @@ def gather(batch: WarpBatch, layout: Layout, rows: torch.Tensor) -> torch.Tensor
     """Return the features of some worlds of a batch, ``[len(rows), layout.width]``."""
     columns = torch.zeros(len(rows), layout.width, device=batch.device)
     for part in layout.numbers:
-        values = batch.fields[part.field].flatten(1)[:, part.start : part.start + part.size]
+        values = batch.field(part.field).flatten(1)[:, part.start : part.start + part.size]
         columns[:, part.column : part.column + part.size] = values[rows]
     for touch in layout.touches:
         columns[:, touch.column] = touching(batch, touch)[rows].float()
@@ -33,7 +33,7 @@ def _pressure(batch: WarpBatch, pad: int, target: int) -> torch.Tensor:
     """Return the sum of the normal forces between two geoms, ``[num_worlds]``."""
     geoms, worlds = batch.contact["geom"], batch.contact["worldid"]
     address = batch.contact["efc_address"][:, 0]
-    used = torch.arange(len(geoms), device=batch.device) < batch.fields["nacon"]  # the rest is of older steps
+    used = torch.arange(len(geoms), device=batch.device) < batch.field("nacon")  # the rest is of older steps
     both = ((geoms == pad) | (geoms == target)).all(dim=1) & (geoms[:, 0] != geoms[:, 1])
     counts = used & both & (address >= 0) & (address < batch.forces.shape[1])
     world = torch.where(counts, worlds, 0).long()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -17,11 +17,10 @@ import torch
 from metarl.envs.physics.batched import WorldState
 from metarl.envs.physics.features import Layout, Named, resolve
 from metarl.envs.physics.interface import Physics
-from metarl.envs.physics.sawyer import EXPANDED
-from metarl.envs.warp.batch import BufferSizes, WarpBatch
+from metarl.envs.warp.batch import BatchPlan, WarpBatch
 from metarl.envs.warp.features import gather
-from metarl.envs.warp.starts import stacked
-from metarl.errors import MetarlError
+from metarl.envs.warp.fields import seen
+from metarl.envs.warp.starts import initial_state, stacked
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         models: one a family.
         families: ``[num_worlds]``, for each world the index of its model.
         device: where the worlds are.
-        sizes: of the buffers of contacts and constraints.
+        plan: how they are kept and stepped, with the model fields that worlds have to themselves.
+
+    Raises:
+        MetarlError: if MuJoCo Warp cannot step a model, or let worlds differ in a field.
     """
 
     def __init__(
@@ -55,18 +57,20 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         families: Sequence[int],
         *,
         device: torch.device,
-        sizes: BufferSizes | None = None,
+        plan: BatchPlan | None = None,
     ) -> None:
-        self.device, self._sizes = device, sizes or BufferSizes()
-        self._models: list[mujoco.MjModel] = []  # one a batch
-        self._batch_of = [self._distinct(model) for model in models]
-        self._family_models = list(models)
+        chosen = plan or BatchPlan()
+        self.device, self._plan = device, replace(chosen, expanded=seen(chosen.expanded))
+        self.models = list(models)
+        self._distinct: list[mujoco.MjModel] = []  # one a batch
+        self._batch_of = [self._batch_number(model) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
         self._batches: dict[int, WarpBatch] = {}
         self._families: list[int] = []
         self._rows: list[int] = []
         self.features = torch.zeros(len(families), 0, device=device)
         """The bound numbers after the last step, ``[num_worlds, width]``."""
+        self._first_features = self.features.clone()
         self._diverged = torch.zeros(len(families), dtype=torch.bool, device=device)
         self.assign(families)
 
@@ -87,10 +91,11 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
 
     def bind(self, features: Sequence[Sequence[Named]]) -> torch.Tensor:
         """Choose what is read from the worlds of each family; see :meth:`.BatchedPhysics.bind`."""
-        pairs = zip(self._family_models, features, strict=True)
+        pairs = zip(self.models, features, strict=True)
         self._layouts = [resolve(model, wanted) for model, wanted in pairs]
         width = max((layout.width for layout in self._layouts), default=0)
         self.features = torch.zeros(self.num_worlds, width, device=self.device)
+        self._first_features = self.features.clone()
         return self.features
 
     def layout(self, family: int) -> Layout:
@@ -98,16 +103,17 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return self._layouts[family]
 
     def expand(self, field: str) -> None:
-        """Make sure that worlds have a model field of their own; only those of Meta-World's resets do.
+        """Give every world a model field of its own; one that no step looks at stays as it is.
 
         Raises:
-            MetarlError: on any other field.
+            MetarlError: if worlds cannot differ in it.
         """
-        if field not in EXPANDED:
-            raise MetarlError(
-                f"Worlds on a device have {' and '.join(EXPANDED)} of their own, and no {field}."
-            )
-        return
+        new = [name for name in seen([field]) if name not in self._plan.expanded]
+        if not new:
+            return
+        self._plan = replace(self._plan, expanded=(*self._plan.expanded, *new))
+        for batch, old in self._batches.items():
+            self._replace(batch, old.num_worlds)
 
     def assign(self, families: Sequence[int]) -> None:
         """Change the families of the worlds; one that changes starts in its model's initial state."""
@@ -118,7 +124,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         for (old, row), family in zip(before, families, strict=True):
             if old == family:
                 taken.setdefault(self._batch_of[family], set()).add(row)
-        free = {batch: _free_rows(taken.get(batch, set())) for batch in range(len(self._models))}
+        free = {batch: _free_rows(taken.get(batch, set())) for batch in range(len(self._distinct))}
         rows = [
             row if old == family else next(free[self._batch_of[family]])
             for (old, row), family in zip(before, families, strict=True)
@@ -143,12 +149,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         """Step the worlds, then gather :attr:`features` and set :attr:`diverged`."""
         inputs = {"ctrl": ctrl, "mocap_pos": mocap_pos, "mocap_quat": mocap_quat}
         for member in self._members:
-            fields = self._batches[member.batch].fields
             for name, values in inputs.items():
                 if values is not None:
-                    fields[name].index_copy_(
-                        0, member.rows, values[member.slots].view(-1, *fields[name].shape[1:])
-                    )
+                    field = self._batches[member.batch].field(name)
+                    field.index_copy_(0, member.rows, values[member.slots].view(-1, *field.shape[1:]))
         for batch in self._in_use():
             self._batches[batch].step(num_substeps)
         for member in self._members:
@@ -157,62 +161,81 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
 
     def prepare(self, worlds: Sequence[int], states: Sequence[WorldState]) -> None:
         """Let some worlds start from these states at their next :meth:`restore`; each state is sent once."""
-        distinct = {id(state): state for state in states}
-        order = {key: index for index, key in enumerate(distinct)}
+        if not worlds:
+            return
+        distinct = list({id(state): state for state in states}.values())
+        order = {id(state): index for index, state in enumerate(distinct)}
         wanted = dict(zip(worlds, (order[id(state)] for state in states), strict=True))
         for member in self._members:
             mine = [(row, wanted[slot]) for row, slot in _pairs(member) if slot in wanted]
             if not mine:
                 continue
             batch, used = self._batches[member.batch], sorted({index for _, index in mine})
-            kept = list(distinct.values())
-            table = stacked([batch.reader.read(kept[index]) for index in used])
-            places = torch.tensor([used.index(index) for _, index in mine], device=self.device)
+            table = stacked([batch.reader.read(distinct[index]) for index in used])
+            position = {index: place for place, index in enumerate(used)}
+            places = torch.tensor([position[index] for _, index in mine], device=self.device)
             rows = torch.tensor([row for row, _ in mine], device=self.device)
             sent = {
                 name: torch.as_tensor(values, device=self.device)[places] for name, values in table.items()
             }
             batch.prepare(rows, sent)
+        shown = np.zeros((len(distinct), self.features.shape[1]), np.float32)
+        for row, state in zip(shown, distinct, strict=True):
+            row[: len(state.features)] = state.features
+        places = torch.tensor(list(wanted.values()), device=self.device)
+        slots = torch.tensor(list(wanted), device=self.device)
+        self._first_features.index_copy_(0, slots, torch.as_tensor(shown, device=self.device)[places])
 
     def restore(self, mask: torch.Tensor) -> None:
-        """Put the worlds of ``mask [num_worlds]`` in the states that were prepared, and call them sound."""
+        """Put the worlds of ``mask [num_worlds]`` in the states that were prepared, and call them sound.
+
+        They show the features of these states.
+        """
         for batch, members in self._in_use().items():
             worlds = self._batches[batch]
             chosen = torch.zeros(worlds.num_worlds, dtype=torch.bool, device=self.device)
             for member in members:
                 chosen[member.rows] = mask[member.slots]
             worlds.restore(chosen)
+        torch.where(mask[:, None], self._first_features, self.features, out=self.features)
         self._diverged = self._diverged & ~mask
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
         """Put some worlds in given states; the features are those of the state."""
-        slots, given = list(worlds), list(states)
-        self.prepare(slots, given)
+        slots = list(worlds)
+        self.prepare(slots, list(states))
         mask = torch.zeros(self.num_worlds, dtype=torch.bool)
         mask[slots] = True
         self.restore(mask.to(self.device))
-        for slot, state in zip(slots, given, strict=True):
-            shown = torch.as_tensor(state.features, dtype=torch.float32, device=self.device)
-            self.features[slot, : len(shown)] = shown
+
+    def get_state(self, worlds: Iterable[int]) -> list[WorldState]:
+        """Return the states of some worlds, in which MuJoCo C can go on."""
+        states = []
+        for world in worlds:
+            state = self._batch(world).state(self._rows[world])
+            states.append(state._replace(features=self.features[world].cpu().numpy().astype(np.float64)))
+        return states
 
     def field(self, world: int, name: str) -> torch.Tensor:
         """Return a copy of a world's numbers of one field of Warp's data, or of its model."""
-        batch = self._batches[self._batch_of[self._families[world]]]
-        return batch.fields[name][self._rows[world]].clone()
+        return self._batch(world).field(name)[self._rows[world]].clone()
 
     def close(self) -> None:
         """Let go of the worlds' memory."""
         self._batches.clear()
         self._members = []
 
-    def _distinct(self, model: mujoco.MjModel) -> int:
+    def _batch_number(self, model: mujoco.MjModel) -> int:
         """Return the number of the batch of all models that are the same, byte for byte."""
-        keys = [_digest(known) for known in self._models]
+        keys = [_digest(known) for known in self._distinct]
         key = _digest(model)
         if key not in keys:
-            self._models.append(model)
+            self._distinct.append(model)
             return len(keys)
         return keys.index(key)
+
+    def _batch(self, world: int) -> WarpBatch:
+        return self._batches[self._batch_of[self._families[world]]]
 
     def _in_use(self) -> dict[int, list[_Members]]:
         """Return the batches that have worlds, and which."""
@@ -232,9 +255,14 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
     def _make_room(self, batch: int, num_worlds: int) -> None:
         old = self._batches.get(batch)
         if old is None or old.num_worlds < num_worlds:
-            self._batches[batch] = WarpBatch(self._models[batch], num_worlds, self.device, self._sizes)
-            if old is not None:
-                self._batches[batch].copy_from(old)
+            self._replace(batch, num_worlds)
+
+    def _replace(self, batch: int, num_worlds: int) -> None:
+        """Make a batch anew, in which the worlds of the old one go on."""
+        old = self._batches.get(batch)
+        self._batches[batch] = WarpBatch(self._distinct[batch], num_worlds, self.device, self._plan)
+        if old is not None:
+            self._batches[batch].copy_from(old)
 
     def _group(self) -> list[_Members]:
         found: dict[int, list[int]] = {}
@@ -255,9 +283,8 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         slots = np.flatnonzero(changed).tolist()
         states: dict[int, WorldState] = {}
         for slot in slots:
-            states.setdefault(self._families[slot], initial_state(self._family_models[self._families[slot]]))
+            states.setdefault(self._families[slot], initial_state(self.models[self._families[slot]]))
         self.set_state(slots, [states[self._families[slot]] for slot in slots])
-        self.features[slots] = 0
 
     def _mark_broken(self, mask: torch.Tensor | None) -> None:
         broken = torch.zeros_like(self._diverged)
@@ -266,14 +293,6 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             for member in members:
                 broken[member.slots] = rows[member.rows]
         self._diverged = self._diverged | (broken if mask is None else broken & mask)
-
-
-def initial_state(model: mujoco.MjModel) -> WorldState:
-    """Return a model's initial state."""
-    kind = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-    integration = np.empty(mujoco.mj_stateSize(model, kind))
-    mujoco.mj_getState(model, mujoco.MjData(model), integration, kind)
-    return WorldState(integration, {}, np.zeros(0))
 
 
 def _pairs(member: _Members) -> list[tuple[int, int]]:

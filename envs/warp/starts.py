@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metarl.envs.physics.batched import WorldState
-from metarl.envs.physics.sawyer import EXPANDED
+from metarl.envs.physics.features import Array
+from metarl.envs.physics.worlds import read_field, write_field
 
 Start: TypeAlias = dict[str, npt.NDArray[np.float32]]
 """By name, what a world starts from; with a leading axis, what many worlds do."""
@@ -26,18 +27,20 @@ body stands elsewhere needs them written, or its contacts stay where the model h
 VELOCITIES = ("cvel", "cdof_dot")
 """MuJoCo Warp builds a weld's constraint from these as the step before left them, so they are state: without
 them the first step after a reset depends on what the world did before, and a NaN outlives it."""
-START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES, *EXPANDED)
+START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES)
+"""What every world starts from, besides the model fields that it has to itself."""
 
 
 class StartReader:
-    """Turns states of MuJoCo's own into starts, by way of a scratch world.
+    """Turns states of MuJoCo's own into starts, and back, by way of a scratch world.
 
     Args:
         model: what the states belong to; it stays as it is.
+        expanded: the model fields that a world has to itself.
     """
 
-    def __init__(self, model: mujoco.MjModel) -> None:
-        self._original = model
+    def __init__(self, model: mujoco.MjModel, expanded: Sequence[str] = ()) -> None:
+        self._original, self._expanded = model, tuple(expanded)
         self._model: mujoco.MjModel = copy.copy(model)
         self._data = mujoco.MjData(self._model)
         self._in_frame = np.isin(model.site_sameframe, _IN_FRAME)
@@ -45,27 +48,49 @@ class StartReader:
     def read(self, state: WorldState) -> Start:
         """Return a state's numbers; quaternions come out with length one, as MuJoCo itself uses them."""
         model, data = self._model, self._data
-        for field in EXPANDED:
-            getattr(model, field)[...] = state.fields.get(field, getattr(self._original, field))
+        for field in self._expanded:
+            values = state.fields.get(field)
+            write_field(model, field, read_field(self._original, field) if values is None else values)
         mujoco.mj_setState(model, data, state.integration, _STATE)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
         data.mocap_quat[...] /= np.linalg.norm(data.mocap_quat, axis=-1, keepdims=True)
-        names = (*STATE_FIELDS, *POSES, *VELOCITIES)
-        read = {name: np.array(getattr(data, name), np.float32) for name in names}
-        # Quirk, kept: MuJoCo does not look at the place of a site that was compiled into its body's frame.
-        model.site_pos[self._in_frame] = self._original.site_pos[self._in_frame]
-        return read | {name: np.array(getattr(model, name), np.float32) for name in EXPANDED}
+        read = {name: np.array(getattr(data, name), np.float32) for name in START_FIELDS}
+        if "site_pos" in self._expanded:
+            # Quirk, kept: MuJoCo does not look at the place of a site compiled into its body's frame.
+            model.site_pos[self._in_frame] = self._original.site_pos[self._in_frame]
+        return read | {name: read_field(model, name).astype(np.float32) for name in self._expanded}
+
+    def state(self, start: Start) -> WorldState:
+        """Return the state that a world's numbers are; of a start, only what changes is looked at."""
+        for name in STATE_FIELDS:
+            if name == "time":
+                self._data.time = start[name].item()
+            else:
+                values = getattr(self._data, name)
+                values[...] = start[name].reshape(values.shape)
+        fields = {name: start[name].astype(np.float64) for name in self._expanded}
+        for name, values in fields.items():
+            fields[name] = values.reshape(read_field(self._model, name).shape)
+        return WorldState(_integration(self._model, self._data), fields, np.zeros(0))
 
     def initial(self) -> Start:
         """Return the model's initial state."""
-        data = mujoco.MjData(self._original)
-        integration = np.empty(mujoco.mj_stateSize(self._original, _STATE))
-        mujoco.mj_getState(self._original, data, integration, _STATE)
-        return self.read(WorldState(integration, {}, np.zeros(0)))
+        return self.read(initial_state(self._original))
+
+
+def initial_state(model: mujoco.MjModel) -> WorldState:
+    """Return a model's initial state."""
+    return WorldState(_integration(model, mujoco.MjData(model)), {}, np.zeros(0))
 
 
 def stacked(starts: Sequence[Start]) -> Start:
     """Return starts along a new first axis."""
     return {name: np.stack([start[name] for start in starts]) for name in starts[0]}
+
+
+def _integration(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
+    values = np.empty(mujoco.mj_stateSize(model, _STATE))
+    mujoco.mj_getState(model, data, values, _STATE)
+    return values

@@ -13,8 +13,8 @@ import torch
 
 from metarl.envs.physics.reset_bank import Snapshot
 from metarl.envs.physics.sawyer import Arm, hand_target
-from metarl.envs.sawyer.arrays import Mask, Vector, vector
-from metarl.envs.sawyer.observation import FRAME_SIZE, OBSERVATION_SIZE
+from metarl.envs.sawyer.arrays import Array, Mask, Vector, vector
+from metarl.envs.sawyer.observation import FRAME_SIZE, OBSERVATION_SIZE, visible_goal
 from metarl.envs.sawyer.step import after_step
 from metarl.envs.sawyer.task import SawyerTask
 from metarl.envs.sawyer_tables import OUTCOMES, num_constants, num_features
@@ -65,7 +65,7 @@ class TensorTables:
         columns["constants"] = [np.pad(row, (0, width - len(row))) for row in fixed]
         index = torch.tensor(slots, device=device)
         for name, rows in columns.items():
-            sent = torch.as_tensor(np.array(rows), dtype=torch.float32).to(device)
+            sent = torch.astensor(np.array(rows), dtype=torch.float32).to(device)
             self._starts[name].index_copy_(0, index, sent)
 
     def begin(self, mask: torch.Tensor) -> None:
@@ -77,7 +77,7 @@ class TensorTables:
     def act(self, actions: torch.Tensor, live: torch.Tensor) -> Targets:
         """Move the arms of live slots by actions ``[N, 4]``."""
         arms = (vector(self.rows[name].T) for name in _ARM_WIDTHS)
-        moved = _tensor(hand_target(vector(actions.T), *arms)).T
+        moved = tensor(hand_target(vector(actions.T), *arms)).T
         torch.where(live[:, None], moved, self.rows["position"], out=self.rows["position"])
         return Targets(torch.stack([actions[:, 3], -actions[:, 3]], dim=1), self.rows["position"][:, None])
 
@@ -103,6 +103,22 @@ class TensorTables:
             self._advance(catalog[family], places, features[places], actions[places], sound[places, None])
         self.first &= ~sound
 
+    def goals(
+        self,
+        catalog: Mapping[int, SawyerTask],
+        slots: Mapping[int, torch.Tensor],
+        features: torch.Tensor,
+        *,
+        clipped: bool,
+    ) -> torch.Tensor:
+        """Return the goals of the slots, ``[N, 3]``, metres; the arguments are those of :meth:`advance`."""
+        goals = torch.zeros(len(features), 3, device=features.device)
+        for family, places in slots.items():
+            task, constants = catalog[family], self.rows["constants"][places]
+            arguments = (vector(rows.T) for rows in (features[places], constants))
+            goals[places] = tensor(visible_goal(task, *arguments, clipped=clipped)).T
+        return goals
+
     def _advance(
         self,
         task: SawyerTask,
@@ -122,14 +138,15 @@ class TensorTables:
         )
         shown = {"frames": said.frame, "observations": said.observation}
         for name, values in shown.items():
-            self.rows[name][slots] = torch.where(sound, _tensor(values).T, rows[name])
+            self.rows[name][slots] = torch.where(sound, tensor(values).T, rows[name])
         if task.latch is not None:
             constants = rows["constants"].clone()
-            constants[:, :fixed] = _tensor(said.constants).T
+            constants[:, :fixed] = tensor(said.constants).T
             self.rows["constants"][slots] = torch.where(sound, constants, rows["constants"])
-        outcomes = [_tensor(vars(said.outcome)[name]) for name in OUTCOMES]
+        outcomes = [tensor(vars(said.outcome)[name]) for name in OUTCOMES]
         self.outcomes[slots] = torch.where(sound, torch.stack(outcomes, dim=1), 0.0)
 
 
-def _tensor(values: Vector) -> torch.Tensor:
-    return cast(torch.Tensor, values)  # what goes in as a tensor comes out as one; for type checkers only
+def tensor(values: Vector | Array | Mask) -> torch.Tensor:
+    """Return what it is: a tensor that went in comes out as one. For type checkers only."""
+    return cast(torch.Tensor, values)

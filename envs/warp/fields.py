@@ -1,0 +1,70 @@
+"""Model fields that every world has to itself, in the model of MuJoCo Warp."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+import warp as wp
+
+from metarl.errors import MetarlError
+
+UNSEEN = ("cam_", "light_", "mat_", "tex_", "bvh_", "stat.", "dof_M0", "dof_length")
+"""Beginnings of fields that MuJoCo derives or draws with, and no step of Warp looks at."""
+_OPTIONS = ("opt.gravity", "opt.timestep")
+"""Of the others Warp decides once for all worlds whether they count, as of wind and density."""
+
+
+def seen(fields: Iterable[str]) -> tuple[str, ...]:
+    """Return the fields that a step of Warp looks at.
+
+    Raises:
+        MetarlError: if worlds cannot differ in one of them.
+    """
+    wanted = tuple(name for name in fields if not name.startswith(UNSEEN))
+    for name in wanted:
+        if name not in _OPTIONS and not _is_batched(name):
+            raise MetarlError(f"MuJoCo Warp has one {name} for all worlds; the engine threads has many.")
+    return wanted
+
+
+def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> mjw.Model:
+    """Copy a model to the current device, where every world has some fields to itself; all begin alike.
+
+    Raises:
+        MetarlError: if MuJoCo Warp cannot step the model.
+    """
+    names = list(fields)
+    try:
+        there = mjw.put_model(model, {name: num_worlds for name in names if name not in _OPTIONS})
+    except NotImplementedError as error:
+        what = str(error).rstrip(".")
+        raise MetarlError(f"MuJoCo Warp cannot step this model ({what}); the engine threads can.") from error
+    for name in names:
+        if name in _OPTIONS:
+            holder, leaf = _place(there, name)
+            shared = getattr(holder, leaf)
+            values = np.repeat(shared.numpy()[:1], num_worlds, axis=0)
+            setattr(holder, leaf, wp.array(values, dtype=shared.dtype))
+    return there
+
+
+def own(model: mjw.Model, field: str) -> wp.array:
+    """Return the array of a field that worlds have to themselves."""
+    holder, leaf = _place(model, field)
+    return getattr(holder, leaf)
+
+
+def _place(model: mjw.Model, field: str) -> tuple[object, str]:
+    holder, _, leaf = field.rpartition(".")
+    return getattr(model, holder) if holder else model, leaf
+
+
+def _is_batched(field: str) -> bool:
+    """Whether Warp's model has the field, with a first axis of worlds."""
+    kinds = {each.name: each.type for each in dataclasses.fields(mjw.Model)}
+    shape = getattr(kinds.get(field), "shape", ())
+    return bool(shape) and shape[0] == "*"
