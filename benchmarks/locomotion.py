@@ -133,7 +133,7 @@ def roll(env: VectorEnv[Array, Array, Array], actions: Actions) -> None:
 def bare(env: LocomotionVectorEnv, worlds: int, open_ones: ExitStack) -> Callable[[Actions], None]:
     """Return what steps the worlds of an environment from where its reset leaves them, and no more."""
     env.reset(seed=0)
-    theirs, skip = env._physics, env._frame_skip
+    theirs, skip = env._physics, env._models.frame_skip
     shares = [range(first, worlds, cores()) for first in range(min(cores(), worlds))]
     pools = []
     for share in shares:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import mujoco
 import numpy as np
 import tyro
 from metaworld.policies import ENV_POLICY_MAP
+from metaworld.policies.policy import Policy
 
 from metarl.envs.metaworld import ML1Config
 from metarl.envs.metaworld_env import FAMILIES, MAX_HORIZON
@@ -96,7 +97,8 @@ def solved(
     place = TASKS[family].constant_places["target_pos"]
     snapshots = env._resets.snapshots(tasks)
     goals = np.stack([snapshot.constants["reward"][place] for snapshot in snapshots])
-    policy = ENV_POLICY_MAP[family]()
+    build: Callable[[], Policy] = ENV_POLICY_MAP[family]
+    policy = build()
     observations, _ = env.reset()
     found = np.zeros(len(tasks), np.bool_)
     for _ in range(MAX_HORIZON):

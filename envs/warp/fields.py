@@ -66,5 +66,4 @@ def _place(model: mjw.Model, field: str) -> tuple[object, str]:
 def _is_batched(field: str) -> bool:
     """Whether Warp's model has the field, with a first axis of worlds."""
     kinds = {each.name: each.type for each in dataclasses.fields(mjw.Model)}
-    shape = getattr(kinds.get(field), "shape", ())
-    return bool(shape) and shape[0] == "*"
+    return tuple(getattr(kinds.get(field), "shape", ()))[:1] == ("*",)

@@ -65,7 +65,7 @@ class TensorTables:
         columns["constants"] = [np.pad(row, (0, width - len(row))) for row in fixed]
         index = torch.tensor(slots, device=device)
         for name, rows in columns.items():
-            sent = torch.astensor(np.array(rows), dtype=torch.float32).to(device)
+            sent = torch.as_tensor(np.array(rows), dtype=torch.float32).to(device)
             self._starts[name].index_copy_(0, index, sent)
 
     def begin(self, mask: torch.Tensor) -> None:
