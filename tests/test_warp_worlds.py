@@ -19,7 +19,7 @@ from metarl.rollouts import collect
 from metarl.tensor_env import TensorVectorEnv
 from metarl.types import Rollout
 from tiny import StrideActor
-from warp_support import DEVICES, acts, tasks_of, warp_env
+from warp_support import DEVICES, WideActor, acts, tasks_of, warp_env
 
 pytestmark = [pytest.mark.warp, pytest.mark.parametrize("device", DEVICES)]
 
@@ -169,7 +169,7 @@ def test_collect_on_tensors_gives_the_episodes_of_the_numpy_interface(device: st
     env = warp_env(TASKS, device=device, horizon=6)
     assert isinstance(env, TensorVectorEnv)
     actor = StrideActor(torch.tensor([0.5, -0.5, 0.2], device=device), noise=0.0)
-    rollout = collect(env, TASKS, WideActor(actor), episodes=1, horizon=6, rng=np.random.default_rng(0))
+    rollout = collect(env, TASKS, WideActor(actor, 4), episodes=1, horizon=6, rng=np.random.default_rng(0))
     assert isinstance(rollout, Rollout)
     assert rollout.rewards.device.type == device
     assert rollout.truncated[:, 0].sum(dim=1).tolist() == [1, 1, 1]
@@ -179,20 +179,6 @@ def test_collect_on_tensors_gives_the_episodes_of_the_numpy_interface(device: st
         np.testing.assert_allclose(rollout.rewards[:, 0, step].cpu(), rewards, atol=1e-6)
     np.testing.assert_allclose(rollout.final_observations[:, 0].cpu(), seen, atol=1e-6)
     env.close()
-
-
-class WideActor:
-    """Moves all four numbers of an action as the other actor moves its one."""
-
-    def __init__(self, narrow: StrideActor) -> None:
-        self.narrow, self.device = narrow, narrow.device
-
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> object:
-        action = self.narrow.act(observations, None)
-        return action._replace(
-            actions=action.actions.expand(*observations.shape[:2], 4),
-            log_probs=torch.zeros(observations.shape[:2], device=self.device),
-        )
 
 
 def test_a_device_that_is_not_here_is_refused(device: str) -> None:

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from metarl.envs.metaworld_goals import cache_folder
@@ -14,8 +15,10 @@ from metarl.envs.physics.sawyer import environment_class
 from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.envs.warp.batch import BufferSizes
 from metarl.envs.warp.engine import WarpSawyerVectorEnv
+from metarl.meta_learner import Action
 from metarl.types import Task
 from physics_support import rand_vec
+from tiny import StrideActor
 
 FAMILIES = tuple(sorted(ALL_V3_ENVIRONMENTS))
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
@@ -68,3 +71,17 @@ def acts(steps: int, worlds: int, seed: int = 0) -> np.ndarray[tuple[int, ...], 
     return (
         np.repeat(rng.uniform(-1, 1, (-(-steps // 5), worlds, 4)), 5, axis=0)[:steps].astype(np.float32) * 1.0
     )
+
+
+class WideActor:
+    """Moves all numbers of an action as the other actor moves its one."""
+
+    def __init__(self, narrow: StrideActor, size: int) -> None:
+        self.narrow, self.device, self.size = narrow, narrow.device, size
+
+    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+        action = self.narrow.act(observations, None)
+        return action._replace(
+            actions=action.actions.expand(*observations.shape[:2], self.size),
+            log_probs=torch.zeros(observations.shape[:2], device=self.device),
+        )

@@ -126,9 +126,13 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         self._show(mask)
 
     def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
+        self._remember()
+        self._physics.step(self._models.frame_skip, ctrl=actions, mask=live)
+
+    def _remember(self) -> None:
+        """Take note of where the robots are, for their velocities."""
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         self._before = tensor(tracked(self._columns, self._models.robot, rows, masses)).clone()
-        self._physics.step(self._models.frame_skip, ctrl=actions, mask=live)
 
     def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> Judged:
         outcome = self._models.judge(
