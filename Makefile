@@ -6,6 +6,7 @@ WARP_BIN := .venv-warp/bin
 WARP_STAMP := .venv-warp/.metarl-stamp
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
+WARP_PYTEST_ARGS ?= -n 2 --dist load
 BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion families
 
 .DEFAULT_GOAL := help
@@ -31,7 +32,7 @@ test-browser: $(STAMP) ## look at a report in headless Chromium (apt install chr
 	@$(BIN)/pytest -m browser -rs $(ARGS)
 
 test-warp: $(WARP_STAMP) ## run the tests of the GPU's physics, on the CPU where there is no GPU
-	@$(WARP_BIN)/pytest -m "warp and not slow" tests/test_warp_*.py $(ARGS)
+	@$(WARP_BIN)/pytest $(WARP_PYTEST_ARGS) -m "warp and not slow" tests/test_warp_*.py $(ARGS)
 
 test-warp-slow: $(WARP_STAMP) ## let Meta-World's scripted policies act under both physics
 	@$(WARP_BIN)/pytest -m "warp and slow" tests/test_warp_*.py $(ARGS)
@@ -83,6 +84,9 @@ $(STAMP): pyproject.toml constraints.txt
 $(WARP_STAMP): pyproject.toml requirements-warp.txt | $(STAMP)
 	@$(WARP_BIN)/python -c '' 2>/dev/null || $(BIN)/python -m venv --clear .venv-warp
 	@echo "Installing the GPU's physics into .venv-warp (some minutes the first time)"
-	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-warp.txt
+	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-warp.txt || { \
+	    echo "The GPU's physics could not be installed into .venv-warp: pip's words above say which package of" \
+	        "requirements-warp.txt it did not get; without a network give it a folder of wheels, PIP_FIND_LINKS." >&2; \
+	    exit 1; }
 	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@

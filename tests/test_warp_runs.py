@@ -13,21 +13,22 @@ import pytest
 from metarl.cli import main
 
 pytestmark = pytest.mark.warp
+SUITES = ("ml1", "half-cheetah-dir")
 SMALL = (
-    "ml1 --name run --iterations 1 --horizon 2 "
+    "--name run --iterations 1 --horizon 2 "
     "--sampling.engine warp:cpu --sampling.meta-batch-size 1 --sampling.episodes 2 "
     "--evaluation.every 0 --evaluation.tasks 1 --evaluation.episodes 1 "
     "--evaluation.adaptation-steps 0 --evaluation.adaptation-episodes 1"
 )
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=SUITES)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train for one iteration under Warp on the CPU."""
     folder = tmp_path_factory.mktemp("warp")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["train", *SMALL.split()]) == 0
+        assert main(["train", request.param, *SMALL.split()]) == 0
     return folder / "runs" / "run"
 
 
