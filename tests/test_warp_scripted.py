@@ -14,8 +14,8 @@ from warp_support import FAMILIES
 pytestmark = [pytest.mark.warp, pytest.mark.slow]
 LAYOUTS = 10
 ALLOWED = 1
-"""Layouts of a task in which the two may differ, and of every fifty of all: contacts are chaotic in float32, so
-that one episode of ten says little about a task, while ten of five hundred would say something about all."""
+"""Layouts in which the two may differ: of a task's ten, and of every fifty of all tasks. Contacts are chaotic
+in float32, so that one of ten says little about a task, while eleven of five hundred say something about all."""
 FIFTY = 50
 
 

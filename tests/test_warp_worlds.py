@@ -19,7 +19,7 @@ from metarl.rollouts import collect
 from metarl.tensor_env import TensorVectorEnv
 from metarl.types import Rollout
 from tiny import StrideActor
-from warp_support import DEVICES, WideActor, acts, tasks_of, warp_env
+from warp_support import DEVICES, WideActor, acts, tasks_of, threads_env, warp_env
 
 pytestmark = [pytest.mark.warp, pytest.mark.parametrize("device", DEVICES)]
 
@@ -203,3 +203,17 @@ def test_substeps_are_those_of_mujoco_c_for_a_while(device: str) -> None:
         mujoco.mj_step(model, data, FRAME_SKIP)
     np.testing.assert_allclose(env._physics.field(0, "qpos").cpu(), data.qpos, atol=1e-4)
     env.close()
+
+
+def test_slot_is_rendered_and_its_goal_told_as_on_threads(device: str) -> None:
+    ours, theirs = warp_env(TASKS[:2], device=device), threads_env(TASKS[:2])
+    for env in (ours, theirs):
+        env.reset()
+        env.step(acts(1, 2)[0])
+    np.testing.assert_allclose(ours.goals(), theirs.goals(), atol=1e-6)
+    assert np.abs(ours.goals()[0] - ours.goals()[1]).max() > 0.01
+    pictures = [env.render_slot(1, width=96, height=64).astype(int) for env in (ours, theirs)]
+    assert np.abs(pictures[0] - pictures[1]).mean() < 0.5
+    assert pictures[0].std() > 10
+    ours.close()
+    theirs.close()
