@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.warp, pytest.mark.slow]
 LAYOUTS = 10
 ALLOWED = 1
 """Layouts in which the two may differ: of a task's ten, and of every fifty of all tasks. Contacts are chaotic
-in float32, so that one of ten says little about a task, while eleven of five hundred say something about all."""
+in float32: one of ten says little about a task, while eleven of five hundred say something about all."""
 FIFTY = 50
 
 
