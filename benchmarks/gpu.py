@@ -1,6 +1,6 @@
-"""Meta-World on MuJoCo Warp: physics alone, episodes with a policy, whole meta-iterations; and CPU threads.
+"""Suites on MuJoCo Warp: physics alone, episodes with a policy, whole meta-iterations; and CPU threads.
 
-    make bench-gpu                              # one task, ML10 and ML45 on CUDA, beside all cores
+    make bench-gpu          # one task, ML10 and ML45, and the half cheetah on CUDA, beside all cores
     python benchmarks/gpu.py --device cpu --worlds 2 --horizon 3 --suites ml1   # a look at it without a GPU
 
 Every line names the machine, and a speed counts environment steps of five substeps. Nothing is written but
@@ -24,20 +24,23 @@ import torch
 import tyro
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
-from metarl.envs.metaworld import MetaWorldTasks, ML1Config, ML10Config, ML45Config
+from metarl.envs.locomotion import HalfCheetahVelConfig
+from metarl.envs.metaworld import ML1Config, ML10Config, ML45Config
 from metarl.envs.physics.sawyer import FRAME_SKIP
-from metarl.envs.warp.engine import WarpSawyerVectorEnv
+from metarl.envs.warp.locomotion import WarpLocomotionVectorEnv
+from metarl.envs.warp.vector_env import WarpVectorEnv
 from metarl.experiment import meta_iteration
 from metarl.meta_learner import MetaLearner
 from metarl.rollouts import collect
-from metarl.tasks import TaskVectorEnv
+from metarl.tasks import TaskDistribution, TaskVectorEnv
 from metarl.types import Json, Task
 
-Suite = Literal["ml1", "ml10", "ml45"]
+Suite = Literal["ml1", "ml10", "ml45", "half-cheetah-vel"]
 DEFAULT_WORLDS: dict[Suite, tuple[int, ...]] = {
     "ml1": (512, 1024, 2048, 4096, 8192),
     "ml10": (5120,),
     "ml45": (5760,),
+    "half-cheetah-vel": (4096,),
 }
 
 
@@ -47,10 +50,11 @@ class Arguments:
 
     device: str = "auto"
     """Where the worlds are; "auto" takes CUDA where there is some."""
-    suites: tuple[Suite, ...] = ("ml1", "ml10", "ml45")
-    """What to run: one task (push-v3), 10 families, 45 families."""
+    suites: tuple[Suite, ...] = ("ml1", "ml10", "ml45", "half-cheetah-vel")
+    """What to run: one task of Meta-World (push-v3), 10 families, 45 families; the half cheetah."""
     worlds: tuple[int, ...] = ()
-    """Numbers of worlds; by default 512 to 8192 for one task, 512 a family of ML10, 128 a family of ML45."""
+    """Numbers of worlds; by default 512 to 8192 for one task, 512 a family of ML10, 128 a family of ML45, and
+    4096 half cheetahs."""
     episodes: int = 10
     """Episodes of a task in a meta-batch; the worlds are so many times as many as its tasks."""
     horizon: int = 100
@@ -79,7 +83,7 @@ def measure(wanted: Arguments, suite: Suite, engine: str, worlds: int) -> dict[s
     tasks = distribution(suite, wanted.horizon)
     episodes = min(wanted.episodes, worlds)
     env = tasks.make_vector_env(worlds, engine=engine)
-    device = env.tensor_device if isinstance(env, WarpSawyerVectorEnv) else torch.device("cpu")
+    device = env.tensor_device if isinstance(env, WarpVectorEnv) else torch.device("cpu")
     agent = MAMLTRPOConfig().build(tasks, seed=0, device=device)
     batch = tasks.sample(worlds // episodes, np.random.default_rng(0))
     row: dict[str, Json] = {"suite": tasks.name, "engine": engine, "worlds": worlds, **machine(device)}
@@ -88,7 +92,7 @@ def measure(wanted: Arguments, suite: Suite, engine: str, worlds: int) -> dict[s
         torch.cuda.reset_peak_memory_stats(device)
     collecting = timed(lambda: play(agent, env, batch, episodes, wanted.horizon), device)
     row["collect_steps_per_s"] = round(steps / collecting)
-    if isinstance(env, WarpSawyerVectorEnv):
+    if isinstance(env, WarpVectorEnv):
         physics = timed(lambda: step_physics(env, wanted.horizon), device)
         row["physics_steps_per_s"] = round(worlds * wanted.horizon / physics)
         row["physics_share_of_collect"] = round(physics / collecting, 3)
@@ -102,8 +106,10 @@ def measure(wanted: Arguments, suite: Suite, engine: str, worlds: int) -> dict[s
     return row
 
 
-def distribution(suite: Suite, horizon: int) -> MetaWorldTasks:
+def distribution(suite: Suite, horizon: int) -> TaskDistribution:
     """Return the tasks of a suite."""
+    if suite == "half-cheetah-vel":
+        return HalfCheetahVelConfig(horizon=horizon).build()
     if suite == "ml1":
         return ML1Config(task="push-v3", horizon=horizon).build()
     return (ML10Config if suite == "ml10" else ML45Config)(horizon=horizon).build()
@@ -144,11 +150,12 @@ def iterate(agent: MetaLearner, env: TaskVectorEnv, batch: list[Task], episodes:
     meta_iteration(agent, env, batch, episodes=episodes, horizon=horizon, rng=rng)
 
 
-def step_physics(env: WarpSawyerVectorEnv, steps: int) -> None:
+def step_physics(env: WarpVectorEnv, steps: int) -> None:
     """Step all worlds without policy, observations or rewards."""
+    substeps = env._models.frame_skip if isinstance(env, WarpLocomotionVectorEnv) else FRAME_SKIP
     for batch in env._physics._batches.values():
         for _ in range(steps):
-            batch.step(FRAME_SKIP)
+            batch.step(substeps)
 
 
 def show(row: dict[str, Json]) -> dict[str, Json]:

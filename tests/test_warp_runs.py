@@ -48,7 +48,8 @@ def test_policy_is_evaluated_on_threads_and_the_report_names_both(run: Path, tmp
 
 
 @pytest.mark.slow
-def test_benchmark_runs_in_small_on_the_cpu(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suite", ["ml1", "half-cheetah-vel"])
+def test_benchmark_runs_in_small_on_the_cpu(root: Path, tmp_path: Path, suite: str) -> None:
     output = tmp_path / "rows.json"
     program = [
         sys.executable,
@@ -58,7 +59,7 @@ def test_benchmark_runs_in_small_on_the_cpu(root: Path, tmp_path: Path) -> None:
         "--output",
         str(output),
     ]
-    sizes = ["--suites", "ml1", "--worlds", "2", "--episodes", "1", "--horizon", "2"]
+    sizes = ["--suites", suite, "--worlds", "2", "--episodes", "1", "--horizon", "2"]
     subprocess.run([*program, *sizes], check=True, timeout=600)
     warp, threads = json.loads(output.read_text())
     assert (warp["engine"], threads["engine"]) == ("warp:cpu", "threads")
