@@ -1,4 +1,4 @@
-"""Worlds in the memory of a GPU, Meta-World's and locomotion's, stepped by MuJoCo Warp; needs the extra ``warp``.
+"""Worlds in the memory of a GPU, stepped by MuJoCo Warp: Meta-World and locomotion; needs the extra ``warp``.
 
 https://github.com/google-deepmind/mujoco_warp. Without CUDA everything runs on Warp's CPU device.
 """
