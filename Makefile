@@ -6,7 +6,6 @@ WARP_BIN := .venv-warp/bin
 WARP_STAMP := .venv-warp/.metarl-stamp
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
-WARP_PYTEST_ARGS ?= -n 2 --dist load
 BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion families
 
 .DEFAULT_GOAL := help
@@ -32,7 +31,7 @@ test-browser: $(STAMP) ## look at a report in headless Chromium (apt install chr
 	@$(BIN)/pytest -m browser -rs $(ARGS)
 
 test-warp: $(WARP_STAMP) ## run the tests of the GPU's physics, on the CPU where there is no GPU
-	@$(WARP_BIN)/pytest $(WARP_PYTEST_ARGS) -m "warp and not slow" tests/test_warp_*.py $(ARGS)
+	@$(WARP_BIN)/pytest -m "warp and not slow" tests/test_warp_*.py $(ARGS)
 
 test-warp-slow: $(WARP_STAMP) ## let Meta-World's scripted policies act under both physics
 	@$(WARP_BIN)/pytest -m "warp and slow" tests/test_warp_*.py $(ARGS)
