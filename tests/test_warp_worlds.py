@@ -69,7 +69,7 @@ def test_one_world_equals_many(device: str) -> None:
 def test_masked_reset_leaves_every_other_row_as_it_is_bit_for_bit(device: str) -> None:
     env = warp_env(TASKS, device=device)
     played(env, 4)
-    names = (*batches.START_FIELDS, "qacc", "xpos")
+    names = (*env._physics._batch(0)._start, "qacc", "xpos")
     before = {name: [env._physics.field(world, name) for world in range(3)] for name in names}
     shown = env._tables.rows["observations"].clone()
     observations, _ = env.reset(options={"reset_mask": np.array([False, True, False])})
