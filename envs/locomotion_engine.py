@@ -6,7 +6,6 @@ its world, and what the robot is paid for.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TypeAlias, cast
 
@@ -20,12 +19,10 @@ from metarl.envs.locomotion_tasks import LocomotionTasks
 from metarl.envs.physics.batched import BatchedPhysics, StepperName, WorldState
 from metarl.envs.reset_arguments import seeds_of_slots
 from metarl.envs.sawyer.arrays import vector
-from metarl.envs.slot_engine import SlotEngine, check_slots
+from metarl.envs.slot_engine import SlotEngine, check_slots, tell_diverged
 from metarl.errors import require
 from metarl.tasks import Array, Picture, check_slot
 from metarl.types import Task
-
-logger = logging.getLogger(__name__)
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
@@ -143,7 +140,7 @@ class LocomotionVectorEnv(SlotEngine):
         self._physics.step(self._models.frame_skip, ctrl=given.astype(np.float64), mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
-        self._report(diverged)
+        self.diverged += tell_diverged(diverged, self._running, self._steps)
         slots = np.flatnonzero(live & ~diverged)
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
         infos: dict[str, object] = {}
@@ -235,9 +232,3 @@ class LocomotionVectorEnv(SlotEngine):
                 numbers[slots] = some
             infos[name], infos[f"_{name}"] = numbers, named.copy()
         return infos
-
-    def _report(self, diverged: Flags) -> None:
-        for slot in np.flatnonzero(diverged):
-            self.diverged += 1
-            task, step = self._running[slot], self._steps[slot]
-            logger.warning("The physics of task %s diverged at step %d; its episode is cut.", task.id, step)

@@ -6,7 +6,6 @@ Meta-World itself produced once.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -23,12 +22,10 @@ from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.envs.sawyer.observation import visible_goal
 from metarl.envs.sawyer_resets import METAWORLD, Families, SawyerResets
 from metarl.envs.sawyer_tables import OUTCOMES, Tables, num_constants, program
-from metarl.envs.slot_engine import SlotEngine, check_slots
+from metarl.envs.slot_engine import SlotEngine, check_slots, tell_diverged
 from metarl.errors import require
 from metarl.tasks import Array, Picture, check_slot
 from metarl.types import Task
-
-logger = logging.getLogger(__name__)
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -152,7 +149,7 @@ class SawyerVectorEnv(SlotEngine):
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
-        self._report(diverged)
+        self.diverged += tell_diverged(diverged, self._running, self._steps)
         self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
         if not self._physics.can_compute:
@@ -253,9 +250,3 @@ class SawyerVectorEnv(SlotEngine):
             running = sound[slots]
             if running.any():
                 self._tables.advance(self._resets.catalog[family], slots[running])
-
-    def _report(self, diverged: Flags) -> None:
-        for slot in np.flatnonzero(diverged):
-            self.diverged += 1
-            task, step = self._running[slot], self._steps[slot]
-            logger.warning("The physics of task %s diverged at step %d; its episode is cut.", task.id, step)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
@@ -14,6 +17,8 @@ from metarl.envs.reset_arguments import split_options
 from metarl.errors import MetarlError, require
 from metarl.tasks import TaskVectorEnv, check_fits
 from metarl.types import Task
+
+logger = logging.getLogger(__name__)
 
 
 class _Flags(Protocol):
@@ -30,10 +35,8 @@ class SlotEngine(TaskVectorEnv):
         action_space: of one slot.
         tasks: what the slots run in turn until ``set_tasks`` is called.
         num_envs: slots.
-        horizon: steps after which an episode is truncated.
-
-    Raises:
-        MetarlError: on a number that makes no sense, or no task.
+        horizon: steps after which an episode is truncated; :func:`check_slots` is for engines to call before
+            they make models of the tasks.
     """
 
     closed = True  # until there is something to close
@@ -49,7 +52,6 @@ class SlotEngine(TaskVectorEnv):
         num_envs: int,
         horizon: int,
     ) -> None:
-        check_slots(tasks, num_envs, horizon)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.num_envs = num_envs
         self.single_observation_space, self.single_action_space = observation_space, action_space
@@ -113,3 +115,14 @@ def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
     require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
     require(horizon >= 1, "horizon must be 1 or more", horizon)
     require(len(tasks) > 0, "default_tasks must name at least one task", "empty")
+
+
+def tell_diverged(
+    diverged: npt.NDArray[np.bool_], tasks: Sequence[Task], steps: npt.NDArray[np.int64]
+) -> int:
+    """Log whose physics diverged, ``[N]``, under which task and at which step; return how many did."""
+    slots = np.flatnonzero(diverged).tolist()
+    for slot in slots:
+        task, step = tasks[slot], steps[slot]
+        logger.warning("The physics of task %s diverged at step %d; its episode is cut.", task.id, step)
+    return len(slots)
