@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 
 from metarl.config import MeasurementConfig
 from metarl.errors import require
 from metarl.evaluation import Axis, Evaluation, from_rollouts, join
-from metarl.meta_learner import Actor, MetaLearner
+from metarl.meta_learner import MetaLearner
 from metarl.rollouts import collect
 from metarl.tasks import TaskVectorEnv
 from metarl.types import Rollout, Task
@@ -91,24 +92,14 @@ def episode_curve(
     at_once = env.num_envs // slots_for(config, counts)
     require(at_once > 0, f"This curve needs {slots_for(config, counts)} slots or more", env.num_envs)
 
-    def run(chunk: Sequence[Task], actor: Actor, episodes: int, deterministic: bool) -> Rollout:
-        return collect(
-            env,
-            chunk,
-            actor,
-            episodes=episodes,
-            horizon=horizon,
-            rng=rng,
-            deterministic=deterministic,
-            on_step=on_step,
-        )
-
+    run = partial(collect, env, horizon=horizon, rng=rng, on_step=on_step)
+    measure = partial(run, episodes=config.episodes, deterministic=config.deterministic)
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
         unadapted = agent.initial_actor(len(chunk))
-        experience = run(chunk, unadapted, counts[-1], False)
+        experience = run(chunk, unadapted, episodes=counts[-1])
         adapted = [agent.adapt(unadapted, first_episodes(experience, count)) for count in counts]
-        stages = [run(chunk, actor, config.episodes, config.deterministic) for actor in (unadapted, *adapted)]
+        stages = [measure(chunk, actor) for actor in (unadapted, *adapted)]
         parts.append(from_rollouts(chunk, stages, experience.num_steps))
     return join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -273,23 +274,13 @@ def evaluate(
     at_once = env.num_envs // slots_needed(config)
     require(at_once > 0, f"Evaluating needs {slots_needed(config)} slots or more", env.num_envs)
 
-    def run(chunk: Sequence[Task], actor: Actor, episodes: int, deterministic: bool) -> Rollout:
-        return collect(
-            env,
-            chunk,
-            actor,
-            episodes=episodes,
-            horizon=horizon,
-            rng=rng,
-            deterministic=deterministic,
-            on_step=on_step,
-        )
-
-    def measure(chunk: Sequence[Task], actor: Actor) -> Rollout:
-        return run(chunk, actor, config.episodes, config.deterministic)
+    run = partial(collect, env, horizon=horizon, rng=rng, on_step=on_step)
+    measure = partial(run, episodes=config.episodes, deterministic=config.deterministic)
 
     def learn_from(chunk: Sequence[Task], actor: Actor, measured: Rollout) -> Rollout:
-        return measured if _reuses_episodes(config) else run(chunk, actor, config.adaptation_episodes, False)
+        if _reuses_episodes(config):
+            return measured
+        return run(chunk, actor, episodes=config.adaptation_episodes)
 
     parts = []
     for start in range(0, len(tasks), at_once):
