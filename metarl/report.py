@@ -117,7 +117,7 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
             _draw_training(axes, rows, quantity, stage)
             _draw_held_out(axes, rows, quantity, stage)
         label_axes(axes, quantity)
-        _label_env_steps(axes, rows)
+        label_env_steps(axes, rows)
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
     _draw_legend(figure, _stages(rows, "return"), held_out)
@@ -269,7 +269,7 @@ def label_axes(axes: Axes, quantity: str) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
-def _label_env_steps(axes: Axes, rows: Sequence[Row]) -> None:
+def label_env_steps(axes: Axes, rows: Sequence[Row]) -> None:
     """Count environment steps in thousands or millions, whichever gives short numbers."""
     most = max(row.get("env_steps", 0) for row in rows)
     scale, unit = next(

@@ -42,6 +42,7 @@ FLOORS = (
     {"metarl.config"},
     {
         "metarl.comparison",
+        "metarl.curve_comparison",
         "metarl.episode_curve",
         "metarl.evaluation",
         "metarl.explain",
