@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator, PercentFormatter
 
 from metarl.errors import MetarlError, require
 from metarl.metrics import Row, read_metrics
@@ -94,12 +95,15 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
     """Draw return and, where all tell it, success: dashed before adapting, solid after the last step."""
     told = [{name for name, _ in _stages(rows)} for rows in curves.values()]
     quantities = [quantity for quantity in ("return", "success") if all(quantity in names for names in told)]
-    figure, panels = blank(title, len(quantities), top=0.79)
+    figure, panels = blank(title, len(quantities), top=0.76)
     for axes, quantity in zip(panels, quantities, strict=True):
         for colour, rows in zip(COLOURS, curves.values(), strict=False):
             _draw(axes, rows, quantity, colour)
         label_axes(axes, quantity)
-        axes.autoscale(axis="y")  # closer than from none to all
+        if quantity == "success":  # closer than from none to all
+            axes.autoscale(axis="y")
+            axes.yaxis.set_major_locator(MultipleLocator(0.1))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         label_env_steps(axes, [row for rows in curves.values() for row in rows])
     handles = [
         Line2D([], [], color=colour, label=label) for colour, label in zip(COLOURS, curves, strict=False)
