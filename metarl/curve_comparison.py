@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from matplotlib.ticker import MultipleLocator, PercentFormatter
 
 from metarl.errors import MetarlError, require
 from metarl.metrics import Row, read_metrics
-from metarl.report import TEXT, blank, draw_footer, label_axes, label_env_steps, save
+from metarl.report import PALETTE, TEXT, blank, draw_footer, label_axes, label_env_steps, save, stages_of
 from metarl.seeds import write_csv
 
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Those of Okabe and Ito (2008), which colour-blind people tell apart."""
+COLOURS = ("#000000", *PALETTE)
 
 
 def write_curves(
@@ -85,7 +84,7 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
     means: list[Row] = []
     for index, found in groupby(trained, key=lambda row: int(np.ceil(row["env_steps"] / window))):
         together = list(found)
-        names = [name for name in together[0] if _is_measure(name)]
+        names = [name for name in together[0] if _is_mean(name)]
         values = {name: float(np.mean([row[name] for row in together])) for name in names}
         means.append({"env_steps": index * window, **values})
     return means
@@ -93,8 +92,7 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
 
 def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) -> Figure:
     """Draw return and, where all tell it, success: dashed before adapting, solid after the last step."""
-    told = [{name for name, _ in _stages(rows)} for rows in curves.values()]
-    quantities = [quantity for quantity in ("return", "success") if all(quantity in names for names in told)]
+    quantities = [name for name in ("return", "success") if all(stages_of(c, name) for c in curves.values())]
     figure, panels = blank(title, len(quantities), top=0.76)
     for axes, quantity in zip(panels, quantities, strict=True):
         for colour, rows in zip(COLOURS, curves.values(), strict=False):
@@ -126,19 +124,11 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
 
 def _draw(axes: Axes, rows: Sequence[Row], quantity: str, colour: str) -> None:
     steps = [row["env_steps"] for row in rows]
-    stages = sorted(step for name, step in _stages(rows) if name == quantity)
-    for stage, dashes in {stages[0]: "--", stages[-1]: "-"}.items():
-        values = [row[f"train/{quantity}/step_{stage}"] for row in rows]
-        axes.plot(steps, values, dashes, color=colour, linewidth=1.4)
+    for stage in stages_of(rows, quantity):
+        values = [row[f"train/{quantity}/step_{stage.steps}"] for row in rows]
+        axes.plot(steps, values, stage.dashes, color=colour, linewidth=1.4)
 
 
-def _stages(rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
-    """Yield each quantity with each number of adaptation steps that it was measured after."""
-    for name in rows[0]:
-        if _is_measure(name):
-            _, quantity, stage = name.split("/")
-            yield quantity, int(stage.removeprefix("step_"))
-
-
-def _is_measure(name: str) -> bool:
-    return name.startswith("train/") and name.count("/") == 2 and name.split("/")[2].startswith("step_")
+def _is_mean(name: str) -> bool:
+    """Tell whether a metric is one of training, and no end of a range over seeds."""
+    return name.startswith("train/") and not name.endswith(("/low", "/high"))

@@ -32,13 +32,15 @@ _DPI = 150
 _WIDTH = 8.0  # inches: 1200 pixels
 BEFORE, AFTER = "#d55e00", "#0072b2"
 """Colours of what was measured before adapting and after."""
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Colours of what has no order, Okabe and Ito's."""
 TEXT, _FAINT, _GRID = "#262626", "#7a7a7a", "#e6e6e6"
 _INTERVALS = "Bars: 95 % bootstrap intervals of the mean over held-out tasks"
 _LABELS = {"return": "Return per episode", "success": "Success rate"}
 
 
 @dataclass(frozen=True)
-class _Stage:
+class Stage:
     """A number of adaptation steps, and how it is drawn."""
 
     steps: int
@@ -108,19 +110,19 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
     Raises:
         MetarlError: if the rows hold no return.
     """
-    quantities = [name for name in _LABELS if _stages(rows, name)]
+    quantities = [name for name in _LABELS if stages_of(rows, name)]
     if "return" not in quantities:
         raise MetarlError("A learning curve needs metrics with a return, but there are none yet.")
     figure, panels = blank(title, len(quantities), top=0.85)
     for axes, quantity in zip(panels, quantities, strict=True):
-        for stage in _stages(rows, quantity):
+        for stage in stages_of(rows, quantity):
             _draw_training(axes, rows, quantity, stage)
             _draw_held_out(axes, rows, quantity, stage)
         label_axes(axes, quantity)
         label_env_steps(axes, rows)
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
-    _draw_legend(figure, _stages(rows, "return"), held_out)
+    _draw_legend(figure, stages_of(rows, "return"), held_out)
     one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS}.' if held_out else ''}"
     draw_footer(figure, footer or one_run)
     return figure
@@ -154,7 +156,7 @@ def draw_adaptation_curve(
     return figure
 
 
-def _stages(rows: Sequence[Row], quantity: str) -> list[_Stage]:
+def stages_of(rows: Sequence[Row], quantity: str) -> list[Stage]:
     """Return the first and the last number of adaptation steps that the rows tell of."""
     names = {name for row in rows for name in row}
     steps = sorted(
@@ -164,8 +166,8 @@ def _stages(rows: Sequence[Row], quantity: str) -> list[_Stage]:
     )
     if not steps:
         return []
-    after = _Stage(steps[-1], f"after {_count(steps[-1])}", AFTER, "-", AFTER)
-    before = _Stage(steps[0], "before adaptation", BEFORE, "--", "white")
+    after = Stage(steps[-1], f"after {_count(steps[-1])}", AFTER, "-", AFTER)
+    before = Stage(steps[0], "before adaptation", BEFORE, "--", "white")
     return [before, after] if steps[0] < steps[-1] else [before]
 
 
@@ -179,7 +181,7 @@ def _series(rows: Sequence[Row], *names: str) -> list[Array]:
     return list(np.asarray(found, dtype=np.float64).reshape(-1, len(names)).T)
 
 
-def _draw_training(axes: Axes, rows: Sequence[Row], quantity: str, stage: _Stage) -> None:
+def _draw_training(axes: Axes, rows: Sequence[Row], quantity: str, stage: Stage) -> None:
     steps, values = _series(rows, "env_steps", f"train/{quantity}/step_{stage.steps}")
     marker = "s" if len(steps) == 1 else ""  # a line through one point would not be seen
     axes.plot(
@@ -194,14 +196,14 @@ def _draw_training(axes: Axes, rows: Sequence[Row], quantity: str, stage: _Stage
     )
 
 
-def _draw_held_out(axes: Axes, rows: Sequence[Row], quantity: str, stage: _Stage) -> None:
+def _draw_held_out(axes: Axes, rows: Sequence[Row], quantity: str, stage: Stage) -> None:
     name = f"test/{quantity}/step_{stage.steps}"
     steps, means, lows, highs = _series(rows, "env_steps", name, f"{name}/low", f"{name}/high")
     if len(steps):
         _draw_intervals(axes, steps, [Interval(*row) for row in zip(means, lows, highs, strict=True)], stage)
 
 
-def _draw_intervals(axes: Axes, x: Array, intervals: Sequence[Interval], stage: _Stage) -> None:
+def _draw_intervals(axes: Axes, x: Array, intervals: Sequence[Interval], stage: Stage) -> None:
     means, lows, highs = np.asarray(intervals, dtype=np.float64).T
     axes.errorbar(
         x,
@@ -220,7 +222,7 @@ def _draw_intervals(axes: Axes, x: Array, intervals: Sequence[Interval], stage: 
 
 
 def _draw_adaptation(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval], quantity: str) -> None:
-    stage = _Stage(0, "", AFTER, "-", AFTER)
+    stage = Stage(0, "", AFTER, "-", AFTER)
     x = np.asarray(steps, dtype=np.float64)
     means = [interval.mean for interval in intervals]
     axes.plot(x, means, color=stage.colour, linewidth=1.2, alpha=0.5)
@@ -297,7 +299,7 @@ def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
     clock.spines["top"].set(color=_FAINT, linewidth=0.8)
 
 
-def _draw_legend(figure: Figure, stages: Sequence[_Stage], held_out: bool) -> None:
+def _draw_legend(figure: Figure, stages: Sequence[Stage], held_out: bool) -> None:
     handles = [
         Line2D([], [], linestyle=s.dashes, color=s.colour, label=s.label, linewidth=1.6) for s in stages
     ]

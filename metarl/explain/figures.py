@@ -13,13 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from metarl.explain.summary import Explanation, Gain
 from metarl.filming import stage_name
-from metarl.report import TEXT
+from metarl.report import PALETTE, TEXT
 from metarl.statistics import Interval, Values
 from metarl.types import Task
 
 BLUE, ORANGE, FAINT, GRID = "#0072b2", "#d55e00", "#7a7a7a", "#e6e6e6"
 """Okabe and Ito's blue and vermilion (2008), which colour-blind people tell apart."""
-FAMILY_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 FAMILY_MARKERS = "osD^v"
 _P_IS = "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 _WIDTH, _DPI, _LINE = 8.0, 150, 0.17  # inches, dots an inch, inches of a line of text
@@ -186,8 +185,8 @@ def _rows(first: Axes, names: Sequence[str]) -> None:
 def _draw_families(axes: Axes, tasks: Sequence[Task], points: Values, families: Sequence[str]) -> None:
     for index, family in enumerate(families):
         chosen = [place for place, task in enumerate(tasks) if task.family == family]
-        colour = FAMILY_COLOURS[index % len(FAMILY_COLOURS)]
-        marker = FAMILY_MARKERS[index // len(FAMILY_COLOURS) % len(FAMILY_MARKERS)]
+        colour = PALETTE[index % len(PALETTE)]
+        marker = FAMILY_MARKERS[index // len(PALETTE) % len(FAMILY_MARKERS)]
         axes.plot(*points[chosen].T, marker, color=colour, markersize=5, label=family, alpha=0.8)
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
