@@ -15,6 +15,7 @@ import numpy.typing as npt
 from metarl.envs.physics import symbols
 from metarl.envs.physics.features import Array
 from metarl.envs.physics.programs import Program, Rows, Tape
+from metarl.envs.physics.sawyer import Actions
 from metarl.envs.sawyer.arrays import Array as NumberPerWorld
 from metarl.envs.sawyer.arrays import Vector, stack, vector
 from metarl.envs.sawyer.observation import FRAME_SIZE, OBSERVATION_SIZE
@@ -91,11 +92,11 @@ class Tables:
         width, fixed = num_features(task), num_constants(task)
         said = after_step(
             task,
-            vector(self.features[slots, :width].T),
-            vector(self.actions[slots].T),
-            vector(self.constants[slots, :fixed].T),
-            vector(self.frames[slots].T),
-            vector(self.first[slots, 0]) > 0.5,
+            _of(self.features[:, :width], slots),
+            _of(self.actions, slots),
+            _of(self.constants[:, :fixed], slots),
+            _of(self.frames, slots),
+            _of(self.first, slots)[0] > 0.5,
         )
         self.frames[slots] = np.asarray(said.frame).T
         self.observations[slots] = np.asarray(said.observation).T
@@ -140,6 +141,11 @@ def num_features(task: SawyerTask) -> int:
 def num_constants(task: SawyerTask) -> int:
     """Return how many numbers a reset fixes for a task."""
     return max(int(place.stop) for place in task.constant_places.values())
+
+
+def _of(rows: Array | Actions, slots: npt.NDArray[np.int64]) -> Vector:
+    """Return some rows as ``[k, worlds]``, in this order in memory too: NumPy is twice as fast on it."""
+    return vector(rows.take(slots, axis=0).T.copy())
 
 
 def _columns(outcome: Outcome) -> list[NumberPerWorld]:

@@ -207,6 +207,21 @@ def test_action_that_is_not_a_number_is_flagged(
 
 
 @pytest.mark.parametrize("stepper", STEPPERS)
+def test_world_that_stands_still_is_not_flagged(
+    stepper: StepperName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    physics = BatchedPhysics([mujoco.MjModel.from_xml_string(PENDULUM)], [0, 0, 0], stepper=stepper)
+    for world in (1, 2):
+        physics.data(world).qvel[:] = np.nan
+    physics.step(1, mask=np.array([True, False, True]))
+    np.testing.assert_array_equal(physics.diverged, [False, False, True])
+    physics.step(1)
+    np.testing.assert_array_equal(physics.diverged, [False, True, True])
+    physics.close()
+
+
+@pytest.mark.parametrize("stepper", STEPPERS)
 def test_error_inside_mujoco_stops_one_world_until_it_is_set_anew(stepper: StepperName) -> None:
     model = mujoco.MjModel.from_xml_string(PENDULUM)
     broken = mujoco.MjModel.from_xml_string(PENDULUM)

@@ -142,20 +142,21 @@ def flat(data: mujoco.MjData, part: Numbers) -> Array:
 
 
 def is_touching(data: mujoco.MjData, touch: Touch) -> bool:
-    """Whether both pads press on the geom, as Meta-World's ``touching_object`` decides it."""
-    return bool(data.ncon) and all(
-        _pressure(data, pad, touch.target) > 0 for pad in (touch.left, touch.right)
-    )
+    """Whether both pads press on the geom, as Meta-World's ``touching_object`` decides it.
 
-
-def _pressure(data: mujoco.MjData, pad: int, target: int) -> float:
-    """Return the sum of ``efc_force[efc_address]`` over the contacts of two geoms.
+    A pad presses where the sum of ``efc_force[efc_address]`` over its contacts with the geom is above zero.
 
     Quirk, kept: an inactive contact has address -1, which Meta-World reads as the last row.
     """
-    geoms = data.contact.geom
-    hits = np.flatnonzero(((geoms == pad) | (geoms == target)).all(axis=1))
-    return float(sum(data.efc_force[address] for address in data.contact.efc_address[hits] if data.nefc))
+    if not (data.ncon and data.nefc):
+        return False
+    contact, forces = data.contact, data.efc_force
+    pressures = {touch.left: 0.0, touch.right: 0.0}
+    for (first, second), address in zip(contact.geom.tolist(), contact.efc_address.tolist(), strict=True):
+        pad = first if second == touch.target else second if first == touch.target else -1
+        if pad in pressures:
+            pressures[pad] += float(forces[address])
+    return min(pressures.values()) > 0
 
 
 def _touches(model: mujoco.MjModel, feature: Named, column: int) -> list[Touch]:

@@ -5,20 +5,34 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeAlias
 
 import mujoco
 import numpy as np
 
 from metarl.envs.physics.features import Array, flat, is_touching
-from metarl.envs.physics.worlds import BAD_NUMBER, FATAL, Finish, Inputs, Marks, World, write_field
+from metarl.envs.physics.worlds import (
+    BAD_NUMBER,
+    FATAL,
+    Finish,
+    Flags,
+    Inputs,
+    Marks,
+    Mask,
+    World,
+    write_field,
+)
 
 _BAD = (
     ("qpos", 1 << int(mujoco.mjtWarning.mjWARN_BADQPOS)),
     ("qvel", 1 << int(mujoco.mjtWarning.mjWARN_BADQVEL)),
     ("qacc", 1 << int(mujoco.mjtWarning.mjWARN_BADQACC)),
 )
+
+_Models: TypeAlias = dict[int, tuple[mujoco.MjModel, dict[str, Array]]]
+"""A thread's own copy of each family's model, and its fields that worlds have to themselves."""
 
 
 class PortableStepper:
@@ -27,6 +41,7 @@ class PortableStepper:
     def __init__(self, num_threads: int, marks: Marks) -> None:
         self._marks = marks
         self._worlds: list[_Views | None] = [None] * marks.num_worlds
+        self._alarms: _Alarms | None = None
         self._others = num_threads - 1
         self._threads = ThreadPoolExecutor(max(self._others, 1), "metarl-physics")
         self._local = threading.local()
@@ -39,6 +54,7 @@ class PortableStepper:
     def attach(self, index: int, world: World) -> None:
         """Let slot ``index`` be this world, as it now is."""
         self._worlds[index] = _Views(world)
+        self._alarms = None
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds, gather their features and set their flags."""
@@ -50,60 +66,34 @@ class PortableStepper:
             wait(others)  # also after Ctrl-C: no thread steps on while the next step begins
         for other in others:
             other.result()
+        if self._alarms is None:
+            self._alarms = _Alarms([(i, views.world) for i, views in enumerate(self._worlds) if views])
+        self._alarms.raise_flags(self._marks.flags, inputs.mask)
 
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
 
     def _work(self, turns: Iterator[int], inputs: Inputs, num_substeps: int) -> None:
+        models: _Models = self._local.__dict__.setdefault("models", {})
         for index in itertools.takewhile(lambda turn: turn < len(self._worlds), turns):
             views = self._worlds[index]
             skipped = inputs.mask is not None and not inputs.mask[index]
             if views is None or skipped or self._marks.flags[index] & FATAL:
                 continue
             try:
-                self._step_world(index, views, inputs, num_substeps)
+                views.write(inputs, index)
+                views.step(models, num_substeps)
             except mujoco.FatalError:
                 self._marks.flags[index] |= FATAL
 
-    def _step_world(self, index: int, views: _Views, inputs: Inputs, num_substeps: int) -> None:
-        world, data = views.world, views.world.data
-        model = self._model_for(world)
-        views.write(inputs, index)
-        # Each call below hands the interpreter to another thread and waits for it again. That costs more than
-        # the first substep could save by starting from the forward pass of the step before, in ten calls.
-        mujoco.mj_step(model, data, nstep=num_substeps)
-        if world.finish is Finish.FORWARD:
-            mujoco.mj_forward(model, data)
-        elif world.finish is Finish.RNE:
-            mujoco.mj_rnePostConstraint(model, data)
-        views.gather()
-        if flags := views.take_flags():
-            self._marks.flags[index] |= flags
-
-    def _model_for(self, world: World) -> mujoco.MjModel:
-        """Return the thread's own copy of the world's model, with the world's fields written into it."""
-        if not world.fields:
-            return world.model
-        models: dict[int, tuple[mujoco.MjModel, dict[str, Array]]] = self._local.__dict__.setdefault(
-            "models", {}
-        )
-        if world.family not in models:
-            model = copy.copy(world.model)
-            models[world.family] = (model, {})
-        model, arrays = models[world.family]
-        for name, row in world.fields.items():
-            if "." in name:
-                write_field(model, name, row)
-                continue
-            if name not in arrays:
-                arrays[name] = getattr(model, name)
-            np.copyto(arrays[name], row)
-        return model
-
 
 class _Views:
-    """Live views of one world's numbers, made once: the steps cost no look-up by name."""
+    """Live views of one world's numbers, made once: the steps cost no look-up by name.
+
+    Nothing here but MuJoCo's own steps may let go of the interpreter, as some of NumPy's functions do
+    (``dot``, ``take``): each time another thread takes it, and has to be waited for.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -113,12 +103,9 @@ class _Views:
             (world.row[part.column : part.column + part.size], flat(data, part))
             for part in world.layout.numbers
         ]
-        self._state = [(getattr(data, name), bit) for name, bit in _BAD]
-        self._warnings = data.warning
-        self._counts = data.warning.number
-        self._no_counts = bytes(self._counts.nbytes)
 
     def write(self, inputs: Inputs, index: int) -> None:
+        """Set what the world is given, its row of the inputs."""
         if inputs.ctrl is not None:
             self._ctrl[:] = inputs.ctrl[index, : self._ctrl.size]
         if inputs.mocap_pos is not None:
@@ -126,23 +113,68 @@ class _Views:
         if inputs.mocap_quat is not None:
             self._mocap_quat[:] = inputs.mocap_quat[index, : len(self._mocap_quat)]
 
-    def gather(self) -> None:
+    def step(self, models: _Models, num_substeps: int) -> None:
+        """Step the world, and gather its features."""
+        world, data = self.world, self.world.data
+        model = self._model_among(models)
+        # Each call below hands the interpreter to another thread and waits for it again. That costs more than
+        # the first substep could save by starting from the forward pass of the step before, in ten calls.
+        mujoco.mj_step(model, data, nstep=num_substeps)
+        if world.finish is Finish.FORWARD:
+            mujoco.mj_forward(model, data)
+        elif world.finish is Finish.RNE:
+            mujoco.mj_rnePostConstraint(model, data)
         for column, source in self._copies:
             column[:] = source
-        for touch in self.world.layout.touches:
-            self.world.row[touch.column] = is_touching(self.world.data, touch)
+        for touch in world.layout.touches:
+            world.row[touch.column] = is_touching(data, touch)
 
-    def take_flags(self) -> int:
-        flags = 0
-        for values, bit in self._state:
-            if not values.dot(values) < BAD_NUMBER and _any_bad(values):  # NaN is not below, either
-                flags |= bit
-        if self._counts.tobytes() != self._no_counts:  # in a tenth of the time that any() takes
-            for warning in np.flatnonzero(self._counts):
-                flags |= 1 << int(warning)
-                self._warnings[int(warning)].number = 0
-        return flags
+    def _model_among(self, models: _Models) -> mujoco.MjModel:
+        """Return the thread's own copy of the world's model, with the world's fields written into it."""
+        world = self.world
+        if not world.fields:
+            return world.model
+        if world.family not in models:
+            models[world.family] = (copy.copy(world.model), {})
+        model, arrays = models[world.family]
+        for name, row in world.fields.items():
+            if "." in name:
+                write_field(model, name, row)
+                continue
+            if name not in arrays:
+                arrays[name] = getattr(model, name)
+            arrays[name][...] = row
+        return model
 
 
-def _any_bad(values: Array) -> bool:
-    return not bool((np.abs(values) <= BAD_NUMBER).all())
+class _Alarms:
+    """What says that worlds broke, looked at for all of them at once."""
+
+    def __init__(self, worlds: Sequence[tuple[int, World]]) -> None:
+        """Keep live views of what is looked at.
+
+        Args:
+            worlds: each with its slot.
+        """
+        named = [(slot, bit, getattr(world.data, name)) for slot, world in worlds for name, bit in _BAD]
+        self._numbers = [values for _, _, values in named]
+        sizes = [values.size for values in self._numbers]
+        self._slots = np.repeat([slot for slot, _, _ in named], sizes)
+        self._bits = np.repeat(np.array([bit for _, bit, _ in named], np.int32), sizes)
+        self._warnings = [(slot, world.data.warning) for slot, world in worlds]
+        self._counts = [warnings.number for _, warnings in self._warnings]
+
+    def raise_flags(self, flags: Flags, mask: Mask | None) -> None:
+        """Set the flags ``[num_worlds]`` of worlds that stepped, those of ``mask``, and that could go on."""
+        if not self._numbers:
+            return
+        looked_at = (flags & FATAL) == 0 if mask is None else mask & ((flags & FATAL) == 0)
+        bad = ~(np.abs(np.concatenate(self._numbers)) <= BAD_NUMBER)  # NaN is not below, either
+        if bad.any():
+            bad &= looked_at[self._slots]
+            np.bitwise_or.at(flags, self._slots[bad], self._bits[bad])
+        for row, kind in np.argwhere(np.stack(self._counts)).tolist():
+            slot, warnings = self._warnings[row]
+            if looked_at[slot]:
+                flags[slot] |= 1 << kind
+                warnings[kind].number = 0

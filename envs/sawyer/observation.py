@@ -53,7 +53,7 @@ def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipp
 
 def _clipped(seen: Vector) -> Vector:
     xp = namespace(seen)
-    hand = xp.clip(seen[:4], constant(_HAND_LOW, seen), constant(_HAND_HIGH, seen))
+    hand = xp.minimum(xp.maximum(seen[:4], constant(_HAND_LOW, seen)), constant(_HAND_HIGH, seen))
     return xp.concatenate([hand, seen[4:]])
 
 
