@@ -150,12 +150,12 @@ def is_touching(data: mujoco.MjData, touch: Touch) -> bool:
     """
     if not (data.ncon and data.nefc):
         return False
-    contact, forces = data.contact, data.efc_force
+    contact = data.contact
     pressures = {touch.left: 0.0, touch.right: 0.0}
-    for (first, second), address in zip(contact.geom.tolist(), contact.efc_address.tolist(), strict=True):
+    for index, (first, second) in enumerate(contact.geom.tolist()):
         pad = first if second == touch.target else second if first == touch.target else -1
         if pad in pressures:
-            pressures[pad] += float(forces[address])
+            pressures[pad] += float(data.efc_force[contact.efc_address[index]])
     return min(pressures.values()) > 0
 
 

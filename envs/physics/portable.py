@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -58,7 +57,10 @@ class PortableStepper:
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds, gather their features and set their flags."""
-        turns = itertools.count()
+        stepped = (self._marks.flags & FATAL) == 0
+        if inputs.mask is not None:
+            stepped &= inputs.mask
+        turns = iter([(index, self._worlds[index]) for index in np.flatnonzero(stepped).tolist()])
         others = [self._threads.submit(self._work, turns, inputs, num_substeps) for _ in range(self._others)]
         try:
             self._work(turns, inputs, num_substeps)
@@ -68,18 +70,17 @@ class PortableStepper:
             other.result()
         if self._alarms is None:
             self._alarms = _Alarms([(i, views.world) for i, views in enumerate(self._worlds) if views])
-        self._alarms.raise_flags(self._marks.flags, inputs.mask)
+        self._alarms.raise_flags(self._marks.flags, stepped)
 
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
 
-    def _work(self, turns: Iterator[int], inputs: Inputs, num_substeps: int) -> None:
+    def _work(self, turns: Iterator[tuple[int, _Views | None]], inputs: Inputs, num_substeps: int) -> None:
+        """Step worlds until no thread has any left to begin; to take the next of a list is one act."""
         models: _Models = self._local.__dict__.setdefault("models", {})
-        for index in itertools.takewhile(lambda turn: turn < len(self._worlds), turns):
-            views = self._worlds[index]
-            skipped = inputs.mask is not None and not inputs.mask[index]
-            if views is None or skipped or self._marks.flags[index] & FATAL:
+        for index, views in turns:
+            if views is None:
                 continue
             try:
                 views.write(inputs, index)
@@ -164,11 +165,11 @@ class _Alarms:
         self._warnings = [(slot, world.data.warning) for slot, world in worlds]
         self._counts = [warnings.number for _, warnings in self._warnings]
 
-    def raise_flags(self, flags: Flags, mask: Mask | None) -> None:
-        """Set the flags ``[num_worlds]`` of worlds that stepped, those of ``mask``, and that could go on."""
+    def raise_flags(self, flags: Flags, stepped: Mask) -> None:
+        """Set the flags ``[num_worlds]`` of the worlds that stepped, unless MuJoCo stopped in their midst."""
         if not self._numbers:
             return
-        looked_at = (flags & FATAL) == 0 if mask is None else mask & ((flags & FATAL) == 0)
+        looked_at = stepped & ((flags & FATAL) == 0)
         bad = ~(np.abs(np.concatenate(self._numbers)) <= BAD_NUMBER)  # NaN is not below, either
         if bad.any():
             bad &= looked_at[self._slots]

@@ -77,8 +77,11 @@ class Narrowed:
 
 def narrowed(x: Array, narrow: Mask, like: Array) -> Array:
     """Return float32 numbers as Meta-World carries them: single where ``narrow``, else like ``like``."""
+    double = _double(x, like)
+    if not narrow.any():
+        return double
     harmless = namespace(x).where(narrow, x, 1.0)  # what does not count must not divide by zero either
-    return _narrowed(_double(x, like), harmless, narrow)
+    return Narrowed(double, harmless, narrow)
 
 
 def widen(x: Array) -> Array:
@@ -94,16 +97,12 @@ def where(condition: Mask, first: Array | float, second: Array | float) -> Array
     if not isinstance(first, Narrowed) and not isinstance(second, Narrowed):
         return choose(condition, first, second)
     (double_1, single_1, narrow_1), (double_2, single_2, narrow_2) = _parts(first), _parts(second)
-    narrow = cast(Mask, choose(condition, narrow_1, narrow_2))
-    return _narrowed(choose(condition, double_1, double_2), choose(condition, single_1, single_2), narrow)
+    narrow, double = cast(Mask, choose(condition, narrow_1, narrow_2)), choose(condition, double_1, double_2)
+    return Narrowed(double, choose(condition, single_1, single_2), narrow) if narrow.any() else double
 
 
 def _parts(x: Array | float) -> tuple[Array | float, Array | float, Mask | bool]:
     return (x.double, x.single, x.narrow) if isinstance(x, Narrowed) else (x, _single(x), False)
-
-
-def _narrowed(double: Array, single: Array, narrow: Mask) -> Array:
-    return Narrowed(double, single, narrow) if narrow.any() else double
 
 
 def _single(x: Array | float) -> Array | float:
