@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,19 +30,26 @@ from metarl.tables import list_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.
-
-    It is 0, or 2 for a mistake, 130 for a run that was stopped, 141 where nobody reads what is printed.
-    """
+    """Run one command and return its exit code."""
     open_output()
     logging.basicConfig(
         format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_time=False)]
     )
     logging.getLogger("metarl").setLevel(logging.INFO)
+    return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """Do what a user asked for, and tell in a sentence what was wrong with it.
+
+    Returns:
+        The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 where nobody reads what is
+        printed.
+    """
     try:
         with sigterm_as_interrupt():
             try:
-                dispatch(sys.argv[1:] if arguments is None else list(arguments))
+                work()
             finally:
                 sys.stdout.flush()  # here, so that a fault in it is told, and not at Python's end
     except Stopped:

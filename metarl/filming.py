@@ -16,6 +16,7 @@ from metarl.evaluation import Evaluation
 from metarl.experiment import FILM, Experiment, stream
 from metarl.tasks import Array, Picture, Renderable, TaskVectorEnv
 from metarl.types import Task
+from metarl.wording import count
 
 MAX_FRAMES = 64
 """Of an episode, about; of a longer one every second, third, … step is seen."""
@@ -135,11 +136,6 @@ def outcome(clip: Clip, reports_success: bool) -> str:
         if clip.solved_at is None
         else f"solved at step {clip.solved_at}"
     )
-
-
-def count(number: int, noun: str) -> str:
-    """Write a number with its noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class FilmedEnv(TaskVectorEnv):

@@ -70,6 +70,6 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> 
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         if quantity == "success":
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    panels[0].legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="lower left")
+    panels[0].legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="upper right")
     draw_footer(figure, "Shaded: pointwise 95 % bootstrap intervals over seeds and tasks.")
     return figure

@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from metarl.errors import MetarlError
 from metarl.metrics import Row
 from metarl.statistics import Interval
+from metarl.wording import count
 
 Array = npt.NDArray[np.float64]
 
@@ -166,13 +167,9 @@ def stages_of(rows: Sequence[Row], quantity: str) -> list[Stage]:
     )
     if not steps:
         return []
-    after = Stage(steps[-1], f"after {_count(steps[-1])}", AFTER, "-", AFTER)
+    after = Stage(steps[-1], f"after {count(steps[-1], 'adaptation step')}", AFTER, "-", AFTER)
     before = Stage(steps[0], "before adaptation", BEFORE, "--", "white")
     return [before, after] if steps[0] < steps[-1] else [before]
-
-
-def _count(steps: int) -> str:
-    return f"{steps} adaptation step{'' if steps == 1 else 's'}"
 
 
 def _series(rows: Sequence[Row], *names: str) -> list[Array]:

@@ -18,10 +18,10 @@ from metarl.report import adaptation_curve, learning_curve
 from metarl.runs import read_config
 from metarl.statistics import Interval
 from metarl.types import Json
+from metarl.wording import count
 
 CLOCK = "time/elapsed"
 EVALUATION = "evaluation.json"
-FOOTER = "Lines and markers: mean over {} seeds. Bars: from the lowest seed to the highest."
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
@@ -65,13 +65,23 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
         of_families = {name: [part.only(name) for part in evaluations] for name in families}
         write_csv(files[3], _adaptation_rows("family", of_families))
     figures = [output / "learning_curve.png", output / "adaptation.png"]
-    learning_curve(rows, figures[0], title, FOOTER.format(len(folders)))
+    learning_curve(rows, figures[0], title, _footer(len(folders)))
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title)
     last = len(steps) - 1
-    stages = {"before adaptation": (evaluations, 0), f"after {last} steps": (evaluations, last)}
+    stages = {
+        "before adaptation": (evaluations, 0),
+        f"after {count(last, 'adaptation step')}": (evaluations, last),
+    }
     return files + figures + write_profiles(output, stages, title)
+
+
+def _footer(seeds: int) -> str:
+    """Say below a learning curve what lines and bars are."""
+    if seeds == 1:
+        return "Lines and markers: mean over tasks, of one seed."
+    return f"Lines and markers: mean over {seeds} seeds. Bars: from the lowest seed to the highest."
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:

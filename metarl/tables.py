@@ -12,6 +12,7 @@ from metarl.comparison import Verdict
 from metarl.evaluation import Axis, Evaluation, Summary, steps_axis
 from metarl.official import OfficialEvaluation
 from metarl.statistics import Interval
+from metarl.wording import count
 
 
 def evaluation_table(
@@ -27,9 +28,9 @@ def evaluation_table(
         seeds: how many the summary is of.
     """
     along = axis or steps_axis(evaluation)
-    count, episodes = len(evaluation.tasks), evaluation.returns.shape[2]
+    tasks, episodes = len(evaluation.tasks), evaluation.returns.shape[2]
     over = "tasks" if seeds == 1 else "seeds and tasks"
-    parts = ["" if seeds == 1 else f"{seeds} seeds", _plural(count, "task"), _plural(episodes, "episode")]
+    parts = ["" if seeds == 1 else f"{seeds} seeds", count(tasks, "task"), count(episodes, "episode")]
     caption = f"mean over {' x '.join(filter(None, parts))} [95 % interval over {over}]"
     table = plain_table(title, caption)
     columns = [along.short, "return", "gain"] + (["success %", "gain %"] if summary.successes else [])
@@ -46,7 +47,7 @@ def evaluation_table(
 def aggregate_table(summary: Summary) -> Table:
     """Return interquartile means, medians, and the share of tasks made worse, after the last step."""
     last = len(summary.returns) - 1
-    table = plain_table(f"after {_plural(last, 'adaptation step')}")
+    table = plain_table(f"after {count(last, 'adaptation step')}")
     for column in ("", "interquartile mean", "median", "worse, % of tasks"):
         table.add_column(column, justify="right" if column else "left")
     kinds = {"return": (summary.of_return, number), "success %": (summary.of_success, percent)}
@@ -61,10 +62,10 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
     """Return what both protocols say after equally many adaptation steps, and the difference."""
     step = official.settings.adaptation_steps
     caption = (
-        f"per goal: {_plural(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
+        f"per goal: {count(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
         f"official: {official.evaluator},\nthe first episodes to finish, cut at success; it reports too much"
     )
-    table = plain_table(f"two protocols, after {_plural(step, 'adaptation step')}", caption)
+    table = plain_table(f"two protocols, after {count(step, 'adaptation step')}", caption)
     for column in ("", "goals", "episodes", "return", "success %"):
         table.add_column(column, justify="right" if column else "left")
     returns = float(evaluation.task_returns[:, step].mean())
@@ -83,7 +84,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
 
 def official_table(official: OfficialEvaluation) -> Table:
     """Return each family's success rate as the publisher's evaluator reports it."""
-    table = plain_table(f"official, after {_plural(official.settings.adaptation_steps, 'adaptation step')}")
+    table = plain_table(f"official, after {count(official.settings.adaptation_steps, 'adaptation step')}")
     table.add_column("family")
     table.add_column("success %", justify="right")
     for family, rate in official.family_successes.items():
@@ -109,7 +110,7 @@ def verdict_table(quantity: str, verdict: Verdict) -> Table:
 def family_table(evaluation: Evaluation) -> Table:
     """Return each family's mean return and success before adapting and after the last step."""
     last = evaluation.adaptation_steps
-    table = plain_table(f"by family: before -> after {_plural(last, 'adaptation step')}")
+    table = plain_table(f"by family: before -> after {count(last, 'adaptation step')}")
     table.add_column("family")
     columns = ["return"] + ([] if evaluation.successes is None else ["success %"])
     for column in columns:
@@ -163,7 +164,3 @@ def plain_table(title: str, caption: str = "") -> Table:
 
 def _short(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,11 +1,13 @@
 """Put runs that differ only in their seed into one folder: curves as CSV, tables, figures."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from metarl.cli import exit_code
 from metarl.seeds import combine
 
 
@@ -21,7 +23,12 @@ class Arguments:
     """Title of the figures."""
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the files and print their paths."""
     wanted = tyro.cli(Arguments)
     for path in combine(wanted.runs, wanted.output, wanted.title):
         print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,11 +1,13 @@
 """Put sweeps of several agents on the same tasks beside each other: a table, curves as CSV, a figure."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from metarl.cli import exit_code
 from metarl.league import write_league
 
 
@@ -21,7 +23,12 @@ class Arguments:
     """Title of the figure."""
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the files and print their paths."""
     wanted = tyro.cli(Arguments)
     for path in write_league(wanted.sweeps, wanted.output, wanted.title):
         print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

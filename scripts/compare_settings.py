@@ -1,11 +1,13 @@
 """Put the training curves of runs with different settings beside each other, as CSV and as a figure."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from metarl.cli import exit_code
 from metarl.curve_comparison import write_curves
 
 
@@ -25,8 +27,13 @@ class Arguments:
     """Environment steps that a point of a curve is the mean over."""
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the files and print their paths."""
     wanted = tyro.cli(Arguments)
     files = write_curves(wanted.runs, wanted.labels, wanted.output, wanted.title, window=wanted.window)
     for path in files:
         print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

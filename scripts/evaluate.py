@@ -4,15 +4,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import tyro
 from rich import print
 
 from metarl import runs
+from metarl.cli import exit_code
 from metarl.config import EvaluationConfig
 from metarl.evaluation import summarize
 from metarl.tables import evaluation_table
 
 
-def main(path: Path) -> None:
+def main(path: tyro.conf.Positional[Path]) -> None:
     """Print how well the agent of a run, or of one checkpoint, adapts to the held-out tasks."""
     experiment = runs.open_trained(path, report=print, evaluation=EvaluationConfig(adaptation_steps=3))
     rng = np.random.default_rng(0)
@@ -23,4 +25,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(exit_code(lambda: tyro.cli(main)))

@@ -1,11 +1,13 @@
 """Meta-train MAML-TRPO on one Meta-World task and test it on goals it has never seen; copy and edit."""
 
+import sys
 from pathlib import Path
 
 from rich import print
 
 from metarl import runs
 from metarl.agents.presets import ml1
+from metarl.cli import exit_code
 from metarl.config import ExperimentConfig
 from metarl.evaluation import summarize
 from metarl.experiment import TEST, stream
@@ -23,4 +25,4 @@ def main(config: ExperimentConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(ml1(task="reach-v3"))
+    sys.exit(exit_code(lambda: main(ml1(task="reach-v3"))))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = (
-    {"metarl", "metarl.errors", "metarl.types"},
+    {"metarl", "metarl.errors", "metarl.types", "metarl.wording"},
     {"metarl.returns", "metarl.distributions", "metarl.params", "metarl.solvers", "metarl.statistics"},
     {
         "metarl.policies",

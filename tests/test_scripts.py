@@ -47,7 +47,9 @@ def test_evaluate_is_run_with_a_folder(
 ) -> None:
     runs.start(point_config(), Path("runs")).run()
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "runs/it"])
-    runpy.run_path(str(root / "scripts" / "evaluate.py"), run_name="__main__")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / "scripts" / "evaluate.py"), run_name="__main__")
+    assert ended.value.code == 0
     assert "mean over 40 tasks x 10 episodes" in capsys.readouterr().out
 
 
@@ -66,6 +68,32 @@ def test_train_trains_on_reach(root: Path, monkeypatch: pytest.MonkeyPatch) -> N
         runpy.run_path(str(root / "scripts" / "train.py"), run_name="__main__")
     ((config, folder),) = started
     assert (config.suite.label, folder) == ("ml1-reach-v3", Path("runs"))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("evaluate", []),
+        ("combine_seeds", ["--output", "out", "--title", "Nothing"]),
+        ("compare_agents", ["runs/elsewhere", "--output", "out", "--title", "Nothing"]),
+        ("compare_settings", ["--output", "out", "--title", "Nothing", "--labels", "one"]),
+    ],
+)
+def test_a_folder_that_is_not_there_is_told_in_a_sentence(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    arguments: list[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "runs/nowhere", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / "scripts" / f"{name}.py"), run_name="__main__")
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert "nowhere" in said.err
+    assert not said.out
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])

@@ -14,7 +14,6 @@ from metarl import runs
 from metarl.console import console, say
 from metarl.errors import require
 from metarl.experiment import TEST, Stopped, stream
-from metarl.filming import count
 from metarl.locks import locked
 from metarl.progress import clock
 from metarl.sb3.comparison import Comparison
@@ -22,6 +21,7 @@ from metarl.sb3.plan import ComparisonConfig
 from metarl.sb3.progress import ComparisonProgress
 from metarl.sb3.summary import caption_of, comparison_table, rows, short, write_comparison
 from metarl.tasks import sample_evenly
+from metarl.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)

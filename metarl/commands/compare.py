@@ -16,6 +16,7 @@ from metarl.files import all_or_none
 from metarl.profiles import write_profiles
 from metarl.statistics import Bootstrap
 from metarl.tables import verdict_table
+from metarl.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def compare_command(arguments: list[str]) -> None:
     say(
         f"A: {describe(ours)}\nB: {describe(theirs)}\n"
         f"On {len(ours.evaluations[0].tasks)} held-out tasks of {ours.suite.label}, "
-        f"after {step} adaptation steps."
+        f"after {count(step, 'adaptation step')}."
     )
     for quantity, verdict in verdicts.items():
         console.print(verdict_table(quantity, verdict))
@@ -58,8 +59,7 @@ def compare_command(arguments: list[str]) -> None:
 
 def describe(contender: Contender) -> str:
     """Say what is compared."""
-    count = len(contender.evaluations)
-    return f"{contender.name}, {count} seed{'' if count == 1 else 's'}"
+    return f"{contender.name}, {count(len(contender.evaluations), 'seed')}"
 
 
 def write(
@@ -81,4 +81,7 @@ def write(
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     stages = {f"A: {ours.name}": (ours.evaluations, step), f"B: {theirs.name}": (theirs.evaluations, step)}
-    return [path, *write_profiles(folder, stages, f"{ours.suite.label}, after {step} adaptation steps")]
+    return [
+        path,
+        *write_profiles(folder, stages, f"{ours.suite.label}, after {count(step, 'adaptation step')}"),
+    ]

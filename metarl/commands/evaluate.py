@@ -20,13 +20,14 @@ from metarl.errors import MetarlError, require
 from metarl.evaluation import Axis, Evaluation, summarize
 from metarl.experiment import TEST, Experiment, Stopped, stream
 from metarl.files import all_or_none
-from metarl.filming import count, find_task
+from metarl.filming import find_task
 from metarl.official import OfficiallyEvaluated, OfficialSettings
 from metarl.progress import ProgressObserver
 from metarl.results import write_evaluation, write_official
 from metarl.tables import aggregate_table, evaluation_table, family_table, official_table, protocol_table
 from metarl.tasks import sample_evenly
 from metarl.types import Json, Task
+from metarl.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from metarl.explain.measure import Inside, inside_steps, look_inside
 from metarl.explain.results import moved_table, representation_table, worth_tables, write_explanation
 from metarl.explain.sentences import sentences
 from metarl.explain.summary import explain
-from metarl.filming import count
 from metarl.types import Json, Task
+from metarl.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,12 @@ from metarl import runs
 from metarl.console import say
 from metarl.errors import MetarlError, require
 from metarl.experiment import FILM, Experiment, stream
-from metarl.filming import count, find_task
+from metarl.filming import find_task
 from metarl.meta_learner import Actor
 from metarl.rollouts import collect
 from metarl.sb3.export import save, to_ppo
 from metarl.types import Task
+from metarl.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,12 @@ from metarl.console import console, say
 from metarl.errors import EngineError, MetarlError, require
 from metarl.experiment import Stopped
 from metarl.files import write_whole
-from metarl.filming import View, count
+from metarl.filming import View
 from metarl.progress import ProgressObserver
 from metarl.webpage.films import Choice, Pair, choose, film_pairs, open_first, steps_of
 from metarl.webpage.gathered import Group, gather
 from metarl.webpage.page import render
+from metarl.wording import count
 
 
 @dataclass(frozen=True, kw_only=True)

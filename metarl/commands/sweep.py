@@ -23,6 +23,7 @@ from metarl.seeds import combine, read_evaluation
 from metarl.sweep import SeedRun, Sweep, last_line
 from metarl.tables import aggregate_table, evaluation_table
 from metarl.tasks import check_disjoint
+from metarl.wording import count
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -91,7 +92,7 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     """Put the finished seeds together, print what they say and where it is written."""
     evaluations = [read_evaluation(run.folder) for run in finished]
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
-    seeds = f"{len(finished)} seed{'' if len(finished) == 1 else 's'}"
+    seeds = count(len(finished), "seed")
     title = f"{sweep.config.suite.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
     console.print(evaluation_table(evaluations[0], summary, title, seeds=len(evaluations)))
     console.print(aggregate_table(summary))

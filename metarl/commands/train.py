@@ -14,10 +14,10 @@ from metarl.config import ExperimentConfig
 from metarl.console import WANT_OF_MEMORY, console, describe_entry, say
 from metarl.errors import MetarlError, require
 from metarl.experiment import Experiment, Stopped
-from metarl.filming import count
 from metarl.progress import watch
 from metarl.results import write_learning_curve
 from metarl.tables import list_table
+from metarl.wording import count
 
 RUNS = Path("runs")
 

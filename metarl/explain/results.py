@@ -12,11 +12,11 @@ from rich.table import Table
 from metarl.explain.figures import draw
 from metarl.explain.sentences import cka, digits, small_percent
 from metarl.explain.summary import Explanation, Gain, to_json
-from metarl.filming import count
 from metarl.report import save
 from metarl.statistics import Interval
 from metarl.tables import number, percent, plain_table
 from metarl.types import Json
+from metarl.wording import count
 
 CsvRow = list[str | float]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from metarl.explain.layers import layer_of
 from metarl.explain.summary import Explanation, Gain
-from metarl.filming import count
 from metarl.statistics import Interval
 from metarl.tables import number, percent
+from metarl.wording import count
 
 UNCHANGED = 0.99
 """A representation with at least this CKA counts as of the same shape as before."""
