@@ -39,7 +39,7 @@ class PortableStepper:
 
     def __init__(self, num_threads: int, marks: Marks) -> None:
         self._marks = marks
-        self._worlds: list[_Views | None] = [None] * marks.num_worlds
+        self._worlds: dict[int, _Views] = {}
         self._alarms: _Alarms | None = None
         self._others = num_threads - 1
         self._threads = ThreadPoolExecutor(max(self._others, 1), "metarl-physics")
@@ -69,19 +69,17 @@ class PortableStepper:
         for other in others:
             other.result()
         if self._alarms is None:
-            self._alarms = _Alarms([(i, views.world) for i, views in enumerate(self._worlds) if views])
+            self._alarms = _Alarms([(index, views.world) for index, views in self._worlds.items()])
         self._alarms.raise_flags(self._marks.flags, stepped)
 
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
 
-    def _work(self, turns: Iterator[tuple[int, _Views | None]], inputs: Inputs, num_substeps: int) -> None:
+    def _work(self, turns: Iterator[tuple[int, _Views]], inputs: Inputs, num_substeps: int) -> None:
         """Step worlds until no thread has any left to begin; to take the next of a list is one act."""
         models: _Models = self._local.__dict__.setdefault("models", {})
         for index, views in turns:
-            if views is None:
-                continue
             try:
                 views.write(inputs, index)
                 views.step(models, num_substeps)
