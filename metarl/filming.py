@@ -121,11 +121,6 @@ def find_task(tasks: Sequence[Task], name: str, suite: str) -> Task:
     raise unknown_name(f"held-out task of {suite}", name, known)
 
 
-def stage_name(steps: int) -> str:
-    """Name a number of adaptation steps."""
-    return f"after {count(steps, 'adaptation step')}" if steps else "before adaptation"
-
-
 def outcome(clip: Clip, reports_success: bool) -> str:
     """Say what came of an episode."""
     said = f"return {clip.total:.1f}"

@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from metarl.errors import MetarlError
 from metarl.metrics import Row
 from metarl.statistics import Interval
-from metarl.wording import count
+from metarl.wording import stage_name
 
 Array = npt.NDArray[np.float64]
 
@@ -167,8 +167,8 @@ def stages_of(rows: Sequence[Row], quantity: str) -> list[Stage]:
     )
     if not steps:
         return []
-    after = Stage(steps[-1], f"after {count(steps[-1], 'adaptation step')}", AFTER, "-", AFTER)
-    before = Stage(steps[0], "before adaptation", BEFORE, "--", "white")
+    after = Stage(steps[-1], stage_name(steps[-1]), AFTER, "-", AFTER)
+    before = Stage(steps[0], stage_name(steps[0]), BEFORE, "--", "white")
     return [before, after] if steps[0] < steps[-1] else [before]
 
 

@@ -18,7 +18,7 @@ from metarl.report import adaptation_curve, learning_curve
 from metarl.runs import read_config
 from metarl.statistics import Interval
 from metarl.types import Json
-from metarl.wording import count
+from metarl.wording import stage_name
 
 CLOCK = "time/elapsed"
 EVALUATION = "evaluation.json"
@@ -69,11 +69,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title)
-    last = len(steps) - 1
-    stages = {
-        "before adaptation": (evaluations, 0),
-        f"after {count(last, 'adaptation step')}": (evaluations, last),
-    }
+    stages = {stage_name(step): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)
 
 

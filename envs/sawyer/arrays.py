@@ -118,7 +118,7 @@ def maximum(first: Array, second: Array) -> Array:
     return namespace(first).maximum(first, second)
 
 
-def clip(x: Array, lower: float | None, upper: float | None) -> Array:
+def clip(x: Array, lower: Array | float | None, upper: Array | float | None) -> Array:
     """Limit each number to ``[lower, upper]``; None leaves that side open."""
     xp = namespace(x)
     if xp.__name__ != "numpy":

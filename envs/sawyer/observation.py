@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from metarl.envs.sawyer.arrays import Array, Vector, aligned, clip, constant, filled, namespace, norm, stack
 from metarl.envs.sawyer.features import Feature, body
 from metarl.envs.sawyer.task import Object, SawyerTask
@@ -52,9 +54,8 @@ def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipp
 
 
 def _clipped(seen: Vector) -> Vector:
-    xp = namespace(seen)
-    hand = xp.minimum(xp.maximum(seen[:4], constant(_HAND_LOW, seen)), constant(_HAND_HIGH, seen))
-    return xp.concatenate([hand, seen[4:]])
+    hand = cast(Vector, clip(seen[:4], constant(_HAND_LOW, seen), constant(_HAND_HIGH, seen)))
+    return namespace(seen).concatenate([hand, seen[4:]])
 
 
 def _position(task: SawyerTask, seen: Object, features: Vector) -> Vector:

@@ -14,12 +14,12 @@ from metarl.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.experiment import Experiment, Stopped
 from metarl.files import write_whole
-from metarl.filming import Clip, Film, View, film, find_task, measured_rollouts, outcome, stage_name
+from metarl.filming import Clip, Film, View, film, find_task, measured_rollouts, outcome
 from metarl.progress import ProgressObserver
 from metarl.types import Task
 from metarl.video import FRAMES_PER_SECOND, mp4, side_by_side
 from metarl.window import Window
-from metarl.wording import count
+from metarl.wording import count, stage_name
 
 
 @dataclass(frozen=True, kw_only=True)

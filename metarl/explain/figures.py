@@ -12,10 +12,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from metarl.explain.summary import Explanation, Gain
-from metarl.filming import stage_name
 from metarl.report import PALETTE, TEXT
 from metarl.statistics import Interval, Values
 from metarl.types import Task
+from metarl.wording import stage_name
 
 BLUE, ORANGE, FAINT, GRID = "#0072b2", "#d55e00", "#7a7a7a", "#e6e6e6"
 """Okabe and Ito's blue and vermilion (2008), which colour-blind people tell apart."""

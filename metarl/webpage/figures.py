@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from metarl.evaluation import summarize_seeds
-from metarl.filming import stage_name
 from metarl.metrics import Row
 from metarl.statistics import Values
 from metarl.webpage.gathered import COUNTS, Group
+from metarl.wording import stage_name
 
 SERIES = 6
 """Colours that the page has for curves; more curves take them in turn."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from metarl import runs
 from metarl.experiment import Experiment
-from metarl.filming import Clip, Film, View, film, find_task, measured_rollouts, outcome, stage_name
+from metarl.filming import Clip, Film, View, film, find_task, measured_rollouts, outcome
 from metarl.progress import ProgressObserver
 from metarl.types import Task
 from metarl.video import jpeg, mp4
 from metarl.webpage.gathered import Group
+from metarl.wording import stage_name
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import numpy as np
 
 from metarl.config import to_json
 from metarl.evaluation import Summary
-from metarl.filming import stage_name
 from metarl.types import Json
 from metarl.webpage.figures import adaptation_panels, episode_panels, learning_panels
 from metarl.webpage.films import Pair
@@ -30,7 +29,7 @@ from metarl.webpage.rows import (
     policy_table,
     task_table,
 )
-from metarl.wording import count
+from metarl.wording import count, stage_name
 
 
 @dataclass(frozen=True)

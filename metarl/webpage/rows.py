@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from metarl.evaluation import Evaluation, Summary, join, summarize, summarize_seeds
-from metarl.filming import stage_name
 from metarl.statistics import Interval, Values
 from metarl.types import Json
 from metarl.webpage.gathered import Group, Measured, Run
+from metarl.wording import stage_name
 
 _MINUS = "\N{MINUS SIGN}"
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
