@@ -1,7 +1,8 @@
 """A model without what is only there to be looked at: the same physics, bit for bit, in less time and memory.
 
-Textures, materials, visual geoms with their meshes, cameras and lights go; Meta-World's models step 1.2 to
-1.3 times faster for it and take 3 MB instead of 21.
+Textures, materials, visual geoms with their meshes, cameras and lights go, and so does MuJoCo's record of
+which bounding volumes touch, tens of thousands of bytes that it clears at each step. Meta-World's models step
+1.15 times faster for it and take 3 MB instead of 21.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def slim_spec(path: str) -> mujoco.MjSpec:
     """Return a model file without its visual parts, to be changed and compiled."""
     spec = mujoco.MjSpec.from_file(path)
     spec.compiler.discardvisual = True
+    spec.visual.global_.bvactive = 0
     for unseen in [*spec.cameras, *spec.lights]:
         spec.delete(unseen) if hasattr(spec, "delete") else unseen.delete()  # the name changed after 3.3.0
     return spec

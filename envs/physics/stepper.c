@@ -110,10 +110,24 @@ static int any_bad(const mjtNum* values, int count) {
   return 0;
 }
 
+// mj_kinematics, where nothing has moved but the mocap bodies. It normalizes twice, so this does.
+static void move_mocap_bodies(const mjModel* m, mjData* d) {
+  for (int i = 1; m->nmocap > 0 && i < m->nbody; i++) {
+    int mocap = m->body_mocapid[i];
+    if (mocap < 0) continue;
+    mju_copy3(d->xpos + 3 * i, d->mocap_pos + 3 * mocap);
+    mju_copy4(d->xquat + 4 * i, d->mocap_quat + 4 * mocap);
+    mju_normalize4(d->xquat + 4 * i);
+    mju_normalize4(d->xquat + 4 * i);
+    mju_quat2Mat(d->xmat + 9 * i, d->xquat + 4 * i);
+  }
+}
+
 // mj_step, less what the forward pass after the last step has computed already. Moved since then are only the
-// controls and the mocap bodies, which have no children, no colliding geoms and no degrees of freedom.
+// controls and the mocap bodies, which have no children, no colliding geoms, no degrees of freedom and no site
+// that a constraint holds.
 static void step_from_forward(const mjModel* m, mjData* d) {
-  mj_kinematics(m, d);
+  move_mocap_bodies(m, d);
   mj_makeConstraint(m, d);
   mj_projectConstraint(m, d);
   mj_referenceConstraint(m, d);

@@ -132,12 +132,14 @@ def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
     colliding = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
     plain = model.nsensor == model.ntendon == model.nflex == model.nplugin == model.opt.enableflags == 0
     joints_only = np.all(model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT))
+    holds_sites = np.any(model.eq_objtype == int(mujoco.mjtObj.mjOBJ_SITE))
     return bool(
         mujoco.mj_version() in EXACT_VERSIONS
         and finish is Finish.FORWARD
         and model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
         and plain
         and joints_only
+        and not holds_sites
         and not np.isin(model.body_parentid, mocap).any()
         and not np.isin(model.geom_bodyid[colliding], mocap).any()
     )
