@@ -1,8 +1,9 @@
 """A model without what is only there to be looked at: the same physics, bit for bit, in less time and memory.
 
 Textures, materials, visual geoms with their meshes, cameras and lights go, and so does MuJoCo's record of
-which bounding volumes touch, tens of thousands of bytes that it clears at each step. Meta-World's models step
-1.15 times faster for it and take 3 MB instead of 21.
+which bounding volumes touch, tens of thousands of bytes that it clears at each step. Bodies whose geoms can
+touch no other body's are not looked at for contacts. Meta-World's models step 1.15 times faster for it and
+take 3 MB instead of 21.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import mujoco
+import numpy as np
 
 from metarl.envs.physics.features import stand_in
 
@@ -22,7 +24,7 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
         read_geoms: geoms whose pose is read as a feature; each that is visual only is replaced by a site at
             the very same frame. A name that the file lacks is passed over.
     """
-    model = slim_spec(path).compile()
+    model = _compile(slim_spec(path))
     unseen = [name for name in read_geoms if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) < 0]
     if not unseen:
         return model
@@ -33,7 +35,7 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
         geom = full.geom(name)
         body = spec.body(full.body(int(geom.bodyid[0])).name)
         body.add_site(name=stand_in(name), pos=geom.pos, quat=geom.quat)
-    return spec.compile()
+    return _compile(spec)
 
 
 def slim_spec(path: str) -> mujoco.MjSpec:
@@ -44,3 +46,15 @@ def slim_spec(path: str) -> mujoco.MjSpec:
     for unseen in [*spec.cameras, *spec.lights]:
         spec.delete(unseen) if hasattr(spec, "delete") else unseen.delete()  # the name changed after 3.3.0
     return spec
+
+
+def _compile(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    model = spec.compile()
+    kinds, wanted = model.geom_contype, model.geom_conaffinity
+    welded = model.body_weldid[model.geom_bodyid]
+    touches = ((kinds[:, None] & wanted) | (wanted[:, None] & kinds)) != 0
+    touches &= welded[:, None] != welded
+    touchless = ~np.isin(np.arange(model.nbody), model.geom_bodyid[touches.any(axis=1)])
+    model.body_contype[touchless] = 0
+    model.body_conaffinity[touchless] = 0
+    return model
