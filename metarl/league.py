@@ -59,7 +59,7 @@ def write_league(sweeps: Sequence[Path], output: Path, title: str) -> list[Path]
     Raises:
         MetarlError: if a folder is no sweep with a finished run, or the sweeps are not of the same tasks.
     """
-    require(len(sweeps) >= 2, "At least two sweeps must be given", len(sweeps))
+    require(len(sweeps) >= 2, "the number of sweeps to compare must be 2 or more", len(sweeps))
     contenders = [read_contender(sweep) for sweep in sweeps]
     for other in contenders[1:]:
         check_comparable(contenders[0], other)

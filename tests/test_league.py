@@ -91,7 +91,7 @@ def test_figure_is_a_picture(tmp_path: Path) -> None:
 
 
 def test_one_sweep_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MetarlError, match="At least two sweeps must be given"):
+    with pytest.raises(MetarlError, match="sweeps to compare must be 2 or more, but it is 1"):
         write_league([sweep(tmp_path, "lvc", 0.0)], tmp_path / "out", "alone")
 
 
