@@ -36,7 +36,7 @@ BEFORE, AFTER = "#d55e00", "#0072b2"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours of what has no order, Okabe and Ito's."""
 TEXT, _FAINT, _GRID = "#262626", "#7a7a7a", "#e6e6e6"
-_INTERVALS = "Bars: 95 % bootstrap intervals of the mean over held-out tasks"
+_INTERVALS = "Bars: 95 % bootstrap intervals of the mean over"
 _LABELS = {"return": "Return per episode", "success": "Success rate"}
 
 
@@ -73,6 +73,8 @@ def adaptation_curve(
     path: Path,
     title: str,
     label: str = "Adaptation steps",
+    *,
+    seeds: int = 1,
 ) -> None:
     """Write return and success after each number of adaptation steps as a PNG.
 
@@ -83,11 +85,12 @@ def adaptation_curve(
         path: the file.
         title: what stands above it.
         label: what the numbers count, if not adaptation steps.
+        seeds: how many the intervals are over, besides the tasks.
 
     Raises:
         MetarlError: if there is not one interval for each number of steps, or the file cannot be written.
     """
-    save(draw_adaptation_curve(steps, returns, successes, title, label), path)
+    save(draw_adaptation_curve(steps, returns, successes, title, label, seeds=seeds), path)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -124,7 +127,7 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
     _draw_legend(figure, stages_of(rows, "return"), held_out)
-    one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS}.' if held_out else ''}"
+    one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS} held-out tasks.' if held_out else ''}"
     draw_footer(figure, footer or one_run)
     return figure
 
@@ -135,6 +138,8 @@ def draw_adaptation_curve(
     successes: Sequence[Interval] | None,
     title: str = "",
     label: str = "Adaptation steps",
+    *,
+    seeds: int = 1,
 ) -> Figure:
     """Draw return and success on held-out tasks after each number of adaptation steps.
 
@@ -153,7 +158,7 @@ def draw_adaptation_curve(
         _draw_adaptation(axes, steps, intervals, quantity)
         label_axes(axes, quantity)
         axes.set_xlabel(label)
-    draw_footer(figure, f"{_INTERVALS}.")
+    draw_footer(figure, f"{_INTERVALS} {'seeds and ' if seeds > 1 else ''}held-out tasks.")
     return figure
 
 

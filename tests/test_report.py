@@ -162,6 +162,13 @@ def test_adaptation_curve_writes_the_means_beside_the_points() -> None:
     assert labels == [["−45.0", "−20.0", "−18.0"], ["30 %", "97 %", "100 %"]]
 
 
+@pytest.mark.parametrize(("seeds", "what"), [(1, "held-out tasks"), (3, "seeds and held-out tasks")])
+def test_adaptation_curve_says_what_its_intervals_are_over(seeds: int, what: str) -> None:
+    figure = draw_adaptation_curve([0, 1, 2], RETURNS, SUCCESSES, seeds=seeds)
+    footer = f"Bars: 95 % bootstrap intervals of the mean over {what}."
+    assert footer in [text.get_text() for text in figure.texts]
+
+
 @pytest.mark.parametrize("successes", [None, [SUCCESSES[0]]])
 def test_adaptation_curve_of_one_point_is_a_picture(tmp_path: Path, successes: list[Interval] | None) -> None:
     figure = draw_adaptation_curve([0], [Interval(0.0, 0.0, 0.0)], successes)
