@@ -18,7 +18,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs.physics.features import Array
 from metarl.envs.physics.sawyer import weld_hand
-from metarl.envs.physics.slim import slim_spec
+from metarl.envs.physics.slim import compile_slim, slim_spec
 from metarl.envs.physics.worlds import read_field
 from metarl.errors import require
 
@@ -111,7 +111,7 @@ def object_fields(shape: str, thing: Thing) -> dict[str, Array]:
 
 def object_model(shape: str, thing: Thing = TYPICAL) -> mujoco.MjModel:
     """Compile Meta-World's pick-place scene with another object and without what is only seen."""
-    model = _with_object(_kept_spec(), shape, thing).compile()
+    model = compile_slim(_with_object(_kept_spec(), shape, thing))
     weld_hand(model)
     return model
 

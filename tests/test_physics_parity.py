@@ -11,7 +11,6 @@ import pytest
 from metarl.envs.physics.batched import StepperName
 from metarl.envs.physics.features import Array, read
 from metarl.envs.physics.reset_bank import ResetBank
-from metarl.envs.physics.sawyer import sawyer_model
 from physics_support import (
     FAMILIES,
     STEPPERS,
@@ -83,7 +82,7 @@ def test_reset_edits_no_model_field_but_one_body_and_one_site(bank: ResetBank) -
 
 def test_slim_model_drops_what_no_contact_can_come_of(bank: ResetBank) -> None:
     family = bank.families[0]
-    full, slim = bank.environment(family).model, sawyer_model(family)
+    full, slim = bank.environment(family).model, bank.model(family)
     looked_at = {slim.body(body).name for body in np.flatnonzero(slim.body_contype | slim.body_conaffinity)}
     assert "right_l6" not in looked_at  # its geom has bits that no other has
     assert {"right_hand", "rightpad", "leftpad"} <= looked_at

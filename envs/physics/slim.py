@@ -24,7 +24,7 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
         read_geoms: geoms whose pose is read as a feature; each that is visual only is replaced by a site at
             the very same frame. A name that the file lacks is passed over.
     """
-    model = _compile(slim_spec(path))
+    model = compile_slim(slim_spec(path))
     unseen = [name for name in read_geoms if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) < 0]
     if not unseen:
         return model
@@ -35,11 +35,11 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
         geom = full.geom(name)
         body = spec.body(full.body(int(geom.bodyid[0])).name)
         body.add_site(name=stand_in(name), pos=geom.pos, quat=geom.quat)
-    return _compile(spec)
+    return compile_slim(spec)
 
 
 def slim_spec(path: str) -> mujoco.MjSpec:
-    """Return a model file without its visual parts, to be changed and compiled."""
+    """Return a model file without its visual parts, to be changed and given to :func:`compile_slim`."""
     spec = mujoco.MjSpec.from_file(path)
     spec.compiler.discardvisual = True
     spec.visual.global_.bvactive = 0
@@ -48,7 +48,8 @@ def slim_spec(path: str) -> mujoco.MjSpec:
     return spec
 
 
-def _compile(spec: mujoco.MjSpec) -> mujoco.MjModel:
+def compile_slim(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Compile a spec, and let no contacts be sought of bodies whose geoms match those of no other body."""
     model = spec.compile()
     kinds, wanted = model.geom_contype, model.geom_conaffinity
     welded = model.body_weldid[model.geom_bodyid]

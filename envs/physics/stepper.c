@@ -112,7 +112,7 @@ static int any_bad(const mjtNum* values, int count) {
 
 // mj_kinematics, where nothing has moved but the mocap bodies. It normalizes twice, so this does.
 static void move_mocap_bodies(const mjModel* m, mjData* d) {
-  for (int i = 1; m->nmocap > 0 && i < m->nbody; i++) {
+  for (int i = 1; i < m->nbody; i++) {
     int mocap = m->body_mocapid[i];
     if (mocap < 0) continue;
     mju_copy3(d->xpos + 3 * i, d->mocap_pos + 3 * mocap);
