@@ -23,14 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 
 from metarl.adaptation import AdvantageNorm, Batch, policy_gradient_loss
-from metarl.agents.gradient_based import frozen, spread_metrics
+from metarl.agents.gradient_based import Part, frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
-from metarl.descent import Judged
+from metarl.descent import Judged, descend_objective
 from metarl.distributions import log_prob
 from metarl.errors import require
 from metarl.tasks import TaskDistribution
@@ -62,11 +63,22 @@ class EMAML(MAMLVPG):
 
     config: EMAMLConfig
 
-    def meta_loss(self, theta: Params, rollouts: Sequence[Rollout]) -> Judged:
-        """Return MAML's loss and the credited log densities of the episodes before, a mean over tasks."""
-        *inner, outer = [self._batch(rollout) for rollout in rollouts]
-        stages = self._stages(theta, outer.observations.shape[0], inner, first_order=self.config.first_order)
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Take one step down the gradient of MAML's loss and the credited log densities."""
+        # all tasks' returns enter each task's credit, so it is computed before tasks are shared out
         credit = exploration_credit(rollouts[-1], self.config.advantage_norm)
+        objectives = [
+            partial(self.credited_loss, part=part, credit=credit[part.tasks])
+            for part in self._parts(rollouts)
+        ]
+        step = descend_objective(self.params, self.memory, objectives, self.config)
+        self.params, self.memory = step.params, step.memory
+        return step.metrics
+
+    def credited_loss(self, theta: Params, part: Part, credit: torch.Tensor) -> Judged:
+        """Return MAML's loss and the credited log densities of the episodes before, a chunk's share."""
+        *inner, outer = part.batches
+        stages = self._stages(theta, part.num_tasks, inner, first_order=self.config.first_order)
         scores = torch.stack(
             [
                 log_density(log_prob(self.policy(stage, batch.observations), batch.actions), batch)
@@ -75,11 +87,12 @@ class EMAML(MAMLVPG):
                 )  # the last stage has collected what is outer
             ]
         )
-        exploring = -(credit * scores.sum(dim=0)).mean()
-        exploiting = policy_gradient_loss(self.policy, stages[-1], outer).mean()
+        exploring = -part.share * (credit * scores.sum(dim=0)).mean()
+        exploiting = part.share * policy_gradient_loss(self.policy, stages[-1], outer).mean()
         metrics = {"exploration_loss": float(exploring.detach())}
         gaussian = frozen(self.policy(stages[-1], outer.observations))
-        return Judged(exploiting + self.config.credit_weight * exploring, metrics | spread_metrics(gaussian))
+        spread = spread_metrics(gaussian, part.share)
+        return Judged(exploiting + self.config.credit_weight * exploring, metrics | spread)
 
 
 def log_density(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -33,10 +33,11 @@ from metarl.config import AgentConfig
 from metarl.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.errors import MetarlError, require
 from metarl.meta_learner import Action, Actor
-from metarl.params import detach, requires_grad, stack
+from metarl.params import detach, join_tasks, requires_grad, select_tasks, stack
 from metarl.policies import ACTIVATIONS, CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
+from metarl.threads import parallel_map, task_chunks
 from metarl.types import Params, Rollout, State
 
 
@@ -186,6 +187,23 @@ class AdaptedPolicy:
         return replace(self, params=params)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one chunk of a meta-batch's tasks experienced: all that one thread computes on at a time."""
+
+    tasks: slice
+    """Which tasks of the meta-batch."""
+    share: float
+    """How many of the meta-batch's tasks these are, 0..1: the weight of their mean in the mean of all."""
+    batches: Sequence[Batch]
+    """Before adapting, after one step, …, after the last."""
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks of the chunk."""
+        return len(self.batches[-1].observations)
+
+
 ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig)
 
 
@@ -246,8 +264,14 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
     def adapt(self, actor: Actor, rollout: Rollout) -> AdaptedPolicy:
         """Take one inner step on each task."""
         assert isinstance(actor, AdaptedPolicy)
-        start, batch = requires_grad(actor.params | actor.memory), self._batch(rollout)
-        return self._actor(detach(self._adapted(self.params, start, [batch], first_order=True)))
+        stacked = actor.params | actor.memory
+
+        def of_chunk(tasks: slice) -> Params:
+            start = requires_grad(select_tasks(stacked, tasks))
+            batch = self._batch(rollout.of_tasks(tasks))
+            return detach(self._adapted(self.params, start, [batch], first_order=True))
+
+        return self._actor(join_tasks(parallel_map(of_chunk, self._chunks(rollout))))
 
     def state(self) -> State:
         """Return copies of theta and of what the outer step remembers."""
@@ -273,6 +297,24 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         params = {name: value for name, value in stacked.items() if name in read}
         memory = {name: value for name, value in stacked.items() if name not in read}
         return AdaptedPolicy(self.policy, params, memory)
+
+    def _chunks(self, rollout: Rollout) -> list[slice]:
+        """Return the chunks of tasks that threads share; a GPU takes all tasks at once."""
+        num_tasks = rollout.mask.shape[0]
+        if self.device.type != "cpu":
+            return [slice(0, num_tasks)]
+        parameters = sum(value.numel() for value in self.params.values())
+        return task_chunks(num_tasks, rollout.mask.numel() * parameters)
+
+    def _parts(self, rollouts: Sequence[Rollout]) -> list[Part]:
+        """Return what the tasks of each chunk experienced, as the losses read it."""
+        num_tasks = rollouts[-1].mask.shape[0]
+
+        def of_chunk(tasks: slice) -> Part:
+            batches = [self._batch(rollout.of_tasks(tasks)) for rollout in rollouts]
+            return Part(tasks, (tasks.stop - tasks.start) / num_tasks, batches)
+
+        return parallel_map(of_chunk, self._chunks(rollouts[-1]))
 
     def _batch(self, rollout: Rollout) -> Batch:
         config = self.config
@@ -325,9 +367,9 @@ def frozen(distribution: Distribution) -> Distribution:
     return rebuilt(distribution, (part.detach() for part in distribution))
 
 
-def spread_metrics(distribution: Distribution) -> dict[str, float]:
-    """Say how much an adapted policy explores."""
-    metrics = {"entropy": float(entropy(distribution).mean())}
+def spread_metrics(distribution: Distribution, share: float = 1.0) -> dict[str, float]:
+    """Say how much an adapted policy explores; ``share`` is the weight of its tasks among all."""
+    metrics = {"entropy": share * float(entropy(distribution).mean())}
     if isinstance(distribution, Gaussian):
-        metrics["std"] = float(distribution.log_std.exp().mean())
+        metrics["std"] = share * float(distribution.log_std.exp().mean())
     return metrics

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -21,14 +22,23 @@ import torch
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
+    Part,
     frozen,
     spread_metrics,
 )
-from metarl.descent import ClippedConfig, Judged, descend_objective, start_descent
-from metarl.distributions import kl_divergence, log_prob
+from metarl.descent import (
+    ClippedConfig,
+    Judged,
+    add_metrics,
+    descend_objective,
+    start_descent,
+    value_of,
+)
+from metarl.distributions import Distribution, kl_divergence, log_prob
 from metarl.params import detach, requires_grad
 from metarl.surrogates import clipped_ratio
 from metarl.tasks import TaskDistribution
+from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 
@@ -54,30 +64,41 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take some steps on the clipped objective of one meta-batch."""
-        *inner, outer = [self._batch(rollout) for rollout in rollouts]
-        num_tasks = outer.observations.shape[0]
-        start = requires_grad(self.per_task(self.params, num_tasks))
-        collected_by = detach(self._adapted(self.params, start, inner, first_order=True))
-        old = frozen(self.policy(collected_by, outer.observations))
-        old_log_probs = log_prob(old, outer.actions)
-
-        def objective(theta: Params) -> Judged:
-            adapted = self._adapted(
-                theta, self.per_task(theta, num_tasks), inner, first_order=self.config.first_order
-            )
-            gaussian = self.policy(adapted, outer.observations)
-            log_probs = log_prob(gaussian, outer.actions)
-            kl = (outer.weights * kl_divergence(old, frozen(gaussian))).sum(dim=1).mean()
-            loss = clipped_ratio(log_probs, old_log_probs, outer, clip=self.config.clip).mean()
-            return Judged(loss, {"kl": float(kl)})
-
+        parts = self._parts(rollouts)
+        collected_by = parallel_map(self._collected_by, parts)
+        objectives = [
+            partial(self.meta_loss, part=part, old=old) for part, old in zip(parts, collected_by, strict=True)
+        ]
         step = descend_objective(
-            self.params, self.memory, objective, self.config, steps=self.config.outer_steps
+            self.params, self.memory, objectives, self.config, steps=self.config.outer_steps
         )
         self.params, self.memory = step.params, step.memory
-        after = objective(requires_grad(self.params))
-        metrics = {**after.metrics, "surrogate_after": float(after.loss.detach())}
-        return step.metrics | metrics | spread_metrics(old)
+        after = value_of(objectives, self.params)
+        spread = [spread_metrics(old, part.share) for part, old in zip(parts, collected_by, strict=True)]
+        return {
+            **step.metrics,
+            **after.metrics,
+            "surrogate_after": float(after.loss),
+            **add_metrics(spread),
+        }
+
+    def meta_loss(self, theta: Params, part: Part, old: Distribution) -> Judged:
+        """Return the clipped loss of a chunk's adapted policies, its share of the mean over all tasks."""
+        *inner, outer = part.batches
+        start = self.per_task(theta, part.num_tasks)
+        adapted = self._adapted(theta, start, inner, first_order=self.config.first_order)
+        gaussian = self.policy(adapted, outer.observations)
+        ratios = (log_prob(gaussian, outer.actions), log_prob(old, outer.actions))
+        kl = (outer.weights * kl_divergence(old, frozen(gaussian))).sum(dim=1).mean()
+        loss = clipped_ratio(*ratios, outer, clip=self.config.clip).mean()
+        return Judged(part.share * loss, {"kl": part.share * float(kl)})
+
+    def _collected_by(self, part: Part) -> Distribution:
+        """Return the adapted policies that collected a chunk's last episodes."""
+        *inner, outer = part.batches
+        start = requires_grad(self.per_task(self.params, part.num_tasks))
+        adapted = detach(self._adapted(self.params, start, inner, first_order=True))
+        return frozen(self.policy(adapted, outer.observations))
 
     def start_memory(self) -> Params:
         """Return what Adam remembers before the first update."""

@@ -11,9 +11,9 @@ episodes that were collected before and after it:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 
@@ -21,9 +21,11 @@ from metarl.adaptation import Batch
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
+    Part,
     frozen,
     spread_metrics,
 )
+from metarl.descent import add_metrics
 from metarl.distributions import Distribution, fisher_product, kl_divergence, log_prob, rebuilt
 from metarl.errors import require
 from metarl.meta_optimizers import (
@@ -33,8 +35,9 @@ from metarl.meta_optimizers import (
     gauss_newton_product,
     trust_region_step,
 )
-from metarl.params import detach, gradient, requires_grad
+from metarl.params import add, add_params, detach, gradient, requires_grad
 from metarl.tasks import TaskDistribution
+from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 
@@ -64,34 +67,51 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take one trust-region step on theta."""
-        *inner, outer = [self._batch(rollout) for rollout in rollouts]
-        num_tasks = outer.observations.shape[0]
-        theta = requires_grad(self.params)
-        adapted = self._adapted(
-            theta, self.per_task(theta, num_tasks), inner, first_order=self.config.first_order
-        )
-        gaussian = self.policy(adapted, outer.observations)
-        old = frozen(gaussian)
-        start = meta_objective(gaussian, old, outer)
-
-        def evaluate(candidate: Params) -> LossAndKL:
-            leaves = requires_grad(self.per_task(candidate, num_tasks))
-            moved = detach(self._adapted(candidate, leaves, inner, first_order=True))
-            with torch.no_grad():
-                return meta_objective(self.policy(moved, outer.observations), old, outer)
-
+        objectives = parallel_map(self._objective, self._parts(rollouts))
         step = trust_region_step(
-            detach(theta),
-            gradient(start.loss, theta),
-            self._curvature(theta, detach(adapted), inner, outer),
-            evaluate,
-            LossAndKL(start.loss.detach(), start.kl.detach()),
+            self.params,
+            add_params([part.gradient for part in objectives]),
+            lambda vector: add(parallel_map(lambda part: part.curvature(vector), objectives)),
+            lambda candidate: added(parallel_map(lambda part: part.evaluate(candidate), objectives)),
+            added([part.start for part in objectives]),
             self.config,
         )
         self.params = step.params
-        return step.metrics | spread_metrics(old)
+        return step.metrics | add_metrics([part.spread for part in objectives])
 
-    def _curvature(self, theta: Params, adapted: Params, inner: Sequence[Batch], outer: Batch) -> Curvature:
+    def _objective(self, part: Part) -> TrustRegionObjective:
+        """Return a chunk's share of the surrogate and the divergence, at theta and as functions."""
+        *inner, outer = part.batches
+        theta = requires_grad(self.params)
+        adapted = self._adapted(
+            theta, self.per_task(theta, part.num_tasks), inner, first_order=self.config.first_order
+        )
+        distribution = self.policy(adapted, outer.observations)
+        old = frozen(distribution)
+        start = meta_objective(distribution, old, outer, part.share)
+
+        def evaluate(candidate: Params) -> LossAndKL:
+            leaves = requires_grad(self.per_task(candidate, part.num_tasks))
+            moved = detach(self._adapted(candidate, leaves, inner, first_order=True))
+            with torch.no_grad():
+                return meta_objective(self.policy(moved, outer.observations), old, outer, part.share)
+
+        return TrustRegionObjective(
+            LossAndKL(start.loss.detach(), start.kl.detach()),
+            gradient(start.loss, theta),
+            self._curvature(theta, detach(adapted), inner, outer, part.share),
+            evaluate,
+            spread_metrics(old, part.share),
+        )
+
+    def _curvature(
+        self,
+        theta: Params,
+        adapted: Params,
+        inner: Sequence[Batch],
+        outer: Batch,
+        share: float = 1.0,
+    ) -> Curvature:
         """Return the Fisher-vector product at theta, through the adaptation, on a subsample.
 
         The adapted parameters have their true values; only the Jacobian of adapting is subsampled.
@@ -105,22 +125,45 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
         anchored = {name: adapted[name] + (moved[name] - moved[name].detach()) for name in moved}
         judged = outer.every(stride)
         distribution = self.policy(anchored, judged.observations)
-        share = judged.weights.unsqueeze(-1) / num_tasks  # of each transition in the mean over all
+        of_task = share / num_tasks  # weight of each task in the mean over all
+        of_transition = judged.weights.unsqueeze(-1) * of_task
 
         def metric(change: list[torch.Tensor]) -> list[torch.Tensor]:
             product = fisher_product(distribution, rebuilt(distribution, change))
             # what is one for all transitions of a task, as a deviation is, has the weight of them all
             return [
-                (share * part if part.shape[1] == share.shape[1] else part / num_tasks).detach()
+                (part * (of_transition if part.shape[1] == of_transition.shape[1] else of_task)).detach()
                 for part in product
             ]
 
         return gauss_newton_product(distribution, theta, metric)
 
 
-def meta_objective(new: Distribution, old: Distribution, batch: Batch) -> LossAndKL:
-    """Return the negative surrogate and the KL divergence, each a mean over tasks and transitions."""
+class TrustRegionObjective(NamedTuple):
+    """One chunk's share of what the outer step descends; the chunks' shares add up."""
+
+    start: LossAndKL
+    """At theta."""
+    gradient: Params
+    """Of the loss, at theta."""
+    curvature: Curvature
+    evaluate: Callable[[Params], LossAndKL]
+    """Loss and divergence at other meta-parameters."""
+    spread: dict[str, float]
+    """How much the adapted policies explore."""
+
+
+def added(parts: Sequence[LossAndKL]) -> LossAndKL:
+    """Add the chunks' shares, in order."""
+    return LossAndKL(add([part.loss for part in parts]), add([part.kl for part in parts]))
+
+
+def meta_objective(new: Distribution, old: Distribution, batch: Batch, share: float = 1.0) -> LossAndKL:
+    """Return the negative surrogate and the KL divergence, each a mean over tasks and transitions.
+
+    Both are multiplied by ``share``, the weight of these tasks among all.
+    """
     ratio = torch.exp(log_prob(new, batch.actions) - log_prob(old, batch.actions))
-    surrogate = (batch.weights * batch.advantages * ratio).sum(dim=1).mean()
-    kl = (batch.weights * kl_divergence(old, new)).sum(dim=1).mean()
+    surrogate = share * (batch.weights * batch.advantages * ratio).sum(dim=1).mean()
+    kl = share * (batch.weights * kl_divergence(old, new)).sum(dim=1).mean()
     return LossAndKL(-surrogate, kl)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from metarl.adaptation import policy_gradient_loss
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
+    Part,
     frozen,
     spread_metrics,
 )
@@ -49,19 +51,18 @@ class MAMLVPGConfig(DescentConfig, GradientBasedConfig):
 class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):
     """The agent: meta-parameters theta, and how they learn."""
 
-    def meta_loss(self, theta: Params, rollouts: Sequence[Rollout]) -> Judged:
-        """Return the loss of the adapted policies, a mean over tasks and transitions."""
-        *inner, outer = [self._batch(rollout) for rollout in rollouts]
-        start = self.per_task(theta, outer.observations.shape[0])
+    def meta_loss(self, theta: Params, part: Part) -> Judged:
+        """Return the loss of a chunk's adapted policies, its share of the mean over tasks and transitions."""
+        *inner, outer = part.batches
+        start = self.per_task(theta, part.num_tasks)
         adapted = self._adapted(theta, start, inner, first_order=self.config.first_order)
-        loss = policy_gradient_loss(self.policy, adapted, outer).mean()
-        return Judged(loss, spread_metrics(frozen(self.policy(adapted, outer.observations))))
+        loss = part.share * policy_gradient_loss(self.policy, adapted, outer).mean()
+        return Judged(loss, spread_metrics(frozen(self.policy(adapted, outer.observations)), part.share))
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take one step down the gradient of the meta-loss."""
-        step = descend_objective(
-            self.params, self.memory, lambda theta: self.meta_loss(theta, rollouts), self.config
-        )
+        objectives = [partial(self.meta_loss, part=part) for part in self._parts(rollouts)]
+        step = descend_objective(self.params, self.memory, objectives, self.config)
         self.params, self.memory = step.params, step.memory
         return step.metrics
 

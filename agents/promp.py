@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -30,15 +31,17 @@ from metarl.adaptation import Batch, Policy
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
+    Part,
     frozen,
     spread_metrics,
 )
-from metarl.descent import ClippedConfig, Judged, descend_objective, start_descent
+from metarl.descent import ClippedConfig, Judged, add_metrics, descend_objective, start_descent
 from metarl.distributions import Distribution, kl_divergence, log_prob
 from metarl.errors import require
-from metarl.params import detach, requires_grad
+from metarl.params import add, detach, requires_grad
 from metarl.surrogates import clipped_ratio, likelihood_ratio
 from metarl.tasks import TaskDistribution
+from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 INNER_KL_WEIGHT = "inner_kl_weight"
@@ -86,17 +89,20 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take some steps on the clipped and penalised objective of one meta-batch."""
-        old, batches = self._anchored([self._batch(rollout) for rollout in rollouts])
+        parts = parallel_map(self._anchored, self._parts(rollouts))
         adam = {name: value for name, value in self.memory.items() if name != INNER_KL_WEIGHT}
         weights = self.memory[INNER_KL_WEIGHT]
 
-        def objective(theta: Params) -> Judged:
-            terms = self._terms(theta, old, batches)
+        def objective(theta: Params, part: AnchoredPart) -> Judged:
+            terms = self._terms(theta, part)
             return Judged(terms.clipped + (weights * terms.inner_kl).sum(), {})
 
-        step = descend_objective(self.params, adam, objective, self.config, steps=self.config.outer_steps)
+        objectives = [partial(objective, part=part) for part in parts]
+        step = descend_objective(self.params, adam, objectives, self.config, steps=self.config.outer_steps)
         self.params = step.params
-        after = detached(self._terms(requires_grad(self.params), old, batches))
+        after = added(
+            parallel_map(lambda part: detached(self._terms(requires_grad(self.params), part)), parts)
+        )
         self.memory = {**step.memory, INNER_KL_WEIGHT: self._adapted_weights(weights, after.inner_kl)}
         return {
             **step.metrics,
@@ -104,7 +110,7 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
             "kl": float(after.outer_kl),
             "inner_kl": float(after.inner_kl.mean()),
             "inner_kl_weight": float(weights.mean()),
-            **spread_metrics(old[-1]),
+            **add_metrics([spread_metrics(part.old[-1], part.share) for part in parts]),
         }
 
     def start_memory(self) -> Params:
@@ -113,35 +119,36 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
         weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
         return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
 
-    def _anchored(self, batches: Sequence[Batch]) -> tuple[list[Distribution], list[Batch]]:
-        """Return the policies that collected the batches, and the batches with their log densities.
+    def _anchored(self, part: Part) -> AnchoredPart:
+        """Return a chunk with the policies that collected its batches, and their log densities.
 
         They are computed anew by what computes the ratios, so that every ratio starts at exactly one.
         """
         old: list[Distribution] = []
         anchored: list[Batch] = []
-        stage = self.per_task(self.params, batches[0].observations.shape[0])
-        for batch in batches:
+        stage = self.per_task(self.params, part.num_tasks)
+        for batch in part.batches:
             if anchored:
                 start = requires_grad(stage)
                 stage = detach(self._adapted(self.params, start, anchored[-1:], first_order=True))
             old.append(frozen(self.policy(stage, batch.observations)))
             anchored.append(replace(batch, log_probs=log_prob(old[-1], batch.actions)))
-        return old, anchored
+        return AnchoredPart(old, anchored, part.num_tasks, part.share)
 
-    def _terms(self, theta: Params, old: Sequence[Distribution], batches: Sequence[Batch]) -> Terms:
-        """Return what the objective is made of, at theta, the inner steps taken anew."""
-        num_tasks, first_order = batches[0].observations.shape[0], self.config.first_order
-        stages = self._stages(theta, num_tasks, batches[:-1], first_order=first_order)
+    def _terms(self, theta: Params, part: AnchoredPart) -> Terms:
+        """Return what the objective is made of, at theta, the inner steps taken anew; a chunk's share."""
+        batches = part.batches
+        stages = self._stages(theta, part.num_tasks, batches[:-1], first_order=self.config.first_order)
         gaussians = [self.policy(stage, one.observations) for stage, one in zip(stages, batches, strict=True)]
         divergences = [
             (batch.weights * kl_divergence(anchor, gaussian)).sum(dim=1).mean()
-            for anchor, gaussian, batch in zip(old, gaussians, batches, strict=True)
+            for anchor, gaussian, batch in zip(part.old, gaussians, batches, strict=True)
         ]
         outer = batches[-1]
         log_probs = log_prob(gaussians[-1], outer.actions)
         clipped = clipped_ratio(log_probs, outer.log_probs, outer, clip=self.config.clip)
-        return Terms(clipped.mean(), torch.stack(divergences[:-1]), divergences[-1].detach())
+        terms = Terms(clipped.mean(), torch.stack(divergences[:-1]), divergences[-1].detach())
+        return Terms(*(part.share * term for term in terms))
 
     def _adapted_weights(self, weights: torch.Tensor, divergences: torch.Tensor) -> torch.Tensor:
         target = self.config.target_inner_kl
@@ -149,6 +156,18 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
             return weights
         doubled = torch.where(divergences > TOLERANCE * target, 2 * weights, weights)
         return torch.where(divergences < target / TOLERANCE, weights / 2, doubled)
+
+
+class AnchoredPart(NamedTuple):
+    """A chunk of tasks, with the policies that collected its episodes."""
+
+    old: Sequence[Distribution]
+    """Before adapting, after one step, …; constants."""
+    batches: Sequence[Batch]
+    """Likewise; their log densities are those of ``old``."""
+    num_tasks: int
+    share: float
+    """Of the meta-batch's tasks."""
 
 
 class Terms(NamedTuple):
@@ -160,6 +179,11 @@ class Terms(NamedTuple):
     """``[adaptation_steps]``, KL divergence from the policy before each inner step."""
     outer_kl: torch.Tensor
     """Likewise after the last; told, but not part of the objective."""
+
+
+def added(parts: Sequence[Terms]) -> Terms:
+    """Add the chunks' shares, in order."""
+    return Terms(*(add(terms) for terms in zip(*parts, strict=True)))
 
 
 def detached(terms: Terms) -> Terms:

@@ -22,12 +22,21 @@ import torch
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
+    Part,
     spread_metrics,
 )
-from metarl.descent import DescentConfig, Judged, OuterOptimizer, descend_objective, start_descent
+from metarl.descent import (
+    DescentConfig,
+    Judged,
+    OuterOptimizer,
+    add_metrics,
+    descend_objective,
+    start_descent,
+)
 from metarl.errors import require
-from metarl.params import detach, requires_grad
+from metarl.params import detach, join_tasks, requires_grad
 from metarl.tasks import TaskDistribution
+from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 
@@ -66,16 +75,21 @@ class Reptile(GradientBasedAgent[ReptileConfig]):
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take an inner step from every rollout, the last one too, and go towards where they lead."""
-        batches = [self._batch(rollout) for rollout in rollouts]
-        start = requires_grad(self.per_task(self.params, len(batches[-1].observations)))
-        adapted = detach(self._adapted(self.params, start, batches, first_order=True))
+        parts = self._parts(rollouts)
+
+        def adapt_chunk(part: Part) -> tuple[Params, dict[str, float]]:
+            start = requires_grad(self.per_task(self.params, part.num_tasks))
+            moved = detach(self._adapted(self.params, start, part.batches, first_order=True))
+            with torch.no_grad():
+                return moved, spread_metrics(self.policy(moved, part.batches[-1].observations), part.share)
+
+        chunks = parallel_map(adapt_chunk, parts)
+        adapted = join_tasks([moved for moved, _ in chunks])
         step = descend_objective(
-            self.params, self.memory, lambda theta: Judged(distance(theta, adapted), {}), self.config
+            self.params, self.memory, [lambda theta: Judged(distance(theta, adapted), {})], self.config
         )
         self.params, self.memory = step.params, step.memory
-        with torch.no_grad():
-            gaussian = self.policy(adapted, batches[-1].observations)
-        return step.metrics | spread_metrics(gaussian)
+        return step.metrics | add_metrics([spread for _, spread in chunks])
 
 
 def distance(theta: Params, adapted: Params) -> torch.Tensor:

@@ -27,8 +27,8 @@ from metarl.envs.sawyer.catalog import RewardVersion
 from metarl.errors import MetarlError
 from metarl.meta_learner import MetaLearner
 from metarl.official import OfficialEvaluation, OfficialSettings
-from metarl.rollouts import one_thread
 from metarl.tasks import Array
+from metarl.threads import one_thread
 from metarl.types import Task
 
 EVALUATOR = "metaworld.evaluation.metalearning_evaluation"

@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from metarl.cores import usable_cores
 from metarl.envs.episode_log import EpisodeLog
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
 from metarl.envs.supervisor import Supervisor
@@ -92,7 +93,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._log = EpisodeLog()
         self._reports_success = False
 
-        self._shares = _shares(num_envs, num_workers or _cores())
+        self._shares = _shares(num_envs, num_workers or usable_cores())
         observation, action = _spec(observation_space), _spec(action_space)
         layout = shared_layout(num_envs, len(self._shares), observation, action)
         factory = _pickled(env_factory)
@@ -292,11 +293,6 @@ def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeo
         raise MetarlError(f"num_workers must be 0 or more, but it is {num_workers}.")
     if not timeout > 0:
         raise MetarlError(f"timeout must be a positive number of seconds, but it is {timeout}.")
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shares(num_envs: int, num_workers: int) -> list[range]:

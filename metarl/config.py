@@ -147,6 +147,9 @@ class ExperimentConfig:
     """Meta-iterations: one meta-batch and one update each."""
     seed: int = 0
     """Where every random number of the run comes from."""
+    threads: int = 0
+    """Threads of adapting and learning; 0 takes one a core, OMP_NUM_THREADS at most. Results do not depend
+    on it."""
     device: str = "cpu"
     """Where the policy, the adaptation and the update compute: "cpu", "cuda", "cuda:1"."""
     init_from: str = ""
@@ -162,6 +165,7 @@ class ExperimentConfig:
         """Check the numbers."""
         require(1 <= self.iterations <= 10_000_000, "iterations must lie in 1..10000000", self.iterations)
         require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+        require(0 <= self.threads <= 1024, "threads must lie in 0..1024", self.threads)
         require(
             self.name == "" or (self.name.strip(".") != "" and not set(self.name) & set("/\\\0")),
             "name must be a single folder name",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
 from metarl.errors import require
-from metarl.params import detach, flatten, gradient, requires_grad
+from metarl.params import add, add_params, detach, flatten, gradient, requires_grad
+from metarl.threads import one_thread, parallel_map
 from metarl.types import Params
 
 OuterOptimizer: TypeAlias = Literal["adam", "sgd"]
@@ -60,6 +61,16 @@ class Judged(NamedTuple):
 
 
 Objective: TypeAlias = Callable[[Params], Judged]
+"""One chunk's part of what is minimised: loss and metrics of all chunks add up."""
+
+
+class Slope(NamedTuple):
+    """The whole objective at some parameters: all chunks added up."""
+
+    loss: torch.Tensor
+    """A scalar, without a graph."""
+    gradient: Params
+    metrics: dict[str, float]
 
 
 class Descent(NamedTuple):
@@ -80,26 +91,62 @@ def start_descent(params: Params, config: DescentConfig) -> Params:
     return {COUNT: torch.zeros((), dtype=torch.float64, device=device), **means, **squares}
 
 
+def slope_of(objectives: Sequence[Objective], params: Params) -> Slope:
+    """Differentiate each chunk's objective, on as many threads as learning has, and add them in order."""
+
+    def of_chunk(objective: Objective) -> Slope:
+        leaves = requires_grad(params)
+        judged = objective(leaves)
+        return Slope(judged.loss.detach(), gradient(judged.loss, leaves), judged.metrics)
+
+    parts = parallel_map(of_chunk, objectives)
+    return Slope(
+        add([part.loss for part in parts]),
+        add_params([part.gradient for part in parts]),
+        add_metrics([part.metrics for part in parts]),
+    )
+
+
+def value_of(objectives: Sequence[Objective], params: Params) -> Judged:
+    """Return what all chunks say of some parameters, added up; the loss has no graph."""
+
+    def of_chunk(objective: Objective) -> Judged:
+        loss, metrics = objective(requires_grad(params))
+        return Judged(loss.detach(), metrics)
+
+    parts = parallel_map(of_chunk, objectives)
+    return Judged(add([part.loss for part in parts]), add_metrics([part.metrics for part in parts]))
+
+
+def add_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Add metrics name by name, in order."""
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+
+@one_thread()
 def descend_objective(
-    params: Params, memory: Params, objective: Objective, config: DescentConfig, *, steps: int = 1
+    params: Params,
+    memory: Params,
+    objectives: Sequence[Objective],
+    config: DescentConfig,
+    *,
+    steps: int = 1,
 ) -> Descent:
     """Take some steps down an objective, differentiating it anew before each.
 
     Args:
         params: where the first step starts.
         memory: from :func:`start_descent` or an earlier call.
-        objective: what it says of leaves that ask for gradients.
+        objectives: each chunk's part; what it says of leaves that ask for gradients.
         config: step size and optimiser.
         steps: how many.
     """
     first: dict[str, float] = {}
     for step in range(steps):
-        leaves = requires_grad(params)
-        judged = objective(leaves)
-        slopes = gradient(judged.loss, leaves)
+        loss, slopes, metrics = slope_of(objectives, params)
         if step == 0:
             norm = float(flatten(slopes).norm())
-            first = {"surrogate_before": float(judged.loss.detach()), "gradient_norm": norm, **judged.metrics}
+            first = {"surrogate_before": float(loss), "gradient_norm": norm, **metrics}
         if config.outer_optimizer == "adam":
             params, memory = adam_step(params, memory, slopes, config.outer_lr)
         else:

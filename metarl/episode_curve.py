@@ -14,6 +14,7 @@ from metarl.evaluation import Axis, Evaluation, from_rollouts, join
 from metarl.meta_learner import MetaLearner
 from metarl.rollouts import collect
 from metarl.tasks import TaskVectorEnv
+from metarl.threads import one_thread
 from metarl.types import Rollout, Task
 
 
@@ -56,6 +57,7 @@ def curve_steps(
     return chunks * (len(counts) + 2) * horizon
 
 
+@one_thread()
 def episode_curve(
     agent: MetaLearner,
     env: TaskVectorEnv,

@@ -15,6 +15,7 @@ from metarl.meta_learner import Actor, MetaLearner
 from metarl.rollouts import collect
 from metarl.statistics import Aggregates, Bootstrap, Interval, Values, aggregates, paired_gain, share_worse
 from metarl.tasks import Array, TaskVectorEnv
+from metarl.threads import one_thread
 from metarl.types import Json, Rollout, Task
 
 Successes = npt.NDArray[np.bool_]
@@ -241,6 +242,7 @@ def _measures(scores: Values, rng: np.random.Generator, how: Bootstrap) -> Measu
     )
 
 
+@one_thread()
 def evaluate(
     agent: MetaLearner,
     env: TaskVectorEnv,

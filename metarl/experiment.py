@@ -27,6 +27,7 @@ from metarl.metrics import MetricsLog
 from metarl.rollouts import collect
 from metarl.sb3.weights import start_from_ppo
 from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample_evenly
+from metarl.threads import one_thread, use_threads
 from metarl.types import Rollout, Task
 
 CHECKPOINTS = "checkpoints"
@@ -81,6 +82,7 @@ class MetaIteration:
     """Wall-clock time of ``sampling``, ``adaptation`` and ``update``."""
 
 
+@one_thread()
 def meta_iteration(
     agent: MetaLearner,
     env: TaskVectorEnv,
@@ -206,7 +208,7 @@ class Experiment:
             MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
                 checkpoint stands), or if another process has the run.
         """
-        with locked(self.folder):
+        with locked(self.folder), use_threads(self.config.threads):
             return self._run()
 
     def _run(self) -> Evaluation:

@@ -12,6 +12,7 @@ import torch
 from metarl.errors import require
 from metarl.params import flatten, unflatten
 from metarl.solvers import backtracking_line_search, conjugate_gradient
+from metarl.threads import one_thread
 from metarl.types import Params
 
 
@@ -59,6 +60,7 @@ class TrustRegionStep(NamedTuple):
     metrics: dict[str, float]
 
 
+@one_thread()
 def trust_region_step(
     params: Params,
     loss_gradient: Params,

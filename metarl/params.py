@@ -6,7 +6,7 @@ another's set: one backward pass serves them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -21,6 +21,30 @@ def stack(params: Params, num_tasks: int) -> Params:
 def select(params: Params, task: int) -> Params:
     """Take one task's parameters out of stacked ones."""
     return {name: value[task] for name, value in params.items()}
+
+
+def select_tasks(params: Params, tasks: slice) -> Params:
+    """Take some tasks' parameters out of stacked ones, still stacked; the tensors are views."""
+    return {name: value[tasks] for name, value in params.items()}
+
+
+def join_tasks(parts: Sequence[Params]) -> Params:
+    """Undo :func:`select_tasks`: put stacked parameters of different tasks one after another."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def add(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Add tensors of one shape in order, in float64, and round the sum once."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.stack([part.double() for part in parts]).sum(dim=0).to(parts[0].dtype)
+
+
+def add_params(parts: Sequence[Params]) -> Params:
+    """Add parameters, or gradients, name by name; see :func:`add`."""
+    return {name: add([part[name] for part in parts]) for name in parts[0]}
 
 
 def detach(params: Params) -> Params:

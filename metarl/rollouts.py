@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from metarl.recorder import HostRecorder, Recorder
 from metarl.tasks import TaskVectorEnv
 from metarl.tensor_env import TensorVectorEnv
 from metarl.tensor_recorder import TensorRecorder
+from metarl.threads import one_thread
 from metarl.types import Rollout, Task
 
 
@@ -75,14 +75,3 @@ def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, hori
     if isinstance(env, TensorVectorEnv):
         return TensorRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
     return HostRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep PyTorch to one thread: a policy call is small, and idle threads that spin slow the physics."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ The task axis comes first everywhere, so that one batched call serves every task
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -90,12 +91,19 @@ class Rollout:
 
     def to(self, device: torch.device | str) -> Rollout:
         """Return the rollout with every tensor on ``device``."""
-        moved = {
-            field.name: value.to(device)
+        return self._each(lambda value: value.to(device))
+
+    def of_tasks(self, tasks: slice) -> Rollout:
+        """Return the episodes of some of the tasks; the tensors are views."""
+        return self._each(lambda value: value[tasks])
+
+    def _each(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Rollout:
+        changed = {
+            field.name: function(value)
             for field in fields(self)
             if (value := getattr(self, field.name)) is not None
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
 
 class State(NamedTuple):

@@ -14,8 +14,15 @@ from pathlib import Path
 import pytest
 
 FLOORS = (
-    {"metarl", "metarl.errors", "metarl.types", "metarl.wording"},
-    {"metarl.returns", "metarl.distributions", "metarl.params", "metarl.solvers", "metarl.statistics"},
+    {"metarl", "metarl.cores", "metarl.errors", "metarl.types", "metarl.wording"},
+    {
+        "metarl.threads",
+        "metarl.returns",
+        "metarl.distributions",
+        "metarl.params",
+        "metarl.solvers",
+        "metarl.statistics",
+    },
     {
         "metarl.policies",
         "metarl.context_policies",

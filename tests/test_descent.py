@@ -41,7 +41,7 @@ def test_steps_are_those_of_torch(name: str) -> None:
             optimizer.zero_grad()
             loss(leaves).backward()
             optimizer.step()
-        params, memory, _ = descend_objective(params, memory, objective, config, steps=steps)
+        params, memory, _ = descend_objective(params, memory, [objective], config, steps=steps)
         for key, value in leaves.items():
             torch.testing.assert_close(params[key], value.detach(), rtol=1e-12, atol=1e-13)
 
@@ -49,14 +49,14 @@ def test_steps_are_those_of_torch(name: str) -> None:
 def test_single_precision_stays_single() -> None:
     start = {name: value.float() for name, value in START.items()}
     config = DescentConfig()
-    params, memory, _ = descend_objective(start, start_descent(start, config), objective, config)
+    params, memory, _ = descend_objective(start, start_descent(start, config), [objective], config)
     assert {value.dtype for value in params.values()} == {torch.float32}
     assert {value.dtype for name, value in memory.items() if name != "adam.count"} == {torch.float32}
 
 
 def test_metrics_tell_what_was_before_the_first_step() -> None:
     config = DescentConfig(outer_lr=0.5, outer_optimizer="sgd")
-    _, _, metrics = descend_objective(START, {}, objective, config, steps=4)
+    _, _, metrics = descend_objective(START, {}, [objective], config, steps=4)
     assert metrics["surrogate_before"] == pytest.approx(float(loss(START)))
     assert metrics["size"] == pytest.approx(0.1**0.5)
     leaves = {key: value.clone().requires_grad_() for key, value in START.items()}
@@ -70,7 +70,7 @@ def test_steps_change_none_of_their_arguments() -> None:
     start = {name: value.clone() for name, value in START.items()}
     memory = start_descent(start, config)
     copies = {name: value.clone() for name, value in memory.items()}
-    descend_objective(start, memory, objective, config, steps=3)
+    descend_objective(start, memory, [objective], config, steps=3)
     assert all(torch.equal(start[name], value) for name, value in START.items())
     assert all(torch.equal(memory[name], value) for name, value in copies.items())
     assert not any(value.requires_grad for value in start.values())

@@ -31,11 +31,10 @@ def weight_after(target: float) -> torch.Tensor:
 def divergences() -> list[float]:
     """Return the inner divergences after the same update, one for each inner step."""
     learner = agent(replace(TINY, adaptation_steps=2))
-    batches = [learner._batch(rollout) for rollout in rollouts(2)]
-    old, anchored = learner._anchored(batches)
+    (part,) = map(learner._anchored, learner._parts(rollouts(2)))
     learner.update(rollouts(2))
     leaves = {name: value.clone().requires_grad_() for name, value in learner.params.items()}
-    return learner._terms(leaves, old, anchored).inner_kl.tolist()
+    return learner._terms(leaves, part).inner_kl.tolist()
 
 
 def test_paper_settings_are_the_defaults() -> None:

@@ -8,13 +8,13 @@ on the number of threads or on which stepper runs, bit for bit.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import mujoco
 import numpy as np
 
+from metarl.cores import usable_cores
 from metarl.envs.physics.compiled import CompiledStepper, load
 from metarl.envs.physics.features import Array, Layout, Named, resolve
 from metarl.envs.physics.portable import PortableStepper
@@ -97,7 +97,7 @@ class BatchedPhysics:
         self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
         self.features: Array = np.zeros((len(families), 0))
         """The bound numbers after the last step, ``[num_worlds, width]``, live."""
-        self.num_threads = min(num_threads or len(os.sched_getaffinity(0)), max(len(families), 1))
+        self.num_threads = min(num_threads or usable_cores(), max(len(families), 1))
         self._stepper = _make_stepper(stepper, self.num_threads, self._marks)
         self._worlds = [self._new_world(index, family) for index, family in enumerate(families)]
         for index, world in enumerate(self._worlds):

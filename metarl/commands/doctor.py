@@ -16,6 +16,7 @@ import tyro
 from packaging.version import Version
 
 from metarl.console import console, say
+from metarl.cores import usable_cores
 from metarl.tables import list_table
 
 LIBRARIES = (
@@ -72,7 +73,7 @@ def cuda_of_driver() -> tuple[int, int] | None:
 
 def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
     """Yield what can compute here, with a word on each."""
-    yield "cpu", f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores for this process"
+    yield "cpu", f"{platform.machine()}, {usable_cores()} cores for this process"
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         yield f"cuda:{index}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB"

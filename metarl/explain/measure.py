@@ -22,6 +22,7 @@ from metarl.meta_learner import MetaLearner
 from metarl.rollouts import collect
 from metarl.statistics import Values
 from metarl.tasks import TaskVectorEnv
+from metarl.threads import one_thread
 from metarl.types import Rollout, Task
 
 
@@ -75,6 +76,7 @@ def inside_steps(
     return chunks * (config.adaptation_steps + 2 + 2 * len(layers)) * horizon
 
 
+@one_thread()
 def look_inside(
     agent: MetaLearner,
     env: TaskVectorEnv,

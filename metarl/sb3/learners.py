@@ -26,6 +26,7 @@ from metarl.errors import MetarlError, require
 from metarl.meta_learner import Action
 from metarl.sb3.randomness import global_generators_kept
 from metarl.sb3.vec_env import TaskVecEnv, scale_of, task_numbers
+from metarl.threads import one_thread
 from metarl.types import Params, Task
 
 AlgorithmName: TypeAlias = Literal["ppo", "sac"]
@@ -226,13 +227,8 @@ class SB3Actor:
 @contextmanager
 def _by_itself() -> Iterator[None]:
     """Keep SB3's global seeds and its advice on batches to itself, and to one core: networks are small."""
-    threads = torch.get_num_threads()
-    with global_generators_kept(), warnings.catch_warnings():
+    with global_generators_kept(), warnings.catch_warnings(), one_thread():
         warnings.filterwarnings(
             "ignore", message="You have specified a mini-batch size", category=UserWarning
         )
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        yield

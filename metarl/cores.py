@@ -1,0 +1,68 @@
+"""How many cores this process may use: what its affinity, its container and OpenMP's setting say."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from metarl.errors import MetarlError
+
+UNLIMITED = 2**20
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return how many cores this process may use: its affinity and its container's quota, 1 at least.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, *map(_quota, _control_groups(root))))
+
+
+def _control_groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups above this process, of version 2 or 1; the root's at least."""
+    mounted = root / "sys/fs/cgroup"
+    yield from (mounted, mounted / "cpu")
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)  # "0::/a/b" in version 2, "4:cpu,cpuacct:/a/b" in version 1
+        if controllers == "" or "cpu" in controllers.split(","):
+            own = mounted / ("cpu" if controllers else "") / path.lstrip("/")
+            yield from (own, *(parent for parent in own.parents if parent.is_relative_to(mounted)))
+
+
+def _quota(group: Path) -> int:
+    """Return a control group's quota in cores, rounded up as joblib does; a huge number if it has none."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+        return math.ceil(int(quota) / int(period)) if quota not in ("max", "-1") else UNLIMITED
+    except (OSError, ValueError, ZeroDivisionError):
+        return UNLIMITED
+
+
+def openmp_threads() -> int:
+    """Return how many threads ``OMP_NUM_THREADS`` allows; a huge number where it is not set.
+
+    Raises:
+        MetarlError: if it is no positive number.
+    """
+    setting = os.environ.get("OMP_NUM_THREADS", "").strip()
+    if not setting:
+        return UNLIMITED
+    # OpenMP reads a list, one number for each level of nesting; the first is the outermost
+    if not re.fullmatch(r"[1-9][0-9]*(,.*)?", setting):
+        raise MetarlError(
+            f"Expected OMP_NUM_THREADS to be a positive number, got {setting!r}; change or unset it."
+        )
+    return int(setting.partition(",")[0])
