@@ -190,7 +190,8 @@ def test_small_work_is_one_chunk_and_large_work_one_a_task() -> None:
 
 @pytest.mark.parametrize(("num_tasks", "share"), [(20, 7), (45, 16), (1, 3), (7, 2)])
 def test_chunks_hold_every_task_once_and_are_even(num_tasks: int, share: int) -> None:
-    chunks = task_chunks(num_tasks, share * threads.WORK_PER_CHUNK)
+    chunks = task_chunks(num_tasks, share**2 * threads.WORK_PER_CHUNK)
+    assert len(chunks) == min(num_tasks, share)
     assert [task for chunk in chunks for task in range(num_tasks)[chunk]] == list(range(num_tasks))
     sizes = {chunk.stop - chunk.start for chunk in chunks}
     assert max(sizes) - min(sizes) <= 1
