@@ -5,10 +5,10 @@ T tasks. There are two kinds of interval:
 
 * ``over="both"``: what fresh seeds would do on fresh tasks of the same families. Seeds and tasks are two
   sources of chance, each with a t interval of its own, and :mod:`metarl.intervals` puts the two together. For
-  a mean their variances are ``s_seeds^2 / S``, of the seeds' means, and ``s_tasks^2 / T``, of the tasks' means;
-  for other statistics they come from a bootstrap that draws only seeds, or only tasks. One seed says nothing
-  about others: its interval is over tasks alone, and is about that one agent. Likewise one task says nothing
-  about others.
+  a mean their variances are ``s_seeds^2 / S``, of the seeds' means, and ``s_tasks^2 / T``, of the tasks'
+  means; for other statistics they come from a bootstrap that draws only seeds, or only tasks. One seed says
+  nothing about others: its interval is over tasks alone, and is about that one agent. Likewise one task says
+  nothing about others.
 * ``over="seeds"``: what fresh seeds would do on these very tasks, by the stratified percentile bootstrap of
   Agarwal et al., as in ``rliable``. It draws for each task its seeds, and takes the scores of one seed for
   independent of one another: where a seed is good or bad on all tasks, the interval is far too narrow.
@@ -25,7 +25,8 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from metarl.errors import MetarlError, require
-from metarl.intervals import Limits, Source, Values, combine, limits, negligible, rank_limits, unseen
+from metarl.intervals import Limits, Source, combine, limits, negligible, rank_limits, unseen
+from metarl.intervals import Values as Values  # is imported from here too
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 

@@ -192,14 +192,15 @@ def test_families_are_means_over_their_tasks(groups: list[Group]) -> None:
     assert family_table(groups[1]).rows == ()
 
 
-def test_interval_over_two_seeds_reaches_from_one_to_the_other() -> None:
-    mean, low, high = over_seeds(np.array([[1.0, 5.0], [3.0, 5.0]]), np.random.default_rng(0))
-    np.testing.assert_allclose([mean, low, high], [[2, 5], [1, 5], [3, 5]])
+def test_interval_over_two_seeds_is_students() -> None:
+    mean, low, high = over_seeds(np.array([[1.0, 5.0], [3.0, 5.0]]), (-np.inf, np.inf))
+    # The standard error of 1 and 3 is 1, and the quantile of one degree of freedom is 12.706.
+    np.testing.assert_allclose([mean, low, high], [[2, 5], [2 - 12.706, 5], [2 + 12.706, 5]], rtol=1e-4)
 
 
 def test_interval_over_many_seeds_is_that_of_the_normal_distribution() -> None:
     values = np.random.default_rng(0).normal(size=(400, 1))
-    mean, low, high = over_seeds(values, np.random.default_rng(1))
+    mean, low, high = over_seeds(values, (-np.inf, np.inf))
     half = 1.96 * values.std(ddof=1) / 20
     np.testing.assert_allclose([low - mean, high - mean], [[-half], [half]], rtol=0.08)
 
