@@ -276,7 +276,7 @@ def studentised(scores: Values, rng: np.random.Generator) -> Limits:
     found, error = means.mean(axis=1, keepdims=True), means.std(axis=1, ddof=1) / np.sqrt(count)
     spread = drawn.std(axis=2, ddof=1) / np.sqrt(count)
     off = drawn.mean(axis=2) - found
-    ratio = off / np.where(spread > 1e-12, spread, 1e-300)  # of equal seeds as good as endless
+    ratio = np.divide(off, spread, out=np.copysign(np.inf, off), where=spread > 1e-12)
     low, high = np.quantile(ratio, [TAIL, 1 - TAIL], axis=1, method="nearest")
     return Limits(found[:, 0] - high * error, found[:, 0] - low * error)
 

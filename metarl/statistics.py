@@ -236,7 +236,8 @@ def probability_of_improvement(
     found = np.array([interval.mean])
     tasks = limits(found, _task_source(won.mean(axis=(0, 1)), how), how.level, RATE)
     ranked = rank_limits(interval.mean, (len(one), len(other)), _concordance(one, other), tasks, how.level)
-    return Interval(interval.mean, min(interval.low, ranked.low[0]), max(interval.high, ranked.high[0]))
+    low, high = min(interval.low, float(ranked.low[0])), max(interval.high, float(ranked.high[0]))
+    return Interval(interval.mean, low, high)
 
 
 def _concordance(*runs: Values) -> float:

@@ -56,8 +56,8 @@ def test_interval_of_seeds_and_tasks_by_hand() -> None:
 
 
 def test_strata_have_their_own_variances() -> None:
-    # Two strata of two tasks: variances 2 and 8, so V = (1/2)^2 (2 / 2 + 8 / 2) = 1.25. Its parts are 0.25 and 1
-    # with one degree of freedom each: 1.25^2 / (0.25^2 + 1) = 1.4706 together.
+    # Two strata of two tasks: variances 2 and 8, so V = (1/2)^2 (2 / 2 + 8 / 2) = 1.25. Its parts are 0.25
+    # and 1 with one degree of freedom each: 1.25^2 / (0.25^2 + 1) = 1.4706 together.
     values, strata = np.array([0.0, 2.0, 10.0, 14.0]), ("a", "a", "b", "b")
     found = confidence_interval(values, np.random.default_rng(0), Bootstrap(strata=strata))
     half = scipy.stats.t.ppf(0.975, 1.25**2 / (0.25**2 + 1)) * np.sqrt(1.25)

@@ -35,6 +35,7 @@ from metarl.webpage.rows import (
     official_table,
     points,
     policy_table,
+    seed_table,
     signed,
     task_table,
 )
@@ -190,6 +191,17 @@ def test_families_are_means_over_their_tasks(groups: list[Group]) -> None:
     assert values[4:] == pytest.approx(group.task_returns[:10, [0, -1]].mean(axis=0))
     assert values[3] == pytest.approx(values[5] - values[4])
     assert family_table(groups[1]).rows == ()
+
+
+def test_every_seed_of_a_group_has_a_row(groups: list[Group]) -> None:
+    table = seed_table(groups)
+    runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
+    assert [row.name for row in table.rows] == [run.folder.name for run in runs]
+    for row, run in zip(table.rows, runs, strict=True):
+        last = row.cells[-1]
+        assert last is not None
+        assert last.value == pytest.approx(run.measured.evaluation.task_returns[:, -1].mean())
+    assert seed_table([group for group in groups if len(group.runs) == 1]).rows == ()
 
 
 def test_interval_over_two_seeds_is_students() -> None:
