@@ -71,6 +71,8 @@ SPREADS = (Spread(0.3, 1.0, 0.3), Spread(1.0, 1.0, 0.3), Spread(1.0, 0.2, 0.3))
 """Seeds differ less than tasks, as much, and far more."""
 ALL_SPREADS = (Spread(0.0, 1.0, 0.3), *SPREADS, Spread(0.0, 0.2, 1.0))
 """And: seeds do not differ at all; nearly all is rest."""
+RARE_FAILURES = Spread(0.6, 2.0, 0.6)
+"""Of log-odds: nearly all that fails does so on a few tasks, which may not be among those drawn."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def coverage_rows(repetitions: int, rng: np.random.Generator) -> Iterator[Row]:
         found = ends_of([aggregates(each, rng, how).iqm for each in scores])
         ideal = setting.spread.ideal_width(setting.seeds, setting.tasks)
         yield _row("interquartile mean", "metarl", setting, found, 0.0, ideal)
-    for setting in settings((1, 3, 5, 10), (20, 50), SPREADS):
+    for setting in settings((1, 3, 5, 10), (5, 20, 50), (*SPREADS, RARE_FAILURES)):
         for rate in (0.02, 0.5, 0.9, 0.98):
             yield _rate_row(setting, rate, 5, repetitions, rng)
     for setting in settings((3, 5, 10), (50,), SPREADS):

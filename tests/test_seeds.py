@@ -37,7 +37,11 @@ def run(root: Path, seed: int) -> Path:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
     root = tmp_path_factory.mktemp("seeds")
     found = combine([run(root, seed) for seed in (1, 2, 6)], root / "out", "three seeds")
-    return {path.name: list(csv.DictReader(path.read_text().splitlines())) for path in found if path.suffix == ".csv"}
+    return {
+        path.name: list(csv.DictReader(path.read_text().splitlines()))
+        for path in found
+        if path.suffix == ".csv"
+    }
 
 
 def test_every_seed_has_its_own_rows(files: dict[str, list[dict[str, str]]]) -> None:
