@@ -124,7 +124,7 @@ def rank_limits(
     Args:
         found: share of pairs that were won.
         seeds: S and S'.
-        concordance: W, see :func:`concordance`.
+        concordance: W, Kendall's coefficient of concordance of each run's seeds over the tasks.
         tasks: ``[1]``, interval for the tasks as a source of chance.
         level: confidence.
     """

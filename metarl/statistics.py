@@ -133,7 +133,7 @@ def mean_intervals(values: Values, rng: np.random.Generator, how: Bootstrap = DE
     """Return the means over seeds and tasks of K quantities with their intervals.
 
     Args:
-        values: ``[S, T, K]``, each quantity as in :func:`confidence_interval`.
+        values: ``[S, T, K]``, all finite; each quantity as in :func:`confidence_interval`.
         rng: where resamples are drawn from.
         how: what the intervals are about.
     """
@@ -201,7 +201,8 @@ def difference(ours: Values, theirs: Values, rng: np.random.Generator, how: Boot
     """Return by how much the mean of ours is above theirs, on the same tasks.
 
     The interval has three sources: the seeds of ours, the seeds of theirs, and the tasks with the difference
-    that each shows. Arguments and errors as :func:`probability_of_improvement`.
+    that each shows. A side of one seed is about that agent. Arguments and errors as
+    :func:`probability_of_improvement`.
     """
     one, other = _same_tasks(ours, theirs)
     cells = (one[:, None] - other[None])[..., None]  # [S, S', T, 1]

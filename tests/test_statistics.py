@@ -295,6 +295,19 @@ def test_equal_agents_are_seldom_told_apart(seeds: int, spread: tuple[float, flo
     assert np.mean([not low <= 0 <= high for _, low, high in gaps]) <= 0.06
 
 
+@pytest.mark.parametrize("strata", [(), ("a", "a", "b", "b", "b"), ("a", "b", "b", "b", "b")])
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.5, 1.0])
+def test_intervals_of_rates_stay_within_their_bounds(rate: float, strata: tuple[str, ...]) -> None:
+    rng, how = np.random.default_rng(0), Bootstrap(bounds=RATE, resamples=50, strata=strata)
+    for seeds in (1, 2, 3):
+        ours, theirs = rng.binomial(2, rate, size=(seeds, 5)) / 2, rng.binomial(2, 0.5, size=(seeds, 5)) / 2
+        shares = [*aggregates(ours, rng, how), share_worse(ours, theirs, rng, how)]
+        shares.append(probability_of_improvement(ours, theirs, rng, how))
+        assert all(0 <= low <= mean <= high <= 1 for mean, low, high in shares)
+        changes = [paired_gain(ours, theirs, rng, how), difference(ours, theirs, rng, how)]
+        assert all(-1 <= low <= mean <= high <= 1 for mean, low, high in changes)
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_fifty_of_fifty_is_no_certainty(seeds: int) -> None:
     how = Bootstrap(bounds=RATE)
