@@ -47,7 +47,8 @@ def limits(
 
     Between two bounds, rescaled to p in 0..1, the interval of Korn and Graubard (1998, Survey Methodology 24,
     193-201): that of Clopper and Pearson for ``n p`` successes among the effective number of trials
-    ``n = p (1 - p) / variance * (z / t)^2``. It stays within the bounds, and is skew near them.
+    ``n = p (1 - p) / variance * (z / t)^2``. It stays within the bounds, and is skew near them. Few skew
+    values seldom show their tail, so the variance of m of them is taken ``(m + 1) / m`` times here.
 
     Args:
         found: ``[K]``.
@@ -62,7 +63,7 @@ def limits(
         half = quantile * np.sqrt(source.variance)
         return Limits(np.clip(found - half, *bounds), np.clip(found + half, *bounds))
     share = np.clip((found - bounds[0]) / width, 0, 1)
-    variance = source.variance / width**2
+    variance = source.variance / width**2 * (source.dof + 2) / (source.dof + 1)
     known = ~negligible(variance, (0, 1)) & (share > 0) & (share < 1)
     trials = share * (1 - share) / np.where(known, variance, 1) * (ndtri(outside) / quantile) ** 2
     hits, misses = np.where(known, share * trials, 1), np.where(known, (1 - share) * trials, 1)

@@ -318,10 +318,10 @@ def test_fifty_of_fifty_is_no_certainty(seeds: int) -> None:
 
 
 def test_interval_of_independent_bernoulli_tasks_is_clopper_and_pearsons() -> None:
-    # The effective number of trials is (T - 1) (z / t)^2 = 39 x (1.95996 / 2.02269)^2.
+    # The effective number of trials is (T - 1) T / (T + 1) (z / t)^2, with t(39) = 2.02269.
     values = np.repeat([0.0, 1.0], [4, 36])
     found = confidence_interval(values, np.random.default_rng(0), Bootstrap(bounds=RATE))
-    trials = 39 * (scipy.stats.norm.ppf(0.975) / scipy.stats.t.ppf(0.975, 39)) ** 2
+    trials = 39 * 40 / 41 * (scipy.stats.norm.ppf(0.975) / scipy.stats.t.ppf(0.975, 39)) ** 2
     low = scipy.stats.beta.ppf(0.025, 0.9 * trials, 0.1 * trials + 1)
     high = scipy.stats.beta.ppf(0.975, 0.9 * trials + 1, 0.1 * trials)
     assert found == pytest.approx((0.9, low, high))

@@ -28,8 +28,10 @@ class CompareArguments:
     step: int = -1
     """Adaptation steps after which they are compared; -1 for the last."""
     over: Literal["both", "seeds"] = "both"
-    """What intervals are about: other seeds on other tasks, or other seeds on these tasks. The latter is
-    rliable's bootstrap, too narrow where seeds are few, or good or bad on all tasks."""
+    """Claim of the intervals: about fresh seeds on fresh tasks, or about fresh seeds on these tasks.
+
+    The latter is rliable's bootstrap, too narrow where seeds are few, or good or bad on all tasks.
+    """
     output: Path | None = None
     """Folder for comparison.json, and for performance profiles; by default only a table is printed."""
 

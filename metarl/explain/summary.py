@@ -1,4 +1,4 @@
-"""What looking inside an adaptation says in few numbers, each with its 95 % interval over tasks."""
+"""Summarize the inside of an adaptation in few numbers, each with its 95 % interval over tasks."""
 
 from __future__ import annotations
 
