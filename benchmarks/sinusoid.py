@@ -29,7 +29,7 @@ from metarl.few_shot import adaptation_losses, maml
 from metarl.few_shot.sinusoids import sinusoids
 from metarl.few_shot.tasks import Task, stack_tasks
 from metarl.seeds import write_csv
-from metarl.statistics import Values, confidence_interval
+from metarl.statistics import Bootstrap, Values, confidence_interval
 
 console = Console()
 
@@ -173,12 +173,12 @@ def test_losses(config: SinusoidConfig, models: Sequence[Trained], shots: int) -
 
 def table(losses: dict[int, dict[str, Values]]) -> list[dict[str, str | float]]:
     """Return mean squared errors with 95 % intervals over seeds and tasks, a row for each number of steps."""
-    rng = np.random.default_rng(0)
+    rng, how = np.random.default_rng(0), Bootstrap(bounds=(0.0, np.inf))
     rows: list[dict[str, str | float]] = []
     for shots, agents in losses.items():
         for agent, values in agents.items():
             for step in range(values.shape[-1]):
-                interval = confidence_interval(values[..., step], rng)
+                interval = confidence_interval(values[..., step], rng, how)
                 rows.append({"shots": shots, "agent": agent, "steps": step, **interval._asdict()})
     return rows
 

@@ -37,14 +37,14 @@ from metarl.few_shot.classification import (
 )
 from metarl.few_shot.trajectories import changes
 from metarl.seeds import write_csv
-from metarl.statistics import Bootstrap, Values, confidence_interval
+from metarl.statistics import RATE, Bootstrap, Values, confidence_interval
 from task_recognition_data import SEEN, STEPS, Standardize, WindowEncoder, explore
 
 Families: TypeAlias = "dict[str, torch.Tensor]"
 Row: TypeAlias = "dict[str, str | float]"
 
 console = Console()
-BOOTSTRAP = Bootstrap(resamples=2000)
+ACCURACY = Bootstrap(bounds=RATE)
 
 CLASSIFIERS: dict[str, Classifier] = {
     "prototypical": prototypical_logits,
@@ -175,7 +175,7 @@ def table_rows(config: RecognitionConfig, view: str, agent: str, found: list[Val
             "view": view,
             "agent": agent,
             "shots": shots,
-            **confidence_interval(accuracies[:, index], np.random.default_rng(0), BOOTSTRAP)._asdict(),
+            **confidence_interval(accuracies[:, index], np.random.default_rng(0), ACCURACY)._asdict(),
         }
         for index, shots in enumerate(config.test_shots)
     ]

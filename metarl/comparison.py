@@ -14,7 +14,16 @@ from metarl.errors import MetarlError, require
 from metarl.evaluation import Evaluation, check_same_tasks, scores_of
 from metarl.runs import read_config
 from metarl.seeds import read_evaluation
-from metarl.statistics import Aggregates, Bootstrap, Interval, Values, aggregates, probability_of_improvement
+from metarl.statistics import (
+    RATE,
+    Aggregates,
+    Bootstrap,
+    Interval,
+    Values,
+    aggregates,
+    difference,
+    probability_of_improvement,
+)
 from metarl.types import Json
 
 SWEEP = "sweep.json"
@@ -39,6 +48,11 @@ class Verdict:
 
     ours: Aggregates
     theirs: Aggregates
+    our_seeds: tuple[float, ...]
+    """Mean of each seed of ours."""
+    their_seeds: tuple[float, ...]
+    difference: Interval
+    """Mean of ours minus mean of theirs."""
     improvement: Interval
     """Probability that a seed of ours beats one of theirs on a task."""
 
@@ -47,6 +61,8 @@ class Verdict:
         return {
             "ours": {name: list(interval) for name, interval in self.ours._asdict().items()},
             "theirs": {name: list(interval) for name, interval in self.theirs._asdict().items()},
+            "seeds": {"ours": list(self.our_seeds), "theirs": list(self.their_seeds)},
+            "difference": list(self.difference),
             "probability_of_improvement": list(self.improvement),
         }
 
@@ -115,7 +131,9 @@ def compare(ours: Contender, theirs: Contender, step: int, how: Bootstrap) -> di
         for quantity in ("return", "success")
     }
     return {
-        quantity: _verdict(one, other, stratified)
+        quantity: _verdict(
+            one, other, dataclasses.replace(stratified, bounds=RATE) if quantity == "success" else stratified
+        )
         for quantity, (one, other) in scores.items()
         if one is not None and other is not None
     }
@@ -126,5 +144,8 @@ def _verdict(ours: Values, theirs: Values, how: Bootstrap) -> Verdict:
     return Verdict(
         aggregates(ours, rng, how),
         aggregates(theirs, rng, how),
+        tuple(ours.mean(axis=1).tolist()),
+        tuple(theirs.mean(axis=1).tolist()),
+        difference(ours, theirs, rng, how),
         probability_of_improvement(ours, theirs, rng, how),
     )

@@ -13,7 +13,16 @@ from metarl.config import MeasurementConfig
 from metarl.errors import MetarlError, require
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.rollouts import collect
-from metarl.statistics import Aggregates, Bootstrap, Interval, Values, aggregates, paired_gain, share_worse
+from metarl.statistics import (
+    RATE,
+    Aggregates,
+    Bootstrap,
+    Interval,
+    Values,
+    aggregates,
+    paired_gain,
+    share_worse,
+)
 from metarl.tasks import Array, TaskVectorEnv
 from metarl.threads import one_thread
 from metarl.types import Json, Rollout, Task
@@ -122,9 +131,10 @@ class Measures:
 
 @dataclass(frozen=True)
 class Summary:
-    """An evaluation in few numbers, each with its 95 % bootstrap interval over tasks, and seeds if several.
+    """An evaluation in few numbers, each with its 95 % interval over tasks, and seeds if several.
 
-    Tasks are drawn again within their family, whose number of tasks is fixed.
+    It says what fresh seeds would do on fresh tasks of the same families; of one seed, what that agent would
+    do. How it is made: :mod:`metarl.statistics`.
     """
 
     of_return: Measures
@@ -175,7 +185,7 @@ def _named(quantity: str, measures: Measures) -> dict[str, tuple[Interval, ...]]
 
 
 def summarize(evaluation: Evaluation, rng: np.random.Generator) -> Summary:
-    """Put an evaluation into few numbers; the bootstrap draws its resamples from ``rng``."""
+    """Put an evaluation into few numbers; resamples of tasks are drawn from ``rng``."""
     return summarize_seeds([evaluation], rng)
 
 
@@ -190,7 +200,9 @@ def summarize_seeds(evaluations: Sequence[Evaluation], rng: np.random.Generator)
     successes = [rates for part in evaluations if (rates := part.task_successes) is not None]
     return Summary(
         of_return=_measures(np.stack([part.task_returns for part in evaluations]), rng, how),
-        of_success=_measures(np.stack(successes), rng, how) if len(successes) == len(evaluations) else None,
+        of_success=_measures(np.stack(successes), rng, replace(how, bounds=RATE))
+        if len(successes) == len(evaluations)
+        else None,
     )
 
 
@@ -233,12 +245,13 @@ def _measures(scores: Values, rng: np.random.Generator, how: Bootstrap) -> Measu
     """Summarize scores ``[S, T, adaptation steps + 1]``."""
     columns = [scores[:, :, step] for step in range(scores.shape[2])]
     found: list[Aggregates] = [aggregates(column, rng, how) for column in columns]
+    none = Interval(0.0, 0.0, 0.0)  # before adapting nothing is gained or worse, by definition
     return Measures(
         means=tuple(each.mean for each in found),
         iqms=tuple(each.iqm for each in found),
         medians=tuple(each.median for each in found),
-        gains=tuple(paired_gain(columns[0], column, rng, how) for column in columns),
-        worse=tuple(share_worse(columns[0], column, rng, how) for column in columns),
+        gains=(none, *(paired_gain(columns[0], column, rng, how) for column in columns[1:])),
+        worse=(none, *(share_worse(columns[0], column, rng, how) for column in columns[1:])),
     )
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from metarl.comparison import Contender, check_comparable, read_contender, sweep_runs
 from metarl.errors import require
-from metarl.evaluation import Measures, Summary, summarize_seeds
+from metarl.evaluation import Measures, Summary, scores_of, summarize_seeds
 from metarl.metrics import Row, read_metrics
 from metarl.report import AFTER, BEFORE, TEXT, draw_footer, label_axes, save
 from metarl.runs import read_config
@@ -34,6 +34,8 @@ class Standing:
     """Runs that it was trained in."""
     summary: Summary
     """Of all seeds."""
+    of_seeds: dict[str, tuple[float, ...]]
+    """Each seed's mean after the last adaptation step, by quantity."""
 
     def measures(self) -> dict[str, Measures]:
         """Return what was measured, by quantity."""
@@ -45,8 +47,8 @@ def write_league(sweeps: Sequence[Path], output: Path, title: str) -> list[Path]
     """Put the sweeps of several agents beside each other, as they are after their last adaptation step.
 
     Writes ``agents.csv`` (mean, interquartile mean, gain and share made worse, with 95 % intervals over seeds
-    and tasks), ``curves.csv`` (every agent's training and held-out numbers over environment steps: mean,
-    lowest and highest seed) and ``agents.png``.
+    and tasks, and each seed's mean), ``curves.csv`` (every agent's training and held-out numbers over
+    environment steps: mean, lowest and highest seed) and ``agents.png``.
 
     Args:
         sweeps: folders that ``metarl sweep`` made, one for each agent.
@@ -76,7 +78,12 @@ def stand(sweep: Path, contender: Contender) -> Standing:
     """Sum up a sweep."""
     agent = read_config(sweep_runs(sweep)[0]).agent.kind
     summary = summarize_seeds(contender.evaluations, np.random.default_rng(0))
-    return Standing(agent, len(contender.evaluations), summary)
+    last = len(summary.returns) - 1
+    found = {name: scores_of(contender.evaluations, last, name) for name in _TITLES}
+    of_seeds = {
+        name: tuple(scores.mean(axis=1).tolist()) for name, scores in found.items() if scores is not None
+    }
+    return Standing(agent, len(contender.evaluations), summary, of_seeds)
 
 
 def row_of(standing: Standing) -> dict[str, str | float]:
@@ -85,6 +92,7 @@ def row_of(standing: Standing) -> dict[str, str | float]:
     for quantity, measures in standing.measures().items():
         row |= interval_columns(f"{quantity}_before", measures.means[0])
         row |= interval_columns(f"{quantity}_after", measures.means[-1])
+        row[f"{quantity}_after_by_seed"] = " ".join(f"{value:g}" for value in standing.of_seeds[quantity])
         row |= interval_columns(f"{quantity}_gain", measures.gains[-1])
         row |= interval_columns(f"{quantity}_iqm", measures.iqms[-1])
         row |= interval_columns(f"{quantity}_worse", measures.worse[-1])
@@ -129,7 +137,7 @@ def draw_league(standings: Sequence[Standing], title: str) -> Figure:
     seeds = sorted({standing.seeds for standing in standings})
     draw_footer(
         figure,
-        f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % bootstrap "
+        f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % "
         "intervals over seeds and tasks.",
     )
     return figure

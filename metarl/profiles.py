@@ -17,12 +17,11 @@ from matplotlib.ticker import PercentFormatter
 
 from metarl.evaluation import Evaluation, scores_of
 from metarl.report import AFTER, BEFORE, TEXT, blank, draw_footer, label_axes, save
-from metarl.statistics import Bootstrap, Profile, performance_profile
+from metarl.statistics import Profile, performance_profile
 
 Stage: TypeAlias = tuple[Sequence[Evaluation], int]
 """Evaluations of several seeds on the same tasks, and a number of adaptation steps."""
 
-_HOW = Bootstrap(resamples=2000)
 _THRESHOLDS = 101
 _LOOKS = ((BEFORE, "--"), (AFTER, "-"))
 _QUANTITIES = {"return": "Return per episode", "success": "Success rate"}
@@ -52,7 +51,7 @@ def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile
     low = min(0.0 if quantity == "success" else float(values.min()) for values in known.values())
     high = max(1.0 if quantity == "success" else float(values.max()) for values in known.values())
     thresholds, rng = np.linspace(low, high, _THRESHOLDS), np.random.default_rng(0)
-    return {name: performance_profile(values, thresholds, rng, _HOW) for name, values in known.items()}
+    return {name: performance_profile(values, thresholds, rng) for name, values in known.items()}
 
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> Figure:
@@ -71,5 +70,5 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> 
         if quantity == "success":
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     panels[0].legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="upper right")
-    draw_footer(figure, "Shaded: pointwise 95 % bootstrap intervals over seeds and tasks.")
+    draw_footer(figure, "Shaded: pointwise 95 % intervals over seeds and tasks.")
     return figure

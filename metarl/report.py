@@ -36,7 +36,7 @@ BEFORE, AFTER = "#d55e00", "#0072b2"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours of what has no order, Okabe and Ito's."""
 TEXT, _FAINT, _GRID = "#262626", "#7a7a7a", "#e6e6e6"
-_INTERVALS = "Bars: 95 % bootstrap intervals of the mean over"
+_INTERVALS = "Bars: 95 % intervals of the mean over"
 _LABELS = {"return": "Return per episode", "success": "Success rate"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,9 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
-    after each adaptation step, with 95 % intervals over seeds and tasks), performance profiles before and
-    after adapting, a figure of each, and, where there are several, ``families.csv`` (the numbers of
-    ``adaptation.csv`` for each family of held-out tasks).
+    after each adaptation step, with 95 % intervals: over tasks for a seed, over seeds and tasks for all),
+    performance profiles before and after adapting, a figure of each, and, where there are several,
+    ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks).
 
     Args:
         folders: the runs'.
@@ -57,13 +57,17 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     rows = average([read_metrics(folder) for folder in folders])
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
     write_csv(files[1], kept)
-    parts = {f"seed {config.seed}": [part] for config, part in zip(configs, evaluations, strict=True)}
-    write_csv(files[2], _adaptation_rows("seeds", {**parts, "all": evaluations}))
+    seeds = [f"seed {config.seed}" for config in configs]
+    write_csv(files[2], _rows_by_seed(seeds, evaluations))
     families = sorted({task.family for task in evaluations[0].tasks})
     if len(families) > 1:
         files.append(output / "families.csv")
-        of_families = {name: [part.only(name) for part in evaluations] for name in families}
-        write_csv(files[3], _adaptation_rows("family", of_families))
+        rows_of_families: list[dict[str, str | float]] = [
+            {"family": name, **row}
+            for name in families
+            for row in _rows_by_seed(seeds, [part.only(name) for part in evaluations])
+        ]
+        write_csv(files[3], rows_of_families)
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     learning_curve(rows, figures[0], title, _footer(len(folders)))
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
@@ -113,15 +117,15 @@ def read_evaluation(folder: Path) -> Evaluation:
     return evaluation_from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _adaptation_rows(
-    of: str, evaluations: Mapping[str, Sequence[Evaluation]]
-) -> list[dict[str, str | float]]:
+def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
+    """Return the numbers of each seed by its name, and of all together, after each adaptation step."""
     rows: list[dict[str, str | float]] = []
-    for label, parts in evaluations.items():
+    groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
+    for label, parts in [*groups, ("all", list(evaluations))]:
         summary = summarize_seeds(parts, np.random.default_rng(0))
         for step in range(parts[0].adaptation_steps + 1):
             row: dict[str, str | float] = {
-                of: label,
+                "seeds": label,
                 "adaptation_steps": step,
                 "tasks": sum(len(part.tasks) for part in parts),
             }

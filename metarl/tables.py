@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 from rich import box
@@ -13,6 +14,9 @@ from metarl.evaluation import Axis, Evaluation, Summary, steps_axis
 from metarl.official import OfficialEvaluation
 from metarl.statistics import Interval
 from metarl.wording import count
+
+WIDTH = 80
+"""Columns of a terminal that all tables fit into."""
 
 
 def evaluation_table(
@@ -41,6 +45,16 @@ def evaluation_table(
         if summary.successes and summary.success_gains:
             cells += [percent(summary.successes[step]), percent(summary.success_gains[step]) if step else ""]
         table.add_row(str(value), *cells)
+    return table
+
+
+def seed_table(evaluations: Mapping[str, Evaluation]) -> Table:
+    """Return each seed's mean return and success before adapting and after the last step, by its name."""
+    last = next(iter(evaluations.values())).adaptation_steps
+    table = plain_table(f"by seed: before -> after {count(last, 'adaptation step')}")
+    _add_change_columns(table, "seed", success=all(one.successes is not None for one in evaluations.values()))
+    for name, evaluation in evaluations.items():
+        table.add_row(name, *_changes(evaluation))
     return table
 
 
@@ -98,7 +112,17 @@ def verdict_table(quantity: str, verdict: Verdict) -> Table:
     """Return what two contenders, A and B, score, and how likely A beats B."""
     shown = number if quantity == "return" else percent
     chance, low, high = (f"{100 * value:.0f}" for value in verdict.improvement)
-    table = plain_table("", f"A beats B on a task with a probability of {chance} % [{low}, {high}]")
+    said = [
+        f"A beats B on a task with a probability of {chance} % [{low}, {high}]",
+        f"A - B: {shown(verdict.difference)}",
+    ]
+    for name, seeds in (("A", verdict.our_seeds), ("B", verdict.their_seeds)):
+        if len(seeds) > 1:
+            values = ", ".join(
+                _short(value) if quantity == "return" else f"{100 * value:.0f}" for value in seeds
+            )
+            said += wrap(f"{name} by seed: {values}", WIDTH)
+    table = plain_table("", "\n".join(said))
     unit = "" if quantity == "return" else " %"
     for column in (quantity + unit, "mean", "interquartile mean", "median"):
         table.add_column(column, justify="left" if column.startswith(quantity) else "right")
@@ -111,18 +135,25 @@ def family_table(evaluation: Evaluation) -> Table:
     """Return each family's mean return and success before adapting and after the last step."""
     last = evaluation.adaptation_steps
     table = plain_table(f"by family: before -> after {count(last, 'adaptation step')}")
-    table.add_column("family")
-    columns = ["return"] + ([] if evaluation.successes is None else ["success %"])
-    for column in columns:
-        table.add_column(column, justify="right")
+    _add_change_columns(table, "family", success=evaluation.successes is not None)
     for family in sorted({task.family for task in evaluation.tasks}):
-        part = evaluation.only(family)
-        cells = [" -> ".join(_short(value) for value in part.task_returns.mean(axis=0)[[0, last]])]
-        if part.task_successes is not None:
-            rates = 100 * np.mean(part.task_successes, axis=0)[[0, last]]
-            cells.append(" -> ".join(f"{rate:.0f}" for rate in rates))
-        table.add_row(family, *cells)
+        table.add_row(family, *_changes(evaluation.only(family)))
     return table
+
+
+def _add_change_columns(table: Table, of: str, *, success: bool) -> None:
+    table.add_column(of)
+    for column in ["return", *(["success %"] if success else [])]:
+        table.add_column(column, justify="right")
+
+
+def _changes(evaluation: Evaluation) -> list[str]:
+    """Return mean return and success, each before adapting and after the last step."""
+    cells = [" -> ".join(_short(value) for value in evaluation.task_returns.mean(axis=0)[[0, -1]])]
+    if evaluation.task_successes is not None:
+        rates = 100 * np.mean(evaluation.task_successes, axis=0)[[0, -1]]
+        cells.append(" -> ".join(f"{rate:.0f}" for rate in rates))
+    return cells
 
 
 def list_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
@@ -152,7 +183,7 @@ def plain_table(title: str, caption: str = "") -> Table:
     return Table(
         title=title,
         caption=caption or None,
-        min_width=max(len(title), len(caption)),
+        min_width=max(len(line) for line in (title, *caption.splitlines())),
         title_justify="left",
         title_style="bold",
         caption_justify="left",

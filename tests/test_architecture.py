@@ -19,6 +19,7 @@ FLOORS = (
         "metarl.threads",
         "metarl.returns",
         "metarl.distributions",
+        "metarl.intervals",
         "metarl.params",
         "metarl.solvers",
         "metarl.statistics",

@@ -53,9 +53,12 @@ def contender(*values: float, suite: PointConfig | ML1Config | None = None) -> C
     return Contender("it", suite or PointConfig(), tuple(measured(value) for value in values))
 
 
-def test_clearly_better_run_improves_for_certain() -> None:
+def test_clearly_better_run_improves_on_every_task() -> None:
     verdict = compare(contender(0.0, 1.0), contender(-9.0), 1, FEW)["return"]
-    assert verdict.improvement == (1.0, 1.0, 1.0)
+    assert (verdict.improvement.mean, verdict.improvement.high) == (1.0, 1.0)
+    assert verdict.improvement.low < 0.5  # two seeds against one prove nothing
+    assert verdict.difference.mean == pytest.approx(9.5)
+    assert (verdict.our_seeds, verdict.their_seeds) == ((11.5, 12.5), (2.5,))
     assert verdict.ours.mean.mean == pytest.approx(12.0)
     assert verdict.theirs.iqm.mean == pytest.approx(2.5)
 
@@ -63,6 +66,12 @@ def test_clearly_better_run_improves_for_certain() -> None:
 def test_run_against_itself_is_undecided() -> None:
     verdict = compare(contender(0.0), contender(0.0), 0, FEW)["return"]
     assert verdict.improvement.mean == 0.5
+
+
+def test_rates_are_compared_within_their_bounds() -> None:
+    verdict = compare(contender(0.0, 1.0), contender(-9.0), 1, FEW)["success"]
+    assert 0 <= verdict.ours.mean.low < verdict.ours.mean.high <= 1
+    assert -1 <= verdict.difference.low < verdict.difference.high <= 1
 
 
 def test_successes_are_compared_where_both_have_them() -> None:
@@ -143,10 +152,14 @@ def test_compare_prints_and_writes(
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["A: it, 1 seed", "B: it, 1 seed"]
     assert lines[2] == "On 40 held-out tasks of point, after 2 adaptation steps."
-    assert sum("A beats B on a task with a probability of 50 % [50, 50]" in line for line in lines) == 2
+    # That no task of 40 tells them apart leaves 8.8 % for those that might: half of it on either side.
+    assert sum("A beats B on a task with a probability of 50 % [46, 54]" in line for line in lines) == 2
+    assert sum("A - B: 0.0 [0.0, 0.0]" in line for line in lines) == 1
     assert max(map(len, lines[:-1])) <= 80
     content = json.loads((tmp_path / "new" / "comparison.json").read_text())
-    assert content["return"]["probability_of_improvement"] == [0.5, 0.5, 0.5]
+    assert content["return"]["probability_of_improvement"] == pytest.approx([0.5, 0.456, 0.544], abs=1e-3)
+    assert content["return"]["difference"] == [0.0, 0.0, 0.0]
+    assert len(content["return"]["seeds"]["ours"]) == 1
     assert main(["compare", str(trained), str(trained), "--output", str(tmp_path / "new")]) == 2
     assert "exists already" in capsys.readouterr().err
 

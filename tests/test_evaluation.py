@@ -192,7 +192,21 @@ def test_summary_by_hand() -> None:
     assert [interval.mean for interval in summary.successes] == [0.5, 1.0]
     # Each task gains 4: paired over tasks there is no doubt about that.
     assert summary.return_gains == ((0.0, 0.0, 0.0), (4.0, 4.0, 4.0))
-    assert (summary.returns[1].low, summary.returns[1].high) == (5.0, 7.0)
+    # Two tasks of 5 and 7: a standard error of 1, with one degree of freedom.
+    assert summary.returns[1] == pytest.approx((6.0, 6.0 - 12.7062, 6.0 + 12.7062), rel=1e-4)
+
+
+def test_intervals_of_success_stay_within_what_a_rate_can_be() -> None:
+    tasks = tuple(Task("a", (float(i),), str(i)) for i in range(4))
+    successes = np.array([[[0, 0], [1, 1]], [[0, 1], [1, 1]], [[0, 0], [1, 1]], [[0, 0], [1, 1]]], np.bool_)
+    summary = summarize(Evaluation(tasks, 1.0 * successes, successes, 0), np.random.default_rng(0))
+    assert summary.of_success is not None
+    shares = [*summary.of_success.means, *summary.of_success.iqms, *summary.of_success.medians]
+    shares += [*summary.of_success.worse, *summary.of_return.worse]
+    assert all(0 <= low <= mean <= high <= 1 for mean, low, high in shares)
+    assert summary.of_success.means[1] == pytest.approx((1.0, 0.025 ** (1 / 4), 1.0))
+    assert -1 <= summary.of_success.gains[1].low <= summary.of_success.gains[1].high <= 1
+    assert summary.of_success.gains[0] == summary.of_success.worse[0] == (0.0, 0.0, 0.0)
 
 
 def test_share_of_tasks_made_worse_is_counted_for_returns_and_successes() -> None:
@@ -208,7 +222,8 @@ def test_seeds_on_the_same_tasks_are_summarized_as_a_table_of_scores() -> None:
     tasks = (Task("a", (0.0,), "0"), Task("a", (1.0,), "1"))
     parts = [Evaluation(tasks, np.full((2, 2, 3), value), None, 0) for value in (0.0, 10.0)]
     summary = summarize_seeds(parts, np.random.default_rng(0))
-    assert summary.returns[1] == (5.0, 0.0, 10.0)  # tasks never differ; either seed may be drawn twice
+    # Tasks never differ; two seeds of 0 and 10 have a standard error of 5, with one degree of freedom.
+    assert summary.returns[1] == pytest.approx((5.0, 5.0 - 5 * 12.7062, 5.0 + 5 * 12.7062), rel=1e-4)
     assert summary.return_gains[1] == (0.0, 0.0, 0.0)
 
 

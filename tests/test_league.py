@@ -69,6 +69,7 @@ def test_numbers_are_means_over_seeds_and_tasks_with_their_intervals(tmp_path: P
     assert float(lvc["return_gain"]) == pytest.approx(10.0)
     assert float(lvc["return_after_low"]) < 12.5 < float(lvc["return_after_high"])
     assert float(lvc["return_worse"]) == 0.0
+    assert lvc["return_after_by_seed"] == "11.5 13.5"
     assert float(lvc["success_after"]) == pytest.approx(
         (2 + 4) / 8
     )  # above 11: two tasks of a seed, all of the other

@@ -165,7 +165,7 @@ def test_adaptation_curve_writes_the_means_beside_the_points() -> None:
 @pytest.mark.parametrize(("seeds", "what"), [(1, "held-out tasks"), (3, "seeds and held-out tasks")])
 def test_adaptation_curve_says_what_its_intervals_are_over(seeds: int, what: str) -> None:
     figure = draw_adaptation_curve([0, 1, 2], RETURNS, SUCCESSES, seeds=seeds)
-    footer = f"Bars: 95 % bootstrap intervals of the mean over {what}."
+    footer = f"Bars: 95 % intervals of the mean over {what}."
     assert footer in [text.get_text() for text in figure.texts]
 
 

@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from metarl.comparison import Verdict
 from metarl.evaluation import Evaluation, summarize
 from metarl.progress import ProgressObserver, clock, describe
 from metarl.results import write_evaluation
-from metarl.statistics import Interval
-from metarl.tables import evaluation_table, family_table, number, percent
+from metarl.statistics import Aggregates, Interval
+from metarl.tables import evaluation_table, family_table, number, percent, seed_table, verdict_table
 from metarl.types import Task
 
 TASKS = tuple(Task(family, (float(i),), f"{family}/{i}") for family in ("push", "reach") for i in range(2))
@@ -103,6 +104,32 @@ def test_families_are_shown_before_and_after_adapting() -> None:
     assert lines[0] == "by family: before -> after 1 adaptation step"
     assert lines[3].split() == ["push", "-4.5", "->", "-2.5", "0", "->", "25"]
     assert lines[4].split() == ["reach", "3.5", "->", "5.5", "100", "->", "100"]
+
+
+def test_seeds_are_shown_before_and_after_adapting() -> None:
+    lines = shown(seed_table({"seed 4": evaluation(), "seed 5": evaluation(scale=2.0)}))
+    assert lines[0] == "by seed: before -> after 1 adaptation step"
+    assert lines[1].split() == ["seed", "return", "success", "%"]
+    assert lines[3].split()[:5] == ["seed", "4", "-0.5", "->", "1.5"]
+    assert lines[4].split()[:2] == ["seed", "5"]
+
+
+def test_comparison_shows_the_number_of_every_seed() -> None:
+    one = Interval(0.5, 0.2, 0.8)
+    verdict = Verdict(
+        ours=Aggregates(one, one, one),
+        theirs=Aggregates(one, one, one),
+        our_seeds=tuple(0.01 * seed for seed in range(60)),
+        their_seeds=(0.25, 0.75),
+        difference=Interval(0.1, -0.2, 0.4),
+        improvement=one,
+    )
+    lines = shown(verdict_table("success", verdict))
+    assert "A - B: 10 [-20, 40]" in lines
+    assert "B by seed: 25, 75" in lines
+    start = next(i for i, line in enumerate(lines) if line.startswith("A by seed: 0, 1, 2, 3"))
+    assert " ".join(lines[start : lines.index("B by seed: 25, 75")]).endswith("57, 58, 59")
+    assert max(map(len, lines)) <= 80
 
 
 def test_numbers_are_short() -> None:

@@ -35,6 +35,7 @@ from metarl.webpage.rows import (
     official_table,
     points,
     policy_table,
+    seed_table,
     signed,
     task_table,
 )
@@ -192,14 +193,26 @@ def test_families_are_means_over_their_tasks(groups: list[Group]) -> None:
     assert family_table(groups[1]).rows == ()
 
 
-def test_interval_over_two_seeds_reaches_from_one_to_the_other() -> None:
-    mean, low, high = over_seeds(np.array([[1.0, 5.0], [3.0, 5.0]]), np.random.default_rng(0))
-    np.testing.assert_allclose([mean, low, high], [[2, 5], [1, 5], [3, 5]])
+def test_every_seed_of_a_group_has_a_row(groups: list[Group]) -> None:
+    table = seed_table(groups)
+    runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
+    assert [row.name for row in table.rows] == [run.folder.name for run in runs]
+    for row, run in zip(table.rows, runs, strict=True):
+        last = row.cells[-1]
+        assert last is not None
+        assert last.value == pytest.approx(run.measured.evaluation.task_returns[:, -1].mean())
+    assert seed_table([group for group in groups if len(group.runs) == 1]).rows == ()
+
+
+def test_interval_over_two_seeds_is_students() -> None:
+    mean, low, high = over_seeds(np.array([[1.0, 5.0], [3.0, 5.0]]), (-np.inf, np.inf))
+    # The standard error of 1 and 3 is 1, and the quantile of one degree of freedom is 12.706.
+    np.testing.assert_allclose([mean, low, high], [[2, 5], [2 - 12.706, 5], [2 + 12.706, 5]], rtol=1e-4)
 
 
 def test_interval_over_many_seeds_is_that_of_the_normal_distribution() -> None:
     values = np.random.default_rng(0).normal(size=(400, 1))
-    mean, low, high = over_seeds(values, np.random.default_rng(1))
+    mean, low, high = over_seeds(values, (-np.inf, np.inf))
     half = 1.96 * values.std(ddof=1) / 20
     np.testing.assert_allclose([low - mean, high - mean], [[-half], [half]], rtol=0.08)
 

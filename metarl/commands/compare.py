@@ -28,7 +28,10 @@ class CompareArguments:
     step: int = -1
     """Adaptation steps after which they are compared; -1 for the last."""
     over: Literal["both", "seeds"] = "both"
-    """What intervals draw again: seeds and tasks, or only the seeds of each task (as rliable does)."""
+    """Claim of the intervals: about fresh seeds on fresh tasks, or about fresh seeds on these tasks.
+
+    The latter is rliable's bootstrap, too narrow where seeds are few, or good or bad on all tasks.
+    """
     output: Path | None = None
     """Folder for comparison.json, and for performance profiles; by default only a table is printed."""
 

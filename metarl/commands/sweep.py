@@ -21,7 +21,7 @@ from metarl.experiment import Stopped
 from metarl.locks import locked
 from metarl.seeds import combine, read_evaluation
 from metarl.sweep import SeedRun, Sweep, last_line
-from metarl.tables import aggregate_table, evaluation_table
+from metarl.tables import aggregate_table, evaluation_table, seed_table
 from metarl.tasks import check_disjoint
 from metarl.wording import count
 
@@ -95,6 +95,9 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     seeds = count(len(finished), "seed")
     title = f"{sweep.config.suite.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
     console.print(evaluation_table(evaluations[0], summary, title, seeds=len(evaluations)))
+    if len(finished) > 1:
+        names = [f"seed {run.seed}" for run in finished]
+        console.print(seed_table(dict(zip(names, evaluations, strict=True))))
     console.print(aggregate_table(summary))
     files = combine([run.folder for run in finished], sweep.folder, title)
     say(f"Wrote {', '.join(path.name for path in files)} in {sweep.folder}.")

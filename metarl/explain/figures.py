@@ -200,5 +200,5 @@ def _gain(gain: Gain, quantity: str) -> Interval:
 def _over(explanation: Explanation) -> str:
     return (
         f"Means over {len(explanation.inside.tasks)} held-out tasks "
-        f"{stage_name(explanation.adaptation_steps)}, with 95 % bootstrap intervals over tasks."
+        f"{stage_name(explanation.adaptation_steps)}, with 95 % intervals over tasks."
     )

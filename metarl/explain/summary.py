@@ -1,15 +1,15 @@
-"""What looking inside an adaptation says in few numbers, each with its 95 % bootstrap interval over tasks."""
+"""Summarize the inside of an adaptation in few numbers, each with its 95 % interval over tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metarl.explain.measure import Inside
 from metarl.explain.task_map import Likeness, TaskMap, likeness, task_map
-from metarl.statistics import Bootstrap, Interval, Values, confidence_interval, paired_gain
+from metarl.statistics import RATE, Bootstrap, Interval, Values, confidence_interval, paired_gain
 from metarl.types import Json
 
 
@@ -65,12 +65,14 @@ class Explanation:
 
 
 def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> Explanation:
-    """Put what was measured into few numbers; resamples and permutations are drawn from ``rng``."""
+    """Put what was measured into few numbers; permutations are drawn from ``rng``."""
     tasks = inside.tasks
     how = Bootstrap(strata=tuple(task.family for task in tasks))
 
-    def over_tasks(values: Values) -> Interval:
-        return confidence_interval(values, rng, how)
+    def over_tasks(values: Values, most: float = np.inf) -> Interval:
+        # What all tasks have in common, a layer that never moves for instance, is so by construction.
+        bounds = (0.0, most) if np.ptp(values) > 0 else how.bounds
+        return confidence_interval(values, rng, replace(how, bounds=bounds))
 
     placed = task_map(inside.vectors)
     return Explanation(
@@ -81,11 +83,11 @@ def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> 
                 change.name,
                 over_tasks(change.norm),
                 None if change.relative is None else over_tasks(change.relative),
-                over_tasks(change.share),
+                over_tasks(change.share, 1.0),
             )
             for change in inside.changes
         ),
-        similarities={layer: over_tasks(values) for layer, values in inside.similarities.items()},
+        similarities={layer: over_tasks(values, 1.0) for layer, values in inside.similarities.items()},
         shifts={layer: over_tasks(values) for layer, values in inside.shifts.items()},
         task_map=placed,
         likeness=likeness([tasks[place] for place in placed.places], placed.cosines, rng),
@@ -95,12 +97,15 @@ def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> 
 
 def _gains(inside: Inside, rng: np.random.Generator, how: Bootstrap) -> Iterator[Gain]:
     returns, successes = inside.effects.task_returns, inside.effects.task_successes
+    of_rates = replace(how, bounds=RATE)
     for place, variant in enumerate(inside.variants):
         if place > 0:
             yield Gain(
                 variant.name,
                 paired_gain(returns[:, 0], returns[:, place], rng, how),
-                None if successes is None else paired_gain(successes[:, 0], successes[:, place], rng, how),
+                None
+                if successes is None
+                else paired_gain(successes[:, 0], successes[:, place], rng, of_rates),
             )
 
 

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from metarl.evaluation import summarize_seeds
+from metarl.intervals import Source, limits
 from metarl.metrics import Row
-from metarl.statistics import Values
+from metarl.statistics import RATE, Values
 from metarl.webpage.gathered import COUNTS, Group
 from metarl.wording import stage_name
 
@@ -31,7 +32,7 @@ _PLACEHOLDERS = {
 """What is drawn with, and what takes its place: matplotlib knows no CSS variables. None is black, which is
 what SVG draws with where no colour is written, so that matplotlib writes none."""
 _INK, _FAINT, _GRID = "#000100", "#000101", "#000102"
-_RESAMPLES = 4000
+LEVEL = 0.95
 
 ENV_STEPS, ADAPTATION, EPISODES = "environment steps", "adaptation steps", "episodes adapted from"
 """What curves run along."""
@@ -98,20 +99,20 @@ def episode_panels(groups: Sequence[Group]) -> list[Panel]:
     return panels
 
 
-def over_seeds(values: Values, rng: np.random.Generator) -> tuple[Values, Values, Values]:
-    """Return means over seeds with their 95 % percentile-bootstrap intervals.
+def over_seeds(values: Values, bounds: tuple[float, float]) -> tuple[Values, Values, Values]:
+    """Return means over seeds with their 95 % t intervals, which are about fresh seeds on the same tasks.
 
     Args:
-        values: ``[seeds, points]``.
-        rng: where the resamples are drawn from.
+        values: ``[seeds, points]`` of two or more seeds.
+        bounds: least and greatest value.
 
     Returns:
-        Mean, low and high, ``[points]`` each; of one seed all three are the same.
+        Mean, low and high, ``[points]`` each.
     """
-    drawn = rng.integers(len(values), size=(_RESAMPLES, len(values)))
-    means = values[drawn].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return values.mean(axis=0), low, high
+    seeds, points = values.shape
+    mean = values.mean(axis=0)
+    source = Source((values - values[0]).var(axis=0, ddof=1) / seeds, np.full(points, seeds - 1.0))
+    return mean, *limits(mean, source, LEVEL, bounds)
 
 
 def draw(lines: Sequence[Line], quantity: str, horizontal: str, title: str) -> str:
@@ -170,7 +171,7 @@ def _interval(
 ) -> tuple[Values, Values | None, Values | None]:
     """Return a metric with its interval over seeds; of one run, with that over tasks if it has one."""
     if len(runs) > 1:
-        return over_seeds(values, np.random.default_rng(0))
+        return over_seeds(values, RATE if "/success/" in name else (-np.inf, np.inf))
     if any(f"{name}/low" in row for row in runs[0]):
         return values[0], *(_columns(runs, f"{name}/{end}")[1][0] for end in ("low", "high"))
     return values[0], None, None

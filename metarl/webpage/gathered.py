@@ -107,7 +107,7 @@ class Group:
 
     @cached_property
     def summary(self) -> Summary:
-        """Averages over seeds and tasks, with 95 % bootstrap intervals."""
+        """Averages over seeds and tasks, with 95 % intervals."""
         return summarize_seeds([run.measured.evaluation for run in self.runs], np.random.default_rng(0))
 
     def baselines(self) -> dict[str, list[Measured]]:

@@ -27,6 +27,7 @@ from metarl.webpage.rows import (
     percent,
     points,
     policy_table,
+    seed_table,
     task_table,
 )
 from metarl.wording import count, stage_name
@@ -92,6 +93,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
             section(group, pairs.get(group.name, ()), no_videos.get(group.name, "")) for group in groups
         ],
         policies=policy_table(groups),
+        seeds=seed_table(groups),
         baselines=baseline_table(groups),
         baseline_tasks=baseline_tasks(groups),
         official=official_table(groups),

@@ -52,6 +52,16 @@ def policy_table(groups: Sequence[Group]) -> Table:
     return Table(columns, tuple(row for group in groups for row in _policy_rows(group)))
 
 
+def seed_table(groups: Sequence[Group]) -> Table:
+    """Return the means of each run of a group of several, before adapting and after the last step."""
+    runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
+    rows = [
+        _change_row(Group(name, (run,)), name, range(len(run.measured.evaluation.tasks)))
+        for run, name in ((run, run.folder.resolve().name) for run in runs)
+    ]
+    return Table(("Run", *_change_columns(groups[0])), tuple(rows))
+
+
 def baseline_table(groups: Sequence[Group]) -> Table:
     """Return what ``metarl baseline`` measured, the meta-learned agent on the same tasks among it."""
     success = ("Success", "Success gain") if groups[0].task_successes is not None else ()
