@@ -133,6 +133,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
                 experiment.folder,
                 "evaluation",
                 runs.physics(experiment.folder, experiment.config.sampling.engine),
+                notices=experiment.training_notices(),
             )
     except Stopped:
         say(

@@ -1,0 +1,92 @@
+"""Diverged policies: found before they are saved or used, and told with the agent's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from metarl.config import AgentConfig
+from metarl.errors import MetarlError, NonFiniteActionError
+from metarl.meta_learner import MetaLearner
+
+STEP_SIZES = ("outer_lr", "max_kl", "inner_lr")
+"""Settings of agents that say how far a step goes."""
+
+
+class DivergedError(MetarlError):
+    """An agent that learned or adapted until its numbers were no longer finite."""
+
+
+def divergence(agent: MetaLearner, observations: torch.Tensor) -> str:
+    """Return what of an agent is not finite, in a few words; nothing if it acts.
+
+    Args:
+        agent: its parameters are looked at, and what it does before it has adapted.
+        observations: ``[M, B, O]``, of which it chooses actions.
+    """
+    for name, value in agent.state().tensors.items():
+        if not value.isfinite().all():
+            return f"its parameter {name!r} is not finite"
+    actor = agent.initial_actor(len(observations))
+    generator = torch.Generator(actor.device).manual_seed(0)
+    action = actor.act(observations.to(actor.device), generator)
+    if not (action.actions.isfinite().all() and action.log_probs.isfinite().all()):
+        return "its actions are not finite"
+    return ""
+
+
+def check_update(
+    agent: MetaLearner,
+    config: AgentConfig,
+    observations: torch.Tensor,
+    metrics: Mapping[str, float],
+    iteration: int,
+) -> None:
+    """Make sure that an update has left an agent that acts.
+
+    Raises:
+        DivergedError: if it has not; names the agent and its step sizes.
+    """
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    wrong = divergence(agent, observations) or (f"its metric {broken[0]!r} is not finite" if broken else "")
+    if wrong:
+        raise diverged(config, f"after the update of iteration {iteration} {wrong}")
+
+
+def check_loaded(agent: MetaLearner, config: AgentConfig, observation_size: int, iteration: int) -> None:
+    """Make sure that an agent from a checkpoint acts.
+
+    Raises:
+        DivergedError: if it does not; says that an earlier checkpoint may.
+    """
+    observations = torch.zeros(1, 1, observation_size)
+    wrong = divergence(agent, observations)
+    if wrong:
+        raise DivergedError(
+            f"The agent {config.kind} of the checkpoint of iteration {iteration} has diverged: {wrong}. "
+            "Take an earlier checkpoint, RUN/checkpoints/N."
+        )
+
+
+@contextmanager
+def naming_agent(config: AgentConfig) -> Iterator[None]:
+    """Name the agent where it chooses an action that is not finite.
+
+    Raises:
+        DivergedError: instead of the error that names the task.
+    """
+    try:
+        yield
+    except NonFiniteActionError as error:
+        raise diverged(config, f"its action at step {error.step} of an episode is not finite") from error
+
+
+def diverged(config: AgentConfig, wrong: str) -> DivergedError:
+    """Return the error that names an agent and the settings to look at."""
+    sizes = [(name, getattr(config, name, None)) for name in STEP_SIZES]
+    options = [f"--agent.{name.replace('_', '-')} ({size})" for name, size in sizes if size is not None]
+    mend = f"Lower {' or '.join(options)}." if options else "Lower its step size."
+    return DivergedError(f"The agent {config.kind} has diverged: {wrong}. {mend}")
