@@ -57,6 +57,7 @@ FLOORS = (
         "metarl.league",
         "metarl.locks",
         "metarl.registry",
+        "metarl.reopening",
         "metarl.results",
         "metarl.runs",
         "metarl.sb3",
