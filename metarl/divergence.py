@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -12,7 +12,7 @@ from metarl.config import AgentConfig
 from metarl.errors import MetarlError, NonFiniteActionError
 from metarl.meta_learner import MetaLearner
 
-STEP_SIZES = ("outer_lr", "max_kl", "inner_lr")
+OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
 """Settings of agents that say how far a step goes."""
 
 
@@ -53,22 +53,19 @@ def check_update(
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     wrong = divergence(agent, observations) or (f"its metric {broken[0]!r} is not finite" if broken else "")
     if wrong:
-        raise diverged(config, f"after the update of iteration {iteration} {wrong}")
+        wrong = f"after the update of iteration {iteration} {wrong}"
+        raise diverged(config, wrong, OUTER_STEP + INNER_STEP)
 
 
-def check_loaded(agent: MetaLearner, config: AgentConfig, observation_size: int, iteration: int) -> None:
-    """Make sure that an agent from a checkpoint acts.
+def check_loaded(agent: MetaLearner, observation_size: int, source: str, mend: str) -> None:
+    """Make sure that an agent that was read from a file acts.
 
     Raises:
-        DivergedError: if it does not; says that an earlier checkpoint may.
+        DivergedError: if it does not; names the ``source``, and says how to ``mend`` it.
     """
-    observations = torch.zeros(1, 1, observation_size)
-    wrong = divergence(agent, observations)
+    wrong = divergence(agent, torch.zeros(1, 1, observation_size))
     if wrong:
-        raise DivergedError(
-            f"The agent {config.kind} of the checkpoint of iteration {iteration} has diverged: {wrong}. "
-            "Take an earlier checkpoint, RUN/checkpoints/N."
-        )
+        raise DivergedError(f"The agent {source} has diverged: {wrong}. {mend}")
 
 
 @contextmanager
@@ -81,12 +78,13 @@ def naming_agent(config: AgentConfig) -> Iterator[None]:
     try:
         yield
     except NonFiniteActionError as error:
-        raise diverged(config, f"its action at step {error.step} of an episode is not finite") from error
+        wrong = f"its action at step {error.step} of an episode is not finite"
+        raise diverged(config, wrong, INNER_STEP + OUTER_STEP) from error
 
 
-def diverged(config: AgentConfig, wrong: str) -> DivergedError:
-    """Return the error that names an agent and the settings to look at."""
-    sizes = [(name, getattr(config, name, None)) for name in STEP_SIZES]
+def diverged(config: AgentConfig, wrong: str, settings: Sequence[str]) -> DivergedError:
+    """Return the error that names an agent and those of the settings that it has."""
+    sizes = [(name, getattr(config, name, None)) for name in settings]
     options = [f"--agent.{name.replace('_', '-')} ({size})" for name, size in sizes if size is not None]
     mend = f"Lower {' or '.join(options)}." if options else "Lower its step size."
     return DivergedError(f"The agent {config.kind} has diverged: {wrong}. {mend}")

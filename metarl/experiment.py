@@ -207,8 +207,10 @@ class Experiment:
                 counters.
         """
         self.agent.load_state(checkpoint.agent)
-        size = observation_size(self.suite.observation_space)
-        check_loaded(self.agent, self.config.agent, size, checkpoint.iteration)
+        self._check_loaded(
+            f"{self.config.agent.kind} after {checkpoint.iteration} iterations",
+            "Take an earlier checkpoint, RUN/checkpoints/N.",
+        )
         self.iteration = checkpoint.iteration
         try:
             self.env_steps = int(str(checkpoint.progress["env_steps"]))
@@ -226,6 +228,10 @@ class Experiment:
         """
         if self.config.init_from:
             start_from_ppo(self.agent, Path(self.config.init_from))
+            self._check_loaded(f"of {self.config.init_from}", "Take another file.")
+
+    def _check_loaded(self, source: str, mend: str) -> None:
+        check_loaded(self.agent, observation_size(self.suite.observation_space), source, mend)
 
     def run(self) -> Evaluation:
         """Train to the last iteration, then evaluate on every test task.

@@ -35,7 +35,8 @@ def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, s
     for name, sentence in {
         "zero_gradient": (
             "In {} the gradient was exactly zero, so the agent stayed as it was; collect more episodes "
-            "(--sampling.episodes), and check that the reward depends on the actions."
+            "(--sampling.episodes), check that the reward depends on the actions, or lower the step sizes if "
+            "the policy has become certain of every action."
         ),
         "refused": (
             "{} were refused by the line search, so the agent stayed as it was; collect more episodes "
