@@ -117,9 +117,9 @@ def same_class(one: type, other: type) -> bool:
     """Return whether two classes of configs stand for the same, as a script's does for its module's."""
     if one is other:
         return True
-    published = getattr(one, "published", None)
+    published = getattr(one, "published_object", None)
     if published is not None:
-        return published is getattr(other, "published", None)
+        return published is getattr(other, "published_object", None)
     return one.__module__ == "__main__" and one.__qualname__ == other.__qualname__ and _same_file(one, other)
 
 
@@ -136,7 +136,7 @@ def _published(name: str, found: object) -> type[SuiteConfig]:
     @dataclass(frozen=True, kw_only=True)
     class Published(SuiteConfig):
         kind: ClassVar[str] = name
-        published: ClassVar[object] = found
+        published_object: ClassVar[object] = found
 
         def build(self) -> TaskDistribution:
             return distribution_of(found, f"the suite {name!r}")
