@@ -74,7 +74,7 @@ def _check_class(part: str, group: str, found: object, base: type) -> None:
 def _how_to_register(group: str, kind: str, own: type) -> str:
     return (
         f'add {kind} = "{_place(own)}" to [project.entry-points."{group}"] in the pyproject.toml of your '
-        "package, and install it with pip install -e ."
+        "package, and install it (pip install -e .)"
     )
 
 
