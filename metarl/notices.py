@@ -6,8 +6,11 @@ A notice is a function of counts, and certain. It is given once while the run go
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from metarl.config import AgentConfig
 from metarl.tally import Counts, Streak, Tally
+from metarl.types import Json
 from metarl.wording import count
 
 IN_A_ROW = 5
@@ -136,6 +139,12 @@ def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting
             f"collect {count(-(-needed // horizon), 'episode')} or more ({setting})."
         )
     }
+
+
+def kept_notices(evaluation: Mapping[str, Json]) -> list[str]:
+    """Return the notices in the JSON of an evaluation; none in those from before there were any."""
+    notices = evaluation.get("notices")
+    return [str(sentence) for sentence in notices] if isinstance(notices, list) else []
 
 
 def _equal_rewards(tally: Tally) -> Notices:
