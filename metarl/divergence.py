@@ -10,7 +10,9 @@ import torch
 
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError, NonFiniteActionError
-from metarl.meta_learner import MetaLearner
+from metarl.meta_learner import Actor, MetaLearner
+from metarl.tally import sampled_observations
+from metarl.types import Rollout
 
 OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
 """Settings of agents that say how far a step goes."""
@@ -30,12 +32,15 @@ def divergence(agent: MetaLearner, observations: torch.Tensor) -> str:
     for name, value in agent.state().tensors.items():
         if not value.isfinite().all():
             return f"its parameter {name!r} is not finite"
-    actor = agent.initial_actor(len(observations))
+    finite = acts_finitely(agent.initial_actor(len(observations)), observations)
+    return "" if finite else "its actions are not finite"
+
+
+def acts_finitely(actor: Actor, observations: torch.Tensor) -> bool:
+    """Return whether all actions drawn for observations ``[M, B, O]`` are finite."""
     generator = torch.Generator(actor.device).manual_seed(0)
     action = actor.act(observations.to(actor.device), generator)
-    if not (action.actions.isfinite().all() and action.log_probs.isfinite().all()):
-        return "its actions are not finite"
-    return ""
+    return bool(action.actions.isfinite().all() and action.log_probs.isfinite().all())
 
 
 def check_update(
@@ -68,6 +73,16 @@ def check_loaded(agent: MetaLearner, observation_size: int, source: str, mend: s
         raise DivergedError(f"The agent {source} has diverged: {wrong}. {mend}")
 
 
+def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
+    """Make sure that an adapted policy acts.
+
+    Raises:
+        DivergedError: if it does not; names the agent and its step sizes.
+    """
+    if not acts_finitely(actor, sampled_observations(rollout)):
+        raise diverged(config, "after adapting its actions are not finite", INNER_STEP + OUTER_STEP)
+
+
 @contextmanager
 def naming_agent(config: AgentConfig) -> Iterator[None]:
     """Name the agent where it chooses an action that is not finite.
@@ -78,7 +93,8 @@ def naming_agent(config: AgentConfig) -> Iterator[None]:
     try:
         yield
     except NonFiniteActionError as error:
-        wrong = f"its action at step {error.step} of an episode is not finite"
+        where = "" if error.step is None else f" at step {error.step} of an episode"
+        wrong = f"its action{where} is not finite"
         raise diverged(config, wrong, INNER_STEP + OUTER_STEP) from error
 
 

@@ -17,10 +17,10 @@ class NonFiniteError(MetarlError):
 class NonFiniteActionError(NonFiniteError):
     """A policy chose a NaN or an infinite number, which is the agent's fault and not its environment's."""
 
-    def __init__(self, message: str, step: int) -> None:
+    def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
         self.step = step
-        """Of the episode."""
+        """Of the episode, where that is known."""
 
 
 class EngineError(MetarlError):

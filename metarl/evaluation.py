@@ -14,7 +14,7 @@ from metarl.errors import MetarlError, require
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.rollouts import collect
 from metarl.statistics import Aggregates, Bootstrap, Interval, Values, aggregates, paired_gain, share_worse
-from metarl.tally import Counts, count_rollouts
+from metarl.tally import Counts, count_adaptation, count_episodes
 from metarl.tasks import Array, TaskVectorEnv
 from metarl.types import Json, Rollout, Task
 
@@ -288,14 +288,15 @@ def evaluate(
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
-        actors = [agent.initial_actor(len(chunk))]
-        stages, env_steps = [measure(chunk, actors[0])], 0
+        actor, counts = agent.initial_actor(len(chunk)), Counts()
+        stages, env_steps = [measure(chunk, actor)], 0
         for _ in range(adaptation_steps):
-            experience = learn_from(chunk, actors[-1], stages[-1])
+            experience = learn_from(chunk, actor, stages[-1])
             env_steps += experience.num_steps if experience is not stages[-1] else 0
-            actors.append(agent.adapt(actors[-1], experience))
-            stages.append(measure(chunk, actors[-1]))
-        counts = count_rollouts(stages, actors)
+            before, actor = actor, agent.adapt(actor, experience)
+            counts += count_adaptation(before, actor, experience)
+            stages.append(measure(chunk, actor))
+        counts += sum(map(count_episodes, stages), Counts())
         parts.append(replace(from_rollouts(chunk, stages, env_steps), counts=counts))
     return join(parts)
 

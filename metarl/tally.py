@@ -141,10 +141,25 @@ def happenings(
 
 def count_rollouts(rollouts: Sequence[Rollout], actors: Sequence[Actor]) -> Counts:
     """Count the episodes of rollouts, and the adaptations from each of their policies to the next."""
-    measured = [_count_episodes(rollout) for rollout in rollouts]
-    steps = list(zip(actors[:-1], actors[1:], rollouts, strict=False))
-    unchanged = sum(act_alike(before, after, sampled_observations(seen)) for before, after, seen in steps)
-    return sum(measured, Counts(adaptations=len(steps), unchanged=unchanged))
+    episodes = [count_episodes(rollout) for rollout in rollouts]
+    steps = zip(actors[:-1], actors[1:], rollouts, strict=False)
+    return sum((count_adaptation(*step) for step in steps), sum(episodes, Counts()))
+
+
+def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
+    """Count one inner step, from a policy to that which it became by a rollout."""
+    return Counts(adaptations=1, unchanged=int(act_alike(before, after, sampled_observations(rollout))))
+
+
+def count_episodes(rollout: Rollout) -> Counts:
+    """Count the episodes of a rollout, and what they reported of success."""
+    episodes = rollout.mask[..., 0].numel()
+    at_once = rollout.success_at_first_step
+    return Counts(
+        episodes=episodes,
+        reporting=0 if rollout.success is None else episodes,
+        solved_at_once=0 if at_once is None else int(at_once.sum()),
+    )
 
 
 def equal_rewards(rollouts: Sequence[Rollout]) -> bool:
@@ -162,16 +177,6 @@ def sampled_observations(rollout: Rollout) -> torch.Tensor:
     """Return the observations of some steps of every episode, ``[M, K * steps, O]``."""
     stride = -(-rollout.observations.shape[2] // COMPARED_STEPS)
     return rollout.observations[:, :, ::stride].flatten(1, 2)
-
-
-def _count_episodes(rollout: Rollout) -> Counts:
-    episodes = rollout.mask[..., 0].numel()
-    at_once = rollout.success_at_first_step
-    return Counts(
-        episodes=episodes,
-        reporting=0 if rollout.success is None else episodes,
-        solved_at_once=0 if at_once is None else int(at_once.sum()),
-    )
 
 
 def _equal(rewards: torch.Tensor) -> bool:

@@ -16,7 +16,8 @@ from metarl.agents.maml_vpg import MAMLVPGConfig
 from metarl.checkpoints import load, save
 from metarl.config import EvaluationConfig
 from metarl.distributions import Categorical, mode, sample
-from metarl.divergence import DivergedError, naming_agent
+from metarl.divergence import DivergedError, check_adapted, naming_agent
+from metarl.envs.official_agent import OfficialAgent
 from metarl.errors import MetarlError, NonFiniteActionError, NonFiniteError
 from metarl.rollouts import collect
 from metarl.types import State
@@ -140,3 +141,35 @@ def test_choice_among_logits_that_are_not_finite_is_no_choice(number: float) -> 
 def test_choice_that_is_ruled_out_is_never_made() -> None:
     logits = torch.tensor([[0.0, -np.inf]]).expand(50, 2)
     assert sample(Categorical(logits), torch.Generator().manual_seed(0))[:, 0].all()
+
+
+def test_official_evaluator_is_not_given_an_action_that_is_not_finite() -> None:
+    learner = tiny.StrideAgent(stride=np.nan)
+    agent = OfficialAgent(learner, 2, episodes=1, rng=np.random.default_rng(0))
+    for act in (agent.eval_action, agent.adapt_action):
+        with (
+            pytest.raises(DivergedError, match=r"diverged: its action is not finite\. Lower --agent\.inner"),
+            naming_agent(MAMLTRPOConfig()),
+        ):
+            act(np.zeros((2, 3)))
+
+
+def test_policy_that_is_not_finite_after_adapting_is_not_exported() -> None:
+    rollout = tiny.random_rollout(0, dtype=torch.float32)
+    config = MAMLTRPOConfig()
+    check_adapted(tiny.StrideActor(torch.ones(3), 0.0), config, rollout)
+    with pytest.raises(DivergedError, match="The agent maml-trpo has diverged: after adapting its actions"):
+        check_adapted(tiny.StrideActor(torch.tensor([1.0, np.inf, 1.0]), 0.0), config, rollout)
+
+
+def test_policy_to_start_from_that_is_not_finite_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(agent: MAMLTRPO, path: Path) -> None:
+        agent.params["log_std"] = torch.full_like(agent.params["log_std"], np.nan)
+
+    monkeypatch.setattr("metarl.experiment.start_from_ppo", start)
+    config = point_config(init_from=str(tmp_path / "ppo.zip"))
+    with pytest.raises(DivergedError, match=r"The agent of .*ppo\.zip has diverged: its parameter 'log_std'"):
+        runs.start(config, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
