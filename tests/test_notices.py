@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import tiny
-from metarl import meta_optimizers, runs
+from metarl import meta_optimizers, results, runs
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.multi_task import MultiTaskConfig
 from metarl.cli import main
-from metarl.config import AgentConfig, SamplingConfig
+from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig
 from metarl.envs.point import PointConfig, PointVectorEnv
 from metarl.evaluation import evaluate
 from metarl.notices import baseline_notice, evaluation_notices, running_notices, training_notices
@@ -37,6 +37,7 @@ from programs import POINT, RESUME, point_config
 Flags = npt.NDArray[np.bool_]
 Step = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Flags, Flags, dict[str, Flags]]
 AGENT = MAMLTRPOConfig(hidden_sizes=(8,))
+AT_THE_END = EvaluationConfig(every=0, episodes=2, adaptation_episodes=2, adaptation_steps=1)
 
 
 class Listener:
@@ -94,7 +95,8 @@ def reward_every_step_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(folder: Path, iterations: int, **changes: object) -> tuple[list[tuple[int, str]], list[str]]:
     """Train on ``point``; return the notices while the run went on, and those at its end."""
     listener = Listener()
-    experiment = runs.start(point_config(iterations=iterations, **changes), folder, listener)
+    settings = {"iterations": iterations, "evaluation": AT_THE_END, **changes}
+    experiment = runs.start(point_config(**settings), folder, listener)
     evaluation = experiment.run()
     at_the_end = {**experiment.evaluation_notices(evaluation), **experiment.training_notices()}
     return listener.heard, list(at_the_end.values())
@@ -212,12 +214,12 @@ def test_resumed_run_says_the_same_at_its_end_and_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_steps(monkeypatch)
-    config = point_config(iterations=8)
+    config = point_config(iterations=7, evaluation=AT_THE_END)
     unbroken = runs.start(replace(config, name="unbroken"), tmp_path)
     unbroken.run()
     runs.start(replace(config, iterations=6), tmp_path).run()
     listener = Listener()
-    resumed = runs.resume(tmp_path / "it", print, listener, iterations=8)
+    resumed = runs.resume(tmp_path / "it", print, listener, iterations=7)
     resumed.run()
     assert listener.heard == []
     assert resumed.training_notices() == unbroken.training_notices() != {}
@@ -227,6 +229,8 @@ def test_notices_are_printed_and_kept_in_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for figure in ("learning_curve", "adaptation_curve"):
+        monkeypatch.setattr(results, figure, lambda *_: None)
     leave_success_out(monkeypatch)
     assert main([*POINT, "--iterations", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
