@@ -89,7 +89,7 @@ def reward_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reward_every_step_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    change_steps(monkeypatch, lambda env, step: (step[0], (step[1] < 0) * 1.0, *step[2:]))
+    change_steps(monkeypatch, lambda env, step: (step[0], (step[1] < 0).astype(np.float64), *step[2:]))
 
 
 def trained(folder: Path, iterations: int, **changes: object) -> tuple[list[tuple[int, str]], list[str]]:

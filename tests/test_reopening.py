@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from metarl import registry, runs
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.presets import point
-from metarl.config import EvaluationConfig, ExperimentConfig
+from metarl.config import EvaluationConfig, ExperimentConfig, SuiteConfig
 from metarl.envs.point import PointConfig, PointTasks
 from metarl.errors import MetarlError
 from metarl.reopening import check_reopens
@@ -188,11 +188,11 @@ def test_number_of_another_kind_in_the_core_is_refused(tmp_path: Path) -> None:
             "Expected an ExperimentConfig, got a function; a preset gives one when it is called.",
         ),
         (
-            lambda: ExperimentConfig(suite=PointConfig, agent=MAMLTRPOConfig()),
+            lambda: ExperimentConfig(suite=cast("SuiteConfig", PointConfig), agent=MAMLTRPOConfig()),
             "Expected the suite of a run to be a SuiteConfig, got the class PointConfig; give an instance",
         ),
         (
-            lambda: ExperimentConfig(suite=PointTasks(), agent=MAMLTRPOConfig()),
+            lambda: ExperimentConfig(suite=cast("SuiteConfig", PointTasks()), agent=MAMLTRPOConfig()),
             "Expected the suite of a run to be a SuiteConfig, got a PointTasks; give an instance of a class",
         ),
     ],
