@@ -147,7 +147,7 @@ def count_rollouts(rollouts: Sequence[Rollout], actors: Sequence[Actor]) -> Coun
 
 
 def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
-    """Count one inner step, from a policy to that which it became by a rollout."""
+    """Count one inner step: a rollout, and the policies before and after adapting to it."""
     return Counts(adaptations=1, unchanged=int(act_alike(before, after, sampled_observations(rollout))))
 
 

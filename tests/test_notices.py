@@ -41,7 +41,7 @@ AT_THE_END = EvaluationConfig(every=0, episodes=2, adaptation_episodes=2, adapta
 
 
 class Listener:
-    """An observer that keeps the notices, with the iteration after which each came."""
+    """An observer that keeps each notice with the last iteration before it."""
 
     def __init__(self) -> None:
         self.iteration = 0
