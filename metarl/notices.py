@@ -57,11 +57,11 @@ def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, s
     }.items():
         times = tally.streaks.get(name, Streak()).times
         if times > SHARE * total or (times and name in tally.said):
-            notices[name] = sentence.format(f"{times} of {count(total, _COUNTED.get(name, 'iteration'))}")
+            notices[name] = sentence.format(f"{times} of {total} {_COUNTED.get(name, 'iterations')}")
     return notices
 
 
-_COUNTED = {"zero_gradient": "update", "refused": "step"}
+_COUNTED = {"zero_gradient": "updates", "refused": "steps"}
 
 
 def running_notices(tally: Tally, notices: Notices) -> Notices:
@@ -153,7 +153,7 @@ def _equal_rewards(tally: Tally) -> Notices:
         return {}
     return {
         "equal_rewards": (
-            f"In the first {times} of {count(total, 'iteration')} all episodes of a task had the same "
+            f"In the first {times} of {total} iterations all episodes of a task had the same "
             "rewards, so there was nothing to learn from; check that the reward depends on the actions, or "
             "collect more episodes until one is rewarded (--sampling.episodes)."
         )
