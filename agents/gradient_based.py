@@ -29,6 +29,7 @@ from metarl.adaptation import (
     make_batch,
     policy_gradient_loss,
 )
+from metarl.baselines import num_linear_features
 from metarl.config import AgentConfig
 from metarl.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.errors import MetarlError, require
@@ -256,6 +257,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
     def device(self) -> torch.device:
         """Where the agent computes."""
         return device_of(self.params)
+
+    def baseline_features(self, observation_size: int) -> int:
+        """Return the number of features of the baseline, see :func:`estimate_advantages`."""
+        return num_linear_features(observation_size)
 
     def initial_actor(self, num_tasks: int) -> AdaptedPolicy:
         """Return theta for every task."""

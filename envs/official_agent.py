@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from metaworld.evaluation import Timestep
 
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, NonFiniteActionError
 from metarl.meta_learner import Action, Actor, MetaLearner
 from metarl.types import Rollout
 
@@ -83,7 +83,10 @@ class OfficialAgent:
         if self._on_step is not None:
             self._on_step(len(observations))
         seen = torch.from_numpy(np.asarray(observations, np.float32))
-        return self._actor.act(seen[:, None].to(self._actor.device), generator)
+        action = self._actor.act(seen[:, None].to(self._actor.device), generator)
+        if not action.actions.isfinite().all():
+            raise NonFiniteActionError("The action for the official evaluator is not finite.")
+        return action
 
     def _rollout(self) -> Rollout:
         """Return the first K episodes of each slot, ``[N, K, T, ...]``; T is the longest's length."""

@@ -25,6 +25,11 @@ def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Te
     return torch.cat([clipped, clipped.square(), time, time**2, time**3, torch.ones_like(time)], dim=-1)
 
 
+def num_linear_features(observation_size: int) -> int:
+    """Return the number of :func:`linear_features` of observations of a size O."""
+    return 2 * observation_size + 4
+
+
 def fit_linear(
     features: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, *, ridge: float = 1e-5
 ) -> torch.Tensor:

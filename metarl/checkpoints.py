@@ -143,6 +143,31 @@ def load_newest(folder: Path, report: Callable[[str], None]) -> Checkpoint:
     raise MetarlError(f"There is no checkpoint in {folder}.")
 
 
+def find(folder: Path, name: str) -> Path:
+    """Return the checkpoint of an iteration, which a user may write without zeros, ``40``.
+
+    Raises:
+        MetarlError: if there is none; names those that there are.
+    """
+    for path in _stored(folder):
+        if name.isdecimal() and _iteration(path) == int(name):
+            return path
+    known = ", ".join(names_of_checkpoints(folder)) or "none"
+    raise MetarlError(f"There is no checkpoint {folder / name}; there are: {known}.")
+
+
+def names_of_checkpoints(folder: Path) -> list[str]:
+    """Return the iterations of the checkpoints in a folder, the oldest first."""
+    return sorted({path.stem for path in _stored(folder)})
+
+
+def drop_later(folder: Path, iteration: int) -> None:
+    """Delete the checkpoints of later iterations."""
+    for path in _stored(folder):
+        if _iteration(path) > iteration:
+            _remove(path)
+
+
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
     """Return the contents of a checkpoint's files by name."""
     tensors = checkpoint.agent.tensors

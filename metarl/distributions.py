@@ -33,22 +33,25 @@ Distribution: TypeAlias = Gaussian | Categorical
 
 
 def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
-    """Draw from each distribution, ``[..., A]``; no gradient flows."""
+    """Draw from each distribution, ``[..., A]``, NaN if it is not finite; no gradient flows."""
     if isinstance(distribution, Categorical):
         probabilities = distribution.logits.detach().softmax(dim=-1)
         flat = probabilities.reshape(-1, probabilities.shape[-1])
-        drawn = torch.multinomial(flat, 1, generator=generator)
-        return torch.zeros_like(flat).scatter_(-1, drawn, 1.0).reshape(probabilities.shape)
+        # multinomial refuses NaN with an error of its own; a Gaussian passes it on, and so does this
+        drawn = torch.multinomial(flat.nan_to_num(nan=1.0), 1, generator=generator)
+        chosen = torch.zeros_like(flat).scatter_(-1, drawn, 1.0).reshape(probabilities.shape)
+        return chosen.masked_fill(probabilities.isnan(), math.nan)
     mean = distribution.mean.detach()
     noise = torch.empty_like(mean).normal_(generator=generator)
     return torch.addcmul(mean, distribution.log_std.detach().exp(), noise)
 
 
 def mode(distribution: Distribution) -> torch.Tensor:
-    """Return the most likely value of each distribution, ``[..., A]``."""
+    """Return the most likely value of each distribution, ``[..., A]``, NaN if it is not finite."""
     if isinstance(distribution, Categorical):
         logits = distribution.logits
-        return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
+        chosen = torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
+        return chosen.masked_fill(logits.softmax(dim=-1).isnan(), math.nan)
     return distribution.mean
 
 

@@ -14,6 +14,15 @@ class NonFiniteError(MetarlError):
     """An environment returned a NaN or an infinite number."""
 
 
+class NonFiniteActionError(NonFiniteError):
+    """A policy chose a NaN or an infinite number, which is the agent's fault and not its environment's."""
+
+    def __init__(self, message: str, step: int | None = None) -> None:
+        super().__init__(message)
+        self.step = step
+        """Of the episode, where that is known."""
+
+
 class EngineError(MetarlError):
     """An environment raised an exception, or its workers keep dying."""
 

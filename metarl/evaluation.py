@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +23,7 @@ from metarl.statistics import (
     paired_gain,
     share_worse,
 )
+from metarl.tally import Counts, count_adaptation, count_episodes
 from metarl.tasks import Array, TaskVectorEnv
 from metarl.threads import one_thread
 from metarl.types import Json, Rollout, Task
@@ -41,6 +42,8 @@ class Evaluation:
     """``[tasks, adaptation steps + 1, n]``, solved at any step; None where the suite does not say."""
     env_steps: int
     """Environment steps taken, those of the adaptation among them."""
+    counts: Counts = field(default_factory=Counts, compare=False)
+    """What notices are made of; not kept in files."""
 
     @property
     def adaptation_steps(self) -> int:
@@ -300,14 +303,16 @@ def evaluate(
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
-        actor = agent.initial_actor(len(chunk))
+        actor, counts = agent.initial_actor(len(chunk)), Counts()
         stages, env_steps = [measure(chunk, actor)], 0
         for _ in range(adaptation_steps):
             experience = learn_from(chunk, actor, stages[-1])
             env_steps += experience.num_steps if experience is not stages[-1] else 0
-            actor = agent.adapt(actor, experience)
+            before, actor = actor, agent.adapt(actor, experience)
+            counts += count_adaptation(before, actor, experience)
             stages.append(measure(chunk, actor))
-        parts.append(from_rollouts(chunk, stages, env_steps))
+        counts += sum(map(count_episodes, stages), Counts())
+        parts.append(replace(from_rollouts(chunk, stages, env_steps), counts=counts))
     return join(parts)
 
 
@@ -348,4 +353,5 @@ def join(parts: Sequence[Evaluation]) -> Evaluation:
         returns=np.concatenate([part.returns for part in parts]),
         successes=np.concatenate(successes) if len(successes) == len(parts) else None,
         env_steps=sum(part.env_steps for part in parts),
+        counts=sum((part.counts for part in parts), Counts()),
     )

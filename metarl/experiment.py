@@ -7,28 +7,41 @@ the counters are all that a checkpoint needs for the run to go on, bit for bit, 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from metarl.checkpoints import Checkpoint, save
 from metarl.config import ExperimentConfig, to_json
+from metarl.divergence import check_loaded, check_update, naming_agent
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Evaluation, evaluate, slots_needed, summarize, vector_steps
 from metarl.locks import locked
-from metarl.meta_learner import MetaLearner
+from metarl.meta_learner import Actor, MetaLearner
 from metarl.metrics import MetricsLog
+from metarl.notices import (
+    Notices,
+    baseline_notice,
+    evaluation_notices,
+    running_notices,
+    training_notices,
+)
 from metarl.rollouts import collect
 from metarl.sb3.weights import start_from_ppo
+from metarl.spaces import observation_size
+from metarl.tally import FitsBaseline, Tally, count_iteration, sampled_observations, tally_from_json
 from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample_evenly
 from metarl.threads import one_thread, use_threads
 from metarl.types import Rollout, Task
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 
@@ -60,6 +73,15 @@ class Observer(Protocol):
         ...
 
 
+@runtime_checkable
+class HearsNotices(Protocol):
+    """An observer that shows notices; without one they are logged."""
+
+    def on_notice(self, sentence: str) -> None:
+        """Show a notice."""
+        ...
+
+
 class Silence:
     """An observer that takes no note of anything."""
 
@@ -76,6 +98,8 @@ class MetaIteration:
 
     rollouts: tuple[Rollout, ...]
     """Before adapting, after one step, …, after the last."""
+    actors: tuple[Actor, ...]
+    """The policies that collected them."""
     metrics: dict[str, float]
     """What the agent says of its update."""
     seconds: dict[str, float]
@@ -102,19 +126,19 @@ def meta_iteration(
         yield
         seconds[part] += time.perf_counter() - start
 
-    actor = agent.initial_actor(len(tasks))
+    actors = [agent.initial_actor(len(tasks))]
     rollouts: list[Rollout] = []
     for step in range(agent.adaptation_steps + 1):
         if step > 0:
             with timed("adaptation"):
-                actor = agent.adapt(actor, rollouts[-1])
+                actors.append(agent.adapt(actors[-1], rollouts[-1]))
         with timed("sampling"):
             rollouts.append(
-                collect(env, tasks, actor, episodes=episodes, horizon=horizon, rng=rng, on_step=on_step)
+                collect(env, tasks, actors[-1], episodes=episodes, horizon=horizon, rng=rng, on_step=on_step)
             )
     with timed("update"):
         metrics = agent.update(rollouts)
-    return MetaIteration(tuple(rollouts), metrics, seconds)
+    return MetaIteration(tuple(rollouts), tuple(actors), metrics, seconds)
 
 
 class Experiment:
@@ -138,6 +162,7 @@ class Experiment:
         self.iteration = 0
         self.env_steps = 0
         self.elapsed = 0.0
+        self.tally = Tally()
         self._restored = False
         self._stop = False
         self._finished: Checkpoint | None = None
@@ -180,15 +205,21 @@ class Experiment:
         """Go on from a checkpoint.
 
         Raises:
-            MetarlError: if it belongs to another architecture, or does not hold a run's counters.
+            MetarlError: if it belongs to another architecture, has diverged, or does not hold a run's
+                counters.
         """
         self.agent.load_state(checkpoint.agent)
+        self._check_loaded(
+            f"{self.config.agent.kind} after {checkpoint.iteration} iterations",
+            "Take an earlier checkpoint, RUN/checkpoints/N.",
+        )
         self.iteration = checkpoint.iteration
         try:
             self.env_steps = int(str(checkpoint.progress["env_steps"]))
             self.elapsed = float(str(checkpoint.progress["elapsed_seconds"]))
         except (KeyError, ValueError) as error:
             raise MetarlError(f"The checkpoint has no usable counters: {checkpoint.progress}.") from error
+        self.tally = tally_from_json(checkpoint.progress.get("tally"))
         self._restored = True
 
     def initialize(self) -> None:
@@ -199,6 +230,10 @@ class Experiment:
         """
         if self.config.init_from:
             start_from_ppo(self.agent, Path(self.config.init_from))
+            self._check_loaded(f"of {self.config.init_from}", "Take another file.")
+
+    def _check_loaded(self, source: str, mend: str) -> None:
+        check_loaded(self.agent, observation_size(self.suite.observation_space), source, mend)
 
     def run(self) -> Evaluation:
         """Train to the last iteration, then evaluate on every test task.
@@ -238,7 +273,42 @@ class Experiment:
         horizon = self.suite.horizon
         return vector_steps(self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon)
 
+    @property
+    def baseline_features(self) -> int:
+        """Features of the agent's baseline; 0 if it has none."""
+        if not isinstance(self.agent, FitsBaseline):
+            return 0
+        return self.agent.baseline_features(observation_size(self.suite.observation_space))
+
+    def training_notices(self) -> Notices:
+        """Return what must be known of the training so far; see :mod:`metarl.notices`."""
+        success = self.suite.reports_success
+        return training_notices(self.tally, self.config.agent, self.baseline_features, success)
+
+    def evaluation_notices(self, evaluation: Evaluation) -> Notices:
+        """Return what must be known of an evaluation."""
+        config, horizon = self.config.evaluation, self.suite.horizon
+        features = self.baseline_features if evaluation.adaptation_steps else 0
+        return evaluation_notices(
+            evaluation.counts,
+            success=self.suite.reports_success,
+            measured_success=evaluation.successes is not None,
+            horizon=horizon,
+        ) | baseline_notice(features, config.adaptation_episodes, horizon, "adaptation_episodes")
+
+    def _give(self, notices: Notices) -> None:
+        """Give notices while the run goes on."""
+        for name, sentence in notices.items():
+            if isinstance(self.observer, HearsNotices):
+                self.observer.on_notice(sentence)
+            else:
+                logger.warning("%s", sentence)
+            self.tally = replace(self.tally, said=(*self.tally.said, name))
+
     def _train(self, env: TaskVectorEnv, log: MetricsLog) -> None:
+        if "baseline" not in self.tally.said:
+            episodes, horizon = self.config.sampling.episodes, self.suite.horizon
+            self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
         if not self._restored:
             self.initialize()
             if self._evaluates_after(0):
@@ -260,15 +330,22 @@ class Experiment:
         sampling = self.config.sampling
         rng = stream(self.config.seed, TRAIN, self.iteration)
         restarts = env.restarts
-        done = meta_iteration(
-            self.agent,
-            env,
-            self.suite.sample(sampling.meta_batch_size, rng),
-            episodes=sampling.episodes,
-            horizon=self.suite.horizon,
-            rng=rng,
-            on_step=self.on_step,
+        with naming_agent(self.config.agent):
+            done = meta_iteration(
+                self.agent,
+                env,
+                self.suite.sample(sampling.meta_batch_size, rng),
+                episodes=sampling.episodes,
+                horizon=self.suite.horizon,
+                rng=rng,
+                on_step=self.on_step,
+            )
+        seen = sampled_observations(done.rollouts[-1])
+        check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
+        self.tally = count_iteration(
+            self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
         )
+        self._give(running_notices(self.tally, self.training_notices()))
         steps = sum(rollout.num_steps for rollout in done.rollouts)
         self.env_steps += steps
         self.iteration += 1
@@ -296,16 +373,17 @@ class Experiment:
     def _evaluate(
         self, env: TaskVectorEnv, tasks: Sequence[Task], adaptation_steps: int, rng: np.random.Generator
     ) -> Evaluation:
-        return evaluate(
-            self.agent,
-            env,
-            tasks,
-            self.config.evaluation,
-            adaptation_steps=adaptation_steps,
-            horizon=self.suite.horizon,
-            rng=rng,
-            on_step=self.on_step,
-        )
+        with naming_agent(self.config.agent):
+            return evaluate(
+                self.agent,
+                env,
+                tasks,
+                self.config.evaluation,
+                adaptation_steps=adaptation_steps,
+                horizon=self.suite.horizon,
+                rng=rng,
+                on_step=self.on_step,
+            )
 
     def _evaluates_after(self, iteration: int) -> bool:
         every = self.config.evaluation.every
@@ -331,7 +409,11 @@ class Experiment:
             iteration=self.iteration,
             config=to_json(self.config),
             agent=self.agent.state(),
-            progress={"env_steps": self.env_steps, "elapsed_seconds": self.elapsed},
+            progress={
+                "env_steps": self.env_steps,
+                "elapsed_seconds": self.elapsed,
+                "tally": self.tally.to_json(),
+            },
         )
 
     def _save(self, checkpoint: Checkpoint) -> None:

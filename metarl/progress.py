@@ -71,6 +71,10 @@ class ProgressObserver:
                 f"{where}: {describe(metrics)}; {self._pace(metrics, now)}", markup=False, soft_wrap=True
             )
 
+    def on_notice(self, sentence: str) -> None:
+        """Show a notice, on a terminal above the bar."""
+        self._console.print(f"Notice: {sentence}", markup=False, soft_wrap=True)
+
     def __enter__(self) -> ProgressObserver:
         """Show the bar."""
         self._bar.start()

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from metarl.errors import NonFiniteError
+from metarl.errors import NonFiniteActionError, NonFiniteError
 from metarl.meta_learner import Action
 from metarl.spaces import action_size, env_actions, observation_size
 from metarl.tasks import TaskVectorEnv
@@ -71,6 +71,7 @@ class HostRecorder:
         self.terminated = np.zeros((horizon, slots), np.bool_)
         self.truncated = np.zeros((horizon, slots), np.bool_)
         self.success: npt.NDArray[np.bool_] | None = None
+        self.success_at_first_step: npt.NDArray[np.bool_] | None = None
         self.live = np.ones(slots, np.bool_)
 
     @property
@@ -107,6 +108,8 @@ class HostRecorder:
         if success is not None:
             solved = success[:slots] & self.live
             self.success = solved if self.success is None else self.success | solved
+            if step == 0:
+                self.success_at_first_step = solved
         self.live &= ~(self.terminated[step] | self.truncated[step])
 
     def is_over(self, step: int) -> bool:
@@ -123,8 +126,13 @@ class HostRecorder:
         return Rollout(
             **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
             final_observations=torch.from_numpy(final).view(*self._shape, -1),
-            success=None if self.success is None else torch.from_numpy(self.success).view(self._shape),
+            success=self._flags(self.success),
+            success_at_first_step=self._flags(self.success_at_first_step),
         )
+
+    def _flags(self, flags: npt.NDArray[np.bool_] | None) -> torch.Tensor | None:
+        """Turn ``[n]`` into ``[M, K]``."""
+        return None if flags is None else torch.from_numpy(flags).view(self._shape)
 
     def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:
         """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
@@ -140,4 +148,5 @@ class HostRecorder:
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
     """Return the error that names the task and the step of a number that is not finite."""
     task = slot_tasks[slot]
-    return NonFiniteError(f"The {what} of task {task.id!r} ({task.family}) at step {step} is not finite.")
+    message = f"The {what} of task {task.id!r} ({task.family}) at step {step} is not finite."
+    return NonFiniteActionError(message, step) if what == "action" else NonFiniteError(message)

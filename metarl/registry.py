@@ -113,12 +113,30 @@ def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
     return from_json(data, suite, agent)
 
 
+def same_class(one: type, other: type) -> bool:
+    """Return whether two classes of configs stand for the same, as a script's does for its module's."""
+    if one is other:
+        return True
+    published = getattr(one, "published_object", None)
+    if published is not None:
+        return published is getattr(other, "published_object", None)
+    return one.__module__ == "__main__" and one.__qualname__ == other.__qualname__ and _same_file(one, other)
+
+
+def _same_file(one: type, other: type) -> bool:
+    try:
+        return inspect.getfile(one) == inspect.getfile(other)
+    except (TypeError, OSError):  # a notebook has no file
+        return False
+
+
 def _published(name: str, found: object) -> type[SuiteConfig]:
     """Return a config class for a distribution, or for a function that makes one."""
 
     @dataclass(frozen=True, kw_only=True)
     class Published(SuiteConfig):
         kind: ClassVar[str] = name
+        published_object: ClassVar[object] = found
 
         def build(self) -> TaskDistribution:
             return distribution_of(found, f"the suite {name!r}")

@@ -13,12 +13,13 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Protocol
 
-from metarl.checkpoints import Checkpoint, load, load_newest
+from metarl.checkpoints import Checkpoint, drop_later, find, load, load_newest, names_of_checkpoints
 from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.experiment import CHECKPOINTS, Experiment, Observer
 from metarl.locks import locked
 from metarl.registry import config_from_json
+from metarl.reopening import check_reopens
 from metarl.types import Json
 
 CONFIG = "config.json"
@@ -28,8 +29,9 @@ def start(config: ExperimentConfig, root: Path, observer: Observer | None = None
     """Open a new run in a folder of its own below ``root``.
 
     Raises:
-        MetarlError: if the folder exists, or cannot be made.
+        MetarlError: if the folder exists, or cannot be made, or the run could never be opened again.
     """
+    check_reopens(config)
     config = replace(config, name=config.name or default_name(config))
     folder = root / config.name
     refuse_existing(folder)
@@ -75,17 +77,18 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 def resume(
-    folder: Path,
+    path: Path,
     report: Callable[[str], None],
     observer: Observer | None = None,
     *,
     iterations: int | None = None,
     device: str | None = None,
 ) -> Experiment:
-    """Open a run that was stopped, at its newest whole checkpoint.
+    """Open a run that was stopped, at its newest whole checkpoint or at an earlier one.
 
     Args:
-        folder: the run's.
+        path: the run's folder, or that of one of its checkpoints, to go back to it: what the run did after it
+            is dropped.
         report: told of each damaged checkpoint, in a sentence.
         observer: of the run.
         iterations: train to this iteration instead of the one the config names.
@@ -97,10 +100,13 @@ def resume(
     """
     wanted = {"iterations": iterations, "device": device}
     changes: dict[str, Json] = {name: value for name, value in wanted.items() if value is not None}
+    folder, name = split_checkpoint(path)
     config = read_config(folder, changes)
     with locked(folder):
         experiment = Experiment(config, folder, observer)
-        if has_checkpoints(folder):
+        if name is not None:
+            experiment.restore(load(find(folder / CHECKPOINTS, name)))
+        elif has_checkpoints(folder):
             experiment.restore(load_newest(folder / CHECKPOINTS, report))
         if experiment.iteration > config.iterations:
             raise MetarlError(
@@ -109,7 +115,26 @@ def resume(
             )
         if changes:
             write_config(folder, config)
+        if name is not None:  # or a kill before the next checkpoint would have the run go on from a later one
+            drop_later(folder / CHECKPOINTS, experiment.iteration)
     return experiment
+
+
+def split_checkpoint(path: Path) -> tuple[Path, str | None]:
+    """Return the run that a path names, and the checkpoint where it names one, ``RUN/checkpoints/40``.
+
+    Raises:
+        MetarlError: if it names the folder of all checkpoints.
+    """
+    place = path if path.parent.name == CHECKPOINTS else path.resolve()
+    if (place / CONFIG).is_file():
+        return path, None
+    if place.name == CHECKPOINTS:
+        raise MetarlError(
+            f"Expected a run or a checkpoint, got the folder of all checkpoints, {path}; "
+            f"name the run, {place.parent}, or one of: {', '.join(names_of_checkpoints(place))}."
+        )
+    return (place.parent.parent, place.name) if place.parent.name == CHECKPOINTS else (path, None)
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
@@ -122,6 +147,9 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.
     """
+    folder, name = split_checkpoint(path)
+    if name is not None:
+        return load(find(folder / CHECKPOINTS, name))
     if (path / CHECKPOINTS).is_dir():
         return load_newest(path / CHECKPOINTS, report)
     if not path.is_dir():

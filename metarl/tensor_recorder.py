@@ -27,6 +27,7 @@ class TensorRecorder:
         self._env, self._shape, self._slots, self._horizon = env, shape, len(slot_tasks), horizon
         self._num_live = self._slots
         self._success: torch.Tensor | None = None
+        self._success_at_first_step: torch.Tensor | None = None
         self._checked = 0
 
     @property
@@ -65,6 +66,8 @@ class TensorRecorder:
         if success is not None:
             solved = success[:slots] & self.live
             self._success = solved if self._success is None else self._success | solved
+            if step == 0:
+                self._success_at_first_step = solved
         self.live = self.live & ~(self.terminated[step] | self.truncated[step])
 
     def is_over(self, step: int) -> bool:
@@ -91,7 +94,8 @@ class TensorRecorder:
         return Rollout(
             **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
             final_observations=final.view(*self._shape, -1),
-            success=None if self._success is None else self._success.view(self._shape),
+            success=self._flags(self._success),
+            success_at_first_step=self._flags(self._success_at_first_step),
         )
 
     def _empty(
@@ -100,6 +104,10 @@ class TensorRecorder:
         """Return zeros ``[steps, n, width]`` without the axes that are not given."""
         shape = [size for size in (steps, self._slots, width) if size is not None]
         return torch.zeros(shape, dtype=dtype, device=self._shown.device)
+
+    def _flags(self, flags: torch.Tensor | None) -> torch.Tensor | None:
+        """Turn ``[n]`` into ``[M, K]``."""
+        return None if flags is None else flags.view(self._shape)
 
     def _task_first(self, steps_first: torch.Tensor) -> torch.Tensor:
         """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""

@@ -78,6 +78,8 @@ class Rollout:
     """``[M, K, O]``, what followed each episode's last step."""
     success: torch.Tensor | None = None
     """``[M, K]`` bool, whether the task was solved at any step; None where the suite does not say."""
+    success_at_first_step: torch.Tensor | None = None
+    """``[M, K]`` bool, whether it was solved at the very first step; likewise."""
 
     @property
     def num_steps(self) -> int:

@@ -89,7 +89,7 @@ def test_policy_sees_the_task_axis_first_and_then_the_episodes() -> None:
 
 
 def test_numbers_are_single_precision_and_flags_are_bool(rollout: Rollout) -> None:
-    flags = {"mask", "terminated", "truncated", "success"}
+    flags = {"mask", "terminated", "truncated", "success", "success_at_first_step"}
     for field in fields(rollout):
         wanted = torch.bool if field.name in flags else torch.float32
         assert getattr(rollout, field.name).dtype == wanted
@@ -255,7 +255,9 @@ class WideActor:
 
 def test_rollout_moves_whole() -> None:
     moved = run(tiny.ClimbEnv(4, horizon=4, says_success=False)).to("meta")
-    assert {getattr(moved, field.name).device.type for field in fields(moved) if field.name != "success"} == {
-        "meta"
-    }
+    assert {
+        getattr(moved, field.name).device.type
+        for field in fields(moved)
+        if not field.name.startswith("success")
+    } == {"meta"}
     assert moved.success is None

@@ -122,12 +122,15 @@ def test_sweep_gives_the_numbers_of_single_runs_and_puts_them_together(
     assert "going on after 6" in (folder / "seed1.log").read_text()
 
 
-def test_finished_sweep_trains_nothing_again(
-    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+def test_finished_sweep_trains_nothing_again_and_gives_the_notices_of_its_runs(
+    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(plain, tmp_path / "runs")
+    evaluation = tmp_path / "runs" / "it-seed1" / "evaluation.json"
+    evaluation.write_text(json.dumps({**json.loads(evaluation.read_text()), "notices": ["Nothing learned."]}))
     stub(monkeypatch, "sys.exit(9)")
     assert main(SWEEP) == 0
+    assert "Notice of seed 1: Nothing learned.\n" in capsys.readouterr().out
     assert json.loads((tmp_path / "runs" / "it-sweep" / "sweep.json").read_text())["finished"] == [
         *("it-seed0", "it-seed1"),
     ]

@@ -299,6 +299,15 @@ def test_every_held_out_task_is_in_the_page(groups: list[Group], rendered: str) 
     assert all(task.id in page.text for task in groups[0].tasks)
 
 
+def test_notices_of_runs_are_in_the_summary_each_once(runs: Path) -> None:
+    for name in ("it-0", "it-1"):
+        change(
+            runs / name / "evaluation.json", lambda data: data.update(notices=["No <b>step</b> was taken."])
+        )
+    page = render(gather([runs / "it-0", runs / "it-1"], print), {}, {})
+    assert Page(page).text.count("Notice: No <b>step</b> was taken.") == 1
+
+
 def test_settings_that_differ_are_set_apart(rendered: str) -> None:
     rows = re.findall(r'<tr class="differs"><th scope="row">([^<]*)</th>', rendered)
     assert rows == ["agent.inner_lr", "name", "seed"]

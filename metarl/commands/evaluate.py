@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import tyro
 from metarl import runs
 from metarl.config import EvaluationConfig, MeasurementConfig, to_json
 from metarl.console import console, say
+from metarl.divergence import naming_agent
 from metarl.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Axis, Evaluation, summarize
@@ -209,7 +211,7 @@ def showing(experiment: Experiment, what: str, vector_steps: int) -> Iterator[No
     observer.expect(vector_steps)
     experiment.observer = observer
     try:
-        with runs.stop_on_signals(experiment), observer:
+        with runs.stop_on_signals(experiment), observer, naming_agent(experiment.config.agent):
             yield
     except Stopped:
         say("Stopped; what was not finished is not written.")
@@ -256,8 +258,9 @@ def show_evaluation(
     stem: str,
     physics: dict[str, Json],
     axis: Axis | None = None,
+    notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Print an evaluation's tables and write its files."""
+    """Print an evaluation's tables and notices, with those of a training, and write its files."""
     summary = summarize(evaluation, stream(experiment.config.seed, TEST, 2))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
@@ -265,9 +268,14 @@ def show_evaluation(
         console.print(aggregate_table(summary))
     if axis is None and len({task.family for task in evaluation.tasks}) > 1:
         console.print(family_table(evaluation))
+    measured = experiment.evaluation_notices(evaluation) if axis is None else {}
+    said = {**measured, **notices}
+    for sentence in said.values():
+        say(f"Notice: {sentence}")
     about: dict[str, Json] = {
         "iteration": experiment.iteration,
         "config": to_json(experiment.config),
         "physics": physics,
+        "notices": list(said.values()),
     }
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

@@ -10,6 +10,7 @@ import tyro
 
 from metarl import runs
 from metarl.console import say
+from metarl.divergence import check_adapted, naming_agent
 from metarl.errors import MetarlError, require
 from metarl.experiment import FILM, Experiment, stream
 from metarl.filming import find_task
@@ -74,11 +75,13 @@ def adapted(experiment: Experiment, task: Task, steps: int, seed: int) -> Actor:
     actor = experiment.agent.initial_actor(1)
     env = experiment.make_env()
     try:
-        for _ in range(steps):
-            rollout = collect(
-                env, [task], actor, episodes=episodes, horizon=experiment.suite.horizon, rng=rng
-            )
-            actor = experiment.agent.adapt(actor, rollout)
+        with naming_agent(experiment.config.agent):
+            for _ in range(steps):
+                rollout = collect(
+                    env, [task], actor, episodes=episodes, horizon=experiment.suite.horizon, rng=rng
+                )
+                actor = experiment.agent.adapt(actor, rollout)
+                check_adapted(actor, experiment.config.agent, rollout)
     finally:
         env.close()
     return actor

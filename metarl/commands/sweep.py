@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,8 @@ from metarl.errors import MetarlError, require
 from metarl.evaluation import summarize_seeds
 from metarl.experiment import Stopped
 from metarl.locks import locked
-from metarl.seeds import combine, read_evaluation
+from metarl.notices import kept_notices
+from metarl.seeds import EVALUATION, combine, read_evaluation
 from metarl.sweep import SeedRun, Sweep, last_line
 from metarl.tables import aggregate_table, evaluation_table, seed_table
 from metarl.tasks import check_disjoint
@@ -99,6 +101,9 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
         names = [f"seed {run.seed}" for run in finished]
         console.print(seed_table(dict(zip(names, evaluations, strict=True))))
     console.print(aggregate_table(summary))
+    for run in finished:
+        for sentence in kept_notices(json.loads((run.folder / EVALUATION).read_text(encoding="utf-8"))):
+            say(f"Notice of seed {run.seed}: {sentence}")
     files = combine([run.folder for run in finished], sweep.folder, title)
     say(f"Wrote {', '.join(path.name for path in files)} in {sweep.folder}.")
 

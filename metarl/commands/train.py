@@ -24,10 +24,11 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeArguments:
-    """Go on with a run that was stopped, exactly where its newest whole checkpoint left it."""
+    """Go on with a run that was stopped, exactly where a checkpoint left it."""
 
     resume: Path
-    """Folder of the run."""
+    """Folder of the run, to go on from its newest whole checkpoint; or of one of its checkpoints,
+    RUN/checkpoints/40, to go back to it and train on from there: what came after it is deleted."""
     iterations: int | None = None
     """Train to this iteration instead of the one that the run was started with."""
     device: str | None = None
@@ -133,6 +134,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
                 experiment.folder,
                 "evaluation",
                 runs.physics(experiment.folder, experiment.config.sampling.engine),
+                notices=experiment.training_notices(),
             )
     except Stopped:
         say(
@@ -177,7 +179,7 @@ def show_train_usage() -> None:
     say(
         "usage: metarl train PRESET [--agent AGENT] [OPTIONS]\n"
         "       metarl train --suite SUITE|FILE.py:NAME [--agent AGENT] [OPTIONS]\n"
-        "       metarl train --resume RUN [--iterations INT] [--device STR]\n\n"
+        "       metarl train --resume RUN|RUN/checkpoints/N [--iterations INT] [--device STR]\n\n"
         "Meta-train an agent, then evaluate it on held-out tasks.\n"
     )
     presets = registry.names(registry.PRESETS)

@@ -12,6 +12,7 @@ import numpy as np
 
 from metarl.config import to_json
 from metarl.evaluation import Summary
+from metarl.notices import kept_notices
 from metarl.types import Json
 from metarl.webpage.figures import adaptation_panels, episode_panels, learning_panels
 from metarl.webpage.films import Pair
@@ -60,6 +61,8 @@ class Section:
     pairs: tuple[Pair, ...]
     no_videos: str
     """Why there are none."""
+    notices: tuple[str, ...]
+    """Of all runs, each once."""
 
 
 def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_videos: Mapping[str, str]) -> str:
@@ -118,6 +121,9 @@ def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
         largest_gain=float(np.abs(gains).max()),
         pairs=tuple(pairs),
         no_videos=no_videos,
+        notices=tuple(
+            dict.fromkeys(sentence for run in group.runs for sentence in kept_notices(run.measured.about))
+        ),
     )
 
 
