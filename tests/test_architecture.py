@@ -15,7 +15,14 @@ import pytest
 
 FLOORS = (
     {"metarl", "metarl.errors", "metarl.types", "metarl.wording"},
-    {"metarl.returns", "metarl.distributions", "metarl.params", "metarl.solvers", "metarl.statistics"},
+    {
+        "metarl.returns",
+        "metarl.distributions",
+        "metarl.params",
+        "metarl.random_streams",
+        "metarl.solvers",
+        "metarl.statistics",
+    },
     {
         "metarl.policies",
         "metarl.context_policies",

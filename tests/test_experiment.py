@@ -15,7 +15,7 @@ from metarl.checkpoints import load
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig
 from metarl.envs.point import PointTasks
 from metarl.errors import MetarlError
-from metarl.experiment import Experiment, Stopped, stream
+from metarl.experiment import Experiment, Stopped
 from metarl.locks import locked
 from metarl.metrics import Row, read_metrics
 from metarl.tasks import Split
@@ -105,11 +105,6 @@ def test_observer_hears_of_every_iteration(tmp_path: Path) -> None:
     counter = Counter()
     runs.start(point_config(), tmp_path, counter).run()
     assert counter.iterations == [0, 1, 2, 3]
-
-
-def test_streams_of_two_purposes_or_iterations_differ() -> None:
-    draws = {float(stream(0, purpose, index).random()) for purpose in range(4) for index in range(5)}
-    assert len(draws) == 20
 
 
 def test_training_tasks_are_new_in_every_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from metarl.config import to_json
 from metarl.evaluation import summarize
-from metarl.experiment import TEST, stream
+from metarl.random_streams import Purpose, make_rng
 from metarl.report import save
 from metarl.results import write_evaluation
 from metarl.sb3.comparison import Comparison
@@ -142,7 +142,7 @@ def short(count: int) -> str:
 
 def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> list[Row]:
     steps = comparison.experiment.config.evaluation.adaptation_steps
-    summary = summarize(measured.evaluation, stream(comparison.config.seed, TEST, 2))
+    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
     return [
         Row(
             baseline.stem,
@@ -171,7 +171,7 @@ def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured)
         "settings": comparison.store.settings,
         "config": to_json(experiment.config),
     }
-    summary = summarize(measured.evaluation, stream(comparison.config.seed, TEST, 2))
+    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
     title = f"{baseline.label} on {experiment.suite.name}, held-out tasks"
     write_evaluation(comparison.store.folder, baseline.stem, measured.evaluation, summary, about, title)
 
