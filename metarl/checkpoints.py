@@ -15,7 +15,6 @@ import errno
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ import torch
 
 from metarl import __version__
 from metarl.errors import MetarlError
+from metarl.files import make_folder, sync_folder, write_synced
 from metarl.types import Json, Params, State
 
 FORMAT = 1
@@ -79,7 +79,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     path = folder / f"{checkpoint.iteration:08d}"
     files = _encode(checkpoint)
     try:
-        _make_folder(folder)
+        make_folder(folder)
         _tidy(folder)
         _write(path, files)
         _prune(path, keep)
@@ -238,34 +238,16 @@ def _damaged(path: Path, what: str) -> DamagedCheckpoint:
     return DamagedCheckpoint(f"The checkpoint {path} is damaged ({what}).")
 
 
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        _sync(folder.parent)
-
-
 def _write(path: Path, files: dict[str, bytes]) -> None:
     temporary = path.with_suffix(_TEMPORARY)
     temporary.mkdir()
     for name, data in files.items():
-        with (temporary / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    _sync(temporary)
+        write_synced(temporary / name, data)
+    sync_folder(temporary)
     if path.exists():
         path.replace(path.with_suffix(_REPLACED))
     temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def _stored(folder: Path) -> list[Path]:

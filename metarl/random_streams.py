@@ -1,7 +1,7 @@
 """Random streams by purpose: two of them never share a number, and none is that of a bare seed.
 
 ``np.random.default_rng([seed, 0, 0])`` is ``np.random.default_rng(seed)``, since NumPy pads seeds with zeros,
-and a word past 2**32 spills into the next. So a stream's entropy here is a SHA-256 digest of all that names it.
+and a seed past 2**32 spills into the next word. So a stream's entropy is a SHA-256 digest of all its names.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from metarl.checkpoints import Checkpoint, load, load_newest
 from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.experiment import CHECKPOINTS, Experiment, Observer
+from metarl.files import write_json
 from metarl.locks import locked
 from metarl.registry import config_from_json
 from metarl.types import Json
@@ -42,9 +43,9 @@ def start(config: ExperimentConfig, root: Path, observer: Observer | None = None
         raise MetarlError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
     try:
         write_config(folder, config)
-    except OSError as error:
+    except MetarlError:
         discard(experiment)
-        raise MetarlError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
+        raise
     return experiment
 
 
@@ -212,9 +213,7 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:
     """Write the config of a run, whole or not at all."""
-    temporary = folder / f"{CONFIG}.tmp"
-    temporary.write_text(json.dumps(to_json(config), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / CONFIG)
+    write_json(folder / CONFIG, to_json(config), indent=2)
 
 
 def default_name(config: ExperimentConfig) -> str:

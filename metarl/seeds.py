@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, Measures, evaluation_from_json, summarize_seeds
+from metarl.files import write_json, write_rows
 from metarl.metrics import Row, read_metrics
 from metarl.profiles import write_profiles
 from metarl.report import adaptation_curve, learning_curve
@@ -53,7 +53,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
     content["seeds"] = [config.seed for config in configs]
-    files[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(files[0], content, indent=2)
     rows = average([read_metrics(folder) for folder in folders])
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
     write_csv(files[1], kept)
@@ -150,7 +150,4 @@ def interval_columns(name: str, interval: Interval) -> dict[str, str | float]:
 def write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
     """Write rows under the names of all their columns, in the order in which these first come."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(path, [names, *([row.get(name, "") for name in names] for row in rows)])

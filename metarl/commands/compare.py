@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,7 @@ import tyro
 from metarl.comparison import Contender, Verdict, compare, read_contender
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
-from metarl.files import all_or_none
+from metarl.files import all_or_none, write_json
 from metarl.profiles import write_profiles
 from metarl.statistics import Bootstrap
 from metarl.tables import verdict_table
@@ -79,7 +78,7 @@ def write(
         "adaptation_steps": step,
         **{quantity: verdict.to_json() for quantity, verdict in verdicts.items()},
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content, indent=2)
     stages = {f"A: {ours.name}": (ours.evaluations, step), f"B: {theirs.name}": (theirs.evaluations, step)}
     return [
         path,

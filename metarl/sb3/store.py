@@ -6,7 +6,6 @@ Each file is whole or absent, so that a comparison that was killed goes on with 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import safetensors.torch
 
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, evaluation_from_json, join
+from metarl.files import write_json, write_whole
 from metarl.types import Json, Params
 
 SETTINGS = "settings.json"
@@ -107,10 +107,7 @@ class Store:
                 raise _damaged(path) from error
         learned = learn()
         write_json(self.folder / SETTINGS, self.settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        safetensors.torch.save_file({n: value.contiguous() for n, value in learned.items()}, temporary)
-        temporary.replace(path)
+        write_whole(path, safetensors.torch.save({n: value.contiguous() for n, value in learned.items()}))
         return learned
 
     def _part(self, name: str) -> Path:
@@ -118,17 +115,6 @@ class Store:
 
     def _weights(self, name: str) -> Path:
         return self.folder / "weights" / f"{name}.safetensors"
-
-
-def write_json(path: Path, data: dict[str, Json]) -> None:
-    """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(data) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _read(path: Path) -> dict[str, Json]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +14,13 @@ from rich.table import Table
 
 from metarl.config import to_json
 from metarl.evaluation import summarize
+from metarl.files import write_json, write_rows
 from metarl.random_streams import Purpose, make_rng
 from metarl.report import save
 from metarl.results import write_evaluation
 from metarl.sb3.comparison import Comparison
 from metarl.sb3.plan import META, Baseline
-from metarl.sb3.store import Measured, write_json
+from metarl.sb3.store import Measured
 from metarl.statistics import Interval
 from metarl.tables import number, percent
 from metarl.types import Json
@@ -184,15 +184,12 @@ def _json(row: Row) -> dict[str, Json]:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        intervals = [f"{name}{end}" for name in ("return", "success") for end in ("", "_low", "_high")]
-        writer.writerow(["agent", "stage", *intervals, "task_steps", "training_steps"])
-        for row in rows:
-            success = ("", "", "") if row.successes is None else row.successes
-            writer.writerow(
-                [row.label, row.stage, *row.returns, *success, row.task_steps, row.training_steps]
-            )
+    intervals = [f"{name}{end}" for name in ("return", "success") for end in ("", "_low", "_high")]
+    table: list[list[str | int | float]] = [["agent", "stage", *intervals, "task_steps", "training_steps"]]
+    for row in rows:
+        success = ("", "", "") if row.successes is None else row.successes
+        table.append([row.label, row.stage, *row.returns, *success, row.task_steps, row.training_steps])
+    write_rows(path, table)
 
 
 def _dot(axes: Axes, place: int, interval: Interval, colour: str, ours: bool) -> None:
