@@ -11,15 +11,17 @@ and renamed, so that a process that dies at any moment leaves only whole checkpo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib.metadata
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -143,14 +145,45 @@ def load_newest(folder: Path, report: Callable[[str], None]) -> Checkpoint:
     raise MetarlError(f"There is no checkpoint in {folder}.")
 
 
+class Identity(NamedTuple):
+    """What a checkpoint is of."""
+
+    iteration: int
+    weights_sha256: str
+
+
+def newest_iteration(folder: Path) -> Identity | None:
+    """Return what the newest checkpoint is of, without its tensors; None if there is none that is whole."""
+    for path in _stored(folder):
+        try:
+            state = _parse(path, _unseal(path, _read(path / _STATE)))
+            return Identity(int(str(state["iteration"])), str(state["weights_sha256"]))
+        except (DamagedCheckpoint, KeyError, ValueError):
+            continue
+    return None
+
+
+def has_whole(folder: Path) -> bool:
+    """Return whether a folder holds a checkpoint that was finished, be it damaged since."""
+    return bool(_stored(folder))
+
+
+def weights_sum(agent: State) -> str:
+    """Return the SHA-256 sum of an agent's tensors, as its checkpoint has it."""
+    return _sha256(_weights(agent))
+
+
+def _weights(agent: State) -> bytes:
+    return safetensors.torch.save({name: _plain(tensor) for name, tensor in agent.tensors.items()})
+
+
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
     """Return the contents of a checkpoint's files by name."""
-    tensors = checkpoint.agent.tensors
-    weights = safetensors.torch.save({name: _plain(tensor) for name, tensor in tensors.items()})
+    weights = _weights(checkpoint.agent)
     state: dict[str, Json] = {
         "format": FORMAT,
         "iteration": checkpoint.iteration,
-        "versions": dict(_versions()),
+        "versions": library_versions(),
         "weights_sha256": _sha256(weights),
         "config": checkpoint.config,
         "progress": checkpoint.progress,
@@ -171,13 +204,13 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _versions() -> Iterator[tuple[str, Json]]:
-    yield "metarl", __version__
+def library_versions() -> dict[str, Json]:
+    """Return the versions of metarl and of the libraries that results depend on, by name."""
+    versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _sha256(data: bytes) -> str:

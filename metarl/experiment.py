@@ -31,6 +31,8 @@ from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample
 from metarl.types import Rollout, Task
 
 CHECKPOINTS = "checkpoints"
+EVALUATION = "evaluation.json"
+"""On every test task, at the end of a run."""
 
 MAX_TRANSITIONS = 100_000_000
 """Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
@@ -242,6 +244,7 @@ class Experiment:
             if self._evaluates_after(self.iteration):
                 metrics |= self._brief_test(env)
             self.elapsed += time.perf_counter() - start
+            self._forget_evaluation()
             self._log(log, metrics)
             self._finished = self._checkpoint()
             if self.iteration % self.config.checkpoint.every == 0 or self.iteration == self.config.iterations:
@@ -316,6 +319,11 @@ class Experiment:
         row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
         log.log(self.iteration, row)
         self.observer.on_iteration(self.iteration, row)
+
+    def _forget_evaluation(self) -> None:
+        """Delete what was measured at the end of a shorter run: it is of another agent now."""
+        for ending in (".json", ".csv", ".png"):  # JSON first: without it the others count for nothing
+            (self.folder / EVALUATION).with_suffix(ending).unlink(missing_ok=True)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         make_folder(path.parent)
         tidy(path.parent)
-        temporary = path.parent / f".metarl-{_process_table()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+        temporary = _temporary(path.parent)
         try:
             write_synced(temporary, content)
             temporary.replace(path)
@@ -52,9 +53,35 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
         sync_folder(path.parent)
     except OSError as error:
-        if error.errno in _FULL:
-            raise WriteError(f"No disk space for the file {path}; what was there before is intact.") from error
+        if is_full(error):
+            raise WriteError(f"No disk space for the file {path}; what was there is intact.") from error
         raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with files in it, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be made, or holds something already.
+    """
+    make_folder(folder.parent)
+    tidy(folder.parent)
+    temporary = _temporary(folder.parent)
+    try:
+        temporary.mkdir()
+        for name, content in files.items():
+            write_synced(temporary / name, content)
+        sync_folder(temporary)
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether there is no space left, on the disk or in the user's quota."""
+    return error.errno in _FULL
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,7 +91,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Mapping[str, Json], indent: int | None = None) -> None:
     """Write a JSON object, whole or not at all."""
-    write_text(path, json.dumps(data, indent=indent) + "\n")
+    write_whole(path, encode_json(data, indent))
+
+
+def encode_json(data: Mapping[str, Json], indent: int | None = None) -> bytes:
+    """Return a JSON object as a file has it."""
+    return (json.dumps(data, indent=indent) + "\n").encode()
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
@@ -121,10 +153,18 @@ def sync(descriptor: int) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Delete the temporary files of processes that were killed."""
+    """Delete the temporary files and folders of processes that were killed."""
     for path in folder.glob(".metarl-*.tmp"):
-        if _is_abandoned(path):
+        if not _is_abandoned(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".metarl-{_process_table()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -180,6 +220,6 @@ def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
         for path in set(folder.iterdir()) - before:
             if path.name.startswith(beginnings):
                 path.unlink(missing_ok=True)
-        if cause.errno not in _FULL:
+        if not is_full(cause):
             raise
         raise MetarlError(f"No disk space for the results in {folder}; none of them is kept.") from error

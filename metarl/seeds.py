@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
-from metarl.evaluation import Evaluation, Measures, evaluation_from_json, summarize_seeds
+from metarl.evaluation import Evaluation, Measures, summarize_seeds
+from metarl.evaluation_files import read_evaluation
 from metarl.files import write_json, write_rows
 from metarl.metrics import Row, read_metrics
 from metarl.profiles import write_profiles
@@ -21,7 +21,6 @@ from metarl.types import Json
 from metarl.wording import stage_name
 
 CLOCK = "time/elapsed"
-EVALUATION = "evaluation.json"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
@@ -99,18 +98,6 @@ def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
 
 def _without_seed(config: ExperimentConfig) -> dict[str, Json]:
     return {name: value for name, value in to_json(config).items() if name not in ("seed", "name")}
-
-
-def read_evaluation(folder: Path) -> Evaluation:
-    """Return the evaluation at the end of a run.
-
-    Raises:
-        MetarlError: if the run is not finished.
-    """
-    path = folder / EVALUATION
-    if not path.is_file():
-        raise MetarlError(f"{folder} is no finished run: it has no {path.name}.")
-    return evaluation_from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _adaptation_rows(

@@ -19,10 +19,10 @@ from pathlib import Path
 from metarl.comparison import SWEEP
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
+from metarl.evaluation_files import is_finished
 from metarl.experiment import Stopped
 from metarl.files import write_json
 from metarl.runs import CONFIG, default_name, read_config
-from metarl.seeds import EVALUATION
 from metarl.types import Json
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -52,7 +52,7 @@ class SeedRun:
     @property
     def finished(self) -> bool:
         """Whether it was trained and evaluated to its end."""
-        return (self.folder / EVALUATION).is_file()
+        return is_finished(self.folder)
 
     @property
     def started(self) -> bool:

@@ -13,11 +13,12 @@ import numpy as np
 import tyro
 
 from metarl import runs
-from metarl.config import EvaluationConfig, MeasurementConfig, to_json
+from metarl.config import EvaluationConfig, MeasurementConfig
 from metarl.console import console, say
 from metarl.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Axis, Evaluation, summarize
+from metarl.evaluation_files import provenance
 from metarl.experiment import Experiment, Stopped
 from metarl.files import all_or_none
 from metarl.filming import find_task
@@ -267,8 +268,7 @@ def show_evaluation(
     if axis is None and len({task.family for task in evaluation.tasks}) > 1:
         console.print(family_table(evaluation))
     about: dict[str, Json] = {
-        "iteration": experiment.iteration,
-        "config": to_json(experiment.config),
+        **provenance(experiment),
         "physics": physics,
     }
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

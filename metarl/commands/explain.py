@@ -12,9 +12,9 @@ import tyro
 
 from metarl import runs
 from metarl.commands.evaluate import choose_tasks, results_folder, showing
-from metarl.config import to_json
 from metarl.console import console, say
 from metarl.errors import require
+from metarl.evaluation_files import provenance
 from metarl.experiment import Experiment
 from metarl.explain.layers import explainable, layers_of
 from metarl.explain.measure import Inside, inside_steps, look_inside
@@ -22,7 +22,7 @@ from metarl.explain.results import moved_table, representation_table, worth_tabl
 from metarl.explain.sentences import sentences
 from metarl.explain.summary import explain
 from metarl.random_streams import Purpose, make_rng
-from metarl.types import Json, Task
+from metarl.types import Task
 from metarl.wording import count
 
 
@@ -100,7 +100,7 @@ def explain_command(arguments: list[str]) -> None:
             console.print(table)
         for sentence in said.values():
             say(sentence)
-        about: dict[str, Json] = {"iteration": experiment.iteration, "config": to_json(experiment.config)}
+        about = provenance(experiment)
         title = f"{experiment.suite.name}, {experiment.config.agent.kind}: adapting to held-out tasks"
         files = write_explanation(folder, stem, explanation, said, about, title)
     say(f"Wrote {', '.join(path.name for path in files)} in {folder}.")

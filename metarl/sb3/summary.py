@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from metarl.config import to_json
 from metarl.evaluation import summarize
+from metarl.evaluation_files import provenance
 from metarl.files import write_json, write_rows
 from metarl.random_streams import Purpose, make_rng
 from metarl.report import save
@@ -167,9 +167,8 @@ def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured)
         "stages": list(stages),
         "task_steps": own["task_steps"],
         "training_steps": own["training_steps"],
-        "iteration": experiment.iteration,
+        **{name: value for name, value in provenance(experiment).items() if name != "training_steps"},
         "settings": comparison.store.settings,
-        "config": to_json(experiment.config),
     }
     summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
     title = f"{baseline.label} on {experiment.suite.name}, held-out tasks"
