@@ -7,21 +7,22 @@ whole the run is finished, unless it was trained on since.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from metarl.checkpoints import library_versions, newest_iteration, weights_sum
-from metarl.config import to_json
+from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, evaluation_from_json
 from metarl.experiment import CHECKPOINTS, EVALUATION, Experiment
 from metarl.runs import CONFIG, read_config
 from metarl.types import Json
+from metarl.wording import count
 
 _NUMBERS = ("tasks", "returns", "successes")
-_SAME_RUN = ("suite", "agent", "evaluation")
+_SAME_RUN = ("suite", "agent")
 _MAY_CHANGE = ("every", "tasks")
 """Of how a run is evaluated: what its last evaluation does not depend on."""
 
@@ -46,6 +47,14 @@ class Measured:
         """Environment steps that the agent had learned from; None where the file does not say."""
         steps = self.about.get("training_steps")
         return steps if isinstance(steps, int) else None
+
+    @property
+    def training(self) -> str:
+        """How much the agent had learned from, in words."""
+        if self.iteration is None:
+            return "an unrecorded number of iterations"
+        steps = "" if self.training_steps is None else f" ({self.training_steps:,} environment steps)"
+        return count(self.iteration, "iteration") + steps
 
 
 def provenance(experiment: Experiment) -> dict[str, Json]:
@@ -140,7 +149,7 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
     """Say why an evaluation is not that of the run as it is now; nothing if it is."""
     config = read_config(folder)
     own, recorded = to_json(config), measured.about.get("config")
-    if isinstance(recorded, dict) and (name := _difference(own, recorded)):
+    if isinstance(recorded, dict) and (name := _difference(own, recorded, (*_SAME_RUN, "evaluation"))):
         return f"is of a run with another {name}"
     iteration = measured.iteration
     if iteration is None:  # of an early version, or by hand
@@ -156,13 +165,25 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
     return ""
 
 
-def _difference(own: Mapping[str, Json], recorded: Mapping[str, Json]) -> str:
+def check_run(config: ExperimentConfig, measured: Measured) -> None:
+    """Make sure that an evaluation is of a run's agent, however and whenever it was measured.
+
+    Raises:
+        MetarlError: if it is of another run.
+    """
+    recorded = measured.about.get("config")
+    if isinstance(recorded, dict) and (name := _difference(to_json(config), recorded, _SAME_RUN)):
+        raise MetarlError(f"{measured.path} is of a run with another {name}; delete it and measure again.")
+
+
+def _difference(own: Mapping[str, Json], recorded: Mapping[str, Json], sections: Sequence[str]) -> str:
     """Name the first setting in which a run and the one that an evaluation is of differ."""
-    for section in _SAME_RUN:
+    own = json.loads(json.dumps(own))  # as the file has it: lists for tuples
+    for section in sections:
         ours, theirs = own.get(section), recorded.get(section)
         if not isinstance(ours, dict) or not isinstance(theirs, dict):
             continue
-        for name in ours.keys() & theirs.keys() - set(_MAY_CHANGE):
+        for name in sorted(ours.keys() & theirs.keys() - set(_MAY_CHANGE)):
             if ours[name] != theirs[name]:
                 return f"{section}.{name} ({theirs[name]} instead of {ours[name]})"
     for name in ("seed", "init_from"):

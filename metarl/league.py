@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
-from metarl.comparison import Contender, check_comparable, read_contender, sweep_runs
+from metarl.comparison import Contender, check_contenders, read_contender, sweep_runs
 from metarl.errors import require
 from metarl.evaluation import Measures, Summary, summarize_seeds
 from metarl.metrics import Row, read_metrics
@@ -61,8 +61,7 @@ def write_league(sweeps: Sequence[Path], output: Path, title: str) -> list[Path]
     """
     require(len(sweeps) >= 2, "the number of sweeps to compare must be 2 or more", len(sweeps))
     contenders = [read_contender(sweep) for sweep in sweeps]
-    for other in contenders[1:]:
-        check_comparable(contenders[0], other)
+    check_contenders(contenders)
     standings = sorted(map(stand, sweeps, contenders), key=lambda one: -one.summary.returns[-1].mean)
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("agents.csv", "curves.csv", "agents.png")]

@@ -42,7 +42,7 @@ def write_evaluation(
     """
     along = axis or steps_axis(evaluation)
     files = [folder / f"{stem}{ending}" for ending in (".json", ".csv", ".png")]
-    content = {
+    content: dict[str, Json] = {
         **about,
         along.name: list(along.values),
         "summary": dict(summary.metrics()),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metarl.comparability import Side, check_comparable
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, Measures, summarize_seeds
@@ -44,11 +45,15 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
         MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
     """
     configs = [read_config(folder) for folder in folders]
-    evaluations = [read_evaluation(folder) for folder in folders]
+    measured = [read_evaluation(folder) for folder in folders]
+    evaluations = [each.evaluation for each in measured]
     content = _without_seed(configs[0])
     for folder, config in zip(folders, configs, strict=True):
         if _without_seed(config) != content:
             raise MetarlError(f"{folder} and {folders[0]} differ in more than their seed.")
+    check_comparable(
+        [Side(str(each.path.parent), configs[0].suite, each.evaluation, each.about) for each in measured]
+    )
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
     content["seeds"] = [config.seed for config in configs]

@@ -48,10 +48,12 @@ FLOORS = (
     },
     {"metarl.config"},
     {
+        "metarl.comparability",
         "metarl.comparison",
         "metarl.curve_comparison",
         "metarl.episode_curve",
         "metarl.evaluation",
+        "metarl.evaluation_files",
         "metarl.explain",
         "metarl.filming",
         "metarl.checkpoints",

@@ -14,7 +14,7 @@ import pytest
 
 import tiny
 from metarl.cli import main
-from metarl.comparison import Contender, check_comparable, compare, read_contender
+from metarl.comparison import Contender, check_contenders, compare, read_contender
 from metarl.config import MeasurementConfig
 from metarl.envs import metaworld
 from metarl.envs.metaworld import ML1Config
@@ -74,8 +74,8 @@ def test_successes_are_compared_where_both_have_them() -> None:
 @pytest.mark.parametrize(
     ("theirs", "sentence"),
     [
-        (contender(0.0, suite=ML1Config()), "but it is on point and it on ml1-reach-v3"),
-        (contender(0.0, suite=PointConfig(horizon=7)), "it and it differ in its horizon"),
+        (contender(0.0, suite=ML1Config()), "they differ in the suite, point and ml1-reach-v3"),
+        (contender(0.0, suite=PointConfig(horizon=7)), "they differ in the suite's horizon, 100 and 7"),
         (
             replace(contender(0.0), evaluations=(replace(measured(0.0), tasks=TASKS[::-1]),)),
             "not of the same tasks",
@@ -84,7 +84,7 @@ def test_successes_are_compared_where_both_have_them() -> None:
 )
 def test_runs_of_different_suites_or_tasks_are_not_compared(theirs: Contender, sentence: str) -> None:
     with pytest.raises(MetarlError, match=sentence):
-        check_comparable(contender(0.0), theirs)
+        check_contenders([contender(0.0), theirs])
 
 
 def test_step_that_was_not_measured_is_refused() -> None:
@@ -117,11 +117,12 @@ def test_commands_refuse_in_one_sentence(
     shutil.rmtree(bare / "checkpoints")
     (bare / "evaluation.json").unlink()
     other = shutil.copytree(trained, tmp_path / "other")
-    config = json.loads((other / "config.json").read_text())
-    config["suite"]["horizon"] = 30
-    (other / "config.json").write_text(json.dumps(config))
+    for file, sections in (("config.json", ()), ("evaluation.json", ("config",))):
+        data = json.loads((other / file).read_text())
+        (data[sections[0]] if sections else data)["suite"]["horizon"] = 30
+        (other / file).write_text(json.dumps(data))
     wrong = {
-        ("compare", str(trained), str(other)): "it and other differ in its horizon.",
+        ("compare", str(trained), str(other)): "it and other cannot be compared: they differ in the suite's horizon, 20 and 30.",
         ("compare", str(trained), str(bare)): "is no finished run: it has no evaluation.json.",
         ("compare", str(trained), str(tmp_path / "nowhere")): "There is no run",
         ("evaluate", str(bare)): "has no checkpoint: it was stopped before its first.",
@@ -143,6 +144,7 @@ def test_compare_prints_and_writes(
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["A: it, 1 seed", "B: it, 1 seed"]
     assert lines[2] == "On 40 held-out tasks of point, after 2 adaptation steps."
+    assert lines[3] == "A was trained for 1 iteration (320 environment steps)."
     assert sum("A beats B on a task with a probability of 50 % [50, 50]" in line for line in lines) == 2
     assert max(map(len, lines[:-1])) <= 80
     content = json.loads((tmp_path / "new" / "comparison.json").read_text())

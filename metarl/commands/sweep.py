@@ -17,9 +17,10 @@ from metarl.commands.train import RUNS, configured, suite_first
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation import summarize_seeds
+from metarl.evaluation_files import read_evaluation
 from metarl.experiment import Stopped
 from metarl.locks import locked
-from metarl.seeds import combine, read_evaluation
+from metarl.seeds import combine
 from metarl.sweep import SeedRun, Sweep, last_line
 from metarl.tables import aggregate_table, evaluation_table
 from metarl.tasks import check_disjoint
@@ -90,7 +91,7 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
 
 def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     """Put the finished seeds together, print what they say and where it is written."""
-    evaluations = [read_evaluation(run.folder) for run in finished]
+    evaluations = [read_evaluation(run.folder).evaluation for run in finished]
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     seeds = count(len(finished), "seed")
     title = f"{sweep.config.suite.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"

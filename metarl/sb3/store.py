@@ -59,13 +59,27 @@ class Store:
     def __init__(self, folder: Path, settings: dict[str, Json]) -> None:
         self.folder = folder
         self.settings: dict[str, Json] = json.loads(json.dumps(settings))
-        there = _read(folder / SETTINGS) if (folder / SETTINGS).is_file() else self.settings
+        self._check()
+
+    def _check(self) -> bool:
+        """Return whether the folder is taken, by results of these very settings; refuse it if of others."""
+        folder = self.folder
+        if not (folder / SETTINGS).is_file():
+            return False
+        there = _read(folder / SETTINGS)
         for name, wanted in self.settings.items():
             if there.get(name) != wanted:
+                held = f"with {name} {there[name]}" if name in there else f"that do not record {name}"
                 raise MetarlError(
-                    f"{folder} holds results with {name} {there.get(name)}, and now {wanted} is wanted; "
+                    f"{folder} holds results {held}, and now {wanted} is wanted; "
                     "choose another folder with --output."
                 )
+        return True
+
+    def _claim(self) -> None:
+        """Take the folder for these settings, unless another process has taken it for others by now."""
+        if not self._check():
+            write_json(self.folder / SETTINGS, self.settings)
 
     def has(self, name: str) -> bool:
         """Return whether a result is finished."""
@@ -86,7 +100,7 @@ class Store:
 
     def put(self, name: str, done: Measured) -> None:
         """Write a result."""
-        write_json(self.folder / SETTINGS, self.settings)
+        self._claim()
         write_json(self._part(name), done.to_json())
 
     def has_weights(self, name: str) -> bool:
@@ -106,7 +120,7 @@ class Store:
             except safetensors.SafetensorError as error:
                 raise _damaged(path) from error
         learned = learn()
-        write_json(self.folder / SETTINGS, self.settings)
+        self._claim()
         write_whole(path, safetensors.torch.save({n: value.contiguous() for n, value in learned.items()}))
         return learned
 
