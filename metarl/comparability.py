@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError
-from metarl.evaluation import Evaluation, check_same_tasks
+from metarl.evaluation import Evaluation
 from metarl.types import Json
 
 _MEASUREMENT = ("adaptation_episodes", "deterministic")
@@ -40,15 +40,18 @@ def check_comparable(sides: Sequence[Side]) -> None:
     Raises:
         MetarlError: naming the first setting in which two differ, and both values.
     """
-    first = conditions(sides[0])
+    first, known = sides[0], conditions(sides[0])
     for other in sides[1:]:
+        pair = f"{first.name} and {other.name} cannot be compared"
         for setting, value in conditions(other).items():
-            if setting in first and first[setting] != value:
-                raise MetarlError(
-                    f"{sides[0].name} and {other.name} cannot be compared: they differ in {setting}, "
-                    f"{first[setting]} and {value}."
-                )
-    check_same_tasks([side.evaluation for side in sides])
+            if known.get(setting, value) != value:
+                raise MetarlError(f"{pair}: they differ in {setting}, {known[setting]} and {value}.")
+        ours, theirs = first.evaluation.tasks, other.evaluation.tasks
+        if ours != theirs:
+            raise MetarlError(
+                f"{pair}: their evaluations are not of the same tasks, but of {len(ours)} from "
+                f"{ours[0].id!r} on and of {len(theirs)} from {theirs[0].id!r} on."
+            )
 
 
 def conditions(side: Side) -> dict[str, str]:

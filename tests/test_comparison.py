@@ -122,7 +122,11 @@ def test_commands_refuse_in_one_sentence(
         (data[sections[0]] if sections else data)["suite"]["horizon"] = 30
         (other / file).write_text(json.dumps(data))
     wrong = {
-        ("compare", str(trained), str(other)): "it and other cannot be compared: they differ in the suite's horizon, 20 and 30.",
+        (
+            "compare",
+            str(trained),
+            str(other),
+        ): "it and other cannot be compared: they differ in the suite's horizon, 20 and 30.",
         ("compare", str(trained), str(bare)): "is no finished run: it has no evaluation.json.",
         ("compare", str(trained), str(tmp_path / "nowhere")): "There is no run",
         ("evaluate", str(bare)): "has no checkpoint: it was stopped before its first.",

@@ -218,3 +218,21 @@ def ml1_metrics(folder: Path, workers: int) -> list[dict[str, Json]]:
 @pytest.mark.slow
 def test_no_metric_depends_on_the_number_of_workers(tmp_path: Path) -> None:
     assert ml1_metrics(tmp_path, workers=1) == ml1_metrics(tmp_path, workers=2)
+
+
+@pytest.mark.parametrize("left", ["00000000.tmp", "00000000.tmp/weights.safetensors"])
+def test_run_killed_during_its_first_checkpoint_goes_on(tmp_path: Path, left: str) -> None:
+    runs.start(point_config(), tmp_path)
+    torn = tmp_path / "it" / "checkpoints" / left
+    torn.parent.mkdir(parents=True)
+    torn.mkdir() if torn.suffix == ".tmp" else torn.write_bytes(b"")
+    assert not runs.has_checkpoints(tmp_path / "it")
+    runs.resume(tmp_path / "it", print).run()
+    assert runs.open_checkpoint(tmp_path / "it", print).iteration == 3
+
+
+def test_run_that_ends_during_its_first_checkpoint_can_begin_again(tmp_path: Path) -> None:
+    experiment = runs.start(point_config(), tmp_path)
+    (tmp_path / "it" / "checkpoints" / "00000000.tmp").mkdir(parents=True)
+    runs.discard(experiment)
+    runs.start(point_config(), tmp_path).run()

@@ -191,8 +191,8 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         rows=read_metrics(folder),
         measured=measured,
         baselines=tuple(of_now(baselines)),
-        official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*official.json") or {},
-        explanation=read_newest(folder / EXPLANATIONS, f"iteration{iteration}-*.json"),
+        official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", iteration) or {},
+        explanation=read_newest(folder / EXPLANATIONS, "*.json", iteration),
         by_episodes=next((each for each in of_now(found) if COUNTS in each.about), None),
     )
 
@@ -224,10 +224,10 @@ def read_evaluations(folder: Path) -> list[Measured]:
     return [read_measured(path) for path, data in found if "returns" in data]
 
 
-def read_newest(folder: Path, pattern: str) -> dict[str, Json] | None:
-    """Read the newest of the files of some name in a folder, if there is one."""
-    paths = newest_first(list(folder.glob(pattern)))
-    return read_json(paths[0]) if paths else None
+def read_newest(folder: Path, pattern: str, iteration: int) -> dict[str, Json] | None:
+    """Read the newest of the files of some name in a folder that is of an iteration, if there is one."""
+    found = map(read_json, newest_first(list(folder.glob(pattern))))
+    return next((data for data in found if data.get("iteration", iteration) == iteration), None)
 
 
 def newest_first(paths: Sequence[Path]) -> list[Path]:
