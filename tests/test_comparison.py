@@ -87,6 +87,84 @@ def test_runs_of_different_suites_or_tasks_are_not_compared(theirs: Contender, s
         check_contenders([contender(0.0), theirs])
 
 
+def change(path: Path, *place: str, value: object) -> None:
+    """Change one setting in a file of JSON."""
+    data = json.loads(path.read_text())
+    part = data
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    path.write_text(json.dumps(data))
+
+
+DIFFERENT = {
+    ("config", "evaluation", "adaptation_episodes"): (100, "evaluation.adaptation-episodes, 2 and 100."),
+    ("config", "evaluation", "deterministic"): (True, "evaluation.deterministic, False and True."),
+    ("horizon",): (30, "the horizon, 20 and 30."),
+    ("physics", "evaluated", "mujoco"): ("3.10.0", "the version of mujoco, "),
+    ("versions", "gymnasium"): ("0.1", "the version of gymnasium, "),
+    ("physics", "evaluated", "engine"): ("warp:cuda:1", "the physics, MuJoCo and MuJoCo Warp."),
+}
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+@pytest.mark.parametrize(("place", "told"), DIFFERENT.items(), ids=[".".join(place) for place in DIFFERENT])
+def test_what_was_measured_otherwise_is_not_compared(
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    place: tuple[str, ...],
+    told: tuple[object, str],
+) -> None:
+    other = shutil.copytree(trained, tmp_path / "other")
+    value, sentence = told
+    change(other / "evaluation.json", *place, value=value)
+    if place[0] == "config":
+        change(other / "config.json", *place[1:], value=value)
+    assert main([command, str(trained), str(other), *(["--no-videos"] if command == "report" else [])]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot be compared: they differ in {sentence}" in said
+    assert said.count("\n") == 1
+
+
+def test_number_of_measured_episodes_is_compared(trained: Path, tmp_path: Path) -> None:
+    ours = read_contender(trained)
+    fewer = ours.evaluations[0].returns[:, :, :1]
+    evaluation = replace(ours.evaluations[0], returns=fewer, successes=None)
+    theirs = replace(ours, files=(replace(ours.files[0], evaluation=evaluation),), evaluations=(evaluation,))
+    with pytest.raises(MetarlError, match="they differ in the number of measured episodes, 2 and 1"):
+        check_contenders([ours, theirs])
+
+
+def test_different_training_is_told_and_not_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longer = shutil.copytree(trained, tmp_path / "longer")
+    shutil.rmtree(longer / "checkpoints")
+    change(longer / "config.json", "iterations", value=40)
+    change(longer / "evaluation.json", "iteration", value=40)
+    change(longer / "evaluation.json", "training_steps", value=12_800)
+    assert main(["compare", str(trained), str(longer)]) == 0
+    said = capsys.readouterr().out
+    assert "A was trained for 1 iteration (320 environment steps)." in said
+    assert "B was trained for 40 iterations (12,800 environment steps)." in said
+
+
+def test_what_an_early_evaluation_does_not_record_is_told(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = shutil.copytree(trained, tmp_path / "early")
+    data = json.loads((early / "evaluation.json").read_text())
+    for name in ("horizon", "versions", "training_steps", "weights_sha256"):
+        del data[name]
+    (early / "evaluation.json").write_text(json.dumps(data))
+    assert main(["compare", str(trained), str(early)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The evaluation of early does not record the horizon, the version of gymnasium" in said
+    assert "B was trained for 1 iteration." in said
+
+
 def test_step_that_was_not_measured_is_refused() -> None:
     with pytest.raises(MetarlError, match=r"step must lie in 0\.\.1, but it is 2"):
         compare(contender(0.0), contender(0.0), 2, FEW)
