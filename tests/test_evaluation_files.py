@@ -62,7 +62,7 @@ def test_evaluation_says_what_it_is_of(run: Path) -> None:
     assert part(part(about, "config"), "evaluation")["adaptation_episodes"] == 2
 
 
-STALE = {
+STALE: dict[str, Callable[[Path], object]] = {
     "trained on": lambda run: change(run / "config.json", lambda data: data.update(iterations=40)),
     "of an earlier iteration": lambda run: change(
         run / "evaluation.json", lambda data: data.update(iteration=1)
