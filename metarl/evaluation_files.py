@@ -76,16 +76,16 @@ def read_evaluation(folder: Path) -> Measured:
         MetarlError: if the run is not finished, or the file is damaged or of something else; says what to do.
     """
     path = folder / EVALUATION
-    go_on = f"go on with it: metarl train --resume {folder}"
+    command = f"metarl train --resume {folder}"
     if not path.is_file():
-        hint = f" To finish it, {go_on}" if (folder / CONFIG).is_file() else ""
+        hint = f" Finish it with: {command}" if (folder / CONFIG).is_file() else ""
         raise MetarlError(f"{folder} is no finished run: it has no {path.name}.{hint}")
     try:
         measured = read_measured(path)
     except MetarlError as error:
-        raise MetarlError(f"{str(error).rstrip('.')}; to measure again, {go_on}") from error
+        raise MetarlError(f"{str(error).rstrip('.')}; measure again with: {command}") from error
     if reason := _of_something_else(folder, measured):
-        raise MetarlError(f"{path} {reason}; {go_on}")
+        raise MetarlError(f"{path} {reason}; go on with: {command}")
     return measured
 
 

@@ -32,6 +32,8 @@ class Standing:
     """Its registered name."""
     seeds: int
     """Runs that it was trained in."""
+    training: str
+    """How much they had learned from, in words: agents of unequal budgets may stand side by side."""
     summary: Summary
     """Of all seeds."""
 
@@ -75,12 +77,16 @@ def stand(sweep: Path, contender: Contender) -> Standing:
     """Sum up a sweep."""
     agent = read_config(sweep_runs(sweep)[0]).agent.kind
     summary = summarize_seeds(contender.evaluations, np.random.default_rng(0))
-    return Standing(agent, len(contender.evaluations), summary)
+    return Standing(agent, len(contender.evaluations), contender.training, summary)
 
 
 def row_of(standing: Standing) -> dict[str, str | float]:
     """Return an agent's row of the table."""
-    row: dict[str, str | float] = {"agent": standing.agent, "seeds": standing.seeds}
+    row: dict[str, str | float] = {
+        "agent": standing.agent,
+        "seeds": standing.seeds,
+        "training": standing.training,
+    }
     for quantity, measures in standing.measures().items():
         row |= interval_columns(f"{quantity}_before", measures.means[0])
         row |= interval_columns(f"{quantity}_after", measures.means[-1])
