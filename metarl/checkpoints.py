@@ -152,7 +152,7 @@ class Identity(NamedTuple):
     weights_sha256: str
 
 
-def newest_iteration(folder: Path) -> Identity | None:
+def newest_identity(folder: Path) -> Identity | None:
     """Return what the newest checkpoint is of, without its tensors; None if there is none that is whole."""
     for path in _stored(folder):
         try:

@@ -40,23 +40,29 @@ def check_comparable(sides: Sequence[Side]) -> None:
     Raises:
         MetarlError: naming the first setting in which two differ, and both values.
     """
-    first, known = sides[0], conditions(sides[0])
+    known: dict[str, tuple[str, str]] = {}  # each setting's value, and the first that has it
+    for side in sides:
+        for setting, value in conditions(side).items():
+            seen, name = known.setdefault(setting, (value, side.name))
+            if seen != value:
+                raise MetarlError(
+                    f"{name} and {side.name} cannot be compared: they differ in {setting}, "
+                    f"{seen} and {value}."
+                )
+    first = sides[0]
     for other in sides[1:]:
-        pair = f"{first.name} and {other.name} cannot be compared"
-        for setting, value in conditions(other).items():
-            if known.get(setting, value) != value:
-                raise MetarlError(f"{pair}: they differ in {setting}, {known[setting]} and {value}.")
         ours, theirs = first.evaluation.tasks, other.evaluation.tasks
         if ours != theirs:
             raise MetarlError(
-                f"{pair}: their evaluations are not of the same tasks, but of {len(ours)} from "
-                f"{ours[0].id!r} on and of {len(theirs)} from {theirs[0].id!r} on."
+                f"{first.name} and {other.name} cannot be compared: their evaluations are not of the same "
+                f"tasks, but of {len(ours)} from {ours[0].id!r} on and of {len(theirs)} from "
+                f"{theirs[0].id!r} on."
             )
 
 
 def conditions(side: Side) -> dict[str, str]:
     """Return what must be the same of all evaluations in one table, as far as it is known."""
-    found: dict[str, Json] = {"the suite": side.suite.label}
+    found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
     settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
     found |= {f"the suite's {name}": value for name, value in settings.items()}
     evaluation = _object(_object(side.about, "config"), "evaluation")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from metarl.checkpoints import library_versions, newest_iteration, weights_sum
+from metarl.checkpoints import Checkpoint, library_versions, newest_identity, weights_sum
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, evaluation_from_json
@@ -55,6 +55,14 @@ class Measured:
             return "an unrecorded number of iterations"
         steps = "" if self.training_steps is None else f" ({self.training_steps:,} environment steps)"
         return count(self.iteration, "iteration") + steps
+
+
+def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
+    """Return whether a result is of the agent in a checkpoint, as far as its file says."""
+    weights = about.get("weights_sha256")
+    if weights is not None and weights != weights_sum(checkpoint.agent):
+        return False
+    return about.get("iteration") in (checkpoint.iteration, None)
 
 
 def provenance(experiment: Experiment) -> dict[str, Json]:
@@ -125,6 +133,9 @@ def read_measured(path: Path) -> Measured:
         evaluation = evaluation_from_json(data)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise MetarlError(f"{path} is not an evaluation that metarl wrote ({error}).") from error
+    shapes = {array.shape for array in (evaluation.returns, evaluation.successes) if array is not None}
+    if len(shapes) > 1 or evaluation.returns.ndim != 3 or len(evaluation.tasks) != len(evaluation.returns):
+        raise MetarlError(f"{path} is not an evaluation that metarl wrote (its numbers do not fit together).")
     return Measured(path, evaluation, {name: data[name] for name in data if name not in _NUMBERS})
 
 
@@ -156,7 +167,7 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
         return ""
     if iteration != config.iterations:
         return f"is of iteration {iteration}, but the run is to be trained to iteration {config.iterations}"
-    newest = newest_iteration(folder / CHECKPOINTS)
+    newest = newest_identity(folder / CHECKPOINTS)
     if newest is not None and newest.iteration != iteration:
         return f"is of iteration {iteration}, but the newest checkpoint is of iteration {newest.iteration}"
     weights = measured.about.get("weights_sha256")

@@ -128,6 +128,16 @@ def test_what_was_measured_otherwise_is_not_compared(
     assert said.count("\n") == 1
 
 
+def test_setting_that_the_first_does_not_record_is_compared_among_the_others(trained: Path) -> None:
+    known = read_contender(trained)
+    file = known.files[0]
+    silent = replace(known, files=(replace(file, about={}),))
+    other = replace(known, files=(replace(file, about={**file.about, "horizon": 30}),))
+    check_contenders([silent, known])
+    with pytest.raises(MetarlError, match="they differ in the horizon, 20 and 30"):
+        check_contenders([silent, known, other])
+
+
 def test_number_of_measured_episodes_is_compared(trained: Path, tmp_path: Path) -> None:
     ours = read_contender(trained)
     fewer = ours.evaluations[0].returns[:, :, :1]

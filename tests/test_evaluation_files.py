@@ -86,6 +86,9 @@ STALE: dict[str, Callable[[Path], object]] = {
     "empty": lambda run: (run / "evaluation.json").write_bytes(b""),
     "zeros after a power cut": lambda run: (run / "evaluation.json").write_bytes(bytes(4096)),
     "no object": lambda run: (run / "evaluation.json").write_text("[]"),
+    "numbers that do not fit": lambda run: change(
+        run / "evaluation.json", lambda data: data.update(returns=[[1.0]])
+    ),
     "no evaluation": lambda run: (run / "evaluation.json").write_text("{}"),
 }
 
@@ -117,6 +120,14 @@ def test_report_takes_the_evaluation_of_the_newest_iteration(run: Path) -> None:
     shutil.copy(run / "evaluation.json", run / "evaluations" / "iteration2-seed0.json")
     STALE["of an earlier iteration"](run)
     assert gather([run], print)[0].runs[0].measured.path.parent.name == "evaluations"
+
+
+def test_report_leaves_out_what_was_measured_before_the_run_went_back(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STALE["of other weights"](run)
+    assert main(["report", "runs/it", "--no-videos"]) == 2
+    assert "make one with: metarl evaluate runs/it" in capsys.readouterr().err
 
 
 def test_sweep_does_the_evaluation_of_a_torn_file_again(run: Path) -> None:

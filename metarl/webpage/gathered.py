@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from metarl import runs
+from metarl.checkpoints import Checkpoint
 from metarl.comparability import Side, check_comparable, unrecorded
 from metarl.comparison import SWEEP, sweep_runs
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation import Summary, summarize_seeds
-from metarl.evaluation_files import Measured, check_run, read_json, read_measured
+from metarl.evaluation_files import Measured, check_run, is_of, read_json, read_measured
 from metarl.experiment import EVALUATION
 from metarl.metrics import Row, read_metrics
 from metarl.statistics import Values
@@ -166,7 +167,7 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     iteration = checkpoint.iteration
 
     def of_now(measured: Sequence[Measured]) -> list[Measured]:
-        return [each for each in measured if each.iteration in (iteration, None)]
+        return [each for each in measured if is_of(each.about, checkpoint)]
 
     found = read_evaluations(folder)
     evaluations = [each for each in of_now(found) if COUNTS not in each.about]
@@ -177,11 +178,8 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     check_run(config, measured)
     baselines = read_baselines(folder / BASELINES)
     for each in baselines:
-        if each.iteration not in (iteration, None):
-            report(
-                f"{each.path} is left out: it is of iteration {each.iteration}, but the run is at iteration "
-                f"{iteration}."
-            )
+        if not is_of(each.about, checkpoint):
+            report(f"{each.path} is left out: it is not of the agent as it is now, at iteration {iteration}.")
     return Run(
         folder=folder,
         config=config,
@@ -191,8 +189,8 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         rows=read_metrics(folder),
         measured=measured,
         baselines=tuple(of_now(baselines)),
-        official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", iteration) or {},
-        explanation=read_newest(folder / EXPLANATIONS, "*.json", iteration),
+        official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", checkpoint) or {},
+        explanation=read_newest(folder / EXPLANATIONS, "*.json", checkpoint),
         by_episodes=next((each for each in of_now(found) if COUNTS in each.about), None),
     )
 
@@ -204,6 +202,11 @@ def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> s
         return (
             f"The run {folder} is at iteration {iteration}, but its evaluations are of iteration "
             f"{', '.join(map(str, others))}; make one with: metarl evaluate {folder}"
+        )
+    if found:
+        return (
+            f"The evaluations of the run {folder} are not of the weights in its newest checkpoint; "
+            f"make one with: metarl evaluate {folder}"
         )
     return f"The run {folder} has no evaluation yet; make one with: metarl evaluate {folder}"
 
@@ -224,10 +227,10 @@ def read_evaluations(folder: Path) -> list[Measured]:
     return [read_measured(path) for path, data in found if "returns" in data]
 
 
-def read_newest(folder: Path, pattern: str, iteration: int) -> dict[str, Json] | None:
-    """Read the newest of the files of some name in a folder that is of an iteration, if there is one."""
+def read_newest(folder: Path, pattern: str, checkpoint: Checkpoint) -> dict[str, Json] | None:
+    """Read the newest of the files of some name in a folder that is of a checkpoint, if there is one."""
     found = map(read_json, newest_first(list(folder.glob(pattern))))
-    return next((data for data in found if data.get("iteration", iteration) == iteration), None)
+    return next((data for data in found if is_of(data, checkpoint)), None)
 
 
 def newest_first(paths: Sequence[Path]) -> list[Path]:
