@@ -28,9 +28,7 @@ def main() -> None:
         rng = np.random.default_rng([2, index])
         tasks = suite.sample(sampling.meta_batch_size, rng)
         start = time.perf_counter()
-        done = meta_iteration(
-            agent, env, tasks, episodes=sampling.episodes, horizon=suite.horizon, rng=rng
-        )
+        done = meta_iteration(agent, env, tasks, episodes=sampling.episodes, horizon=suite.horizon, rng=rng)
         seconds = time.perf_counter() - start
         print(sum(rollout.num_steps for rollout in done.rollouts) / seconds, flush=True)
         print({part: round(value, 3) for part, value in done.seconds.items()}, file=sys.stderr, flush=True)

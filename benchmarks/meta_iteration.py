@@ -33,7 +33,8 @@ from bare_physics import PoolPhysics, drive
 from metarl.envs.metaworld import MetaWorldTasks
 from metarl.envs.physics.compiled import load
 from metarl.envs.physics.sawyer import Actions
-from metarl.experiment import TRAIN, meta_iteration, stream
+from metarl.experiment import meta_iteration
+from metarl.random_streams import Purpose, make_rng
 from metarl.types import Rollout, Task
 from workloads import AGENT, WORKLOADS, Bar, bars_table, machine, spread, wide_console
 
@@ -129,7 +130,7 @@ def measure(name: str, repeats: int) -> Result:
     env = suite.make_vector_env(sampling.meta_batch_size * sampling.episodes)
 
     def iterate(index: int) -> Iteration:
-        rng = stream(0, TRAIN, index)
+        rng = make_rng(0, Purpose.TRAINING, index)
         start = time.perf_counter()
         tasks = suite.sample(sampling.meta_batch_size, rng)
         done = meta_iteration(agent, env, tasks, episodes=sampling.episodes, horizon=suite.horizon, rng=rng)

@@ -18,7 +18,8 @@ from torch.profiler import ProfilerActivity, profile
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import check_device
 from metarl.envs.metaworld import ML10Config
-from metarl.experiment import TRAIN, meta_iteration, stream
+from metarl.experiment import meta_iteration
+from metarl.random_streams import Purpose, make_rng
 
 
 def main(
@@ -46,7 +47,7 @@ def main(
     env = suite.make_vector_env(tasks * episodes, engine=engine)
 
     def iterate(index: int) -> dict[str, float]:
-        rng = stream(0, TRAIN, index)
+        rng = make_rng(0, Purpose.TRAINING, index)
         batch = suite.sample(tasks, rng)
         return meta_iteration(agent, env, batch, episodes=episodes, horizon=horizon, rng=rng).seconds
 

@@ -7,7 +7,6 @@ cannot be written is no mistake: the goals are drawn again.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -23,6 +22,7 @@ import numpy as np
 from metaworld.types import Task as PublishedTask
 
 from metarl.errors import MetarlError
+from metarl.files import WriteError, write_text
 
 Benchmark: TypeAlias = Literal["ml1", "ml10", "ml25", "ml45", "mt10", "mt25", "mt50"]
 """MT1's goals are ML1's training goals."""
@@ -132,15 +132,10 @@ def _read(path: Path) -> Goals | None:
 def _write(path: Path, goals: Goals) -> None:
     """Write a cache file, whole or not at all."""
     text = json.dumps({"sha256": _checksum(goals), **goals._asdict()})
-    part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        part.replace(path)
-    except OSError as error:
-        _log.warning("The goals cannot be kept in %s (%s).", path, error)
-        with contextlib.suppress(OSError):
-            part.unlink()
+        write_text(path, text)
+    except WriteError as error:
+        _log.warning("The goals cannot be kept: %s", error)
 
 
 def _checksum(goals: Goals) -> str:

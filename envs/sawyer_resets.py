@@ -18,6 +18,7 @@ from metarl.envs.sawyer.catalog import RewardVersion, tasks_with
 from metarl.envs.sawyer.constants import constants_of
 from metarl.envs.sawyer.task import SawyerTask
 from metarl.errors import require, unknown_name
+from metarl.files import WriteError
 from metarl.types import Task
 
 logger = logging.getLogger(__name__)
@@ -129,8 +130,8 @@ class SawyerResets:
     def _save(self) -> None:
         try:
             self._bank.save()
-        except OSError as error:
-            logger.warning("The states after resets cannot be kept: %s.", error)
+        except WriteError as error:
+            logger.warning("The states after resets cannot be kept: %s", error)
 
 
 def _constants_version(catalog: Mapping[str, SawyerTask]) -> str:

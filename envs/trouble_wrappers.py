@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from metarl.errors import require
+from metarl.random_streams import Purpose, make_rng
 from metarl.spaces import action_size, vectors
 from metarl.tasks import Array
 
@@ -42,7 +43,7 @@ class TroubleWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         """Start an episode with the trouble that was set."""
         self.trouble = self.wanted
         if seed is not None:
-            self.noise = np.random.default_rng([seed, 20707])
+            self.noise = make_rng(seed, Purpose.TROUBLE)
         observation, info = self.env.reset(seed=seed, options=options)
         self.begin()
         return self.distort(observation), info

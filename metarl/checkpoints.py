@@ -11,16 +11,17 @@ and renamed, so that a process that dies at any moment leaves only whole checkpo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -28,6 +29,7 @@ import torch
 
 from metarl import __version__
 from metarl.errors import MetarlError
+from metarl.files import make_folder, sync_folder, write_synced
 from metarl.types import Json, Params, State
 
 FORMAT = 1
@@ -79,7 +81,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     path = folder / f"{checkpoint.iteration:08d}"
     files = _encode(checkpoint)
     try:
-        _make_folder(folder)
+        make_folder(folder)
         _tidy(folder)
         _write(path, files)
         _prune(path, keep)
@@ -168,14 +170,45 @@ def drop_later(folder: Path, iteration: int) -> None:
             _remove(path)
 
 
+class Identity(NamedTuple):
+    """What a checkpoint is of."""
+
+    iteration: int
+    weights_sha256: str
+
+
+def newest_identity(folder: Path) -> Identity | None:
+    """Return what the newest checkpoint is of, without its tensors; None if there is none that is whole."""
+    for path in _stored(folder):
+        try:
+            state = _parse(path, _unseal(path, _read(path / _STATE)))
+            return Identity(int(str(state["iteration"])), str(state["weights_sha256"]))
+        except (DamagedCheckpoint, KeyError, ValueError):
+            continue
+    return None
+
+
+def has_whole(folder: Path) -> bool:
+    """Return whether a folder holds a checkpoint that was finished, be it damaged since."""
+    return bool(_stored(folder))
+
+
+def weights_sum(agent: State) -> str:
+    """Return the SHA-256 sum of an agent's tensors, as its checkpoint has it."""
+    return _sha256(_weights(agent))
+
+
+def _weights(agent: State) -> bytes:
+    return safetensors.torch.save({name: _plain(tensor) for name, tensor in agent.tensors.items()})
+
+
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
     """Return the contents of a checkpoint's files by name."""
-    tensors = checkpoint.agent.tensors
-    weights = safetensors.torch.save({name: _plain(tensor) for name, tensor in tensors.items()})
+    weights = _weights(checkpoint.agent)
     state: dict[str, Json] = {
         "format": FORMAT,
         "iteration": checkpoint.iteration,
-        "versions": dict(_versions()),
+        "versions": library_versions(),
         "weights_sha256": _sha256(weights),
         "config": checkpoint.config,
         "progress": checkpoint.progress,
@@ -196,13 +229,13 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _versions() -> Iterator[tuple[str, Json]]:
-    yield "metarl", __version__
+def library_versions() -> dict[str, Json]:
+    """Return the versions of metarl and of the libraries that results depend on, by name."""
+    versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _sha256(data: bytes) -> str:
@@ -263,34 +296,16 @@ def _damaged(path: Path, what: str) -> DamagedCheckpoint:
     return DamagedCheckpoint(f"The checkpoint {path} is damaged ({what}).")
 
 
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        _sync(folder.parent)
-
-
 def _write(path: Path, files: dict[str, bytes]) -> None:
     temporary = path.with_suffix(_TEMPORARY)
     temporary.mkdir()
     for name, data in files.items():
-        with (temporary / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    _sync(temporary)
+        write_synced(temporary / name, data)
+    sync_folder(temporary)
     if path.exists():
         path.replace(path.with_suffix(_REPLACED))
     temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def _stored(folder: Path) -> list[Path]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from metarl.comparability import Side, check_comparable
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError, require
-from metarl.evaluation import Evaluation, check_same_tasks, scores_of
+from metarl.evaluation import Evaluation, scores_of
+from metarl.evaluation_files import Measured, read_evaluation
 from metarl.runs import read_config
-from metarl.seeds import read_evaluation
 from metarl.statistics import (
     RATE,
     Aggregates,
@@ -40,6 +42,24 @@ class Contender:
     """What it was trained and tested on."""
     evaluations: tuple[Evaluation, ...]
     """One for each seed."""
+    files: tuple[Measured, ...] = ()
+    """Where they were read from, if they were."""
+
+    @property
+    def sides(self) -> list[Side]:
+        """Each evaluation with what is known of it."""
+        if not self.files:
+            return [Side(self.name, self.suite, evaluation) for evaluation in self.evaluations]
+        alone = len(self.files) == 1
+        return [
+            Side(self.name if alone else each.path.parent.name, self.suite, each.evaluation, each.about)
+            for each in self.files
+        ]
+
+    @property
+    def training(self) -> str:
+        """How much its agents had learned from before they were evaluated."""
+        return " or ".join(dict.fromkeys(each.training for each in self.files)) or "not recorded"
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,8 @@ def read_contender(folder: Path) -> Contender:
     """
     runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
     suite = read_config(runs[0]).suite
-    return Contender(folder.name, suite, tuple(read_evaluation(run) for run in runs))
+    files = tuple(read_evaluation(run) for run in runs)
+    return Contender(folder.name, suite, tuple(each.evaluation for each in files), files)
 
 
 def sweep_runs(folder: Path) -> list[Path]:
@@ -93,26 +114,13 @@ def sweep_runs(folder: Path) -> list[Path]:
     return [folder.parent / name for name in names]
 
 
-def check_comparable(ours: Contender, theirs: Contender) -> None:
-    """Make sure that scores of one mean what they mean of the other.
+def check_contenders(contenders: Sequence[Contender]) -> None:
+    """Make sure that scores of one mean what they mean of the others.
 
     Raises:
-        MetarlError: if the suites, or the tasks, differ; says in what.
+        MetarlError: if they were not measured alike; says in what.
     """
-    one, other = ours.suite, theirs.suite
-    if one.label != other.label:
-        raise MetarlError(
-            f"Only runs on the same suite can be compared, but {ours.name} is on {one.label} and "
-            f"{theirs.name} on {other.label}."
-        )
-    if one != other:
-        settings = [item.name for item in dataclasses.fields(one)]
-        differ = [name for name in settings if getattr(one, name) != getattr(other, name)]
-        raise MetarlError(
-            f"Only runs on the same suite can be compared, but {ours.name} and {theirs.name} differ in its "
-            f"{', '.join(differ)}."
-        )
-    check_same_tasks([*ours.evaluations, *theirs.evaluations])
+    check_comparable([side for contender in contenders for side in contender.sides])
 
 
 def compare(ours: Contender, theirs: Contender, step: int, how: Bootstrap) -> dict[str, Verdict]:
@@ -121,7 +129,7 @@ def compare(ours: Contender, theirs: Contender, step: int, how: Bootstrap) -> di
     Raises:
         MetarlError: if the two cannot be compared, or were not measured after so many steps.
     """
-    check_comparable(ours, theirs)
+    check_contenders([ours, theirs])
     last = ours.evaluations[0].adaptation_steps
     require(0 <= step <= last, f"step must lie in 0..{last}", step)
     families = tuple(task.family for task in ours.evaluations[0].tasks)

@@ -33,28 +33,23 @@ from metarl.notices import (
     running_notices,
     training_notices,
 )
+from metarl.random_streams import Purpose, make_rng
 from metarl.rollouts import collect
 from metarl.sb3.weights import start_from_ppo
 from metarl.spaces import observation_size
 from metarl.tally import FitsBaseline, Tally, count_iteration, sampled_observations, tally_from_json
-from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample_evenly
+from metarl.tasks import TaskDistribution, TaskVectorEnv, check_disjoint, sample_evenly, sample_training
 from metarl.threads import one_thread, use_threads
 from metarl.types import Rollout, Task
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+EVALUATION = "evaluation.json"
+"""On every test task, at the end of a run."""
 
 MAX_TRANSITIONS = 100_000_000
 """Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
-
-TRAIN, BRIEF_TASKS, BRIEF_TEST, TEST, FILM, BASELINE = range(6)
-"""Purposes of random streams."""
-
-
-def stream(seed: int, purpose: int, index: int) -> np.random.Generator:
-    """Return the random numbers of one purpose and one iteration."""
-    return np.random.default_rng([seed, purpose, index])
 
 
 class Stopped(Exception):
@@ -251,7 +246,7 @@ class Experiment:
         try:
             with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
                 self._train(env, log)
-            return self.test(env, self.suite.tasks("test"), stream(self.config.seed, TEST, 0))
+            return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
         except (Stopped, MetarlError):
             if self._finished is not None:
                 self._save(self._finished)
@@ -321,6 +316,7 @@ class Experiment:
             if self._evaluates_after(self.iteration):
                 metrics |= self._brief_test(env)
             self.elapsed += time.perf_counter() - start
+            self._forget_evaluation()
             self._log(log, metrics)
             self._finished = self._checkpoint()
             if self.iteration % self.config.checkpoint.every == 0 or self.iteration == self.config.iterations:
@@ -328,13 +324,13 @@ class Experiment:
 
     def _iterate(self, env: TaskVectorEnv) -> dict[str, float]:
         sampling = self.config.sampling
-        rng = stream(self.config.seed, TRAIN, self.iteration)
+        rng = make_rng(self.config.seed, Purpose.TRAINING, self.iteration)
         restarts = env.restarts
         with naming_agent(self.config.agent):
             done = meta_iteration(
                 self.agent,
                 env,
-                self.suite.sample(sampling.meta_batch_size, rng),
+                sample_training(self.suite, sampling.meta_batch_size, rng),
                 episodes=sampling.episodes,
                 horizon=self.suite.horizon,
                 rng=rng,
@@ -360,7 +356,7 @@ class Experiment:
 
     def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
         start = time.perf_counter()
-        rng = stream(self.config.seed, BRIEF_TEST, self.iteration)
+        rng = make_rng(self.config.seed, Purpose.VALIDATION, self.iteration)
         evaluation = self._evaluate(env, self._brief_tasks(), self.brief_adaptation_steps, rng)
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
@@ -368,7 +364,7 @@ class Experiment:
         """Return the few held-out tasks of the learning curve, the same throughout the run."""
         tasks = self.suite.tasks("test")
         count = min(self.config.evaluation.tasks, len(tasks))
-        return sample_evenly(tasks, count, stream(self.config.seed, BRIEF_TASKS, 0))
+        return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))
 
     def _evaluate(
         self, env: TaskVectorEnv, tasks: Sequence[Task], adaptation_steps: int, rng: np.random.Generator
@@ -403,6 +399,11 @@ class Experiment:
         row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
         log.log(self.iteration, row)
         self.observer.on_iteration(self.iteration, row)
+
+    def _forget_evaluation(self) -> None:
+        """Delete what was measured at the end of a shorter run: it is of another agent now."""
+        for ending in (".json", ".csv", ".png"):  # JSON first: without it the others count for nothing
+            (self.folder / EVALUATION).with_suffix(ending).unlink(missing_ok=True)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

@@ -1,34 +1,204 @@
-"""Results that are whole or absent, whatever the disk does."""
+"""The one writer of files: each is whole or absent, whatever the process, the machine or the disk does.
+
+A file is written under a temporary name beside its place, synced to disk and renamed. The temporary name says
+which process it belongs to, so that two never share one, and the next writer deletes what a killed one left.
+"""
 
 from __future__ import annotations
 
+import csv
 import errno
-from collections.abc import Iterator, Sequence
+import functools
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from metarl.errors import MetarlError
+from metarl.types import Json
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS)
+_TEMPORARY = re.compile(r"\.metarl-([0-9a-f]{16})-(\d+)-[0-9a-f]{16}\.tmp")
+_ABANDONED = 24 * 3600.0  # seconds, where nothing tells whether the process still runs
+
+
+class WriteError(MetarlError):
+    """A file that cannot be written; the cause says why."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it; its folder is made if need be.
+    """Write a file, whole or not at all; its folder is made if need be.
 
     Raises:
-        MetarlError: if it cannot be written; what was there before stays, and nothing else is left.
+        WriteError: if it cannot be written; what was there before stays, and nothing else is left.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        tidy(path.parent)
+        temporary = _temporary(path.parent)
         try:
-            temporary.write_bytes(content)
+            write_synced(temporary, content)
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        sync_folder(path.parent)
     except OSError as error:
-        raise MetarlError(f"{path} cannot be written: {error.strerror or error}.") from error
+        if is_full(error):
+            raise WriteError(f"No disk space for the file {path}; what was there is intact.") from error
+        raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with files in it, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be made, or holds something already.
+    """
+    make_folder(folder.parent)
+    tidy(folder.parent)
+    temporary = _temporary(folder.parent)
+    try:
+        temporary.mkdir()
+        for name, content in files.items():
+            write_synced(temporary / name, content)
+        sync_folder(temporary)
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether there is no space left, on the disk or in the user's quota."""
+    return error.errno in _FULL
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, whole or not at all."""
+    write_whole(path, text.encode())
+
+
+def write_json(path: Path, data: Mapping[str, Json], indent: int | None = None) -> None:
+    """Write a JSON object, whole or not at all."""
+    write_whole(path, encode_json(data, indent))
+
+
+def encode_json(data: Mapping[str, Json], indent: int | None = None) -> bytes:
+    """Return a JSON object as a file has it."""
+    return (json.dumps(data, indent=indent) + "\n").encode()
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    write_text(path, table.getvalue())
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and wait until the disk has it.
+
+    Raises:
+        OSError: if it exists, or cannot be written.
+    """
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        sync(file.fileno())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and let its name last through a power cut."""
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder last through a power cut, where the file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in (*_CANNOT_SYNC, errno.EACCES, errno.EISDIR):
+            return
+        raise
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Wait until the disk has a file, or go on where the file system knows no such thing.
+
+    Raises:
+        OSError: if the disk fails.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def tidy(folder: Path) -> None:
+    """Delete the temporary files and folders of processes that were killed."""
+    for path in folder.glob(".metarl-*.tmp"):
+        if not _is_abandoned(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".metarl-{_process_table()}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+
+
+def _is_abandoned(path: Path) -> bool:
+    name = _TEMPORARY.fullmatch(path.name)
+    if name is None:
+        return False
+    if name[1] != _process_table():  # another machine's or container's, on a shared file system
+        try:
+            return time.time() - path.stat().st_mtime > _ABANDONED
+        except FileNotFoundError:
+            return False
+    try:
+        os.kill(int(name[2]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, as another user
+        return False
+    return False
+
+
+@functools.cache
+def _process_table() -> str:
+    """Name what the number of a process counts in: this boot of this machine, or of this container."""
+    words = [socket.gethostname()]
+    for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        try:
+            path = Path(source)
+            words.append(str(path.readlink()) if path.is_symlink() else path.read_text())
+        except OSError:  # no Linux
+            continue
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -53,6 +223,6 @@ def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
         for path in set(folder.iterdir()) - before:
             if path.name.startswith(beginnings):
                 path.unlink(missing_ok=True)
-        if cause.errno not in _FULL:
+        if not is_full(cause):
             raise
         raise MetarlError(f"No disk space for the results in {folder}; none of them is kept.") from error

@@ -13,7 +13,8 @@ import numpy as np
 
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.evaluation import Evaluation
-from metarl.experiment import FILM, Experiment, stream
+from metarl.experiment import Experiment
+from metarl.random_streams import Purpose, make_rng
 from metarl.tasks import Array, Picture, Renderable, TaskVectorEnv
 from metarl.types import Task
 from metarl.wording import count
@@ -94,7 +95,7 @@ def film(
     tasks = list(experiment.suite.tasks("test"))
     every = -(-experiment.suite.horizon // MAX_FRAMES)
     filmed = FilmedEnv(env, view, rollouts, every, on_frame)
-    evaluation = experiment.test(filmed, [task], stream(seed, FILM, tasks.index(task)))
+    evaluation = experiment.test(filmed, [task], make_rng(seed, Purpose.FILM, tasks.index(task)))
     return Film(task, tuple(filmed.clips), evaluation)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
-from metarl.comparison import Contender, check_comparable, read_contender, sweep_runs
+from metarl.comparison import Contender, check_contenders, read_contender, sweep_runs
 from metarl.errors import require
 from metarl.evaluation import Measures, Summary, scores_of, summarize_seeds
 from metarl.metrics import Row, read_metrics
@@ -32,6 +32,8 @@ class Standing:
     """Its registered name."""
     seeds: int
     """Runs that it was trained in."""
+    training: str
+    """How much they had learned from, in words: agents of unequal budgets may stand side by side."""
     summary: Summary
     """Of all seeds."""
     of_seeds: dict[str, tuple[float, ...]]
@@ -63,8 +65,7 @@ def write_league(sweeps: Sequence[Path], output: Path, title: str) -> list[Path]
     """
     require(len(sweeps) >= 2, "the number of sweeps to compare must be 2 or more", len(sweeps))
     contenders = [read_contender(sweep) for sweep in sweeps]
-    for other in contenders[1:]:
-        check_comparable(contenders[0], other)
+    check_contenders(contenders)
     standings = sorted(map(stand, sweeps, contenders), key=lambda one: -one.summary.returns[-1].mean)
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("agents.csv", "curves.csv", "agents.png")]
@@ -83,12 +84,16 @@ def stand(sweep: Path, contender: Contender) -> Standing:
     of_seeds = {
         name: tuple(scores.mean(axis=1).tolist()) for name, scores in found.items() if scores is not None
     }
-    return Standing(agent, len(contender.evaluations), summary, of_seeds)
+    return Standing(agent, len(contender.evaluations), contender.training, summary, of_seeds)
 
 
 def row_of(standing: Standing) -> dict[str, str | float]:
     """Return an agent's row of the table."""
-    row: dict[str, str | float] = {"agent": standing.agent, "seeds": standing.seeds}
+    row: dict[str, str | float] = {
+        "agent": standing.agent,
+        "seeds": standing.seeds,
+        "training": standing.training,
+    }
     for quantity, measures in standing.measures().items():
         row |= interval_columns(f"{quantity}_before", measures.means[0])
         row |= interval_columns(f"{quantity}_after", measures.means[-1])

@@ -24,6 +24,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarl.errors import MetarlError
+from metarl.files import sync, write_whole
 
 Row = dict[str, float | int]
 """``{"iteration": 3, "env_steps": 120000, "train/return/step_0": -41.2, …}``"""
@@ -170,12 +171,7 @@ def _drop_later_rows(path: Path, last: int) -> None:
     data = path.read_bytes()
     kept = b"".join(line for line, row in _rows(path, data) if row["iteration"] <= last)
     if kept != data:
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(kept)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, kept)
 
 
 def _append(descriptor: int, record: bytes) -> None:
@@ -188,7 +184,7 @@ def _append(descriptor: int, record: bytes) -> None:
         written = 0
         while written < len(record):
             written += os.write(descriptor, record[written:])
-        os.fsync(descriptor)
+        sync(descriptor)
     except OSError:
         os.ftruncate(descriptor, size)
         raise

@@ -6,7 +6,6 @@ Where one profile lies above another throughout, it is better whatever one asks 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from metarl.evaluation import Evaluation, scores_of
+from metarl.files import write_rows
 from metarl.report import AFTER, BEFORE, TEXT, blank, draw_footer, label_axes, save
 from metarl.statistics import Profile, performance_profile
 
@@ -31,13 +31,12 @@ def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> lis
     """Write ``profile.csv`` and ``profile.png`` of one or two stages by their names; return the files."""
     profiles = {name: found for name in _QUANTITIES if (found := profiles_of(stages, name))}
     files = [folder / "profile.csv", folder / "profile.png"]
-    with files[0].open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["quantity", "stage", "threshold", "share", "share_low", "share_high"])
-        for quantity, found in profiles.items():
-            for name, profile in found.items():
-                rows = zip(profile.thresholds.tolist(), profile.shares, strict=True)
-                writer.writerows([quantity, name, threshold, *share] for threshold, share in rows)
+    table: list[list[str | float]] = [["quantity", "stage", "threshold", "share", "share_low", "share_high"]]
+    for quantity, found in profiles.items():
+        for name, profile in found.items():
+            rows = zip(profile.thresholds.tolist(), profile.shares, strict=True)
+            table += [[quantity, name, threshold, *share] for threshold, share in rows]
+    write_rows(files[0], table)
     save(draw_profiles(profiles, title), files[1])
     return files
 

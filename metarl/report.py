@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from metarl.errors import MetarlError
+from metarl.files import write_whole
 from metarl.metrics import Row
 from metarl.statistics import Interval
 from metarl.wording import stage_name
@@ -101,11 +102,7 @@ def save(figure: Figure, path: Path) -> None:
     """
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DPI)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture.getvalue())
-    except OSError as error:
-        raise MetarlError(f"The figure {path} cannot be written ({error.strerror}).") from error
+    write_whole(path, picture.getvalue())
 
 
 def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") -> Figure:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from metarl.evaluation import Axis, Evaluation, Summary, steps_axis
+from metarl.files import write_json, write_rows
 from metarl.metrics import read_metrics
 from metarl.official import OfficialEvaluation
 from metarl.report import adaptation_curve, learning_curve
@@ -25,7 +24,9 @@ def write_evaluation(
     title: str,
     axis: Axis | None = None,
 ) -> list[Path]:
-    """Write ``stem.json`` (every episode), ``stem.csv`` (a row for each task and step) and ``stem.png``.
+    """Write ``stem.csv`` (a row for each task and step), ``stem.png`` and ``stem.json`` (every episode).
+
+    The JSON comes last, so that where it is, all of them are.
 
     Args:
         folder: where to; it is made if need be.
@@ -39,19 +40,17 @@ def write_evaluation(
     Returns:
         The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     along = axis or steps_axis(evaluation)
     files = [folder / f"{stem}{ending}" for ending in (".json", ".csv", ".png")]
-    content = {
+    content: dict[str, Json] = {
         **about,
         along.name: list(along.values),
         "summary": dict(summary.metrics()),
         **evaluation.to_json(),
     }
-    files[0].write_text(json.dumps(content) + "\n", encoding="utf-8")
-    with files[1].open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(_rows(evaluation, along))
+    write_rows(files[1], _rows(evaluation, along))
     adaptation_curve(along.values, summary.returns, summary.successes, files[2], title, along.label)
+    write_json(files[0], content)
     return files
 
 
@@ -68,7 +67,7 @@ def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluatio
             content["per_goal_success_rate"] = rate
             content["success_rate_difference"] = official.success_rate - rate
     file = path.with_name(f"{path.name}-official.json")
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(file, content, indent=2)
     return file
 
 

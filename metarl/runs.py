@@ -13,10 +13,19 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Protocol
 
-from metarl.checkpoints import Checkpoint, drop_later, find, load, load_newest, names_of_checkpoints
+from metarl.checkpoints import (
+    Checkpoint,
+    drop_later,
+    find,
+    has_whole,
+    load,
+    load_newest,
+    names_of_checkpoints,
+)
 from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.experiment import CHECKPOINTS, Experiment, Observer
+from metarl.files import encode_json, is_full, write_folder, write_json
 from metarl.locks import locked
 from metarl.registry import config_from_json
 from metarl.reopening import check_reopens
@@ -38,15 +47,12 @@ def start(config: ExperimentConfig, root: Path, observer: Observer | None = None
     experiment = Experiment(config, folder, observer)  # may still refuse the config, so no folder yet
     experiment.initialize()  # likewise
     try:
-        folder.mkdir(parents=True)
+        write_folder(folder, {CONFIG: encode_json(to_json(config), indent=2)})
     except OSError as error:
         refuse_existing(folder)  # another process may have made it a moment ago
+        if is_full(error):
+            raise MetarlError(f"No disk space for the run folder {folder}.") from error
         raise MetarlError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
-    try:
-        write_config(folder, config)
-    except OSError as error:
-        discard(experiment)
-        raise MetarlError(f"The run folder {folder} cannot be written: {error.strerror}.") from error
     return experiment
 
 
@@ -72,8 +78,8 @@ def discard(experiment: Experiment) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether a run has got as far as a checkpoint."""
-    return (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir())
+    """Return whether a run has got as far as a checkpoint, not counting one that a kill cut short."""
+    return has_whole(folder / CHECKPOINTS)
 
 
 def resume(
@@ -240,9 +246,7 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:
     """Write the config of a run, whole or not at all."""
-    temporary = folder / f"{CONFIG}.tmp"
-    temporary.write_text(json.dumps(to_json(config), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / CONFIG)
+    write_json(folder / CONFIG, to_json(config), indent=2)
 
 
 def default_name(config: ExperimentConfig) -> str:

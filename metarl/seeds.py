@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from metarl.comparability import Side, check_comparable
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
-from metarl.evaluation import Evaluation, Measures, evaluation_from_json, summarize_seeds
+from metarl.evaluation import Evaluation, Measures, summarize_seeds
+from metarl.evaluation_files import read_evaluation
+from metarl.files import write_json, write_rows
 from metarl.metrics import Row, read_metrics
 from metarl.profiles import write_profiles
 from metarl.report import adaptation_curve, learning_curve
@@ -21,7 +22,6 @@ from metarl.types import Json
 from metarl.wording import stage_name
 
 CLOCK = "time/elapsed"
-EVALUATION = "evaluation.json"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
@@ -45,15 +45,19 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
         MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
     """
     configs = [read_config(folder) for folder in folders]
-    evaluations = [read_evaluation(folder) for folder in folders]
+    measured = [read_evaluation(folder) for folder in folders]
+    evaluations = [each.evaluation for each in measured]
     content = _without_seed(configs[0])
     for folder, config in zip(folders, configs, strict=True):
         if _without_seed(config) != content:
             raise MetarlError(f"{folder} and {folders[0]} differ in more than their seed.")
+    check_comparable(
+        [Side(str(each.path.parent), configs[0].suite, each.evaluation, each.about) for each in measured]
+    )
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
     content["seeds"] = [config.seed for config in configs]
-    files[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(files[0], content, indent=2)
     rows = average([read_metrics(folder) for folder in folders])
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
     write_csv(files[1], kept)
@@ -105,18 +109,6 @@ def _without_seed(config: ExperimentConfig) -> dict[str, Json]:
     return {name: value for name, value in to_json(config).items() if name not in ("seed", "name")}
 
 
-def read_evaluation(folder: Path) -> Evaluation:
-    """Return the evaluation at the end of a run.
-
-    Raises:
-        MetarlError: if the run is not finished.
-    """
-    path = folder / EVALUATION
-    if not path.is_file():
-        raise MetarlError(f"{folder} is no finished run: it has no {path.name}.")
-    return evaluation_from_json(json.loads(path.read_text(encoding="utf-8")))
-
-
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
     """Return the numbers of each seed by its name, and of all together, after each adaptation step."""
     rows: list[dict[str, str | float]] = []
@@ -154,7 +146,4 @@ def interval_columns(name: str, interval: Interval) -> dict[str, str | float]:
 def write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
     """Write rows under the names of all their columns, in the order in which these first come."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(path, [names, *([row.get(name, "") for name in names] for row in rows)])

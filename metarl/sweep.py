@@ -19,9 +19,10 @@ from pathlib import Path
 from metarl.comparison import SWEEP
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
+from metarl.evaluation_files import is_finished
 from metarl.experiment import Stopped
+from metarl.files import write_json
 from metarl.runs import CONFIG, default_name, read_config
-from metarl.seeds import EVALUATION
 from metarl.types import Json
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -51,7 +52,7 @@ class SeedRun:
     @property
     def finished(self) -> bool:
         """Whether it was trained and evaluated to its end."""
-        return (self.folder / EVALUATION).is_file()
+        return is_finished(self.folder)
 
     @property
     def started(self) -> bool:
@@ -97,6 +98,7 @@ class Sweep:
         self._arguments = ["train", preset, *options]
         self._running: dict[SeedRun, subprocess.Popen[bytes]] = {}
         self._stop = False
+        self._index: dict[str, Json] = {}
         for run in self.runs:
             self._check_settings(run)
 
@@ -151,9 +153,9 @@ class Sweep:
             "runs": [run.folder.name for run in self.runs],
             "finished": [run.folder.name for run in self.runs if run.finished],
         }
-        part = self.folder / f"{SWEEP}.tmp"
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        part.replace(self.folder / SWEEP)
+        if content != self._index:  # it is asked for several times a second
+            write_json(self.folder / SWEEP, content, indent=2)
+            self._index = content
 
     def _check_settings(self, run: SeedRun) -> None:
         if not run.started:

@@ -19,6 +19,9 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Picture: TypeAlias = npt.NDArray[np.uint8]
 """``[height, width, 3]``: red, green and blue, the first row on top."""
 
+MAX_DRAWS = 100
+"""How often training tasks that turn out to be held out are drawn again."""
+
 
 class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
     """A Gymnasium vector environment whose slots can be given tasks.
@@ -172,6 +175,31 @@ def check_disjoint(distribution: TaskDistribution) -> None:
     for task in distribution.tasks("test"):
         if task.id in train_ids or (task.family, task.parameters) in train:
             raise MetarlError(f"Test task {task.id!r} of {distribution.name} is also a training task.")
+
+
+def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.random.Generator) -> list[Task]:
+    """Draw training tasks, once more for each that is also a test task.
+
+    Ranges that are drawn from may meet the listed test tasks, which :func:`check_disjoint` cannot see.
+
+    Raises:
+        MetarlError: if the distribution draws test tasks again and again.
+    """
+    drawn = distribution.sample(num_tasks, rng)
+    if isinstance(distribution, FewTasks) and distribution.tests_on_training_tasks:
+        return drawn
+    held_out = {(task.family, task.parameters) for task in distribution.tasks("test")}
+    for _ in range(MAX_DRAWS):
+        places = [i for i, task in enumerate(drawn) if (task.family, task.parameters) in held_out]
+        if not places:
+            return drawn
+        fresh = distribution.sample(num_tasks, rng)  # as many, so that families stay as even
+        for place in places:
+            drawn[place] = fresh[place]
+    raise MetarlError(
+        f"sample() of {distribution.name} must draw training tasks, but it draws {drawn[places[0]].id!r}, "
+        "which is held out; keep the tasks to test on out of what it draws from."
+    )
 
 
 def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generator) -> list[Task]:

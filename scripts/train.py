@@ -10,8 +10,8 @@ from metarl.agents.presets import ml1
 from metarl.cli import exit_code
 from metarl.config import ExperimentConfig
 from metarl.evaluation import summarize
-from metarl.experiment import TEST, stream
 from metarl.progress import watch
+from metarl.random_streams import Purpose, make_rng
 from metarl.tables import evaluation_table
 
 
@@ -20,7 +20,7 @@ def main(config: ExperimentConfig) -> None:
     experiment = runs.start(config, root=Path("runs"))
     with runs.stop_on_signals(experiment), watch(experiment):
         evaluation = experiment.run()
-    summary = summarize(evaluation, stream(config.seed, TEST, 2))
+    summary = summarize(evaluation, make_rng(config.seed, Purpose.RESAMPLES))
     print(evaluation_table(evaluation, summary, experiment.suite.name))
 
 

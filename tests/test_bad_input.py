@@ -418,7 +418,7 @@ def test_full_disk_at_the_start_is_one_sentence_and_leaves_nothing(
 def test_full_disk_at_the_first_checkpoint_is_one_sentence_and_leaves_nothing(
     refused: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill_disk(monkeypatch, 6)
+    fill_disk(monkeypatch, 9)
     assert refused(*POINT).startswith(
         "No disk space for the checkpoint runs/it/checkpoints/00000000, which needs "
     )

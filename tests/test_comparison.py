@@ -14,7 +14,7 @@ import pytest
 
 import tiny
 from metarl.cli import main
-from metarl.comparison import Contender, check_comparable, compare, read_contender
+from metarl.comparison import Contender, check_contenders, compare, read_contender
 from metarl.config import MeasurementConfig
 from metarl.envs import metaworld
 from metarl.envs.metaworld import ML1Config
@@ -83,8 +83,8 @@ def test_successes_are_compared_where_both_have_them() -> None:
 @pytest.mark.parametrize(
     ("theirs", "sentence"),
     [
-        (contender(0.0, suite=ML1Config()), "but it is on point and it on ml1-reach-v3"),
-        (contender(0.0, suite=PointConfig(horizon=7)), "it and it differ in its horizon"),
+        (contender(0.0, suite=ML1Config()), "they differ in the suite, point and ml1-reach-v3"),
+        (contender(0.0, suite=PointConfig(horizon=7)), "they differ in the suite's horizon, 100 and 7"),
         (
             replace(contender(0.0), evaluations=(replace(measured(0.0), tasks=TASKS[::-1]),)),
             "not of the same tasks",
@@ -93,7 +93,95 @@ def test_successes_are_compared_where_both_have_them() -> None:
 )
 def test_runs_of_different_suites_or_tasks_are_not_compared(theirs: Contender, sentence: str) -> None:
     with pytest.raises(MetarlError, match=sentence):
-        check_comparable(contender(0.0), theirs)
+        check_contenders([contender(0.0), theirs])
+
+
+def change(path: Path, *place: str, value: object) -> None:
+    """Change one setting in a file of JSON."""
+    data = json.loads(path.read_text())
+    part = data
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    path.write_text(json.dumps(data))
+
+
+DIFFERENT = {
+    ("config", "evaluation", "adaptation_episodes"): (100, "evaluation.adaptation-episodes, 2 and 100."),
+    ("config", "evaluation", "deterministic"): (True, "evaluation.deterministic, False and True."),
+    ("horizon",): (30, "the horizon, 20 and 30."),
+    ("physics", "evaluated", "mujoco"): ("3.10.0", "the version of mujoco, "),
+    ("versions", "gymnasium"): ("0.1", "the version of gymnasium, "),
+    ("physics", "evaluated", "engine"): ("warp:cuda:1", "the physics, MuJoCo and MuJoCo Warp."),
+}
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+@pytest.mark.parametrize(("place", "told"), DIFFERENT.items(), ids=[".".join(place) for place in DIFFERENT])
+def test_what_was_measured_otherwise_is_not_compared(
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    place: tuple[str, ...],
+    told: tuple[object, str],
+) -> None:
+    other = shutil.copytree(trained, tmp_path / "other")
+    value, sentence = told
+    change(other / "evaluation.json", *place, value=value)
+    if place[0] == "config":
+        change(other / "config.json", *place[1:], value=value)
+    assert main([command, str(trained), str(other), *(["--no-videos"] if command == "report" else [])]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot be compared: they differ in {sentence}" in said
+    assert said.count("\n") == 1
+
+
+def test_setting_that_the_first_does_not_record_is_compared_among_the_others(trained: Path) -> None:
+    known = read_contender(trained)
+    file = known.files[0]
+    silent = replace(known, files=(replace(file, about={}),))
+    other = replace(known, files=(replace(file, about={**file.about, "horizon": 30}),))
+    check_contenders([silent, known])
+    with pytest.raises(MetarlError, match="they differ in the horizon, 20 and 30"):
+        check_contenders([silent, known, other])
+
+
+def test_number_of_measured_episodes_is_compared(trained: Path, tmp_path: Path) -> None:
+    ours = read_contender(trained)
+    fewer = ours.evaluations[0].returns[:, :, :1]
+    evaluation = replace(ours.evaluations[0], returns=fewer, successes=None)
+    theirs = replace(ours, files=(replace(ours.files[0], evaluation=evaluation),), evaluations=(evaluation,))
+    with pytest.raises(MetarlError, match="they differ in the number of measured episodes, 2 and 1"):
+        check_contenders([ours, theirs])
+
+
+def test_different_training_is_told_and_not_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    longer = shutil.copytree(trained, tmp_path / "longer")
+    shutil.rmtree(longer / "checkpoints")
+    change(longer / "config.json", "iterations", value=40)
+    change(longer / "evaluation.json", "iteration", value=40)
+    change(longer / "evaluation.json", "training_steps", value=12_800)
+    assert main(["compare", str(trained), str(longer)]) == 0
+    said = capsys.readouterr().out
+    assert "A was trained for 1 iteration (320 environment steps)." in said
+    assert "B was trained for 40 iterations (12,800 environment steps)." in said
+
+
+def test_what_an_early_evaluation_does_not_record_is_told(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = shutil.copytree(trained, tmp_path / "early")
+    data = json.loads((early / "evaluation.json").read_text())
+    for name in ("horizon", "versions", "training_steps", "weights_sha256"):
+        del data[name]
+    (early / "evaluation.json").write_text(json.dumps(data))
+    assert main(["compare", str(trained), str(early)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The evaluation of early does not record the horizon, the version of gymnasium" in said
+    assert "B was trained for 1 iteration." in said
 
 
 def test_step_that_was_not_measured_is_refused() -> None:
@@ -126,11 +214,16 @@ def test_commands_refuse_in_one_sentence(
     shutil.rmtree(bare / "checkpoints")
     (bare / "evaluation.json").unlink()
     other = shutil.copytree(trained, tmp_path / "other")
-    config = json.loads((other / "config.json").read_text())
-    config["suite"]["horizon"] = 30
-    (other / "config.json").write_text(json.dumps(config))
+    for file, sections in (("config.json", ()), ("evaluation.json", ("config",))):
+        data = json.loads((other / file).read_text())
+        (data[sections[0]] if sections else data)["suite"]["horizon"] = 30
+        (other / file).write_text(json.dumps(data))
     wrong = {
-        ("compare", str(trained), str(other)): "it and other differ in its horizon.",
+        (
+            "compare",
+            str(trained),
+            str(other),
+        ): "it and other cannot be compared: they differ in the suite's horizon, 20 and 30.",
         ("compare", str(trained), str(bare)): "is no finished run: it has no evaluation.json.",
         ("compare", str(trained), str(tmp_path / "nowhere")): "There is no run",
         ("evaluate", str(bare)): "has no checkpoint: it was stopped before its first.",
@@ -152,6 +245,7 @@ def test_compare_prints_and_writes(
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["A: it, 1 seed", "B: it, 1 seed"]
     assert lines[2] == "On 40 held-out tasks of point, after 2 adaptation steps."
+    assert lines[3] == "A was trained for 1 iteration (320 environment steps)."
     # That no task of 40 tells them apart leaves 8.8 % for those that might: half of it on either side.
     assert sum("A beats B on a task with a probability of 50 % [46, 54]" in line for line in lines) == 2
     assert sum("A - B: 0.0 [0.0, 0.0]" in line for line in lines) == 1

@@ -15,7 +15,7 @@ from metarl.checkpoints import load
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig
 from metarl.envs.point import PointTasks
 from metarl.errors import MetarlError
-from metarl.experiment import Experiment, Stopped, stream
+from metarl.experiment import Experiment, Stopped
 from metarl.locks import locked
 from metarl.metrics import Row, read_metrics
 from metarl.tasks import Split
@@ -105,11 +105,6 @@ def test_observer_hears_of_every_iteration(tmp_path: Path) -> None:
     counter = Counter()
     runs.start(point_config(), tmp_path, counter).run()
     assert counter.iterations == [0, 1, 2, 3]
-
-
-def test_streams_of_two_purposes_or_iterations_differ() -> None:
-    draws = {float(stream(0, purpose, index).random()) for purpose in range(4) for index in range(5)}
-    assert len(draws) == 20
 
 
 def test_training_tasks_are_new_in_every_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,3 +218,21 @@ def ml1_metrics(folder: Path, workers: int) -> list[dict[str, Json]]:
 @pytest.mark.slow
 def test_no_metric_depends_on_the_number_of_workers(tmp_path: Path) -> None:
     assert ml1_metrics(tmp_path, workers=1) == ml1_metrics(tmp_path, workers=2)
+
+
+@pytest.mark.parametrize("left", ["00000000.tmp", "00000000.tmp/weights.safetensors"])
+def test_run_killed_during_its_first_checkpoint_goes_on(tmp_path: Path, left: str) -> None:
+    runs.start(point_config(), tmp_path)
+    torn = tmp_path / "it" / "checkpoints" / left
+    torn.parent.mkdir(parents=True)
+    torn.mkdir() if torn.suffix == ".tmp" else torn.write_bytes(b"")
+    assert not runs.has_checkpoints(tmp_path / "it")
+    runs.resume(tmp_path / "it", print).run()
+    assert runs.open_checkpoint(tmp_path / "it", print).iteration == 3
+
+
+def test_run_that_ends_during_its_first_checkpoint_can_begin_again(tmp_path: Path) -> None:
+    experiment = runs.start(point_config(), tmp_path)
+    (tmp_path / "it" / "checkpoints" / "00000000.tmp").mkdir(parents=True)
+    runs.discard(experiment)
+    runs.start(point_config(), tmp_path).run()

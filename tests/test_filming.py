@@ -12,7 +12,7 @@ import pytest
 from metarl.config import EvaluationConfig
 from metarl.envs.point import PointConfig
 from metarl.errors import MetarlError
-from metarl.experiment import FILM, Experiment, stream
+from metarl.experiment import Experiment
 from metarl.filming import (
     MAX_FRAMES,
     Clip,
@@ -24,6 +24,7 @@ from metarl.filming import (
     measured_rollouts,
     outcome,
 )
+from metarl.random_streams import Purpose, make_rng
 from metarl.tasks import TaskVectorEnv
 from metarl.types import Task
 from programs import point_config
@@ -64,7 +65,7 @@ def env(point: Experiment) -> Iterator[TaskVectorEnv]:
 
 def test_filmed_episodes_are_those_of_an_evaluation(point: Experiment, env: TaskVectorEnv) -> None:
     seen = filmed(point, place=5, seed=7)
-    measured = point.test(env, [seen.task], stream(7, FILM, 5))
+    measured = point.test(env, [seen.task], make_rng(7, Purpose.FILM, 5))
     np.testing.assert_array_equal(seen.evaluation.returns, measured.returns)
 
 

@@ -98,6 +98,6 @@ def test_one_sweep_is_refused(tmp_path: Path) -> None:
 
 def test_sweeps_of_different_suites_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     sweeps = [sweep(tmp_path, "lvc", 0.0), sweep(tmp_path, "promp", 3.0, suite="ml1")]
-    with pytest.raises(MetarlError, match="Only runs on the same suite can be compared"):
+    with pytest.raises(MetarlError, match="cannot be compared: they differ in the suite, point and "):
         write_league(sweeps, tmp_path / "out", "mixed")
     assert not (tmp_path / "out").exists()

@@ -210,5 +210,5 @@ def test_nothing_overlaps_the_panels(tmp_path: Path) -> None:
 
 def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MetarlError, match=r"figure .*file/curve\.png cannot be written"):
+    with pytest.raises(MetarlError, match=r"file/curve\.png cannot be written"):
         learning_curve(ROWS, tmp_path / "file" / "curve.png", "A run")

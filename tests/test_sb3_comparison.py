@@ -381,6 +381,46 @@ def test_results_of_other_settings_are_not_mixed(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (("--seed", "7"), "training_seed"),
+        (("--horizon", "10"), "suite.horizon"),
+        (("--agent.inner-lr", "0.3"), "agent.inner_lr"),
+        (("--agent", "promp"), "agent."),
+    ],
+)
+def test_another_run_gets_no_numbers_of_this_one(
+    compared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: Sequence[str],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*POINT, "--iterations", "1", "--evaluation.every", "0", *options]) == 0
+    before = {path: path.read_bytes() for path in compared.rglob("*") if path.is_file()}
+    assert main(["baseline", "runs/it", *TINY, "--output", str(compared)]) == 2
+    said = capsys.readouterr().err
+    assert f"holds results with {name}" in said
+    assert said.count("\n") == 1
+    assert {path: path.read_bytes() for path in compared.rglob("*") if path.is_file()} == before
+
+
+def test_results_of_other_weights_or_versions_are_not_taken(
+    run: Path, compared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(compared, run / "baselines")
+    settings = run / "baselines" / "settings.json"
+    known = json.loads(settings.read_text())
+    for name in ("weights_sha256", "version of mujoco", "engine", "horizon"):
+        for spoiled in ({**known, name: "other"}, {key: known[key] for key in known if key != name}):
+            settings.write_text(json.dumps(spoiled))
+            assert main(["baseline", str(run), *TINY]) == 2
+            assert name in capsys.readouterr().err
+
+
 def test_a_run_without_checkpoints_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "checkpoints")
     assert main(["baseline", str(run)]) == 2

@@ -626,6 +626,7 @@ def with_setting(section: str, name: str, value: Json) -> Callable[[Path], None]
             cast("dict[str, Json]", data[section])[name] = value
 
         change(runs / "it-1" / "config.json", put)
+        change(runs / "it-1" / "evaluation.json", lambda data: put(cast("dict[str, Json]", data["config"])))
 
     return spoil
 
@@ -635,6 +636,7 @@ def of_another_suite(runs: Path) -> None:
         data["suite"] = {"kind": "ml1", "task": "push-v3"}
 
     change(runs / "it-1" / "config.json", put)
+    change(runs / "it-1" / "evaluation.json", lambda data: put(cast("dict[str, Json]", data["config"])))
 
 
 def with_evaluation(spoil: Spoil) -> Callable[[Path], None]:
@@ -671,17 +673,16 @@ PAIR = "runs/it-0 and runs/it-1 cannot be compared: "
             "The run runs/it-1 has no evaluation yet; make one with: metarl evaluate runs/it-1",
         ),
         (without("config.json"), "runs/it-1 is no run: it has no config.json."),
-        (of_another_suite, PAIR + "they are runs of different suites, point and ml1-push-v3."),
-        (with_setting("suite", "horizon", 7), PAIR + "their suites differ in horizon, which is 20 and 7."),
-        (with_evaluation(fewer_tasks), PAIR + "they were evaluated on different held-out tasks."),
+        (of_another_suite, PAIR + "they differ in the suite, point and ml1-push-v3."),
+        (with_setting("suite", "horizon", 7), PAIR + "they differ in the suite's horizon, 20 and 7."),
+        (with_evaluation(fewer_tasks), PAIR + "their evaluations are not of the same tasks, but of 40 "),
         (
             with_evaluation(fewer_steps),
-            PAIR + "they were evaluated after 2 and 1 adaptation steps at most; "
-            "evaluate them alike with metarl evaluate.",
+            PAIR + "they differ in the number of adaptation steps, 2 and 1.",
         ),
         (
             with_evaluation(fewer_episodes),
-            PAIR + "they were evaluated on 2 and 1 episodes of a task.",
+            PAIR + "they differ in the number of measured episodes, 2 and 1.",
         ),
         (
             with_evaluation(lambda data: data.pop("tasks")),

@@ -25,6 +25,7 @@ from metarl.envs.physics.numpy_loops import Loop, double_loops
 from metarl.envs.physics.programs import NUMPY_LOOPS, Program, Rows, check
 from metarl.envs.physics.worlds import EXACT_VERSIONS, Inputs, Marks, World
 from metarl.errors import EngineError
+from metarl.files import WriteError, write_whole
 
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("stepper.c")
@@ -45,7 +46,7 @@ def load() -> ctypes.CDLL | None:
         library = _declare(ctypes.CDLL(str(build())))
         if library.metarl_mujoco_version() != mujoco.mj_version():
             raise BuildError(f"it was built for MuJoCo {library.metarl_mujoco_version()}")
-    except (BuildError, OSError) as error:
+    except (BuildError, OSError, WriteError) as error:
         _LOG.warning("Physics runs on Python threads, which is slower: %s.", error)
         return None
     return library
@@ -95,7 +96,7 @@ def _compile(command: list[str], target: Path) -> None:
         done = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise BuildError(f"the C compiler said: {(done.stderr.strip() or 'nothing').splitlines()[0]}")
-        output.replace(target)  # whole or absent, whoever else is building it
+        write_whole(target, output.read_bytes())  # whole or absent, whoever else is building it
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import itertools
 import logging
 import pickle
@@ -17,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import NamedTuple, TypeAlias
 
 import mujoco
@@ -29,6 +29,7 @@ from metarl.envs.physics.batched import WorldState
 from metarl.envs.physics.features import Array, Named, read
 from metarl.envs.physics.sawyer import EXPANDED, METAWORLD_MODELS, Arm, Models, read_arm
 from metarl.errors import MetarlError
+from metarl.files import write_whole
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -261,10 +262,9 @@ def _write(path: Path, snapshots: Mapping[bytes, Snapshot]) -> None:
         columns[f"field/{field}"] = np.stack([one.world.fields[field] for one in kept])
     for name in kept[0].constants:
         columns[f"constant/{name}"] = np.stack([one.constants[name] for one in kept])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        np.savez(file, allow_pickle=False, **columns)
-    Path(file.name).replace(path)
+    archive = io.BytesIO()
+    np.savez(archive, allow_pickle=False, **columns)
+    write_whole(path, archive.getvalue())
 
 
 def _read(path: Path) -> dict[bytes, Snapshot]:

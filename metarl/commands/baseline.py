@@ -13,9 +13,10 @@ from rich.table import Table
 from metarl import runs
 from metarl.console import console, say
 from metarl.errors import require
-from metarl.experiment import TEST, Stopped, stream
+from metarl.experiment import Stopped
 from metarl.locks import locked
 from metarl.progress import clock
+from metarl.random_streams import Purpose, make_rng
 from metarl.sb3.comparison import Comparison
 from metarl.sb3.plan import ComparisonConfig
 from metarl.sb3.progress import ComparisonProgress
@@ -51,7 +52,8 @@ def baseline_command(arguments: list[str]) -> None:
     experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
     held_out = experiment.suite.tasks("test")
     number = min(wanted.tasks or len(held_out), len(held_out))
-    tasks = sample_evenly(held_out, number, stream(config.seed, TEST, 1)) if wanted.tasks else held_out
+    rng = make_rng(config.seed, Purpose.EVALUATION)
+    tasks = sample_evenly(held_out, number, rng) if wanted.tasks else held_out
     folder = wanted.output or experiment.folder / "baselines"
     comparison = Comparison(experiment, tasks, config, folder)
     say(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from metarl.comparability import unrecorded
 from metarl.comparison import Contender, Verdict, compare, read_contender
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
-from metarl.files import all_or_none
+from metarl.files import all_or_none, write_json
 from metarl.profiles import write_profiles
 from metarl.statistics import Bootstrap
 from metarl.tables import verdict_table
+from metarl.types import Json
 from metarl.wording import count
 
 
@@ -49,8 +50,11 @@ def compare_command(arguments: list[str]) -> None:
     say(
         f"A: {describe(ours)}\nB: {describe(theirs)}\n"
         f"On {len(ours.evaluations[0].tasks)} held-out tasks of {ours.suite.label}, "
-        f"after {count(step, 'adaptation step')}."
+        f"after {count(step, 'adaptation step')}.\n"
+        f"A was trained for {ours.training}.\nB was trained for {theirs.training}."
     )
+    for sentence in unrecorded([*ours.sides, *theirs.sides]):
+        say(sentence)
     for quantity, verdict in verdicts.items():
         console.print(verdict_table(quantity, verdict))
     if wanted.output is not None:
@@ -76,13 +80,14 @@ def write(
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
-    content = {
+    content: dict[str, Json] = {
         "ours": ours.name,
         "theirs": theirs.name,
+        "training": {"ours": ours.training, "theirs": theirs.training},
         "adaptation_steps": step,
         **{quantity: verdict.to_json() for quantity, verdict in verdicts.items()},
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content, indent=2)
     stages = {f"A: {ours.name}": (ours.evaluations, step), f"B: {theirs.name}": (theirs.evaluations, step)}
     return [
         path,

@@ -14,17 +14,19 @@ import numpy as np
 import tyro
 
 from metarl import runs
-from metarl.config import EvaluationConfig, MeasurementConfig, to_json
+from metarl.config import EvaluationConfig, MeasurementConfig
 from metarl.console import console, say
 from metarl.divergence import naming_agent
 from metarl.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Axis, Evaluation, summarize
-from metarl.experiment import TEST, Experiment, Stopped, stream
+from metarl.evaluation_files import provenance
+from metarl.experiment import Experiment, Stopped
 from metarl.files import all_or_none
 from metarl.filming import find_task
 from metarl.official import OfficiallyEvaluated, OfficialSettings
 from metarl.progress import ProgressObserver
+from metarl.random_streams import Purpose, make_rng
 from metarl.results import write_evaluation, write_official
 from metarl.tables import aggregate_table, evaluation_table, family_table, official_table, protocol_table
 from metarl.tasks import sample_evenly
@@ -83,7 +85,7 @@ def evaluate_command(arguments: list[str]) -> None:
     )
     physics = runs.physics(wanted.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, wanted.protocol)
-    rng = stream(wanted.seed, TEST, 1)
+    rng = make_rng(wanted.seed, Purpose.EVALUATION)
     chosen = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
     stem = f"iteration{experiment.iteration}-seed{wanted.seed}"
     with results_folder(
@@ -166,7 +168,7 @@ def measure_officially(
             experiment.agent,
             tasks,
             settings,
-            rng=stream(wanted.seed, TEST, 3),
+            rng=make_rng(wanted.seed, Purpose.OFFICIAL),
             num_workers=wanted.workers,
             on_step=experiment.on_step,
         )
@@ -188,7 +190,7 @@ def measure_episode_curve(
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=wanted.workers)
     try:
         with showing(experiment, "adapting from ever more episodes", steps):
-            rng = stream(wanted.seed, TEST, 4)
+            rng = make_rng(wanted.seed, Purpose.EPISODE_CURVE)
             found = episode_curve(
                 experiment.agent,
                 env,
@@ -261,7 +263,7 @@ def show_evaluation(
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
     """Print an evaluation's tables and notices, with those of a training, and write its files."""
-    summary = summarize(evaluation, stream(experiment.config.seed, TEST, 2))
+    summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
     if axis is None:
@@ -273,8 +275,7 @@ def show_evaluation(
     for sentence in said.values():
         say(f"Notice: {sentence}")
     about: dict[str, Json] = {
-        "iteration": experiment.iteration,
-        "config": to_json(experiment.config),
+        **provenance(experiment),
         "physics": physics,
         "notices": list(said.values()),
     }

@@ -12,16 +12,17 @@ import tyro
 
 from metarl import runs
 from metarl.commands.evaluate import choose_tasks, results_folder, showing
-from metarl.config import to_json
 from metarl.console import console, say
 from metarl.errors import require
-from metarl.experiment import TEST, Experiment, stream
+from metarl.evaluation_files import provenance
+from metarl.experiment import Experiment
 from metarl.explain.layers import explainable, layers_of
 from metarl.explain.measure import Inside, inside_steps, look_inside
 from metarl.explain.results import moved_table, representation_table, worth_tables, write_explanation
 from metarl.explain.sentences import sentences
 from metarl.explain.summary import explain
-from metarl.types import Json, Task
+from metarl.random_streams import Purpose, make_rng
+from metarl.types import Task
 from metarl.wording import count
 
 
@@ -77,7 +78,7 @@ def explain_command(arguments: list[str]) -> None:
     wanted = tyro.cli(ExplainArguments, args=arguments, prog="metarl explain")
     experiment = open_for(wanted)
     layers = layers_of(explainable(experiment.agent.initial_actor(1)).params)
-    rng = stream(wanted.seed, TEST, 5)
+    rng = make_rng(wanted.seed, Purpose.EXPLANATION)
     tasks = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
     require(len(tasks) > 1, "Explaining compares tasks, so two or more are needed", count(len(tasks), "task"))
     steps = experiment.config.evaluation.adaptation_steps
@@ -89,7 +90,7 @@ def explain_command(arguments: list[str]) -> None:
             f"{count(len(layers), 'layer')} to adapt alone and to leave out, seed {wanted.seed}."
         )
         inside = look(experiment, tasks, layers, rng)
-        explanation = explain(inside, steps, stream(wanted.seed, TEST, 6))
+        explanation = explain(inside, steps, make_rng(wanted.seed, Purpose.RESAMPLES))
         said = sentences(explanation)
         for table in (
             moved_table(explanation),
@@ -99,7 +100,7 @@ def explain_command(arguments: list[str]) -> None:
             console.print(table)
         for sentence in said.values():
             say(sentence)
-        about: dict[str, Json] = {"iteration": experiment.iteration, "config": to_json(experiment.config)}
+        about = provenance(experiment)
         title = f"{experiment.suite.name}, {experiment.config.agent.kind}: adapting to held-out tasks"
         files = write_explanation(folder, stem, explanation, said, about, title)
     say(f"Wrote {', '.join(path.name for path in files)} in {folder}.")

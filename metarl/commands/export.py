@@ -12,9 +12,10 @@ from metarl import runs
 from metarl.console import say
 from metarl.divergence import check_adapted, naming_agent
 from metarl.errors import MetarlError, require
-from metarl.experiment import FILM, Experiment, stream
+from metarl.experiment import Experiment
 from metarl.filming import find_task
 from metarl.meta_learner import Actor
+from metarl.random_streams import Purpose, make_rng
 from metarl.rollouts import collect
 from metarl.sb3.export import save, to_ppo
 from metarl.types import Task
@@ -71,7 +72,7 @@ def export_command(arguments: list[str]) -> None:
 def adapted(experiment: Experiment, task: Task, steps: int, seed: int) -> Actor:
     """Return the policy after so many adaptation steps on one task."""
     episodes = experiment.config.evaluation.adaptation_episodes
-    rng = stream(seed, FILM, list(experiment.suite.tasks("test")).index(task))
+    rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
     actor = experiment.agent.initial_actor(1)
     env = experiment.make_env()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,10 +17,11 @@ from metarl.commands.train import RUNS, configured, suite_first
 from metarl.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation import summarize_seeds
+from metarl.evaluation_files import read_evaluation
 from metarl.experiment import Stopped
 from metarl.locks import locked
 from metarl.notices import kept_notices
-from metarl.seeds import EVALUATION, combine, read_evaluation
+from metarl.seeds import combine
 from metarl.sweep import SeedRun, Sweep, last_line
 from metarl.tables import aggregate_table, evaluation_table, seed_table
 from metarl.tasks import check_disjoint
@@ -92,7 +92,8 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
 
 def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     """Put the finished seeds together, print what they say and where it is written."""
-    evaluations = [read_evaluation(run.folder) for run in finished]
+    measured = [read_evaluation(run.folder) for run in finished]
+    evaluations = [each.evaluation for each in measured]
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     seeds = count(len(finished), "seed")
     title = f"{sweep.config.suite.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
@@ -101,8 +102,8 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
         names = [f"seed {run.seed}" for run in finished]
         console.print(seed_table(dict(zip(names, evaluations, strict=True))))
     console.print(aggregate_table(summary))
-    for run in finished:
-        for sentence in kept_notices(json.loads((run.folder / EVALUATION).read_text(encoding="utf-8"))):
+    for run, each in zip(finished, measured, strict=True):
+        for sentence in kept_notices(each.about):
             say(f"Notice of seed {run.seed}: {sentence}")
     files = combine([run.folder for run in finished], sweep.folder, title)
     say(f"Wrote {', '.join(path.name for path in files)} in {sweep.folder}.")

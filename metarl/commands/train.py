@@ -14,6 +14,7 @@ from metarl.config import ExperimentConfig
 from metarl.console import WANT_OF_MEMORY, console, describe_entry, say
 from metarl.errors import MetarlError, require
 from metarl.experiment import Experiment, Stopped
+from metarl.files import write_text
 from metarl.progress import watch
 from metarl.results import write_learning_curve
 from metarl.tables import list_table
@@ -169,7 +170,7 @@ def keep_traceback(error: BaseException, folder: Path) -> bool:
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"
-        path.write_text("\n".join(notes) + "\n", encoding="utf-8")
+        write_text(path, "\n".join(notes) + "\n")
         say(f"The environment's traceback is in {path}.")
     return bool(notes)
 

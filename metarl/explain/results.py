@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.table import Table
 from metarl.explain.figures import draw
 from metarl.explain.sentences import cka, digits, small_percent
 from metarl.explain.summary import Explanation, Gain, to_json
+from metarl.files import write_rows, write_text
 from metarl.report import save
 from metarl.statistics import Interval
 from metarl.tables import number, percent, plain_table
@@ -45,9 +45,8 @@ def write_explanation(
     files = [folder / f"{stem}.json", folder / f"{stem}.csv"]
     sentences: dict[str, Json] = dict(said)
     content = {**about, "sentences": sentences, **to_json(explanation)}
-    files[0].write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
-    with files[1].open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["task", "family", "quantity", "part", "value"], *_csv_rows(explanation)])
+    write_text(files[0], json.dumps(content, allow_nan=False) + "\n")
+    write_rows(files[1], [["task", "family", "quantity", "part", "value"], *_csv_rows(explanation)])
     for name, figure in draw(explanation, said, title).items():
         files.append(folder / f"{stem}-{name}.png")
         save(figure, files[-1])

@@ -6,11 +6,14 @@ tasks, does what is missing.
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from metarl.checkpoints import library_versions, weights_sum
+from metarl.config import to_json
 from metarl.experiment import Experiment
 from metarl.sb3.plan import META, Baseline, ComparisonConfig, planned, terms
 from metarl.sb3.store import Measured, Store, put_together
@@ -117,12 +120,26 @@ class Comparison:
         return f"{baseline.stem}/task{self._places[task]:04d}"
 
     def _settings(self) -> dict[str, Json]:
-        """Return what all results of one folder have in common."""
+        """Return what all results of one folder have in common, so that no run gets another's."""
+        config = to_json(self.experiment.config)
         measured = asdict(self.experiment.config.evaluation)
         return {
+            **{
+                f"{part}.{name}": value for part in ("suite", "agent") for name, value in _items(config[part])
+            },
+            **{f"version of {name}": value for name, value in library_versions().items()},
+            "version of stable-baselines3": importlib.metadata.version("stable-baselines3"),
+            "engine": self.experiment.config.sampling.engine,
+            "horizon": self.experiment.suite.horizon,
+            "training_seed": self.experiment.config.seed,
+            "weights_sha256": weights_sum(self.experiment.agent.state()),
             "iteration": self.experiment.iteration,
             "seed": self.config.seed,
             "training_steps": self.terms.training,
             "updates_per_step": self.config.updates_per_step,
             **{name: value for name, value in measured.items() if name not in ("every", "tasks")},
         }
+
+
+def _items(section: Json) -> Iterable[tuple[str, Json]]:
+    return section.items() if isinstance(section, dict) else ()

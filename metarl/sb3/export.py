@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from metarl.errors import MetarlError
+from metarl.files import write_whole
 from metarl.meta_learner import Actor
 from metarl.params import select
 from metarl.policies import GaussianMLPPolicy
@@ -88,11 +90,6 @@ def save(agent: PPO, path: Path) -> None:
     """
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another file with --output.")
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            agent.save(file)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MetarlError(f"{path} cannot be written: {error.strerror}.") from error
+    content = io.BytesIO()
+    agent.save(content)
+    write_whole(path, content.getvalue())

@@ -24,6 +24,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from metarl.distributions import Gaussian, log_prob, sample
 from metarl.errors import MetarlError, require
 from metarl.meta_learner import Action
+from metarl.random_streams import Purpose, make_rng
 from metarl.sb3.randomness import global_generators_kept
 from metarl.sb3.vec_env import TaskVecEnv, scale_of, task_numbers
 from metarl.threads import one_thread
@@ -106,6 +107,8 @@ class Learner(ABC):
 
         with _by_itself():
             self.model.set_random_seed(self.config.seed)
+            # SB3 has just given the environment the seed of the action space, which draws alike.
+            self.env.seed(int(make_rng(self.config.seed, Purpose.BASELINE_EPISODES).integers(2**31)))
             self.model.learn(self.planned, callback=follow, log_interval=self.planned)
         assert self.model.num_timesteps == self.planned
 

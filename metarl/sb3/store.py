@@ -6,7 +6,6 @@ Each file is whole or absent, so that a comparison that was killed goes on with 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import safetensors.torch
 
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, evaluation_from_json, join
+from metarl.files import write_json, write_whole
 from metarl.types import Json, Params
 
 SETTINGS = "settings.json"
@@ -59,13 +59,27 @@ class Store:
     def __init__(self, folder: Path, settings: dict[str, Json]) -> None:
         self.folder = folder
         self.settings: dict[str, Json] = json.loads(json.dumps(settings))
-        there = _read(folder / SETTINGS) if (folder / SETTINGS).is_file() else self.settings
+        self._check()
+
+    def _check(self) -> bool:
+        """Return whether the folder is taken, by results of these very settings; refuse it if of others."""
+        folder = self.folder
+        if not (folder / SETTINGS).is_file():
+            return False
+        there = _read(folder / SETTINGS)
         for name, wanted in self.settings.items():
             if there.get(name) != wanted:
+                held = f"with {name} {there[name]}" if name in there else f"that do not record {name}"
                 raise MetarlError(
-                    f"{folder} holds results with {name} {there.get(name)}, and now {wanted} is wanted; "
+                    f"{folder} holds results {held}, and now {wanted} is wanted; "
                     "choose another folder with --output."
                 )
+        return True
+
+    def _claim(self) -> None:
+        """Take the folder for these settings, unless another process has taken it for others by now."""
+        if not self._check():
+            write_json(self.folder / SETTINGS, self.settings)
 
     def has(self, name: str) -> bool:
         """Return whether a result is finished."""
@@ -86,7 +100,7 @@ class Store:
 
     def put(self, name: str, done: Measured) -> None:
         """Write a result."""
-        write_json(self.folder / SETTINGS, self.settings)
+        self._claim()
         write_json(self._part(name), done.to_json())
 
     def has_weights(self, name: str) -> bool:
@@ -106,11 +120,8 @@ class Store:
             except safetensors.SafetensorError as error:
                 raise _damaged(path) from error
         learned = learn()
-        write_json(self.folder / SETTINGS, self.settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        safetensors.torch.save_file({n: value.contiguous() for n, value in learned.items()}, temporary)
-        temporary.replace(path)
+        self._claim()
+        write_whole(path, safetensors.torch.save({n: value.contiguous() for n, value in learned.items()}))
         return learned
 
     def _part(self, name: str) -> Path:
@@ -118,17 +129,6 @@ class Store:
 
     def _weights(self, name: str) -> Path:
         return self.folder / "weights" / f"{name}.safetensors"
-
-
-def write_json(path: Path, data: dict[str, Json]) -> None:
-    """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(data) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _read(path: Path) -> dict[str, Json]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +12,15 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from metarl.config import to_json
 from metarl.evaluation import summarize
-from metarl.experiment import TEST, stream
+from metarl.evaluation_files import provenance
+from metarl.files import write_json, write_rows
+from metarl.random_streams import Purpose, make_rng
 from metarl.report import save
 from metarl.results import write_evaluation
 from metarl.sb3.comparison import Comparison
 from metarl.sb3.plan import META, Baseline
-from metarl.sb3.store import Measured, write_json
+from metarl.sb3.store import Measured
 from metarl.statistics import Interval
 from metarl.tables import number, percent
 from metarl.types import Json
@@ -142,7 +142,7 @@ def short(count: int) -> str:
 
 def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> list[Row]:
     steps = comparison.experiment.config.evaluation.adaptation_steps
-    summary = summarize(measured.evaluation, stream(comparison.config.seed, TEST, 2))
+    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
     return [
         Row(
             baseline.stem,
@@ -167,11 +167,10 @@ def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured)
         "stages": list(stages),
         "task_steps": own["task_steps"],
         "training_steps": own["training_steps"],
-        "iteration": experiment.iteration,
+        **{name: value for name, value in provenance(experiment).items() if name != "training_steps"},
         "settings": comparison.store.settings,
-        "config": to_json(experiment.config),
     }
-    summary = summarize(measured.evaluation, stream(comparison.config.seed, TEST, 2))
+    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
     title = f"{baseline.label} on {experiment.suite.name}, held-out tasks"
     write_evaluation(comparison.store.folder, baseline.stem, measured.evaluation, summary, about, title)
 
@@ -184,15 +183,12 @@ def _json(row: Row) -> dict[str, Json]:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        intervals = [f"{name}{end}" for name in ("return", "success") for end in ("", "_low", "_high")]
-        writer.writerow(["agent", "stage", *intervals, "task_steps", "training_steps"])
-        for row in rows:
-            success = ("", "", "") if row.successes is None else row.successes
-            writer.writerow(
-                [row.label, row.stage, *row.returns, *success, row.task_steps, row.training_steps]
-            )
+    intervals = [f"{name}{end}" for name in ("return", "success") for end in ("", "_low", "_high")]
+    table: list[list[str | int | float]] = [["agent", "stage", *intervals, "task_steps", "training_steps"]]
+    for row in rows:
+        success = ("", "", "") if row.successes is None else row.successes
+        table.append([row.label, row.stage, *row.returns, *success, row.task_steps, row.training_steps])
+    write_rows(path, table)
 
 
 def _dot(axes: Axes, place: int, interval: Interval, colour: str, ours: bool) -> None:

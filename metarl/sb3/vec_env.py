@@ -14,8 +14,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from metarl.errors import MetarlError, require
+from metarl.random_streams import Purpose, make_rng
 from metarl.spaces import vectors
-from metarl.tasks import Array, Picture, Renderable, TaskDistribution, TaskVectorEnv
+from metarl.tasks import Array, Picture, Renderable, TaskDistribution, TaskVectorEnv, sample_training
 from metarl.types import Task
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -62,7 +63,7 @@ class TaskVecEnv(VecEnv):
         self.task_size = task_size
         space = takes(env.single_action_space)
         self._scale = scale_of(bounded(space)) if unit_actions else None
-        self._rng = np.random.default_rng(seed)
+        self._rng = make_rng(seed, Purpose.BASELINE_EPISODES)
         super().__init__(
             env.num_envs,
             with_task(vectors(env.single_observation_space), task_size),
@@ -118,7 +119,7 @@ class TaskVecEnv(VecEnv):
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Let slot i start its next episode from ``seed + i``; the seeds after that follow from ``seed``."""
         seed = int(self._rng.integers(2**31)) if seed is None else seed
-        self._rng = np.random.default_rng(seed)
+        self._rng = make_rng(seed, Purpose.BASELINE_EPISODES)
         self._seeds = [seed + slot for slot in range(self.num_envs)]
         return self._seeds
 
@@ -212,7 +213,7 @@ def in_turn(tasks: Sequence[Task]) -> TaskDraw:
 
 def from_training(suite: TaskDistribution, rng: np.random.Generator) -> TaskDraw:
     """Draw a training task for each episode, those that start together evenly over the families."""
-    return lambda slots: suite.sample(len(slots), rng, "train")
+    return lambda slots: sample_training(suite, len(slots), rng)
 
 
 def task_numbers(task: Task, size: int) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeAlias
@@ -11,7 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from metarl.evaluation import Evaluation, evaluate, slots_needed
-from metarl.experiment import BASELINE, Experiment, stream
+from metarl.experiment import Experiment
+from metarl.random_streams import Purpose, make_rng
 from metarl.rollouts import collect
 from metarl.sb3.learners import ALGORITHMS, ROLLOUT, Learner, LearnerConfig, SB3Actor
 from metarl.sb3.plan import Baseline, ComparisonConfig, Terms
@@ -127,7 +127,7 @@ class Workshop:
         """Measure the seconds that a step of measuring takes, on an episode or a part of it."""
         env, steps = self._env(slots_needed(self.measured)), min(50, self.suite.horizon)
         task, actor = self.suite.tasks("test")[0], self.experiment.agent.initial_actor(1)
-        rng = stream(self.config.seed, BASELINE, len(self._places))
+        rng = make_rng(self.config.seed, Purpose.BASELINE_TEST, "pace")
         start = time.perf_counter()
         collect(env, [task], actor, episodes=self.measured.episodes, horizon=steps, rng=rng)
         return (time.perf_counter() - start) / (steps * self.measured.episodes)
@@ -148,7 +148,7 @@ class Workshop:
         slots = max(1, min(self.experiment.config.sampling.meta_batch_size, self.terms.training // 2))
         env = TaskVecEnv(
             self._env(slots),
-            from_training(self.suite, np.random.default_rng([seed, 1])),
+            from_training(self.suite, make_rng(seed, Purpose.BASELINE_TASKS)),
             seed=seed,
             task_size=self._task_size() if baseline.kind == "oracle" else 0,
             unit_actions=True,
@@ -195,11 +195,12 @@ class Workshop:
 
     def _episodes_of(self, task: Task) -> np.random.Generator:
         """Return the random numbers of the episodes measured on a task, the same for every agent."""
-        return stream(self.config.seed, BASELINE, self._places[task])
+        return make_rng(self.config.seed, Purpose.BASELINE_TEST, self._places[task])
 
     def _seed(self, baseline: Baseline, task: Task | None) -> int:
-        place = 0 if task is None else 1 + self._places[task]
-        return int(stream(self.config.seed, zlib.crc32(baseline.stem.encode()), place).integers(2**31))
+        place = "training" if task is None else self._places[task]
+        rng = make_rng(self.config.seed, Purpose.BASELINE_LEARNING, baseline.stem, place)
+        return int(rng.integers(2**31))
 
 
 def _side_by_side(stages: Sequence[Evaluation], learned: int) -> Evaluation:

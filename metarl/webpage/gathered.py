@@ -12,28 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from metarl import runs
+from metarl.checkpoints import Checkpoint
+from metarl.comparability import Side, check_comparable, unrecorded
 from metarl.comparison import SWEEP, sweep_runs
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
-from metarl.evaluation import Evaluation, Summary, evaluation_from_json, summarize_seeds
+from metarl.evaluation import Summary, summarize_seeds
+from metarl.evaluation_files import Measured, check_run, is_of, read_json, read_measured
+from metarl.experiment import EVALUATION
 from metarl.metrics import Row, read_metrics
 from metarl.statistics import Values
 from metarl.types import Json, Task
 
-EVALUATION, EVALUATIONS, BASELINES = "evaluation.json", "evaluations", "baselines"
+EVALUATIONS, BASELINES = "evaluations", "baselines"
 EXPLANATIONS = "explanations"
 COUNTS = "adaptation_episodes"
 """In an evaluation that is laid out along numbers of episodes instead of adaptation steps."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """An evaluation that lies in a file."""
-
-    path: Path
-    evaluation: Evaluation
-    about: dict[str, Json]
-    """All else that the file says."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +132,12 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
         if place in places[:index]:
             raise MetarlError(f"The run {members[index]} is named twice.")
     found = [read_run(folder, report) for folder in members]
-    for run in found[1:]:
-        check_suite(found[0], run)
+    sides = [
+        Side(str(run.folder), run.config.suite, run.measured.evaluation, run.measured.about) for run in found
+    ]
+    check_comparable(sides)
+    for sentence in unrecorded(sides):
+        report(sentence)
     grouped: dict[str, list[Run]] = {}
     for run in found:
         grouped.setdefault(experiment_key(run.config), []).append(run)
@@ -165,25 +163,52 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     config = runs.read_config(folder)
     if not runs.has_checkpoints(folder):
         raise MetarlError(f"The run {folder} has no checkpoints, so there is nothing to report of it yet.")
-    found = read_evaluations(folder)
-    evaluations = [each for each in found if COUNTS not in each.about]
-    if not evaluations:
-        raise MetarlError(f"The run {folder} has no evaluation yet; make one with: metarl evaluate {folder}")
-    at_the_end = [each for each in evaluations if each.path.name == EVALUATION]
     checkpoint = runs.open_checkpoint(folder, report)
+    iteration = checkpoint.iteration
+
+    def of_now(measured: Sequence[Measured]) -> list[Measured]:
+        return [each for each in measured if is_of(each.about, checkpoint)]
+
+    found = read_evaluations(folder)
+    evaluations = [each for each in of_now(found) if COUNTS not in each.about]
+    if not evaluations:
+        raise MetarlError(_no_evaluation(folder, iteration, found))
+    at_the_end = [each for each in evaluations if each.path.name == EVALUATION]
+    measured = at_the_end[0] if at_the_end else evaluations[0]
+    check_run(config, measured)
+    baselines = read_baselines(folder / BASELINES)
+    for each in baselines:
+        if not is_of(each.about, checkpoint):
+            report(f"{each.path} is left out: it is not of the agent as it is now, at iteration {iteration}.")
     return Run(
         folder=folder,
         config=config,
-        iteration=checkpoint.iteration,
+        iteration=iteration,
         env_steps=int(str(checkpoint.progress.get("env_steps", 0))),
         versions=checkpoint.versions,
         rows=read_metrics(folder),
-        measured=at_the_end[0] if at_the_end else evaluations[0],
-        baselines=tuple(read_baselines(folder / BASELINES)),
-        official=read_newest(folder / EVALUATIONS, "*-official.json") or {},
-        explanation=read_newest(folder / EXPLANATIONS, "*.json"),
-        by_episodes=next((each for each in found if COUNTS in each.about), None),
+        measured=measured,
+        baselines=tuple(of_now(baselines)),
+        official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", checkpoint) or {},
+        explanation=read_newest(folder / EXPLANATIONS, "*.json", checkpoint),
+        by_episodes=next((each for each in of_now(found) if COUNTS in each.about), None),
     )
+
+
+def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:
+    """Say that there is no evaluation of a run as it is now, and what to do."""
+    others = sorted({each.iteration for each in found if each.iteration is not None} - {iteration})
+    if others:
+        return (
+            f"The run {folder} is at iteration {iteration}, but its evaluations are of iteration "
+            f"{', '.join(map(str, others))}; make one with: metarl evaluate {folder}"
+        )
+    if found:
+        return (
+            f"The evaluations of the run {folder} are not of the weights in its newest checkpoint; "
+            f"make one with: metarl evaluate {folder}"
+        )
+    return f"The run {folder} has no evaluation yet; make one with: metarl evaluate {folder}"
 
 
 def read_evaluations(folder: Path) -> list[Measured]:
@@ -193,14 +218,19 @@ def read_evaluations(folder: Path) -> list[Measured]:
         MetarlError: if a file is damaged.
     """
     paths = [path for path in (folder / EVALUATION, *(folder / EVALUATIONS).glob("*.json")) if path.is_file()]
-    found = [(path, read_json(path)) for path in newest_first(paths)]
+    try:
+        found = [(path, read_json(path)) for path in newest_first(paths)]
+    except MetarlError as error:
+        raise MetarlError(
+            f"{str(error).rstrip('.')}; delete it, and then: metarl evaluate {folder}"
+        ) from error
     return [read_measured(path) for path, data in found if "returns" in data]
 
 
-def read_newest(folder: Path, pattern: str) -> dict[str, Json] | None:
-    """Read the newest of the files of some name in a folder, if there is one."""
-    paths = newest_first(list(folder.glob(pattern)))
-    return read_json(paths[0]) if paths else None
+def read_newest(folder: Path, pattern: str, checkpoint: Checkpoint) -> dict[str, Json] | None:
+    """Read the newest of the files of some name in a folder that is of a checkpoint, if there is one."""
+    found = map(read_json, newest_first(list(folder.glob(pattern))))
+    return next((data for data in found if is_of(data, checkpoint)), None)
 
 
 def newest_first(paths: Sequence[Path]) -> list[Path]:
@@ -213,69 +243,6 @@ def read_baselines(folder: Path) -> list[Measured]:
     order = sorted(folder.glob("*.json"), key=lambda path: (path.stem != "meta", path.name))
     found = [(path, read_json(path)) for path in order]
     return [read_measured(path) for path, data in found if "label" in data and "returns" in data]
-
-
-def read_measured(path: Path) -> Measured:
-    """Read an evaluation.
-
-    Raises:
-        MetarlError: if the file is damaged.
-    """
-    data = read_json(path)
-    try:
-        evaluation = evaluation_from_json(data)
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise MetarlError(f"{path} is not an evaluation that metarl wrote ({error}).") from error
-    numbers = ("tasks", "returns", "successes")
-    return Measured(path, evaluation, {name: data[name] for name in data if name not in numbers})
-
-
-def read_json(path: Path) -> dict[str, Json]:
-    """Read a file that holds one JSON object.
-
-    Raises:
-        MetarlError: if it does not.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise MetarlError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(data, dict):
-        raise MetarlError(f"{path} must hold one JSON object.")
-    return data
-
-
-def check_suite(first: Run, other: Run) -> None:
-    """Make sure that two runs were tested on the same tasks in the same way.
-
-    Raises:
-        MetarlError: naming what differs.
-    """
-    ours, theirs = to_json(first.config)["suite"], to_json(other.config)["suite"]
-    assert isinstance(ours, dict)
-    assert isinstance(theirs, dict)
-    pair = f"{first.folder} and {other.folder} cannot be compared"
-    labels = first.config.suite.label, other.config.suite.label
-    if ours["kind"] != theirs["kind"] or labels[0] != labels[1]:
-        raise MetarlError(f"{pair}: they are runs of different suites, {labels[0]} and {labels[1]}.")
-    for name in ours:
-        if ours[name] != theirs[name]:
-            raise MetarlError(
-                f"{pair}: their suites differ in {name}, which is {ours[name]} and {theirs[name]}."
-            )
-    one, two = first.measured.evaluation, other.measured.evaluation
-    if one.tasks != two.tasks:
-        raise MetarlError(f"{pair}: they were evaluated on different held-out tasks.")
-    if one.adaptation_steps != two.adaptation_steps:
-        raise MetarlError(
-            f"{pair}: they were evaluated after {one.adaptation_steps} and {two.adaptation_steps} "
-            "adaptation steps at most; evaluate them alike with metarl evaluate."
-        )
-    episodes = one.returns.shape[2], two.returns.shape[2]
-    if episodes[0] != episodes[1]:
-        raise MetarlError(
-            f"{pair}: they were evaluated on {episodes[0]} and {episodes[1]} episodes of a task."
-        )
 
 
 def check_seeds(members: Sequence[Run]) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from metarl.evaluation import Evaluation, Summary, join, summarize, summarize_seeds
+from metarl.evaluation_files import Measured
 from metarl.statistics import Interval, Values
 from metarl.types import Json
-from metarl.webpage.gathered import Group, Measured, Run
+from metarl.webpage.gathered import Group, Run
 from metarl.wording import stage_name
 
 _MINUS = "\N{MINUS SIGN}"

@@ -1,0 +1,95 @@
+"""What may stand in one table: one answer for compare, report, sweeps, and the scripts.
+
+Refused is what changes the meaning of a score: the suite's settings, the held-out tasks, how adaptation is
+measured, and the physics. Told, and not refused, is what distinguishes agents: how long they were trained,
+and under which versions of the libraries that only learning depends on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from metarl.config import SuiteConfig
+from metarl.errors import MetarlError
+from metarl.evaluation import Evaluation
+from metarl.types import Json
+
+_MEASUREMENT = ("adaptation_episodes", "deterministic")
+_PHYSICS = ("mujoco", "metaworld", "gymnasium")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One evaluation of one run."""
+
+    name: str
+    """What messages call the run."""
+    suite: SuiteConfig
+    evaluation: Evaluation
+    about: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    """All else that the evaluation's file says."""
+
+
+def check_comparable(sides: Sequence[Side]) -> None:
+    """Make sure that scores of all mean the same.
+
+    What an early version did not write down cannot differ; :func:`unrecorded` says so.
+
+    Raises:
+        MetarlError: naming the first setting in which two differ, and both values.
+    """
+    known: dict[str, tuple[str, str]] = {}  # each setting's value, and the first that has it
+    for side in sides:
+        for setting, value in conditions(side).items():
+            seen, name = known.setdefault(setting, (value, side.name))
+            if seen != value:
+                raise MetarlError(
+                    f"{name} and {side.name} cannot be compared: they differ in {setting}, "
+                    f"{seen} and {value}."
+                )
+    first = sides[0]
+    for other in sides[1:]:
+        ours, theirs = first.evaluation.tasks, other.evaluation.tasks
+        if ours != theirs:
+            raise MetarlError(
+                f"{first.name} and {other.name} cannot be compared: their evaluations are not of the same "
+                f"tasks, but of {len(ours)} from {ours[0].id!r} on and of {len(theirs)} from "
+                f"{theirs[0].id!r} on."
+            )
+
+
+def conditions(side: Side) -> dict[str, str]:
+    """Return what must be the same of all evaluations in one table, as far as it is known."""
+    found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
+    settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
+    found |= {f"the suite's {name}": value for name, value in settings.items()}
+    evaluation = _object(_object(side.about, "config"), "evaluation")
+    found |= {f"evaluation.{name.replace('_', '-')}": evaluation.get(name) for name in _MEASUREMENT}
+    found["the number of measured episodes"] = int(side.evaluation.returns.shape[2])
+    found["the number of adaptation steps"] = side.evaluation.adaptation_steps
+    found["the horizon"] = side.about.get("horizon")
+    evaluated = _object(_object(side.about, "physics"), "evaluated")
+    versions = {**_object(side.about, "versions"), **evaluated}
+    found |= {f"the version of {name}": versions.get(name) for name in _PHYSICS}
+    engine = evaluated.get("engine")
+    if isinstance(engine, str):
+        found["the physics"] = "MuJoCo Warp" if engine.partition(":")[0] == "warp" else "MuJoCo"
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def unrecorded(sides: Sequence[Side]) -> list[str]:
+    """Say which conditions the file of each side does not tell, where another's does."""
+    known = {name for side in sides for name in conditions(side)}
+    missing = {side.name: sorted(known - conditions(side).keys()) for side in sides}
+    return [
+        f"The evaluation of {name} does not record {', '.join(names)}: they may differ."
+        for name, names in missing.items()
+        if names
+    ]
+
+
+def _object(data: Mapping[str, Json], name: str) -> dict[str, Json]:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}
