@@ -20,9 +20,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from metarl.action_map import ActionMap
 from metarl.envs.episode_log import EpisodeLog
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
 from metarl.envs.supervisor import Supervisor
+from metarl.envs.task_settings import TIMEOUT
 from metarl.envs.worker import EnvFactory
 from metarl.envs.worker_messages import (
     STEP,
@@ -62,6 +64,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         action_space: of one environment, likewise.
         timeout: seconds that one environment may take to be built, be reset or make a step; a worker that
             takes longer counts as hung.
+        action_map: from a policy's actions, which ``step`` then takes, to the environments'; by default they
+            are the same.
 
     Raises:
         MetarlError: on arguments that make no sense.
@@ -77,15 +81,17 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         num_workers: int = 0,
         observation_space: gymnasium.Space[object],
         action_space: gymnasium.Space[object],
-        timeout: float = 60.0,
+        timeout: float = TIMEOUT,
+        action_map: ActionMap | None = None,
     ) -> None:
         _check(default_tasks, num_envs, num_workers, timeout)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.num_envs = num_envs
         self.single_observation_space = observation_space
-        self.single_action_space = action_space
+        self.single_action_space = action_space if action_map is None else action_map.policy_space
         self.observation_space = batch_space(observation_space, num_envs)
-        self.action_space = batch_space(action_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._action_map = action_map
         self._tasks = [default_tasks[slot % len(default_tasks)] for slot in range(num_envs)]
         self._families: set[str] = set()  # those that can be built
         self._seeds = [(int(seed), 0) for seed in np.random.SeedSequence().generate_state(num_envs)]
@@ -185,7 +191,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         shared = self._shared
         if np.shape(actions) != shared.actions.shape:
             raise MetarlError(f"Actions {shared.actions.shape} were wanted; {np.shape(actions)} came.")
-        shared.actions[...] = actions
+        shared.actions[...] = actions if self._action_map is None else self._action_map(actions)
         for array in (shared.rewards, shared.terminated, shared.truncated, shared.success, shared.reported):
             array.fill(0)
         workers = len(self._shares)

@@ -27,6 +27,7 @@ FLOORS = (
         "metarl.descent",
     },
     {
+        "metarl.action_map",
         "metarl.few_shot",
         "metarl.files",
         "metarl.meta_learner",
@@ -34,6 +35,7 @@ FLOORS = (
         "metarl.recorder",
         "metarl.rollouts",
         "metarl.spaces",
+        "metarl.step_values",
         "metarl.tasks",
         "metarl.tensor_env",
         "metarl.tensor_recorder",
