@@ -51,6 +51,8 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
 }
 """There is a worker for each core: threads inside them would only fight."""
+STDERR = 2
+"""The file descriptor of standard error, whatever stands in for ``sys.stderr``."""
 CHECKS = 4
 """How often within the timeout the engine looks whether a worker gets on."""
 PROGRAM = (
@@ -177,6 +179,7 @@ class Supervisor:
                 [sys.executable, "-c", PROGRAM, *arguments, *sys.path],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
+                stdout=_standard_error(),
                 env={**os.environ, **ONE_THREAD},
             )
         worker = WorkerProcess(blueprint, process, ours, deque([pickle.dumps(blueprint)]))
@@ -275,6 +278,15 @@ class Supervisor:
                 worker.process.kill()
                 worker.queue.clear()
         self._busy.clear()
+
+
+def _standard_error() -> int:
+    """Return where a worker's standard output goes: what a program prints to its own is no one else's."""
+    try:
+        os.fstat(STDERR)
+    except OSError:  # closed, as in some daemons
+        return subprocess.DEVNULL
+    return STDERR
 
 
 def _listed(slots: range) -> str:

@@ -243,7 +243,7 @@ class VectorTaskEnv(TaskVectorEnv):
         tasks = list(dict.fromkeys(task.id for task in self._running))
         others = f" or one of {len(tasks) - 1} others" if len(tasks) > 1 else ""
         try:
-            with told(self._plan.name, f"failed {when} of task {tasks[0]!r}{others}"):
+            with told(self._plan.name, f"failed in task {tasks[0]!r}{others} {when}"):
                 yield
         except UnfitValue as error:
             slot = error.slot or 0

@@ -33,6 +33,7 @@ from metarl.envs.worker_messages import (
     TryFamilies,
     map_shared,
 )
+from metarl.envs.worker_output import CappedOutput
 from metarl.errors import EngineError, MetarlError
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
 from metarl.tasks import Array, Picture
@@ -318,6 +319,7 @@ def main(pipe: int, memory: int, die_with_parent: bool) -> None:
         die_with_parent: whether the kernel is to kill this process when the thread that started it ends.
     """
     _heed_only_the_engine(die_with_parent)
+    sys.stdout = CappedOutput(sys.stderr)
     connection: Connection[bytes, bytes] = Connection(pipe)
     try:
         _serve(connection, memory)

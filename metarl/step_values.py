@@ -53,24 +53,24 @@ def unpack_step(returned: object) -> Step:
     """Return what ``step`` returned.
 
     Raises:
-        UnfitValue: unless it is a tuple of five, the last of which is a mapping.
+        UnfitValue: unless it has five parts, the last of which is a mapping.
     """
-    if type(returned) is not tuple or len(returned) != 5:
-        came = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else _shown(returned)
+    if not isinstance(returned, tuple | list) or len(returned) != 5:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
         raise UnfitValue("(observation, reward, terminated, truncated, info) of step", came, OLD_GYM)
     if type(returned[4]) is not dict:
         _check_info(returned[4], "step")
-    return returned
+    return cast("Step", returned)
 
 
 def unpack_reset(returned: object) -> object:
     """Return the observation of what ``reset`` returned.
 
     Raises:
-        UnfitValue: unless it is a tuple of two whose second is a mapping.
+        UnfitValue: unless it has two parts, the second of which is a mapping.
     """
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        came = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else _shown(returned)
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
         raise UnfitValue("(observation, info) of reset", came, OLD_GYM)
     _check_info(returned[1], "reset")
     return cast("object", returned[0])
@@ -141,7 +141,8 @@ class ObservationReader:
             if array.dtype == self._dtype:
                 return array
             # The sum of squares bounds every number, and a NaN or an overflow of the sum compares as false.
-            if array.dtype.kind == self._dtype.kind == "f" and np.vdot(array, array) <= self._bound:
+            floats = cast("npt.NDArray[np.float64]", array)
+            if array.dtype.kind == self._dtype.kind == "f" and float(np.vdot(floats, floats)) <= self._bound:
                 return array
         if array.shape != self._shape or array.dtype.kind not in _KINDS[self._dtype.kind]:
             raise UnfitValue(
@@ -183,7 +184,7 @@ def truths(values: object, live: Flags, name: str) -> Flags:
     """
     array = _column(values, len(live), name)
     if array.dtype == np.bool_:
-        return cast("Flags", array & live)
+        return cast("Flags", array) & live
     flags = np.zeros(len(live), np.bool_)
     for slot in np.flatnonzero(live).tolist():
         flags[slot] = _of_slot(slot, array[slot], name)
@@ -244,5 +245,5 @@ def _check_info(info: object, method: str) -> None:
 
 def _shown(value: object) -> str:
     """Return a value for a message, on one line and not too long."""
-    text = " ".join(repr(value).split())
+    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

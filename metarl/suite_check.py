@@ -133,9 +133,13 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
             "Give both the same observation_space and action_space.",
         )
     observations = probe.whole.observations
-    if not all(np.isfinite(part).all() for part in (observations, probe.whole.rewards)):
+    for name, part in (("an observation", observations), ("a reward", probe.whole.rewards)):
+        if np.isfinite(part).all():
+            continue
+        step, slot = np.argwhere(~np.isfinite(part))[0][:2]
+        at = step + (part is probe.whole.rewards)
         yield Fault(
-            "An observation or a reward is not finite.",
+            f"In task {probe.tasks[slot].id!r}, step {at}, {name} is not finite.",
             "Find the division or the overflow in step, or end the episode before it comes to that.",
         )
     space = suite.observation_space
