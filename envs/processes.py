@@ -108,6 +108,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         ]
         memory = new_memory(shared_size(layout))
         self._shared = map_shared(memory, layout)
+        self._shared.at.fill(-1)
         self._supervisor = Supervisor(blueprints, memory, self._shared.progress, timeout)
         # Ends the workers when this object is collected or the interpreter exits, whichever comes first.
         self._finalizer = weakref.finalize(self, _end, self._supervisor, memory)
@@ -280,9 +281,18 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             raise
 
     def _command(self, messages: Mapping[int, bytes]) -> None:
-        failures = self._supervisor.command(messages, self._log.running)
+        failures = self._supervisor.command(messages, self._log.running, self._place)
         if failures:
             raise _error(failures[0])
+
+    def _place(self, number: int) -> str:
+        """Say which task and step a worker is at, as far as is known."""
+        slot = int(self._shared.at[number])
+        if slot < 0:
+            return ""
+        steps = self._log.steps(slot)
+        task = self._tasks[slot].id if slot < len(self._tasks) else ""
+        return f", in task {task!r} {'at the reset' if steps is None else f'at step {steps + 1}'}"
 
     def _check_open(self) -> None:
         if self.closed:

@@ -36,9 +36,10 @@ MAX_LOSSES = 3
 MAX_HANGS = 1
 """How often one worker may hang within one command: what is slow once is slow again."""
 SLOW = (
-    "if building, a reset or a step may take that long, raise the limit: from_gymnasium(..., timeout=600), or "
-    "timeout of ProcessTaskVectorEnv"
+    "if building, a reset or a step may take that long, raise the limit: from_gymnasium(..., timeout=600), "
+    "or timeout of ProcessTaskVectorEnv"
 )
+"""What to do about a worker that hung over and over."""
 STARTUP_SECONDS = 120.0
 """Within these a new worker must have imported what it needs."""
 EXIT_SECONDS = 5.0
@@ -118,12 +119,15 @@ class Supervisor:
         self._hangs: Counter[int] = Counter()
         self._start_missing()
 
-    def command(self, messages: Mapping[int, bytes], recover: Recover) -> list[Failure]:
+    def command(
+        self, messages: Mapping[int, bytes], recover: Recover, place: Callable[[int], str]
+    ) -> list[Failure]:
         """Send workers a message each, and wait until all have done what it says, whatever befalls them.
 
         Args:
             messages: by number of the worker.
             recover: asked for each worker that is lost, before it is sent its message again.
+            place: says where a worker is, for the message if it is given up.
 
         Returns:
             The exceptions that were raised in workers, in the order of the workers.
@@ -143,7 +147,7 @@ class Supervisor:
                     self._send(worker)
             while self._busy:
                 for worker in self._wait(failures):
-                    self._replace(worker, messages, recover)
+                    self._replace(worker, messages, recover, place)
         except BaseException:
             self._abandon()
             raise
@@ -232,7 +236,13 @@ class Supervisor:
         """Return the seconds without progress after which a worker counts as hung."""
         return self._timeout if worker.started else max(self._timeout, STARTUP_SECONDS)
 
-    def _replace(self, worker: WorkerProcess, messages: Mapping[int, bytes], recover: Recover) -> None:
+    def _replace(
+        self,
+        worker: WorkerProcess,
+        messages: Mapping[int, bytes],
+        recover: Recover,
+        place: Callable[[int], str],
+    ) -> None:
         """Put a new worker in the place of a lost one, and let it catch up.
 
         The message is sent again even if the lost worker had answered it: the catching up ends before it.
@@ -244,9 +254,8 @@ class Supervisor:
         self._hangs[number] += worker.hung
         if self._losses[number] > MAX_LOSSES or self._hangs[number] > MAX_HANGS:
             advice = f"; {SLOW}" if worker.hung else ""
-            raise EngineError(
-                f"{who} was lost {self._losses[number]} times in a row; the last {reason}{advice}."
-            )
+            times = f"{self._losses[number]} times in a row"
+            raise EngineError(f"{who} was lost {times}; the last {reason}{place(number)}{advice}.")
         catch_up = recover(slots)
         steps, episodes = sum(len(e.actions) for e in catch_up.episodes), len(catch_up.episodes)
         logger.warning("%s %s: restarted, %d steps of %d episodes run again", who, reason, steps, episodes)

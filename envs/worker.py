@@ -151,10 +151,10 @@ class EnvPool:
             try:
                 env.close()
             except BaseException as error:  # noqa: BLE001 - what it has done is done, so nothing is lost
-                told = f"The environment of family {family!r} failed when it was closed: {exception_text(error)}."
+                told = f"The environment of family {family!r} failed when it was closed"
                 if told not in self._told:
                     self._told.add(told)
-                    logger.warning(told)
+                    logger.warning("%s: %s.", told, exception_text(error))
 
 
 class Worker:
@@ -184,6 +184,7 @@ class Worker:
 
     def try_families(self, families: Sequence[str]) -> None:
         """Build an environment of each family, to see that it can be built."""
+        self._shared.at[self._number] = -1
         for family in families:
             self._pool.give_back(family, self._pool.take(family))
             self._tick()
@@ -196,6 +197,7 @@ class Worker:
         """
         self._release([episode.slot for episode in episodes])
         for slot, task, *_ in episodes:
+            self._shared.at[self._number] = slot
             self._envs[slot], self._tasks[slot] = self._pool.take(task.family), task
             self._tick()
         self._pool.trim()
@@ -280,6 +282,7 @@ class Worker:
 
     def _guard(self, slot: int, work: Callable[[], None]) -> None:
         """Do some work, and let an exception say where it happened."""
+        self._shared.at[self._number] = slot
         try:
             work()
         except UnfitValue as error:

@@ -187,7 +187,10 @@ def test_slow_environment_is_given_up_after_two_tries_and_the_setting_is_named(t
     env.reset(seed=0)
     for _ in range(3):
         env.step(np.zeros((1, 2)))
-    with pytest.raises(EngineError, match=r"no progress for 0\.5 s; .*raise the limit: .*timeout=600"):
+    with pytest.raises(
+        EngineError,
+        match=r"no progress for 0\.5 s, in task 'trapped' at step 4; .*raise the limit: .*timeout=600",
+    ):
         env.step(np.zeros((1, 2)))
     assert env.restarts == 1
     env.close()
