@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Annotated
 
 import tyro
@@ -34,7 +35,7 @@ def check_command(arguments: list[str]) -> None:
         known = ", ".join(registry.names(registry.SUITES))
         if {"-h", "--help"} & set(arguments):
             say("usage: metarl check SUITE|FILE.py:NAME [OPTIONS]\n")
-            say(f"{CheckArguments.__doc__}\n\nSuites: {known}.")
+            say(f"{cleandoc(CheckArguments.__doc__ or '')}\n\nSuites: {known}.")
             return
         raise MetarlError(f"metarl check needs a suite, one of {known}, or my_file.py:my_distribution.")
     name, *options = arguments
