@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -238,3 +239,43 @@ def test_ranges_that_a_policy_reaches_are_not_remarked_upon() -> None:
         for mode in ("rescale", "clip", "raw"):
             tasks = strict(Box(low, high, (2,)), actions=mode)
             assert hardly_covered(tasks.action_space, tasks) == []
+
+
+TARGET = """
+import gymnasium, numpy as np
+from metarl.envs import from_gymnasium
+
+class Target(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(0, 512, (1,), np.float32)
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        assert self.action_space.contains(action)
+        return action, -abs(action[0] - self.goal) / 512, False, False, {}
+
+wide = from_gymnasium(
+    Target, sample=lambda rng: rng.uniform(100, 400), apply=lambda env, goal: setattr(env, "goal", goal), horizon=20
+)
+"""
+
+
+def test_actions_far_from_minus_one_and_one_are_learned_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("target.py").write_text(TARGET)
+    sampling = ("--sampling.meta-batch-size", "6", "--sampling.episodes", "8", "--sampling.workers", "1")
+    evaluation = (
+        "--evaluation.every",
+        "0",
+        "--evaluation.adaptation-steps",
+        "0",
+        "--evaluation.episodes",
+        "1",
+    )
+    small = ("--iterations", "1", "--agent.hidden-sizes", "8")
+    command = ["train", "--suite", "target.py:wide", "--name", "wide", *sampling, *evaluation, *small]
+    assert main(command) == 0
+    metrics = json.loads(Path("runs/wide/metrics.jsonl").read_text().splitlines()[-1])
+    assert metrics["train/return/step_1"] > metrics["train/return/step_0"] + 0.3
