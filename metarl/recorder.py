@@ -106,10 +106,8 @@ class HostRecorder:
         try:
             self._keep(step, unpack_step(returned))
         except UnfitValue as error:
-            task, slot = self.slot_tasks[error.slot or 0], error.slot or 0
-            raise error.at(
-                f"from task {task.id!r} ({task.family}) in slot {slot} at step {step + 1}"
-            ) from error
+            task = self.slot_tasks[error.slot or 0]
+            raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
         self._check_finite("reward", self.rewards[step], step)
         self.live &= ~(self.terminated[step] | self.truncated[step])
 
