@@ -55,11 +55,12 @@ def unpack_step(returned: object) -> Step:
     Raises:
         UnfitValue: unless it has five parts, the last of which is a mapping.
     """
+    if type(returned) is tuple and len(returned) == 5 and type(returned[4]) is dict:
+        return returned  # as nearly always; the checks below take longer
     if not isinstance(returned, tuple | list) or len(returned) != 5:
         came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
         raise UnfitValue("(observation, reward, terminated, truncated, info) of step", came, OLD_GYM)
-    if type(returned[4]) is not dict:
-        _check_info(returned[4], "step")
+    _check_info(returned[4], "step")
     return cast("Step", returned)
 
 
@@ -122,8 +123,8 @@ class ObservationReader:
 
     def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape
-        floats = self._dtype.kind == "f"
-        largest = float(np.finfo(self._dtype).max) if floats else 0.0
+        self._floating = self._dtype.kind == "f"
+        largest = float(np.finfo(self._dtype).max) if self._floating else 0.0
         self._bound = min(largest, 1e150) ** 2
 
     def read(self, value: object) -> Values:
@@ -141,8 +142,7 @@ class ObservationReader:
             if array.dtype == self._dtype:
                 return array
             # The sum of squares bounds every number, and a NaN or an overflow of the sum compares as false.
-            floats = cast("npt.NDArray[np.float64]", array)
-            if array.dtype.kind == self._dtype.kind == "f" and float(np.vdot(floats, floats)) <= self._bound:
+            if self._floating and array.dtype.kind == "f" and _square_sum(array) <= self._bound:
                 return array
         if array.shape != self._shape or array.dtype.kind not in _KINDS[self._dtype.kind]:
             raise UnfitValue(
@@ -228,6 +228,11 @@ def _number(value: object) -> Real | Decimal | None:
         array = np.asarray(value)
         value = array.item() if array.size == 1 else None
     return value if isinstance(value, Real | Decimal) else None
+
+
+def _square_sum(array: Values) -> float:
+    floats: npt.NDArray[np.float64] = array  # type: ignore[assignment]  # of any width
+    return float(np.vdot(floats, floats))
 
 
 def _as_array(value: object) -> Values:
