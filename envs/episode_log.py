@@ -37,6 +37,10 @@ class EpisodeLog:
         for slot in slots:
             self._running.pop(slot, None)
 
+    def steps(self, slot: int) -> int | None:
+        """Return how many steps a slot's running episode has taken; None where none is running."""
+        return self._clock - self._running[slot][1] if slot in self._running else None
+
     def running(self, slots: range) -> Run:
         """Return the command that starts the running episodes of these slots and brings them up to date."""
         return Run(tuple(self._up_to_date(slot) for slot in slots if slot in self._running))

@@ -6,7 +6,7 @@ import copy
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import SupportsFloat, TypeAlias
+from typing import TypeAlias, cast
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from metarl.envs.task_parameters import Layout
 from metarl.errors import MetarlError, unknown_name
+from metarl.step_values import truth, unpack_reset, unpack_step
 from metarl.tasks import Array
 from metarl.types import Task
 
@@ -73,6 +74,7 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         self._target: object = env.unwrapped if isinstance(factory.maker, EnvSpec) else env
         self._model = Pristine(env.unwrapped)
         self._parameters: object = None
+        self._success_name = f"info[{factory.tuning.success_key!r}]"
         self._steps = 0
 
     def set_task(self, task: Task) -> None:
@@ -94,17 +96,24 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
             if not isinstance(told, Mapping):
                 raise TypeError(f"task_options must return a dictionary, but it returned {told!r}")
             options = {**(options or {}), **told}
-        observation, _ = self.env.reset(seed=seed, options=options)
-        return observation, {}
+        observation = unpack_reset(self.env.reset(seed=seed, options=options))
+        return cast("Array", observation), {}
 
-    def step(self, action: object) -> tuple[Array, SupportsFloat, bool, bool, Info]:
-        """Take one step; the one that reaches the horizon is the last."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+    def step(self, action: object) -> tuple[Array, float, bool, bool, Info]:
+        """Take one step; the one that reaches the horizon is the last.
+
+        Raises:
+            UnfitValue: on a flag or a success that is no truth value; rewards are left to the worker.
+        """
+        observation, reward, ended, truncated, info = unpack_step(self.env.step(action))
         self._steps += 1
         key = self._plan.tuning.success_key
-        shown: Info = {"success": bool(info[key])} if key is not None and key in info else {}
-        cut = (bool(truncated) or self._steps >= self._plan.horizon) and not terminated
-        return observation, reward, bool(terminated), cut, shown
+        shown: Info = (
+            {"success": truth(info[key], self._success_name)} if key is not None and key in info else {}
+        )
+        terminated = truth(ended, "terminated")
+        over = truth(truncated, "truncated") or self._steps >= self._plan.horizon
+        return cast("Array", observation), cast("float", reward), terminated, over and not terminated, shown
 
 
 class Pristine:

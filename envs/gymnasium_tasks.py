@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, Unpack, cast, runtime_checkable
@@ -13,14 +14,18 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
 
+from metarl.action_map import ActionMap, MapsActions, make_action_map
 from metarl.envs.gymnasium_env import GymEnv, GymnasiumFactory, Tuning, build
+from metarl.envs.in_process import close, told
 from metarl.envs.processes import ProcessTaskVectorEnv
-from metarl.envs.task_settings import TaskSettings, check_settings, check_takes
+from metarl.envs.task_settings import TIMEOUT, TaskSettings, check_settings, check_takes
 from metarl.envs.task_splits import Sampler, SplitTasks, make_splits
-from metarl.envs.worker import EnvFactory
+from metarl.envs.worker import EnvFactory, exception_text
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.spaces import action_size, vectors
 from metarl.tasks import TaskDistribution, TaskVectorEnv
+
+logger = logging.getLogger(__name__)
 
 P = TypeVar("P")
 EnvT = TypeVar("EnvT")
@@ -47,8 +52,13 @@ class ProcessTasks(SplitTasks):
     """Builds an environment of the family, in a worker."""
     observation_space: Box
     action_space: Box | Discrete
+    """Where policies act."""
+    action_map: ActionMap | None = None
+    """From there to the environments' action space; None where it is the same."""
     horizon: int
     reports_success: bool
+    timeout: float = TIMEOUT
+    """Seconds that one environment may take to be built, be reset or make a step."""
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
@@ -69,13 +79,16 @@ def processes(
     """
     if engine not in ("auto", "processes"):
         raise unknown_name("engine", engine, ("auto", "processes"))
+    action_map = tasks.action_map if isinstance(tasks, MapsActions) else None
     return ProcessTaskVectorEnv(
         factory,
         default_tasks=tasks.tasks("train"),
         num_envs=num_envs,
         num_workers=num_workers,
         observation_space=tasks.observation_space,
-        action_space=tasks.action_space,
+        action_space=tasks.action_space if action_map is None else action_map.space,
+        timeout=getattr(tasks, "timeout", TIMEOUT),
+        action_map=action_map,
     )
 
 
@@ -111,17 +124,20 @@ def from_gymnasium(
     check_settings(settings)
     check_takes({"sample(rng)": sample, "test_sample(rng)": test_sample})
     check_takes({"apply(env, task)": apply, "task_options(task)": task_options})
-    maker = _maker(env, settings.get("horizon"))
     name = settings.get("name") or _name(env)
-    built = build(maker, checked=True)
+    with told(name):
+        maker = _maker(env, settings.get("horizon"))
+    with told(name):
+        maker, built = _first_build(maker, name)
     try:
         observations, actions = vectors(built.observation_space), built.action_space
         action_size(actions)
+        action_map = make_action_map(actions, settings.get("actions", "rescale"))
         horizon = _horizon(built, settings.get("horizon"))
         registered = gymnasium.registry.get(built.spec.id) if built.spec is not None else None
         own = isinstance(built.unwrapped, SetsTasks) and sample is None and apply is None
     finally:
-        built.close()
+        close(built, name)
     source: Sampler[object] | Sequence[object]
     if own:
         source, change = OwnTasks(maker), cast("Callable[[object, object], None]", _set_task)
@@ -139,9 +155,11 @@ def from_gymnasium(
         splits=splits,
         env_factory=GymnasiumFactory(name, maker, splits.layout, tuning, horizon, registered),
         observation_space=observations,
-        action_space=cast("Box | Discrete", actions),
+        action_space=cast("Box | Discrete", actions) if action_map is None else action_map.policy_space,
+        action_map=action_map,
         horizon=horizon,
         reports_success="success_key" in settings,
+        timeout=settings.get("timeout", TIMEOUT),
     )
 
 
@@ -192,10 +210,30 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
         spec = replace(spec, max_episode_steps=horizon)
     probe = gymnasium.make(spec, disable_env_checker=True)
     modes: object = probe.metadata.get("render_modes", ())
-    probe.close()
+    close(probe, env)
     if isinstance(modes, list | tuple) and "rgb_array" in modes:
         spec.kwargs = {"render_mode": "rgb_array", **spec.kwargs}
     return spec
+
+
+def _first_build(
+    maker: EnvSpec | Callable[[], GymEnv], name: str
+) -> tuple[EnvSpec | Callable[[], GymEnv], GymEnv]:
+    """Build an environment, without pictures where that is the only way.
+
+    Returns:
+        What builds it, and the environment. Some have the mode "rgb_array" but no argument ``render_mode``.
+    """
+    try:
+        return maker, build(maker, checked=True)
+    except Exception as error:
+        if not isinstance(maker, EnvSpec) or "render_mode" not in maker.kwargs:
+            raise
+        bare = copy.deepcopy(maker)
+        del bare.kwargs["render_mode"]
+        built = build(bare, checked=True)
+        logger.warning("%s cannot be drawn: with a render mode, %s.", name, exception_text(error))
+        return bare, built
 
 
 def _name(env: object) -> str:

@@ -20,10 +20,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from metarl.action_map import ActionMap
 from metarl.cores import usable_cores
 from metarl.envs.episode_log import EpisodeLog
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
 from metarl.envs.supervisor import Supervisor
+from metarl.envs.task_settings import TIMEOUT
 from metarl.envs.worker import EnvFactory
 from metarl.envs.worker_messages import (
     STEP,
@@ -63,6 +65,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         action_space: of one environment, likewise.
         timeout: seconds that one environment may take to be built, be reset or make a step; a worker that
             takes longer counts as hung.
+        action_map: from a policy's actions, which ``step`` then takes, to the environments'; by default they
+            are the same.
 
     Raises:
         MetarlError: on arguments that make no sense.
@@ -78,15 +82,17 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         num_workers: int = 0,
         observation_space: gymnasium.Space[object],
         action_space: gymnasium.Space[object],
-        timeout: float = 60.0,
+        timeout: float = TIMEOUT,
+        action_map: ActionMap | None = None,
     ) -> None:
         _check(default_tasks, num_envs, num_workers, timeout)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.num_envs = num_envs
         self.single_observation_space = observation_space
-        self.single_action_space = action_space
+        self.single_action_space = action_space if action_map is None else action_map.policy_space
         self.observation_space = batch_space(observation_space, num_envs)
-        self.action_space = batch_space(action_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._action_map = action_map
         self._tasks = [default_tasks[slot % len(default_tasks)] for slot in range(num_envs)]
         self._families: set[str] = set()  # those that can be built
         self._seeds = [(int(seed), 0) for seed in np.random.SeedSequence().generate_state(num_envs)]
@@ -103,6 +109,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         ]
         memory = new_memory(shared_size(layout))
         self._shared = map_shared(memory, layout)
+        self._shared.at.fill(-1)
         self._supervisor = Supervisor(blueprints, memory, self._shared.progress, timeout)
         # Ends the workers when this object is collected or the interpreter exits, whichever comes first.
         self._finalizer = weakref.finalize(self, _end, self._supervisor, memory)
@@ -186,7 +193,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         shared = self._shared
         if np.shape(actions) != shared.actions.shape:
             raise MetarlError(f"Actions {shared.actions.shape} were wanted; {np.shape(actions)} came.")
-        shared.actions[...] = actions
+        shared.actions[...] = actions if self._action_map is None else self._action_map(actions)
         for array in (shared.rewards, shared.terminated, shared.truncated, shared.success, shared.reported):
             array.fill(0)
         workers = len(self._shares)
@@ -275,9 +282,18 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             raise
 
     def _command(self, messages: Mapping[int, bytes]) -> None:
-        failures = self._supervisor.command(messages, self._log.running)
+        failures = self._supervisor.command(messages, self._log.running, self._place)
         if failures:
             raise _error(failures[0])
+
+    def _place(self, number: int) -> str:
+        """Say which task and step a worker is at, as far as is known."""
+        slot = int(self._shared.at[number])
+        if slot < 0:
+            return ""
+        steps = self._log.steps(slot)
+        task = self._tasks[slot].id if slot < len(self._tasks) else ""
+        return f", in task {task!r} {'at the reset' if steps is None else f'at step {steps + 1}'}"
 
     def _check_open(self) -> None:
         if self.closed:

@@ -33,6 +33,13 @@ from metarl.errors import EngineError
 
 MAX_LOSSES = 3
 """How often one worker may be lost within one command."""
+MAX_HANGS = 1
+"""How often one worker may hang within one command: what is slow once is slow again."""
+SLOW = (
+    "if building, a reset or a step may take that long, raise the limit: from_gymnasium(..., timeout=600), "
+    "or timeout of ProcessTaskVectorEnv"
+)
+"""What to do about a worker that hung over and over."""
 STARTUP_SECONDS = 120.0
 """Within these a new worker must have imported what it needs."""
 EXIT_SECONDS = 5.0
@@ -45,6 +52,8 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
 }
 """There is a worker for each core: threads inside them would only fight."""
+STDERR = 2
+"""The file descriptor of standard error, whatever stands in for ``sys.stderr``."""
 CHECKS = 4
 """How often within the timeout the engine looks whether a worker gets on."""
 PROGRAM = (
@@ -107,14 +116,18 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}  # by the file descriptor of their connection
         self._busy: set[int] = set()  # file descriptors of those that owe an answer
         self._losses: Counter[int] = Counter()
+        self._hangs: Counter[int] = Counter()
         self._start_missing()
 
-    def command(self, messages: Mapping[int, bytes], recover: Recover) -> list[Failure]:
+    def command(
+        self, messages: Mapping[int, bytes], recover: Recover, place: Callable[[int], str]
+    ) -> list[Failure]:
         """Send workers a message each, and wait until all have done what it says, whatever befalls them.
 
         Args:
             messages: by number of the worker.
             recover: asked for each worker that is lost, before it is sent its message again.
+            place: says where a worker is, for the message if it is given up.
 
         Returns:
             The exceptions that were raised in workers, in the order of the workers.
@@ -124,6 +137,7 @@ class Supervisor:
         """
         failures: dict[int, Failure] = {}
         self._losses.clear()
+        self._hangs.clear()
         try:
             self._start_missing()
             for worker in self._workers.values():
@@ -133,7 +147,7 @@ class Supervisor:
                     self._send(worker)
             while self._busy:
                 for worker in self._wait(failures):
-                    self._replace(worker, messages, recover)
+                    self._replace(worker, messages, recover, place)
         except BaseException:
             self._abandon()
             raise
@@ -169,6 +183,7 @@ class Supervisor:
                 [sys.executable, "-c", PROGRAM, *arguments, *sys.path],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
+                stdout=_standard_error(),
                 env={**os.environ, **ONE_THREAD},
             )
         worker = WorkerProcess(blueprint, process, ours, deque([pickle.dumps(blueprint)]))
@@ -187,7 +202,7 @@ class Supervisor:
         """Take the answers that come next, send what follows, and return the workers that are lost."""
         events = self._poll.poll(max(1.0, 1000 * self._timeout / CHECKS))
         if not events:
-            return [worker for fd in self._busy if self._hangs(worker := self._workers[fd])]
+            return [worker for fd in self._busy if self._is_hung(worker := self._workers[fd])]
         return [worker for fd, _ in events if not self._receive(worker := self._workers[fd], failures)]
 
     def _receive(self, worker: WorkerProcess, failures: dict[int, Failure]) -> bool:
@@ -207,18 +222,27 @@ class Supervisor:
             self._busy.discard(worker.connection.fileno())
         return True
 
-    def _hangs(self, worker: WorkerProcess) -> bool:
+    def _is_hung(self, worker: WorkerProcess) -> bool:
         """Return whether a worker has made no progress for too long, and kill it if so."""
         now, progress = time.monotonic(), int(self._progress[worker.blueprint.number])
         if progress != worker.progress:
             worker.progress, worker.since = progress, now
-        patience = self._timeout if worker.started else max(self._timeout, STARTUP_SECONDS)
-        worker.hung = now - worker.since >= patience
+        worker.hung = now - worker.since >= self._patience(worker)
         if worker.hung:
             worker.process.kill()
         return worker.hung
 
-    def _replace(self, worker: WorkerProcess, messages: Mapping[int, bytes], recover: Recover) -> None:
+    def _patience(self, worker: WorkerProcess) -> float:
+        """Return the seconds without progress after which a worker counts as hung."""
+        return self._timeout if worker.started else max(self._timeout, STARTUP_SECONDS)
+
+    def _replace(
+        self,
+        worker: WorkerProcess,
+        messages: Mapping[int, bytes],
+        recover: Recover,
+        place: Callable[[int], str],
+    ) -> None:
         """Put a new worker in the place of a lost one, and let it catch up.
 
         The message is sent again even if the lost worker had answered it: the catching up ends before it.
@@ -227,8 +251,11 @@ class Supervisor:
         reason = self._bury(worker)
         self._losses[number] += 1
         who = f"Worker {number} (slots {_listed(slots)})"
-        if self._losses[number] > MAX_LOSSES:
-            raise EngineError(f"{who} was lost {self._losses[number]} times in a row; the last {reason}.")
+        self._hangs[number] += worker.hung
+        if self._losses[number] > MAX_LOSSES or self._hangs[number] > MAX_HANGS:
+            advice = f"; {SLOW}" if worker.hung else ""
+            times = f"{self._losses[number]} times in a row"
+            raise EngineError(f"{who} was lost {times}; the last {reason}{place(number)}{advice}.")
         catch_up = recover(slots)
         steps, episodes = sum(len(e.actions) for e in catch_up.episodes), len(catch_up.episodes)
         logger.warning("%s %s: restarted, %d steps of %d episodes run again", who, reason, steps, episodes)
@@ -248,7 +275,7 @@ class Supervisor:
         del self._workers[fd]
         status = worker.end()
         if worker.hung:
-            return f"made no progress for {self._timeout:g} s"
+            return f"made no progress for {self._patience(worker):g} s"
         if status < 0:
             return f"was ended by signal {-status} ({signal.strsignal(-status)})"
         return f"ended with status {status}"
@@ -260,6 +287,15 @@ class Supervisor:
                 worker.process.kill()
                 worker.queue.clear()
         self._busy.clear()
+
+
+def _standard_error() -> int:
+    """Return where a worker's standard output goes: what a program prints to its own is no one else's."""
+    try:
+        os.fstat(STDERR)
+    except OSError:  # closed, as in some daemons
+        return subprocess.DEVNULL
+    return STDERR
 
 
 def _listed(slots: range) -> str:

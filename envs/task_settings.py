@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import TypedDict, get_args
 
+from metarl.action_map import ActionMode
 from metarl.errors import MetarlError, require, unknown_name
+
+TIMEOUT = 60.0
+"""Seconds that a worker may take over one environment, unless the settings say otherwise."""
 
 
 class TaskSettings(TypedDict, total=False):
@@ -18,13 +23,21 @@ class TaskSettings(TypedDict, total=False):
     """The key of ``info`` that says whether the task is solved."""
     name: str
     """What results call it; by default the environment's name."""
+    actions: ActionMode
+    """What becomes of the actions that a policy draws: "rescale", the default, clips them to the action space
+    and maps -1..1 to its bounds where they are finite; "clip" clips only; "raw" passes them on, for an
+    environment that reads actions beyond its bounds itself."""
+    timeout: float
+    """Seconds that one environment may take to be built, be reset or make a step; by default 60. Not for
+    vector environments, which run in this process."""
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
     """Make sure that there are such settings, and that they are of the right type.
 
     Raises:
-        MetarlError: on a name that is not known, or a horizon that is no whole number from 1 to 1000000.
+        MetarlError: on a name that is not known, a horizon that is no whole number from 1 to 1000000, an
+            unknown way to pass on actions, or a timeout that is no positive number.
     """
     for name in settings:
         if name not in TaskSettings.__annotations__:
@@ -32,6 +45,11 @@ def check_settings(settings: Mapping[str, object]) -> None:
     horizon = settings.get("horizon", 1)
     whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
     require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))
+    mode, timeout = settings.get("actions", "rescale"), settings.get("timeout", TIMEOUT)
+    if mode not in get_args(ActionMode):
+        raise unknown_name("way to pass on actions", str(mode), get_args(ActionMode))
+    positive = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+    require(positive, "timeout must be a positive number of seconds", repr(timeout))
 
 
 def check_takes(functions: Mapping[str, object]) -> None:

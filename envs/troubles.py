@@ -16,7 +16,9 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from metarl.action_map import ActionMap, MapsActions
 from metarl.envs.gymnasium_tasks import processes
+from metarl.envs.task_settings import TIMEOUT
 from metarl.envs.trouble_wrappers import (
     DelayedActions,
     GymEnv,
@@ -193,6 +195,16 @@ class TroubledTasks:
     def action_space(self) -> Box | Discrete:
         """The base's."""
         return self.base.action_space
+
+    @property
+    def action_map(self) -> ActionMap | None:
+        """The base's; troubles befall what it makes of an action."""
+        return self.base.action_map if isinstance(self.base, MapsActions) else None
+
+    @property
+    def timeout(self) -> float:
+        """The base's."""
+        return getattr(self.base, "timeout", TIMEOUT)
 
     @property
     def horizon(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, Unpack, cast
 
@@ -10,13 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 
+from metarl.action_map import ActionMap, make_action_map
+from metarl.envs.in_process import close, told
 from metarl.envs.reset_arguments import seeds_of_slots, split_options
 from metarl.envs.task_parameters import Layout
 from metarl.envs.task_settings import TaskSettings, check_settings
 from metarl.envs.task_splits import Sampler, SplitTasks, make_splits
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.spaces import action_size, vectors
+from metarl.step_values import ObservationReader, UnfitValue, reals, truths, unpack_reset, unpack_step
 from metarl.tasks import Array, TaskVectorEnv, check_fits
 from metarl.types import Task
 
@@ -34,6 +39,9 @@ class VectorTasks(SplitTasks):
     apply: Callable[[AnyVectorEnv, Sequence[object]], None]
     observation_space: Box
     action_space: Box | Discrete
+    """Where policies act."""
+    action_map: ActionMap | None = None
+    """From there to the environment's action space; None where it is the same."""
     horizon: int
     success_key: str | None
 
@@ -80,19 +88,23 @@ def from_vector_env(
     if "horizon" not in settings:
         raise MetarlError("A vector environment does not tell its limit of steps; give one: horizon=200.")
     horizon = settings["horizon"]
-    built = make(1)
+    name = settings.get("name", "my-vector-env")
+    with told(name):
+        built = make(1)
     try:
         observations, actions = vectors(built.single_observation_space), built.single_action_space
         action_size(actions)
+        action_map = make_action_map(actions, settings.get("actions", "rescale"))
         _check_autoreset(built)
     finally:
-        built.close()
+        close(built, name)
     return VectorTasks(
-        splits=make_splits(settings.get("name", "my-vector-env"), sample, test_sample),
+        splits=make_splits(name, sample, test_sample),
         make=make,
         apply=cast("Callable[[AnyVectorEnv, Sequence[object]], None]", apply),
         observation_space=observations,
-        action_space=cast("Box | Discrete", actions),
+        action_space=cast("Box | Discrete", actions) if action_map is None else action_map.policy_space,
+        action_map=action_map,
         horizon=horizon,
         success_key=settings.get("success_key"),
     )
@@ -107,13 +119,17 @@ class VectorTaskEnv(TaskVectorEnv):
     def __init__(self, distribution: VectorTasks, num_envs: int) -> None:
         require(num_envs >= 1, "The number of slots must be 1 or more", num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-        self._env = distribution.make(num_envs)
+        with told(distribution.name):
+            self._env = distribution.make(num_envs)
         self._plan = distribution
         self.num_envs = num_envs
         self.single_observation_space = self._env.single_observation_space
-        self.single_action_space = self._env.single_action_space
+        self.single_action_space = distribution.action_space
         self.observation_space = self._env.observation_space
-        self.action_space = self._env.action_space
+        self.action_space = batch_space(distribution.action_space, num_envs)
+        self._reader = ObservationReader(
+            distribution.observation_space.dtype, distribution.observation_space.shape
+        )
         self._live = np.zeros(num_envs, np.bool_)
         self._over = np.ones(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
@@ -154,7 +170,8 @@ class VectorTaskEnv(TaskVectorEnv):
             self._running[slot] = self._wanted[slot]
         self._live |= starts
         self._steps[starts] = 0
-        self._plan.apply(self._env, [self._layout.restore(task.parameters) for task in self._running])
+        with self._told("when it was given its tasks"):
+            self._plan.apply(self._env, [self._layout.restore(task.parameters) for task in self._running])
         self._begin(starts | self._over, seeds_of_slots(seed, self.num_envs), rest, shown=starts)
         return self._seen.copy(), {}
 
@@ -171,21 +188,68 @@ class VectorTaskEnv(TaskVectorEnv):
             raise MetarlError(f"Actions {self.action_space.shape} were wanted; {np.shape(actions)} came.")
         if self._over.any():
             self._begin(self._over.copy(), [None] * self.num_envs, None, shown=np.zeros_like(self._over))
-        live = self._live.copy()
-        seen, rewards, ended, cut, infos = self._env.step(np.array(actions))
-        self._over = np.asarray(ended, np.bool_) | np.asarray(cut, np.bool_)
+        live, every = self._live.copy(), np.ones(self.num_envs, np.bool_)
         self._steps += live
-        terminated = live & np.asarray(ended, np.bool_)
-        truncated = live & ~terminated & (np.asarray(cut, np.bool_) | (self._steps >= self._plan.horizon))
-        self._seen[live] = seen[live]
+        mapped = self._plan.action_map
+        with self._told(f"at step {self._steps.max()}"):
+            taken = np.array(actions) if mapped is None else mapped(actions)
+            seen, paid, over, out_of_time, infos = unpack_step(self._env.step(taken))
+            ended, cut = truths(over, every, "terminated"), truths(out_of_time, every, "truncated")
+            rewards = reals(paid, live, "reward")
+            self._see(seen, live)
+            shown = self._success(infos, live)
+        self._over = ended | cut
+        terminated = live & ended
+        truncated = live & ~terminated & (cut | (self._steps >= self._plan.horizon))
         self._live = live & ~(terminated | truncated)
-        key = self._plan.success_key
-        shown = {"success": live & np.asarray(infos[key], np.bool_)} if key and key in infos else {}
-        return self._seen.copy(), np.where(live, rewards, 0.0), terminated, truncated, shown
+        return self._seen.copy(), rewards, terminated, truncated, shown
 
     def close_extras(self, **_: object) -> None:
         """Close the environment."""
-        self._env.close()
+        close(self._env, self._plan.name)
+
+    def _success(self, info: Mapping[str, object], live: Flags) -> dict[str, Flags]:
+        """Return what the infos say of success; a slot that says nothing is not solved."""
+        key = self._plan.success_key
+        if key is None or key not in info:
+            return {}
+        said = info.get(f"_{key}")
+        told_by = live if said is None else truths(said, live, f"infos[{'_' + key!r}]")
+        return {"success": truths(info[key], told_by, f"infos[{key!r}]")}
+
+    def _see(self, observations: object, slots: Flags) -> None:
+        """Take note of what some slots show."""
+        shape = np.shape(cast("Array", observations))
+        if shape[:1] != (self.num_envs,):
+            raise UnfitValue(
+                f"an observation for each of {self.num_envs} slots",
+                f"an array of shape {shape}",
+                "Return one array for all slots.",
+            )
+        rows = cast("Array", observations)
+        if type(rows) is np.ndarray and (rows.dtype, shape) == (self._seen.dtype, self._seen.shape):
+            self._seen[slots] = rows[slots]
+            return
+        for slot in np.flatnonzero(slots).tolist():
+            try:
+                self._seen[slot] = self._reader.read(rows[slot])
+            except UnfitValue as error:
+                error.slot = slot
+                raise
+
+    @contextmanager
+    def _told(self, when: str) -> Iterator[None]:
+        """Let what the environment raises or returns amiss say where: in which task, at which step."""
+        tasks = list(dict.fromkeys(task.id for task in self._running))
+        others = f" or one of {len(tasks) - 1} others" if len(tasks) > 1 else ""
+        try:
+            with told(self._plan.name, f"failed in task {tasks[0]!r}{others} {when}"):
+                yield
+        except UnfitValue as error:
+            slot = error.slot or 0
+            at = f"at step {self._steps[slot]}" if self._steps[slot] else "at the reset"
+            task = self._running[slot].id
+            raise error.at(f"from the environment {self._plan.name!r}, task {task!r}, {at}") from error
 
     @property
     def _layout(self) -> Layout:
@@ -202,12 +266,13 @@ class VectorTaskEnv(TaskVectorEnv):
         """Start an episode in the slots of a mask, and take note of what some of them show."""
         fresh = self._seeds.integers(2**31, size=self.num_envs).tolist()
         given = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
-        seen, _ = self._env.reset(
-            seed=given,  # type: ignore[arg-type]  # Gymnasium's environments take one for each slot too
-            options={**(options or {}), "reset_mask": mask.copy()},
-        )
+        with self._told("at the reset"):
+            returned = self._env.reset(
+                seed=given,  # type: ignore[arg-type]  # Gymnasium's environments take one for each slot too
+                options={**(options or {}), "reset_mask": mask.copy()},
+            )
+            self._see(unpack_reset(returned), shown)
         self._over &= ~mask
-        self._seen[shown] = seen[shown]
 
 
 def _check_autoreset(env: AnyVectorEnv) -> None:

@@ -7,7 +7,9 @@ fast and stays small. Commands come over a pipe; all numbers of a step go throug
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
+import logging
 import pickle
 import signal
 import sys
@@ -31,13 +33,24 @@ from metarl.envs.worker_messages import (
     TryFamilies,
     map_shared,
 )
+from metarl.envs.worker_output import CappedOutput
 from metarl.errors import EngineError, MetarlError
+from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
 from metarl.tasks import Array, Picture
 from metarl.types import Task
+
+logger = logging.getLogger(__name__)
 
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TOLD = -1
 """The number of the step before a reset, in which an environment is given its task."""
+_TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EEXIST, errno.EBUSY}
+IN_USE = (
+    " There is an environment for each slot, several in a process and several processes at once: let each "
+    "take a port, a lock or a file of its own."
+)
+"""Added where something is taken already, by the environment of another slot as a rule."""
+_LONGEST = 500
 
 
 class TaskEnv(Protocol):
@@ -97,6 +110,7 @@ class EnvPool:
         self._factory = factory
         self._max_idle = max_idle
         self._idle: list[tuple[str, TaskEnv]] = []
+        self._told: set[str] = set()  # each sentence is told once
 
     def take(self, family: str) -> TaskEnv:
         """Return an environment of the family: the last one given back, or else a new one.
@@ -111,8 +125,11 @@ class EnvPool:
             return self._factory(family)
         except MetarlError:
             raise
-        except Exception as error:
-            raise EngineError(f"No environment of family {family!r} can be built: {_name(error)}.") from error
+        except BaseException as error:  # SystemExit too: the engine's end reaches a worker in no exception
+            hint = IN_USE if isinstance(error, OSError) and error.errno in _TAKEN else ""
+            raise EngineError(
+                f"No environment of family {family!r} can be built: {exception_text(error)}.{hint}"
+            ) from error
 
     def give_back(self, family: str, env: TaskEnv) -> None:
         """Keep an environment that no slot needs now."""
@@ -130,8 +147,14 @@ class EnvPool:
         self._idle = []
 
     def _close(self, envs: Sequence[tuple[str, TaskEnv]]) -> None:
-        for _, env in envs:
-            env.close()
+        for family, env in envs:
+            try:
+                env.close()
+            except BaseException as error:  # noqa: BLE001 - what it has done is done, so nothing is lost
+                told = f"The environment of family {family!r} failed when it was closed"
+                if told not in self._told:
+                    self._told.add(told)
+                    logger.warning("%s: %s.", told, exception_text(error))
 
 
 class Worker:
@@ -142,6 +165,7 @@ class Worker:
         self._slots = blueprint.slots
         self._number = blueprint.number
         self._shared = map_shared(memory, blueprint.layout)
+        self._reader = ObservationReader(self._shared.observations.dtype, self._shared.observations.shape[1:])
         self._pool = EnvPool(pickle.loads(blueprint.factory), blueprint.max_idle)
         self._envs: dict[int, TaskEnv] = {}
         self._tasks: dict[int, Task] = {}
@@ -160,6 +184,7 @@ class Worker:
 
     def try_families(self, families: Sequence[str]) -> None:
         """Build an environment of each family, to see that it can be built."""
+        self._shared.at[self._number] = -1
         for family in families:
             self._pool.give_back(family, self._pool.take(family))
             self._tick()
@@ -172,6 +197,7 @@ class Worker:
         """
         self._release([episode.slot for episode in episodes])
         for slot, task, *_ in episodes:
+            self._shared.at[self._number] = slot
             self._envs[slot], self._tasks[slot] = self._pool.take(task.family), task
             self._tick()
         self._pool.trim()
@@ -193,7 +219,16 @@ class Worker:
         slot = command.slot
         if slot not in self._envs:
             raise MetarlError(f"Slot {slot} has nothing to show: a reset must start an episode in it first.")
-        picture = _picture(self._envs[slot], command)
+        try:
+            picture = _picture(self._envs[slot], command)
+        except MetarlError:
+            raise
+        except BaseException as error:
+            hint = f": {INSTALL}" if "mujoco" in sys.modules else ""
+            raise EngineError(
+                f"The {self._which(slot)}, after {self._steps[slot]} steps, cannot draw itself "
+                f"({exception_text(error)}){hint}."
+            ) from error
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
             family = self._tasks[slot].family
             raise MetarlError(
@@ -219,30 +254,27 @@ class Worker:
         self._steps[slot] = _TOLD
         env.set_task(episode.task)
         self._steps[slot] = 0
-        observation, _ = env.reset(seed=episode.seed, options=episode.options)
-        self._observe(slot, observation)
+        self._observe(slot, unpack_reset(env.reset(seed=episode.seed, options=episode.options)))
         for action in episode.actions:
             self._steps[slot] += 1
-            self._observe(slot, env.step(cast("Never", action))[0])
+            self._observe(slot, unpack_step(env.step(cast("Never", action)))[0])
 
     def _step(self, slot: int) -> None:
         shared = self._shared
         self._steps[slot] += 1
         action = shared.actions[slot].copy()  # an environment may keep it
-        observation, reward, terminated, truncated, info = self._envs[slot].step(cast("Never", action))
+        returned = unpack_step(self._envs[slot].step(cast("Never", action)))
+        observation, reward, terminated, truncated, info = returned
         self._observe(slot, observation)
-        shared.rewards[slot] = float(reward)
-        shared.terminated[slot] = terminated
-        shared.truncated[slot] = truncated
+        shared.rewards[slot] = real(reward, "reward")
+        shared.terminated[slot] = truth(terminated, "terminated")
+        shared.truncated[slot] = truth(truncated, "truncated")
         if "success" in info:
             shared.reported[slot] = True
-            shared.success[slot] = bool(info["success"])
+            shared.success[slot] = truth(info["success"], "info['success']")
 
-    def _observe(self, slot: int, observation: Array) -> None:
-        wanted, came = self._shared.observations.shape[1:], np.shape(observation)
-        if came != wanted:
-            raise ValueError(f"its observation should have the shape {wanted} and has {came}")
-        self._shared.observations[slot] = observation
+    def _observe(self, slot: int, observation: object) -> None:
+        self._shared.observations[slot] = self._reader.read(observation)
         self._tick()
 
     def _tick(self) -> None:
@@ -250,14 +282,24 @@ class Worker:
 
     def _guard(self, slot: int, work: Callable[[], None]) -> None:
         """Do some work, and let an exception say where it happened."""
+        self._shared.at[self._number] = slot
         try:
             work()
-        except Exception as error:
-            task, count = self._tasks[slot], self._steps[slot]
-            early = {_TOLD: "when it was given its task", 0: "at the reset"}
-            where = early.get(count, f"at step {count}")
-            what = f"environment of family {task.family!r}, task {task.id!r}"
-            raise EngineError(f"The {what}, failed {where}: {_name(error)}.") from error
+        except UnfitValue as error:
+            raise error.at(f"from the {self._which(slot)}, {self._when(slot)}") from error
+        except BaseException as error:  # SystemExit too, which would end the worker without a word
+            raise EngineError(
+                f"The {self._which(slot)}, failed {self._when(slot)}: {exception_text(error)}."
+            ) from error
+
+    def _which(self, slot: int) -> str:
+        task = self._tasks[slot]
+        return f"environment of family {task.family!r}, task {task.id!r}"
+
+    def _when(self, slot: int) -> str:
+        count = self._steps[slot]
+        early = {_TOLD: "when it was given its task", 0: "at the reset"}
+        return early.get(count, f"at step {count}")
 
 
 def _picture(env: TaskEnv, wanted: Draw) -> object:
@@ -268,11 +310,7 @@ def _picture(env: TaskEnv, wanted: Draw) -> object:
     if not isinstance(env, Rendering):
         return None
     choose_backend()
-    try:
-        return env.render()
-    except Exception as error:
-        hint = f": {INSTALL}" if "mujoco" in sys.modules else ""
-        raise EngineError(f"The environment cannot draw itself ({_name(error)}){hint}.") from error
+    return env.render()
 
 
 def main(pipe: int, memory: int, die_with_parent: bool) -> None:
@@ -284,6 +322,7 @@ def main(pipe: int, memory: int, die_with_parent: bool) -> None:
         die_with_parent: whether the kernel is to kill this process when the thread that started it ends.
     """
     _heed_only_the_engine(die_with_parent)
+    sys.stdout = CappedOutput(sys.stderr)
     connection: Connection[bytes, bytes] = Connection(pipe)
     try:
         _serve(connection, memory)
@@ -308,7 +347,7 @@ def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
     blueprint: Blueprint = pickle.loads(connection.recv_bytes())
     try:
         worker = Worker(blueprint, memory)
-    except Exception as error:  # noqa: BLE001 - the engine raises it
+    except BaseException as error:  # noqa: BLE001 - the engine raises it
         connection.send_bytes(pickle.dumps(_failure(error)))
         return
     connection.send_bytes(DONE)
@@ -322,19 +361,25 @@ def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
 def _answer(worker: Worker, message: bytes) -> bytes:
     try:
         worker.obey(message)
-    except Exception as error:  # noqa: BLE001 - the engine raises it
+    except BaseException as error:  # noqa: BLE001 - the engine raises it
         return pickle.dumps(_failure(error))
     return DONE
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: BaseException) -> Failure:
     by_engine = isinstance(error, EngineError) or not isinstance(error, MetarlError)
     message = (
-        str(error) if isinstance(error, MetarlError) else f"An environment worker failed: {_name(error)}."
+        str(error)
+        if isinstance(error, MetarlError)
+        else f"An environment worker failed: {exception_text(error)}."
     )
     return Failure(message, "".join(traceback.format_exception(error)), by_engine)
 
 
-def _name(error: Exception) -> str:
+def exception_text(error: BaseException) -> str:
     """Return type and text of an exception on one line, without a full stop."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
+    try:
+        told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
+    except Exception:  # noqa: BLE001 - its text is the environment's code too
+        return type(error).__name__
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"

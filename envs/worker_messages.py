@@ -40,6 +40,8 @@ class Shared(NamedTuple):
     """``[N]``, whether an episode is running; only the engine writes it."""
     progress: npt.NDArray[np.uint64]
     """``[W]``, counts what each worker has done: a worker that works is told from one that hangs."""
+    at: npt.NDArray[np.int64]
+    """``[W]``, the slot that each worker works on, or -1: said of a worker that is lost."""
 
 
 def shared_layout(
@@ -60,6 +62,7 @@ def shared_layout(
         ("<f8", (num_envs,)),
         *([flags] * 5),
         ("<u8", (num_workers,)),
+        ("<i8", (num_workers,)),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,15 @@ import torch
 from metarl.errors import NonFiniteActionError, NonFiniteError
 from metarl.meta_learner import Action
 from metarl.spaces import action_size, env_actions, observation_size
-from metarl.tasks import TaskVectorEnv
+from metarl.step_values import Step, UnfitValue, reals, truths, unpack_step
+from metarl.tasks import Array, TaskVectorEnv
 from metarl.types import Rollout, Task
 
 OF_EACH_STEP = ("observations", "actions", "log_probs", "rewards", "mask", "terminated", "truncated")
 """What is kept of every step, steps first; a rollout has the same under the same names, tasks first."""
+
+
+_Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]]
 
 
 class Recorder(Protocol):
@@ -99,18 +103,28 @@ class HostRecorder:
         self._check_finite("action", row, step)
         self._sent[:slots] = row
         taken = env_actions(self._env.single_action_space, self._sent)
-        self._shown, rewards, terminated, truncated, infos = self._env.step(taken)
-        self.rewards[step] = rewards[:slots]
+        returned = self._env.step(taken)
+        try:
+            self._keep(step, unpack_step(returned))
+        except UnfitValue as error:
+            task = self.slot_tasks[error.slot or 0]
+            raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
         self._check_finite("reward", self.rewards[step], step)
-        self.terminated[step] = terminated[:slots]
-        self.truncated[step] = truncated[:slots]
-        success = infos.get("success")
-        if success is not None:
-            solved = success[:slots] & self.live
+        self.live &= ~(self.terminated[step] | self.truncated[step])
+
+    def _keep(self, step: int, returned: Step) -> None:
+        """Write what followed a step, none of it cast in silence."""
+        slots, used = len(self.slot_tasks), np.arange(self._env.num_envs) < len(self.slot_tasks)
+        self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
+        self.rewards[step] = reals(rewards, used, "rewards")[:slots]
+        self.terminated[step] = truths(terminated, used, "terminated")[:slots]
+        self.truncated[step] = truths(truncated, used, "truncated")[:slots]
+        if "success" in infos:
+            used[:slots] = self.live
+            solved = truths(infos["success"], used, "infos['success']")[:slots]
             self.success = solved if self.success is None else self.success | solved
             if step == 0:
                 self.success_at_first_step = solved
-        self.live &= ~(self.terminated[step] | self.truncated[step])
 
     def is_over(self, step: int) -> bool:
         """Whether no episode is running."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from gymnasium.spaces import Box
 
 from metarl.errors import MetarlError
 from metarl.spaces import action_size, vectors
@@ -132,9 +133,13 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
             "Give both the same observation_space and action_space.",
         )
     observations = probe.whole.observations
-    if not all(np.isfinite(part).all() for part in (observations, probe.whole.rewards)):
+    for name, part in (("an observation", observations), ("a reward", probe.whole.rewards)):
+        if np.isfinite(part).all():
+            continue
+        step, slot = np.argwhere(~np.isfinite(part))[0][:2]
+        at = step + (part is probe.whole.rewards)
         yield Fault(
-            "An observation or a reward is not finite.",
+            f"In task {probe.tasks[slot].id!r}, step {at}, {name} is not finite.",
             "Find the division or the overflow in step, or end the episode before it comes to that.",
         )
     space = suite.observation_space
@@ -209,6 +214,22 @@ def actions_matter(probe: Probe) -> Iterator[Fault]:
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         yield Fault("Actions have no effect.", "Let step use the action that it is given.")
+
+
+def takes_any_action(probe: Probe) -> Iterator[Fault]:
+    """Take actions as a policy draws them, beyond the bounds too."""
+    if not isinstance(probe.suite.action_space, Box):
+        return
+    count, size = min(20, probe.length), probe.suite.action_space.shape
+    drawn = 2.0 * np.random.default_rng(2).standard_normal((count, SLOTS, *size))
+    try:
+        play(probe.env, probe.tasks, drawn.astype(probe.suite.action_space.dtype))
+    except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
+        yield Fault(
+            f"An action beyond the action space raises an exception: {told(error)}.",
+            "Clip actions in step, since a policy draws them from a normal distribution; from_gymnasium and "
+            'from_vector_env do so unless actions="raw" is given.',
+        )
 
 
 def hides_the_task(probe: Probe) -> Iterator[Fault]:
@@ -326,6 +347,7 @@ CHECKS: tuple[Check, ...] = (
     replays,
     tasks_differ,
     actions_matter,
+    takes_any_action,
     hides_the_task,
     truncates_at_the_horizon,
     keeps_arrays_apart,
@@ -343,5 +365,10 @@ def _tried(what: str, check: Callable[[], Iterator[Fault]]) -> Iterator[Fault]:
 
 
 def _raised(what: str, error: Exception) -> Fault:
-    told = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
-    return Fault(f"An exception was raised ({what}): {told.rstrip('.')}.", "Mend that first.")
+    return Fault(f"An exception was raised ({what}): {told(error)}.", "Mend that first.")
+
+
+def told(error: Exception) -> str:
+    """Return what an exception says, without a full stop."""
+    text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
+    return text.rstrip(".")

@@ -6,9 +6,11 @@ import torch
 
 from metarl.meta_learner import Action
 from metarl.recorder import OF_EACH_STEP, not_finite
-from metarl.tensor_env import TensorVectorEnv
+from metarl.step_values import UnfitValue
+from metarl.tensor_env import TensorStep, TensorVectorEnv
 from metarl.types import Rollout, Task
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 CHECK_EVERY = 50
 """Steps between two looks at the device: whether any episode runs still, and all numbers are finite."""
 
@@ -60,7 +62,9 @@ class TensorRecorder:
         self.actions[step] = drawn.detach()
         self.log_probs[step] = action.log_probs.detach().reshape(-1)
         self._sent[:slots] = self.actions[step]
-        self._shown, rewards, terminated, truncated, success = self._env.step_tensors(self._sent)
+        returned = self._env.step_tensors(self._sent)
+        self._check_kinds(returned, step)
+        self._shown, rewards, terminated, truncated, success = returned
         self.rewards[step] = rewards[:slots]
         self.terminated[step], self.truncated[step] = terminated[:slots], truncated[:slots]
         if success is not None:
@@ -114,6 +118,26 @@ class TensorRecorder:
         return (
             steps_first.transpose(0, 1).contiguous().view(*self._shape, self._horizon, *steps_first.shape[2:])
         )
+
+    def _check_kinds(self, returned: TensorStep, step: int) -> None:
+        """Look at shapes and dtypes, for which nothing waits for the device.
+
+        Raises:
+            EngineError: if a flag or success is no bool tensor, or a tensor has not one row a slot.
+        """
+        size = len(self._sent)
+        for name, tensor in returned._asdict().items():
+            wanted = (size, self._shown.shape[1]) if name == "observations" else (size,)
+            if tensor is None and name == "success":
+                continue
+            kinds = FLOATS if name in ("observations", "rewards") else (torch.bool,)
+            if tuple(tensor.shape) == wanted and tensor.dtype in kinds:
+                continue
+            raise UnfitValue(
+                f"{name} to be a {'float' if kinds is FLOATS else 'bool'} tensor of shape {wanted}",
+                f"{tensor.dtype} of shape {tuple(tensor.shape)}",
+                "Convert it in step_tensors, such as success = distance < 0.05.",
+            ).at(f"from task {self.slot_tasks[0].id!r} and the other slots, at step {step + 1}")
 
     def _check_finite(self, end: int) -> None:
         """Look at the steps written since the last look, in the order in which a host would have."""

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import gymnasium
 import numpy as np
 from gymnasium.envs.classic_control import CartPoleEnv, PendulumEnv
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 from metarl.errors import unknown_name
 from metarl.types import Task
@@ -180,7 +180,28 @@ class Echo(gymnasium.Env[Vector, Vector]):
         return np.array([*action, 2 * self.goal], np.float32), self.goal, False, False, {}
 
 
-def set_goal(env: Echo, goal: float) -> None:
+class Strict(gymnasium.Env[Vector, Vector]):
+    """Shows the action that it got, and refuses one outside its space."""
+
+    observation_space = Box(-np.inf, np.inf, (2,), np.float64)
+    space: Box | Discrete = Box(-1.0, 1.0, (2,), np.float32)
+
+    def __init__(self) -> None:
+        self.action_space = self.space  # type: ignore[assignment]  # choices too
+        self.goal = 0.0
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Vector, Info]:
+        super().reset(seed=seed)
+        return np.zeros(2), {}  # type: ignore[return-value]  # double precision
+
+    def step(self, action: Vector) -> tuple[Vector, float, bool, bool, Info]:
+        if not self.action_space.contains(action):
+            raise ValueError(f"action {action!r} is outside {self.action_space}")
+        shown = np.broadcast_to(action, (2,)).astype(np.float64)
+        return shown, self.goal + float(shown.sum()), False, False, {}  # type: ignore[return-value]  # as above
+
+
+def set_goal(env: Echo | Strict, goal: float) -> None:
     env.goal = goal
 
 

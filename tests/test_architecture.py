@@ -36,6 +36,7 @@ FLOORS = (
         "metarl.descent",
     },
     {
+        "metarl.action_map",
         "metarl.few_shot",
         "metarl.files",
         "metarl.meta_learner",
@@ -44,6 +45,7 @@ FLOORS = (
         "metarl.rollouts",
         "metarl.spaces",
         "metarl.tally",
+        "metarl.step_values",
         "metarl.tasks",
         "metarl.tensor_env",
         "metarl.tensor_recorder",

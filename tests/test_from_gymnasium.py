@@ -375,7 +375,7 @@ def test_slot_of_a_vector_environment_is_the_single_environment() -> None:
     np.testing.assert_array_equal(seen[1], alone.reset(seed=5)[0])
     for force in (0.5, -1.0):
         seen, rewards, *_ = env.step(np.full((3, 1), force, np.float32))
-        expected, reward, *_ = alone.step(np.array([force], np.float32))
+        expected, reward, *_ = alone.step(np.array([2.0 * force], np.float32))  # torques of -2..2
         np.testing.assert_array_equal(seen[1], expected)
         assert rewards[1] == reward
     env.close()

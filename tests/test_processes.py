@@ -477,7 +477,8 @@ def test_engine_starts_afresh_after_an_exception(
 
 def test_observation_of_a_wrong_shape_is_refused(env: ProcessTaskVectorEnv) -> None:
     env.set_tasks(walk_tasks(1, "misshapen"))
-    with pytest.raises(EngineError, match=r"at the reset: .*should have the shape \(3,\) and has \(2,\)"):
+    expected = r"of shape \(3,\) and dtype float32, got shape \(2,\) .*task 'misshapen-0', at the reset"
+    with pytest.raises(EngineError, match=expected):
         env.reset()
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from metarl import runs
+from metarl.action_map import MapsActions
 from metarl.console import say
 from metarl.divergence import check_adapted, naming_agent
 from metarl.errors import MetarlError, require
@@ -67,6 +68,12 @@ def export_command(arguments: list[str]) -> None:
     actor = adapted(experiment, task, steps, wanted.seed)
     save(to_ppo(actor, 0, experiment.suite, seed=wanted.seed), wanted.output)
     say(f'Wrote {wanted.output}; stable_baselines3.PPO.load("{wanted.output}", env=...) goes on training.')
+    suite = experiment.suite
+    if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
+        say(
+            f"It acts in {suite.action_space}, which the suite's environments rescale; an environment of "
+            "your own does so inside gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
+        )
 
 
 def adapted(experiment: Experiment, task: Task, steps: int, seed: int) -> Actor:

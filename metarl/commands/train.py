@@ -181,7 +181,8 @@ def show_train_usage() -> None:
         "usage: metarl train PRESET [--agent AGENT] [OPTIONS]\n"
         "       metarl train --suite SUITE|FILE.py:NAME [--agent AGENT] [OPTIONS]\n"
         "       metarl train --resume RUN|RUN/checkpoints/N [--iterations INT] [--device STR]\n\n"
-        "Meta-train an agent, then evaluate it on held-out tasks.\n"
+        "Meta-train an agent, then evaluate it on held-out tasks. Actions for your own environments are\n"
+        "clipped to their space and rescaled from -1..1; metarl check SUITE says how.\n"
     )
     presets = registry.names(registry.PRESETS)
     console.print(list_table("presets", [(name, describe_entry(registry.preset, name)) for name in presets]))

@@ -13,6 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from metarl.action_map import rescale
 from metarl.errors import MetarlError, require
 from metarl.random_streams import Purpose, make_rng
 from metarl.spaces import vectors
@@ -262,4 +263,4 @@ def bounded(space: gymnasium.Space[object]) -> Box:
 def scale_of(space: Box) -> Callable[[Array], Array]:
     """Return the map from -1..1, which clips, to the bounds of a space."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    return lambda actions: np.asarray(low + 0.5 * (np.clip(actions, -1.0, 1.0) + 1.0) * (high - low))
+    return lambda actions: rescale(np.clip(actions, -1.0, 1.0), low, high)

@@ -1,0 +1,45 @@
+"""What environments print: passed on to standard error, up to a limit for each worker.
+
+A program's standard output is its own, and an environment that prints at every step would bury it.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TextIO
+
+MOST_PRINTED = 10_000
+"""Characters that the environments of one worker may print."""
+
+
+class CappedOutput(io.TextIOBase):
+    """Passes text on until it is too much, says so once, and drops the rest.
+
+    Args:
+        target: where the text goes.
+        most: characters that are passed on.
+    """
+
+    def __init__(self, target: TextIO, most: int = MOST_PRINTED) -> None:
+        super().__init__()
+        self._target, self._left, self._most = target, most, most
+
+    def writable(self) -> bool:
+        """Return that it can be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Pass on what is within the limit."""
+        if self._left > 0:
+            self._target.write(text[: self._left])
+            self._left -= len(text)
+            if self._left <= 0:
+                self._target.write(
+                    f"\nThe environments of a worker have printed {self._most} characters; "
+                    "what they print from now on is dropped.\n"
+                )
+            self._target.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: all is passed on at once."""

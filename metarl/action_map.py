@@ -1,0 +1,158 @@
+"""How a policy's actions become an environment's: clipped to its space, and rescaled from -1..1.
+
+A Gaussian policy starts around 0 with a deviation near 1, so its unit is the range -1..1. Rescaling maps that
+range to the bounds of each action, as :class:`gymnasium.wrappers.RescaleAction` does, and clipping keeps what
+lies beyond, as :class:`gymnasium.wrappers.ClipAction` does. A rollout records what the policy drew.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box, Discrete, Space
+
+from metarl.errors import MetarlError
+from metarl.tasks import Array
+
+ActionMode: TypeAlias = Literal["rescale", "clip", "raw"]
+"""Clip and rescale, clip only, or pass actions on as the policy drew them."""
+NO_BOUND = 1e15
+"""A bound this far out stands for none: spaces write the largest float for it."""
+FEW_HIT, SMALL_PART = 0.25, 0.1
+"""Below these shares a policy's first actions hardly reach an action's range."""
+
+
+@runtime_checkable
+class MapsActions(Protocol):
+    """A task distribution that says how actions reach its environments."""
+
+    @property
+    def action_map(self) -> ActionMap | None:
+        """The map; None where environments get choices, or actions as the policy drew them."""
+        ...
+
+
+class ActionMap:
+    """Maps a policy's actions ``[N, A]`` to an environment's.
+
+    An action with two finite bounds is rescaled from -1..1, if that is wanted; one with a single bound or
+    none is clipped at most. Whole numbers are rounded to.
+
+    Args:
+        space: the environment's.
+        rescales: whether to rescale.
+    """
+
+    def __init__(self, space: Box, *, rescales: bool = True) -> None:
+        self.space = space
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self.low: Array = np.where(space.bounded_below & (low > -NO_BOUND), low, -np.inf)
+        """``[A]``, minus infinity where there is no bound."""
+        self.high: Array = np.where(space.bounded_above & (high < NO_BOUND), high, np.inf)
+        """``[A]``, likewise."""
+        bounded = np.isfinite(self.low) & np.isfinite(self.high)
+        other = (self.low != -1.0) | (self.high != 1.0)
+        self.rescaled: npt.NDArray[np.bool_] = bounded & other & rescales
+        """``[A]``, which actions are rescaled: those in -1..1 are already in the policy's unit."""
+        self.whole = not np.issubdtype(space.dtype, np.floating)
+        """Whether actions are whole numbers."""
+
+    @property
+    def policy_space(self) -> Box:
+        """The space that a policy acts in."""
+        dtype = np.float32 if self.whole else self.space.dtype
+        low, high = np.where(self.rescaled, -1.0, self.low), np.where(self.rescaled, 1.0, self.high)
+        return Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
+
+    def __call__(self, actions: Array) -> Array:
+        """Return actions ``[N, A]`` of the environment's space and dtype."""
+        drawn = np.asarray(actions, np.float64)
+        if self.rescaled.any():
+            with np.errstate(invalid="ignore"):  # infinite bounds, which are not chosen
+                drawn = np.where(self.rescaled, rescale(drawn, self.low, self.high), drawn)
+        clipped = np.clip(drawn, self.low, self.high)
+        return (np.rint(clipped) if self.whole else clipped).astype(self.space.dtype)
+
+    def describe(self) -> str:
+        """Say in a few words what becomes of a policy's actions."""
+        parts = ["clipped"] if np.isfinite([self.low, self.high]).any() else []
+        if self.rescaled.any():
+            some = "" if self.rescaled.all() else f" in {_entries(self.rescaled)}"
+            parts.append(f"rescaled from -1..1{some}")
+        if self.whole:
+            parts.append("rounded to whole numbers")
+        done = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+        return f"{done} to {self.space}" if done else f"passed on to {self.space}"
+
+
+def rescale(actions: Array, low: Array, high: Array) -> Array:
+    """Map actions from -1..1 to ``low..high``."""
+    return np.asarray(low + 0.5 * (actions + 1.0) * (high - low))
+
+
+def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
+    """Return the map to an environment's action space; None where actions are passed on as they are.
+
+    Raises:
+        MetarlError: on "raw" for whole numbers, which no Gaussian policy draws.
+    """
+    if not isinstance(space, Box):
+        return None
+    if mode != "raw":
+        return ActionMap(space, rescales=mode == "rescale")
+    if not np.issubdtype(space.dtype, np.floating):
+        raise MetarlError(
+            f"Actions of whole numbers, {space}, cannot be passed on as a policy draws them; "
+            'give actions="rescale" or "clip", which round them.'
+        )
+    return None
+
+
+def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
+    """Say what actions a policy draws, and what the environment gets."""
+    mapped = suite.action_map if isinstance(suite, MapsActions) else None
+    if isinstance(suite_space, Discrete):
+        return f"an action is one of {suite_space}"
+    if mapped is None:
+        return f"actions reach {suite_space} as the policy draws them"
+    return f"the policy's actions are {mapped.describe()}"
+
+
+def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
+    """Return a sentence for each range of actions that a policy's first actions hardly reach.
+
+    These are normally distributed around 0 with deviation 1, whatever the bounds.
+    """
+    mapped = suite.action_map if isinstance(suite, MapsActions) else None
+    if not isinstance(suite_space, Box):
+        return []
+    limits = mapped or ActionMap(suite_space, rescales=False)
+    ranges = dict.fromkeys(
+        (float(low), float(high))
+        for low, high, rescaled in zip(limits.low, limits.high, limits.rescaled, strict=True)
+        if not rescaled and (np.isfinite(low) or np.isfinite(high))
+    )
+    return [sentence for low, high in ranges if (sentence := _coverage(low, high))]
+
+
+def _coverage(low: float, high: float) -> str:
+    hit = 0.5 * (math.erf(high / math.sqrt(2.0)) - math.erf(low / math.sqrt(2.0)))
+    part = max(0.0, min(high, 2.0) - max(low, -2.0)) / (high - low) if math.isfinite(high - low) else 1.0
+    if high == low or (hit >= FEW_HIT and part >= SMALL_PART):
+        return ""
+    scale = "shift and scale the action in the environment, so that -1..1 covers what matters"
+    mend = 'leave actions at "rescale"' if math.isfinite(high - low) else scale
+    told = (
+        f"covers {100 * part:.2g} % of the actions {low:g}..{high:g}"
+        if hit >= FEW_HIT
+        else f"draws {100 * hit:.2g} % of its actions within {low:g}..{high:g}"
+    )
+    return f"A policy starts around 0 with deviation 1, so it {told}: {mend}."
+
+
+def _entries(mask: npt.NDArray[np.bool_]) -> str:
+    numbers = [str(entry) for entry in np.flatnonzero(mask)]
+    return f"entr{'y' if len(numbers) == 1 else 'ies'} {', '.join(numbers)}"

@@ -1,0 +1,254 @@
+"""What an environment returns, taken exactly or refused: observations, rewards, flags, success.
+
+Nothing is cast in silence: a value that its destination cannot hold raises :class:`UnfitValue`, and whoever
+stepped the environment adds the task and the step. Environment workers import this module, so it never
+imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
+from typing import TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from metarl.errors import EngineError, MetarlError
+
+Values: TypeAlias = npt.NDArray[np.generic]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+TRUTH = "True, False, 0 or 1"
+OLD_GYM = "Environments of the old gym are wrapped by shimmy.GymV21CompatibilityV0."
+_KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
+"""Kinds of NumPy dtypes that fit into a space of a kind; whole numbers may go into a float Box."""
+_SHOWN = 60
+
+
+class UnfitValue(MetarlError):
+    """An environment returned something else than Gymnasium or its spaces promise.
+
+    Args:
+        expected: what the value should be.
+        got: what it is.
+        mend: what to do about it, a sentence.
+        slot: of a vector environment; None where there is only one.
+    """
+
+    def __init__(self, expected: str, got: str, mend: str, slot: int | None = None) -> None:
+        super().__init__(f"Expected {expected}, got {got}. {mend}")
+        self.expected, self.got, self.mend, self.slot = expected, got, mend, slot
+
+    def at(self, where: str) -> EngineError:
+        """Return the error that also says where: ``"from the environment of …, at step 3"``."""
+        return EngineError(f"Expected {self.expected}, got {self.got} {where}. {self.mend}")
+
+
+Step: TypeAlias = tuple[object, object, object, object, Mapping[str, object]]
+"""Observation, reward, terminated, truncated and info of a step, not looked at yet."""
+
+
+def unpack_step(returned: object) -> Step:
+    """Return what ``step`` returned.
+
+    Raises:
+        UnfitValue: unless it has five parts, the last of which is a mapping.
+    """
+    if type(returned) is tuple and len(returned) == 5 and type(returned[4]) is dict:
+        return returned  # as nearly always; the checks below take longer
+    if not isinstance(returned, tuple | list) or len(returned) != 5:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
+        raise UnfitValue("(observation, reward, terminated, truncated, info) of step", came, OLD_GYM)
+    _check_info(returned[4], "step")
+    return cast("Step", returned)
+
+
+def unpack_reset(returned: object) -> object:
+    """Return the observation of what ``reset`` returned.
+
+    Raises:
+        UnfitValue: unless it has two parts, the second of which is a mapping.
+    """
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
+        raise UnfitValue("(observation, info) of reset", came, OLD_GYM)
+    _check_info(returned[1], "reset")
+    return cast("object", returned[0])
+
+
+def truth(value: object, name: str) -> bool:
+    """Return a flag: a boolean, or 0 or 1 of any numeric type, also in an array of one element.
+
+    Args:
+        value: what the environment returned.
+        name: ``"terminated"``, ``"info['success']"``.
+
+    Raises:
+        UnfitValue: on anything else, such as NaN, 0.3, "False", None or a list.
+    """
+    if value is True or value is False:
+        return value
+    number = _number(value)
+    if number is None or number not in (0, 1):
+        mend = "Compare in the environment, such as distance < 0.05, so that it returns a truth value."
+        raise UnfitValue(f"{name} to be {TRUTH}", _shown(value), mend)
+    return bool(number)
+
+
+def real(value: object, name: str) -> float:
+    """Return one real number, such as a reward, also from an array of one element.
+
+    Raises:
+        UnfitValue: on several numbers, none, text, None or a complex number.
+    """
+    if type(value) is float:
+        return value
+    number = _number(value)
+    try:
+        if number is not None:
+            return float(number)
+    except OverflowError:  # a whole number of more than 308 digits
+        pass
+    raise UnfitValue(f"{name} to be one real number", _shown(value), f"Return a float as {name}.")
+
+
+class ObservationReader:
+    """Takes observations of one dtype and shape.
+
+    Args:
+        dtype: the space's.
+        shape: of one observation.
+    """
+
+    def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+        self._dtype, self._shape = np.dtype(dtype), shape
+        self._floating = self._dtype.kind == "f"
+        largest = float(np.finfo(self._dtype).max) if self._floating else 0.0
+        self._bound = min(largest, 1e150) ** 2
+
+    def read(self, value: object) -> Values:
+        """Return an observation that the space's dtype can hold; its own dtype may be another.
+
+        NaN and infinity are left as they are.
+
+        Whole numbers and truth values may come for floats, and floats of another width that overflow nowhere.
+
+        Raises:
+            UnfitValue: on another shape or kind, or a number that the dtype cannot hold.
+        """
+        array = value if type(value) is np.ndarray else _as_array(value)
+        if array.shape == self._shape:
+            if array.dtype == self._dtype:
+                return array
+            # The sum of squares bounds every number, and a NaN or an overflow of the sum compares as false.
+            if self._floating and array.dtype.kind == "f" and _square_sum(array) <= self._bound:
+                return array
+        if array.shape != self._shape or array.dtype.kind not in _KINDS[self._dtype.kind]:
+            raise UnfitValue(
+                f"an observation of shape {self._shape} and dtype {self._dtype}",
+                f"shape {array.shape} and dtype {array.dtype}",
+                "Give observation_space the shape and the dtype of what reset and step return.",
+            )
+        with np.errstate(all="ignore"):
+            converted = array.astype(self._dtype)
+        if self._dtype.kind == "f":
+            held = None if np.isfinite(converted).all() else np.isfinite(converted) | ~np.isfinite(array)
+        else:
+            held = np.asarray(converted == array)
+        if held is not None and not held.all():
+            raise self._unheld(array, held)
+        return converted
+
+    def _unheld(self, array: Values, held: Flags) -> UnfitValue:
+        """Describe the first number that does not fit."""
+        entry = int(np.argmin(held.reshape(-1)))
+        limits = np.finfo(self._dtype) if self._dtype.kind == "f" else np.iinfo(self._dtype)
+        return UnfitValue(
+            f"an observation within {limits.min:g}..{limits.max:g}, which its dtype {self._dtype} can hold",
+            f"{array.reshape(-1)[entry]} in entry {entry}",
+            "Give observation_space the dtype and the bounds of what reset and step return.",
+        )
+
+
+def truths(values: object, live: Flags, name: str) -> Flags:
+    """Return the flags of a vector environment, ``[N]``; slots that are not live are false.
+
+    Args:
+        values: what the environment returned.
+        live: ``[N]``, the slots to look at.
+        name: as for :func:`truth`.
+
+    Raises:
+        UnfitValue: if there is not one flag for each slot; names the slot.
+    """
+    array = _column(values, len(live), name)
+    if array.dtype == np.bool_:
+        return cast("Flags", array) & live
+    flags = np.zeros(len(live), np.bool_)
+    for slot in np.flatnonzero(live).tolist():
+        flags[slot] = _of_slot(slot, array[slot], name)
+    return flags
+
+
+def reals(values: object, live: Flags, name: str) -> npt.NDArray[np.float64]:
+    """Return the numbers of a vector environment, ``[N]``; slots that are not live have zeros.
+
+    Raises:
+        UnfitValue: if there is not one real number for each slot.
+    """
+    array = _column(values, len(live), name)
+    if array.dtype.kind not in "biuf":
+        raise UnfitValue(
+            f"{name} to be real numbers [{len(live)}]", f"dtype {array.dtype}", f"Return floats as {name}."
+        )
+    return np.where(live, array, 0).astype(np.float64)
+
+
+def _of_slot(slot: int, value: object, name: str) -> bool:
+    try:
+        return truth(value, name)
+    except UnfitValue as error:
+        error.slot = slot
+        raise
+
+
+def _column(values: object, size: int, name: str) -> Values:
+    array = _as_array(values)
+    if array.shape != (size,):
+        raise UnfitValue(
+            f"{name} to have the shape ({size},)", f"{array.shape}", f"Return one value of {name} a slot."
+        )
+    return array
+
+
+def _number(value: object) -> Real | Decimal | None:
+    """Return the one real number that a value is or holds, None where it is none."""
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        value = array.item() if array.size == 1 else None
+    return value if isinstance(value, Real | Decimal) else None
+
+
+def _square_sum(array: Values) -> float:
+    floats: npt.NDArray[np.float64] = array  # type: ignore[assignment]  # of any width
+    return float(np.vdot(floats, floats))
+
+
+def _as_array(value: object) -> Values:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise UnfitValue(
+            "an array without gaps", _shown(value), "Fill masked entries before returning the array."
+        )
+    return np.asarray(value)
+
+
+def _check_info(info: object, method: str) -> None:
+    if not isinstance(info, Mapping):
+        raise UnfitValue(f"the info of {method} to be a dictionary", _shown(info), "Return {} for none.")
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, on one line and not too long."""
+    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
