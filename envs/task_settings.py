@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from metarl.errors import MetarlError, require, unknown_name
@@ -18,17 +18,23 @@ class TaskSettings(TypedDict, total=False):
     """The key of ``info`` that says whether the task is solved."""
     name: str
     """What results call it; by default the environment's name."""
+    observed: Sequence[str]
+    """Names of parameters that an agent may observe, such as where an object is; the checker accepts them."""
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
     """Make sure that there are such settings, and that they are of the right type.
 
     Raises:
-        MetarlError: on a name that is not known, or a horizon that is no whole number from 1 to 1000000.
+        MetarlError: on a name that is not known, or a horizon that is no whole number from 1 to 1000000,
+            or observed that is no list of names.
     """
     for name in settings:
         if name not in TaskSettings.__annotations__:
             raise unknown_name("setting of a distribution", name, TaskSettings.__annotations__)
+    observed = settings.get("observed", ())
+    names = isinstance(observed, list | tuple) and all(isinstance(name, str) for name in observed)
+    require(names, "observed must be a list of names of parameters", repr(observed))
     horizon = settings.get("horizon", 1)
     whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
     require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))

@@ -87,8 +87,12 @@ def from_vector_env(
         _check_autoreset(built)
     finally:
         built.close()
+    observed = tuple(settings.get("observed", ()))
+    splits = make_splits(settings.get("name", "my-vector-env"), sample, test_sample)
+    splits.layout.describe(observed)
     return VectorTasks(
-        splits=make_splits(settings.get("name", "my-vector-env"), sample, test_sample),
+        splits=splits,
+        observed=observed,
         make=make,
         apply=cast("Callable[[AnyVectorEnv, Sequence[object]], None]", apply),
         observation_space=observations,

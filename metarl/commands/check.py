@@ -9,9 +9,10 @@ import tyro
 
 from metarl import registry
 from metarl.config import SuiteConfig
-from metarl.console import say
+from metarl.console import console, say
 from metarl.errors import MetarlError
-from metarl.suite_check import check_suite
+from metarl.suite_check import examine
+from metarl.suite_findings import Findings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,22 @@ def check_command(arguments: list[str]) -> None:
     wanted = tyro.cli(CheckArguments, default=default, args=options, prog=f"metarl check {name}")
     suite = wanted.suite.build()
     say(f"Checking {suite.name}: episodes of {suite.horizon} steps, actions from {suite.action_space}.")
-    faults = check_suite(suite)
-    for number, fault in enumerate(faults, start=1):
-        say(f"{number}. {fault}")
-    if faults:
-        raise MetarlError(f"{suite.name} has {len(faults)} fault{'s' * (len(faults) > 1)}.")
-    say(f"{suite.name} keeps every promise.")
+    with console.status("") as status:
+        findings = examine(suite, lambda part: status.update(f"looking whether it {part}"))
+    for number, fault in enumerate(findings.faults, start=1):
+        say(f"Fault {number}: {fault}")
+    for doubt in findings.doubts:
+        say(str(doubt))
+    for limit in findings.limits:
+        say(f"Not looked at: {limit}")
+    count = len(findings.faults)
+    if count:
+        raise MetarlError(f"{suite.name} has {count} fault{'s' * (count > 1)}{_open(findings)}.")
+    kept = "no fault was found" if findings.doubts else "keeps every promise"
+    say(f"{suite.name}: {kept}{_open(findings)}." if findings.doubts else f"{suite.name} {kept}.")
+
+
+def _open(findings: Findings) -> str:
+    """Say how many questions are open."""
+    count = len(findings.doubts)
+    return f", and {count} question{'s' * (count > 1)} could not be told" if count else ""
