@@ -206,10 +206,10 @@ class GraspShapesTasks(SawyerTasks):
     """What the results call it."""
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the name of each parameter; the arm sees where the object is, and how its size lifts it."""
-        names = ("size", "mass", "friction", "start[0]", "start[1]", "goal[0]", "goal[1]", "goal[2]")
-        seen = ("size", "start[0]", "start[1]")
-        return [Parameter(name, name in seen) for name in names]
+        """Return the name of each parameter; the arm sees how the object lies, but no goal."""
+        seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
+        hidden = ("goal[0]", "goal[1]", "goal[2]")
+        return [Parameter(name, name in seen) for name in (*seen, *hidden)]
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.

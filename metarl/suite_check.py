@@ -29,7 +29,7 @@ STEPS = 100
 _DRAWN = 100
 _FAMILIES = 12
 """Families of a suite in which leaks are looked for, at most."""
-_SECONDS = 20.0
+_SECONDS = 15.0
 """After which no further family is looked at."""
 
 

@@ -189,7 +189,7 @@ class Evidence:
             return False
         with np.errstate(invalid="ignore"):
             width = _nan_width(offsets.reshape(-1, offsets.shape[-1]))
-        return bool((width <= EXACT * np.abs(seen).max()).all())
+        return bool(width.max() <= 0.01 * np.nanmax(np.abs(offsets)))
 
     def is_relative(self, entry: int, explaining: Flags) -> bool:
         """Return whether it is a number of the task's plus a linear function of other entries.

@@ -19,14 +19,17 @@ from metarl.tasks import Array, TaskDistribution, TaskVectorEnv
 from metarl.trajectories import draw_actions
 from metarl.types import Task
 
-TASKS = 12
+TASKS = 10
 """Tasks that are compared, at most."""
-SECONDS = 12.0
+SECONDS = 8.0
 """How long the plays of one family may take; slow environments are seen for fewer steps."""
+_LEAST = 5
+"""Steps that are taken however slow they are."""
 _NUMBERS = 20_000_000
 """Observed numbers that are kept, at most."""
 _HOLD = 12
 """Steps for which a held action is repeated."""
+_ROUNDING = 1e-7
 _BOUNDLESS = 10.0
 """How large actions get where the space has no bound."""
 
@@ -80,6 +83,8 @@ class Plays:
 def task_spread(values: Array, valid: Flags) -> Array:
     """Return how far apart the tasks are, ``[V, T, O]``, where two of them are still running.
 
+    Differences that no network in float32 can see are zero.
+
     Args:
         values: ``[V, T, M, O]``.
         valid: ``[V, T, M]``.
@@ -87,7 +92,17 @@ def task_spread(values: Array, valid: Flags) -> Array:
     mask = valid[..., None]
     high = np.where(mask, values, -np.inf).max(axis=2)
     low = np.where(mask, values, np.inf).min(axis=2)
-    return np.where(valid.sum(axis=2)[..., None] >= 2, high - low, 0.0)
+    spread = np.where(valid.sum(axis=2)[..., None] >= 2, high - low, 0.0)
+    return np.where(spread > rounding(np.where(mask, values, 0.0)), spread, 0.0)
+
+
+def rounding(values: Array) -> Array:
+    """Return the difference, per entry, that is too small to be seen by a network in float32, ``[O]``.
+
+    Physics that repeats to the last bit for one task may round otherwise for another.
+    """
+    sizes = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+    return _ROUNDING * np.maximum(sizes, 0.01 * sizes.max())
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
@@ -141,11 +156,11 @@ def play_plans(
     The vector environment has a slot for each task, or more.
     """
     limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * _size(env))))
-    deadline = time.monotonic()
+    left = seconds
     played = []
-    for plan in plans:
-        deadline += seconds / len(plans)
-        one = _play(env, tasks, plan, limit, deadline)
+    for index, plan in enumerate(plans):
+        one, took = _play(env, tasks, plan, limit, left / (len(plans) - index))
+        left = max(0.0, left - took)
         limit = min(limit, len(one[1]))
         played.append(one)
     observations, rewards, ends, valid = (
@@ -155,13 +170,15 @@ def play_plans(
 
 
 def _play(
-    env: TaskVectorEnv, tasks: Sequence[Task], plan: Plan, limit: int, deadline: float
-) -> tuple[Array, Array, Array, Flags]:
+    env: TaskVectorEnv, tasks: Sequence[Task], plan: Plan, limit: int, seconds: float
+) -> tuple[tuple[Array, Array, Array, Flags], float]:
+    """Return the episodes and the seconds that their steps took."""
     count = len(tasks)
     env.set_tasks(tasks)
     first, _ = env.reset(seed=[plan.seed] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
     seen, paid, ends, valid = [np.array(first[:count])], [], [], [np.ones(count, np.bool_)]
     live = np.ones(count, np.bool_)
+    begun = time.monotonic()  # building and resetting are not counted: they come once
     for action in plan.actions[:limit]:
         observation, reward, ended, cut, infos = env.step(np.repeat(action[None], env.num_envs, axis=0))
         success = np.asarray(infos.get("success", np.zeros(env.num_envs, np.bool_)))[:count]
@@ -170,9 +187,10 @@ def _play(
         ends.append(ended[:count] + 2 * np.asarray(cut)[:count] + 4 * success.astype(np.int8))
         valid.append(live.copy())
         live &= ~(np.asarray(ended)[:count] | np.asarray(cut)[:count])
-        if time.monotonic() > deadline and len(paid) >= 3:
+        if time.monotonic() - begun > seconds and len(paid) >= _LEAST:
             break
-    return np.array(seen, np.float64), np.array(paid, np.float64), np.array(ends), np.array(valid)
+    took = time.monotonic() - begun
+    return (np.array(seen, np.float64), np.array(paid, np.float64), np.array(ends), np.array(valid)), took
 
 
 def _size(env: TaskVectorEnv) -> int:

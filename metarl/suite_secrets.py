@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl.suite_findings import Doubt, Fault, Finding
 from metarl.suite_leaks import Leak, find_leaks, shows_which_task
-from metarl.suite_plays import Flags, Plays, play_plans
+from metarl.suite_plays import Plays, play_plans, rounding
 from metarl.tasks import Array, DescribesParameters, Parameter, TaskDistribution, TaskVectorEnv
 from metarl.types import Task
 
@@ -44,10 +44,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
     differ = set(np.flatnonzero((plays.parameters != plays.parameters[:1]).any(axis=0)).tolist())
     allowed = {number for number, each in enumerate(described) if each.observed}
     dependence = trace(env, plays, leaks, sorted(differ))
-    traced = [
-        _traced(leak, plays, None if dependence is None else dependence[place])
-        for place, leak in enumerate(leaks)
-    ]
+    traced = [_traced(leak, plays, row) for leak, row in zip(leaks, dependence, strict=True)]
     traced = [each for each in traced if not each.parameters or not set(each.parameters) <= allowed]
     certain = [each for each in traced if each.leak.certain]
     values = _values(plays, [each.leak for each in certain if each.leak.kind == "constant"])
@@ -108,33 +105,48 @@ def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
     return [Parameter(f"parameter {number}", observed=False) for number in range(count)]
 
 
-def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequence[int]) -> Flags | None:
+def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequence[int]) -> Array:
     """Change one parameter at a time, and see which leaks change.
 
     Returns:
-        ``[leaks, parameters]``, or None where the suite refuses tasks that it did not draw itself.
+        ``[leaks, parameters]``: 1 where a leak changes, 0 where it does not, NaN where the suite takes no
+        task with that one parameter changed.
     """
     base = plays.tasks[0]
-    found = np.zeros((len(leaks), len(base.parameters)), np.bool_)
-    last = max(leak.since for leak in leaks) + 1
-    plans = [plan._replace(actions=plan.actions[: max(1, last)]) for plan in plays.plans[:3]]
-    changed = [
-        (number, task) for number in numbers for task in _neighbours(base, plays.tasks[1:], number)
-    ]
+    found = np.full((len(leaks), len(base.parameters)), np.nan)
+    changed = [(number, task) for number in numbers for task in _neighbours(base, plays.tasks[1:], number)]
     width = env.num_envs - 1
+    for start in range(0, len(changed), width):
+        some = changed[start : start + width]
+        together = _changes(env, plays, leaks, [task for _, task in some])
+        for slot, (number, task) in enumerate(some):
+            alone = together[slot] if together is not None else None
+            if together is None:  # one of them is refused; which one, only trying each can tell
+                single = _changes(env, plays, leaks, [task])
+                alone = None if single is None else single[0]
+            if alone is not None:
+                found[:, number] = np.fmax(found[:, number], alone)
+    return found
+
+
+def _changes(
+    env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]
+) -> Array | None:
+    """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
+    last = max(leak.since for leak in leaks) + 1
+    plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
-        for start in range(0, len(changed), width):
-            some = changed[start : start + width]
-            played = play_plans(env, [base, *(task for _, task in some)], plans)
-            for place, leak in enumerate(leaks):
-                seen = played.observations[:, leak.since : leak.since + 2, :, leak.entry]
-                both = played.valid[:, leak.since : leak.since + 2]
-                differs = (seen[..., 1:] != seen[..., :1]) & both[..., 1:] & both[..., :1]
-                for slot, (number, _) in enumerate(some):
-                    found[place, number] |= bool(differs[..., slot].any())
+        played = play_plans(env, [plays.tasks[0], *tasks], plans)
     except Exception:  # noqa: BLE001 - a task that was put together may fail in any way
         return None
-    return found
+    smallest = rounding(plays.observations)
+    changes = np.zeros((len(tasks), len(leaks)))
+    for place, leak in enumerate(leaks):
+        seen = played.observations[:, leak.since : leak.since + 2, :, leak.entry]
+        running = played.valid[:, leak.since : leak.since + 2]
+        apart = np.abs(seen[..., 1:] - seen[..., :1]) > smallest[leak.entry]
+        changes[:, place] = (apart & running[..., 1:] & running[..., :1]).any(axis=(0, 1))
+    return changes
 
 
 def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
@@ -149,13 +161,14 @@ def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
     return changed
 
 
-def _traced(leak: Leak, plays: Plays, depends: Flags | None) -> Traced:
-    """Return the parameters of a leak; where none could be changed alone, those that it goes along with."""
-    differ = np.flatnonzero((plays.parameters != plays.parameters[:1]).any(axis=0)).tolist()
-    if depends is not None:
-        return Traced(leak, tuple(np.flatnonzero(depends).tolist()))
-    along = [number for number in differ if abs(_correlation(leak, plays, number)) > _ALONG]
-    return Traced(leak, tuple(along or differ))
+def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
+    """Return the parameters of a leak; of those that could not be changed alone, those that it follows."""
+    refused = np.flatnonzero(np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0))
+    follows = [number for number in refused if abs(_correlation(leak, plays, int(number))) > _ALONG]
+    known = np.flatnonzero(changes == 1).tolist()
+    if not known and not follows:
+        follows = refused.tolist()
+    return Traced(leak, tuple(sorted({*known, *map(int, follows)})))
 
 
 def _values(plays: Plays, leaks: Sequence[Leak]) -> Array:
