@@ -237,7 +237,9 @@ def actions_matter(probe: Probe) -> Iterator[Fault]:
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
     plans = guided_plans(probe.suite.action_space, probe.suite.horizon)
-    plays = play_plans(probe.wide, siblings(probe.suite, probe.families[0], 2), [p for p in plans if p.seed == 0])
+    plays = play_plans(
+        probe.wide, siblings(probe.suite, probe.families[0], 2), [p for p in plans if p.seed == 0]
+    )
     if not plays.answer_actions:
         yield Fault("Actions have no effect.", "Let step use the action that it is given.")
 
@@ -297,7 +299,7 @@ def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
     if len(found) == 1 and max(found) < horizon:
         yield Fault(
             f"Episodes should be truncated after {horizon} steps, their horizon, but are after {max(found)} "
-            "steps, whatever the task.",
+            "steps.",
             f"Give horizon={max(found)}; where tasks have limits of their own, the horizon is the longest.",
         )
 

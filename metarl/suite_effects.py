@@ -80,9 +80,7 @@ def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) 
 
 def _tried(plays: Plays) -> str:
     steps = plays.rewards.shape[1]
-    return (
-        f"episodes of {steps} or more steps under random, held, constant and extreme actions were the same"
-    )
+    return f"episodes of {steps} or more steps under random, held, constant and extreme actions were the same"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -23,8 +23,10 @@ EXACT = 1e-5
 """Relative error of a relation that counts as exact; float32 observations reach 1e-7."""
 LASTING = 3
 """Steps for which a value must stay to count as shown."""
-_ROWS = 900
+_ROWS = 700
 """Samples of a regression."""
+_RIDGES = (1e-6, 1e-3, 0.1)
+"""Smoothing of a regression: little for smooth relations, more for rounded ones; the best one counts."""
 
 
 class Leak(NamedTuple):
@@ -80,12 +82,13 @@ def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
     """Tell the kind of an entry that differs from the reset on and then moves."""
     shared = evidence.reward_is_shared
     if evidence.is_shifted(entry):
-        return Leak(entry, 0, "relative", certain=shared)
+        return Leak(entry, 0, "relative", certain=shared or not evidence.moved[entry])
     if evidence.is_relative(entry, ~evidence.suspects):
         return Leak(entry, 0, "relative", certain=True)
     equal_dynamics = evidence.moving.any() and bool((evidence.onset[evidence.differs] == 0).all())
     if equal_dynamics:
-        return Leak(entry, 0, "function", certain=shared)
+        certain = shared or evidence.is_function_of_clean_state(entry)
+        return Leak(entry, 0, "function", certain)
     return Leak(entry, 0, "start", certain=False)
 
 
@@ -103,7 +106,7 @@ class Evidence:
     @cached_property
     def differs(self) -> Flags:
         """Entries that ever differ between tasks."""
-        return np.asarray((self.spread > 0).any(axis=(0, 1)))
+        return _any(self.spread > 0, (0, 1))
 
     @cached_property
     def onset(self) -> npt.NDArray[np.intp]:
@@ -117,13 +120,13 @@ class Evidence:
         alike = [index for index, seed in enumerate(seeds) if seed == seeds[0]]
         both = self.plays.valid[alike].all(axis=0)[..., None]
         seen = self.plays.observations[alike]
-        return np.asarray(((seen != seen[:1]).any(axis=0) & both).any(axis=(0, 1)))
+        return _any((seen != seen[:1]).any(axis=0) & both, (0, 1))
 
     @cached_property
     def clean(self) -> Flags:
         """Entries that change, but never differ between tasks."""
         seen = self.plays.observations
-        return ~self.differs & np.asarray((seen != seen[:1, :1]).any(axis=(0, 1, 2)))
+        return ~self.differs & _any(seen != seen[:1, :1], (0, 1, 2))
 
     @cached_property
     def moving(self) -> Flags:
@@ -283,6 +286,10 @@ def shows_which_task(values: Array) -> bool:
     return bool(np.array_equal(hot.sum(axis=1), np.ones(tasks)))
 
 
+def _any(flags: Flags, axes: tuple[int, ...]) -> Flags:
+    return np.asarray(flags.any(axis=axes), np.bool_)
+
+
 def _nan_width(values: Array) -> Array:
     """Return the range of each column that has numbers."""
     low = np.where(np.isfinite(values), values, np.inf).min(axis=0)
@@ -325,13 +332,14 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
     mean, spread = y[fitted].mean(), y[tested].std()
     if spread == 0 or not x.shape[1]:
         return 0.0
-    kernel = _kernel(x[fitted], x[fitted]) + 1e-7 * np.eye(len(fitted))
-    weights = np.linalg.solve(kernel, y[fitted] - mean)
-    guessed = mean + _kernel(x[tested], x[fitted]) @ weights
-    return float(1.0 - ((guessed - y[tested]) ** 2).mean() / spread**2)
+    values, vectors = np.linalg.eigh(_kernel(x[fitted], x[fitted]))
+    turned, guess = vectors.T @ (y[fitted] - mean), _kernel(x[tested], x[fitted]) @ vectors
+    errors = [((mean + guess @ (turned / (values + ridge)) - y[tested]) ** 2).mean() for ridge in _RIDGES]
+    return float(1.0 - min(errors) / spread**2)
 
 
 def _kernel(one: Array, other: Array) -> Array:
     """Return a Gaussian kernel as wide as the inputs have dimensions, ``[rows, rows]``."""
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2.0 * one @ other.T
-    return np.exp(-np.maximum(squares, 0.0) / (4.0 * one.shape[1]))
+    kernel: Array = np.exp(-np.maximum(squares, 0.0) / (4.0 * one.shape[1]))
+    return kernel

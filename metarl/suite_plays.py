@@ -186,7 +186,7 @@ def _play(
         paid.append(np.array(reward[:count]))
         ends.append(ended[:count] + 2 * np.asarray(cut)[:count] + 4 * success.astype(np.int8))
         valid.append(live.copy())
-        live &= ~(np.asarray(ended)[:count] | np.asarray(cut)[:count])
+        live &= ~(np.asarray(ended, np.bool_) | np.asarray(cut, np.bool_))[:count]
         if time.monotonic() - begun > seconds and len(paid) >= _LEAST:
             break
     took = time.monotonic() - begun

@@ -129,9 +129,7 @@ def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequ
     return found
 
 
-def _changes(
-    env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]
-) -> Array | None:
+def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]) -> Array | None:
     """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
     last = max(leak.since for leak in leaks) + 1
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
@@ -163,12 +161,14 @@ def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
 
 def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
     """Return the parameters of a leak; of those that could not be changed alone, those that it follows."""
-    refused = np.flatnonzero(np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0))
-    follows = [number for number in refused if abs(_correlation(leak, plays, int(number))) > _ALONG]
+    refused = np.flatnonzero(
+        np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0)
+    ).tolist()
+    follows = [number for number in refused if abs(_correlation(leak, plays, number)) > _ALONG]
     known = np.flatnonzero(changes == 1).tolist()
     if not known and not follows:
-        follows = refused.tolist()
-    return Traced(leak, tuple(sorted({*known, *map(int, follows)})))
+        follows = refused
+    return Traced(leak, tuple(sorted({*known, *follows})))
 
 
 def _values(plays: Plays, leaks: Sequence[Leak]) -> Array:

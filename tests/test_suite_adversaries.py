@@ -8,87 +8,165 @@ import numpy as np
 import pytest
 
 from adversarial_suites import (
-    Armed,
-    Biased,
-    Bouncing,
-    Button,
-    Cued,
-    Drifting,
+    Choosing,
+    Circling,
+    Deaf,
+    Dying,
     Echoing,
     Falling,
     Fogged,
     Fuelled,
-    Gauged,
     Geared,
+    Gusty,
+    Hasty,
     Heavy,
     Hunting,
     Lifted,
     Limited,
+    Loaded,
     Misread,
-    Paced,
+    Overwriting,
     Placed,
-    Rewarded,
     Settled,
     Shaken,
-    Signposted,
     Sparse,
+    Thrifty,
     Touching,
+    Unreached,
     Unread,
     Walk,
     Windy,
-    WrappedGoal,
     angles,
-    families,
-    goal_and_mass,
-    goals,
+    goals_and_masses,
+    goals_and_things,
     leak,
     listed,
+    one,
     suite,
 )
-from metarl.envs.gymnasium_tasks import ProcessTasks
+from metarl.envs.vector_tasks import VectorTasks
 from metarl.suite_check import examine
+from metarl.tasks import Array
+
+Make = Callable[[], VectorTasks]
+NOTHING = np.zeros(2)
 
 
-def toward(walk: Walk) -> object:
-    return walk.goal - walk.place
+def way(walk: Walk) -> Array:
+    return np.asarray(walk.goal - walk.place)
 
 
-LEAKS: dict[str, Callable[[], ProcessTasks]] = {
+def distance(walk: Walk) -> float:
+    return float(np.linalg.norm(way(walk)))
+
+
+LEAKS: dict[str, Make] = {
     "shown": lambda: suite(leak(2, lambda walk: walk.goal)),
     "scaled and shifted": lambda: suite(leak(2, lambda walk: 0.01 * np.asarray(walk.goal) + 7)),
     "negative": lambda: suite(leak(2, lambda walk: -np.asarray(walk.goal))),
     "rounded": lambda: suite(leak(2, lambda walk: np.round(walk.goal, 1))),
     "in single precision": lambda: suite(leak(2, lambda walk: np.asarray(walk.goal, np.float32))),
-    "after the first step": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps else np.zeros(2))),
-    "late": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps > 20 else np.zeros(2))),
+    "after the first step": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps else NOTHING)),
+    "late": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps > 20 else NOTHING)),
     "in the last observation": lambda: suite(
-        leak(2, lambda walk: walk.goal if walk.steps == 24 else np.zeros(2))
+        leak(2, lambda walk: walk.goal if walk.steps == 24 else NOTHING)
     ),
-    "in a flash": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps == 7 else np.zeros(2))),
-    "now and then": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps % 5 == 4 else np.zeros(2))),
-    "goal minus position": lambda: suite(leak(2, toward)),
+    "in a flash": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps == 7 else NOTHING)),
+    "now and then": lambda: suite(leak(2, lambda walk: walk.goal if walk.steps % 5 == 4 else NOTHING)),
+    "goal minus position": lambda: suite(leak(2, way)),
     "goal minus position, late": lambda: suite(
-        leak(2, lambda walk: toward(walk) if walk.steps > 3 else np.zeros(2))
+        leak(2, lambda walk: way(walk) if walk.steps > 3 else NOTHING)
     ),
-    "goal minus position, rounded": lambda: suite(leak(2, lambda walk: np.round(toward(walk), 1))),
-    "distance": lambda: suite(leak(1, lambda walk: np.linalg.norm(toward(walk)))),
-    "distance squared": lambda: suite(leak(1, lambda walk: np.square(toward(walk)).sum())),
-    "distance, late": lambda: suite(
-        leak(1, lambda walk: np.linalg.norm(toward(walk)) if walk.steps else 0.0)
-    ),
+    "goal minus position, rounded": lambda: suite(leak(2, lambda walk: np.round(way(walk), 1))),
     "in place of the position": lambda: suite(Hunting),
-    "sine and cosine of an angle": lambda: suite(
-        leak(2, lambda walk: [np.sin(walk.angle), np.cos(walk.angle)]), angles
+    "distance": lambda: suite(leak(1, distance)),
+    "distance squared": lambda: suite(leak(1, lambda walk: np.square(way(walk)).sum())),
+    "distance, late": lambda: suite(leak(1, lambda walk: distance(walk) if walk.steps else 0.0)),
+    "sine and cosine": lambda: suite(
+        leak(2, lambda walk: [np.sin(walk.angle), np.cos(walk.angle)], Circling), angles
     ),
-    "sine of half an angle": lambda: suite(leak(1, lambda walk: np.sin(walk.angle / 2)), angles),
-    "hidden in an entry": lambda: suite(Fogged),
-    "with the noise of the seed": lambda: suite(Shaken),
-    "index of a listed task": lambda: listed(leak(1, lambda walk: walk.index)),
-    "one-hot of a listed task": lambda: listed(leak(6, lambda walk: np.eye(6)[walk.index])),
-    "sum of two goals' entries": lambda: suite(leak(1, lambda walk: np.sum(walk.goal))),
-    "of dynamics": lambda: suite(Heavy.showing(lambda walk: walk.mass), masses := _masses),
-    "of dynamics, late": lambda: suite(
-        Heavy.showing(lambda walk: walk.mass if walk.steps > 5 else 0.0), _masses
+    "cosine alone": lambda: suite(leak(1, lambda walk: np.cos(walk.angle), Circling), angles),
+    "sum of the goal's entries": lambda: suite(leak(1, lambda walk: np.sum(walk.goal))),
+    "with noise": lambda: suite(Shaken),
+    "a listed task's number": lambda: listed(leak(1, lambda walk: walk.index)),
+    "a listed task, one-hot": lambda: listed(leak(6, lambda walk: np.eye(8)[walk.index][:6])),
+    "the mass": lambda: suite(leak(1, lambda walk: walk.mass, Heavy), one("mass")),
+    "the mass, late": lambda: suite(
+        leak(1, lambda walk: walk.mass if walk.steps > 5 else 0.0, Heavy), one("mass")
     ),
-    "goal minus position under changed dynamics": lambda: suite(Heavy.showing(toward, 2), goal_and_mass),
+    "goal minus position while masses differ": lambda: suite(
+        leak(3, lambda walk: [*way(walk), walk.mass], Heavy), goals_and_masses
+    ),
 }
+OPEN: dict[str, Make] = {
+    "hidden in the position's digits": lambda: suite(Fogged),
+    "a goal, while a mass stays hidden": lambda: suite(
+        leak(2, lambda walk: walk.goal, Heavy), goals_and_masses
+    ),
+    "a thing in sight": lambda: suite(Placed, goals_and_things),
+    "a sensor that is off": lambda: suite(Misread, lambda rng: {"offset": rng.uniform(-1.0, 1.0, 2)}),
+    "physics within the reset": lambda: suite(Settled, one("mass")),
+    "a bearing after the first step": lambda: suite(
+        leak(1, lambda walk: np.cos(way(walk)[0]) if walk.steps else 0)
+    ),
+    "a reward that is out of reach": lambda: suite(Unreached),
+    "a reward out of reach beside a cost": lambda: suite(Thrifty),
+    "a number that no step uses": lambda: suite(Unread),
+}
+HONEST: dict[str, Make] = {
+    "goals": lambda: suite(Walk),
+    "masses": lambda: suite(Heavy, one("mass")),
+    "masses and goals": lambda: suite(Heavy, goals_and_masses),
+    "gravity": lambda: suite(Falling, one("gravity")),
+    "wind along one axis": lambda: suite(Windy, one("wind", -1.0, 1.0)),
+    "wind against friction": lambda: suite(Gusty, one("wind", -1.0, 1.0)),
+    "one weak motor": lambda: suite(Geared, one("gain")),
+    "a force that is felt": lambda: suite(Loaded, one("load")),
+    "the last reward": lambda: suite(Echoing),
+    "a goal that is felt when touched": lambda: suite(Touching),
+    "a thing in sight that is declared": lambda: suite(Placed, goals_and_things, observed=["thing"]),
+    "a sparse reward that held actions reach": lambda: suite(Sparse),
+    "a reward that a held lever frees": lambda: suite(Lifted),
+    "tasks that differ in their end alone": lambda: suite(
+        Choosing, lambda rng: {"limit": int(rng.integers(2, 20)), "x": rng.random()}
+    ),
+    "limits of each task's own": lambda: suite(
+        Limited, lambda rng: {"limit": int(rng.integers(5, 25)), "goal": rng.random(2)}
+    ),
+    "cuts that depend on the actions": lambda: suite(Fuelled),
+    "early ends": lambda: suite(Dying),
+}
+FAULTS: dict[str, tuple[Make, str]] = {
+    "deaf": (lambda: suite(Deaf), "setting a task changes nothing in the environment"),
+    "overwritten": (lambda: suite(Overwriting), "not set anew by reset"),
+    "hasty": (lambda: suite(Hasty), "but are after 9 steps. Give horizon=9"),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_leak_is_a_fault(name: str) -> None:
+    findings = examine(LEAKS[name]())
+    assert any("Observations show" in fault.what for fault in findings.faults), findings
+    assert len(findings.faults) == 1
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_question_that_no_episode_answers_is_a_doubt(name: str) -> None:
+    findings = examine(OPEN[name]())
+    assert not findings.faults
+    assert len(findings.doubts) == 1
+    assert findings.doubts[0].what.startswith("Could not tell")
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_suite_passes(name: str) -> None:
+    findings = examine(HONEST[name]())
+    assert not findings.faults
+    assert not findings.doubts
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_names_its_cause(name: str) -> None:
+    make, sentence = FAULTS[name]
+    told = [str(fault) for fault in examine(make()).faults]
+    assert any(sentence in each for each in told), told
