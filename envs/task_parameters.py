@@ -50,9 +50,10 @@ class Layout:
             MetarlError: if there is no parameter of such a name.
         """
         known = [name for name, _, _ in self.leaves if name is not None]
-        for name in observed:
-            if name not in known:
-                raise unknown_name("parameter in observed", name, known or ("(give sample a dictionary)",))
+        for wanted in observed:
+            if wanted not in known:
+                names = known or ("(none: sample gives no dictionary)",)
+                raise unknown_name("parameter in observed", wanted, names)
         described = []
         for name, shape, _ in self.leaves:
             count = math.prod(shape or ())

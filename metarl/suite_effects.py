@@ -54,14 +54,15 @@ def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) 
     same = "Different tasks give the same episodes"
     if changed is None:
         yield Doubt(
-            f"Could not tell whether tasks differ: {_tried(plays)}, and the environment's own state cannot be "
-            "read here.",
+            f"Could not tell whether tasks differ: {_tried(plays)}, and the environment's own state cannot "
+            "be read here.",
             "A sparse reward looks like this; see by hand that setting a task changes the environment.",
         )
     elif unchanged:
         name, where = unchanged[0]
         yield Fault(
-            f"{same}: setting a task sets {name!r} on {where}, but {name!r} of env.unwrapped stays as it was.",
+            f"{same}: setting a task sets {name!r} on {where}, but {name!r} of env.unwrapped stays as it "
+            "was.",
             "Let setting a task change the environment itself: what is set on a Gymnasium wrapper does not "
             "reach env.unwrapped.",
         )
@@ -73,7 +74,8 @@ def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) 
         )
     else:
         yield Doubt(
-            f"Could not tell whether tasks differ: setting one changes {_listed(changed)}, but {_tried(plays)}.",
+            f"Could not tell whether tasks differ: setting one changes {_listed(changed)}, but "
+            f"{_tried(plays)}.",
             "A reward that is seldom reached looks like this, and so does a number that no step uses.",
         )
 

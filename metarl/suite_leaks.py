@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,10 +24,12 @@ EXACT = 1e-5
 """Relative error of a relation that counts as exact; float32 observations reach 1e-7."""
 LASTING = 3
 """Steps for which a value must stay to count as shown."""
-_ROWS = 700
+_ROWS = 500
 """Samples of a regression."""
 _RIDGES = (1e-6, 1e-3, 0.1)
 """Smoothing of a regression: little for smooth relations, more for rounded ones; the best one counts."""
+_WIDTHS = (0.5, 2.0)
+"""Widths of its kernel, in standard deviations of the inputs; likewise."""
 
 
 class Leak(NamedTuple):
@@ -118,7 +121,7 @@ class Evidence:
         """Entries that actions move: plans of one seed differ in them."""
         seeds = [plan.seed for plan in self.plays.plans]
         alike = [index for index, seed in enumerate(seeds) if seed == seeds[0]]
-        both = self.plays.valid[alike].all(axis=0)[..., None]
+        both = np.expand_dims(self.plays.valid[alike].all(axis=0), -1)
         seen = self.plays.observations[alike]
         return _any((seen != seen[:1]).any(axis=0) & both, (0, 1))
 
@@ -165,7 +168,7 @@ class Evidence:
         if not len(at):
             return False
         run = longest = 1
-        for before, after in zip(at, at[1:], strict=False):
+        for before, after in pairwise(at):
             both = told[before] & told[after]
             equal = np.array_equal(values[before, both, entry], values[after, both, entry])
             run = run + 1 if after == before + 1 and equal else 1
@@ -179,8 +182,8 @@ class Evidence:
         """Return whether it tells tasks apart by moving as no seed and no action makes it."""
         _, told, steps = self.own
         since = self.onset[entry]
-        counted = told.any(axis=1)[since:]
-        return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted.sum()))
+        counted = told[since:].any(axis=1).sum()
+        return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
 
     def is_shifted(self, entry: int) -> bool:
         """Return whether tasks differ by the same number at every step, seed and action."""
@@ -237,9 +240,13 @@ class Evidence:
 
         Fitted on some tasks, it must predict those of the others. If it does, nothing is left to be inferred.
         """
-        inputs = self._states(np.ones(len(self.differs), np.bool_), actions=True)
-        paid = self.plays.rewards
-        return _predicts(inputs, paid, self.plays.valid[:, 1:], by_task=True) > 0.9
+        every = np.ones(len(self.differs), np.bool_)
+        paid, valid = self.plays.rewards, self.plays.valid[:, 1:]
+        fits = [
+            _predicts(self._states(every, actions=actions), paid, valid, by_task=True)
+            for actions in (False, True)
+        ]
+        return max(fits) > 0.9
 
     def is_function_of_clean_state(self, entry: int) -> bool:
         """Return whether the task and the entries that it leaves alone predict it, with no memory.
@@ -253,9 +260,9 @@ class Evidence:
         told = np.broadcast_to(self.plays.parameters, (*states.shape[:3], self.plays.parameters.shape[1]))
         shown = self.plays.observations[:, 1:, :, entry]
         valid = self.plays.valid[:, 1:].copy()
-        valid[:, : int(self.onset[entry]) - 1] = False
+        valid[:, : max(0, int(self.onset[entry]) - 1)] = False
         with_task = _predicts(np.concatenate([states, told], axis=-1), shown, valid, by_task=False)
-        return with_task > 0.98 and _predicts(states, shown, valid, by_task=False) < 0.9
+        return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:
         """Return what follows each step, and the action where it is wanted, ``[V, T, M, ...]``."""
@@ -318,11 +325,13 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
         inputs: ``[V, T, M, I]``.
         target: ``[V, T, M]``.
         valid: ``[V, T, M]``.
-        by_task: hold out every third task, else every third plan.
+        by_task: hold out tasks as well as plans. All tasks take the same actions, so without other plans a
+            step could be told from its state.
     """
     plan, step, task = np.nonzero(valid)
-    held_out = (task if by_task else plan) % 3 == 1
-    fitted, tested = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    other_plan, other_task = plan % 3 == 1, (task % 3 == 1) if by_task else np.ones(len(task), np.bool_)
+    fitted = np.flatnonzero(~other_plan & ~(by_task & other_task))
+    tested = np.flatnonzero(other_plan & other_task)
     if min(len(fitted), len(tested)) < 10:
         return 0.0
     fitted, tested = fitted[_subset(len(fitted), _ROWS)], tested[_subset(len(tested), _ROWS)]
@@ -332,14 +341,17 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
     mean, spread = y[fitted].mean(), y[tested].std()
     if spread == 0 or not x.shape[1]:
         return 0.0
-    values, vectors = np.linalg.eigh(_kernel(x[fitted], x[fitted]))
-    turned, guess = vectors.T @ (y[fitted] - mean), _kernel(x[tested], x[fitted]) @ vectors
-    errors = [((mean + guess @ (turned / (values + ridge)) - y[tested]) ** 2).mean() for ridge in _RIDGES]
+    errors = []
+    for width in _WIDTHS:
+        values, vectors = np.linalg.eigh(_kernel(x[fitted], x[fitted], width))
+        turned, guess = vectors.T @ (y[fitted] - mean), _kernel(x[tested], x[fitted], width) @ vectors
+        guesses = [mean + guess @ (turned / (values + ridge)) for ridge in _RIDGES]
+        errors += [float(((each - y[tested]) ** 2).mean()) for each in guesses]
     return float(1.0 - min(errors) / spread**2)
 
 
-def _kernel(one: Array, other: Array) -> Array:
-    """Return a Gaussian kernel as wide as the inputs have dimensions, ``[rows, rows]``."""
+def _kernel(one: Array, other: Array, width: float) -> Array:
+    """Return a Gaussian kernel, wider where the inputs have more dimensions, ``[rows, rows]``."""
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2.0 * one @ other.T
-    kernel: Array = np.exp(-np.maximum(squares, 0.0) / (4.0 * one.shape[1]))
+    kernel: Array = np.exp(-np.maximum(squares, 0.0) / (2.0 * width**2 * one.shape[1]))
     return kernel

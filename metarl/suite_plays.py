@@ -102,7 +102,8 @@ def rounding(values: Array) -> Array:
     Physics that repeats to the last bit for one task may round otherwise for another.
     """
     sizes = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
-    return _ROUNDING * np.maximum(sizes, 0.01 * sizes.max())
+    smallest: Array = _ROUNDING * np.maximum(sizes, 0.01 * sizes.max())
+    return smallest
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
@@ -125,8 +126,8 @@ def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
 def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
     """Return plans that carry far: each choice or direction held on, corners, slow and fast random walks."""
     if isinstance(space, Discrete):
-        choices = [np.asarray(space.start + number) for number in range(min(int(space.n), most))]
-        far = [Plan("constant", 0, _constant(space, num_steps, choice)) for choice in choices]
+        choices = space.start + np.arange(min(int(space.n), most))
+        far = [Plan("constant", 0, _constant(space, num_steps, np.asarray(choice))) for choice in choices]
     else:
         low, high = _bounds(space)
         rest = _rest(space)
@@ -161,17 +162,30 @@ def play_plans(
     for index, plan in enumerate(plans):
         one, took = _play(env, tasks, plan, limit, left / (len(plans) - index))
         left = max(0.0, left - took)
-        limit = min(limit, len(one[1]))
+        limit = min(limit, len(one.rewards))
         played.append(one)
-    observations, rewards, ends, valid = (
-        np.stack([each[part][: limit + (part in (0, 3))] for each in played]) for part in range(4)
+    return Plays(
+        tuple(tasks),
+        tuple(plans),
+        observations=np.stack([one.observations[: limit + 1] for one in played]),
+        rewards=np.stack([one.rewards[:limit] for one in played]),
+        ends=np.stack([one.ends[:limit] for one in played]),
+        valid=np.stack([one.valid[: limit + 1] for one in played]),
     )
-    return Plays(tuple(tasks), tuple(plans), observations, rewards, ends.astype(np.int8), valid)
+
+
+class _Play(NamedTuple):
+    """Episodes of all tasks under one plan, as in :class:`Plays`."""
+
+    observations: Array
+    rewards: Array
+    ends: npt.NDArray[np.int8]
+    valid: Flags
 
 
 def _play(
     env: TaskVectorEnv, tasks: Sequence[Task], plan: Plan, limit: int, seconds: float
-) -> tuple[tuple[Array, Array, Array, Flags], float]:
+) -> tuple[_Play, float]:
     """Return the episodes and the seconds that their steps took."""
     count = len(tasks)
     env.set_tasks(tasks)
@@ -190,7 +204,10 @@ def _play(
         if time.monotonic() - begun > seconds and len(paid) >= _LEAST:
             break
     took = time.monotonic() - begun
-    return (np.array(seen, np.float64), np.array(paid, np.float64), np.array(ends), np.array(valid)), took
+    played = _Play(
+        np.array(seen, np.float64), np.array(paid, np.float64), np.array(ends, np.int8), np.array(valid)
+    )
+    return played, took
 
 
 def _size(env: TaskVectorEnv) -> int:
@@ -209,7 +226,7 @@ def _rest(space: Box | Discrete) -> Array:
     return np.clip(np.zeros(space.shape), space.low, space.high)
 
 
-def _constant(space: Box | Discrete, num_steps: int, action: Array) -> Array:
+def _constant(space: Box | Discrete, num_steps: int, action: npt.NDArray[np.generic]) -> Array:
     return cast("Array", np.repeat(np.asarray(action)[None], num_steps, axis=0).astype(space.dtype))
 
 

@@ -62,8 +62,8 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
         yield Doubt(
             f"Could not tell whether a robot may see this: {_sentence(certain, described, plays)}, "
             f"while {_listed(rest)} cannot be read off.",
-            "It is a leak if an agent should infer it; if it is a thing in sight, such as where an object is, "
-            "declare it with observed=[...] (describe_parameters in a distribution of your own).",
+            "It is a leak if an agent should infer it; if it is a thing in sight, such as where an object "
+            "is, declare it with observed=[...] (describe_parameters in a distribution of your own).",
         )
     unclear = [each for each in traced if not each.leak.certain]
     if unclear and not certain:
@@ -85,13 +85,14 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
     entries = np.flatnonzero(still)[apart]
     if shows_which_task(values):
         yield Fault(
-            f"Observations show which family a task is of, as a number or one-hot, from entry {entries[0]} on.",
+            "Observations show which family a task is of, as a number or one-hot, from entry "
+            f"{entries[0]} on.",
             MEND,
         )
     elif len(looked) == 2 and len(entries) and np.isin(values[:, apart], (0.0, 1.0)).all():
         yield Doubt(
-            f"Could not tell whether observations show which of two families a task is of: entry {entries[0]} "
-            "is 0 in one and 1 in the other, and never changes.",
+            "Could not tell whether observations show which of two families a task is of: entry "
+            f"{entries[0]} is 0 in one and 1 in the other, and never changes.",
             "It is a leak if it names the family; a thing that only one family has would look the same.",
         )
 

@@ -147,7 +147,7 @@ class Windy(Walk):
 
     def move(self, action: Array) -> None:
         super().move(action)
-        self.place = self.place + [0.05 * self.wind, 0.0]
+        self.place = self.place + np.array([0.05 * self.wind, 0.0])
 
 
 class Geared(Walk):
@@ -166,7 +166,7 @@ class Gusty(Heavy):
 
     def move(self, action: Array) -> None:
         super().move(action)
-        self.velocity = self.velocity + [0.03 * self.wind, 0.0]
+        self.velocity = self.velocity + np.array([0.03 * self.wind, 0.0])
 
 
 class Echoing(Walk):
