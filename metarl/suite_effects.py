@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType, MethodType, ModuleType
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
 
 from metarl.suite_findings import Doubt, Fault, Finding
-from metarl.suite_plays import Plays, guided_plans, play_plans, siblings
-from metarl.tasks import TaskDistribution, TaskVectorEnv
+from metarl.suite_plays import Plays, guided_plans, play_plans, siblings, standard_plans
+from metarl.tasks import Array, TaskDistribution, TaskVectorEnv
 from metarl.types import Task
 
+State: TypeAlias = list[dict[str, bytes]]
+"""Digests of all attributes of each layer of wrappers, the outermost first."""
+
 _DEPTH = 6
+_READ_STEPS = 100
 _GUIDED_TASKS = 6
 _SECONDS = 10.0
 _OWN = ("np_random", "_np_random", "_np_random_seed", "spec", "metadata", "render_mode")
@@ -50,33 +54,39 @@ def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) 
     steps = min(suite.horizon, 2000)
     if play_plans(env, tasks, guided_plans(suite.action_space, steps), _SECONDS).effects:
         return
-    changed, unchanged = read_back(suite, env, tasks) or (None, ())
+    trace = read_back(suite, env, tasks)
     same = "Different tasks give the same episodes"
-    if changed is None:
+    if trace is None:
         yield Doubt(
             f"Could not tell whether tasks differ: {_tried(plays)}, and the environment's own state cannot "
             "be read here.",
             "A sparse reward looks like this; see by hand that setting a task changes the environment.",
         )
-    elif unchanged:
-        name, where = unchanged[0]
+    elif trace.lost:
         yield Fault(
-            f"{same}: setting a task sets {name!r} on {where}, but {name!r} of env.unwrapped stays as it "
-            "was.",
+            f"{same}: setting a task sets {trace.lost[0]!r} on a wrapper of Gymnasium's, but "
+            f"{trace.lost[0]!r} of env.unwrapped stays as it was.",
             "Let setting a task change the environment itself: what is set on a Gymnasium wrapper does not "
             "reach env.unwrapped.",
         )
-    elif not changed:
+    elif not trace.changed:
         yield Fault(
             f"{same}, and setting a task changes nothing in the environment.",
             "Let setting a task change the environment itself, and see that what it sets is not set anew by "
             "reset.",
         )
+    elif trace.unread:
+        yield Doubt(
+            f"Could not tell whether tasks differ: setting one changes {_listed(trace.changed)}, but no step "
+            f"that was tried reads it, and {_tried(plays)}.",
+            "Look whether the name is right; an environment that reads it only where a rare reward is near "
+            "would look the same.",
+        )
     else:
         yield Doubt(
-            f"Could not tell whether tasks differ: setting one changes {_listed(changed)}, but "
+            f"Could not tell whether tasks differ: setting one changes {_listed(trace.changed)}, but "
             f"{_tried(plays)}.",
-            "A reward that is seldom reached looks like this, and so does a number that no step uses.",
+            "A reward that is seldom reached looks like this: if it is one, all is well.",
         )
 
 
@@ -89,66 +99,119 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names[:3]) + (" and more" if len(names) > 3 else "")
 
 
-def read_back(
-    suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]
-) -> tuple[list[str], list[tuple[str, str]]] | None:
-    """Set tasks, reset, and compare the state of the environment.
+class Trace(NamedTuple):
+    """Differences that setting a task leaves in an environment."""
 
-    Returns:
-        Attributes that differ between tasks, and those (with their wrapper's name) that differ on a wrapper
-        while the environment inside has one of the same name that does not. None if nothing can be read.
-    """
-    try:
-        states = _states(suite, env, tasks)
-    except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
-        return None
-    layers = [layer for layer, _ in states[0]]
-    changed: dict[str, None] = {}
-    lost = []
-    inner = [state[-1][1] for state in states]
-    for place, layer in enumerate(layers):
-        here = [state[place][1] for state in states]
-        for name in here[0]:
-            if any(each.get(name) != here[0][name] for each in here[1:]):
-                changed[name] = None
-                still = name in inner[0] and all(each.get(name) == inner[0][name] for each in inner)
-                if place < len(layers) - 1 and still:
-                    lost.append((name, layer))
-    return list(changed), lost
+    changed: list[str]
+    """Attributes that differ between tasks."""
+    lost: list[str]
+    """Those of them that were set on a wrapper of Gymnasium's, beside an unchanged one of the same name."""
+    unread: bool
+    """Whether none of them is ever read in a few steps, as far as can be told."""
 
 
-State = list[tuple[str, dict[str, bytes]]]
-"""A name and the digests of all attributes for each layer of wrappers, the outermost first."""
-
-
-def _states(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> list[State]:
-    """Return the state after each task's reset: of an environment built here, or of the slots themselves."""
-    states = []
+def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
+    """Set tasks, reset, and compare the state of the environment; None if its state cannot be read."""
     if not isinstance(suite, BuildsEnvironments):
-        for task in tasks:
-            env.set_tasks([task] * env.num_envs)
-            env.reset(seed=[0] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
-            states.append([(type(env).__name__, _digests(env))])
-        return states
-    built = suite.env_factory(tasks[0].family)
+        try:
+            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
+        except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
+            return None
     try:
-        for task in tasks:
-            built.set_task(task)  # type: ignore[attr-defined]  # a worker's environment has it
-            built.reset(seed=0)  # type: ignore[attr-defined]  # as above
-            states.append(_layers(built))
+        built = suite.env_factory(tasks[0].family)
+        try:
+            states = [_state_after(built, task) for task in (tasks[0], *tasks)]
+            trace = _compared(states, _own_names(built))
+            actions = standard_plans(suite.action_space, min(suite.horizon, _READ_STEPS))[2].actions
+            return trace._replace(unread=bool(trace.changed) and _unread(built, trace.changed, actions))
+        finally:
+            built.close()  # type: ignore[attr-defined]  # a worker's environment has it
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
+def _compared(states: Sequence[State], wrapped: Sequence[str]) -> Trace:
+    """Compare states, of which the first two are of the same task: what differs there is a clock or a count.
+
+    Args:
+        states: after each task.
+        wrapped: attributes that only wrappers of Gymnasium's hold.
+    """
+    again, *others = states
+    volatile = {(place, name) for place, name in _differing([again, others[0]])}
+    found = [each for each in _differing(others) if each not in volatile]
+    inner = len(again) - 1
+    reached = {name for place, name in found if place == inner}
+    lost = [name for place, name in found if place < inner and name in wrapped and name not in reached]
+    return Trace(list(dict.fromkeys(name for _, name in found)), lost, unread=False)
+
+
+def _differing(states: Sequence[State]) -> list[tuple[int, str]]:
+    """Return layers and attributes that are not the same in all states."""
+    first = states[0]
+    return [
+        (place, name)
+        for place, layer in enumerate(first)
+        for name in layer
+        if any(state[place].get(name) != layer[name] for state in states[1:])
+    ]
+
+
+def _own_names(env: object) -> list[str]:
+    """Return attributes of Gymnasium's own wrappers that the environment inside them has too."""
+    names: list[str] = []
+    inner: object = env
+    while isinstance(inner, gymnasium.Wrapper):
+        if type(inner).__module__.startswith("gymnasium."):
+            names += [name for name in vars(inner) if hasattr(env.unwrapped, name)]  # type: ignore[attr-defined]  # a wrapper
+        inner = inner.env
+    return names
+
+
+def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
+    """Return whether an episode reads none of these attributes of the environment inside its wrappers.
+
+    For the time of the episode, the environment gets a class that notes every name that is looked up.
+    """
+    target = env.unwrapped  # type: ignore[attr-defined]  # a Gymnasium environment
+    kind, looked_up = type(target), set()
+
+    def note(self: object, name: str) -> object:
+        looked_up.add(name)
+        return object.__getattribute__(self, name)
+
+    traceable = kind.__getattribute__ is object.__getattribute__
+    if not traceable or not all(name in vars(target) for name in names):
+        return False
+    target.__class__ = type(kind.__name__, (kind,), {"__getattribute__": note})
+    try:
+        env.reset(seed=0)  # type: ignore[attr-defined]  # as above
+        for action in actions:
+            ended, cut = env.step(action)[2:4]  # type: ignore[attr-defined]  # as above
+            if ended or cut:
+                break
     finally:
-        built.close()  # type: ignore[attr-defined]  # as above
-    return states
+        target.__class__ = kind
+    return not looked_up & set(names)
 
 
-def _layers(env: object) -> State:
+def _slots_after(env: TaskVectorEnv, task: Task) -> State:
+    """Return the state of a vector environment with one task in all slots."""
+    env.set_tasks([task] * env.num_envs)
+    env.reset(seed=[0] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
+    return [_digests(env)]
+
+
+def _state_after(env: object, task: Task) -> State:
+    """Return the state of an environment once a task has begun; metarl's own wrappers are left out."""
+    env.set_task(task)  # type: ignore[attr-defined]  # a worker's environment has it
+    env.reset(seed=0)  # type: ignore[attr-defined]  # as above
     layers = []
     inner: object | None = env
     while inner is not None:
-        hidden = type(inner).__module__.startswith("metarl.envs.")
-        below = getattr(inner, "env", None) if isinstance(inner, gymnasium.Wrapper) else None
-        if not hidden or below is None:
-            layers.append((type(inner).__name__, _digests(inner)))
+        below = inner.env if isinstance(inner, gymnasium.Wrapper) else None
+        if below is None or not type(inner).__module__.startswith("metarl.envs."):
+            layers.append(_digests(inner))
         inner = below
     return layers
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl.suite_findings import Doubt, Fault, Finding
-from metarl.suite_leaks import Leak, find_leaks, shows_which_task
+from metarl.suite_leaks import Kind, Leak, find_leaks, shows_which_task
 from metarl.suite_plays import Plays, play_plans, rounding
 from metarl.tasks import Array, DescribesParameters, Parameter, TaskDistribution, TaskVectorEnv
 from metarl.types import Task
@@ -188,23 +188,30 @@ def _correlation(leak: Leak, plays: Plays, number: int) -> float:
 
 
 def _sentence(traced: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
-    """Say which entry depends on which parameter, since when and how closely; the first few of them."""
-    said = [_clause(each, described, plays) for each in traced[:_NAMED]]
-    more = len(traced) - len(said)
-    return "; ".join(said) + (f"; {more} more {'entry' if more == 1 else 'entries'} likewise" if more else "")
+    """Say which entries depend on which parameters, since when and how closely."""
+    groups: dict[tuple[Kind, int], list[Traced]] = {}
+    for each in traced:
+        groups.setdefault((each.leak.kind, each.leak.since), []).append(each)
+    said = [_clause(group, described, plays) for group in groups.values()]
+    more = sum(len(group) for group in list(groups.values())[_NAMED:])
+    return "; ".join(said[:_NAMED]) + (f"; and {more} more" if more else "")
 
 
-def _clause(traced: Traced, described: Sequence[Parameter], plays: Plays) -> str:
-    leak = traced.leak
-    names = _listed([described[number].name for number in traced.parameters])
-    follows = f"entry {leak.entry} {_HOW[leak.kind]}"
-    when = "from the reset on" if leak.since == 0 else f"from step {leak.since} on"
-    if not traced.parameters:
-        return f"{follows} tells tasks apart, though no single parameter changes it, {when}"
-    numbers = [_correlation(leak, plays, number) for number in traced.parameters]
-    closest = max(numbers, key=abs)
-    close = f" (correlation {closest:.2f})" if abs(closest) >= _ALONG else ""
-    return f"{follows} is a function of {names}{close}, {when}"
+def _clause(group: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
+    """Say it of entries of one kind, that are shown from the same step on."""
+    kind, since = group[0].leak.kind, group[0].leak.since
+    numbers = sorted({number for each in group for number in each.parameters})
+    names = _listed([described[number].name for number in numbers]) or "no parameter alone"
+    several = "entry" if len(group) == 1 else "entries"
+    entries = f"{several} {_listed([str(each.leak.entry) for each in group])}"
+    closest = [
+        max((abs(_correlation(each.leak, plays, number)) for number in each.parameters), default=0.0)
+        for each in group
+    ]
+    close = f" (correlation {min(closest):.2f})" if min(closest) >= _ALONG else ""
+    verb = "depends" if len(group) == 1 else "depend"
+    when = "from the reset on" if since == 0 else f"from step {since} on"
+    return f"{entries} {verb} on {names}{close} {when}, {_HOW[kind]}"
 
 
 def _reason(leak: Leak) -> str:
@@ -218,11 +225,11 @@ def _reason(leak: Leak) -> str:
 
 
 _HOW = {
-    "constant": "never changes within a task, whatever the seed and the actions, and",
-    "relative": "moves as the robot does, and less that",
-    "reward": "is minus the reward, and",
+    "constant": "whatever the seed and the actions",
+    "relative": "beside a linear function of the state",
+    "reward": "as minus the reward does",
     "function": "at equal states",
-    "alone": "moves the same whatever the seed and the actions, and",
+    "alone": "in the same way whatever the seed and the actions",
     "start": "at equal seeds",
 }
 
@@ -235,5 +242,5 @@ def _entries(traced: Sequence[Traced]) -> str:
 def _listed(names: Sequence[str]) -> str:
     shown = list(names[:_NAMED])
     if len(names) > _NAMED:
-        return f"{', '.join(shown)} and {len(names) - _NAMED} more parameters"
+        return f"{', '.join(shown)} and {len(names) - _NAMED} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

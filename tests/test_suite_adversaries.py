@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import ClassVar
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.wrappers import TimeLimit
 
 from adversarial_suites import (
+    HORIZON,
     Choosing,
     Circling,
     Deaf,
@@ -37,6 +43,7 @@ from adversarial_suites import (
     Walk,
     Windy,
     angles,
+    goals,
     goals_and_masses,
     goals_and_things,
     leak,
@@ -44,9 +51,14 @@ from adversarial_suites import (
     one,
     suite,
 )
+from metarl.cli import main
+from metarl.config import SuiteConfig
+from metarl.envs import from_gymnasium
+from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.vector_tasks import VectorTasks
 from metarl.suite_check import examine
-from metarl.tasks import Array
+from metarl.suite_effects import Trace, read_back
+from metarl.tasks import Array, TaskVectorEnv
 
 Make = Callable[[], VectorTasks]
 NOTHING = np.zeros(2)
@@ -94,6 +106,14 @@ LEAKS: dict[str, Make] = {
     "the mass, late": lambda: suite(
         leak(1, lambda walk: walk.mass if walk.steps > 5 else 0.0, Heavy), one("mass")
     ),
+    "sine and cosine of the bearing": lambda: suite(leak(2, lambda walk: way(walk) / distance(walk))),
+    "clipped": lambda: suite(leak(2, lambda walk: np.clip(way(walk), -0.5, 0.5))),
+    "distance beside a reward out of reach": lambda: suite(leak(1, distance, Unreached)),
+    "steps that are left": lambda: suite(
+        leak(1, lambda walk: walk.limit - walk.steps, Limited),
+        lambda rng: {"limit": int(rng.integers(5, 25))},
+    ),
+    "in an episode of one step": lambda: suite(leak(2, lambda walk: walk.goal), horizon=1),
     "goal minus position while masses differ": lambda: suite(
         leak(3, lambda walk: [*way(walk), walk.mass], Heavy), goals_and_masses
     ),
@@ -128,7 +148,7 @@ HONEST: dict[str, Make] = {
     "a sparse reward that held actions reach": lambda: suite(Sparse),
     "a reward that a held lever frees": lambda: suite(Lifted),
     "tasks that differ in their end alone": lambda: suite(
-        Choosing, lambda rng: {"limit": int(rng.integers(2, 20)), "x": rng.random()}
+        Choosing, lambda rng: {"limit": int(rng.integers(2, 20)), "index": rng.random()}
     ),
     "limits of each task's own": lambda: suite(
         Limited, lambda rng: {"limit": int(rng.integers(5, 25)), "goal": rng.random(2)}
@@ -141,6 +161,17 @@ FAULTS: dict[str, tuple[Make, str]] = {
     "overwritten": (lambda: suite(Overwriting), "not set anew by reset"),
     "hasty": (lambda: suite(Hasty), "but are after 9 steps. Give horizon=9"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(SuiteConfig):
+    """Stands for a suite on the command line."""
+
+    kind: ClassVar[str] = "walk"
+    env: type[Walk] = Walk
+
+    def build(self) -> VectorTasks:
+        return suite(self.env)
 
 
 @pytest.mark.parametrize("name", LEAKS)
@@ -163,6 +194,71 @@ def test_honest_suite_passes(name: str) -> None:
     findings = examine(HONEST[name]())
     assert not findings.faults
     assert not findings.doubts
+
+
+def set_goal(env: gymnasium.Env[Array, Array], task: Mapping[str, object]) -> None:
+    """Set the goal on whatever the factory returned."""
+    env.goal = task["goal"]  # type: ignore[attr-defined]  # that is what is wrong with a wrapper
+
+
+def set_typo(env: gymnasium.Env[Array, Array], task: Mapping[str, object]) -> None:
+    env.gaol = task["goal"]  # type: ignore[attr-defined]  # that is what is wrong
+
+
+def in_processes(
+    env: Callable[[], gymnasium.Env[Array, Array]],
+    apply: Callable[[gymnasium.Env[Array, Array], Mapping[str, object]], None] = set_goal,
+) -> ProcessTasks:
+    return from_gymnasium(env, sample=goals, apply=apply, horizon=HORIZON, name="walk")  # type: ignore[arg-type]  # its own arrays
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        (lambda: in_processes(lambda: TimeLimit(Walk(), 100)), Trace(["goal"], ["goal"], False)),
+        (lambda: in_processes(Unreached), Trace(["goal"], [], False)),
+        (lambda: in_processes(Unreached, set_typo), Trace(["gaol"], [], True)),
+        (lambda: in_processes(Overwriting), Trace([], [], False)),
+    ],
+    ids=["on a wrapper", "sparse", "misspelt", "overwritten"],
+)
+def test_state_that_a_task_sets_is_read_back(
+    tasks: Callable[[], ProcessTasks], expected: Trace, suite_env: TaskVectorEnv
+) -> None:
+    made = tasks()
+    assert read_back(made, suite_env, made.tasks("train")[:3]) == expected
+
+
+@pytest.fixture(scope="module")
+def suite_env() -> Iterator[TaskVectorEnv]:
+    env = suite(Walk).make_vector_env(2)
+    yield env
+    env.close()
+
+
+def test_state_in_other_processes_cannot_be_read() -> None:
+    made = suite(Walk)
+    processes = in_processes(Walk)
+    with closing(processes.make_vector_env(1, num_workers=1)) as env:
+        assert read_back(made, env, processes.tasks("train")[:2]) is None
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "line"),
+    [
+        (Walk, 0, "walk keeps every promise."),
+        (Unread, 0, "walk has no fault, but 1 question is open."),
+        (leak(2, lambda walk: walk.goal), 2, "metarl: walk has 1 fault."),
+    ],
+    ids=["pass", "open", "fault"],
+)
+def test_last_line_and_exit_code_tell_three_cases_apart(
+    env: type[Walk], code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("metarl.registry.suite_named", lambda _: Named(env=env))
+    assert main(["check", "walk"]) == code
+    said = capsys.readouterr()
+    assert (said.out + said.err).splitlines()[-1] == line
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,7 +19,12 @@ from metarl.suite_findings import Findings
 
 @dataclass(frozen=True, kw_only=True)
 class CheckArguments:
-    """Try a task distribution out as training would use it, and tell every fault and how to mend it."""
+    """Try a task distribution out as training would use it, and tell every fault and how to mend it.
+
+    The last line and the exit code tell three cases apart. "keeps every promise" (exit code 0): nothing was
+    found. "has no fault, but 1 question is open" (0): the check could not tell, such as whether tasks differ
+    under a sparse reward; the line that begins with "Open" says why. "has 1 fault" (2): something is wrong.
+    """
 
     suite: Annotated[SuiteConfig, tyro.conf.arg(name="")]
     """The distribution; a registered suite has its settings as options."""
@@ -29,7 +36,7 @@ def check_command(arguments: list[str]) -> None:
         known = ", ".join(registry.names(registry.SUITES))
         if {"-h", "--help"} & set(arguments):
             say("usage: metarl check SUITE|FILE.py:NAME [OPTIONS]\n")
-            say(f"{CheckArguments.__doc__}\n\nSuites: {known}.")
+            say(f"{inspect.cleandoc(CheckArguments.__doc__ or '')}\n\nSuites: {known}.")
             return
         raise MetarlError(f"metarl check needs a suite, one of {known}, or my_file.py:my_distribution.")
     name, *options = arguments
@@ -38,21 +45,28 @@ def check_command(arguments: list[str]) -> None:
     suite = wanted.suite.build()
     say(f"Checking {suite.name}: episodes of {suite.horizon} steps, actions from {suite.action_space}.")
     with console.status("") as status:
-        findings = examine(suite, lambda part: status.update(f"looking whether it {part}"))
+        findings = examine(suite, lambda part: status.update(f"Looking at: {part}."))
     for number, fault in enumerate(findings.faults, start=1):
         say(f"Fault {number}: {fault}")
-    for doubt in findings.doubts:
-        say(str(doubt))
+    for number, doubt in enumerate(findings.doubts, start=1):
+        say(f"Open {number}: {doubt}")
     for limit in findings.limits:
-        say(f"Not looked at: {limit}")
-    count = len(findings.faults)
-    if count:
-        raise MetarlError(f"{suite.name} has {count} fault{'s' * (count > 1)}{_open(findings)}.")
-    kept = "no fault was found" if findings.doubts else "keeps every promise"
-    say(f"{suite.name}: {kept}{_open(findings)}." if findings.doubts else f"{suite.name} {kept}.")
+        say(f"Note: {limit}")
+    if findings.faults:
+        raise MetarlError(f"{suite.name} has {_count('fault', findings.faults)}{_open(findings, 'and')}.")
+    if findings.doubts:
+        say(f"{suite.name} has no fault{_open(findings, 'but')}.")
+    else:
+        say(f"{suite.name} keeps every promise.")
 
 
-def _open(findings: Findings) -> str:
-    """Say how many questions are open."""
-    count = len(findings.doubts)
-    return f", and {count} question{'s' * (count > 1)} could not be told" if count else ""
+def _count(word: str, things: Sequence[object]) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) > 1)}"
+
+
+def _open(findings: Findings, joined: str) -> str:
+    """Say how many questions the check could not answer."""
+    if not findings.doubts:
+        return ""
+    verb = "is" if len(findings.doubts) == 1 else "are"
+    return f", {joined} {_count('question', findings.doubts)} {verb} open"
