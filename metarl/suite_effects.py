@@ -180,7 +180,7 @@ def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
         looked_up.add(name)
         return object.__getattribute__(self, name)
 
-    traceable = kind.__getattribute__ is object.__getattribute__
+    traceable = all("__getattribute__" not in vars(base) for base in kind.__mro__[:-1])
     if not traceable or not all(name in vars(target) for name in names):
         return False
     target.__class__ = type(kind.__name__, (kind,), {"__getattribute__": note})

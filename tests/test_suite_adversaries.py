@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from typing import ClassVar
 
 import gymnasium
@@ -237,10 +238,11 @@ def suite_env() -> Iterator[TaskVectorEnv]:
 
 
 def test_state_in_other_processes_cannot_be_read() -> None:
-    made = suite(Walk)
-    processes = in_processes(Walk)
-    with closing(processes.make_vector_env(1, num_workers=1)) as env:
-        assert read_back(made, env, processes.tasks("train")[:2]) is None
+    tasks = suite(Walk)
+    ours, theirs = Pipe()
+    with closing(tasks.make_vector_env(1)) as env, ours, theirs:
+        env.worker = ours  # type: ignore[attr-defined]  # as environments in processes have
+        assert read_back(tasks, env, tasks.tasks("train")[:2]) is None
 
 
 @pytest.mark.parametrize(
