@@ -59,6 +59,9 @@ from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.vector_tasks import VectorTasks
 from metarl.suite_check import examine
 from metarl.suite_effects import Trace, read_back
+from metarl.suite_findings import Fault, Findings
+from metarl.suite_plays import play_plans, siblings, standard_plans
+from metarl.suite_secrets import told_by_family
 from metarl.tasks import Array, TaskVectorEnv
 
 Make = Callable[[], VectorTasks]
@@ -195,6 +198,32 @@ def test_honest_suite_passes(name: str) -> None:
     findings = examine(HONEST[name]())
     assert not findings.faults
     assert not findings.doubts
+
+
+def families_shown(entries: int, tell: Callable[[int], object]) -> Findings:
+    """Check plays of three families of walks, each with entries of its own."""
+    looked = []
+    for family in range(3):
+        tasks = suite(leak(entries, lambda _, family=family: tell(family)))  # type: ignore[misc]  # a default
+        with closing(tasks.make_vector_env(3)) as env:
+            plans = standard_plans(tasks.action_space, 5)
+            looked.append(play_plans(env, siblings(tasks, "walk", 3), plans))
+    found = list(told_by_family(looked))
+    return Findings([each for each in found if isinstance(each, Fault)])
+
+
+@pytest.mark.parametrize(
+    ("entries", "tell", "leaks"),
+    [
+        (1, lambda family: family, True),
+        (3, lambda family: np.eye(3)[family], True),
+        (1, lambda family: 0.1 * family**2, False),  # the height of a thing in sight, say
+        (2, lambda _: [0.0, 1.0], False),
+    ],
+    ids=["number", "one-hot", "a thing's height", "the same in all"],
+)
+def test_number_of_a_family_is_a_leak(entries: int, tell: Callable[[int], object], leaks: bool) -> None:
+    assert bool(families_shown(entries, tell).faults) == leaks
 
 
 def set_goal(env: gymnasium.Env[Array, Array], task: Mapping[str, object]) -> None:

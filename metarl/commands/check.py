@@ -57,7 +57,8 @@ def check_command(arguments: list[str]) -> None:
     if findings.doubts:
         say(f"{suite.name} has no fault{_open(findings, 'but')}.")
     else:
-        say(f"{suite.name} keeps every promise.")
+        extent = ", as far as it was looked at" if findings.limits else ""
+        say(f"{suite.name} keeps every promise{extent}.")
 
 
 def _count(word: str, things: Sequence[object]) -> str:
