@@ -26,6 +26,10 @@ LASTING = 3
 """Steps for which a value must stay to count as shown."""
 _ROWS = 500
 """Samples of a regression."""
+_PLANS = 3
+"""Plans that must agree on what depends on the task alone; at least two seeds are among any three."""
+_WIDE = 64
+"""Entries that may differ before an entry is no longer compared to all others, which would take long."""
 _RIDGES = (1e-6, 1e-3, 0.1)
 """Smoothing of a regression: little for smooth relations, more for rounded ones; the best one counts."""
 _WIDTHS = (0.5, 2.0)
@@ -72,11 +76,12 @@ def _look(evidence: Evidence, entry: int) -> Leak | None:
         return Leak(entry, since, "alone", certain=at_reset)
     if at_reset:
         return _look_at_reset(evidence, entry)
-    if evidence.is_relative(entry, ~evidence.suspects):
+    wide = evidence.differs.sum() > _WIDE
+    if not wide and evidence.is_relative(entry, ~evidence.suspects):
         return Leak(entry, since, "relative", certain=True)
     if evidence.is_shifted(entry):
         return Leak(entry, since, "relative", certain=False)
-    if evidence.is_function_of_clean_state(entry):
+    if not wide and evidence.is_function_of_clean_state(entry):
         return Leak(entry, since, "function", certain=False)
     return None
 
@@ -150,13 +155,13 @@ class Evidence:
     def own(self) -> tuple[Array, Flags, Flags]:
         """Each task's value where all plans agree on it, ``[T + 1, M, O]``.
 
-        With it come where two plans at least tell it (``[T + 1, M]``), and the steps at which entries have
+        With it come where enough plans tell it (``[T + 1, M]``), and the steps at which entries have
         a value for each task and not the same for all (``[T + 1, O]``).
         """
         mask = self.plays.valid[..., None]
         high = np.where(mask, self.plays.observations, -np.inf).max(axis=0)
         low = np.where(mask, self.plays.observations, np.inf).min(axis=0)
-        told = self.plays.valid.sum(axis=0) >= 2
+        told = self.plays.valid.sum(axis=0) >= _PLANS
         pure = ((high == low) | ~told[..., None]).all(axis=1) & (told.sum(axis=1) >= 2)[:, None]
         apart = task_spread(np.where(told[..., None], low, 0.0)[None], told[None])[0] > 0
         return low, told, np.asarray(pure & apart)
@@ -191,11 +196,14 @@ class Evidence:
         seen = self.plays.observations[:, since:, :, entry]
         both = self.plays.valid[:, since:] & self.plays.valid[:, since:, :1]
         offsets = np.where(both, seen - seen[:, :, :1], np.nan)
-        if np.isfinite(offsets[:, :, 1:]).sum() < LASTING * 2:
+        counts = both.sum(axis=(0, 1)), both.any(axis=1).sum(axis=0)
+        enough = (counts[0] >= 2 * LASTING) & (counts[1] >= _PLANS)
+        enough[0] = False  # the task that the others are compared to
+        if not enough.any():
             return False
-        with np.errstate(invalid="ignore"):
-            width = _nan_width(offsets.reshape(-1, offsets.shape[-1]))
-        return bool(width.max() <= 0.01 * np.nanmax(np.abs(offsets)))
+        known = offsets[..., enough]
+        width = _nan_width(known.reshape(-1, known.shape[-1]))
+        return bool(width.max() <= 0.01 * np.nanmax(np.abs(known)))
 
     def is_relative(self, entry: int, explaining: Flags) -> bool:
         """Return whether it is a number of the task's plus a linear function of other entries.

@@ -119,7 +119,7 @@ def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
         Plan("random", 1, draw_actions(space, num_steps, 1, 12)[:, 0]),
         Plan("held", 0, _held(space, num_steps, 13)),
         Plan("held", 2, _held(space, num_steps, 14)),
-        Plan("rest", 0, _constant(space, num_steps, _rest(space))),
+        Plan("rest", 1, _constant(space, num_steps, _rest(space))),
     ]
 
 

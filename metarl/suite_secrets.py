@@ -34,7 +34,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
 
     Args:
         suite: the distribution.
-        env: slots for one task more than one, and free to be used.
+        env: two slots or more, free to be used.
         plays: of several tasks of the family.
     """
     leaks = find_leaks(plays)
@@ -45,6 +45,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
     allowed = {number for number, each in enumerate(described) if each.observed}
     dependence = trace(env, plays, leaks, sorted(differ))
     traced = [_traced(leak, plays, row) for leak, row in zip(leaks, dependence, strict=True)]
+    traced = [each for each in traced if each.leak.certain or each.parameters]
     traced = [each for each in traced if not each.parameters or not set(each.parameters) <= allowed]
     certain = [each for each in traced if each.leak.certain]
     values = _values(plays, [each.leak for each in certain if each.leak.kind == "constant"])
@@ -52,6 +53,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
         yield Fault(
             f"Observations show which task it is, as a number or one-hot, in {_entries(certain)}.", MEND
         )
+        return
     shown = {number for each in certain for number in each.parameters}
     hidden = differ - allowed - shown
     if certain and not hidden:

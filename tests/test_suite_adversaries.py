@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -57,6 +57,7 @@ from metarl.config import SuiteConfig
 from metarl.envs import from_gymnasium
 from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.vector_tasks import VectorTasks
+from metarl.errors import MetarlError
 from metarl.suite_check import examine
 from metarl.suite_effects import Trace, read_back
 from metarl.suite_findings import Fault, Findings
@@ -165,6 +166,19 @@ FAULTS: dict[str, tuple[Make, str]] = {
     "overwritten": (lambda: suite(Overwriting), "not set anew by reset"),
     "hasty": (lambda: suite(Hasty), "but are after 9 steps. Give horizon=9"),
 }
+
+
+@pytest.mark.parametrize(
+    ("observed", "sentence"),
+    [
+        (["thin"], "There is no parameter in observed called 'thin'; did you mean 'thing'?"),
+        ("thing", "observed must be a list of names of parameters, but it is 'thing'."),
+    ],
+)
+def test_observed_names_parameters(observed: Sequence[str], sentence: str) -> None:
+    with pytest.raises(MetarlError) as refusal:
+        suite(Placed, goals_and_things, observed=observed)
+    assert str(refusal.value) == sentence
 
 
 @dataclass(frozen=True, kw_only=True)
