@@ -143,8 +143,8 @@ def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Seq
     smallest = rounding(plays.observations)
     changes = np.zeros((len(tasks), len(leaks)))
     for place, leak in enumerate(leaks):
-        seen = played.observations[:, leak.since : leak.since + 2, :, leak.entry]
-        running = played.valid[:, leak.since : leak.since + 2]
+        seen = played.observations[:, leak.since : leak.since + 1, :, leak.entry]
+        running = played.valid[:, leak.since : leak.since + 1]
         apart = np.abs(seen[..., 1:] - seen[..., :1]) > smallest[leak.entry]
         changes[:, place] = (apart & running[..., 1:] & running[..., :1]).any(axis=(0, 1))
     return changes
