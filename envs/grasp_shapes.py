@@ -40,7 +40,7 @@ from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.envs.sawyer_resets import Families
 from metarl.envs.sawyer_tasks import SawyerTasks
 from metarl.errors import require, unknown_name
-from metarl.tasks import Split, TaskVectorEnv, check_disjoint
+from metarl.tasks import Parameter, Split, TaskVectorEnv, check_disjoint
 from metarl.types import Task
 
 HeldOut: TypeAlias = Literal["both", "shapes", "ranges"]
@@ -204,6 +204,12 @@ class GraspShapesTasks(SawyerTasks):
 
     name: str = GraspShapesConfig.kind
     """What the results call it."""
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return the name of each parameter; the arm sees how the object lies, but no goal."""
+        seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
+        hidden = ("goal[0]", "goal[1]", "goal[2]")
+        return [Parameter(name, name in seen) for name in (*seen, *hidden)]
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.

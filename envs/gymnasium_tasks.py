@@ -151,8 +151,11 @@ def from_gymnasium(
     splits = make_splits(name, source, cast("Sampler[object] | Sequence[object] | None", test_sample))
     options = cast("Callable[[object], Mapping[str, object]] | None", task_options)
     tuning = Tuning(change, options, settings.get("success_key"))
+    observed = tuple(settings.get("observed", ()))
+    splits.layout.describe(observed)
     return ProcessTasks(
         splits=splits,
+        observed=observed,
         env_factory=GymnasiumFactory(name, maker, splits.layout, tuning, horizon, registered),
         observation_space=observations,
         action_space=cast("Box | Discrete", actions) if action_map is None else action_map.policy_space,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from gymnasium.spaces import Box
 
 from metarl.envs.metaworld_env import MAX_HORIZON, action_space, observation_space
-from metarl.tasks import Split, sample_evenly
+from metarl.tasks import Parameter, Split, sample_evenly
 from metarl.types import Task
 
 
@@ -48,3 +49,10 @@ class SawyerTasks:
             MetarlError: if ``num_tasks`` is not positive.
         """
         return sample_evenly(self.tasks(split), num_tasks, rng)
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return the name of each parameter; the arm sees where an object is, but no goal."""
+        every = [Parameter(f"object[{axis}]", observed=True) for axis in range(3)]
+        every += [Parameter(f"goal[{axis}]", observed=False) for axis in range(3)]
+        count = next(len(task.parameters) for task in (*self.train, *self.test) if task.family == family)
+        return every[:count]

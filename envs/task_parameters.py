@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError, require, unknown_name
+from metarl.tasks import Parameter
 
 Leaf: TypeAlias = "tuple[str | None, tuple[int, ...] | None, str]"
 """A name in the dictionary, or None where there is none; a shape, or None for a lone number; the dtype."""
@@ -41,6 +42,24 @@ class Layout:
     def size(self) -> int:
         """Numbers of a task."""
         return sum(math.prod(shape or ()) for _, shape, _ in self.leaves)
+
+    def describe(self, observed: Sequence[str]) -> tuple[Parameter, ...]:
+        """Describe each number of a task, given the names of those that an agent may observe.
+
+        Raises:
+            MetarlError: if there is no parameter of such a name.
+        """
+        known = [name for name, _, _ in self.leaves if name is not None]
+        for wanted in observed:
+            if wanted not in known:
+                names = known or ("(none: sample gives no dictionary)",)
+                raise unknown_name("parameter in observed", wanted, names)
+        described = []
+        for name, shape, _ in self.leaves:
+            count = math.prod(shape or ())
+            places = [""] if shape is None else [f"[{place}]" for place in range(count)]
+            described += [Parameter(f"{name or 'task'}{place}", name in observed) for place in places]
+        return tuple(described)
 
     def flatten(self, parameters: object) -> tuple[float, ...]:
         """Return the numbers, in the order of the example's dictionary.

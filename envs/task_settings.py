@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict, get_args
 
 from metarl.action_map import ActionMode
@@ -30,6 +30,8 @@ class TaskSettings(TypedDict, total=False):
     timeout: float
     """Seconds that one environment may take to be built, be reset or make a step; by default 60. Not for
     vector environments, which run in this process."""
+    observed: Sequence[str]
+    """Names of parameters that an agent may observe, such as where an object is; the checker accepts them."""
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
@@ -37,11 +39,15 @@ def check_settings(settings: Mapping[str, object]) -> None:
 
     Raises:
         MetarlError: on a name that is not known, a horizon that is no whole number from 1 to 1000000, an
-            unknown way to pass on actions, or a timeout that is no positive number.
+            unknown way to pass on actions, a timeout that is no positive number, or observed that is no
+            list of names.
     """
     for name in settings:
         if name not in TaskSettings.__annotations__:
             raise unknown_name("setting of a distribution", name, TaskSettings.__annotations__)
+    observed = settings.get("observed", ())
+    names = isinstance(observed, list | tuple) and all(isinstance(name, str) for name in observed)
+    require(names, "observed must be a list of names of parameters", repr(observed))
     horizon = settings.get("horizon", 1)
     whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
     require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))

@@ -12,7 +12,7 @@ import numpy as np
 
 from metarl.envs.task_parameters import Layout
 from metarl.errors import MetarlError, require
-from metarl.tasks import Split, sample_evenly
+from metarl.tasks import Parameter, Split, sample_evenly
 from metarl.types import Task
 
 P = TypeVar("P")
@@ -66,6 +66,8 @@ class SplitTasks:
     """What distributions have in common whose tasks are such splits."""
 
     splits: TaskSplits
+    observed: tuple[str, ...] = ()
+    """Names of parameters that an agent may observe."""
 
     @property
     def name(self) -> str:
@@ -83,6 +85,10 @@ class SplitTasks:
             MetarlError: if ``num_tasks`` is not positive.
         """
         return self.splits.sample(num_tasks, rng, split)
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return the name of each parameter, and whether an agent may observe it."""
+        return self.splits.layout.describe(self.observed)
 
 
 def make_splits(

@@ -8,7 +8,7 @@ ranges that training never sees.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -31,7 +31,15 @@ from metarl.envs.trouble_wrappers import (
 )
 from metarl.envs.worker import Drawable, EnvFactory, TaskEnv
 from metarl.errors import MetarlError, require
-from metarl.tasks import Array, Picture, Split, TaskDistribution, TaskVectorEnv
+from metarl.tasks import (
+    Array,
+    DescribesParameters,
+    Parameter,
+    Picture,
+    Split,
+    TaskDistribution,
+    TaskVectorEnv,
+)
 from metarl.types import Task
 
 Range: TypeAlias = tuple[float, float]
@@ -231,6 +239,18 @@ class TroubledTasks:
             return [self._trouble(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
         places = {task.id: index for index, task in enumerate(self.base.tasks(split))}
         return [self.listed[split][places[task.id]] for task in self.base.sample(num_tasks, rng, split)]
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return the base's parameters, then the troubles'; those of sensors show in what is observed."""
+        example = next(task for task in self.tasks("train") if task.family == family)
+        own = len(example.parameters) - sum(self._sizes())
+        described = [Parameter(f"parameter {number}", observed=False) for number in range(own)]
+        if isinstance(self.base, DescribesParameters):
+            described = list(self.base.describe_parameters(family))
+        for trouble, size in zip(self.troubles, self._sizes(), strict=True):
+            sensing = isinstance(trouble, SensorNoise | SensorOffset)
+            described += [Parameter(f"{type(trouble).__name__}[{n}]", sensing) for n in range(size)]
+        return described
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.

@@ -98,8 +98,12 @@ def from_vector_env(
         _check_autoreset(built)
     finally:
         close(built, name)
+    observed = tuple(settings.get("observed", ()))
+    splits = make_splits(name, sample, test_sample)
+    splits.layout.describe(observed)
     return VectorTasks(
-        splits=make_splits(name, sample, test_sample),
+        splits=splits,
+        observed=observed,
         make=make,
         apply=cast("Callable[[AnyVectorEnv, Sequence[object]], None]", apply),
         observation_space=observations,

@@ -1,41 +1,37 @@
 """Does a task distribution keep its promises? Each fault is told in one sentence, with the way to mend it.
 
 What :mod:`metarl.tasks` asks for is tried out on a few slots: lists and samples of tasks, then whole episodes
-with known actions. The distribution is built for it as for training, on its fastest engine.
+with known actions. The distribution is built for it as for training, on its fastest engine. A doubt is no
+fault: it says what the check could not tell, and why.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import NamedTuple
+from functools import cached_property, partial
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium.spaces import Box
 
 from metarl.errors import MetarlError
 from metarl.spaces import action_size, vectors
-from metarl.suite_leaks import shown_parameters, shows_which_task
+from metarl.suite_effects import effects_of_tasks
+from metarl.suite_findings import Doubt, Fault, Finding, Findings
+from metarl.suite_plays import TASKS, Plays, Progress, guided_plans, play_plans, siblings, standard_plans
+from metarl.suite_secrets import told_by_family, told_by_observations
 from metarl.tasks import Array, FewTasks, TaskDistribution, TaskVectorEnv, check_disjoint
-from metarl.trajectories import Trajectory, draw_actions, play, play_alike, same, steps
-from metarl.types import Task
+from metarl.trajectories import Trajectory, draw_actions, play, same, steps
 
 SLOTS = 4
 STEPS = 100
 """Longer episodes are run to their end once, to see that they have one."""
 _DRAWN = 100
-
-
-class Fault(NamedTuple):
-    """A promise that is not kept."""
-
-    what: str
-    """What is wrong, a sentence."""
-    mend: str
-    """What to do about it, a sentence."""
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.mend}"
+_FAMILIES = 12
+"""Families of a suite in which leaks are looked for, at most."""
+_SECONDS = 15.0
+"""After which no further family is looked at."""
 
 
 class Probe:
@@ -54,31 +50,71 @@ class Probe:
         """Draw actions for all slots."""
         return draw_actions(self.suite.action_space, num_steps, SLOTS, seed)
 
-    @property
-    def siblings(self) -> list[Task]:
-        """Up to one task a slot, all of one family and different from each other."""
-        listed = self.suite.tasks("train")
-        tasks = {task.parameters: task for task in listed if task.family == listed[0].family}
-        return list(tasks.values())[:SLOTS]
+    @cached_property
+    def wide(self) -> TaskVectorEnv:
+        """A vector environment with a slot for each task that is compared."""
+        return self.suite.make_vector_env(TASKS)
+
+    @cached_property
+    def families(self) -> list[str]:
+        """All families to train on."""
+        return list(dict.fromkeys(task.family for task in self.suite.tasks("train")))
+
+    @cached_property
+    def first(self) -> Plays:
+        """Plays of the first family."""
+        return self.compare(self.families[0])
+
+    def compare(self, family: str) -> Plays:
+        """Play several tasks of a family alike, for as long as an episode or the time lasts."""
+        plans = standard_plans(self.suite.action_space, self.suite.horizon)
+        return play_plans(self.wide, siblings(self.suite, family), plans)
+
+    def close(self) -> None:
+        """Close all environments."""
+        self.env.close()
+        if "wide" in self.__dict__:
+            self.wide.close()
 
 
-Check = Callable[[Probe], Iterator[Fault]]
+Check = Callable[[Probe], Iterator[Finding | str]]
+"""Yields faults, doubts, and sentences about what was left out."""
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
     """Try a distribution out and return its faults; there is none in one that keeps every promise."""
-    faults = list(_tried("lists", partial(lists, suite)))
+    return examine(suite).faults
+
+
+def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
+    """Try a distribution out, and return its faults and what could not be told.
+
+    Args:
+        suite: the distribution.
+        progress: is told the name of each part before it is looked at.
+    """
+    found: list[Finding | str] = list(_tried("lists", partial(lists, suite)))
     try:
-        faults += spaces(suite)
+        found += spaces(suite)
         probe = Probe(suite)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
-        return [*faults, _raised("episodes", error)]
+        return _sorted([*found, _raised("episodes", error)])
     try:
         for check in CHECKS:
-            faults += _tried(check.__name__, partial(check, probe))
+            progress(check.__name__.replace("_", " "))
+            found += _tried(check.__name__, partial(check, probe))
     finally:
-        probe.env.close()
-    return list(dict.fromkeys(faults))
+        probe.close()
+    return _sorted(found)
+
+
+def _sorted(found: list[Finding | str]) -> Findings:
+    different = list(dict.fromkeys(found))
+    return Findings(
+        [each for each in different if isinstance(each, Fault)],
+        [each for each in different if isinstance(each, Doubt)],
+        [each for each in different if isinstance(each, str)],
+    )
 
 
 def lists(suite: TaskDistribution) -> Iterator[Fault]:
@@ -195,24 +231,21 @@ def replays(probe: Probe) -> Iterator[Fault]:
         )
 
 
-def tasks_differ(probe: Probe) -> Iterator[Fault]:
-    """Run different tasks from the same seed with the same actions."""
-    if len(probe.siblings) < 2:
-        return
-    trajectory = play_alike(probe.env, probe.siblings, probe.actions)
-    first, *others = (trajectory.slot(slot) for slot in range(len(probe.siblings)))
-    if all(same(first, other) for other in others):
-        yield Fault(
-            "Different tasks give the same episodes.",
-            "Let setting a task change the environment itself: what is set on a Gymnasium wrapper does not "
-            "reach env.unwrapped.",
-        )
+def tasks_differ(probe: Probe) -> Iterator[Finding]:
+    """Run different tasks from the same seeds with the same actions, of many kinds."""
+    yield from effects_of_tasks(probe.suite, probe.wide, probe.first)
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Run the same tasks from the same seeds with other actions."""
+    """Run the same tasks from the same seeds with other actions, then with some that carry far."""
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
-    if all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
+    if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
+        return
+    plans = guided_plans(probe.suite.action_space, probe.suite.horizon)
+    plays = play_plans(
+        probe.wide, siblings(probe.suite, probe.families[0], 2), [p for p in plans if p.seed == 0]
+    )
+    if not plays.answer_actions:
         yield Fault("Actions have no effect.", "Let step use the action that it is given.")
 
 
@@ -232,20 +265,21 @@ def takes_any_action(probe: Probe) -> Iterator[Fault]:
         )
 
 
-def hides_the_task(probe: Probe) -> Iterator[Fault]:
-    """Look whether observations tell the task."""
-    if len(probe.siblings) < 2:
-        return
-    count = len(probe.siblings)
-    played = [play_alike(probe.env, probe.siblings, probe.actions, seed) for seed in (0, 100)]
-    seen = np.concatenate([each.observations[:, :count] for each in played])
-    parameters = np.array([task.parameters for task in probe.siblings])
-    mend = "Leave it out: an agent is to find out by acting."
-    entries = shown_parameters(seen, parameters)
-    if entries:
-        yield Fault(f"Observations show the task's parameters, in entry {entries[0]} for one.", mend)
-    if shows_which_task(seen):
-        yield Fault("Observations show which task it is, as a number or one-hot.", mend)
+def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
+    """Look whether observations tell the task, or which family it is of."""
+    begun = time.monotonic()
+    looked: list[Plays] = []
+    for family in probe.families[:_FAMILIES]:
+        if looked and time.monotonic() - begun > _SECONDS:
+            break
+        looked.append(probe.compare(family) if looked else probe.first)
+        yield from told_by_observations(probe.suite, probe.wide, looked[-1])
+    yield from told_by_family(looked)
+    if len(looked) < len(probe.families):
+        yield f"Leaks were looked for in {len(looked)} of {len(probe.families)} families."
+    seen = min(plays.rewards.shape[1] for plays in looked)
+    if seen < probe.suite.horizon:
+        yield f"Leaks were looked for in the first {seen} of {probe.suite.horizon} steps: it is slow or wide."
 
 
 def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
@@ -260,19 +294,34 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
     running = ~np.logical_or.accumulate(trajectory.terminated | trajectory.truncated)
     lengths = 1 + running.sum(axis=0)
     cut = trajectory.truncated.any(axis=0)
-    if (running[-1] | (cut & (lengths != horizon))).any():
-        came = "later or never" if running[-1].any() else f"after {int(lengths[cut].min())} steps"
+    if running[-1].any() or (lengths > horizon).any():
         yield Fault(
-            f"Episodes should be truncated after {horizon} steps, their horizon, but are {came}.",
+            f"Episodes should be truncated after {horizon} steps, their horizon, but are later or never.",
             "Give the horizon that the environment keeps, or let it keep the one that is given.",
         )
         return
+    if (cut & (lengths < horizon)).any():
+        yield from _early_cuts(probe, lengths[cut])
     after = np.arange(1, horizon + 3)[:, None] > lengths
     flags = (trajectory.terminated | trajectory.truncated | trajectory.success)[after]
     if trajectory.rewards[after].any() or flags.any():
         yield Fault(
             "A slot whose episode is over goes on giving rewards or flags.",
             "Disable autoreset: such a slot stays idle, with zero rewards, until a reset names it.",
+        )
+
+
+def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
+    """Look whether all episodes are cut at one length before the horizon; limits that vary are no fault."""
+    horizon = probe.suite.horizon
+    truncated = (probe.first.ends & 2).astype(np.bool_)
+    others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]
+    found = set(lengths.tolist()) | set(others.tolist())
+    if len(found) == 1 and max(found) < horizon:
+        yield Fault(
+            f"Episodes should be truncated after {horizon} steps, their horizon, but are after {max(found)} "
+            "steps.",
+            f"Give horizon={max(found)}; where tasks have limits of their own, the horizon is the longest.",
         )
 
 
@@ -357,7 +406,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _tried(what: str, check: Callable[[], Iterator[Fault]]) -> Iterator[Fault]:
+def _tried(what: str, check: Callable[[], Iterator[Finding | str]]) -> Iterator[Finding | str]:
     try:
         yield from check()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault

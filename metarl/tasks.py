@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -160,6 +160,23 @@ class FewTasks(Protocol):
     @property
     def tests_on_training_tasks(self) -> bool:
         """Whether it is; its name then says so, ``"half-cheetah-dir-published"``."""
+        ...
+
+
+class Parameter(NamedTuple):
+    """One of the numbers that single out a task."""
+
+    name: str
+    observed: bool
+    """Whether an agent may observe it, such as where an object is; all others it has to infer."""
+
+
+@runtime_checkable
+class DescribesParameters(Protocol):
+    """A :class:`TaskDistribution` that says what its tasks' parameters are."""
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return one description for each parameter of a family's tasks."""
         ...
 
 

@@ -53,7 +53,9 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
         terminated.append(np.array(ended))
         truncated.append(np.array(cut))
         success.append(np.array(infos.get("success", np.zeros(env.num_envs, dtype=np.bool_))))
-    return Trajectory(*(np.array(x) for x in (observations, rewards, terminated, truncated, success)))
+    shape = (len(actions), env.num_envs)  # of no steps as well
+    rest = (np.array(x).reshape(shape) for x in (rewards, terminated, truncated, success))
+    return Trajectory(np.array(observations), *rest)
 
 
 def play(
