@@ -32,6 +32,7 @@ from metarl.envs.worker_messages import (
     map_shared,
 )
 from metarl.errors import EngineError, MetarlError
+from metarl.suite_modules import loads
 from metarl.tasks import Array, Picture
 from metarl.types import Task
 
@@ -142,7 +143,7 @@ class Worker:
         self._slots = blueprint.slots
         self._number = blueprint.number
         self._shared = map_shared(memory, blueprint.layout)
-        self._pool = EnvPool(pickle.loads(blueprint.factory), blueprint.max_idle)
+        self._pool = EnvPool(cast("EnvFactory", loads(blueprint.factory)), blueprint.max_idle)
         self._envs: dict[int, TaskEnv] = {}
         self._tasks: dict[int, Task] = {}
         self._steps: dict[int, int] = {}

@@ -34,6 +34,8 @@ FLOORS = (
         "metarl.recorder",
         "metarl.rollouts",
         "metarl.spaces",
+        "metarl.suite_imports",
+        "metarl.suite_modules",
         "metarl.tasks",
         "metarl.tensor_env",
         "metarl.tensor_recorder",
