@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,8 @@ from metarl.console import (
 )
 from metarl.errors import MetarlError
 from metarl.experiment import Stopped
+from metarl.locks import require_locks
+from metarl.signals import handled
 from metarl.tables import list_table
 
 
@@ -81,6 +82,7 @@ def dispatch(arguments: list[str]) -> None:
         say(f"metarl {__version__}")
         return
     name, *rest = arguments
+    require_locks()
     registry.command(name)(rest)
 
 
@@ -110,11 +112,5 @@ def show_usage() -> None:
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C, where that can be said: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
+    with handled((signal.SIGTERM,), signal.default_int_handler):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location, spec_from_loader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -209,7 +209,7 @@ class _Finder(MetaPathFinder):
         if fullname.startswith(f"{__name__}."):
             package, _, name = fullname.removeprefix(f"{__name__}.").partition(".")
             folder = _folder_named(f"{__name__}.{package}")
-            return folder and _spec(folder, name)
+            return folder and _spec(folder, fullname, path if name else None)
         top, _, below = fullname.partition(".")
         if below and top in _aliases:
             return spec_from_loader(fullname, _Alias(f"{_aliases[top].package}.{fullname}"))
@@ -225,21 +225,16 @@ def _folder_named(package: str) -> SuiteFolder | None:
     return _folders.get(package)
 
 
-def _spec(folder: SuiteFolder, name: str) -> ModuleSpec | None:
-    if not name:
-        package = ModuleSpec(folder.package, None, is_package=True)
+def _spec(folder: SuiteFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
+    """Return where to load a folder's package from, or a module in the places of its parent."""
+    if places is None:
+        package = ModuleSpec(name, None, is_package=True)
         package.submodule_search_locations = [folder.path]
         return package
-    found = find_beside(folder.path, name)
-    if found is None or found.origin is None or not isinstance(found.loader, SourceFileLoader):
-        return found
-    full = f"{folder.package}.{name}"
-    return spec_from_file_location(
-        full,
-        found.origin,
-        loader=_SuiteLoader(full, found.origin, folder),
-        submodule_search_locations=found.submodule_search_locations,
-    )
+    spec = PathFinder.find_spec(name, places)
+    if spec is not None and isinstance(spec.loader, SourceFileLoader):
+        spec.loader = _SuiteLoader(name, spec.loader.path, folder)
+    return spec
 
 
 class _Alias(Loader):

@@ -33,6 +33,7 @@ FLOORS = (
         "metarl.official",
         "metarl.recorder",
         "metarl.rollouts",
+        "metarl.signals",
         "metarl.spaces",
         "metarl.suite_imports",
         "metarl.suite_modules",
@@ -73,7 +74,7 @@ FLOORS = (
     },
     {"metarl.envs", "metarl.agents"},
     {"metarl.console", "metarl.commands"},
-    {"metarl.cli"},
+    {"metarl.cli", "metarl.__main__"},
     {"scripts", "benchmarks"},
 )
 """From the ground up; a module may import from its own floor and from those below it."""
