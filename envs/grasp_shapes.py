@@ -28,7 +28,7 @@ from metarl.envs.grasp_env import (
 )
 from metarl.envs.grasp_objects import FIELDS, PREFIX, SHAPES, Thing, object_model
 from metarl.envs.metaworld_env import MAX_HORIZON
-from metarl.envs.metaworld_goals import cache_folder
+from metarl.caches import cache_folder
 from metarl.envs.physics.reset_bank import Constants
 from metarl.envs.physics.sawyer import EXPANDED, Models
 from metarl.envs.processes import ProcessTaskVectorEnv

@@ -16,7 +16,8 @@ from metarl.envs.metaworld import (
     numbered_tasks,
 )
 from metarl.envs.metaworld_env import FAMILIES
-from metarl.envs.metaworld_goals import Benchmark, cache_folder, published_goals
+from metarl.caches import cache_folder
+from metarl.envs.metaworld_goals import Benchmark, published_goals
 from metarl.envs.metaworld_vector import MetaWorldVectorEnv, VectorOptions
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Split

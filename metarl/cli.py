@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.logging import RichHandler
 
 from metarl import __version__, registry
+from metarl.caches import keep_matplotlib_quiet
 from metarl.console import (
     NOBODY_READS,
     WANT_OF_MEMORY,
@@ -83,6 +84,7 @@ def dispatch(arguments: list[str]) -> None:
         return
     name, *rest = arguments
     require_locks()
+    keep_matplotlib_quiet()
     registry.command(name)(rest)
 
 

@@ -166,6 +166,10 @@ def about_opengl(error: BaseException) -> str:
     places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
     if not re.search("OpenGL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
         return ""
+    if "environment variable MUJOCO_GL" in str(error):
+        return " Set MUJOCO_GL to egl, osmesa or glfw, or unset it."
+    if "PYOPENGL_PLATFORM" in str(error):
+        return " Unset PYOPENGL_PLATFORM."
     library = os.environ.get("MUJOCO_GL", "").lower()
     packages = {"osmesa": "libosmesa6", "egl": "libegl1 libgl1-mesa-dri"}
     if library in packages:

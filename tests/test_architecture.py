@@ -27,6 +27,7 @@ FLOORS = (
         "metarl.descent",
     },
     {
+        "metarl.caches",
         "metarl.few_shot",
         "metarl.files",
         "metarl.meta_learner",
