@@ -77,7 +77,7 @@ def _homes() -> Iterator[Path]:
         yield base / "metarl"
     with suppress(RuntimeError):  # no HOME, and no entry in /etc/passwd
         home = Path.home()
-        if home.is_absolute() and home.is_dir():
+        if os.environ.get("HOME") != "" and home.is_absolute() and home.is_dir():
             yield home / ".cache" / "metarl"
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 import select
 import signal
 import sys
@@ -60,18 +60,27 @@ def exit_code(work: Callable[[], None]) -> int:
         say("Stopped before anything was computed.")
         return 130
     except MetarlError as error:
-        say_error(str(error))
+        say_error(f"{error}{about_current_folder()}")
         return 2
     except OSError as error:
         if nobody_reads(error):
             silence()
             return NOBODY_READS
-        say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
+        say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.{about_current_folder()}")
         return 2
     except WANT_OF_MEMORY as error:
         say_error(f"There is not enough memory for this: {str(error).splitlines()[0]}")
         return 2
     return 0
+
+
+def about_current_folder() -> str:
+    """Say that the current folder is gone, where that may be why something failed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return " The current folder was removed: change to another one."
+    return ""
 
 
 def dispatch(arguments: list[str]) -> None:
@@ -89,9 +98,27 @@ def dispatch(arguments: list[str]) -> None:
 
 
 def open_output() -> None:
-    """Let what is printed go nowhere where standard output was closed from the start, ``metarl list >&-``."""
-    if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # until the end
+    """Let what is printed go nowhere where an output is closed, ``metarl list >&-``, and fail nowhere else."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, _Output())
+        elif not hasattr(stream, "flush"):
+            setattr(sys, name, _Output(stream.write))
+        elif getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a folder's name need not be text
+
+
+class _Output(io.TextIOBase):
+    """An output that goes nowhere, or to a caller's object with nothing but ``write``."""
+
+    def __init__(self, write: Callable[[str], object] = len) -> None:
+        self._write = write
+
+    def write(self, text: str) -> int:
+        """Write a text and return its length."""
+        self._write(text)
+        return len(text)
 
 
 def nobody_reads(error: OSError) -> bool:
@@ -99,7 +126,10 @@ def nobody_reads(error: OSError) -> bool:
     if not isinstance(error, BrokenPipeError):
         return False
     watch = select.poll()
-    watch.register(sys.stdout, 0)
+    try:
+        watch.register(sys.stdout, 0)
+    except (TypeError, ValueError, OSError):  # a caller's object, which is no file
+        return False
     return any(event & select.POLLERR for _, event in watch.poll(0))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import importlib
+import json
 import logging
 import os
 import pickle
@@ -29,7 +30,7 @@ from metarl.suite_imports import files_imported, find_beside
 
 __path__: list[str] = []  # makes this module a package; a finder below knows what is in it
 FOLDERS = "METARL_SUITE_FOLDERS"
-"""Environment variable with the folders in use, for processes that environments start."""
+"""Environment variable with a JSON list of the folders in use, for processes that environments start."""
 
 # Loggers of users' modules are named after them and must not take part in what metarl's own show.
 logging.getLogger(__name__).setLevel(logging.WARNING)
@@ -150,13 +151,12 @@ def _add(folder: SuiteFolder) -> None:
     if builtins.__import__ is not _import_beside:
         builtins.__import__ = _import_beside
     _folders[folder.package] = folder
-    paths = dict.fromkeys([*_inherited_folders(), folder.path])
-    os.environ[FOLDERS] = os.pathsep.join(paths)
+    os.environ[FOLDERS] = json.dumps(sorted({*_inherited_folders(), folder.path}))
     importlib.import_module(folder.package)
 
 
 def _inherited_folders() -> list[str]:
-    return [path for path in os.environ.get(FOLDERS, "").split(os.pathsep) if path]
+    return list(json.loads(os.environ.get(FOLDERS, "[]")))
 
 
 def _folder_in(names: Mapping[str, object] | None) -> SuiteFolder | None:

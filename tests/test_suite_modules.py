@@ -124,9 +124,7 @@ LAYOUTS["an import by a string"][0]["suite.py"] = suite(
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_folders_with_modules_of_one_name_have_their_own(tmp_path: Path, layout: str) -> None:
     files, module, text = LAYOUTS[layout]
-    places = {
-        scale: write(tmp_path / f"p{scale}", {**files, module: text.format(scale)}) for scale in (3, 5)
-    }
+    places = {scale: write(tmp_path / f"p{scale}", {**files, module: text.format(scale)}) for scale in (3, 5)}
     suites = {scale: file_suite(place) for scale, place in places.items()}
     assert {scale: reward(place) for scale, place in places.items()} == {3: 3.0, 5: 5.0}
     assert reward(places[3]) == 3.0
@@ -151,9 +149,7 @@ def test_change_of_an_imported_module_is_told_and_taken(
     assert reward(place) == 7.0
 
 
-def test_digests_of_older_runs_cover_the_file_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_digests_of_older_runs_cover_the_file_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = write(tmp_path, {"suite.py": suite("import helpers"), "helpers.py": "A = 1"})
     old = FileSuiteConfig(place=place, sha256=file_suite(place).sha256)
     (tmp_path / "helpers.py").write_text("A = 2")
@@ -201,7 +197,9 @@ def test_registered_environment_is_found_by_its_entry_point(tmp_path: Path) -> N
 
 
 def test_modules_are_found_in_processes_that_an_environment_starts(tmp_path: Path) -> None:
-    place = write(tmp_path, {"suite.py": suite("import helpers"), "helpers.py": "def three():\n    return 3\n"})
+    place = write(
+        tmp_path, {"suite.py": suite("import helpers"), "helpers.py": "def three():\n    return 3\n"}
+    )
     module = module_of(file_suite(place).build())
     program = f"from {module.helpers.__name__} import three; print(three())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

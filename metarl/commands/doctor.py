@@ -129,7 +129,7 @@ def _threads() -> str:
     try:
         compiled.open_library()
     except compiled.BuildError as error:
-        hint = "; install a C compiler, gcc for instance" if "no C compiler" in str(error) else ""
+        hint = "; install one, gcc for instance" if "no C compiler" in str(error) else ""
         return f"runs in Python, slower: {error}{hint}"
     return f"runs, compiled by {' '.join(compiled.find_compiler())}"
 
