@@ -1,8 +1,8 @@
 """The goals of Meta-World's published benchmarks, drawn by the installed package and kept in a cache.
 
 The package simulates a reset for each goal that it draws: 1 s for ML1, 8 s for ML10, 40 s for ML45. So
-the goals are written as JSON to :func:`metarl.caches.cache_folder`. A cache that is damaged or cannot be written
-is no mistake: the goals are drawn again.
+the goals are written as JSON to :func:`metarl.caches.cache_folder`. A cache that is damaged or cannot be
+written is no mistake: the goals are drawn again.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def dispatch(arguments: list[str]) -> None:
 
 
 def open_output() -> None:
-    """Let what is printed go nowhere where an output is closed, ``metarl list >&-``, and fail nowhere else."""
+    """Print nowhere where an output is closed, ``metarl list >&-``, and fail on none that is odd."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None or getattr(stream, "closed", False):

@@ -130,7 +130,7 @@ def _split(place: str) -> tuple[Path, str]:
 
 
 def _digests(path: Path) -> dict[str, str]:
-    """Return the SHA-256 of a file and of the modules beside it that it imports, by path from its folder on."""
+    """Return the SHA-256 of a file and of what it imports from its folder, by path from there on."""
     try:
         files = files_imported(path)
     except OSError as error:

@@ -1,8 +1,8 @@
 """The modules beside a suite file: each folder has its own, under names that no other folder shares.
 
-A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.suite_modules.<folder>.helpers``, so a second
-folder may hold one of the same name. Imports in such modules look beside the file first, as in a script, also
-where the name is one of the standard library's; imports of all other code never look there first.
+A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.suite_modules.<folder>.helpers``, so a
+second folder may hold one of the same name. Imports in such modules look beside the file first, as in a
+script, also where the name is one of the standard library's; imports of all other code never look there first.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class SuiteFolder:
         name = f"f{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]}"
         return f"{__name__}.{name}" + (f"v{self.version}" if self.version else "")
 
+    def changed(self, files: Mapping[str, bytes]) -> bool:
+        """Return whether a file is not as it was when it was read."""
+        return any(self.sources.get(name, content) != content for name, content in files.items())
+
     def holds(self, name: str) -> bool:
         """Return whether a module is one of this folder."""
         return f"{self.package}.{name}" in sys.modules or find_beside(self.path, name) is not None
@@ -104,7 +108,7 @@ def bare_names(module: ModuleType) -> Iterator[None]:
 
 
 def line_of(error: BaseException) -> str:
-    """Return the last line of a suite's modules that an error passed, `` (helpers.py, line 3)``, or nothing."""
+    """Return where in a suite's modules an error arose, `` (helpers.py, line 3)``, or nothing."""
     place = ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f" ({Path(error.filename).name}, line {error.lineno})"
@@ -137,12 +141,10 @@ def _folder_of(path: Path) -> SuiteFolder:
     files = files_imported(path)
     known = [folder for folder in _folders.values() if folder.path == str(path.parent)]
     folder = max(known, key=lambda each: each.version, default=None)
-    if folder is not None and not folder.failed:
-        if all(folder.sources.get(name, text) == text for name, text in files.items()):
-            folder.sources |= files
-            return folder
-    folder = SuiteFolder(str(path.parent), 0 if folder is None else folder.version + 1, files)
-    _add(folder)
+    if folder is None or folder.failed or folder.changed(files):
+        folder = SuiteFolder(str(path.parent), 0 if folder is None else folder.version + 1)
+        _add(folder)
+    folder.sources |= files
     return folder
 
 

@@ -119,7 +119,7 @@ def _mujoco_fault() -> str:
     """Return why MuJoCo cannot be imported, a wrong MUJOCO_GL for instance; nothing if it can."""
     try:
         importlib.import_module("mujoco")
-    except Exception as error:  # it looks for a library to draw with, which may raise anything
+    except Exception as error:  # noqa: BLE001  # it looks for a library to draw with, which may raise anything
         return f"{' '.join(str(error).split()).rstrip('.')}.{about_opengl(error)}".rstrip(".")
     return ""
 
@@ -140,7 +140,7 @@ def _drawing() -> str:
         offscreen.gl_context()
     except MetarlError as error:
         return str(error)
-    except Exception:  # MuJoCo is not to be had, as said of the engines
+    except Exception:  # noqa: BLE001  # MuJoCo is not to be had, as said of the engines
         return "cannot draw: MuJoCo does not load"
     return f"draws through {offscreen.gl_backend()}"
 
