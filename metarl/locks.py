@@ -29,7 +29,7 @@ def require_locks() -> None:
     """
     if fcntl is None:
         raise MetarlError(
-            f"Expected Linux or macOS, got {platform.system()}, which lacks the file locks of POSIX (fcntl); "
+            f"Expected Linux or another POSIX system, got {platform.system()}, which has no file locks (fcntl); "
             "on Windows run metarl in WSL."
         )
 

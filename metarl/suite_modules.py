@@ -1,8 +1,8 @@
 """The modules beside a suite file: each folder has its own, under names that no other folder shares.
 
-A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.suite_modules.<folder>.helpers``, so a
-second folder may hold one of the same name. Imports in such modules look beside the file first, as in a
-script, also where the name is one of the standard library's; imports of all other code never look there first.
+A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.suite_modules.<folder>.helpers``, so
+another folder may hold one of the same name. Imports in such modules look beside the file first, as in a
+script, also where the name is one of the standard library's; those in other code never do so first.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location, spec_from_loader
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import cast
 
 import cloudpickle
 
@@ -133,7 +134,7 @@ def loads(pickled: bytes) -> object:
     folders, data = pickle.loads(pickled)
     for folder in folders:
         _add(folder)
-    return pickle.loads(data)  # type: ignore[no-any-return]  # whatever was pickled
+    return cast("object", pickle.loads(data))
 
 
 def _folder_of(path: Path) -> SuiteFolder:
@@ -211,7 +212,7 @@ class _Finder(MetaPathFinder):
         if fullname.startswith(f"{__name__}."):
             package, _, name = fullname.removeprefix(f"{__name__}.").partition(".")
             folder = _folder_named(f"{__name__}.{package}")
-            return folder and _spec(folder, fullname, path if name else None)
+            return _spec(folder, fullname, path if name else None) if folder else None
         top, _, below = fullname.partition(".")
         if below and top in _aliases:
             return spec_from_loader(fullname, _Alias(f"{_aliases[top].package}.{fullname}"))

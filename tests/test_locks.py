@@ -69,7 +69,7 @@ def test_system_without_posix_locks_is_refused_in_a_sentence(tmp_path: Path) -> 
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "metarl: Expected Linux or macOS, got " in done.stderr
+    assert "metarl: Expected Linux or another POSIX system, got " in done.stderr
 
 
 def test_python_callers_are_refused_without_posix_locks(

@@ -85,6 +85,10 @@ def test_file_that_holds_no_such_distribution_is_refused(place: Path, named: str
         ("def f(:", r"SyntaxError: invalid syntax \(mine.py, line 1\)\.$"),
         ("import sys; sys.exit(3)", r"SystemExit: 3 \(mine.py, line 1\)\.$"),
         (
+            "raise RuntimeError('invalid value for environment variable MUJOCO_GL: foo')",
+            r".* MUJOCO_GL: foo \(mine.py, line 1\)\. Set MUJOCO_GL to egl, osmesa or glfw, or unset it\.$",
+        ),
+        (
             "raise RuntimeError('an OpenGL platform library has not been loaded')",
             r".* not been loaded \(mine.py, line 1\)\. On a machine without a screen set MUJOCO_GL=egl\.$",
         ),

@@ -263,7 +263,11 @@ def _write(path: Path, snapshots: Mapping[bytes, Snapshot]) -> None:
         columns[f"constant/{name}"] = np.stack([one.constants[name] for one in kept])
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        np.savez(file, allow_pickle=False, **columns)
+        try:
+            np.savez(file, allow_pickle=False, **columns)
+        except BaseException:  # a full disk, for instance
+            Path(file.name).unlink()
+            raise
     Path(file.name).replace(path)
 
 
