@@ -29,8 +29,8 @@ def require_locks() -> None:
     """
     if fcntl is None:
         raise MetarlError(
-            f"Expected Linux or another POSIX system, got {platform.system()}, which has no file locks (fcntl); "
-            "on Windows run metarl in WSL."
+            f"Expected Linux or another POSIX system, got {platform.system()}, which has no file locks "
+            "(fcntl); on Windows run metarl in WSL."
         )
 
 
