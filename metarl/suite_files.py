@@ -116,9 +116,9 @@ def _call(make: object, where: str) -> object:
     assert callable(make)
     try:
         return cast("object", make())
-    except MetarlError:
-        raise
-    except Exception as error:
+    except MetarlError as error:
+        raise _located(error) from error
+    except (Exception, SystemExit) as error:
         raise MetarlError(f"{where} fails when it is called: {_told(error)}{about_opengl(error)}") from error
 
 
@@ -148,7 +148,7 @@ def _load(path: Path) -> ModuleType:
         return import_file(path)
     except (Exception, SystemExit) as error:  # a program ends itself when it is run
         raise (
-            MetarlError(f"{str(error).rstrip('.')}{line_of(error)}.")
+            _located(error)
             if isinstance(error, MetarlError)
             else MetarlError(f"The suite's file {path} does not run: {_told(error)}{about_opengl(error)}")
         ) from error
@@ -175,6 +175,12 @@ def about_opengl(error: BaseException) -> str:
     if library in packages:
         return f" MUJOCO_GL={library} needs a library that may be missing (apt install {packages[library]})."
     return " On a machine without a screen set MUJOCO_GL=egl."
+
+
+def _located(error: MetarlError) -> MetarlError:
+    """Return an error with the place in the suite's modules where it arose, if it arose in one."""
+    place = line_of(error)
+    return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error
 
 
 def _told(error: BaseException) -> str:

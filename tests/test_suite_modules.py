@@ -243,6 +243,11 @@ def test_workers_run_the_modules_that_were_read_first(tmp_path: Path) -> None:
             {"suite.py": "from metarl.envs import from_gymnasium\nmine = from_gymnasium('NoSuch-v0')"},
             "(suite.py, line 2)",
         ),
+        (
+            {"suite.py": "from metarl.errors import MetarlError\ndef mine():\n    raise MetarlError('No.')"},
+            "No (suite.py, line 3).",
+        ),
+        ({"suite.py": "import sys\ndef mine():\n    sys.exit(3)"}, "SystemExit: 3 (suite.py, line 3)."),
     ],
 )
 def test_error_names_file_and_line(
