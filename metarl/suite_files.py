@@ -22,7 +22,7 @@ import tyro
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError, unknown_name
 from metarl.suite_imports import files_imported
-from metarl.suite_modules import bare_names, import_file, line_of
+from metarl.suite_modules import as_written, bare_names, import_file, line_of
 from metarl.tasks import TaskDistribution
 
 logger = logging.getLogger(__name__)
@@ -185,4 +185,5 @@ def _located(error: MetarlError) -> MetarlError:
 
 def _told(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return " ".join(f"{type(error).__name__}: {text}".split()).rstrip(" .:") + f"{line_of(error)}."
+    sentence = " ".join(f"{type(error).__name__}: {as_written(text)}".split())
+    return f"{sentence.rstrip(' .:')}{line_of(error)}."

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -120,6 +121,11 @@ def line_of(error: BaseException) -> str:
             place = f" ({file}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place
+
+
+def as_written(text: str) -> str:
+    """Return a text with the names of suites' modules as their authors write them."""
+    return re.sub(rf"{re.escape(__name__)}\.f\w+\.", "", text)
 
 
 def dumps(factory: object) -> bytes:

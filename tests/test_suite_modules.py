@@ -222,6 +222,10 @@ def test_workers_run_the_modules_that_were_read_first(tmp_path: Path) -> None:
         ({"suite.py": "import helpers", "helpers.py": "x = 1\ny = [\n"}, "(helpers.py, line 2)"),
         ({"suite.py": "import helpers", "helpers.py": "import no_such_module"}, "(helpers.py, line 1)"),
         ({"suite.py": "\n\nprint(undefined)"}, "(suite.py, line 3)"),
+        (
+            {"suite.py": "import a.gone", "a/__init__.py": ""},
+            "ModuleNotFoundError: No module named 'a.gone' (suite.py, line 1).",
+        ),
         ({"suite.py": "import a.b", "a/__init__.py": "", "a/b.py": "\n1 / 0"}, "(a/b.py, line 2)"),
         ({"suite.py": "def mine():\n    import b\n", "b.py": "raise KeyError(3)"}, "(b.py, line 1)"),
         (
