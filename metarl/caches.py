@@ -97,8 +97,8 @@ def _make_own(folder: Path) -> None:
     if around & stat.S_IWOTH and not around & stat.S_ISVTX:
         raise PermissionError(f"others can replace what is in {folder.parent}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    found = folder.stat()
+    if {found.st_uid, folder.lstat().st_uid} != {os.geteuid()}:  # a link of the user's own may be followed
         raise PermissionError("it is not this user's own folder")
     if found.st_mode & _OTHERS_WRITE:
         folder.chmod(0o700)

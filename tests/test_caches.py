@@ -95,12 +95,13 @@ def test_folder_that_another_user_made_is_not_taken(
         build()
 
 
-def test_link_in_the_temporary_folder_is_not_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "theirs").mkdir()
-    spare(tmp_path).symlink_to(tmp_path / "theirs")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link another user's")
+def test_link_of_another_user_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scratch").mkdir()
+    spare(tmp_path).symlink_to(tmp_path / "scratch")
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    assert cache_folder() == spare(tmp_path)
+    os.lchown(spare(tmp_path), 1, 1)
     assert cache_folder() == Path(os.devnull)
 
 
