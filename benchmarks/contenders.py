@@ -20,9 +20,9 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from bare_physics import PoolPhysics, ThreadPhysics, drive
+from metarl.caches import cache_folder
 from metarl.envs.metaworld import MetaWorldTasks
 from metarl.envs.metaworld_env import MetaWorldEnv
-from metarl.envs.metaworld_goals import cache_folder
 from metarl.envs.physics import StepperName
 from metarl.envs.physics.sawyer import Actions
 from metarl.envs.sawyer_engine import SawyerVectorEnv

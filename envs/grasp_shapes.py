@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
+from metarl.caches import cache_folder
 from metarl.config import SuiteConfig
 from metarl.envs import grasp_env, grasp_objects
 from metarl.envs.grasp_env import (
@@ -28,7 +29,6 @@ from metarl.envs.grasp_env import (
 )
 from metarl.envs.grasp_objects import FIELDS, PREFIX, SHAPES, Thing, object_model
 from metarl.envs.metaworld_env import MAX_HORIZON
-from metarl.envs.metaworld_goals import cache_folder
 from metarl.envs.physics.reset_bank import Constants
 from metarl.envs.physics.sawyer import EXPANDED, Models
 from metarl.envs.processes import ProcessTaskVectorEnv

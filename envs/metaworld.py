@@ -15,9 +15,10 @@ from typing import ClassVar
 import numpy as np
 from metaworld.env_dict import ML25_V3
 
+from metarl.caches import cache_folder
 from metarl.config import SuiteConfig
 from metarl.envs.metaworld_env import FAMILIES, MAX_HORIZON, MetaWorldFactory
-from metarl.envs.metaworld_goals import Goal, Goals, cache_folder, published_goals
+from metarl.envs.metaworld_goals import Goal, Goals, published_goals
 from metarl.envs.metaworld_official import layout, official_evaluation, official_steps
 from metarl.envs.processes import ProcessTaskVectorEnv
 from metarl.envs.sawyer.catalog import RewardVersion, check_reward

@@ -1,8 +1,8 @@
 """The goals of Meta-World's published benchmarks, drawn by the installed package and kept in a cache.
 
 The package simulates a reset for each goal that it draws: 1 s for ML1, 8 s for ML10, 40 s for ML45. So
-the goals are written as JSON to ``$XDG_CACHE_HOME/metarl`` (``~/.cache/metarl``). A cache that is damaged or
-cannot be written is no mistake: the goals are drawn again.
+the goals are written as JSON to :func:`metarl.caches.cache_folder`. A cache that is damaged or cannot be
+written is no mistake: the goals are drawn again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import metaworld
 import numpy as np
 from metaworld.types import Task as PublishedTask
 
+from metarl.caches import cache_folder
 from metarl.errors import MetarlError
 from metarl.files import WriteError, write_text
 
@@ -100,12 +100,6 @@ def _decode(tasks: Sequence[PublishedTask]) -> tuple[Goal, ...]:
             )
         goals.append(Goal(task.env_name, tuple(data["rand_vec"].tolist())))
     return tuple(goals)
-
-
-def cache_folder() -> Path:
-    """Return where goals, and states after resets, are kept: ``$XDG_CACHE_HOME/metarl`` or its default."""
-    folder = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(folder) if Path(folder).is_absolute() else Path.home() / ".cache") / "metarl"
 
 
 def _cache_path(benchmark: Benchmark, seed: int, family: str) -> Path:

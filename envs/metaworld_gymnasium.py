@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+from metarl.caches import cache_folder
 from metarl.envs.goal_choice import deal
 from metarl.envs.metaworld import (
     MetaWorldConfig,
@@ -16,7 +17,7 @@ from metarl.envs.metaworld import (
     numbered_tasks,
 )
 from metarl.envs.metaworld_env import FAMILIES
-from metarl.envs.metaworld_goals import Benchmark, cache_folder, published_goals
+from metarl.envs.metaworld_goals import Benchmark, published_goals
 from metarl.envs.metaworld_vector import MetaWorldVectorEnv, VectorOptions
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Split

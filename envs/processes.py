@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import cloudpickle
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -42,6 +41,7 @@ from metarl.envs.worker_messages import (
     shared_size,
 )
 from metarl.errors import EngineError, MetarlError
+from metarl.suite_modules import dumps
 from metarl.tasks import Array, Picture, TaskVectorEnv, check_fits, check_slot
 from metarl.types import Task
 
@@ -328,7 +328,7 @@ def _spec(space: gymnasium.Space[object]) -> ArraySpec:
 
 def _pickled(env_factory: EnvFactory) -> bytes:
     try:
-        return cast("bytes", cloudpickle.dumps(env_factory))
+        return dumps(env_factory)
     except Exception as error:
         raise MetarlError(f"The environment factory cannot be sent to other processes: {error}.") from error
 

@@ -36,6 +36,7 @@ from metarl.envs.worker_messages import (
 from metarl.envs.worker_output import CappedOutput
 from metarl.errors import EngineError, MetarlError
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
+from metarl.suite_modules import loads
 from metarl.tasks import Array, Picture
 from metarl.types import Task
 
@@ -166,7 +167,7 @@ class Worker:
         self._number = blueprint.number
         self._shared = map_shared(memory, blueprint.layout)
         self._reader = ObservationReader(self._shared.observations.dtype, self._shared.observations.shape[1:])
-        self._pool = EnvPool(pickle.loads(blueprint.factory), blueprint.max_idle)
+        self._pool = EnvPool(cast("EnvFactory", loads(blueprint.factory)), blueprint.max_idle)
         self._envs: dict[int, TaskEnv] = {}
         self._tasks: dict[int, Task] = {}
         self._steps: dict[int, int] = {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 import select
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from rich.logging import RichHandler
 
 from metarl import __version__, registry
+from metarl.caches import keep_matplotlib_quiet
 from metarl.console import (
     NOBODY_READS,
     WANT_OF_MEMORY,
@@ -26,6 +26,8 @@ from metarl.console import (
 )
 from metarl.errors import MetarlError
 from metarl.experiment import Stopped
+from metarl.locks import require_locks
+from metarl.signals import handled
 from metarl.tables import list_table
 
 
@@ -58,18 +60,27 @@ def exit_code(work: Callable[[], None]) -> int:
         say("Stopped before anything was computed.")
         return 130
     except MetarlError as error:
-        say_error(str(error))
+        say_error(f"{error}{about_current_folder()}")
         return 2
     except OSError as error:
         if nobody_reads(error):
             silence()
             return NOBODY_READS
-        say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.")
+        say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.{about_current_folder()}")
         return 2
     except WANT_OF_MEMORY as error:
         say_error(f"There is not enough memory for this: {str(error).splitlines()[0]}")
         return 2
     return 0
+
+
+def about_current_folder() -> str:
+    """Say that the current folder is gone, where that may be why something failed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return " The current folder was removed: change to another one."
+    return ""
 
 
 def dispatch(arguments: list[str]) -> None:
@@ -81,13 +92,33 @@ def dispatch(arguments: list[str]) -> None:
         say(f"metarl {__version__}")
         return
     name, *rest = arguments
+    require_locks()
+    keep_matplotlib_quiet()
     registry.command(name)(rest)
 
 
 def open_output() -> None:
-    """Let what is printed go nowhere where standard output was closed from the start, ``metarl list >&-``."""
-    if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # until the end
+    """Print nowhere where an output is closed, ``metarl list >&-``, and fail on none that is odd."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, _Output())
+        elif not hasattr(stream, "flush"):
+            setattr(sys, name, _Output(stream.write))
+        elif getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a folder's name need not be text
+
+
+class _Output(io.TextIOBase):
+    """An output that goes nowhere, or to a caller's object with nothing but ``write``."""
+
+    def __init__(self, write: Callable[[str], object] = len) -> None:
+        self._write = write
+
+    def write(self, text: str) -> int:
+        """Write a text and return its length."""
+        self._write(text)
+        return len(text)
 
 
 def nobody_reads(error: OSError) -> bool:
@@ -95,7 +126,10 @@ def nobody_reads(error: OSError) -> bool:
     if not isinstance(error, BrokenPipeError):
         return False
     watch = select.poll()
-    watch.register(sys.stdout, 0)
+    try:
+        watch.register(sys.stdout, 0)
+    except (TypeError, ValueError, OSError):  # a caller's object, which is no file
+        return False
     return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
@@ -110,11 +144,5 @@ def show_usage() -> None:
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C, where that can be said: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
+    with handled((signal.SIGTERM,), signal.default_int_handler):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -42,7 +43,8 @@ def say_error(message: str) -> None:
 def silence() -> None:
     """Let whatever is still printed go nowhere, what Python itself prints at its end included."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # a caller's object, which is no file
+        os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 

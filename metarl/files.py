@@ -35,8 +35,13 @@ class WriteError(MetarlError):
     """A file that cannot be written; the cause says why."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Write a file, whole or not at all; its folder is made if need be.
+
+    Args:
+        path: the file.
+        content: all of it.
+        mode: its permissions, if not what the user's mask leaves.
 
     Raises:
         WriteError: if it cannot be written; what was there before stays, and nothing else is left.
@@ -46,7 +51,7 @@ def write_whole(path: Path, content: bytes) -> None:
         tidy(path.parent)
         temporary = _temporary(path.parent)
         try:
-            write_synced(temporary, content)
+            write_synced(temporary, content, mode)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -106,13 +111,15 @@ def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
     write_text(path, table.getvalue())
 
 
-def write_synced(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes, mode: int | None = None) -> None:
     """Write a new file and wait until the disk has it.
 
     Raises:
         OSError: if it exists, or cannot be written.
     """
     with path.open("xb") as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()
         sync(file.fileno())

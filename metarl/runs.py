@@ -29,6 +29,7 @@ from metarl.files import encode_json, is_full, write_folder, write_json
 from metarl.locks import locked
 from metarl.registry import config_from_json
 from metarl.reopening import check_reopens
+from metarl.signals import handled
 from metarl.types import Json
 
 CONFIG = "config.json"
@@ -264,15 +265,14 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stop_on_signals(work: Stoppable) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end a run cleanly: the first asks it to stop, a second one kills it."""
+    """Let SIGINT and SIGTERM end a run cleanly: the first asks it to stop, a second one kills it.
+
+    Outside the main thread, where Python allows no handlers of signals, the work goes on without them.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         work.request_stop()
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled((signal.SIGINT, signal.SIGTERM), handle):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,23 +7,22 @@ one of them; the same goes for what a package declares in the entry-point group 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import logging
 import os
 import re
-import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, ClassVar, cast
 
-import cloudpickle
 import tyro
 
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError, unknown_name
+from metarl.suite_imports import files_imported
+from metarl.suite_modules import as_written, bare_names, import_file, line_of
 from metarl.tasks import TaskDistribution
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,8 @@ class FileSuiteConfig(SuiteConfig):
     """Path of the file, a colon, and the distribution's name in it."""
     sha256: Annotated[str, tyro.conf.Suppress] = ""
     """Of the file when the run was started; a change of it is told."""
+    modules: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """SHA-256 and path, from the file's folder on, of each module beside it that it imports, likewise."""
 
     @property
     def label(self) -> str:
@@ -52,9 +53,20 @@ class FileSuiteConfig(SuiteConfig):
             MetarlError: if the file is gone, does not run, or holds no such distribution.
         """
         path, name = _split(self.place)
-        if self.sha256 and self.sha256 != _digest(path):
-            logger.warning("%s has changed since this run was started.", path)
-        return distribution_of(_attribute(_load(path), path, name), f"{name!r} of {path}")
+        for changed in self._changed(path):
+            logger.warning("%s has changed since this run was started.", changed)
+        module = _load(path)
+        with bare_names(module):
+            return distribution_of(_attribute(module, path, name), f"{name!r} of {path}")
+
+    def _changed(self, path: Path) -> list[Path]:
+        """Return the files that are not as they were when the run was started."""
+        now = _digests(path)
+        before = {path.name: self.sha256} if self.sha256 else {}
+        for line in self.modules:
+            digest, _, name = line.partition(" ")
+            before[name] = digest
+        return [path.parent / name for name, digest in before.items() if now.get(name) != digest]
 
 
 def is_place(name: str) -> bool:
@@ -69,7 +81,10 @@ def file_suite(place: str) -> FileSuiteConfig:
         MetarlError: if there is no such file, or no name is given.
     """
     path, name = _split(place)
-    return FileSuiteConfig(place=f"{path.resolve()}:{name}", sha256=_digest(path))
+    path = path.resolve()
+    digests = _digests(path)
+    modules = tuple(f"{digest} {file}" for file, digest in digests.items() if file != path.name)
+    return FileSuiteConfig(place=f"{path}:{name}", sha256=digests[path.name], modules=modules)
 
 
 def distribution_of(found: object, where: str) -> TaskDistribution:
@@ -81,7 +96,7 @@ def distribution_of(found: object, where: str) -> TaskDistribution:
     if inspect.isfunction(found) or (inspect.isclass(found) and not hasattr(found, "make_vector_env")):
         found = _call(found, where)
     if isinstance(found, SuiteConfig):
-        return found.build()
+        found = _call(found.build, where)
     missing = [name for name in _PARTS if not hasattr(found, name)]
     if missing:
         raise MetarlError(
@@ -101,10 +116,10 @@ def _call(make: object, where: str) -> object:
     assert callable(make)
     try:
         return cast("object", make())
-    except MetarlError:
-        raise
-    except Exception as error:
-        raise MetarlError(f"{where} fails when it is called: {_told(error)}") from error
+    except MetarlError as error:
+        raise _located(error) from error
+    except (Exception, SystemExit) as error:
+        raise MetarlError(f"{where} fails when it is called: {_told(error)}{about_opengl(error)}") from error
 
 
 def _split(place: str) -> tuple[Path, str]:
@@ -114,42 +129,29 @@ def _split(place: str) -> tuple[Path, str]:
     return Path(path), name
 
 
-def _digest(path: Path) -> str:
+def _digests(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of a file and of what it imports from its folder, by path from there on."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        files = files_imported(path)
     except OSError as error:
         raise MetarlError(
-            f"The suite's file {path} cannot be read ({error.strerror}); it must be where it was."
+            f"The suite's file {error.filename or path} cannot be read ({error.strerror}); "
+            "it must be where it was."
         ) from error
+    digests = {os.path.relpath(file, path.parent): hashlib.sha256(text) for file, text in files.items()}
+    return {file: digests[file].hexdigest() for file in sorted(digests)}
 
 
 def _load(path: Path) -> ModuleType:
-    """Run a file as a module of its own, which the environments' workers are sent whole.
-
-    What it imports from its folder is imported as from a script there.
-    """
-    digest = _digest(path)
-    name = f"metarl_suite_{digest[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
-    sys.modules[name] = module
+    """Run a file; what it imports is looked for in its folder first, as from a script there."""
     try:
-        spec.loader.exec_module(module)
+        return import_file(path)
     except (Exception, SystemExit) as error:  # a program ends itself when it is run
-        del sys.modules[name]
         raise (
-            error
+            _located(error)
             if isinstance(error, MetarlError)
             else MetarlError(f"The suite's file {path} does not run: {_told(error)}{about_opengl(error)}")
         ) from error
-    cloudpickle.register_pickle_by_value(module)
-    return module
 
 
 def _attribute(module: ModuleType, path: Path, name: str) -> object:
@@ -164,6 +166,10 @@ def about_opengl(error: BaseException) -> str:
     places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
     if not re.search("OpenGL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
         return ""
+    if "environment variable MUJOCO_GL" in str(error):
+        return " Set MUJOCO_GL to egl, osmesa or glfw, or unset it."
+    if "PYOPENGL_PLATFORM" in str(error):
+        return " Unset PYOPENGL_PLATFORM."
     library = os.environ.get("MUJOCO_GL", "").lower()
     packages = {"osmesa": "libosmesa6", "egl": "libegl1 libgl1-mesa-dri"}
     if library in packages:
@@ -171,5 +177,13 @@ def about_opengl(error: BaseException) -> str:
     return " On a machine without a screen set MUJOCO_GL=egl."
 
 
+def _located(error: MetarlError) -> MetarlError:
+    """Return an error with the place in the suite's modules where it arose, if it arose in one."""
+    place = line_of(error)
+    return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error
+
+
 def _told(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:") + "."
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    sentence = " ".join(f"{type(error).__name__}: {as_written(text)}".split())
+    return f"{sentence.rstrip(' .:')}{line_of(error)}."

@@ -37,15 +37,19 @@ FLOORS = (
     },
     {
         "metarl.action_map",
+        "metarl.caches",
         "metarl.few_shot",
         "metarl.files",
         "metarl.meta_learner",
         "metarl.official",
         "metarl.recorder",
         "metarl.rollouts",
+        "metarl.signals",
         "metarl.spaces",
         "metarl.tally",
         "metarl.step_values",
+        "metarl.suite_imports",
+        "metarl.suite_modules",
         "metarl.tasks",
         "metarl.tensor_env",
         "metarl.tensor_recorder",
@@ -92,7 +96,7 @@ FLOORS = (
     },
     {"metarl.envs", "metarl.agents"},
     {"metarl.console", "metarl.commands"},
-    {"metarl.cli"},
+    {"metarl.cli", "metarl.__main__"},
     {"scripts", "benchmarks"},
 )
 """From the ground up; a module may import from its own floor and from those below it."""

@@ -23,10 +23,11 @@ from metaworld.types import Task as PublishedTask
 
 import metarl.envs.metaworld
 import metarl.envs.metaworld_gymnasium
+from metarl.caches import cache_folder
 from metarl.envs import offscreen
 from metarl.envs.goal_choice import GoalChoice, deal
 from metarl.envs.metaworld_env import FAMILIES
-from metarl.envs.metaworld_goals import Goal, Goals, cache_folder, published_goals
+from metarl.envs.metaworld_goals import Goal, Goals, published_goals
 from metarl.envs.metaworld_vector import MetaWorldVectorEnv, VectorOptions
 from metarl.envs.registration import SAWYER_FAMILIES
 from metarl.errors import EngineError, MetarlError

@@ -387,7 +387,8 @@ def test_without_a_compiler_there_is_one_line_and_the_portable_path(
     physics = BatchedPhysics([mujoco.MjModel.from_xml_string(PENDULUM)], [0])
     assert not physics.is_compiled
     assert [record.getMessage() for record in caplog.records] == [
-        "Physics runs on Python threads, which is slower: there is no C compiler."
+        "Physics runs on Python threads, which is slower: "
+        "CC=no-such-compiler names no program ('no-such-compiler' is not found)."
     ]
     with pytest.raises(EngineError, match="compiled stepper cannot be built"):
         BatchedPhysics([mujoco.MjModel.from_xml_string(PENDULUM)], [0], stepper="compiled")

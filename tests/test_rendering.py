@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
+from metarl.caches import cache_folder
 from metarl.envs import from_gymnasium, offscreen
 from metarl.envs.metaworld import MetaWorldTasks
-from metarl.envs.metaworld_goals import cache_folder
 from metarl.envs.metaworld_rendering import CAMERAS
 from metarl.envs.metaworld_vector import MetaWorldVectorEnv, VectorOptions
 from metarl.envs.physics.reset_bank import set_rand_vec

@@ -17,9 +17,9 @@ import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3
 
 import suite_contract
+from metarl.caches import cache_folder
 from metarl.envs.metaworld import MetaWorldTasks
 from metarl.envs.metaworld_env import FAMILIES, MetaWorldEnv
-from metarl.envs.metaworld_goals import cache_folder
 from metarl.envs.physics.batched import StepperName
 from metarl.envs.physics.reset_bank import ResetBank
 from metarl.envs.sawyer.catalog import REWARD_VERSIONS, RewardVersion

@@ -83,10 +83,14 @@ def test_file_that_holds_no_such_distribution_is_refused(place: Path, named: str
     [
         ("import no_such_module_at_all", "ModuleNotFoundError: No module named"),
         ("def f(:", r"SyntaxError: invalid syntax \(mine.py, line 1\)\.$"),
-        ("import sys; sys.exit(3)", r"SystemExit: 3\.$"),
+        ("import sys; sys.exit(3)", r"SystemExit: 3 \(mine.py, line 1\)\.$"),
+        (
+            "raise RuntimeError('invalid value for environment variable MUJOCO_GL: foo')",
+            r".* MUJOCO_GL: foo \(mine.py, line 1\)\. Set MUJOCO_GL to egl, osmesa or glfw, or unset it\.$",
+        ),
         (
             "raise RuntimeError('an OpenGL platform library has not been loaded')",
-            r".* not been loaded\. On a machine without a screen set MUJOCO_GL=egl\.$",
+            r".* not been loaded \(mine.py, line 1\)\. On a machine without a screen set MUJOCO_GL=egl\.$",
         ),
     ],
 )
@@ -107,7 +111,7 @@ def test_library_that_mujoco_is_told_to_draw_with_is_named_where_it_is_missing(
     with pytest.raises(MetarlError, match=r"may be missing \(apt install libosmesa6\)\.$"):
         file_suite("mine.py:variable").build()
     place.write_text("raise ImportError('No wheels here')")
-    with pytest.raises(MetarlError, match=r"No wheels here\.$"):
+    with pytest.raises(MetarlError, match=r"No wheels here \(mine.py, line 1\)\.$"):
         file_suite("mine.py:variable").build()
 
 

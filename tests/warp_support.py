@@ -10,7 +10,7 @@ import pytest
 import torch
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-from metarl.envs.metaworld_goals import cache_folder
+from metarl.caches import cache_folder
 from metarl.envs.physics.sawyer import environment_class
 from metarl.envs.sawyer_engine import SawyerVectorEnv
 from metarl.envs.warp.batch import BufferSizes

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from metarl.caches import cache_folder, is_own_file
 from metarl.envs.physics.numpy_loops import Loop, double_loops
 from metarl.envs.physics.programs import NUMPY_LOOPS, Program, Rows, check
 from metarl.envs.physics.worlds import EXACT_VERSIONS, Inputs, Marks, World
@@ -43,12 +45,24 @@ class BuildError(RuntimeError):
 def load() -> ctypes.CDLL | None:
     """Return the compiled stepper, built on first use; where it cannot be, None and one line in the log."""
     try:
-        library = _declare(ctypes.CDLL(str(build())))
-        if library.metarl_mujoco_version() != mujoco.mj_version():
-            raise BuildError(f"it was built for MuJoCo {library.metarl_mujoco_version()}")
-    except (BuildError, OSError, WriteError) as error:
+        return open_library()
+    except (BuildError, WriteError) as error:
         _LOG.warning("Physics runs on Python threads, which is slower: %s.", error)
         return None
+
+
+def open_library() -> ctypes.CDLL:
+    """Return the compiled stepper, built unless it was before.
+
+    Raises:
+        BuildError: if it cannot be built or loaded.
+    """
+    try:
+        library = _declare(ctypes.CDLL(str(build())))
+    except OSError as error:
+        raise BuildError(str(error)) from error
+    if library.metarl_mujoco_version() != mujoco.mj_version():
+        raise BuildError(f"it was built for MuJoCo {library.metarl_mujoco_version()}")
     return library
 
 
@@ -68,35 +82,55 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
         raise BuildError(f"the compiled stepper is not known to be exact under MuJoCo {mujoco.__version__}")
     home = Path(mujoco.__file__).parent
     libraries = sorted([*home.glob("libmujoco.so*"), *home.glob("libmujoco*.dylib")])
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise BuildError("there is no C compiler")
+    compiler = find_compiler()
     if not libraries or not (home / "include" / "mujoco" / "mujoco.h").exists():
         raise BuildError("the mujoco package has no headers")
     flags = [*_FLAGS, *extra_flags, f"-I{home / 'include'}"]
     link = [str(libraries[0]), f"-Wl,-rpath,{home}"]
     sources = [_SOURCE.read_text(), _INCLUDED.read_text()]
-    key = hashlib.sha256("\0".join([*sources, platform.machine(), *flags, *link]).encode())
-    target = _cache() / f"stepper-{mujoco.__version__}-{key.hexdigest()[:16]}.so"
-    if not target.exists():
-        _compile([compiler, *flags, str(_SOURCE), *link], target)
+    arguments = [word for word in compiler if word.startswith("-")]
+    key = hashlib.sha256("\0".join([*sources, platform.machine(), *flags, *link, *arguments]).encode())
+    if not cache_folder().is_dir():
+        raise BuildError("there is no folder for compiled code")
+    target = cache_folder() / f"stepper-{mujoco.__version__}-{key.hexdigest()[:16]}.so"
+    if not is_own_file(target):
+        _compile([*compiler, *flags, str(_SOURCE), *link], target)
     return target
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "metarl"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def find_compiler() -> list[str]:
+    """Return the C compiler's command: ``$CC``, which may hold arguments or a launcher, or ``cc``.
+
+    Raises:
+        BuildError: if there is none, or ``$CC`` names no program.
+    """
+    named = os.environ.get("CC", "").strip()
+    try:
+        words = [named] if shutil.which(named) else shlex.split(named) or ["cc"]
+    except ValueError as error:
+        raise BuildError(f"CC={named} cannot be read ({str(error).lower()})") from error
+    program = shutil.which(words[0])
+    if program is None:
+        raise BuildError(
+            f"CC={named} names no program ({words[0]!r} is not found)" if named else "there is no C compiler"
+        )
+    return [program, *words[1:]]
 
 
 def _compile(command: list[str], target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         output = Path(scratch) / "stepper.so"
-        done = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BuildError(f"the C compiler said: {(done.stderr.strip() or 'nothing').splitlines()[0]}")
-        write_whole(target, output.read_bytes())  # whole or absent, whoever else is building it
+        try:
+            done = subprocess.run(
+                [*command, "-o", str(output)], capture_output=True, text=True, errors="replace", check=False
+            )
+        except OSError as error:
+            raise BuildError(f"{command[0]} cannot be run ({error.strerror})") from error
+        if done.returncode or not output.exists():
+            said = done.stderr.strip() or done.stdout.strip() or f"nothing (exit status {done.returncode})"
+            raise BuildError(f"the C compiler {command[0]} said: {said.splitlines()[0].rstrip('.')}")
+        # whole or absent, whoever else is building it, and written by no one else
+        write_whole(target, output.read_bytes(), mode=0o700)
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
-import shutil
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,8 +16,11 @@ import torch
 import tyro
 from packaging.version import Version
 
+from metarl.caches import cache_folder
 from metarl.console import console, say
 from metarl.cores import usable_cores
+from metarl.errors import MetarlError
+from metarl.suite_files import about_opengl
 from metarl.tables import list_table
 
 LIBRARIES = (
@@ -42,6 +46,7 @@ def doctor_command(arguments: list[str]) -> None:
     console.print(list_table("versions", [("Python", platform.python_version()), *versions()]))
     console.print(list_table("devices", list(devices(driver))))
     console.print(list_table("engines", list(engines(installed("mujoco"), driver))))
+    console.print(list_table("this machine", list(this_machine())))
     if (found := installed("mujoco")) and installed("metaworld") and not found.startswith("3.3."):
         say(f"Meta-World is made for mujoco 3.3.0 and this is {found}: keep its numbers apart.")
 
@@ -73,6 +78,9 @@ def cuda_of_driver() -> tuple[int, int] | None:
 
 def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
     """Yield what can compute here, with a word on each."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads and not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", threads):
+        yield "OMP_NUM_THREADS", f"{threads!r} is no number of threads: set it to one, or unset it"
     yield "cpu", f"{platform.machine()}, {usable_cores()} cores for this process"
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
@@ -95,17 +103,47 @@ def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tupl
         mujoco: MuJoCo's version.
         driver: the CUDA that the driver supports.
     """
-    compiler = next(
-        (name for name in (os.environ.get("CC", ""), "cc", "gcc", "clang") if shutil.which(name)), None
-    )
-    yield "processes", "runs"
-    yield (
-        "threads",
-        f"runs, compiled by {compiler}"
-        if compiler
-        else "runs in Python, slower: install a C compiler, gcc for instance",
-    )
-    yield "warp", _warp(mujoco, driver)
+    fault = _mujoco_fault()
+    yield "processes", f"runs, but not environments of MuJoCo: {fault}" if fault else "runs"
+    yield "threads", f"cannot run: {fault}" if fault else _threads()
+    yield "warp", f"cannot run: {fault}" if fault and mujoco else _warp(mujoco, driver)
+
+
+def this_machine() -> Iterator[tuple[str, str]]:
+    """Yield what commands need besides engines: a library to draw with, and a folder for caches."""
+    yield "drawing", _drawing()
+    folder = cache_folder()
+    yield "caches", str(folder) if folder.is_dir() else "none: no folder can be written to"
+
+
+def _mujoco_fault() -> str:
+    """Return why MuJoCo cannot be imported, a wrong MUJOCO_GL for instance; nothing if it can."""
+    try:
+        importlib.import_module("mujoco")
+    except Exception as error:  # noqa: BLE001  # it looks for a library to draw with, which may raise anything
+        return f"{' '.join(str(error).split()).rstrip('.')}.{about_opengl(error)}".rstrip(".")
+    return ""
+
+
+def _threads() -> str:
+    compiled = importlib.import_module("metarl.envs.physics.compiled")  # it imports MuJoCo
+    try:
+        compiled.open_library()
+    except compiled.BuildError as error:
+        hint = "; install one, gcc for instance" if "no C compiler" in str(error) else ""
+        return f"runs in Python, slower: {error}{hint}"
+    return f"runs, compiled by {' '.join(compiled.find_compiler())}"
+
+
+def _drawing() -> str:
+    try:
+        offscreen = importlib.import_module("metarl.envs.offscreen")  # it imports MuJoCo
+        offscreen.gl_context()
+    except MetarlError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001  # MuJoCo is not to be had, as said of the engines
+        return "cannot draw: MuJoCo does not load"
+    return f"draws through {offscreen.gl_backend()}"
 
 
 def _warp(mujoco: str | None, driver: tuple[int, int] | None) -> str:

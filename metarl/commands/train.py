@@ -11,7 +11,7 @@ import tyro
 from metarl import registry, runs
 from metarl.commands.evaluate import show_evaluation
 from metarl.config import ExperimentConfig
-from metarl.console import WANT_OF_MEMORY, console, describe_entry, say
+from metarl.console import console, describe_entry, say
 from metarl.errors import MetarlError, require
 from metarl.experiment import Experiment, Stopped
 from metarl.files import write_text
@@ -123,8 +123,8 @@ def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def train(experiment: Experiment, *, new: bool) -> None:
     """Run an experiment to its end, showing its progress and what comes out; a new one may leave nothing."""
-    say(describe_run(experiment))
     try:
+        say(describe_run(experiment))
         with runs.stop_on_signals(experiment):
             with watch(experiment, console):
                 evaluation = experiment.run()
@@ -143,7 +143,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
             f"metarl train --resume {experiment.folder}"
         )
         raise
-    except (MetarlError, *WANT_OF_MEMORY) as error:
+    except BaseException as error:
         if not keep_traceback(error, experiment.folder) and new:
             runs.discard(experiment)
         raise
