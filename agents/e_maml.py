@@ -27,7 +27,7 @@ from typing import ClassVar
 
 import torch
 
-from metarl.adaptation import AdvantageNorm, Batch, policy_gradient_loss
+from metarl.adaptation import AdvantageNorm, Batch, at_least_rounding, policy_gradient_loss
 from metarl.agents.gradient_based import frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.descent import Judged
@@ -91,9 +91,16 @@ def exploration_credit(adapted: Rollout, norm: AdvantageNorm) -> torch.Tensor:
     """Return how much better each task went after adapting than the others did, ``[M]``.
 
     The mean return of its episodes over the number of steps, minus the mean of the other tasks; divided by
-    the standard deviation over tasks unless advantages are left as they are. One task alone has no others.
+    the standard deviation over tasks unless advantages are left as they are. One task alone has neither
+    others nor a deviation: its credit is its own return where advantages are left as they are, and otherwise
+    zero, which leaves MAML's gradient.
     """
-    values = adapted.episode_returns.mean(dim=1) / adapted.mask.shape[-1]
+    returns = adapted.episode_returns
+    values = returns.double().mean(dim=1) / adapted.mask.shape[-1]
     count = len(values)
-    credit = values - (values.sum() - values) / (count - 1) if count > 1 else values
-    return credit if norm == "none" else credit / (credit.std(correction=0) + 1e-8)
+    if norm == "none" and count == 1:
+        return values.to(returns.dtype)
+    credit = values - (values.sum() - values) / max(count - 1, 1) if count > 1 else torch.zeros_like(values)
+    if norm != "none":
+        credit = credit / at_least_rounding(credit.std(correction=0), values.square().mean().sqrt())
+    return credit.to(returns.dtype)

@@ -74,7 +74,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):
         step = descend_objective(
             self.params, self.memory, objective, self.config, steps=self.config.outer_steps
         )
-        self.params, self.memory = step.params, step.memory
+        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         after = objective(requires_grad(self.params))
         metrics = {**after.metrics, "surrogate_after": float(after.loss.detach())}
         return step.metrics | metrics | spread_metrics(old)

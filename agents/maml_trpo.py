@@ -22,6 +22,7 @@ from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
     frozen,
+    inward,
     spread_metrics,
 )
 from metarl.distributions import Distribution, fisher_product, kl_divergence, log_prob, rebuilt
@@ -33,9 +34,13 @@ from metarl.meta_optimizers import (
     gauss_newton_product,
     trust_region_step,
 )
-from metarl.params import detach, gradient, requires_grad
+from metarl.params import detach, flatten, gradient, requires_grad
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
+
+MIN_CURVATURE_SAMPLES = 100
+"""Live transitions of a task that the Fisher matrix is estimated from at least, if the task has so many."""
+MAX_CURVATURE_STRIDE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,11 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
         """Check the numbers."""
         TrustRegionConfig.__post_init__(self)
         GradientBasedConfig.__post_init__(self)
-        require(1 <= self.curvature_stride, "curvature_stride must be 1 or more", self.curvature_stride)
+        require(
+            1 <= self.curvature_stride <= MAX_CURVATURE_STRIDE,
+            f"curvature_stride must lie in 1..{MAX_CURVATURE_STRIDE}",
+            self.curvature_stride,
+        )
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLTRPO:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
@@ -75,20 +84,26 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
         start = meta_objective(gaussian, old, outer)
 
         def evaluate(candidate: Params) -> LossAndKL:
+            candidate = self.policy.within_bounds(candidate)
             leaves = requires_grad(self.per_task(candidate, num_tasks))
             moved = detach(self._adapted(candidate, leaves, inner, first_order=True))
             with torch.no_grad():
                 return meta_objective(self.policy(moved, outer.observations), old, outer)
 
+        slopes = gradient(start.loss, theta)
+        curvature = self._curvature(theta, detach(adapted), inner, outer)
+        # what stands at a bound and would leave it is held, or else much of the step would be without effect
+        free = inward(self.policy, detach(theta), slopes)
+        held = flatten(free)
         step = trust_region_step(
             detach(theta),
-            gradient(start.loss, theta),
-            self._curvature(theta, detach(adapted), inner, outer),
+            {name: slope * free[name] for name, slope in slopes.items()},
+            lambda vector: held * curvature(held * vector),
             evaluate,
             LossAndKL(start.loss.detach(), start.kl.detach()),
             self.config,
         )
-        self.params = step.params
+        self.params = self.policy.within_bounds(step.params)
         return step.metrics | spread_metrics(old)
 
     def _curvature(self, theta: Params, adapted: Params, inner: Sequence[Batch], outer: Batch) -> Curvature:
@@ -98,12 +113,12 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
         """
         stride = self.config.curvature_stride
         num_tasks = outer.observations.shape[0]
-        few = [batch.every(stride) for batch in inner]
+        few = [batch.subsample(stride, at_least=MIN_CURVATURE_SAMPLES) for batch in inner]
         moved = self._adapted(
             theta, self.per_task(theta, num_tasks), few, first_order=self.config.first_order
         )
         anchored = {name: adapted[name] + (moved[name] - moved[name].detach()) for name in moved}
-        judged = outer.every(stride)
+        judged = outer.subsample(stride, at_least=MIN_CURVATURE_SAMPLES)
         distribution = self.policy(anchored, judged.observations)
         share = judged.weights.unsqueeze(-1) / num_tasks  # of each transition in the mean over all
 

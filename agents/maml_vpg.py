@@ -62,7 +62,7 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):
         step = descend_objective(
             self.params, self.memory, lambda theta: self.meta_loss(theta, rollouts), self.config
         )
-        self.params, self.memory = step.params, step.memory
+        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         return step.metrics
 
     def start_memory(self) -> Params:

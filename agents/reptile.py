@@ -72,7 +72,7 @@ class Reptile(GradientBasedAgent[ReptileConfig]):
         step = descend_objective(
             self.params, self.memory, lambda theta: Judged(distance(theta, adapted), {}), self.config
         )
-        self.params, self.memory = step.params, step.memory
+        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         with torch.no_grad():
             gaussian = self.policy(adapted, batches[-1].observations)
         return step.metrics | spread_metrics(gaussian)
