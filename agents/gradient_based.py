@@ -207,7 +207,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
     def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
         self.config = config
         self.policy = policy
-        self.params = params
+        self.params = policy.within_bounds(params)
         """theta: all that is meta-learned, the policy's parameters and those of the inner rule."""
         self.memory = self.start_memory()
         """What the outer step remembers from one update to the next, by names that theta does not have."""
@@ -284,7 +284,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
                 state.tensors[name].dtype,
             )
         loaded = {name: state.tensors[name].to(self.device, copy=True) for name in own}
-        self.params = {name: loaded[name] for name in self.params}
+        self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.memory = {name: loaded[name] for name in self.memory}
 
     def _actor(self, stacked: Params) -> AdaptedPolicy:
