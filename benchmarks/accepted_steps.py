@@ -8,22 +8,33 @@ transitions are there to estimate the Fisher matrix from. A step that is refused
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import tyro
 from rich.table import Table
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
-from metarl.config import ExperimentConfig
+from metarl.agents.presets import point
 from metarl.errors import MetarlError, require
 from metarl.experiment import TRAIN, meta_iteration, stream
-from metarl.registry import AGENTS, agent, names, preset
+from metarl.registry import AGENTS, agent, names
 from workloads import machine, wide_console
 
 TRUST_REGION = tuple(name for name in names(AGENTS) if issubclass(agent(name), MAMLTRPOConfig))
 BAR = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How long each agent trains, and from which seeds."""
+
+    iterations: int
+    seeds: Sequence[int]
+    settings: Mapping[str, int]
+    """Of the agent, instead of the preset's."""
 
 
 def main(
@@ -46,42 +57,40 @@ def main(
     require(iterations >= 1, "iterations must be 1 or more", iterations)
     console = wide_console()
     console.print(machine())
-    table = Table(title=f"accepted steps, {iterations} iterations x {len(seeds)} seeds")
+    training = Training(iterations, seeds, {} if stride is None else {"curvature_stride": stride})
+    shares = {name: [accepted(name, horizon, training) for horizon in horizons] for name in agents}
+    table = Table(title=f"share of accepted steps, {iterations} iterations x {len(seeds)} seeds")
     table.add_column("agent")
     for horizon in horizons:
-        table.add_column(f"T = {horizon}", justify="right")
-    shares = []
-    for name in agents:
-        row = [accepted(name, horizon, iterations, seeds, stride) for horizon in horizons]
+        table.add_column(f"horizon {horizon}", justify="right")
+    for name, row in shares.items():
         table.add_row(name, *(f"{share:.0%}" for share in row))
-        shares += row
     console.print(table)
-    console.print(f"least: {min(shares):.0%} (bar: {BAR:.0%})")
+    console.print(f"least {min(map(min, shares.values())):.0%} (bar: at least {BAR:.0%})")
 
 
-def accepted(name: str, horizon: int, iterations: int, seeds: Sequence[int], stride: int | None) -> float:
+def accepted(name: str, horizon: int, training: Training) -> float:
     """Return the share of accepted steps over all seeds."""
-    return sum(count_accepted(name, horizon, iterations, seed, stride) for seed in seeds) / (
-        iterations * len(seeds)
-    )
+    steps = [step for seed in training.seeds for step in line_searches(name, horizon, seed, training)]
+    return sum(steps) / len(steps)
 
 
-def count_accepted(name: str, horizon: int, iterations: int, seed: int, stride: int | None) -> int:
-    """Train one agent on ``point``; return how many steps were accepted."""
-    config: ExperimentConfig = preset("point")(name)
+def line_searches(name: str, horizon: int, seed: int, training: Training) -> list[float]:
+    """Train one agent on ``point``; return 1 for each accepted step and 0 for each refused one."""
+    config = point(name)
     suite = dataclasses.replace(config.suite, horizon=horizon).build()
-    settings = config.agent if stride is None else dataclasses.replace(config.agent, curvature_stride=stride)
-    learner = settings.build(suite, seed=seed, device=torch.device("cpu"))
-    sampling = config.sampling
-    env = suite.make_vector_env(sampling.meta_batch_size * sampling.episodes, engine=sampling.engine)
-    count = 0
-    for iteration in range(iterations):
-        rng = stream(seed, TRAIN, iteration)
-        tasks = suite.sample(sampling.meta_batch_size, rng)
-        done = meta_iteration(learner, env, tasks, episodes=sampling.episodes, horizon=suite.horizon, rng=rng)
-        count += int(done.metrics["step_accepted"])
-    env.close()
-    return count
+    learner = dataclasses.replace(config.agent, **training.settings).build(
+        suite, seed=seed, device=torch.device("cpu")
+    )
+    tasks, episodes = config.sampling.meta_batch_size, config.sampling.episodes
+    steps = []
+    with contextlib.closing(suite.make_vector_env(tasks * episodes)) as env:
+        for iteration in range(1, training.iterations + 1):
+            rng = stream(seed, TRAIN, iteration)
+            batch = suite.sample(tasks, rng)
+            done = meta_iteration(learner, env, batch, episodes=episodes, horizon=horizon, rng=rng)
+            steps.append(done.metrics["step_accepted"])
+    return steps
 
 
 if __name__ == "__main__":
