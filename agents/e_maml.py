@@ -27,7 +27,7 @@ from typing import ClassVar
 
 import torch
 
-from metarl.adaptation import AdvantageNorm, Batch, at_least_rounding, policy_gradient_loss
+from metarl.adaptation import AdvantageNorm, Batch, above_rounding, policy_gradient_loss
 from metarl.agents.gradient_based import frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.descent import Judged
@@ -95,12 +95,13 @@ def exploration_credit(adapted: Rollout, norm: AdvantageNorm) -> torch.Tensor:
     others nor a deviation: its credit is its own return where advantages are left as they are, and otherwise
     zero, which leaves MAML's gradient.
     """
-    returns = adapted.episode_returns
-    values = returns.double().mean(dim=1) / adapted.mask.shape[-1]
-    count = len(values)
-    if norm == "none" and count == 1:
-        return values.to(returns.dtype)
-    credit = values - (values.sum() - values) / max(count - 1, 1) if count > 1 else torch.zeros_like(values)
-    if norm != "none":
-        credit = credit / at_least_rounding(credit.std(correction=0), values.square().mean().sqrt())
-    return credit.to(returns.dtype)
+    values = adapted.episode_returns.double().mean(dim=1) / adapted.mask.shape[-1]
+    count, dtype = len(values), adapted.rewards.dtype
+    if count == 1:
+        return (values if norm == "none" else torch.zeros_like(values)).to(dtype)
+    credit = values - (values.sum() - values) / (count - 1)
+    if norm == "none":
+        return credit.to(dtype)
+    deviation = credit.std(correction=0)
+    share = above_rounding(deviation, values.square().mean().sqrt())
+    return (share * credit / deviation.clamp(min=torch.finfo(credit.dtype).tiny)).to(dtype)

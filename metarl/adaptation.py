@@ -134,7 +134,8 @@ def estimate_advantages(
         discount=discount,
         gae_lambda=gae_lambda,
     )
-    return normalize(advantages, mask, norm, returns).to(rollout.rewards.dtype)
+    share = above_rounding(live_rms(returns - explained, mask), live_rms(returns, mask))
+    return (share * normalize(advantages, mask, norm)).to(rollout.rewards.dtype)
 
 
 def _final_values(rollout: Rollout, weights: torch.Tensor, constant: torch.Tensor) -> torch.Tensor:
@@ -144,42 +145,38 @@ def _final_values(rollout: Rollout, weights: torch.Tensor, constant: torch.Tenso
     )
 
 
-def normalize(
-    advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm, returns: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Center and scale the advantages of each task over its live steps.
+def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm) -> torch.Tensor:
+    """Center and scale the advantages of each task over its live steps; ``[M, K, T]`` to the same.
 
-    A deviation below a millionth of the returns' size is rounding, and is not scaled up to one: the divisor
-    stays at that millionth. With ``"var"`` 1e-8 is added too, as in the programs that divide so.
-
-    Args:
-        advantages: ``[M, K, T]``.
-        mask: ``[M, K, T]`` bool.
-        norm: as in :func:`estimate_advantages`.
-        returns: ``[M, K, T]``, what the advantages were made from; by default the advantages themselves.
+    With ``"var"`` 1e-8 is added to the variance, as in the programs that divide so.
     """
     if norm == "none":
         return advantages
-    mean = live_mean(advantages, mask)
+    mean = torch.where(mask, advantages, 0.0).sum(dim=(1, 2), keepdim=True) / mask.sum((1, 2), keepdim=True)
     centered = torch.where(mask, advantages - mean, 0.0)
-    deviation = live_mean(centered.square(), mask).sqrt()
-    size = live_mean((advantages if returns is None else returns).square(), mask).sqrt()
-    divisor = at_least_rounding(deviation, size)
-    return centered / (divisor if norm == "std" else divisor.square() + 1e-8)
+    deviation = live_rms(centered, mask)
+    if norm == "var":
+        return centered / (deviation.square() + 1e-8)
+    return centered / deviation.clamp(min=torch.finfo(deviation.dtype).tiny)
 
 
-def live_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return each task's mean over its live steps, ``[M, K, T]`` to ``[M, 1, 1]``."""
-    return torch.where(mask, values, 0.0).sum(dim=(1, 2), keepdim=True) / mask.sum(dim=(1, 2), keepdim=True)
+def live_rms(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the root of each task's mean square over its live steps, ``[M, K, T]`` to ``[M, 1, 1]``."""
+    squares = torch.where(mask, values, 0.0).square().sum(dim=(1, 2), keepdim=True)
+    return (squares / mask.sum(dim=(1, 2), keepdim=True)).sqrt()
 
 
-def at_least_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """Return a divisor that is never zero: the deviation, or a millionth of the numbers' size.
+def above_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """Return the share of scaled values that is more than rounding, in 0..1: mostly 1.
 
-    Environments round rewards to float32, whose relative precision is 6e-8; what differs by less than a
-    millionth does not differ.
+    Environments round rewards to float32, whose relative precision is 6e-8. Scaling to a deviation of one
+    would make full-size noise of what differs by less than a millionth; the share makes up for it.
+
+    Args:
+        deviation: of numbers from one another, or from what is known of them.
+        size: of the numbers; zero where all are zero.
     """
-    return torch.maximum(deviation, 1e-6 * size).clamp(min=torch.finfo(deviation.dtype).tiny)
+    return (deviation / (1e-6 * size).clamp(min=torch.finfo(size.dtype).tiny)).clamp(max=1.0)
 
 
 def make_batch(rollout: Rollout, advantages: torch.Tensor) -> Batch:

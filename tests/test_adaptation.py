@@ -462,3 +462,10 @@ def test_numbers_past_the_end_of_an_episode_do_not_matter() -> None:
     )
     assert torch.equal(scaled(clean), scaled(spoilt))
     assert torch.equal(clean.episode_returns, spoilt.episode_returns)
+
+
+def test_fewer_transitions_than_features_teach_in_full_size() -> None:
+    rewards = torch.tensor([[1.0, 2.0], [4.0, -1.0]])
+    rollout = episodes_with_rewards(rewards)
+    found = scaled(replace(rollout, observations=8 * rollout.observations))
+    assert found.square().mean() == pytest.approx(1.0, rel=1e-4)
