@@ -18,6 +18,7 @@ from rich.table import Table
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.presets import point
+from metarl.envs.point import PointConfig
 from metarl.errors import MetarlError, require
 from metarl.experiment import TRAIN, meta_iteration, stream
 from metarl.registry import AGENTS, agent, names
@@ -78,7 +79,7 @@ def accepted(name: str, horizon: int, training: Training) -> float:
 def line_searches(name: str, horizon: int, seed: int, training: Training) -> list[float]:
     """Train one agent on ``point``; return 1 for each accepted step and 0 for each refused one."""
     config = point(name)
-    suite = dataclasses.replace(config.suite, horizon=horizon).build()
+    suite = PointConfig(horizon=horizon).build()
     learner = dataclasses.replace(config.agent, **training.settings).build(
         suite, seed=seed, device=torch.device("cpu")
     )

@@ -13,13 +13,13 @@ import torch
 
 import agent_contract
 from metarl import registry
+from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.settings import suited
 from metarl.config import AgentConfig, construct
 from metarl.envs.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.experiment import meta_iteration
 from metarl.meta_learner import Actor, MetaLearner
-from metarl.meta_optimizers import TrustRegionConfig
 from metarl.rollouts import collect
 from metarl.types import Rollout
 from probes import Probe
@@ -137,14 +137,16 @@ def test_probe_of_the_direction_of_adaptation(name: str) -> None:
     assert towards_one - towards_minus_one > 0.3  # before adapting both tasks do the same
 
 
-TRUST_REGION = [name for name in AGENTS if issubclass(registry.agent(name), TrustRegionConfig)]
+TRUST_REGION = [name for name in AGENTS if issubclass(registry.agent(name), MAMLTRPOConfig)]
 
 
 @pytest.mark.parametrize("name", TRUST_REGION)
 def test_steps_from_episodes_as_long_as_the_curvature_stride_are_accepted(name: str) -> None:
     suite = PointTasks(horizon=10)
-    agent = suited("point", name).build(suite, seed=1, device=CPU)
-    assert agent.config.curvature_stride == suite.horizon
+    config = suited("point", name)
+    assert isinstance(config, MAMLTRPOConfig)
+    assert config.curvature_stride == suite.horizon
+    agent = config.build(suite, seed=1, device=CPU)
     env, rng = suite.make_vector_env(8 * 20), np.random.default_rng(1)
     accepted = [
         meta_iteration(agent, env, suite.sample(8, rng), episodes=20, horizon=suite.horizon, rng=rng).metrics[
@@ -157,7 +159,7 @@ def test_steps_from_episodes_as_long_as_the_curvature_stride_are_accepted(name: 
 
 def rewarded_for_noise(agent: MetaLearner) -> list[Rollout]:
     """Return the rollouts of a meta-iteration in which an action is worth its distance from the likeliest."""
-    rng, rollouts = np.random.default_rng(0), []
+    rng, rollouts = np.random.default_rng(0), list[Rollout]()
     actor = agent.initial_actor(3)
     for step in range(agent.adaptation_steps + 1):
         actor = agent.adapt(actor, rollouts[-1]) if step else actor

@@ -318,7 +318,7 @@ def test_variance_norm_is_another_step_size() -> None:
 
 def rewarded_for(agent: MAMLTRPO, sign: float, seed: int) -> list[Rollout]:
     """Return rollouts of the agent's own actions, rewarded by their distance from the mean times a sign."""
-    generator, rollouts = torch.Generator().manual_seed(seed), []
+    generator, rollouts = torch.Generator().manual_seed(seed), list[Rollout]()
     actor = agent.initial_actor(3)
     for one in tiny_rollouts(agent.adaptation_steps, episodes=20):
         drawn = actor.act(one.observations.flatten(1, 2), generator)
