@@ -20,6 +20,7 @@ from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.context_policies import CONTEXT, ContextPolicy
 from metarl.errors import require
+from metarl.params import join
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 
@@ -65,4 +66,4 @@ class CAVIA(MAMLTRPO):
 
     def per_task(self, theta: Params, num_tasks: int) -> Params:
         """Return theta and a blank context for each task."""
-        return super().per_task(theta, num_tasks) | self.policy.blank_context(theta, num_tasks)
+        return join(super().per_task(theta, num_tasks), self.policy.blank_context(theta, num_tasks))

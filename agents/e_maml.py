@@ -28,7 +28,7 @@ from typing import ClassVar
 
 import torch
 
-from metarl.adaptation import AdvantageNorm, Batch, policy_gradient_loss
+from metarl.adaptation import AdvantageNorm, Batch, above_rounding, policy_gradient_loss
 from metarl.agents.gradient_based import Part, frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.descent import Judged, descend_objective
@@ -72,7 +72,7 @@ class EMAML(MAMLVPG):
             for part in self._parts(rollouts)
         ]
         step = descend_objective(self.params, self.memory, objectives, self.config)
-        self.params, self.memory = step.params, step.memory
+        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         return step.metrics
 
     def credited_loss(self, theta: Params, part: Part, credit: torch.Tensor) -> Judged:
@@ -104,9 +104,17 @@ def exploration_credit(adapted: Rollout, norm: AdvantageNorm) -> torch.Tensor:
     """Return how much better each task went after adapting than the others did, ``[M]``.
 
     The mean return of its episodes over the number of steps, minus the mean of the other tasks; divided by
-    the standard deviation over tasks unless advantages are left as they are. One task alone has no others.
+    the standard deviation over tasks unless advantages are left as they are. One task alone has neither
+    others nor a deviation: its credit is its own return where advantages are left as they are, and otherwise
+    zero, which leaves MAML's gradient.
     """
-    values = adapted.episode_returns.mean(dim=1) / adapted.mask.shape[-1]
-    count = len(values)
-    credit = values - (values.sum() - values) / (count - 1) if count > 1 else values
-    return credit if norm == "none" else credit / (credit.std(correction=0) + 1e-8)
+    values = adapted.episode_returns.double().mean(dim=1) / adapted.mask.shape[-1]
+    count, dtype = len(values), adapted.rewards.dtype
+    if count == 1:
+        return (values if norm == "none" else torch.zeros_like(values)).to(dtype)
+    credit = values - (values.sum() - values) / (count - 1)
+    if norm == "none":
+        return credit.to(dtype)
+    deviation = credit.std(correction=0)
+    share = above_rounding(deviation, values.square().mean().sqrt())
+    return (share * credit / deviation.clamp(min=torch.finfo(credit.dtype).tiny)).to(dtype)

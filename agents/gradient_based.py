@@ -34,8 +34,8 @@ from metarl.config import AgentConfig
 from metarl.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.errors import MetarlError, require
 from metarl.meta_learner import Action, Actor
-from metarl.params import detach, join_tasks, requires_grad, select_tasks, stack
-from metarl.policies import ACTIVATIONS, CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.params import detach, join, join_tasks, requires_grad, select_tasks, stack
+from metarl.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
 from metarl.threads import parallel_map, task_chunks
@@ -70,7 +70,9 @@ class GradientBasedConfig(AgentConfig):
     initial_std: float = 1.0
     """Standard deviation of every action component at the start."""
     min_std: float = 1e-6
-    """Standard deviations never fall below this."""
+    """Standard deviations never act below this; at it, a gradient that points upwards raises them."""
+    max_std: float = MAX_STD
+    """Standard deviations never act above this."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -92,6 +94,11 @@ class GradientBasedConfig(AgentConfig):
             0 < self.min_std <= self.initial_std, "min_std must lie between 0 and initial_std", self.min_std
         )
         require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
+        require(
+            self.initial_std <= self.max_std <= MAX_STD,
+            f"max_std must lie between initial_std and {MAX_STD:.0f}",
+            self.max_std,
+        )
         require(
             all(1 <= size <= 4096 for size in self.hidden_sizes),
             "every hidden size must lie in 1..4096",
@@ -119,6 +126,7 @@ class GradientBasedConfig(AgentConfig):
             activation=self.activation,
             initial_std=self.initial_std,
             min_std=self.min_std,
+            max_std=self.max_std,
         )
 
     def fresh(
@@ -142,7 +150,11 @@ class MetaPolicy(Policy, Protocol):
         ...
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw them."""
+        """Draw them; runs feed float32, other dtypes are for functions of tensors alone."""
+        ...
+
+    def within_bounds(self, params: Params) -> Params:
+        """Move parameters that have bounds into them."""
         ...
 
 
@@ -214,10 +226,11 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
     def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
         self.config = config
         self.policy = policy
-        self.params = params
+        self.params = policy.within_bounds(params)
         """theta: all that is meta-learned, the policy's parameters and those of the inner rule."""
         self.memory = self.start_memory()
         """What the outer step remembers from one update to the next, by names that theta does not have."""
+        join(self.params, self.memory)  # raises now what would else spoil the first checkpoint
 
     # What makes an algorithm itself.
 
@@ -280,20 +293,27 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     def state(self) -> State:
         """Return copies of theta and of what the outer step remembers."""
-        return State({name: value.clone() for name, value in (self.params | self.memory).items()}, {})
+        return State({name: value.clone() for name, value in join(self.params, self.memory).items()}, {})
 
     def load_state(self, state: State) -> None:
         """Go on from another theta.
 
         Raises:
-            MetarlError: if names or shapes differ from this agent's.
+            MetarlError: if names, shapes or dtypes differ from this agent's.
         """
-        own = {name: tuple(value.shape) for name, value in (self.params | self.memory).items()}
+        current = join(self.params, self.memory)
+        own = {name: tuple(value.shape) for name, value in current.items()}
         came = {name: tuple(value.shape) for name, value in state.tensors.items()}
         if came != own:
             raise MetarlError(f"The agent has parameters {own}, but the saved ones are {came}.")
+        for name, value in current.items():
+            require(
+                state.tensors[name].dtype == value.dtype,
+                f"The saved {name} must be {value.dtype}, as this agent's is; convert it",
+                state.tensors[name].dtype,
+            )
         loaded = {name: state.tensors[name].to(self.device, copy=True) for name in own}
-        self.params = {name: loaded[name] for name in self.params}
+        self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.memory = {name: loaded[name] for name in self.memory}
 
     def _actor(self, stacked: Params) -> AdaptedPolicy:
@@ -365,6 +385,19 @@ def draw_params(policy: MetaPolicy, seed: int, device: torch.device) -> Params:
 def device_of(params: Params) -> torch.device:
     """Return where parameters are."""
     return next(iter(params.values())).device
+
+
+def inward(policy: MetaPolicy, theta: Params, slopes: Params) -> Params:
+    """Tell the parameters that a step may move, 1, from those held at a bound, 0.
+
+    Held is what stands at a bound and would leave it by following the negative gradient, as in projected
+    Newton methods (Bertsekas 1982, SIAM J. Control Optim. 20, 221-246). As soon as its gradient points
+    inwards it is free again.
+    """
+    ahead = policy.within_bounds({name: value - slopes[name].sign() for name, value in theta.items()})
+    return {
+        name: ((ahead[name] != value) | (slopes[name] == 0)).to(value.dtype) for name, value in theta.items()
+    }
 
 
 def frozen(distribution: Distribution) -> Distribution:

@@ -72,7 +72,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):
         step = descend_objective(
             self.params, self.memory, objectives, self.config, steps=self.config.outer_steps
         )
-        self.params, self.memory = step.params, step.memory
+        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         after = value_of(objectives, self.params)
         spread = [spread_metrics(old, part.share) for part, old in zip(parts, collected_by, strict=True)]
         return {

@@ -63,7 +63,7 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):
         """Take one step down the gradient of the meta-loss."""
         objectives = [partial(self.meta_loss, part=part) for part in self._parts(rollouts)]
         step = descend_objective(self.params, self.memory, objectives, self.config)
-        self.params, self.memory = step.params, step.memory
+        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         return step.metrics
 
     def start_memory(self) -> Params:

@@ -25,6 +25,7 @@ from metarl.adaptation import UpdateRule
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
 from metarl.learned_optimizers import LSTMOptimizer
+from metarl.params import join
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 
@@ -57,7 +58,7 @@ class MetaLSTMConfig(MAMLTRPOConfig):
         weights = optimizer.initial_weights(
             torch.Generator().manual_seed(seed), forget=self.forget, inner_lr=self.inner_lr
         )
-        return MetaLSTM(self, policy, params | {name: w.to(device) for name, w in weights.items()})
+        return MetaLSTM(self, policy, join(params, {name: w.to(device) for name, w in weights.items()}))
 
 
 class MetaLSTM(MAMLTRPO):
@@ -72,7 +73,7 @@ class MetaLSTM(MAMLTRPO):
     def per_task(self, theta: Params, num_tasks: int) -> Params:
         """Return the first cell state, and a blank memory, for each task."""
         start = super().per_task(theta, num_tasks)
-        return start | self.optimizer.blank_memory(start)
+        return join(start, self.optimizer.blank_memory(start))
 
     @property
     def optimizer(self) -> LSTMOptimizer:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.params import flatten
+from metarl.params import flatten, join
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
@@ -39,7 +39,7 @@ class MetaSGDConfig(MAMLTRPOConfig):
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaSGD:
         """Return an agent with freshly drawn parameters, all of one step size; see :meth:`fresh`."""
         policy, params = self.fresh(suite, seed, device)
-        return MetaSGD(self, policy, params | equal_step_sizes(params, self.inner_lr))
+        return MetaSGD(self, policy, join(params, equal_step_sizes(params, self.inner_lr)))
 
 
 def equal_step_sizes(params: Params, inner_lr: float) -> Params:

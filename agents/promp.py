@@ -14,7 +14,8 @@ and some steps of Adam are taken on
 
 where the clipped mean is over the adapted episodes and the KL divergence is on those before, so that theta
 keeps to where the inner gradient is known. With several inner steps each has a divergence and an eta of its
-own. An adaptive eta doubles where the divergence ends above 1.5 times its target and halves below 1 / 1.5.
+own. An adaptive eta doubles where the divergence ends above 1.5 times its target and halves below 1 / 1.5; it
+keeps within a factor of a million of where it started, from where it can come back.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ from metarl.types import Params, Rollout
 INNER_KL_WEIGHT = "inner_kl_weight"
 """Name of the etas among what is remembered, ``[adaptation_steps]``."""
 TOLERANCE = 1.5
+WEIGHT_RANGE = 2.0**20
+"""An adaptive weight stays within this factor of its start, either way: 20 doublings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +70,14 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
         """Check the numbers."""
         ClippedConfig.__post_init__(self)
         GradientBasedConfig.__post_init__(self)
-        require(
-            0 <= self.inner_kl_weight < math.inf, "inner_kl_weight must be 0 or more", self.inner_kl_weight
-        )
+        require(0 <= self.inner_kl_weight <= 1e6, "inner_kl_weight must lie in 0..1e6", self.inner_kl_weight)
         require(
             0 <= self.target_inner_kl < math.inf, "target_inner_kl must be 0 or more", self.target_inner_kl
+        )
+        require(
+            self.target_inner_kl == 0 or self.inner_kl_weight > 0,
+            "inner_kl_weight must be positive with a target_inner_kl, doubling starts from it",
+            self.inner_kl_weight,
         )
 
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ProMP:
@@ -99,7 +105,7 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
 
         objectives = [partial(objective, part=part) for part in parts]
         step = descend_objective(self.params, adam, objectives, self.config, steps=self.config.outer_steps)
-        self.params = step.params
+        self.params = self.policy.within_bounds(step.params)
         after = added(
             parallel_map(lambda part: detached(self._terms(requires_grad(self.params), part)), parts)
         )
@@ -155,7 +161,9 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
         if target == 0:
             return weights
         doubled = torch.where(divergences > TOLERANCE * target, 2 * weights, weights)
-        return torch.where(divergences < target / TOLERANCE, weights / 2, doubled)
+        adapted = torch.where(divergences < target / TOLERANCE, weights / 2, doubled)
+        start = self.config.inner_kl_weight
+        return adapted.clamp(start / WEIGHT_RANGE, start * WEIGHT_RANGE)
 
 
 class AnchoredPart(NamedTuple):

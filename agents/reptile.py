@@ -88,7 +88,7 @@ class Reptile(GradientBasedAgent[ReptileConfig]):
         step = descend_objective(
             self.params, self.memory, [lambda theta: Judged(distance(theta, adapted), {})], self.config
         )
-        self.params, self.memory = step.params, step.memory
+        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         return step.metrics | add_metrics([spread for _, spread in chunks])
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 
 from metarl.errors import require
+from metarl.types import Rollout
 
 OBSERVATION_LIMIT = 10.0
 TIME_SCALE = 100.0
+ENOUGH_TRANSITIONS = 2.0
+"""Live transitions for each feature that a fit needs; with fewer it takes much of the signal away."""
 
 
 def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
@@ -51,10 +54,10 @@ def fit_linear(
         MetarlError: if a feature or a target is not finite, or the ridge is not positive.
     """
     require(ridge > 0, "ridge must be positive", ridge)
-    rows = (features * mask.unsqueeze(-1)).flatten(1, 2)
+    rows = torch.where(mask.unsqueeze(-1), features, 0.0).flatten(1, 2)
     transposed = rows.transpose(1, 2)
     gram = transposed @ rows
-    moments = transposed @ targets.to(rows.dtype).flatten(1).unsqueeze(-1)
+    moments = transposed @ torch.where(mask, targets, 0.0).to(rows.dtype).flatten(1).unsqueeze(-1)
     finite = bool(gram.isfinite().all() & moments.isfinite().all())
     require(finite, "The features and targets of a baseline must be finite numbers", "not so for every step")
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
@@ -64,6 +67,44 @@ def fit_linear(
         if not failed.any():
             return torch.cholesky_solve(moments, factor).squeeze(-1)
         ridges = torch.where(failed.reshape(-1, 1, 1) > 0, 10 * ridges, ridges)
+
+
+def constant_reward_values(returns: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
+    """Return what equal rewards, or equal returns, explain of the returns at each step.
+
+    Least squares on two columns, without a ridge: 1, and ``sum over j < n of discount^j`` where n steps are
+    left to the longest episode. The ridge of :func:`fit_linear` would keep back some of them, and no cubic
+    of the time follows a discounted sum over many steps.
+
+    Args:
+        returns: ``[M, K, T]`` in float64.
+        mask: ``[M, K, T]`` bool.
+        discount: per step, in 0..1.
+
+    Returns:
+        ``[M, T + 1]``, the same for all episodes of a task; the last entry is of what follows step T.
+    """
+    steps = torch.arange(mask.shape[-1] + 1, device=mask.device)
+    sums = torch.cat([returns.new_zeros(1), discount ** steps[:-1].to(returns.dtype)]).cumsum(dim=0)
+    longest = mask.sum(dim=-1).amax(dim=-1, keepdim=True)
+    profile = sums[(longest - steps).clamp(min=0)].unsqueeze(1)  # [M, 1, T + 1]
+    column, count = profile[..., :-1].expand(mask.shape), mask.sum(dim=(1, 2), keepdim=True)
+    mean = torch.where(mask, returns, 0.0).sum(dim=(1, 2), keepdim=True) / count
+    middle = torch.where(mask, column, 0.0).sum(dim=(1, 2), keepdim=True) / count
+    varying = torch.where(mask, column - middle, 0.0)
+    # without variation, as with one step, what is left of it is rounding, and the second term decides
+    squares = varying.square().sum(dim=(1, 2), keepdim=True) + 1e-20 * count * middle.square()
+    slope = (varying * torch.where(mask, returns - mean, 0.0)).sum(dim=(1, 2), keepdim=True) / squares
+    return (mean + slope * (profile - middle)).squeeze(1)
+
+
+def transitions_per_feature(rollout: Rollout) -> float:
+    """Return live transitions for each feature of the baseline, of the task that has fewest.
+
+    Below :data:`ENOUGH_TRANSITIONS` the fit follows single returns and takes much of the signal away.
+    """
+    features = 2 * rollout.observations.shape[-1] + 4
+    return int(rollout.mask.sum(dim=(1, 2)).min()) / features
 
 
 def predict_linear(weights: torch.Tensor, features: torch.Tensor) -> torch.Tensor:

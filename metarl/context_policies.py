@@ -53,6 +53,10 @@ class ContextPolicy:
         """
         return self.network(self._folded(params), observations)
 
+    def within_bounds(self, params: Params) -> Params:
+        """Move what the network keeps in bounds into them."""
+        return self.network.within_bounds(params)
+
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what each layer makes of observations ``[M, B, O]``; the last gives the means or logits."""
         return self.network.activations(self._folded(params), observations)

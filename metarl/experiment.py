@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from metarl.baselines import transitions_per_feature
 from metarl.checkpoints import Checkpoint, save
 from metarl.config import ExperimentConfig, to_json
 from metarl.divergence import check_loaded, check_update, naming_agent
@@ -427,4 +428,5 @@ def _training_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
         metrics[f"train/return/step_{step}"] = float(rollout.episode_returns.double().mean())
         if rollout.success is not None:
             metrics[f"train/success/step_{step}"] = float(rollout.success.double().mean())
+    metrics["train/transitions_per_feature"] = min(map(transitions_per_feature, rollouts))
     return metrics

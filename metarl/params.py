@@ -10,12 +10,27 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from metarl.errors import MetarlError
 from metarl.types import Params
 
 
 def stack(params: Params, num_tasks: int) -> Params:
     """Give every task the same parameters: ``[...]`` becomes ``[M, ...]`` without a copy."""
     return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
+
+
+def join(first: Params, second: Params) -> Params:
+    """Put two dicts of tensors into one.
+
+    Raises:
+        MetarlError: if they share a name; one of the two tensors would be lost.
+    """
+    shared = sorted(first.keys() & second.keys())
+    if shared:
+        raise MetarlError(
+            f"Expected tensors of different names, got {', '.join(shared)} twice; rename one of them."
+        )
+    return first | second
 
 
 def select(params: Params, task: int) -> Params:

@@ -17,6 +17,8 @@ from metarl.errors import MetarlError
 from metarl.types import Params
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+MAX_STD = 1e4
+"""Far above what any action needs, and far below where squares of deviations overflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,9 @@ class GaussianMLPPolicy:
     activation: str = "tanh"
     initial_std: float = 1.0
     min_std: float = 1e-6
-    """The deviation never falls below this; there its gradient is zero."""
+    """The deviation never acts below this."""
+    max_std: float = MAX_STD
+    """Nor above this."""
 
     def __post_init__(self) -> None:
         """Check the activation's name."""
@@ -42,7 +46,10 @@ class GaussianMLPPolicy:
         return {**layers, "log_std": (self.action_size,)}
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw the weights; every deviation is the initial one."""
+        """Draw the weights; every deviation is the initial one.
+
+        Runs feed float32; other dtypes are for functions of tensors alone, as in tests by finite differences.
+        """
         params = draw_layers(self.shapes, generator, dtype)
         params["log_std"].fill_(math.log(self.initial_std))
         return params
@@ -58,8 +65,21 @@ class GaussianMLPPolicy:
             Mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
         """
         mean = self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"]
-        log_std = params["log_std"].clamp(min=math.log(self.min_std))
-        return Gaussian(mean, log_std.unsqueeze(1))
+        log_std = params["log_std"]
+        # within the bounds in value, but with the slope of log_std itself: a clamp's own slope is zero out of
+        # bounds, and no gradient would ever bring a deviation back
+        acting = self._bounded(log_std.detach()) + (log_std - log_std.detach())
+        return Gaussian(mean, acting.unsqueeze(1))
+
+    def within_bounds(self, params: Params) -> Params:
+        """Move every deviation into its bounds; the policy acts as before.
+
+        Applied after each outer step, so that a deviation does not drift where it has no effect.
+        """
+        return {**params, "log_std": self._bounded(params["log_std"])}
+
+    def _bounded(self, log_std: torch.Tensor) -> torch.Tensor:
+        return log_std.clamp(math.log(self.min_std), math.log(self.max_std))
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the mean."""
@@ -100,6 +120,10 @@ class CategoricalMLPPolicy:
             Logits ``[M, B, A]``.
         """
         return Categorical(self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"])
+
+    def within_bounds(self, params: Params) -> Params:
+        """Return the parameters; none of them has bounds."""
+        return params
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the logits."""

@@ -14,13 +14,13 @@ def discounted_returns(rewards: torch.Tensor, mask: torch.Tensor, discount: floa
 
     Args:
         rewards: ``[..., T]``.
-        mask: ``[..., T]`` bool, false after the end of an episode; masked rewards count as zero.
+        mask: ``[..., T]`` bool, false after the end of an episode; masked rewards count as zero, NaN too.
         discount: per step, in 0..1.
 
     Returns:
         ``[..., T]``, zero where masked.
     """
-    return _discounted_sum(rewards * mask, mask, discount)
+    return _discounted_sum(torch.where(mask, rewards, 0.0), mask, discount)
 
 
 def generalized_advantages(
@@ -50,9 +50,9 @@ def generalized_advantages(
     """
     # delta_t = r_t + discount V(s_{t+1}) - V(s_t), with V = 0 after a terminal step
     followed_by = torch.where(_last_live_step(mask), final_values.unsqueeze(-1), _shift(values))
-    deltas = rewards + discount * followed_by * ~terminated - values
+    deltas = rewards + discount * torch.where(terminated, 0.0, followed_by) - values
     # A_t = delta_t + (discount lambda) A_{t+1}
-    return _discounted_sum(deltas * mask, mask, discount * gae_lambda)
+    return _discounted_sum(torch.where(mask, deltas, 0.0), mask, discount * gae_lambda)
 
 
 def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
@@ -61,7 +61,7 @@ def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) ->
     for step in reversed(range(terms.shape[-1])):
         total = terms[..., step] + discount * total
         sums.append(total)
-    return torch.stack(sums[::-1], dim=-1) * mask
+    return torch.where(mask, torch.stack(sums[::-1], dim=-1), 0.0)
 
 
 def _shift(values: torch.Tensor) -> torch.Tensor:

@@ -89,7 +89,7 @@ class Rollout:
     @property
     def episode_returns(self) -> torch.Tensor:
         """Undiscounted return of each episode, ``[M, K]``."""
-        return (self.rewards * self.mask).sum(dim=-1)
+        return self.rewards.where(self.mask, 0.0).sum(dim=-1)
 
     def to(self, device: torch.device | str) -> Rollout:
         """Return the rollout with every tensor on ``device``."""

@@ -202,6 +202,16 @@ def state_of_another_architecture_is_refused(config: AgentConfig) -> None:
     assert same_state(agent.state(), before)
 
 
+def state_of_another_precision_is_refused(config: AgentConfig) -> None:
+    agent = build(config)
+    before = agent.state()
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        tensors = {name: value.to(dtype) for name, value in before.tensors.items()}
+        with pytest.raises(MetarlError, match=rf"must be torch\.float\d\d.*but it is {dtype}\.$"):
+            agent.load_state(State(tensors, before.values))
+    assert same_state(agent.state(), before)
+
+
 AGENT_CLAIMS: tuple[Callable[[AgentConfig], None], ...] = (
     actions_have_the_shapes_of_the_protocol,
     acting_draws_from_the_generator_alone,
@@ -219,4 +229,5 @@ AGENT_CLAIMS: tuple[Callable[[AgentConfig], None], ...] = (
     loaded_state_is_not_shared,
     loaded_agent_goes_on_like_the_saved_one,
     state_of_another_architecture_is_refused,
+    state_of_another_precision_is_refused,
 )

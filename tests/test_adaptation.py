@@ -14,6 +14,7 @@ from torch.distributions import Normal
 
 import tiny
 from metarl.adaptation import (
+    AdvantageNorm,
     Batch,
     adapt,
     estimate_advantages,
@@ -237,6 +238,12 @@ def episodes_of(rollout: Rollout, found: torch.Tensor, task: int) -> list[Episod
     return episodes
 
 
+def constant_columns(length: int, longest: int, discount: float = 0.9) -> torch.Tensor:
+    """Return 1, and the value of a constant reward, at each step and after the last: ``[steps + 1, 2]``."""
+    values = [sum(discount**later for later in range(longest - step)) for step in range(length + 1)]
+    return torch.tensor([[1.0, value] for value in values], dtype=torch.float64)
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 @pytest.mark.parametrize("task", range(3))
 def test_advantages_by_a_loop_over_episodes(task: int, bootstrap: bool) -> None:
@@ -248,11 +255,15 @@ def test_advantages_by_a_loop_over_episodes(task: int, bootstrap: bool) -> None:
         for episode in episodes
         for step in range(len(episode.rewards))
     ]
+    # what a constant reward explains comes first, then the ridge regression on the features
+    longest = max(len(episode.rewards) for episode in episodes)
+    profiles = [constant_columns(len(episode.rewards), longest) for episode in episodes]
+    columns, returns = torch.cat([p[:-1] for p in profiles]), torch.tensor(targets, dtype=torch.float64)
+    constant = torch.linalg.lstsq(columns, returns.unsqueeze(1)).solution.squeeze(1)
     ridge = 1e-5 * torch.eye(rows.shape[1], dtype=torch.float64)
-    moments = rows.T @ torch.tensor(targets, dtype=torch.float64)
-    weights = torch.linalg.solve(rows.T @ rows + ridge, moments)
-    for episode in episodes:
-        values = (episode.features @ weights).tolist()
+    weights = torch.linalg.solve(rows.T @ rows + ridge, rows.T @ (returns - columns @ constant))
+    for episode, profile in zip(episodes, profiles, strict=True):
+        values = (episode.features @ weights + profile @ constant).tolist()
         if episode.terminated or not bootstrap:
             values[-1] = 0.0
         advantage = 0.0
@@ -298,14 +309,163 @@ def test_batch_joins_episodes_and_weighs_live_steps_equally() -> None:
     torch.testing.assert_close(one.weights[0], expected)
 
 
-def test_every_stride_keeps_the_weights_whole() -> None:
-    few = batch().every(5)
-    assert few.observations.shape == (3, 3, 3)
-    assert torch.equal(few.actions, batch().actions[:, [0, 5, 10]])
+def batch_of_lengths(lengths: list[list[int]], horizon: int) -> Batch:
+    """Return transitions whose observations tell the episode and the step."""
+    mask = torch.arange(horizon) < torch.tensor(lengths).unsqueeze(-1)
+    tasks, episodes = mask.shape[:2]
+    steps = torch.arange(horizon).double().expand(mask.shape)
+    numbers = torch.arange(episodes).double().reshape(1, -1, 1).expand(mask.shape)
+    ones = torch.ones(mask.shape, dtype=torch.float64)
+    rollout = Rollout(
+        observations=torch.stack([numbers, steps], dim=-1),
+        actions=ones.unsqueeze(-1),
+        log_probs=ones,
+        rewards=ones,
+        mask=mask,
+        terminated=torch.zeros_like(mask),
+        truncated=torch.zeros_like(mask),
+        final_observations=torch.zeros(tasks, episodes, 2, dtype=torch.float64),
+    )
+    return make_batch(rollout, ones)
+
+
+def kept_places(few: Batch, task: int) -> list[tuple[int, int]]:
+    """Return episode and step of each kept transition."""
+    kept = few.observations[task][few.weights[task] > 0]
+    return [(int(episode), int(step)) for episode, step in kept.tolist()]
+
+
+@pytest.mark.parametrize("stride", [2, 5, 10, 16])
+@pytest.mark.parametrize("horizon", [1, 2, 5, 8, 10, 20, 34, 100])
+def test_subsample_meets_every_time_of_an_episode_alike(horizon: int, stride: int) -> None:
+    episodes = 4000 // horizon
+    few = batch_of_lengths([[horizon] * episodes], horizon).subsample(stride, at_least=1)
+    places = kept_places(few, 0)
+    assert len(set(places)) == len(places) == -(-episodes * horizon // stride)
+    counts = torch.bincount(torch.tensor([step for _, step in places]), minlength=horizon)
+    expected = len(places) / horizon
+    assert (counts - expected).abs().max() <= max(4.0, 0.4 * expected)
+    halves = [sum(episode < episodes / 2 for episode, _ in places), len(places)]
+    assert halves[0] == pytest.approx(halves[1] / 2, rel=0.1)
+
+
+def test_subsample_chooses_among_live_transitions_only() -> None:
+    lengths = [[1] * 60, [1, 2, 3, 4, 5, 6] * 10, [6] * 60]
+    few = batch_of_lengths(lengths, 6).subsample(4, at_least=1)
+    assert [len(kept_places(few, task)) for task in range(3)] == [15, 53, 90]
+    for task in range(3):
+        assert all(step < lengths[task][episode] for episode, step in kept_places(few, task))
     torch.testing.assert_close(few.weights.sum(dim=1), torch.ones(3, dtype=torch.float64))
+    one = few.weights[0][few.weights[0] > 0]
+    assert torch.equal(one, one[:1].expand_as(one))
 
 
-def test_stride_that_meets_only_masked_steps_gives_no_nan() -> None:
+def test_subsample_keeps_all_of_few_transitions() -> None:
+    ragged = batch_of_lengths([[1, 1, 2], [6, 6, 6]], 6)
+    few = ragged.subsample(1000, at_least=15)
+    assert sorted(kept_places(few, 0)) == [(0, 0), (1, 0), (2, 0), (2, 1)]
+    assert len(kept_places(few, 1)) == 15
+    assert ragged.subsample(1000, at_least=18) is ragged
+    assert ragged.subsample(1, at_least=1) is ragged
+
+
+def test_subsample_of_a_task_does_not_depend_on_the_others() -> None:
+    lengths = [[3] * 40, [6] * 40, [1, 6] * 20]
+    together = batch_of_lengths(lengths, 6).subsample(7, at_least=10)
+    turned = batch_of_lengths(lengths[::-1], 6).subsample(7, at_least=10)
+    for task in range(3):
+        alone = batch_of_lengths([lengths[task]], 6).subsample(7, at_least=10)
+        assert kept_places(together, task) == kept_places(alone, 0) == kept_places(turned, 2 - task)
+
+
+def test_subsample_of_a_task_without_live_steps_gives_no_nan() -> None:
     observations, actions, ones = torch.ones(1, 4, 3), torch.ones(1, 4, 2), torch.ones(1, 4)
-    one = Batch(observations, actions, ones, torch.tensor([[0.0, 1, 0, 0]]), ones, horizon=4)
-    assert one.every(2).weights.tolist() == [[0.0, 0.0]]
+    nothing = Batch(observations, actions, ones, torch.zeros(1, 4), ones, horizon=4)
+    assert not nothing.subsample(2, at_least=1).weights.any()
+
+
+def episodes_with_rewards(rewards: torch.Tensor, lengths: list[int] | None = None) -> Rollout:
+    """Return one task's random observations with given rewards ``[K, T]`` and lengths."""
+    episodes, steps = rewards.shape
+    rollout = tiny.random_rollout(0, tasks=1, episodes=episodes, steps=steps, dtype=torch.float32)
+    ends = torch.tensor(lengths or [steps] * episodes).unsqueeze(-1)
+    mask = (torch.arange(steps) < ends).unsqueeze(0)
+    last = (torch.arange(steps) == ends - 1).unsqueeze(0)
+    nothing = torch.zeros_like(mask)
+    return replace(
+        rollout, rewards=rewards.unsqueeze(0), mask=mask, terminated=last & (ends < steps), truncated=nothing
+    )
+
+
+def scaled(
+    rollout: Rollout, discount: float = 0.99, norm: AdvantageNorm = "std", gae_lambda: float = 1.0
+) -> torch.Tensor:
+    return estimate_advantages(rollout, discount=discount, gae_lambda=gae_lambda, norm=norm)
+
+
+@pytest.mark.parametrize("norm", ["std", "var"])
+@pytest.mark.parametrize("constant", [1e-8, -3e-4, 0.1, -7.0, 1e6, 1e30])
+@pytest.mark.parametrize(
+    ("steps", "discount"), [(1, 0.99), (8, 0.99), (8, 1.0), (8, 0.0), (500, 0.99), (40, 0.5)]
+)
+def test_constant_reward_teaches_nothing(
+    constant: float, steps: int, discount: float, norm: AdvantageNorm
+) -> None:
+    rollout = episodes_with_rewards(torch.full((5, steps), constant))
+    for gae_lambda in (1.0, 0.9):
+        assert scaled(rollout, discount, norm, gae_lambda).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("constant", [0.3, -1e4])
+def test_constant_return_of_episodes_of_any_length_teaches_nothing(constant: float) -> None:
+    lengths = [1, 9, 4, 12, 12, 7]
+    ends = torch.arange(12) == torch.tensor(lengths).unsqueeze(-1) - 1
+    once = episodes_with_rewards(torch.where(ends, constant, 0.0), lengths)
+    assert scaled(once, discount=1.0).abs().max() < 1e-3
+    every_step = episodes_with_rewards(torch.full((6, 12), constant), lengths)
+    assert scaled(every_step, discount=0.0).abs().max() < 1e-3
+
+
+def test_lengths_of_episodes_are_a_signal_under_a_constant_reward() -> None:
+    lengths = [3, 12, 5, 12, 4, 9]
+    found = scaled(episodes_with_rewards(torch.ones(6, 12), lengths))[0]
+    assert found.square().sum() / sum(lengths) == pytest.approx(1.0, rel=1e-4)
+    first = found[:, 0]
+    assert min(first[1], first[3]) > max(first[0], first[4])  # it is good to live long
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-8, 1e-3, 1e6, 1e30])
+def test_rewards_of_any_scale_teach_alike(scale: float) -> None:
+    rewards = torch.randn(5, 8, generator=torch.Generator().manual_seed(3))
+    one, other = (scaled(episodes_with_rewards(rewards * factor)) for factor in (1.0, scale))
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_constant_added_to_all_rewards_changes_nothing() -> None:
+    rewards = torch.randn(5, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    one, other = (scaled(episodes_with_rewards(rewards + offset)) for offset in (0.0, 1000.0))
+    torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_zero_rewards_leave_exactly_no_advantage() -> None:
+    assert not scaled(episodes_with_rewards(torch.zeros(5, 8))).any()
+    assert not scaled(episodes_with_rewards(torch.zeros(5, 8), [1, 8, 3, 5, 8]), norm="var").any()
+
+
+def test_numbers_past_the_end_of_an_episode_do_not_matter() -> None:
+    lengths = [3, 8, 5]
+    rewards = torch.randn(3, 8, generator=torch.Generator().manual_seed(3))
+    clean = episodes_with_rewards(rewards, lengths)
+    nan = torch.where(clean.mask, clean.rewards, torch.nan)
+    spoilt = replace(
+        clean, rewards=nan, observations=torch.where(clean.mask.unsqueeze(-1), clean.observations, torch.nan)
+    )
+    assert torch.equal(scaled(clean), scaled(spoilt))
+    assert torch.equal(clean.episode_returns, spoilt.episode_returns)
+
+
+def test_fewer_transitions_than_features_teach_in_full_size() -> None:
+    rewards = torch.tensor([[1.0, 2.0], [4.0, -1.0]])
+    rollout = episodes_with_rewards(rewards)
+    found = scaled(replace(rollout, observations=8 * rollout.observations))
+    assert found.square().mean() == pytest.approx(1.0, rel=1e-4)

@@ -13,11 +13,15 @@ import torch
 
 import agent_contract
 from metarl import registry
+from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.agents.settings import suited
 from metarl.config import AgentConfig, construct
+from metarl.envs.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.experiment import meta_iteration
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.rollouts import collect
+from metarl.types import Rollout
 from probes import Probe
 from programs import POINT, Trap, errors, outcome, resume, run
 
@@ -131,6 +135,51 @@ def test_probe_of_the_direction_of_adaptation(name: str) -> None:
     after = adapted(train(name, probe), probe)
     towards_one, towards_minus_one = choices(after).mean(dim=1)
     assert towards_one - towards_minus_one > 0.3  # before adapting both tasks do the same
+
+
+TRUST_REGION = [name for name in AGENTS if issubclass(registry.agent(name), MAMLTRPOConfig)]
+
+
+@pytest.mark.parametrize("name", TRUST_REGION)
+def test_steps_from_episodes_as_long_as_the_curvature_stride_are_accepted(name: str) -> None:
+    suite = PointTasks(horizon=10)
+    config = suited("point", name)
+    assert isinstance(config, MAMLTRPOConfig)
+    assert config.curvature_stride == suite.horizon
+    agent = config.build(suite, seed=1, device=CPU)
+    env, rng = suite.make_vector_env(8 * 20), np.random.default_rng(1)
+    accepted = [
+        meta_iteration(agent, env, suite.sample(8, rng), episodes=20, horizon=suite.horizon, rng=rng).metrics[
+            "step_accepted"
+        ]
+        for _ in range(3)
+    ]
+    assert accepted == [1.0, 1.0, 1.0]
+
+
+def rewarded_for_noise(agent: MetaLearner) -> list[Rollout]:
+    """Return the rollouts of a meta-iteration in which an action is worth its distance from the likeliest."""
+    rng, rollouts = np.random.default_rng(0), list[Rollout]()
+    actor = agent.initial_actor(3)
+    for step in range(agent.adaptation_steps + 1):
+        actor = agent.adapt(actor, rollouts[-1]) if step else actor
+        rollout = agent_contract.gather(actor, rng)
+        likeliest = actor.act(rollout.observations.flatten(1, 2), None).actions.view_as(rollout.actions)
+        worth = (rollout.actions - likeliest).square().sum(dim=-1) * rollout.mask
+        rollouts.append(dataclasses.replace(rollout, rewards=worth))
+    return rollouts
+
+
+@EVERY_AGENT
+def test_deviation_below_its_floor_comes_back(name: str) -> None:
+    config = agent_config(name, hidden_sizes=(8,), min_std=1.0, initial_std=1.0, discount=0.0)
+    agent = config.build(agent_contract.SUITE, seed=0, device=CPU)
+    state = agent.state()
+    fallen = {"log_std": torch.full_like(state.tensors["log_std"], -0.5)}
+    agent.load_state(state._replace(tensors={**state.tensors, **fallen}))
+    for _ in range(3):
+        agent.update(rewarded_for_noise(agent))
+    assert (agent.state().tensors["log_std"] > 0).all()
 
 
 STATES_TO_SAVE = {"maml-vpg": "maml_vpg:MAMLVPG", "promp": "promp:ProMP"}

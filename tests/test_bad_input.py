@@ -154,7 +154,7 @@ def numeric_options(config: object, prefix: str = "") -> Iterator[tuple[str, typ
             yield f"--{prefix}{name}", type(value)
 
 
-BOUNDLESS = {"--checkpoint.every", "--checkpoint.keep", "--evaluation.every", "--agent.curvature-stride"}
+BOUNDLESS = {"--checkpoint.every", "--checkpoint.keep", "--evaluation.every"}
 """Options of which there is no too much: it means never, or all."""
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.baselines import fit_linear, linear_features, predict_linear
+import tiny
+from metarl.baselines import (
+    constant_reward_values,
+    fit_linear,
+    linear_features,
+    predict_linear,
+    transitions_per_feature,
+)
+from metarl.returns import discounted_returns
 
 Problem = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -127,3 +135,34 @@ def test_prediction_is_the_inner_product() -> None:
     expected = torch.einsum("mktf,mf->mkt", features, weights)
     torch.testing.assert_close(predict_linear(weights, features), expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(predict_linear(weights, features[:, :, 0]), expected[:, :, 0])
+
+
+def test_fit_ignores_numbers_under_a_false_mask() -> None:
+    features, targets, mask = problem()
+    nan = features.where(mask.unsqueeze(-1), torch.nan), targets.where(mask, torch.nan)
+    assert torch.equal(fit_linear(*nan, mask), fit_linear(features, targets, mask))
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 7, 500])
+def test_value_of_a_constant_reward_is_exact(steps: int, discount: float) -> None:
+    mask = torch.ones(2, 3, steps, dtype=torch.bool)
+    mask[1, :, (steps + 1) // 2 :] = False  # episodes that all end early, as the task's longest does
+    returns = discounted_returns(3.0 * mask.double(), mask, discount)
+    found = constant_reward_values(returns, mask, discount)
+    torch.testing.assert_close(torch.where(mask, found[:, None, :-1], 0.0), returns, rtol=1e-12, atol=1e-12)
+
+
+def test_value_of_a_constant_reward_is_least_squares_on_two_columns() -> None:
+    returns = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0)).double()
+    mask = torch.tensor([[[True, True, True], [True, False, False]]])
+    columns = np.array([[1.0, 1.75], [1.0, 1.5], [1.0, 1.0], [1.0, 1.75]])
+    weights = np.linalg.lstsq(columns, returns[mask].numpy(), rcond=None)[0]
+    expected = weights[0] + weights[1] * np.array([1.75, 1.5, 1.0, 0.0])
+    np.testing.assert_allclose(constant_reward_values(returns, mask, 0.5)[0].numpy(), expected, rtol=1e-12)
+
+
+def test_transitions_per_feature_are_those_of_the_shortest_task() -> None:
+    rollout = tiny.random_rollout(0)  # 3 observations, so 10 features
+    fewest = min(int(mask.sum()) for mask in rollout.mask)
+    assert transitions_per_feature(rollout) == fewest / 10

@@ -176,6 +176,16 @@ def test_memory_is_told_for_each_rollout() -> None:
     assert [list(column.cells) for column in table.columns] == [["it"], ["60 (30)"], ["150 (30)"]]
 
 
+def test_accepted_steps_are_told_for_every_agent_and_horizon(capsys: pytest.CaptureFixture[str]) -> None:
+    program = importlib.import_module("accepted_steps")
+    assert len(program.TRUST_REGION) == 7
+    program.main(iterations=1, seeds=(1,), horizons=(1, 2), agents=("multi-task",))
+    out = capsys.readouterr().out
+    (row,) = (line for line in out.splitlines() if "multi-task" in line)
+    assert row.count("%") == 2
+    assert "bar: at least 90%" in out
+
+
 def test_every_suite_but_points_and_meta_worlds_is_measured() -> None:
     assert set(importlib.import_module("families").CONFIGS) == {*SUITES} - {"point"}
 

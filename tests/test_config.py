@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.agents.promp import ProMPConfig
 from metarl.config import (
     AgentConfig,
     CheckpointConfig,
@@ -155,7 +156,9 @@ BAD_VALUES: list[tuple[type, str, list[object]]] = [
     (MAMLTRPOConfig, "gae_lambda", [-0.1, 1.1, NAN]),
     (MAMLTRPOConfig, "min_std", [0.0, 2.0, NAN]),
     (MAMLTRPOConfig, "initial_std", [1001.0, NAN]),
-    (MAMLTRPOConfig, "curvature_stride", [0]),
+    (MAMLTRPOConfig, "max_std", [0.5, 2e4, NAN]),
+    (MAMLTRPOConfig, "curvature_stride", [0, 1001]),
+    (ProMPConfig, "inner_kl_weight", [-1.0, 1e7, NAN, INF]),
     (MAMLTRPOConfig, "hidden_sizes", [(0,), (64, -1), (100_001,)]),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tiny
-from metarl.adaptation import make_batch
+from metarl.adaptation import AdvantageNorm, make_batch
 from metarl.agents.e_maml import EMAML, EMAMLConfig, exploration_credit, log_density
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.types import Rollout
@@ -35,6 +35,28 @@ def test_credit_is_scaled_by_its_spread_as_advantages_are() -> None:
 
 def test_task_alone_is_credited_with_its_own_return() -> None:
     assert exploration_credit(with_returns(4.0), "none").tolist() == [1.0]
+
+
+@pytest.mark.parametrize("norm", ["std", "var"])
+def test_task_alone_has_no_credit_to_scale(norm: AdvantageNorm) -> None:
+    assert exploration_credit(with_returns(-4.0), norm).tolist() == [0.0]
+    rollouts = [tiny.random_rollout(seed, tasks=1) for seed in range(2)]
+    plain = MAMLVPG(MAMLVPGConfig(advantage_norm=norm), tiny.POLICY, tiny.tiny_params())
+    agent = EMAML(EMAMLConfig(advantage_norm=norm, credit_weight=1.0), tiny.POLICY, tiny.tiny_params())
+    norms = [each.update(rollouts)["gradient_norm"] for each in (plain, agent)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-8, 1.0, 1e30])
+def test_credit_does_not_depend_on_the_scale_of_returns(scale: float) -> None:
+    credit = exploration_credit(with_returns(4.0 * scale, 8.0 * scale, 0.0), "std")
+    torch.testing.assert_close(credit, torch.tensor([0.0, 1.5, -1.5]).double() / 1.5**0.5)
+
+
+@pytest.mark.parametrize("constant", [0.1, -3e7])
+def test_returns_that_differ_by_rounding_give_no_credit(constant: float) -> None:
+    credit = exploration_credit(with_returns(constant, constant * (1 + 1e-15), constant), "std")
+    assert credit.abs().max() < 1e-3
 
 
 def test_equal_returns_give_no_credit() -> None:

@@ -23,6 +23,7 @@ from metarl.agents.lvc import LVC, LVCConfig
 from metarl.agents.maml_ppo import MAMLPPO, MAMLPPOConfig
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.agents.promp import ProMP, ProMPConfig
+from metarl.errors import MetarlError
 from metarl.params import detach, flatten, gradient, requires_grad, unflatten
 from metarl.types import Params, Rollout
 
@@ -127,7 +128,7 @@ def reference_loss(
         [torch.stack([rollouts[-1].rewards[task, k].sum() for k in range(3)]).mean() / 4 for task in range(3)]
     )
     credits = torch.stack([returns[m] - (returns.sum() - returns[m]) / 2 for m in range(3)])
-    credits = credits / (credits.std(correction=0) + 1e-8)
+    credits = credits / credits.std(correction=0)
     losses = []
     for task in range(3):
         stages = reference_stages(name, theta, old, rollouts[:-1], task, first_order=first_order)
@@ -215,3 +216,12 @@ def test_several_inner_steps_change_the_outcome(name: str) -> None:
     one = meta_gradient(AGENTS[name](), [rollouts[0], rollouts[-1]])
     two = meta_gradient(AGENTS[name](adaptation_steps=2), rollouts)
     assert float((one - two).norm() / one.norm()) > 0.01
+
+
+def test_memory_under_the_name_of_a_parameter_is_refused() -> None:
+    class Forgetful(MAMLVPG):
+        def start_memory(self) -> Params:
+            return {**super().start_memory(), "log_std": torch.zeros(2)}
+
+    with pytest.raises(MetarlError, match="different names, got log_std twice"):
+        Forgetful(MAMLVPGConfig(), tiny.POLICY, tiny.tiny_params())

@@ -229,6 +229,25 @@ def test_fisher_product_is_double_backward_of_the_divergence(steps: int, first_o
         assert relative_error(product(vector), expected) < 1e-6
 
 
+@ORDERS
+def test_fisher_product_is_exact_at_the_bounds_of_the_deviation(steps: int, first_order: bool) -> None:
+    rollouts, policy = tiny_rollouts(steps), replace(tiny.POLICY, min_std=1.0, max_std=1.2)
+    config = replace(TINY, first_order=first_order)
+    agent = MAMLTRPO(config, policy, tiny.tiny_params())
+    theta = {**tiny.tiny_params(), "log_std": torch.tensor([-0.1, 0.4], dtype=torch.float64)}
+    agent.params = theta  # beyond the floor and beyond the ceiling, as adapting may leave them
+    product, leaves = fisher_product(agent, rollouts), requires_grad(theta)
+    *inner, outer = batches_of(rollouts)
+    adapted = adapt(policy, stack(leaves, 3), inner, inner_lr=TINY.inner_lr, first_order=first_order)
+    gaussian = policy(adapted, outer.observations)
+    assert isinstance(gaussian, Gaussian)
+    divergence = meta_objective(gaussian, frozen(gaussian), outer).kl
+    slope = flatten(gradient(divergence, leaves, create_graph=True))
+    vector = torch.linspace(-1, 1, len(slope), dtype=torch.float64)
+    expected = flatten(gradient(slope @ vector, leaves, create_graph=True)).detach()
+    assert relative_error(product(vector), expected) < 1e-9
+
+
 def test_fisher_product_is_linear_symmetric_and_not_negative() -> None:
     product = fisher_product(tiny_agent(), tiny_rollouts())
     size = len(flatten(tiny.tiny_params()))
@@ -295,6 +314,48 @@ def test_variance_norm_is_another_step_size() -> None:
     for task in range(3):
         values = ratio[task][std.weights[task] > 0]
         torch.testing.assert_close(values, values[:1].expand_as(values))
+
+
+def rewarded_for(agent: MAMLTRPO, sign: float, seed: int) -> list[Rollout]:
+    """Return rollouts of the agent's own actions, rewarded by their distance from the mean times a sign."""
+    generator, rollouts = torch.Generator().manual_seed(seed), list[Rollout]()
+    actor = agent.initial_actor(3)
+    for one in tiny_rollouts(agent.adaptation_steps, episodes=20):
+        drawn = actor.act(one.observations.flatten(1, 2), generator)
+        distances = (drawn.actions - actor.act(one.observations.flatten(1, 2), None).actions).square().sum(-1)
+        shape = one.mask.shape
+        taken = replace(
+            one,
+            actions=drawn.actions.reshape(*shape, 2),
+            log_probs=drawn.log_probs.reshape(shape),
+            rewards=sign * distances.reshape(shape) * one.mask,
+        )
+        rollouts.append(taken)
+        actor = agent.adapt(actor, taken)
+    return rollouts
+
+
+def floored_agent(log_std: float) -> MAMLTRPO:
+    """Return an agent with a floor of 1 under its deviations, and the deviations themselves."""
+    params = {**tiny.tiny_params(), "log_std": torch.full((2,), log_std, dtype=torch.float64)}
+    return MAMLTRPO(TINY, replace(tiny.POLICY, min_std=1.0), params)
+
+
+@pytest.mark.parametrize("log_std", [0.0, -1e-3, -2.0])
+def test_deviation_at_its_floor_rises_when_that_pays(log_std: float) -> None:
+    agent = floored_agent(log_std)
+    assert agent.update(rewarded_for(agent, 1.0, seed=0))["step_accepted"] == 1.0
+    assert (agent.params["log_std"] > 0.01).all()
+
+
+def test_step_is_not_spent_on_a_deviation_that_cannot_fall() -> None:
+    agent = floored_agent(0.0)
+    before = agent.state().tensors
+    metrics = agent.update(rewarded_for(agent, -1.0, seed=0))
+    assert metrics["step_accepted"] == 1.0
+    assert metrics["kl"] > 0.3 * TINY.max_kl
+    assert agent.params["log_std"].tolist() == [0.0, 0.0]
+    assert not torch.equal(agent.params["layer_2.bias"], before["layer_2.bias"])
 
 
 POINT = PointTasks(horizon=50)

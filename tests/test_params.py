@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from metarl import params
+from metarl.errors import MetarlError
 from metarl.types import Params
 
 
@@ -78,3 +80,10 @@ def test_tasks_are_flattened_apart_and_back() -> None:
     back = params.unflatten_tasks(vectors, stacked)
     assert list(back) == ["w", "b"]
     assert all(torch.equal(back[name], value) for name, value in stacked.items())
+
+
+def test_joining_refuses_a_name_that_both_have() -> None:
+    one, other = torch.zeros(1), torch.ones(1)
+    assert params.join({"a": one}, {"b": other}) == {"a": one, "b": other}
+    with pytest.raises(MetarlError, match="Expected tensors of different names, got b, c twice"):
+        params.join({"a": one, "b": one, "c": one}, {"c": other, "b": other})

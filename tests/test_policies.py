@@ -111,13 +111,38 @@ def test_deviation_never_falls_below_its_floor() -> None:
     torch.testing.assert_close(stds, torch.tensor([[[0.1, 0.5]]]))
 
 
-def test_gradient_is_zero_below_the_floor() -> None:
-    policy = GaussianMLPPolicy(observation_size=3, action_size=2, min_std=0.1)
+def test_deviation_never_rises_above_its_ceiling() -> None:
+    policy = GaussianMLPPolicy(observation_size=3, action_size=2, max_std=2.0)
     params = policy.initial_params(torch.Generator().manual_seed(0))
-    params["log_std"] = torch.tensor([math.log(0.01), math.log(0.5)])
+    params["log_std"] = torch.tensor([1e4, math.log(0.5)])
+    stds = policy(stack(params, 1), torch.zeros(1, 1, 3)).log_std.exp()
+    torch.testing.assert_close(stds, torch.tensor([[[2.0, 0.5]]]))
+
+
+def test_deviation_without_a_given_ceiling_stays_finite() -> None:
+    policy = GaussianMLPPolicy(observation_size=3, action_size=2)
+    params = {**policy.initial_params(torch.Generator().manual_seed(0)), "log_std": torch.full((2,), 1e30)}
+    assert policy(stack(params, 1), torch.zeros(1, 1, 3)).log_std.exp().square().isfinite().all()
+
+
+def test_gradient_passes_the_bounds_of_the_deviation() -> None:
+    policy = GaussianMLPPolicy(observation_size=3, action_size=3, min_std=0.1, max_std=2.0)
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    params["log_std"] = torch.tensor([0.01, 0.5, 4.0]).log()
     leaves = requires_grad(stack(params, 1))
     (slope,) = torch.autograd.grad(policy(leaves, torch.zeros(1, 1, 3)).log_std.sum(), [leaves["log_std"]])
-    assert slope.tolist() == [[0.0, 1.0]]
+    assert slope.tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_moving_parameters_within_bounds_does_not_change_the_policy() -> None:
+    policy = GaussianMLPPolicy(observation_size=3, action_size=3, min_std=0.1, max_std=2.0)
+    params = policy.initial_params(torch.Generator().manual_seed(0))
+    params["log_std"] = torch.tensor([0.01, 0.5, 4.0]).log()
+    inside = policy.within_bounds(params)
+    torch.testing.assert_close(inside["log_std"].exp(), torch.tensor([0.1, 0.5, 2.0]))
+    one, other = (policy(stack(some, 1), torch.ones(1, 1, 3)) for some in (params, inside))
+    assert torch.equal(one.mean, other.mean)
+    assert torch.equal(one.log_std, other.log_std)
 
 
 def test_unknown_activation_is_refused() -> None:

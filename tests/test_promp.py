@@ -9,6 +9,7 @@ import torch
 
 import tiny
 from metarl.agents.promp import INNER_KL_WEIGHT, ProMP, ProMPConfig
+from metarl.errors import MetarlError
 from metarl.types import Rollout
 
 TINY = ProMPConfig(inner_lr=0.4, outer_lr=0.01, inner_kl_weight=0.5)
@@ -88,3 +89,29 @@ def test_metrics_tell_the_weight_that_was_used() -> None:
     learner = agent(replace(TINY, target_inner_kl=1e-9))
     used = [learner.update(rollouts())["inner_kl_weight"] for _ in range(3)]
     assert used == [pytest.approx(0.5), pytest.approx(1.0), pytest.approx(2.0)]
+
+
+def test_adaptive_weight_comes_back_from_either_end() -> None:
+    learner, target = agent(replace(TINY, target_inner_kl=0.01)), 0.01
+    for divergence, other in ((0.0, 10 * target), (10 * target, 0.0)):
+        weight = learner.memory[INNER_KL_WEIGHT]
+        for _ in range(200):
+            weight = learner._adapted_weights(weight, torch.tensor([divergence]))
+        assert 0 < weight < float("inf")
+        for _ in range(20):
+            weight = learner._adapted_weights(weight, torch.tensor([other]))
+        assert weight.tolist() == [0.5]
+
+
+def test_weight_that_a_checkpoint_holds_at_zero_comes_back() -> None:
+    learner = agent(replace(TINY, target_inner_kl=1e-9))
+    state = learner.state()
+    learner.load_state(state._replace(tensors={**state.tensors, INNER_KL_WEIGHT: torch.zeros(1)}))
+    learner.update(rollouts())
+    assert learner.memory[INNER_KL_WEIGHT] > 0
+
+
+def test_weight_of_zero_cannot_be_adapted() -> None:
+    with pytest.raises(MetarlError, match="inner_kl_weight must be positive with a target_inner_kl"):
+        ProMPConfig(inner_kl_weight=0.0, target_inner_kl=0.01)
+    assert ProMPConfig(inner_kl_weight=0.0).inner_kl_weight == 0

@@ -71,6 +71,18 @@ def test_terminal_step_cuts_bootstrap() -> None:
     assert advantages_of([1, 2, 4], [1, 1, 1], 100.0, terminal=True) == [2.0, 3.0, 3.0]
 
 
+def test_value_after_a_terminal_step_may_be_nan() -> None:
+    assert advantages_of([1, 2, 4], [1, 1, 1], float("nan"), terminal=True) == [2.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("never", [float("nan"), float("inf")])
+def test_numbers_under_a_false_mask_do_not_matter(never: float) -> None:
+    found = advantages_of([1, 2, never], [0.5, 1, never], 100.0, terminal=False, length=2)
+    assert found == [26.5, 51.0, 0.0]
+    mask = torch.tensor([True, True, False])
+    assert discounted_returns(torch.tensor([1.0, 2.0, never]), mask, 0.5).tolist() == [2.0, 2.0, 0.0]
+
+
 def test_truncated_episode_is_bootstrapped() -> None:
     # The returns are those above and 100 discounted three times, twice and once: 12.5, 25, 50.
     assert advantages_of([1, 2, 4], [1, 1, 1], 100.0, terminal=False) == [14.5, 28.0, 53.0]

@@ -49,7 +49,7 @@ def random_rollout(
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, dtype=dtype)
 
-    lengths = torch.randint(2, steps + 1, shape[:2], generator=generator)
+    lengths = torch.randint(min(2, steps), steps + 1, shape[:2], generator=generator)
     lengths[0, 0] = steps
     mask = torch.arange(steps) < lengths.unsqueeze(-1)
     last = torch.arange(steps) == lengths.unsqueeze(-1) - 1

@@ -8,7 +8,6 @@ readable part of the JSON: no code of whoever wrote the file is run.
 from __future__ import annotations
 
 import json
-import math
 import pickle
 import re
 import zipfile
@@ -78,9 +77,9 @@ def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:
 def to_sb3(policy: GaussianMLPPolicy, params: Params) -> Params:
     """Return one set of parameters under the names of PPO's policy, transposed as PyTorch's layers are.
 
-    The deviation is the one that acts: never below ``policy.min_std``.
+    The deviation is the one that acts, within the policy's bounds.
     """
-    acting = params | {"log_std": params["log_std"].clamp(min=math.log(policy.min_std))}
+    acting = policy.within_bounds(params)
     return {
         theirs: acting[name].detach().cpu().t().contiguous() for name, theirs in sb3_names(policy).items()
     }
