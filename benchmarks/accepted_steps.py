@@ -20,7 +20,8 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.presets import point
 from metarl.envs.point import PointConfig
 from metarl.errors import MetarlError, require
-from metarl.experiment import TRAIN, meta_iteration, stream
+from metarl.experiment import meta_iteration
+from metarl.random_streams import Purpose, make_rng
 from metarl.registry import AGENTS, agent, names
 from workloads import machine, wide_console
 
@@ -87,7 +88,7 @@ def line_searches(name: str, horizon: int, seed: int, training: Training) -> lis
     steps = []
     with contextlib.closing(suite.make_vector_env(tasks * episodes)) as env:
         for iteration in range(1, training.iterations + 1):
-            rng = stream(seed, TRAIN, iteration)
+            rng = make_rng(seed, Purpose.TRAINING, iteration)
             batch = suite.sample(tasks, rng)
             done = meta_iteration(learner, env, batch, episodes=episodes, horizon=horizon, rng=rng)
             steps.append(done.metrics["step_accepted"])
