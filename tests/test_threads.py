@@ -207,6 +207,14 @@ def test_setting_of_openmp_bounds_the_threads(monkeypatch: pytest.MonkeyPatch) -
         assert learning_threads() == 5
 
 
+def test_choice_of_the_machine_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    with use_threads(0):
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        assert learning_threads() == 4
+
+
 @pytest.mark.parametrize("setting", ["0", "-1", "two", "1.5"])
 def test_setting_of_openmp_that_is_no_number_is_refused(
     setting: str, monkeypatch: pytest.MonkeyPatch
