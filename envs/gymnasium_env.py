@@ -111,9 +111,10 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         shown: Info = (
             {"success": truth(info[key], self._success_name)} if key is not None and key in info else {}
         )
-        terminated = truth(ended, "terminated")
-        over = truth(truncated, "truncated") or self._steps >= self._plan.horizon
-        return cast("Array", observation), cast("float", reward), terminated, over and not terminated, shown
+        terminated = ended is not False and truth(ended, "terminated")  # the call takes longer
+        over = (truncated is not False and truth(truncated, "truncated")) or self._steps >= self._plan.horizon
+        returned = (observation, reward, terminated, over and not terminated, shown)
+        return cast("tuple[Array, float, bool, bool, Info]", returned)
 
 
 class Pristine:

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Never, Protocol, SupportsFloat, TypeAlias, cast, runtime_checkable
+from typing import Never, Protocol, SupportsFloat, TypeAlias, TypeVar, cast, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,7 @@ from metarl.types import Task
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TOLD = -1
 """The number of the step before a reset, in which an environment is given its task."""
@@ -164,9 +165,14 @@ class Worker:
     def __init__(self, blueprint: Blueprint, memory: int) -> None:
         """Map the memory and load the factory; environments are built when they are needed."""
         self._slots = blueprint.slots
+        self._rows = slice(self._slots.start, self._slots.stop, self._slots.step)
         self._number = blueprint.number
         self._shared = map_shared(memory, blueprint.layout)
-        self._reader = ObservationReader(self._shared.observations.dtype, self._shared.observations.shape[1:])
+        self._count = int(self._shared.progress[self._number])
+        observations = self._shared.observations
+        self._reader = ObservationReader(observations.dtype, observations.shape[1:])
+        self._doubles = np.zeros(observations.shape, np.float64)  # observations of one step
+        self._unconverted: list[int] = []
         self._pool = EnvPool(cast("EnvFactory", loads(blueprint.factory)), blueprint.max_idle)
         self._envs: dict[int, TaskEnv] = {}
         self._tasks: dict[int, Task] = {}
@@ -203,13 +209,15 @@ class Worker:
             self._tick()
         self._pool.trim()
         for episode in episodes:
-            self._guard(episode.slot, functools.partial(self._start, episode))
+            self._guard(episode.slot, self._start, episode)
 
     def step(self) -> None:
         """Step the live slots."""
-        for slot in self._slots:
-            if self._shared.live[slot]:
-                self._guard(slot, functools.partial(self._step, slot))
+        self._unconverted.clear()
+        for slot, live in zip(self._slots, self._shared.live[self._rows].tolist(), strict=True):
+            if live:
+                self._guard(slot, self._step, slot)
+        self._convert()
 
     def draw(self, command: Draw) -> None:
         """Write a picture of a slot to a file.
@@ -266,26 +274,47 @@ class Worker:
         action = shared.actions[slot].copy()  # an environment may keep it
         returned = unpack_step(self._envs[slot].step(cast("Never", action)))
         observation, reward, terminated, truncated, info = returned
-        self._observe(slot, observation)
-        shared.rewards[slot] = real(reward, "reward")
-        shared.terminated[slot] = truth(terminated, "terminated")
-        shared.truncated[slot] = truth(truncated, "truncated")
+        if self._reader.narrows(observation):
+            self._doubles[slot] = observation  # copied at once: an environment may change its array
+            self._unconverted.append(slot)
+            self._tick()
+        else:
+            self._observe(slot, observation)
+        shared.rewards[slot] = reward if type(reward) is float else real(reward, "reward")
+        if terminated is not False:  # the engine has cleared the flags
+            shared.terminated[slot] = truth(terminated, "terminated")
+        if truncated is not False:
+            shared.truncated[slot] = truth(truncated, "truncated")
         if "success" in info:
             shared.reported[slot] = True
             shared.success[slot] = truth(info["success"], "info['success']")
+
+    def _convert(self) -> None:
+        """Convert the step's observations all at once, or one by one where a number does not fit."""
+        slots = self._unconverted
+        if not slots:
+            return
+        with np.errstate(all="ignore"):
+            converted = self._doubles[slots].astype(self._reader.dtype)
+        if np.isfinite(converted).all():
+            self._shared.observations[slots] = converted
+            return
+        for slot in slots:
+            self._guard(slot, functools.partial(self._observe, slot), self._doubles[slot])
 
     def _observe(self, slot: int, observation: object) -> None:
         self._shared.observations[slot] = self._reader.read(observation)
         self._tick()
 
     def _tick(self) -> None:
-        self._shared.progress[self._number] += 1
+        self._count += 1
+        self._shared.progress[self._number] = self._count
 
-    def _guard(self, slot: int, work: Callable[[], None]) -> None:
-        """Do some work, and let an exception say where it happened."""
+    def _guard(self, slot: int, work: Callable[[T], None], argument: T) -> None:
+        """Do some work of a slot, and let an exception say where it happened."""
         self._shared.at[self._number] = slot
         try:
-            work()
+            work(argument)
         except UnfitValue as error:
             raise error.at(f"from the {self._which(slot)}, {self._when(slot)}") from error
         except BaseException as error:  # SystemExit too, which would end the worker without a word

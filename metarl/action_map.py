@@ -57,6 +57,7 @@ class ActionMap:
         other = (self.low != -1.0) | (self.high != 1.0)
         self.rescaled: npt.NDArray[np.bool_] = bounded & other & rescales
         """``[A]``, which actions are rescaled: those in -1..1 are already in the policy's unit."""
+        self._rescales = bool(self.rescaled.any())
         self.whole = not np.issubdtype(space.dtype, np.floating)
         """Whether actions are whole numbers."""
 
@@ -70,10 +71,10 @@ class ActionMap:
     def __call__(self, actions: Array) -> Array:
         """Return actions ``[N, A]`` of the environment's space and dtype."""
         drawn = np.asarray(actions, np.float64)
-        if self.rescaled.any():
+        if self._rescales:
             with np.errstate(invalid="ignore"):  # infinite bounds, which are not chosen
                 drawn = np.where(self.rescaled, rescale(drawn, self.low, self.high), drawn)
-        clipped = np.clip(drawn, self.low, self.high)
+        clipped = np.minimum(np.maximum(drawn, self.low), self.high)  # several times as fast as np.clip
         return (np.rint(clipped) if self.whole else clipped).astype(self.space.dtype)
 
     def describe(self) -> str:

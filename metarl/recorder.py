@@ -90,8 +90,7 @@ class HostRecorder:
     def observe(self, step: int) -> torch.Tensor:
         """Write what the slots show before a step; return it as ``[M, K, O]``."""
         row = self.observations[step]
-        row[:] = self._shown[: len(self.slot_tasks)]
-        self._check_finite("observation", row, step)
+        self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
         self.mask[step] = self.live
         return torch.from_numpy(row).view(*self._shape, -1)
 
@@ -109,14 +108,13 @@ class HostRecorder:
         except UnfitValue as error:
             task = self.slot_tasks[error.slot or 0]
             raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
-        self._check_finite("reward", self.rewards[step], step)
         self.live &= ~(self.terminated[step] | self.truncated[step])
 
     def _keep(self, step: int, returned: Step) -> None:
         """Write what followed a step, none of it cast in silence."""
         slots, used = len(self.slot_tasks), np.arange(self._env.num_envs) < len(self.slot_tasks)
         self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
-        self.rewards[step] = reals(rewards, used, "rewards")[:slots]
+        self._write("reward", self.rewards[step], reals(rewards, used, "rewards")[:slots], step)
         self.terminated[step] = truths(terminated, used, "terminated")[:slots]
         self.truncated[step] = truths(truncated, used, "truncated")[:slots]
         if "success" in infos:
@@ -135,8 +133,10 @@ class HostRecorder:
         self.observations[~self.mask] = 0  # an idle slot goes on showing its last observation
         self.actions[~self.mask] = 0
         self.log_probs[~self.mask] = 0
-        final = np.asarray(self._shown[: len(self.slot_tasks)], np.float32)
-        self._check_finite("observation", final, int(self.mask.any(axis=1).sum()))
+        final = np.zeros_like(self.observations[0])
+        self._write(
+            "observation", final, self._shown[: len(self.slot_tasks)], int(self.mask.any(axis=1).sum())
+        )
         return Rollout(
             **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
             final_observations=torch.from_numpy(final).view(*self._shape, -1),
@@ -153,6 +153,15 @@ class HostRecorder:
         steps = torch.from_numpy(np.ascontiguousarray(steps_first.swapaxes(0, 1)))
         return steps.view(*self._shape, *steps.shape[1:])
 
+    def _write(self, what: str, row: npt.NDArray[np.float32], values: Array, step: int) -> None:
+        """Write what an environment returned, if it is finite and float32 can hold it."""
+        with np.errstate(over="ignore"):
+            row[:] = values
+        if not np.isfinite(row).all() and np.isfinite(values).all():
+            slot, *_ = np.argwhere(~np.isfinite(row))[0]
+            raise too_large(what, self.slot_tasks[slot], step)
+        self._check_finite(what, row, step)
+
     def _check_finite(self, what: str, values: npt.NDArray[np.float32], step: int) -> None:
         if not np.isfinite(values).all():
             finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
@@ -160,7 +169,25 @@ class HostRecorder:
 
 
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
-    """Return the error that names the task and the step of a number that is not finite."""
-    task = slot_tasks[slot]
-    message = f"The {what} of task {task.id!r} ({task.family}) at step {step} is not finite."
+    """Return the error that names the task and the step of a number that is not finite.
+
+    Args:
+        what: "observation", "action" or "reward".
+        slot_tasks: of each slot.
+        slot: of the number.
+        step: steps that were taken before it.
+    """
+    message = f"{_where(what, slot_tasks[slot], step)} is not finite."
     return NonFiniteActionError(message, step) if what == "action" else NonFiniteError(message)
+
+
+def too_large(what: str, task: Task, step: int) -> NonFiniteError:
+    """Return the error for a finite number that agents, which compute in float32, cannot take."""
+    return NonFiniteError(
+        f"{_where(what, task, step)} is too large for float32, in which agents compute. Scale it down."
+    )
+
+
+def _where(what: str, task: Task, step: int) -> str:
+    at = step + (what == "reward")  # a reward is what its step returned
+    return f"The {what} of task {task.id!r} ({task.family}) at step {at}"

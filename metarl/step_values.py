@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from numbers import Real
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ OLD_GYM = "Environments of the old gym are wrapped by shimmy.GymV21Compatibility
 _KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
 """Kinds of NumPy dtypes that fit into a space of a kind; whole numbers may go into a float Box."""
 _SHOWN = 60
+_DOUBLE = np.dtype(np.float64)
 
 
 class UnfitValue(MetarlError):
@@ -122,10 +123,20 @@ class ObservationReader:
     """
 
     def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
-        self._dtype, self._shape = np.dtype(dtype), shape
-        self._floating = self._dtype.kind == "f"
-        largest = float(np.finfo(self._dtype).max) if self._floating else 0.0
-        self._bound = min(largest, 1e150) ** 2
+        self.dtype, self._shape = np.dtype(dtype), shape
+        self._narrow = self.dtype.kind == "f" and self.dtype.itemsize < _DOUBLE.itemsize
+
+    def narrows(self, value: object) -> TypeGuard[npt.NDArray[np.float64]]:
+        """Whether a value is an array of doubles for a narrower float, as many environments return.
+
+        Its numbers are not looked at: the caller may convert many such arrays at once.
+        """
+        return (
+            self._narrow
+            and type(value) is np.ndarray
+            and value.dtype is _DOUBLE
+            and value.shape == self._shape
+        )
 
     def read(self, value: object) -> Values:
         """Return an observation that the space's dtype can hold; its own dtype may be another.
@@ -138,21 +149,17 @@ class ObservationReader:
             UnfitValue: on another shape or kind, or a number that the dtype cannot hold.
         """
         array = value if type(value) is np.ndarray else _as_array(value)
-        if array.shape == self._shape:
-            if array.dtype == self._dtype:
-                return array
-            # The sum of squares bounds every number, and a NaN or an overflow of the sum compares as false.
-            if self._floating and array.dtype.kind == "f" and _square_sum(array) <= self._bound:
-                return array
-        if array.shape != self._shape or array.dtype.kind not in _KINDS[self._dtype.kind]:
+        if array.dtype == self.dtype and array.shape == self._shape:
+            return array
+        if array.shape != self._shape or array.dtype.kind not in _KINDS[self.dtype.kind]:
             raise UnfitValue(
-                f"an observation of shape {self._shape} and dtype {self._dtype}",
+                f"an observation of shape {self._shape} and dtype {self.dtype}",
                 f"shape {array.shape} and dtype {array.dtype}",
                 "Give observation_space the shape and the dtype of what reset and step return.",
             )
         with np.errstate(all="ignore"):
-            converted = array.astype(self._dtype)
-        if self._dtype.kind == "f":
+            converted = array.astype(self.dtype)
+        if self.dtype.kind == "f":
             held = None if np.isfinite(converted).all() else np.isfinite(converted) | ~np.isfinite(array)
         else:
             held = np.asarray(converted == array)
@@ -163,9 +170,9 @@ class ObservationReader:
     def _unheld(self, array: Values, held: Flags) -> UnfitValue:
         """Describe the first number that does not fit."""
         entry = int(np.argmin(held.reshape(-1)))
-        limits = np.finfo(self._dtype) if self._dtype.kind == "f" else np.iinfo(self._dtype)
+        limits = np.finfo(self.dtype) if self.dtype.kind == "f" else np.iinfo(self.dtype)
         return UnfitValue(
-            f"an observation within {limits.min:g}..{limits.max:g}, which its dtype {self._dtype} can hold",
+            f"an observation within {limits.min:g}..{limits.max:g}, which its dtype {self.dtype} can hold",
             f"{array.reshape(-1)[entry]} in entry {entry}",
             "Give observation_space the dtype and the bounds of what reset and step return.",
         )
@@ -228,11 +235,6 @@ def _number(value: object) -> Real | Decimal | None:
         array = np.asarray(value)
         value = array.item() if array.size == 1 else None
     return value if isinstance(value, Real | Decimal) else None
-
-
-def _square_sum(array: Values) -> float:
-    floats: npt.NDArray[np.float64] = array  # type: ignore[assignment]  # of any width
-    return float(np.vdot(floats, floats))
 
 
 def _as_array(value: object) -> Values:

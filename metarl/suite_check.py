@@ -100,6 +100,8 @@ def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Fin
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
         return _sorted([*found, _raised("episodes", error)])
     try:
+        if broken := list(numbers_are_finite(probe)):
+            return _sorted([*found, *broken])
         for check in CHECKS:
             progress(check.__name__.replace("_", " "))
             found += _tried(check.__name__, partial(check, probe))
@@ -157,8 +159,27 @@ def spaces(suite: TaskDistribution) -> Iterator[Fault]:
         yield Fault(f"The horizon is {suite.horizon}.", "Give the steps of an episode, 1 or more.")
 
 
+def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
+    """Look for NaN, infinity and what float32 cannot hold, beside which nothing else can be compared."""
+    observations, rewards = probe.whole.observations, probe.whole.rewards
+    for name, part in (("an observation", observations), ("a reward", rewards)):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(part.astype(np.float32))
+        if finite.all():
+            continue
+        step, slot, *_ = first = tuple(np.argwhere(~finite)[0])
+        large = np.isfinite(part[first])
+        yield Fault(
+            f"In task {probe.tasks[slot].id!r}, step {step + (part is rewards)}, {name} is "
+            + ("too large for float32, in which agents compute." if large else "not finite."),
+            "Scale it down in the environment."
+            if large
+            else "Find the division or the overflow in step, or end the episode before it comes to that.",
+        )
+
+
 def respects_spaces(probe: Probe) -> Iterator[Fault]:
-    """Look at what the environment shows: its spaces, and finite numbers within them."""
+    """Look whether the environment keeps its spaces."""
     env, suite = probe.env, probe.suite
     if (env.single_observation_space, env.single_action_space) != (
         suite.observation_space,
@@ -169,15 +190,6 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
             "Give both the same observation_space and action_space.",
         )
     observations = probe.whole.observations
-    for name, part in (("an observation", observations), ("a reward", probe.whole.rewards)):
-        if np.isfinite(part).all():
-            continue
-        step, slot = np.argwhere(~np.isfinite(part))[0][:2]
-        at = step + (part is probe.whole.rewards)
-        yield Fault(
-            f"In task {probe.tasks[slot].id!r}, step {at}, {name} is not finite.",
-            "Find the division or the overflow in step, or end the episode before it comes to that.",
-        )
     space = suite.observation_space
     outside = (observations < space.low) | (observations > space.high)
     if outside.any():

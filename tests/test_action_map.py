@@ -24,6 +24,7 @@ from metarl.meta_learner import Action
 from metarl.rollouts import collect
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
 from metarl.suite_check import check_suite
+from metarl.suite_findings import Findings
 from metarl.tasks import TaskVectorEnv
 from metarl.types import Task
 from task_envs import Echo, Strict, set_goal
@@ -215,7 +216,7 @@ def test_check_says_what_is_done_with_actions(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("metarl.commands.check.check_suite", lambda suite: [])
+    monkeypatch.setattr("metarl.commands.check.examine", lambda *_: Findings())
     (tmp_path / "wide.py").write_text(FILE)
     assert main(["check", f"{tmp_path / 'wide.py'}:{name}"]) == 0
     said = capsys.readouterr().out

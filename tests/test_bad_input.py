@@ -369,7 +369,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, what: int, call: int, number: float) 
 
 
 @pytest.mark.parametrize(
-    ("what", "name", "step"), [(0, "observation", 5), (1, "reward", 4)], ids=["observation", "reward"]
+    ("what", "name", "step"), [(0, "observation", 5), (1, "reward", 5)], ids=["observation", "reward"]
 )
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_number_that_is_not_finite_names_task_and_step_and_leaves_nothing(

@@ -114,7 +114,7 @@ def test_too_few_slots_are_refused() -> None:
         run(tiny.ClimbEnv(3, horizon=4))
 
 
-@pytest.mark.parametrize(("quantity", "step"), [("observation", 2), ("reward", 1)])
+@pytest.mark.parametrize(("quantity", "step"), [("observation", 2), ("reward", 2)])
 def test_number_that_is_not_finite_is_named_by_task_and_step(quantity: str, step: int) -> None:
     env = tiny.ClimbEnv(4, horizon=4)
     env.poison = (quantity, 1, 2)
@@ -122,6 +122,23 @@ def test_number_that_is_not_finite_is_named_by_task_and_step(quantity: str, step
         NonFiniteError, match=rf"The {quantity} of task 'climb-10.0.*' .climb. at step {step} is"
     ):
         run(env)
+
+
+@pytest.mark.parametrize(("part", "what"), [(0, "observation"), (1, "reward")])
+def test_number_beyond_float32_is_told_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch, part: int, what: str
+) -> None:
+    step = tiny.ClimbEnv.step
+
+    def enlarged(env: tiny.ClimbEnv, actions: tiny.Array) -> tuple[object, ...]:
+        returned = list(step(env, actions))
+        returned[part] = np.asarray(returned[part], np.float64)
+        returned[part][2] = 1e39
+        return tuple(returned)
+
+    monkeypatch.setattr(tiny.ClimbEnv, "step", enlarged)
+    with pytest.raises(NonFiniteError, match=rf"The {what} of task 'climb-10.0.* at step 1 is too large for"):
+        run(tiny.ClimbEnv(4, horizon=4))
 
 
 def test_action_that_is_not_finite_is_named_by_task_and_step() -> None:

@@ -23,6 +23,7 @@ from metarl.envs.worker import EnvPool, Worker
 from metarl.envs.worker_messages import Blueprint, Draw, Episode, new_memory, shared_layout, shared_size
 from metarl.envs.worker_output import CappedOutput
 from metarl.errors import EngineError, MetarlError
+from metarl.suite_modules import dumps
 from task_envs import ACTION_SPACE, OBSERVATION_SPACE, Echo, Info, Vector, set_goal, walk_tasks
 
 
@@ -78,7 +79,7 @@ def ending(where: str, error: BaseException) -> ProcessTasks:
 def start(tasks: ProcessTasks) -> Worker:
     """Begin an episode in this process, as a worker does."""
     layout = shared_layout(1, 1, ("<f4", (3,)), ("<f4", (2,)))
-    blueprint = Blueprint(0, range(1), layout, b"\x80\x04N.", 0)
+    blueprint = Blueprint(0, range(1), layout, dumps(None), 0)
     worker = Worker(blueprint, new_memory(shared_size(layout)))
     worker._pool = EnvPool(tasks.env_factory, max_idle=0)
     worker.run([Episode(0, tasks.tasks("train")[0], 0, None, np.zeros((0, 2)))])

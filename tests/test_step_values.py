@@ -7,7 +7,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
-import cloudpickle
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
@@ -22,6 +21,7 @@ from metarl.envs.worker_messages import Blueprint, Episode, new_memory, shared_l
 from metarl.errors import EngineError, MetarlError
 from metarl.rollouts import collect
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
+from metarl.suite_modules import dumps
 from metarl.tensor_env import TensorStep
 from task_envs import Echo, Info, Vector, set_goal
 from test_tensor_recorder import SCRIPT, TASKS, TensorClimbEnv
@@ -60,15 +60,16 @@ def odd(part: int, value: object, space: Box = Echo.observation_space) -> Proces
     )
 
 
-def play(tasks: ProcessTasks, steps: int = 3) -> Worker:
-    """Run an episode in this process, as a worker does."""
+def play(tasks: ProcessTasks, steps: int = 3, slots: int = 1) -> Worker:
+    """Run an episode in each slot in this process, as a worker does."""
     space = tasks.observation_space
-    layout = shared_layout(1, 1, (space.dtype.str, space.shape), ("<f4", (2,)))
+    layout = shared_layout(slots, 1, (space.dtype.str, space.shape), ("<f4", (2,)))
     worker = Worker(
-        Blueprint(0, range(1), layout, cloudpickle.dumps(tasks.env_factory), 2),
+        Blueprint(0, range(slots), layout, dumps(tasks.env_factory), 2),
         new_memory(shared_size(layout)),
     )
-    worker.run([Episode(0, tasks.tasks("train")[0], 0, None, np.zeros((0, 2)))])
+    listed, none = tasks.tasks("train"), np.zeros((0, 2))
+    worker.run([Episode(slot, listed[slot], 0, None, none) for slot in range(slots)])
     worker._shared.live[:] = True
     for _ in range(steps):
         worker.step()
@@ -177,6 +178,27 @@ def test_observation_that_its_space_cannot_hold_is_refused(
 ) -> None:
     with pytest.raises(EngineError, match=rf"got .*{got}.* task 'odd/train/0', at step 2"):
         play(odd(0, value, Box(0, 255, (3,), dtype)))
+
+
+class Sharing(Odd):
+    """Returns one array of doubles, which all its environments change."""
+
+    shared = np.zeros(3)
+
+    def step(self, action: Vector) -> tuple[Vector, float, bool, bool, Info]:
+        self.steps += 1
+        self.shared[:] = self.goal if self.steps < 3 else 1e39 * (self.goal > 0.6)
+        return self.shared, 0.5, False, False, {}
+
+
+def test_doubles_are_copied_at_each_step_and_told_by_their_task() -> None:
+    tasks = from_gymnasium(
+        Sharing, sample=[0.5, 0.7], test_sample=[0.6], apply=set_goal, horizon=4, name="sharing"
+    )
+    worker = play(tasks, steps=2, slots=2)
+    np.testing.assert_allclose(worker._shared.observations, [[0.5] * 3, [0.7] * 3])
+    with pytest.raises(EngineError, match=r"1e\+39 in entry 0 from.*task 'sharing/train/1', at step 3"):
+        worker.step()
 
 
 @pytest.mark.parametrize("source", [np.float16, np.float32, np.float64])

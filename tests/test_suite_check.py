@@ -93,6 +93,13 @@ class Infinite(Changing):
         result[1][:] = np.inf
 
 
+class Huge(Changing):
+    """Is rewarded with more than float32 can hold."""
+
+    def change(self, result: list[Array]) -> None:
+        result[1][:] = -1e39
+
+
 class Outside(Changing):
     """Leaves its space, which the distribution below bounds."""
 
@@ -297,6 +304,7 @@ FAULTS: list[tuple[Callable[[], PointTasks], str]] = [
     (Instant, "The horizon is 0. Give the steps"),
     (lambda: Tasks(env=OtherSpaces), "other spaces than the distribution. Give both"),
     (lambda: Tasks(env=Infinite), "is not finite. Find the division"),
+    (lambda: Tasks(env=Huge), "step 1, a reward is too large for float32, in which agents compute. Scale"),
     (lambda: Tasks(env=Outside, bounds=(5.0, 2)), "entry 0 is not within -5..5. Widen the bounds"),
     (lambda: Tasks(env=Single), "Observations are float32, their space says float64. Give the Box"),
     (lambda: Tasks(env=GoesOn), "give another episode after other tasks were run. Draw all"),
@@ -367,3 +375,8 @@ def test_number_of_the_task_and_one_hot_are_seen() -> None:
 
 def test_check_fits_is_what_it_says() -> None:
     check_fits(PointTasks().tasks("train")[:2], 2)
+
+
+@pytest.mark.parametrize("env", [Infinite, Huge])
+def test_numbers_that_are_not_finite_are_told_alone(env: type[Changing]) -> None:
+    assert len(check_suite(Tasks(env=env))) == 1

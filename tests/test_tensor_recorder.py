@@ -65,7 +65,7 @@ def test_rollout_is_that_of_arrays(horizon: int, says_success: bool) -> None:
             assert torch.equal(found, expected), field.name
 
 
-@pytest.mark.parametrize(("quantity", "step"), [("observation", 2), ("reward", 1)])
+@pytest.mark.parametrize(("quantity", "step"), [("observation", 2), ("reward", 2)])
 def test_number_that_is_not_finite_is_named_by_task_and_step(quantity: str, step: int) -> None:
     env = TensorClimbEnv(4, horizon=4)
     env.poison = (quantity, 1, 2)
