@@ -49,9 +49,13 @@ def use_threads(count: int) -> Iterator[None]:
     """Set the number of threads of adapting and learning; 0 leaves the choice to the machine.
 
     PyTorch itself keeps to one thread meanwhile.
+
+    Raises:
+        MetarlError: if the choice is the machine's and ``OMP_NUM_THREADS`` is no positive number.
     """
     token = _limit.set(count)
     try:
+        learning_threads()  # refuses nonsense now, and not after the work has begun
         with one_thread():
             yield
     finally:
