@@ -11,12 +11,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metarl.config import SuiteConfig
+from metarl.config import ExperimentConfig, SuiteConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation
 from metarl.types import Json
 
 _MEASUREMENT = ("adaptation_episodes", "deterministic")
+_OF_ONE_RUN = ("seed", "name", "threads")
 _PHYSICS = ("mujoco", "metaworld", "gymnasium")
 
 
@@ -30,6 +31,18 @@ class Side:
     evaluation: Evaluation
     about: Mapping[str, Json] = dataclasses.field(default_factory=dict)
     """All else that the evaluation's file says."""
+
+
+def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
+    """Return what runs that differ in nothing but their seed have in common.
+
+    That is every setting but the seed, the name, and those that no result depends on: threads and workers.
+    """
+    content = {name: value for name, value in to_json(config).items() if name not in _OF_ONE_RUN}
+    content["sampling"] = {
+        name: value for name, value in _object(content, "sampling").items() if name != "workers"
+    }
+    return content
 
 
 def check_comparable(sides: Sequence[Side]) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from metarl.checkpoints import Checkpoint, library_versions, newest_identity, weights_sum
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
@@ -136,6 +138,8 @@ def read_measured(path: Path) -> Measured:
     shapes = {array.shape for array in (evaluation.returns, evaluation.successes) if array is not None}
     if len(shapes) > 1 or evaluation.returns.ndim != 3 or len(evaluation.tasks) != len(evaluation.returns):
         raise MetarlError(f"{path} is not an evaluation that metarl wrote (its numbers do not fit together).")
+    if not np.isfinite(evaluation.returns).all():
+        raise MetarlError(f"{path} is not an evaluation that metarl wrote (a return is not finite).")
     return Measured(path, evaluation, {name: data[name] for name in data if name not in _NUMBERS})
 
 

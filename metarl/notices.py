@@ -167,4 +167,4 @@ def _stride_hint(agent: AgentConfig) -> str:
 
 def _inner_lr_hint(agent: AgentConfig) -> str:
     inner_lr = getattr(agent, "inner_lr", None)
-    return f", or raise --agent.inner-lr, which is {inner_lr}" if inner_lr is not None else ""
+    return f", or change --agent.inner-lr, which is {inner_lr}" if inner_lr is not None else ""

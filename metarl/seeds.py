@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.comparability import Side, check_comparable
-from metarl.config import ExperimentConfig, to_json
+from metarl.comparability import Side, check_comparable, shared_settings
 from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation, Measures, summarize_seeds
 from metarl.evaluation_files import read_evaluation
@@ -18,7 +17,6 @@ from metarl.profiles import write_profiles
 from metarl.report import adaptation_curve, learning_curve
 from metarl.runs import read_config
 from metarl.statistics import Interval
-from metarl.types import Json
 from metarl.wording import stage_name
 
 CLOCK = "time/elapsed"
@@ -47,9 +45,9 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     configs = [read_config(folder) for folder in folders]
     measured = [read_evaluation(folder) for folder in folders]
     evaluations = [each.evaluation for each in measured]
-    content = _without_seed(configs[0])
+    content = shared_settings(configs[0])
     for folder, config in zip(folders, configs, strict=True):
-        if _without_seed(config) != content:
+        if shared_settings(config) != content:
             raise MetarlError(f"{folder} and {folders[0]} differ in more than their seed.")
     check_comparable(
         [Side(str(each.path.parent), configs[0].suite, each.evaluation, each.about) for each in measured]
@@ -103,10 +101,6 @@ def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
                 row[f"{name}/low"], row[f"{name}/high"] = min(values), max(values)
         merged.append(row)
     return merged
-
-
-def _without_seed(config: ExperimentConfig) -> dict[str, Json]:
-    return {name: value for name, value in to_json(config).items() if name not in ("seed", "name")}
 
 
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.comparability import shared_settings
 from metarl.comparison import SWEEP
-from metarl.config import ExperimentConfig, to_json
+from metarl.config import ExperimentConfig
 from metarl.errors import MetarlError
 from metarl.evaluation_files import is_finished
 from metarl.experiment import Stopped
@@ -148,7 +149,7 @@ class Sweep:
     def write_index(self) -> None:
         """Write which runs the sweep is made of, whole or not at all."""
         content: dict[str, Json] = {
-            "config": settings(self.config),
+            "config": shared_settings(self.config),
             "seeds": [run.seed for run in self.runs],
             "runs": [run.folder.name for run in self.runs],
             "finished": [run.folder.name for run in self.runs if run.finished],
@@ -160,7 +161,7 @@ class Sweep:
     def _check_settings(self, run: SeedRun) -> None:
         if not run.started:
             return
-        found, wanted = settings(read_config(run.folder)), settings(self.config)
+        found, wanted = shared_settings(read_config(run.folder)), shared_settings(self.config)
         if found != wanted:
             differ = [name for name in wanted if found.get(name) != wanted[name]]
             raise MetarlError(
@@ -196,11 +197,6 @@ class Sweep:
         for process in self._running.values():
             process.wait()
         self._running.clear()
-
-
-def settings(config: ExperimentConfig) -> dict[str, Json]:
-    """Return what all runs of a sweep have in common."""
-    return to_json(replace(config, seed=0, name=""))
 
 
 def core_shares(cores: Sequence[int], parallel: int) -> list[list[int]]:

@@ -55,6 +55,7 @@ def use_threads(count: int) -> Iterator[None]:
     """
     token = _limit.set(count or learning_threads())
     try:
+        learning_threads()  # refuses nonsense now, and not after the work has begun
         with one_thread():
             yield
     finally:

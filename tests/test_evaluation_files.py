@@ -51,6 +51,10 @@ def part(data: Object, name: str) -> Object:
     return cast("Object", data[name])
 
 
+def first_return(data: Object, value: float) -> None:
+    cast("list[list[list[float]]]", data["returns"])[0][0][0] = value
+
+
 def test_evaluation_says_what_it_is_of(run: Path) -> None:
     about = read_evaluation(run).about
     checkpoint = load_newest(run / "checkpoints", print)
@@ -86,6 +90,9 @@ STALE: dict[str, Callable[[Path], object]] = {
     "empty": lambda run: (run / "evaluation.json").write_bytes(b""),
     "zeros after a power cut": lambda run: (run / "evaluation.json").write_bytes(bytes(4096)),
     "no object": lambda run: (run / "evaluation.json").write_text("[]"),
+    "a return that is no number": lambda run: change(
+        run / "evaluation.json", lambda data: first_return(data, float("nan"))
+    ),
     "numbers that do not fit": lambda run: change(
         run / "evaluation.json", lambda data: data.update(returns=[[1.0]])
     ),

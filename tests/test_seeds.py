@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from metarl import registry
-from metarl.config import to_json
+from metarl.config import SamplingConfig, to_json
+from metarl.errors import MetarlError
 from metarl.evaluation import Evaluation
 from metarl.seeds import combine
 from metarl.types import Task
@@ -19,14 +20,16 @@ from metarl.types import Task
 TASKS = tuple(Task("near" if i < 2 else "far", (float(i), 0.0), f"test/{i}") for i in range(4))
 
 
-def run(root: Path, seed: int) -> Path:
+def run(root: Path, seed: int, *, threads: int = 0, workers: int = 0, meta_batch_size: int = 20) -> Path:
     """Write a finished run that returns its seed plus 0, 1, 2, 3 by task, and 10 more after a step."""
     folder = root / f"it-seed{seed}"
     folder.mkdir()
     returns = seed + np.arange(4.0)[:, None, None] + np.array([[[0.0], [10.0]]])
     evaluation = Evaluation(TASKS, returns, returns > 11, 0)
     (folder / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
-    config = replace(registry.configure("point", "maml-trpo"), seed=seed)
+    sampling = SamplingConfig(workers=workers, meta_batch_size=meta_batch_size)
+    preset = registry.configure("point", "maml-trpo")
+    config = replace(preset, seed=seed, threads=threads, sampling=sampling)
     (folder / "config.json").write_text(json.dumps(to_json(config)))
     row = {"iteration": 1, "env_steps": 8, "train/return/step_0": 1.0, "train/return/step_1": 2.0}
     (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
@@ -65,3 +68,18 @@ def test_interval_of_three_seeds_is_wider_than_they_are_apart(
     half = float(everything["return_high"]) - float(everything["return"])
     assert half > 6.57
     assert all(0 <= float(everything[f"success{end}"]) <= 1 for end in ("_low", "_high"))
+
+
+def test_runs_may_differ_in_what_their_results_do_not_depend_on(tmp_path: Path) -> None:
+    folders = [run(tmp_path, 1), run(tmp_path, 2, threads=2), run(tmp_path, 3, threads=1, workers=4)]
+    files = combine(folders, tmp_path / "out", "three machines")
+    content = json.loads(files[0].read_text())
+    assert content["seeds"] == [1, 2, 3]
+    assert "threads" not in content
+    assert content["sampling"] == {"meta_batch_size": 20, "episodes": 10, "engine": "auto"}
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:
+    folders = [run(tmp_path, 1), run(tmp_path, 2, meta_batch_size=10)]
+    with pytest.raises(MetarlError, match=r"it-seed2 and .*it-seed1 differ in more than their seed"):
+        combine(folders, tmp_path / "out", "two experiments")

@@ -136,6 +136,14 @@ def test_finished_sweep_trains_nothing_again_and_gives_the_notices_of_its_runs(
     ]
 
 
+def test_sweep_goes_on_with_runs_of_other_threads_and_workers(
+    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(plain, tmp_path / "runs")
+    stub(monkeypatch, "sys.exit(9)")
+    assert main([*SWEEP, "--threads", "2", "--sampling.workers", "3"]) == 0
+
+
 def test_failing_seed_is_named_with_its_log_and_the_others_go_on(
     tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

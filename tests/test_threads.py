@@ -19,6 +19,7 @@ import tiny
 from metarl import registry, threads
 from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.cli import main
 from metarl.config import AgentConfig, EvaluationConfig, construct
 from metarl.cores import openmp_threads, usable_cores
 from metarl.errors import MetarlError
@@ -28,6 +29,7 @@ from metarl.meta_learner import MetaLearner
 from metarl.tasks import TaskDistribution
 from metarl.threads import learning_threads, one_thread, parallel_map, task_chunks, use_threads
 from metarl.types import Params, Rollout
+from programs import POINT
 
 AGENTS = registry.names(registry.AGENTS)
 ENOUGH = 8
@@ -222,6 +224,18 @@ def test_setting_of_openmp_that_is_no_number_is_refused(
     monkeypatch.setenv("OMP_NUM_THREADS", setting)
     with pytest.raises(MetarlError, match="OMP_NUM_THREADS"):
         openmp_threads()
+
+
+def test_nonsense_number_of_threads_ends_a_run_before_it_leaves_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert main([*POINT]) == 2
+    assert capsys.readouterr().err.endswith(
+        "metarl: Expected OMP_NUM_THREADS to be a positive number, got 'many'; change or unset it.\n"
+    )
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def machine(folder: Path, files: dict[str, str]) -> Path:

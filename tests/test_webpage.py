@@ -137,6 +137,16 @@ def test_runs_that_differ_only_in_their_seed_are_one_group(groups: list[Group]) 
     assert [(group.name, group.seeds) for group in groups] == [("it", [0, 1]), ("other", [0])]
 
 
+def test_threads_and_workers_do_not_tell_groups_apart(runs: Path) -> None:
+    def on_another_machine(config: dict[str, Json]) -> None:
+        sampling = config["sampling"]
+        assert isinstance(sampling, dict)
+        config.update(threads=2, sampling={**sampling, "workers": 3})
+
+    change(runs / "it-1" / "config.json", on_another_machine)
+    assert [group.seeds for group in gather([runs / "it-0", runs / "it-1"], print)] == [[0, 1]]
+
+
 @pytest.mark.parametrize(
     ("names", "shared"),
     [

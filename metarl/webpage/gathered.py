@@ -13,9 +13,9 @@ import numpy as np
 
 from metarl import runs
 from metarl.checkpoints import Checkpoint
-from metarl.comparability import Side, check_comparable, unrecorded
+from metarl.comparability import Side, check_comparable, shared_settings, unrecorded
 from metarl.comparison import SWEEP, sweep_runs
-from metarl.config import ExperimentConfig, to_json
+from metarl.config import ExperimentConfig
 from metarl.errors import MetarlError
 from metarl.evaluation import Summary, summarize_seeds
 from metarl.evaluation_files import Measured, check_run, is_of, read_json, read_measured
@@ -263,11 +263,8 @@ def check_seeds(members: Sequence[Run]) -> None:
 
 def experiment_key(config: ExperimentConfig) -> str:
     """Return what runs have in common that differ in nothing but their seed, their name and their place."""
-    content = to_json(config)
-    sampling = content["sampling"]
-    assert isinstance(sampling, dict)
-    content["sampling"] = {name: value for name, value in sampling.items() if name != "workers"}
-    return json.dumps({name: content[name] for name in content if name not in ("seed", "name", "device")})
+    content = shared_settings(config)
+    return json.dumps({name: content[name] for name in content if name != "device"})
 
 
 def group_name(names: Sequence[str]) -> str:
