@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metarl.comparison import SWEEP
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation_files import is_finished
 from metarl.experiment import Stopped
 from metarl.files import write_json
-from metarl.runs import CONFIG, default_name, read_config
+from metarl.runs import CONFIG, SWEEP, default_name, read_config
 from metarl.types import Json
 
 SECONDS_BETWEEN_LOOKS = 0.2

@@ -136,6 +136,20 @@ def test_finished_sweep_trains_nothing_again_and_gives_the_notices_of_its_runs(
     ]
 
 
+@pytest.mark.parametrize("command", ["evaluate", "train --resume", "explain", "watch", "baseline"])
+def test_sweep_in_place_of_a_run_is_refused_by_name(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "it-sweep").mkdir()
+    for name in ("config.json", "sweep.json"):
+        (tmp_path / "it-sweep" / name).write_text("{}")
+    assert main([*command.split(), "it-sweep"]) == 2
+    assert capsys.readouterr().err == (
+        "metarl: Expected a run or a checkpoint, got the folder of a sweep, it-sweep; "
+        "name one of its runs, it-seedN.\n"
+    )
+
+
 def test_failing_seed_is_named_with_its_log_and_the_others_go_on(
     tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
