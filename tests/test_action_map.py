@@ -17,6 +17,7 @@ from metarl.cli import main
 from metarl.envs import from_gymnasium
 from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.locomotion import HalfCheetahDirConfig
+from metarl.envs.point import PointConfig
 from metarl.envs.troubles import WeakActuator, with_troubles
 from metarl.envs.vector_tasks import VectorTasks, from_vector_env
 from metarl.errors import MetarlError
@@ -24,6 +25,7 @@ from metarl.meta_learner import Action
 from metarl.rollouts import collect
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
 from metarl.suite_check import check_suite
+from metarl.suite_findings import Findings
 from metarl.tasks import TaskVectorEnv
 from metarl.types import Task
 from task_envs import Echo, Strict, set_goal
@@ -215,7 +217,7 @@ def test_check_says_what_is_done_with_actions(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("metarl.commands.check.check_suite", lambda suite: [])
+    monkeypatch.setattr("metarl.commands.check.examine", lambda suite, progress: Findings((), (), ()))
     (tmp_path / "wide.py").write_text(FILE)
     assert main(["check", f"{tmp_path / 'wide.py'}:{name}"]) == 0
     said = capsys.readouterr().out
@@ -239,6 +241,12 @@ def test_ranges_that_a_policy_reaches_are_not_remarked_upon() -> None:
         for mode in ("rescale", "clip", "raw"):
             tasks = strict(Box(low, high, (2,)), actions=mode)
             assert hardly_covered(tasks.action_space, tasks) == []
+
+
+def test_suite_without_the_setting_actions_is_not_advised_to_change_it() -> None:
+    suite = PointConfig().build()
+    (note,) = hardly_covered(suite.action_space, suite)
+    assert note.endswith("shift and scale the action in the environment, so that -1..1 covers what matters.")
 
 
 TARGET = """
