@@ -125,7 +125,7 @@ def _call(make: object, where: str) -> object:
 def _split(place: str) -> tuple[Path, str]:
     path, _, name = place.rpartition(":")
     if not path or not name or not path.endswith(".py"):
-        raise MetarlError(f"A suite in a file is written my_file.py:my_distribution, but {place!r} came.")
+        raise MetarlError(f"Expected a suite in a file as my_file.py:my_distribution, got {place!r}.")
     return Path(path), name
 
 
