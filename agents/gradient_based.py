@@ -96,7 +96,7 @@ class GradientBasedConfig(AgentConfig):
         require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
         require(
             self.initial_std <= self.max_std <= MAX_STD,
-            f"max_std must lie between initial_std and {MAX_STD:.0f}",
+            f"max_std must be between initial_std and {MAX_STD:.0f}",
             self.max_std,
         )
         require(
@@ -202,7 +202,7 @@ class AdaptedPolicy:
 
 @dataclass(frozen=True)
 class Part:
-    """What one chunk of a meta-batch's tasks experienced: all that one thread computes on at a time."""
+    """Experience of one chunk of a meta-batch's tasks, which one thread computes on."""
 
     tasks: slice
     """Which tasks of the meta-batch."""

@@ -206,7 +206,7 @@ class GraspShapesTasks(SawyerTasks):
     """What the results call it."""
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the name of each parameter; the arm sees how the object lies, but no goal."""
+        """Return the name of each parameter; the arm observes the object, but no goal."""
         seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
         hidden = ("goal[0]", "goal[1]", "goal[2]")
         return [Parameter(name, name in seen) for name in (*seen, *hidden)]

@@ -225,7 +225,8 @@ def _first_build(
     """Build an environment, without pictures where that is the only way.
 
     Returns:
-        What builds it, and the environment. Some have the mode "rgb_array" but no argument ``render_mode``.
+        The spec or factory that builds it, and the environment. Some have the mode "rgb_array" but no
+        argument ``render_mode``.
     """
     try:
         return maker, build(maker, checked=True)

@@ -39,7 +39,7 @@ SLOW = (
     "if building, a reset or a step may take that long, raise the limit: from_gymnasium(..., timeout=600), "
     "or timeout of ProcessTaskVectorEnv"
 )
-"""What to do about a worker that hung over and over."""
+"""Advice on a worker that hung repeatedly."""
 STARTUP_SECONDS = 120.0
 """Within these a new worker must have imported what it needs."""
 EXIT_SECONDS = 5.0

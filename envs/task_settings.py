@@ -24,7 +24,7 @@ class TaskSettings(TypedDict, total=False):
     name: str
     """What results call it; by default the environment's name."""
     actions: ActionMode
-    """What becomes of the actions that a policy draws: "rescale", the default, clips them to the action space
+    """How a policy's actions reach the environment: "rescale", the default, clips them to the action space
     and maps -1..1 to its bounds where they are finite; "clip" clips only; "raw" passes them on, for an
     environment that reads actions beyond its bounds itself."""
     timeout: float

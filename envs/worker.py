@@ -112,7 +112,7 @@ class EnvPool:
         self._factory = factory
         self._max_idle = max_idle
         self._idle: list[tuple[str, TaskEnv]] = []
-        self._told: set[str] = set()  # each sentence is told once
+        self._told: set[str] = set()  # each sentence is logged once
 
     def take(self, family: str) -> TaskEnv:
         """Return an environment of the family: the last one given back, or else a new one.

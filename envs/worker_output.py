@@ -1,4 +1,4 @@
-"""What environments print: passed on to standard error, up to a limit for each worker.
+"""Passes what environments print to standard error, up to a limit for each worker.
 
 A program's standard output is its own, and an environment that prints at every step would bury it.
 """

@@ -1,8 +1,9 @@
 """How a policy's actions become an environment's: clipped to its space, and rescaled from -1..1.
 
 A Gaussian policy starts around 0 with a deviation near 1, so its unit is the range -1..1. Rescaling maps that
-range to the bounds of each action, as :class:`gymnasium.wrappers.RescaleAction` does, and clipping keeps what
-lies beyond, as :class:`gymnasium.wrappers.ClipAction` does. A rollout records what the policy drew.
+range to the bounds of each action, as :class:`gymnasium.wrappers.RescaleAction` does. Clipping moves actions
+beyond the bounds onto them, as :class:`gymnasium.wrappers.ClipAction` does. A rollout records the action that
+the policy drew.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class MapsActions(Protocol):
 class ActionMap:
     """Maps a policy's actions ``[N, A]`` to an environment's.
 
-    An action with two finite bounds is rescaled from -1..1, if that is wanted; one with a single bound or
-    none is clipped at most. Whole numbers are rounded to.
+    An action with two finite bounds is rescaled from -1..1 if ``rescales`` is set; one with a single bound
+    is clipped, one with none is passed on. Actions of an integer space are rounded.
 
     Args:
         space: the environment's.
@@ -136,16 +137,17 @@ def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
         for low, high, rescaled in zip(limits.low, limits.high, limits.rescaled, strict=True)
         if not rescaled and (np.isfinite(low) or np.isfinite(high))
     )
-    return [sentence for low, high in ranges if (sentence := _coverage(low, high))]
+    rescalable = isinstance(suite, MapsActions)
+    return [sentence for low, high in ranges if (sentence := _coverage(low, high, rescalable))]
 
 
-def _coverage(low: float, high: float) -> str:
+def _coverage(low: float, high: float, rescalable: bool) -> str:
     hit = 0.5 * (math.erf(high / math.sqrt(2.0)) - math.erf(low / math.sqrt(2.0)))
     part = max(0.0, min(high, 2.0) - max(low, -2.0)) / (high - low) if math.isfinite(high - low) else 1.0
     if high == low or (hit >= FEW_HIT and part >= SMALL_PART):
         return ""
     scale = "shift and scale the action in the environment, so that -1..1 covers what matters"
-    mend = 'leave actions at "rescale"' if math.isfinite(high - low) else scale
+    mend = 'leave actions at "rescale"' if rescalable and math.isfinite(high - low) else scale
     told = (
         f"covers {100 * part:.2g} % of the actions {low:g}..{high:g}"
         if hit >= FEW_HIT

@@ -169,7 +169,7 @@ def live_rms(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def above_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
     """Return the share of scaled values that is more than rounding, in 0..1: mostly 1.
 
-    Environments round rewards to float32, whose relative precision is 6e-8. Scaling to a deviation of one
+    Environments round rewards to float32, which is precise to 6e-8 of a number. Scaling to a deviation of one
     would make full-size noise of what differs by less than a millionth; the share makes up for it.
 
     Args:

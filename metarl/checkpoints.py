@@ -171,7 +171,7 @@ def drop_later(folder: Path, iteration: int) -> None:
 
 
 class Identity(NamedTuple):
-    """What a checkpoint is of."""
+    """The agent that a checkpoint holds."""
 
     iteration: int
     weights_sha256: str

@@ -1,8 +1,8 @@
-"""What may stand in one table: one answer for compare, report, sweeps, and the scripts.
+"""Decides which evaluations compare, report, sweeps and the scripts may put into one table.
 
-Refused is what changes the meaning of a score: the suite's settings, the held-out tasks, how adaptation is
-measured, and the physics. Told, and not refused, is what distinguishes agents: how long they were trained,
-and under which versions of the libraries that only learning depends on.
+They refuse evaluations in which a score means something else: other settings of the suite, other held-out
+tasks, another measurement of the adaptation, other physics. They only print differences between agents: how
+long each was trained, and the versions of the libraries that only learning depends on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Side:
     """One evaluation of one run."""
 
     name: str
-    """What messages call the run."""
+    """Name of the run in messages."""
     suite: SuiteConfig
     evaluation: Evaluation
     about: Mapping[str, Json] = dataclasses.field(default_factory=dict)
@@ -48,7 +48,7 @@ def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
 def check_comparable(sides: Sequence[Side]) -> None:
     """Make sure that scores of all mean the same.
 
-    What an early version did not write down cannot differ; :func:`unrecorded` says so.
+    A setting that an early version did not record cannot differ; :func:`unrecorded` names it.
 
     Raises:
         MetarlError: naming the first setting in which two differ, and both values.

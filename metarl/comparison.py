@@ -15,7 +15,7 @@ from metarl.config import SuiteConfig
 from metarl.errors import MetarlError, require
 from metarl.evaluation import Evaluation, scores_of
 from metarl.evaluation_files import Measured, read_evaluation
-from metarl.runs import read_config
+from metarl.runs import SWEEP, read_config
 from metarl.statistics import (
     RATE,
     Aggregates,
@@ -27,9 +27,6 @@ from metarl.statistics import (
     probability_of_improvement,
 )
 from metarl.types import Json
-
-SWEEP = "sweep.json"
-"""In the folder of a sweep: which runs it is made of."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Diverged policies: found before they are saved or used, and told with the agent's name."""
+"""Finds diverged policies before they are saved or used, and names the agent."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Evaluation:
     env_steps: int
     """Environment steps taken, those of the adaptation among them."""
     counts: Counts = field(default_factory=Counts, compare=False)
-    """What notices are made of; not kept in files."""
+    """Counts that notices are made from; not kept in files."""
 
     @property
     def adaptation_steps(self) -> int:

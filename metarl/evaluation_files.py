@@ -95,7 +95,7 @@ def read_evaluation(folder: Path) -> Measured:
     except MetarlError as error:
         raise MetarlError(f"{str(error).rstrip('.')}; measure again with: {command}") from error
     if reason := _of_something_else(folder, measured):
-        raise MetarlError(f"{path} {reason}; go on with: {command}")
+        raise MetarlError(f"{path} {reason}; continue the run: {command}")
     return measured
 
 

@@ -28,7 +28,7 @@ from metarl.types import Json
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS)
 _TEMPORARY = re.compile(r"\.metarl-([0-9a-f]{16})-(\d+)-[0-9a-f]{16}\.tmp")
-_ABANDONED = 24 * 3600.0  # seconds, where nothing tells whether the process still runs
+_ABANDONED = 24 * 3600.0  # seconds, where the process may still run, unseen
 
 
 class WriteError(MetarlError):

@@ -16,7 +16,7 @@ _SALT = "metarl"
 
 
 class Purpose(Enum):
-    """What random numbers are drawn for; the values are part of every stream, so they never change."""
+    """Use of random numbers; the values are part of every stream, so they never change."""
 
     TRAINING = "training"
     """Tasks and episodes of a meta-iteration; the index is the iteration."""

@@ -33,6 +33,8 @@ from metarl.signals import handled
 from metarl.types import Json
 
 CONFIG = "config.json"
+SWEEP = "sweep.json"
+"""In the folder of a sweep: which runs it is made of."""
 
 
 def start(config: ExperimentConfig, root: Path, observer: Observer | None = None) -> Experiment:
@@ -131,8 +133,14 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
     """Return the run that a path names, and the checkpoint where it names one, ``RUN/checkpoints/40``.
 
     Raises:
-        MetarlError: if it names the folder of all checkpoints.
+        MetarlError: if it names the folder of all checkpoints, or of a sweep.
     """
+    if (path / SWEEP).is_file():
+        sweep = path if path.name else path.resolve()
+        raise MetarlError(
+            f"Expected a run or a checkpoint, got the folder of a sweep, {sweep}; "
+            f"name one of its runs, {str(sweep).removesuffix('-sweep')}-seedN."
+        )
     place = path if path.parent.name == CHECKPOINTS else path.resolve()
     if (place / CONFIG).is_file():
         return path, None

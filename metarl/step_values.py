@@ -1,4 +1,4 @@
-"""What an environment returns, taken exactly or refused: observations, rewards, flags, success.
+"""Takes an environment's observations, rewards, flags and success exactly, or refuses them.
 
 Nothing is cast in silence: a value that its destination cannot hold raises :class:`UnfitValue`, and whoever
 stepped the environment adds the task and the step. Environment workers import this module, so it never

@@ -87,11 +87,11 @@ def check_suite(suite: TaskDistribution) -> list[Fault]:
 
 
 def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
-    """Try a distribution out, and return its faults and what could not be told.
+    """Try a distribution out; return faults, doubts and limits.
 
     Args:
         suite: the distribution.
-        progress: is told the name of each part before it is looked at.
+        progress: called with the name of each part before the check looks at it.
     """
     found: list[Finding | str] = list(_tried("lists", partial(lists, suite)))
     try:

@@ -107,7 +107,7 @@ class Trace(NamedTuple):
     lost: list[str]
     """Those of them that were set on a wrapper of Gymnasium's, beside an unchanged one of the same name."""
     unread: bool
-    """Whether none of them is ever read in a few steps, as far as can be told."""
+    """Whether a few steps read none of them, as far as the check can see."""
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
@@ -284,5 +284,5 @@ def _attributes(value: object) -> list[str]:
 def _read(value: object, name: str) -> object:
     try:
         return None if name.startswith("__") else getattr(value, name)
-    except Exception:  # noqa: BLE001 - a field that cannot be read tells nothing
+    except Exception:  # noqa: BLE001 - a field that cannot be read is no evidence
         return None

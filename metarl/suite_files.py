@@ -125,7 +125,7 @@ def _call(make: object, where: str) -> object:
 def _split(place: str) -> tuple[Path, str]:
     path, _, name = place.rpartition(":")
     if not path or not name or not path.endswith(".py"):
-        raise MetarlError(f"A suite in a file is written my_file.py:my_distribution, but {place!r} came.")
+        raise MetarlError(f"Expected a suite in a file as my_file.py:my_distribution, got {place!r}.")
     return Path(path), name
 
 
@@ -164,7 +164,7 @@ def _attribute(module: ModuleType, path: Path, name: str) -> object:
 def about_opengl(error: BaseException) -> str:
     """Say what MuJoCo may miss, which looks for a library to draw with as soon as it is imported."""
     places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
-    if not re.search("OpenGL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
+    if not re.search("OpenGL|MUJOCO_GL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
         return ""
     if "environment variable MUJOCO_GL" in str(error):
         return " Set MUJOCO_GL to egl, osmesa or glfw, or unset it."

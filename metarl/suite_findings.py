@@ -10,9 +10,9 @@ class Fault(NamedTuple):
     """A promise that is not kept."""
 
     what: str
-    """What is wrong, a sentence."""
+    """The fault, in a sentence."""
     mend: str
-    """What to do about it, a sentence."""
+    """How to mend it, in a sentence."""
 
     def __str__(self) -> str:
         return f"{self.what} {self.mend}"
@@ -22,7 +22,7 @@ class Doubt(NamedTuple):
     """A promise that may or may not be kept: the check could not tell."""
 
     what: str
-    """What was seen, and why that proves nothing; one or two sentences."""
+    """The observation, and why it proves nothing; one or two sentences."""
     mend: str
     """How the user can tell, or say so; a sentence."""
 

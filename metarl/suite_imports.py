@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 _ENTRY_POINT = re.compile(r"[A-Za-z_][\w.]*:[\w.-]+")
-"""How ``gymnasium.register`` and others are told of a class in a module."""
+"""Names of classes in modules, as ``gymnasium.register`` and others take them."""
 
 
 def find_beside(folder: str, name: str) -> ModuleSpec | None:
@@ -81,7 +81,7 @@ def imported_names(source: bytes, package: str) -> set[str]:
     """
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):  # told when the module is run
+    except (SyntaxError, ValueError, RecursionError):  # reported when the module is run
         return set()
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -102,7 +102,7 @@ def _joined(*parts: str) -> str:
 
 
 def _above(package: str, level: int) -> str:
-    """Return the package that so many leading dots stand for."""
+    """Return the package that ``level`` leading dots stand for."""
     parts = package.split(".")
     return ".".join(parts[: len(parts) - level + 1]) if level else ""
 

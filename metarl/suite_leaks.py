@@ -65,7 +65,7 @@ def _look(evidence: Evidence, entry: int) -> Leak | None:
     at_reset = since == 0
     slope = evidence.reward_slope(entry)
     if slope > 0 and not at_reset:
-        return None  # the last reward, which every agent is told anyway
+        return None  # the last reward, which every agent gets anyway
     if evidence.is_constant(entry):
         return Leak(entry, since, "constant", certain=True)
     if evidence.is_relative(entry, evidence.clean):
@@ -102,7 +102,7 @@ def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What several looks at the same plays have in common; ``O`` entries in each array."""
+    """Shared statistics of the same plays; ``O`` entries in each array."""
 
     plays: Plays
 
@@ -184,7 +184,7 @@ class Evidence:
         return bool(at[0] > 1 or self.onset[entry] == 0) and not elsewhere.any()
 
     def is_alone(self, entry: int) -> bool:
-        """Return whether it tells tasks apart by moving as no seed and no action makes it."""
+        """Return whether it separates tasks by moving as no seed and no action makes it."""
         _, told, steps = self.own
         since = self.onset[entry]
         counted = told[since:].any(axis=1).sum()
@@ -273,7 +273,7 @@ class Evidence:
         return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:
-        """Return what follows each step, and the action where it is wanted, ``[V, T, M, ...]``."""
+        """Return the state after each step, with the action if ``actions``, ``[V, T, M, ...]``."""
         states = self.plays.observations[:, 1:, :, entries]
         if not actions:
             return states
@@ -333,8 +333,8 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
         inputs: ``[V, T, M, I]``.
         target: ``[V, T, M]``.
         valid: ``[V, T, M]``.
-        by_task: hold out tasks as well as plans. All tasks take the same actions, so without other plans a
-            step could be told from its state.
+        by_task: hold out tasks as well as plans. All tasks take the same actions, so without other plans the
+            state would reveal the step.
     """
     plan, step, task = np.nonzero(valid)
     other_plan, other_task = plan % 3 == 1, (task % 3 == 1) if by_task else np.ones(len(task), np.bool_)

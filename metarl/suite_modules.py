@@ -46,7 +46,7 @@ class SuiteFolder:
     version: int = 0
     """Counts up when a module has changed since it was read."""
     sources: dict[str, bytes] = field(default_factory=dict)
-    """What was read, by file, so that a worker that starts later runs the same code."""
+    """Sources that were read, by file, so that a worker that starts later runs the same code."""
     failed: bool = False
     """Whether a file of it did not run, so that it is to be read again."""
 

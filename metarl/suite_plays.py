@@ -236,4 +236,4 @@ def _held(space: Box | Discrete, num_steps: int, seed: int, hold: int = _HOLD) -
 
 
 Progress = Callable[[str], None]
-"""Is told what is looked at next."""
+"""Called with the name of the part that is looked at next."""

@@ -1,4 +1,4 @@
-"""Do observations tell an agent its task? Leaks are traced to parameters, and told as faults or doubts."""
+"""Traces observations that show an agent its task to parameters, as faults or doubts."""
 
 from __future__ import annotations
 

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metarl.comparability import shared_settings
-from metarl.comparison import SWEEP
 from metarl.config import ExperimentConfig
 from metarl.errors import MetarlError
 from metarl.evaluation_files import is_finished
 from metarl.experiment import Stopped
 from metarl.files import write_json
-from metarl.runs import CONFIG, default_name, read_config
+from metarl.runs import CONFIG, SWEEP, default_name, read_config
 from metarl.types import Json
 
 SECONDS_BETWEEN_LOOKS = 0.2

@@ -17,6 +17,7 @@ from metarl.cli import main
 from metarl.envs import from_gymnasium
 from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.locomotion import HalfCheetahDirConfig
+from metarl.envs.point import PointConfig
 from metarl.envs.troubles import WeakActuator, with_troubles
 from metarl.envs.vector_tasks import VectorTasks, from_vector_env
 from metarl.errors import MetarlError
@@ -240,6 +241,12 @@ def test_ranges_that_a_policy_reaches_are_not_remarked_upon() -> None:
         for mode in ("rescale", "clip", "raw"):
             tasks = strict(Box(low, high, (2,)), actions=mode)
             assert hardly_covered(tasks.action_space, tasks) == []
+
+
+def test_suite_without_the_setting_actions_is_not_advised_to_change_it() -> None:
+    suite = PointConfig().build()
+    (note,) = hardly_covered(suite.action_space, suite)
+    assert note.endswith("shift and scale the action in the environment, so that -1..1 covers what matters.")
 
 
 TARGET = """

@@ -370,8 +370,8 @@ def test_a_malformed_option_is_explained(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("--seed", "1"), "holds results with seed 0, and now 1 is wanted; choose another folder with --out"),
-        (("--training-steps", "200"), "holds results with training_steps 100, and now 200 is wanted"),
+        (("--seed", "1"), "to have seed 1, got results with seed 0; choose another folder with --out"),
+        (("--training-steps", "200"), "to have training_steps 200, got results with training_steps 100;"),
     ],
 )
 def test_results_of_other_settings_are_not_mixed(

@@ -144,6 +144,20 @@ def test_sweep_goes_on_with_runs_of_other_threads_and_workers(
     assert main([*SWEEP, "--threads", "2", "--sampling.workers", "3"]) == 0
 
 
+@pytest.mark.parametrize("command", ["evaluate", "train --resume", "explain", "watch", "baseline"])
+def test_sweep_in_place_of_a_run_is_refused_by_name(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "it-sweep").mkdir()
+    for name in ("config.json", "sweep.json"):
+        (tmp_path / "it-sweep" / name).write_text("{}")
+    assert main([*command.split(), "it-sweep"]) == 2
+    assert capsys.readouterr().err == (
+        "metarl: Expected a run or a checkpoint, got the folder of a sweep, it-sweep; "
+        "name one of its runs, it-seedN.\n"
+    )
+
+
 def test_failing_seed_is_named_with_its_log_and_the_others_go_on(
     tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> 
     how = Bootstrap(strata=tuple(task.family for task in tasks))
 
     def over_tasks(values: Values, most: float = np.inf) -> Interval:
-        # What all tasks have in common, a layer that never moves for instance, is so by construction.
+        # A number that all tasks share, such as that of a layer which never moves, is so by construction.
         bounds = (0.0, most) if np.ptp(values) > 0 else how.bounds
         return confidence_interval(values, rng, replace(how, bounds=bounds))
 

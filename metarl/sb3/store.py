@@ -71,7 +71,7 @@ class Store:
             if there.get(name) != wanted:
                 held = f"with {name} {there[name]}" if name in there else f"that do not record {name}"
                 raise MetarlError(
-                    f"{folder} holds results {held}, and now {wanted} is wanted; "
+                    f"Expected the results in {folder} to have {name} {wanted}, got results {held}; "
                     "choose another folder with --output."
                 )
         return True

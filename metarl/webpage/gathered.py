@@ -14,7 +14,7 @@ import numpy as np
 from metarl import runs
 from metarl.checkpoints import Checkpoint
 from metarl.comparability import Side, check_comparable, shared_settings, unrecorded
-from metarl.comparison import SWEEP, sweep_runs
+from metarl.comparison import sweep_runs
 from metarl.config import ExperimentConfig
 from metarl.errors import MetarlError
 from metarl.evaluation import Summary, summarize_seeds
@@ -151,7 +151,7 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
 
 def runs_of(folder: Path) -> list[Path]:
     """Return a run, or the finished runs of a sweep."""
-    return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
+    return sweep_runs(folder) if (folder / runs.SWEEP).is_file() else [folder]
 
 
 def read_run(folder: Path, report: Callable[[str], None]) -> Run:
