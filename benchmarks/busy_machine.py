@@ -34,7 +34,7 @@ NICENESS = 10
 
 
 class Setting(NamedTuple):
-    """What else happens on the machine."""
+    """Other load on the machine."""
 
     name: str
     busy: bool

@@ -57,7 +57,7 @@ class Spread(NamedTuple):
         return found + self.seeds * rng.normal(size=(count, seeds, 1)) if seeds > 1 else found
 
     def of_fresh(self, seeds: int) -> Spread:
-        """Return what a fresh score differs by where so many seeds are trained."""
+        """Return the deviations of a fresh score: one seed leaves its own out."""
         return self if seeds > 1 else self._replace(seeds=0.0)
 
     def ideal_width(self, seeds: int, tasks: int) -> float:
@@ -159,7 +159,7 @@ def _row(
 
 
 def equal_rows(repetitions: int, rng: np.random.Generator) -> Iterator[Row]:
-    """Yield how often two equal agents are told apart, by return and by success in 5 episodes.
+    """Yield how often an interval separates two equal agents, by return and by success in 5 episodes.
 
     All tasks are as hard for one as for the other, or each agent has tasks of its own that it is good at.
     """

@@ -403,7 +403,7 @@ def test_another_run_gets_no_numbers_of_this_one(
     before = {path: path.read_bytes() for path in compared.rglob("*") if path.is_file()}
     assert main(["baseline", "runs/it", *TINY, "--output", str(compared)]) == 2
     said = capsys.readouterr().err
-    assert f"holds results with {name}" in said
+    assert f"got results with {name}" in said
     assert said.count("\n") == 1
     assert {path: path.read_bytes() for path in compared.rglob("*") if path.is_file()} == before
 
