@@ -20,10 +20,16 @@ from metarl.divergence import DivergedError, check_adapted, naming_agent
 from metarl.envs.official_agent import OfficialAgent
 from metarl.errors import MetarlError, NonFiniteActionError, NonFiniteError
 from metarl.rollouts import collect
-from metarl.types import State
+from metarl.types import Params, State
 from programs import point_config
 
 NEVER = EvaluationConfig(every=0, episodes=2, adaptation_episodes=2, adaptation_steps=1)
+
+
+def overflowing(params: Params) -> Params:
+    """Return parameters that are finite, with actions that are not."""
+    hidden, weight = torch.ones_like(params["layer_0.bias"]), torch.full_like(params["layer_1.weight"], 3e38)
+    return {**params, "layer_0.bias": hidden, "layer_1.weight": weight}
 
 
 def newest(run: Path) -> int:
@@ -33,20 +39,20 @@ def newest(run: Path) -> int:
 
 @pytest.mark.parametrize("every", [1, 100])
 def test_diverged_update_is_not_saved_and_names_agent_and_step_size(tmp_path: Path, every: int) -> None:
-    agent = MAMLVPGConfig(hidden_sizes=(8,), outer_lr=100)
+    agent = MAMLVPGConfig(hidden_sizes=(8,), outer_lr=1000, outer_optimizer="sgd")
     config = point_config(agent=agent, evaluation=NEVER)
     experiment = runs.start(replace(config, checkpoint=replace(config.checkpoint, every=every)), tmp_path)
     with pytest.raises(DivergedError) as refused:
         experiment.run()
     said = str(refused.value)
-    assert said.startswith("The agent maml-vpg has diverged: after the update of iteration 1 ")
-    assert "--agent.outer-lr (100)" in said
+    assert said.startswith("The agent maml-vpg has diverged: after the update of iteration 3 ")
+    assert "--agent.outer-lr (1000)" in said
     assert "point/" not in said
-    assert newest(experiment.folder) == 0
-    assert runs.resume(experiment.folder, print).iteration == 0
+    assert newest(experiment.folder) == 2
+    assert runs.resume(experiment.folder, print).iteration == 2
 
 
-@pytest.mark.parametrize("broken", ["parameter", "deviation", "metric"])
+@pytest.mark.parametrize("broken", ["parameter", "action", "metric"])
 def test_whatever_of_an_update_is_not_finite_is_found_and_the_iteration_before_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -60,8 +66,9 @@ def test_whatever_of_an_update_is_not_finite_is_found_and_the_iteration_before_s
         if updates == 3:
             if broken == "metric":
                 return {**metrics, "entropy": float("inf")}
-            name, number = ("layer_0.bias", np.nan) if broken == "parameter" else ("log_std", 100.0)
-            agent.params[name] = torch.full_like(agent.params[name], number)
+            nothing = torch.full_like(agent.params["layer_0.bias"], np.nan)
+            whole = {**agent.params, "layer_0.bias": nothing}
+            agent.params = whole if broken == "parameter" else overflowing(agent.params)
         return metrics
 
     monkeypatch.setattr(MAMLTRPO, "update", diverging)
@@ -79,7 +86,7 @@ def test_whatever_of_an_update_is_not_finite_is_found_and_the_iteration_before_s
 def test_policy_that_diverges_by_adapting_names_the_agent_and_the_step(
     tmp_path: Path, evaluation: EvaluationConfig
 ) -> None:
-    agent = MAMLTRPOConfig(hidden_sizes=(8,), inner_lr=1000)
+    agent = MAMLTRPOConfig(hidden_sizes=(8, 8, 8), activation="relu", inner_lr=1000, adaptation_steps=3)
     experiment = runs.start(point_config(agent=agent, evaluation=evaluation), tmp_path)
     with pytest.raises(DivergedError) as refused:
         experiment.run()
@@ -92,8 +99,7 @@ def test_policy_that_diverges_by_adapting_names_the_agent_and_the_step(
 def break_newest(run: Path) -> None:
     """Let a run's newest checkpoint hold a policy without finite actions, as older versions saved."""
     checkpoint = load(max((run / "checkpoints").iterdir()))
-    tensors = {**checkpoint.agent.tensors}
-    tensors["log_std"] = torch.full_like(tensors["log_std"], 1000.0)
+    tensors = overflowing(checkpoint.agent.tensors)
     save(run / "checkpoints", replace(checkpoint, agent=State(tensors, checkpoint.agent.values)), keep=3)
 
 
