@@ -17,6 +17,7 @@ from metarl.cli import main
 from metarl.envs import from_gymnasium
 from metarl.envs.gymnasium_tasks import ProcessTasks
 from metarl.envs.locomotion import HalfCheetahDirConfig
+from metarl.envs.point import PointConfig
 from metarl.envs.troubles import WeakActuator, with_troubles
 from metarl.envs.vector_tasks import VectorTasks, from_vector_env
 from metarl.errors import MetarlError
@@ -233,6 +234,11 @@ def test_half_bounded_actions_and_whole_numbers_are_described() -> None:
     far = strict(Box(100.0, np.inf, (2,)))
     (note,) = hardly_covered(far.action_space, far)
     assert "draws 0 % of its actions within 100..inf" in note
+
+
+def test_setting_is_named_only_where_there_is_one() -> None:
+    (note,) = hardly_covered((point := PointConfig().build()).action_space, point)
+    assert "within -0.1..0.1: shift and scale the action in the environment" in note
 
 
 def test_ranges_that_a_policy_reaches_are_not_remarked_upon() -> None:
