@@ -61,6 +61,9 @@ class ActionMap:
         self._rescales = bool(self.rescaled.any())
         self.whole = not np.issubdtype(space.dtype, np.floating)
         """Whether actions are whole numbers."""
+        self._clips = not self._rescales and not self.whole  # floats that need no more than that
+        if self._clips:
+            self._low, self._high = self.low.astype(space.dtype), self.high.astype(space.dtype)
 
     @property
     def policy_space(self) -> Box:
@@ -71,6 +74,8 @@ class ActionMap:
 
     def __call__(self, actions: Array) -> Array:
         """Return actions ``[N, A]`` of the environment's space and dtype."""
+        if self._clips and actions.dtype == self.space.dtype:
+            return np.minimum(np.maximum(actions, self._low), self._high)
         drawn = np.asarray(actions, np.float64)
         if self._rescales:
             with np.errstate(invalid="ignore"):  # infinite bounds, which are not chosen
@@ -137,17 +142,17 @@ def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
         for low, high, rescaled in zip(limits.low, limits.high, limits.rescaled, strict=True)
         if not rescaled and (np.isfinite(low) or np.isfinite(high))
     )
-    rescalable = isinstance(suite, MapsActions)
-    return [sentence for low, high in ranges if (sentence := _coverage(low, high, rescalable))]
+    has_setting = isinstance(suite, MapsActions)
+    return [sentence for low, high in ranges if (sentence := _coverage(low, high, has_setting))]
 
 
-def _coverage(low: float, high: float, rescalable: bool) -> str:
+def _coverage(low: float, high: float, has_setting: bool) -> str:
     hit = 0.5 * (math.erf(high / math.sqrt(2.0)) - math.erf(low / math.sqrt(2.0)))
     part = max(0.0, min(high, 2.0) - max(low, -2.0)) / (high - low) if math.isfinite(high - low) else 1.0
     if high == low or (hit >= FEW_HIT and part >= SMALL_PART):
         return ""
     scale = "shift and scale the action in the environment, so that -1..1 covers what matters"
-    mend = 'leave actions at "rescale"' if rescalable and math.isfinite(high - low) else scale
+    mend = 'leave actions at "rescale"' if has_setting and math.isfinite(high - low) else scale
     told = (
         f"covers {100 * part:.2g} % of the actions {low:g}..{high:g}"
         if hit >= FEW_HIT

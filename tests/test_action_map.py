@@ -236,6 +236,11 @@ def test_half_bounded_actions_and_whole_numbers_are_described() -> None:
     assert "draws 0 % of its actions within 100..inf" in note
 
 
+def test_setting_is_named_only_where_there_is_one() -> None:
+    (note,) = hardly_covered((point := PointConfig().build()).action_space, point)
+    assert "within -0.1..0.1: shift and scale the action in the environment" in note
+
+
 def test_ranges_that_a_policy_reaches_are_not_remarked_upon() -> None:
     for low, high in ((-1.0, 1.0), (0.0, np.inf), (-np.inf, np.inf), (-2.0, 2.0)):
         for mode in ("rescale", "clip", "raw"):
