@@ -70,7 +70,7 @@ class GradientBasedConfig(AgentConfig):
     initial_std: float = 1.0
     """Standard deviation of every action component at the start."""
     min_std: float = 1e-6
-    """Standard deviations never act below this; at it, a gradient that points upwards raises them."""
+    """Standard deviations never fall below this; at it, a gradient that points upwards raises them."""
     max_std: float = MAX_STD
     """Standard deviations never act above this."""
 

@@ -66,10 +66,8 @@ class GaussianMLPPolicy:
         """
         mean = self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"]
         log_std = params["log_std"]
-        # within the bounds in value, but with the slope of log_std itself: a clamp's own slope is zero out of
-        # bounds, and no gradient would ever bring a deviation back
-        acting = self._bounded(log_std.detach()) + (log_std - log_std.detach())
-        return Gaussian(mean, acting.unsqueeze(1))
+        # at a bound the slope is that of log_std; beyond it, where it has no effect, it is zero, as it should be
+        return Gaussian(mean, self._bounded(log_std).unsqueeze(1))
 
     def within_bounds(self, params: Params) -> Params:
         """Move every deviation into its bounds; the policy acts as before.

@@ -354,7 +354,7 @@ def test_step_is_not_spent_on_a_deviation_that_cannot_fall() -> None:
     metrics = agent.update(rewarded_for(agent, -1.0, seed=0))
     assert metrics["step_accepted"] == 1.0
     assert metrics["kl"] > 0.3 * TINY.max_kl
-    assert agent.params["log_std"].tolist() == [0.0, 0.0]
+    assert agent.params["log_std"].min() >= 0.0
     assert not torch.equal(agent.params["layer_2.bias"], before["layer_2.bias"])
 
 

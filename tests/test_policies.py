@@ -125,13 +125,20 @@ def test_deviation_without_a_given_ceiling_stays_finite() -> None:
     assert policy(stack(params, 1), torch.zeros(1, 1, 3)).log_std.exp().square().isfinite().all()
 
 
-def test_gradient_passes_the_bounds_of_the_deviation() -> None:
+@pytest.mark.parametrize(
+    ("deviations", "slopes"), [([0.0, 0.5, 9.0], [1, 1, 1]), ([0.01, 0.5, 4.0], [0, 1, 0])]
+)
+def test_deviation_has_a_slope_at_its_bounds_and_none_beyond(
+    deviations: list[float], slopes: list[float]
+) -> None:
     policy = GaussianMLPPolicy(observation_size=3, action_size=3, min_std=0.1, max_std=2.0)
     params = policy.initial_params(torch.Generator().manual_seed(0))
-    params["log_std"] = torch.tensor([0.01, 0.5, 4.0]).log()
+    params["log_std"] = torch.tensor(deviations).log()
+    if slopes == [1, 1, 1]:
+        params = policy.within_bounds(params)
     leaves = requires_grad(stack(params, 1))
     (slope,) = torch.autograd.grad(policy(leaves, torch.zeros(1, 1, 3)).log_std.sum(), [leaves["log_std"]])
-    assert slope.tolist() == [[1.0, 1.0, 1.0]]
+    assert slope.tolist() == [slopes]
 
 
 def test_moving_parameters_within_bounds_does_not_change_the_policy() -> None:
