@@ -30,6 +30,10 @@ from metarl.locks import require_locks
 from metarl.signals import handled
 from metarl.tables import list_table
 
+keep_matplotlib_quiet()  # before Matplotlib is imported, which looks for a home then
+# Loaded here and not by the first command: a caller may give up the right to read libraries after this.
+from metarl import report  # noqa: E402, F401
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""

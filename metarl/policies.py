@@ -65,9 +65,8 @@ class GaussianMLPPolicy:
             Mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
         """
         mean = self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"]
-        log_std = params["log_std"]
-        # at a bound the slope is that of log_std; beyond it, where it has no effect, it is zero, as it should be
-        return Gaussian(mean, self._bounded(log_std).unsqueeze(1))
+        # at a bound the slope is that of log_std; beyond it, where log_std has no effect, there is none
+        return Gaussian(mean, self._bounded(params["log_std"]).unsqueeze(1))
 
     def within_bounds(self, params: Params) -> Params:
         """Move every deviation into its bounds; the policy acts as before.
