@@ -477,9 +477,12 @@ def test_unwritable_cache_is_no_mistake(
     stub_drawing: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert published_goals("ml1", 3, "reach-v3").train
     assert stub_drawing == [3]
+    assert list((tmp_path / "home" / ".cache" / "metarl").iterdir())
 
 
 @pytest.mark.usefixtures("stub_drawing")
