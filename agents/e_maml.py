@@ -31,7 +31,7 @@ import torch
 from metarl.adaptation import AdvantageNorm, Batch, above_rounding, policy_gradient_loss
 from metarl.agents.gradient_based import Part, frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
-from metarl.descent import Judged, descend_objective
+from metarl.descent import Judged, Objective
 from metarl.distributions import log_prob
 from metarl.errors import require
 from metarl.tasks import TaskDistribution
@@ -63,17 +63,14 @@ class EMAML(MAMLVPG):
 
     config: EMAMLConfig
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """Take one step down the gradient of MAML's loss and the credited log densities."""
+    def objectives(self, rollouts: Sequence[Rollout]) -> list[Objective]:
+        """Return each chunk's part of MAML's loss and of the credited log densities."""
         # all tasks' returns enter each task's credit, so it is computed before tasks are shared out
         credit = exploration_credit(rollouts[-1], self.config.advantage_norm)
-        objectives = [
+        return [
             partial(self.credited_loss, part=part, credit=credit[part.tasks])
             for part in self._parts(rollouts)
         ]
-        step = descend_objective(self.params, self.memory, objectives, self.config)
-        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
-        return step.metrics
 
     def credited_loss(self, theta: Params, part: Part, credit: torch.Tensor) -> Judged:
         """Return MAML's loss and the credited log densities of the episodes before, a chunk's share."""

@@ -26,7 +26,7 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
-from metarl.descent import DescentConfig, Judged, descend_objective, start_descent
+from metarl.descent import DescentConfig, Judged, Objective, descend_objective, start_descent
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
@@ -59,10 +59,13 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):
         loss = part.share * policy_gradient_loss(self.policy, adapted, outer).mean()
         return Judged(loss, spread_metrics(frozen(self.policy(adapted, outer.observations)), part.share))
 
+    def objectives(self, rollouts: Sequence[Rollout]) -> list[Objective]:
+        """Return each chunk's part of the meta-loss."""
+        return [partial(self.meta_loss, part=part) for part in self._parts(rollouts)]
+
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take one step down the gradient of the meta-loss."""
-        objectives = [partial(self.meta_loss, part=part) for part in self._parts(rollouts)]
-        step = descend_objective(self.params, self.memory, objectives, self.config)
+        step = descend_objective(self.params, self.memory, self.objectives(rollouts), self.config)
         self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         return step.metrics
 
