@@ -6,7 +6,7 @@ WARP_BIN := .venv-warp/bin
 WARP_STAMP := .venv-warp/.metarl-stamp
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2 --dist loadfile
-BENCHMARKS := sampling meta_iteration outer_update memory parity locomotion families
+BENCHMARKS := speed.sampling speed.meta_iteration speed.outer_update speed.memory parity.metaworld speed.locomotion speed.families
 
 .DEFAULT_GOAL := help
 .PHONY: setup setup-warp train test test-slow test-browser test-warp test-warp-slow
@@ -31,10 +31,10 @@ test-browser: $(STAMP) ## look at a report in headless Chromium (apt install chr
 	@$(BIN)/pytest -m browser -rs $(ARGS)
 
 test-warp: $(WARP_STAMP) ## run the tests of the GPU's physics, on the CPU where there is no GPU
-	@$(WARP_BIN)/pytest -m "warp and not slow" tests/test_warp_*.py $(ARGS)
+	@$(WARP_BIN)/pytest -m "warp and not slow" tests/envs/warp $(ARGS)
 
 test-warp-slow: $(WARP_STAMP) ## let Meta-World's scripted policies act under both physics
-	@$(WARP_BIN)/pytest -m "warp and slow" tests/test_warp_*.py $(ARGS)
+	@$(WARP_BIN)/pytest -m "warp and slow" tests/envs/warp $(ARGS)
 
 lint: $(STAMP) ## check style and format
 	@$(BIN)/ruff check
@@ -44,10 +44,10 @@ types: $(STAMP) ## check types
 	@$(BIN)/mypy
 
 bench: $(STAMP) ## run every benchmark, one after another
-	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python "benchmarks/$$program.py"; done
+	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; $(BIN)/python -m "benchmarks.$$program"; done
 
 bench-gpu: $(WARP_STAMP) ## measure the GPU's physics and training on a CUDA machine
-	@$(WARP_BIN)/python benchmarks/gpu.py $(ARGS)
+	@$(WARP_BIN)/python -m benchmarks.speed.gpu $(ARGS)
 
 build: $(STAMP) ## build wheel and sdist into dist/
 	@rm -rf build dist

@@ -18,9 +18,9 @@ import torch
 
 from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.context_policies import CONTEXT, ContextPolicy
 from metarl.errors import require
-from metarl.params import join
+from metarl.functional.params import join
+from metarl.networks.context_policies import CONTEXT, ContextPolicy
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 

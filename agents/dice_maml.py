@@ -18,10 +18,11 @@ from typing import ClassVar
 
 import torch
 
-from metarl.adaptation import Batch, Policy
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
-from metarl.distributions import log_prob
-from metarl.surrogates import dice
+from metarl.functional.distributions import log_prob
+from metarl.learning.adaptation import Policy
+from metarl.learning.advantages import Batch
+from metarl.learning.surrogates import dice
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 

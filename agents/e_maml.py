@@ -28,12 +28,13 @@ from typing import ClassVar
 
 import torch
 
-from metarl.adaptation import AdvantageNorm, Batch, above_rounding, policy_gradient_loss
 from metarl.agents.gradient_based import Part, frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
-from metarl.descent import Judged, Objective
-from metarl.distributions import log_prob
 from metarl.errors import require
+from metarl.functional.distributions import log_prob
+from metarl.learning.adaptation import policy_gradient_loss
+from metarl.learning.advantages import AdvantageNorm, Batch, above_rounding
+from metarl.learning.gradient_descent import Judged, Objective
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 

@@ -1,4 +1,4 @@
-"""What all agents share whose inner loop is :func:`metarl.adaptation.adapt`: settings, actor, state.
+"""What all agents share whose inner loop is :func:`metarl.learning.adaptation.adapt`: settings, actor, state.
 
 An algorithm adds its outer step, ``update``, and changes of this what makes it itself:
 
@@ -19,26 +19,18 @@ from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 import gymnasium
 import torch
 
-from metarl.adaptation import (
-    AdvantageNorm,
-    Batch,
-    Policy,
-    UpdateRule,
-    adapt,
-    estimate_advantages,
-    make_batch,
-    policy_gradient_loss,
-)
-from metarl.baselines import num_linear_features
 from metarl.config import AgentConfig
-from metarl.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.errors import MetarlError, require
+from metarl.functional.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
+from metarl.functional.params import detach, join, join_tasks, requires_grad, select_tasks, stack
+from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradient_loss
+from metarl.learning.advantages import AdvantageNorm, Batch, estimate_advantages, make_batch
 from metarl.meta_learner import Action, Actor
-from metarl.params import detach, join, join_tasks, requires_grad, select_tasks, stack
-from metarl.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.networks.linear_baseline import num_linear_features
+from metarl.networks.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.spaces import action_size, observation_size
+from metarl.system.threads import parallel_map, task_chunks
 from metarl.tasks import TaskDistribution
-from metarl.threads import parallel_map, task_chunks
 from metarl.types import Params, Rollout, State
 
 

@@ -26,7 +26,9 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
-from metarl.descent import (
+from metarl.functional.distributions import Distribution, kl_divergence, log_prob
+from metarl.functional.params import detach, requires_grad
+from metarl.learning.gradient_descent import (
     ClippedConfig,
     Judged,
     add_metrics,
@@ -34,11 +36,9 @@ from metarl.descent import (
     start_descent,
     value_of,
 )
-from metarl.distributions import Distribution, kl_divergence, log_prob
-from metarl.params import detach, requires_grad
-from metarl.surrogates import clipped_ratio
+from metarl.learning.surrogates import clipped_ratio
+from metarl.system.threads import parallel_map
 from metarl.tasks import TaskDistribution
-from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 

@@ -17,7 +17,6 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from metarl.adaptation import Batch
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
@@ -26,19 +25,20 @@ from metarl.agents.gradient_based import (
     inward,
     spread_metrics,
 )
-from metarl.descent import add_metrics
-from metarl.distributions import Distribution, fisher_product, kl_divergence, log_prob, rebuilt
 from metarl.errors import require
-from metarl.meta_optimizers import (
+from metarl.functional.distributions import Distribution, fisher_product, kl_divergence, log_prob, rebuilt
+from metarl.functional.params import add, add_params, detach, flatten, gradient, requires_grad
+from metarl.learning.advantages import Batch
+from metarl.learning.gradient_descent import add_metrics
+from metarl.learning.trust_region import (
     Curvature,
     LossAndKL,
     TrustRegionConfig,
     gauss_newton_product,
     trust_region_step,
 )
-from metarl.params import add, add_params, detach, flatten, gradient, requires_grad
+from metarl.system.threads import parallel_map
 from metarl.tasks import TaskDistribution
-from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 MIN_CURVATURE_SAMPLES = 50

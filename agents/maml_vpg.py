@@ -18,7 +18,6 @@ from typing import ClassVar
 
 import torch
 
-from metarl.adaptation import policy_gradient_loss
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
@@ -26,7 +25,14 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
-from metarl.descent import DescentConfig, Judged, Objective, descend_objective, start_descent
+from metarl.learning.adaptation import policy_gradient_loss
+from metarl.learning.gradient_descent import (
+    DescentConfig,
+    Judged,
+    Objective,
+    descend_objective,
+    start_descent,
+)
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 

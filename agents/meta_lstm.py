@@ -6,7 +6,7 @@ algorithm 1, with the policy-gradient surrogate for the loss of the learner:
     adapt:     theta <- f * theta - i * grad L(theta)       gates f and i of each coordinate, by an LSTM
     outer:     what is learned is the LSTM's weights and its first cell state, which is theta
 
-How the gates are made says :mod:`metarl.learned_optimizers`.
+How the gates are made says :mod:`metarl.learning.lstm_optimizer`.
 
 The gates start so that a step is one of gradient descent with ``inner_lr`` which forgets nearly nothing. The
 paper takes loss and gradient for constants, which is ``first_order``; without it the derivative is whole. The
@@ -21,11 +21,11 @@ from typing import ClassVar
 
 import torch
 
-from metarl.adaptation import UpdateRule
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
-from metarl.learned_optimizers import LSTMOptimizer
-from metarl.params import join
+from metarl.functional.params import join
+from metarl.learning.adaptation import UpdateRule
+from metarl.learning.lstm_optimizer import LSTMOptimizer
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.params import flatten, join
+from metarl.functional.params import flatten, join
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 

@@ -28,7 +28,6 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from metarl.adaptation import Batch, Policy
 from metarl.agents.gradient_based import (
     GradientBasedAgent,
     GradientBasedConfig,
@@ -36,13 +35,21 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
-from metarl.descent import ClippedConfig, Judged, add_metrics, descend_objective, start_descent
-from metarl.distributions import Distribution, kl_divergence, log_prob
 from metarl.errors import require
-from metarl.params import add, detach, requires_grad
-from metarl.surrogates import clipped_ratio, likelihood_ratio
+from metarl.functional.distributions import Distribution, kl_divergence, log_prob
+from metarl.functional.params import add, detach, requires_grad
+from metarl.learning.adaptation import Policy
+from metarl.learning.advantages import Batch
+from metarl.learning.gradient_descent import (
+    ClippedConfig,
+    Judged,
+    add_metrics,
+    descend_objective,
+    start_descent,
+)
+from metarl.learning.surrogates import clipped_ratio, likelihood_ratio
+from metarl.system.threads import parallel_map
 from metarl.tasks import TaskDistribution
-from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 INNER_KL_WEIGHT = "inner_kl_weight"

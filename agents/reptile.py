@@ -25,7 +25,9 @@ from metarl.agents.gradient_based import (
     Part,
     spread_metrics,
 )
-from metarl.descent import (
+from metarl.errors import require
+from metarl.functional.params import detach, join_tasks, requires_grad
+from metarl.learning.gradient_descent import (
     DescentConfig,
     Judged,
     OuterOptimizer,
@@ -33,10 +35,8 @@ from metarl.descent import (
     descend_objective,
     start_descent,
 )
-from metarl.errors import require
-from metarl.params import detach, join_tasks, requires_grad
+from metarl.system.threads import parallel_map
 from metarl.tasks import TaskDistribution
-from metarl.threads import parallel_map
 from metarl.types import Params, Rollout
 
 

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import SamplingConfig, SuiteConfig
-from metarl.envs.metaworld import ML10Config
-from metarl.envs.point import PointConfig
+from metarl.envs.metaworld.suite import ML10Config
+from metarl.envs.toy.point import PointConfig
 
 ResultT = TypeVar("ResultT")
 

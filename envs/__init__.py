@@ -1,6 +1,6 @@
 """Task distributions (suites) and the engines that step them; their names are registered with Gymnasium."""
 
-from metarl.envs.gymnasium_tasks import from_gymnasium
+from metarl.envs.custom.from_gymnasium import from_gymnasium
 from metarl.envs.registration import register_envs
 
 __all__ = ["from_gymnasium", "register_envs"]

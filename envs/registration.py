@@ -61,7 +61,7 @@ SAWYER_FAMILIES = (
     "window-open-v3",
 )
 """Meta-World's, of which each is an environment of its own."""
-_MAKERS = "metarl.envs.metaworld_gymnasium"
+_MAKERS = "metarl.envs.metaworld.gymnasium_ids"
 SUITES = (
     "ant-dir",
     "ant-goal",
@@ -78,7 +78,7 @@ SUITES = (
     "walker2d-vel",
 )
 """Those whose vector environment gives its slots the tasks of a split, in turn."""
-_SUITE_MAKER = "metarl.envs.suite_gymnasium"
+_SUITE_MAKER = "metarl.envs.gymnasium_ids"
 
 
 def register_envs() -> None:

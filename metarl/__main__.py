@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from metarl.cli import main
+from metarl.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete, Space
 
 from metarl.errors import MetarlError
-from metarl.tasks import Array
+from metarl.vector_env import Array
 
 ActionMode: TypeAlias = Literal["rescale", "clip", "raw"]
 """Clip and rescale, clip only, or pass actions on as the policy drew them."""

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from metarl.errors import MetarlError
-from metarl.tasks import Array
+from metarl.vector_env import Array
 
 
 def observation_size(space: gymnasium.Space[object]) -> int:

@@ -2,79 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
-from gymnasium.vector import VectorEnv
 
 from metarl.errors import MetarlError
 from metarl.types import Task
+from metarl.vector_env import TaskVectorEnv
 
 Split: TypeAlias = Literal["train", "test"]
-Array: TypeAlias = npt.NDArray[np.float64]
-Picture: TypeAlias = npt.NDArray[np.uint8]
-"""``[height, width, 3]``: red, green and blue, the first row on top."""
-
 MAX_DRAWS = 100
 """How often training tasks that turn out to be held out are drawn again."""
-
-
-class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
-    """A Gymnasium vector environment whose slots can be given tasks.
-
-    ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot whose episode is over stays idle
-    until ``reset(options={"reset_mask": ...})`` names it. Stepping an idle slot does nothing: its
-    observation stays what it was, its reward is zero and both of its flags stay false.
-
-    An episode is a function of (task, seed, actions), bit for bit, whichever worker or thread runs it.
-    ``reset`` is legal at any time; without ``set_tasks`` the slots run training tasks in turn.
-
-    ``step`` returns float64 rewards ``[N]`` and, where the suite reports it, ``infos["success"]`` as a
-    bool array ``[N]``: whether the task is solved after this very step.
-    """
-
-    @abstractmethod
-    def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stay idle.
-
-        Args:
-            tasks: at least one task and at most ``num_envs``; the same task may come several times.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task of a family that is not known here.
-        """
-
-    @property
-    def restarts(self) -> int:
-        """How often a worker was lost and its episodes were run again."""
-        return 0
-
-
-@runtime_checkable
-class Renderable(Protocol):
-    """A :class:`TaskVectorEnv` that can be looked at; ``isinstance`` tells which can."""
-
-    def render_slot(
-        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
-    ) -> Picture:
-        """Return a picture of a slot as it is now, which changes nothing in it.
-
-        An episode that is over is seen at its end.
-
-        Args:
-            slot: 0 to ``num_envs - 1``.
-            camera: where to look from, by the name that the suite gives it; None for the suite's choice.
-            width: pixels wanted; environments that make their own pictures keep their own size.
-            height: likewise.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or nothing here can draw.
-        """
-        ...
 
 
 class TaskDistribution(Protocol):
@@ -131,26 +71,6 @@ class TaskDistribution(Protocol):
             MetarlError: if the suite does not run on that engine.
         """
         ...
-
-
-def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
-    """Make sure that there is a task, and a slot for each.
-
-    Raises:
-        MetarlError: if there is not.
-    """
-    if not 1 <= len(tasks) <= num_envs:
-        raise MetarlError(f"1 to {num_envs} tasks were wanted, one a slot; {len(tasks)} came.")
-
-
-def check_slot(slot: int, num_envs: int) -> None:
-    """Make sure that there is such a slot.
-
-    Raises:
-        MetarlError: if there is not.
-    """
-    if not 0 <= slot < num_envs:
-        raise MetarlError(f"A slot from 0 to {num_envs - 1} was wanted; {slot} came.")
 
 
 @runtime_checkable

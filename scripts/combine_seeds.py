@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from metarl.cli import exit_code
-from metarl.seeds import combine
+from metarl.cli.main import exit_code
+from metarl.reporting.aggregate import combine
 
 
 @dataclass(frozen=True, kw_only=True)

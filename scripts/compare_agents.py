@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from metarl.cli import exit_code
-from metarl.league import write_league
+from metarl.cli.main import exit_code
+from metarl.reporting.figures.agents import write_league
 
 
 @dataclass(frozen=True, kw_only=True)

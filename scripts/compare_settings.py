@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from metarl.cli import exit_code
-from metarl.curve_comparison import write_curves
+from metarl.cli.main import exit_code
+from metarl.reporting.figures.settings import write_curves
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ import numpy as np
 import tyro
 from rich import print
 
-from metarl import runs
-from metarl.cli import exit_code
+from metarl.cli.main import exit_code
 from metarl.config import EvaluationConfig
-from metarl.evaluation import summarize
-from metarl.tables import evaluation_table
+from metarl.evaluation.summary import summarize
+from metarl.reporting.tables import evaluation_table
+from metarl.training import runs
 
 
 def main(path: tyro.conf.Positional[Path]) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from rich import print
 
-from metarl import runs
-from metarl.agents.presets import ml1
-from metarl.cli import exit_code
+from metarl.cli.main import exit_code
+from metarl.cli.progress import watch
 from metarl.config import ExperimentConfig
-from metarl.evaluation import summarize
-from metarl.progress import watch
-from metarl.random_streams import Purpose, make_rng
-from metarl.tables import evaluation_table
+from metarl.evaluation.summary import summarize
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.presets.manipulation import ml1
+from metarl.reporting.tables import evaluation_table
+from metarl.training import runs
 
 
 def main(config: ExperimentConfig) -> None:

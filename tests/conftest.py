@@ -20,7 +20,7 @@ PACKAGES = {"metarl": "metarl", "metarl.envs": "envs", "metarl.agents": "agents"
 PROGRAMS = {"scripts": "scripts", "benchmarks": "benchmarks"}
 
 HAS_WARP = importlib.util.find_spec("mujoco_warp") is not None
-collect_ignore_glob = [] if HAS_WARP else ["test_warp_*.py"]
+collect_ignore_glob = [] if HAS_WARP else ["envs/warp/*.py"]
 
 torch.set_num_threads(1)
 

@@ -13,22 +13,22 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import RescaleAction
 
 from metarl.action_map import ActionMap, describe_actions, hardly_covered
-from metarl.cli import main
+from metarl.cli.main import main
 from metarl.envs import from_gymnasium
-from metarl.envs.gymnasium_tasks import ProcessTasks
-from metarl.envs.locomotion import HalfCheetahDirConfig
-from metarl.envs.point import PointConfig
-from metarl.envs.troubles import WeakActuator, with_troubles
-from metarl.envs.vector_tasks import VectorTasks, from_vector_env
+from metarl.envs.custom.from_gymnasium import ProcessTasks
+from metarl.envs.custom.from_vector_env import VectorTasks, from_vector_env
+from metarl.envs.custom.perturbations import WeakActuator, with_troubles
+from metarl.envs.locomotion.suite import HalfCheetahDirConfig
+from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
 from metarl.meta_learner import Action
-from metarl.rollouts import collect
+from metarl.plugins.suite_check import check_suite
+from metarl.plugins.suite_findings import Findings
+from metarl.rollouts.collect import collect
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
-from metarl.suite_check import check_suite
-from metarl.suite_findings import Findings
-from metarl.tasks import TaskVectorEnv
 from metarl.types import Task
-from task_envs import Echo, Strict, set_goal
+from metarl.vector_env import TaskVectorEnv
+from support.task_envs import Echo, Strict, set_goal
 
 
 def strict(space: Box | Discrete, **settings: object) -> ProcessTasks:
@@ -217,7 +217,7 @@ def test_check_says_what_is_done_with_actions(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("metarl.commands.check.examine", lambda *_: Findings())
+    monkeypatch.setattr("metarl.cli.commands.check.examine", lambda *_: Findings())
     (tmp_path / "wide.py").write_text(FILE)
     assert main(["check", f"{tmp_path / 'wide.py'}:{name}"]) == 0
     said = capsys.readouterr().out

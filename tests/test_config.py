@@ -26,9 +26,9 @@ from metarl.config import (
     from_json,
     to_json,
 )
-from metarl.envs.point import PointConfig
+from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError, unknown_name
-from metarl.meta_optimizers import TrustRegionConfig
+from metarl.learning.trust_region import TrustRegionConfig
 from metarl.types import Json
 
 CONFIG = ExperimentConfig(

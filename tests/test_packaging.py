@@ -151,8 +151,8 @@ def test_wheel_holds_every_module_the_stepper_and_the_type_marker(
     wheel: Path, packaged_files: dict[str, str]
 ) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    sources = {f"metarl/envs/physics/{name}" for name in ("stepper.c", "programs.h")}
-    page = {f"metarl/webpage/report.{kind}" for kind in ("html", "css", "js")}
+    sources = {f"metarl/envs/engines/threads/{name}" for name in ("stepper.c", "programs.h")}
+    page = {f"metarl/reporting/html/report.{kind}" for kind in ("html", "css", "js")}
     assert inside == {*packaged_files.values(), *sources, *page, "metarl/py.typed"}
 
 
@@ -162,7 +162,7 @@ def test_installed_physics_is_compiled_where_it_can_be(
 ) -> None:
     program = (
         "import os, sys; os.environ |= {'CC': sys.argv[1], 'XDG_CACHE_HOME': sys.argv[2]};"
-        "from metarl.envs.physics.compiled import load; print(load() is not None)"
+        "from metarl.envs.engines.threads.compiled import load; print(load() is not None)"
     )
     answer = run([str(clean_python), "-I", "-c", program, compiler, str(tmp_path)], cwd=tmp_path)
     assert answer.strip() == str(shutil.which(compiler) is not None)
@@ -179,7 +179,8 @@ def test_every_module_is_imported_from_the_installed_wheel(
     needing_extra = {
         name
         for name, said in report.files.items()
-        if name.startswith("metarl.envs.warp.") and said.startswith('ModuleNotFoundError("No module named ')
+        if (".engines.warp." in name or name.endswith(".warp_env"))
+        and said.startswith('ModuleNotFoundError("No module named ')
     }
     assert not needing_extra or importlib.util.find_spec("mujoco_warp") is None
     assert report.files == expected | {name: report.files[name] for name in needing_extra}

@@ -12,19 +12,19 @@ import pytest
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-import tiny
 from metarl.envs import from_gymnasium
-from metarl.envs.gymnasium_tasks import ProcessTasks
-from metarl.envs.vector_tasks import VectorTasks, from_vector_env
-from metarl.envs.worker import Worker
-from metarl.envs.worker_messages import Blueprint, Episode, new_memory, shared_layout, shared_size
+from metarl.envs.custom.from_gymnasium import ProcessTasks
+from metarl.envs.custom.from_vector_env import VectorTasks, from_vector_env
+from metarl.envs.engines.processes.messages import Blueprint, Episode, new_memory, shared_layout, shared_size
+from metarl.envs.engines.processes.worker import Worker
 from metarl.errors import EngineError, MetarlError
-from metarl.rollouts import collect
+from metarl.plugins.suite_modules import dumps
+from metarl.rollouts.collect import collect
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
-from metarl.suite_modules import dumps
-from metarl.tensor_env import TensorStep
-from task_envs import Echo, Info, Vector, set_goal
-from test_tensor_recorder import SCRIPT, TASKS, TensorClimbEnv
+from metarl.vector_env import TensorStep
+from support import tiny
+from support.task_envs import Echo, Info, Vector, set_goal
+from support.tensor_climb import SCRIPT, TASKS, TensorClimbEnv
 
 NO_TRUTH = (float("nan"), 0.3, -1, 7, "False", "1", None, [True], (1,), {}, 1 + 0j, np.inf, np.array([0, 1]))
 TRUTH = (1, 1.0, True, np.True_, np.uint8(1), np.array(1), np.array([1.0]), Fraction(1), Decimal(1))

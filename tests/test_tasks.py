@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tiny
 from metarl.errors import MetarlError
-from metarl.tasks import Split, TaskVectorEnv, check_disjoint, sample_evenly
+from metarl.tasks import check_disjoint, sample_evenly
 from metarl.types import Task
+from support.splits import Splits
 
 FAMILIES = {"a": 5, "b": 3, "c": 1}
 TASKS = [Task(name, (float(i),), f"{name}{i}") for name, count in FAMILIES.items() for i in range(count)]
@@ -69,34 +67,6 @@ def test_sampling_is_a_function_of_the_generator() -> None:
 def test_sampling_no_task_is_refused(num_tasks: int) -> None:
     with pytest.raises(MetarlError, match=f"At least one task must be sampled; {num_tasks} of "):
         draw(num_tasks)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """A distribution with the given lists, of :class:`tiny.ClimbEnv`."""
-
-    train: tuple[Task, ...]
-    test: tuple[Task, ...]
-    name: str = "splits"
-    horizon: int = 3
-    reports_success: bool = False
-
-    @property
-    def observation_space(self) -> Box:
-        return Box(-np.inf, np.inf, (2,), np.float64)
-
-    @property
-    def action_space(self) -> Box:
-        return Box(-np.inf, np.inf, (1,), np.float64)
-
-    def tasks(self, split: Split) -> tuple[Task, ...]:
-        return self.train if split == "train" else self.test
-
-    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        return sample_evenly(self.tasks(split), num_tasks, rng)
-
-    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        return tiny.ClimbEnv(num_envs, self.horizon)
 
 
 def test_disjoint_splits_pass() -> None:

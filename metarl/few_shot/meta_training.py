@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import nn
 
-from metarl.adaptation import inner_steps
 from metarl.errors import MetarlError, require
 from metarl.few_shot.modules import Loss, TaskLosses, default_loss, trainable
 from metarl.few_shot.tasks import (
@@ -25,7 +24,8 @@ from metarl.few_shot.tasks import (
     stack_tasks,
     to_device,
 )
-from metarl.params import detach, requires_grad, stack
+from metarl.functional.params import detach, requires_grad, stack
+from metarl.learning.adaptation import inner_steps
 from metarl.types import Params
 
 

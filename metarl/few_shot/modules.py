@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from metarl.errors import MetarlError
 from metarl.few_shot.tasks import Examples
-from metarl.params import select, stack
+from metarl.functional.params import select, stack
 from metarl.types import Params
 
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

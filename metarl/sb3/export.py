@@ -11,13 +11,13 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from metarl.errors import MetarlError
-from metarl.files import write_whole
+from metarl.functional.params import select
 from metarl.meta_learner import Actor
-from metarl.params import select
-from metarl.policies import GaussianMLPPolicy
+from metarl.networks.policies import GaussianMLPPolicy
 from metarl.sb3.randomness import global_generators_kept
 from metarl.sb3.vec_env import bounded
 from metarl.sb3.weights import to_sb3
+from metarl.storage.files import write_whole
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 

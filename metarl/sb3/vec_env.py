@@ -1,4 +1,4 @@
-"""Any :class:`~metarl.tasks.TaskVectorEnv` as a vector environment of stable-baselines3."""
+"""Any :class:`~metarl.vector_env.TaskVectorEnv` as a vector environment of stable-baselines3."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from metarl.action_map import rescale
 from metarl.errors import MetarlError, require
-from metarl.random_streams import Purpose, make_rng
+from metarl.functional.random_streams import Purpose, make_rng
 from metarl.spaces import vectors
-from metarl.tasks import Array, Picture, Renderable, TaskDistribution, TaskVectorEnv, sample_training
+from metarl.tasks import TaskDistribution, sample_training
 from metarl.types import Task
+from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Slots: TypeAlias = None | int | Iterable[int]

@@ -18,7 +18,7 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.meta_learner import MetaLearner
-from metarl.policies import GaussianMLPPolicy
+from metarl.networks.policies import GaussianMLPPolicy
 from metarl.types import Params
 
 _ACTIVATION = re.compile(r"activation\.(\w+)'>$")

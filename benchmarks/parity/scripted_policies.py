@@ -1,0 +1,118 @@
+"""Meta-World's scripted policies under MuJoCo Warp and under MuJoCo C of the same version, task by task.
+
+    .venv-warp/bin/python -m benchmarks.parity.scripted_policies --output scripted.json    # all 50 tasks
+    .venv-warp/bin/python -m benchmarks.parity.scripted_policies --families reach-v3 push-v3 --device cuda
+
+The layouts of a task are the first training goals of its ML1, and the worlds of one batch. The policies see
+the goals, and an episode is solved when Meta-World says so at any step.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import tyro
+from metaworld.policies import ENV_POLICY_MAP
+from metaworld.policies.policy import Policy
+
+from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
+from metarl.envs.metaworld.rewards.catalog import TASKS
+from metarl.envs.metaworld.suite import ML1Config
+from metarl.envs.metaworld.threads import SawyerVectorEnv
+from metarl.envs.metaworld.warp_env import WarpSawyerVectorEnv
+from metarl.types import Task
+
+LAYOUTS = 10
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Layouts of a task that its scripted policy solves."""
+
+    family: str
+    warp: int
+    c: int
+    both: int
+    """Solved under either."""
+    layouts: int
+    seconds: float
+    """Of both together."""
+
+
+def main(
+    *,
+    families: tuple[str, ...] = tuple(sorted(FAMILIES)),
+    layouts: int = LAYOUTS,
+    device: str = "cpu",
+    output: Path | None = None,
+) -> None:
+    """Let the policies act, print a line a task, and write all of them.
+
+    Args:
+        families: the tasks.
+        layouts: of each.
+        device: where Warp's worlds are.
+        output: file for the numbers, as JSON.
+    """
+    rows: list[Solved] = []
+    for family in families:
+        rows.append(compare(family, layouts=layouts, device=device))
+        print(f"{family:32} warp {rows[-1].warp:3}  C {rows[-1].c:3}  of {layouts}", flush=True)
+        if output is not None:
+            told = {"mujoco": mujoco.__version__, "device": device, "tasks": [vars(row) for row in rows]}
+            output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    warp, c, number = (sum(getattr(row, name) for row in rows) for name in ("warp", "c", "layouts"))
+    print(f"{'all':32} warp {warp:3}  C {c:3}  of {number}")
+
+
+def compare(family: str, *, layouts: int = LAYOUTS, device: str = "cpu") -> Solved:
+    """Let a task's scripted policy act on the same layouts under both physics."""
+    start = time.perf_counter()
+    tasks = ML1Config(task=family).build().tasks("train")[:layouts]
+    warp = solved(
+        WarpSawyerVectorEnv(
+            families=[family], default_tasks=tasks, num_envs=layouts, horizon=MAX_HORIZON, device=device
+        ),
+        tasks,
+    )
+    c = solved(
+        SawyerVectorEnv(families=[family], default_tasks=tasks, num_envs=layouts, horizon=MAX_HORIZON), tasks
+    )
+    taken = round(time.perf_counter() - start, 1)
+    return Solved(family, int(warp.sum()), int(c.sum()), int((warp & c).sum()), layouts, taken)
+
+
+def solved(
+    env: WarpSawyerVectorEnv | SawyerVectorEnv, tasks: Sequence[Task]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return which layouts of one task its scripted policy solves at some step, ``[N]``; close the engine."""
+    family = tasks[0].family
+    place = TASKS[family].constant_places["target_pos"]
+    snapshots = env._resets.snapshots(tasks)
+    goals = np.stack([snapshot.constants["reward"][place] for snapshot in snapshots])
+    build: Callable[[], Policy] = ENV_POLICY_MAP[family]
+    policy = build()
+    observations, _ = env.reset()
+    found = np.zeros(len(tasks), np.bool_)
+    for _ in range(MAX_HORIZON):
+        seen = np.concatenate([observations[:, :36], goals], axis=1)
+        with warnings.catch_warnings():  # of Meta-World's policies, which ask for more than an action can be
+            warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high")
+            actions = np.stack([policy.get_action(row) for row in seen])
+        observations, *_, infos = env.step(np.clip(actions, -1, 1))
+        found |= np.asarray(infos["success"], np.bool_)
+        if found.all():
+            break
+    env.close()
+    return found
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,38 @@
+"""One build's part of ``busy_machine.py``: an ML1 meta-iteration for each line of input.
+
+It calls only what both builds have, so that one program measures them all.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import metarl
+from metarl.plugins import registry
+from metarl.training.experiment import meta_iteration
+
+
+def main() -> None:
+    """Print environment steps per second for each line that comes."""
+    assert Path(metarl.__file__).parents[1] == Path.cwd(), "the build of this folder is measured"
+    config = registry.preset("ml1")()
+    suite, sampling = config.suite.build(), config.sampling
+    agent = config.agent.build(suite, seed=0, device=torch.device("cpu"))
+    env = suite.make_vector_env(sampling.meta_batch_size * sampling.episodes)
+    for index, _ in enumerate(sys.stdin):
+        rng = np.random.default_rng([2, index])
+        tasks = suite.sample(sampling.meta_batch_size, rng)
+        start = time.perf_counter()
+        done = meta_iteration(agent, env, tasks, episodes=sampling.episodes, horizon=suite.horizon, rng=rng)
+        seconds = time.perf_counter() - start
+        print(sum(rollout.num_steps for rollout in done.rollouts) / seconds, flush=True)
+        print({part: round(value, 3) for part, value in done.seconds.items()}, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

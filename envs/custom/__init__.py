@@ -1,0 +1,1 @@
+"""Task distributions of environments of one's own."""

@@ -1,0 +1,165 @@
+"""Any Gymnasium environment as an engine's worker sees it: one that is given tasks and cuts its episodes."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from metarl.envs.task_sampling.parameters import Layout
+from metarl.errors import MetarlError, unknown_name
+from metarl.step_values import truth, unpack_reset, unpack_step
+from metarl.types import Task
+from metarl.vector_env import Array
+
+GymEnv: TypeAlias = "gymnasium.Env[Array, object]"
+Info: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an environment is turned to a task; of the three any number may be None."""
+
+    apply: Callable[[object, object], None] | None = None
+    """Changes the environment itself, given the parameters."""
+    options: Callable[[object], Mapping[str, object]] | None = None
+    """Makes of the parameters what ``reset(options=...)`` is given."""
+    success_key: str | None = None
+    """Where an environment's info says that the task is solved."""
+
+
+@dataclass(frozen=True)
+class GymnasiumFactory:
+    """Builds the environments of one family; it travels to the workers."""
+
+    family: str
+    maker: EnvSpec | Callable[[], GymEnv]
+    """A spec and not an id: what a program registers, its workers know nothing of."""
+    layout: Layout
+    tuning: Tuning
+    horizon: int
+    registered: EnvSpec | None = None
+    """What a factory finds under its environment's name in Gymnasium's registry."""
+
+    def __call__(self, family: str) -> GymnasiumTaskEnv:
+        """Build one.
+
+        Raises:
+            MetarlError: on another family.
+        """
+        if family != self.family:
+            raise unknown_name("task family", family, (self.family,))
+        if self.registered is not None:
+            _make_known(self.registered)
+        return GymnasiumTaskEnv(build(self.maker, checked=False), self)
+
+
+class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
+    """Changes the environment when a task is set, truncates at the horizon, and passes success on.
+
+    ``apply`` gets what there is to change: of an environment that Gymnasium made from a name, the one inside
+    Gymnasium's wrappers; of any other, exactly what its factory returned. If it has a MuJoCo model, that is
+    first made what it was at the start, so that a change never builds on the one before.
+    """
+
+    def __init__(self, env: GymEnv, factory: GymnasiumFactory) -> None:
+        super().__init__(env)
+        self._plan = factory
+        self._target: object = env.unwrapped if isinstance(factory.maker, EnvSpec) else env
+        self._model = Pristine(env.unwrapped)
+        self._parameters: object = None
+        self._success_name = f"info[{factory.tuning.success_key!r}]"
+        self._steps = 0
+
+    def set_task(self, task: Task) -> None:
+        """Run ``task`` from the next reset on.
+
+        Raises:
+            MetarlError: if it has more or fewer parameters than the tasks here.
+        """
+        self._parameters = self._plan.layout.restore(task.parameters)
+        if self._plan.tuning.apply is not None:
+            self._model.restore()
+            self._plan.tuning.apply(self._target, self._parameters)
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Array, Info]:
+        """Start an episode, with the task's options where it has any."""
+        self._steps = 0
+        if self._plan.tuning.options is not None:
+            told = self._plan.tuning.options(self._parameters)
+            if not isinstance(told, Mapping):
+                raise TypeError(f"task_options must return a dictionary, but it returned {told!r}")
+            options = {**(options or {}), **told}
+        observation = unpack_reset(self.env.reset(seed=seed, options=options))
+        return cast("Array", observation), {}
+
+    def step(self, action: object) -> tuple[Array, float, bool, bool, Info]:
+        """Take one step; the one that reaches the horizon is the last.
+
+        Raises:
+            UnfitValue: on a flag or a success that is no truth value; rewards are left to the worker.
+        """
+        observation, reward, ended, truncated, info = unpack_step(self.env.step(action))
+        self._steps += 1
+        key = self._plan.tuning.success_key
+        shown: Info = (
+            {"success": truth(info[key], self._success_name)} if key is not None and key in info else {}
+        )
+        terminated = ended is not False and truth(ended, "terminated")  # the call takes longer
+        over = (truncated is not False and truth(truncated, "truncated")) or self._steps >= self._plan.horizon
+        returned = (observation, reward, terminated, over and not terminated, shown)
+        return cast("tuple[Array, float, bool, bool, Info]", returned)
+
+
+class Pristine:
+    """Remembers the numbers of an environment's MuJoCo model, if it has one, as they are now."""
+
+    def __init__(self, env: object) -> None:
+        model = getattr(env, "model", None)
+        self._model = model if type(model).__name__ == "MjModel" else None
+        self._kept = None if self._model is None else copy.copy(self._model)
+
+    def restore(self) -> None:
+        """Make the model what it was."""
+        if self._model is not None and self._kept is not None:
+            _copy_numbers(self._kept, self._model)
+            _copy_numbers(self._kept.opt, self._model.opt)
+
+
+def _copy_numbers(source: object, target: object) -> None:
+    for name in dir(source):
+        value = None if name.startswith("_") else getattr(source, name)
+        if isinstance(value, np.ndarray):
+            getattr(target, name)[...] = value
+        elif isinstance(value, float):
+            setattr(target, name, value)
+
+
+def _make_known(spec: EnvSpec) -> None:
+    """See that Gymnasium finds an environment by its name, as it does where its package was imported."""
+    if isinstance(spec.entry_point, str):
+        importlib.import_module(spec.entry_point.partition(":")[0])
+    gymnasium.registry.setdefault(spec.id, spec)
+
+
+def build(maker: EnvSpec | Callable[[], GymEnv], *, checked: bool) -> GymEnv:
+    """Build an environment, one that can draw itself where its spec says that it could.
+
+    Raises:
+        MetarlError: if a factory returns anything else.
+    """
+    if isinstance(maker, EnvSpec):
+        return gymnasium.make(maker, disable_env_checker=not checked)
+    env: object = maker()
+    if not isinstance(env, gymnasium.Env):
+        raise MetarlError(
+            f"A factory must return a gymnasium.Env, but it returned a {type(env).__name__}; "
+            "environments of the old gym are wrapped by shimmy.GymV21CompatibilityV0."
+        )
+    return env

@@ -1,0 +1,258 @@
+"""Your own environment as a task distribution: an id or a factory, a sampler, and what a task changes."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, Unpack, cast, runtime_checkable
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Discrete
+
+from metarl.action_map import ActionMap, MapsActions, make_action_map
+from metarl.envs.custom.env import GymEnv, GymnasiumFactory, Tuning, build
+from metarl.envs.engines.processes.in_process import close, told
+from metarl.envs.engines.processes.messages import TIMEOUT
+from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
+from metarl.envs.engines.processes.worker import EnvFactory, exception_text
+from metarl.envs.task_sampling.settings import TaskSettings, check_settings, check_takes
+from metarl.envs.task_sampling.splits import Sampler, SplitTasks, make_splits
+from metarl.errors import MetarlError, require, unknown_name
+from metarl.spaces import action_size, vectors
+from metarl.tasks import TaskDistribution
+from metarl.vector_env import TaskVectorEnv
+
+logger = logging.getLogger(__name__)
+
+P = TypeVar("P")
+EnvT = TypeVar("EnvT")
+
+
+@runtime_checkable
+class SetsTasks(Protocol):
+    """An environment that draws tasks and runs one, as those of garage and learn2learn do."""
+
+    def sample_tasks(self, num_tasks: int) -> Sequence[object]:
+        """Draw tasks."""
+        ...
+
+    def set_task(self, task: object) -> None:
+        """Run a task from the next reset on."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessTasks(SplitTasks):
+    """A task distribution whose environments run in worker processes."""
+
+    env_factory: EnvFactory
+    """Builds an environment of the family, in a worker."""
+    observation_space: Box
+    action_space: Box | Discrete
+    """Where policies act."""
+    action_map: ActionMap | None = None
+    """From there to the environments' action space; None where it is the same."""
+    horizon: int
+    reports_success: bool
+    timeout: float = TIMEOUT
+    """Seconds that one environment may take to be built, be reset or make a step."""
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots.
+
+        Raises:
+            MetarlError: on any other engine than "auto" or "processes".
+        """
+        return processes(self, self.env_factory, num_envs, engine, num_workers)
+
+
+def processes(
+    tasks: TaskDistribution, factory: EnvFactory, num_envs: int, engine: str, num_workers: int
+) -> ProcessTaskVectorEnv:
+    """Build an environment in worker processes, the only engine that there is.
+
+    Raises:
+        MetarlError: if another engine is wanted.
+    """
+    if engine not in ("auto", "processes"):
+        raise unknown_name("engine", engine, ("auto", "processes"))
+    action_map = tasks.action_map if isinstance(tasks, MapsActions) else None
+    return ProcessTaskVectorEnv(
+        factory,
+        default_tasks=tasks.tasks("train"),
+        num_envs=num_envs,
+        num_workers=num_workers,
+        observation_space=tasks.observation_space,
+        action_space=tasks.action_space if action_map is None else action_map.space,
+        timeout=getattr(tasks, "timeout", TIMEOUT),
+        action_map=action_map,
+    )
+
+
+def from_gymnasium(
+    env: str | Callable[[], gymnasium.Env[object, object]],
+    *,
+    sample: Sampler[P] | Sequence[P] | None = None,
+    test_sample: Sampler[P] | Sequence[P] | None = None,
+    apply: Callable[[EnvT, P], None] | None = None,
+    task_options: Callable[[P], Mapping[str, object]] | None = None,
+    **settings: Unpack[TaskSettings],
+) -> ProcessTasks:
+    """Make a task distribution of a Gymnasium environment.
+
+    Args:
+        env: an id, or a class or function that builds the environment.
+        sample: draws the parameters of one training task (a number, an array, or a dictionary of them), or
+            lists those of all training tasks. An environment with ``sample_tasks`` and ``set_task`` needs
+            neither this nor ``apply``.
+        test_sample: the same for the held-out tasks. Without it they are drawn with ``sample`` from seeds
+            that training never uses.
+        apply: changes the environment, given the parameters: of an id, ``env.unwrapped``; of a factory, what
+            it returned. It must set all that depends on the task, and nothing on top of what was before;
+            only the numbers of a MuJoCo model are put back before each call.
+        task_options: makes of the parameters what ``reset(options=...)`` is given; may be ``dict``.
+        settings: see :class:`TaskSettings`.
+
+    Raises:
+        MetarlError: if there is nothing that tells the tasks apart, if a function takes other arguments or a
+            setting does not exist, if an agent cannot take the observations
+            or actions, if the horizon is nowhere to be found, or if a task is in both splits.
+    """
+    check_settings(settings)
+    check_takes({"sample(rng)": sample, "test_sample(rng)": test_sample})
+    check_takes({"apply(env, task)": apply, "task_options(task)": task_options})
+    name = settings.get("name") or _name(env)
+    with told(name):
+        maker = _maker(env, settings.get("horizon"))
+    with told(name):
+        maker, built = _first_build(maker, name)
+    try:
+        observations, actions = vectors(built.observation_space), built.action_space
+        action_size(actions)
+        action_map = make_action_map(actions, settings.get("actions", "rescale"))
+        horizon = _horizon(built, settings.get("horizon"))
+        registered = gymnasium.registry.get(built.spec.id) if built.spec is not None else None
+        own = isinstance(built.unwrapped, SetsTasks) and sample is None and apply is None
+    finally:
+        close(built, name)
+    source: Sampler[object] | Sequence[object]
+    if own:
+        source, change = OwnTasks(maker), cast("Callable[[object, object], None]", _set_task)
+    elif sample is not None and (apply is not None or task_options is not None):
+        source, change = sample, cast("Callable[[object, object], None]", apply)
+    else:
+        raise MetarlError(
+            f"The tasks of {name} need sample, and apply or task_options to tell the environment; "
+            "only one with methods sample_tasks and set_task can do without."
+        )
+    splits = make_splits(name, source, cast("Sampler[object] | Sequence[object] | None", test_sample))
+    options = cast("Callable[[object], Mapping[str, object]] | None", task_options)
+    tuning = Tuning(change, options, settings.get("success_key"))
+    observed = tuple(settings.get("observed", ()))
+    splits.layout.describe(observed)
+    return ProcessTasks(
+        splits=splits,
+        observed=observed,
+        env_factory=GymnasiumFactory(name, maker, splits.layout, tuning, horizon, registered),
+        observation_space=observations,
+        action_space=cast("Box | Discrete", actions) if action_map is None else action_map.policy_space,
+        action_map=action_map,
+        horizon=horizon,
+        reports_success="success_key" in settings,
+        timeout=settings.get("timeout", TIMEOUT),
+    )
+
+
+class OwnTasks:
+    """Draws tasks with the ``sample_tasks`` of an environment, from a generator that the caller gives.
+
+    Such methods draw from ``self.np_random`` or from NumPy's global generator, which is put back.
+    """
+
+    def __init__(self, maker: EnvSpec | Callable[[], GymEnv]) -> None:
+        self._env = build(maker, checked=False).unwrapped
+
+    def __call__(self, rng: np.random.Generator) -> object:
+        """Draw one."""
+        assert isinstance(self._env, SetsTasks)
+        self._env.np_random = rng
+        before = np.random.get_state()  # noqa: NPY002  # the generator that some draw from
+        words = rng.integers(2**32, size=624, dtype=np.uint32)
+        try:
+            np.random.set_state(("MT19937", words, 624, 0, 0.0))  # noqa: NPY002  # as above
+            (task,) = self._env.sample_tasks(1)
+        finally:
+            np.random.set_state(before)  # noqa: NPY002  # as above
+        return task
+
+
+def _set_task(env: gymnasium.Env[object, object], task: object) -> None:
+    inner = env.unwrapped
+    assert isinstance(inner, SetsTasks)
+    inner.set_task(task)
+
+
+def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
+    """Return what builds an environment; of an id the spec, so that a worker need not know the name."""
+    if not isinstance(env, str):
+        require(callable(env), "An environment is given by its id or by a factory", repr(env))
+        return cast("Callable[[], GymEnv]", env)
+    module, _, name = env.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        spec = copy.deepcopy(gymnasium.spec(name))
+    except gymnasium.error.Error as error:
+        raise MetarlError(f"Gymnasium knows no environment {env!r}: {str(error).rstrip('.')}") from error
+    except ImportError as error:
+        raise MetarlError(f"The module of the environment {env!r} is missing: {error}.") from error
+    if horizon is not None:
+        spec = replace(spec, max_episode_steps=horizon)
+    probe = gymnasium.make(spec, disable_env_checker=True)
+    modes: object = probe.metadata.get("render_modes", ())
+    close(probe, env)
+    if isinstance(modes, list | tuple) and "rgb_array" in modes:
+        spec.kwargs = {"render_mode": "rgb_array", **spec.kwargs}
+    return spec
+
+
+def _first_build(
+    maker: EnvSpec | Callable[[], GymEnv], name: str
+) -> tuple[EnvSpec | Callable[[], GymEnv], GymEnv]:
+    """Build an environment, without pictures where that is the only way.
+
+    Returns:
+        The spec or factory that builds it, and the environment. Some have the mode "rgb_array" but no
+        argument ``render_mode``.
+    """
+    try:
+        return maker, build(maker, checked=True)
+    except Exception as error:
+        if not isinstance(maker, EnvSpec) or "render_mode" not in maker.kwargs:
+            raise
+        bare = copy.deepcopy(maker)
+        del bare.kwargs["render_mode"]
+        built = build(bare, checked=True)
+        logger.warning("%s cannot be drawn: with a render mode, %s.", name, exception_text(error))
+        return bare, built
+
+
+def _name(env: object) -> str:
+    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+    return name.rpartition("/")[2].rpartition(":")[2] if name != "<lambda>" else "my-env"
+
+
+def _horizon(env: GymEnv, wanted: int | None) -> int:
+    own = env.spec.max_episode_steps if env.spec is not None else None
+    if wanted is None and own is None:
+        raise MetarlError("The environment has no limit of steps of its own; give one: horizon=200.")
+    horizon = own if wanted is None else wanted
+    assert horizon is not None
+    if own is not None and own < horizon:
+        raise MetarlError(f"The environment ends its episodes after {own} steps; horizon={horizon} came.")
+    return horizon

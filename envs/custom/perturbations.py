@@ -1,0 +1,371 @@
+"""A robot's real troubles as tasks: to any distribution that runs in worker processes, in a line.
+
+    with_troubles(distribution, ActionDelay(), WeakActuator())
+
+A task is then one of the distribution's and the numbers of each trouble. Held-out tasks have troubles from
+ranges that training never sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, TypeAlias
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from metarl.action_map import ActionMap, MapsActions
+from metarl.envs.custom.from_gymnasium import processes
+from metarl.envs.custom.perturbation_wrappers import (
+    DelayedActions,
+    GymEnv,
+    NoisySensors,
+    ShiftedSensors,
+    TroubleWrapper,
+    WeakActuators,
+    check_actuators,
+    check_entries,
+)
+from metarl.envs.engines.processes.messages import TIMEOUT
+from metarl.envs.engines.processes.worker import Drawable, EnvFactory, TaskEnv
+from metarl.errors import MetarlError, require
+from metarl.tasks import DescribesParameters, Parameter, Split, TaskDistribution
+from metarl.types import Task
+from metarl.vector_env import Array, Picture, TaskVectorEnv
+
+Range: TypeAlias = tuple[float, float]
+Numbers: TypeAlias = tuple[float, ...]
+
+
+class Spaces(NamedTuple):
+    """Of the environment that a trouble befalls."""
+
+    observations: Box
+    actions: Box | Discrete
+
+
+class Trouble(Protocol):
+    """Something that may be wrong with a robot, and in which ways."""
+
+    def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
+        """Draw a way for it to be wrong.
+
+        Raises:
+            MetarlError: if it cannot befall such an environment.
+        """
+        ...
+
+    def wrap(self, env: GymEnv) -> TroubleWrapper:
+        """Return the environment with it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionDelay:
+    """Actions arrive a number of steps late."""
+
+    train: tuple[int, int] = (0, 2)
+    """Steps, both ends included."""
+    test: tuple[int, int] = (3, 4)
+    """Likewise, of held-out tasks."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_apart(self.train, self.test, lowest=0.0, shared_end=False)
+
+    def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
+        """Draw a delay."""
+        low, high = self.train if split == "train" else self.test
+        return (float(rng.integers(low, high + 1)),)
+
+    def wrap(self, env: GymEnv) -> TroubleWrapper:
+        """Return the environment with it."""
+        return DelayedActions(env)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakActuator:
+    """One actuator, any of them, has lost some of its strength; a gain below zero pulls the wrong way."""
+
+    train: Range = (0.4, 1.0)
+    """Gains."""
+    test: Range = (-1.0, 0.4)
+    """Gains of held-out tasks."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_apart(self.train, self.test)
+
+    def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
+        """Draw the gains of all actuators, of which one is not 1.
+
+        Raises:
+            MetarlError: if actions are choices.
+        """
+        gains = np.ones(check_actuators(spaces.actions))
+        gains[rng.integers(len(gains))] = rng.uniform(*(self.train if split == "train" else self.test))
+        return tuple(gains.tolist())
+
+    def wrap(self, env: GymEnv) -> TroubleWrapper:
+        """Return the environment with it."""
+        return WeakActuators(env)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorNoise:
+    """What is observed is noisy."""
+
+    train: Range = (0.0, 0.05)
+    """Standard deviations, in the observation's own units."""
+    test: Range = (0.05, 0.1)
+    """Those of held-out tasks."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_apart(self.train, self.test, lowest=0.0)
+
+    def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
+        """Draw a standard deviation."""
+        return (rng.uniform(*(self.train if split == "train" else self.test)),)
+
+    def wrap(self, env: GymEnv) -> TroubleWrapper:
+        """Return the environment with it."""
+        return NoisySensors(env)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorOffset:
+    """Some of what is observed is off by a fixed amount: a bias, a camera that was bumped, a bent gripper."""
+
+    entries: tuple[int, ...] = ()
+    """Which numbers of an observation; none stands for all."""
+    train: Range = (0.0, 0.05)
+    """How far off each may be, in either direction, in the observation's own units."""
+    test: Range = (0.05, 0.1)
+    """Likewise, of held-out tasks."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_apart(self.train, self.test, lowest=0.0)
+
+    def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
+        """Draw an offset for each entry.
+
+        Raises:
+            MetarlError: if observations have no such entry.
+        """
+        check_entries(self.entries, spaces.observations)
+        count = len(self.entries) or spaces.observations.shape[0]
+        sizes = rng.uniform(*(self.train if split == "train" else self.test), count)
+        return tuple((sizes * rng.choice([-1.0, 1.0], count)).tolist())
+
+    def wrap(self, env: GymEnv) -> TroubleWrapper:
+        """Return the environment with it."""
+        size = env.observation_space.shape
+        assert size is not None
+        return ShiftedSensors(env, self.entries or range(size[0]))
+
+
+class InProcesses(TaskDistribution, Protocol):
+    """A distribution that says how a worker builds its environments."""
+
+    @property
+    def env_factory(self) -> EnvFactory:
+        """Builds an environment of a family."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TroubledTasks:
+    """Tasks of another distribution on a robot with troubles."""
+
+    base: InProcesses
+    troubles: tuple[Trouble, ...]
+    observation_space: Box
+    """The base's, without bounds where a sensor may now show anything."""
+    listed: Mapping[Split, tuple[Task, ...]]
+
+    @property
+    def name(self) -> str:
+        """The base's name, and that there are troubles."""
+        return f"{self.base.name}-troubled"
+
+    @property
+    def action_space(self) -> Box | Discrete:
+        """The base's."""
+        return self.base.action_space
+
+    @property
+    def action_map(self) -> ActionMap | None:
+        """The base's; troubles befall what it makes of an action."""
+        return self.base.action_map if isinstance(self.base, MapsActions) else None
+
+    @property
+    def timeout(self) -> float:
+        """The base's."""
+        return getattr(self.base, "timeout", TIMEOUT)
+
+    @property
+    def horizon(self) -> int:
+        """The base's."""
+        return self.base.horizon
+
+    @property
+    def reports_success(self) -> bool:
+        """As the base does."""
+        return self.base.reports_success
+
+    @property
+    def env_factory(self) -> EnvFactory:
+        """Builds the base's environment with the troubles around it."""
+        return TroubledFactory(self.base.env_factory, self.troubles, self._sizes())
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        """Return the base's list, each task with troubles drawn once and for all."""
+        return self.listed[split]
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw tasks of the base and fresh troubles for training, or tasks of the held-out list."""
+        if split == "train":
+            return [self._trouble(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
+        places = {task.id: index for index, task in enumerate(self.base.tasks(split))}
+        return [self.listed[split][places[task.id]] for task in self.base.sample(num_tasks, rng, split)]
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return the base's parameters, then the troubles'; those of sensors show in what is observed."""
+        example = next(task for task in self.tasks("train") if task.family == family)
+        own = len(example.parameters) - sum(self._sizes())
+        described = [Parameter(f"parameter {number}", observed=False) for number in range(own)]
+        if isinstance(self.base, DescribesParameters):
+            described = list(self.base.describe_parameters(family))
+        for trouble, size in zip(self.troubles, self._sizes(), strict=True):
+            sensing = isinstance(trouble, SensorNoise | SensorOffset)
+            described += [Parameter(f"{type(trouble).__name__}[{n}]", sensing) for n in range(size)]
+        return described
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots.
+
+        Raises:
+            MetarlError: on any other engine than "auto" or "processes".
+        """
+        return processes(self, self.env_factory, num_envs, engine, num_workers)
+
+    def _trouble(self, task: Task, rng: np.random.Generator, split: Split) -> Task:
+        spaces = Spaces(self.base.observation_space, self.base.action_space)
+        numbers = tuple(number for each in self.troubles for number in each.draw(spaces, rng, split))
+        word = ",".join(f"{number:.6g}" for number in numbers)
+        return Task(task.family, (*task.parameters, *numbers), f"{task.id}+{word}")
+
+    def _sizes(self) -> tuple[int, ...]:
+        spaces = Spaces(self.base.observation_space, self.base.action_space)
+        rng = np.random.default_rng(0)
+        return tuple(len(each.draw(spaces, rng, "train")) for each in self.troubles)
+
+
+def with_troubles(base: InProcesses, *troubles: Trouble) -> TroubledTasks:
+    """Return a distribution of the same tasks on a robot with troubles.
+
+    Args:
+        base: what :func:`metarl.envs.from_gymnasium` makes, or any other with an ``env_factory``.
+        troubles: what may be wrong, the first one nearest to the environment.
+
+    Raises:
+        MetarlError: if there is no trouble, or one that cannot befall the base's environments.
+    """
+    require(len(troubles) > 0, "At least one trouble was wanted", "none")
+    if not hasattr(base, "env_factory"):
+        raise MetarlError(
+            f"The suite {base.name} has no env_factory, so nothing can be put around its robots."
+        )
+    space = base.observation_space
+    free = Box(-np.inf, np.inf, space.shape, np.float64 if space.dtype == np.float64 else np.float32)
+    sensing = any(isinstance(each, SensorNoise | SensorOffset) for each in troubles)
+    empty = TroubledTasks(
+        base=base, troubles=troubles, observation_space=free if sensing else space, listed={}
+    )
+    listed: dict[Split, tuple[Task, ...]] = {}
+    for split, seed in zip(_SPLITS, (2101, 2102), strict=True):
+        rng = np.random.default_rng(seed)
+        listed[split] = tuple(empty._trouble(task, rng, split) for task in base.tasks(split))
+    return replace(empty, listed=listed)
+
+
+_SPLITS: tuple[Split, Split] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class TroubledFactory:
+    """Builds environments with troubles; it travels to the workers."""
+
+    base: EnvFactory
+    troubles: tuple[Trouble, ...]
+    sizes: tuple[int, ...]
+
+    def __call__(self, family: str) -> TaskEnv:
+        """Build one.
+
+        Raises:
+            MetarlError: if the base builds anything but Gymnasium environments.
+        """
+        env: object = self.base(family)
+        if not isinstance(env, gymnasium.Env):
+            raise MetarlError(
+                f"Troubles need a gymnasium.Env, but family {family!r} is a {type(env).__name__}."
+            )
+        return (DrawnTroubledEnv if isinstance(env, Drawable) else TroubledEnv)(env, self)
+
+
+class TroubledEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
+    """Shares a task's numbers out between the environment and its troubles."""
+
+    def __init__(self, env: GymEnv, factory: TroubledFactory) -> None:
+        self._tasked = env
+        self._sizes = factory.sizes
+        self._wrappers: list[TroubleWrapper] = []
+        for trouble in factory.troubles:
+            env = trouble.wrap(env)
+            self._wrappers.append(env)
+        super().__init__(env)
+
+    def set_task(self, task: Task) -> None:
+        """Run ``task`` from the next reset on.
+
+        Raises:
+            MetarlError: if it has too few numbers.
+        """
+        count, numbers = sum(self._sizes), task.parameters
+        require(len(numbers) >= count, f"A task with troubles has {count} numbers or more", len(numbers))
+        split = len(numbers) - count
+        self._tasked.set_task(Task(task.family, numbers[:split], task.id))  # type: ignore[attr-defined]  # a TaskEnv
+        for wrapper, size in zip(self._wrappers, self._sizes, strict=True):
+            wrapper.set_trouble(numbers[split : split + size])
+            split += size
+
+
+class DrawnTroubledEnv(TroubledEnv):
+    """Draws itself as the environment inside does, which sees no trouble."""
+
+    def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
+        """Return a picture, ``[height, width, 3]``."""
+        assert isinstance(self._tasked, Drawable)
+        return self._tasked.draw(camera=camera, width=width, height=height)
+
+
+def check_apart(train: Range, test: Range, *, lowest: float = -np.inf, shared_end: bool = True) -> None:
+    """Make sure that two ranges make sense and do not overlap; they may share an end.
+
+    Raises:
+        MetarlError: if they do.
+    """
+    for low, high in (train, test):
+        require(
+            lowest <= low <= high < np.inf,
+            f"A range from low to high, {lowest} or more, was wanted",
+            (low, high),
+        )
+    (_, high), (low, _) = sorted((train, test))
+    apart = high <= low if shared_end else high < low
+    require(apart, f"Training and held-out ranges must not overlap; training's is {train}", test)

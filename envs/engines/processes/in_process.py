@@ -1,0 +1,48 @@
+"""Calls of a user's environment in this process: what it raises becomes a sentence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from metarl.envs.engines.processes.worker import exception_text
+from metarl.errors import EngineError, MetarlError
+
+logger = logging.getLogger(__name__)
+
+
+class Closable(Protocol):
+    """An environment, of one slot or several."""
+
+    def close(self) -> None:
+        """Free what the environment holds."""
+        ...
+
+
+@contextmanager
+def told(name: str, what: str = "cannot be built") -> Iterator[None]:
+    """Turn exceptions of an environment into a sentence that names it; Ctrl-C stays what it is.
+
+    Args:
+        name: the environment's.
+        what: what it cannot do, or where it failed.
+
+    Raises:
+        EngineError: for any exception but a MetarlError, and for ``sys.exit``.
+    """
+    try:
+        yield
+    except MetarlError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise EngineError(f"The environment {name!r} {what}: {exception_text(error)}.") from error
+
+
+def close(env: Closable, name: str) -> None:
+    """Close an environment, and warn if it raises an exception, by which nothing is lost."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, there is nothing to be done
+        logger.warning("The environment %r failed when it was closed: %s.", name, exception_text(error))

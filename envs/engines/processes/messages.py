@@ -1,0 +1,166 @@
+"""What an engine and its worker processes share: the arrays of a step, and the messages on the pipe."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from metarl.envs.engines.reset_arguments import Flags
+from metarl.types import Task
+from metarl.vector_env import Array
+
+ArraySpec: TypeAlias = tuple[str, tuple[int, ...]]
+"""A NumPy dtype's string and a shape."""
+
+
+class Shared(NamedTuple):
+    """The arrays that the engine and all its workers see; W is the number of workers."""
+
+    actions: Array
+    """``[N, A]``, in the action space's dtype."""
+    observations: Array
+    """``[N, O]``, in the observation space's dtype."""
+    rewards: Array
+    """``[N]``."""
+    terminated: Flags
+    """``[N]``."""
+    truncated: Flags
+    """``[N]``."""
+    success: Flags
+    """``[N]``."""
+    reported: Flags
+    """``[N]``, whether the environment said anything about success."""
+    live: Flags
+    """``[N]``, whether an episode is running; only the engine writes it."""
+    progress: npt.NDArray[np.uint64]
+    """``[W]``, counts what each worker has done: a worker that works is told from one that hangs."""
+    at: npt.NDArray[np.int64]
+    """``[W]``, the slot that each worker works on, or -1: said of a worker that is lost."""
+
+
+def shared_layout(
+    num_envs: int, num_workers: int, observation: ArraySpec, action: ArraySpec
+) -> tuple[ArraySpec, ...]:
+    """Return dtype and shape of each array of :class:`Shared`, in order.
+
+    Args:
+        num_envs: N.
+        num_workers: W.
+        observation: dtype and shape of one observation.
+        action: dtype and shape of one action.
+    """
+    flags = ("|b1", (num_envs,))
+    return (
+        (action[0], (num_envs, *action[1])),
+        (observation[0], (num_envs, *observation[1])),
+        ("<f8", (num_envs,)),
+        *([flags] * 5),
+        ("<u8", (num_workers,)),
+        ("<i8", (num_workers,)),
+    )
+
+
+def shared_size(layout: tuple[ArraySpec, ...]) -> int:
+    """Return the bytes that the arrays take, each on cache lines of its own."""
+    return sum(_padded(spec) for spec in layout)
+
+
+def new_memory(size: int) -> int:
+    """Return the descriptor of a file in memory, without a name: nothing of it outlives its last user."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create("metarl")
+    else:
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+    os.truncate(memory, size)
+    return memory
+
+
+def map_shared(memory: int, layout: tuple[ArraySpec, ...]) -> Shared:
+    """Return the arrays that lie in the file with descriptor ``memory``."""
+    buffer = mmap.mmap(memory, shared_size(layout))
+    arrays, offset = [], 0
+    for dtype, shape in layout:
+        flat = np.frombuffer(buffer, dtype, math.prod(shape), offset)
+        arrays.append(flat.reshape(shape))
+        offset += _padded((dtype, shape))
+    return Shared(*arrays)
+
+
+def _padded(spec: ArraySpec) -> int:
+    dtype, shape = spec
+    return -(-max(np.dtype(dtype).itemsize * math.prod(shape), 1) // 64) * 64
+
+
+class Blueprint(NamedTuple):
+    """The first message to a worker: what it is."""
+
+    number: int
+    """Which worker it is."""
+    slots: range
+    """The slots that it owns."""
+    layout: tuple[ArraySpec, ...]
+    """The shared mapping's."""
+    factory: bytes
+    """The environment factory, by :func:`metarl.plugins.suite_modules.dumps`."""
+    max_idle: int
+    """Environments that are kept without a slot, so that a family's return costs no rebuild."""
+
+
+class Episode(NamedTuple):
+    """What an episode is a function of."""
+
+    slot: int
+    task: Task
+    seed: int
+    options: dict[str, object] | None
+    actions: Array
+    """``[t, A]``, steps to take right after the reset; none for a fresh episode."""
+
+
+class TryFamilies(NamedTuple):
+    """The command to see whether an environment of each family can be built."""
+
+    families: tuple[str, ...]
+
+
+class Run(NamedTuple):
+    """The command to start episodes, and to take the steps that they come with."""
+
+    episodes: tuple[Episode, ...]
+
+
+class Draw(NamedTuple):
+    """The command to write a picture of a slot to a file, in NumPy's format."""
+
+    slot: int
+    path: str
+    camera: str | None
+    width: int
+    height: int
+
+
+Command: TypeAlias = TryFamilies | Run | Draw
+STEP = b"step"
+"""The command to step the live slots, sent as it is; every other command is pickled."""
+DONE = b""
+"""The answer to a command that was carried out; any other is a pickled :class:`Failure`."""
+
+
+class Failure(NamedTuple):
+    """The answer to a command that raised an exception."""
+
+    message: str
+    traceback: str
+    by_engine: bool
+    """Whether an EngineError is due, or a plain MetarlError."""
+
+
+TIMEOUT = 60.0
+"""Seconds that a worker may take over one environment, unless the settings say otherwise."""

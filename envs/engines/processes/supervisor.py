@@ -1,0 +1,314 @@
+"""Start worker processes, send them commands in lock step, and replace those that die or hang.
+
+The workers are plain child processes and not :mod:`multiprocessing`'s: so a script needs no
+``if __name__ == "__main__"``, and no worker inherits the pipe of another, which would keep it from seeing
+that the engine has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from metarl.envs.engines.processes.messages import DONE, Blueprint, Failure, Run
+from metarl.envs.engines.processes.worker import QUIET_SIGNALS
+from metarl.errors import EngineError
+
+MAX_LOSSES = 3
+"""How often one worker may be lost within one command."""
+MAX_HANGS = 1
+"""How often one worker may hang within one command: what is slow once is slow again."""
+SLOW = (
+    "if building, a reset or a step may take that long, raise the limit: from_gymnasium(..., timeout=600), "
+    "or timeout of ProcessTaskVectorEnv"
+)
+"""Advice on a worker that hung repeatedly."""
+STARTUP_SECONDS = 120.0
+"""Within these a new worker must have imported what it needs."""
+EXIT_SECONDS = 5.0
+"""Within these a worker that is told to end must have closed its environments."""
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
+"""There is a worker for each core: threads inside them would only fight."""
+STDERR = 2
+"""The file descriptor of standard error, whatever stands in for ``sys.stderr``."""
+CHECKS = 4
+"""How often within the timeout the engine looks whether a worker gets on."""
+PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[4:]; "
+    "from metarl.envs.engines.processes.worker import main; main(*map(int, sys.argv[1:4]))"
+)
+logger = logging.getLogger(__name__)
+
+Recover: TypeAlias = Callable[[range], Run]
+"""Returns the command that brings a new worker to where the one that owned these slots was."""
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """A worker as the engine sees it."""
+
+    blueprint: Blueprint
+    process: subprocess.Popen[bytes]
+    connection: Connection[bytes, bytes]
+    queue: deque[bytes]
+    """Messages that it has not answered yet; of those, it has been sent at most the first."""
+    started: bool = False
+    """Whether it has answered any."""
+    progress: int = 0
+    """What its counter stood at, when last looked at."""
+    since: float = 0.0
+    """When the counter last moved or a message was last sent, in seconds of the monotonic clock."""
+    hung: bool = False
+    """Whether it was given up."""
+
+    def end(self) -> int:
+        """Let the process end, by force if it does not, and return its exit status."""
+        self.connection.close()
+        try:
+            return self.process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+class Supervisor:
+    """Worker processes, one for each blueprint.
+
+    Args:
+        blueprints: what each worker is.
+        memory: file descriptor of the shared mapping; it must stay open.
+        progress: ``[W]``, counts up while a worker works.
+        timeout: seconds without progress after which a worker counts as hung.
+    """
+
+    def __init__(
+        self, blueprints: Sequence[Blueprint], memory: int, progress: npt.NDArray[np.uint64], timeout: float
+    ) -> None:
+        self.restarts = 0
+        self._blueprints = blueprints
+        self._memory = memory
+        self._progress = progress
+        self._timeout = timeout
+        self._poll = select.poll()
+        self._workers: dict[int, WorkerProcess] = {}  # by the file descriptor of their connection
+        self._busy: set[int] = set()  # file descriptors of those that owe an answer
+        self._losses: Counter[int] = Counter()
+        self._hangs: Counter[int] = Counter()
+        self._start_missing()
+
+    def command(
+        self, messages: Mapping[int, bytes], recover: Recover, place: Callable[[int], str]
+    ) -> list[Failure]:
+        """Send workers a message each, and wait until all have done what it says, whatever befalls them.
+
+        Args:
+            messages: by number of the worker.
+            recover: asked for each worker that is lost, before it is sent its message again.
+            place: says where a worker is, for the message if it is given up.
+
+        Returns:
+            The exceptions that were raised in workers, in the order of the workers.
+
+        Raises:
+            EngineError: if a worker is lost over and over.
+        """
+        failures: dict[int, Failure] = {}
+        self._losses.clear()
+        self._hangs.clear()
+        try:
+            self._start_missing()
+            for worker in self._workers.values():
+                if message := messages.get(worker.blueprint.number):
+                    worker.queue.append(message)
+                if worker.queue:
+                    self._send(worker)
+            while self._busy:
+                for worker in self._wait(failures):
+                    self._replace(worker, messages, recover, place)
+        except BaseException:
+            self._abandon()
+            raise
+        return [failures[number] for number in sorted(failures)]
+
+    def close(self) -> None:
+        """End all workers; those at work are killed."""
+        for fd, worker in self._workers.items():
+            if fd in self._busy:
+                worker.process.kill()
+            worker.connection.close()  # all first, so that they end side by side
+        for worker in self._workers.values():
+            worker.end()
+        self._workers.clear()
+        self._blueprints = ()
+
+    def _start_missing(self) -> None:
+        """Start the workers that do not exist: all at first, later one whose replacement was interrupted."""
+        if len(self._workers) < len(self._blueprints):
+            existing = {worker.blueprint.number for worker in self._workers.values()}
+            for blueprint in self._blueprints:
+                if blueprint.number not in existing:
+                    self._start(blueprint)
+
+    def _start(self, blueprint: Blueprint) -> WorkerProcess:
+        """Start a worker, with its blueprint as the first message to send."""
+        ours, theirs = multiprocessing.Pipe()
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        descriptors = (theirs.fileno(), self._memory)
+        arguments = [str(number) for number in (*descriptors, int(on_main_thread))]
+        with theirs, _signals_held_back():
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, *arguments, *sys.path],
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                stdout=_standard_error(),
+                env={**os.environ, **ONE_THREAD},
+            )
+        worker = WorkerProcess(blueprint, process, ours, deque([pickle.dumps(blueprint)]))
+        self._workers[ours.fileno()] = worker
+        self._poll.register(ours, select.POLLIN)
+        return worker
+
+    def _send(self, worker: WorkerProcess) -> None:
+        """Send the first message of the queue."""
+        worker.since = time.monotonic()
+        self._busy.add(worker.connection.fileno())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next wait finds it dead
+            worker.connection.send_bytes(worker.queue[0])
+
+    def _wait(self, failures: dict[int, Failure]) -> list[WorkerProcess]:
+        """Take the answers that come next, send what follows, and return the workers that are lost."""
+        events = self._poll.poll(max(1.0, 1000 * self._timeout / CHECKS))
+        if not events:
+            return [worker for fd in self._busy if self._is_hung(worker := self._workers[fd])]
+        return [worker for fd, _ in events if not self._receive(worker := self._workers[fd], failures)]
+
+    def _receive(self, worker: WorkerProcess, failures: dict[int, Failure]) -> bool:
+        """Take an answer, and return whether there was one to take."""
+        try:
+            answer = worker.connection.recv_bytes()
+        except (EOFError, OSError):
+            return False
+        worker.started = True
+        worker.queue.popleft()
+        if answer != DONE:
+            failures[worker.blueprint.number] = pickle.loads(answer)
+            worker.queue.clear()
+        if worker.queue:
+            self._send(worker)
+        else:
+            self._busy.discard(worker.connection.fileno())
+        return True
+
+    def _is_hung(self, worker: WorkerProcess) -> bool:
+        """Return whether a worker has made no progress for too long, and kill it if so."""
+        now, progress = time.monotonic(), int(self._progress[worker.blueprint.number])
+        if progress != worker.progress:
+            worker.progress, worker.since = progress, now
+        worker.hung = now - worker.since >= self._patience(worker)
+        if worker.hung:
+            worker.process.kill()
+        return worker.hung
+
+    def _patience(self, worker: WorkerProcess) -> float:
+        """Return the seconds without progress after which a worker counts as hung."""
+        return self._timeout if worker.started else max(self._timeout, STARTUP_SECONDS)
+
+    def _replace(
+        self,
+        worker: WorkerProcess,
+        messages: Mapping[int, bytes],
+        recover: Recover,
+        place: Callable[[int], str],
+    ) -> None:
+        """Put a new worker in the place of a lost one, and let it catch up.
+
+        The message is sent again even if the lost worker had answered it: the catching up ends before it.
+        """
+        number, slots = worker.blueprint.number, worker.blueprint.slots
+        reason = self._bury(worker)
+        self._losses[number] += 1
+        who = f"Worker {number} (slots {_listed(slots)})"
+        self._hangs[number] += worker.hung
+        if self._losses[number] > MAX_LOSSES or self._hangs[number] > MAX_HANGS:
+            advice = f"; {SLOW}" if worker.hung else ""
+            times = f"{self._losses[number]} times in a row"
+            raise EngineError(f"{who} was lost {times}; the last {reason}{place(number)}{advice}.")
+        catch_up = recover(slots)
+        steps, episodes = sum(len(e.actions) for e in catch_up.episodes), len(catch_up.episodes)
+        logger.warning("%s %s: restarted, %d steps of %d episodes run again", who, reason, steps, episodes)
+        self.restarts += 1
+        successor = self._start(worker.blueprint)
+        if catch_up.episodes:
+            successor.queue.append(pickle.dumps(catch_up))
+        if number in messages:
+            successor.queue.append(messages[number])
+        self._send(successor)
+
+    def _bury(self, worker: WorkerProcess) -> str:
+        """Remove a worker and say what became of it."""
+        fd = worker.connection.fileno()
+        self._poll.unregister(fd)
+        self._busy.discard(fd)
+        del self._workers[fd]
+        status = worker.end()
+        if worker.hung:
+            return f"made no progress for {self._patience(worker):g} s"
+        if status < 0:
+            return f"was ended by signal {-status} ({signal.strsignal(-status)})"
+        return f"ended with status {status}"
+
+    def _abandon(self) -> None:
+        """Kill what is still at work, since nobody waits for its answer any more."""
+        for worker in self._workers.values():
+            if worker.queue:
+                worker.process.kill()
+                worker.queue.clear()
+        self._busy.clear()
+
+
+def _standard_error() -> int:
+    """Return where a worker's standard output goes: what a program prints to its own is no one else's."""
+    try:
+        os.fstat(STDERR)
+    except OSError:  # closed, as in some daemons
+        return subprocess.DEVNULL
+    return STDERR
+
+
+def _listed(slots: range) -> str:
+    """Return the slots for a message: all of few, the ends of many."""
+    names = [str(slot) for slot in slots]
+    return ", ".join(names if len(names) <= 6 else [*names[:3], "…", names[-1]])
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let a child start with these signals blocked, so that a Ctrl-C cannot hit it before it is ready."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, QUIET_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

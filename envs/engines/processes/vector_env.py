@@ -1,0 +1,344 @@
+"""The engine for any Gymnasium environment: worker processes that each own several environments.
+
+All slots are stepped in lock step. A worker that dies or hangs is replaced, and its running episodes are run
+again: the engine keeps their seeds and their actions, and an episode is a function of (task, seed, actions).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from metarl.action_map import ActionMap
+from metarl.envs.engines.processes.episode_log import EpisodeLog
+from metarl.envs.engines.processes.messages import (
+    STEP,
+    TIMEOUT,
+    ArraySpec,
+    Blueprint,
+    Draw,
+    Episode,
+    Failure,
+    Run,
+    TryFamilies,
+    map_shared,
+    new_memory,
+    shared_layout,
+    shared_size,
+)
+from metarl.envs.engines.processes.supervisor import Supervisor
+from metarl.envs.engines.processes.worker import EnvFactory
+from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
+from metarl.errors import EngineError, MetarlError
+from metarl.plugins.suite_modules import dumps
+from metarl.system.cores import usable_cores
+from metarl.types import Task
+from metarl.vector_env import Array, Picture, TaskVectorEnv, check_fits, check_slot
+
+IDLE_ENVS_PER_SLOT = 2
+"""Environments that a worker keeps idle, for each slot of its, in case their family comes again."""
+
+
+class ProcessTaskVectorEnv(TaskVectorEnv):
+    """A :class:`~metarl.vector_env.TaskVectorEnv` over environments in worker processes (not on Windows).
+
+    A slot that is reset without a seed gets the next of its own sequence of seeds, which its last explicit
+    seed determines. Of the environments' infos, ``"success"`` is passed on. After an exception other than
+    a refused argument every slot is idle, and a reset starts afresh.
+
+    Args:
+        env_factory: builds an environment for a family; it travels to the workers by cloudpickle.
+        default_tasks: what the slots run in turn until ``set_tasks`` is called.
+        num_envs: slots.
+        num_workers: processes; 0 for one a core that this process may use. Results do not depend on it.
+        observation_space: of one environment; any with a shape and a numeric dtype (Box, Discrete, …).
+        action_space: of one environment, likewise.
+        timeout: seconds that one environment may take to be built, be reset or make a step; a worker that
+            takes longer counts as hung.
+        action_map: from a policy's actions, which ``step`` then takes, to the environments'; by default they
+            are the same.
+
+    Raises:
+        MetarlError: on arguments that make no sense.
+        EngineError: if the workers cannot load the factory.
+    """
+
+    def __init__(
+        self,
+        env_factory: EnvFactory,
+        *,
+        default_tasks: Sequence[Task],
+        num_envs: int,
+        num_workers: int = 0,
+        observation_space: gymnasium.Space[object],
+        action_space: gymnasium.Space[object],
+        timeout: float = TIMEOUT,
+        action_map: ActionMap | None = None,
+    ) -> None:
+        _check(default_tasks, num_envs, num_workers, timeout)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self.num_envs = num_envs
+        self.single_observation_space = observation_space
+        self.single_action_space = action_space if action_map is None else action_map.policy_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._action_map = action_map
+        self._tasks = [default_tasks[slot % len(default_tasks)] for slot in range(num_envs)]
+        self._families: set[str] = set()  # those that can be built
+        self._seeds = [(int(seed), 0) for seed in np.random.SeedSequence().generate_state(num_envs)]
+        self._log = EpisodeLog()
+        self._reports_success = False
+
+        self._shares = _shares(num_envs, num_workers or usable_cores())
+        observation, action = _spec(observation_space), _spec(action_space)
+        layout = shared_layout(num_envs, len(self._shares), observation, action)
+        factory = _pickled(env_factory)
+        blueprints = [
+            Blueprint(number, slots, layout, factory, IDLE_ENVS_PER_SLOT * len(slots))
+            for number, slots in enumerate(self._shares)
+        ]
+        memory = new_memory(shared_size(layout))
+        self._shared = map_shared(memory, layout)
+        self._shared.at.fill(-1)
+        self._supervisor = Supervisor(blueprints, memory, self._shared.progress, timeout)
+        # Ends the workers when this object is collected or the interpreter exits, whichever comes first.
+        self._finalizer = weakref.finalize(self, _end, self._supervisor, memory)
+        try:
+            self._command({})
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was lost and its episodes were run again."""
+        return self._supervisor.restarts
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
+
+        Args:
+            tasks: at least one task and at most ``num_envs``; the same task may come several times.
+
+        Raises:
+            MetarlError: on more tasks than slots, none, or a task of a family that cannot be built.
+        """
+        self._check_open()
+        check_fits(tasks, self.num_envs)
+        self._try_families(tasks)
+        self._tasks = list(tasks)
+        self._stop(range(len(tasks), self.num_envs))
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, object] | None = None,
+    ) -> tuple[Array, dict[str, object]]:
+        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+
+        Args:
+            seed: slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence.
+            options: the mask, bool ``[N]``; whatever else it holds goes to the environments' ``reset``.
+
+        Returns:
+            Observations ``[N, O]`` of all slots, and no infos.
+
+        Raises:
+            TypeError: if the mask is no bool array.
+            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
+            EngineError: if an environment raises an exception or workers are lost over and over.
+        """
+        self._check_open()
+        seeds = seeds_of_slots(seed, self.num_envs)
+        mask, rest = split_options(options, self.num_envs)
+        slots = [slot for slot in range(len(self._tasks)) if mask[slot]]
+        no_actions = self._shared.actions[:0]
+        episodes = [
+            Episode(slot, self._tasks[slot], self._next_seed(slot, seeds[slot]), rest, no_actions)
+            for slot in slots
+        ]
+        self._stop(slots)
+        self._play({number: pickle.dumps(Run(part)) for number, part in self._by_worker(episodes)})
+        self._log.begin(episodes)
+        self._shared.live[slots] = True
+        return self._shared.observations.copy(), {}
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
+        """Step every live slot.
+
+        Args:
+            actions: ``[N, A]``; rows of idle slots are not looked at.
+
+        Returns:
+            Observations ``[N, O]``, rewards ``[N]`` float64, terminated ``[N]`` and truncated ``[N]`` bool,
+            and infos: ``"success"`` ``[N]`` bool, if the environments report it, and ``"_success"`` ``[N]``,
+            which of them did.
+
+        Raises:
+            MetarlError: if the actions have a wrong shape.
+            EngineError: if an environment raises an exception or workers are lost over and over.
+        """
+        self._check_open()
+        shared = self._shared
+        if np.shape(actions) != shared.actions.shape:
+            raise MetarlError(f"Actions {shared.actions.shape} were wanted; {np.shape(actions)} came.")
+        shared.actions[...] = actions if self._action_map is None else self._action_map(actions)
+        for array in (shared.rewards, shared.terminated, shared.truncated, shared.success, shared.reported):
+            array.fill(0)
+        workers = len(self._shares)
+        at_work = (number for number in range(workers) if shared.live[number::workers].any())
+        self._play(dict.fromkeys(at_work, STEP))
+        self._log.record(shared.actions.copy())
+        terminated, truncated = shared.terminated.copy(), shared.truncated.copy()
+        self._stop(np.flatnonzero(terminated | truncated).tolist())
+        return (
+            shared.observations.copy(),
+            shared.rewards.copy(),
+            cast("Array", terminated),
+            cast("Array", truncated),
+            self._infos(),
+        )
+
+    def render_slot(
+        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
+    ) -> Picture:
+        """Return what the environment of a slot shows, ``[height, width, 3]``.
+
+        An environment with a method ``draw`` (:class:`~.worker.Drawable`) is asked for a camera and a size;
+        any other for its ``render()``, whose size is its own and which needs the render mode "rgb_array".
+        A finished episode can be looked at until other slots are reset.
+
+        Raises:
+            MetarlError: if there is no such slot, nothing was started in it, or its environment cannot draw.
+            EngineError: if the environment raises an exception or workers are lost over and over.
+        """
+        self._check_open()
+        check_slot(slot, self.num_envs)
+        with tempfile.TemporaryDirectory(prefix="metarl-") as folder:
+            command = Draw(slot, str(Path(folder) / "picture.npy"), camera, width, height)
+            self._command({slot % len(self._shares): pickle.dumps(command)})
+            return cast("Picture", np.load(command.path, allow_pickle=False))
+
+    def close_extras(self, **_: object) -> None:
+        """End the workers; called by ``close``, which may be called any number of times."""
+        self._finalizer()
+
+    def _infos(self) -> dict[str, object]:
+        reported = self._shared.reported.copy()
+        self._reports_success = self._reports_success or bool(reported.any())
+        return {"success": self._shared.success.copy(), "_success": reported} if self._reports_success else {}
+
+    def _next_seed(self, slot: int, explicit: int | None) -> int:
+        """Return the seed of a slot's new episode; which worker runs it plays no part in it."""
+        if explicit is not None:
+            self._seeds[slot] = (explicit, 0)
+            return explicit
+        base, count = self._seeds[slot]
+        self._seeds[slot] = (base, count + 1)
+        return int(np.random.SeedSequence((base, count + 1)).generate_state(1)[0])
+
+    def _by_worker(self, episodes: Sequence[Episode]) -> list[tuple[int, tuple[Episode, ...]]]:
+        """Return which worker has to start which episodes."""
+        parts = [tuple(e for e in episodes if e.slot in slots) for slots in self._shares]
+        return [(number, part) for number, part in enumerate(parts) if part]
+
+    def _try_families(self, tasks: Sequence[Task]) -> None:
+        """Have the worker that will need it first build an environment of each new family."""
+        new: dict[str, int] = {}
+        for slot, task in enumerate(tasks):
+            if task.family not in self._families:
+                new.setdefault(task.family, slot)
+        messages = {
+            number: pickle.dumps(TryFamilies(tuple(family for family, slot in new.items() if slot in slots)))
+            for number, slots in enumerate(self._shares)
+            if any(slot in slots for slot in new.values())
+        }
+        self._command(messages)
+        self._families |= new.keys()
+
+    def _stop(self, slots: Iterable[int]) -> None:
+        """Let slots be idle."""
+        for slot in slots:
+            self._shared.live[slot] = False
+        self._log.end(slots)
+
+    def _play(self, messages: Mapping[int, bytes]) -> None:
+        """Run a command that moves episodes on; if it fails no episode is where it should be, so stop all."""
+        try:
+            self._command(messages)
+        except BaseException:
+            self._stop(range(self.num_envs))
+            raise
+
+    def _command(self, messages: Mapping[int, bytes]) -> None:
+        failures = self._supervisor.command(messages, self._log.running, self._place)
+        if failures:
+            raise _error(failures[0])
+
+    def _place(self, number: int) -> str:
+        """Say which task and step a worker is at, as far as is known."""
+        slot = int(self._shared.at[number])
+        if slot < 0:
+            return ""
+        steps = self._log.steps(slot)
+        task = self._tasks[slot].id if slot < len(self._tasks) else ""
+        return f", in task {task!r} {'at the reset' if steps is None else f'at step {steps + 1}'}"
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise MetarlError("This vector environment is closed: build a new one.")
+
+
+def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeout: float) -> None:
+    if not default_tasks:
+        raise MetarlError("At least one default task is wanted; none came.")
+    if num_envs < 1:
+        raise MetarlError(f"num_envs must be 1 or more, but it is {num_envs}.")
+    if num_workers < 0:
+        raise MetarlError(f"num_workers must be 0 or more, but it is {num_workers}.")
+    if not timeout > 0:
+        raise MetarlError(f"timeout must be a positive number of seconds, but it is {timeout}.")
+
+
+def _shares(num_envs: int, num_workers: int) -> list[range]:
+    """Deal slots out to workers like cards; none goes without.
+
+    So all have work when only the first slots are in use, and when neighbours run tasks of one family.
+    """
+    workers = min(num_envs, num_workers)
+    return [range(number, num_envs, workers) for number in range(workers)]
+
+
+def _spec(space: gymnasium.Space[object]) -> ArraySpec:
+    if space.shape is None or space.dtype is None or space.dtype.kind not in "biuf":
+        raise MetarlError(f"A space with a shape and a numeric dtype was wanted; {space} came.")
+    return space.dtype.str, space.shape
+
+
+def _pickled(env_factory: EnvFactory) -> bytes:
+    try:
+        return dumps(env_factory)
+    except Exception as error:
+        raise MetarlError(f"The environment factory cannot be sent to other processes: {error}.") from error
+
+
+def _end(supervisor: Supervisor, memory: int) -> None:
+    supervisor.close()
+    os.close(memory)
+
+
+def _error(failure: Failure) -> MetarlError:
+    error = EngineError(failure.message) if failure.by_engine else MetarlError(failure.message)
+    error.add_note(failure.traceback)
+    return error

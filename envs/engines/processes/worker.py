@@ -1,0 +1,416 @@
+"""The program of an environment worker: it owns some slots of a vector environment and runs them on command.
+
+Started by :mod:`metarl.envs.engines.processes.supervisor`. It imports neither torch nor matplotlib, so that
+a worker starts fast and stays small. Commands come over a pipe; all numbers of a step go through one shared
+mapping.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import logging
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Never, Protocol, SupportsFloat, TypeAlias, TypeVar, cast, runtime_checkable
+
+import numpy as np
+
+from metarl.envs.engines.processes.messages import (
+    DONE,
+    STEP,
+    Blueprint,
+    Command,
+    Draw,
+    Episode,
+    Failure,
+    TryFamilies,
+    map_shared,
+)
+from metarl.envs.engines.processes.worker_output import CappedOutput
+from metarl.envs.engines.rendering.gl_backend import INSTALL, choose_backend
+from metarl.errors import EngineError, MetarlError
+from metarl.plugins.suite_modules import loads
+from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
+from metarl.types import Task
+from metarl.vector_env import Array, Picture
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TOLD = -1
+"""The number of the step before a reset, in which an environment is given its task."""
+_TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EEXIST, errno.EBUSY}
+IN_USE = (
+    " There is an environment for each slot, several in a process and several processes at once: let each "
+    "take a port, a lock or a file of its own."
+)
+"""Added where something is taken already, by the environment of another slot as a rule."""
+_LONGEST = 500
+
+
+class TaskEnv(Protocol):
+    """A :class:`gymnasium.Env` that can be given tasks.
+
+    It truncates itself at the horizon and says in ``info["success"]`` of ``step``, where it knows, whether
+    the task is solved. An episode must be a function of (task, seed, actions) alone: whatever the
+    environment did before ``set_task`` and ``reset`` leaves no trace, and no global generator is used.
+    """
+
+    def set_task(self, task: Task) -> None:
+        """Run ``task`` from the next reset on."""
+        ...
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, Mapping[str, object]]:
+        """Start an episode, as Gymnasium defines it."""
+        ...
+
+    def step(self, action: Never) -> tuple[Array, SupportsFloat, bool, bool, Mapping[str, object]]:
+        """Take one step, as Gymnasium defines it; with ``Never``, any type of action will do."""
+        ...
+
+    def close(self) -> None:
+        """Free what the environment holds."""
+        ...
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """A :class:`TaskEnv` that draws itself from a camera of choice, whatever its render mode."""
+
+    def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
+        """Return a picture, ``[height, width, 3]``, as :class:`metarl.vector_env.Renderable` describes it."""
+        ...
+
+
+@runtime_checkable
+class Rendering(Protocol):
+    """A :class:`TaskEnv` that draws itself as Gymnasium defines it."""
+
+    def render(self) -> object:
+        """Return what the environment's render mode says."""
+        ...
+
+
+EnvFactory: TypeAlias = Callable[[str], TaskEnv]
+"""Builds an environment for a family name; a MetarlError that it raises reaches the user as it is."""
+
+
+class EnvPool:
+    """Environments by family, built when none is idle; beyond ``max_idle`` the longest idle are closed."""
+
+    def __init__(self, factory: EnvFactory, max_idle: int) -> None:
+        """Start empty."""
+        self._factory = factory
+        self._max_idle = max_idle
+        self._idle: list[tuple[str, TaskEnv]] = []
+        self._told: set[str] = set()  # each sentence is logged once
+
+    def take(self, family: str) -> TaskEnv:
+        """Return an environment of the family: the last one given back, or else a new one.
+
+        Raises:
+            MetarlError: as the factory raised it; any other exception of its becomes an EngineError.
+        """
+        for index in reversed(range(len(self._idle))):
+            if self._idle[index][0] == family:
+                return self._idle.pop(index)[1]
+        try:
+            return self._factory(family)
+        except MetarlError:
+            raise
+        except BaseException as error:  # SystemExit too: the engine's end reaches a worker in no exception
+            hint = IN_USE if isinstance(error, OSError) and error.errno in _TAKEN else ""
+            raise EngineError(
+                f"No environment of family {family!r} can be built: {exception_text(error)}.{hint}"
+            ) from error
+
+    def give_back(self, family: str, env: TaskEnv) -> None:
+        """Keep an environment that no slot needs now."""
+        self._idle.append((family, env))
+
+    def trim(self) -> None:
+        """Close what is idle beyond the limit."""
+        surplus = max(0, len(self._idle) - self._max_idle)
+        self._close(self._idle[:surplus])
+        self._idle = self._idle[surplus:]
+
+    def close(self) -> None:
+        """Close what is idle."""
+        self._close(self._idle)
+        self._idle = []
+
+    def _close(self, envs: Sequence[tuple[str, TaskEnv]]) -> None:
+        for family, env in envs:
+            try:
+                env.close()
+            except BaseException as error:  # noqa: BLE001 - what it has done is done, so nothing is lost
+                told = f"The environment of family {family!r} failed when it was closed"
+                if told not in self._told:
+                    self._told.add(told)
+                    logger.warning("%s: %s.", told, exception_text(error))
+
+
+class Worker:
+    """The slots of one worker; slot i's numbers are row i of the shared arrays."""
+
+    def __init__(self, blueprint: Blueprint, memory: int) -> None:
+        """Map the memory and load the factory; environments are built when they are needed."""
+        self._slots = blueprint.slots
+        self._rows = slice(self._slots.start, self._slots.stop, self._slots.step)
+        self._number = blueprint.number
+        self._shared = map_shared(memory, blueprint.layout)
+        self._count = int(self._shared.progress[self._number])
+        observations = self._shared.observations
+        self._reader = ObservationReader(observations.dtype, observations.shape[1:])
+        self._doubles = np.zeros(observations.shape, np.float64)  # observations of one step
+        self._unconverted: list[int] = []
+        self._pool = EnvPool(cast("EnvFactory", loads(blueprint.factory)), blueprint.max_idle)
+        self._envs: dict[int, TaskEnv] = {}
+        self._tasks: dict[int, Task] = {}
+        self._steps: dict[int, int] = {}
+
+    def obey(self, message: bytes) -> None:
+        """Carry out a command."""
+        if message == STEP:
+            return self.step()
+        command: Command = pickle.loads(message)
+        if isinstance(command, TryFamilies):
+            return self.try_families(command.families)
+        if isinstance(command, Draw):
+            return self.draw(command)
+        return self.run(command.episodes)
+
+    def try_families(self, families: Sequence[str]) -> None:
+        """Build an environment of each family, to see that it can be built."""
+        self._shared.at[self._number] = -1
+        for family in families:
+            self._pool.give_back(family, self._pool.take(family))
+            self._tick()
+
+    def run(self, episodes: Sequence[Episode]) -> None:
+        """Start episodes, and take the steps that they come with.
+
+        Args:
+            episodes: of slots that are not live, or in a new worker that is to catch up.
+        """
+        self._release([episode.slot for episode in episodes])
+        for slot, task, *_ in episodes:
+            self._shared.at[self._number] = slot
+            self._envs[slot], self._tasks[slot] = self._pool.take(task.family), task
+            self._tick()
+        self._pool.trim()
+        for episode in episodes:
+            self._guard(episode.slot, self._start, episode)
+
+    def step(self) -> None:
+        """Step the live slots."""
+        self._unconverted.clear()
+        for slot, live in zip(self._slots, self._shared.live[self._rows].tolist(), strict=True):
+            if live:
+                self._guard(slot, self._step, slot)
+        self._convert()
+
+    def draw(self, command: Draw) -> None:
+        """Write a picture of a slot to a file.
+
+        Raises:
+            MetarlError: if its environment cannot draw, or serves another slot by now.
+        """
+        slot = command.slot
+        if slot not in self._envs:
+            raise MetarlError(f"Slot {slot} has nothing to show: a reset must start an episode in it first.")
+        try:
+            picture = _picture(self._envs[slot], command)
+        except MetarlError:
+            raise
+        except BaseException as error:
+            hint = f": {INSTALL}" if "mujoco" in sys.modules else ""
+            raise EngineError(
+                f"The {self._which(slot)}, after {self._steps[slot]} steps, cannot draw itself "
+                f"({exception_text(error)}){hint}."
+            ) from error
+        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
+            family = self._tasks[slot].family
+            raise MetarlError(
+                f"The environment of family {family!r} shows no picture; build it with "
+                'render_mode="rgb_array", so that its render() returns a uint8 array [height, width, 3].'
+            )
+        with Path(command.path).open("wb") as file:
+            np.save(file, picture, allow_pickle=False)
+
+    def close(self) -> None:
+        """Close every environment."""
+        self._release(self._slots)
+        self._pool.close()
+
+    def _release(self, starting: Iterable[int]) -> None:
+        """Give back what starting and idle slots hold, the first last: in steady state each keeps its own."""
+        free = {*starting, *(slot for slot in self._envs if not self._shared.live[slot])}
+        for slot in sorted(free & self._envs.keys(), reverse=True):
+            self._pool.give_back(self._tasks[slot].family, self._envs.pop(slot))
+
+    def _start(self, episode: Episode) -> None:
+        slot, env = episode.slot, self._envs[episode.slot]
+        self._steps[slot] = _TOLD
+        env.set_task(episode.task)
+        self._steps[slot] = 0
+        self._observe(slot, unpack_reset(env.reset(seed=episode.seed, options=episode.options)))
+        for action in episode.actions:
+            self._steps[slot] += 1
+            self._observe(slot, unpack_step(env.step(cast("Never", action)))[0])
+
+    def _step(self, slot: int) -> None:
+        shared = self._shared
+        self._steps[slot] += 1
+        action = shared.actions[slot].copy()  # an environment may keep it
+        returned = unpack_step(self._envs[slot].step(cast("Never", action)))
+        observation, reward, terminated, truncated, info = returned
+        if self._reader.narrows(observation):
+            self._doubles[slot] = observation  # copied at once: an environment may change its array
+            self._unconverted.append(slot)
+            self._tick()
+        else:
+            self._observe(slot, observation)
+        shared.rewards[slot] = reward if type(reward) is float else real(reward, "reward")
+        if terminated is not False:  # the engine has cleared the flags
+            shared.terminated[slot] = truth(terminated, "terminated")
+        if truncated is not False:
+            shared.truncated[slot] = truth(truncated, "truncated")
+        if "success" in info:
+            shared.reported[slot] = True
+            shared.success[slot] = truth(info["success"], "info['success']")
+
+    def _convert(self) -> None:
+        """Convert the step's observations all at once, or one by one where a number does not fit."""
+        slots = self._unconverted
+        if not slots:
+            return
+        with np.errstate(all="ignore"):
+            converted = self._doubles[slots].astype(self._reader.dtype)
+        if np.isfinite(converted).all():
+            self._shared.observations[slots] = converted
+            return
+        for slot in slots:
+            self._guard(slot, functools.partial(self._observe, slot), self._doubles[slot])
+
+    def _observe(self, slot: int, observation: object) -> None:
+        self._shared.observations[slot] = self._reader.read(observation)
+        self._tick()
+
+    def _tick(self) -> None:
+        self._count += 1
+        self._shared.progress[self._number] = self._count
+
+    def _guard(self, slot: int, work: Callable[[T], None], argument: T) -> None:
+        """Do some work of a slot, and let an exception say where it happened."""
+        self._shared.at[self._number] = slot
+        try:
+            work(argument)
+        except UnfitValue as error:
+            raise error.at(f"from the {self._which(slot)}, {self._when(slot)}") from error
+        except BaseException as error:  # SystemExit too, which would end the worker without a word
+            raise EngineError(
+                f"The {self._which(slot)}, failed {self._when(slot)}: {exception_text(error)}."
+            ) from error
+
+    def _which(self, slot: int) -> str:
+        task = self._tasks[slot]
+        return f"environment of family {task.family!r}, task {task.id!r}"
+
+    def _when(self, slot: int) -> str:
+        count = self._steps[slot]
+        early = {_TOLD: "when it was given its task", 0: "at the reset"}
+        return early.get(count, f"at step {count}")
+
+
+def _picture(env: TaskEnv, wanted: Draw) -> object:
+    if isinstance(env, Drawable):
+        return env.draw(camera=wanted.camera, width=wanted.width, height=wanted.height)
+    if wanted.camera is not None:
+        raise MetarlError(f"This environment has no choice of cameras; {wanted.camera!r} was wanted.")
+    if not isinstance(env, Rendering):
+        return None
+    choose_backend()
+    return env.render()
+
+
+def main(pipe: int, memory: int, die_with_parent: bool) -> None:
+    """Serve commands until the engine closes its end of the pipe, or ends in whatever way.
+
+    Args:
+        pipe: file descriptor of this end of the pipe.
+        memory: file descriptor of the shared mapping.
+        die_with_parent: whether the kernel is to kill this process when the thread that started it ends.
+    """
+    _heed_only_the_engine(die_with_parent)
+    sys.stdout = CappedOutput(sys.stderr)
+    connection: Connection[bytes, bytes] = Connection(pipe)
+    try:
+        _serve(connection, memory)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the engine has gone
+
+
+def _heed_only_the_engine(die_with_parent: bool) -> None:
+    """Take no notice of Ctrl-C and of a SIGTERM to the whole process group: the engine decides.
+
+    A handler, and not SIG_IGN, because programs that an environment starts would inherit the latter.
+    """
+    for number in QUIET_SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, QUIET_SIGNALS)
+    if die_with_parent and sys.platform == "linux":
+        # A worker that is stuck in a step never reads the pipe; man 2 prctl, PR_SET_PDEATHSIG = 1.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
+    blueprint: Blueprint = pickle.loads(connection.recv_bytes())
+    try:
+        worker = Worker(blueprint, memory)
+    except BaseException as error:  # noqa: BLE001 - the engine raises it
+        connection.send_bytes(pickle.dumps(_failure(error)))
+        return
+    connection.send_bytes(DONE)
+    try:
+        while True:
+            connection.send_bytes(_answer(worker, connection.recv_bytes()))
+    finally:
+        worker.close()
+
+
+def _answer(worker: Worker, message: bytes) -> bytes:
+    try:
+        worker.obey(message)
+    except BaseException as error:  # noqa: BLE001 - the engine raises it
+        return pickle.dumps(_failure(error))
+    return DONE
+
+
+def _failure(error: BaseException) -> Failure:
+    by_engine = isinstance(error, EngineError) or not isinstance(error, MetarlError)
+    message = (
+        str(error)
+        if isinstance(error, MetarlError)
+        else f"An environment worker failed: {exception_text(error)}."
+    )
+    return Failure(message, "".join(traceback.format_exception(error)), by_engine)
+
+
+def exception_text(error: BaseException) -> str:
+    """Return type and text of an exception on one line, without a full stop."""
+    try:
+        told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
+    except Exception:  # noqa: BLE001 - its text is the environment's code too
+        return type(error).__name__
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"

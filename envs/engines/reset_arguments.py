@@ -1,0 +1,51 @@
+"""The arguments of a vector environment's ``reset``: a seed or several, and the mask of slots to reset."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """Spread a seed over the slots as Gymnasium does.
+
+    Raises:
+        ValueError: if there is not one seed a slot.
+    """
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + slot for slot in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"One seed for each of the {num_envs} slots was wanted; {len(seed)} came.")
+    return [None if value is None else operator.index(value) for value in seed]
+
+
+def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Flags, dict[str, object] | None]:
+    """Return the reset mask, all True where there is none, and the other options; ``options`` stays as it is.
+
+    The rules are those of :class:`gymnasium.vector.SyncVectorEnv`.
+
+    Raises:
+        TypeError: if the mask is no bool array.
+        ValueError: if the mask has a wrong shape or no True.
+    """
+    if options is None or "reset_mask" not in options:
+        return np.ones(num_envs, np.bool_), options
+    rest = dict(options)
+    mask = rest.pop("reset_mask")
+    if not isinstance(mask, np.ndarray):
+        raise TypeError(f"reset_mask must be a NumPy array, but it is a {type(mask).__name__}.")
+    if mask.shape != (num_envs,):
+        raise ValueError(f"reset_mask must have the shape ({num_envs},), but it has {mask.shape}.")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"reset_mask must hold bools, but its dtype is {mask.dtype}.")
+    if not mask.any():
+        raise ValueError("reset_mask must name at least one slot, but it is False everywhere.")
+    return mask, rest

@@ -1,0 +1,128 @@
+"""What the engines have in common that hold all worlds themselves: slots, and the tasks that they run."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from metarl.envs.engines.reset_arguments import split_options
+from metarl.errors import MetarlError, require
+from metarl.types import Task
+from metarl.vector_env import TaskVectorEnv, check_fits
+
+logger = logging.getLogger(__name__)
+
+
+class _Flags(Protocol):
+    """Truth per slot, in NumPy or torch."""
+
+    def __setitem__(self, slots: slice, value: bool, /) -> None: ...
+
+
+class SlotEngine(TaskVectorEnv):
+    """A :class:`~metarl.vector_env.TaskVectorEnv` whose slots are rows of arrays.
+
+    Args:
+        observation_space: of one slot.
+        action_space: of one slot.
+        tasks: what the slots run in turn until ``set_tasks`` is called.
+        num_envs: slots.
+        horizon: steps after which an episode is truncated; :func:`check_slots` is for engines to call before
+            they make models of the tasks.
+    """
+
+    closed = True  # until there is something to close
+    _live: _Flags
+    """``[num_envs]``, which slots have an episode that runs."""
+
+    def __init__(
+        self,
+        observation_space: Box,
+        action_space: Box,
+        *,
+        tasks: Sequence[Task],
+        num_envs: int,
+        horizon: int,
+    ) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
+        self._horizon = horizon
+        self._tasks = [tasks[slot % len(tasks)] for slot in range(num_envs)]
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
+
+        Raises:
+            MetarlError: on more tasks than slots, none, or a task that this engine cannot run.
+        """
+        self._check_open()
+        check_fits(tasks, self.num_envs)
+        self._accept(tasks)
+        self._tasks = list(tasks)
+        self._live[len(tasks) :] = False
+
+    @abstractmethod
+    def _accept(self, tasks: Sequence[Task]) -> None:
+        """Get ready for some tasks.
+
+        Raises:
+            MetarlError: on one that this engine cannot run.
+        """
+
+    def _to_start(self, options: dict[str, object] | None) -> list[int]:
+        """Return the slots that a reset is to start: those that have a task, and that its mask names.
+
+        Raises:
+            TypeError: if the mask is no bool array.
+            ValueError: if the mask has a wrong shape or no True.
+        """
+        self._check_open()
+        mask, _ = split_options(options, self.num_envs)
+        return [slot for slot in range(len(self._tasks)) if mask[slot]]
+
+    def _check_shape(self, shape: Iterable[int]) -> None:
+        """Make sure that actions have the right shape.
+
+        Raises:
+            MetarlError: if they have another.
+        """
+        self._check_open()
+        if tuple(shape) != self.action_space.shape:
+            raise MetarlError(f"Actions {self.action_space.shape} were wanted; {tuple(shape)} came.")
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise MetarlError("This vector environment is closed: build a new one.")
+
+
+def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
+    """Make sure that there are slots, steps and tasks.
+
+    Raises:
+        MetarlError: if there are not.
+    """
+    require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
+    require(horizon >= 1, "horizon must be 1 or more", horizon)
+    require(len(tasks) > 0, "default_tasks must name at least one task", "empty")
+
+
+def tell_diverged(
+    diverged: npt.NDArray[np.bool_], tasks: Sequence[Task], steps: npt.NDArray[np.int64]
+) -> int:
+    """Log whose physics diverged, ``[N]``, under which task and at which step; return how many did."""
+    slots = np.flatnonzero(diverged).tolist()
+    for slot in slots:
+        task, step = tasks[slot], steps[slot]
+        logger.warning("The physics of task %s diverged at step %d; its episode is cut.", task.id, step)
+    return len(slots)

@@ -1,0 +1,319 @@
+"""Many MuJoCo worlds, of several models, as arrays.
+
+In the manner of mjbatch (https://pypi.org/project/mjbatch): ``bind`` names the numbers to read and gives a
+live array of them, ``expand`` gives every world a model field of its own, ``step`` advances all worlds in
+parallel. Worlds of one family share a model, and worlds of several families a batch. No result depends
+on the number of threads or on which stepper runs, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import mujoco
+import numpy as np
+
+from metarl.envs.engines.threads.compiled import CompiledStepper, load
+from metarl.envs.engines.threads.features import Array, Layout, Named, resolve
+from metarl.envs.engines.threads.portable import PortableStepper
+from metarl.envs.engines.threads.programs import Program, Rows, check
+from metarl.envs.engines.threads.worlds import (
+    FATAL,
+    Finish,
+    Flags,
+    Inputs,
+    Marks,
+    Mask,
+    Stepper,
+    World,
+    can_reuse_forward,
+    read_field,
+)
+from metarl.errors import EngineError, MetarlError
+from metarl.system.cores import usable_cores
+
+StepperName: TypeAlias = Literal["auto", "compiled", "portable"]
+
+_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+_DIVERGED = FATAL | sum(
+    1 << int(warning)
+    for warning in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+)
+
+
+class WorldState(NamedTuple):
+    """All that a world needs to go on exactly where it was, under any stepper."""
+
+    integration: Array
+    """``mjSTATE_INTEGRATION``: positions, velocities, controls, mocap poses, warm start, time."""
+    fields: dict[str, Array]
+    """The expanded model fields."""
+    features: Array
+    """The bound features as they were, ``[width]``; fewer leave the rest zero."""
+
+
+class BatchedPhysics:
+    """Worlds that are stepped together."""
+
+    def __init__(
+        self,
+        models: Sequence[mujoco.MjModel],
+        families: Sequence[int],
+        *,
+        stepper: StepperName = "auto",
+        num_threads: int = 0,
+        finish: Finish = Finish.FORWARD,
+        reuse_forward: bool = True,
+    ) -> None:
+        """Make the worlds.
+
+        Args:
+            models: one model a family.
+            families: ``[num_worlds]``, for each world the index of its model.
+            stepper: ``"compiled"``, ``"portable"``, or ``"auto"`` for the first where it can be built.
+            num_threads: threads; 0 for one a core.
+            finish: what follows the last substep.
+            reuse_forward: let the compiled stepper start a step from the forward pass after the one before,
+                where this changes no bit.
+
+        Raises:
+            EngineError: if the compiled stepper is asked for and cannot be built.
+        """
+        self.models = list(models)
+        self._num_ctrl = max((model.nu for model in models), default=0)
+        self._num_mocap = max((model.nmocap for model in models), default=0)
+        self._finish = finish
+        self._reuse = [reuse_forward and can_reuse_forward(model, finish) for model in models]
+        self._layouts = [resolve(model, ()) for model in models]
+        self._programs: list[Program | None] = [None] * len(models)
+        self._expanded: dict[str, list[Array]] = {}
+        self._marks = Marks(len(families))
+        self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
+        self.features: Array = np.zeros((len(families), 0))
+        """The bound numbers after the last step, ``[num_worlds, width]``, live."""
+        self.num_threads = min(num_threads or usable_cores(), max(len(families), 1))
+        self._stepper = _make_stepper(stepper, self.num_threads, self._marks)
+        self._worlds = [self._new_world(index, family) for index, family in enumerate(families)]
+        for index, world in enumerate(self._worlds):
+            self._stepper.attach(index, world)
+
+    @property
+    def num_worlds(self) -> int:
+        """How many worlds there are."""
+        return len(self._worlds)
+
+    @property
+    def families(self) -> list[int]:
+        """The family of each world, ``[num_worlds]``."""
+        return [world.family for world in self._worlds]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the compiled stepper runs."""
+        return isinstance(self._stepper, CompiledStepper)
+
+    @property
+    def flags(self) -> Flags:
+        """Warnings since each world's last ``set_state``, ``[num_worlds]``: bit w for ``mjtWarning`` w."""
+        return self._marks.flags
+
+    @property
+    def diverged(self) -> Mask:
+        """Worlds whose numbers became NaN or huge, or in which MuJoCo raised an error, ``[num_worlds]``.
+
+        MuJoCo itself resets such a world and goes on; its episode is over.
+        """
+        diverged: Mask = (self._marks.flags & _DIVERGED) != 0
+        return diverged
+
+    def data(self, world: int) -> mujoco.MjData:
+        """Return a world's data, to look at; poses belong to the last step, not to a state set since."""
+        return self._worlds[world].data
+
+    def bind(self, features: Sequence[Sequence[Named]]) -> Array:
+        """Choose what is read from the worlds of each family.
+
+        Args:
+            features: for each family what to read, in order.
+
+        Returns:
+            ``[num_worlds, width]``, written anew at each step; a family with fewer columns leaves the last
+            ones zero. Also :attr:`features`.
+
+        Raises:
+            MetarlError: if a feature is not known.
+        """
+        self._layouts = [resolve(model, wanted) for model, wanted in zip(self.models, features, strict=True)]
+        width = max((layout.width for layout in self._layouts), default=0)
+        self.features = np.zeros((self.num_worlds, width))
+        for index, world in enumerate(self._worlds):
+            self._give_row(index, world)
+            self._stepper.attach(index, world)
+        return self.features
+
+    @property
+    def can_compute(self) -> bool:
+        """Whether the worlds can run programs."""
+        return isinstance(self._stepper, CompiledStepper) and self._stepper.can_compute
+
+    def compute(self, programs: Sequence[Program], tables: Sequence[Rows]) -> None:
+        """Let each world run its family's program after each step, unless it has diverged.
+
+        Call this after :meth:`bind`, which makes new :attr:`features`.
+
+        Args:
+            programs: one a family.
+            tables: the arrays ``[num_worlds, ...]`` that programs read and write, in the order of their
+                numbers; a world has its row of each to itself. :attr:`features` may be one.
+
+        Raises:
+            EngineError: where :attr:`can_compute` is false, or a program reads or writes beyond the arrays.
+        """
+        if not isinstance(self._stepper, CompiledStepper) or not self.can_compute:
+            raise EngineError("Only the compiled stepper runs programs.")
+        for program in programs:
+            check(program, tables, self.num_worlds)
+        self._programs = list(programs)
+        self._stepper.share(tables)
+        for index, world in enumerate(self._worlds):
+            world.program = self._programs[world.family]
+            self._stepper.attach(index, world)
+
+    def layout(self, family: int) -> Layout:
+        """Return the columns of a family's features."""
+        return self._layouts[family]
+
+    def expand(self, field: str) -> list[Array]:
+        """Give every world a model field of its own, which counts from the next step on.
+
+        What MuJoCo derives from the field when it compiles a model is not derived anew.
+
+        Args:
+            field: of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape [1].
+
+        Returns:
+            For each world the live array, in its model's shape.
+        """
+        if field not in self._expanded:
+            self._expanded[field] = [read_field(world.model, field) for world in self._worlds]
+            for index, world in enumerate(self._worlds):
+                world.fields[field] = self._expanded[field][index]
+                self._stepper.attach(index, world)
+        return self._expanded[field]
+
+    def assign(self, families: Sequence[int]) -> None:
+        """Change the families of the worlds; one that changes starts in its model's initial state.
+
+        Args:
+            families: ``[num_worlds]``.
+        """
+        for index, (world, family) in enumerate(zip(self._worlds, families, strict=True)):
+            if world.family != family:
+                self._spare[world.family].append(world.data)
+                self._worlds[index] = self._new_world(index, family)
+                self._stepper.attach(index, self._worlds[index])
+
+    def step(
+        self,
+        num_substeps: int,
+        *,
+        ctrl: Array | None = None,
+        mocap_pos: Array | None = None,
+        mocap_quat: Array | None = None,
+        mask: Mask | None = None,
+    ) -> None:
+        """Step the worlds, then gather :attr:`features` and set :attr:`flags`.
+
+        Args:
+            num_substeps: simulation steps.
+            ctrl: ``[num_worlds, nu]``; None leaves the controls.
+            mocap_pos: ``[num_worlds, nmocap, 3]``, metres; None leaves them.
+            mocap_quat: ``[num_worlds, nmocap, 4]``, wxyz; None leaves them.
+            mask: ``[num_worlds]``, which worlds step; None for all.
+        """
+        inputs = Inputs(
+            None if mask is None else np.ascontiguousarray(mask, np.bool_),
+            self._checked("ctrl", ctrl, (self._num_ctrl,)),
+            self._checked("mocap_pos", mocap_pos, (self._num_mocap, 3)),
+            self._checked("mocap_quat", mocap_quat, (self._num_mocap, 4)),
+        )
+        self._stepper.step(inputs, num_substeps)
+
+    def get_state(self, worlds: Iterable[int]) -> list[WorldState]:
+        """Return the states of some worlds."""
+        states = []
+        for index in worlds:
+            world = self._worlds[index]
+            integration = np.empty(mujoco.mj_stateSize(world.model, _STATE))
+            mujoco.mj_getState(world.model, world.data, integration, _STATE)
+            fields = {name: rows.copy() for name, rows in world.fields.items()}
+            states.append(WorldState(integration, fields, world.row.copy()))
+        return states
+
+    def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
+        """Put some worlds in given states; the features are those of the state, the flags are cleared.
+
+        An expanded field that a state lacks becomes the model's.
+
+        Raises:
+            MetarlError: if a state names a field that is not expanded.
+        """
+        for index, state in zip(worlds, states, strict=True):
+            world, marks = self._worlds[index], self._marks
+            if marks.flags[index]:
+                mujoco.mj_resetData(world.model, world.data)  # MuJoCo may have stopped anywhere
+            mujoco.mj_setState(world.model, world.data, state.integration, _STATE)
+            if not state.fields.keys() <= world.fields.keys():
+                missing = ", ".join(sorted(state.fields.keys() - world.fields.keys()))
+                raise MetarlError(f"The state has its own {missing}; expand these model fields first.")
+            for name, rows in world.fields.items():
+                rows[...] = state.fields[name] if name in state.fields else read_field(world.model, name)
+            world.row[...] = state.features
+            marks.fresh[index] = 0
+            marks.flags[index] = 0
+
+    def close(self) -> None:
+        """End the threads."""
+        self._stepper.close()
+
+    def _new_world(self, index: int, family: int) -> World:
+        model = self.models[family]
+        data = self._spare[family].pop() if self._spare[family] else mujoco.MjData(model)
+        mujoco.mj_resetData(model, data)
+        for field, rows in self._expanded.items():
+            rows[index] = read_field(model, field)
+        fields = {field: rows[index] for field, rows in self._expanded.items()}
+        layout = self._layouts[family]
+        self._marks.fresh[index] = 0
+        self._marks.flags[index] = 0
+        self.features[index] = 0
+        row = self.features[index, : layout.width]
+        reuse, program = self._reuse[family], self._programs[family]
+        return World(family, model, data, fields, layout, row, self._finish, reuse, program)
+
+    def _give_row(self, index: int, world: World) -> None:
+        world.layout = self._layouts[world.family]
+        world.row = self.features[index, : world.layout.width]
+
+    def _checked(self, name: str, value: Array | None, shape: tuple[int, ...]) -> Array | None:
+        if value is None:
+            return None
+        wanted = (self.num_worlds, *shape)
+        if value.shape != wanted:
+            raise MetarlError(f"{name} was to have shape {wanted}; it has {value.shape}.")
+        return np.ascontiguousarray(value, np.float64)
+
+
+def _make_stepper(name: StepperName, num_threads: int, marks: Marks) -> Stepper:
+    library = None if name == "portable" else load()
+    if library is None and name == "compiled":
+        raise EngineError("The compiled stepper cannot be built here; the log says why.")
+    if library is None:
+        return PortableStepper(num_threads, marks)
+    return CompiledStepper(library, num_threads, marks)

@@ -1,0 +1,59 @@
+"""What an engine needs of physics, whatever steps it: threads on a CPU, or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+import mujoco
+
+from metarl.envs.engines.threads.batched import WorldState
+from metarl.envs.engines.threads.features import Layout, Named
+
+ArrayT = TypeVar("ArrayT")
+MaskT_co = TypeVar("MaskT_co", covariant=True)
+
+
+class Physics(Protocol[ArrayT, MaskT_co]):
+    """Worlds of several models that are stepped together, with their numbers as arrays or as tensors."""
+
+    models: list[mujoco.MjModel]
+    """One a family."""
+    features: ArrayT
+    """``[num_worlds, width]``, the bound numbers after the last step."""
+
+    @property
+    def num_worlds(self) -> int:
+        """How many worlds there are."""
+
+    @property
+    def diverged(self) -> MaskT_co:
+        """Worlds that broke since their last ``set_state``, ``[num_worlds]``."""
+
+    def bind(self, features: Sequence[Sequence[Named]]) -> ArrayT:
+        """Choose what is read from the worlds of each family; return :attr:`features`."""
+
+    def layout(self, family: int) -> Layout:
+        """Return the columns of a family's features."""
+
+    def expand(self, field: str) -> object:
+        """Give every world a model field of its own."""
+
+    def assign(self, families: Sequence[int]) -> None:
+        """Change the families of the worlds."""
+
+    def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
+        """Put some worlds in given states."""
+
+    def step(
+        self,
+        num_substeps: int,
+        *,
+        ctrl: ArrayT | None = None,
+        mocap_pos: ArrayT | None = None,
+        mocap_quat: ArrayT | None = None,
+    ) -> None:
+        """Step the worlds."""
+
+    def close(self) -> None:
+        """Let go of what is held."""

@@ -1,0 +1,132 @@
+"""Models that differ from world to world, with everything that MuJoCo derives from what differs.
+
+A mass does not change alone: MuJoCo keeps inverse weights, subtree masses and actuator accelerations of the
+initial pose, by which it scales constraints and measures the solver's progress. MuJoCo's own ``mj_setConst``
+derives them anew, once per task, and they become fields of a world like the mass itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import TypeAlias
+
+import mujoco
+import numpy as np
+
+from metarl.envs.engines.threads.features import Array
+from metarl.envs.engines.threads.worlds import read_field, write_field
+from metarl.errors import MetarlError, unknown_name
+
+Index: TypeAlias = "int | slice | EllipsisType | tuple[int | slice, ...]"
+Fields: TypeAlias = dict[str, Array]
+"""Whole model fields by name, for :class:`~.batched.WorldState`."""
+
+_SOLVER_SCALE = "stat.meaninertia"
+_LEAST = {"body_mass": 0.0, "body_inertia": 0.0, "opt.timestep": 1e-9}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a model field."""
+
+    field: str
+    """An array of :class:`mujoco.MjModel` (``"body_mass"``, ``"actuator_gear"``) or a number of its options
+    (``"opt.gravity"``, ``"opt.timestep"``)."""
+    index: Index
+    """What of the field changes, as NumPy indexes it; ``...`` for all."""
+    value: float
+    """The new value, or the factor."""
+    scale: bool = False
+    """Whether ``value`` multiplies what is there."""
+
+
+class ModelChanger:
+    """A scratch model, which takes changes and tells all that they entail.
+
+    Args:
+        model: what the changes start from; it stays as it is.
+    """
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.model: mujoco.MjModel = copy.copy(model)
+        """The model as :meth:`put` left it."""
+        self._original = model
+        self._data = mujoco.MjData(self.model)
+        self._fields = _float_fields(model)
+        self._put: set[str] = set()
+
+    def fields(self, changes: Iterable[Change]) -> Fields:
+        """Return every field that is not the original's after some changes, made in order.
+
+        Those that MuJoCo derives are among them.
+
+        Raises:
+            MetarlError: if a field or an index in it is not known, a value is not finite, or MuJoCo derives
+                the field itself and so overwrites it.
+        """
+        self.put({})
+        changed = set()
+        for change in changes:
+            changed.add(change.field)
+            self._put.add(change.field)  # to be put back, should anything below fail
+            write_field(self.model, change.field, self._after(change))
+        if not changed:
+            return {}
+        wanted = {name: read_field(self.model, name) for name in changed}
+        self._put |= {*self._fields, _SOLVER_SCALE}
+        self._derive()
+        for name, values in wanted.items():
+            if not np.array_equal(read_field(self.model, name), values):
+                raise MetarlError(f"MuJoCo derives {name} from other fields; change those.")
+        differing = {name for name in {*self._fields, _SOLVER_SCALE, *changed} if self._differs(name)}
+        self._put = differing
+        fields = {name: read_field(self.model, name) for name in sorted(differing)}
+        for name, values in fields.items():
+            if not np.isfinite(values).all():
+                raise MetarlError(f"MuJoCo cannot simulate the changed model: its {name} is not finite.")
+        return fields
+
+    def put(self, fields: Mapping[str, Array]) -> None:
+        """Let :attr:`model` have these fields, and the original's else."""
+        for name in self._put - fields.keys():
+            write_field(self.model, name, read_field(self._original, name))
+        for name, values in fields.items():
+            write_field(self.model, name, values)
+        self._put = set(fields)
+
+    def _after(self, change: Change) -> Array:
+        field, index, value = change.field, change.index, change.value
+        if "." not in field and field not in self._fields:
+            raise unknown_name("model field of numbers", field, self._fields)
+        if not np.isfinite(value):
+            raise MetarlError(f"{field} was to be changed by a finite number; {value} came.")
+        values = read_field(self.model, field)
+        try:
+            values[index] = values[index] * value if change.scale else value
+        except IndexError as error:
+            raise MetarlError(f"{field} has shape {values.shape}, and no {index}.") from error
+        if values.min() < _LEAST.get(field, -np.inf):
+            raise MetarlError(f"{field} cannot be {values.min()}, which the change makes of it.")
+        return values
+
+    def _derive(self) -> None:
+        try:
+            mujoco.mj_setConst(self.model, self._data)
+        except mujoco.FatalError as error:
+            raise MetarlError(f"MuJoCo cannot simulate the changed model: {error}.") from error
+
+    def _differs(self, name: str) -> bool:
+        if name in self._fields:
+            return not np.array_equal(getattr(self.model, name), self._fields[name], equal_nan=True)
+        return not np.array_equal(read_field(self.model, name), read_field(self._original, name))
+
+
+def _float_fields(model: mujoco.MjModel) -> Fields:
+    """Return live views of all arrays of a model that hold numbers, by name."""
+    values = ((name, getattr(model, name)) for name in dir(model) if not name.startswith("_"))
+    return {
+        name: value for name, value in values if isinstance(value, np.ndarray) and value.dtype == np.float64
+    }

@@ -1,0 +1,145 @@
+"""What both steppers work on: a world, what is done with all of them in one call, and how a step ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol, TypeAlias
+
+import mujoco
+import numpy as np
+
+from metarl.envs.engines.threads.features import Array, Layout
+from metarl.envs.engines.threads.programs import Program
+from metarl.errors import MetarlError
+
+Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
+Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+FATAL = 1 << 30
+"""Flag of a world in which MuJoCo raised an error; the lower bits are those of MuJoCo's warnings."""
+EXACT_VERSIONS = (330,)
+"""Versions of MuJoCo under which a reused forward pass was shown to give the same bits."""
+BAD_NUMBER = 1e10
+"""MuJoCo calls a number bad that is NaN or larger than this."""
+
+
+class Finish(IntEnum):
+    """What follows the last substep of a step."""
+
+    NOTHING = 0
+    FORWARD = 1
+    """``mj_forward``, as Meta-World does, so that poses and contacts belong to the state."""
+    RNE = 2
+    """``mj_rnePostConstraint``, as Gymnasium does, for contact forces on bodies."""
+
+
+@dataclass
+class World:
+    """One simulated world."""
+
+    family: int
+    """Index of its model."""
+    model: mujoco.MjModel
+    """Shared with every world of the family; never written to."""
+    data: mujoco.MjData
+    fields: dict[str, Array]
+    """Model fields of its own, by name, in the model's shape."""
+    layout: Layout
+    row: Array
+    """Where its features are written, ``[layout.width]``."""
+    finish: Finish
+    can_reuse: bool
+    """Whether the forward pass at the end of a step may serve the next one."""
+    program: Program | None
+    """What runs after each step; compiled steppers only."""
+
+
+class Inputs(NamedTuple):
+    """What every world is given for a step; None leaves what is there."""
+
+    mask: Mask | None
+    """``[num_worlds]``, which worlds step."""
+    ctrl: Array | None
+    """``[num_worlds, nu]``."""
+    mocap_pos: Array | None
+    """``[num_worlds, nmocap, 3]``, metres."""
+    mocap_quat: Array | None
+    """``[num_worlds, nmocap, 4]``, wxyz."""
+
+
+class Stepper(Protocol):
+    """Steps worlds on threads."""
+
+    def attach(self, index: int, world: World) -> None:
+        """Let slot ``index`` be this world, as it now is."""
+
+    def step(self, inputs: Inputs, num_substeps: int) -> None:
+        """Step the worlds, gather their features and set their flags."""
+
+    def close(self) -> None:
+        """End the threads."""
+
+
+@dataclass
+class Marks:
+    """Two marks a world, shared with the stepper."""
+
+    num_worlds: int
+    fresh: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(init=False)
+    """Whether the data's forward pass belongs to its state."""
+    flags: Flags = field(init=False)
+    """Warnings since the last :meth:`~.batched.BatchedPhysics.set_state`, bit w for ``mjtWarning`` w."""
+
+    def __post_init__(self) -> None:
+        self.fresh = np.zeros(self.num_worlds, np.uint8)
+        self.flags = np.zeros(self.num_worlds, np.int32)
+
+
+def read_field(model: mujoco.MjModel, name: str) -> Array:
+    """Return a copy of a model's field of numbers, in its shape; of a single number as ``[1]``.
+
+    Besides the arrays of :class:`mujoco.MjModel` these are the numbers of its options (``"opt.gravity"``)
+    and ``"stat.meaninertia"``, by which the constraint solver measures its progress.
+
+    Raises:
+        MetarlError: if there is none of that name.
+    """
+    holder, _, leaf = name.rpartition(".")
+    known = holder in ("", "opt") or name == "stat.meaninertia"
+    value = getattr(getattr(model, holder) if holder else model, leaf, None) if known else None
+    if isinstance(value, float):
+        return np.array([value])
+    if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+        raise MetarlError(f"A model has no field of numbers called {name!r}.")
+    return np.array(value)
+
+
+def write_field(model: mujoco.MjModel, name: str, values: Array) -> None:
+    """Set a model's field to what :func:`read_field` would then return."""
+    holder, _, leaf = name.rpartition(".")
+    owner = getattr(model, holder) if holder else model
+    setattr(owner, leaf, values.item() if isinstance(getattr(owner, leaf), float) else values)
+
+
+def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
+    """Whether the forward pass at the end of a step may serve the next step's first substep, bit for bit.
+
+    Between the two only controls and mocap bodies change, so nothing that ``step_from_forward`` of
+    ``stepper.c`` leaves out may depend on these.
+    """
+    mocap = np.flatnonzero(model.body_mocapid >= 0)
+    colliding = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    plain = model.nsensor == model.ntendon == model.nflex == model.nplugin == model.opt.enableflags == 0
+    joints_only = np.all(model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT))
+    holds_sites = np.any(model.eq_objtype == int(mujoco.mjtObj.mjOBJ_SITE))
+    return bool(
+        mujoco.mj_version() in EXACT_VERSIONS
+        and finish is Finish.FORWARD
+        and model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
+        and plain
+        and joints_only
+        and not holds_sites
+        and not np.isin(model.body_parentid, mocap).any()
+        and not np.isin(model.geom_bodyid[colliding], mocap).any()
+    )

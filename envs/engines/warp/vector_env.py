@@ -1,0 +1,245 @@
+"""What the engines on a device have in common: from reset to truncation nothing waits for the host.
+
+What happens in an episode is what happens on threads, up to float32 and MuJoCo's version; the two never
+belong in one table.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import mujoco
+import numpy as np
+import torch
+import warp as wp
+from gymnasium.spaces import Box
+
+from metarl.envs.engines.reset_arguments import seeds_of_slots
+from metarl.envs.engines.slot_engine import SlotEngine
+from metarl.envs.engines.warp.physics import WarpPhysics
+from metarl.errors import MetarlError
+from metarl.types import Task
+from metarl.vector_env import Array, TensorStep
+
+logger = logging.getLogger(__name__)
+
+
+class Judged(NamedTuple):
+    """What followed a step, ``[N]`` each; of slots that are not sound, anything."""
+
+    rewards: torch.Tensor
+    terminated: torch.Tensor
+    success: torch.Tensor | None
+    """None where the suite does not say."""
+
+
+class WarpVectorEnv(SlotEngine):
+    """A :class:`.TaskVectorEnv` and :class:`.TensorVectorEnv` over MuJoCo Warp.
+
+    A world that loses a contact for want of room, or whose numbers become NaN or huge, is truncated at that
+    step with reward 0 and its last sound observation, and counted by task; the others go on.
+
+    Args:
+        observation_space: of one slot.
+        action_space: of one slot.
+        tasks: what the slots run in turn until ``set_tasks`` is called.
+        num_envs: slots.
+        horizon: steps after which an episode is truncated.
+        device: as :func:`choose_device` returned it.
+    """
+
+    def __init__(
+        self,
+        observation_space: Box,
+        action_space: Box,
+        *,
+        tasks: Sequence[Task],
+        num_envs: int,
+        horizon: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__(observation_space, action_space, tasks=tasks, num_envs=num_envs, horizon=horizon)
+        self._device = device
+        self._running: list[Task | None] = [None] * num_envs
+        self._physics = self._make_physics()
+        self._live: torch.Tensor = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        self._steps = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self._broken = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self._told: collections.Counter[str] = collections.Counter()
+        self.closed = False
+
+    @property
+    def tensor_device(self) -> torch.device:
+        """Where the worlds are."""
+        return self._device
+
+    @property
+    def diverged(self) -> int:
+        """Episodes that were cut because their physics broke."""
+        self._count_broken()
+        return self._told.total()
+
+    @property
+    def diverged_by_task(self) -> dict[str, int]:
+        """How many of these there were of each task, by its id."""
+        self._count_broken()
+        return dict(self._told)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, object] | None = None,
+    ) -> tuple[Array, dict[str, object]]:
+        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+
+        Returns:
+            Observations ``[N, O]`` of all slots, and no infos.
+
+        Raises:
+            TypeError: if the mask is no bool array.
+            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
+            MetarlError: if no episode can be made of a task's parameters.
+        """
+        slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
+        mask = torch.zeros(self.num_envs, dtype=torch.bool)
+        mask[slots] = True
+        return _array(self.reset_tensors(mask.to(self._device), seeds)), {}
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
+        """Step every live slot; as :meth:`step_tensors`, from and to NumPy.
+
+        Raises:
+            MetarlError: if the actions have a wrong shape.
+        """
+        live = self._live.cpu().numpy()
+        sent = torch.as_tensor(np.asarray(actions, np.float32), device=self._device)
+        observations, rewards, terminated, truncated, success = self.step_tensors(sent)
+        infos: dict[str, object] = {}
+        if success is not None:
+            infos = {"success": success.cpu().numpy(), "_success": live}
+        ended, cut = (cast("Array", flags.cpu().numpy()) for flags in (terminated, truncated))
+        return _array(observations), _array(rewards), ended, cut, infos
+
+    def reset_tensors(
+        self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
+    ) -> torch.Tensor:
+        """Start episodes in the slots that have a task, or in those of ``mask [N]``; return ``[N, O]``.
+
+        Args:
+            mask: which slots; None for all.
+            seeds: of each slot, for what is random in its initial state; None lets its generator go on.
+
+        Raises:
+            MetarlError: if no episode can be made of a task's parameters.
+        """
+        self._check_open()
+        self._count_broken()
+        wanted = torch.zeros_like(self._live)
+        wanted[: len(self._tasks)] = True
+        if mask is not None:
+            wanted &= mask
+        chosen = [True] * len(self._tasks) if mask is None else wanted.tolist()
+        slots = [slot for slot in range(len(self._tasks)) if chosen[slot]]
+        self._prepare(slots, seeds or [None] * self.num_envs)
+        self._physics.restore(wanted)
+        self._begin(wanted)
+        self._steps.masked_fill_(wanted, 0)
+        self._live = self._live | wanted
+        return self._observations().clone()
+
+    def step_tensors(self, actions: torch.Tensor) -> TensorStep:
+        """Step every live slot.
+
+        Args:
+            actions: ``[N, A]``.
+
+        Raises:
+            MetarlError: if the actions have a wrong shape.
+        """
+        self._check_shape(actions.shape)
+        given, live = actions.to(self._device, torch.float32), self._live
+        self._act(given, live)
+        self._steps += live
+        diverged = live & self._physics.diverged
+        self._broken += diverged
+        sound = live & ~diverged
+        judged = self._judge(given, sound)
+        terminated = sound & judged.terminated
+        truncated = diverged | (live & ~terminated & (self._steps >= self._horizon))
+        self._live = live & ~(terminated | truncated)
+        return TensorStep(
+            self._observations().clone(),
+            torch.where(sound, judged.rewards, 0.0),
+            terminated,
+            truncated,
+            None if judged.success is None else sound & judged.success,
+        )
+
+    def close_extras(self, **_: object) -> None:
+        """Let go of the worlds."""
+        self._count_broken()
+        self._physics.close()
+
+    @abstractmethod
+    def _make_physics(self) -> WarpPhysics:
+        """Make the worlds."""
+
+    @abstractmethod
+    def _observations(self) -> torch.Tensor:
+        """Return what the slots show, ``[N, O]``, live."""
+
+    @abstractmethod
+    def _prepare(self, slots: Sequence[int], seeds: Sequence[int | None]) -> None:
+        """Let the tasks of some slots be what runs there from their next :meth:`_begin` on."""
+
+    @abstractmethod
+    def _begin(self, mask: torch.Tensor) -> None:
+        """Let episodes begin in the slots of ``mask [N]``, whose worlds are where they start."""
+
+    @abstractmethod
+    def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
+        """Step the worlds of live slots, ``[N]``, under actions ``[N, A]``."""
+
+    @abstractmethod
+    def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> Judged:
+        """Compute what sound slots, ``[N]``, show after a step; the others show what they did."""
+
+    def _count_broken(self) -> None:
+        """Log and count, by task, what broke since the last look; this waits for the device."""
+        counts = self._broken.tolist()
+        self._broken.zero_()
+        found: collections.Counter[str] = collections.Counter()
+        for task, count in zip(self._running, counts, strict=True):
+            if count and task is not None:
+                found[task.id] += count
+        for name, count in found.items():
+            logger.warning("The physics of task %s broke in %d episodes, which were cut.", name, count)
+        self._told += found
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that worlds shall be on, and say so where it is slow.
+
+    Raises:
+        MetarlError: if there is no such device here.
+    """
+    wp.init()
+    chosen = ("cuda" if wp.is_cuda_available() else "cpu") if name == "auto" else name
+    device = torch.device(chosen)
+    if device.type == "cuda" and not (torch.cuda.is_available() and wp.is_cuda_available()):
+        raise MetarlError(f"The engine warp was to run on {name}, and there is no CUDA here.")
+    if device.type == "cpu":
+        logger.warning(
+            "MuJoCo Warp %s runs on the CPU here, some ten times slower than the engine threads.",
+            mujoco.__version__,
+        )
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def _array(values: torch.Tensor) -> Array:
+    return values.cpu().numpy().astype(np.float64)

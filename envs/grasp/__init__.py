@@ -1,0 +1,1 @@
+"""Grasping objects of many shapes with the Sawyer arm."""

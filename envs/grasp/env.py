@@ -1,0 +1,264 @@
+"""Meta-World's pick-place environment with another object in the hand's reach: the reference of the suite.
+
+Observation, success and reward are the published class's own, with two numbers that follow from the object:
+the height at which it lies, and the width at which the fingers close on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+from metaworld.envs.sawyer_pick_place_v3 import SawyerPickPlaceEnvV3
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+from metaworld.utils.reward_utils import hamacher_product, tolerance
+
+from metarl.envs.engines.threads.features import Array
+from metarl.envs.engines.threads.worlds import write_field
+from metarl.envs.grasp.objects import (
+    FIELDS,
+    PREFIX,
+    SHAPES,
+    Thing,
+    full_object_model,
+    object_fields,
+    object_model,
+    rest_height,
+)
+from metarl.envs.metaworld.env import MAX_HORIZON, action_space, observation_space
+from metarl.envs.metaworld.rendering import SawyerRenderers
+from metarl.envs.metaworld.reset_bank import set_rand_vec
+from metarl.errors import MetarlError, require, unknown_name
+from metarl.types import Task
+from metarl.vector_env import Picture
+
+Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+PARAMETERS = ("size", "mass", "friction", "x", "y", "goal x", "goal y", "goal z")
+"""Of a task: the object, where it starts, where it should go; metres and kilograms."""
+NEAREST_GOAL = 0.15
+"""Least distance over the table between start and goal, metres; pick-place-v3 draws anew below it."""
+_PAD_REACH = 0.05  # metres; Meta-World's
+_SQUEEZE = 0.005  # metres; the puck's radius less the radius in Meta-World's reward
+_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+
+
+def shape_of(family: str) -> str:
+    """Return the shape of a family such as ``"grasp-sphere"``.
+
+    Raises:
+        MetarlError: if there is none.
+    """
+    if family.removeprefix(PREFIX) not in SHAPES or not family.startswith(PREFIX):
+        raise unknown_name("family of objects to grasp", family, [PREFIX + shape for shape in SHAPES])
+    return family.removeprefix(PREFIX)
+
+
+class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
+    """Meta-World's class for one shape; a random vector is one of :data:`PARAMETERS`."""
+
+    shape: ClassVar[str]
+    grasp_radius = math.nan
+    """How near to the object's centre a pad may come and still cage it, metres."""
+
+    def __init__(self, reward_function_version: str = "v2") -> None:
+        super().__init__(reward_function_version=reward_function_version)
+        space = self._random_reset_space
+        assert space is not None
+        low, high = np.delete(space.low, 2), np.delete(space.high, 2)  # the height follows from the size
+        self._random_reset_space = Box(
+            np.concatenate([np.zeros(3), low]),
+            np.concatenate([np.full(3, np.inf), high]),
+            dtype=np.float64,
+        )
+
+    def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        model = object_model(self.shape)
+        return model, mujoco.MjData(model)
+
+    def _get_state_rand_vec(self) -> Array:
+        """Return what the published class draws: where the object starts and where it should go."""
+        size, _, _, x, y, *goal = super()._get_state_rand_vec()
+        return np.array([x, y, rest_height(self.shape, size), *goal])
+
+    def reset_model(self) -> Array:
+        """Take the task's object, then reset as published.
+
+        Raises:
+            MetarlError: if there is no such object, or the goal is too near.
+        """
+        assert self._last_rand_vec is not None
+        x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()
+        apart = math.hypot(x - goal_x, y - goal_y)
+        require(
+            apart >= NEAREST_GOAL, f"A goal must lie {NEAREST_GOAL} m from the start over the table", apart
+        )
+        thing = Thing(*self._last_rand_vec[:3].tolist())
+        for field, values in object_fields(self.shape, thing).items():
+            write_field(self.model, field, values)
+        self.grasp_radius = thing.size - _SQUEEZE
+        observation: Array = super().reset_model()
+        return observation
+
+    def _gripper_caging_reward(self, action: Action, obj_pos: Array, *_: object, **__: object) -> float:
+        """Return the published reward for this object's width, of which the published class knows one."""
+        left, right = (self.data.body(name).xpos[1] for name in ("leftpad", "rightpad"))
+        sides = (
+            (left - obj_pos[1], self.init_left_pad[1]),
+            (obj_pos[1] - right, self.init_right_pad[1]),
+        )
+        left_caging, right_caging = (
+            tolerance(
+                apart,
+                bounds=(self.grasp_radius, _PAD_REACH),
+                margin=abs(abs(obj_pos[1] - pad) - _PAD_REACH),
+                sigmoid="long_tail",
+            )
+            for apart, pad in sides
+        )
+        assert self.obj_init_pos is not None
+        across = tolerance(
+            float(np.linalg.norm((self.tcp_center - obj_pos)[::2])),
+            bounds=(0, 0.005),
+            margin=np.linalg.norm((self.obj_init_pos - self.init_tcp)[::2]) - 0.005,
+            sigmoid="long_tail",
+        )
+        caging = hamacher_product(hamacher_product(left_caging, right_caging), across)
+        gripping = min(max(0, action[-1]), 1) if caging > 0.97 else 0.0
+        reward: float = (hamacher_product(caging, gripping) + caging) / 2
+        return reward
+
+
+@functools.cache
+def grasp_class(family: str) -> type[SawyerXYZEnv]:
+    """Return the environment class of a family.
+
+    Raises:
+        MetarlError: if there is none.
+    """
+    return type("GraspPickPlaceEnv", (GraspPickPlaceEnv,), {"shape": shape_of(family)})
+
+
+def task_fields(family: str, parameters: Array) -> dict[str, Array]:
+    """Return the model fields of a task's object."""
+    return object_fields(shape_of(family), Thing(*parameters[:3].tolist()))
+
+
+def full_model(family: str) -> mujoco.MjModel:
+    """Compile a family's model with all that is seen."""
+    return full_object_model(shape_of(family))
+
+
+@dataclass(frozen=True)
+class GraspFactory:
+    """Builds the environment of a family; it travels to the workers."""
+
+    horizon: int = MAX_HORIZON
+    """Steps after which an episode is truncated, 1 to 500."""
+
+    def __call__(self, family: str) -> GraspEnv:
+        """Return an environment that waits for its task.
+
+        Raises:
+            MetarlError: on an unknown family.
+        """
+        return GraspEnv(family, self.horizon)
+
+
+class GraspEnv(gymnasium.Env[Array, Action]):
+    """One object to grasp; an episode is a function of (task, actions), bit for bit."""
+
+    def __init__(self, family: str, horizon: int = MAX_HORIZON) -> None:
+        self.family, self.horizon = family, horizon
+        self.observation_space = observation_space()  # type: ignore[assignment]  # Gymnasium does not say which numbers a Box holds
+        self.action_space = action_space()  # type: ignore[assignment]  # as above
+        self._inner = grasp_class(family)(reward_function_version="v2")
+        self._renderers = SawyerRenderers(full_model)
+        self._task: Task | None = None
+        self._steps = horizon
+
+    def set_task(self, task: Task) -> None:
+        """Run this task from the next reset on.
+
+        Raises:
+            MetarlError: if it is of another family, or its parameters cannot be the family's.
+        """
+        check_task(task)
+        if task.family != self.family:
+            raise MetarlError(f"Task {task.id!r} is of {task.family!r}; this is {self.family!r}.")
+        self._task = task
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, dict[str, object]]:
+        """Start an episode of the task; the seed changes nothing.
+
+        Returns:
+            The observation ``[39]`` and no information.
+
+        Raises:
+            MetarlError: if no task is set.
+        """
+        if self._task is None:
+            raise MetarlError(f"A task must be set before {self.family!r} is reset, but there is none.")
+        set_rand_vec(self._inner, self.family, np.array(self._task.parameters))
+        observation, _ = self._inner.reset()
+        self._steps = 0
+        return observation, {}
+
+    def step(self, action: Action) -> tuple[Array, float, bool, bool, dict[str, object]]:
+        """Advance by one step of 12.5 ms.
+
+        Args:
+            action: ``[4]``.
+
+        Returns:
+            Observation ``[39]``, reward, False, whether the horizon is reached, ``{"success": bool}``.
+
+        Raises:
+            MetarlError: if the episode is over or none was started.
+        """
+        if self._steps >= self.horizon:
+            raise MetarlError(f"{self.family!r} must be reset before it is stepped again.")
+        observation, reward, _, _, info = self._inner.step(np.asarray(action, dtype=np.float32))
+        self._steps += 1
+        truncated = self._steps >= self.horizon
+        return observation, float(reward), False, truncated, {"success": bool(info["success"])}
+
+    def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
+        """Return what a camera of the full model sees, ``[height, width, 3]``.
+
+        Raises:
+            MetarlError: on an unknown camera, or a size that makes no sense.
+            EngineError: if there is no OpenGL; it says what to install.
+        """
+        model, data = self._inner.model, self._inner.data
+        state = np.empty(mujoco.mj_stateSize(model, _STATE))
+        mujoco.mj_getState(model, data, state, _STATE)
+        renderer = self._renderers.get(self.family, model, width=width, height=height)
+        fields = {field: getattr(model, field) for field in (*FIELDS, "site_pos") if "." not in field}
+        return renderer.frame(state, fields, camera)
+
+    def close(self) -> None:
+        """Free what rendering holds."""
+        self._renderers.close()
+
+
+def check_task(task: Task) -> None:
+    """Make sure that a task's numbers are an object, a start and a goal.
+
+    Raises:
+        MetarlError: if they are not, or the family is not known.
+    """
+    shape_of(task.family)
+    if len(task.parameters) != len(PARAMETERS) or not all(map(math.isfinite, task.parameters)):
+        raise MetarlError(
+            f"A task of {task.family!r} has {len(PARAMETERS)} finite parameters ({', '.join(PARAMETERS)}), "
+            f"but {task.id!r} has {task.parameters}."
+        )

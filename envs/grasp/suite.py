@@ -1,0 +1,237 @@
+"""Objects to grasp that the arm has not held before: it picks up one of ten shapes and carries it.
+
+A task is an object (shape, size, mass, friction), its place on the table and a goal above it, drawn as
+Meta-World's pick-place-v3 draws them. Nothing tells the agent which object it is, nor where the goal is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+
+import mujoco
+import numpy as np
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+from metarl.config import SuiteConfig
+from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
+from metarl.envs.grasp import env as grasp_env
+from metarl.envs.grasp import objects as grasp_objects
+from metarl.envs.grasp.env import NEAREST_GOAL, GraspFactory, full_model, grasp_class, shape_of, task_fields
+from metarl.envs.grasp.objects import FIELDS, PREFIX, SHAPES, Thing, object_model
+from metarl.envs.metaworld.env import MAX_HORIZON
+from metarl.envs.metaworld.models import EXPANDED, Models
+from metarl.envs.metaworld.reset_bank import Constants
+from metarl.envs.metaworld.resets import Families
+from metarl.envs.metaworld.rewards.carrying import pick_place
+from metarl.envs.metaworld.rewards.catalog import TASKS, RewardVersion
+from metarl.envs.metaworld.rewards.constants import constants_of
+from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, Worlds
+from metarl.envs.metaworld.tasks import SawyerTasks
+from metarl.envs.metaworld.threads import SawyerVectorEnv
+from metarl.errors import require, unknown_name
+from metarl.system.caches import cache_folder
+from metarl.tasks import Parameter, Split, check_disjoint
+from metarl.types import Task
+from metarl.vector_env import TaskVectorEnv
+
+HeldOut: TypeAlias = Literal["both", "shapes", "ranges"]
+
+TRAIN_SHAPES = ("box", "brick", "cylinder", "roller", "sphere", "capsule", "dumbbell")
+"""One of each kind of surface (flat, round once, round twice) and one compound."""
+TEST_SHAPES = ("ellipsoid", "hammer", "beads")
+"""A surface of no training shape, a compound with its weight beside the hand, and one without a flat side."""
+
+
+class Ranges(NamedTuple):
+    """What differs between objects of one shape: a number is drawn uniformly from one of its intervals."""
+
+    size: tuple[tuple[float, float], ...]
+    """Metres."""
+    mass: tuple[tuple[float, float], ...]
+    """Kilograms."""
+    friction: tuple[tuple[float, float], ...]
+
+
+TRAIN_RANGES = Ranges(size=((0.015, 0.021),), mass=((0.2, 0.6),), friction=((0.8, 1.2),))
+UNSEEN_RANGES = Ranges(
+    size=((0.013, 0.015), (0.021, 0.024)),
+    mass=((0.1, 0.2), (0.6, 1.0)),
+    friction=((0.6, 0.8), (1.2, 1.5)),
+)
+"""Around the training ranges: smaller or larger, lighter or heavier, and more or less slippery."""
+_STARTS = ((-0.1, 0.1), (0.6, 0.7))
+_GOALS = ((-0.1, 0.1), (0.8, 0.9), (0.05, 0.3))  # both are pick-place-v3's, metres
+
+
+def _reward(w: Worlds) -> Outcome:
+    return pick_place(w, w.fixed("grasp_radius")[0])
+
+
+TASK = SawyerTask(
+    objects=TASKS["pick-place-v3"].objects, grip="objGeom", constants=("grasp_radius",), reward=_reward
+)
+"""What every shape shows and pays: pick-place-v3's, with the object's own width."""
+
+
+def families(reward: RewardVersion = "v2") -> dict[str, SawyerTask]:
+    """Return all families; they have Meta-World's rewards of today only."""
+    assert reward == "v2"
+    return {PREFIX + shape: TASK for shape in SHAPES}
+
+
+def grasp_constants(env: SawyerXYZEnv, family: str) -> Constants:
+    """Return what a reset fixes for the rewards."""
+    del family  # all have the same
+    return {"reward": constants_of(env, TASK)}
+
+
+def _stepped_model(family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
+    del read_geoms  # the object's own, which stay
+    return object_model(shape_of(family))
+
+
+def _version() -> str:
+    """Return a name for the objects as they are, and for what their resets leave behind."""
+    source = inspect.getsource(grasp_objects) + inspect.getsource(grasp_env)
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+FAMILIES = Families(
+    catalog=families,
+    constants=grasp_constants,
+    models=Models(
+        environment=grasp_class,
+        stepped=_stepped_model,
+        fields=task_fields,
+        expanded=tuple(dict.fromkeys((*EXPANDED, *FIELDS))),
+        version=_version(),
+    ),
+    full_model=full_model,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraspShapesConfig(SuiteConfig):
+    """The Sawyer arm picks and places objects; tested on shapes, sizes and masses that it never held."""
+
+    kind: ClassVar[str] = "grasp-shapes"
+
+    train_shapes: tuple[str, ...] = TRAIN_SHAPES
+    """Shapes to train on."""
+    test_shapes: tuple[str, ...] = TEST_SHAPES
+    """Shapes held out."""
+    held_out: HeldOut = "both"
+    """Test on new "shapes", on known ones of new size, mass and friction ("ranges"), or on "both"."""
+    layouts: int = 50
+    """Objects with start and goal of each shape, in each split."""
+    horizon: int = MAX_HORIZON
+    """Steps of an episode, at most Meta-World's own 500."""
+    task_seed: int = 42
+    """Seed from which all tasks are drawn; the run's seed is another."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers and the names."""
+        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must lie in 1..{MAX_HORIZON}", self.horizon)
+        require(1 <= self.layouts <= 10_000, "layouts must lie in 1..10000", self.layouts)
+        require(0 <= self.task_seed < 2**32, "task_seed must lie in 0..2**32-1", self.task_seed)
+        if self.held_out not in get_args(HeldOut):
+            raise unknown_name("way to hold out", self.held_out, get_args(HeldOut))
+        for shape in (*self.train_shapes, *self.test_shapes):
+            if shape not in SHAPES:
+                raise unknown_name("shape", shape, SHAPES)
+        for shapes in (self.train_shapes, self.test_shapes):
+            require(len(set(shapes)) == len(shapes) > 0, "Shapes must be named, each once", shapes)
+        both = sorted(set(self.train_shapes) & set(self.test_shapes))
+        require(not both, "No shape may be trained on and held out", ", ".join(both))
+
+    def build(self) -> GraspShapesTasks:
+        """Return the task distribution."""
+        new_shapes = self._draw(self.test_shapes, TRAIN_RANGES, "test")
+        new_ranges = self._draw(self.train_shapes, UNSEEN_RANGES, "test")
+        tests = {"both": new_shapes + new_ranges, "shapes": new_shapes, "ranges": new_ranges}
+        train = self._draw(self.train_shapes, TRAIN_RANGES, "train")
+        tasks = GraspShapesTasks(train=train, test=tests[self.held_out], horizon=self.horizon)
+        check_disjoint(tasks)
+        return tasks
+
+    def _draw(self, shapes: Sequence[str], ranges: Ranges, split: Split) -> tuple[Task, ...]:
+        return tuple(
+            task
+            for shape in shapes
+            for task in draw_tasks(shape, ranges, self.layouts, self.task_seed, split)
+        )
+
+
+def draw_tasks(shape: str, ranges: Ranges, count: int, seed: int, split: Split) -> tuple[Task, ...]:
+    """Draw tasks of a shape; the first of them do not depend on how many are drawn.
+
+    Raises:
+        MetarlError: on an unknown shape.
+    """
+    if shape not in SHAPES:
+        raise unknown_name("shape", shape, SHAPES)
+    stream = (seed, split == "test", list(SHAPES).index(shape))
+    rng = np.random.default_rng([int(number) for number in stream])
+    drawn = [(*_draw_thing(ranges, rng), *_draw_layout(rng)) for _ in range(count)]
+    family = PREFIX + shape
+    return tuple(Task(family, one, f"{family}/{split}/{number:02d}") for number, one in enumerate(drawn))
+
+
+def _draw_thing(ranges: Ranges, rng: np.random.Generator) -> Thing:
+    return Thing(*(float(rng.uniform(*intervals[rng.integers(len(intervals))])) for intervals in ranges))
+
+
+def _draw_layout(rng: np.random.Generator) -> tuple[float, ...]:
+    """Draw start and goal until they are far enough apart over the table, as pick-place-v3 does."""
+    while True:
+        start, goal = ([float(rng.uniform(*axis)) for axis in box] for box in (_STARTS, _GOALS))
+        if np.hypot(start[0] - goal[0], start[1] - goal[1]) >= NEAREST_GOAL:
+            return (*start, *goal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraspShapesTasks(SawyerTasks):
+    """Objects to grasp: a family for each shape."""
+
+    name: str = GraspShapesConfig.kind
+    """What the results call it."""
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return the name of each parameter; the arm observes the object, but no goal."""
+        seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
+        hidden = ("goal[0]", "goal[1]", "goal[2]")
+        return [Parameter(name, name in seen) for name in (*seen, *hidden)]
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots.
+
+        The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs the
+        reference environments in worker processes.
+
+        Raises:
+            MetarlError: on any other engine.
+        """
+        if engine in ("auto", "threads"):
+            return SawyerVectorEnv(
+                families=list(dict.fromkeys(task.family for task in (*self.train, *self.test))),
+                default_tasks=self.train,
+                num_envs=num_envs,
+                num_threads=num_workers,
+                horizon=self.horizon,
+                cache=cache_folder() / "resets",
+                known=FAMILIES,
+            )
+        if engine != "processes":
+            raise unknown_name("engine", engine, ("auto", "threads", "processes"))
+        return ProcessTaskVectorEnv(
+            GraspFactory(self.horizon),
+            default_tasks=self.train,
+            num_envs=num_envs,
+            num_workers=num_workers,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+        )

@@ -1,0 +1,140 @@
+"""What ``gymnasium.make_vec("metarl/point")`` makes: a suite's vector environment, given a split's tasks.
+
+And what ``gymnasium.make`` makes of the same name: one task as an ordinary environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from metarl.config import construct
+from metarl.envs.engines.autoreset import SelfResetting, read_mode, renderable
+from metarl.errors import require, unknown_name
+from metarl.plugins import registry
+from metarl.tasks import Split, TaskDistribution
+from metarl.types import Task
+from metarl.vector_env import Array, Picture, TaskVectorEnv
+
+
+def make_suite(
+    *,
+    suite: str,
+    num_envs: int = 1,
+    split: Split = "train",
+    engine: str = "auto",
+    num_workers: int = 0,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    **settings: object,
+) -> SelfResetting | TaskVectorEnv:
+    """Build a suite's vector environment; the slots run the listed tasks of a split in turn.
+
+    Args:
+        suite: its registered name.
+        num_envs: slots.
+        split: ``"train"`` or ``"test"``.
+        engine: what steps the slots.
+        num_workers: processes or threads; 0 for one a core.
+        autoreset_mode: ``"NextStep"``, ``"SameStep"``, or ``"Disabled"`` for what our own programs take.
+        settings: of the suite, such as its horizon.
+
+    Raises:
+        MetarlError: on names or numbers that make no sense.
+    """
+    mode = read_mode(autoreset_mode)
+    distribution, tasks = _tasks(suite, split, settings)
+    env = distribution.make_vector_env(num_envs, engine=engine, num_workers=num_workers)
+    env.set_tasks([tasks[slot % len(tasks)] for slot in range(num_envs)])
+    return env if mode is AutoresetMode.DISABLED else SelfResetting(env, mode)
+
+
+def make_task(
+    *,
+    suite: str,
+    split: Split = "train",
+    task: int = 0,
+    engine: str = "auto",
+    render_mode: Literal["rgb_array"] | None = None,
+    **settings: object,
+) -> OneTask:
+    """Build the environment of one task.
+
+    Args:
+        suite: its registered name.
+        split: ``"train"`` or ``"test"``.
+        task: its place in the split's list.
+        engine: what steps it.
+        render_mode: ``"rgb_array"`` to let ``render()`` return pictures.
+        settings: of the suite, such as its horizon.
+
+    Raises:
+        MetarlError: on names or numbers that make no sense.
+    """
+    distribution, tasks = _tasks(suite, split, settings)
+    require(0 <= task < len(tasks), f"task must lie in 0..{len(tasks) - 1}", task)
+    env = distribution.make_vector_env(1, engine=engine, num_workers=1)
+    return OneTask(env, tasks[task], render_mode)
+
+
+class OneTask(gymnasium.Env[Array, Array]):
+    """One task as an ordinary Gymnasium environment: a task vector environment of a single slot.
+
+    Args:
+        env: is closed with this.
+        task: what it runs.
+        render_mode: ``"rgb_array"`` to let ``render()`` return pictures.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012  # Gymnasium's own name for it
+
+    def __init__(
+        self, env: TaskVectorEnv, task: Task, render_mode: Literal["rgb_array"] | None = None
+    ) -> None:
+        self.env = env
+        self.task = task
+        self.render_mode = render_mode
+        self.observation_space = env.single_observation_space
+        self.action_space = env.single_action_space
+        env.set_tasks([task])
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, dict[str, object]]:
+        """Start an episode; a seed decides everything in it."""
+        super().reset(seed=seed)
+        observations, infos = self.env.reset(seed=seed, options=options)
+        return observations[0], _of_slot(infos)
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
+        """Step the environment, which is truncated at its horizon."""
+        observations, rewards, terminated, truncated, infos = self.env.step(np.asarray(action)[None])
+        flags = bool(terminated[0]), bool(truncated[0])
+        return observations[0], float(rewards[0]), *flags, _of_slot(infos)
+
+    def render(self) -> Picture | None:
+        """Return a picture, ``[height, width, 3]``, where the render mode asks for any."""
+        return None if self.render_mode is None else renderable(self.env).render_slot(0)
+
+    def close(self) -> None:
+        """Close the vector environment."""
+        self.env.close()
+
+
+def _of_slot(infos: dict[str, object]) -> dict[str, object]:
+    """Return what the infos say of the only slot."""
+    return {
+        name: values[0]
+        for name, values in infos.items()
+        if not name.startswith("_") and isinstance(values, np.ndarray)
+    }
+
+
+def _tasks(suite: str, split: Split, settings: dict[str, object]) -> tuple[TaskDistribution, Sequence[Task]]:
+    if split not in get_args(Split):
+        raise unknown_name("split", split, get_args(Split))
+    distribution = construct(registry.suite(suite), settings).build()
+    return distribution, distribution.tasks(split)

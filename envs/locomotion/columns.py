@@ -1,0 +1,97 @@
+"""Which numbers of a world the locomotion engines read after a step, and what they make of them.
+
+The arithmetic is the same for NumPy's arrays and for tensors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+from metarl.envs.engines.arrays import Vector, namespace
+from metarl.envs.engines.threads.features import Feature
+from metarl.envs.engines.threads.interface import Physics
+from metarl.envs.engines.threads.worlds import Finish
+from metarl.envs.locomotion.robots import Moment, Options, Robot, centre_of_mass
+
+ArrayT = TypeVar("ArrayT")
+MaskT = TypeVar("MaskT")
+
+_UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
+"""What a robot may observe of its insides, and the numbers at the start that it does not: those of the world
+that it stands in, and of its own free joint."""
+
+
+class Columns(NamedTuple):
+    """Where the features hold what a :class:`~.locomotion_robots.Moment` does."""
+
+    qpos: slice
+    qvel: slice
+    tracked: slice
+    contact_forces: slice
+    insides: tuple[slice, ...]
+    tendons: slice
+
+
+def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Columns:
+    """Choose what is read from the worlds, and return where it is found."""
+    qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
+    followed = {
+        "joints": qpos,
+        "body": Feature("xpos", "body", physics.models[0].body(options.main_body).name),
+        "mass": Feature("xipos", "all"),
+    }[robot.tracks]
+    forces = [Feature("cfrc_ext", "all")] if robot.feels_contacts else []
+    insides = [Feature(field, "all") for field in _insides(options)]
+    names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
+    tendons = [Feature(name, "all") for name in names]
+    physics.bind([list(dict.fromkeys([qpos, qvel, followed, *forces, *insides, *tendons]))])
+    places = physics.layout(0).columns
+    return Columns(
+        qpos=places[qpos],
+        qvel=places[qvel],
+        tracked=places[followed],
+        contact_forces=places[forces[0]] if forces else slice(0, 0),
+        insides=tuple(slice(places[one].start + _UNSEEN[one.field], places[one].stop) for one in insides),
+        tendons=slice(places[tendons[0]].start, places[tendons[-1]].stop) if tendons else slice(0, 0),
+    )
+
+
+def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Moment:
+    """Return what the features of worlds, ``[F, worlds]``, tell of their states; see :func:`tracked`."""
+    return Moment(
+        qpos=rows[columns.qpos],
+        qvel=rows[columns.qvel],
+        tracked=tracked(columns, robot, rows, masses),
+        contact_forces=rows[columns.contact_forces],
+        insides=namespace(rows).concatenate([rows[:0], *(rows[part] for part in columns.insides)]),
+        tendons=rows[columns.tendons],
+    )
+
+
+def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vector:
+    """Return the coordinates whose change is the velocity, ``[axes, worlds]``.
+
+    Args:
+        columns: where they are.
+        robot: which one.
+        rows: ``[F, worlds]``.
+        masses: of all bodies, ``[nbody, worlds]``, kilograms.
+    """
+    places = rows[columns.tracked]
+    if robot.tracks == "mass":
+        places = centre_of_mass(places, masses)
+    return places[: len(robot.axes)]
+
+
+def finish_of(robot: Robot) -> Finish:
+    """Return what must follow a robot's last substep: contact forces, where it feels them."""
+    return Finish.RNE if robot.feels_contacts else Finish.NOTHING
+
+
+def _insides(options: Options) -> list[str]:
+    wanted = (
+        options.include_cinert_in_observation,
+        options.include_cvel_in_observation,
+        options.include_qfrc_actuator_in_observation,
+    )
+    return [field for field, included in zip(_UNSEEN, wanted, strict=True) if included]

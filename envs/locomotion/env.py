@@ -1,0 +1,161 @@
+"""One of Gymnasium's MuJoCo environments as an engine's worker sees it: what a task changes, it changes.
+
+The environment is Gymnasium's own, whichever it is; a task's reward takes the place of its reward, and a
+task's model that of its model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
+
+from metarl.envs.engines.arrays import vector
+from metarl.envs.engines.rendering.offscreen import Offscreen
+from metarl.envs.engines.threads.model_changes import ModelChanger
+from metarl.envs.locomotion.robots import Quantities
+from metarl.envs.locomotion.starts import LocomotionFamily
+from metarl.errors import MetarlError, unknown_name
+from metarl.types import Task
+from metarl.vector_env import Array, Picture
+
+Action: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.float64]"
+
+
+@dataclass(frozen=True)
+class GymnasiumFactory:
+    """Builds the environment of a family; it travels to the workers."""
+
+    family: LocomotionFamily
+    horizon: int
+    """Steps after which an episode is truncated."""
+    num_parameters: int
+    """Of every task."""
+
+    def __call__(self, family: str) -> GymnasiumTaskEnv:
+        """Return an environment that waits for its task.
+
+        Raises:
+            MetarlError: on an unknown family.
+        """
+        if family != self.family.name:
+            raise unknown_name("family of this environment", family, [self.family.name])
+        return GymnasiumTaskEnv(self.family, self.horizon, self.num_parameters)
+
+
+class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
+    """Gymnasium's environment under a task; an episode is a function of (task, seed, actions)."""
+
+    def __init__(self, family: LocomotionFamily, horizon: int, num_parameters: int) -> None:
+        """Build the environment; see :class:`GymnasiumFactory` for the arguments."""
+        self._family, self._horizon, self._num_parameters = family, horizon, num_parameters
+        self._env, self._inner = make_env(family.robot, family.options)
+        self.observation_space = self._env.observation_space
+        self.action_space = self._env.action_space
+        self._changer = ModelChanger(self._inner.model)
+        self._inner.model = self._changer.model
+        self._task: Task | None = None
+        self._parameters = np.zeros((num_parameters, 1))
+        self._steps = 0
+        self._offscreen: tuple[tuple[int, int], Offscreen] | None = None
+
+    def set_task(self, task: Task) -> None:
+        """Run this task from the next reset on.
+
+        Raises:
+            MetarlError: if it is of another family, or has another number of parameters.
+        """
+        wanted = self._num_parameters
+        if task.family != self._family.name or len(task.parameters) != wanted:
+            raise MetarlError(
+                f"A task of {self._family.name!r} with {wanted} parameters was wanted; {task.id!r} is of "
+                f"{task.family!r} and has {len(task.parameters)}."
+            )
+        self._task = task
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, dict[str, object]]:
+        """Start an episode of the task, as Gymnasium's environment does.
+
+        Raises:
+            MetarlError: if no task is set, or no model can be made of its parameters.
+        """
+        if self._task is None:
+            raise MetarlError("A task must be set before the first reset, but there is none.")
+        parameters = self._task.parameters
+        self._parameters[:, 0] = parameters
+        if self._family.dynamics is not None:
+            self._changer.put(self._changer.fields(self._family.dynamics(parameters)))
+        self._steps = 0
+        return self._env.reset(seed=seed, options=options)
+
+    def step(self, action: Action) -> tuple[Array, float, bool, bool, dict[str, object]]:
+        """Take one step of Gymnasium's environment, paid for by the task."""
+        observation, reward, terminated, _, infos = self._env.step(action)
+        self._steps += 1
+        truncated = not terminated and self._steps >= self._horizon
+        return observation, self._paid(infos, float(reward)), bool(terminated), truncated, infos
+
+    def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
+        """Return what a camera of the model sees, ``[height, width, 3]``.
+
+        Raises:
+            MetarlError: on an unknown camera, or a size that makes no sense.
+            EngineError: if there is no OpenGL; it says what to install.
+        """
+        if self._offscreen is None or self._offscreen[0] != (width, height):
+            self._close_offscreen()
+            self._offscreen = (width, height), Offscreen(self._inner.model, width=width, height=height)
+        return self._offscreen[1].frame(self._inner.data, camera or "track")
+
+    def close(self) -> None:
+        """Free what the environment holds."""
+        self._close_offscreen()
+        self._env.close()
+
+    def _paid(self, infos: Mapping[str, object], reward: float) -> float:
+        if self._family.reward is None:
+            return reward
+        quantities: Quantities = {name: vector(np.asarray([value])) for name, value in infos.items()}
+        return float(cast("Array", self._family.reward(quantities, vector(self._parameters)))[0])
+
+    def _close_offscreen(self) -> None:
+        if self._offscreen is not None:
+            self._offscreen[1].close()
+        self._offscreen = None
+
+
+def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[Array, Action], MujocoEnv]:
+    """Build a MuJoCo environment by Gymnasium's id, without a time limit.
+
+    Returns:
+        The environment, and what is inside all of its wrappers.
+
+    Raises:
+        MetarlError: if there is none of that id, it is not MuJoCo's, or an option is not known.
+    """
+    if robot not in gymnasium.registry:
+        raise unknown_name("Gymnasium environment", robot, _mujoco_ids())
+    try:
+        env: gymnasium.Env[Array, Action] = gymnasium.make(
+            robot, disable_env_checker=True, max_episode_steps=-1, **options
+        )
+    except TypeError as error:
+        raise MetarlError(f"{robot} does not take these options: {error}.") from error
+    inner = env.unwrapped
+    if not isinstance(inner, MujocoEnv):
+        raise MetarlError(f"A MuJoCo environment was wanted; {robot} is none.")
+    return env, inner
+
+
+def _mujoco_ids() -> list[str]:
+    """Return the ids of Gymnasium's MuJoCo environments that need no other package."""
+    prefix = "gymnasium.envs.mujoco."
+    specs = gymnasium.registry.values()
+    return [spec.id for spec in specs if str(spec.entry_point).startswith(prefix) and spec.id.endswith("v5")]

@@ -1,0 +1,138 @@
+"""What a locomotion task is, and the states that its episodes start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
+from gymnasium.utils import seeding
+
+from metarl.envs.engines.arrays import Array, Vector
+from metarl.envs.engines.rendering.offscreen import Offscreen
+from metarl.envs.engines.threads.batched import WorldState
+from metarl.envs.engines.threads.features import Layout, flat
+from metarl.envs.engines.threads.model_changes import Change, Fields, ModelChanger
+from metarl.envs.locomotion.robots import Options, Quantities, Robot, noise
+from metarl.vector_env import Picture
+
+Reward: TypeAlias = Callable[[Quantities, Vector], Array]
+"""Gets the infos of a step, ``[worlds]`` each and named as Gymnasium names them, and the parameters of the
+worlds' tasks, ``[P, worlds]``; returns rewards ``[worlds]``."""
+Dynamics: TypeAlias = Callable[[tuple[float, ...]], Sequence[Change]]
+"""Gets the parameters of a task; returns what they change about the model."""
+
+_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocomotionFamily:
+    """A robot, and what the parameters of a task mean to it."""
+
+    name: str
+    """The family of its tasks."""
+    robot: str
+    """Gymnasium's id; threads step those of :data:`~.locomotion_robots.ROBOTS`."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """What Gymnasium's constructor is given."""
+    reward: Reward | None = None
+    """In place of Gymnasium's reward; terminations and infos remain."""
+    dynamics: Dynamics | None = None
+    """How tasks change the model; without it they do not."""
+
+
+class Start(NamedTuple):
+    """Where an episode begins."""
+
+    state: WorldState
+    timestep: float
+    """Of the world's model, seconds."""
+
+
+class Starts:
+    """Makes initial states as Gymnasium's ``reset`` does, in a simulation kept for it.
+
+    Args:
+        env: Gymnasium's own environment, of which the model and the initial state are taken.
+        robot: which one it is.
+        options: what it was given.
+        num_slots: each draws from a generator of its own.
+    """
+
+    def __init__(self, env: MujocoEnv, robot: Robot, options: Options, num_slots: int) -> None:
+        self.height = float(env.init_qpos[1])
+        """Second coordinate of the initial state."""
+        self._init_qpos, self._init_qvel = env.init_qpos, env.init_qvel
+        self._robot, self._scale = robot, options.reset_noise_scale
+        self._changer = ModelChanger(env.model)
+        self._data = mujoco.MjData(env.model)
+        self._generators: list[np.random.Generator | None] = [None] * num_slots
+        self._offscreen: Offscreen | None = None
+        self._size = (0, 0)
+
+    def fields(self, changes: Iterable[Change]) -> Fields:
+        """Return the model fields that some changes entail.
+
+        Raises:
+            MetarlError: if no model can be made of them.
+        """
+        return self._changer.fields(changes)
+
+    def draw(self, slot: int, seed: int | None, fields: Fields, layout: Layout) -> Start:
+        """Draw a slot's initial state.
+
+        Args:
+            slot: whose generator draws.
+            seed: starts the generator anew; None lets it go on.
+            fields: the model fields that are not the robot's own.
+            layout: what is read from the state.
+        """
+        model, data = self._changer.model, self._data
+        self._changer.put(fields)
+        mujoco.mj_resetData(model, data)
+        positions, velocities = noise(
+            self._robot, self._scale, model.nq, model.nv, self._generator(slot, seed)
+        )
+        data.qpos[:] = self._init_qpos + positions
+        data.qvel[:] = self._init_qvel + velocities
+        mujoco.mj_forward(model, data)
+        integration = np.empty(mujoco.mj_stateSize(model, _STATE))
+        mujoco.mj_getState(model, data, integration, _STATE)
+        row = np.zeros(layout.width)
+        for part in layout.numbers:
+            row[part.column : part.column + part.size] = flat(data, part)
+        return Start(WorldState(integration, fields, row), model.opt.timestep)
+
+    def picture(self, state: WorldState, camera: str, width: int, height: int) -> Picture:
+        """Return what a camera of the model sees of a state, ``[height, width, 3]``.
+
+        Raises:
+            MetarlError: if there is no such camera, or the size makes no sense.
+            EngineError: if there is no OpenGL; it says what to install.
+        """
+        model, data = self._changer.model, self._data
+        self._changer.put(state.fields)
+        mujoco.mj_setState(model, data, state.integration, _STATE)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)  # the camera follows the centre of mass
+        mujoco.mj_camlight(model, data)
+        if self._offscreen is None or self._size != (width, height):
+            self.close()
+            self._offscreen, self._size = Offscreen(model, width=width, height=height), (width, height)
+        return self._offscreen.frame(data, camera)
+
+    def close(self) -> None:
+        """Free what the graphics library holds."""
+        if self._offscreen is not None:
+            self._offscreen.close()
+        self._offscreen = None
+
+    def _generator(self, slot: int, seed: int | None) -> np.random.Generator:
+        rng = self._generators[slot]
+        if seed is not None or rng is None:
+            rng, _ = seeding.np_random(seed)
+            self._generators[slot] = rng
+        return rng

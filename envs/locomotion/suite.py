@@ -1,0 +1,215 @@
+"""The locomotion families of meta-reinforcement learning, on Gymnasium's MuJoCo robots (v5).
+
+Sources, and where they differ: MAML (Finn et al. 2017, arXiv 1703.03400, code cbfinn/maml_rl), ProMP
+(Rothfuss et al. 2019, arXiv 1810.06784, code jonasrothfuss/ProMP) and PEARL (Rakelly et al. 2019, arXiv
+1903.08254, code katerakelly/oyster). Each config says which is followed; docs/suites.md has the table.
+Robots, observations, resets and terminations are Gymnasium's, which are ProMP's and PEARL's with small
+differences, whereas MAML's robots were rllab's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from metarl.config import SuiteConfig
+from metarl.envs.locomotion import rewards as rewards
+from metarl.envs.locomotion.starts import LocomotionFamily, Reward
+from metarl.envs.locomotion.tasks import MujocoTasks, few_tasks, many_tasks
+from metarl.envs.task_sampling.ranges import Arc, Parameters, Range, Ranges, Ring, TestRange, check_test_range
+from metarl.errors import MetarlError, require
+
+Directions: TypeAlias = Literal["two", "any"]
+
+_PLANE: tuple[Parameters, ...] = ((1.0, 0.0), (-1.0, 0.0))
+"""Forward and backward."""
+_REAR = math.pi / 4
+"""Half of the angle, around straight back, that training leaves out for tests out of range."""
+_GOAL_RADIUS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocomotionConfig(SuiteConfig):
+    """What all locomotion suites have in common."""
+
+    horizon: int = 200
+    """Steps of an episode: 200 in MAML and PEARL, 100 in ProMP's script."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(1 <= self.horizon <= 1_000_000, "horizon must lie in 1..1000000", self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfCheetahDirConfig(LocomotionConfig):
+    """Half cheetah that must run forward or backward; these two tasks are all (MAML, ProMP, PEARL)."""
+
+    kind: ClassVar[str] = "half-cheetah-dir"
+
+    def build(self) -> MujocoTasks:
+        """Return the task distribution, which is tested on its two training tasks, as published."""
+        family = _family(self.kind, "HalfCheetah-v5", rewards.half_cheetah_dir, {"ctrl_cost_weight": 0.05})
+        return few_tasks(family, ((1.0,), (-1.0,)), self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VelocityConfig(LocomotionConfig):
+    """What the suites of velocities have in common."""
+
+    fastest: float
+    """Training goals are uniform in 0..this, metres per second."""
+    test_range: TestRange = "in"
+    """Test on new goals from the training range, or on goals faster than it by up to a third ("out")."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(0 < self.fastest <= 1000, "fastest must be positive and at most 1000", self.fastest)
+        check_test_range(self.test_range)
+
+    def tasks(self, family: LocomotionFamily) -> MujocoTasks:
+        """Return the family with goals from the range."""
+        goals = (Range(0.0, self.fastest, 0.0, 4 / 3 * self.fastest),)
+        train, test = Ranges(goals), Ranges(goals, self.test_range == "out")
+        return many_tasks(family, self.test_range, train=train, test=test, horizon=self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfCheetahVelConfig(VelocityConfig):
+    """Half cheetah that must run at a hidden velocity (ProMP and PEARL, whose range is MAML's and a half)."""
+
+    kind: ClassVar[str] = "half-cheetah-vel"
+
+    fastest: float = 3.0
+    """Training goals are uniform in 0..this, metres per second; MAML's is 2."""
+
+    def build(self) -> MujocoTasks:
+        """Return the task distribution."""
+        options = {"ctrl_cost_weight": 0.05}
+        return self.tasks(_family(self.kind, "HalfCheetah-v5", rewards.half_cheetah_vel, options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntVelConfig(VelocityConfig):
+    """Ant that must walk at a hidden velocity (MAML)."""
+
+    kind: ClassVar[str] = "ant-vel"
+
+    fastest: float = 3.0
+    """Training goals are uniform in 0..this, metres per second."""
+
+    def build(self) -> MujocoTasks:
+        """Return the task distribution."""
+        options = {"ctrl_cost_weight": 0.005, "healthy_reward": 0.05}
+        return self.tasks(_family(self.kind, "Ant-v5", rewards.ant_vel, options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walker2dVelConfig(VelocityConfig):
+    """Walker that must walk at a hidden velocity (ProMP, with its 8 time steps per action)."""
+
+    kind: ClassVar[str] = "walker2d-vel"
+
+    fastest: float = 10.0
+    """Training goals are uniform in 0..this, metres per second."""
+
+    def build(self) -> MujocoTasks:
+        """Return the task distribution."""
+        options = {"healthy_reward": 15.0, "frame_skip": 8}
+        return self.tasks(_family(self.kind, "Walker2d-v5", rewards.walker2d_vel, options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntGoalConfig(LocomotionConfig):
+    """Ant that must walk to a hidden point within 3 m (ProMP and PEARL; MAML's were in a square)."""
+
+    kind: ClassVar[str] = "ant-goal"
+
+    test_range: TestRange = "in"
+    """Test on new goals within 3 m, or on goals 3 to 4 m away ("out")."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        check_test_range(self.test_range)
+
+    def build(self) -> MujocoTasks:
+        """Return the task distribution; the ant sees where it is, and its episodes do not terminate."""
+        options = {
+            "ctrl_cost_weight": 0.1,
+            "healthy_reward": 0.0,
+            "terminate_when_unhealthy": False,
+            "exclude_current_positions_from_observation": False,
+        }
+        near, far = Ring(0.0, _GOAL_RADIUS), Ring(_GOAL_RADIUS, 4 / 3 * _GOAL_RADIUS)
+        family = _family(self.kind, "Ant-v5", rewards.ant_goal, options)
+        test = far if self.test_range == "out" else near
+        return many_tasks(family, self.test_range, train=near, test=test, horizon=self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionConfig(LocomotionConfig):
+    """What the suites of directions in the plane have in common."""
+
+    directions: Directions
+    """Forward and backward only ("two"), or any angle ("any")."""
+    test_range: TestRange = "in"
+    """Test on new angles from the whole circle; or train within 135 degrees to either side of straight
+    forward, and test on the quarter behind ("out")."""
+
+    def __post_init__(self) -> None:
+        """Check that the choices go together."""
+        super().__post_init__()
+        check_test_range(self.test_range)
+        require(self.directions in ("two", "any"), 'directions must be "two" or "any"', repr(self.directions))
+        if (self.directions, self.test_range) == ("two", "out"):
+            raise MetarlError('Two directions leave none out of range: directions "any" was wanted for that.')
+
+    @property
+    def label(self) -> str:
+        """Suite and directions, so that runs on two tasks and on many do not share a name."""
+        return f"{self.kind}-{self.directions}"
+
+    def tasks(self, family: LocomotionFamily) -> MujocoTasks:
+        """Return the family with the chosen directions."""
+        if self.directions == "two":
+            return few_tasks(family, _PLANE, self.horizon)
+        if self.test_range == "in":
+            circle = Arc(-math.pi, math.pi)
+            return many_tasks(family, "in", train=circle, test=circle, horizon=self.horizon)
+        front, rear = Arc(_REAR - math.pi, math.pi - _REAR), Arc(math.pi - _REAR, math.pi + _REAR)
+        return many_tasks(family, "out", train=front, test=rear, horizon=self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AntDirConfig(DirectionConfig):
+    """Ant that must walk forward or backward, or at a hidden angle (ProMP, PEARL)."""
+
+    kind: ClassVar[str] = "ant-dir"
+
+    directions: Directions = "two"
+    """Forward and backward only ("two": all three papers), or any angle ("any": ProMP's AntRandDirec2D)."""
+
+    def build(self) -> MujocoTasks:
+        """Return the task distribution; costs, bonus and termination are Gymnasium's, which are PEARL's."""
+        return self.tasks(_family(self.label, "Ant-v5", rewards.ant_dir, {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HumanoidDirConfig(DirectionConfig):
+    """Humanoid that must walk at a hidden angle (PEARL), or forward or backward (ProMP)."""
+
+    kind: ClassVar[str] = "humanoid-dir"
+
+    directions: Directions = "any"
+    """Any angle ("any": PEARL), or forward and backward only ("two": ProMP's HumanoidRandDirec)."""
+
+    def build(self) -> MujocoTasks:
+        """Return the task distribution; costs, bonus and termination are Gymnasium's, which are PEARL's."""
+        return self.tasks(_family(self.label, "Humanoid-v5", rewards.humanoid_dir, {}))
+
+
+def _family(name: str, robot: str, reward: Reward, options: Mapping[str, object]) -> LocomotionFamily:
+    return LocomotionFamily(name=name, robot=robot, reward=reward, options=options)

@@ -1,0 +1,189 @@
+"""Tasks on one of Gymnasium's MuJoCo robots: what is drawn, and the engine that steps it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
+from metarl.envs.engines.warp.available import is_warp
+from metarl.envs.locomotion.env import GymnasiumFactory, make_env
+from metarl.envs.locomotion.robots import ROBOTS
+from metarl.envs.locomotion.starts import LocomotionFamily
+from metarl.envs.locomotion.threads import LocomotionVectorEnv
+from metarl.envs.locomotion.warp import make_warp_locomotion
+from metarl.envs.task_sampling.ranges import Draw, Parameters, TestRange
+from metarl.errors import MetarlError, require, unknown_name
+from metarl.tasks import Split, sample_evenly
+from metarl.types import Task
+from metarl.vector_env import TaskVectorEnv
+
+_log = logging.getLogger(__name__)
+
+LISTED = {"train": 100, "test": 30}
+"""Tasks of the fixed list of a split, as many as Rakelly et al. 2019 train and test on."""
+_SEEDS = {"train": 1903, "test": 8254}
+_SHORT = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class MujocoTasks:
+    """Tasks drawn from a continuous distribution, or all of the few that there are.
+
+    Training draws fresh tasks. The test split is a fixed list of tasks that training meets with probability
+    zero; a fixed list of other tasks stands for the training split. Where there are only a few tasks,
+    ``only`` names them, and both splits are these.
+    """
+
+    name: str
+    family: LocomotionFamily
+    horizon: int
+    train: Draw | None = None
+    test: Draw | None = None
+    only: tuple[Parameters, ...] = ()
+    """All tasks that there are, where there is nothing to draw from."""
+    observation_space: Box
+    """Gymnasium's."""
+    action_space: Box
+    """Gymnasium's."""
+    reports_success: bool = False
+
+    @property
+    def tests_on_training_tasks(self) -> bool:
+        """Whether training leaves no task to be tested on."""
+        return bool(self.only)
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        """Return the split's fixed list."""
+        if self.only:
+            return tuple(self._task(split, parameters) for parameters in self.only)
+        return tuple(self._fresh(LISTED[split], np.random.default_rng(_SEEDS[split]), split))
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw fresh tasks to train on, or tasks of the test list; of only a few, each as often as any other.
+
+        Raises:
+            MetarlError: if ``num_tasks`` is not positive.
+        """
+        if split == "train" and not self.only:
+            require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
+            return self._fresh(num_tasks, rng, split)
+        return sample_evenly(self.tasks(split), num_tasks, rng)
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots.
+
+        The engine "threads" steps all worlds in this process; it knows the robots of
+        :data:`~.locomotion_robots.ROBOTS`, and "auto" takes it for them. The engine "processes" runs
+        Gymnasium's own environments in worker processes, whichever they are. Both give the same episodes.
+        "warp" keeps the worlds of these robots, but for Humanoid, in the memory of a GPU, under a newer
+        MuJoCo and in float32; without CUDA it runs on the CPU, slowly. A device may follow it, "warp:cuda:1".
+
+        Raises:
+            MetarlError: on any other engine, or on threads or warp for another robot.
+            EngineError: if "warp" is not installed here.
+        """
+        robot, tasks = self.family.robot, self.tasks("train")
+        if engine == "auto":
+            engine = "threads" if robot in ROBOTS else "processes"
+        if engine == "threads" or is_warp(engine):
+            self._check_robot(engine)
+        if is_warp(engine):
+            return make_warp_locomotion(
+                engine,
+                self.family,
+                default_tasks=tasks[: max(num_envs, 1)],
+                num_envs=num_envs,
+                horizon=self.horizon,
+            )
+        if engine == "threads":
+            return LocomotionVectorEnv(
+                self.family,
+                default_tasks=tasks[: max(num_envs, 1)],
+                num_envs=num_envs,
+                num_threads=num_workers,
+                horizon=self.horizon,
+            )
+        if engine != "processes":
+            raise unknown_name("engine", engine, ("auto", "threads", "processes", "warp"))
+        return ProcessTaskVectorEnv(
+            GymnasiumFactory(self.family, self.horizon, len(tasks[0].parameters)),
+            default_tasks=tasks,
+            num_envs=num_envs,
+            num_workers=num_workers,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+        )
+
+    def _check_robot(self, engine: str) -> None:
+        robot = self.family.robot
+        if robot not in ROBOTS:
+            known = ", ".join(sorted(ROBOTS))
+            raise MetarlError(f"The engine {engine} steps {known}; {robot} needs the engine processes.")
+
+    def _fresh(self, count: int, rng: np.random.Generator, split: Split) -> list[Task]:
+        draw = self.train if split == "train" else self.test
+        assert draw is not None
+        return [self._task(split, draw(rng)) for _ in range(count)]
+
+    def _task(self, split: Split, parameters: Parameters) -> Task:
+        return Task(self.family.name, parameters, f"{self.family.name}/{split}/{_label(parameters)}")
+
+
+def many_tasks(
+    family: LocomotionFamily, test_range: TestRange, *, train: Draw, test: Draw, horizon: int
+) -> MujocoTasks:
+    """Return a distribution over fresh tasks; its name tells a test out of range, ``…-out``.
+
+    Raises:
+        MetarlError: if the robot's observations or actions are no numbers.
+    """
+    name = f"{family.name}-out" if test_range == "out" else family.name
+    observations, actions = _spaces(family)
+    return MujocoTasks(
+        name=name,
+        family=family,
+        horizon=horizon,
+        train=train,
+        test=test,
+        observation_space=observations,
+        action_space=actions,
+    )
+
+
+def few_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon: int) -> MujocoTasks:
+    """Return a distribution over all the tasks that there are, which is also tested on them.
+
+    The papers do so, and the name says it, ``…-published``.
+    """
+    name = f"{family.name}-published"
+    _log.warning("%s is tested on its %d training tasks, as there are no others.", name, len(only))
+    observations, actions = _spaces(family)
+    return MujocoTasks(
+        name=name,
+        family=family,
+        horizon=horizon,
+        only=only,
+        observation_space=observations,
+        action_space=actions,
+    )
+
+
+def _spaces(family: LocomotionFamily) -> tuple[Box, Box]:
+    env, _ = make_env(family.robot, family.options)
+    observations, actions = env.observation_space, env.action_space
+    env.close()
+    if not isinstance(observations, Box) or not isinstance(actions, Box):
+        raise MetarlError(f"Observations and actions of numbers were wanted; {family.robot} has others.")
+    return observations, actions
+
+
+def _label(parameters: Sequence[float]) -> str:
+    """Return the numbers of a task; of many, a digest."""
+    text = ",".join(repr(value) for value in parameters)
+    return text if len(parameters) <= _SHORT else hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,136 @@
+"""The goals of Meta-World's published benchmarks, drawn by the installed package and kept in a cache.
+
+The package simulates a reset for each goal that it draws: 1 s for ML1, 8 s for ML10, 40 s for ML45. So
+the goals are written as JSON to :func:`metarl.system.caches.cache_folder`. A cache that is damaged or cannot
+be written is no mistake: the goals are drawn again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import metaworld
+import numpy as np
+from metaworld.types import Task as PublishedTask
+
+from metarl.errors import MetarlError
+from metarl.storage.files import WriteError, write_text
+from metarl.system.caches import cache_folder
+
+Benchmark: TypeAlias = Literal["ml1", "ml10", "ml25", "ml45", "mt10", "mt25", "mt50"]
+"""MT1's goals are ML1's training goals."""
+
+_BENCHMARKS: dict[Benchmark, Callable[..., metaworld.Benchmark]] = {
+    "ml1": metaworld.ML1,
+    "ml10": metaworld.ML10,
+    "ml25": metaworld.ML25,
+    "ml45": metaworld.ML45,
+    "mt10": metaworld.MT10,
+    "mt25": metaworld.MT25,
+    "mt50": metaworld.MT50,
+}
+_log = logging.getLogger(__name__)
+
+
+class Goal(NamedTuple):
+    """One task of a benchmark, as Meta-World draws it."""
+
+    family: str
+    parameters: tuple[float, ...]
+    """Meta-World's ``rand_vec``: where the goal is, and in most families where the object starts."""
+
+
+class Goals(NamedTuple):
+    """All goals of a benchmark, in Meta-World's order."""
+
+    train: tuple[Goal, ...]
+    test: tuple[Goal, ...]
+    """None in the multi-task benchmarks."""
+
+
+def published_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
+    """Return the goals of a benchmark, from the cache if it has them.
+
+    Args:
+        benchmark: which one.
+        seed: the benchmark's own seed.
+        family: the family of ML1.
+    """
+    path = _cache_path(benchmark, seed, family)
+    goals = _read(path)
+    if goals is None:
+        _log.info("Drawing the goals of Meta-World's %s once; this takes up to a minute.", benchmark)
+        goals = draw_goals(benchmark, seed, family)
+        _write(path, goals)
+    return goals
+
+
+def draw_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
+    """Let Meta-World draw the goals of a benchmark.
+
+    It seeds NumPy's global generator to do so; its state is put back.
+    """
+    state = np.random.get_state()  # noqa: NPY002  # the generator that Meta-World draws from
+    try:
+        drawn = _BENCHMARKS[benchmark](*([family] if benchmark == "ml1" else []), seed=seed)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002  # as above
+    return Goals(_decode(drawn.train_tasks), _decode(drawn.test_tasks))
+
+
+def _decode(tasks: Sequence[PublishedTask]) -> tuple[Goal, ...]:
+    """Unpack Meta-World's tasks, which are pickles that the package itself has just made.
+
+    Raises:
+        MetarlError: if they hold anything that a :class:`Goal` would lose.
+    """
+    goals = []
+    for task in tasks:
+        data = pickle.loads(task.data)
+        if set(data) != {"env_cls", "rand_vec", "partially_observable"}:
+            raise MetarlError(
+                f"This version of Meta-World says more of a task than its goal: {sorted(data)}."
+            )
+        goals.append(Goal(task.env_name, tuple(data["rand_vec"].tolist())))
+    return tuple(goals)
+
+
+def _cache_path(benchmark: Benchmark, seed: int, family: str) -> Path:
+    version = importlib.metadata.version("metaworld")
+    name = "-".join(filter(None, ["metaworld", version, benchmark, family, f"seed{seed}.json"]))
+    return cache_folder() / name
+
+
+def _read(path: Path) -> Goals | None:
+    """Return the goals of a cache file, None if there is none or it is not whole."""
+    try:
+        data = json.loads(path.read_bytes())
+        goals = Goals(*(tuple(Goal(name, tuple(v)) for name, v in data[split]) for split in Goals._fields))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        goals, data = None, {}
+    if goals is None or data.get("sha256") != _checksum(goals):
+        _log.warning("The cache file %s is damaged; the goals are drawn again.", path)
+        return None
+    return goals
+
+
+def _write(path: Path, goals: Goals) -> None:
+    """Write a cache file, whole or not at all."""
+    text = json.dumps({"sha256": _checksum(goals), **goals._asdict()})
+    try:
+        write_text(path, text)
+    except WriteError as error:
+        _log.warning("The goals cannot be kept: %s", error)
+
+
+def _checksum(goals: Goals) -> str:
+    return hashlib.sha256(json.dumps(goals).encode()).hexdigest()

@@ -1,0 +1,140 @@
+"""What ``gymnasium.make_vec("metarl/...")`` makes: Meta-World's benchmarks and tasks by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from metarl.envs.metaworld.env import FAMILIES
+from metarl.envs.metaworld.goal_order import deal
+from metarl.envs.metaworld.goals import Benchmark, published_goals
+from metarl.envs.metaworld.suite import (
+    MetaWorldConfig,
+    MetaWorldTasks,
+    ML1Config,
+    ML10Config,
+    ML25Config,
+    ML45Config,
+    numbered_tasks,
+)
+from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
+from metarl.errors import MetarlError, require, unknown_name
+from metarl.system.caches import cache_folder
+from metarl.tasks import Split
+from metarl.types import Task
+
+SEED = 42
+"""Of the goals, unless another is asked for."""
+_MULTI_TASK: dict[str, Benchmark] = {"MT10": "mt10", "MT25": "mt25", "MT50": "mt50"}
+
+
+def make_ml(
+    *,
+    benchmark: str,
+    split: Split,
+    num_envs: int = 1,
+    env_name: str | None = None,
+    seed: int = SEED,
+    published: bool = False,
+    **options: object,
+) -> MetaWorldVectorEnv:
+    """Build a split of a meta-learning benchmark: goals hidden, the slots of a family share out its goals.
+
+    As in Meta-World a slot keeps its goal until ``sample_tasks()``, or from reset to reset a new one with
+    ``sample_tasks_on_reset=True``.
+
+    Args:
+        benchmark: ``"ML1"``, ``"ML10"``, ``"ML25"`` or ``"ML45"``.
+        split: ``"train"`` or ``"test"``.
+        num_envs: slots.
+        env_name: the family, for ML1.
+        seed: Meta-World's, from which all goals come; also of their order until a reset has a seed.
+        published: in ML25, train on the published list, of which one family is tested on too.
+        options: see :class:`.VectorOptions`.
+
+    Raises:
+        MetarlError: on names or numbers that make no sense.
+    """
+    if split not in get_args(Split):
+        raise unknown_name("split", split, get_args(Split))
+    tasks = _distribution(benchmark, env_name, seed, published).tasks(split)
+    kept: dict[str, object] = {"task_select": "pseudorandom", "sample_tasks_on_reset": False}
+    return _make(tasks, num_envs, seed, kept | options, share_goals=True)
+
+
+def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: object) -> MetaWorldVectorEnv:
+    """Build a multi-task benchmark: goals visible, a new one of the family's 50 at each reset.
+
+    Args:
+        benchmark: ``"MT10"``, ``"MT25"`` or ``"MT50"``.
+        num_envs: slots; 10 for one each of MT10's families.
+        seed: Meta-World's, from which all goals come; also of their order until a reset has a seed.
+        options: see :class:`.VectorOptions`.
+
+    Raises:
+        MetarlError: on names or numbers that make no sense.
+    """
+    if benchmark not in _MULTI_TASK:
+        raise unknown_name("multi-task benchmark", benchmark, _MULTI_TASK)
+    _check_seed(seed)
+    tasks = numbered_tasks(published_goals(_MULTI_TASK[benchmark], seed).train, "train")
+    return _make(tasks, num_envs, seed, {"goal_visible": True, **options}, share_goals=False)
+
+
+def make_mt1(
+    *, env_name: str | None = None, num_envs: int = 1, seed: int = SEED, **options: object
+) -> MetaWorldVectorEnv:
+    """Build a single family: goals visible, a new one of its 50 at each reset.
+
+    Args:
+        env_name: the family, ``"pick-place-v3"``.
+        num_envs: slots.
+        seed: Meta-World's, from which all goals come; also of their order until a reset has a seed.
+        options: see :class:`.VectorOptions`.
+
+    Raises:
+        MetarlError: on names or numbers that make no sense.
+    """
+    tasks = _distribution("ML1", env_name, seed, False).train
+    return _make(tasks, num_envs, seed, {"goal_visible": True, **options}, share_goals=False)
+
+
+def _make(
+    tasks: Sequence[Task], num_envs: int, seed: int, options: dict[str, object], *, share_goals: bool
+) -> MetaWorldVectorEnv:
+    require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
+    return MetaWorldVectorEnv(
+        deal(tasks, num_envs, share_goals=share_goals),
+        families=list(dict.fromkeys(task.family for task in tasks)),
+        seed=seed,
+        options=VectorOptions.of(options),
+        cache=cache_folder() / "resets",
+    )
+
+
+def _distribution(benchmark: str, env_name: str | None, seed: int, published: bool) -> MetaWorldTasks:
+    _check_seed(seed)
+    known: dict[str, MetaWorldConfig] = {
+        "ML10": ML10Config(goal_seed=seed),
+        "ML25": ML25Config(goal_seed=seed, published=published),
+        "ML45": ML45Config(goal_seed=seed),
+    }
+    if benchmark == "ML1":
+        return ML1Config(task=_family(env_name), goal_seed=seed).build()
+    if benchmark not in known:
+        raise unknown_name("meta-learning benchmark", benchmark, ("ML1", *known))
+    if env_name is not None:
+        raise MetarlError(f"{benchmark} has families of its own; env_name={env_name!r} came.")
+    return known[benchmark].build()
+
+
+def _family(env_name: str | None) -> str:
+    if env_name is None:
+        raise MetarlError('A family was wanted, env_name="pick-place-v3" for instance; none came.')
+    if env_name not in FAMILIES:
+        raise unknown_name("Meta-World task", env_name, FAMILIES)
+    return env_name
+
+
+def _check_seed(seed: int) -> None:
+    require(0 <= seed < 2**32 - 1, "seed must lie in 0..2**32-2", seed)

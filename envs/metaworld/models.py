@@ -1,0 +1,185 @@
+"""Meta-World's arm: its models without what is only seen, and what an action does to the mocap body.
+
+https://github.com/Farama-Foundation/Metaworld, ``SawyerXYZEnv.set_xyz_action`` and ``step``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
+
+import mujoco
+import numpy as np
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.sawyer_xyz_env import SawyerMocapBase, SawyerXYZEnv
+
+from metarl.envs.engines.arrays import Vector, namespace, vector
+from metarl.envs.engines.threads.features import Array
+from metarl.envs.engines.threads.slim import slim_model
+from metarl.envs.engines.threads.worlds import Mask
+from metarl.errors import unknown_name
+
+FRAME_SKIP = 5
+"""Simulation steps of one environment step, 12.5 ms."""
+EXPANDED = ("body_pos", "site_pos")
+"""The model fields that a reset of Meta-World edits: at most one row of each."""
+
+WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
+"""What Meta-World writes: no offset, rotation and torque scale as it has them."""
+
+
+def reset_welds(model: mujoco.MjModel) -> None:
+    """Write a model's welds to mocap bodies as ``SawyerMocapBase.reset_mocap_welds`` does."""
+    if model.nmocap > 0:
+        welds = np.flatnonzero(model.eq_type == int(mujoco.mjtEq.mjEQ_WELD))
+        model.eq_data[welds, : len(WELD)] = WELD
+
+
+def mend_meta_world() -> None:
+    """Let Meta-World's own environments use :func:`reset_welds` where their method would fail."""
+
+    def reset_mocap_welds(self: SawyerMocapBase) -> None:
+        reset_welds(self.model)
+
+    if mujoco.mjNEQDATA > len(WELD):
+        SawyerMocapBase.reset_mocap_welds = reset_mocap_welds  # type: ignore[method-assign]  # its rows are short
+
+
+mend_meta_world()  # under a newer MuJoCo, before anyone builds an environment
+
+Actions: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+def environment_class(family: str) -> type[SawyerXYZEnv]:
+    """Return Meta-World's class of a family such as ``"pick-place-v3"``.
+
+    Raises:
+        MetarlError: if there is none.
+    """
+    classes: dict[str, type[SawyerXYZEnv]] = ALL_V3_ENVIRONMENTS
+    if family not in classes:
+        raise unknown_name("Meta-World environment", family, classes)
+    return classes[family]
+
+
+def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
+    """Compile a family's model without its visual parts; the states are those of Meta-World's, bit for bit.
+
+    Args:
+        family: the environment's name.
+        read_geoms: geoms whose pose is read as a feature.
+    """
+    model = slim_model(SawyerXYZEnv.__new__(environment_class(family)).model_name, read_geoms)
+    weld_hand(model)
+    return model
+
+
+def weld_hand(model: mujoco.MjModel) -> None:
+    """Weld the hand to the mocap body as Meta-World does once it has compiled a model."""
+    blank = SawyerXYZEnv.__new__(SawyerXYZEnv)
+    blank.model = model
+    blank.reset_mocap_welds()
+
+
+def no_fields(family: str, rand_vec: Array) -> dict[str, Array]:
+    """Return nothing: the tasks of a family share all that a reset does not edit."""
+    del family, rand_vec
+    return {}
+
+
+class Models(NamedTuple):
+    """Where a bank of resets takes its families from; Meta-World's own unless told otherwise."""
+
+    environment: Callable[[str], type[SawyerXYZEnv]] = environment_class
+    """Returns a family's environment class, whose resets are kept."""
+    stepped: Callable[[str, tuple[str, ...]], mujoco.MjModel] = sawyer_model
+    """Compiles a family's model, given the geoms whose pose is read."""
+    fields: Callable[[str, Array], dict[str, Array]] = no_fields
+    """Returns the model fields, besides :data:`EXPANDED`, that a task of a family has to itself."""
+    expanded: tuple[str, ...] = EXPANDED
+    """All model fields that tasks of a family do not share."""
+    version: str = ""
+    """Changes with what a reset leaves behind, so that no older file of resets is taken for it."""
+
+
+METAWORLD_MODELS = Models()
+
+
+class ArmInputs(NamedTuple):
+    """What a step hands to the physics."""
+
+    ctrl: Array
+    """``[num_worlds, 2]``, the two fingers; MuJoCo clips it."""
+    mocap_pos: Array
+    """``[num_worlds, 1, 3]``, metres."""
+    mocap_quat: Array
+    """``[num_worlds, 1, 4]``, as Meta-World writes it, not of length one."""
+
+
+class Arm(NamedTuple):
+    """Where a hand's target is, and where actions may move it."""
+
+    position: Array
+    """``[3]``, metres."""
+    low: Array
+    """``[3]``, metres."""
+    high: Array
+    """``[3]``, metres."""
+    scale: Array
+    """Metres a unit of action, a single number."""
+
+
+def read_arm(env: SawyerXYZEnv) -> Arm:
+    """Return the arm of one of Meta-World's environments as it is now."""
+    position, low, high, scale = (
+        np.array(value, np.float64)
+        for value in (env.data.mocap_pos[0], env.mocap_low, env.mocap_high, env.action_scale)
+    )
+    return Arm(position, low, high, scale)
+
+
+def hand_target(actions: Vector, position: Vector, low: Vector, high: Vector, scale: Vector) -> Vector:
+    """Return where actions move the targets of hands, ``[3, worlds]``, metres.
+
+    The sum is taken as NumPy takes it in Meta-World: the move in the precision of the actions (float32 from
+    its action space), the position in its own.
+
+    Args:
+        actions: ``[4, worlds]``, three moves and the effort of the fingers, in [-1, 1].
+        position: ``[3, worlds]``, where the targets are.
+        low: ``[3, worlds]``, where actions may move them.
+        high: likewise.
+        scale: ``[1, worlds]``, metres a unit of action.
+    """
+    xp = namespace(actions)
+    move = xp.clip(actions[:3], -1, 1) * xp.asarray(scale, dtype=actions.dtype)
+    return xp.clip(position + move, low, high)
+
+
+class MocapArms:
+    """The targets of the arms' hands, which actions move within each environment's box."""
+
+    def __init__(self, num_worlds: int) -> None:
+        self.position: Array = np.zeros((num_worlds, 3))
+        """Where the mocap bodies are, metres."""
+        self._low: Array = np.zeros((num_worlds, 3))
+        self._high: Array = np.zeros((num_worlds, 3))
+        self._scale: Array = np.zeros((num_worlds, 1))
+        self._quat: Array = np.tile([1.0, 0.0, 1.0, 0.0], (num_worlds, 1, 1))
+
+    def reset(self, world: int, arm: Arm) -> None:
+        """Let one world's arm be this one."""
+        self.position[world], self._low[world], self._high[world], self._scale[world] = arm
+
+    def act(self, actions: Actions, mask: Mask | None = None) -> ArmInputs:
+        """Move the targets and close or open the fingers.
+
+        Args:
+            actions: ``[num_worlds, 4]``, three moves and the effort of the fingers, in [-1, 1].
+            mask: the worlds that act; None for all.
+        """
+        arms = (vector(self.position.T), vector(self._low.T), vector(self._high.T), vector(self._scale.T))
+        position = np.asarray(hand_target(vector(actions.T), *arms)).T
+        self.position = position if mask is None else np.where(mask[:, None], position, self.position)
+        ctrl = np.stack([actions[:, 3], -actions[:, 3]], axis=1).astype(np.float64)
+        return ArmInputs(ctrl, self.position[:, None], self._quat)

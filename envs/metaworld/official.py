@@ -1,0 +1,236 @@
+"""Meta-World's own meta-learning evaluator on our agents: ``metaworld.evaluation.metalearning_evaluation``.
+
+Numbers in papers are this evaluator's, so they stand beside ours; they are not the same. Of each family it
+counts the first ``EVALUATION_EPISODES`` episodes to finish in any slot, and ends an episode at its first
+success: a goal that is solved fast fills the quota of those that are not, and the rate comes out too high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.evaluation import metalearning_evaluation
+
+from metarl.envs.engines.autoreset import Flags, Infos
+from metarl.envs.metaworld.goal_order import deal
+from metarl.envs.metaworld.official_agent import OfficialAgent
+from metarl.envs.metaworld.rewards.catalog import RewardVersion
+from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
+from metarl.errors import MetarlError
+from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
+from metarl.meta_learner import MetaLearner
+from metarl.system.threads import one_thread
+from metarl.types import Task
+from metarl.vector_env import Array
+
+EVALUATOR = "metaworld.evaluation.metalearning_evaluation"
+EVALUATION_EPISODES = 3
+"""Its default: episodes of a family that it counts in each round."""
+
+
+class Layout(NamedTuple):
+    """How the goals of a family are met: some at once, the others in further rounds."""
+
+    slots: int
+    """Of each family."""
+    rounds: int
+    """``num_evals``; every slot meets another goal in each."""
+
+    @property
+    def goals(self) -> int:
+        """Goals of each family that are met."""
+        return self.slots * self.rounds
+
+
+PUBLISHED = {
+    "ml1": Layout(10, 5),
+    "ml10": Layout(4, 10),
+    "ml25": Layout(10, 4),
+    "ml45": Layout(9, 5),
+}
+"""Of Meta-World+ (McLean et al. 2025, arXiv 2505.11289): 40 to 50 goals of each family."""
+
+
+def layout(benchmark: str, tasks: Sequence[Task]) -> Layout:
+    """Return the published layout of a benchmark, or as much of it as there are tasks for."""
+    families = [task.family for task in tasks]
+    fewest = min(families.count(family) for family in set(families))
+    wanted = PUBLISHED.get(benchmark.partition("-")[0], PUBLISHED["ml1"])
+    slots = min(wanted.slots, fewest)
+    return Layout(slots, min(wanted.rounds, fewest // slots))
+
+
+def official_steps(
+    tasks: Sequence[Task], settings: OfficialSettings, plan: Layout, horizon: int
+) -> tuple[int, int]:
+    """Return the most vector steps, and the most environment steps, that the evaluation takes."""
+    episodes = settings.adaptation_steps * settings.adaptation_episodes
+    steps = plan.rounds * (episodes + -(-EVALUATION_EPISODES // plan.slots)) * horizon
+    return steps, steps * plan.slots * len({task.family for task in tasks})
+
+
+def official_evaluation(
+    agent: MetaLearner,
+    tasks: Sequence[Task],
+    settings: OfficialSettings,
+    plan: Layout,
+    *,
+    horizon: int,
+    reward: RewardVersion,
+    rng: np.random.Generator,
+    num_threads: int = 0,
+    cache: Path | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> OfficialEvaluation:
+    """Let Meta-World measure an agent; see :meth:`.OfficiallyEvaluated.official_evaluation`."""
+    chosen = [task for family in _by_family(tasks) for task in family[: plan.goals]]
+    options = same_step_options(horizon, reward, num_threads)
+    seed = int(rng.integers(2**31))
+    with closing(OfficialVectorEnv(chosen, plan.slots, seed=seed, options=options, cache=cache)) as env:
+        return measure_officially(agent, env, settings, plan, rng, on_step)
+
+
+def same_step_options(horizon: int, reward: RewardVersion = "v2", num_threads: int = 0) -> VectorOptions:
+    """Return what the evaluator expects: slots reset themselves at once and keep their goal."""
+    return VectorOptions(
+        max_episode_steps=horizon,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        task_select="pseudorandom",
+        sample_tasks_on_reset=False,
+        reward_function_version=reward,
+        num_threads=num_threads,
+    )
+
+
+def measure_officially(
+    agent: MetaLearner,
+    env: OfficialVectorEnv | SyncVectorEnv,
+    settings: OfficialSettings,
+    plan: Layout,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None] | None = None,
+) -> OfficialEvaluation:
+    """Call Meta-World's evaluator, on our environment or on one that ``metaworld.make_ml_envs_test`` made."""
+    steps = 0
+
+    def count(slots: int) -> None:
+        nonlocal steps
+        steps += slots
+        if on_step is not None:
+            on_step(slots)
+
+    driven = OfficialAgent(
+        agent,
+        env.num_envs,
+        episodes=settings.adaptation_episodes,
+        rng=rng,
+        deterministic=settings.deterministic,
+        on_step=count,
+    )
+    with one_thread():
+        success, mean_return, families = metalearning_evaluation(
+            driven,
+            cast("SyncVectorEnv", env),
+            num_evals=plan.rounds,
+            adaptation_steps=settings.adaptation_steps,
+            adaptation_episodes=settings.adaptation_episodes,
+            evaluation_episodes=EVALUATION_EPISODES,
+        )
+    return OfficialEvaluation(
+        evaluator=EVALUATOR,
+        settings=settings,
+        tasks=plan.goals * len(families),
+        counted_episodes=plan.rounds * EVALUATION_EPISODES * len(families),
+        success_rate=float(success),
+        mean_return=float(mean_return),
+        family_successes={name: float(families[name]) for name in sorted(families)},
+        env_steps=steps,
+    )
+
+
+class OfficialVectorEnv(MetaWorldVectorEnv):
+    """Our fast environment in the shape that the evaluator wants: ``call``, ``get_attr``, episode returns.
+
+    Args:
+        tasks: those of one family one after another.
+        slots: of each family, which share out its tasks.
+        seed: of the order in which the tasks come.
+        options: see :class:`.VectorOptions`.
+        cache: folder in which the states after resets are kept; None keeps them in memory only.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        slots: int,
+        *,
+        seed: int,
+        options: VectorOptions,
+        cache: Path | None = None,
+    ) -> None:
+        families = list(dict.fromkeys(task.family for task in tasks))
+        dealt = deal(tasks, slots * len(families), share_goals=True)
+        super().__init__(dealt, families=families, seed=seed, options=options, cache=cache)
+        self._returns = np.zeros(self.num_envs)
+
+    def call(self, name: str, *arguments: bool) -> tuple[object, ...]:
+        """Do in every slot what the evaluator asks for.
+
+        Raises:
+            MetarlError: if this version of Meta-World asks for something else.
+        """
+        if name == "toggle_terminate_on_success":
+            self.options = replace(self.options, terminate_on_success=arguments[0])
+        elif name == "toggle_sample_tasks_on_reset":
+            self.options = replace(self.options, sample_tasks_on_reset=arguments[0])
+        elif name == "sample_tasks":
+            self.sample_tasks()
+        else:
+            raise MetarlError(f"Meta-World's evaluator calls {name!r}, which is not known here.")
+        return ()
+
+    def get_attr(self, name: str) -> tuple[object, ...]:
+        """Return what the evaluator wants to know of each slot.
+
+        Raises:
+            MetarlError: if this version of Meta-World wants to know something else.
+        """
+        if name == "terminate_on_success":
+            return (self.options.terminate_on_success,) * self.num_envs
+        if name == "task_name":
+            return tuple(ALL_V3_ENVIRONMENTS[choice.any.family].__name__ for choice in self._choices)
+        raise MetarlError(f"Meta-World's evaluator reads {name!r}, which is not known here.")
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, Infos]:
+        """Start episodes in all slots."""
+        self._returns[:] = 0
+        return super().reset(seed=seed, options=options)
+
+    def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
+        self, actions: npt.NDArray[np.float32]
+    ) -> tuple[Array, Array, Flags, Flags, Infos]:
+        """Step every slot; ``infos["final_info"]["episode"]["r"]`` has the returns of those that end."""
+        observations, rewards, terminated, truncated, infos = super().step(actions)
+        self._returns += rewards
+        ended = terminated | truncated
+        if ended.any():
+            cast("Infos", infos["final_info"])["episode"] = {"r": np.where(ended, self._returns, 0.0)}
+            self._returns[ended] = 0
+        return observations, rewards, terminated, truncated, infos
+
+
+def _by_family(tasks: Sequence[Task]) -> list[list[Task]]:
+    families: dict[str, list[Task]] = {}
+    for task in tasks:
+        families.setdefault(task.family, []).append(task)
+    return list(families.values())

@@ -1,0 +1,146 @@
+"""Pictures of Meta-World's worlds: its full models, in the state of a world that is stepped without them.
+
+The engine steps models without what is only seen. To draw a world, its state and the positions that its reset
+edited are copied into the full model; what comes out is, pixel for pixel, what Meta-World's own environment
+draws in that state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+from metarl.envs.engines.rendering.offscreen import Frame, Offscreen
+from metarl.envs.engines.threads.features import Array
+from metarl.envs.metaworld.models import environment_class
+
+FullModel: TypeAlias = Callable[[str], mujoco.MjModel]
+"""Compiles the model of a family with all that is seen."""
+CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
+"""Every model's, in its order; those in the corners stand on their heads."""
+DEFAULT_SIZE = 480
+RENDERERS_KEPT = 50
+"""Of each engine, so that all families can be looked at in turn."""
+_BEST = "corner2"
+
+_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+_KINDS = {
+    "body_pos": mujoco.mjtObj.mjOBJ_BODY,
+    "site_pos": mujoco.mjtObj.mjOBJ_SITE,
+    "geom_pos": mujoco.mjtObj.mjOBJ_GEOM,
+    "geom_size": mujoco.mjtObj.mjOBJ_GEOM,
+}
+"""The model fields of a world by which its pictures differ, and what they are of."""
+
+
+class SawyerRenderer:
+    """Draws the worlds of one family; to be used by the thread that made it.
+
+    It holds the full model (20 MB) and its meshes and textures in the graphics library.
+
+    Args:
+        family: the environment's name, ``"pick-place-v3"``.
+        stepped: the model that the states to draw belong to.
+        width: pixels.
+        height: pixels.
+        full: compiles the full model of a family; None for Meta-World's.
+
+    Raises:
+        MetarlError: on a family that Meta-World does not have, or a size that makes no sense.
+        EngineError: if there is no OpenGL; it says what to install.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        stepped: mujoco.MjModel,
+        *,
+        width: int = DEFAULT_SIZE,
+        height: int = DEFAULT_SIZE,
+        full: FullModel | None = None,
+    ) -> None:
+        self._model = (full or full_model)(family)
+        self._data = mujoco.MjData(self._model)
+        self._rows = {field: _same_objects(stepped, self._model, kind) for field, kind in _KINDS.items()}
+        self._offscreen = Offscreen(self._model, width=width, height=height)
+
+    def frame(self, integration: Array, fields: Mapping[str, Array], camera: str | None = None) -> Frame:
+        """Return the picture of a state, ``[height, width, 3]``.
+
+        Args:
+            integration: MuJoCo's ``mjSTATE_INTEGRATION``.
+            fields: ``body_pos`` and ``site_pos`` of the world, in the order of the stepped model, metres; and
+                ``geom_pos`` and ``geom_size`` if they are its own.
+            camera: one of :data:`CAMERAS`, for Meta-World's own picture; None for corner2 turned upright.
+
+        Raises:
+            MetarlError: on an unknown camera.
+        """
+        for field, (theirs, ours) in self._rows.items():
+            if field in fields:
+                getattr(self._model, field)[ours] = fields[field][theirs]
+        mujoco.mj_setState(self._model, self._data, integration, _STATE)
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_comPos(self._model, self._data)  # some lights and cameras follow a centre of mass
+        mujoco.mj_camlight(self._model, self._data)
+        picture = self._offscreen.frame(self._data, _BEST if camera is None else camera)
+        return picture if camera is not None else np.ascontiguousarray(picture[::-1, ::-1])
+
+    def close(self) -> None:
+        """Free what the graphics library holds."""
+        self._offscreen.close()
+
+
+class SawyerRenderers:
+    """The renderers of an engine, made when they are needed; those used longest ago are given up."""
+
+    def __init__(self, full: FullModel | None = None) -> None:
+        """Start empty; ``full`` compiles the full model of a family, None for Meta-World's."""
+        self._full = full
+        self._renderers: dict[tuple[str, int, int], SawyerRenderer] = {}
+
+    def get(self, family: str, stepped: mujoco.MjModel, *, width: int, height: int) -> SawyerRenderer:
+        """Return the renderer of a family for pictures of this size; see :class:`SawyerRenderer`."""
+        key = (family, width, height)
+        renderer = self._renderers.pop(key, None)
+        renderer = renderer or SawyerRenderer(family, stepped, width=width, height=height, full=self._full)
+        self._renderers[key] = renderer  # the last in order is the one used last
+        if len(self._renderers) > RENDERERS_KEPT:
+            self._renderers.pop(next(iter(self._renderers))).close()
+        return renderer
+
+    def close(self) -> None:
+        """Free what the graphics library holds."""
+        while self._renderers:
+            self._renderers.popitem()[1].close()
+
+
+def full_model(family: str) -> mujoco.MjModel:
+    """Compile a family's model with all that is seen, in 0.2 to 0.8 s.
+
+    Raises:
+        MetarlError: on a family that Meta-World does not have.
+    """
+    published = environment_class(family)
+    return mujoco.MjModel.from_xml_path(SawyerXYZEnv.__new__(published).model_name)
+
+
+def _same_objects(
+    stepped: mujoco.MjModel, full: mujoco.MjModel, kind: mujoco.mjtObj
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the numbers of the named objects that both models have, in the one and in the other.
+
+    The stepped model has some sites more, in the place of geoms. A reset edits only what has a name.
+    """
+    counts = {mujoco.mjtObj.mjOBJ_BODY: stepped.nbody, mujoco.mjtObj.mjOBJ_SITE: stepped.nsite}
+    count = counts.get(kind, stepped.ngeom)
+    names = [mujoco.mj_id2name(stepped, kind, index) for index in range(count)]
+    numbers = [mujoco.mj_name2id(full, kind, name) if name else -1 for name in names]
+    found = [(index, number) for index, number in enumerate(numbers) if number >= 0]
+    theirs, ours = np.array(found, np.int64).reshape(-1, 2).T
+    return theirs, ours

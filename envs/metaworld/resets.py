@@ -1,0 +1,140 @@
+"""What the engines of Meta-World share about its tasks: their models, and the states that they start from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+from metarl.envs.metaworld.models import METAWORLD_MODELS, Models
+from metarl.envs.metaworld.rendering import FullModel, full_model
+from metarl.envs.metaworld.reset_bank import Constants, Extractor, ResetBank, Snapshot
+from metarl.envs.metaworld.rewards.catalog import RewardVersion, tasks_with
+from metarl.envs.metaworld.rewards.constants import constants_of
+from metarl.envs.metaworld.rewards.task import SawyerTask
+from metarl.errors import require, unknown_name
+from metarl.storage.files import WriteError
+from metarl.types import Task
+
+logger = logging.getLogger(__name__)
+
+
+def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
+    """Return what a reset fixes for the rewards."""
+    version: RewardVersion = vars(env)["reward_function_version"]  # its base class does not declare it
+    return {"reward": constants_of(env, tasks_with(version)[family])}
+
+
+@dataclass(frozen=True)
+class Families:
+    """The families that an engine can run; Meta-World's own 50 unless told otherwise."""
+
+    catalog: Callable[[RewardVersion], Mapping[str, SawyerTask]] = tasks_with
+    """Returns them by name, with the rewards of a version."""
+    constants: Extractor = episode_constants
+    """What a reset fixes for the rewards, under the key ``"reward"``."""
+    models: Models = METAWORLD_MODELS
+    """Where their environments and models come from."""
+    full_model: FullModel = full_model
+    """Compiles the model of a family with all that is seen."""
+
+
+METAWORLD = Families()
+
+
+class SawyerResets:
+    """The families that an engine serves, and the bank of their resets.
+
+    Args:
+        families: every family that a task may be of.
+        default_tasks: tasks that are sure to be wanted.
+        cache: folder in which the states after resets are kept; None keeps them in memory only.
+        reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
+        known: what families there are.
+
+    Raises:
+        MetarlError: on rewards that Meta-World does not have, or a default task of no family here.
+    """
+
+    def __init__(
+        self,
+        families: Sequence[str],
+        default_tasks: Sequence[Task],
+        *,
+        cache: Path | None,
+        reward_version: RewardVersion,
+        known: Families = METAWORLD,
+    ) -> None:
+        require(len(default_tasks) > 0, "default_tasks must name at least one task", "empty")
+        self.families = {family: index for index, family in enumerate(families)}
+        """The number of each family."""
+        self.default_tasks = tuple(default_tasks)
+        self.check_families(default_tasks)
+        catalog = known.catalog(reward_version)
+        self.catalog: dict[str, SawyerTask] = {family: catalog[family] for family in self.families}
+        """What each family shows and rewards."""
+        folder = None if cache is None else cache / _constants_version(catalog)
+        features = {family: task.features for family, task in self.catalog.items()}
+        self._bank = ResetBank(
+            features, folder=folder, constants=known.constants, reward=reward_version, models=known.models
+        )
+        self._prepared: set[str] = set()  # families whose default tasks have their resets in the bank
+
+    def model(self, family: str) -> mujoco.MjModel:
+        """Return a family's physics model; no one may write to it."""
+        return self._bank.model(family)
+
+    def models(self) -> list[mujoco.MjModel]:
+        """Return the model of every family, in their order."""
+        return [self._bank.model(family) for family in self.families]
+
+    def numbers(self, tasks: Sequence[Task]) -> list[int]:
+        """Return the number of each task's family."""
+        return [self.families[task.family] for task in tasks]
+
+    def check_families(self, tasks: Sequence[Task]) -> None:
+        """Make sure that tasks are of families known here.
+
+        Raises:
+            MetarlError: if one is not.
+        """
+        for task in tasks:
+            if task.family not in self.families:
+                raise unknown_name("family of this environment", task.family, self.families)
+
+    def snapshots(self, tasks: Sequence[Task]) -> list[Snapshot]:
+        """Return the states that the tasks start from.
+
+        The default tasks of a family are simulated together when the first of them is wanted: Meta-World's
+        environment, which takes longer to build than 20 resets, is built once for all of them.
+        """
+        families = {task.family for task in tasks}
+        wanted = {task for task in self.default_tasks if task.family in families - self._prepared}
+        for task in sorted({*wanted, *tasks}, key=lambda task: task.family):
+            self._bank.snapshot(task.family, task.parameters)
+        if wanted:
+            self._save()
+        self._prepared |= families
+        return [self._bank.snapshot(task.family, task.parameters) for task in tasks]
+
+    def close(self) -> None:
+        """Keep the states of new tasks for the next time."""
+        self._save()
+        self._bank.close()
+
+    def _save(self) -> None:
+        try:
+            self._bank.save()
+        except WriteError as error:
+            logger.warning("The states after resets cannot be kept: %s", error)
+
+
+def _constants_version(catalog: Mapping[str, SawyerTask]) -> str:
+    """Return a name for the order in which the rewards' constants are kept."""
+    order = sorted((family, tuple(task.constant_places)) for family, task in catalog.items())
+    return hashlib.sha256(repr(order).encode()).hexdigest()[:12]

@@ -1,0 +1,40 @@
+"""All 50 tasks of Meta-World v3 by name, with the rewards of today ("v2") and the original ones ("v1")."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from metarl.envs.metaworld.rewards import buttons, carrying, doors, handles, plates, reach, sweeping, tools
+from metarl.envs.metaworld.rewards.rewards_v1 import original
+from metarl.envs.metaworld.rewards.task import SawyerTask
+from metarl.errors import unknown_name
+
+RewardVersion: TypeAlias = Literal["v1", "v2"]
+"""Meta-World's ``reward_function_version``."""
+REWARD_VERSIONS: tuple[RewardVersion, ...] = ("v2", "v1")
+_FAMILIES = (reach, carrying, sweeping, tools, buttons, handles, doors, plates)
+
+TASKS: dict[str, SawyerTask] = {name: task for family in _FAMILIES for name, task in family.TASKS.items()}
+"""With the rewards of today, at most 10 a step."""
+ORIGINAL_TASKS: dict[str, SawyerTask] = {name: original(task, name) for name, task in TASKS.items()}
+"""With the original rewards, up to thousands a step."""
+
+
+def tasks_with(reward: RewardVersion) -> dict[str, SawyerTask]:
+    """Return all tasks with the rewards of a version.
+
+    Raises:
+        MetarlError: on any other version.
+    """
+    check_reward(reward)
+    return TASKS if reward == "v2" else ORIGINAL_TASKS
+
+
+def check_reward(reward: str) -> None:
+    """Check the name of a version.
+
+    Raises:
+        MetarlError: if Meta-World has no such rewards.
+    """
+    if reward not in REWARD_VERSIONS:
+        raise unknown_name("reward version of Meta-World", reward, REWARD_VERSIONS)

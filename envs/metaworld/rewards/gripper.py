@@ -1,0 +1,100 @@
+"""How well the gripper cages and grips an object: the part of Meta-World's rewards that most tasks share."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from metarl.envs.engines.arrays import Array, Mask, Vector, clip, namespace, norm
+from metarl.envs.metaworld.rewards.single_precision import narrowed, where
+from metarl.envs.metaworld.rewards.task import Worlds
+from metarl.envs.metaworld.rewards.tolerance import between, close, hamacher
+
+
+def effort(w: Worlds) -> Array:
+    """Return the gripper's action, 0 for opening to 1 for closing, as the door and the lid take it."""
+    half = (clip(w.action[3], -1.0, 1.0) + 1.0) / 2.0
+    return namespace(half).asarray(half, dtype=w.obs.dtype)
+
+
+def closing(w: Worlds, desired: float = 1.0) -> Array:
+    """Return how far the action closes the gripper, 0 to 1 for efforts from 0 to ``desired``."""
+    action = w.action[3]
+    closed = clip(action, 0.0, desired) / desired
+    if action.dtype == w.obs.dtype:
+        return closed
+    # Quirk, kept: a float32 effort makes the reward single precision, unless it is cut to one of the bounds.
+    return narrowed(closed, (action > 0) & (action <= desired), w.obs)
+
+
+def cage(
+    w: Worlds,
+    obj: Vector,
+    *,
+    radius: float,
+    pads: float,
+    xz: float,
+    reach: float = 0.01,
+    desired: float = 1.0,
+    density: Literal["high", "medium", "low"] = "high",
+    start: Vector | None = None,
+) -> Array:
+    """Return the grasp reward of most tasks, 0 to 1: object between the pads, hand over it, gripper closing.
+
+    Args:
+        w: The worlds.
+        obj: The point to grasp, ``[3, ..., worlds]``.
+        radius: Of the object, metres; a pad nearer than that has gone too far.
+        pads: Distance of a pad to the object below which it cages, metres.
+        xz: Distance of the hand to the object across the closing axis at which it cages, metres.
+        reach: Distance at which the object counts as reached ("medium" density only), metres.
+        desired: Effort that counts as closed.
+        density: What is averaged with the grip: the caging, the reach, or nothing.
+        start: Where the object was at the reset; that of the task unless given.
+    """
+    start = w.obj_init if start is None else start
+    # Quirk, kept: the margin is from the pads of now to the object at the reset, so it moves with the hand.
+    margin = abs(abs(w.pads_y - start[1]) - pads)
+    sides = cast(Vector, between(abs(w.pads_y - obj[1]), radius, pads, margin))
+    caging = hamacher(hamacher(sides[0], sides[1]), _across(w, obj, start, xz))
+    grip = hamacher(caging, where(caging > 0.97, closing(w, desired), 0.0))
+    if density == "high":
+        return (grip + caging) / 2.0
+    if density == "medium":
+        reached = close(norm(obj - w.tcp), reach, abs(norm(start - w.init_tcp) - reach))
+        return (grip + reached) / 2.0
+    return grip
+
+
+def cage_between(w: Worlds, radius: Array | float = 0.015) -> Array:
+    """Return the grasp reward of pick-place: as :func:`cage`, but a pad on the wrong side does not cage."""
+    caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, 0.005))
+    grip = hamacher(caging, where(caging > 0.97, closing(w), 0.0))
+    return (grip + caging) / 2.0
+
+
+def pinch(w: Worlds, *, radius: float, slack: float, xz: float) -> Array:
+    """Return the grasp reward of the sweeping tasks: pads within ``slack`` of the object.
+
+    Quirk, kept: the gripper's action does not enter.
+    """
+    caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, xz))
+    grip = where(caging > 0.95, _between_pads(w, radius, radius + slack), 0.0)
+    return (caging + grip) / 2.0
+
+
+def carried(grasped: Array, in_place: Array, holding: Mask, bonus: Array, arrived: Mask) -> Array:
+    """Return the usual sum: grasp and place together, a bonus while holding, 10 on arrival."""
+    reward = hamacher(grasped, in_place)
+    return where(arrived, 10.0, where(holding, reward + (1.0 + bonus), reward))
+
+
+def _between_pads(w: Worlds, radius: Array | float, reach: float) -> Array:
+    """Return how well the object lies between the left and the right pad."""
+    left, right = w.pads_y[0] - w.obj[1], w.obj[1] - w.pads_y[1]
+    # Quirk, kept: the margin is meant to be that of the pads at the reset, but follows the pads of now.
+    return hamacher(*(between(side, radius, reach, abs(abs(side) - 0.05)) for side in (left, right)))
+
+
+def _across(w: Worlds, obj: Vector, start: Vector, xz: float) -> Array:
+    """Return how near the hand is to the object in x and z."""
+    return close(norm((w.tcp - obj)[::2]), xz, norm((start - w.init_tcp)[::2]) - xz)

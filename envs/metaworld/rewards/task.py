@@ -1,0 +1,254 @@
+"""A Meta-World task as data and one function, and what that function may ask about its worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple, cast
+
+from metarl.envs.engines.arrays import Array, Mask, Vector, aligned, constant, namespace, norm, stack
+from metarl.envs.metaworld.rewards.features import HAND, Feature, body, layout, site, touching
+from metarl.envs.metaworld.rewards.single_precision import Narrowed, widen
+
+_RESET_CONSTANTS = {"init_tcp": 3, "obj_init_pos": 3, "target_pos": 3, "goal_low": 3, "goal_high": 3}
+"""What a reset fixes for every task, and how many numbers it is; the names are Meta-World's."""
+_OTHER_CONSTANTS = {
+    "hand_init_pos": 3,
+    "stick_init_pos": 3,
+    "peg_head_pos_init": 3,
+    "handle_init_pos": 3,
+    "window_handle_pos_init": 3,
+    "dial_push_position": 3,
+    "lever_pos_init": 3,
+    "obj_to_target_init": 1,
+    "target_to_obj_init": 1,
+    "grasp_radius": 1,
+    # Of the original rewards: how far things are from where they should be, and heights.
+    "maxDist": 1,
+    "maxHammerDist": 1,
+    "maxPlaceDist": 1,
+    "maxPlacingDist": 1,
+    "maxPullDist": 1,
+    "maxPushDist": 1,
+    "maxReachDist": 1,
+    "hammerHeight": 1,
+    "heightTarget": 1,
+    "objHeight": 1,
+    "obj_height": 1,
+    "stickHeight": 1,
+}
+NO_ROTATION = (0.0, 0.0, 0.0, 0.0)
+
+
+class Object(NamedTuple):
+    """One object as the observation shows it: a position and a quaternion."""
+
+    position: Feature
+    rotation: Feature | tuple[float, float, float, float]
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    knob: Feature | None = None
+    """A joint about the vertical; the position is then that of a knob 5 cm from the axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SawyerTask:
+    """What one of the 50 tasks shows, reads and rewards."""
+
+    objects: tuple[Object, ...]
+    reward: Callable[[Worlds], Outcome]
+    grip: str | None = None
+    """The geom that the fingers are to hold, where the task looks at contacts."""
+    reads: tuple[Feature, ...] = ()
+    """What the reward reads besides the hand and the objects."""
+    constants: tuple[str, ...] = ()
+    """What a reset fixes besides what it fixes for every task."""
+    live: dict[str, Feature] = field(default_factory=dict)
+    """Quirk, kept: constants that Meta-World never copied, so that they move with the simulation."""
+    latch: Callable[[Worlds], Array] | None = None
+    """Quirk, kept: ``target_to_obj_init`` is taken at the first step of an episode, not at the reset."""
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """What an engine has to gather after each step, in this order."""
+        wanted = [*HAND, *(seen.position for seen in self.objects)]
+        wanted += [seen.rotation for seen in self.objects if isinstance(seen.rotation, Feature)]
+        wanted += [seen.knob for seen in self.objects if seen.knob]
+        wanted += [*self.reads, *self.live.values(), *([touching(self.grip)] if self.grip else [])]
+        return tuple(dict.fromkeys(wanted))
+
+    @cached_property
+    def places(self) -> dict[Feature, slice]:
+        """Where each feature lies in ``[F, ..., worlds]``."""
+        return layout(self.features)
+
+    @cached_property
+    def constant_places(self) -> dict[str, slice]:
+        """Where each reset constant lies in ``[C, worlds]``."""
+        sizes = _RESET_CONSTANTS | {name: _OTHER_CONSTANTS[name] for name in self.constants}
+        ends = accumulate(sizes.values())
+        return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What Meta-World returns of a step: the reward and the entries of ``info``, each ``[..., worlds]``."""
+
+    reward: Array
+    success: Array | Mask
+    """At this step, whatever was before."""
+    near_object: Array | Mask | float
+    grasp_success: Array | Mask | float
+    grasp_reward: Array | float
+    in_place_reward: Array | float
+    obj_to_target: Array | float
+
+    def infos(self) -> dict[str, Array]:
+        """Return Meta-World's seven entries of ``info``."""
+        entries = cast(dict[str, Array], vars(self))
+        return {name: entries[name] for name in entries if name != "reward"} | {
+            "unscaled_reward": self.reward
+        }
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """The worlds of one task at one step, or at all steps of a rollout: what a reward may ask."""
+
+    task: SawyerTask
+    features: Vector
+    """``[F, ..., worlds]``, laid out as the task says."""
+    obs: Vector
+    """``[39, ..., worlds]``, clipped: it is what Meta-World's rewards read."""
+    action: Vector
+    """``[4, ..., worlds]`` as the agent gave it: Meta-World's rewards read it before it is clipped."""
+    constants: Vector
+    """``[C, worlds]``, laid out as the task says."""
+
+    def read(self, feature: Feature) -> Vector:
+        """Return one feature, ``[size, ..., worlds]``."""
+        return self.features[self.task.places[feature]]
+
+    def fixed(self, name: str) -> Vector:
+        """Return what the reset fixed under this name, ``[size, ..., worlds]``."""
+        if name in self.task.live:
+            return self.read(self.task.live[name])
+        return aligned(self.constants[self.task.constant_places[name]], self.features)
+
+    def offset(self, x: float, y: float, z: float) -> Vector:
+        """Return a vector that is the same in every world, to add or to scale with."""
+        return constant((x, y, z), self.obs)
+
+    @cached_property
+    def tcp(self) -> Vector:
+        """The point between the fingertips (tool centre point)."""
+        return (self.read(site("rightEndEffector")) + self.read(site("leftEndEffector"))) / 2.0
+
+    @cached_property
+    def pads_y(self) -> Vector:
+        """The y of the left and of the right finger pad, ``[2, ..., worlds]``: they close along it."""
+        return stack(self.read(body("leftpad"))[1], self.read(body("rightpad"))[1])
+
+    @property
+    def hand(self) -> Vector:
+        """The position of the hand, as observed."""
+        return self.obs[:3]
+
+    @property
+    def opened(self) -> Array:
+        """How far the gripper is open, 0 to 1."""
+        return self.obs[3]
+
+    @property
+    def obj(self) -> Vector:
+        """The position of the object, as observed."""
+        return self.obs[4:7]
+
+    @property
+    def quaternion(self) -> Vector:
+        """The rotation of the object, as observed."""
+        return self.obs[7:11]
+
+    @property
+    def second_obj(self) -> Vector:
+        """The position of the second object, as observed."""
+        return self.obs[11:14]
+
+    @property
+    def target(self) -> Vector:
+        """Where the object should go."""
+        return self.fixed("target_pos")
+
+    @property
+    def obj_init(self) -> Vector:
+        """Where the object was at the reset."""
+        return self.fixed("obj_init_pos")
+
+    @property
+    def init_tcp(self) -> Vector:
+        """Where the fingertips were at the reset."""
+        return self.fixed("init_tcp")
+
+    @cached_property
+    def tcp_to_obj(self) -> Array:
+        """The distance from the fingertips to the object."""
+        return norm(self.obj - self.tcp)
+
+    @cached_property
+    def obj_to_target(self) -> Array:
+        """The distance from the object to where it should go."""
+        return norm(self.obj - self.target)
+
+    @property
+    def touching(self) -> Mask:
+        """Whether both fingers press on the object."""
+        assert self.task.grip is not None
+        return self.read(touching(self.task.grip))[0] > 0.5
+
+    def lifted(self, height: float) -> Mask:
+        """Return where the object is more than ``height`` above its place at the reset."""
+        return self.obj[2] - height > self.obj_init[2]
+
+    def gripped(self, lift: float | None = None) -> Mask:
+        """Return where the fingers press on the object, and have lifted it by ``lift`` if that is given."""
+        held = self.touching & (self.opened > 0)
+        return held if lift is None else held & self.lifted(lift)
+
+    def holding(self, within: float, lift: float | None = None) -> Mask:
+        """Return where the fingers are near the object, and have lifted it by ``lift`` if that is given."""
+        held = (self.tcp_to_obj < within) & (self.opened > 0)
+        return held if lift is None else held & self.lifted(lift)
+
+
+def evaluate(task: SawyerTask, features: Vector, action: Vector, constants: Vector, obs: Vector) -> Outcome:
+    """Return reward, success and info values, ``[..., worlds]`` each, in the precision of the features.
+
+    Shapes: ``features [F, ..., worlds]``, ``action [4, ..., worlds]`` unclipped and of the precision in which
+    Meta-World would get it, ``constants [C, worlds]``, ``obs [39, ..., worlds]`` as
+    :func:`metarl.envs.metaworld.rewards.observation.observe` gives it. The middle axes may be those of a
+    whole rollout.
+    """
+    outcome = task.reward(Worlds(task, features, obs, action, constants))
+    reward, success, *infos = (_plain(value, obs[0]) for value in vars(outcome).values())
+    return Outcome(reward, success, *infos)
+
+
+def _plain(value: Array | Mask | float, like: Vector) -> Array:
+    """Return an array in the precision and shape of ``like``, with 1 for true."""
+    xp = namespace(like)
+    wide = widen(value) if isinstance(value, Narrowed) else value
+    array = xp.asarray(wide, dtype=like.dtype, device=like.device)
+    return array if array.shape == like.shape else xp.broadcast_to(array, like.shape)
+
+
+def latch(task: SawyerTask, features: Vector, constants: Vector, obs: Vector) -> Vector:
+    """Return the constants with what Meta-World fixes at an episode's first step, whose values are given.
+
+    Shapes: ``features [F, worlds]``, ``constants [C, worlds]``, ``obs [39, worlds]``.
+    """
+    if task.latch is None:
+        return constants
+    place = task.constant_places["target_to_obj_init"]
+    row = task.latch(Worlds(task, features, obs, obs[:4], constants))
+    return namespace(row).concatenate([constants[: place.start], stack(row), constants[place.stop :]])

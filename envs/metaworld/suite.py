@@ -1,0 +1,261 @@
+"""Meta-World's meta-learning benchmarks as task distributions (Yu et al. 2019, arXiv 1910.10897).
+
+The goals are those of the installed package's own benchmark objects. Drawing them takes it 8 s for ML10
+and 40 s for ML45, so they are kept as JSON in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from metaworld.env_dict import ML25_V3
+
+from metarl.config import SuiteConfig
+from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
+from metarl.envs.engines.warp.available import is_warp
+from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON, MetaWorldFactory
+from metarl.envs.metaworld.goals import Goal, Goals, published_goals
+from metarl.envs.metaworld.official import layout, official_evaluation, official_steps
+from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
+from metarl.envs.metaworld.tasks import SawyerTasks
+from metarl.envs.metaworld.threads import SawyerVectorEnv
+from metarl.envs.metaworld.warp import make_warp_env
+from metarl.errors import require, unknown_name
+from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
+from metarl.meta_learner import MetaLearner
+from metarl.system.caches import cache_folder
+from metarl.tasks import Split, check_disjoint
+from metarl.types import Task
+from metarl.vector_env import TaskVectorEnv
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaWorldTasks(SawyerTasks):
+    """Goals of Meta-World families: 50 of each for training, 50 of each for testing."""
+
+    reward: RewardVersion = "v2"
+    """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
+
+    @property
+    def env_factory(self) -> MetaWorldFactory:
+        """Builds Meta-World's own environments, in a worker."""
+        return MetaWorldFactory(self.horizon, reward=self.reward)
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots.
+
+        The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs
+        Meta-World's own environments in worker processes. Both give the same episodes, bit for bit. "warp"
+        keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it runs on
+        the CPU, slowly. A device may follow it, "warp:cuda:1".
+
+        Raises:
+            MetarlError: on any other engine.
+            EngineError: if "warp" is not installed here.
+        """
+        families = list(dict.fromkeys(task.family for task in (*self.train, *self.test)))
+        if is_warp(engine):
+            return make_warp_env(
+                engine,
+                families=families,
+                default_tasks=self.train,
+                num_envs=num_envs,
+                horizon=self.horizon,
+                cache=cache_folder() / "resets",
+                reward_version=self.reward,
+            )
+        if engine in ("auto", "threads"):
+            return SawyerVectorEnv(
+                families=families,
+                default_tasks=self.train,
+                num_envs=num_envs,
+                num_threads=num_workers,
+                horizon=self.horizon,
+                cache=cache_folder() / "resets",
+                reward_version=self.reward,
+            )
+        if engine != "processes":
+            raise unknown_name("engine", engine, ("auto", "threads", "processes", "warp"))
+        return ProcessTaskVectorEnv(
+            self.env_factory,
+            default_tasks=self.train,
+            num_envs=num_envs,
+            num_workers=num_workers,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+        )
+
+    def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
+        """Return the most vector steps, and the most environment steps, that Meta-World's evaluator takes."""
+        return official_steps(tasks, settings, layout(self.name, tasks), self.horizon)
+
+    def official_evaluation(
+        self,
+        agent: MetaLearner,
+        tasks: Sequence[Task],
+        settings: OfficialSettings,
+        *,
+        rng: np.random.Generator,
+        num_workers: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> OfficialEvaluation:
+        """Let Meta-World's own evaluator measure an agent; see :mod:`.metaworld_official`."""
+        return official_evaluation(
+            agent,
+            tasks,
+            settings,
+            layout(self.name, tasks),
+            horizon=self.horizon,
+            reward=self.reward,
+            rng=rng,
+            num_threads=num_workers,
+            cache=cache_folder() / "resets",
+            on_step=on_step,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaWorldConfig(SuiteConfig):
+    """What all Meta-World suites have in common."""
+
+    horizon: int = MAX_HORIZON
+    """Steps of an episode, at most Meta-World's own 500."""
+    goal_seed: int = 42
+    """Seed of Meta-World's own benchmark, from which all goals come; the run's seed is another."""
+    reward: RewardVersion = "v2"
+    """Meta-World's rewards of today, 0 to 10 a step ("v2"), or its original ones, up to thousands ("v1")."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must lie in 1..{MAX_HORIZON}", self.horizon)
+        require(0 <= self.goal_seed < 2**32 - 1, "goal_seed must lie in 0..2**32-2", self.goal_seed)
+        check_reward(self.reward)
+
+    @abstractmethod
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML1Config(MetaWorldConfig):
+    """Meta-World ML1: one family, 50 goals to train on and 50 others to be tested on."""
+
+    kind: ClassVar[str] = "ml1"
+
+    task: str = "reach-v3"
+    """The family, one of Meta-World's 50."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers and the family's name."""
+        super().__post_init__()
+        if self.task not in FAMILIES:
+            raise unknown_name("Meta-World task", self.task, FAMILIES)
+
+    @property
+    def label(self) -> str:
+        """Benchmark and family, so that runs on two families do not share a name."""
+        return f"{self.kind}-{self.task}"
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution, named after the family."""
+        goals = published_goals("ml1", self.goal_seed, self.task)
+        return _distribution(self.label, goals, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML10Config(MetaWorldConfig):
+    """Meta-World ML10: 10 families to train on, 5 others to be tested on."""
+
+    kind: ClassVar[str] = "ml10"
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution."""
+        goals = published_goals("ml10", self.goal_seed)
+        return _separate_families(_distribution("ml10", goals, self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML25Config(MetaWorldConfig):
+    """Meta-World ML25: 24 families to train on (25 as published), 5 others to be tested on."""
+
+    kind: ClassVar[str] = "ml25"
+
+    published: bool = False
+    """Train on all 25 families of the published list, of which basketball-v3 is a test family too."""
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution; its name, ml25-clean or ml25-published, says which it is.
+
+        The clean one has the published test families and trains on the published families but for
+        basketball-v3, with the published goals.
+        """
+        goals = published_goals("ml25", self.goal_seed)
+        if self.published:
+            _log.warning("ml25-published trains on %s, which it is also tested on.", ", ".join(ml25_leak()))
+            return _distribution("ml25-published", goals, self)
+        train = tuple(goal for goal in goals.train if goal.family not in ml25_leak())
+        return _separate_families(_distribution("ml25-clean", Goals(train, goals.test), self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ML45Config(MetaWorldConfig):
+    """Meta-World ML45: 45 families to train on, 5 others to be tested on."""
+
+    kind: ClassVar[str] = "ml45"
+
+    def build(self) -> MetaWorldTasks:
+        """Return the task distribution."""
+        goals = published_goals("ml45", self.goal_seed)
+        return _separate_families(_distribution("ml45", goals, self))
+
+
+def ml25_leak() -> tuple[str, ...]:
+    """Return the families that the published ML25 both trains and tests on."""
+    return tuple(family for family in ML25_V3["train"] if family in ML25_V3["test"])
+
+
+def _separate_families(tasks: MetaWorldTasks) -> MetaWorldTasks:
+    """Return the tasks as they are.
+
+    Raises:
+        MetarlError: if a family is in both splits.
+    """
+    both = {task.family for task in tasks.train} & {task.family for task in tasks.test}
+    require(
+        not both, f"{tasks.name} must test on families that it does not train on", ", ".join(sorted(both))
+    )
+    return tasks
+
+
+def _distribution(name: str, goals: Goals, config: MetaWorldConfig) -> MetaWorldTasks:
+    """Return the goals as tasks, numbered within their family.
+
+    Raises:
+        MetarlError: if a test goal is a training goal.
+    """
+    tasks = MetaWorldTasks(
+        name=name,
+        train=numbered_tasks(goals.train, "train"),
+        test=numbered_tasks(goals.test, "test"),
+        horizon=config.horizon,
+        reward=config.reward,
+    )
+    check_disjoint(tasks)
+    return tasks
+
+
+def numbered_tasks(goals: Sequence[Goal], split: Split) -> tuple[Task, ...]:
+    """Return goals as tasks, numbered within their family."""
+    numbers: dict[str, int] = {}
+    tasks = []
+    for goal in goals:
+        number = numbers[goal.family] = numbers.get(goal.family, -1) + 1
+        tasks.append(Task(goal.family, goal.parameters, f"{goal.family}/{split}/{number:02d}"))
+    return tuple(tasks)

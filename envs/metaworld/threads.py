@@ -1,0 +1,252 @@
+"""Meta-World on threads: the physics of all slots in one batch, observations and rewards as array arithmetic.
+
+Bit for bit the episodes of Meta-World's own environments, without their Python. A reset restores a state that
+Meta-World itself produced once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from metarl.envs.engines.arrays import vector
+from metarl.envs.engines.slot_engine import SlotEngine, check_slots, tell_diverged
+from metarl.envs.engines.threads.batched import BatchedPhysics, StepperName
+from metarl.envs.metaworld.env import action_space, observation_space
+from metarl.envs.metaworld.models import FRAME_SKIP, MocapArms
+from metarl.envs.metaworld.rendering import DEFAULT_SIZE, SawyerRenderers
+from metarl.envs.metaworld.resets import METAWORLD, Families, SawyerResets
+from metarl.envs.metaworld.rewards.catalog import RewardVersion
+from metarl.envs.metaworld.rewards.observation import visible_goal
+from metarl.envs.metaworld.slot_arrays import OUTCOMES, Tables, num_constants, program
+from metarl.errors import require
+from metarl.types import Task
+from metarl.vector_env import Array, Picture, check_slot
+
+Indices: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+class SawyerVectorEnv(SlotEngine):
+    """A :class:`~metarl.vector_env.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
+
+    Nothing in a Meta-World episode is random, so a seed changes nothing. A world whose numbers become NaN or
+    huge is truncated at that step with reward 0 and its last sound observation, logged and counted.
+
+    Args:
+        families: every family that a task may be of.
+        default_tasks: what the slots run in turn until ``set_tasks`` is called.
+        num_envs: slots.
+        num_threads: threads; 0 for one a core that this process may use. Results do not depend on it.
+        horizon: steps after which an episode is truncated.
+        stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
+        cache: folder in which the states after resets are kept; None keeps them in memory only.
+        reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
+        known: what families there are.
+
+    Raises:
+        MetarlError: on a family or rewards that Meta-World does not have, or a number that makes no sense.
+        EngineError: if the compiled stepper is asked for and cannot be built.
+    """
+
+    def __init__(
+        self,
+        *,
+        families: Sequence[str],
+        default_tasks: Sequence[Task],
+        num_envs: int,
+        num_threads: int = 0,
+        horizon: int,
+        stepper: StepperName = "auto",
+        cache: Path | None = None,
+        reward_version: RewardVersion = "v2",
+        known: Families = METAWORLD,
+    ) -> None:
+        check_slots(default_tasks, num_envs, horizon)
+        require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
+        self._resets = SawyerResets(
+            families, default_tasks, cache=cache, reward_version=reward_version, known=known
+        )
+        super().__init__(
+            observation_space(), action_space(), tasks=default_tasks, num_envs=num_envs, horizon=horizon
+        )
+        self.diverged = 0
+        """Episodes that were cut because their physics diverged."""
+        self._running = list(self._tasks)
+        self._physics = BatchedPhysics(
+            self._resets.models(),
+            self._resets.numbers(self._tasks),
+            stepper=stepper,
+            num_threads=num_threads,
+        )
+        self.closed = False
+        catalog = self._resets.catalog
+        self._physics.bind([task.features for task in catalog.values()])
+        for field in known.models.expanded:
+            self._physics.expand(field)
+        self._arms = MocapArms(num_envs)
+        self._live: Flags = np.zeros(num_envs, np.bool_)
+        self._steps = np.zeros(num_envs, np.int64)
+        most = max(num_constants(task) for task in catalog.values())
+        self._tables = Tables(self._physics.features, most)
+        if self._physics.can_compute:
+            programs = [program(task) for task in catalog.values()]
+            self._physics.compute(programs, self._tables.in_order())
+        self._groups: dict[str, Indices] = {}
+        self._renderers = SawyerRenderers(known.full_model)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, object] | None = None,
+    ) -> tuple[Array, dict[str, object]]:
+        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+
+        Returns:
+            Observations ``[N, 39]`` of all slots, and no infos.
+
+        Raises:
+            TypeError: if the mask is no bool array.
+            ValueError: if the mask has a wrong shape or no True.
+            MetarlError: if Meta-World does not accept a task's parameters.
+        """
+        slots = self._to_start(options)
+        snapshots = self._resets.snapshots([self._tasks[slot] for slot in slots])
+        self._live[slots] = False  # should anything below be interrupted
+        for slot, snapshot in zip(slots, snapshots, strict=True):
+            self._running[slot] = self._tasks[slot]
+            self._arms.reset(slot, snapshot.arm)
+            self._tables.begin(slot, snapshot.observation, snapshot.constants["reward"])
+        self._physics.assign(self._resets.numbers(self._running))
+        self._physics.set_state(slots, [snapshot.world for snapshot in snapshots])
+        self._steps[slots] = 0
+        self._groups = self._group()
+        self._live[slots] = True
+        return self._tables.observations.copy(), {}
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
+        """Step every live slot.
+
+        Args:
+            actions: ``[N, 4]``; they are rounded to float32, Meta-World's own precision.
+
+        Returns:
+            Observations ``[N, 39]``, rewards ``[N]``, terminated ``[N]`` (never), truncated ``[N]``, and
+            ``infos["success"]`` ``[N]`` bool.
+
+        Raises:
+            MetarlError: if the actions have a wrong shape.
+        """
+        self._check_shape(np.shape(actions))
+        self._tables.actions[...] = actions
+        live = self._live.copy()
+        ctrl, mocap_pos, mocap_quat = self._arms.act(self._tables.actions, live)
+        self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
+        self._steps[live] += 1
+        diverged = live & self._physics.diverged
+        self.diverged += tell_diverged(diverged, self._running, self._steps)
+        self._tables.outcomes[diverged] = 0.0
+        sound = live & ~diverged
+        if not self._physics.can_compute:
+            self._advance(sound)
+        rewards = np.where(sound, self._tables.outcomes[:, 0], 0.0)
+        success = sound & (self._tables.outcomes[:, 1] > 0.5)
+        truncated = diverged | (live & (self._steps >= self._horizon))
+        self._live &= ~truncated
+        infos: dict[str, object] = {"success": success, "_success": live}
+        terminated = cast("Array", np.zeros(self.num_envs, np.bool_))
+        return self._tables.observations.copy(), rewards, terminated, cast("Array", truncated), infos
+
+    def stop(self, slots: Flags) -> None:
+        """End the episodes of some slots, ``[N]``: they are idle until their next reset."""
+        self._live &= ~slots
+
+    def outcomes(self) -> dict[str, Array]:
+        """Return Meta-World's ``info`` of each slot's last step, ``[N]`` each; all 0 if it diverged."""
+        columns = dict(zip(OUTCOMES, self._tables.outcomes.T.copy(), strict=True))
+        reward = columns.pop("reward")
+        return {**columns, "unscaled_reward": reward}
+
+    def goals(self, *, clipped: bool = True) -> Array:
+        """Return the goals as Meta-World shows them where they are not hidden, ``[N, 3]``, metres.
+
+        Args:
+            clipped: as after a step; what a reset returns is not clipped to the space of goals.
+        """
+        goals = np.zeros((self.num_envs, 3))
+        for family, slots in self._groups.items():
+            task = self._resets.catalog[family]
+            features, constants = self._tables.features[slots].T, self._tables.constants[slots].T
+            shown = visible_goal(task, vector(features), vector(constants), clipped=clipped)
+            goals[slots] = np.asarray(shown).T
+        return goals
+
+    def goal_bounds(self) -> tuple[Array, Array]:
+        """Return the lowest and the highest goal that these families can show, ``[3]`` each, metres."""
+        tasks = list({task.family: task for task in self._resets.default_tasks}.values())
+        places = [self._resets.catalog[task.family].constant_places for task in tasks]
+        constants = [snapshot.constants["reward"] for snapshot in self._resets.snapshots(tasks)]
+        low, high = (
+            np.array([row[place[name]] for row, place in zip(constants, places, strict=True)])
+            for name in ("goal_low", "goal_high")
+        )
+        return low.min(axis=0), high.max(axis=0)
+
+    @property
+    def has_moving_goals(self) -> bool:
+        """Whether there is a family whose goal moves within an episode."""
+        return any("target_pos" in self._resets.catalog[family].live for family in self._resets.families)
+
+    def render_slot(
+        self,
+        slot: int,
+        *,
+        camera: str | None = None,
+        width: int = DEFAULT_SIZE,
+        height: int = DEFAULT_SIZE,
+    ) -> Picture:
+        """Return what a camera of Meta-World's full model sees of a slot, ``[height, width, 3]``.
+
+        Args:
+            slot: 0 to ``num_envs - 1``; one that never ran shows the model's initial state.
+            camera: one of :data:`~.metaworld_rendering.CAMERAS`; None for corner2 turned upright.
+            width: pixels.
+            height: pixels.
+
+        Raises:
+            MetarlError: if there is no such slot or camera, or the size makes no sense.
+            EngineError: if there is no OpenGL; it says what to install.
+        """
+        self._check_open()
+        check_slot(slot, self.num_envs)
+        family, [state] = self._running[slot].family, self._physics.get_state([slot])
+        renderer = self._renderers.get(family, self._resets.model(family), width=width, height=height)
+        return renderer.frame(state.integration, state.fields, camera)
+
+    def close_extras(self, **_: object) -> None:
+        """End the threads, and keep the states of new tasks for the next time."""
+        self._renderers.close()
+        self._physics.close()
+        self._resets.close()
+
+    def _accept(self, tasks: Sequence[Task]) -> None:
+        self._resets.check_families(tasks)
+
+    def _group(self) -> dict[str, Indices]:
+        """Return the slots of each family."""
+        slots: dict[str, list[int]] = {}
+        for slot, task in enumerate(self._running):
+            slots.setdefault(task.family, []).append(slot)
+        return {family: np.array(members, np.int64) for family, members in slots.items()}
+
+    def _advance(self, sound: Flags) -> None:
+        """Let NumPy compute what sound slots show after a step."""
+        for family, slots in self._groups.items():
+            running = sound[slots]
+            if running.any():
+                self._tables.advance(self._resets.catalog[family], slots[running])

@@ -1,0 +1,1 @@
+"""Draw tasks: parameters, ranges, settings, splits."""

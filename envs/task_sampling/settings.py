@@ -1,0 +1,79 @@
+"""What a user says about a distribution of one's own, looked at before any of it is used."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypedDict, get_args
+
+from metarl.action_map import ActionMode
+from metarl.envs.engines.processes.messages import TIMEOUT
+from metarl.errors import MetarlError, require, unknown_name
+
+
+class TaskSettings(TypedDict, total=False):
+    """What else can be said about a distribution."""
+
+    horizon: int
+    """Steps of an episode; by default the environment's own limit."""
+    success_key: str
+    """The key of ``info`` that says whether the task is solved."""
+    name: str
+    """What results call it; by default the environment's name."""
+    actions: ActionMode
+    """How a policy's actions reach the environment: "rescale", the default, clips them to the action space
+    and maps -1..1 to its bounds where they are finite; "clip" clips only; "raw" passes them on, for an
+    environment that reads actions beyond its bounds itself."""
+    timeout: float
+    """Seconds that one environment may take to be built, be reset or make a step; by default 60. Not for
+    vector environments, which run in this process."""
+    observed: Sequence[str]
+    """Names of parameters that an agent may observe, such as where an object is; the checker accepts them."""
+
+
+def check_settings(settings: Mapping[str, object]) -> None:
+    """Make sure that there are such settings, and that they are of the right type.
+
+    Raises:
+        MetarlError: on a name that is not known, a horizon that is no whole number from 1 to 1000000, an
+            unknown way to pass on actions, a timeout that is no positive number, or observed that is no
+            list of names.
+    """
+    for name in settings:
+        if name not in TaskSettings.__annotations__:
+            raise unknown_name("setting of a distribution", name, TaskSettings.__annotations__)
+    observed = settings.get("observed", ())
+    names = isinstance(observed, list | tuple) and all(isinstance(name, str) for name in observed)
+    require(names, "observed must be a list of names of parameters", repr(observed))
+    horizon = settings.get("horizon", 1)
+    whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
+    require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))
+    mode, timeout = settings.get("actions", "rescale"), settings.get("timeout", TIMEOUT)
+    if mode not in get_args(ActionMode):
+        raise unknown_name("way to pass on actions", str(mode), get_args(ActionMode))
+    positive = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+    require(positive, "timeout must be a positive number of seconds", repr(timeout))
+
+
+def check_takes(functions: Mapping[str, object]) -> None:
+    """Make sure that functions can be called with as many arguments as they will be.
+
+    Args:
+        functions: by how they are called, ``"apply(env, task)"``; what is no function is passed over.
+
+    Raises:
+        MetarlError: if one takes more or fewer.
+    """
+    for call, function in functions.items():
+        name, _, arguments = call.rstrip(")").partition("(")
+        try:
+            signature = inspect.signature(function)  # type: ignore[arg-type]  # TypeError where it is none
+        except (TypeError, ValueError):  # no function, or one that does not tell
+            continue
+        try:
+            signature.bind(*arguments.split(", "))
+        except TypeError as error:
+            raise MetarlError(
+                f"{name} is called as {call}, but the function given takes {signature}."
+            ) from error

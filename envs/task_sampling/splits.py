@@ -1,0 +1,188 @@
+"""Training tasks and held-out tasks from two lists of parameters, or from functions that draw them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from metarl.envs.task_sampling.parameters import Layout
+from metarl.errors import MetarlError, require
+from metarl.tasks import Parameter, Split, sample_evenly
+from metarl.types import Task
+
+P = TypeVar("P")
+Sampler: TypeAlias = Callable[[np.random.Generator], P]
+"""Draws the parameters of one task; the generator is the only source of randomness."""
+Numbers: TypeAlias = tuple[float, ...]
+
+LISTED = 40
+"""Tasks in the list that stands for a split whose tasks are drawn."""
+_SEEDS: dict[Split, int] = {"train": 1703, "test": 3400}
+_DRAWS = 1000
+"""Draws in vain after which there are no more tasks to be found."""
+
+
+@dataclass(frozen=True)
+class TaskSplits:
+    """The tasks of one family, ``name``: a fixed list of each split, and for training maybe fresh draws.
+
+    No task that is drawn for training is one of the held-out list.
+    """
+
+    name: str
+    layout: Layout
+    train: tuple[Task, ...]
+    test: tuple[Task, ...]
+    draw: Callable[[np.random.Generator], Numbers] | None
+    """Draws a fresh training task; None where the list is all there is."""
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        """Return the split's list."""
+        return self.train if split == "train" else self.test
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw fresh training tasks, or tasks of the list where nothing is drawn.
+
+        Raises:
+            MetarlError: if ``num_tasks`` is not positive, or ``sample`` draws held-out tasks only.
+        """
+        if split == "test" or self.draw is None:
+            return sample_evenly(self.tasks(split), num_tasks, rng)
+        require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
+        held_out = {task.parameters for task in self.test}
+        fresh = islice(_fresh(self.draw, rng, held_out), num_tasks)
+        tasks = [drawn_task(self.name, split, numbers) for numbers in fresh]
+        require(len(tasks) == num_tasks, "sample must draw tasks that are not held out", "none")
+        return tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitTasks:
+    """What distributions have in common whose tasks are such splits."""
+
+    splits: TaskSplits
+    observed: tuple[str, ...] = ()
+    """Names of parameters that an agent may observe."""
+
+    @property
+    def name(self) -> str:
+        """What the results call it."""
+        return self.splits.name
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        """Return the split's tasks; where they are drawn, a fixed list that stands for them."""
+        return self.splits.tasks(split)
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw tasks; fresh ones for training, where a sampler draws them.
+
+        Raises:
+            MetarlError: if ``num_tasks`` is not positive.
+        """
+        return self.splits.sample(num_tasks, rng, split)
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return the name of each parameter, and whether an agent may observe it."""
+        return self.splits.layout.describe(self.observed)
+
+
+def make_splits(
+    name: str, sample: Sampler[P] | Sequence[P], test_sample: Sampler[P] | Sequence[P] | None
+) -> TaskSplits:
+    """Return the splits that two lists or samplers describe.
+
+    Args:
+        name: the family's.
+        sample: draws a training task's parameters, or lists all of them.
+        test_sample: likewise for held-out tasks; None draws them with ``sample`` from seeds of their own.
+
+    Raises:
+        MetarlError: if parameters are no numbers or not alike, a list is empty, or a task is in both splits.
+    """
+    if not callable(sample) and test_sample is None:
+        raise MetarlError(
+            "A list of training tasks needs a list of held-out tasks beside it: test_sample=[…]."
+        )
+    layout = Layout.of(_first(sample))
+    if test_sample is not None:
+        test = _listed(name, "test", test_sample, layout, set())
+        train = _listed(name, "train", sample, layout, {task.parameters for task in test})
+    else:
+        train = _listed(name, "train", sample, layout, set())
+        test = _listed(name, "test", sample, layout, {task.parameters for task in train})
+    if len(train) < 1 or len(test) < (2 if test_sample is None else 1):
+        raise MetarlError(
+            "sample draws the same few tasks over and over, so none is left to be held out; "
+            "give test_sample, or a list of tasks for each."
+        )
+    _check_apart(train, test)
+    return TaskSplits(name, layout, train, test, _draw(sample, layout) if callable(sample) else None)
+
+
+def drawn_task(name: str, split: Split, numbers: Numbers) -> Task:
+    """Return a task that is called by its numbers, or by a digest of them where they are many."""
+    words = ",".join(repr(number) for number in numbers)
+    if len(numbers) > 4:
+        words = hashlib.sha256(words.encode()).hexdigest()[:16]
+    return Task(name, numbers, f"{name}/{split}/{words}")
+
+
+def _first(source: Sampler[P] | Sequence[P]) -> P:
+    if callable(source):
+        return source(np.random.default_rng(_SEEDS["train"]))
+    require(len(source) > 0, "A list of tasks must not be empty", "empty")
+    return source[0]
+
+
+def _listed(
+    name: str, split: Split, source: Sampler[P] | Sequence[P], layout: Layout, taken: set[Numbers]
+) -> tuple[Task, ...]:
+    """Return a list as tasks, or some that are drawn once and for all, none of them taken."""
+    if callable(source):
+        found = _distinct(_draw(source, layout), split, taken)
+        return tuple(drawn_task(name, split, numbers) for numbers in found)
+    require(len(source) > 0, "A list of tasks must not be empty", "empty")
+    numbered = enumerate(layout.flatten(parameters) for parameters in source)
+    return tuple(Task(name, numbers, f"{name}/{split}/{index}") for index, numbers in numbered)
+
+
+def _draw(sample: Sampler[P], layout: Layout) -> Callable[[np.random.Generator], Numbers]:
+    return lambda rng: layout.flatten(sample(rng))
+
+
+def _distinct(
+    draw: Callable[[np.random.Generator], Numbers], split: Split, taken: set[Numbers]
+) -> list[Numbers]:
+    """Return up to :data:`LISTED` different tasks, none of them taken; the same ones each time."""
+    found: dict[Numbers, None] = {}
+    for numbers in islice(_fresh(draw, np.random.default_rng(_SEEDS[split]), taken), 2 * LISTED):
+        found[numbers] = None
+        if len(found) == LISTED:
+            break
+    return list(found)
+
+
+def _fresh(
+    draw: Callable[[np.random.Generator], Numbers], rng: np.random.Generator, refused: set[Numbers]
+) -> Iterator[Numbers]:
+    """Draw without end tasks that are not refused; end after so many in vain."""
+    in_vain = 0
+    while in_vain < _DRAWS:
+        numbers = draw(rng)
+        if numbers in refused:
+            in_vain += 1
+            continue
+        in_vain = 0
+        yield numbers
+
+
+def _check_apart(train: Sequence[Task], test: Sequence[Task]) -> None:
+    known = {task.parameters for task in train}
+    for task in test:
+        if task.parameters in known:
+            raise MetarlError(f"The held-out task {list(task.parameters)} is also a training task.")

@@ -1,0 +1,1 @@
+"""Small suites for tests and first steps."""

@@ -1,0 +1,105 @@
+"""The parts of a policy that adaptation moves: how far each went, and policies of which only some went.
+
+What stands before the last dot of a parameter's name is its layer: ``layer_0.weight`` and ``layer_0.bias``
+are of ``layer_0``; ``log_std`` is a layer of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from metarl.errors import MetarlError
+from metarl.evaluation.statistics import Values
+from metarl.meta_learner import Actor
+from metarl.types import Params
+
+
+@runtime_checkable
+class Explainable(Actor, Protocol):
+    """An actor that shows what adapts: it is a function of parameters, one set for each of M tasks."""
+
+    @property
+    def params(self) -> Params:
+        """Stacked, ``[M, ...]``, by names of which the part before the last dot is the layer."""
+        ...
+
+    def with_params(self, params: Params) -> Explainable:
+        """Return the same actor with other parameters, of the same names and shapes."""
+        ...
+
+    def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of observations ``[M, B, O]``: ``[M, B, units]`` by its name.
+
+        The layers come from the first to the last, whose activations are the most likely actions. There are
+        none if the policy does not show its layers.
+        """
+        ...
+
+
+def explainable(actor: Actor) -> Explainable:
+    """Return the actor, if it shows what adapts.
+
+    Raises:
+        MetarlError: if it does not.
+    """
+    if isinstance(actor, Explainable):
+        return actor
+    raise MetarlError(
+        "Only an agent that adapts by changing the parameters of a policy, and shows them, can be explained, "
+        f"but this one acts with {type(actor).__name__}, which does not."
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """How far adaptation moved one tensor of parameters, on each of T tasks."""
+
+    name: str
+    norm: Values
+    """``[T]``, Euclidean norm of the change."""
+    relative: Values | None
+    """``[T]``, the same over the norm before adapting; None where that is zero."""
+    share: Values
+    """``[T]``, part of the squared length of the whole adaptation vector; zero where nothing moved."""
+
+
+def layer_of(name: str) -> str:
+    """Return the layer of a parameter."""
+    return name.rpartition(".")[0] or name
+
+
+def layers_of(params: Params) -> list[str]:
+    """Return the layers of a policy, in the order of its parameters."""
+    return list(dict.fromkeys(map(layer_of, params)))
+
+
+def mixture(before: Params, after: Params, adapted: Collection[str]) -> Params:
+    """Return parameters of which the layers named in ``adapted`` are those after adapting."""
+    return {name: (after if layer_of(name) in adapted else before)[name] for name in before}
+
+
+def vectors(before: Params, after: Params) -> Values:
+    """Return the adaptation vector of each task, ``[T, D]``: all changes end to end."""
+    return np.concatenate([_flat(after[name]) - _flat(before[name]) for name in before], axis=1)
+
+
+def changes(before: Params, after: Params) -> list[Change]:
+    """Return how far each tensor of stacked parameters moved."""
+    squared = np.square(vectors(before, after)).sum(axis=1)
+    found = []
+    for name, start in before.items():
+        norm = np.linalg.norm(_flat(after[name]) - _flat(start), axis=1)
+        size = np.linalg.norm(_flat(start), axis=1)
+        share = np.divide(norm**2, squared, out=np.zeros_like(norm), where=squared > 0)
+        found.append(Change(name, norm, norm / size if (size > 0).all() else None, share))
+    return found
+
+
+def _flat(stacked: torch.Tensor) -> Values:
+    """Return ``[M, ...]`` as ``[M, d]`` in double precision, in which differences are taken."""
+    return np.asarray(stacked.detach().double().flatten(1).cpu().numpy(), np.float64)

@@ -1,0 +1,164 @@
+"""Summarize the inside of an adaptation in few numbers, each with its 95 % interval over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from metarl.analysis.measure import Inside
+from metarl.analysis.task_map import Likeness, TaskMap, likeness, task_map
+from metarl.evaluation.statistics import RATE, Bootstrap, Interval, Values, confidence_interval, paired_gain
+from metarl.types import Json
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far one tensor of parameters moved, a mean over tasks."""
+
+    name: str
+    norm: Interval
+    """Of the change."""
+    relative: Interval | None
+    """Over the norm before adapting; None where that is zero."""
+    share: Interval
+    """Of the squared length of the whole adaptation vector."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a policy of which some layers are adapted scores, less what the unadapted one does."""
+
+    variant: str
+    """``"all"``, ``"only layer_0"``, ``"all but layer_0"``."""
+    of_return: Interval
+    of_success: Interval | None
+    """None where the suite does not say."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An adaptation, explained."""
+
+    inside: Inside
+    adaptation_steps: int
+    moved: tuple[Moved, ...]
+    similarities: dict[str, Interval]
+    """Linear CKA of each layer's activations before and after adapting; the last layer's are the actions."""
+    shifts: dict[str, Interval]
+    """How far they moved as a whole, in units of their spread."""
+    task_map: TaskMap
+    likeness: Likeness | None
+    """None where no family has tasks enough."""
+    gains: tuple[Gain, ...]
+    """Of every variant but the unadapted one."""
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the policy's layers."""
+        return [gain.variant.removeprefix("only ") for gain in self.gains if gain.variant.startswith("only ")]
+
+    def gain(self, variant: str) -> Gain:
+        """Return what a variant gains."""
+        return next(gain for gain in self.gains if gain.variant == variant)
+
+
+def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> Explanation:
+    """Put what was measured into few numbers; permutations are drawn from ``rng``."""
+    tasks = inside.tasks
+    how = Bootstrap(strata=tuple(task.family for task in tasks))
+
+    def over_tasks(values: Values, most: float = np.inf) -> Interval:
+        # A number that all tasks share, such as that of a layer which never moves, is so by construction.
+        bounds = (0.0, most) if np.ptp(values) > 0 else how.bounds
+        return confidence_interval(values, rng, replace(how, bounds=bounds))
+
+    placed = task_map(inside.vectors)
+    return Explanation(
+        inside=inside,
+        adaptation_steps=adaptation_steps,
+        moved=tuple(
+            Moved(
+                change.name,
+                over_tasks(change.norm),
+                None if change.relative is None else over_tasks(change.relative),
+                over_tasks(change.share, 1.0),
+            )
+            for change in inside.changes
+        ),
+        similarities={layer: over_tasks(values, 1.0) for layer, values in inside.similarities.items()},
+        shifts={layer: over_tasks(values) for layer, values in inside.shifts.items()},
+        task_map=placed,
+        likeness=likeness([tasks[place] for place in placed.places], placed.cosines, rng),
+        gains=tuple(_gains(inside, rng, how)),
+    )
+
+
+def _gains(inside: Inside, rng: np.random.Generator, how: Bootstrap) -> Iterator[Gain]:
+    returns, successes = inside.effects.task_returns, inside.effects.task_successes
+    of_rates = replace(how, bounds=RATE)
+    for place, variant in enumerate(inside.variants):
+        if place > 0:
+            yield Gain(
+                variant.name,
+                paired_gain(returns[:, 0], returns[:, place], rng, how),
+                None
+                if successes is None
+                else paired_gain(successes[:, 0], successes[:, place], rng, of_rates),
+            )
+
+
+def to_json(explanation: Explanation) -> dict[str, Json]:
+    """Return every number as plain JSON."""
+    inside, placed, alike = explanation.inside, explanation.task_map, explanation.likeness
+    return {
+        "adaptation_steps": explanation.adaptation_steps,
+        "changes": {
+            moved.name: {
+                "norm": list(moved.norm),
+                "relative": None if moved.relative is None else list(moved.relative),
+                "share": list(moved.share),
+                "tasks": {
+                    "norm": change.norm.tolist(),
+                    "relative": None if change.relative is None else change.relative.tolist(),
+                    "share": change.share.tolist(),
+                },
+            }
+            for moved, change in zip(explanation.moved, inside.changes, strict=True)
+        },
+        "representations": {
+            layer: {
+                "cka": list(interval),
+                "shift": list(explanation.shifts[layer]),
+                "tasks": {
+                    "cka": inside.similarities[layer].tolist(),
+                    "shift": inside.shifts[layer].tolist(),
+                },
+            }
+            for layer, interval in explanation.similarities.items()
+        },
+        "task_map": {
+            "tasks": [inside.tasks[place].id for place in placed.places],
+            "points": placed.points.tolist(),
+            "variance_shown": placed.shown,
+            "cosines": placed.cosines.tolist(),
+        },
+        "likeness": None
+        if alike is None
+        else {
+            "rank_correlation": alike.correlation,
+            "p_value": alike.p_value,
+            "pairs": alike.pairs,
+            "families": alike.families,
+        },
+        "gains": {
+            gain.variant: {
+                "return": list(gain.of_return),
+                "success": None if gain.of_success is None else list(gain.of_success),
+            }
+            for gain in explanation.gains
+        },
+        "variants": [variant.name for variant in inside.variants],
+        "effects": inside.effects.to_json(),
+    }

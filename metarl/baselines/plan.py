@@ -1,0 +1,154 @@
+"""What is compared with a meta-learned agent: which baselines, and with how many environment steps each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from metarl.baselines.learners import AlgorithmName
+from metarl.config import MeasurementConfig
+from metarl.errors import require
+
+Kind: TypeAlias = Literal["meta", "scratch", "multitask", "oracle"]
+BaselineKind: TypeAlias = Literal["scratch", "multitask", "oracle"]
+
+META: Literal["meta"] = "meta"
+LARGEST_BUDGET = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonConfig:
+    """Which baselines stand beside the meta-learned agent."""
+
+    algorithms: tuple[AlgorithmName, ...] = ("ppo", "sac")
+    """What the baselines learn with."""
+    kinds: tuple[BaselineKind, ...] = ("scratch", "multitask", "oracle")
+    """From scratch on the held-out task; trained on all training tasks, then fine-tuned on the held-out one;
+    an oracle that is told the task's parameters, trained on the training tasks."""
+    budgets: tuple[int, ...] = (1, 10)
+    """Multiples of the adaptation budget that learning from scratch gets."""
+    training_steps: int = 0
+    """Environment steps on training tasks, of the multi-task agent and of the oracle; 0 for as many as the
+    meta-learned agent took."""
+    updates_per_step: float = 1.0
+    """Gradient steps of SAC for each environment step on the held-out task."""
+    seed: int = 0
+    """Of the evaluation and of the baselines, apart from the training's."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(len(self.algorithms) > 0, "At least one algorithm must be named", "none")
+        require(len(self.kinds) > 0, "At least one kind of baseline must be named", "none")
+        require(
+            all(1 <= budget <= LARGEST_BUDGET for budget in self.budgets),
+            f"Every budget must lie in 1..{LARGEST_BUDGET}",
+            list(self.budgets),
+        )
+        require(
+            len(self.budgets) > 0 or "scratch" not in self.kinds, "At least one budget must be given", "none"
+        )
+        require(0 <= self.training_steps, "training_steps must be 0 or more", self.training_steps)
+        require(
+            0 < self.updates_per_step <= 100,
+            "updates_per_step must be positive and at most 100",
+            self.updates_per_step,
+        )
+        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One row of the comparison, or several: one before and one after it learns on the held-out task."""
+
+    kind: Kind
+    algorithm: AlgorithmName = "ppo"
+    budget: int = 1
+    """Multiple of the adaptation budget."""
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it learns from training tasks first."""
+        return self.kind in ("multitask", "oracle")
+
+    @property
+    def stem(self) -> str:
+        """Name of its files."""
+        if self.kind == META:
+            return META
+        return f"{self.algorithm}-{self.kind}" + (f"-x{self.budget}" if self.kind == "scratch" else "")
+
+    @property
+    def label(self) -> str:
+        """What people read."""
+        name = self.algorithm.upper()
+        labels = {
+            META: "meta-learned",
+            "scratch": f"{name} from scratch x{self.budget}",
+            "multitask": f"{name} multi-task",
+            "oracle": f"{name} oracle",
+        }
+        return labels[self.kind]
+
+    def stages(self, adaptation_steps: int) -> tuple[str, ...]:
+        """Say when each of its measurements was made."""
+        if self.kind == META:
+            after = [f"{step} step{'s' * (step > 1)}" for step in range(1, adaptation_steps + 1)]
+            return ("before", *after)
+        return ("", "tuned") if self.kind == "multitask" else ("",)
+
+
+def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
+    """Return the meta-learned agent, then the baselines: from scratch by budget, multi-task, oracle."""
+    scratch = [
+        Baseline("scratch", name, budget)
+        for budget in sorted(set(config.budgets))
+        for name in dict.fromkeys(config.algorithms)
+        if "scratch" in config.kinds
+    ]
+    kinds: tuple[BaselineKind, ...] = ("multitask", "oracle")
+    trained = [
+        Baseline(kind, name)
+        for kind in kinds
+        for name in dict.fromkeys(config.algorithms)
+        if kind in config.kinds
+    ]
+    return (Baseline(META), *scratch, *trained)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How many environment steps each may learn from."""
+
+    adaptation: int
+    """On a held-out task: what the meta-learned agent's last adaptation step has learned from, at most."""
+    training: int
+    """On training tasks, all of them together."""
+
+    def on_task(self, baseline: Baseline) -> int:
+        """Return what a baseline may learn from on a held-out task."""
+        return 0 if baseline.kind in (META, "oracle") else self.adaptation * baseline.budget
+
+
+def terms(config: ComparisonConfig, measured: MeasurementConfig, horizon: int, meta_steps: int) -> Terms:
+    """Return equal terms for all: those of the meta-learned agent.
+
+        on a held-out task = adaptation steps x episodes that each learns from x horizon
+
+    Args:
+        config: which baselines, and how many steps on training tasks if not ``meta_steps``.
+        measured: how the meta-learned agent adapts.
+        horizon: of an episode.
+        meta_steps: environment steps of its meta-training.
+
+    Raises:
+        MetarlError: if it does not adapt, or a baseline has nothing to train on.
+    """
+    steps = measured.adaptation_steps
+    require(steps >= 1, "A comparison needs an evaluation with 1 adaptation step or more", steps)
+    training = config.training_steps or meta_steps
+    require(
+        training > 0 or not any(baseline.pretrained for baseline in planned(config)),
+        "training_steps must be positive for an agent that has not been trained",
+        training,
+    )
+    return Terms(steps * measured.adaptation_episodes * horizon, training)

@@ -1,0 +1,215 @@
+"""Where baselines learn and are measured: on the run's suite and engine, each from a seed of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TypeAlias
+
+import numpy as np
+
+from metarl.baselines.learners import ALGORITHMS, ROLLOUT, Learner, LearnerConfig, SB3Actor
+from metarl.baselines.plan import Baseline, ComparisonConfig, Terms
+from metarl.baselines.store import Measured
+from metarl.evaluation.evaluate import evaluate, slots_needed
+from metarl.evaluation.record import Evaluation
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.rollouts.collect import collect
+from metarl.sb3.vec_env import TaskVecEnv, from_training, in_turn
+from metarl.training.experiment import Experiment
+from metarl.types import Params, Task
+from metarl.vector_env import TaskVectorEnv
+
+TASK_SLOTS = 8
+"""Episodes of a held-out task that a baseline learns from at a time."""
+PPO_PILOT = 512
+"""Steps on which a pace of PPO is measured."""
+SAC_PILOT = 10
+"""Steps of all slots on which a pace of SAC is measured, after what it does before it learns."""
+WARM_UP = 100
+"""Environment steps before SAC learns, its default."""
+MEASURE = "measure"
+
+OnStep: TypeAlias = Callable[[str, int], None]
+"""Told of which sort a step is, see :meth:`Workshop.sort`, and of how many slots; may raise to stop."""
+
+
+class Workshop:
+    """Its environments are built when they are wanted, and closed when it is left."""
+
+    def __init__(
+        self, experiment: Experiment, config: ComparisonConfig, terms: Terms, on_step: OnStep
+    ) -> None:
+        self.experiment = experiment
+        self.suite = experiment.suite
+        self.measured = experiment.config.evaluation
+        self.config = config
+        self.terms = terms
+        self.on_step = on_step
+        self._places = {task: place for place, task in enumerate(self.suite.tasks("test"))}
+        self._envs: dict[int, TaskVectorEnv] = {}
+
+    def __enter__(self) -> Workshop:
+        """Do nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was built."""
+        for env in self._envs.values():
+            env.close()
+
+    @staticmethod
+    def sort(baseline: Baseline, *, training: bool) -> str:
+        """Name a sort of steps that take equally long."""
+        return f"{baseline.algorithm}/{'training' if training else 'task'}"
+
+    def meta(self, task: Task) -> Measured:
+        """Measure the meta-learned agent before adapting and after each adaptation step."""
+        measured, horizon = self.measured, self.suite.horizon
+        evaluation = evaluate(
+            self.experiment.agent,
+            self._env(slots_needed(measured)),
+            [task],
+            measured,
+            adaptation_steps=measured.adaptation_steps,
+            horizon=horizon,
+            rng=self._episodes_of(task),
+            on_step=lambda slots: self.on_step(MEASURE, slots),
+        )
+        steps = range(measured.adaptation_steps + 1)
+        learned = tuple(step * measured.adaptation_episodes * horizon for step in steps)
+        return Measured(evaluation, learned, self.experiment.env_steps)
+
+    def train(self, baseline: Baseline) -> Params:
+        """Let a baseline learn from training tasks, a new one in each episode of a meta-batch of slots."""
+        seed = self._seed(baseline, None)
+        learner = self._on_training(baseline, seed, self.terms.training)
+        self._learn(learner, self.sort(baseline, training=True))
+        return learner.weights
+
+    def on_task(self, baseline: Baseline, task: Task, start: Params | None) -> Measured:
+        """Let a baseline learn on a held-out task, from scratch or from weights; measure before and after."""
+        seed, steps = self._seed(baseline, task), self.terms.on_task(baseline)
+        learner = self._on_task(baseline, task, steps, seed)
+        stages = []
+        if start is not None:
+            learner.load(start)
+            stages.append(self._measure(learner.actor, task))
+        self._learn(learner, self.sort(baseline, training=False))
+        stages.append(self._measure(learner.actor, task))
+        evaluation = _side_by_side(stages, learner.planned)
+        if start is None:
+            return Measured(evaluation, (learner.planned,), 0)
+        return Measured(evaluation, (0, learner.planned), self.terms.training)
+
+    def oracle(self, baseline: Baseline, task: Task, weights: Params) -> Measured:
+        """Measure an agent that is told the task."""
+        learner = self._on_training(baseline, 0)
+        learner.load(weights)
+        return Measured(self._measure(learner.actor.told(task), task), (0,), self.terms.training)
+
+    def pace(self, baseline: Baseline, *, training: bool) -> float:
+        """Measure the seconds that a step of learning takes, on a few of them."""
+        slots = self.experiment.config.sampling.meta_batch_size if training else TASK_SLOTS
+        steps = PPO_PILOT if baseline.algorithm == "ppo" else WARM_UP + SAC_PILOT * slots
+        if training:
+            learner = self._on_training(baseline, 0, steps)
+        else:
+            learner = self._on_task(baseline, self.suite.tasks("test")[0], steps, 0)
+        start = time.perf_counter()
+        learner.learn(lambda slots: self.on_step("pace", slots))
+        counted = steps if baseline.algorithm == "ppo" else SAC_PILOT * slots
+        return (time.perf_counter() - start) / counted
+
+    def measuring_pace(self) -> float:
+        """Measure the seconds that a step of measuring takes, on an episode or a part of it."""
+        env, steps = self._env(slots_needed(self.measured)), min(50, self.suite.horizon)
+        task, actor = self.suite.tasks("test")[0], self.experiment.agent.initial_actor(1)
+        rng = make_rng(self.config.seed, Purpose.BASELINE_TEST, "pace")
+        start = time.perf_counter()
+        collect(env, [task], actor, episodes=self.measured.episodes, horizon=steps, rng=rng)
+        return (time.perf_counter() - start) / (steps * self.measured.episodes)
+
+    def _on_task(self, baseline: Baseline, task: Task, steps: int, seed: int) -> Learner:
+        """Build an agent that learns on a held-out task."""
+        slots = max(1, min(TASK_SLOTS, steps // 2))
+        env = TaskVecEnv(self._env(slots), in_turn([task]), seed=seed, unit_actions=True)
+        config = LearnerConfig(steps=steps, seed=seed, updates_per_step=self.config.updates_per_step)
+        return ALGORITHMS[baseline.algorithm](env, config)
+
+    def _on_training(self, baseline: Baseline, seed: int, steps: int = 0) -> Learner:
+        """Build an agent that learns on training tasks.
+
+        PPO has a whole episode of every slot in a rollout; SAC takes one gradient step for each step of all
+        slots, which is what SB3 does by default.
+        """
+        slots = max(1, min(self.experiment.config.sampling.meta_batch_size, self.terms.training // 2))
+        env = TaskVecEnv(
+            self._env(slots),
+            from_training(self.suite, make_rng(seed, Purpose.BASELINE_TASKS)),
+            seed=seed,
+            task_size=self._task_size() if baseline.kind == "oracle" else 0,
+            unit_actions=True,
+        )
+        config = LearnerConfig(
+            steps=max(steps, 2 * slots),
+            seed=seed,
+            rollout=max(ROLLOUT, slots * self.suite.horizon),
+            updates_per_step=1 / slots,
+        )
+        return ALGORITHMS[baseline.algorithm](env, config)
+
+    def _learn(self, learner: Learner, sort: str) -> None:
+        learner.learn(lambda slots: self.on_step(sort, slots))
+
+    def _measure(self, actor: SB3Actor, task: Task) -> Evaluation:
+        rollout = collect(
+            self._env(slots_needed(self.measured)),
+            [task],
+            actor,
+            episodes=self.measured.episodes,
+            horizon=self.suite.horizon,
+            rng=self._episodes_of(task),
+            deterministic=self.measured.deterministic,
+            on_step=lambda slots: self.on_step(MEASURE, slots),
+        )
+        return Evaluation(
+            tasks=(task,),
+            returns=rollout.episode_returns.double().numpy()[:, None],
+            successes=None if rollout.success is None else rollout.success.numpy()[:, None],
+            env_steps=rollout.num_steps,
+        )
+
+    def _env(self, slots: int) -> TaskVectorEnv:
+        if slots not in self._envs:
+            sampling = self.experiment.config.sampling
+            self._envs[slots] = self.suite.make_vector_env(
+                slots, engine=sampling.engine, num_workers=sampling.workers
+            )
+        return self._envs[slots]
+
+    def _task_size(self) -> int:
+        return max(len(task.parameters) for task in (*self.suite.tasks("train"), *self.suite.tasks("test")))
+
+    def _episodes_of(self, task: Task) -> np.random.Generator:
+        """Return the random numbers of the episodes measured on a task, the same for every agent."""
+        return make_rng(self.config.seed, Purpose.BASELINE_TEST, self._places[task])
+
+    def _seed(self, baseline: Baseline, task: Task | None) -> int:
+        place = "training" if task is None else self._places[task]
+        rng = make_rng(self.config.seed, Purpose.BASELINE_LEARNING, baseline.stem, place)
+        return int(rng.integers(2**31))
+
+
+def _side_by_side(stages: Sequence[Evaluation], learned: int) -> Evaluation:
+    """Return the measurements of one task at several stages as one."""
+    successes = [stage.successes for stage in stages if stage.successes is not None]
+    return Evaluation(
+        tasks=stages[0].tasks,
+        returns=np.concatenate([stage.returns for stage in stages], axis=1),
+        successes=np.concatenate(successes, axis=1) if len(successes) == len(stages) else None,
+        env_steps=learned + sum(stage.env_steps for stage in stages),
+    )

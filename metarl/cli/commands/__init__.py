@@ -1,0 +1,1 @@
+"""The commands of ``metarl``, a module each, which ``metarl.cli.main`` finds as it would find yours."""

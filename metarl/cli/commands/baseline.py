@@ -1,0 +1,104 @@
+"""``metarl baseline``: what stable-baselines3 makes of the same held-out tasks with the same budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.table import Table
+
+from metarl.baselines.comparison import Comparison
+from metarl.baselines.plan import ComparisonConfig
+from metarl.cli.console import console, say
+from metarl.cli.progress import ComparisonProgress, clock
+from metarl.errors import require
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.reporting.baseline_files import caption_of, comparison_table, rows, short, write_comparison
+from metarl.storage.locks import locked
+from metarl.tasks import sample_evenly
+from metarl.text import count
+from metarl.training import runs
+from metarl.training.experiment import Stopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineArguments(ComparisonConfig):
+    """Compare a trained agent with PPO and SAC on held-out tasks, at equal budget, or go on with that."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    tasks: int = 5
+    """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
+    workers: int = 0
+    """Worker processes or threads; 0 takes one a core."""
+    output: Path | None = None
+    """Folder for the results; by default "baselines" in the run's folder."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
+        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+
+
+def baseline_command(arguments: list[str]) -> None:
+    """Compare a trained agent with PPO and SAC at equal budget."""
+    wanted = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
+    config = ComparisonConfig(**{item.name: getattr(wanted, item.name) for item in fields(ComparisonConfig)})
+    experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
+    held_out = experiment.suite.tasks("test")
+    number = min(wanted.tasks or len(held_out), len(held_out))
+    rng = make_rng(config.seed, Purpose.EVALUATION)
+    tasks = sample_evenly(held_out, number, rng) if wanted.tasks else held_out
+    folder = wanted.output or experiment.folder / "baselines"
+    comparison = Comparison(experiment, tasks, config, folder)
+    say(
+        f"Comparing {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} with "
+        f"{count(len(comparison.baselines) - 1, 'baseline')} on {count(len(tasks), 'held-out task')} of "
+        f"{experiment.suite.name}, seed {config.seed}. Everything goes to {folder}."
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        compute(comparison)
+        table = rows(comparison)
+        title = f"{experiment.suite.name}, held-out tasks"
+        console.print(comparison_table(table, title, caption_of(comparison)))
+        files = write_comparison(comparison, table, title)
+    say(f"Wrote {', '.join(path.name for path in files)} and the results of each agent in {folder}.")
+
+
+def compute(comparison: Comparison) -> None:
+    """Do what is missing, with the time that it takes; Ctrl-C keeps what is finished."""
+    pending = comparison.pending
+    if not pending:
+        say("Nothing is missing: all of it was computed before.")
+        return
+    progress = ComparisonProgress(console, len(pending))
+    with runs.stop_on_signals(progress), comparison.open_workshop(progress.on_step) as workshop:
+        try:
+            paces = comparison.paces(workshop)
+            console.print(plan_table(comparison, paces))
+            with progress.shown(paces, sum(comparison.seconds(b, paces) for b in comparison.baselines)):
+                comparison.run(workshop, progress.on_result)
+        except Stopped:
+            say(f"Stopped; {progress.finished} of {len(pending)} results are new and kept: start it again.")
+            raise
+
+
+def plan_table(comparison: Comparison, paces: Mapping[str, float]) -> Table:
+    """Return what is still to be done, and about how long it takes."""
+    table = Table(title="to be done", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("agent", min_width=26)
+    for column in ("env steps", "about"):
+        table.add_column(column, justify="right")
+    total = 0.0
+    for baseline in comparison.baselines:
+        if steps := comparison.pending_steps(baseline):
+            seconds = comparison.seconds(baseline, paces)
+            table.add_row(baseline.label, short(steps.total()), clock(seconds))
+            total += seconds
+    table.add_row("all", "", clock(total), style="bold")
+    return table

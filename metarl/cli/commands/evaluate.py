@@ -1,0 +1,289 @@
+"""``metarl evaluate``: measure how a trained agent adapts to held-out tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from metarl.cli.console import console, say
+from metarl.cli.progress import ProgressObserver
+from metarl.config import EvaluationConfig, MeasurementConfig
+from metarl.errors import MetarlError, require
+from metarl.evaluation.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
+from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
+from metarl.evaluation.record import Axis, Evaluation
+from metarl.evaluation.summary import summarize
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.reporting.evaluation_files import write_evaluation, write_official
+from metarl.reporting.tables import (
+    aggregate_table,
+    evaluation_table,
+    family_table,
+    official_table,
+    protocol_table,
+)
+from metarl.reporting.video.record import find_task
+from metarl.storage.files import all_or_none
+from metarl.tasks import sample_evenly
+from metarl.text import count
+from metarl.training import runs
+from metarl.training.divergence import naming_agent
+from metarl.training.evaluation_reader import provenance
+from metarl.training.experiment import Experiment, Stopped
+from metarl.types import Json, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments(MeasurementConfig):
+    """Measure a trained agent on tasks it was never trained on, before and after adapting to them."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    tasks: int = 0
+    """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
+    seed: int = 0
+    """Seed of the evaluation, apart from the training's."""
+    device: str = "cpu"
+    """Where the policy and the adaptation compute."""
+    workers: int = 0
+    """Worker processes or threads; 0 takes one a core."""
+    engine: str = ""
+    """What steps the environments, "threads" for instance; empty takes what the run was trained on."""
+    task: tuple[str, ...] = ()
+    """Ids of held-out tasks to take instead of so many; a family's name stands for the first of its tasks."""
+    protocol: Literal["both", "per-goal", "official"] = "both"
+    """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
+    ("official"), or both side by side, where there is one."""
+    episode_curve: tuple[int, ...] = ()
+    """Measure also what one adaptation step from so many episodes does: 1 2 5 10."""
+    output: Path | None = None
+    """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
+        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+        require(not (self.tasks and self.task), "Either --tasks or --task is wanted", "both")
+        if self.episode_curve:
+            check_counts(self.episode_curve)
+
+
+def evaluate_command(arguments: list[str]) -> None:
+    """Evaluate a trained agent on held-out tasks."""
+    wanted = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
+    measured = {item.name: getattr(wanted, item.name) for item in fields(MeasurementConfig)}
+    experiment = runs.open_trained(
+        wanted.run,
+        say,
+        EvaluationConfig(**measured),
+        device=wanted.device,
+        workers=wanted.workers,
+        engine=wanted.engine,
+    )
+    physics = runs.physics(wanted.run, experiment.config.sampling.engine)
+    suite = official_suite(experiment, wanted.protocol)
+    rng = make_rng(wanted.seed, Purpose.EVALUATION)
+    chosen = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
+    stem = f"iteration{experiment.iteration}-seed{wanted.seed}"
+    with results_folder(
+        wanted.output or experiment.folder / "evaluations", stems(wanted, suite, stem)
+    ) as folder:
+        say(
+            f"Evaluating {experiment.config.agent.kind} after "
+            f"{count(experiment.iteration, 'iteration')} on {count(len(chosen), 'held-out task')} of "
+            f"{experiment.suite.name}, seed {wanted.seed}."
+        )
+        files = []
+        evaluation = None
+        if wanted.protocol != "official":
+            evaluation = measure(experiment, chosen, rng)
+            files += show_evaluation(experiment, evaluation, folder, stem, physics)
+        if suite is not None:
+            files += measure_officially(experiment, suite, chosen, wanted, evaluation, folder / stem)
+        if wanted.episode_curve:
+            files += measure_episode_curve(experiment, chosen, wanted, folder / f"{stem}-episodes", physics)
+    say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def choose_tasks(
+    experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
+) -> Sequence[Task]:
+    """Return the held-out tasks that are named, or so many, evenly over the families; all if the number is 0.
+
+    Raises:
+        MetarlError: if one is none of the suite's.
+    """
+    tasks = experiment.suite.tasks("test")
+    if names:
+        return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
+    return sample_evenly(tasks, min(number, len(tasks)), rng) if number else tasks
+
+
+def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
+    """Return the suite if its publisher's evaluator is wanted and there is one.
+
+    Raises:
+        MetarlError: if only that is wanted and there is none.
+    """
+    suite = experiment.suite
+    if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
+        return suite
+    if protocol == "official":
+        raise MetarlError(f"The suite {suite.name} has no official evaluator; leave --protocol away.")
+    return None
+
+
+def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
+    """Evaluate an experiment's agent, showing the progress."""
+    steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
+    env = experiment.make_env()
+    try:
+        with showing(experiment, "evaluating", steps):
+            return experiment.test(env, tasks, rng)
+    finally:
+        env.close()
+
+
+def measure_officially(
+    experiment: Experiment,
+    suite: OfficiallyEvaluated,
+    tasks: Sequence[Task],
+    wanted: EvaluateArguments,
+    per_goal: Evaluation | None,
+    path: Path,
+) -> list[Path]:
+    """Let the publisher's evaluator measure, print what it says beside ours, and write it."""
+    settings = OfficialSettings(
+        adaptation_steps=min(wanted.adaptation_steps, experiment.brief_adaptation_steps),
+        adaptation_episodes=wanted.adaptation_episodes,
+        deterministic=wanted.deterministic,
+    )
+    vector_steps, env_steps = suite.official_steps(tasks, settings)
+    say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
+    with showing(experiment, "official evaluation", vector_steps):
+        official = suite.official_evaluation(
+            experiment.agent,
+            tasks,
+            settings,
+            rng=make_rng(wanted.seed, Purpose.OFFICIAL),
+            num_workers=wanted.workers,
+            on_step=experiment.on_step,
+        )
+    console.print(official_table(official) if per_goal is None else protocol_table(per_goal, official))
+    return [write_official(path, official, per_goal)]
+
+
+def measure_episode_curve(
+    experiment: Experiment,
+    tasks: Sequence[Task],
+    wanted: EvaluateArguments,
+    path: Path,
+    physics: dict[str, Json],
+) -> list[Path]:
+    """Measure what one step from each number of episodes does, print it and write it."""
+    counts, config, suite = wanted.episode_curve, experiment.config.evaluation, experiment.suite
+    slots = max(experiment.num_envs, slots_for(config, counts))
+    steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
+    env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=wanted.workers)
+    try:
+        with showing(experiment, "adapting from ever more episodes", steps):
+            rng = make_rng(wanted.seed, Purpose.EPISODE_CURVE)
+            found = episode_curve(
+                experiment.agent,
+                env,
+                tasks,
+                config,
+                counts,
+                horizon=suite.horizon,
+                rng=rng,
+                on_step=experiment.on_step,
+            )
+    finally:
+        env.close()
+    return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
+
+
+@contextmanager
+def showing(experiment: Experiment, what: str, vector_steps: int) -> Iterator[None]:
+    """Show the progress of something that steps an environment so often, and let signals stop it."""
+    observer = ProgressObserver(console, what)
+    observer.expect(vector_steps)
+    experiment.observer = observer
+    try:
+        with runs.stop_on_signals(experiment), observer, naming_agent(experiment.config.agent):
+            yield
+    except Stopped:
+        say("Stopped; what was not finished is not written.")
+        raise
+
+
+def stems(wanted: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:
+    """Return the names of the files that are going to be written, without endings."""
+    parts = {
+        "": wanted.protocol != "official",
+        "-official": suite is not None,
+        "-episodes": bool(wanted.episode_curve),
+    }
+    return [f"{stem}{part}" for part, written in parts.items() if written]
+
+
+@contextmanager
+def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Make the folder of results before they are computed, and take it back if none come.
+
+    Raises:
+        MetarlError: if there are results of that name, or the folder cannot be made.
+    """
+    for path in (folder / f"{name}.json" for name in names):
+        if path.exists():
+            raise MetarlError(
+                f"{path} exists already; choose another folder with --output, or another --seed."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
+    try:
+        with all_or_none(folder, names):
+            yield folder
+    finally:
+        with suppress(OSError):  # it holds results, and stays
+            folder.rmdir()
+
+
+def show_evaluation(
+    experiment: Experiment,
+    evaluation: Evaluation,
+    folder: Path,
+    stem: str,
+    physics: dict[str, Json],
+    axis: Axis | None = None,
+    notices: Mapping[str, str] = MappingProxyType({}),
+) -> list[Path]:
+    """Print an evaluation's tables and notices, with those of a training, and write its files."""
+    summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
+    title = f"{experiment.suite.name}, held-out tasks"
+    console.print(evaluation_table(evaluation, summary, title, axis))
+    if axis is None:
+        console.print(aggregate_table(summary))
+    if axis is None and len({task.family for task in evaluation.tasks}) > 1:
+        console.print(family_table(evaluation))
+    measured = experiment.evaluation_notices(evaluation) if axis is None else {}
+    said = {**measured, **notices}
+    for sentence in said.values():
+        say(f"Notice: {sentence}")
+    about: dict[str, Json] = {
+        **provenance(experiment),
+        "physics": physics,
+        "notices": list(said.values()),
+    }
+    return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

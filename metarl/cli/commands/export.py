@@ -1,0 +1,95 @@
+"""``metarl export``: adapt to a task and save the policy as a file of stable-baselines3's PPO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarl.action_map import MapsActions
+from metarl.cli.console import say
+from metarl.errors import MetarlError, require
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.meta_learner import Actor
+from metarl.reporting.video.record import find_task
+from metarl.rollouts.collect import collect
+from metarl.sb3.export import save, to_ppo
+from metarl.text import count
+from metarl.training import runs
+from metarl.training.divergence import check_adapted, naming_agent
+from metarl.training.experiment import Experiment
+from metarl.types import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments:
+    """Adapt to a held-out task, and save the policy as a zip that stable_baselines3.PPO.load opens."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    task: str
+    """Id of a held-out task; a family's name stands for the first of its tasks."""
+    output: Path
+    """The file."""
+    adaptation_steps: int | None = None
+    """Adaptation steps; by default as many as the run's evaluation has; 0 saves the unadapted policy."""
+    seed: int = 0
+    """Of the episodes that adaptation learns from, and of PPO's value network."""
+    workers: int = 0
+    """Worker processes or threads; 0 takes one a core."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        steps = self.adaptation_steps
+        require(steps is None or 0 <= steps <= 100, "adaptation_steps must lie in 0..100", steps)
+        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+
+
+def export_command(arguments: list[str]) -> None:
+    """Adapt to a task and save the policy for stable-baselines3."""
+    wanted = tyro.cli(ExportArguments, args=arguments, prog="metarl export")
+    if wanted.output.exists():
+        raise MetarlError(f"{wanted.output} exists already; choose another file with --output.")
+    if not wanted.output.absolute().parent.is_dir():
+        raise MetarlError(f"There is no folder {wanted.output.parent} for {wanted.output.name}.")
+    experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
+    task = find_task(experiment.suite.tasks("test"), wanted.task, experiment.suite.name)
+    measured = experiment.config.evaluation
+    steps = measured.adaptation_steps if wanted.adaptation_steps is None else wanted.adaptation_steps
+    to_ppo(experiment.agent.initial_actor(1), 0, experiment.suite)  # refuses before anything is computed
+    say(
+        f"Adapting {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} to "
+        f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
+        f"seed {wanted.seed}."
+    )
+    actor = adapted(experiment, task, steps, wanted.seed)
+    save(to_ppo(actor, 0, experiment.suite, seed=wanted.seed), wanted.output)
+    say(f'Wrote {wanted.output}; stable_baselines3.PPO.load("{wanted.output}", env=...) goes on training.')
+    suite = experiment.suite
+    if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
+        say(
+            f"It acts in {suite.action_space}, which the suite's environments rescale; an environment of "
+            "your own does so inside gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
+        )
+
+
+def adapted(experiment: Experiment, task: Task, steps: int, seed: int) -> Actor:
+    """Return the policy after so many adaptation steps on one task."""
+    episodes = experiment.config.evaluation.adaptation_episodes
+    rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
+    actor = experiment.agent.initial_actor(1)
+    env = experiment.make_env()
+    try:
+        with naming_agent(experiment.config.agent):
+            for _ in range(steps):
+                rollout = collect(
+                    env, [task], actor, episodes=episodes, horizon=experiment.suite.horizon, rng=rng
+                )
+                actor = experiment.agent.adapt(actor, rollout)
+                check_adapted(actor, experiment.config.agent, rollout)
+    finally:
+        env.close()
+    return actor

@@ -1,0 +1,114 @@
+"""``metarl report``: one HTML file that shows what runs learned, and how they adapt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarl.cli.console import console, say
+from metarl.cli.progress import ProgressObserver
+from metarl.errors import EngineError, MetarlError, require
+from metarl.reporting.html.page import render
+from metarl.reporting.html.run_data import Group, gather
+from metarl.reporting.html.videos import Choice, Pair, choose, film_pairs, open_first, steps_of
+from metarl.reporting.video.record import View
+from metarl.storage.files import write_whole
+from metarl.text import count
+from metarl.training.experiment import Stopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments:
+    """Write one HTML file about runs of a suite: curves, tables, and videos before and after adapting.
+
+    Runs that differ only in their seed are put together. The file holds all that it shows and opens without
+    a network.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of runs that have been evaluated."""
+    output: Path | None = None
+    """The HTML file; by default report.html in the folder of the first run."""
+    overwrite: bool = False
+    """Replace a file that is there already."""
+    tasks: tuple[str, ...] = ()
+    """Held-out tasks to film, by id or family; by default those of the greatest, median and least gain."""
+    videos: bool = True
+    """Whether to film."""
+    camera: str | None = None
+    """From where to film, by the name that the suite gives it; by default the suite's choice."""
+    size: int = 320
+    """Pixels along a side of a video."""
+    seed: int = 0
+    """Seed of the filmed episodes, apart from the training's."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+
+
+def report_command(arguments: list[str]) -> None:
+    """Write one HTML file about runs: curves, tables, and videos before and after adapting."""
+    wanted = tyro.cli(ReportArguments, args=arguments, prog="metarl report")
+    view = View(camera=wanted.camera, size=wanted.size)
+    groups = gather(wanted.runs, say)
+    path = output_path(wanted)
+    choices = [choose(group, wanted.tasks) for group in groups]
+    filmed = f", {count(sum(map(len, choices)), 'task')} to film" if wanted.videos else ""
+    say(
+        f"Reporting on {count(len(wanted.runs), 'run')} of {groups[0].config.suite.label}"
+        f" ({', '.join(group.name for group in groups)}){filmed}."
+    )
+    pairs: dict[str, list[Pair]] = {}
+    reason = "" if wanted.videos else "Videos were not asked for."
+    if wanted.videos:
+        try:
+            pairs = film_all(groups, choices, wanted.seed, view)
+        except MetarlError as error:
+            if wanted.camera is not None and not isinstance(error, EngineError):
+                raise  # it is the camera that there is not
+            say(f"There are no videos in the report: {error}")
+            reason = f"There are no videos: {error}"
+    page = render(groups, pairs, {group.name: reason for group in groups})
+    write_whole(path, page.encode())
+    say(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
+
+
+def output_path(wanted: ReportArguments) -> Path:
+    """Return the file to write.
+
+    Raises:
+        MetarlError: if it exists.
+    """
+    path = wanted.output or wanted.runs[0] / "report.html"
+    if path.is_dir():
+        raise MetarlError(f"{path} is a folder; name a file with --output.")
+    if path.exists() and not wanted.overwrite:
+        raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
+    return path
+
+
+def film_all(
+    groups: list[Group], choices: list[list[Choice]], seed: int, view: View
+) -> dict[str, list[Pair]]:
+    """Film the chosen tasks of each group with its first seed, showing the progress.
+
+    Raises:
+        MetarlError: if the environment, or this machine, cannot draw.
+    """
+    observer = ProgressObserver(console, "filming")
+    experiments = [open_first(group) for group in groups]
+    todo = list(zip(groups, experiments, choices, strict=True))
+    observer.expect(sum(steps_of(experiment, chosen) for _, experiment, chosen in todo))
+    try:
+        with observer:
+            return {
+                group.name: film_pairs(experiment, chosen, observer, seed=seed, view=view)
+                for group, experiment, chosen in todo
+            }
+    except Stopped:
+        say("Stopped; nothing was written.")
+        raise

@@ -1,0 +1,115 @@
+"""``metarl sweep``: train several seeds of one experiment, or go on with them, and put them together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tyro
+
+from metarl.cli.commands.train import RUNS, configured, suite_first
+from metarl.cli.console import console, say
+from metarl.cli.progress import SweepProgress
+from metarl.errors import MetarlError, require
+from metarl.evaluation.summary import summarize_seeds
+from metarl.plugins import registry
+from metarl.reporting.aggregate import combine
+from metarl.reporting.tables import aggregate_table, evaluation_table, seed_table
+from metarl.storage.locks import locked
+from metarl.tasks import check_disjoint
+from metarl.text import count
+from metarl.training import runs
+from metarl.training.evaluation_reader import read_evaluation
+from metarl.training.experiment import Stopped
+from metarl.training.notices import kept_notices
+from metarl.training.sweep import SeedRun, Sweep, last_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepArguments:
+    """Train several seeds of a preset; all other options are those of metarl train PRESET."""
+
+    seeds: int = 5
+    """How many, from --seed on."""
+    parallel: int = 0
+    """Runs at a time; 0 for one a core. The results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(1 <= self.seeds <= 1000, "seeds must lie in 1..1000", self.seeds)
+        require(0 <= self.parallel <= 1024, "parallel must lie in 0..1024", self.parallel)
+
+
+def sweep_command(arguments: list[str]) -> None:
+    """Train several seeds, go on with those that were stopped, and put them together."""
+    if {"-h", "--help"} & set(arguments[:1]):
+        tyro.cli(SweepArguments, args=["--help"], prog="metarl sweep PRESET")
+    arguments = suite_first(arguments)
+    if not arguments or arguments[0].startswith("-"):
+        presets = ", ".join(registry.names(registry.PRESETS))
+        raise MetarlError(
+            f"metarl sweep needs a preset first, one of {presets}: metarl sweep point --seeds 3"
+        )
+    preset, *words = arguments
+    prog = f"metarl sweep {preset}"
+    wanted, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)
+    config = configured(preset, options, prog)
+    require(config.seed + wanted.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
+    check_disjoint(config.suite.build())  # once, before every seed finds out
+    sweep = Sweep(config, preset, options, wanted.seeds, RUNS)
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    with locked(sweep.folder):
+        parallel = wanted.parallel or len(os.sched_getaffinity(0))
+        failed = train_all(sweep, parallel)
+        finished = [run for run in sweep.runs if run.finished]
+        if finished:
+            show(sweep, finished)
+    if failed:
+        raise MetarlError(describe_failures(failed, len(sweep.runs)))
+
+
+def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
+    """Train what is not finished, showing the progress; return what failed."""
+    done = sum(run.finished for run in sweep.runs)
+    begun = sum(run.started and not run.finished for run in sweep.runs)
+    say(
+        f"Sweeping {len(sweep.runs)} seeds of {sweep.config.agent.kind} on {sweep.config.suite.label}, "
+        f"at most {parallel} at a time; {done} finished and {begun} begun before. "
+        f"Everything goes to {sweep.folder}."
+    )
+    try:
+        with runs.stop_on_signals(sweep), SweepProgress(sweep).shown() as progress:
+            return sweep.run(parallel, progress.look)
+    except Stopped:
+        say("Stopped, and every run with its newest checkpoint; start the same command again to go on.")
+        raise
+
+
+def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
+    """Put the finished seeds together, print what they say and where it is written."""
+    measured = [read_evaluation(run.folder) for run in finished]
+    evaluations = [each.evaluation for each in measured]
+    summary = summarize_seeds(evaluations, np.random.default_rng(0))
+    seeds = count(len(finished), "seed")
+    title = f"{sweep.config.suite.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
+    console.print(evaluation_table(evaluations[0], summary, title, seeds=len(evaluations)))
+    if len(finished) > 1:
+        names = [f"seed {run.seed}" for run in finished]
+        console.print(seed_table(dict(zip(names, evaluations, strict=True))))
+    console.print(aggregate_table(summary))
+    for run, each in zip(finished, measured, strict=True):
+        for sentence in kept_notices(each.about):
+            say(f"Notice of seed {run.seed}: {sentence}")
+    files = combine([run.folder for run in finished], sweep.folder, title)
+    say(f"Wrote {', '.join(path.name for path in files)} in {sweep.folder}.")
+
+
+def describe_failures(failed: dict[SeedRun, int], count: int) -> str:
+    """Say in a sentence which seeds failed, why, and where to read more."""
+    seeds = "; ".join(
+        f"seed {run.seed} (exit code {code}, {last_line(run.log)!r}, see {run.log})"
+        for run, code in failed.items()
+    )
+    return f"{len(failed)} of {count} seeds failed: {seeds}. Start the same command again to go on with them."

@@ -1,0 +1,170 @@
+"""``metarl watch``: see an agent adapt to a held-out task, in a window or as an MP4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarl.cli.console import console, say
+from metarl.cli.progress import ProgressObserver
+from metarl.errors import MetarlError, require
+from metarl.reporting.video.encode import FRAMES_PER_SECOND, mp4, side_by_side
+from metarl.reporting.video.record import Clip, Film, View, film, find_task, measured_rollouts, outcome
+from metarl.reporting.video.window import Window
+from metarl.storage.files import write_whole
+from metarl.text import count, stage_name
+from metarl.training import runs
+from metarl.training.experiment import Experiment, Stopped
+from metarl.types import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchArguments:
+    """See an agent adapt to a held-out task: the first measured episode before adapting and after it."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    task: str = ""
+    """Id of a held-out task, or a family, whose first task it is; left empty, the first of all."""
+    steps: int = 0
+    """Adaptation steps; 0 takes as many as the run's evaluation."""
+    output: Path | None = None
+    """MP4 file; by default one named after the task in "videos" in the run's folder."""
+    overwrite: bool = False
+    """Replace a file that is there already."""
+    window: bool = False
+    """Show every episode in a window while it runs; a file is written only where --output names one."""
+    camera: str | None = None
+    """By the name that the suite gives it; by default the suite's choice."""
+    size: int = 480
+    """Pixels along a side."""
+    seed: int = 0
+    """Seed of the episodes, apart from the training's."""
+    device: str = "cpu"
+    """Where the policy and the adaptation compute."""
+    workers: int = 0
+    """Worker processes or threads; 0 takes one a core."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(0 <= self.steps <= 100, "steps must lie in 1..100, or be 0 for the run's own", self.steps)
+        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
+        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+        named = self.output is None or self.output.suffix.lower() == ".mp4"
+        require(named, "The output must be a file that ends in .mp4", self.output)
+
+
+def watch_command(arguments: list[str]) -> None:
+    """Watch an agent adapt to a held-out task, in a window or as an MP4."""
+    wanted = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
+    view = View(camera=wanted.camera, size=wanted.size)
+    experiment = open_for(wanted)
+    task = choose_task(experiment, wanted.task)
+    path = None if wanted.window and wanted.output is None else output_path(experiment, task, wanted)
+    steps = experiment.config.evaluation.adaptation_steps
+    say(
+        f"{experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} adapts to "
+        f"{task.id} of {experiment.suite.name}: {count(steps, 'step')}, "
+        f"{count(experiment.config.evaluation.adaptation_episodes, 'episode')} each."
+    )
+    window = Window(f"metarl: {task.id}", experiment.request_stop) if wanted.window else None
+    try:
+        filmed = watch(experiment, task, wanted.seed, view, live(window, experiment) if window else None)
+        show(experiment, filmed, path, window)
+    finally:
+        if window is not None:
+            window.close()
+
+
+def open_for(wanted: WatchArguments) -> Experiment:
+    """Open the trained agent, with the number of adaptation steps that was asked for.
+
+    Raises:
+        MetarlError: as :func:`metarl.training.runs.open_trained`.
+    """
+    experiment = runs.open_trained(wanted.run, say, device=wanted.device, workers=wanted.workers)
+    evaluation = experiment.config.evaluation
+    steps = wanted.steps or max(1, evaluation.adaptation_steps)
+    experiment.config = replace(experiment.config, evaluation=replace(evaluation, adaptation_steps=steps))
+    return experiment
+
+
+def choose_task(experiment: Experiment, name: str) -> Task:
+    """Return the task that was asked for; where none was, the first, and say what else there is.
+
+    Raises:
+        MetarlError: if there is no such held-out task.
+    """
+    tasks = experiment.suite.tasks("test")
+    if name:
+        return find_task(tasks, name, experiment.suite.name)
+    families = sorted({task.family for task in tasks})
+    say(
+        f"{experiment.suite.name} has {count(len(tasks), 'held-out task')}, {tasks[0].id} to {tasks[-1].id} "
+        f"({', '.join(families)}); choose one with --task. This is the first."
+    )
+    return tasks[0]
+
+
+def output_path(experiment: Experiment, task: Task, wanted: WatchArguments) -> Path:
+    """Return the file to write.
+
+    Raises:
+        MetarlError: if it exists.
+    """
+    path = wanted.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
+    if path.exists() and not wanted.overwrite:
+        raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
+    return path
+
+
+def watch(
+    experiment: Experiment, task: Task, seed: int, view: View, on_frame: Callable[[Clip], None] | None
+) -> Film:
+    """Film the adaptation, showing the progress: before and after it, or for a window all that is run."""
+    measured = measured_rollouts(experiment)
+    observer = ProgressObserver(console, f"filming {task.id}")
+    observer.expect(experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps))
+    experiment.observer = observer
+    rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
+    env = experiment.make_env()
+    try:
+        with runs.stop_on_signals(experiment), observer:
+            return film(experiment, env, task, seed=seed, view=view, rollouts=rollouts, on_frame=on_frame)
+    except Stopped:
+        say("Stopped; nothing was written.")
+        raise
+    finally:
+        env.close()
+
+
+def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
+    """Return what shows each new frame in a window."""
+    measured = measured_rollouts(experiment)
+
+    def show_frame(clip: Clip) -> None:
+        adapted = sum(rollout <= clip.rollout for rollout in measured) - 1
+        learning = "" if clip.rollout in measured else ", learning from this"
+        lines = [stage_name(adapted) + learning, f"step {clip.steps}, return {clip.total:.1f}"]
+        window.show(side_by_side([clip.frames[-1:]], [lines])[0])
+
+    return show_frame
+
+
+def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window | None) -> None:
+    """Write the film of before and after, and repeat it in the window."""
+    before, after = filmed.clips[0], filmed.clips[-1]
+    steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
+    captions = [[stage_name(0), outcome(before, reports)], [stage_name(steps), outcome(after, reports)]]
+    for name, said in captions:
+        say(f"{name}: {said}")
+    frames = side_by_side([before.frames, after.frames], captions)
+    if path is not None:
+        write_whole(path, mp4(frames))
+        say(f"Wrote {path}.")
+    if window is not None:
+        window.repeat(frames, FRAMES_PER_SECOND)

@@ -1,0 +1,145 @@
+"""The command line: ``metarl COMMAND``; each command is found by its name, in this package or another."""
+
+from __future__ import annotations
+
+import io
+import logging
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.logging import RichHandler
+
+from metarl import __version__
+from metarl.cli.console import NOBODY_READS, WANT_OF_MEMORY, console, describe_entry, say, say_error, silence
+from metarl.errors import MetarlError
+from metarl.plugins import registry
+from metarl.reporting.tables import list_table
+from metarl.storage.locks import require_locks
+from metarl.system.caches import keep_matplotlib_quiet
+from metarl.system.signals import handled
+from metarl.training.experiment import Stopped
+
+keep_matplotlib_quiet()  # before Matplotlib is imported, which looks for a home then
+# Loaded here and not by the first command: a caller may give up the right to read libraries after this.
+from metarl.reporting.figures import learning_curve  # noqa: E402, F401
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    open_output()
+    logging.basicConfig(
+        format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_time=False)]
+    )
+    logging.getLogger("metarl").setLevel(logging.INFO)
+    return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """Do what a user asked for, and tell in a sentence what was wrong with it.
+
+    Returns:
+        The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 where nobody reads what is
+        printed.
+    """
+    try:
+        with sigterm_as_interrupt():
+            try:
+                work()
+            finally:
+                sys.stdout.flush()  # here, so that a fault in it is told, and not at Python's end
+    except Stopped:
+        return 130
+    except KeyboardInterrupt:
+        say("Stopped before anything was computed.")
+        return 130
+    except MetarlError as error:
+        say_error(f"{error}{about_current_folder()}")
+        return 2
+    except OSError as error:
+        if nobody_reads(error):
+            silence()
+            return NOBODY_READS
+        say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.{about_current_folder()}")
+        return 2
+    except WANT_OF_MEMORY as error:
+        say_error(f"There is not enough memory for this: {str(error).splitlines()[0]}")
+        return 2
+    return 0
+
+
+def about_current_folder() -> str:
+    """Say that the current folder is gone, where that may be why something failed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return " The current folder was removed: change to another one."
+    return ""
+
+
+def dispatch(arguments: list[str]) -> None:
+    """Run the command that the first argument names."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        show_usage()
+        return
+    if arguments[0] == "--version":
+        say(f"metarl {__version__}")
+        return
+    name, *rest = arguments
+    require_locks()
+    keep_matplotlib_quiet()
+    registry.command(name)(rest)
+
+
+def open_output() -> None:
+    """Print nowhere where an output is closed, ``metarl list >&-``, and fail on none that is odd."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, _Output())
+        elif not hasattr(stream, "flush"):
+            setattr(sys, name, _Output(stream.write))
+        elif getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a folder's name need not be text
+
+
+class _Output(io.TextIOBase):
+    """An output that goes nowhere, or to a caller's object with nothing but ``write``."""
+
+    def __init__(self, write: Callable[[str], object] = len) -> None:
+        self._write = write
+
+    def write(self, text: str) -> int:
+        """Write a text and return its length."""
+        self._write(text)
+        return len(text)
+
+
+def nobody_reads(error: OSError) -> bool:
+    """Return whether an error says that standard output is a pipe whose reader is gone, and no other pipe."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    watch = select.poll()
+    try:
+        watch.register(sys.stdout, 0)
+    except (TypeError, ValueError, OSError):  # a caller's object, which is no file
+        return False
+    return any(event & select.POLLERR for _, event in watch.poll(0))
+
+
+def show_usage() -> None:
+    """Print the help of the whole program."""
+    say("usage: metarl COMMAND [OPTIONS]\n\nMeta-reinforcement learning on simulated robots.\n")
+    names = registry.names(registry.COMMANDS)
+    console.print(list_table("commands", [(name, describe_entry(registry.command, name)) for name in names]))
+    say("\nmetarl COMMAND --help tells more; metarl --version tells the version.")
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, where that can be said: in the main thread."""
+    with handled((signal.SIGTERM,), signal.default_int_handler):
+        yield

@@ -1,0 +1,1 @@
+"""Measure adaptation on held-out tasks, with honest intervals."""

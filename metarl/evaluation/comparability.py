@@ -1,0 +1,108 @@
+"""Decides which evaluations compare, report, sweeps and the scripts may put into one table.
+
+They refuse evaluations in which a score means something else: other settings of the suite, other held-out
+tasks, another measurement of the adaptation, other physics. They only print differences between agents: how
+long each was trained, and the versions of the libraries that only learning depends on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from metarl.config import ExperimentConfig, SuiteConfig, to_json
+from metarl.errors import MetarlError
+from metarl.evaluation.record import Evaluation
+from metarl.types import Json
+
+_MEASUREMENT = ("adaptation_episodes", "deterministic")
+_OF_ONE_RUN = ("seed", "name", "threads")
+_PHYSICS = ("mujoco", "metaworld", "gymnasium")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One evaluation of one run."""
+
+    name: str
+    """Name of the run in messages."""
+    suite: SuiteConfig
+    evaluation: Evaluation
+    about: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    """All else that the evaluation's file says."""
+
+
+def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
+    """Return what runs that differ in nothing but their seed have in common.
+
+    That is every setting but the seed, the name, and those that no result depends on: threads and workers.
+    """
+    content = {name: value for name, value in to_json(config).items() if name not in _OF_ONE_RUN}
+    content["sampling"] = {
+        name: value for name, value in _object(content, "sampling").items() if name != "workers"
+    }
+    return content
+
+
+def check_comparable(sides: Sequence[Side]) -> None:
+    """Make sure that scores of all mean the same.
+
+    A setting that an early version did not record cannot differ; :func:`unrecorded` names it.
+
+    Raises:
+        MetarlError: naming the first setting in which two differ, and both values.
+    """
+    known: dict[str, tuple[str, str]] = {}  # each setting's value, and the first that has it
+    for side in sides:
+        for setting, value in conditions(side).items():
+            seen, name = known.setdefault(setting, (value, side.name))
+            if seen != value:
+                raise MetarlError(
+                    f"{name} and {side.name} cannot be compared: they differ in {setting}, "
+                    f"{seen} and {value}."
+                )
+    first = sides[0]
+    for other in sides[1:]:
+        ours, theirs = first.evaluation.tasks, other.evaluation.tasks
+        if ours != theirs:
+            raise MetarlError(
+                f"{first.name} and {other.name} cannot be compared: their evaluations are not of the same "
+                f"tasks, but of {len(ours)} from {ours[0].id!r} on and of {len(theirs)} from "
+                f"{theirs[0].id!r} on."
+            )
+
+
+def conditions(side: Side) -> dict[str, str]:
+    """Return what must be the same of all evaluations in one table, as far as it is known."""
+    found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
+    settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
+    found |= {f"the suite's {name}": value for name, value in settings.items()}
+    evaluation = _object(_object(side.about, "config"), "evaluation")
+    found |= {f"evaluation.{name.replace('_', '-')}": evaluation.get(name) for name in _MEASUREMENT}
+    found["the number of measured episodes"] = int(side.evaluation.returns.shape[2])
+    found["the number of adaptation steps"] = side.evaluation.adaptation_steps
+    found["the horizon"] = side.about.get("horizon")
+    evaluated = _object(_object(side.about, "physics"), "evaluated")
+    versions = {**_object(side.about, "versions"), **evaluated}
+    found |= {f"the version of {name}": versions.get(name) for name in _PHYSICS}
+    engine = evaluated.get("engine")
+    if isinstance(engine, str):
+        found["the physics"] = "MuJoCo Warp" if engine.partition(":")[0] == "warp" else "MuJoCo"
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def unrecorded(sides: Sequence[Side]) -> list[str]:
+    """Say which conditions the file of each side does not tell, where another's does."""
+    known = {name for side in sides for name in conditions(side)}
+    missing = {side.name: sorted(known - conditions(side).keys()) for side in sides}
+    return [
+        f"The evaluation of {name} does not record {', '.join(names)}: they may differ."
+        for name, names in missing.items()
+        if names
+    ]
+
+
+def _object(data: Mapping[str, Json], name: str) -> dict[str, Json]:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}

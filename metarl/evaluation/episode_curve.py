@@ -1,0 +1,107 @@
+"""How much data adaptation needs: held-out performance after one step from 1, 2, 5, … episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import partial
+
+import numpy as np
+
+from metarl.config import MeasurementConfig
+from metarl.errors import require
+from metarl.evaluation.record import Axis, Evaluation, from_rollouts, join
+from metarl.meta_learner import MetaLearner
+from metarl.rollouts.collect import collect
+from metarl.system.threads import one_thread
+from metarl.types import Rollout, Task
+from metarl.vector_env import TaskVectorEnv
+
+
+def check_counts(counts: Sequence[int]) -> None:
+    """Make sure that numbers of episodes rise from 1 or more.
+
+    Raises:
+        MetarlError: if they do not.
+    """
+    rising = all(low < high for low, high in zip([0, *counts], counts, strict=False))
+    require(0 < len(counts) and rising, "Numbers of episodes must rise, from 1 or more", [*counts])
+    require(counts[-1] <= 10_000, "A number of episodes must be at most 10000", counts[-1])
+
+
+def episodes_axis(counts: Sequence[int]) -> Axis:
+    """Return the axis of :func:`episode_curve`."""
+    return Axis("adaptation_episodes", "Episodes adapted from, in one step", "episodes", (0, *counts))
+
+
+def first_episodes(rollout: Rollout, count: int) -> Rollout:
+    """Return a rollout of the first ``count`` episodes of each task."""
+    parts = {
+        field.name: value[:, :count]
+        for field in fields(rollout)
+        if (value := getattr(rollout, field.name)) is not None
+    }
+    return replace(rollout, **parts)
+
+
+def slots_for(config: MeasurementConfig, counts: Sequence[int]) -> int:
+    """Return the fewest slots with which :func:`episode_curve` can run a task."""
+    return max(config.episodes, *counts)
+
+
+def curve_steps(
+    config: MeasurementConfig, counts: Sequence[int], num_tasks: int, num_envs: int, horizon: int
+) -> int:
+    """Return how often :func:`episode_curve` steps its environment if every episode lasts to the horizon."""
+    chunks = -(-num_tasks // max(1, num_envs // slots_for(config, counts)))
+    return chunks * (len(counts) + 2) * horizon
+
+
+@one_thread()
+def episode_curve(
+    agent: MetaLearner,
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    config: MeasurementConfig,
+    counts: Sequence[int],
+    *,
+    horizon: int,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Measure an agent before adapting, and after one step from each number of episodes.
+
+    The fewer episodes are the first of the more, so that the points of the curve differ in nothing else. They
+    are not the episodes that are measured.
+
+    Args:
+        agent: is not changed.
+        env: at least :func:`slots_for` slots.
+        tasks: what to measure on.
+        config: how many episodes are measured, and how actions are chosen.
+        counts: rising numbers of episodes, from 1 or more.
+        horizon: of an episode.
+        rng: where every random number comes from.
+        on_step: as in :func:`metarl.rollouts.collect.collect`.
+
+    Returns:
+        An evaluation whose second axis is :func:`episodes_axis`.
+
+    Raises:
+        MetarlError: if ``env`` has too few slots, or ``counts`` do not rise.
+    """
+    check_counts(counts)
+    at_once = env.num_envs // slots_for(config, counts)
+    require(at_once > 0, f"This curve needs {slots_for(config, counts)} slots or more", env.num_envs)
+
+    run = partial(collect, env, horizon=horizon, rng=rng, on_step=on_step)
+    measure = partial(run, episodes=config.episodes, deterministic=config.deterministic)
+    parts = []
+    for start in range(0, len(tasks), at_once):
+        chunk = tasks[start : start + at_once]
+        unadapted = agent.initial_actor(len(chunk))
+        experience = run(chunk, unadapted, episodes=counts[-1])
+        adapted = [agent.adapt(unadapted, first_episodes(experience, count)) for count in counts]
+        stages = [measure(chunk, actor) for actor in (unadapted, *adapted)]
+        parts.append(from_rollouts(chunk, stages, experience.num_steps))
+    return join(parts)

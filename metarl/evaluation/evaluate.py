@@ -1,0 +1,95 @@
+"""Meta-testing: an agent on tasks that it was never trained on, before and after adapting to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from metarl.config import MeasurementConfig
+from metarl.errors import require
+from metarl.evaluation.record import Evaluation, from_rollouts, join
+from metarl.meta_learner import Actor, MetaLearner
+from metarl.rollouts.collect import collect
+from metarl.rollouts.tally import Counts, count_adaptation, count_episodes
+from metarl.system.threads import one_thread
+from metarl.types import Rollout, Task
+from metarl.vector_env import TaskVectorEnv
+
+
+@one_thread()
+def evaluate(
+    agent: MetaLearner,
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    config: MeasurementConfig,
+    *,
+    adaptation_steps: int,
+    horizon: int,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Measure an agent on tasks before adapting and after each adaptation step.
+
+    Every task starts from the same unadapted agent and nothing passes from one to another; as many run at
+    once as ``env`` has slots for. Where the measured episodes are drawn like those that adaptation learns
+    from (not deterministic, equally many), the next step adapts from the very episodes that were measured.
+
+    Args:
+        agent: is not changed.
+        env: at least :func:`slots_needed` slots.
+        tasks: what to measure on; each gets ``config.episodes`` episodes after each step.
+        config: how many episodes, and how actions are chosen.
+        adaptation_steps: most steps.
+        horizon: of an episode.
+        rng: where every random number comes from.
+        on_step: as in :func:`metarl.rollouts.collect.collect`.
+
+    Raises:
+        MetarlError: if ``env`` has too few slots.
+    """
+    at_once = env.num_envs // slots_needed(config)
+    require(at_once > 0, f"Evaluating needs {slots_needed(config)} slots or more", env.num_envs)
+
+    run = partial(collect, env, horizon=horizon, rng=rng, on_step=on_step)
+    measure = partial(run, episodes=config.episodes, deterministic=config.deterministic)
+
+    def learn_from(chunk: Sequence[Task], actor: Actor, measured: Rollout) -> Rollout:
+        if _reuses_episodes(config):
+            return measured
+        return run(chunk, actor, episodes=config.adaptation_episodes)
+
+    parts = []
+    for start in range(0, len(tasks), at_once):
+        chunk = tasks[start : start + at_once]
+        actor, counts = agent.initial_actor(len(chunk)), Counts()
+        stages, env_steps = [measure(chunk, actor)], 0
+        for _ in range(adaptation_steps):
+            experience = learn_from(chunk, actor, stages[-1])
+            env_steps += experience.num_steps if experience is not stages[-1] else 0
+            before, actor = actor, agent.adapt(actor, experience)
+            counts += count_adaptation(before, actor, experience)
+            stages.append(measure(chunk, actor))
+        counts += sum(map(count_episodes, stages), Counts())
+        parts.append(replace(from_rollouts(chunk, stages, env_steps), counts=counts))
+    return join(parts)
+
+
+def slots_needed(config: MeasurementConfig) -> int:
+    """Return the fewest slots with which :func:`evaluate` can run a task."""
+    return max(config.episodes, config.adaptation_episodes)
+
+
+def vector_steps(
+    config: MeasurementConfig, num_tasks: int, adaptation_steps: int, num_envs: int, horizon: int
+) -> int:
+    """Return how often :func:`evaluate` steps its environment if every episode lasts to the horizon."""
+    chunks = -(-num_tasks // max(1, num_envs // slots_needed(config)))
+    rollouts = adaptation_steps + 1 if _reuses_episodes(config) else 2 * adaptation_steps + 1
+    return chunks * rollouts * horizon
+
+
+def _reuses_episodes(config: MeasurementConfig) -> bool:
+    return not config.deterministic and config.episodes == config.adaptation_episodes

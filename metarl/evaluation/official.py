@@ -1,0 +1,82 @@
+"""Evaluators that the publishers of a suite ship, for numbers to compare with theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from metarl.meta_learner import MetaLearner
+from metarl.types import Json, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfficialSettings:
+    """How a publisher's evaluator is to measure."""
+
+    adaptation_steps: int = 1
+    """Adaptations to each task."""
+    adaptation_episodes: int = 10
+    """Episodes of each task that one adaptation learns from."""
+    deterministic: bool = False
+    """Measure the most likely action instead of drawing actions as in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfficialEvaluation:
+    """What a publisher's evaluator says of an agent."""
+
+    evaluator: str
+    """Its name, ``"metaworld.evaluation.metalearning_evaluation"``."""
+    settings: OfficialSettings
+    """How it measured."""
+    tasks: int
+    """Tasks that it met."""
+    counted_episodes: int
+    """Episodes that it counted, of all that were run to measure."""
+    success_rate: float
+    """Mean over families."""
+    mean_return: float
+    """Of the episodes that it counted, undiscounted."""
+    family_successes: dict[str, float]
+    """Success rate of each family."""
+    env_steps: int
+    """Environment steps taken, those of the adaptation among them."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return every number as plain JSON."""
+        data: dict[str, Json] = asdict(self)
+        return data
+
+
+@runtime_checkable
+class OfficiallyEvaluated(Protocol):
+    """A :class:`~metarl.tasks.TaskDistribution` whose publisher ships an evaluator; ``isinstance`` tells."""
+
+    def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
+        """Return the most vector steps, and the most environment steps, that the evaluation takes."""
+        ...
+
+    def official_evaluation(
+        self,
+        agent: MetaLearner,
+        tasks: Sequence[Task],
+        settings: OfficialSettings,
+        *,
+        rng: np.random.Generator,
+        num_workers: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> OfficialEvaluation:
+        """Let the publisher's evaluator measure an agent, which is not changed.
+
+        Args:
+            agent: any meta-learner.
+            tasks: held-out tasks; the evaluator may take some of them only.
+            settings: how to measure.
+            rng: where every random number comes from.
+            num_workers: processes or threads; 0 for one a core.
+            on_step: as in :func:`metarl.rollouts.collect.collect`.
+        """
+        ...

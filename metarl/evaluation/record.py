@@ -1,0 +1,162 @@
+"""What an evaluation measured: returns and successes of each task, stage and episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from metarl.errors import MetarlError, require
+from metarl.evaluation.statistics import Values
+from metarl.rollouts.tally import Counts
+from metarl.types import Json, Rollout, Task
+from metarl.vector_env import Array
+
+Successes = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every episode that was measured: each task exactly n of them, after each number of adaptation steps."""
+
+    tasks: tuple[Task, ...]
+    returns: Array
+    """``[tasks, adaptation steps + 1, n]``, undiscounted."""
+    successes: Successes | None
+    """``[tasks, adaptation steps + 1, n]``, solved at any step; None where the suite does not say."""
+    env_steps: int
+    """Environment steps taken, those of the adaptation among them."""
+    counts: Counts = field(default_factory=Counts, compare=False)
+    """Counts that notices are made from; not kept in files."""
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Most adaptation steps that were measured."""
+        return int(self.returns.shape[1]) - 1
+
+    @property
+    def task_returns(self) -> Array:
+        """Mean return of each task after each step, ``[tasks, adaptation steps + 1]``."""
+        return np.asarray(np.mean(self.returns, axis=2), np.float64)
+
+    @property
+    def task_successes(self) -> Array | None:
+        """Share of each task's episodes that succeed, ``[tasks, adaptation steps + 1]``."""
+        return None if self.successes is None else np.mean(self.successes, axis=2)
+
+    def only(self, family: str) -> Evaluation:
+        """Return the part that one family of tasks makes."""
+        chosen = np.array([task.family == family for task in self.tasks])
+        return replace(
+            self,
+            tasks=tuple(task for task in self.tasks if task.family == family),
+            returns=self.returns[chosen],
+            successes=None if self.successes is None else self.successes[chosen],
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return every number as plain JSON."""
+        return {
+            "tasks": [task.to_json() for task in self.tasks],
+            "returns": self.returns.tolist(),
+            "successes": None if self.successes is None else self.successes.tolist(),
+            "env_steps": self.env_steps,
+        }
+
+
+def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
+    """Return the evaluation that :meth:`Evaluation.to_json` wrote.
+
+    Raises:
+        MetarlError: if it did not write this.
+    """
+    tasks, env_steps = data.get("tasks"), data.get("env_steps")
+    if not isinstance(tasks, list) or not isinstance(env_steps, int):
+        raise MetarlError("An evaluation needs a list of tasks and a number of env_steps; here they are not.")
+    successes = data["successes"]
+    return Evaluation(
+        tasks=tuple(Task.from_json(task) for task in tasks if isinstance(task, dict)),
+        returns=np.array(data["returns"], np.float64),
+        successes=None if successes is None else np.array(successes, np.bool_),
+        env_steps=env_steps,
+    )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an evaluation is laid out along."""
+
+    name: str
+    """Of a column, ``"adaptation_steps"``."""
+    label: str
+    """Of a figure's axis."""
+    short: str
+    """Of a narrow column."""
+    values: tuple[int, ...]
+    """``(0, 1, 2)``: before adapting, after one step, after two."""
+
+
+def steps_axis(evaluation: Evaluation) -> Axis:
+    """Return the axis of :func:`evaluate`: the number of adaptation steps."""
+    steps = tuple(range(evaluation.adaptation_steps + 1))
+    return Axis("adaptation_steps", "Adaptation steps", "steps", steps)
+
+
+def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Values | None:
+    """Return ``[S, T]``: what each seed scores on each task after a number of adaptation steps.
+
+    Args:
+        evaluations: of S seeds on the same T tasks.
+        step: number of adaptation steps.
+        quantity: ``"return"`` or ``"success"``; of successes None where the suite does not say.
+    """
+    found = [part.task_returns if quantity == "return" else part.task_successes for part in evaluations]
+    known = [values[:, step] for values in found if values is not None]
+    return np.stack(known) if len(known) == len(found) else None
+
+
+def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
+    """Make sure that evaluations can be compared task by task.
+
+    Raises:
+        MetarlError: if there are none, or their tasks or numbers of adaptation steps differ.
+    """
+    require(len(evaluations) > 0, "At least one evaluation is needed", "none")
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if other.tasks != first.tasks:
+            raise MetarlError(
+                "Evaluations are compared task by task, but they are not of the same tasks: "
+                f"{len(first.tasks)} from {first.tasks[0].id!r} on, and {len(other.tasks)} from "
+                f"{other.tasks[0].id!r} on."
+            )
+        require(
+            other.adaptation_steps == first.adaptation_steps,
+            f"Evaluations are compared after equally many adaptation steps, here {first.adaptation_steps}",
+            other.adaptation_steps,
+        )
+
+
+def from_rollouts(tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: int) -> Evaluation:
+    """Return the evaluation that was measured in ``stages``, besides which others steps were taken."""
+    successes = [stage.success.cpu().numpy() for stage in stages if stage.success is not None]
+    return Evaluation(
+        tasks=tuple(tasks),
+        returns=np.stack([stage.episode_returns.double().cpu().numpy() for stage in stages], axis=1),
+        successes=np.stack(successes, axis=1) if len(successes) == len(stages) else None,
+        env_steps=other_steps + sum(stage.num_steps for stage in stages),
+    )
+
+
+def join(parts: Sequence[Evaluation]) -> Evaluation:
+    """Put evaluations of different tasks, or of different agents on the same tasks, one after another."""
+    successes = [part.successes for part in parts if part.successes is not None]
+    return Evaluation(
+        tasks=tuple(task for part in parts for task in part.tasks),
+        returns=np.concatenate([part.returns for part in parts]),
+        successes=np.concatenate(successes) if len(successes) == len(parts) else None,
+        env_steps=sum(part.env_steps for part in parts),
+        counts=sum((part.counts for part in parts), Counts()),
+    )

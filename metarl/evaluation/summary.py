@@ -1,0 +1,125 @@
+"""Means with intervals of what evaluations measured, of one seed or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from metarl.evaluation.record import Evaluation, check_same_tasks
+from metarl.evaluation.statistics import (
+    RATE,
+    Aggregates,
+    Bootstrap,
+    Interval,
+    Values,
+    aggregates,
+    paired_gain,
+    share_worse,
+)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What an evaluation says of one quantity, return or success, after 0, 1, … adaptation steps."""
+
+    means: tuple[Interval, ...]
+    iqms: tuple[Interval, ...]
+    """Interquartile means."""
+    medians: tuple[Interval, ...]
+    gains: tuple[Interval, ...]
+    """Paired over tasks: mean after k steps minus before adapting."""
+    worse: tuple[Interval, ...]
+    """Share of tasks that score lower than before adapting."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An evaluation in few numbers, each with its 95 % interval over tasks, and seeds if several.
+
+    It says what fresh seeds would do on fresh tasks of the same families; of one seed, what that agent would
+    do. How it is made: :mod:`metarl.evaluation.statistics`.
+    """
+
+    of_return: Measures
+    of_success: Measures | None
+    """None where the suite does not say."""
+
+    @property
+    def returns(self) -> tuple[Interval, ...]:
+        """Mean return after 0, 1, … steps."""
+        return self.of_return.means
+
+    @property
+    def successes(self) -> tuple[Interval, ...] | None:
+        """Mean success rate after 0, 1, … steps."""
+        return None if self.of_success is None else self.of_success.means
+
+    @property
+    def return_gains(self) -> tuple[Interval, ...]:
+        """Mean gain of return by adapting, after 0, 1, … steps."""
+        return self.of_return.gains
+
+    @property
+    def success_gains(self) -> tuple[Interval, ...] | None:
+        """Mean gain of the success rate by adapting, after 0, 1, … steps."""
+        return None if self.of_success is None else self.of_success.gains
+
+    def metrics(self) -> dict[str, float]:
+        """Return the summary under the names that a run's metrics have."""
+        named = {"return": self.of_return} | ({"success": self.of_success} if self.of_success else {})
+        return {
+            f"test/{name}/step_{step}{ending}": value
+            for quantity, measures in named.items()
+            for name, intervals in _named(quantity, measures).items()
+            for step, interval in enumerate(intervals)
+            if step > 0 or name not in (f"{quantity}_gain", f"{quantity}_worse")
+            for ending, value in zip(("", "/low", "/high"), interval, strict=True)
+        }
+
+
+def _named(quantity: str, measures: Measures) -> dict[str, tuple[Interval, ...]]:
+    return {
+        quantity: measures.means,
+        f"{quantity}_iqm": measures.iqms,
+        f"{quantity}_median": measures.medians,
+        f"{quantity}_gain": measures.gains,
+        f"{quantity}_worse": measures.worse,
+    }
+
+
+def summarize(evaluation: Evaluation, rng: np.random.Generator) -> Summary:
+    """Put an evaluation into few numbers; resamples of tasks are drawn from ``rng``."""
+    return summarize_seeds([evaluation], rng)
+
+
+def summarize_seeds(evaluations: Sequence[Evaluation], rng: np.random.Generator) -> Summary:
+    """Put evaluations of several training seeds on the same tasks into few numbers.
+
+    Raises:
+        MetarlError: if the tasks, or the numbers of adaptation steps, are not the same.
+    """
+    check_same_tasks(evaluations)
+    how = Bootstrap(strata=tuple(task.family for task in evaluations[0].tasks))
+    successes = [rates for part in evaluations if (rates := part.task_successes) is not None]
+    return Summary(
+        of_return=_measures(np.stack([part.task_returns for part in evaluations]), rng, how),
+        of_success=_measures(np.stack(successes), rng, replace(how, bounds=RATE))
+        if len(successes) == len(evaluations)
+        else None,
+    )
+
+
+def _measures(scores: Values, rng: np.random.Generator, how: Bootstrap) -> Measures:
+    """Summarize scores ``[S, T, adaptation steps + 1]``."""
+    columns = [scores[:, :, step] for step in range(scores.shape[2])]
+    found: list[Aggregates] = [aggregates(column, rng, how) for column in columns]
+    none = Interval(0.0, 0.0, 0.0)  # before adapting nothing is gained or worse, by definition
+    return Measures(
+        means=tuple(each.mean for each in found),
+        iqms=tuple(each.iqm for each in found),
+        medians=tuple(each.median for each in found),
+        gains=(none, *(paired_gain(columns[0], column, rng, how) for column in columns[1:])),
+        worse=(none, *(share_worse(columns[0], column, rng, how) for column in columns[1:])),
+    )

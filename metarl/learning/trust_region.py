@@ -1,0 +1,156 @@
+"""Outer steps on closures of the meta-parameters; nothing here knows of agents, tasks or policies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import torch
+
+from metarl.errors import require
+from metarl.functional.params import flatten, unflatten
+from metarl.functional.solvers import backtracking_line_search, conjugate_gradient
+from metarl.system.threads import one_thread
+from metarl.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustRegionConfig:
+    """The trust region of Schulman et al. 2015 (arXiv 1502.05477), appendix C."""
+
+    max_kl: float = 0.01
+    """Largest mean KL divergence of one step, in nats."""
+    cg_iters: int = 10
+    """Conjugate-gradient steps towards the natural gradient."""
+    cg_damping: float = 1e-5
+    """Added to the diagonal of the Fisher matrix."""
+    backtrack_ratio: float = 0.8
+    """Factor between trials of the line search."""
+    max_backtracks: int = 15
+    """Trials after which the parameters stay what they were."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(0 < self.max_kl < math.inf, "max_kl must be positive", self.max_kl)
+        require(1 <= self.cg_iters <= 1000, "cg_iters must lie in 1..1000", self.cg_iters)
+        require(0 <= self.cg_damping < math.inf, "cg_damping must be 0 or more", self.cg_damping)
+        require(
+            0 < self.backtrack_ratio < 1, "backtrack_ratio must lie between 0 and 1", self.backtrack_ratio
+        )
+        require(1 <= self.max_backtracks <= 1000, "max_backtracks must lie in 1..1000", self.max_backtracks)
+
+
+class LossAndKL(NamedTuple):
+    """What a step is judged by; both are scalars."""
+
+    loss: torch.Tensor
+    kl: torch.Tensor
+
+
+Curvature: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
+
+class TrustRegionStep(NamedTuple):
+    """The parameters after a step, and how it went."""
+
+    params: Params
+    accepted: bool
+    metrics: dict[str, float]
+
+
+@one_thread()
+def trust_region_step(
+    params: Params,
+    loss_gradient: Params,
+    curvature: Curvature,
+    evaluate: Callable[[Params], LossAndKL],
+    start: LossAndKL,
+    config: TrustRegionConfig,
+) -> TrustRegionStep:
+    """Follow the natural gradient to the edge of the trust region, then back until the loss improves.
+
+    Args:
+        params: where the step starts.
+        loss_gradient: of the loss at ``params``.
+        curvature: product of a vector ``[P]`` with the Hessian of the KL divergence at ``params``.
+        evaluate: loss and KL divergence at other parameters; called under the line search.
+        start: loss and KL divergence at ``params``.
+        config: the trust region.
+
+    Returns:
+        Parameters with a KL divergence within bounds and a loss below ``start``; when no trial is so,
+        the very parameters that were given.
+    """
+    slope = flatten(loss_gradient)
+    direction = conjugate_gradient(
+        lambda vector: curvature(vector) + config.cg_damping * vector, -slope, iterations=config.cg_iters
+    )
+    # the KL divergence of a step s is 1/2 s'Hs to second order: scale s so that it equals max_kl
+    quadratic = direction.dot(curvature(direction)) + config.cg_damping * direction.dot(direction)
+    scale = torch.sqrt(2 * config.max_kl / quadratic)
+    latest = start
+
+    def acceptable(point: torch.Tensor) -> bool:
+        nonlocal latest
+        latest = evaluate(unflatten(point, params))
+        return bool((latest.kl <= config.max_kl) & (latest.loss < start.loss))  # false on NaN
+
+    search = backtracking_line_search(
+        acceptable,
+        flatten(params),
+        scale * direction,
+        shrink=config.backtrack_ratio,
+        max_trials=config.max_backtracks if torch.isfinite(scale) else 0,
+    )
+    end = latest if search.accepted else start
+    metrics = {
+        "kl": float(end.kl),
+        "surrogate_before": float(start.loss),
+        "surrogate_after": float(end.loss),
+        "gradient_norm": float(slope.norm()),
+        "line_search_trials": float(search.trials),
+        "step_accepted": float(search.accepted),
+    }
+    return TrustRegionStep(
+        unflatten(search.point, params) if search.accepted else params, search.accepted, metrics
+    )
+
+
+def gauss_newton_product(
+    outputs: Sequence[torch.Tensor],
+    params: Params,
+    metric: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]],
+) -> Curvature:
+    """Return the function ``v -> J'FJ v``, J the Jacobian of ``outputs`` with respect to ``params``.
+
+    Where a divergence of the outputs is at its minimum, its Hessian is exactly this, F being its Hessian
+    in the outputs themselves (Martens 2020, arXiv 1412.1193, section 8). The graph is built once and kept:
+    ``J'u`` is linear in u, so its derivative by u along v is ``J v``.
+
+    Args:
+        outputs: tensors with a graph that leads to ``params``.
+        params: leaves.
+        metric: maps a change of the outputs to F times that change.
+    """
+    leaves = list(params.values())
+    cotangents = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+    pulled_back = torch.autograd.grad(
+        outputs, leaves, cotangents, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    flat = torch.cat([value.reshape(-1) for value in pulled_back])
+
+    def product(vector: torch.Tensor) -> torch.Tensor:
+        change = list(torch.autograd.grad(flat, cotangents, vector, retain_graph=True))
+        pulled = torch.autograd.grad(
+            outputs,
+            leaves,
+            list(metric(change)),
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return torch.cat([value.reshape(-1) for value in pulled])
+
+    return product

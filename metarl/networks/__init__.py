@@ -1,0 +1,1 @@
+"""Policies and value functions as functions of their parameters."""

@@ -1,0 +1,167 @@
+"""Multi-layer perceptrons that act: shapes and initial values; the parameters are in the caller's hand.
+
+The Gaussian one moves in a space of real numbers, the categorical one takes one of several choices.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from metarl.errors import MetarlError
+from metarl.functional.distributions import Categorical, Gaussian
+from metarl.types import Params
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+MAX_STD = 1e4
+"""Far above what any action needs, and far below where squares of deviations overflow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianMLPPolicy:
+    """A perceptron gives the mean; the deviation of each action component is a parameter of its own."""
+
+    observation_size: int
+    action_size: int
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    initial_std: float = 1.0
+    min_std: float = 1e-6
+    """The deviation never acts below this."""
+    max_std: float = MAX_STD
+    """Nor above this."""
+
+    def __post_init__(self) -> None:
+        """Check the activation's name."""
+        _check_activation(self.activation)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter, without a task axis."""
+        layers = layer_shapes((self.observation_size, *self.hidden_sizes, self.action_size))
+        return {**layers, "log_std": (self.action_size,)}
+
+    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draw the weights; every deviation is the initial one.
+
+        Runs feed float32; other dtypes are for functions of tensors alone, as in tests by finite differences.
+        """
+        params = draw_layers(self.shapes, generator, dtype)
+        params["log_std"].fill_(math.log(self.initial_std))
+        return params
+
+    def __call__(self, params: Params, observations: torch.Tensor) -> Gaussian:
+        """Return every task's action distribution.
+
+        Args:
+            params: stacked, ``[M, ...]``.
+            observations: ``[M, B, O]``.
+
+        Returns:
+            Mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
+        """
+        mean = self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"]
+        # at a bound the slope is that of log_std; beyond it, where log_std has no effect, there is none
+        return Gaussian(mean, self._bounded(params["log_std"]).unsqueeze(1))
+
+    def within_bounds(self, params: Params) -> Params:
+        """Move every deviation into its bounds; the policy acts as before.
+
+        Applied after each outer step, so that a deviation does not drift where it has no effect.
+        """
+        return {**params, "log_std": self._bounded(params["log_std"])}
+
+    def _bounded(self, log_std: torch.Tensor) -> torch.Tensor:
+        return log_std.clamp(math.log(self.min_std), math.log(self.max_std))
+
+    def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the mean."""
+        return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalMLPPolicy:
+    """A perceptron gives the logit of each choice."""
+
+    observation_size: int
+    action_size: int
+    """Choices."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        """Check the activation's name."""
+        _check_activation(self.activation)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter, without a task axis."""
+        return layer_shapes((self.observation_size, *self.hidden_sizes, self.action_size))
+
+    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draw the weights."""
+        return draw_layers(self.shapes, generator, dtype)
+
+    def __call__(self, params: Params, observations: torch.Tensor) -> Categorical:
+        """Return every task's action distribution.
+
+        Args:
+            params: stacked, ``[M, ...]``.
+            observations: ``[M, B, O]``.
+
+        Returns:
+            Logits ``[M, B, A]``.
+        """
+        return Categorical(self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"])
+
+    def within_bounds(self, params: Params) -> Params:
+        """Return the parameters; none of them has bounds."""
+        return params
+
+    def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the logits."""
+        return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
+
+
+def layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a perceptron's weights and biases, given the units of each layer."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        shapes[f"layer_{layer}.weight"] = (fan_in, fan_out)
+        shapes[f"layer_{layer}.bias"] = (fan_out,)
+    return shapes
+
+
+def draw_layers(shapes: dict[str, tuple[int, ...]], generator: torch.Generator, dtype: torch.dtype) -> Params:
+    """Draw weights by Xavier's uniform rule (Glorot and Bengio 2010, equation 16); all else is zero."""
+    params = {name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}
+    for name, value in params.items():
+        if name.endswith("weight"):
+            bound = math.sqrt(6 / sum(value.shape))
+            value.uniform_(-bound, bound, generator=generator)
+    return params
+
+
+def perceptron(
+    params: Params,
+    observations: torch.Tensor,
+    hidden_layers: int,
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Return what each layer gives, ``[M, B, units]``, every task with its own weights."""
+    hidden, found = observations, {}
+    for layer in range(hidden_layers + 1):
+        bias = params[f"layer_{layer}.bias"].unsqueeze(1)
+        hidden = torch.baddbmm(bias, hidden, params[f"layer_{layer}.weight"])
+        hidden = activation(hidden) if layer < hidden_layers else hidden
+        found[f"layer_{layer}"] = hidden
+    return found
+
+
+def _check_activation(name: str) -> None:
+    if name not in ACTIVATIONS:
+        raise MetarlError(f"activation must be one of {sorted(ACTIVATIONS)}, but it is {name!r}.")

@@ -1,0 +1,163 @@
+"""What there is by name: suites, agents, presets and commands, found through entry points.
+
+A package adds its own by declaring them in its pyproject.toml, just as this one does:
+
+    [project.entry-points."metarl.suites"]
+    my-suite = "my_package.my_module:MySuiteConfig"
+
+A suite may be a task distribution itself, too, or a function without arguments that returns one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import ClassVar, TypeAlias, cast
+
+from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
+from metarl.errors import MetarlError, unknown_name
+from metarl.plugins.suite_files import about_opengl, distribution_of, file_suite, is_place
+from metarl.tasks import TaskDistribution
+from metarl.types import Json
+
+Preset: TypeAlias = Callable[..., ExperimentConfig]
+Command: TypeAlias = Callable[[list[str]], None]
+
+DEFAULT_AGENT = "maml-trpo"
+"""Of what is trained without a preset."""
+SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
+
+
+def names(group: str) -> list[str]:
+    """Return the names that a group offers, sorted."""
+    return sorted(_entries(group))
+
+
+def suite(name: str) -> type[SuiteConfig]:
+    """Return a suite's config class; what is published without one gets one without settings.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    found = _load(SUITES, "suite", name)
+    if inspect.isclass(found) and issubclass(found, SuiteConfig):
+        return found
+    return _published(name, found)
+
+
+def suite_named(name: str) -> SuiteConfig:
+    """Return a suite with its default settings, by its name or by its place, ``my_file.py:my_distribution``.
+
+    Raises:
+        MetarlError: if there is none, or its package or its file does not load.
+    """
+    return file_suite(name) if is_place(name) else construct(suite(name), {})
+
+
+def agent(name: str) -> type[AgentConfig]:
+    """Return an agent's config class.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    return cast("type[AgentConfig]", _load(AGENTS, "agent", name))
+
+
+def preset(name: str) -> Preset:
+    """Return the function that makes a preset's config.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    return cast("Preset", _load(PRESETS, "preset", name))
+
+
+def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
+    """Return a preset's config, with the preset's own agent or another.
+
+    A suite without a preset, or one in a file, is trained on with every setting's default.
+
+    Raises:
+        MetarlError: if there is no preset or no agent of that name, if its package does not load, or if the
+            preset has no argument ``agent``.
+    """
+    if is_place(name) or (name in names(SUITES) and name not in names(PRESETS)):
+        chosen = agent(agent_name or DEFAULT_AGENT)
+        return ExperimentConfig(suite=suite_named(name), agent=construct(chosen, {}))
+    make = preset(name)
+    if agent_name is None:
+        return make()
+    agent(agent_name)  # so that a slip gets the nearest name, whatever the preset does with it
+    if "agent" not in inspect.signature(make).parameters:
+        raise MetarlError(f"The preset {name!r} has an agent of its own and takes no --agent {agent_name}.")
+    return make(agent=agent_name)
+
+
+def command(name: str) -> Command:
+    """Return the function that runs a command with the arguments after its name.
+
+    Raises:
+        MetarlError: if there is none of that name, or its package does not load.
+    """
+    return cast("Command", _load(COMMANDS, "command", name))
+
+
+def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
+    """Return the config of a run from its JSON.
+
+    Raises:
+        MetarlError: on a suite, an agent or a setting that is not known, or a value out of range.
+    """
+    return from_json(data, suite, agent)
+
+
+def same_class(one: type, other: type) -> bool:
+    """Return whether two classes of configs stand for the same, as a script's does for its module's."""
+    if one is other:
+        return True
+    published = getattr(one, "published_object", None)
+    if published is not None:
+        return published is getattr(other, "published_object", None)
+    return one.__module__ == "__main__" and one.__qualname__ == other.__qualname__ and _same_file(one, other)
+
+
+def _same_file(one: type, other: type) -> bool:
+    try:
+        return inspect.getfile(one) == inspect.getfile(other)
+    except (TypeError, OSError):  # a notebook has no file
+        return False
+
+
+def _published(name: str, found: object) -> type[SuiteConfig]:
+    """Return a config class for a distribution, or for a function that makes one."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Published(SuiteConfig):
+        kind: ClassVar[str] = name
+        published_object: ClassVar[object] = found
+
+        def build(self) -> TaskDistribution:
+            return distribution_of(found, f"the suite {name!r}")
+
+    documented = inspect.isfunction(found) or inspect.isclass(found)
+    Published.__doc__ = (inspect.getdoc(found) if documented else None) or "A task distribution."
+    return Published
+
+
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _load(group: str, kind: str, name: str) -> object:
+    entries = _entries(group)
+    if name not in entries:
+        raise unknown_name(kind, name, entries)
+    try:
+        return cast("object", entries[name].load())
+    except Exception as error:  # whatever a stranger's package does when it is imported
+        plain = isinstance(error, ImportError | AttributeError | MetarlError)
+        reason = str(error) if plain else f"{type(error).__name__}: {error}"
+        reason = f"{' '.join(reason.split()).rstrip('.')}.{about_opengl(error)}"
+        raise MetarlError(f"The {kind} {name!r} ({entries[name].value}) does not load: {reason}") from error

@@ -1,0 +1,134 @@
+"""Refuses configs of runs that could never be opened again, before anything is computed.
+
+A run is opened from its ``config.json``: the classes of its suite and its agent are found by their names in
+the entry points, and built from the settings that are written there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard, cast
+
+from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, to_json
+from metarl.errors import MetarlError
+from metarl.plugins import registry
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def check_reopens(config: ExperimentConfig) -> None:
+    """Make sure that a run can be opened again from what is written of its config.
+
+    Raises:
+        MetarlError: if it cannot; says what to do about it.
+    """
+    if not isinstance(config, ExperimentConfig):
+        raise MetarlError(
+            f"Expected an ExperimentConfig, got {_described(config)}; a preset gives one when it is called."
+        )
+    _check_class("suite", registry.SUITES, config.suite, SuiteConfig)
+    _check_class("agent", registry.AGENTS, config.agent, AgentConfig)
+    parts = (config.suite, config.agent, config.sampling, config.evaluation, config.checkpoint)
+    for each in parts:
+        _check_json(each)
+    try:
+        again = registry.config_from_json(json.loads(json.dumps(to_json(config))))
+    except (TypeError, ValueError) as error:
+        raise MetarlError(f"This run could never be opened again: {error}") from error
+    reopened = (again.suite, again.agent, again.sampling, again.evaluation, again.checkpoint)
+    for part, other in zip(parts, reopened, strict=True):
+        _check_same(part, other)
+
+
+def _check_class(part: str, group: str, found: object, base: type) -> None:
+    """Make sure that an entry point leads from the name of a config to its class."""
+    if not isinstance(found, base):
+        raise MetarlError(
+            f"Expected the {part} of a run to be a {base.__name__}, got {_described(found)}; give an "
+            f"instance of a class that inherits from metarl.config.{base.__name__}."
+        )
+    own, kind = type(found), getattr(found, "kind", None)
+    if not isinstance(kind, str) or not kind:
+        raise MetarlError(
+            f"Expected the {part} class {own.__name__} to have a name, got none; give it kind = 'my-{part}', "
+            f"and register it: {_how_to_register(group, f'my-{part}', own)}."
+        )
+    if kind not in registry.names(group):
+        raise MetarlError(
+            f"Expected the {part} class {own.__name__} to be registered, got no {part} called {kind!r}, so "
+            f"the run could never be opened again; register it: {_how_to_register(group, kind, own)}."
+        )
+    registered = registry.suite(kind) if part == "suite" else registry.agent(kind)
+    if not registry.same_class(own, registered):
+        raise MetarlError(
+            f"Expected the {part} {kind!r} to be a {registered.__name__}, which is registered by this name, "
+            f"got {_place(own)}; give your class a kind of its own, and register it: "
+            f"{_how_to_register(group, f'my-{part}', own)}."
+        )
+
+
+def _how_to_register(group: str, kind: str, own: type) -> str:
+    return (
+        f'add {kind} = "{_place(own)}" to [project.entry-points."{group}"] in the pyproject.toml of your '
+        "package, and install it (pip install -e .)"
+    )
+
+
+def _place(own: type) -> str:
+    """Return where a class is imported from; of a script's, where it would be."""
+    module = own.__module__
+    if module == "__main__":
+        module = Path(getattr(sys.modules[module], "__file__", None) or "my_module.py").stem
+    return f"{module}:{own.__name__}"
+
+
+def _check_json(part: object) -> None:
+    """Make sure that all settings can be written as JSON."""
+    for name, value in _settings(part).items():
+        plain = dataclasses.asdict(value) if _is_config(value) else value
+        try:
+            json.dumps(plain, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _lost(part, name, value) from error
+
+
+def _check_same(part: object, reopened: object) -> None:
+    """Make sure that all settings are what they were after they were written and read."""
+    others = _settings(reopened)
+    for name, value in _settings(part).items():
+        if not _same(value, others[name]):
+            raise _lost(part, name, value)
+
+
+def _lost(part: object, name: str, value: object) -> MetarlError:
+    return MetarlError(
+        f"Expected the setting {name} of {type(part).__name__} to be the same when it is read from JSON, so "
+        f"that the run can be opened again, got {_described(value)}; use finite numbers, truth values, "
+        "strings, or tuples of them."
+    )
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+
+
+def _settings(config: object) -> dict[str, object]:
+    fields = dataclasses.fields(cast("DataclassInstance", config))
+    return {item.name: getattr(config, item.name) for item in fields}
+
+
+def _is_config(value: object) -> TypeGuard[DataclassInstance]:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _same(value: object, other: object) -> bool:
+    """Return whether a setting is what it was; a list is as good as a tuple."""
+    if isinstance(value, list | tuple) and isinstance(other, list | tuple):
+        return len(value) == len(other) and all(map(_same, value, other))
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_same(value[key], other[key]) for key in value)
+    return isinstance(value, type(other)) and value == other

@@ -1,0 +1,444 @@
+"""Does a task distribution keep its promises? Each fault is told in one sentence, with the way to mend it.
+
+What :mod:`metarl.tasks` asks for is tried out on a few slots: lists and samples of tasks, then whole episodes
+with known actions. The distribution is built for it as for training, on its fastest engine. A doubt is no
+fault: it says what the check could not tell, and why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box
+
+from metarl.errors import MetarlError
+from metarl.plugins.suite_effects import effects_of_tasks
+from metarl.plugins.suite_findings import Doubt, Fault, Finding, Findings
+from metarl.plugins.suite_plays import (
+    TASKS,
+    Plays,
+    Progress,
+    guided_plans,
+    play_plans,
+    siblings,
+    standard_plans,
+)
+from metarl.plugins.suite_secrets import told_by_family, told_by_observations
+from metarl.rollouts.scripted import Trajectory, draw_actions, play, same, steps
+from metarl.spaces import action_size, vectors
+from metarl.tasks import FewTasks, TaskDistribution, check_disjoint
+from metarl.vector_env import Array, TaskVectorEnv
+
+SLOTS = 4
+STEPS = 100
+"""Longer episodes are run to their end once, to see that they have one."""
+_DRAWN = 100
+_FAMILIES = 12
+"""Families of a suite in which leaks are looked for, at most."""
+_SECONDS = 15.0
+"""After which no further family is looked at."""
+
+
+class Probe:
+    """A distribution, a vector environment of its, and what several checks look at."""
+
+    def __init__(self, suite: TaskDistribution) -> None:
+        self.suite = suite
+        self.env: TaskVectorEnv = suite.make_vector_env(SLOTS)
+        self.tasks = suite.sample(SLOTS, np.random.default_rng(5))
+        self.length = min(suite.horizon, STEPS)
+        self.actions = self.draw(self.length)
+        self.whole = play(self.env, self.tasks, self.actions)
+        """An episode of each task, or its beginning."""
+
+    def draw(self, num_steps: int, seed: int = 0) -> Array:
+        """Draw actions for all slots."""
+        return draw_actions(self.suite.action_space, num_steps, SLOTS, seed)
+
+    @cached_property
+    def wide(self) -> TaskVectorEnv:
+        """A vector environment with a slot for each task that is compared."""
+        return self.suite.make_vector_env(TASKS)
+
+    @cached_property
+    def families(self) -> list[str]:
+        """All families to train on."""
+        return list(dict.fromkeys(task.family for task in self.suite.tasks("train")))
+
+    @cached_property
+    def first(self) -> Plays:
+        """Plays of the first family."""
+        return self.compare(self.families[0])
+
+    def compare(self, family: str) -> Plays:
+        """Play several tasks of a family alike, for as long as an episode or the time lasts."""
+        plans = standard_plans(self.suite.action_space, self.suite.horizon)
+        return play_plans(self.wide, siblings(self.suite, family), plans)
+
+    def close(self) -> None:
+        """Close all environments."""
+        self.env.close()
+        if "wide" in self.__dict__:
+            self.wide.close()
+
+
+Check = Callable[[Probe], Iterator[Finding | str]]
+"""Yields faults, doubts, and sentences about what was left out."""
+
+
+def check_suite(suite: TaskDistribution) -> list[Fault]:
+    """Try a distribution out and return its faults; there is none in one that keeps every promise."""
+    return examine(suite).faults
+
+
+def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
+    """Try a distribution out; return faults, doubts and limits.
+
+    Args:
+        suite: the distribution.
+        progress: called with the name of each part before the check looks at it.
+    """
+    found: list[Finding | str] = list(_tried("lists", partial(lists, suite)))
+    try:
+        found += spaces(suite)
+        probe = Probe(suite)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
+        return _sorted([*found, _raised("episodes", error)])
+    try:
+        if broken := list(numbers_are_finite(probe)):
+            return _sorted([*found, *broken])
+        for check in CHECKS:
+            progress(check.__name__.replace("_", " "))
+            found += _tried(check.__name__, partial(check, probe))
+    finally:
+        probe.close()
+    return _sorted(found)
+
+
+def _sorted(found: list[Finding | str]) -> Findings:
+    different = list(dict.fromkeys(found))
+    return Findings(
+        [each for each in different if isinstance(each, Fault)],
+        [each for each in different if isinstance(each, Doubt)],
+        [each for each in different if isinstance(each, str)],
+    )
+
+
+def lists(suite: TaskDistribution) -> Iterator[Fault]:
+    """Look at the two splits: apart, fixed, named, and sampled by the generator alone."""
+    try:
+        check_disjoint(suite)
+    except MetarlError as error:
+        yield Fault(str(error), "Take it out of one of the two lists.")
+    listed = [task for split in ("train", "test") for task in suite.tasks(split)]
+    if len({task.id for task in listed}) < len(listed):
+        yield Fault("Two listed tasks have the same id.", "Give every task an id of its own.")
+    if any(list(suite.tasks(split)) != list(suite.tasks(split)) for split in ("train", "test")):
+        yield Fault(
+            "The list of tasks is another one each time it is asked for.",
+            "Draw it once, or from a seed that stays the same.",
+        )
+    one, again = (suite.sample(_DRAWN, np.random.default_rng(1)) for _ in range(2))
+    if one != again:
+        yield Fault(
+            "Sampling from the same generator gives different tasks.",
+            "Let sample draw from the generator that it is given, and from nothing else.",
+        )
+    held_out = {(task.family, task.parameters) for task in suite.tasks("test")}
+    few = isinstance(suite, FewTasks) and suite.tests_on_training_tasks
+    if not few and any((task.family, task.parameters) in held_out for task in one):
+        yield Fault(
+            "Sampling training tasks gives held-out ones.",
+            "Draw training tasks from other values than the held-out ones.",
+        )
+
+
+def spaces(suite: TaskDistribution) -> Iterator[Fault]:
+    """See that an agent can take the observations and the actions."""
+    for look, space in ((vectors, suite.observation_space), (action_size, suite.action_space)):
+        try:
+            look(space)
+        except MetarlError as error:
+            yield Fault(str(error), "Agents take nothing else.")
+    if suite.horizon < 1:
+        yield Fault(f"The horizon is {suite.horizon}.", "Give the steps of an episode, 1 or more.")
+
+
+def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
+    """Look for NaN, infinity and what float32 cannot hold, beside which nothing else can be compared."""
+    observations, rewards = probe.whole.observations, probe.whole.rewards
+    for name, part in (("an observation", observations), ("a reward", rewards)):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(part.astype(np.float32))
+        if finite.all():
+            continue
+        step, slot, *_ = first = tuple(np.argwhere(~finite)[0])
+        large = np.isfinite(part[first])
+        yield Fault(
+            f"In task {probe.tasks[slot].id!r}, step {step + (part is rewards)}, {name} is "
+            + ("too large for float32, in which agents compute." if large else "not finite."),
+            "Scale it down in the environment."
+            if large
+            else "Find the division or the overflow in step, or end the episode before it comes to that.",
+        )
+
+
+def respects_spaces(probe: Probe) -> Iterator[Fault]:
+    """Look whether the environment keeps its spaces."""
+    env, suite = probe.env, probe.suite
+    if (env.single_observation_space, env.single_action_space) != (
+        suite.observation_space,
+        suite.action_space,
+    ):
+        yield Fault(
+            "The vector environment has other spaces than the distribution.",
+            "Give both the same observation_space and action_space.",
+        )
+    observations = probe.whole.observations
+    space = suite.observation_space
+    outside = (observations < space.low) | (observations > space.high)
+    if outside.any():
+        entry = int(np.argwhere(outside)[0][-1])
+        yield Fault(
+            f"An observation leaves its space: entry {entry} is not within "
+            f"{space.low[entry]:g}..{space.high[entry]:g}.",
+            "Widen the bounds of observation_space, or clip.",
+        )
+    if observations.dtype != space.dtype:
+        yield Fault(
+            f"Observations are {observations.dtype}, their space says {space.dtype}.",
+            "Give the Box the dtype of what reset and step return.",
+        )
+
+
+def repeats(probe: Probe) -> Iterator[Fault]:
+    """Run the same task, seed and actions once more, in an environment that has seen others."""
+    play(probe.env, probe.tasks[::-1], probe.draw(min(5, probe.length), seed=9), seed=4)
+    if not same(play(probe.env, probe.tasks, probe.actions), probe.whole):
+        yield Fault(
+            "The same task, seed and actions give another episode after other tasks were run.",
+            "Draw all that is random from self.np_random, and let setting a task set everything that depends "
+            "on it, absolutely and not on top of what was there.",
+        )
+
+
+def replays(probe: Probe) -> Iterator[Fault]:
+    """Break an episode off, and replay it in a fresh environment and in other slots."""
+    middle = probe.length // 2
+    fresh = probe.suite.make_vector_env(SLOTS)
+    try:
+        seeds = list(range(SLOTS))[::-1]
+        fresh.set_tasks(probe.tasks[::-1])
+        first, _ = fresh.reset(seed=seeds)  # type: ignore[arg-type]  # one for each slot
+        actions = probe.actions[:, ::-1]
+        before = steps(fresh, actions[:middle], first)
+        after = steps(fresh, actions[middle:], before.observations[-1])
+    finally:
+        fresh.close()
+    replayed = [
+        np.concatenate([x, y[1:] if name == "observations" else y])[:, ::-1]
+        for name, x, y in zip(Trajectory._fields, before, after, strict=True)
+    ]
+    if not same(Trajectory(*replayed), probe.whole):
+        yield Fault(
+            "An episode that is replayed from its task, seed and actions in a fresh environment is another "
+            "one, so a run that was stopped would not go on as it was.",
+            "Let reset set every state, and let nothing depend on the slot, on earlier episodes or on a "
+            "global generator.",
+        )
+
+
+def tasks_differ(probe: Probe) -> Iterator[Finding]:
+    """Run different tasks from the same seeds with the same actions, of many kinds."""
+    yield from effects_of_tasks(probe.suite, probe.wide, probe.first)
+
+
+def actions_matter(probe: Probe) -> Iterator[Fault]:
+    """Run the same tasks from the same seeds with other actions, then with some that carry far."""
+    other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
+    if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
+        return
+    plans = guided_plans(probe.suite.action_space, probe.suite.horizon)
+    plays = play_plans(
+        probe.wide, siblings(probe.suite, probe.families[0], 2), [p for p in plans if p.seed == 0]
+    )
+    if not plays.answer_actions:
+        yield Fault("Actions have no effect.", "Let step use the action that it is given.")
+
+
+def takes_any_action(probe: Probe) -> Iterator[Fault]:
+    """Take actions as a policy draws them, beyond the bounds too."""
+    if not isinstance(probe.suite.action_space, Box):
+        return
+    count, size = min(20, probe.length), probe.suite.action_space.shape
+    drawn = 2.0 * np.random.default_rng(2).standard_normal((count, SLOTS, *size))
+    try:
+        play(probe.env, probe.tasks, drawn.astype(probe.suite.action_space.dtype))
+    except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
+        yield Fault(
+            f"An action beyond the action space raises an exception: {told(error)}.",
+            "Clip actions in step, since a policy draws them from a normal distribution; from_gymnasium and "
+            'from_vector_env do so unless actions="raw" is given.',
+        )
+
+
+def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
+    """Look whether observations tell the task, or which family it is of."""
+    begun = time.monotonic()
+    looked: list[Plays] = []
+    for family in probe.families[:_FAMILIES]:
+        if looked and time.monotonic() - begun > _SECONDS:
+            break
+        looked.append(probe.compare(family) if looked else probe.first)
+        yield from told_by_observations(probe.suite, probe.wide, looked[-1])
+    yield from told_by_family(looked)
+    if len(looked) < len(probe.families):
+        yield f"Leaks were looked for in {len(looked)} of {len(probe.families)} families."
+    seen = min(plays.rewards.shape[1] for plays in looked)
+    if seen < probe.suite.horizon:
+        yield f"Leaks were looked for in the first {seen} of {probe.suite.horizon} steps: it is slow or wide."
+
+
+def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
+    """Look at the end of episodes, and at what comes after."""
+    horizon = probe.suite.horizon
+    trajectory = play(probe.env, probe.tasks, probe.draw(horizon + 2))
+    if (trajectory.terminated & trajectory.truncated).any():
+        yield Fault(
+            "A step says both terminated and truncated.",
+            "Say terminated alone where the task has ended the episode.",
+        )
+    running = ~np.logical_or.accumulate(trajectory.terminated | trajectory.truncated)
+    lengths = 1 + running.sum(axis=0)
+    cut = trajectory.truncated.any(axis=0)
+    if running[-1].any() or (lengths > horizon).any():
+        yield Fault(
+            f"Episodes should be truncated after {horizon} steps, their horizon, but are later or never.",
+            "Give the horizon that the environment keeps, or let it keep the one that is given.",
+        )
+        return
+    if (cut & (lengths < horizon)).any():
+        yield from _early_cuts(probe, lengths[cut])
+    after = np.arange(1, horizon + 3)[:, None] > lengths
+    flags = (trajectory.terminated | trajectory.truncated | trajectory.success)[after]
+    if trajectory.rewards[after].any() or flags.any():
+        yield Fault(
+            "A slot whose episode is over goes on giving rewards or flags.",
+            "Disable autoreset: such a slot stays idle, with zero rewards, until a reset names it.",
+        )
+
+
+def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
+    """Look whether all episodes are cut at one length before the horizon; limits that vary are no fault."""
+    horizon = probe.suite.horizon
+    truncated = (probe.first.ends & 2).astype(np.bool_)
+    others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]
+    found = set(lengths.tolist()) | set(others.tolist())
+    if len(found) == 1 and max(found) < horizon:
+        yield Fault(
+            f"Episodes should be truncated after {horizon} steps, their horizon, but are after {max(found)} "
+            "steps.",
+            f"Give horizon={max(found)}; where tasks have limits of their own, the horizon is the longest.",
+        )
+
+
+def keeps_arrays_apart(probe: Probe) -> Iterator[Fault]:
+    """Keep what was returned, and write to it."""
+    probe.env.set_tasks(probe.tasks)
+    kept = [probe.env.reset(seed=0)[0]]
+    for action in probe.actions[:3]:
+        kept.append(probe.env.step(action)[0])
+    if not np.array_equal(np.array(kept), probe.whole.observations[: len(kept)]):
+        yield Fault(
+            "An observation changes after it was returned.",
+            "Return a copy, not the array that the environment goes on writing to.",
+        )
+    probe.env.set_tasks(probe.tasks)
+    seen = probe.env.reset(seed=0)[0]
+    seen += 1
+    again = steps(probe.env, probe.actions[:3], probe.whole.observations[0])
+    if not np.array_equal(again.observations[1:], probe.whole.observations[1 : len(again.observations)]):
+        yield Fault(
+            "Writing to a returned observation changes the environment.",
+            "Return a copy, not the environment's own state.",
+        )
+
+
+def resets_by_mask(probe: Probe) -> Iterator[Fault]:
+    """Reset some slots in the middle."""
+    half = np.arange(SLOTS) % 2 == 0
+    begun = play(probe.env, probe.tasks, probe.actions[:1])
+    seen, _ = probe.env.reset(seed=0, options={"reset_mask": half})
+    if not np.array_equal(seen[~half], begun.observations[-1][~half]):
+        yield Fault(
+            'A reset with options["reset_mask"] changes slots that it does not name.',
+            "Let it start episodes in the named slots and leave the others alone.",
+        )
+    if not np.array_equal(seen[half], probe.whole.observations[0][half]):
+        yield Fault(
+            'A reset with options["reset_mask"] does not start the slots that it names.',
+            "Let it start them just as a reset of all slots would.",
+        )
+
+
+def tells_success(probe: Probe) -> Iterator[Fault]:
+    """Listen to what the infos say of success."""
+    if not probe.suite.reports_success:
+        return
+    play(probe.env, probe.tasks, probe.actions[:-1])
+    infos = probe.env.step(probe.actions[-1])[-1]
+    success = infos.get("success")
+    if not isinstance(success, np.ndarray) or success.shape != (SLOTS,) or success.dtype != np.bool_:
+        yield Fault(
+            "The distribution reports success, but no step says so.",
+            'Give the right success_key, or fill infos["success"] with a truth value for each slot.',
+        )
+
+
+def refuses_too_many_tasks(probe: Probe) -> Iterator[Fault]:
+    """Set more tasks than there are slots."""
+    try:
+        probe.env.set_tasks([probe.tasks[0]] * (SLOTS + 1))
+    except MetarlError:
+        return
+    yield Fault(
+        "set_tasks takes more tasks than there are slots.",
+        "Call metarl.vector_env.check_fits in it, which refuses them.",
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    respects_spaces,
+    repeats,
+    replays,
+    tasks_differ,
+    actions_matter,
+    takes_any_action,
+    hides_the_task,
+    truncates_at_the_horizon,
+    keeps_arrays_apart,
+    resets_by_mask,
+    tells_success,
+    refuses_too_many_tasks,
+)
+
+
+def _tried(what: str, check: Callable[[], Iterator[Finding | str]]) -> Iterator[Finding | str]:
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
+        yield _raised(what.replace("_", " "), error)
+
+
+def _raised(what: str, error: Exception) -> Fault:
+    return Fault(f"An exception was raised ({what}): {told(error)}.", "Mend that first.")
+
+
+def told(error: Exception) -> str:
+    """Return what an exception says, without a full stop."""
+    text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
+    return text.rstrip(".")

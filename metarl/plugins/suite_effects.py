@@ -1,0 +1,289 @@
+"""Do tasks differ in effect? Where no episode shows it, the environment's own state is read back.
+
+A sparse reward looks as if all tasks were the same to any agent that does not reach it. So sameness alone is
+no fault: it is one if setting a task leaves no trace in the environment either.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType, MethodType, ModuleType
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import gymnasium
+import numpy as np
+
+from metarl.plugins.suite_findings import Doubt, Fault, Finding
+from metarl.plugins.suite_plays import Plays, guided_plans, play_plans, siblings, standard_plans
+from metarl.tasks import TaskDistribution
+from metarl.types import Task
+from metarl.vector_env import Array, TaskVectorEnv
+
+State: TypeAlias = list[dict[str, bytes]]
+"""Digests of all attributes of each layer of wrappers, the outermost first."""
+
+_DEPTH = 6
+_READ_STEPS = 100
+_GUIDED_TASKS = 6
+_SECONDS = 10.0
+_OWN = ("np_random", "_np_random", "_np_random_seed", "spec", "metadata", "render_mode")
+"""Attributes of Gymnasium's that say nothing about a task."""
+
+
+@runtime_checkable
+class BuildsEnvironments(Protocol):
+    """A distribution that can build one environment in this process."""
+
+    def env_factory(self, family: str) -> object:
+        """Build an environment of a family."""
+        ...
+
+
+def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
+    """Yield a fault or a doubt if no play shows a difference between tasks.
+
+    Args:
+        suite: the distribution.
+        env: slots, free to be used.
+        plays: of several tasks of one family, under the standard plans.
+    """
+    if len(plays.tasks) < 2 or plays.effects:
+        return
+    family = plays.tasks[0].family
+    tasks = siblings(suite, family, _GUIDED_TASKS)
+    steps = min(suite.horizon, 2000)
+    if play_plans(env, tasks, guided_plans(suite.action_space, steps), _SECONDS).effects:
+        return
+    trace = read_back(suite, env, tasks)
+    same = "Different tasks give the same episodes"
+    if trace is None:
+        yield Doubt(
+            f"Could not tell whether tasks differ: {_tried(plays)}, and the environment's own state cannot "
+            "be read here.",
+            "A sparse reward looks like this; see by hand that setting a task changes the environment.",
+        )
+    elif trace.lost:
+        yield Fault(
+            f"{same}: setting a task sets {trace.lost[0]!r} on a wrapper of Gymnasium's, but "
+            f"{trace.lost[0]!r} of env.unwrapped stays as it was.",
+            "Let setting a task change the environment itself: what is set on a Gymnasium wrapper does not "
+            "reach env.unwrapped.",
+        )
+    elif not trace.changed:
+        yield Fault(
+            f"{same}, and setting a task changes nothing in the environment.",
+            "Let setting a task change the environment itself, and see that what it sets is not set anew by "
+            "reset.",
+        )
+    elif trace.unread:
+        yield Doubt(
+            f"Could not tell whether tasks differ: setting one changes {_listed(trace.changed)}, but no step "
+            f"that was tried reads it, and {_tried(plays)}.",
+            "Look whether the name is right; an environment that reads it only where a rare reward is near "
+            "would look the same.",
+        )
+    else:
+        yield Doubt(
+            f"Could not tell whether tasks differ: setting one changes {_listed(trace.changed)}, but "
+            f"{_tried(plays)}.",
+            "A reward that is seldom reached looks like this: if it is one, all is well.",
+        )
+
+
+def _tried(plays: Plays) -> str:
+    steps = plays.rewards.shape[1]
+    return f"episodes of {steps} or more steps under random, held, constant and extreme actions were the same"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:3]) + (" and more" if len(names) > 3 else "")
+
+
+class Trace(NamedTuple):
+    """Differences that setting a task leaves in an environment."""
+
+    changed: list[str]
+    """Attributes that differ between tasks."""
+    lost: list[str]
+    """Those of them that were set on a wrapper of Gymnasium's, beside an unchanged one of the same name."""
+    unread: bool
+    """Whether a few steps read none of them, as far as the check can see."""
+
+
+def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
+    """Set tasks, reset, and compare the state of the environment; None if its state cannot be read."""
+    if not isinstance(suite, BuildsEnvironments):
+        try:
+            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
+        except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
+            return None
+    try:
+        built = suite.env_factory(tasks[0].family)
+        try:
+            states = [_state_after(built, task) for task in (tasks[0], *tasks)]
+            trace = _compared(states, _own_names(built))
+            actions = standard_plans(suite.action_space, min(suite.horizon, _READ_STEPS))[2].actions
+            return trace._replace(unread=bool(trace.changed) and _unread(built, trace.changed, actions))
+        finally:
+            built.close()  # type: ignore[attr-defined]  # a worker's environment has it
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
+def _compared(states: Sequence[State], wrapped: Sequence[str]) -> Trace:
+    """Compare states, of which the first two are of the same task: what differs there is a clock or a count.
+
+    Args:
+        states: after each task.
+        wrapped: attributes that only wrappers of Gymnasium's hold.
+    """
+    again, *others = states
+    volatile = {(place, name) for place, name in _differing([again, others[0]])}
+    found = [each for each in _differing(others) if each not in volatile]
+    inner = len(again) - 1
+    reached = {name for place, name in found if place == inner}
+    lost = [name for place, name in found if place < inner and name in wrapped and name not in reached]
+    return Trace(list(dict.fromkeys(name for _, name in found)), lost, unread=False)
+
+
+def _differing(states: Sequence[State]) -> list[tuple[int, str]]:
+    """Return layers and attributes that are not the same in all states."""
+    first = states[0]
+    return [
+        (place, name)
+        for place, layer in enumerate(first)
+        for name in layer
+        if any(state[place].get(name) != layer[name] for state in states[1:])
+    ]
+
+
+def _own_names(env: object) -> list[str]:
+    """Return attributes of Gymnasium's own wrappers that the environment inside them has too."""
+    names: list[str] = []
+    inner: object = env
+    while isinstance(inner, gymnasium.Wrapper):
+        if type(inner).__module__.startswith("gymnasium."):
+            names += [name for name in vars(inner) if hasattr(env.unwrapped, name)]  # type: ignore[attr-defined]  # a wrapper
+        inner = inner.env
+    return names
+
+
+def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
+    """Return whether an episode reads none of these attributes of the environment inside its wrappers.
+
+    For the time of the episode, the environment gets a class that notes every name that is looked up.
+    """
+    target = env.unwrapped  # type: ignore[attr-defined]  # a Gymnasium environment
+    kind, looked_up = type(target), set()
+
+    def note(self: object, name: str) -> object:
+        looked_up.add(name)
+        return object.__getattribute__(self, name)
+
+    traceable = all("__getattribute__" not in vars(base) for base in kind.__mro__[:-1])
+    if not traceable or not all(name in vars(target) for name in names):
+        return False
+    target.__class__ = type(kind.__name__, (kind,), {"__getattribute__": note})
+    try:
+        env.reset(seed=0)  # type: ignore[attr-defined]  # as above
+        for action in actions:
+            ended, cut = env.step(action)[2:4]  # type: ignore[attr-defined]  # as above
+            if ended or cut:
+                break
+    finally:
+        target.__class__ = kind
+    return not looked_up & set(names)
+
+
+def _slots_after(env: TaskVectorEnv, task: Task) -> State:
+    """Return the state of a vector environment with one task in all slots."""
+    env.set_tasks([task] * env.num_envs)
+    env.reset(seed=[0] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
+    return [_digests(env)]
+
+
+def _state_after(env: object, task: Task) -> State:
+    """Return the state of an environment once a task has begun; metarl's own wrappers are left out."""
+    env.set_task(task)  # type: ignore[attr-defined]  # a worker's environment has it
+    env.reset(seed=0)  # type: ignore[attr-defined]  # as above
+    layers = []
+    inner: object | None = env
+    while inner is not None:
+        below = inner.env if isinstance(inner, gymnasium.Wrapper) else None
+        if below is None or not type(inner).__module__.startswith("metarl.envs."):
+            layers.append(_digests(inner))
+        inner = below
+    return layers
+
+
+def _digests(owner: object) -> dict[str, bytes]:
+    return {
+        name: _digest(value, _DEPTH, frozenset())
+        for name, value in vars(owner).items()
+        if name not in _OWN and not (name == "env" and isinstance(owner, gymnasium.Wrapper))
+    }
+
+
+def _digest(value: object, depth: int, seen: frozenset[int]) -> bytes:
+    """Return bytes that differ where values do: of numbers, arrays, containers, models and plain objects.
+
+    Raises:
+        UnreadableError: on an object that keeps its state where Python cannot see it.
+    """
+    if isinstance(value, bool | int | float | complex | str | bytes | np.generic | type(None)):
+        return repr(value).encode()
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return repr((value.shape, value.dtype)).encode() + value.tobytes()
+    if depth == 0 or id(value) in seen or isinstance(value, _SKIPPED):
+        return b"?"
+    parts = _parts(value)
+    inner = seen | {id(value)}
+    return repr(type(value)).encode() + b"|".join(_digest(part, depth - 1, inner) for part in parts)
+
+
+def _parts(value: object) -> list[object]:
+    """Return what an object consists of."""
+    if isinstance(value, Mapping):
+        return [part for item in value.items() for part in item]
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray | deque):
+        return list(value)
+    if callable(value) and not hasattr(value, "__dict__"):
+        return [getattr(value, "__self__", None)]
+    if isinstance(value, FunctionType | MethodType):
+        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+        return [*cells, getattr(value, "__defaults__", None), getattr(value, "__self__", None)]
+    module = type(value).__module__
+    if module.startswith("mujoco"):
+        read = [_read(value, name) for name in dir(value)]
+        return [part for part in read if isinstance(part, np.ndarray | float | int)]
+    if hasattr(value, "__array__"):
+        return [np.asarray(value)]
+    attributes = _attributes(value)
+    if module.startswith("multiprocessing") or not (attributes or hasattr(value, "__dict__")):
+        raise UnreadableError(type(value).__name__)
+    return [_read(value, name) for name in attributes]
+
+
+class UnreadableError(Exception):
+    """An object keeps its state where Python cannot see it."""
+
+
+_SKIPPED = (
+    *(Task, gymnasium.Space, np.random.Generator, np.random.RandomState, np.random.SeedSequence),
+    *(np.dtype, type, ModuleType),
+)
+"""Objects that say nothing about which task was set."""
+
+
+def _attributes(value: object) -> list[str]:
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    own = [name for name in getattr(value, "__dict__", {}) if name not in _OWN]
+    return [name for name in (*own, *slots) if isinstance(name, str) and not name.startswith("__")]
+
+
+def _read(value: object, name: str) -> object:
+    try:
+        return None if name.startswith("__") else getattr(value, name)
+    except Exception:  # noqa: BLE001 - a field that cannot be read is no evidence
+        return None

@@ -1,0 +1,365 @@
+"""Which entries of observations tell an agent what it should infer by acting?
+
+Tasks are compared under equal seeds and actions. An entry that differs between them from the reset on, or
+later on in a way that no state explains, is a leak; effects of a task's dynamics differ as well, but they
+depend on the actions and carry over from step to step. The comparison works on plays alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from metarl.plugins.suite_plays import Flags, Plays, task_spread
+from metarl.vector_env import Array
+
+Kind: TypeAlias = Literal["constant", "relative", "reward", "function", "alone", "start"]
+
+EXACT = 1e-5
+"""Relative error of a relation that counts as exact; float32 observations reach 1e-7."""
+LASTING = 3
+"""Steps for which a value must stay to count as shown."""
+_ROWS = 500
+"""Samples of a regression."""
+_PLANS = 3
+"""Plans that must agree on what depends on the task alone; at least two seeds are among any three."""
+_WIDE = 64
+"""Entries that may differ before an entry is no longer compared to all others, which would take long."""
+_RIDGES = (1e-6, 1e-3, 0.1)
+"""Smoothing of a regression: little for smooth relations, more for rounded ones; the best one counts."""
+_WIDTHS = (0.5, 2.0)
+"""Widths of its kernel, in standard deviations of the inputs; likewise."""
+
+
+class Leak(NamedTuple):
+    """An entry that depends on the task."""
+
+    entry: int
+    since: int
+    """Steps after the reset at which tasks first differ in it."""
+    kind: Kind
+    """``constant``: a task's own value, whatever the seed and the actions; ``relative``: such a value plus a
+    linear function of the state; ``reward``: minus the reward, as a distance is; ``function``: some other
+    function of task and state; ``alone``: it moves with no action; ``start``: the task changes the reset."""
+    certain: bool
+    """Whether it can be nothing but a leak, if what it depends on is to be inferred."""
+
+
+def find_leaks(plays: Plays) -> list[Leak]:
+    """Return the entries that depend on the task where a state alone would not, in order."""
+    if not np.isfinite(plays.observations).all() or len(plays.tasks) < 2:
+        return []
+    evidence = Evidence(plays)
+    looked = [_look(evidence, int(entry)) for entry in np.flatnonzero(evidence.differs)]
+    return [leak for leak in looked if leak is not None]
+
+
+def _look(evidence: Evidence, entry: int) -> Leak | None:
+    """Tell the kind of one entry that differs between tasks; None if it may well be a state."""
+    since = int(evidence.onset[entry])
+    at_reset = since == 0
+    slope = evidence.reward_slope(entry)
+    if slope > 0 and not at_reset:
+        return None  # the last reward, which every agent gets anyway
+    if evidence.is_constant(entry):
+        return Leak(entry, since, "constant", certain=True)
+    if evidence.is_relative(entry, evidence.clean):
+        return Leak(entry, since, "relative", certain=True)
+    if slope < 0:
+        return Leak(entry, since, "reward", certain=True)
+    if evidence.is_alone(entry):
+        return Leak(entry, since, "alone", certain=at_reset)
+    if at_reset:
+        return _look_at_reset(evidence, entry)
+    wide = evidence.differs.sum() > _WIDE
+    if not wide and evidence.is_relative(entry, ~evidence.suspects):
+        return Leak(entry, since, "relative", certain=True)
+    if evidence.is_shifted(entry):
+        return Leak(entry, since, "relative", certain=False)
+    if not wide and evidence.is_function_of_clean_state(entry):
+        return Leak(entry, since, "function", certain=False)
+    return None
+
+
+def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
+    """Tell the kind of an entry that differs from the reset on and then moves."""
+    shared = evidence.reward_is_shared
+    if evidence.is_shifted(entry):
+        return Leak(entry, 0, "relative", certain=shared or not evidence.moved[entry])
+    if evidence.is_relative(entry, ~evidence.suspects):
+        return Leak(entry, 0, "relative", certain=True)
+    equal_dynamics = evidence.moving.any() and bool((evidence.onset[evidence.differs] == 0).all())
+    if equal_dynamics:
+        certain = shared or evidence.is_function_of_clean_state(entry)
+        return Leak(entry, 0, "function", certain)
+    return Leak(entry, 0, "start", certain=False)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Shared statistics of the same plays; ``O`` entries in each array."""
+
+    plays: Plays
+
+    @cached_property
+    def spread(self) -> Array:
+        """How far apart tasks are at equal seed, actions and step, ``[V, T + 1, O]``."""
+        return task_spread(self.plays.observations, self.plays.valid)
+
+    @cached_property
+    def differs(self) -> Flags:
+        """Entries that ever differ between tasks."""
+        return _any(self.spread > 0, (0, 1))
+
+    @cached_property
+    def onset(self) -> npt.NDArray[np.intp]:
+        """The first step at which an entry differs."""
+        return np.asarray((self.spread > 0).any(axis=0).argmax(axis=0))
+
+    @cached_property
+    def moved(self) -> Flags:
+        """Entries that actions move: plans of one seed differ in them."""
+        seeds = [plan.seed for plan in self.plays.plans]
+        alike = [index for index, seed in enumerate(seeds) if seed == seeds[0]]
+        both = np.expand_dims(self.plays.valid[alike].all(axis=0), -1)
+        seen = self.plays.observations[alike]
+        return _any((seen != seen[:1]).any(axis=0) & both, (0, 1))
+
+    @cached_property
+    def clean(self) -> Flags:
+        """Entries that change, but never differ between tasks."""
+        seen = self.plays.observations
+        return ~self.differs & _any(seen != seen[:1, :1], (0, 1, 2))
+
+    @cached_property
+    def moving(self) -> Flags:
+        """Clean entries that actions move: as far as they show, the task does not change the dynamics."""
+        return self.clean & self.moved
+
+    @cached_property
+    def suspects(self) -> Flags:
+        """Entries that must not explain others: each may itself be a leak."""
+        return np.array(
+            [
+                differs and (self.onset[entry] == 0 or self.is_constant(entry))
+                for entry, differs in enumerate(self.differs)
+            ]
+        )
+
+    @cached_property
+    def own(self) -> tuple[Array, Flags, Flags]:
+        """Each task's value where all plans agree on it, ``[T + 1, M, O]``.
+
+        With it come where enough plans tell it (``[T + 1, M]``), and the steps at which entries have
+        a value for each task and not the same for all (``[T + 1, O]``).
+        """
+        mask = self.plays.valid[..., None]
+        high = np.where(mask, self.plays.observations, -np.inf).max(axis=0)
+        low = np.where(mask, self.plays.observations, np.inf).min(axis=0)
+        told = self.plays.valid.sum(axis=0) >= _PLANS
+        pure = ((high == low) | ~told[..., None]).all(axis=1) & (told.sum(axis=1) >= 2)[:, None]
+        apart = task_spread(np.where(told[..., None], low, 0.0)[None], told[None])[0] > 0
+        return low, told, np.asarray(pure & apart)
+
+    def is_constant(self, entry: int) -> bool:
+        """Return whether each task shows a value of its own, for a while or in a flash."""
+        values, told, steps = self.own
+        at = np.flatnonzero(steps[:, entry])
+        if not len(at):
+            return False
+        run = longest = 1
+        for before, after in pairwise(at):
+            both = told[before] & told[after]
+            equal = np.array_equal(values[before, both, entry], values[after, both, entry])
+            run = run + 1 if after == before + 1 and equal else 1
+            longest = max(longest, run)
+        if longest >= LASTING:
+            return True
+        elsewhere = np.delete(self.spread[:, :, entry], at, axis=1)
+        return bool(at[0] > 1 or self.onset[entry] == 0) and not elsewhere.any()
+
+    def is_alone(self, entry: int) -> bool:
+        """Return whether it separates tasks by moving as no seed and no action makes it."""
+        _, told, steps = self.own
+        since = self.onset[entry]
+        counted = told[since:].any(axis=1).sum()
+        return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
+
+    def is_shifted(self, entry: int) -> bool:
+        """Return whether tasks differ by the same number at every step, seed and action."""
+        since = int(self.onset[entry])
+        seen = self.plays.observations[:, since:, :, entry]
+        both = self.plays.valid[:, since:] & self.plays.valid[:, since:, :1]
+        offsets = np.where(both, seen - seen[:, :, :1], np.nan)
+        counts = both.sum(axis=(0, 1)), both.any(axis=1).sum(axis=0)
+        enough = (counts[0] >= 2 * LASTING) & (counts[1] >= _PLANS)
+        enough[0] = False  # the task that the others are compared to
+        if not enough.any():
+            return False
+        known = offsets[..., enough]
+        width = _nan_width(known.reshape(-1, known.shape[-1]))
+        return bool(width.max() <= 0.01 * np.nanmax(np.abs(known)))
+
+    def is_relative(self, entry: int, explaining: Flags) -> bool:
+        """Return whether it is a number of the task's plus a linear function of other entries.
+
+        A regression with common slopes and one intercept a task: exact, and only with different intercepts.
+        """
+        columns = np.flatnonzero(explaining & (np.arange(len(explaining)) != entry))
+        valid = self.plays.valid.copy()
+        valid[:, : self.onset[entry]] = False
+        plan, step, task = np.nonzero(valid)
+        if not len(columns) or len(task) < 5 * (len(columns) + len(self.plays.tasks)):
+            return False
+        chosen = _subset(len(task), max(_ROWS, 10 * len(columns)))
+        rows = self.plays.observations[plan[chosen], step[chosen], task[chosen]]
+        task = task[chosen]
+        target, inputs = rows[:, entry], rows[:, columns]
+        inner_target, inner = _centred(target[:, None], task)[:, 0], _centred(inputs, task)
+        scale = inner.std(axis=0)
+        inner, inputs = inner[:, scale > 0] / scale[scale > 0], inputs[:, scale > 0] / scale[scale > 0]
+        size = inner_target.std()
+        if size <= EXACT * np.abs(target).max() or not inner.shape[1]:
+            return False
+        slopes = np.linalg.lstsq(inner, inner_target, rcond=1e-9)[0]
+        error = (inner_target - inner @ slopes).std()
+        rest = target - inputs @ slopes
+        intercepts = np.array([rest[task == one].mean() for one in np.unique(task)])
+        return bool(error <= EXACT * size and np.ptp(intercepts) > 100 * EXACT * size)
+
+    def reward_slope(self, entry: int) -> float:
+        """Return by how much it changes with the reward of the step before; 0 unless that is all it shows."""
+        valid = self.plays.valid[:, 1:]
+        shown, paid = self.plays.observations[:, 1:, :, entry][valid], self.plays.rewards[valid]
+        if paid.std() == 0 or shown.std() == 0:
+            return 0.0
+        slope, intercept = np.polyfit(paid, shown, 1)
+        error = (shown - slope * paid - intercept).std()
+        return float(slope) if error <= EXACT * shown.std() else 0.0
+
+    @cached_property
+    def reward_is_shared(self) -> bool:
+        """Whether one function of observation and action gives the rewards of all tasks.
+
+        Fitted on some tasks, it must predict those of the others. If it does, nothing is left to be inferred.
+        """
+        every = np.ones(len(self.differs), np.bool_)
+        paid, valid = self.plays.rewards, self.plays.valid[:, 1:]
+        fits = [
+            _predicts(self._states(every, actions=actions), paid, valid, by_task=True)
+            for actions in (False, True)
+        ]
+        return max(fits) > 0.9
+
+    def is_function_of_clean_state(self, entry: int) -> bool:
+        """Return whether the task and the entries that it leaves alone predict it, with no memory.
+
+        Fitted on some plans, it must predict the others.
+        """
+        onsets = (self.spread[:, :, entry] > 0).argmax(axis=1)
+        if not self.moving.any() or len(set(onsets.tolist())) > 1:
+            return False
+        states = self._states(self.moving, actions=False)
+        told = np.broadcast_to(self.plays.parameters, (*states.shape[:3], self.plays.parameters.shape[1]))
+        shown = self.plays.observations[:, 1:, :, entry]
+        valid = self.plays.valid[:, 1:].copy()
+        valid[:, : max(0, int(self.onset[entry]) - 1)] = False
+        with_task = _predicts(np.concatenate([states, told], axis=-1), shown, valid, by_task=False)
+        return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
+
+    def _states(self, entries: Flags, *, actions: bool) -> Array:
+        """Return the state after each step, with the action if ``actions``, ``[V, T, M, ...]``."""
+        states = self.plays.observations[:, 1:, :, entries]
+        if not actions:
+            return states
+        steps, tasks = states.shape[1:3]
+        taken = np.array([np.reshape(plan.actions[:steps], (steps, -1)) for plan in self.plays.plans])
+        wide = np.broadcast_to(taken[:, :, None], (*taken.shape[:2], tasks, taken.shape[-1]))
+        return np.concatenate([states, wide], axis=-1)
+
+
+def shows_which_task(values: Array) -> bool:
+    """Return whether entries are a number for each task (or family) in turn, or one-hot.
+
+    Args:
+        values: ``[tasks, entries]``, of entries that depend on nothing but the task.
+    """
+    tasks = len(values)
+    if tasks < 3 or not values.size:
+        return False
+    whole = (values == np.round(values)).all(axis=0)
+    steps = np.diff(np.sort(values, axis=0), axis=0)
+    if (whole & (steps > 0).all(axis=0) & (np.ptp(steps, axis=0) == 0)).any():
+        return True
+    hot = values[:, np.isin(values, (0.0, 1.0)).all(axis=0)]
+    hot = hot[:, hot.sum(axis=0) == 1]
+    return bool(np.array_equal(hot.sum(axis=1), np.ones(tasks)))
+
+
+def _any(flags: Flags, axes: tuple[int, ...]) -> Flags:
+    return np.asarray(flags.any(axis=axes), np.bool_)
+
+
+def _nan_width(values: Array) -> Array:
+    """Return the range of each column that has numbers."""
+    low = np.where(np.isfinite(values), values, np.inf).min(axis=0)
+    high = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
+    return np.where(high >= low, high - low, 0.0)
+
+
+def _subset(count: int, most: int) -> npt.NDArray[np.intp]:
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def _centred(values: Array, group: npt.NDArray[np.intp]) -> Array:
+    """Return values less the mean of their group."""
+    centred = values.copy()
+    for one in np.unique(group):
+        centred[group == one] -= values[group == one].mean(axis=0)
+    return centred
+
+
+def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> float:
+    """Return R² of a kernel regression on held-out tasks, or on held-out plans.
+
+    Args:
+        inputs: ``[V, T, M, I]``.
+        target: ``[V, T, M]``.
+        valid: ``[V, T, M]``.
+        by_task: hold out tasks as well as plans. All tasks take the same actions, so without other plans the
+            state would reveal the step.
+    """
+    plan, step, task = np.nonzero(valid)
+    other_plan, other_task = plan % 3 == 1, (task % 3 == 1) if by_task else np.ones(len(task), np.bool_)
+    fitted = np.flatnonzero(~other_plan & ~(by_task & other_task))
+    tested = np.flatnonzero(other_plan & other_task)
+    if min(len(fitted), len(tested)) < 10:
+        return 0.0
+    fitted, tested = fitted[_subset(len(fitted), _ROWS)], tested[_subset(len(tested), _ROWS)]
+    x, y = inputs[plan, step, task], target[plan, step, task]
+    scale = x[fitted].std(axis=0)
+    x = x[:, scale > 0] / scale[scale > 0]
+    mean, spread = y[fitted].mean(), y[tested].std()
+    if spread == 0 or not x.shape[1]:
+        return 0.0
+    errors = []
+    for width in _WIDTHS:
+        values, vectors = np.linalg.eigh(_kernel(x[fitted], x[fitted], width))
+        turned, guess = vectors.T @ (y[fitted] - mean), _kernel(x[tested], x[fitted], width) @ vectors
+        guesses = [mean + guess @ (turned / (values + ridge)) for ridge in _RIDGES]
+        errors += [float(((each - y[tested]) ** 2).mean()) for each in guesses]
+    return float(1.0 - min(errors) / spread**2)
+
+
+def _kernel(one: Array, other: Array, width: float) -> Array:
+    """Return a Gaussian kernel, wider where the inputs have more dimensions, ``[rows, rows]``."""
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2.0 * one @ other.T
+    kernel: Array = np.exp(-np.maximum(squares, 0.0) / (2.0 * width**2 * one.shape[1]))
+    return kernel

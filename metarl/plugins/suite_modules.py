@@ -1,0 +1,299 @@
+"""The modules beside a suite file: each folder has its own, under names that no other folder shares.
+
+A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.plugins.suite_modules.<folder>.helpers``,
+so another folder may hold one of the same name. Imports in such modules look beside the file first, as in a
+script, also where the name is one of the standard library's; those in other code never do so first.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import importlib
+import json
+import logging
+import os
+import pickle
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location, spec_from_loader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import cast
+
+import cloudpickle
+
+from metarl.plugins.suite_imports import files_imported, find_beside
+
+__path__: list[str] = []  # makes this module a package; a finder below knows what is in it
+FOLDERS = "METARL_SUITE_FOLDERS"
+"""Environment variable with a JSON list of the folders in use, for processes that environments start."""
+
+# Loggers of users' modules are named after them and must not take part in what metarl's own show.
+logging.getLogger(__name__).setLevel(logging.WARNING)
+
+
+@dataclass
+class SuiteFolder:
+    """A folder of suite files as it was when it was first imported from."""
+
+    path: str
+    version: int = 0
+    """Counts up when a module has changed since it was read."""
+    sources: dict[str, bytes] = field(default_factory=dict)
+    """Sources that were read, by file, so that a worker that starts later runs the same code."""
+    failed: bool = False
+    """Whether a file of it did not run, so that it is to be read again."""
+
+    @property
+    def package(self) -> str:
+        """The name that the folder's modules are imported under."""
+        name = f"f{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]}"
+        return f"{__name__}.{name}" + (f"v{self.version}" if self.version else "")
+
+    def changed(self, files: Mapping[str, bytes]) -> bool:
+        """Return whether a file is not as it was when it was read."""
+        return any(self.sources.get(name, content) != content for name, content in files.items())
+
+    def holds(self, name: str) -> bool:
+        """Return whether a module is one of this folder."""
+        return f"{self.package}.{name}" in sys.modules or find_beside(self.path, name) is not None
+
+
+_folders: dict[str, SuiteFolder] = {}  # by package
+_loading: list[SuiteFolder] = []  # the innermost last
+_aliases: dict[str, SuiteFolder] = {}  # which folder's modules have bare names now, by first part
+
+
+def import_file(path: Path) -> ModuleType:
+    """Run a suite file as a module of its folder, or return the one that was run before.
+
+    Its functions and classes travel to workers whole; the modules that it imports are imported there.
+    """
+    importlib.invalidate_caches()
+    path = path.resolve()
+    folder = _folder_of(path)
+    found = find_beside(folder.path, path.stem)
+    own_name = found is not None and found.origin == str(path)  # not so for envs.py beside envs/
+    name = f"{folder.package}.{path.stem if own_name else path.stem.replace('.', '_') + '_file'}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, path, loader=_SuiteLoader(name, str(path), folder))
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        with bare_names(module):
+            spec.loader.exec_module(module)
+    except BaseException:
+        folder.failed = True
+        del sys.modules[name]
+        raise
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+@contextmanager
+def bare_names(module: ModuleType) -> Iterator[None]:
+    """Let whoever imports by a string, as entry points do, find the modules beside a suite file."""
+    _drop_aliases()
+    _loading.append(_folders[str(module.__package__)])
+    try:
+        yield
+    finally:
+        _loading.pop()
+        _drop_aliases()
+
+
+def line_of(error: BaseException) -> str:
+    """Return where in a suite's modules an error arose, `` (helpers.py, line 3)``, or nothing."""
+    place = ""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" ({Path(error.filename).name}, line {error.lineno})"
+    trace = error.__traceback__
+    while trace is not None and not isinstance(error, SyntaxError):
+        if folder := _folder_in(trace.tb_frame.f_globals):
+            file = os.path.relpath(trace.tb_frame.f_code.co_filename, folder.path)
+            place = f" ({file}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
+
+
+def as_written(text: str) -> str:
+    """Return a text with the names of suites' modules as their authors write them."""
+    return re.sub(rf"{re.escape(__name__)}\.f\w+\.", "", text)
+
+
+def dumps(factory: object) -> bytes:
+    """Pickle what uses modules beside suite files, for :func:`loads` in another process."""
+    data: bytes = cloudpickle.dumps(factory)
+    used = [folder for folder in _folders.values() if folder.package.encode() in data]
+    return pickle.dumps((used, data))
+
+
+def loads(pickled: bytes) -> object:
+    """Return what was pickled by :func:`dumps`, with its modules as they were there."""
+    folders, data = pickle.loads(pickled)
+    for folder in folders:
+        _add(folder)
+    return cast("object", pickle.loads(data))
+
+
+def _folder_of(path: Path) -> SuiteFolder:
+    """Return the folder of a file; a new version of it if one of its modules has changed."""
+    files = files_imported(path)
+    known = [folder for folder in _folders.values() if folder.path == str(path.parent)]
+    folder = max(known, key=lambda each: each.version, default=None)
+    if folder is None or folder.failed or folder.changed(files):
+        folder = SuiteFolder(str(path.parent), 0 if folder is None else folder.version + 1)
+        _add(folder)
+    folder.sources |= files
+    return folder
+
+
+def _add(folder: SuiteFolder) -> None:
+    """Make the modules of a folder importable, here and in processes that are started from now on."""
+    if builtins.__import__ is not _import_beside:
+        builtins.__import__ = _import_beside
+    _folders[folder.package] = folder
+    os.environ[FOLDERS] = json.dumps(sorted({*_inherited_folders(), folder.path}))
+    importlib.import_module(folder.package)
+
+
+def _inherited_folders() -> list[str]:
+    return list(json.loads(os.environ.get(FOLDERS, "[]")))
+
+
+def _folder_in(names: Mapping[str, object] | None) -> SuiteFolder | None:
+    """Return the folder that the module with these global names belongs to, if any."""
+    name = str((names or {}).get("__name__"))
+    folder = name.removeprefix(f"{__name__}.").partition(".")[0]
+    return _folders.get(f"{__name__}.{folder}")
+
+
+_import = builtins.__import__
+
+
+def _import_beside(
+    name: str,
+    globals: Mapping[str, object] | None = None,
+    locals: Mapping[str, object] | None = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> ModuleType:
+    """Import as ``import`` does; where a suite's module imports one beside it, take that one."""
+    folder = None if level else _folder_in(globals)
+    top = name.partition(".")[0]
+    if folder is None or not folder.holds(top):
+        return _import(name, globals, locals, fromlist or (), level)
+    found = _import(f"{folder.package}.{name}", globals, locals, fromlist or (), 0)
+    return found if fromlist else sys.modules[f"{folder.package}.{top}"]
+
+
+class _SuiteLoader(SourceFileLoader):
+    """Runs the source that was read first, and no cached code: it may be older than it looks."""
+
+    def __init__(self, name: str, path: str, folder: SuiteFolder) -> None:
+        super().__init__(name, path)
+        self._sources = folder.sources
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the source."""
+        path = self.get_filename(fullname)
+        if path not in self._sources:
+            self._sources[path] = Path(path).read_bytes()
+        return self.source_to_code(self._sources[path], path)
+
+
+class _Finder(MetaPathFinder):
+    """Finds the modules of suites' folders by their full names, and those below a bare name."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where to load a module from."""
+        if fullname.startswith(f"{__name__}."):
+            package, _, name = fullname.removeprefix(f"{__name__}.").partition(".")
+            folder = _folder_named(f"{__name__}.{package}")
+            return _spec(folder, fullname, path if name else None) if folder else None
+        top, _, below = fullname.partition(".")
+        if below and top in _aliases:
+            return spec_from_loader(fullname, _Alias(f"{_aliases[top].package}.{fullname}"))
+        return None
+
+
+def _folder_named(package: str) -> SuiteFolder | None:
+    """Return the folder of a package, one that a parent process uses included."""
+    first, _, version = package.rpartition(".")[2].partition("v")
+    for path in _inherited_folders() if package not in _folders else ():
+        if SuiteFolder(path).package.endswith(f".{first}"):
+            _add(SuiteFolder(path, int(version or 0)))
+    return _folders.get(package)
+
+
+def _spec(folder: SuiteFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
+    """Return where to load a folder's package from, or a module in the places of its parent."""
+    if places is None:
+        package = ModuleSpec(name, None, is_package=True)
+        package.submodule_search_locations = [folder.path]
+        return package
+    spec = PathFinder.find_spec(name, places)
+    if spec is not None and isinstance(spec.loader, SourceFileLoader):
+        spec.loader = _SuiteLoader(name, spec.loader.path, folder)
+    return spec
+
+
+class _Alias(Loader):
+    """Gives a module of a suite's folder a bare name as well."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module itself."""
+        module = importlib.import_module(self._name)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run nothing: the module has run."""
+        module.__spec__ = self._spec
+
+
+class _BareFinder(MetaPathFinder):
+    """Finds modules of suites' folders that are imported by a string, where nothing else has the name."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the alias.
+
+        Raises:
+            ImportError: if two folders have such a module and it is not plain which one is meant.
+        """
+        if "." in fullname or not _folders:
+            return None
+        newest = {each.path: each for each in sorted(_folders.values(), key=lambda each: each.version)}
+        holders = [each for each in _loading[-1:] or newest.values() if each.holds(fullname)]
+        if len(holders) > 1:
+            folders = " and ".join(each.path for each in holders)
+            raise ImportError(f"{folders} both hold a module {fullname!r}; import it in the suite file.")
+        if not holders:
+            return None
+        _aliases[fullname] = holders[0]
+        return spec_from_loader(fullname, _Alias(f"{holders[0].package}.{fullname}"))
+
+
+def _drop_aliases() -> None:
+    """Take back all bare names, so that the next import looks again."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in _aliases]:
+        del sys.modules[name]
+    _aliases.clear()
+
+
+sys.meta_path.insert(0, _Finder())
+sys.meta_path.append(_BareFinder())

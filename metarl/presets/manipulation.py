@@ -1,0 +1,72 @@
+"""Whole experiments, ready to run: functions that return a config, for the command line and for scripts.
+
+Each takes the agent by its registered name (``metarl train point --agent promp``); what suits which agent
+stands in :mod:`metarl.presets.agent_settings`. A preset spends the same number of environment steps on any
+agent.
+"""
+
+from __future__ import annotations
+
+from metarl.config import (
+    EvaluationConfig,
+    ExperimentConfig,
+    SamplingConfig,
+    construct,
+)
+from metarl.plugins.registry import suite
+from metarl.presets.agent_settings import equal_steps, suited
+
+MAML_TRPO = "maml-trpo"
+"""The agent of every preset by default."""
+
+
+def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Objects to pick and place, tested on new shapes, sizes and masses; 6.3M environment steps."""
+    config = suited("grasp-shapes", agent)
+    return ExperimentConfig(
+        suite=construct(suite("grasp-shapes"), {"horizon": 150}),
+        agent=config,
+        iterations=equal_steps(100, config),
+        sampling=SamplingConfig(meta_batch_size=21),
+        evaluation=EvaluationConfig(every=10, tasks=20),
+    )
+
+
+def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps."""
+    config = suited("ml1", agent)
+    return ExperimentConfig(
+        suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
+        agent=config,
+        iterations=equal_steps(80, config),
+        sampling=SamplingConfig(episodes=5),
+        evaluation=EvaluationConfig(every=10),
+    )
+
+
+def ml10(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Meta-World ML10: 10 training families, 5 new ones; the published 20M environment steps."""
+    return _many_families("ml10", agent, meta_batch_size=20, iterations=100)
+
+
+def ml25(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Meta-World ML25: 24 training families (the leak removed), 5 new ones; 50M environment steps."""
+    return _many_families("ml25", agent, meta_batch_size=50, iterations=100)
+
+
+def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Meta-World ML45: 45 training families, 5 new ones; the published 90M environment steps."""
+    return _many_families("ml45", agent, meta_batch_size=20, iterations=450)
+
+
+def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
+    """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
+    config = suited(name, agent)
+    return ExperimentConfig(
+        suite=construct(suite(name), {}),
+        agent=config,
+        iterations=equal_steps(iterations, config),
+        sampling=SamplingConfig(meta_batch_size=meta_batch_size),
+        # measured as there: one inner step from 10 episodes, then 3 episodes
+        evaluation=EvaluationConfig(every=10, tasks=20, adaptation_steps=1, episodes=3),
+    )

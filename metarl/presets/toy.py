@@ -1,0 +1,32 @@
+"""Presets of the toy suites: whole experiments that take minutes."""
+
+from __future__ import annotations
+
+from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
+from metarl.plugins.registry import suite
+from metarl.presets.agent_settings import equal_steps, suited
+from metarl.presets.manipulation import MAML_TRPO
+
+
+def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Poles that have not been balanced before, discrete actions; up to 0.4M environment steps."""
+    config = suited("cart-pole", agent)
+    return ExperimentConfig(
+        suite=construct(suite("cart-pole"), {"horizon": 60}),
+        agent=config,
+        iterations=equal_steps(30, config),
+        sampling=SamplingConfig(meta_batch_size=10),
+        evaluation=EvaluationConfig(every=5, tasks=20, adaptation_steps=1),
+    )
+
+
+def point(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """2-D navigation, whose best return is known; 3.2M environment steps, less than a minute."""
+    config = suited("point", agent)
+    return ExperimentConfig(
+        suite=construct(suite("point"), {}),
+        agent=config,
+        iterations=equal_steps(80, config),
+        evaluation=EvaluationConfig(every=10, tasks=40, adaptation_steps=1),
+        checkpoint=CheckpointConfig(every=10),
+    )

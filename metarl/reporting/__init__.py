@@ -1,0 +1,1 @@
+"""Tables, CSV files, figures, pages and videos of results."""

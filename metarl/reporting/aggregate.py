@@ -1,0 +1,116 @@
+"""Several seeds of one experiment, put together: one curve, one table, one folder that can be committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metarl.errors import MetarlError
+from metarl.evaluation.comparability import Side, check_comparable, shared_settings
+from metarl.evaluation.record import Evaluation
+from metarl.evaluation.summary import Measures, summarize_seeds
+from metarl.reporting.csv_files import average, interval_columns, write_csv
+from metarl.reporting.figures.learning_curve import adaptation_curve, learning_curve
+from metarl.reporting.figures.profiles import write_profiles
+from metarl.storage.files import write_json
+from metarl.storage.metrics import read_metrics
+from metarl.text import stage_name
+from metarl.training.evaluation_reader import read_evaluation
+from metarl.training.runs import read_config
+
+CLOCK = "time/elapsed"
+
+
+def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
+    """Put finished runs that differ in nothing but their seed together.
+
+    Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
+    after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
+    after each adaptation step, with 95 % intervals: over tasks for a seed, over seeds and tasks for all),
+    performance profiles before and after adapting, a figure of each, and, where there are several,
+    ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks).
+
+    Args:
+        folders: the runs'.
+        output: where to; it is made if need be.
+        title: of the figures.
+
+    Returns:
+        The files.
+
+    Raises:
+        MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
+    """
+    configs = [read_config(folder) for folder in folders]
+    measured = [read_evaluation(folder) for folder in folders]
+    evaluations = [each.evaluation for each in measured]
+    content = shared_settings(configs[0])
+    for folder, config in zip(folders, configs, strict=True):
+        if shared_settings(config) != content:
+            raise MetarlError(f"{folder} and {folders[0]} differ in more than their seed.")
+    check_comparable(
+        [Side(str(each.path.parent), configs[0].suite, each.evaluation, each.about) for each in measured]
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
+    content["seeds"] = [config.seed for config in configs]
+    write_json(files[0], content, indent=2)
+    rows = average([read_metrics(folder) for folder in folders])
+    kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
+    write_csv(files[1], kept)
+    seeds = [f"seed {config.seed}" for config in configs]
+    write_csv(files[2], _rows_by_seed(seeds, evaluations))
+    families = sorted({task.family for task in evaluations[0].tasks})
+    if len(families) > 1:
+        files.append(output / "families.csv")
+        rows_of_families: list[dict[str, str | float]] = [
+            {"family": name, **row}
+            for name in families
+            for row in _rows_by_seed(seeds, [part.only(name) for part in evaluations])
+        ]
+        write_csv(files[3], rows_of_families)
+    figures = [output / "learning_curve.png", output / "adaptation.png"]
+    learning_curve(rows, figures[0], title, _footer(len(folders)))
+    summary = summarize_seeds(evaluations, np.random.default_rng(0))
+    steps = range(len(summary.returns))
+    adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, seeds=len(folders))
+    stages = {stage_name(step): (evaluations, step) for step in (0, len(steps) - 1)}
+    return files + figures + write_profiles(output, stages, title)
+
+
+def _footer(seeds: int) -> str:
+    """Say below a learning curve what lines and bars are."""
+    if seeds == 1:
+        return "Lines and markers: mean over tasks, of one seed."
+    return f"Lines and markers: mean over {seeds} seeds. Bars: from the lowest seed to the highest."
+
+
+def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
+    """Return the numbers of each seed by its name, and of all together, after each adaptation step."""
+    rows: list[dict[str, str | float]] = []
+    groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
+    for label, parts in [*groups, ("all", list(evaluations))]:
+        summary = summarize_seeds(parts, np.random.default_rng(0))
+        for step in range(parts[0].adaptation_steps + 1):
+            row: dict[str, str | float] = {
+                "seeds": label,
+                "adaptation_steps": step,
+                "tasks": sum(len(part.tasks) for part in parts),
+            }
+            row |= _measured("return", summary.of_return, step)
+            if summary.of_success is not None:
+                row |= _measured("success", summary.of_success, step)
+            rows.append(row)
+    return rows
+
+
+def _measured(quantity: str, measures: Measures, step: int) -> dict[str, str | float]:
+    return {
+        **interval_columns(quantity, measures.means[step]),
+        **interval_columns(f"{quantity}_gain", measures.gains[step]),
+        **interval_columns(f"{quantity}_iqm", measures.iqms[step]),
+        **interval_columns(f"{quantity}_median", measures.medians[step]),
+        **interval_columns(f"{quantity}_worse", measures.worse[step]),
+    }

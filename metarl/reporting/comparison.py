@@ -1,0 +1,141 @@
+"""Two runs, or two sweeps of several seeds, compared on the same held-out tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from metarl.config import SuiteConfig
+from metarl.errors import require
+from metarl.evaluation.comparability import Side, check_comparable
+from metarl.evaluation.record import Evaluation, scores_of
+from metarl.evaluation.statistics import (
+    RATE,
+    Aggregates,
+    Bootstrap,
+    Interval,
+    Values,
+    aggregates,
+    difference,
+    probability_of_improvement,
+)
+from metarl.storage.run_folder import SWEEP, sweep_runs
+from metarl.training.evaluation_reader import Measured, read_evaluation
+from metarl.training.runs import read_config
+from metarl.types import Json
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A run, or several that differ in their seed only."""
+
+    name: str
+    """Its folder's."""
+    suite: SuiteConfig
+    """What it was trained and tested on."""
+    evaluations: tuple[Evaluation, ...]
+    """One for each seed."""
+    files: tuple[Measured, ...] = ()
+    """Where they were read from, if they were."""
+
+    @property
+    def sides(self) -> list[Side]:
+        """Each evaluation with what is known of it."""
+        if not self.files:
+            return [Side(self.name, self.suite, evaluation) for evaluation in self.evaluations]
+        alone = len(self.files) == 1
+        return [
+            Side(self.name if alone else each.path.parent.name, self.suite, each.evaluation, each.about)
+            for each in self.files
+        ]
+
+    @property
+    def training(self) -> str:
+        """How much its agents had learned from before they were evaluated."""
+        return " or ".join(dict.fromkeys(each.training for each in self.files)) or "not recorded"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What two contenders score in one quantity."""
+
+    ours: Aggregates
+    theirs: Aggregates
+    our_seeds: tuple[float, ...]
+    """Mean of each seed of ours."""
+    their_seeds: tuple[float, ...]
+    difference: Interval
+    """Mean of ours minus mean of theirs."""
+    improvement: Interval
+    """Probability that a seed of ours beats one of theirs on a task."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return every number as plain JSON."""
+        return {
+            "ours": {name: list(interval) for name, interval in self.ours._asdict().items()},
+            "theirs": {name: list(interval) for name, interval in self.theirs._asdict().items()},
+            "seeds": {"ours": list(self.our_seeds), "theirs": list(self.their_seeds)},
+            "difference": list(self.difference),
+            "probability_of_improvement": list(self.improvement),
+        }
+
+
+def read_contender(folder: Path) -> Contender:
+    """Return a finished run, or the finished runs of a sweep.
+
+    Raises:
+        MetarlError: if the folder is neither.
+    """
+    runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
+    suite = read_config(runs[0]).suite
+    files = tuple(read_evaluation(run) for run in runs)
+    return Contender(folder.name, suite, tuple(each.evaluation for each in files), files)
+
+
+def check_contenders(contenders: Sequence[Contender]) -> None:
+    """Make sure that scores of one mean what they mean of the others.
+
+    Raises:
+        MetarlError: if they were not measured alike; says in what.
+    """
+    check_comparable([side for contender in contenders for side in contender.sides])
+
+
+def compare(ours: Contender, theirs: Contender, step: int, how: Bootstrap) -> dict[str, Verdict]:
+    """Compare returns, and success rates where both have them, after a number of adaptation steps.
+
+    Raises:
+        MetarlError: if the two cannot be compared, or were not measured after so many steps.
+    """
+    check_contenders([ours, theirs])
+    last = ours.evaluations[0].adaptation_steps
+    require(0 <= step <= last, f"step must lie in 0..{last}", step)
+    families = tuple(task.family for task in ours.evaluations[0].tasks)
+    stratified = dataclasses.replace(how, strata=families)
+    scores = {
+        quantity: tuple(scores_of(side.evaluations, step, quantity) for side in (ours, theirs))
+        for quantity in ("return", "success")
+    }
+    return {
+        quantity: _verdict(
+            one, other, dataclasses.replace(stratified, bounds=RATE) if quantity == "success" else stratified
+        )
+        for quantity, (one, other) in scores.items()
+        if one is not None and other is not None
+    }
+
+
+def _verdict(ours: Values, theirs: Values, how: Bootstrap) -> Verdict:
+    rng = np.random.default_rng(0)
+    return Verdict(
+        aggregates(ours, rng, how),
+        aggregates(theirs, rng, how),
+        tuple(ours.mean(axis=1).tolist()),
+        tuple(theirs.mean(axis=1).tolist()),
+        difference(ours, theirs, rng, how),
+        probability_of_improvement(ours, theirs, rng, how),
+    )

@@ -1,0 +1,40 @@
+"""CSV files of curves and intervals, and the mean of several curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metarl.evaluation.statistics import Interval
+from metarl.storage.files import write_rows
+from metarl.storage.metrics import Row
+
+
+def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return the mean over runs of every metric that all have, with ``/low`` and ``/high`` over the runs."""
+    merged = []
+    for rows in zip(*runs, strict=False):
+        names = [name for name in rows[0] if all(name in row for row in rows)]
+        columns = {
+            name: [row[name] for row in rows] for name in names if not name.endswith(("/low", "/high"))
+        }
+        row: Row = {}
+        for name, values in columns.items():
+            row[name] = values[0] if name == "iteration" else float(np.mean(values))
+            if "/" in name and not name.startswith("time/"):
+                row[f"{name}/low"], row[f"{name}/high"] = min(values), max(values)
+        merged.append(row)
+    return merged
+
+
+def interval_columns(name: str, interval: Interval) -> dict[str, str | float]:
+    """Return a number and the ends of its interval, under the names that tables have for them."""
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
+    """Write rows under the names of all their columns, in the order in which these first come."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    write_rows(path, [names, *([row.get(name, "") for name in names] for row in rows)])

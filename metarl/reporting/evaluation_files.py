@@ -1,0 +1,91 @@
+"""What an evaluation leaves for people: a table as CSV, every episode as JSON, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from metarl.evaluation.official import OfficialEvaluation
+from metarl.evaluation.record import Axis, Evaluation, steps_axis
+from metarl.evaluation.summary import Summary
+from metarl.reporting.figures.learning_curve import adaptation_curve, learning_curve
+from metarl.storage.files import write_json, write_rows
+from metarl.storage.metrics import read_metrics
+from metarl.types import Json
+
+
+def write_evaluation(
+    folder: Path,
+    stem: str,
+    evaluation: Evaluation,
+    summary: Summary,
+    about: dict[str, Json],
+    title: str,
+    axis: Axis | None = None,
+) -> list[Path]:
+    """Write ``stem.csv`` (a row for each task and step), ``stem.png`` and ``stem.json`` (every episode).
+
+    The JSON comes last, so that where it is, all of them are.
+
+    Args:
+        folder: where to; it is made if need be.
+        stem: name of the files.
+        evaluation: what was measured.
+        summary: of it.
+        about: what else belongs in the JSON: suite, seed, versions.
+        title: of the figure.
+        axis: what the evaluation is laid out along, if not adaptation steps.
+
+    Returns:
+        The files.
+    """
+    along = axis or steps_axis(evaluation)
+    files = [folder / f"{stem}{ending}" for ending in (".json", ".csv", ".png")]
+    content: dict[str, Json] = {
+        **about,
+        along.name: list(along.values),
+        "summary": dict(summary.metrics()),
+        **evaluation.to_json(),
+    }
+    write_rows(files[1], _rows(evaluation, along))
+    adaptation_curve(along.values, summary.returns, summary.successes, files[2], title, along.label)
+    write_json(files[0], content)
+    return files
+
+
+def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluation | None) -> Path:
+    """Write what a publisher's evaluator says, and how far it is from ours, to ``<path>-official.json``."""
+    content = official.to_json()
+    if per_goal is not None:
+        step = official.settings.adaptation_steps
+        returned = float(per_goal.task_returns[:, step].mean())
+        content["per_goal_mean_return"] = returned
+        content["mean_return_difference"] = official.mean_return - returned
+        if per_goal.task_successes is not None:
+            rate = float(np.mean(per_goal.task_successes[:, step]))
+            content["per_goal_success_rate"] = rate
+            content["success_rate_difference"] = official.success_rate - rate
+    file = path.with_name(f"{path.name}-official.json")
+    write_json(file, content, indent=2)
+    return file
+
+
+def write_learning_curve(folder: Path, title: str) -> Path:
+    """Draw a run's metrics into its ``learning_curve.png``."""
+    path = folder / "learning_curve.png"
+    learning_curve(read_metrics(folder), path, title)
+    return path
+
+
+def _rows(evaluation: Evaluation, axis: Axis) -> Iterator[list[str | int | float]]:
+    """Yield a header, then one row for each task and number of adaptation steps."""
+    yield ["task", "family", axis.name, "episodes", "return_mean", "return_std", "success_rate"]
+    successes = evaluation.task_successes
+    for index, task in enumerate(evaluation.tasks):
+        for step, value in enumerate(axis.values):
+            returns = evaluation.returns[index, step]
+            success = "" if successes is None else float(successes[index, step])
+            spread = float(np.std(returns))
+            yield [task.id, task.family, value, len(returns), float(returns.mean()), spread, success]

@@ -1,0 +1,1 @@
+"""Figures of training, adaptation, agents and settings."""

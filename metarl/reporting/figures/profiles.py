@@ -1,0 +1,73 @@
+"""Performance profiles: which share of seeds and tasks scores more than each threshold, as CSV and figure.
+
+Where one profile lies above another throughout, it is better whatever one asks of a score (Agarwal et al.
+2021, arXiv 2108.13264, section 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from metarl.evaluation.record import Evaluation, scores_of
+from metarl.evaluation.statistics import Profile, performance_profile
+from metarl.reporting.figures.style import AFTER, BEFORE, TEXT, blank, draw_footer, label_axes, save
+from metarl.storage.files import write_rows
+
+Stage: TypeAlias = tuple[Sequence[Evaluation], int]
+"""Evaluations of several seeds on the same tasks, and a number of adaptation steps."""
+
+_THRESHOLDS = 101
+_LOOKS = ((BEFORE, "--"), (AFTER, "-"))
+_QUANTITIES = {"return": "Return per episode", "success": "Success rate"}
+
+
+def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> list[Path]:
+    """Write ``profile.csv`` and ``profile.png`` of one or two stages by their names; return the files."""
+    profiles = {name: found for name in _QUANTITIES if (found := profiles_of(stages, name))}
+    files = [folder / "profile.csv", folder / "profile.png"]
+    table: list[list[str | float]] = [["quantity", "stage", "threshold", "share", "share_low", "share_high"]]
+    for quantity, found in profiles.items():
+        for name, profile in found.items():
+            rows = zip(profile.thresholds.tolist(), profile.shares, strict=True)
+            table += [[quantity, name, threshold, *share] for threshold, share in rows]
+    write_rows(files[0], table)
+    save(draw_profiles(profiles, title), files[1])
+    return files
+
+
+def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile]:
+    """Return the profile of each stage over common thresholds, or none where one does not say."""
+    scores = {name: scores_of(*stage, quantity) for name, stage in stages.items()}
+    known = {name: values for name, values in scores.items() if values is not None}
+    if len(known) < len(scores):
+        return {}
+    low = min(0.0 if quantity == "success" else float(values.min()) for values in known.values())
+    high = max(1.0 if quantity == "success" else float(values.max()) for values in known.values())
+    thresholds, rng = np.linspace(low, high, _THRESHOLDS), np.random.default_rng(0)
+    return {name: performance_profile(values, thresholds, rng) for name, values in known.items()}
+
+
+def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> Figure:
+    """Draw profiles by quantity and stage, with their pointwise 95 % intervals."""
+    figure, panels = blank(title, len(profiles), top=0.91)
+    for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
+        for (name, profile), (colour, dashes) in zip(found.items(), _LOOKS, strict=False):
+            shares, lows, highs = np.asarray(profile.shares, np.float64).T
+            axes.plot(profile.thresholds, shares, dashes, color=colour, linewidth=1.4, label=name)
+            axes.fill_between(profile.thresholds, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        label_axes(axes, quantity)
+        axes.set_xlabel(f"{_QUANTITIES[quantity]}, more than")
+        axes.set_ylabel("Share of seeds and tasks")
+        axes.set_ylim(-0.04, 1.04)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        if quantity == "success":
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    panels[0].legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="upper right")
+    draw_footer(figure, "Shaded: pointwise 95 % intervals over seeds and tasks.")
+    return figure

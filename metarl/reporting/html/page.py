@@ -1,0 +1,200 @@
+"""The report's page: what its template is given, and the one file that comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import jinja2
+import numpy as np
+
+from metarl.config import to_json
+from metarl.evaluation.summary import Summary
+from metarl.reporting.html.explanation import insides
+from metarl.reporting.html.figures import adaptation_panels, episode_panels, learning_panels
+from metarl.reporting.html.run_data import Group
+from metarl.reporting.html.tables import (
+    Table,
+    baseline_table,
+    baseline_tasks,
+    family_table,
+    number,
+    official_table,
+    percent,
+    points,
+    policy_table,
+    seed_table,
+    task_table,
+)
+from metarl.reporting.html.videos import Pair
+from metarl.text import count, stage_name
+from metarl.training.notices import kept_notices
+from metarl.types import Json
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of the config, or a version, for each group."""
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the groups differ in it."""
+        return len(set(self.values)) > 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one group."""
+
+    name: str
+    about: str
+    headline: str
+    families: Table
+    tasks: Table
+    largest_gain: float
+    """Of a task, without its sign: what the longest bar stands for."""
+    pairs: tuple[Pair, ...]
+    no_videos: str
+    """Why there are none."""
+    notices: tuple[str, ...]
+    """Of all runs, each once."""
+
+
+def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_videos: Mapping[str, str]) -> str:
+    """Return the report as HTML.
+
+    Args:
+        groups: what it reports of.
+        pairs: the videos of each group by its name.
+        no_videos: why a group has none, by its name.
+    """
+    folder = files("metarl.reporting.html")
+    style, script, page = (
+        (folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html")
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    has_success = groups[0].task_successes is not None
+    return environment.from_string(page).render(
+        title=f"{groups[0].config.suite.label}: {', '.join(group.name for group in groups)}",
+        suite=groups[0].config.suite.label,
+        style=style,
+        script=script,
+        has_success=has_success,
+        num_tasks=len(groups[0].tasks),
+        episodes=groups[0].runs[0].measured.evaluation.returns.shape[2],
+        adaptation_episodes=groups[0].config.evaluation.adaptation_episodes,
+        many_seeds=any(len(group.runs) > 1 for group in groups),
+        single_runs=any(len(group.runs) == 1 for group in groups),
+        sections=[
+            section(group, pairs.get(group.name, ()), no_videos.get(group.name, "")) for group in groups
+        ],
+        policies=policy_table(groups),
+        seeds=seed_table(groups),
+        baselines=baseline_table(groups),
+        baseline_tasks=baseline_tasks(groups),
+        official=official_table(groups),
+        learning=learning_panels(groups),
+        adaptation=adaptation_panels(groups) + episode_panels(groups),
+        insides=insides(groups),
+        settings=settings([setting_values(group) for group in groups]),
+        versions=settings([version_values(group) for group in groups]),
+    )
+
+
+def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
+    """Return what the page says of a group."""
+    values = group.task_returns if group.task_successes is None else group.task_successes
+    gains = values[:, -1] - values[:, 0]
+    return Section(
+        name=group.name,
+        about=about(group),
+        headline=headline(group),
+        families=family_table(group),
+        tasks=task_table(group),
+        largest_gain=float(np.abs(gains).max()),
+        pairs=tuple(pairs),
+        no_videos=no_videos,
+        notices=tuple(
+            dict.fromkeys(sentence for run in group.runs for sentence in kept_notices(run.measured.about))
+        ),
+    )
+
+
+def about(group: Group) -> str:
+    """Say in a line which runs a group is."""
+    seeds = ", ".join(str(seed) for seed in group.seeds)
+    first = group.runs[0]
+    return (
+        f"{group.config.agent.kind}, {'seed' if len(group.seeds) == 1 else 'seeds'} {seeds}, "
+        f"{count(first.iteration, 'iteration')}, {first.env_steps:,} environment steps"
+        f"{'' if len(group.seeds) == 1 else ' a seed'}"
+    )
+
+
+def headline(group: Group) -> str:
+    """Say in two sentences what adapting brings on held-out tasks, and how often it does harm."""
+    summary, last = group.summary, group.runs[0].measured.evaluation.adaptation_steps
+    if last == 0:
+        return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
+    gains = summary.success_gains or summary.return_gains
+    form = points if summary.success_gains else number
+    low, high = form(gains[last].low), form(gains[last].high)
+    what, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
+    unit = " points" if summary.success_gains else ""
+    surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
+    return (
+        f"{what}: {before} before adapting, {after} {stage_name(last)}. "
+        f"That is a gain of {form(gains[last].mean)}{unit} [{low}, {high}]{surely}. "
+        f"Adapting lowered the return of {percent(summary.of_return.worse[last].mean)} of the tasks."
+    )
+
+
+def outcome_of(summary: Summary, step: int) -> str:
+    """Return the success after a number of steps, or where the suite reports none the return."""
+    return percent(summary.successes[step].mean) if summary.successes else number(summary.returns[step].mean)
+
+
+def quantity(summary: Summary) -> str:
+    """Name what is looked at first."""
+    return "Success on held-out tasks" if summary.successes else "Return on held-out tasks"
+
+
+def setting_values(group: Group) -> dict[str, str]:
+    """Return every setting of a group by its dotted name."""
+    content: dict[str, Json] = {
+        **json.loads(json.dumps(to_json(group.config))),
+        "seed": list(group.seeds),
+        "name": [run.folder.resolve().name for run in group.runs],
+    }
+    return dict(flat("", content))
+
+
+def version_values(group: Group) -> dict[str, str]:
+    """Return the versions with which a group's runs were saved."""
+    names = dict.fromkeys(name for run in group.runs for name in run.versions)
+    return {
+        name: ", ".join(sorted({str(run.versions.get(name, "unknown")) for run in group.runs}))
+        for name in names
+    }
+
+
+def settings(values: Sequence[Mapping[str, str]]) -> list[Setting]:
+    """Return settings side by side; a group may lack some, of another agent for instance."""
+    names = dict.fromkeys(name for group in values for name in group)
+    return [Setting(name, tuple(group.get(name, "") for group in values)) for name in names]
+
+
+def flat(prefix: str, value: Json) -> list[tuple[str, str]]:
+    """Return nested settings by their dotted names."""
+    if isinstance(value, dict):
+        return [pair for name in value for pair in flat(f"{prefix}.{name}" if prefix else name, value[name])]
+    if isinstance(value, list):
+        return [(prefix, ", ".join(str(item) for item in value))]
+    return [(prefix, str(value))]

@@ -1,0 +1,283 @@
+"""What a report is made from: runs of one suite, those that differ only in their seed put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from metarl.config import ExperimentConfig
+from metarl.errors import MetarlError
+from metarl.evaluation.comparability import Side, check_comparable, shared_settings, unrecorded
+from metarl.evaluation.statistics import Values
+from metarl.evaluation.summary import Summary, summarize_seeds
+from metarl.storage.checkpoints import Checkpoint
+from metarl.storage.metrics import Row, read_metrics
+from metarl.storage.run_folder import EVALUATION, SWEEP, sweep_runs
+from metarl.training import runs
+from metarl.training.evaluation_reader import Measured, check_run, is_of, read_json, read_measured
+from metarl.types import Json, Task
+
+EVALUATIONS, BASELINES = "evaluations", "baselines"
+EXPLANATIONS = "explanations"
+COUNTS = "adaptation_episodes"
+"""In an evaluation that is laid out along numbers of episodes instead of adaptation steps."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as its folder tells of it."""
+
+    folder: Path
+    config: ExperimentConfig
+    iteration: int
+    """Of its newest whole checkpoint."""
+    env_steps: int
+    versions: dict[str, Json]
+    """Of the libraries that the checkpoint was saved with."""
+    rows: list[Row]
+    """Its metrics."""
+    measured: Measured
+    """On held-out tasks: at the run's end, or else what ``metarl evaluate`` did last."""
+    baselines: tuple[Measured, ...]
+    official: dict[str, Json]
+    """What the suite's publisher's own evaluator said last; empty if it was never asked."""
+    by_episodes: Measured | None
+    """The newest evaluation after one step from 0, 1, 2, 5, … episodes."""
+    explanation: dict[str, Json] | None
+    """What ``metarl explain`` found last, if it was asked."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seed."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """That of the first run."""
+        return self.runs[0].config
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of all runs."""
+        return [run.config.seed for run in self.runs]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The held-out tasks, the same of every run."""
+        return self.runs[0].measured.evaluation.tasks
+
+    @property
+    def task_returns(self) -> Values:
+        """Mean over seeds and episodes of each task, ``[tasks, adaptation steps + 1]``."""
+        means: Values = np.mean([run.measured.evaluation.task_returns for run in self.runs], axis=0)
+        return means
+
+    @property
+    def task_successes(self) -> Values | None:
+        """Likewise the share of episodes that succeed; None where the suite does not say."""
+        rates = [run.measured.evaluation.task_successes for run in self.runs]
+        known = [rate for rate in rates if rate is not None]
+        return np.asarray(np.mean(known, axis=0), np.float64) if len(known) == len(rates) else None
+
+    def by_gain(self) -> list[int]:
+        """Return the tasks' places, the greatest gain by adaptation first.
+
+        The gain is that in success and, among equals or where the suite reports none, that in return.
+        """
+        gains = self.task_returns[:, -1] - self.task_returns[:, 0]
+        successes = self.task_successes
+        first = np.zeros(len(gains)) if successes is None else successes[:, -1] - successes[:, 0]
+        return sorted(range(len(gains)), key=lambda place: (-first[place], -gains[place]))
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Averages over seeds and tasks, with 95 % intervals."""
+        return summarize_seeds([run.measured.evaluation for run in self.runs], np.random.default_rng(0))
+
+    def baselines(self) -> dict[str, list[Measured]]:
+        """Return the baselines by their label, one of each run that has it."""
+        found: dict[str, list[Measured]] = {}
+        for run in self.runs:
+            for measured in run.baselines:
+                found.setdefault(str(measured.about["label"]), []).append(measured)
+        return found
+
+
+def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group]:
+    """Read runs, and group those that differ only in their seed, in the order in which they are named.
+
+    Args:
+        folders: the runs', or those of sweeps, which stand for their finished runs.
+        report: told of each damaged checkpoint that is passed over.
+
+    Raises:
+        MetarlError: if a folder is no run, has no checkpoint or no evaluation, if it is named twice, or if
+            the runs cannot be compared: other suites, other tasks, other numbers of adaptation steps.
+    """
+    if not folders:
+        raise MetarlError("metarl report needs a run or more: metarl report runs/A runs/B")
+    members = [run for folder in folders for run in runs_of(folder)]
+    places = [folder.resolve() for folder in members]
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            raise MetarlError(f"The run {members[index]} is named twice.")
+    found = [read_run(folder, report) for folder in members]
+    sides = [
+        Side(str(run.folder), run.config.suite, run.measured.evaluation, run.measured.about) for run in found
+    ]
+    check_comparable(sides)
+    for sentence in unrecorded(sides):
+        report(sentence)
+    grouped: dict[str, list[Run]] = {}
+    for run in found:
+        grouped.setdefault(experiment_key(run.config), []).append(run)
+    for alike in grouped.values():
+        check_seeds(alike)
+    names = unique(
+        [group_name([run.folder.resolve().name for run in members]) for members in grouped.values()]
+    )
+    return [Group(name, tuple(members)) for name, members in zip(names, grouped.values(), strict=True)]
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """Return a run, or the finished runs of a sweep."""
+    return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
+
+
+def read_run(folder: Path, report: Callable[[str], None]) -> Run:
+    """Read all that a run's folder holds for a report.
+
+    Raises:
+        MetarlError: if it is no run, has no checkpoint or no evaluation, or a file is damaged.
+    """
+    config = runs.read_config(folder)
+    if not runs.has_checkpoints(folder):
+        raise MetarlError(f"The run {folder} has no checkpoints, so there is nothing to report of it yet.")
+    checkpoint = runs.open_checkpoint(folder, report)
+    iteration = checkpoint.iteration
+
+    def of_now(measured: Sequence[Measured]) -> list[Measured]:
+        return [each for each in measured if is_of(each.about, checkpoint)]
+
+    found = read_evaluations(folder)
+    evaluations = [each for each in of_now(found) if COUNTS not in each.about]
+    if not evaluations:
+        raise MetarlError(_no_evaluation(folder, iteration, found))
+    at_the_end = [each for each in evaluations if each.path.name == EVALUATION]
+    measured = at_the_end[0] if at_the_end else evaluations[0]
+    check_run(config, measured)
+    baselines = read_baselines(folder / BASELINES)
+    for each in baselines:
+        if not is_of(each.about, checkpoint):
+            report(f"{each.path} is left out: it is not of the agent as it is now, at iteration {iteration}.")
+    return Run(
+        folder=folder,
+        config=config,
+        iteration=iteration,
+        env_steps=int(str(checkpoint.progress.get("env_steps", 0))),
+        versions=checkpoint.versions,
+        rows=read_metrics(folder),
+        measured=measured,
+        baselines=tuple(of_now(baselines)),
+        official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", checkpoint) or {},
+        explanation=read_newest(folder / EXPLANATIONS, "*.json", checkpoint),
+        by_episodes=next((each for each in of_now(found) if COUNTS in each.about), None),
+    )
+
+
+def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:
+    """Say that there is no evaluation of a run as it is now, and what to do."""
+    others = sorted({each.iteration for each in found if each.iteration is not None} - {iteration})
+    if others:
+        return (
+            f"The run {folder} is at iteration {iteration}, but its evaluations are of iteration "
+            f"{', '.join(map(str, others))}; make one with: metarl evaluate {folder}"
+        )
+    if found:
+        return (
+            f"The evaluations of the run {folder} are not of the weights in its newest checkpoint; "
+            f"make one with: metarl evaluate {folder}"
+        )
+    return f"The run {folder} has no evaluation yet; make one with: metarl evaluate {folder}"
+
+
+def read_evaluations(folder: Path) -> list[Measured]:
+    """Read a run's evaluations on held-out tasks, the newest first.
+
+    Raises:
+        MetarlError: if a file is damaged.
+    """
+    paths = [path for path in (folder / EVALUATION, *(folder / EVALUATIONS).glob("*.json")) if path.is_file()]
+    try:
+        found = [(path, read_json(path)) for path in newest_first(paths)]
+    except MetarlError as error:
+        raise MetarlError(
+            f"{str(error).rstrip('.')}; delete it, and then: metarl evaluate {folder}"
+        ) from error
+    return [read_measured(path) for path, data in found if "returns" in data]
+
+
+def read_newest(folder: Path, pattern: str, checkpoint: Checkpoint) -> dict[str, Json] | None:
+    """Read the newest of the files of some name in a folder that is of a checkpoint, if there is one."""
+    found = map(read_json, newest_first(list(folder.glob(pattern))))
+    return next((data for data in found if is_of(data, checkpoint)), None)
+
+
+def newest_first(paths: Sequence[Path]) -> list[Path]:
+    """Return files by the time of their last change."""
+    return sorted(paths, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
+
+
+def read_baselines(folder: Path) -> list[Measured]:
+    """Read the evaluations of baselines, the files of a folder that have a label, ours before all others."""
+    order = sorted(folder.glob("*.json"), key=lambda path: (path.stem != "meta", path.name))
+    found = [(path, read_json(path)) for path in order]
+    return [read_measured(path) for path, data in found if "label" in data and "returns" in data]
+
+
+def check_seeds(members: Sequence[Run]) -> None:
+    """Make sure that runs of one config differ in their seed.
+
+    Raises:
+        MetarlError: if two are the same run over again.
+    """
+    by_seed: dict[int, Run] = {}
+    for run in members:
+        twin = by_seed.setdefault(run.config.seed, run)
+        if twin is not run:
+            raise MetarlError(
+                f"{twin.folder} and {run.folder} have the same config and the same seed "
+                f"{run.config.seed}: one of them is enough."
+            )
+
+
+def experiment_key(config: ExperimentConfig) -> str:
+    """Return what runs have in common that differ in nothing but their seed, their name and their place."""
+    content = shared_settings(config)
+    return json.dumps({name: content[name] for name in content if name != "device"})
+
+
+def group_name(names: Sequence[str]) -> str:
+    """Name a group after what its runs' names have in common."""
+    if len(names) == 1:
+        return names[0]
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    shared = "".join(letters[0] for letters in alike).rstrip("-_. ")
+    return shared.removesuffix("seed").rstrip("-_. ") or names[0]
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Return the names, those that come again with a number."""
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
+        for i, name in enumerate(names)
+    ]

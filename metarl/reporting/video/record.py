@@ -1,0 +1,221 @@
+"""Films of an adaptation: the episodes that an evaluation runs on one task, seen as they are run.
+
+An evaluation is given an environment that looks at one of its slots after each reset and step, and is
+otherwise the environment itself. So what is seen is what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from metarl.errors import MetarlError, require, unknown_name
+from metarl.evaluation.record import Evaluation
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.text import count
+from metarl.training.experiment import Experiment
+from metarl.types import Task
+from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
+
+MAX_FRAMES = 64
+"""Of an episode, about; of a longer one every second, third, … step is seen."""
+SLOT = 0
+"""That is seen: the first of a task's episodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """From where an episode is seen, and how large."""
+
+    camera: str | None = None
+    """By the name that the suite gives it; None for the suite's choice."""
+    size: int = 480
+    """Pixels along a side."""
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        require(32 <= self.size <= 2048, "The size of a picture must lie in 32..2048 pixels", self.size)
+
+
+@dataclass
+class Clip:
+    """What was seen of one episode."""
+
+    rollout: int
+    """Of the evaluation, counted from 0."""
+    frames: list[Picture] = field(default_factory=list)
+    """The first is the start and the last the end of the episode."""
+    steps: int = 0
+    total: float = 0.0
+    """Return up to the last step."""
+    solved_at: int | None = None
+    """The first step after which the task was solved."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """An adaptation to one task."""
+
+    task: Task
+    clips: tuple[Clip, ...]
+    """Of the rollouts that were wanted, in their order."""
+    evaluation: Evaluation
+    """What was measured on the task; the clips show the first of its episodes."""
+
+
+def film(
+    experiment: Experiment,
+    env: TaskVectorEnv,
+    task: Task,
+    *,
+    seed: int,
+    view: View,
+    rollouts: Container[int],
+    on_frame: Callable[[Clip], None] | None = None,
+) -> Film:
+    """Evaluate an agent on one held-out task, and look at it.
+
+    The episodes are those that ``experiment.test`` runs with the same random numbers, which are a function of
+    the seed and the task.
+
+    Args:
+        experiment: with a trained agent.
+        env: of the experiment, see :meth:`Experiment.make_env`.
+        task: a held-out task.
+        seed: of the films, apart from the training's.
+        view: from where.
+        rollouts: which of the evaluation's to look at, see :func:`measured_rollouts`.
+        on_frame: told of each new frame: the last of the clip that it is given.
+
+    Raises:
+        MetarlError: if the environment, or this machine, cannot draw.
+    """
+    tasks = list(experiment.suite.tasks("test"))
+    every = -(-experiment.suite.horizon // MAX_FRAMES)
+    filmed = FilmedEnv(env, view, rollouts, every, on_frame)
+    evaluation = experiment.test(filmed, [task], make_rng(seed, Purpose.FILM, tasks.index(task)))
+    return Film(task, tuple(filmed.clips), evaluation)
+
+
+def measured_rollouts(experiment: Experiment) -> list[int]:
+    """Return which rollouts of an evaluation on one task are measured: before adapting, after each step.
+
+    The others are what adaptation learns from, where it does not learn from the measured episodes.
+    """
+    steps = experiment.config.evaluation.adaptation_steps
+    rollouts = experiment.evaluation_steps(1, steps) // experiment.suite.horizon
+    return list(range(0, rollouts, (rollouts - 1) // steps if steps else 1))
+
+
+def find_task(tasks: Sequence[Task], name: str, suite: str) -> Task:
+    """Return the task of an id, or the first of a family.
+
+    Raises:
+        MetarlError: if there is neither; names the nearest.
+    """
+    for task in tasks:
+        if name in (task.id, task.family):
+            return task
+    known = {task.family for task in tasks} if "/" not in name else {task.id for task in tasks}
+    raise unknown_name(f"held-out task of {suite}", name, known)
+
+
+def outcome(clip: Clip, reports_success: bool) -> str:
+    """Say what came of an episode."""
+    said = f"return {clip.total:.1f}"
+    if not reports_success:
+        return f"{said} in {count(clip.steps, 'step')}"
+    return f"{said}, " + (
+        f"not solved in {count(clip.steps, 'step')}"
+        if clip.solved_at is None
+        else f"solved at step {clip.solved_at}"
+    )
+
+
+class FilmedEnv(TaskVectorEnv):
+    """Another environment, one slot of which is looked at after each reset and step.
+
+    Args:
+        env: which environment; whoever made it closes it.
+        view: from where.
+        rollouts: which rollouts are looked at; each reset begins the next, the first is 0.
+        every: steps from one frame to the next.
+        on_frame: told of each new frame: the last of the clip that it is given.
+
+    Raises:
+        MetarlError: if the environment cannot be drawn.
+    """
+
+    def __init__(
+        self,
+        env: TaskVectorEnv,
+        view: View,
+        rollouts: Container[int],
+        every: int,
+        on_frame: Callable[[Clip], None] | None = None,
+    ) -> None:
+        if not isinstance(env, Renderable):
+            raise MetarlError(f"A {type(env).__name__} cannot be drawn: it has no method render_slot.")
+        self.metadata = env.metadata
+        self.num_envs = env.num_envs
+        self.single_observation_space, self.observation_space = (
+            env.single_observation_space,
+            env.observation_space,
+        )
+        self.single_action_space, self.action_space = env.single_action_space, env.action_space
+        self.clips: list[Clip] = []
+        self._env, self._eye = env, env
+        self._view, self._wanted, self._every, self._on_frame = view, rollouts, every, on_frame
+        self.rollout = -1
+        """Number of the one that is running."""
+        self._clip: Clip | None = None
+        """Of the episode that is running and looked at."""
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Do as the environment does."""
+        self._env.set_tasks(tasks)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, dict[str, object]]:
+        """Begin the next clip."""
+        observations, infos = self._env.reset(
+            seed=seed,  # type: ignore[arg-type]  # Gymnasium's base class forgets a seed for each slot
+            options=options,
+        )
+        self.rollout += 1
+        self._clip = Clip(self.rollout) if self.rollout in self._wanted else None
+        if self._clip is not None:
+            self.clips.append(self._clip)
+            self._look(self._clip)
+        return observations, infos
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
+        """Do as the environment does, and look at it."""
+        observations, rewards, terminated, truncated, infos = self._env.step(actions)
+        if self._clip is not None:
+            self._follow(self._clip, rewards, infos.get("success"), bool(terminated[SLOT] or truncated[SLOT]))
+        return observations, rewards, terminated, truncated, infos
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was lost and its episodes were run again."""
+        return self._env.restarts
+
+    def _follow(self, clip: Clip, rewards: Array, success: Array | None, ends: bool) -> None:
+        clip.steps += 1
+        clip.total += float(rewards[SLOT])
+        if clip.solved_at is None and success is not None and bool(np.asarray(success)[SLOT]):
+            clip.solved_at = clip.steps
+        if ends or clip.steps % self._every == 0:
+            self._look(clip)
+        if ends:
+            self._clip = None
+
+    def _look(self, clip: Clip) -> None:
+        size = self._view.size
+        clip.frames.append(self._eye.render_slot(SLOT, camera=self._view.camera, width=size, height=size))
+        if self._on_frame is not None:
+            self._on_frame(clip)

@@ -1,0 +1,1 @@
+"""Batched rollouts: collect episodes of many tasks at once."""

@@ -1,0 +1,193 @@
+"""Writing episodes down while an environment is stepped: what a recorder is, and the one for NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from metarl.errors import NonFiniteActionError, NonFiniteError
+from metarl.meta_learner import Action
+from metarl.spaces import action_size, env_actions, observation_size
+from metarl.step_values import Step, UnfitValue, reals, truths, unpack_step
+from metarl.types import Rollout, Task
+from metarl.vector_env import Array, TaskVectorEnv
+
+OF_EACH_STEP = ("observations", "actions", "log_probs", "rewards", "mask", "terminated", "truncated")
+"""What is kept of every step, steps first; a rollout has the same under the same names, tasks first."""
+
+
+_Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]]
+
+
+class Recorder(Protocol):
+    """Steps an environment and keeps ``[T, n, ...]`` of the n = M * K slots in use."""
+
+    slot_tasks: list[Task]
+    """``[n]``, what each slot runs."""
+
+    @property
+    def num_live(self) -> int:
+        """Episodes still running, as far as is known."""
+        ...
+
+    def reset(self, seeds: list[int]) -> None:
+        """Start every slot's episode."""
+        ...
+
+    def observe(self, step: int) -> torch.Tensor:
+        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+        ...
+
+    def act(self, step: int, action: Action) -> None:
+        """Step the environment, and write what was done and what followed."""
+        ...
+
+    def is_over(self, step: int) -> bool:
+        """Whether, after a step, no episode is known to be running."""
+        ...
+
+    def finish(self) -> Rollout:
+        """Return the rollout."""
+        ...
+
+
+class HostRecorder:
+    """A :class:`Recorder` of an environment that speaks NumPy."""
+
+    def __init__(
+        self, env: TaskVectorEnv, slot_tasks: list[Task], shape: tuple[int, int], horizon: int
+    ) -> None:
+        self.slot_tasks = slot_tasks
+        self._env, self._shape, slots = env, shape, len(slot_tasks)
+        observed = observation_size(env.single_observation_space)
+        acted = action_size(env.single_action_space)
+        self._shown = np.zeros((env.num_envs, observed))
+        self._sent = np.zeros((env.num_envs, acted))
+        self.observations = np.zeros((horizon, slots, observed), np.float32)
+        self.actions = np.zeros((horizon, slots, acted), np.float32)
+        self.log_probs = np.zeros((horizon, slots), np.float32)
+        self.rewards = np.zeros((horizon, slots), np.float32)
+        self.mask = np.zeros((horizon, slots), np.bool_)
+        self.terminated = np.zeros((horizon, slots), np.bool_)
+        self.truncated = np.zeros((horizon, slots), np.bool_)
+        self.success: npt.NDArray[np.bool_] | None = None
+        self.success_at_first_step: npt.NDArray[np.bool_] | None = None
+        self.live = np.ones(slots, np.bool_)
+
+    @property
+    def num_live(self) -> int:
+        """Episodes still running."""
+        return int(self.live.sum())
+
+    def reset(self, seeds: list[int]) -> None:
+        """Start every slot's episode."""
+        self._shown, _ = self._env.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes lists too
+
+    def observe(self, step: int) -> torch.Tensor:
+        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+        row = self.observations[step]
+        self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
+        self.mask[step] = self.live
+        return torch.from_numpy(row).view(*self._shape, -1)
+
+    def act(self, step: int, action: Action) -> None:
+        """Step the environment, and write what was done and what followed."""
+        slots, row = len(self.slot_tasks), self.actions[step]
+        row[:] = action.actions.reshape(row.shape).cpu().numpy()
+        self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
+        self._check_finite("action", row, step)
+        self._sent[:slots] = row
+        taken = env_actions(self._env.single_action_space, self._sent)
+        returned = self._env.step(taken)
+        try:
+            self._keep(step, unpack_step(returned))
+        except UnfitValue as error:
+            task = self.slot_tasks[error.slot or 0]
+            raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
+        self.live &= ~(self.terminated[step] | self.truncated[step])
+
+    def _keep(self, step: int, returned: Step) -> None:
+        """Write what followed a step, none of it cast in silence."""
+        slots, used = len(self.slot_tasks), np.arange(self._env.num_envs) < len(self.slot_tasks)
+        self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
+        self._write("reward", self.rewards[step], reals(rewards, used, "rewards")[:slots], step)
+        self.terminated[step] = truths(terminated, used, "terminated")[:slots]
+        self.truncated[step] = truths(truncated, used, "truncated")[:slots]
+        if "success" in infos:
+            used[:slots] = self.live
+            solved = truths(infos["success"], used, "infos['success']")[:slots]
+            self.success = solved if self.success is None else self.success | solved
+            if step == 0:
+                self.success_at_first_step = solved
+
+    def is_over(self, step: int) -> bool:
+        """Whether no episode is running."""
+        return not self.live.any()
+
+    def finish(self) -> Rollout:
+        """Return the rollout."""
+        self.observations[~self.mask] = 0  # an idle slot goes on showing its last observation
+        self.actions[~self.mask] = 0
+        self.log_probs[~self.mask] = 0
+        final = np.zeros_like(self.observations[0])
+        self._write(
+            "observation", final, self._shown[: len(self.slot_tasks)], int(self.mask.any(axis=1).sum())
+        )
+        return Rollout(
+            **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
+            final_observations=torch.from_numpy(final).view(*self._shape, -1),
+            success=self._flags(self.success),
+            success_at_first_step=self._flags(self.success_at_first_step),
+        )
+
+    def _flags(self, flags: npt.NDArray[np.bool_] | None) -> torch.Tensor | None:
+        """Turn ``[n]`` into ``[M, K]``."""
+        return None if flags is None else torch.from_numpy(flags).view(self._shape)
+
+    def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:
+        """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
+        steps = torch.from_numpy(np.ascontiguousarray(steps_first.swapaxes(0, 1)))
+        return steps.view(*self._shape, *steps.shape[1:])
+
+    def _write(self, what: str, row: npt.NDArray[np.float32], values: Array, step: int) -> None:
+        """Write what an environment returned, if it is finite and float32 can hold it."""
+        with np.errstate(over="ignore"):
+            row[:] = values
+        if not np.isfinite(row).all() and np.isfinite(values).all():
+            slot, *_ = np.argwhere(~np.isfinite(row))[0]
+            raise too_large(what, self.slot_tasks[slot], step)
+        self._check_finite(what, row, step)
+
+    def _check_finite(self, what: str, values: npt.NDArray[np.float32], step: int) -> None:
+        if not np.isfinite(values).all():
+            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            raise not_finite(what, self.slot_tasks, int(finite.argmin()), step)
+
+
+def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
+    """Return the error that names the task and the step of a number that is not finite.
+
+    Args:
+        what: "observation", "action" or "reward".
+        slot_tasks: of each slot.
+        slot: of the number.
+        step: steps that were taken before it.
+    """
+    message = f"{_where(what, slot_tasks[slot], step)} is not finite."
+    return NonFiniteActionError(message, step) if what == "action" else NonFiniteError(message)
+
+
+def too_large(what: str, task: Task, step: int) -> NonFiniteError:
+    """Return the error for a finite number that agents, which compute in float32, cannot take."""
+    return NonFiniteError(
+        f"{_where(what, task, step)} is too large for float32, in which agents compute. Scale it down."
+    )
+
+
+def _where(what: str, task: Task, step: int) -> str:
+    at = step + (what == "reward")  # a reward is what its step returned
+    return f"The {what} of task {task.id!r} ({task.family}) at step {at}"

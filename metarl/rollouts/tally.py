@@ -1,0 +1,196 @@
+"""Counts over a run, from which :mod:`metarl.training.notices` says where nothing was learned or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from metarl.meta_learner import Actor
+from metarl.types import Json, Rollout
+
+COMPARED_STEPS = 8
+"""Steps of each episode on which two policies are compared."""
+
+
+@runtime_checkable
+class FitsBaseline(Protocol):
+    """An agent that fits a baseline to each task's own transitions."""
+
+    def baseline_features(self, observation_size: int) -> int:
+        """Return the number of features of the baseline."""
+        ...
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Episodes and adaptations of some rollouts."""
+
+    episodes: int = 0
+    reporting: int = 0
+    """Episodes of rollouts in which a step reported success, true or false."""
+    solved_at_once: int = 0
+    """Episodes with success at their first step."""
+    adaptations: int = 0
+    """Inner steps, each of all tasks of a rollout."""
+    unchanged: int = 0
+    """Inner steps that left the policy of every task as it was."""
+
+    def __add__(self, other: Counts) -> Counts:
+        """Add the counts of other rollouts."""
+        names = [item.name for item in fields(self)]
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Streak:
+    """How often something happened, and how often in a row until now."""
+
+    times: int = 0
+    in_a_row: int = 0
+
+    def after(self, happened: bool) -> Streak:
+        """Return the streak after one more iteration."""
+        return Streak(self.times + 1, self.in_a_row + 1) if happened else Streak(self.times, 0)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts over the meta-iterations of a run; saved with its progress."""
+
+    iterations: int = 0
+    counts: Counts = field(default_factory=Counts)
+    equal_rewards: int = 0
+    """Iterations from the first on in which all episodes of a task had the same rewards."""
+    streaks: Mapping[str, Streak] = field(default_factory=dict)
+    """By name, see :func:`happenings`."""
+    said: tuple[str, ...] = ()
+    """Names of the notices that were given while the run went on."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the tally as plain JSON; :func:`tally_from_json` gives it back exactly."""
+        return {**asdict(self), "said": list(self.said)}
+
+
+def tally_from_json(data: Json) -> Tally:
+    """Return the tally that :meth:`Tally.to_json` wrote; an empty one for older checkpoints."""
+    streaks = _object(_object(data).get("streaks"))
+    said = _object(data).get("said")
+    return Tally(
+        iterations=_number(data, "iterations"),
+        counts=Counts(
+            **{item.name: _number(_object(data).get("counts"), item.name) for item in fields(Counts)}
+        ),
+        equal_rewards=_number(data, "equal_rewards"),
+        streaks={
+            name: Streak(_number(streak, "times"), _number(streak, "in_a_row"))
+            for name, streak in streaks.items()
+        },
+        said=tuple(str(name) for name in said) if isinstance(said, list) else (),
+    )
+
+
+def count_iteration(
+    tally: Tally,
+    rollouts: Sequence[Rollout],
+    actors: Sequence[Actor],
+    metrics: Mapping[str, float],
+    baseline_features: int,
+) -> Tally:
+    """Count one more meta-iteration.
+
+    Args:
+        tally: of the iterations before it.
+        rollouts: of the iteration.
+        actors: the policies that collected them.
+        metrics: of the agent's update.
+        baseline_features: of the agent's baseline; 0 if it has none.
+    """
+    counts, equal = count_rollouts(rollouts, actors), equal_rewards(rollouts)
+    happened = happenings(rollouts, metrics, counts, equal, baseline_features)
+    return replace(
+        tally,
+        iterations=tally.iterations + 1,
+        counts=tally.counts + counts,
+        equal_rewards=tally.equal_rewards + (equal and tally.equal_rewards == tally.iterations),
+        streaks={name: tally.streaks.get(name, Streak()).after(so) for name, so in happened.items()},
+    )
+
+
+def happenings(
+    rollouts: Sequence[Rollout],
+    metrics: Mapping[str, float],
+    counts: Counts,
+    equal: bool,
+    baseline_features: int,
+) -> dict[str, bool]:
+    """Say which of the things that a streak counts happened in an iteration.
+
+    Equal rewards explain an update or an adaptation that changes nothing, so these do not count then.
+    """
+    no_gradient = metrics.get("gradient_norm") == 0
+    return {
+        "zero_gradient": no_gradient and not equal,
+        "refused": metrics.get("step_accepted") == 0 and not no_gradient and not equal,
+        "unchanged": counts.unchanged > 0 and not equal,
+        "baseline": any(r.num_steps < 2 * baseline_features * len(r.mask) for r in rollouts),
+    }
+
+
+def count_rollouts(rollouts: Sequence[Rollout], actors: Sequence[Actor]) -> Counts:
+    """Count the episodes of rollouts, and the adaptations from each of their policies to the next."""
+    episodes = [count_episodes(rollout) for rollout in rollouts]
+    steps = zip(actors[:-1], actors[1:], rollouts, strict=False)
+    return sum((count_adaptation(*step) for step in steps), sum(episodes, Counts()))
+
+
+def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
+    """Count one inner step: a rollout, and the policies before and after adapting to it."""
+    return Counts(adaptations=1, unchanged=int(act_alike(before, after, sampled_observations(rollout))))
+
+
+def count_episodes(rollout: Rollout) -> Counts:
+    """Count the episodes of a rollout, and what they reported of success."""
+    episodes = rollout.mask[..., 0].numel()
+    at_once = rollout.success_at_first_step
+    return Counts(
+        episodes=episodes,
+        reporting=0 if rollout.success is None else episodes,
+        solved_at_once=0 if at_once is None else int(at_once.sum()),
+    )
+
+
+def equal_rewards(rollouts: Sequence[Rollout]) -> bool:
+    """Return whether all episodes of a task have the same rewards; of tasks with one episode, all tasks."""
+    return all(_equal(rollout.rewards * rollout.mask) for rollout in rollouts)
+
+
+def act_alike(one: Actor, other: Actor, observations: torch.Tensor) -> bool:
+    """Return whether two policies prefer the very same actions, with the very same density."""
+    actions, others = one.act(observations, None), other.act(observations, None)
+    return torch.equal(actions.actions, others.actions) and torch.equal(actions.log_probs, others.log_probs)
+
+
+def sampled_observations(rollout: Rollout) -> torch.Tensor:
+    """Return the observations of some steps of every episode, ``[M, K * steps, O]``."""
+    stride = -(-rollout.observations.shape[2] // COMPARED_STEPS)
+    return rollout.observations[:, :, ::stride].flatten(1, 2)
+
+
+def _equal(rewards: torch.Tensor) -> bool:
+    tasks, episodes, _ = rewards.shape
+    if tasks == episodes == 1:  # there is nothing to compare with
+        return False
+    first = rewards[:, :1] if episodes > 1 else rewards[:1]
+    return bool((rewards == first).all())
+
+
+def _object(data: Json) -> dict[str, Json]:
+    return data if isinstance(data, dict) else {}
+
+
+def _number(data: Json, name: str) -> int:
+    value = _object(data).get(name)
+    return value if isinstance(value, int) else 0

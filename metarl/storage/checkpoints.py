@@ -1,0 +1,354 @@
+"""Checkpoints: whole or absent, checked when read, and nothing in them is ever executed.
+
+A checkpoint is a folder named by its iteration, ``00000040``, with the tensors in ``weights.safetensors``
+and all the rest in ``state.json``. It is written beside its place under a temporary name, synced to disk
+and renamed, so that a process that dies at any moment leaves only whole checkpoints behind:
+
+    00000040.tmp        being written or being deleted; never read
+    00000040            whole
+    00000040.replaced   whole; exists only while a resumed run puts another ``00000040`` in its place
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib.metadata
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+
+from metarl import __version__
+from metarl.errors import MetarlError
+from metarl.storage.files import make_folder, sync_folder, write_synced
+from metarl.types import Json, Params, State
+
+FORMAT = 1
+"""Version of the format that is written here and understood here."""
+
+_WEIGHTS, _STATE = "weights.safetensors", "state.json"
+_TEMPORARY, _REPLACED = ".tmp", ".replaced"
+_LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "metaworld")
+_SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
+
+
+class DamagedCheckpoint(MetarlError):
+    """A checkpoint that is not, byte for byte, what was saved."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to go on exactly where it was."""
+
+    iteration: int
+    """Meta-iterations that are done."""
+    config: dict[str, Json]
+    """The run's config."""
+    agent: State
+    """The agent's state; its tensors are on the CPU after loading."""
+    progress: dict[str, Json]
+    """Counters and random states of the run: environment steps, elapsed seconds, …"""
+    versions: dict[str, Json] = field(default_factory=dict, compare=False, repr=False)
+    """Of metarl and the libraries that it was saved with, by name; empty before it is saved."""
+
+
+def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a checkpoint, whole or not at all, then drop those that are no longer wanted.
+
+    Checkpoints of later iterations are dropped too: they belong to a course that the run went back from.
+
+    Args:
+        folder: where the run's checkpoints lie; it is made if need be.
+        checkpoint: what to write.
+        keep: how many of the newest stay.
+
+    Returns:
+        The folder of this checkpoint.
+
+    Raises:
+        MetarlError: if it cannot be written, for want of space above all, or if its JSON holds a number
+            that is not finite; the checkpoints before it stay as they were.
+    """
+    path = folder / f"{checkpoint.iteration:08d}"
+    files = _encode(checkpoint)
+    try:
+        make_folder(folder)
+        _tidy(folder)
+        _write(path, files)
+        _prune(path, keep)
+    except OSError as error:
+        _tidy(folder)
+        raise _not_written(path, files, error) from error
+    return path
+
+
+def load(path: Path) -> Checkpoint:
+    """Read one checkpoint and verify it; a stranger's is safe to read, for nothing in it is executed.
+
+    Raises:
+        DamagedCheckpoint: if it is missing, cut short or altered.
+        MetarlError: if another version of the format is needed to read it.
+    """
+    if not path.is_dir():
+        raise DamagedCheckpoint(f"There is no checkpoint {path}.")
+    state = _parse(path, _unseal(path, _read(path / _STATE)))
+    if state.get("format") != FORMAT:
+        raise MetarlError(
+            f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
+            f"({__version__}) understands format {FORMAT}."
+        )
+    weights = _read(path / _WEIGHTS)
+    if _sha256(weights) != state.get("weights_sha256"):
+        raise _damaged(path, f"{_WEIGHTS} is not what was saved")
+    iteration, versions = state.get("iteration"), state.get("versions")
+    if not isinstance(iteration, int):
+        raise _damaged(path, f"{_STATE} names no iteration")
+    return Checkpoint(
+        iteration=iteration,
+        config=_object(path, state, "config"),
+        agent=State(_tensors(path, weights), _object(path, state, "agent")),
+        progress=_object(path, state, "progress"),
+        versions=versions if isinstance(versions, dict) else {},
+    )
+
+
+def load_newest(folder: Path, report: Callable[[str], None]) -> Checkpoint:
+    """Read the newest whole checkpoint.
+
+    Args:
+        folder: where the run's checkpoints lie.
+        report: is told, in a sentence, of each damaged one that was passed over.
+
+    Raises:
+        MetarlError: if none is whole, or if the newest needs another version of the format.
+    """
+    tried: set[Path] = set()
+    # Listed anew each time: a run that is still going may replace what was listed before.
+    while untried := [path for path in _stored(folder) if path not in tried]:
+        tried.add(untried[0])
+        try:
+            return load(untried[0])
+        except DamagedCheckpoint as error:
+            if untried[0].exists():
+                report(f"{error} The one before it is tried.")
+    if tried:
+        raise MetarlError(f"None of the {len(tried)} checkpoints in {folder} is whole.")
+    raise MetarlError(f"There is no checkpoint in {folder}.")
+
+
+def find(folder: Path, name: str) -> Path:
+    """Return the checkpoint of an iteration, which a user may write without zeros, ``40``.
+
+    Raises:
+        MetarlError: if there is none; names those that there are.
+    """
+    for path in _stored(folder):
+        if name.isdecimal() and _iteration(path) == int(name):
+            return path
+    known = ", ".join(names_of_checkpoints(folder)) or "none"
+    raise MetarlError(f"There is no checkpoint {folder / name}; there are: {known}.")
+
+
+def names_of_checkpoints(folder: Path) -> list[str]:
+    """Return the iterations of the checkpoints in a folder, the oldest first."""
+    return sorted({path.stem for path in _stored(folder)})
+
+
+def drop_later(folder: Path, iteration: int) -> None:
+    """Delete the checkpoints of later iterations."""
+    for path in _stored(folder):
+        if _iteration(path) > iteration:
+            _remove(path)
+
+
+class Identity(NamedTuple):
+    """The agent that a checkpoint holds."""
+
+    iteration: int
+    weights_sha256: str
+
+
+def newest_identity(folder: Path) -> Identity | None:
+    """Return what the newest checkpoint is of, without its tensors; None if there is none that is whole."""
+    for path in _stored(folder):
+        try:
+            state = _parse(path, _unseal(path, _read(path / _STATE)))
+            return Identity(int(str(state["iteration"])), str(state["weights_sha256"]))
+        except (DamagedCheckpoint, KeyError, ValueError):
+            continue
+    return None
+
+
+def has_whole(folder: Path) -> bool:
+    """Return whether a folder holds a checkpoint that was finished, be it damaged since."""
+    return bool(_stored(folder))
+
+
+def weights_sum(agent: State) -> str:
+    """Return the SHA-256 sum of an agent's tensors, as its checkpoint has it."""
+    return _sha256(_weights(agent))
+
+
+def _weights(agent: State) -> bytes:
+    return safetensors.torch.save({name: _plain(tensor) for name, tensor in agent.tensors.items()})
+
+
+def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """Return the contents of a checkpoint's files by name."""
+    weights = _weights(checkpoint.agent)
+    state: dict[str, Json] = {
+        "format": FORMAT,
+        "iteration": checkpoint.iteration,
+        "versions": library_versions(),
+        "weights_sha256": _sha256(weights),
+        "config": checkpoint.config,
+        "progress": checkpoint.progress,
+        "agent": checkpoint.agent.values,
+    }
+    try:
+        body = json.dumps(state, allow_nan=False).encode()
+    except ValueError as error:
+        raise MetarlError(
+            f"The checkpoint of iteration {checkpoint.iteration} must hold finite numbers, "
+            "but its config, progress or agent holds a NaN or an infinity."
+        ) from error
+    return {_WEIGHTS: weights, _STATE: _seal(body)}
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy on the CPU that shares memory with nothing, as safetensors wants it."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def library_versions() -> dict[str, Json]:
+    """Return the versions of metarl and of the libraries that results depend on, by name."""
+    versions: dict[str, Json] = {"metarl": __version__}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _seal(body: bytes) -> bytes:
+    """Put the body's own checksum in front of it; the whole is still JSON.
+
+    Every version of the format keeps this envelope, so that damage is never taken for another version.
+    """
+    return b'{"sha256": "%s", "state": %s}\n' % (_sha256(body).encode(), body)
+
+
+def _unseal(path: Path, data: bytes) -> bytes:
+    seal = _SEAL.match(data)
+    if seal is None or not data.endswith(b"}\n"):
+        raise _damaged(path, f"{_STATE} is cut short or altered")
+    body = data[seal.end() : -2]
+    if _sha256(body).encode() != seal[1]:
+        raise _damaged(path, f"{_STATE} is not what was saved")
+    return body
+
+
+def _parse(path: Path, body: bytes) -> dict[str, Json]:
+    try:
+        state: Json = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"{_STATE} is not JSON") from error
+    if not isinstance(state, dict):
+        raise _damaged(path, f"{_STATE} is not a JSON object")
+    return state
+
+
+def _object(path: Path, state: dict[str, Json], name: str) -> dict[str, Json]:
+    value = state.get(name)
+    if not isinstance(value, dict):
+        raise _damaged(path, f"{_STATE} has no {name}")
+    return value
+
+
+def _tensors(path: Path, weights: bytes) -> Params:
+    # AssertionError and KeyError: what safetensors raises on crafted shapes and unknown dtypes.
+    try:
+        return safetensors.torch.load(weights)
+    except (safetensors.SafetensorError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _damaged(file.parent, f"{file.name} cannot be read: {error.strerror}") from error
+
+
+def _damaged(path: Path, what: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(f"The checkpoint {path} is damaged ({what}).")
+
+
+def _write(path: Path, files: dict[str, bytes]) -> None:
+    temporary = path.with_suffix(_TEMPORARY)
+    temporary.mkdir()
+    for name, data in files.items():
+        write_synced(temporary / name, data)
+    sync_folder(temporary)
+    if path.exists():
+        path.replace(path.with_suffix(_REPLACED))
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def _stored(folder: Path) -> list[Path]:
+    """Return the checkpoints that were finished, the newest first."""
+    pattern = re.compile(rf"\d{{8,}}(?:{re.escape(_REPLACED)})?")
+    names = [path for path in folder.glob("*") if pattern.fullmatch(path.name)]
+    return sorted(names, key=lambda path: (_iteration(path), path.suffix == ""), reverse=True)
+
+
+def _iteration(path: Path) -> int:
+    return int(path.stem)
+
+
+def _tidy(folder: Path) -> None:
+    """Clear away what a killed run left: unfinished folders, and a replacement that was not completed."""
+    for path in folder.glob(f"*{_TEMPORARY}"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"*{_REPLACED}"):
+        if path.with_suffix("").exists():
+            _remove(path)
+        else:
+            path.replace(path.with_suffix(""))
+
+
+def _prune(newest: Path, keep: int) -> None:
+    """Keep ``newest`` and the ``keep - 1`` before it."""
+    others = [path for path in _stored(newest.parent) if path != newest]
+    earlier = [path for path in others if _iteration(path) < _iteration(newest)]
+    for path in set(others) - set(earlier[: keep - 1]):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint; one that is half deleted already bears a name that is never read."""
+    doomed = path.with_suffix(_TEMPORARY)
+    path.replace(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _not_written(path: Path, files: dict[str, bytes], error: OSError) -> MetarlError:
+    kept = [other.name for other in _stored(path.parent)]
+    before = f"checkpoint {kept[0]} before it is intact" if kept else "there is none before it"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        size = sum(map(len, files.values())) / 1e6
+        return MetarlError(f"No disk space for the checkpoint {path}, which needs {size:.3f} MB; {before}.")
+    return MetarlError(f"The checkpoint {path} cannot be written ({error.strerror}); {before}.")

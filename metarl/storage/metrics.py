@@ -1,0 +1,211 @@
+"""The numbers of a run: one JSON object a row in ``metrics.jsonl``, and the same for TensorBoard.
+
+Metrics whose names start with ``time/`` are wall-clock times. All others are the same, bit for bit, when a
+run is repeated, or killed and resumed, on a CPU with the same versions.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, SupportsFloat
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from metarl.errors import MetarlError
+from metarl.storage.files import sync, write_whole
+
+Row = dict[str, float | int]
+"""``{"iteration": 3, "env_steps": 120000, "train/return/step_0": -41.2, …}``"""
+
+_FILE, _EVENTS = "metrics.jsonl", "tensorboard"
+
+
+class Closable(Protocol):
+    """Anything that is closed."""
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class MetricsLog:
+    """Writes the metrics of a run as they come; each row is on disk when :meth:`log` returns."""
+
+    def __init__(self, run_folder: Path, resume_after: int | None) -> None:
+        """Open the log.
+
+        Args:
+            run_folder: where the run lies; it is made if need be.
+            resume_after: the last iteration that is done when a run is resumed, whose later rows, and a
+                last row that was cut short, are dropped; None for a new run.
+
+        Raises:
+            MetarlError: if a new run finds metrics already there, or the log cannot be written.
+        """
+        self._path = run_folder / _FILE
+        with _disk_errors(self._path):
+            run_folder.mkdir(parents=True, exist_ok=True)
+            if resume_after is not None:
+                _drop_later_rows(self._path, resume_after)
+            elif self._path.exists():
+                raise MetarlError(f"A new run needs a folder without metrics, but there is {self._path}.")
+            self._events = _Events(run_folder / _EVENTS, None if resume_after is None else resume_after + 1)
+            with _closed_on_error(self._events):
+                self._file = self._path.open("ab", buffering=0)
+
+    def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
+        """Write one row.
+
+        Raises:
+            MetarlError: naming a metric that is not finite, or if there is no disk space; then nothing of
+                the row is in ``metrics.jsonl``.
+        """
+        row: Row = {"iteration": iteration, **{name: _number(name, metrics[name]) for name in metrics}}
+        with _disk_errors(self._path):
+            self._events.log(iteration, row)
+            _append(self._file.fileno(), json.dumps(row).encode() + b"\n")
+
+    def close(self) -> None:
+        """Finish both files; further calls do nothing."""
+        self._file.close()
+        self._events.close()
+
+    def __enter__(self) -> MetricsLog:
+        """Return the log itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the log."""
+        self.close()
+
+
+class _Events:
+    """A TensorBoard event file without the thread of PyTorch's writer.
+
+    That thread prints a traceback when the disk is full, and would be lost in a forked process.
+    """
+
+    def __init__(self, folder: Path, purge_from: int | None) -> None:
+        """Begin a file; it hides what earlier files hold from step ``purge_from`` on."""
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files of a run in the order of their names, so the time comes first.
+        self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("ab", buffering=0)
+        with _closed_on_error(self._file):
+            self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+            if purge_from is not None:
+                start = SessionLog(status=SessionLog.START)
+                self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
+
+    def log(self, iteration: int, row: Row) -> None:
+        values = [Summary.Value(tag=name, simple_value=row[name]) for name in row if name != "iteration"]
+        self._write(Event(wall_time=time.time(), step=iteration, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, event: Event) -> None:
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        _append(self._file.fileno(), record.getvalue())
+
+
+def read_metrics(run_folder: Path) -> list[Row]:
+    """Return the rows of a run, oldest first; a last row that was cut short is left out.
+
+    Raises:
+        MetarlError: if there are none, or a row is not what was written.
+    """
+    path = run_folder / _FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MetarlError(f"There are no metrics in {run_folder} ({error.strerror}: {_FILE}).") from error
+    return [row for _, row in _rows(path, data)]
+
+
+def _number(name: str, value: SupportsFloat) -> float | int:
+    """Return the value as a plain Python number, whatever kind of number it was."""
+    number = int(value) if isinstance(value, Integral) else float(value)
+    if not math.isfinite(number):
+        raise MetarlError(f"The metric {name!r} must be a finite number, but it is {number}.")
+    return number
+
+
+def _rows(path: Path, data: bytes) -> Iterator[tuple[bytes, Row]]:
+    """Yield each whole line with the row that it holds."""
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):  # the last line, of a writer that was killed or is at it
+            return
+        row = _parse(line)
+        if row is None:
+            raise MetarlError(f"Line {number} of {path} is not a row of metrics.")
+        yield line, row
+
+
+def _parse(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("iteration"), int) else None
+
+
+def _drop_later_rows(path: Path, last: int) -> None:
+    """Cut the file back to the rows up to iteration ``last``: the old file or the new, never a part."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    kept = b"".join(line for line, row in _rows(path, data) if row["iteration"] <= last)
+    if kept != data:
+        write_whole(path, kept)
+
+
+def _append(descriptor: int, record: bytes) -> None:
+    """Write a record and wait until it is on disk; where that fails, take back what was written of it.
+
+    The file must be open for appending, or the next record would leave a gap.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        written = 0
+        while written < len(record):
+            written += os.write(descriptor, record[written:])
+        sync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+@contextmanager
+def _closed_on_error(file: Closable) -> Iterator[None]:
+    """Close a file if what is done with it fails."""
+    try:
+        yield
+    except OSError:
+        file.close()
+        raise
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system reports into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MetarlError(f"No disk space for the metrics {path}; the rows before are intact.") from error
+        raise MetarlError(f"The metrics {path} cannot be written ({error.strerror}).") from error

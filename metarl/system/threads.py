@@ -1,0 +1,147 @@
+"""Threads of adapting and learning: work is split by task, never inside a matrix product.
+
+PyTorch shares one product among OpenMP's threads, which wait for each other by spinning: beside another
+busy process most of the time is lost, and the number of threads changes the last bits of large products.
+Here each thread computes whole chunks of tasks with PyTorch on one thread, takes the next chunk when it
+has finished one, and sleeps when there is none. Chunks depend on shapes alone and results are joined in
+task order, so the number of threads changes no bit. Physics has threads of its own, in the engines.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+import torch
+
+from metarl.system.cores import openmp_threads, usable_cores
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+WORK_PER_CHUNK = 2**24
+"""Multiply-adds of one pass over a network that are worth a chunk of their own; see :func:`task_chunks`."""
+
+_limit: ContextVar[int] = ContextVar("learning_threads", default=0)
+
+
+def learning_threads() -> int:
+    """Return how many threads adapting and learning use now.
+
+    As many as :func:`use_threads` says; if it says nothing, one for each usable core, and no more than
+    ``OMP_NUM_THREADS`` where that is set, as PyTorch itself takes it.
+
+    Raises:
+        MetarlError: if ``OMP_NUM_THREADS`` is no positive number.
+    """
+    return _limit.get() or min(usable_cores(), openmp_threads())
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Set the number of threads of adapting and learning; 0 leaves the choice to the machine.
+
+    PyTorch itself keeps to one thread meanwhile.
+
+    Raises:
+        MetarlError: if the choice is the machine's and ``OMP_NUM_THREADS`` is no positive number.
+    """
+    token = _limit.set(count or learning_threads())
+    try:
+        learning_threads()  # refuses nonsense now, and not after the work has begun
+        with one_thread():
+            yield
+    finally:
+        _limit.reset(token)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep PyTorch to one thread in the calling thread: its idle threads spin and slow everything else."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def task_chunks(num_tasks: int, work: int) -> list[slice]:
+    """Split tasks into chunks that are worth a thread's while, whatever the number of threads.
+
+    There are ``sqrt(work / WORK_PER_CHUNK)`` of them, so that number and size both grow with the work: many
+    small chunks lose more to the interpreter's lock than they gain, and few leave cores without any. Measured
+    on two cores: 2 chunks for 10,000 transitions of a 64 x 64 policy, 6 for 100,000; a 2 x 512 policy with as
+    many has one for each of 20 tasks.
+
+    Args:
+        num_tasks: M.
+        work: multiply-adds of one pass over all tasks, about transitions times parameters.
+
+    Returns:
+        Slices of the task axis, in order; their lengths differ by one at most.
+    """
+    chunks = max(1, min(num_tasks, math.isqrt(work // WORK_PER_CHUNK)))
+    edges = [num_tasks * chunk // chunks for chunk in range(chunks + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
+    """Return the function of each item, in order; threads take the items one after another.
+
+    The calling thread takes its part, with PyTorch on one thread in each. Whether gradients are recorded
+    is as in a new thread, that is they are; the function itself switches them off where it wants to.
+
+    Args:
+        function: of one item; it must not write what the others read.
+        items: what to map.
+
+    Raises:
+        Exception: the function's own, of the first item in order that raised one.
+    """
+    threads = min(learning_threads(), len(items))
+    if threads <= 1:
+        with one_thread(), torch.enable_grad():
+            return [function(item) for item in items]
+    waiting = iter(range(len(items)))
+    results: dict[int, ResultT] = {}
+    errors: dict[int, BaseException] = {}
+
+    def work() -> None:
+        with one_thread(), torch.enable_grad():
+            for index in waiting:  # one step of a range's iterator is atomic under the interpreter's lock
+                if errors:
+                    return
+                try:
+                    results[index] = function(items[index])
+                except BaseException as error:  # noqa: BLE001 - the caller raises it below
+                    errors[index] = error
+                    return
+
+    helpers = [_pool().submit(work) for _ in range(threads - 1)]
+    work()
+    for helper in helpers:
+        helper.result()
+    if errors:
+        raise errors[min(errors)]
+    return [results[index] for index in range(len(items))]
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the process's threads; those that nobody needs sleep."""
+    return ThreadPoolExecutor(max_workers=max(usable_cores(), 64), thread_name_prefix="metarl-learning")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork leaves the threads behind

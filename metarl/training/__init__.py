@@ -1,0 +1,1 @@
+"""Train, stop, resume and repeat experiments."""

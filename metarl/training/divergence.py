@@ -1,0 +1,106 @@
+"""Finds diverged policies before they are saved or used, and names the agent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from metarl.config import AgentConfig
+from metarl.errors import MetarlError, NonFiniteActionError
+from metarl.meta_learner import Actor, MetaLearner
+from metarl.rollouts.tally import sampled_observations
+from metarl.types import Rollout
+
+OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
+"""Settings of agents that say how far a step goes."""
+
+
+class DivergedError(MetarlError):
+    """An agent that learned or adapted until its numbers were no longer finite."""
+
+
+def divergence(agent: MetaLearner, observations: torch.Tensor) -> str:
+    """Return what of an agent is not finite, in a few words; nothing if it acts.
+
+    Args:
+        agent: its parameters are looked at, and what it does before it has adapted.
+        observations: ``[M, B, O]``, of which it chooses actions.
+    """
+    for name, value in agent.state().tensors.items():
+        if not value.isfinite().all():
+            return f"its parameter {name!r} is not finite"
+    finite = acts_finitely(agent.initial_actor(len(observations)), observations)
+    return "" if finite else "its actions are not finite"
+
+
+def acts_finitely(actor: Actor, observations: torch.Tensor) -> bool:
+    """Return whether all actions drawn for observations ``[M, B, O]`` are finite."""
+    generator = torch.Generator(actor.device).manual_seed(0)
+    action = actor.act(observations.to(actor.device), generator)
+    return bool(action.actions.isfinite().all() and action.log_probs.isfinite().all())
+
+
+def check_update(
+    agent: MetaLearner,
+    config: AgentConfig,
+    observations: torch.Tensor,
+    metrics: Mapping[str, float],
+    iteration: int,
+) -> None:
+    """Make sure that an update has left an agent that acts.
+
+    Raises:
+        DivergedError: if it has not; names the agent and its step sizes.
+    """
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    wrong = divergence(agent, observations) or (f"its metric {broken[0]!r} is not finite" if broken else "")
+    if wrong:
+        wrong = f"after the update of iteration {iteration} {wrong}"
+        raise diverged(config, wrong, OUTER_STEP + INNER_STEP)
+
+
+def check_loaded(agent: MetaLearner, observation_size: int, source: str, mend: str) -> None:
+    """Make sure that an agent that was read from a file acts.
+
+    Raises:
+        DivergedError: if it does not; names the ``source``, and says how to ``mend`` it.
+    """
+    wrong = divergence(agent, torch.zeros(1, 1, observation_size))
+    if wrong:
+        raise DivergedError(f"The agent {source} has diverged: {wrong}. {mend}")
+
+
+def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
+    """Make sure that an adapted policy acts.
+
+    Raises:
+        DivergedError: if it does not; names the agent and its step sizes.
+    """
+    if not acts_finitely(actor, sampled_observations(rollout)):
+        raise diverged(config, "after adapting its actions are not finite", INNER_STEP + OUTER_STEP)
+
+
+@contextmanager
+def naming_agent(config: AgentConfig) -> Iterator[None]:
+    """Name the agent where it chooses an action that is not finite.
+
+    Raises:
+        DivergedError: instead of the error that names the task.
+    """
+    try:
+        yield
+    except NonFiniteActionError as error:
+        where = "" if error.step is None else f" at step {error.step} of an episode"
+        wrong = f"its action{where} is not finite"
+        raise diverged(config, wrong, INNER_STEP + OUTER_STEP) from error
+
+
+def diverged(config: AgentConfig, wrong: str, settings: Sequence[str]) -> DivergedError:
+    """Return the error that names an agent and those of the settings that it has."""
+    sizes = [(name, getattr(config, name, None)) for name in settings]
+    options = [f"--agent.{name.replace('_', '-')} ({size})" for name, size in sizes if size is not None]
+    mend = f"Lower {' or '.join(options)}." if options else "Lower its step size."
+    return DivergedError(f"The agent {config.kind} has diverged: {wrong}. {mend}")

@@ -1,0 +1,208 @@
+"""The one reader of evaluations: each says what it is of, and is refused where it is of something else.
+
+``evaluation.json`` in a run's folder is the evaluation at its end. It is written last, so that where it is
+whole the run is finished, unless it was trained on since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from metarl.config import ExperimentConfig, to_json
+from metarl.errors import MetarlError
+from metarl.evaluation.record import Evaluation, evaluation_from_json
+from metarl.storage.checkpoints import Checkpoint, library_versions, newest_identity, weights_sum
+from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
+from metarl.text import count
+from metarl.training.experiment import Experiment
+from metarl.training.runs import read_config
+from metarl.types import Json
+
+_NUMBERS = ("tasks", "returns", "successes")
+_SAME_RUN = ("suite", "agent")
+_MAY_CHANGE = ("every", "tasks")
+"""Of how a run is evaluated: what its last evaluation does not depend on."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation in a file."""
+
+    path: Path
+    evaluation: Evaluation
+    about: dict[str, Json]
+    """All else that the file says."""
+
+    @property
+    def iteration(self) -> int | None:
+        """Meta-iterations that the agent had learned from; None where the file does not say."""
+        iteration = self.about.get("iteration")
+        return iteration if isinstance(iteration, int) else None
+
+    @property
+    def training_steps(self) -> int | None:
+        """Environment steps that the agent had learned from; None where the file does not say."""
+        steps = self.about.get("training_steps")
+        return steps if isinstance(steps, int) else None
+
+    @property
+    def training(self) -> str:
+        """How much the agent had learned from, in words."""
+        if self.iteration is None:
+            return "an unrecorded number of iterations"
+        steps = "" if self.training_steps is None else f" ({self.training_steps:,} environment steps)"
+        return count(self.iteration, "iteration") + steps
+
+
+def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
+    """Return whether a result is of the agent in a checkpoint, as far as its file says."""
+    weights = about.get("weights_sha256")
+    if weights is not None and weights != weights_sum(checkpoint.agent):
+        return False
+    return about.get("iteration") in (checkpoint.iteration, None)
+
+
+def provenance(experiment: Experiment) -> dict[str, Json]:
+    """Return what a result of a trained agent is of, for its file."""
+    return {
+        "iteration": experiment.iteration,
+        "training_steps": experiment.env_steps,
+        "horizon": experiment.suite.horizon,
+        "weights_sha256": weights_sum(experiment.agent.state()),
+        "versions": library_versions(),
+        "config": to_json(experiment.config),
+    }
+
+
+def read_evaluation(folder: Path) -> Measured:
+    """Return the evaluation at the end of a run.
+
+    Raises:
+        MetarlError: if the run is not finished, or the file is damaged or of something else; says what to do.
+    """
+    path = folder / EVALUATION
+    command = f"metarl train --resume {folder}"
+    if not path.is_file():
+        hint = f" Finish it with: {command}" if (folder / CONFIG).is_file() else ""
+        raise MetarlError(f"{folder} is no finished run: it has no {path.name}.{hint}")
+    try:
+        measured = read_measured(path)
+    except MetarlError as error:
+        raise MetarlError(f"{str(error).rstrip('.')}; measure again with: {command}") from error
+    if reason := _of_something_else(folder, measured):
+        raise MetarlError(f"{path} {reason}; continue the run: {command}")
+    return measured
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a run was trained and evaluated to its end."""
+    return _is_finished(folder, tuple(_stamps(folder)))
+
+
+@lru_cache(maxsize=4096)
+def _is_finished(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> bool:
+    """Answer once for each state of the files; a sweep asks several times a second."""
+    try:
+        read_evaluation(folder)
+    except MetarlError:
+        return False
+    return True
+
+
+def _stamps(folder: Path) -> Iterator[tuple[int, ...]]:
+    for name in (EVALUATION, CONFIG, CHECKPOINTS):
+        try:
+            found = (folder / name).stat()
+        except OSError:
+            yield ()
+        else:
+            yield found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_measured(path: Path) -> Measured:
+    """Read an evaluation.
+
+    Raises:
+        MetarlError: if the file is cut short, or no evaluation.
+    """
+    data = read_json(path)
+    try:
+        evaluation = evaluation_from_json(data)
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise MetarlError(f"{path} is not an evaluation that metarl wrote ({error}).") from error
+    shapes = {array.shape for array in (evaluation.returns, evaluation.successes) if array is not None}
+    if len(shapes) > 1 or evaluation.returns.ndim != 3 or len(evaluation.tasks) != len(evaluation.returns):
+        raise MetarlError(f"{path} is not an evaluation that metarl wrote (its numbers do not fit together).")
+    if not np.isfinite(evaluation.returns).all():
+        raise MetarlError(f"{path} is not an evaluation that metarl wrote (a return is not finite).")
+    return Measured(path, evaluation, {name: data[name] for name in data if name not in _NUMBERS})
+
+
+def read_json(path: Path) -> dict[str, Json]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        MetarlError: if it does not.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise MetarlError(f"{path} is cut short or damaged: it is not JSON ({error}).") from error
+    except OSError as error:
+        raise MetarlError(f"{path} cannot be read: {error.strerror}.") from error
+    if not isinstance(data, dict):
+        raise MetarlError(f"{path} must hold one JSON object.")
+    return data
+
+
+def _of_something_else(folder: Path, measured: Measured) -> str:
+    """Say why an evaluation is not that of the run as it is now; nothing if it is."""
+    config = read_config(folder)
+    own, recorded = to_json(config), measured.about.get("config")
+    if isinstance(recorded, dict) and (name := _difference(own, recorded, (*_SAME_RUN, "evaluation"))):
+        return f"is of a run with another {name}"
+    iteration = measured.iteration
+    if iteration is None:  # of an early version, or by hand
+        return ""
+    if iteration != config.iterations:
+        return f"is of iteration {iteration}, but the run is to be trained to iteration {config.iterations}"
+    newest = newest_identity(folder / CHECKPOINTS)
+    if newest is not None and newest.iteration != iteration:
+        return f"is of iteration {iteration}, but the newest checkpoint is of iteration {newest.iteration}"
+    weights = measured.about.get("weights_sha256")
+    if newest is not None and weights is not None and weights != newest.weights_sha256:
+        return f"is of other weights than the checkpoint of iteration {iteration}"
+    return ""
+
+
+def check_run(config: ExperimentConfig, measured: Measured) -> None:
+    """Make sure that an evaluation is of a run's agent, however and whenever it was measured.
+
+    Raises:
+        MetarlError: if it is of another run.
+    """
+    recorded = measured.about.get("config")
+    if isinstance(recorded, dict) and (name := _difference(to_json(config), recorded, _SAME_RUN)):
+        raise MetarlError(f"{measured.path} is of a run with another {name}; delete it and measure again.")
+
+
+def _difference(own: Mapping[str, Json], recorded: Mapping[str, Json], sections: Sequence[str]) -> str:
+    """Name the first setting in which a run and the one that an evaluation is of differ."""
+    own = json.loads(json.dumps(own))  # as the file has it: lists for tuples
+    for section in sections:
+        ours, theirs = own.get(section), recorded.get(section)
+        if not isinstance(ours, dict) or not isinstance(theirs, dict):
+            continue
+        for name in sorted(ours.keys() & theirs.keys() - set(_MAY_CHANGE)):
+            if ours[name] != theirs[name]:
+                return f"{section}.{name} ({theirs[name]} instead of {ours[name]})"
+    for name in ("seed", "init_from"):
+        if name in recorded and recorded[name] != own.get(name):
+            return f"{name} ({recorded[name]} instead of {own.get(name)})"
+    return ""

@@ -1,0 +1,432 @@
+"""One run: the loop of meta-iterations, its log, evaluations and checkpoints, and going on after a stop.
+
+Every random number of iteration n comes from a stream that is a function of (seed, purpose, n), and every
+episode begins with a reset to a seed. So nothing random outlives an iteration, and the agent's state and
+the counters are all that a checkpoint needs for the run to go on, bit for bit, as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from metarl.config import ExperimentConfig, to_json
+from metarl.errors import MetarlError, require
+from metarl.evaluation.evaluate import evaluate, slots_needed, vector_steps
+from metarl.evaluation.record import Evaluation
+from metarl.evaluation.summary import summarize
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.meta_learner import Actor, MetaLearner
+from metarl.networks.linear_baseline import transitions_per_feature
+from metarl.rollouts.collect import collect
+from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_observations, tally_from_json
+from metarl.sb3.weights import start_from_ppo
+from metarl.spaces import observation_size
+from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.locks import locked
+from metarl.storage.metrics import MetricsLog
+from metarl.storage.run_folder import CHECKPOINTS, EVALUATION
+from metarl.system.threads import one_thread, use_threads
+from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly, sample_training
+from metarl.training.divergence import check_loaded, check_update, naming_agent
+from metarl.training.notices import (
+    Notices,
+    baseline_notice,
+    evaluation_notices,
+    running_notices,
+    training_notices,
+)
+from metarl.types import Rollout, Task
+from metarl.vector_env import TaskVectorEnv
+
+logger = logging.getLogger(__name__)
+
+MAX_TRANSITIONS = 100_000_000
+"""Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what it had finished is saved."""
+
+
+class Observer(Protocol):
+    """Whoever watches a run."""
+
+    def on_step(self, episodes: int) -> None:
+        """Take note that every one of so many running episodes is about to take a step."""
+        ...
+
+    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+        """Take note of an iteration's metrics."""
+        ...
+
+
+@runtime_checkable
+class HearsNotices(Protocol):
+    """An observer that shows notices; without one they are logged."""
+
+    def on_notice(self, sentence: str) -> None:
+        """Show a notice."""
+        ...
+
+
+class Silence:
+    """An observer that takes no note of anything."""
+
+    def on_step(self, episodes: int) -> None:
+        """Do nothing."""
+
+    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class MetaIteration:
+    """What one meta-batch gave."""
+
+    rollouts: tuple[Rollout, ...]
+    """Before adapting, after one step, …, after the last."""
+    actors: tuple[Actor, ...]
+    """The policies that collected them."""
+    metrics: dict[str, float]
+    """What the agent says of its update."""
+    seconds: dict[str, float]
+    """Wall-clock time of ``sampling``, ``adaptation`` and ``update``."""
+
+
+@one_thread()
+def meta_iteration(
+    agent: MetaLearner,
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    *,
+    episodes: int,
+    horizon: int,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None] | None = None,
+) -> MetaIteration:
+    """Collect, adapt, collect again, and let the agent learn from it all."""
+    seconds = {"sampling": 0.0, "adaptation": 0.0, "update": 0.0}
+
+    @contextmanager
+    def timed(part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds[part] += time.perf_counter() - start
+
+    actors = [agent.initial_actor(len(tasks))]
+    rollouts: list[Rollout] = []
+    for step in range(agent.adaptation_steps + 1):
+        if step > 0:
+            with timed("adaptation"):
+                actors.append(agent.adapt(actors[-1], rollouts[-1]))
+        with timed("sampling"):
+            rollouts.append(
+                collect(env, tasks, actors[-1], episodes=episodes, horizon=horizon, rng=rng, on_step=on_step)
+            )
+    with timed("update"):
+        metrics = agent.update(rollouts)
+    return MetaIteration(tuple(rollouts), tuple(actors), metrics, seconds)
+
+
+class Experiment:
+    """A run in its folder: ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``."""
+
+    def __init__(self, config: ExperimentConfig, folder: Path, observer: Observer | None = None) -> None:
+        self.config = config
+        self.folder = folder
+        self.observer: Observer = observer or Silence()
+        self.suite: TaskDistribution = config.suite.build()
+        check_disjoint(self.suite)
+        transitions = self.num_envs * self.suite.horizon
+        require(
+            transitions <= MAX_TRANSITIONS,
+            f"tasks x episodes x horizon must be at most {MAX_TRANSITIONS}",
+            transitions,
+        )
+        self.agent: MetaLearner = config.agent.build(
+            self.suite, seed=config.seed, device=torch.device(config.device)
+        )
+        self.iteration = 0
+        self.env_steps = 0
+        self.elapsed = 0.0
+        self.tally = Tally()
+        self._restored = False
+        self._stop = False
+        self._finished: Checkpoint | None = None
+
+    @property
+    def num_envs(self) -> int:
+        """Slots of the run's vector environment: a whole meta-batch, or one task's evaluation."""
+        sampling = self.config.sampling
+        return max(sampling.meta_batch_size * sampling.episodes, slots_needed(self.config.evaluation))
+
+    @property
+    def vector_steps(self) -> int:
+        """Steps of the vector environment that the rest of the run takes, if every episode is a full one."""
+        steps, brief_steps = self.agent.adaptation_steps, self.brief_adaptation_steps
+        iterations = range(self.iteration + 1, self.config.iterations + 1)
+        brief = sum(self._evaluates_after(n) for n in iterations) + (
+            0 if self._restored else self._evaluates_after(0)
+        )
+        return (
+            len(iterations) * (steps + 1) * self.suite.horizon
+            + brief * self.evaluation_steps(len(self._brief_tasks()), brief_steps)
+            + self.evaluation_steps(len(self.suite.tasks("test")), self.config.evaluation.adaptation_steps)
+        )
+
+    @property
+    def brief_adaptation_steps(self) -> int:
+        """Adaptation steps of an evaluation during training: as many as training has, and one at least."""
+        return max(1, self.agent.adaptation_steps)
+
+    @property
+    def saved_iteration(self) -> int:
+        """The last iteration that is finished and will not be lost."""
+        return self._finished.iteration if self._finished is not None else 0
+
+    def request_stop(self) -> None:
+        """End the run before its next environment step; :meth:`run` then saves and raises Stopped."""
+        self._stop = True
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            MetarlError: if it belongs to another architecture, has diverged, or does not hold a run's
+                counters.
+        """
+        self.agent.load_state(checkpoint.agent)
+        self._check_loaded(
+            f"{self.config.agent.kind} after {checkpoint.iteration} iterations",
+            "Take an earlier checkpoint, RUN/checkpoints/N.",
+        )
+        self.iteration = checkpoint.iteration
+        try:
+            self.env_steps = int(str(checkpoint.progress["env_steps"]))
+            self.elapsed = float(str(checkpoint.progress["elapsed_seconds"]))
+        except (KeyError, ValueError) as error:
+            raise MetarlError(f"The checkpoint has no usable counters: {checkpoint.progress}.") from error
+        self.tally = tally_from_json(checkpoint.progress.get("tally"))
+        self._restored = True
+
+    def initialize(self) -> None:
+        """Start from the policy that the config names, if it names one.
+
+        Raises:
+            MetarlError: if its file does not hold what the agent needs.
+        """
+        if self.config.init_from:
+            start_from_ppo(self.agent, Path(self.config.init_from))
+            self._check_loaded(f"of {self.config.init_from}", "Take another file.")
+
+    def _check_loaded(self, source: str, mend: str) -> None:
+        check_loaded(self.agent, observation_size(self.suite.observation_space), source, mend)
+
+    def run(self) -> Evaluation:
+        """Train to the last iteration, then evaluate on every test task.
+
+        Raises:
+            Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
+            MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
+                checkpoint stands), or if another process has the run.
+        """
+        with locked(self.folder), use_threads(self.config.threads):
+            return self._run()
+
+    def _run(self) -> Evaluation:
+        env = self.make_env()
+        try:
+            with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
+                self._train(env, log)
+            return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
+        except (Stopped, MetarlError):
+            if self._finished is not None:
+                self._save(self._finished)
+            raise
+        finally:
+            env.close()
+
+    def make_env(self) -> TaskVectorEnv:
+        """Build the run's vector environment; the caller closes it."""
+        sampling = self.config.sampling
+        return self.suite.make_vector_env(self.num_envs, engine=sampling.engine, num_workers=sampling.workers)
+
+    def test(self, env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
+        """Evaluate on tasks, with the adaptation steps that the config names."""
+        return self._evaluate(env, tasks, self.config.evaluation.adaptation_steps, rng)
+
+    def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
+        """Return the steps of the vector environment that an evaluation takes, if every episode is full."""
+        horizon = self.suite.horizon
+        return vector_steps(self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon)
+
+    @property
+    def baseline_features(self) -> int:
+        """Features of the agent's baseline; 0 if it has none."""
+        if not isinstance(self.agent, FitsBaseline):
+            return 0
+        return self.agent.baseline_features(observation_size(self.suite.observation_space))
+
+    def training_notices(self) -> Notices:
+        """Return what must be known of the training so far; see :mod:`metarl.training.notices`."""
+        success = self.suite.reports_success
+        return training_notices(self.tally, self.config.agent, self.baseline_features, success)
+
+    def evaluation_notices(self, evaluation: Evaluation) -> Notices:
+        """Return what must be known of an evaluation."""
+        config, horizon = self.config.evaluation, self.suite.horizon
+        features = self.baseline_features if evaluation.adaptation_steps else 0
+        return evaluation_notices(
+            evaluation.counts,
+            success=self.suite.reports_success,
+            measured_success=evaluation.successes is not None,
+            horizon=horizon,
+        ) | baseline_notice(features, config.adaptation_episodes, horizon, "adaptation_episodes")
+
+    def _give(self, notices: Notices) -> None:
+        """Give notices while the run goes on."""
+        for name, sentence in notices.items():
+            if isinstance(self.observer, HearsNotices):
+                self.observer.on_notice(sentence)
+            else:
+                logger.warning("%s", sentence)
+            self.tally = replace(self.tally, said=(*self.tally.said, name))
+
+    def _train(self, env: TaskVectorEnv, log: MetricsLog) -> None:
+        if "baseline" not in self.tally.said:
+            episodes, horizon = self.config.sampling.episodes, self.suite.horizon
+            self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
+        if not self._restored:
+            self.initialize()
+            if self._evaluates_after(0):
+                self._log(log, self._brief_test(env))
+            self._save(self._checkpoint())
+        self._finished = self._checkpoint()
+        while self.iteration < self.config.iterations:
+            start = time.perf_counter()
+            metrics = self._iterate(env)
+            if self._evaluates_after(self.iteration):
+                metrics |= self._brief_test(env)
+            self.elapsed += time.perf_counter() - start
+            self._forget_evaluation()
+            self._log(log, metrics)
+            self._finished = self._checkpoint()
+            if self.iteration % self.config.checkpoint.every == 0 or self.iteration == self.config.iterations:
+                self._save(self._finished)
+
+    def _iterate(self, env: TaskVectorEnv) -> dict[str, float]:
+        sampling = self.config.sampling
+        rng = make_rng(self.config.seed, Purpose.TRAINING, self.iteration)
+        restarts = env.restarts
+        with naming_agent(self.config.agent):
+            done = meta_iteration(
+                self.agent,
+                env,
+                sample_training(self.suite, sampling.meta_batch_size, rng),
+                episodes=sampling.episodes,
+                horizon=self.suite.horizon,
+                rng=rng,
+                on_step=self.on_step,
+            )
+        seen = sampled_observations(done.rollouts[-1])
+        check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
+        self.tally = count_iteration(
+            self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
+        )
+        self._give(running_notices(self.tally, self.training_notices()))
+        steps = sum(rollout.num_steps for rollout in done.rollouts)
+        self.env_steps += steps
+        self.iteration += 1
+        seconds = sum(done.seconds.values())
+        return {
+            **_training_metrics(done.rollouts),
+            **{f"update/{name}": value for name, value in done.metrics.items()},
+            **{f"time/{part}": value for part, value in done.seconds.items()},
+            "time/steps_per_second": steps / seconds,
+            "engine/restarts": float(env.restarts - restarts),
+        }
+
+    def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
+        start = time.perf_counter()
+        rng = make_rng(self.config.seed, Purpose.VALIDATION, self.iteration)
+        evaluation = self._evaluate(env, self._brief_tasks(), self.brief_adaptation_steps, rng)
+        return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
+
+    def _brief_tasks(self) -> list[Task]:
+        """Return the few held-out tasks of the learning curve, the same throughout the run."""
+        tasks = self.suite.tasks("test")
+        count = min(self.config.evaluation.tasks, len(tasks))
+        return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))
+
+    def _evaluate(
+        self, env: TaskVectorEnv, tasks: Sequence[Task], adaptation_steps: int, rng: np.random.Generator
+    ) -> Evaluation:
+        with naming_agent(self.config.agent):
+            return evaluate(
+                self.agent,
+                env,
+                tasks,
+                self.config.evaluation,
+                adaptation_steps=adaptation_steps,
+                horizon=self.suite.horizon,
+                rng=rng,
+                on_step=self.on_step,
+            )
+
+    def _evaluates_after(self, iteration: int) -> bool:
+        every = self.config.evaluation.every
+        return every > 0 and iteration % every == 0
+
+    def on_step(self, episodes: int) -> None:
+        """Tell the observer of a step that so many episodes are about to take.
+
+        Raises:
+            Stopped: after :meth:`request_stop`.
+        """
+        if self._stop:
+            raise Stopped
+        self.observer.on_step(episodes)
+
+    def _log(self, log: MetricsLog, metrics: dict[str, float]) -> None:
+        row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
+        log.log(self.iteration, row)
+        self.observer.on_iteration(self.iteration, row)
+
+    def _forget_evaluation(self) -> None:
+        """Delete what was measured at the end of a shorter run: it is of another agent now."""
+        for ending in (".json", ".csv", ".png"):  # JSON first: without it the others count for nothing
+            (self.folder / EVALUATION).with_suffix(ending).unlink(missing_ok=True)
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            iteration=self.iteration,
+            config=to_json(self.config),
+            agent=self.agent.state(),
+            progress={
+                "env_steps": self.env_steps,
+                "elapsed_seconds": self.elapsed,
+                "tally": self.tally.to_json(),
+            },
+        )
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        save(self.folder / CHECKPOINTS, checkpoint, self.config.checkpoint.keep)
+
+
+def _training_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    metrics = {}
+    for step, rollout in enumerate(rollouts):
+        metrics[f"train/return/step_{step}"] = float(rollout.episode_returns.double().mean())
+        if rollout.success is not None:
+            metrics[f"train/success/step_{step}"] = float(rollout.success.double().mean())
+    metrics["train/transitions_per_feature"] = min(map(transitions_per_feature, rollouts))
+    return metrics

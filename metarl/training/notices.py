@@ -1,0 +1,170 @@
+"""Notices: sentences of a run that learned nothing, or that measured nothing.
+
+A notice is a function of counts, and certain. It is given once while the run goes on, after
+:data:`IN_A_ROW` iterations in a row where one alone may be chance, and once more at the run's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from metarl.config import AgentConfig
+from metarl.rollouts.tally import Counts, Streak, Tally
+from metarl.text import count
+from metarl.types import Json
+
+IN_A_ROW = 5
+"""Iterations in a row after which a notice is given while the run goes on."""
+SHARE = 0.1
+"""Share of all iterations above which a notice is given at the end."""
+NEARLY_ALL = 0.99
+"""Share of episodes with success at the first step from which on success says nothing."""
+
+Notices = dict[str, str]
+"""Sentences by name."""
+
+
+def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, success: bool) -> Notices:
+    """Return the notices of a training.
+
+    Args:
+        tally: of its iterations.
+        agent: its settings that may help are named.
+        baseline_features: of the agent's baseline; 0 if it has none.
+        success: whether the suite promises to report success.
+    """
+    total = tally.iterations
+    notices = {**_equal_rewards(tally), **success_notices(tally.counts, success)}
+    for name, sentence in {
+        "zero_gradient": (
+            "In {} the gradient was exactly zero, so the agent stayed as it was; collect more episodes "
+            "(--sampling.episodes), check that the reward depends on the actions, or lower the step sizes if "
+            "the policy has become certain of every action."
+        ),
+        "refused": (
+            "{} were refused by the line search, so the agent stayed as it was; collect more episodes "
+            f"(--sampling.episodes){_stride_hint(agent)}."
+        ),
+        "unchanged": (
+            "In {} adapting left the policy of every task exactly as it was; check that the reward depends "
+            f"on the actions{_inner_lr_hint(agent)}."
+        ),
+        "baseline": (
+            f"In {{}} the linear baseline with its {baseline_features} features had fewer than "
+            f"{2 * baseline_features} transitions of a task to fit, which costs signal; collect more "
+            "episodes (--sampling.episodes)."
+        ),
+    }.items():
+        times = tally.streaks.get(name, Streak()).times
+        if times > SHARE * total or (times and name in tally.said):
+            notices[name] = sentence.format(f"{times} of {total} {_COUNTED.get(name, 'iterations')}")
+    return notices
+
+
+_COUNTED = {"zero_gradient": "updates", "refused": "steps"}
+
+
+def running_notices(tally: Tally, notices: Notices) -> Notices:
+    """Return those notices of a training that are certain already, and that were not given before."""
+    certain = {name for name, streak in tally.streaks.items() if streak.in_a_row >= IN_A_ROW}
+    certain |= {"solved_at_once", "unreported"}
+    if tally.equal_rewards >= IN_A_ROW:
+        certain.add("equal_rewards")
+    return {name: notices[name] for name in notices if name in certain and name not in tally.said}
+
+
+def evaluation_notices(counts: Counts, *, success: bool, measured_success: bool, horizon: int) -> Notices:
+    """Return the notices of an evaluation on held-out tasks.
+
+    Args:
+        counts: of its rollouts.
+        success: whether the suite promises to report success.
+        measured_success: whether the evaluation has a success rate.
+        horizon: of an episode; of one step, a trained agent may well succeed at the first.
+    """
+    notices = success_notices(counts, success)
+    if horizon == 1:
+        notices.pop("solved_at_once", None)
+    if success and counts.reporting and not measured_success:
+        notices["unreported"] = (
+            f"Success was reported in {counts.reporting} of {counts.episodes} held-out episodes, so there is "
+            "no success rate; let every step report it, true or false."
+        )
+    if counts.adaptations and counts.unchanged == counts.adaptations:
+        notices["unchanged"] = (
+            "Adapting left the policy of every held-out task exactly as it was, so the numbers after it are "
+            "those of the unadapted agent; check that the reward depends on the actions."
+        )
+    return notices
+
+
+def success_notices(counts: Counts, success: bool) -> Notices:
+    """Return the notices of a success rate that says nothing."""
+    if counts.solved_at_once and counts.solved_at_once >= NEARLY_ALL * counts.episodes:
+        return {
+            "solved_at_once": (
+                f"Success was true at the first step of {counts.solved_at_once} of {counts.episodes} "
+                "episodes, so the success rate says nothing; report success where the task is solved, and "
+                "only there (success_key)."
+            )
+        }
+    if success and counts.episodes and not counts.reporting:
+        return {
+            "unreported": (
+                f"No step of {count(counts.episodes, 'episode')} reported success, which the suite promises, "
+                "so there is no success rate; give the right success_key, or none."
+            )
+        }
+    return {}
+
+
+def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting: str) -> Notices:
+    """Return a notice if a baseline has more than half as many features as transitions to fit.
+
+    Such a baseline explains part of what the actions gained, and takes it out of the advantages.
+
+    Args:
+        baseline_features: 0 for no baseline.
+        episodes: of a task.
+        horizon: of an episode.
+        setting: the option that sets ``episodes``.
+    """
+    transitions, needed = episodes * horizon, 2 * baseline_features
+    if transitions >= needed:
+        return {}
+    return {
+        "baseline": (
+            f"The linear baseline has {baseline_features} features and at most "
+            f"{count(transitions, 'transition')} of a task to fit; fewer than {needed} cost signal, so "
+            f"collect {count(-(-needed // horizon), 'episode')} or more ({setting})."
+        )
+    }
+
+
+def kept_notices(evaluation: Mapping[str, Json]) -> list[str]:
+    """Return the notices in the JSON of an evaluation; none in those from before there were any."""
+    notices = evaluation.get("notices")
+    return [str(sentence) for sentence in notices] if isinstance(notices, list) else []
+
+
+def _equal_rewards(tally: Tally) -> Notices:
+    times, total = tally.equal_rewards, tally.iterations
+    if not times or (times < IN_A_ROW and times < total):
+        return {}
+    return {
+        "equal_rewards": (
+            f"In the first {times} of {total} iterations all episodes of a task had the same "
+            "rewards, so there was nothing to learn from; check that the reward depends on the actions, or "
+            "collect more episodes until one is rewarded (--sampling.episodes)."
+        )
+    }
+
+
+def _stride_hint(agent: AgentConfig) -> str:
+    stride = getattr(agent, "curvature_stride", 1)
+    return ", or use every transition for the curvature (--agent.curvature-stride 1)" if stride > 1 else ""
+
+
+def _inner_lr_hint(agent: AgentConfig) -> str:
+    inner_lr = getattr(agent, "inner_lr", None)
+    return f", or change --agent.inner-lr, which is {inner_lr}" if inner_lr is not None else ""

@@ -1,0 +1,283 @@
+"""The folders of runs: opening a new one, going on with one that was stopped, and stopping one cleanly."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, MappingProxyType
+from typing import Protocol
+
+from metarl.config import EvaluationConfig, ExperimentConfig, to_json
+from metarl.errors import MetarlError
+from metarl.plugins.registry import config_from_json
+from metarl.plugins.reopening import check_reopens
+from metarl.storage.checkpoints import (
+    Checkpoint,
+    drop_later,
+    find,
+    has_whole,
+    load,
+    load_newest,
+    names_of_checkpoints,
+)
+from metarl.storage.files import encode_json, is_full, write_folder, write_json
+from metarl.storage.locks import locked
+from metarl.storage.run_folder import CHECKPOINTS, CONFIG, SWEEP
+from metarl.system.signals import handled
+from metarl.training.experiment import Experiment, Observer
+from metarl.types import Json
+
+
+def start(config: ExperimentConfig, root: Path, observer: Observer | None = None) -> Experiment:
+    """Open a new run in a folder of its own below ``root``.
+
+    Raises:
+        MetarlError: if the folder exists, or cannot be made, or the run could never be opened again.
+    """
+    check_reopens(config)
+    config = replace(config, name=config.name or default_name(config))
+    folder = root / config.name
+    refuse_existing(folder)
+    experiment = Experiment(config, folder, observer)  # may still refuse the config, so no folder yet
+    experiment.initialize()  # likewise
+    try:
+        write_folder(folder, {CONFIG: encode_json(to_json(config), indent=2)})
+    except OSError as error:
+        refuse_existing(folder)  # another process may have made it a moment ago
+        if is_full(error):
+            raise MetarlError(f"No disk space for the run folder {folder}.") from error
+        raise MetarlError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+    return experiment
+
+
+def refuse_existing(folder: Path) -> None:
+    """Make sure that a new run's folder is new.
+
+    Raises:
+        MetarlError: if it exists; says how to go on with the run in it.
+    """
+    if (folder / CONFIG).is_file():
+        raise MetarlError(
+            f"The run folder {folder} exists already; choose another --name, "
+            f"or go on with that run: metarl train --resume {folder}"
+        )
+    if folder.exists() or folder.is_symlink():
+        raise MetarlError(f"{folder} exists already, and it is no run; choose another --name.")
+
+
+def discard(experiment: Experiment) -> None:
+    """Remove the folder of a run that ended before its first checkpoint, so that nothing is left behind."""
+    if not has_checkpoints(experiment.folder):
+        shutil.rmtree(experiment.folder, ignore_errors=True)
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Return whether a run has got as far as a checkpoint, not counting one that a kill cut short."""
+    return has_whole(folder / CHECKPOINTS)
+
+
+def resume(
+    path: Path,
+    report: Callable[[str], None],
+    observer: Observer | None = None,
+    *,
+    iterations: int | None = None,
+    device: str | None = None,
+) -> Experiment:
+    """Open a run that was stopped, at its newest whole checkpoint or at an earlier one.
+
+    Args:
+        path: the run's folder, or that of one of its checkpoints, to go back to it: what the run did after it
+            is dropped.
+        report: told of each damaged checkpoint, in a sentence.
+        observer: of the run.
+        iterations: train to this iteration instead of the one the config names.
+        device: compute there instead of where the config says.
+
+    Raises:
+        MetarlError: if the folder is no run, if the run is still going on elsewhere, if its checkpoints
+            are of another version or architecture, or if it is past ``iterations``.
+    """
+    wanted = {"iterations": iterations, "device": device}
+    changes: dict[str, Json] = {name: value for name, value in wanted.items() if value is not None}
+    folder, name = split_checkpoint(path)
+    config = read_config(folder, changes)
+    with locked(folder):
+        experiment = Experiment(config, folder, observer)
+        if name is not None:
+            experiment.restore(load(find(folder / CHECKPOINTS, name)))
+        elif has_checkpoints(folder):
+            experiment.restore(load_newest(folder / CHECKPOINTS, report))
+        if experiment.iteration > config.iterations:
+            raise MetarlError(
+                f"The run {folder} cannot be trained to iteration {config.iterations}: "
+                f"it is already at iteration {experiment.iteration}."
+            )
+        if changes:
+            write_config(folder, config)
+        if name is not None:  # or a kill before the next checkpoint would have the run go on from a later one
+            drop_later(folder / CHECKPOINTS, experiment.iteration)
+    return experiment
+
+
+def split_checkpoint(path: Path) -> tuple[Path, str | None]:
+    """Return the run that a path names, and the checkpoint where it names one, ``RUN/checkpoints/40``.
+
+    Raises:
+        MetarlError: if it names the folder of all checkpoints, or of a sweep.
+    """
+    if (path / SWEEP).is_file():
+        sweep = path if path.name else path.resolve()
+        raise MetarlError(
+            f"Expected a run or a checkpoint, got the folder of a sweep, {sweep}; "
+            f"name one of its runs, {str(sweep).removesuffix('-sweep')}-seedN."
+        )
+    place = path if path.parent.name == CHECKPOINTS else path.resolve()
+    if (place / CONFIG).is_file():
+        return path, None
+    if place.name == CHECKPOINTS:
+        raise MetarlError(
+            f"Expected a run or a checkpoint, got the folder of all checkpoints, {path}; "
+            f"name the run, {place.parent}, or one of: {', '.join(names_of_checkpoints(place))}."
+        )
+    return (place.parent.parent, place.name) if place.parent.name == CHECKPOINTS else (path, None)
+
+
+def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
+    """Load the newest whole checkpoint of a run, or one checkpoint by its own folder.
+
+    Args:
+        path: the run's folder or the checkpoint's.
+        report: told of each damaged checkpoint, in a sentence.
+
+    Raises:
+        MetarlError: if there is none, or it is damaged or of another version.
+    """
+    folder, name = split_checkpoint(path)
+    if name is not None:
+        return load(find(folder / CHECKPOINTS, name))
+    if (path / CHECKPOINTS).is_dir():
+        return load_newest(path / CHECKPOINTS, report)
+    if not path.is_dir():
+        raise MetarlError(f"There is no folder {path}.")
+    if (path / CONFIG).is_file():
+        raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
+    if not any(path.glob("*.safetensors")):
+        raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
+    return load(path)
+
+
+def open_trained(
+    path: Path,
+    report: Callable[[str], None],
+    evaluation: EvaluationConfig | None = None,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    engine: str = "",
+) -> Experiment:
+    """Open a trained agent to evaluate it; the run itself stays as it is.
+
+    Args:
+        path: a run's folder (its newest whole checkpoint is taken), or one checkpoint's.
+        report: told of each damaged checkpoint, in a sentence.
+        evaluation: how adaptation is measured, if not as the run did.
+        device: where to compute, wherever the run did.
+        workers: processes or threads; 0 for one a core.
+        engine: what steps the environments; empty for what the run was trained on.
+
+    Raises:
+        MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
+    """
+    checkpoint = open_checkpoint(path, report)
+    config = config_from_json({**checkpoint.config, "device": device})
+    config = replace(
+        config,
+        sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
+        evaluation=evaluation or config.evaluation,
+    )
+    experiment = Experiment(config, _folder_of(path))
+    experiment.restore(checkpoint)
+    return experiment
+
+
+def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
+    """Return what physics a trained agent learned under, and under which it is evaluated here.
+
+    Numbers under different versions of MuJoCo do not belong in one table.
+
+    Args:
+        path: a run's folder, or one checkpoint's.
+        evaluated_on: the engine that steps the environments now.
+    """
+    checkpoint = open_checkpoint(path, lambda _: None)
+    trained_on = config_from_json({**checkpoint.config, "device": "cpu"}).sampling.engine  # wherever it was
+    return {
+        "trained": {"engine": trained_on, "mujoco": checkpoint.versions.get("mujoco")},
+        "evaluated": {"engine": evaluated_on, "mujoco": importlib.metadata.version("mujoco")},
+    }
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder of the run that a checkpoint lies in; any other path is returned as it is."""
+    checkpoints = path.resolve().parent
+    return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
+
+
+def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})) -> ExperimentConfig:
+    """Return the config of a run, with some settings changed.
+
+    Raises:
+        MetarlError: if the folder is no run, or its config is damaged or cannot be used here.
+    """
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise MetarlError(f"There is no run {folder}.")
+    if not path.is_file():
+        raise MetarlError(f"{folder} is no run: it has no {CONFIG}.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise MetarlError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise MetarlError(f"{path} must hold one JSON object.")
+    return config_from_json({**data, **changes})
+
+
+def write_config(folder: Path, config: ExperimentConfig) -> None:
+    """Write the config of a run, whole or not at all."""
+    write_json(folder / CONFIG, to_json(config), indent=2)
+
+
+def default_name(config: ExperimentConfig) -> str:
+    """Name a run after its suite, its agent and its seed."""
+    return f"{config.suite.label}-{config.agent.kind}-seed{config.seed}"
+
+
+class Stoppable(Protocol):
+    """What can end before it is done, and leave everything in order."""
+
+    def request_stop(self) -> None:
+        """End soon."""
+        ...
+
+
+@contextmanager
+def stop_on_signals(work: Stoppable) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end a run cleanly: the first asks it to stop, a second one kills it.
+
+    Outside the main thread, where Python allows no handlers of signals, the work goes on without them.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        work.request_stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    with handled((signal.SIGINT, signal.SIGTERM), handle):
+        yield

@@ -1,0 +1,212 @@
+"""Several seeds of one experiment, each a ``metarl train`` in a process of its own.
+
+As many run at once as is asked for, each on its share of the cores. What comes out does not depend on that:
+the engines give the same episodes on any number of threads, and PyTorch has one thread in each process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metarl.config import ExperimentConfig
+from metarl.errors import MetarlError
+from metarl.evaluation.comparability import shared_settings
+from metarl.storage.files import write_json
+from metarl.storage.run_folder import CONFIG, SWEEP
+from metarl.training.evaluation_reader import is_finished
+from metarl.training.experiment import Stopped
+from metarl.training.runs import default_name, read_config
+from metarl.types import Json
+
+SECONDS_BETWEEN_LOOKS = 0.2
+_PROGRAM = """
+import ctypes, os, signal, sys
+parent, cores, *arguments = sys.argv[1:]
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: stop with the sweep, however it ends
+if os.getppid() != int(parent):
+    sys.exit("The sweep ended before this run began.")
+os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
+from metarl.cli.main import main
+sys.exit(main(arguments))
+"""
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed's run."""
+
+    seed: int
+    folder: Path
+    """The run's."""
+    log: Path
+    """Where what it prints goes."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained and evaluated to its end."""
+        return is_finished(self.folder)
+
+    @property
+    def started(self) -> bool:
+        """Whether there is something to go on with."""
+        return (self.folder / CONFIG).is_file()
+
+    @property
+    def iteration(self) -> int:
+        """The last iteration that it tells of."""
+        try:
+            with (self.folder / "metrics.jsonl").open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
+                lines = file.read().split(b"\n")[:-1]  # what follows the last newline is still being written
+            return int(json.loads(lines[-1])["iteration"])
+        except (OSError, ValueError, KeyError, IndexError):
+            return 0
+
+
+class Sweep:
+    """The seeds of a sweep, in ``root``, and its own folder ``<name>-sweep`` there.
+
+    Args:
+        config: of the first seed's run.
+        preset: what the runs are started from, as ``metarl train`` is given it.
+        options: of ``metarl train``, likewise.
+        count: seeds, from the config's on.
+        root: folder of the runs.
+
+    Raises:
+        MetarlError: if there is a run or a sweep of that name with other settings.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, preset: str, options: Sequence[str], count: int, root: Path
+    ) -> None:
+        self.config = config
+        name = config.name or default_name(config).removesuffix(f"-seed{config.seed}")
+        self.folder = root / f"{name}-sweep"
+        self.runs = [
+            SeedRun(seed, root / f"{name}-seed{seed}", self.folder / f"seed{seed}.log")
+            for seed in range(config.seed, config.seed + count)
+        ]
+        self._arguments = ["train", preset, *options]
+        self._running: dict[SeedRun, subprocess.Popen[bytes]] = {}
+        self._stop = False
+        self._index: dict[str, Json] = {}
+        for run in self.runs:
+            self._check_settings(run)
+
+    @property
+    def running(self) -> list[SeedRun]:
+        """The seeds that run now."""
+        return list(self._running)
+
+    def request_stop(self) -> None:
+        """Let every run save itself and end; :meth:`run` then raises Stopped."""
+        self._stop = True
+
+    def run(self, parallel: int, on_look: Callable[[], None]) -> dict[SeedRun, int]:
+        """Train every seed that is not finished, some at once; return the exit codes of those that failed.
+
+        Args:
+            parallel: how many at once.
+            on_look: called some times a second.
+
+        Raises:
+            Stopped: after :meth:`request_stop`; what the runs had finished is saved.
+        """
+        waiting = [run for run in self.runs if not run.finished]
+        free = core_shares(sorted(os.sched_getaffinity(0)), min(parallel, max(1, len(waiting))))
+        cores: dict[SeedRun, list[int]] = {}
+        ended: dict[SeedRun, int] = {}
+        self.write_index()
+        try:
+            while (waiting or self._running) and not self._stop:
+                for run in waiting[: len(free)]:
+                    cores[run] = free.pop(0)
+                    self._running[run] = self._start(run, cores[run])
+                waiting = [run for run in waiting if run not in cores]
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                gone = self._reap()
+                free += [cores[run] for run in gone]
+                ended |= gone
+                self.write_index()
+                on_look()
+        finally:
+            self._end_all()
+            self.write_index()
+        if self._stop:
+            raise Stopped
+        return {run: code for run, code in ended.items() if code != 0 or not run.finished}
+
+    def write_index(self) -> None:
+        """Write which runs the sweep is made of, whole or not at all."""
+        content: dict[str, Json] = {
+            "config": shared_settings(self.config),
+            "seeds": [run.seed for run in self.runs],
+            "runs": [run.folder.name for run in self.runs],
+            "finished": [run.folder.name for run in self.runs if run.finished],
+        }
+        if content != self._index:  # it is asked for several times a second
+            write_json(self.folder / SWEEP, content, indent=2)
+            self._index = content
+
+    def _check_settings(self, run: SeedRun) -> None:
+        if not run.started:
+            return
+        found, wanted = shared_settings(read_config(run.folder)), shared_settings(self.config)
+        if found != wanted:
+            differ = [name for name in wanted if found.get(name) != wanted[name]]
+            raise MetarlError(
+                f"The run {run.folder} has other settings than this sweep ({', '.join(differ)}); "
+                "choose another --name."
+            )
+
+    def _start(self, run: SeedRun, cores: Sequence[int]) -> subprocess.Popen[bytes]:
+        if run.started:
+            arguments = ["train", "--resume", str(run.folder)]
+        else:
+            arguments = [*self._arguments, "--seed", str(run.seed), "--name", run.folder.name]
+        with run.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(os.getpid()), ",".join(map(str, cores)), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={"OMP_NUM_THREADS": "1", **os.environ},
+                start_new_session=True,  # Ctrl-C reaches the sweep alone, which then stops each run once
+            )
+
+    def _reap(self) -> dict[SeedRun, int]:
+        ended = {run: code for run, process in self._running.items() if (code := process.poll()) is not None}
+        for run in ended:
+            del self._running[run]
+        return ended
+
+    def _end_all(self) -> None:
+        """Let every process that still runs save itself; a second signal kills this one, and they follow."""
+        for process in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._running.values():
+            process.wait()
+        self._running.clear()
+
+
+def core_shares(cores: Sequence[int], parallel: int) -> list[list[int]]:
+    """Share cores out among runs, as evenly as can be; with more runs than cores they share them."""
+    if parallel >= len(cores):
+        return [[cores[index % len(cores)]] for index in range(parallel)]
+    return [list(cores[index::parallel]) for index in range(parallel)]
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "it said nothing")

@@ -1,0 +1,140 @@
+"""The contract of vector environments whose slots hold tasks; optional parts are pictures and tensors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
+
+from metarl.errors import MetarlError
+from metarl.types import Task
+
+if TYPE_CHECKING:  # environment workers import this module and never need torch
+    import torch
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+
+Picture: TypeAlias = npt.NDArray[np.uint8]
+"""``[height, width, 3]``: red, green and blue, the first row on top."""
+
+
+class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
+    """A Gymnasium vector environment whose slots can be given tasks.
+
+    ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot whose episode is over stays idle
+    until ``reset(options={"reset_mask": ...})`` names it. Stepping an idle slot does nothing: its
+    observation stays what it was, its reward is zero and both of its flags stay false.
+
+    An episode is a function of (task, seed, actions), bit for bit, whichever worker or thread runs it.
+    ``reset`` is legal at any time; without ``set_tasks`` the slots run training tasks in turn.
+
+    ``step`` returns float64 rewards ``[N]`` and, where the suite reports it, ``infos["success"]`` as a
+    bool array ``[N]``: whether the task is solved after this very step.
+    """
+
+    @abstractmethod
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stay idle.
+
+        Args:
+            tasks: at least one task and at most ``num_envs``; the same task may come several times.
+
+        Raises:
+            MetarlError: on more tasks than slots, none, or a task of a family that is not known here.
+        """
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was lost and its episodes were run again."""
+        return 0
+
+
+@runtime_checkable
+class Renderable(Protocol):
+    """A :class:`TaskVectorEnv` that can be looked at; ``isinstance`` tells which can."""
+
+    def render_slot(
+        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
+    ) -> Picture:
+        """Return a picture of a slot as it is now, which changes nothing in it.
+
+        An episode that is over is seen at its end.
+
+        Args:
+            slot: 0 to ``num_envs - 1``.
+            camera: where to look from, by the name that the suite gives it; None for the suite's choice.
+            width: pixels wanted; environments that make their own pictures keep their own size.
+            height: likewise.
+
+        Raises:
+            MetarlError: if there is no such slot or camera, or nothing here can draw.
+        """
+        ...
+
+
+def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
+    """Make sure that there is a task, and a slot for each.
+
+    Raises:
+        MetarlError: if there is not.
+    """
+    if not 1 <= len(tasks) <= num_envs:
+        raise MetarlError(f"1 to {num_envs} tasks were wanted, one a slot; {len(tasks)} came.")
+
+
+def check_slot(slot: int, num_envs: int) -> None:
+    """Make sure that there is such a slot.
+
+    Raises:
+        MetarlError: if there is not.
+    """
+    if not 0 <= slot < num_envs:
+        raise MetarlError(f"A slot from 0 to {num_envs - 1} was wanted; {slot} came.")
+
+
+class TensorStep(NamedTuple):
+    """What followed a step, on the environment's device."""
+
+    observations: torch.Tensor
+    """``[N, O]`` float32."""
+    rewards: torch.Tensor
+    """``[N]`` float32."""
+    terminated: torch.Tensor
+    """``[N]`` bool."""
+    truncated: torch.Tensor
+    """``[N]`` bool."""
+    success: torch.Tensor | None
+    """``[N]`` bool, whether the task is solved after this very step; None where the suite does not say."""
+
+
+@runtime_checkable
+class TensorVectorEnv(Protocol):
+    """A :class:`~metarl.vector_env.TaskVectorEnv` that speaks tensors too; ``isinstance`` tells which do.
+
+    What is returned is a copy or never written again, and nothing here waits for the device.
+    """
+
+    @property
+    def tensor_device(self) -> torch.device:
+        """Where its tensors are."""
+        ...
+
+    def reset_tensors(
+        self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
+    ) -> torch.Tensor:
+        """Start episodes in the slots that have a task, or in those of ``mask [N]``; return ``[N, O]``.
+
+        Args:
+            mask: which slots; None for all.
+            seeds: of each slot, for what is random in its initial state; None goes on drawing.
+        """
+        ...
+
+    def step_tensors(self, actions: torch.Tensor) -> TensorStep:
+        """Step every live slot with actions ``[N, A]``."""
+        ...

@@ -1,0 +1,184 @@
+"""``metarl watch``: what it says, what it writes, what it shows, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from metarl.cli.commands import watch
+from metarl.cli.main import main
+from metarl.errors import MetarlError
+from metarl.reporting.video import window
+from metarl.vector_env import Picture
+from support.programs import train_point
+
+Said = Callable[..., tuple[int, str, str]]
+FIRST = "point/test/0.09492711815506427,-0.3221291532842725"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_point(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Return a function that runs ``metarl watch`` on small pictures in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = main(["watch", *map(str, arguments), "--size", "64"])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+class FakeWindow:
+    """Keeps what it is shown; a person closes it after some pictures."""
+
+    patience = 10_000
+
+    def __init__(self, title: str, on_close: Callable[[], None]) -> None:
+        self.title, self.on_close = title, on_close
+        self.pictures: list[Picture] = []
+        self.repeated: Sequence[Picture] = ()
+        opened.append(self)
+
+    def show(self, picture: Picture) -> None:
+        self.pictures.append(picture)
+        if len(self.pictures) == self.patience:
+            self.on_close()
+
+    def repeat(self, frames: Sequence[Picture], frames_per_second: int) -> None:
+        self.repeated = frames
+
+    def close(self) -> None:
+        self.closed = True
+
+
+opened: list[FakeWindow] = []
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> list[FakeWindow]:
+    """Return the windows that are opened."""
+    opened.clear()
+    monkeypatch.setattr(watch, "Window", FakeWindow)
+    return opened
+
+
+def test_video_is_written_into_the_runs_folder(said: Said, trained: Path) -> None:
+    code, out, err = said(trained, "--task", FIRST)
+    path = trained / "videos" / f"{FIRST.replace('/', '-')}.mp4"
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == f"maml-trpo after 1 iteration adapts to {FIRST} of point: 2 steps, 2 episodes each."
+    assert lines[1].startswith("before adaptation: return ")
+    assert lines[2].startswith("after 2 adaptation steps: return ")
+    assert lines[3] == f"Wrote {path}."
+    assert path.read_bytes()[4:8] == b"ftyp"
+
+
+def test_without_a_task_it_takes_the_first_and_names_the_others(said: Said, trained: Path) -> None:
+    code, out, _ = said(trained, "--output", "film.mp4", "--steps", 1)
+    assert code == 0
+    assert out.startswith(f"point has 40 held-out tasks, {FIRST} to ")
+    assert "after 1 adaptation step: return " in out
+    assert Path("film.mp4").exists()
+
+
+def test_same_seed_is_the_same_film(said: Said, trained: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert said(trained, "--output", f"{name}.mp4", "--seed", seed)[0] == 0
+    a, b, c = (Path(f"{name}.mp4").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_video_is_replaced_only_when_asked(said: Said, trained: Path) -> None:
+    Path("film.mp4").write_bytes(b"mine")
+    code, _, err = said(trained, "--output", "film.mp4")
+    assert code == 2
+    assert err == "metarl: film.mp4 exists already; choose another --output, or --overwrite it.\n"
+    assert Path("film.mp4").read_bytes() == b"mine"
+    assert said(trained, "--output", "film.mp4", "--overwrite")[0] == 0
+    assert Path("film.mp4").read_bytes() != b"mine"
+
+
+def test_unknown_task_is_told_the_nearest(said: Said, trained: Path) -> None:
+    code, _, err = said(trained, "--task", "pont")
+    assert (code, err) == (
+        2,
+        "metarl: There is no held-out task of point called 'pont'; did you mean 'point'?\n",
+    )
+
+
+def test_camera_that_there_is_not_is_one_sentence(said: Said, trained: Path) -> None:
+    code, _, err = said(trained, "--camera", "topview", "--output", "film.mp4")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "topview" in err
+    assert not Path("film.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--output", "film.gif"), "The output must be a file that ends in .mp4, but it is film.gif."),
+        (("--steps", "101"), "steps must lie in 1..100, or be 0 for the run's own, but it is 101."),
+    ],
+)
+def test_options_of_no_use_are_refused_in_words(
+    trained: Path, options: tuple[str, str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["watch", str(trained), *options])
+    words = " ".join(capsys.readouterr().err.translate(str.maketrans("│╭╮╰╯─", "      ")).split())
+    assert end.value.code == 2
+    assert sentence in words
+
+
+def test_folder_without_checkpoints_is_one_sentence(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = said("empty")
+    assert code == 2
+    assert err == "metarl: empty is neither a run nor a checkpoint: it has no folder 'checkpoints'.\n"
+
+
+def test_window_shows_every_rollout_then_both_films(
+    said: Said, trained: Path, screen: list[FakeWindow]
+) -> None:
+    code, out, _ = said(trained, "--window", "--task", FIRST)
+    assert code == 0
+    assert screen[0].title == f"metarl: {FIRST}"
+    assert len(screen[0].pictures) == 3 * 21
+    assert len(screen[0].repeated) == 21
+    assert screen[0].repeated[0].shape[1] > 2 * 64
+    assert screen[0].closed
+    assert "Wrote" not in out
+
+
+def test_closing_the_window_stops_the_adaptation(
+    said: Said, trained: Path, screen: list[FakeWindow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeWindow, "patience", 5)
+    code, out, _ = said(trained, "--window", "--task", FIRST)
+    assert code == 130
+    assert out.endswith("Stopped; nothing was written.\n")
+    assert len(screen[0].pictures) == 5
+
+
+def test_window_without_a_screen_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", "")
+    with pytest.raises(
+        MetarlError, match=r"^No window can be opened: .*; leave --window out .* MP4 file\.$|Tk"
+    ):
+        window.Window("title", lambda: None)
+
+
+def test_window_without_tk_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "HAS_TK", False)
+    with pytest.raises(MetarlError, match=r"Tk is missing \(apt install python3-tk\), or leave --window out"):
+        window.Window("title", lambda: None)

@@ -1,0 +1,78 @@
+"""The guide to environments of one's own: every block of its code is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metarl.plugins.suite_check import examine
+from metarl.plugins.suite_files import file_suite
+
+METARL = str(Path(sys.executable).with_name("metarl"))
+BLOCK = re.compile(r"^```\w+\n# file: (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHORT = {"poles": 100, "rails": 20, "heavy": 50, "troubled": 50, "fetch": 50, "pendulums": 30, "things": 20}
+
+
+@pytest.fixture(scope="module")
+def guide(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the guide's files."""
+    folder = tmp_path_factory.mktemp("guide")
+    for name, text in BLOCK.findall((root / "docs" / "custom_environments.md").read_text()):
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def path_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no file's folder stay on the path."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def run(*command: str, cwd: Path, path: str = "") -> str:
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "160"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_guide_shows_every_way(guide: Path) -> None:
+    assert {path.stem for path in guide.iterdir()} == {*SHORT, "pyproject", "my_poles", "train_sb3"}
+
+
+def test_ten_lines_are_enough(guide: Path) -> None:
+    lines = (guide / "poles.py").read_text().partition("\n\n\n")[2].splitlines()
+    statements = [line for line in lines if line.strip()]
+    assert len(statements) <= 10
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_distribution_of_the_guide_keeps_every_promise(guide: Path, name: str) -> None:
+    suite = file_suite(f"{guide / name}.py:{name}").build()
+    assert suite.horizon == SHORT[name]
+    findings = examine(suite)
+    assert not findings.faults
+    assert not findings.doubts
+
+
+def test_package_of_the_guide_is_listed_and_checked(guide: Path, tmp_path: Path) -> None:
+    package = tmp_path / "my-poles"
+    package.mkdir()
+    for name in ("pyproject.toml", "my_poles.py"):
+        (package / name).write_text((guide / name).read_text())
+    target = tmp_path / "target"
+    pip = ("install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target))
+    run(sys.executable, "-m", "pip", *pip, str(package), cwd=tmp_path)
+    assert "CartPole on other planets." in run(METARL, "list", cwd=tmp_path, path=str(target))
+    said = run(METARL, "check", "my-poles", cwd=tmp_path, path=str(target))
+    assert said.splitlines()[-1].startswith("my-poles keeps every promise")
+
+
+def test_stable_baselines3_trains_on_a_distribution_of_the_guide(guide: Path) -> None:
+    run(sys.executable, "train_sb3.py", cwd=guide)

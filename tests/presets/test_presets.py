@@ -1,0 +1,177 @@
+"""Any preset trains any agent by its registered name, from the command line and from Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+
+from metarl.cli.commands.train import split_agent
+from metarl.cli.main import main
+from metarl.config import ExperimentConfig, construct, from_json, to_json
+from metarl.envs.toy.point import PointTasks
+from metarl.errors import MetarlError
+from metarl.plugins import registry
+from metarl.presets.agent_settings import SUITED, suited
+from metarl.presets.manipulation import ml1
+from metarl.presets.toy import point
+from metarl.training.sweep import SeedRun, Sweep
+
+PRESETS, AGENTS = registry.names(registry.PRESETS), registry.names(registry.AGENTS)
+FEW = (
+    *("--iterations", "1", "--horizon", "5", "--sampling.meta-batch-size", "2", "--sampling.episodes", "2"),
+    *("--evaluation.every", "0", "--evaluation.adaptation-steps", "1", "--evaluation.episodes", "2"),
+    *("--evaluation.adaptation-episodes", "2"),
+)
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs ``metarl`` in an empty folder: exit code and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> tuple[int, str]:
+        return main(arguments), capsys.readouterr().err
+
+    return command
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_preset_takes_every_agent(preset: str, agent: str) -> None:
+    config = registry.configure(preset, agent)
+    assert config.agent.kind == agent
+    assert from_json(to_json(config), registry.suite, registry.agent) == config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_has_an_agent_of_its_own(preset: str) -> None:
+    assert registry.configure(preset) == registry.configure(preset, "maml-trpo")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_spends_the_same_environment_steps_on_every_agent(preset: str) -> None:
+    def spent(agent: str) -> int:
+        config = registry.configure(preset, agent)
+        rollouts = config.agent.build(PointTasks(), seed=0, device=torch.device("cpu")).adaptation_steps + 1
+        return config.iterations * rollouts * config.sampling.meta_batch_size * config.sampling.episodes
+
+    assert {spent(agent) for agent in AGENTS} == {spent("maml-trpo")}
+
+
+def test_settings_are_of_presets_and_agents_that_there_are() -> None:
+    assert set(SUITED) <= set(PRESETS)
+    assert {agent for agents in SUITED.values() for agent in agents} <= set(AGENTS)
+
+
+def test_settings_suit_the_preset_and_the_agent() -> None:
+    shared = suited("point", "maml-trpo")
+    assert getattr(shared, "discount", None) == 0.0
+    assert suited("ml1", "maml-trpo") == registry.agent("maml-trpo")()
+
+
+def test_presets_of_python_take_the_agent_by_name_too() -> None:
+    assert point(agent="promp").agent.kind == "promp"
+    assert ml1(task="push-v3", agent="lvc").agent.kind == "lvc"
+    with pytest.raises(MetarlError, match="There is no agent called 'prom'; did you mean 'promp'"):
+        point(agent="prom")
+
+
+def test_run_is_named_after_its_agent(run: Run, tmp_path: Path) -> None:
+    assert run("train", "point", "--agent", "promp", "--agent.outer-lr", "0.002", *FEW) == (0, "")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == "point-promp-seed0"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["agent"]["kind"], config["agent"]["outer_lr"]) == ("promp", 0.002)
+
+
+def test_sweep_trains_the_agent_that_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps: list[Sweep] = []
+
+    def trained(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
+        sweeps.append(sweep)
+        return {}
+
+    monkeypatch.setattr("metarl.cli.commands.sweep.train_all", trained)
+    assert run("sweep", "point", "--seeds", "2", "--agent=maml-vpg", "--agent.outer-lr", "0.5") == (0, "")
+    (sweep,) = sweeps
+    assert sweep.config.agent == replace(suited("point", "maml-vpg"), outer_lr=0.5)
+    assert [each.folder.name for each in sweep.runs] == ["point-maml-vpg-seed0", "point-maml-vpg-seed1"]
+    assert sweep._arguments == ["train", "point", "--agent=maml-vpg", "--agent.outer-lr", "0.5"]
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_unknown_agent_gets_the_nearest_name(run: Run, tmp_path: Path, command: str) -> None:
+    code, said = run(command, "point", "--agent", "maml-tpo")
+    assert (code, said) == (2, "metarl: There is no agent called 'maml-tpo'; did you mean 'maml-trpo'?\n")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [["--agent"], ["--agent="], ["--agent", "--seed", "3"]])
+def test_agent_without_a_name_is_refused(run: Run, words: list[str]) -> None:
+    code, said = run("train", "point", *words)
+    assert code == 2
+    assert said.startswith("metarl: --agent needs the name of an agent, one of anil, boil, ")
+
+
+def test_setting_of_another_agent_is_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("train", "point", "--agent", "maml-vpg", "--agent.max-kl", "0.1")
+    assert ended.value.code == 2
+    assert "--agent.max-kl" in capsys.readouterr().err
+
+
+def test_agent_is_told_from_its_settings() -> None:
+    words = ["--seed", "1", "--agent.inner-lr", "0.3", "--agent", "lvc", "--name", "x"]
+    assert split_agent(words) == ("lvc", ["--seed", "1", "--agent.inner-lr", "0.3", "--name", "x"])
+    assert split_agent(["--name", "x"]) == (None, ["--name", "x"])
+
+
+def test_help_of_a_preset_names_the_agents(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("train", "point", "--agent", "promp", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--agent.inner-kl-weight" in shown
+    assert "--agent NAME" in shown
+
+
+def bound() -> ExperimentConfig:
+    """Stand for a preset of another package, made before presets took agents."""
+    return point()
+
+
+def test_preset_with_an_agent_of_its_own_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = registry._entries
+
+    def theirs(group: str) -> dict[str, EntryPoint]:
+        mine = {"bound": EntryPoint("bound", "test_presets:bound", group)}
+        return mine if group == registry.PRESETS else entries(group)
+
+    monkeypatch.setattr(registry, "_entries", theirs)
+    code, said = run("train", "bound", "--agent", "promp")
+    assert code == 2
+    assert said == "metarl: The preset 'bound' has an agent of its own and takes no --agent promp.\n"
+    assert registry.configure("bound") == point()
+
+
+def absurd_settings(agent: str) -> list[tuple[str, str, float]]:
+    config = registry.agent(agent)()
+    numbers = {field.name: getattr(config, field.name) for field in fields(config)}
+    values = {int: (-1,), float: (-1.0, float("nan"), float("inf"))}
+    return [
+        (agent, name, value) for name, number in numbers.items() for value in values.get(type(number), ())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "value"), [setting for agent in AGENTS for setting in absurd_settings(agent)]
+)
+def test_absurd_setting_of_an_agent_is_refused(agent: str, name: str, value: float) -> None:
+    with pytest.raises(MetarlError, match="but it is"):
+        construct(registry.agent(agent), {name: value})

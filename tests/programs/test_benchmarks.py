@@ -1,0 +1,200 @@
+"""The programs that measure: that every contender does the same work, and that verdicts are said right."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.envs.engines.threads.compiled import load
+from metarl.envs.engines.threads.features import Array
+from metarl.envs.metaworld.models import Actions
+from metarl.envs.metaworld.suite import MetaWorldTasks
+from metarl.envs.registration import SUITES
+from metarl.rollouts.collect import collect
+from metarl.types import Task
+
+PARAMETERS = {
+    "reach-v3": (
+        0.06648852816008435,
+        0.6212339110678275,
+        0.02,
+        -0.063,
+        0.8304242242959539,
+        0.18118910790805948,
+    ),
+    "door-open-v3": (0.03342383186960608, 0.9284896977111468, 0.15),
+}
+TASKS = tuple(Task(family, vector, f"{family}/0") for family, vector in PARAMETERS.items())
+SUITE = MetaWorldTasks(name="pair", train=TASKS, test=(), horizon=12)
+
+
+@pytest.fixture(autouse=True)
+def beside_the_benchmarks(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def contenders() -> ModuleType:
+    return importlib.import_module("benchmarks.speed.contenders")
+
+
+@pytest.fixture
+def bare_physics() -> ModuleType:
+    return importlib.import_module("benchmarks.speed.bare_physics")
+
+
+def engine_states(contenders: ModuleType, slots: list[Task], actions: Actions) -> list[Array]:
+    """Let the engine run the episodes; return its worlds' integration states."""
+    env = contenders.sawyer(SUITE, len(slots), "portable")
+    env.set_tasks(slots)
+    env.reset()
+    for row in actions:
+        env.step(row)
+    states = env._physics.get_state(range(len(slots)))
+    env.close()
+    return [state.integration for state in states]
+
+
+@pytest.mark.parametrize("kind", ["threads", "pool", "free pools", "portable pool"])
+def test_limit_simulates_what_the_engine_does(
+    contenders: ModuleType, bare_physics: ModuleType, kind: str
+) -> None:
+    if kind in ("pool", "free pools") and load() is None:
+        pytest.skip("there is no C compiler")
+    slots = [task for task in TASKS for _ in range(2)]
+    actions = np.random.default_rng(0).uniform(-1.5, 1.5, (12, 4, 4)).astype(np.float32)
+    given = bare_physics.drive(slots, actions)
+    physics = {
+        "threads": lambda: bare_physics.ThreadPhysics(given.families),
+        "pool": lambda: bare_physics.PoolPhysics(given.families, free=False),
+        "free pools": lambda: bare_physics.PoolPhysics(given.families, free=True),
+        "portable pool": lambda: bare_physics.PoolPhysics(given.families, free=False, stepper="portable"),
+    }[kind]()
+    physics.prepare(given)
+    assert physics.run() > 0
+    states = physics.states()
+    physics.close()
+    wanted = engine_states(contenders, slots, actions)
+    assert [state.tobytes() for state in states] == [state.tobytes() for state in wanted]
+
+
+def test_collecting_takes_the_drawn_actions(contenders: ModuleType) -> None:
+    (draw,) = contenders.draws(SUITE, 2, 4, 6, 1)
+    env = contenders.sawyer(SUITE, 4, "portable")
+    agent = importlib.import_module("benchmarks.workloads").AGENT.build(
+        SUITE, seed=0, device=torch.device("cpu")
+    )
+    actor = contenders.Overruled(agent.initial_actor(2), draw)
+    rollout = collect(env, draw.tasks, actor, episodes=2, horizon=6, rng=np.random.default_rng(0))
+    env.close()
+    flat = importlib.import_module("benchmarks.speed.meta_iteration").flat(rollout)
+    assert flat.tobytes() == draw.actions.tobytes()
+
+
+def test_ratios_to_the_limit_take_the_fastest_physics(contenders: ModuleType) -> None:
+    sampling = importlib.import_module("benchmarks.speed.sampling")
+    slow, fast, ours = (contenders.Taken(100, seconds, 0.0, 1.0) for seconds in (2.0, 1.0, 1.25))
+    results = {sampling.LIMITS[0]: [slow], sampling.LIMITS[1]: [fast], sampling.COMPILED: [ours]}
+    by_name = {bar.what: bar for bar in sampling.bars({20: results})}
+    bar = by_name["20 worlds: compiled, rewards at every step / limit"]
+    assert (bar.measured, bar.verdict) == (0.8, "yes")
+
+
+@pytest.mark.parametrize(
+    ("measured", "at_most", "verdict"),
+    [
+        (2.0, True, "yes"),
+        (2.1, True, "NO"),
+        (2.0, False, "yes"),
+        (1.9, False, "NO"),
+        (None, True, "not measured"),
+    ],
+)
+def test_verdict_on_a_bar_of_two(measured: float | None, at_most: bool, verdict: str) -> None:
+    bar = importlib.import_module("benchmarks.workloads").Bar("it", 2.0, measured, at_most)
+    assert bar.verdict == verdict
+
+
+def test_sampling_prints_limit_and_bars(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sampling = importlib.import_module("benchmarks.speed.sampling")
+    sampling.main(ml10=(), ml45=(), tasks=("reach-v3",), task_worlds=(20,), horizon=3, repeats=1)
+    out = capsys.readouterr().out
+    assert "ml1-reach-v3 x 20, 3 steps" in out
+    assert "the limit is physics" in out
+    assert "not measured" in out
+
+
+def test_scatter_of_gradients_is_the_trace_of_their_covariance() -> None:
+    program = importlib.import_module("benchmarks.learning.gradient_variance")
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(30, 5)) + 2.0
+    products, draws = gradients @ gradients.T, rng.multinomial(30, np.full(30, 1 / 30), size=4)
+    found = program.variance(products, draws.astype(np.float64))
+    again = [np.repeat(gradients, counts, axis=0) for counts in draws]
+    assert found == pytest.approx([np.cov(sample.T).trace() for sample in again])
+    one = program.scatter(products, np.array([1.0, 2.0, 3.0]))
+    assert one.variance == pytest.approx(np.cov(gradients.T).trace())
+    mean = gradients.mean(axis=0)
+    assert one.mean**2 == pytest.approx(mean @ mean - one.variance / 30)
+
+
+def test_length_of_a_mean_that_scatter_hides_is_not_made_up() -> None:
+    program = importlib.import_module("benchmarks.learning.gradient_variance")
+    gradients = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    one = program.scatter(gradients @ gradients.T, np.array([1.0]))
+    assert (one.mean, one.variance) == (0.0, 2.0)
+    assert np.isnan(one.relative)
+
+
+def test_outer_update_lists_parts_and_agents(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outer_update = importlib.import_module("benchmarks.speed.outer_update")
+    outer_update.main(tasks=2, episodes=2, horizon=5, repeats=1, agents=("reptile",), inner_steps=())
+    out = capsys.readouterr().out
+    assert "meta-gradient" in out
+    (row,) = (line.split() for line in out.splitlines() if " reptile " in line)
+    assert row[row.index("reptile") + 2] == "2"
+
+
+def test_cost_of_an_agent_that_does_not_adapt_in_training_is_of_one_rollout() -> None:
+    agent_costs = importlib.import_module("benchmarks.speed.agent_costs")
+    costs = agent_costs.measure(agent_costs.Work("multi-task", (2, 2, 5)), 2)
+    assert costs.rollouts == 1
+    assert {name: len(values) for name, values in costs.seconds.items()} == dict.fromkeys(
+        ("adapt", "update", "plain"), 2
+    )
+    assert costs.peak >= costs.data > 0
+
+
+def test_memory_is_told_for_each_rollout() -> None:
+    agent_costs = importlib.import_module("benchmarks.speed.agent_costs")
+    grown = {steps: agent_costs.Costs(steps + 1, {}, 100.0, 100.0 + 30 * (steps + 1)) for steps in (1, 4)}
+    table = agent_costs.memory_table({"it": grown})
+    assert [list(column.cells) for column in table.columns] == [["it"], ["60 (30)"], ["150 (30)"]]
+
+
+def test_accepted_steps_are_told_for_every_agent_and_horizon(capsys: pytest.CaptureFixture[str]) -> None:
+    program = importlib.import_module("benchmarks.learning.accepted_steps")
+    assert len(program.TRUST_REGION) == 7
+    program.main(iterations=1, seeds=(1,), horizons=(1, 2), agents=("multi-task",))
+    out = capsys.readouterr().out
+    (row,) = (line for line in out.splitlines() if "multi-task" in line)
+    assert row.count("%") == 2
+    assert "bar: at least 90%" in out
+
+
+def test_every_suite_but_points_and_meta_worlds_is_measured() -> None:
+    assert set(importlib.import_module("benchmarks.speed.families").CONFIGS) == {*SUITES} - {"point"}
+
+
+def test_suite_of_processes_only_is_measured_against_async_vector_env() -> None:
+    taken = importlib.import_module("benchmarks.speed.families").measure(
+        "cart-pole", worlds=2, steps=3, repeats=1
+    )
+    assert list(taken) == ["processes", "AsyncVectorEnv"]
+    assert all(one.clock > 0 for them in taken.values() for one in them)

@@ -1,0 +1,103 @@
+"""Several agents beside each other: the order, the numbers, the files, and what does not belong together."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metarl.config import to_json
+from metarl.errors import MetarlError
+from metarl.evaluation.record import Evaluation
+from metarl.plugins import registry
+from metarl.reporting.figures.agents import write_league
+from metarl.types import Task
+
+TASKS = tuple(Task("point", (float(i), 0.0), f"test/{i}") for i in range(4))
+
+
+def sweep(root: Path, agent: str, *values: float, suite: str = "point") -> Path:
+    """Write a sweep: each seed returns its value plus 0, 1, 2, 3 by task, and 10 more after a step."""
+    names = []
+    for seed, value in enumerate(values):
+        run = root / f"{agent}-{seed}"
+        run.mkdir(parents=True)
+        returns = value + np.arange(4.0)[:, None, None] + np.array([[[0.0], [10.0]]])
+        evaluation = Evaluation(TASKS, returns, returns > 11, 0)
+        (run / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
+        (run / "config.json").write_text(json.dumps(to_json(registry.configure(suite, agent))))
+        row = {
+            "iteration": 1,
+            "env_steps": 8,
+            "train/return/step_0": value,
+            "update/kl": 0.1,
+            "time/sampling": 1.0,
+        }
+        (run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        names.append(run.name)
+    folder = root / f"{agent}-sweep"
+    folder.mkdir()
+    (folder / "sweep.json").write_text(json.dumps({"finished": names}))
+    return folder
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_agents_stand_by_their_return_after_adapting(tmp_path: Path) -> None:
+    sweeps = [
+        sweep(tmp_path, "lvc", 0.0, 2.0),
+        sweep(tmp_path, "maml-trpo", 4.0),
+        sweep(tmp_path, "promp", 3.0),
+    ]
+    files = write_league(sweeps, tmp_path / "out", "three agents")
+    rows = table(files[0])
+    assert [row["agent"] for row in rows] == ["maml-trpo", "promp", "lvc"]
+    assert [row["seeds"] for row in rows] == ["1", "1", "2"]
+
+
+def test_numbers_are_means_over_seeds_and_tasks_with_their_intervals(tmp_path: Path) -> None:
+    sweeps = [sweep(tmp_path, "lvc", 0.0, 2.0), sweep(tmp_path, "promp", 3.0)]
+    lvc = table(write_league(sweeps, tmp_path / "out", "two agents")[0])[1]
+    assert float(lvc["return_before"]) == pytest.approx(1.0 + 1.5)  # the mean of 0, 2 and of 0, 1, 2, 3
+    assert float(lvc["return_after"]) == pytest.approx(12.5)
+    assert float(lvc["return_gain"]) == pytest.approx(10.0)
+    assert float(lvc["return_after_low"]) < 12.5 < float(lvc["return_after_high"])
+    assert float(lvc["return_worse"]) == 0.0
+    assert lvc["return_after_by_seed"] == "11.5 13.5"
+    assert float(lvc["success_after"]) == pytest.approx(
+        (2 + 4) / 8
+    )  # above 11: two tasks of a seed, all of the other
+
+
+def test_curves_are_those_of_every_agent_without_the_clock(tmp_path: Path) -> None:
+    sweeps = [sweep(tmp_path, "lvc", 0.0, 2.0), sweep(tmp_path, "promp", 3.0)]
+    rows = table(write_league(sweeps, tmp_path / "out", "two agents")[1])
+    assert [row["agent"] for row in rows] == ["lvc", "promp"]
+    assert [float(rows[0][f"train/return/step_0{end}"]) for end in ("", "/low", "/high")] == [1.0, 0.0, 2.0]
+    assert {"iteration", "env_steps"} < set(rows[0])
+    assert not [name for name in rows[0] if name.startswith(("time/", "update/"))]
+
+
+def test_figure_is_a_picture(tmp_path: Path) -> None:
+    figure = write_league(
+        [sweep(tmp_path, "lvc", 0.0), sweep(tmp_path, "promp", 3.0)], tmp_path / "out", "two"
+    )[2]
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MetarlError, match="sweeps to compare must be 2 or more, but it is 1"):
+        write_league([sweep(tmp_path, "lvc", 0.0)], tmp_path / "out", "alone")
+
+
+def test_sweeps_of_different_suites_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    sweeps = [sweep(tmp_path, "lvc", 0.0), sweep(tmp_path, "promp", 3.0, suite="ml1")]
+    with pytest.raises(MetarlError, match="cannot be compared: they differ in the suite, point and "):
+        write_league(sweeps, tmp_path / "out", "mixed")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,85 @@
+"""Seeds put together: every seed's own numbers beside those of all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metarl.config import SamplingConfig, to_json
+from metarl.errors import MetarlError
+from metarl.evaluation.record import Evaluation
+from metarl.plugins import registry
+from metarl.reporting.aggregate import combine
+from metarl.types import Task
+
+TASKS = tuple(Task("near" if i < 2 else "far", (float(i), 0.0), f"test/{i}") for i in range(4))
+
+
+def run(root: Path, seed: int, *, threads: int = 0, workers: int = 0, meta_batch_size: int = 20) -> Path:
+    """Write a finished run that returns its seed plus 0, 1, 2, 3 by task, and 10 more after a step."""
+    folder = root / f"it-seed{seed}"
+    folder.mkdir()
+    returns = seed + np.arange(4.0)[:, None, None] + np.array([[[0.0], [10.0]]])
+    evaluation = Evaluation(TASKS, returns, returns > 11, 0)
+    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
+    sampling = SamplingConfig(workers=workers, meta_batch_size=meta_batch_size)
+    preset = registry.configure("point", "maml-trpo")
+    config = replace(preset, seed=seed, threads=threads, sampling=sampling)
+    (folder / "config.json").write_text(json.dumps(to_json(config)))
+    row = {"iteration": 1, "env_steps": 8, "train/return/step_0": 1.0, "train/return/step_1": 2.0}
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
+    root = tmp_path_factory.mktemp("seeds")
+    found = combine([run(root, seed) for seed in (1, 2, 6)], root / "out", "three seeds")
+    return {
+        path.name: list(csv.DictReader(path.read_text().splitlines()))
+        for path in found
+        if path.suffix == ".csv"
+    }
+
+
+def test_every_seed_has_its_own_rows(files: dict[str, list[dict[str, str]]]) -> None:
+    after = [row for row in files["adaptation.csv"] if row["adaptation_steps"] == "1"]
+    assert [row["seeds"] for row in after] == ["seed 1", "seed 2", "seed 6", "all"]
+    assert [float(row["return"]) for row in after] == [12.5, 13.5, 17.5, 14.5]
+
+
+def test_every_seed_has_its_own_rows_in_every_family(files: dict[str, list[dict[str, str]]]) -> None:
+    after = [row for row in files["families.csv"] if row["adaptation_steps"] == "1"]
+    assert [row["family"] for row in after] == ["far"] * 4 + ["near"] * 4
+    assert [row["seeds"] for row in after[:4]] == ["seed 1", "seed 2", "seed 6", "all"]
+    assert [float(row["return"]) for row in after[4:]] == [11.5, 12.5, 16.5, 13.5]
+
+
+def test_interval_of_three_seeds_is_wider_than_they_are_apart(
+    files: dict[str, list[dict[str, str]]],
+) -> None:
+    everything = files["adaptation.csv"][-1]
+    # The seeds' means have a standard error of 1.5275, times t(2) = 4.3027 is 6.57, from 12.5 to 17.5 is 5.
+    half = float(everything["return_high"]) - float(everything["return"])
+    assert half > 6.57
+    assert all(0 <= float(everything[f"success{end}"]) <= 1 for end in ("_low", "_high"))
+
+
+def test_runs_may_differ_in_what_their_results_do_not_depend_on(tmp_path: Path) -> None:
+    folders = [run(tmp_path, 1), run(tmp_path, 2, threads=2), run(tmp_path, 3, threads=1, workers=4)]
+    files = combine(folders, tmp_path / "out", "three machines")
+    content = json.loads(files[0].read_text())
+    assert content["seeds"] == [1, 2, 3]
+    assert "threads" not in content
+    assert content["sampling"] == {"meta_batch_size": 20, "episodes": 10, "engine": "auto"}
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:
+    folders = [run(tmp_path, 1), run(tmp_path, 2, meta_batch_size=10)]
+    with pytest.raises(MetarlError, match=r"it-seed2 and .*it-seed1 differ in more than their seed"):
+        combine(folders, tmp_path / "out", "two experiments")

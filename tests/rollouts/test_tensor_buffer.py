@@ -1,0 +1,57 @@
+"""Episodes written down as tensors are those that arrays give, from the same scripted world."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.errors import NonFiniteError
+from metarl.rollouts.collect import collect
+from metarl.types import Rollout, Task
+from metarl.vector_env import TensorVectorEnv
+from support import tiny
+from support.tensor_climb import SCRIPT, TASKS, TensorClimbEnv
+
+
+def run(env: tiny.ClimbEnv, tasks: list[Task] = TASKS, horizon: int = 4) -> Rollout:
+    actor = tiny.ScriptedActor(SCRIPT)
+    return collect(env, tasks, actor, episodes=2, horizon=horizon, rng=np.random.default_rng(0))
+
+
+def test_an_environment_speaks_tensors_only_if_it_says_so() -> None:
+    assert isinstance(TensorClimbEnv(4, horizon=4), TensorVectorEnv)
+    assert not isinstance(tiny.ClimbEnv(4, horizon=4), TensorVectorEnv)
+
+
+@pytest.mark.parametrize("says_success", [True, False])
+@pytest.mark.parametrize("horizon", [3, 4])
+def test_rollout_is_that_of_arrays(horizon: int, says_success: bool) -> None:
+    arrays, tensors = (
+        run(kind(5, horizon=4, says_success=says_success), horizon=horizon)
+        for kind in (tiny.ClimbEnv, TensorClimbEnv)
+    )
+    for field in fields(Rollout):
+        expected, found = getattr(arrays, field.name), getattr(tensors, field.name)
+        if expected is None:
+            assert found is None
+        else:
+            assert found.dtype == expected.dtype
+            assert torch.equal(found, expected), field.name
+
+
+@pytest.mark.parametrize(("quantity", "step"), [("observation", 2), ("reward", 2)])
+def test_number_that_is_not_finite_is_named_by_task_and_step(quantity: str, step: int) -> None:
+    env = TensorClimbEnv(4, horizon=4)
+    env.poison = (quantity, 1, 2)
+    with pytest.raises(NonFiniteError, match=rf"The {quantity} of task .* at step {step} is not finite"):
+        run(env)
+
+
+def test_last_observation_that_is_not_finite_is_noticed() -> None:
+    env = TensorClimbEnv(4, horizon=4)
+    env.poison = ("observation", 3, 2)
+    with pytest.raises(NonFiniteError, match=r"observation .* at step 4 "):
+        run(env)

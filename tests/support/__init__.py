@@ -1,0 +1,1 @@
+"""Helpers of the tests: tasks, agents, runs, references."""

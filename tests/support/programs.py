@@ -1,0 +1,183 @@
+"""Runs of the command line in processes that may be killed, and how two runs are compared.
+
+A process is forked from a server that has imported everything, so that starting one costs little; and it
+draws no figures, which would take half its time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.cli.main import main
+from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig, construct
+from metarl.envs.toy.point import PointConfig
+from metarl.reporting import evaluation_files
+from metarl.storage.checkpoints import load
+
+POINT = (
+    *("train", "point", "--name", "it", "--iterations", "8", "--horizon", "20"),
+    *("--sampling.meta-batch-size", "4", "--sampling.episodes", "2", "--checkpoint.every", "2"),
+    *("--evaluation.every", "4", "--evaluation.tasks", "4", "--evaluation.adaptation-steps", "2"),
+    *("--evaluation.episodes", "2", "--evaluation.adaptation-episodes", "2"),
+    *("--agent.hidden-sizes", "8", "8"),
+)
+ML1 = (
+    *("train", "ml1", "--name", "it", "--iterations", "3", "--horizon", "10"),
+    *("--sampling.meta-batch-size", "2", "--sampling.episodes", "2"),
+    *("--evaluation.every", "2", "--evaluation.tasks", "2", "--evaluation.adaptation-steps", "1"),
+    *("--evaluation.episodes", "2", "--evaluation.adaptation-episodes", "2"),
+)
+RESUME = ("train", "--resume", "runs/it")
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    [
+        "pytest",
+        "metarl.cli.main",
+        "metarl.cli.commands.train",
+        "metarl.presets.manipulation",
+        "metarl.envs.metaworld.suite",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Sends the process a signal when a function is called for the n-th time."""
+
+    function: str
+    """``"module:Class.method"``."""
+    call: int
+    number: int = signal.SIGKILL
+
+    def set(self) -> None:
+        """Replace the function by one that counts its calls."""
+        module, _, path = self.function.partition(":")
+        *owners, name = path.split(".")
+        owner: object = importlib.import_module(module)
+        for part in owners:
+            owner = getattr(owner, part)
+        original: Callable[..., object] = getattr(owner, name)
+        calls = 0
+
+        def counted(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == self.call:
+                os.kill(os.getpid(), self.number)
+            return original(*arguments, **named)
+
+        setattr(owner, name, counted)
+
+
+def train_point(folder: Path) -> Path:
+    """Train for an iteration on ``point`` in a folder, and return the run's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*POINT, "--iterations", "1"]) == 0
+    return folder / "runs" / "it"
+
+
+def point_config(**changes: object) -> ExperimentConfig:
+    """Return a tiny run on ``point``, with some settings of its own."""
+    settings: dict[str, object] = {
+        "suite": PointConfig(horizon=20),
+        "agent": MAMLTRPOConfig(hidden_sizes=(8,)),
+        "name": "it",
+        "iterations": 3,
+        "sampling": SamplingConfig(meta_batch_size=4, episodes=2),
+        "evaluation": EvaluationConfig(
+            every=2, tasks=3, episodes=2, adaptation_episodes=2, adaptation_steps=2
+        ),
+    }
+    return construct(ExperimentConfig, {**settings, **changes})
+
+
+def start(folder: Path, arguments: Sequence[str], trap: Trap | None = None) -> ForkServerProcess:
+    """Start ``metarl`` in a folder; what it prints goes to ``output`` and ``errors`` there."""
+    process = _context.Process(target=_program, args=(folder, arguments, trap), daemon=True)
+    process.start()
+    return process
+
+
+def finish(process: ForkServerProcess) -> int:
+    """Wait for a process and return its exit code, minus the signal that ended it."""
+    process.join(300)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    process.close()
+    assert code is not None, "the process did not end"
+    return code
+
+
+def run(folder: Path, arguments: Sequence[str], trap: Trap | None = None) -> int:
+    """Run ``metarl`` in a folder to its end."""
+    return finish(start(folder, arguments, trap))
+
+
+def resume(folder: Path) -> None:
+    """Go on with the folder's run to its end."""
+    assert run(folder, RESUME) == 0, errors(folder)
+
+
+def output(folder: Path) -> str:
+    """Return what the last program printed."""
+    return (folder / "output").read_text()
+
+
+def errors(folder: Path) -> str:
+    """Return what the last program printed to standard error."""
+    return (folder / "errors").read_text()
+
+
+def outcome(folder: Path) -> tuple[list[dict[str, float]], dict[str, object], object]:
+    """Return all that must not depend on where a run was killed: metrics, weights, the final evaluation."""
+    it = folder / "runs" / "it"
+    rows = [json.loads(line) for line in (it / "metrics.jsonl").read_text().splitlines()]
+    metrics = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+    newest = max((it / "checkpoints").iterdir())
+    state = load(newest).agent
+    weights = {name: tensor.numpy().tobytes() for name, tensor in state.tensors.items()}
+    evaluation = json.loads((it / "evaluation.json").read_text())
+    return metrics, {"iteration": newest.name, **weights, **state.values}, evaluation
+
+
+def reseal(path: Path, part: str, changes: dict[str, object]) -> None:
+    """Change a part of a checkpoint's ``state.json`` as a program would that knows the format."""
+    state = json.loads(path.read_text())["state"]
+    state = {**state, part: {**state[part], **changes}} if part else {**state, **changes}
+    body = json.dumps(state)
+    path.write_text(f'{{"sha256": "{hashlib.sha256(body.encode()).hexdigest()}", "state": {body}}}\n')
+
+
+def _draw_nothing(*arguments: object) -> None:
+    """Stand for a function that writes a figure."""
+
+
+def _program(folder: Path, arguments: Sequence[str], trap: Trap | None) -> None:
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    for name, descriptor in (("output", 1), ("errors", 2)):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(file, descriptor)
+        os.close(file)
+    evaluation_files.learning_curve = _draw_nothing
+    evaluation_files.adaptation_curve = _draw_nothing
+    if trap is not None:
+        trap.set()
+    sys.exit(main(arguments))
