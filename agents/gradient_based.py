@@ -1,6 +1,6 @@
 """What all agents share whose inner loop is :func:`metarl.learning.adaptation.adapt`: settings, actor, state.
 
-An algorithm adds its outer step, ``update``, and changes of this what makes it itself:
+An algorithm adds its outer step, ``outer_step``, and changes of this what makes it itself:
 
     inner_loss     what an inner step descends
     inner_rule     how it moves: a step size, one for each parameter, or an optimiser that is itself learned
@@ -12,11 +12,12 @@ An algorithm adds its outer step, ``update``, and changes of this what makes it 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import gymnasium
+import numpy as np
 import torch
 
 from metarl.config import AgentConfig
@@ -25,13 +26,13 @@ from metarl.functional.distributions import Distribution, Gaussian, entropy, log
 from metarl.functional.params import detach, join, join_tasks, requires_grad, select_tasks, stack
 from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradient_loss
 from metarl.learning.advantages import AdvantageNorm, Batch, estimate_advantages, make_batch
-from metarl.meta_learner import Action, Actor
+from metarl.meta_learner import Action, Actor, Inputs, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.spaces import action_size, observation_size
 from metarl.system.threads import parallel_map, task_chunks
 from metarl.tasks import TaskDistribution
-from metarl.types import Params, Rollout, State
+from metarl.types import Params, Rollout, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +175,16 @@ class AdaptedPolicy:
         """Where the parameters are."""
         return device_of(self.params)
 
+    def initial_memory(self, episodes: int) -> Params:
+        """Return nothing: the policy reads its observations alone."""
+        return {}
+
     @torch.no_grad()
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Draw actions for observations ``[M, K, O]``; without a generator, take the most likely."""
-        distribution = self.policy(self.params, observations)
+        distribution = self.policy(self.params, inputs.observations)
         actions = mode(distribution) if generator is None else sample(distribution, generator)
-        return Action(actions, log_prob(distribution, actions))
+        return Action(actions, log_prob(distribution, actions)), memory
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -227,8 +232,12 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
     # What makes an algorithm itself.
 
     @abstractmethod
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """Take an outer step on theta; see :class:`metarl.meta_learner.MetaLearner`."""
+    def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
+        """Take an outer step on theta, from rollouts before adapting, after one step, …, after the last.
+
+        A step of many seconds asks ``should_stop`` every second and raises
+        :class:`metarl.errors.Stopped`. Returns metrics by name.
+        """
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
         """Return each task's loss ``[M]``, which an inner step descends."""
@@ -267,12 +276,27 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         """Return the number of features of the baseline, see :func:`estimate_advantages`."""
         return num_linear_features(observation_size)
 
-    def initial_actor(self, num_tasks: int) -> AdaptedPolicy:
-        """Return theta for every task."""
+    @property
+    def trial(self) -> Trial:
+        """Episodes of a task are samples of one policy."""
+        return "parallel"
+
+    def update(
+        self,
+        rollouts: Sequence[Rollout],
+        tasks: Sequence[Task] = (),
+        rng: np.random.Generator | None = None,
+        should_stop: Callable[[], bool] = never,
+    ) -> dict[str, float]:
+        """Take an outer step on theta; it needs neither tasks nor random numbers."""
+        return self.outer_step(rollouts, should_stop)
+
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator | None = None) -> AdaptedPolicy:
+        """Return theta for every task; no random number is drawn."""
         return self._actor(self.per_task(self.params, num_tasks))
 
-    def adapt(self, actor: Actor, rollout: Rollout) -> AdaptedPolicy:
-        """Take one inner step on each task."""
+    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator | None = None) -> AdaptedPolicy:
+        """Take one inner step on each task; no random number is drawn."""
         assert isinstance(actor, AdaptedPolicy)
         stacked = actor.params | actor.memory
 

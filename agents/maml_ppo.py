@@ -12,7 +12,7 @@ Every step adapts anew from the same episodes; with ``first_order`` it is FOMAML
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -62,7 +62,7 @@ class MAMLPPOConfig(ClippedConfig, GradientBasedConfig):
 class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):
     """The agent: meta-parameters theta, and how they learn."""
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take some steps on the clipped objective of one meta-batch."""
         parts = self._parts(rollouts)
         collected_by = parallel_map(self._collected_by, parts)

@@ -80,7 +80,7 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
 class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
     """The agent: meta-parameters theta, and how they learn."""
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take one trust-region step on theta."""
         objectives = parallel_map(self._objective, self._parts(rollouts))
         slopes = add_params([part.gradient for part in objectives])

@@ -11,7 +11,7 @@ With ``first_order`` it is FOMAML: the derivative of ``adapt`` is taken to be th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -69,7 +69,7 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):
         """Return each chunk's part of the meta-loss."""
         return [partial(self.meta_loss, part=part) for part in self._parts(rollouts)]
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take one step down the gradient of the meta-loss."""
         step = descend_objective(self.params, self.memory, self.objectives(rollouts), self.config)
         self.params, self.memory = self.policy.within_bounds(step.params), step.memory

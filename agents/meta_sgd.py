@@ -11,7 +11,7 @@ outer step is the trust region of :mod:`metarl.agents.maml_trpo`, over theta and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,8 +54,8 @@ class MetaSGD(MAMLTRPO):
         """Return alpha, which all tasks share."""
         return {name: theta[PREFIX + name] for name in self.policy.shapes}
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take one trust-region step on theta and alpha."""
-        metrics = super().update(rollouts)
+        metrics = super().outer_step(rollouts, should_stop)
         alpha = flatten(self.inner_rule(self.params))
         return {**metrics, "inner_lr_mean": float(alpha.mean()), "inner_lr_std": float(alpha.std())}

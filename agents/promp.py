@@ -21,7 +21,7 @@ keeps within a factor of a million of where it started, from where it can come b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -100,7 +100,7 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
         log_probs = log_prob(policy(params, batch.observations), batch.actions)
         return likelihood_ratio(log_probs, batch.log_probs, batch)
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take some steps on the clipped and penalised objective of one meta-batch."""
         parts = parallel_map(self._anchored, self._parts(rollouts))
         adam = {name: value for name, value in self.memory.items() if name != INNER_KL_WEIGHT}

@@ -13,7 +13,7 @@ does not learn to adapt; from k = 2 on, a step also makes a task's inner gradien
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,7 +73,7 @@ class Reptile(GradientBasedAgent[ReptileConfig]):
         """Return what the optimiser remembers before the first update."""
         return start_descent(self.params, self.config)
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take an inner step from every rollout, the last one too, and go towards where they lead."""
         parts = self._parts(rollouts)
 

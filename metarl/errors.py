@@ -23,6 +23,10 @@ class NonFiniteActionError(NonFiniteError):
         """Of the episode, where that is known."""
 
 
+class Stopped(Exception):
+    """The run was asked to stop; what it had finished is saved."""
+
+
 class EngineError(MetarlError):
     """An environment raised an exception, or its workers keep dying."""
 

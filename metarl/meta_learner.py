@@ -1,13 +1,52 @@
-"""The one protocol of every family of agents: gradient-based, recurrent, latent-context, learned."""
+"""The protocol of every family of agents: by gradient, by memory, by inference."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
 import torch
 
-from metarl.types import Rollout, State
+from metarl.types import Params, Rollout, State, Task
+
+Trial: TypeAlias = Literal["parallel", "sequential"]
+"""How the K episodes of a task relate.
+
+``"parallel"``: they are K samples of one policy, and feed one adaptation together (gradient agents).
+``"sequential"``: each slot is a trial of its own, in which episodes follow one another and memory is kept
+(Duan et al. 2016, section 2.2); one adaptation is one more episode.
+"""
+
+NO_EXTRAS: Mapping[str, torch.Tensor] = MappingProxyType({})
+
+
+class Inputs(NamedTuple):
+    """What a policy is given before a step of the environment, for K episodes of each of M tasks."""
+
+    observations: torch.Tensor
+    """``[M, K, O]``."""
+    previous_actions: torch.Tensor
+    """``[M, K, A]``, zero at the start of a trial."""
+    previous_rewards: torch.Tensor
+    """``[M, K]``, likewise."""
+    episode_starts: torch.Tensor
+    """``[M, K]`` bool, true before the first step of an episode."""
+    live: torch.Tensor
+    """``[M, K]`` bool, false where the episode is over; what is chosen there is not used."""
+
+
+def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
+    """Return inputs of the first step of trials that show ``observations``, ``[M, K, O]``."""
+    shape = observations.shape[:2]
+    return Inputs(
+        observations,
+        previous_actions=observations.new_zeros(*shape, action_size),
+        previous_rewards=observations.new_zeros(shape),
+        episode_starts=torch.ones(shape, dtype=torch.bool, device=observations.device),
+        live=torch.ones(shape, dtype=torch.bool, device=observations.device),
+    )
 
 
 class Action(NamedTuple):
@@ -17,6 +56,8 @@ class Action(NamedTuple):
     """``[M, K, A]``."""
     log_probs: torch.Tensor
     """``[M, K]``, log density of the actions."""
+    extras: Mapping[str, torch.Tensor] = NO_EXTRAS
+    """``[M, K, ...]`` by name, kept for each step in ``Rollout.extras``: a value, a latent."""
 
 
 class Actor(Protocol):
@@ -24,24 +65,43 @@ class Actor(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where observations are wanted and actions are returned."""
+        """Where inputs are expected and actions are returned."""
         ...
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        """Return the memory at the start of a trial, ``[M, K, ...]`` by name; empty if there is none."""
+        ...
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions.
 
         Args:
-            observations: ``[M, K, O]``.
+            inputs: what is seen before this step.
+            memory: as :meth:`initial_memory` or the last call returned it.
             generator: where the noise is drawn from, on :attr:`device`; None takes the most likely action.
+
+        Returns:
+            The actions and the new memory. Where ``inputs.live`` is false the caller keeps the old one.
         """
         ...
+
+
+def act_at_start(actor: Actor, inputs: Inputs, generator: torch.Generator | None) -> Action:
+    """Choose the actions of a trial's first step."""
+    action, _ = actor.act(inputs, actor.initial_memory(inputs.observations.shape[1]), generator)
+    return action
+
+
+def never() -> bool:
+    """Say that nobody asked to stop."""
+    return False
 
 
 class MetaLearner(Protocol):
     """An agent that learns, over many tasks, to adapt to a new one.
 
-    A meta-iteration: ``actor = initial_actor(M)``; then ``adaptation_steps`` times, collect a rollout with
-    the actor and ``actor = adapt(actor, rollout)``; collect a last rollout; ``update(rollouts)``.
+    A meta-iteration: ``actor = initial_actor(M, rng)``; then ``adaptation_steps`` times, collect a rollout
+    with the actor and ``actor = adapt(actor, rollout, rng)``; collect a last rollout; ``update``.
     Adapting never changes the agent: only ``update`` and ``load_state`` do.
     """
 
@@ -51,23 +111,41 @@ class MetaLearner(Protocol):
         ...
 
     @property
+    def trial(self) -> Trial:
+        """How the episodes of a task relate."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Where the agent computes."""
         ...
 
-    def initial_actor(self, num_tasks: int) -> Actor:
-        """Return the policy that acts before it has seen anything of its tasks."""
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
+        """Return the policy that acts before it has seen anything of its tasks.
+
+        ``rng`` is for agents that draw it: a sample of a prior.
+        """
         ...
 
-    def adapt(self, actor: Actor, rollout: Rollout) -> Actor:
+    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
         """Return the policy adapted to each task by what ``actor``, one of its own, collected on it."""
         ...
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def update(
+        self,
+        rollouts: Sequence[Rollout],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        should_stop: Callable[[], bool],
+    ) -> dict[str, float]:
         """Learn from one meta-batch.
 
         Args:
             rollouts: ``adaptation_steps + 1`` of the same tasks, the last by the fully adapted policy.
+            tasks: the M tasks of the rollouts.
+            rng: where minibatches and noise come from.
+            should_stop: whether the run was asked to stop; a long update asks every second and raises
+                :class:`metarl.errors.Stopped`.
 
         Returns:
             Metrics by name.

@@ -14,7 +14,7 @@ The task axis comes first everywhere, so that one batched call serves every task
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # environment workers import this module and never need torch
@@ -80,6 +80,12 @@ class Rollout:
     """``[M, K]`` bool, whether the task was solved at any step; None where the suite does not say."""
     success_at_first_step: torch.Tensor | None = None
     """``[M, K]`` bool, whether it was solved at the very first step; likewise."""
+    extras: Params = field(default_factory=dict)
+    """``[M, K, T, ...]`` by name, what the policy gave beside its actions, such as values."""
+    initial_memory: Params = field(default_factory=dict)
+    """``[M, K, ...]`` by name, the policy's memory before the first step; empty if it has none."""
+    final_memory: Params = field(default_factory=dict)
+    """``[M, K, ...]`` by name, the memory after each episode's last step."""
 
     @property
     def num_steps(self) -> int:
@@ -91,21 +97,35 @@ class Rollout:
         """Undiscounted return of each episode, ``[M, K]``."""
         return self.rewards.where(self.mask, 0.0).sum(dim=-1)
 
+    def tensors(self) -> Params:
+        """Return every tensor by its name, those of extras and memories as ``"extras.value"``."""
+        found: Params = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, dict):
+                found |= {f"{item.name}.{name}": part for name, part in value.items()}
+            elif value is not None:
+                found[item.name] = value
+        return found
+
     def to(self, device: torch.device | str) -> Rollout:
         """Return the rollout with every tensor on ``device``."""
-        return self._each(lambda value: value.to(device))
+        return self.map(lambda value: value.to(device))
 
     def of_tasks(self, tasks: slice) -> Rollout:
         """Return the episodes of some of the tasks; the tensors are views."""
-        return self._each(lambda value: value[tasks])
+        return self.map(lambda value: value[tasks])
 
-    def _each(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Rollout:
-        changed = {
-            field.name: function(value)
-            for field in fields(self)
-            if (value := getattr(self, field.name)) is not None
-        }
-        return replace(self, **changed)
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Rollout:
+        """Return the rollout with a function applied to every tensor."""
+        changed: dict[str, torch.Tensor | Params] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, dict):
+                changed[item.name] = {name: function(part) for name, part in value.items()}
+            elif value is not None:
+                changed[item.name] = function(value)
+        return replace(self, **changed)  # type: ignore[arg-type]  # each field keeps its kind
 
 
 class State(NamedTuple):

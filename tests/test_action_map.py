@@ -21,12 +21,12 @@ from metarl.envs.custom.perturbations import WeakActuator, with_troubles
 from metarl.envs.locomotion.suite import HalfCheetahDirConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
-from metarl.meta_learner import Action
+from metarl.meta_learner import Action, Inputs
 from metarl.plugins.suite_check import check_suite
 from metarl.plugins.suite_findings import Findings
 from metarl.rollouts.collect import collect
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
-from metarl.types import Task
+from metarl.types import Params, Task
 from metarl.vector_env import TaskVectorEnv
 from support.task_envs import Echo, Strict, set_goal
 
@@ -132,8 +132,11 @@ class Scripted:
     def __init__(self, script: list[float]) -> None:
         self.script = iter(script)
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
-        return Action(torch.full((1, 1, 2), next(self.script)), torch.zeros(1, 1))
+    def initial_memory(self, episodes: int) -> Params:
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        return Action(torch.full((1, 1, 2), next(self.script)), torch.zeros(1, 1)), memory
 
 
 @pytest.mark.parametrize(("kind", "start"), [(Box, 0), (Discrete, 0), (Discrete, 4)])

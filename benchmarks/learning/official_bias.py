@@ -22,8 +22,8 @@ from metarl.envs.metaworld.official import Layout, OfficialVectorEnv, measure_of
 from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.official import OfficialSettings
-from metarl.meta_learner import Action, Actor
-from metarl.types import Rollout, State, Task
+from metarl.meta_learner import Action, Actor, Inputs, Trial
+from metarl.types import Params, Rollout, State, Task
 
 POLICIES: dict[str, type[Policy]] = {
     "reach-v3": metaworld.policies.SawyerReachV3Policy,
@@ -68,22 +68,29 @@ class HalfSkilledAgent:
     """
 
     adaptation_steps = 0
+    trial: Trial = "parallel"
     device = torch.device("cpu")
 
     def __init__(self, known: set[str], tasks: Callable[[], Sequence[Task]], policy: Policy) -> None:
         self._known, self._tasks, self._policy = known, tasks, policy
 
-    def initial_actor(self, num_tasks: int) -> HalfSkilledActor:
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> HalfSkilledActor:
         """Return the policy for the tasks that run now."""
         tasks = self._tasks()
         goals = [task.parameters[-3:] if task.id in self._known else None for task in tasks[:num_tasks]]
         return HalfSkilledActor(goals, self._policy)
 
-    def adapt(self, actor: Actor, rollout: Rollout) -> Actor:
+    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
         """Learn nothing."""
         return actor
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def update(
+        self,
+        rollouts: Sequence[Rollout],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        should_stop: Callable[[], bool],
+    ) -> dict[str, float]:
         """Learn nothing."""
         return {}
 
@@ -103,14 +110,19 @@ class HalfSkilledActor:
     def __init__(self, goals: Sequence[tuple[float, ...] | None], policy: Policy) -> None:
         self._goals, self._policy = goals, policy
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        """Return nothing."""
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Let the script act on what it would see were the goal not hidden."""
+        observations = inputs.observations
         actions = np.zeros((*observations.shape[:2], 4), np.float32)
         for index, goal in enumerate(self._goals):
             for episode, seen in enumerate(observations[index].double().numpy()):
                 if goal is not None:
                     actions[index, episode] = self._script(np.concatenate([seen[:36], goal]))
-        return Action(torch.from_numpy(actions), torch.zeros(observations.shape[:2]))
+        return Action(torch.from_numpy(actions), torch.zeros(observations.shape[:2])), memory
 
     def _script(self, seen: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         with warnings.catch_warnings():  # it says of each action beyond the bounds that it is

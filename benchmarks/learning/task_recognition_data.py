@@ -10,10 +10,10 @@ from torch import nn
 
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.few_shot.trajectories import windows
-from metarl.meta_learner import Action
+from metarl.meta_learner import Action, Inputs
 from metarl.rollouts.collect import collect
 from metarl.tasks import Split
-from metarl.types import Task
+from metarl.types import Params, Task
 from metarl.vector_env import TaskVectorEnv
 
 STEPS = 100
@@ -36,8 +36,13 @@ class Explorer:
         self._step = 0
         self._offset = self._direction = torch.zeros(0)
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        """Return nothing."""
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions for observations ``[M, K, 39]``; a new episode needs a new explorer."""
+        observations = inputs.observations
         hand, thing = observations[..., 0:3], observations[..., 4:7]
         if self._step == 0:
             self._offset = 0.02 * torch.randn(hand.shape, generator=generator)
@@ -51,7 +56,7 @@ class Explorer:
         self._step += 1
         noise = 0.2 * torch.randn((*observations.shape[:-1], 4), generator=generator)
         actions = (torch.cat([move, grip], dim=-1) + noise).clamp(-1, 1)
-        return Action(actions, torch.zeros(actions.shape[:-1]))
+        return Action(actions, torch.zeros(actions.shape[:-1])), memory
 
 
 class WindowEncoder(nn.Module):

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import psutil
 import torch
 from rich.table import Table
@@ -25,9 +26,12 @@ from benchmarks.workloads import AGENT, in_turn, ratios, spread
 from metarl.config import AgentConfig, construct
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.learning.advantages import make_batch
+from metarl.meta_learner import never
 from metarl.plugins.registry import agent
 
 MAML = "maml-trpo"
+RNG = np.random.default_rng(0)
+"""For agents that draw; these do not."""
 
 
 class Work(NamedTuple):
@@ -59,9 +63,9 @@ def measure(work: Work, repeats: int) -> Costs:
     suite = MetaWorldTasks(name="sizes", train=(), test=(), horizon=work.shape[-1])
     learner = config.build(suite, seed=0, device=torch.device("cpu"))
     rollouts = synthetic_rollouts(learner, work.shape)
-    actor, state = learner.initial_actor(work.shape[0]), learner.state()
+    actor, state = learner.initial_actor(work.shape[0], RNG), learner.state()
     held = psutil.Process().memory_info().rss / 2**20
-    learner.update(rollouts)
+    learner.update(rollouts, (), RNG, never)
     peak = peak_memory()
     policy = plain_policy()
     theta = policy.initial_params(torch.Generator().manual_seed(0))
@@ -69,10 +73,10 @@ def measure(work: Work, repeats: int) -> Costs:
 
     def update() -> None:
         learner.load_state(state)
-        learner.update(rollouts)
+        learner.update(rollouts, (), RNG, never)
 
     actions = {
-        "adapt": timed(lambda: learner.adapt(actor, rollouts[0])),
+        "adapt": timed(lambda: learner.adapt(actor, rollouts[0], RNG)),
         "update": timed(update),
         "plain": timed(lambda: plain_pass(policy, theta, batches)),
     }

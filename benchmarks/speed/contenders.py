@@ -27,10 +27,10 @@ from metarl.envs.metaworld.models import Actions
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.errors import MetarlError
-from metarl.meta_learner import Action, Actor
+from metarl.meta_learner import Action, Actor, Inputs
 from metarl.rollouts.collect import collect
 from metarl.system.caches import cache_folder
-from metarl.types import Task
+from metarl.types import Params, Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 
@@ -195,10 +195,14 @@ class Overruled:
         """The policy's."""
         return self._actor.device
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        """Return nothing."""
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Let the policy act, and return the next given actions."""
-        acted = self._actor.act(observations, generator)
-        return Action(next(self._actions).view(self._shape), acted.log_probs)
+        acted, memory = self._actor.act(inputs, memory, generator)
+        return Action(next(self._actions).view(self._shape), acted.log_probs), memory
 
 
 # ------------------------------------------------------------------------------ Gymnasium's

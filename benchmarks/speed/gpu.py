@@ -141,8 +141,9 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 def play(agent: MetaLearner, env: TaskVectorEnv, batch: list[Task], episodes: int, horizon: int) -> None:
     """Collect one meta-batch with the policy that has not adapted."""
-    actor = agent.initial_actor(len(batch))
-    collect(env, batch, actor, episodes=episodes, horizon=horizon, rng=np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    actor = agent.initial_actor(len(batch), rng)
+    collect(env, batch, actor, episodes=episodes, horizon=horizon, rng=rng)
 
 
 def iterate(agent: MetaLearner, env: TaskVectorEnv, batch: list[Task], episodes: int, horizon: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from benchmarks.workloads import AGENT
@@ -16,7 +17,7 @@ from metarl.functional.distributions import log_prob
 from metarl.functional.params import gradient, requires_grad, stack
 from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch, estimate_advantages
-from metarl.meta_learner import Actor, MetaLearner
+from metarl.meta_learner import Actor, MetaLearner, act_at_start, inputs_at_start
 from metarl.networks.policies import GaussianMLPPolicy
 from metarl.types import Params, Rollout
 
@@ -38,10 +39,11 @@ def synthetic_rollouts(agent: MetaLearner, shape: tuple[int, int, int]) -> list[
     """Return the rollouts of one meta-iteration; ``shape`` is (M, K, T)."""
     generator = torch.Generator().manual_seed(1)
     wanted = torch.randn(shape[0], 1, 1, ACTION_SIZE, generator=generator)
-    actor = agent.initial_actor(shape[0])
+    rng = np.random.default_rng(1)
+    actor = agent.initial_actor(shape[0], rng)
     rollouts = [synthetic_rollout(actor, wanted, shape, generator)]
     for _ in range(agent.adaptation_steps):
-        actor = agent.adapt(actor, rollouts[-1])
+        actor = agent.adapt(actor, rollouts[-1], rng)
         rollouts.append(synthetic_rollout(actor, wanted, shape, generator))
     return rollouts
 
@@ -52,7 +54,8 @@ def synthetic_rollout(
     """Let an actor act on random observations; rewards fall with the distance to the wanted actions."""
     num_tasks, episodes, horizon = shape
     observations = 0.5 * torch.randn(*shape, OBSERVATION_SIZE, generator=generator)
-    chosen = actor.act(observations.flatten(1, 2), generator)
+    inputs = inputs_at_start(observations.flatten(1, 2), ACTION_SIZE)
+    chosen = act_at_start(actor, inputs, generator)
     actions = chosen.actions.unflatten(1, (episodes, horizon))
     noise = torch.randn(shape, generator=generator)
     never, last = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)

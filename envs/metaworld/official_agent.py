@@ -17,11 +17,14 @@ import torch
 from metaworld.evaluation import Timestep
 
 from metarl.errors import MetarlError, NonFiniteActionError
-from metarl.meta_learner import Action, Actor, MetaLearner
+from metarl.meta_learner import Action, Actor, MetaLearner, act_at_start, inputs_at_start
 from metarl.types import Rollout
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+
+ACTION_SIZE = 4
+"""Three moves of the hand and the effort of the fingers."""
 
 
 class OfficialAgent:
@@ -46,7 +49,7 @@ class OfficialAgent:
         deterministic: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> None:
-        self._learner = learner
+        self._learner, self._rng = learner, rng
         self._num_tasks, self._episodes = num_tasks, episodes
         self._deterministic, self._on_step = deterministic, on_step
         self._generator = torch.Generator(learner.device)
@@ -55,7 +58,7 @@ class OfficialAgent:
 
     def init(self) -> None:
         """Forget what was adapted: new tasks follow."""
-        self._actor: Actor = self._learner.initial_actor(self._num_tasks)
+        self._actor: Actor = self._learner.initial_actor(self._num_tasks, self._rng)
         self._steps: list[Timestep] = []
 
     def adapt_action(self, observations: Floats) -> tuple[Floats, dict[str, npt.NDArray[np.float32]]]:
@@ -69,7 +72,7 @@ class OfficialAgent:
 
     def adapt(self) -> None:
         """Learn from the episodes that are noted, and forget them."""
-        self._actor = self._learner.adapt(self._actor, self._rollout())
+        self._actor = self._learner.adapt(self._actor, self._rollout(), self._rng)
         self._steps = []
 
     def eval_action(self, observations: Floats) -> Floats:
@@ -83,7 +86,8 @@ class OfficialAgent:
         if self._on_step is not None:
             self._on_step(len(observations))
         seen = torch.from_numpy(np.asarray(observations, np.float32))
-        action = self._actor.act(seen[:, None].to(self._actor.device), generator)
+        inputs = inputs_at_start(seen[:, None].to(self._actor.device), ACTION_SIZE)
+        action = act_at_start(self._actor, inputs, generator)
         if not action.actions.isfinite().all():
             raise NonFiniteActionError("The action for the official evaluator is not finite.")
         return action

@@ -109,11 +109,11 @@ def look_inside(
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
-        before = explainable(agent.initial_actor(len(chunk)))
+        before = explainable(agent.initial_actor(len(chunk), rng))
         experience, actor = [], before
         for _ in range(config.adaptation_steps):
             experience.append(run(chunk, actor, episodes=config.adaptation_episodes, rng=rng))
-            actor = explainable(agent.adapt(actor, experience[-1]))
+            actor = explainable(agent.adapt(actor, experience[-1], rng))
         seed = int(rng.integers(2**63))
         variants = variants_of(layers_of(before.params))
         stages = [

@@ -24,7 +24,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from metarl.errors import MetarlError, require
 from metarl.functional.distributions import Gaussian, log_prob, sample
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import Action
+from metarl.meta_learner import Action, Inputs
 from metarl.sb3.randomness import global_generators_kept
 from metarl.sb3.vec_env import TaskVecEnv, scale_of, task_numbers
 from metarl.system.threads import one_thread
@@ -210,15 +210,19 @@ class SB3Actor:
         """Return the oracle that sees a task."""
         return replace(self, task=task)
 
+    def initial_memory(self, episodes: int) -> Params:
+        """Return nothing: the policy reads its observations alone."""
+        return {}
+
     @torch.no_grad()
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions for observations ``[1, K, O]``; densities are those before squashing and scaling."""
-        gaussian = self.distribution(self._see(observations).flatten(0, 1))
+        gaussian = self.distribution(self._see(inputs.observations).flatten(0, 1))
         drawn = gaussian.mean if generator is None else sample(gaussian, generator)
         unit = torch.tanh(drawn) if self.squashed else drawn
         actions = torch.from_numpy(scale_of(self.env.bounds)(unit.double().numpy())).float()
-        shape = observations.shape[:2]
-        return Action(actions.view(*shape, -1), log_prob(gaussian, drawn).view(shape))
+        shape = inputs.observations.shape[:2]
+        return Action(actions.view(*shape, -1), log_prob(gaussian, drawn).view(shape)), memory
 
     def _see(self, observations: torch.Tensor) -> torch.Tensor:
         if self.task is None:

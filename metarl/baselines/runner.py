@@ -127,8 +127,8 @@ class Workshop:
     def measuring_pace(self) -> float:
         """Measure the seconds that a step of measuring takes, on an episode or a part of it."""
         env, steps = self._env(slots_needed(self.measured)), min(50, self.suite.horizon)
-        task, actor = self.suite.tasks("test")[0], self.experiment.agent.initial_actor(1)
         rng = make_rng(self.config.seed, Purpose.BASELINE_TEST, "pace")
+        task, actor = self.suite.tasks("test")[0], self.experiment.agent.initial_actor(1, rng)
         start = time.perf_counter()
         collect(env, [task], actor, episodes=self.measured.episodes, horizon=steps, rng=rng)
         return (time.perf_counter() - start) / (steps * self.measured.episodes)

@@ -15,13 +15,12 @@ from rich.logging import RichHandler
 
 from metarl import __version__
 from metarl.cli.console import NOBODY_READS, WANT_OF_MEMORY, console, describe_entry, say, say_error, silence
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.plugins import registry
 from metarl.reporting.tables import list_table
 from metarl.storage.locks import require_locks
 from metarl.system.caches import keep_matplotlib_quiet
 from metarl.system.signals import handled
-from metarl.training.experiment import Stopped
 
 keep_matplotlib_quiet()  # before Matplotlib is imported, which looks for a home then
 # Loaded here and not by the first command: a caller may give up the right to read libraries after this.

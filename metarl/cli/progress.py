@@ -22,7 +22,8 @@ from rich.text import Text
 
 from metarl.baselines.plan import Baseline
 from metarl.cli.console import console, say
-from metarl.training.experiment import Experiment, Stopped
+from metarl.errors import Stopped
+from metarl.training.experiment import Experiment
 from metarl.training.sweep import SeedRun, Sweep
 from metarl.types import Task
 

@@ -99,9 +99,9 @@ def episode_curve(
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
-        unadapted = agent.initial_actor(len(chunk))
+        unadapted = agent.initial_actor(len(chunk), rng)
         experience = run(chunk, unadapted, episodes=counts[-1])
-        adapted = [agent.adapt(unadapted, first_episodes(experience, count)) for count in counts]
+        adapted = [agent.adapt(unadapted, first_episodes(experience, count), rng) for count in counts]
         stages = [measure(chunk, actor) for actor in (unadapted, *adapted)]
         parts.append(from_rollouts(chunk, stages, experience.num_steps))
     return join(parts)

@@ -64,12 +64,12 @@ def evaluate(
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
-        actor, counts = agent.initial_actor(len(chunk)), Counts()
+        actor, counts = agent.initial_actor(len(chunk), rng), Counts()
         stages, env_steps = [measure(chunk, actor)], 0
         for _ in range(adaptation_steps):
             experience = learn_from(chunk, actor, stages[-1])
             env_steps += experience.num_steps if experience is not stages[-1] else 0
-            before, actor = actor, agent.adapt(actor, experience)
+            before, actor = actor, agent.adapt(actor, experience, rng)
             counts += count_adaptation(before, actor, experience)
             stages.append(measure(chunk, actor))
         counts += sum(map(count_episodes, stages), Counts())

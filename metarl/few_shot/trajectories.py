@@ -15,8 +15,8 @@ from torch import nn
 
 from metarl.errors import MetarlError, require
 from metarl.few_shot.classification import prototypes
-from metarl.meta_learner import Action, Actor
-from metarl.types import Rollout
+from metarl.meta_learner import Action, Actor, Inputs
+from metarl.types import Params, Rollout
 
 
 def windows(rollout: Rollout, *, frames: int, size: int | None = None) -> torch.Tensor:
@@ -87,9 +87,14 @@ class Conditioned:
         """Where observations are wanted and actions are returned."""
         return self.actor.device
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        """Return the policy's memory at the start of a trial."""
+        return self.actor.initial_memory(episodes)
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions for observations ``[M, K, O]``."""
-        return self.actor.act(_join(observations, self.context), generator)
+        seen = _join(inputs.observations, self.context)
+        return self.actor.act(inputs._replace(observations=seen), memory, generator)
 
 
 def _join(observations: torch.Tensor, context: torch.Tensor) -> torch.Tensor:

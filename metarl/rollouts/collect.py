@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from metarl.errors import MetarlError
-from metarl.meta_learner import Actor
+from metarl.meta_learner import Actor, Inputs
 from metarl.rollouts.numpy_buffer import HostRecorder, Recorder
 from metarl.rollouts.tensor_buffer import TensorRecorder
+from metarl.spaces import action_size
 from metarl.system.threads import one_thread
-from metarl.types import Rollout, Task
+from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
 
 
@@ -25,6 +27,7 @@ def collect(
     horizon: int,
     rng: np.random.Generator,
     deterministic: bool = False,
+    after: Rollout | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Run episodes of every task at once, with one policy call for all of them at each step.
@@ -37,6 +40,8 @@ def collect(
         horizon: T, steps after which the environment truncates.
         rng: where the resets' seeds and the policy's noise come from.
         deterministic: take the most likely actions.
+        after: the episodes that came before in the same trials, ``[M, K, T, ...]``: the policy's memory, its
+            last action and its last reward go on from there. None starts new trials.
         on_step: called before each step with the number of episodes still running; may raise to stop.
 
     Returns:
@@ -55,17 +60,61 @@ def collect(
     generator = torch.Generator(actor.device)
     generator.manual_seed(int(rng.integers(2**63)))
     seeds = rng.integers(2**31, size=env.num_envs).tolist()
+    before = _start(env, actor, (len(tasks), episodes)) if after is None else last_step(after)
+    memory = initial_memory = before.memory
+    actions, rewards = before.actions, before.rewards
+    extras: list[Params] = []
+    starts = torch.ones(len(tasks), episodes, dtype=torch.bool, device=actor.device)
     with one_thread():
         env.set_tasks(recorder.slot_tasks)
         recorder.reset(seeds)
         for step in range(horizon):
             if on_step is not None:
                 on_step(recorder.num_live)
-            seen = recorder.observe(step).to(actor.device)
-            recorder.act(step, actor.act(seen, None if deterministic else generator))
+            observations, live = (seen.to(actor.device) for seen in recorder.observe(step))
+            inputs = Inputs(observations, actions, rewards, starts, live)
+            action, new_memory = actor.act(inputs, memory, None if deterministic else generator)
+            memory = keep_idle(memory, new_memory, live)
+            actions, rewards = action.actions, recorder.act(step, action).to(actor.device)
+            if action.extras:
+                extras.append(dict(action.extras))
+            starts = torch.zeros_like(starts) if step == 0 else starts
             if recorder.is_over(step):
                 break
-    return recorder.finish().to(actor.device)
+    rollout = recorder.finish().to(actor.device)
+    return replace(
+        rollout,
+        extras=_stacked(extras, rollout.mask),
+        initial_memory=initial_memory,
+        final_memory=memory,
+    )
+
+
+@dataclass(frozen=True)
+class LastStep:
+    """What a policy takes along from one episode of a trial to the next."""
+
+    memory: Params
+    """``[M, K, ...]`` by name."""
+    actions: torch.Tensor
+    """``[M, K, A]``."""
+    rewards: torch.Tensor
+    """``[M, K]``."""
+
+
+def last_step(rollout: Rollout) -> LastStep:
+    """Return the memory, action and reward at the end of each episode."""
+    last = rollout.mask.sum(dim=2, keepdim=True).clamp(min=1) - 1
+    actions = rollout.actions.gather(2, last[..., None].expand(*last.shape, rollout.actions.shape[-1]))
+    return LastStep(rollout.final_memory, actions.squeeze(2), rollout.rewards.gather(2, last).squeeze(2))
+
+
+def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
+    """Return the new memory where ``live``, ``[M, K]``, and the old one elsewhere."""
+    return {
+        name: torch.where(live.view(*live.shape, *[1] * (value.ndim - 2)), value, old[name])
+        for name, value in new.items()
+    }
 
 
 def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int) -> Recorder:
@@ -74,3 +123,23 @@ def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, hori
     if isinstance(env, TensorVectorEnv):
         return TensorRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
     return HostRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
+
+
+def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
+    """Return what a policy has before the first step of a trial."""
+    size = action_size(env.single_action_space)
+    actions = torch.zeros(*shape, size, device=actor.device)
+    return LastStep(actor.initial_memory(shape[1]), actions, torch.zeros(shape, device=actor.device))
+
+
+def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:
+    """Return ``[M, K, T, ...]`` of each step's extras, zero where no episode runs."""
+    if not steps:
+        return {}
+    stacked: Params = {}
+    for name, first in steps[0].items():
+        values = first.new_zeros(*mask.shape, *first.shape[2:])
+        values[:, :, : len(steps)] = torch.stack([step[name] for step in steps], dim=2)
+        values[~mask] = 0
+        stacked[name] = values
+    return stacked

@@ -38,12 +38,12 @@ class Recorder(Protocol):
         """Start every slot's episode."""
         ...
 
-    def observe(self, step: int) -> torch.Tensor:
-        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+    def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write observations before a step; return them, ``[M, K, O]``, and the live mask, ``[M, K]``."""
         ...
 
-    def act(self, step: int, action: Action) -> None:
-        """Step the environment, and write what was done and what followed."""
+    def act(self, step: int, action: Action) -> torch.Tensor:
+        """Step the environment, write actions and outcomes, and return the rewards, ``[M, K]``."""
         ...
 
     def is_over(self, step: int) -> bool:
@@ -87,15 +87,16 @@ class HostRecorder:
         """Start every slot's episode."""
         self._shown, _ = self._env.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes lists too
 
-    def observe(self, step: int) -> torch.Tensor:
-        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+    def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write observations before a step; return them, ``[M, K, O]``, and the live mask, ``[M, K]``."""
         row = self.observations[step]
         self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
         self.mask[step] = self.live
-        return torch.from_numpy(row).view(*self._shape, -1)
+        live = torch.from_numpy(self.mask[step]).view(self._shape)
+        return torch.from_numpy(row).view(*self._shape, -1), live
 
-    def act(self, step: int, action: Action) -> None:
-        """Step the environment, and write what was done and what followed."""
+    def act(self, step: int, action: Action) -> torch.Tensor:
+        """Step the environment, write actions and outcomes, and return the rewards, ``[M, K]``."""
         slots, row = len(self.slot_tasks), self.actions[step]
         row[:] = action.actions.reshape(row.shape).cpu().numpy()
         self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
@@ -109,6 +110,7 @@ class HostRecorder:
             task = self.slot_tasks[error.slot or 0]
             raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
         self.live &= ~(self.terminated[step] | self.truncated[step])
+        return torch.from_numpy(self.rewards[step]).view(self._shape)
 
     def _keep(self, step: int, returned: Step) -> None:
         """Write what followed a step, none of it cast in silence."""
@@ -137,8 +139,11 @@ class HostRecorder:
         self._write(
             "observation", final, self._shown[: len(self.slot_tasks)], int(self.mask.any(axis=1).sum())
         )
+        steps: dict[str, torch.Tensor] = {
+            name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP
+        }
         return Rollout(
-            **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
+            **steps,  # type: ignore[arg-type]  # the names are those of tensors
             final_observations=torch.from_numpy(final).view(*self._shape, -1),
             success=self._flags(self.success),
             success_at_first_step=self._flags(self.success_at_first_step),

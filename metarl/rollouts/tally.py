@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from metarl.meta_learner import Actor
+from metarl.meta_learner import Actor, Inputs, act_at_start, inputs_at_start
 from metarl.types import Json, Rollout
 
 COMPARED_STEPS = 8
@@ -148,7 +148,7 @@ def count_rollouts(rollouts: Sequence[Rollout], actors: Sequence[Actor]) -> Coun
 
 def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
     """Count one inner step: a rollout, and the policies before and after adapting to it."""
-    return Counts(adaptations=1, unchanged=int(act_alike(before, after, sampled_observations(rollout))))
+    return Counts(adaptations=1, unchanged=int(act_alike(before, after, sampled_inputs(rollout))))
 
 
 def count_episodes(rollout: Rollout) -> Counts:
@@ -167,16 +167,17 @@ def equal_rewards(rollouts: Sequence[Rollout]) -> bool:
     return all(_equal(rollout.rewards * rollout.mask) for rollout in rollouts)
 
 
-def act_alike(one: Actor, other: Actor, observations: torch.Tensor) -> bool:
+def act_alike(one: Actor, other: Actor, inputs: Inputs) -> bool:
     """Return whether two policies prefer the very same actions, with the very same density."""
-    actions, others = one.act(observations, None), other.act(observations, None)
+    actions, others = (act_at_start(actor, inputs, None) for actor in (one, other))
     return torch.equal(actions.actions, others.actions) and torch.equal(actions.log_probs, others.log_probs)
 
 
-def sampled_observations(rollout: Rollout) -> torch.Tensor:
-    """Return the observations of some steps of every episode, ``[M, K * steps, O]``."""
+def sampled_inputs(rollout: Rollout) -> Inputs:
+    """Return some steps of every episode, ``[M, K * steps, ...]``, as first steps of trials."""
     stride = -(-rollout.observations.shape[2] // COMPARED_STEPS)
-    return rollout.observations[:, :, ::stride].flatten(1, 2)
+    observations = rollout.observations[:, :, ::stride].flatten(1, 2)
+    return inputs_at_start(observations, rollout.actions.shape[-1])
 
 
 def _equal(rewards: torch.Tensor) -> bool:

@@ -47,14 +47,14 @@ class TensorRecorder:
             self._empty(self._horizon, dtype=torch.bool) for _ in range(3)
         )
 
-    def observe(self, step: int) -> torch.Tensor:
-        """Write what the slots show before a step; return it as ``[M, K, O]``."""
+    def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write observations before a step; return them, ``[M, K, O]``, and the live mask, ``[M, K]``."""
         self.observations[step] = self._shown[: self._slots]
         self.mask[step] = self.live
-        return self.observations[step].view(*self._shape, -1)
+        return self.observations[step].view(*self._shape, -1), self.mask[step].view(self._shape)
 
-    def act(self, step: int, action: Action) -> None:
-        """Step the environment, and write what was done and what followed."""
+    def act(self, step: int, action: Action) -> torch.Tensor:
+        """Step the environment, write actions and outcomes, and return the rewards, ``[M, K]``."""
         slots, drawn = self._slots, action.actions.reshape(self._slots, -1)
         if step == 0:
             self.actions = self._empty(self._horizon, width=drawn.shape[1])
@@ -73,6 +73,7 @@ class TensorRecorder:
             if step == 0:
                 self._success_at_first_step = solved
         self.live = self.live & ~(self.terminated[step] | self.truncated[step])
+        return self.rewards[step].view(self._shape)
 
     def is_over(self, step: int) -> bool:
         """Whether no episode was running when the device was last looked at.
@@ -95,8 +96,11 @@ class TensorRecorder:
         if not final.isfinite().all():
             broken = int((~final.isfinite()).any(dim=1).to(torch.uint8).argmax())
             raise not_finite("observation", self.slot_tasks, broken, int(self.mask.any(dim=1).sum()))
+        steps: dict[str, torch.Tensor] = {
+            name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP
+        }
         return Rollout(
-            **{name: self._task_first(getattr(self, name)) for name in OF_EACH_STEP},
+            **steps,  # type: ignore[arg-type]  # the names are those of tensors
             final_observations=final.view(*self._shape, -1),
             success=self._flags(self._success),
             success_at_first_step=self._flags(self._success_at_first_step),

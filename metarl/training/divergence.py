@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError, NonFiniteActionError
-from metarl.meta_learner import Actor, MetaLearner
-from metarl.rollouts.tally import sampled_observations
+from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start, inputs_at_start
+from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
 OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
@@ -22,31 +23,33 @@ class DivergedError(MetarlError):
     """An agent that learned or adapted until its numbers were no longer finite."""
 
 
-def divergence(agent: MetaLearner, observations: torch.Tensor) -> str:
+def divergence(agent: MetaLearner, inputs: Inputs) -> str:
     """Return what of an agent is not finite, in a few words; nothing if it acts.
 
     Args:
         agent: its parameters are looked at, and what it does before it has adapted.
-        observations: ``[M, B, O]``, of which it chooses actions.
+        inputs: of which it chooses actions.
     """
     for name, value in agent.state().tensors.items():
         if not value.isfinite().all():
             return f"its parameter {name!r} is not finite"
-    finite = acts_finitely(agent.initial_actor(len(observations)), observations)
+    actor = agent.initial_actor(len(inputs.observations), np.random.default_rng(0))
+    finite = acts_finitely(actor, inputs)
     return "" if finite else "its actions are not finite"
 
 
-def acts_finitely(actor: Actor, observations: torch.Tensor) -> bool:
-    """Return whether all actions drawn for observations ``[M, B, O]`` are finite."""
+def acts_finitely(actor: Actor, inputs: Inputs) -> bool:
+    """Return whether all actions drawn for inputs are finite."""
     generator = torch.Generator(actor.device).manual_seed(0)
-    action = actor.act(observations.to(actor.device), generator)
+    on_device = Inputs(*(part.to(actor.device) for part in inputs))
+    action = act_at_start(actor, on_device, generator)
     return bool(action.actions.isfinite().all() and action.log_probs.isfinite().all())
 
 
 def check_update(
     agent: MetaLearner,
     config: AgentConfig,
-    observations: torch.Tensor,
+    inputs: Inputs,
     metrics: Mapping[str, float],
     iteration: int,
 ) -> None:
@@ -56,19 +59,19 @@ def check_update(
         DivergedError: if it has not; names the agent and its step sizes.
     """
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-    wrong = divergence(agent, observations) or (f"its metric {broken[0]!r} is not finite" if broken else "")
+    wrong = divergence(agent, inputs) or (f"its metric {broken[0]!r} is not finite" if broken else "")
     if wrong:
         wrong = f"after the update of iteration {iteration} {wrong}"
         raise diverged(config, wrong, OUTER_STEP + INNER_STEP)
 
 
-def check_loaded(agent: MetaLearner, observation_size: int, source: str, mend: str) -> None:
+def check_loaded(agent: MetaLearner, observation_size: int, action_size: int, source: str, mend: str) -> None:
     """Make sure that an agent that was read from a file acts.
 
     Raises:
         DivergedError: if it does not; names the ``source``, and says how to ``mend`` it.
     """
-    wrong = divergence(agent, torch.zeros(1, 1, observation_size))
+    wrong = divergence(agent, inputs_at_start(torch.zeros(1, 1, observation_size), action_size))
     if wrong:
         raise DivergedError(f"The agent {source} has diverged: {wrong}. {mend}")
 
@@ -79,7 +82,7 @@ def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
     Raises:
         DivergedError: if it does not; names the agent and its step sizes.
     """
-    if not acts_finitely(actor, sampled_observations(rollout)):
+    if not acts_finitely(actor, sampled_inputs(rollout)):
         raise diverged(config, "after adapting its actions are not finite", INNER_STEP + OUTER_STEP)
 
 

@@ -19,17 +19,17 @@ import numpy as np
 import torch
 
 from metarl.config import ExperimentConfig, to_json
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.evaluate import evaluate, slots_needed, vector_steps
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import Actor, MetaLearner
+from metarl.meta_learner import Actor, MetaLearner, never
 from metarl.networks.linear_baseline import transitions_per_feature
 from metarl.rollouts.collect import collect
-from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_observations, tally_from_json
+from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
 from metarl.sb3.weights import start_from_ppo
-from metarl.spaces import observation_size
+from metarl.spaces import action_size, observation_size
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.locks import locked
 from metarl.storage.metrics import MetricsLog
@@ -51,10 +51,6 @@ logger = logging.getLogger(__name__)
 
 MAX_TRANSITIONS = 100_000_000
 """Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
-
-
-class Stopped(Exception):
-    """The run was asked to stop; what it had finished is saved."""
 
 
 class Observer(Protocol):
@@ -112,6 +108,7 @@ def meta_iteration(
     horizon: int,
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] = never,
 ) -> MetaIteration:
     """Collect, adapt, collect again, and let the agent learn from it all."""
     seconds = {"sampling": 0.0, "adaptation": 0.0, "update": 0.0}
@@ -122,18 +119,18 @@ def meta_iteration(
         yield
         seconds[part] += time.perf_counter() - start
 
-    actors = [agent.initial_actor(len(tasks))]
+    actors = [agent.initial_actor(len(tasks), rng)]
     rollouts: list[Rollout] = []
     for step in range(agent.adaptation_steps + 1):
         if step > 0:
             with timed("adaptation"):
-                actors.append(agent.adapt(actors[-1], rollouts[-1]))
+                actors.append(agent.adapt(actors[-1], rollouts[-1], rng))
         with timed("sampling"):
             rollouts.append(
                 collect(env, tasks, actors[-1], episodes=episodes, horizon=horizon, rng=rng, on_step=on_step)
             )
     with timed("update"):
-        metrics = agent.update(rollouts)
+        metrics = agent.update(rollouts, tasks, rng, should_stop)
     return MetaIteration(tuple(rollouts), tuple(actors), metrics, seconds)
 
 
@@ -229,7 +226,8 @@ class Experiment:
             self._check_loaded(f"of {self.config.init_from}", "Take another file.")
 
     def _check_loaded(self, source: str, mend: str) -> None:
-        check_loaded(self.agent, observation_size(self.suite.observation_space), source, mend)
+        sizes = observation_size(self.suite.observation_space), action_size(self.suite.action_space)
+        check_loaded(self.agent, *sizes, source, mend)
 
     def run(self) -> Evaluation:
         """Train to the last iteration, then evaluate on every test task.
@@ -337,7 +335,7 @@ class Experiment:
                 rng=rng,
                 on_step=self.on_step,
             )
-        seen = sampled_observations(done.rollouts[-1])
+        seen = sampled_inputs(done.rollouts[-1])
         check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
         self.tally = count_iteration(
             self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metarl.config import ExperimentConfig
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.evaluation.comparability import shared_settings
 from metarl.storage.files import write_json
 from metarl.storage.run_folder import CONFIG, SWEEP
 from metarl.training.evaluation_reader import is_finished
-from metarl.training.experiment import Stopped
 from metarl.training.runs import default_name, read_config
 from metarl.types import Json
 

@@ -21,7 +21,7 @@ from metarl.presets.agent_settings import suited
 from metarl.rollouts.collect import collect
 from metarl.training.experiment import meta_iteration
 from metarl.types import Rollout
-from support import agent_contract
+from support import agent_contract, tiny
 from support.probes import Probe
 from support.programs import POINT, Trap, errors, outcome, resume, run
 
@@ -111,7 +111,7 @@ def adapted(agent: MetaLearner, probe: Probe, episodes: int = 40) -> Actor:
 def choices(actor: Actor) -> torch.Tensor:
     """Return what each of two tasks would do where it sees -1 and where it sees 1, ``[2, 2]``."""
     seen = torch.tensor([[-1.0], [1.0]]).expand(2, 2, 1)
-    return actor.act(seen, None).actions.squeeze(-1)
+    return tiny.act(actor, seen, None).actions.squeeze(-1)
 
 
 @EVERY_AGENT
@@ -164,7 +164,7 @@ def rewarded_for_noise(agent: MetaLearner) -> list[Rollout]:
     for step in range(agent.adaptation_steps + 1):
         actor = agent.adapt(actor, rollouts[-1]) if step else actor
         rollout = agent_contract.gather(actor, rng)
-        likeliest = actor.act(rollout.observations.flatten(1, 2), None).actions.view_as(rollout.actions)
+        likeliest = tiny.act(actor, rollout.observations.flatten(1, 2), None).actions.view_as(rollout.actions)
         worth = (rollout.actions - likeliest).square().sum(dim=-1) * rollout.mask
         rollouts.append(dataclasses.replace(rollout, rewards=worth))
     return rollouts

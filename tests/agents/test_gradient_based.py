@@ -192,7 +192,7 @@ def test_ratios_are_one_at_the_first_outer_step(name: str) -> None:
 def test_inner_step_is_the_policy_gradient_whatever_the_surrogate(name: str) -> None:
     (rollout, _), agent, usual = rollouts_of(1), AGENTS[name](), AGENTS["maml-vpg"]()
     actor = agent.initial_actor(3)
-    drawn = actor.act(rollout.observations.flatten(1, 2), torch.Generator().manual_seed(0))
+    drawn = tiny.act(actor, rollout.observations.flatten(1, 2), torch.Generator().manual_seed(0))
     own = replace(
         rollout,
         actions=drawn.actions.unflatten(1, (3, 4)),

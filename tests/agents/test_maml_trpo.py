@@ -321,8 +321,10 @@ def rewarded_for(agent: MAMLTRPO, sign: float, seed: int) -> list[Rollout]:
     generator, rollouts = torch.Generator().manual_seed(seed), list[Rollout]()
     actor = agent.initial_actor(3)
     for one in tiny_rollouts(agent.adaptation_steps, episodes=20):
-        drawn = actor.act(one.observations.flatten(1, 2), generator)
-        distances = (drawn.actions - actor.act(one.observations.flatten(1, 2), None).actions).square().sum(-1)
+        drawn = tiny.act(actor, one.observations.flatten(1, 2), generator)
+        distances = (
+            (drawn.actions - tiny.act(actor, one.observations.flatten(1, 2), None).actions).square().sum(-1)
+        )
         shape = one.mask.shape
         taken = replace(
             one,

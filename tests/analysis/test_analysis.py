@@ -22,7 +22,7 @@ from metarl.analysis.task_map import likeness, task_map
 from metarl.config import MeasurementConfig
 from metarl.errors import MetarlError
 from metarl.evaluation.statistics import Interval, Values
-from metarl.meta_learner import Action
+from metarl.meta_learner import Action, Inputs
 from metarl.reporting.explanation_text import (
     about_effects,
     about_layers,
@@ -220,11 +220,15 @@ class LeverActor:
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        observations = inputs.observations
         stride = torch.stack(list(self.params.values())).prod(dim=0)
         return Action(
             stride.unsqueeze(1).expand(*observations.shape[:2], 1), torch.zeros(observations.shape[:2])
-        )
+        ), memory
 
     def with_params(self, params: Params) -> LeverActor:
         return LeverActor(params)
@@ -238,10 +242,10 @@ class LeverAgent(tiny.StrideAgent):
 
     goals = (2.0, 3.0, 5.0)
 
-    def initial_actor(self, num_tasks: int) -> LeverActor:  # type: ignore[override]  # another actor
+    def initial_actor(self, num_tasks: int, rng: object = None) -> LeverActor:  # type: ignore[override]  # another actor
         return LeverActor({f"lever_{i}": torch.ones(num_tasks, 1) for i in range(3)})
 
-    def adapt(self, actor: LeverActor, rollout: Rollout) -> LeverActor:  # type: ignore[override]  # likewise
+    def adapt(self, actor: LeverActor, rollout: Rollout, rng: object = None) -> LeverActor:  # type: ignore[override]  # likewise
         pairs = zip(actor.params, self.goals, strict=True)
         return LeverActor({name: torch.full_like(actor.params[name], goal) for name, goal in pairs})
 
@@ -366,10 +370,10 @@ class ClosedActor(LeverActor):
 
 
 class ClosedAgent(LeverAgent):
-    def initial_actor(self, num_tasks: int) -> ClosedActor:
+    def initial_actor(self, num_tasks: int, rng: object = None) -> ClosedActor:
         return ClosedActor(super().initial_actor(num_tasks).params)
 
-    def adapt(self, actor: LeverActor, rollout: Rollout) -> ClosedActor:
+    def adapt(self, actor: LeverActor, rollout: Rollout, rng: object = None) -> ClosedActor:
         return ClosedActor(super().adapt(actor, rollout).params)
 
 

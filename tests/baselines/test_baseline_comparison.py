@@ -31,6 +31,7 @@ from metarl.rollouts.collect import collect
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
 from metarl.training import runs
 from metarl.types import Task
+from support import tiny
 from support.programs import POINT
 
 SUITE = PointTasks(horizon=10)
@@ -93,7 +94,7 @@ def test_weights_carry_all_that_acts_from_one_agent_to_another(name: AlgorithmNa
     seen = torch.randn(1, 50, 2, generator=torch.Generator().manual_seed(0))
     for seed in (None, 3):
         draws = [
-            agent.actor.act(seen, None if seed is None else torch.Generator().manual_seed(seed))
+            tiny.act(agent.actor, seen, None if seed is None else torch.Generator().manual_seed(seed))
             for agent in (teacher, pupil)
         ]
         assert torch.equal(draws[0].actions, draws[1].actions)
@@ -105,14 +106,14 @@ def test_the_most_likely_action_is_sb3s_deterministic_one(name: AlgorithmName) -
     agent.learn(lambda slots: None)
     seen = torch.randn(1, 50, 2, generator=torch.Generator().manual_seed(0))
     theirs, _ = agent.model.predict(seen[0].numpy(), deterministic=True)
-    np.testing.assert_allclose(agent.actor.act(seen, None).actions[0], 0.1 * theirs, atol=1e-6)
+    np.testing.assert_allclose(tiny.act(agent.actor, seen, None).actions[0], 0.1 * theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
 def test_drawn_actions_have_the_spread_of_sb3s_own(name: AlgorithmName) -> None:
     agent = learner(name, 140)
     seen = torch.zeros(1, 4000, 2)
-    ours = agent.actor.act(seen, torch.Generator().manual_seed(0)).actions[0].numpy()
+    ours = tiny.act(agent.actor, seen, torch.Generator().manual_seed(0)).actions[0].numpy()
     theirs = 0.1 * agent.model.predict(seen[0].numpy(), deterministic=False)[0]
     np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), atol=0.008)
     np.testing.assert_allclose(ours.std(axis=0), theirs.std(axis=0), atol=0.004)

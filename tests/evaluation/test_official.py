@@ -185,7 +185,9 @@ class Listener(tiny.StrideAgent):
         super().__init__()
         self.rollouts: list[Rollout] = []
 
-    def adapt(self, actor: tiny.StrideActor, rollout: Rollout) -> tiny.StrideActor:
+    def adapt(
+        self, actor: tiny.StrideActor, rollout: Rollout, rng: np.random.Generator | None = None
+    ) -> tiny.StrideActor:
         self.rollouts.append(rollout)
         return super().adapt(actor, rollout)
 

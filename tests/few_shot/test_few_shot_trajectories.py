@@ -105,7 +105,7 @@ def test_a_policy_acts_and_learns_by_the_prototypes_of_its_tasks() -> None:
     env.close()
     fixed = agent.initial_actor(3)
     here = seen.observations[:, :, 0]
-    ours = Conditioned(fixed, prototypes).act(here, None).actions
-    swapped = Conditioned(fixed, prototypes.flip(0)).act(here, None).actions
+    ours = tiny.act(Conditioned(fixed, prototypes), here, None).actions
+    swapped = tiny.act(Conditioned(fixed, prototypes.flip(0)), here, None).actions
     assert not torch.equal(ours, swapped)
     assert Conditioned(fixed, prototypes).device == torch.device("cpu")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 import torch
 
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError, NonFiniteError
+from metarl.meta_learner import Action, Inputs
 from metarl.rollouts.collect import collect
-from metarl.types import Rollout, Task
+from metarl.types import Params, Rollout, Task
 from support import tiny
 
 # Two tasks of two episodes. The first starts at 0 and ends from height 3 up; the second starts at 10 and
@@ -90,9 +89,8 @@ def test_policy_sees_the_task_axis_first_and_then_the_episodes() -> None:
 
 def test_numbers_are_single_precision_and_flags_are_bool(rollout: Rollout) -> None:
     flags = {"mask", "terminated", "truncated", "success", "success_at_first_step"}
-    for field in fields(rollout):
-        wanted = torch.bool if field.name in flags else torch.float32
-        assert getattr(rollout, field.name).dtype == wanted
+    for name, value in rollout.tensors().items():
+        assert value.dtype == (torch.bool if name in flags else torch.float32)
 
 
 def test_episodes_cut_before_the_environments_horizon_are_not_terminated() -> None:
@@ -265,16 +263,16 @@ class WideActor:
     def __init__(self, actor: tiny.StrideActor) -> None:
         self.actor, self.device = actor, actor.device
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> tiny.Action:
-        action = self.actor.act(observations, generator)
-        return tiny.Action(action.actions.expand(*observations.shape[:2], 2), action.log_probs)
+    def initial_memory(self, episodes: int) -> Params:
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        observations = inputs.observations
+        action, memory = self.actor.act(inputs, memory, generator)
+        return tiny.Action(action.actions.expand(*observations.shape[:2], 2), action.log_probs), memory
 
 
 def test_rollout_moves_whole() -> None:
     moved = run(tiny.ClimbEnv(4, horizon=4, says_success=False)).to("meta")
-    assert {
-        getattr(moved, field.name).device.type
-        for field in fields(moved)
-        if not field.name.startswith("success")
-    } == {"meta"}
+    assert {value.device.type for value in moved.tensors().values()} == {"meta"}
     assert moved.success is None

@@ -48,7 +48,7 @@ def meta_batch(agent: MetaLearner, seed: int = 0, tasks: Sequence[Task] = TASKS)
 def likeliest(actor: Actor, num_tasks: int = len(TASKS)) -> torch.Tensor:
     """Return what an actor would do, without noise, in a few states of each task."""
     states = torch.linspace(-0.5, 0.5, 10).reshape(1, 5, 2).expand(num_tasks, 5, 2)
-    return actor.act(states, None).actions
+    return tiny.act(actor, states, None).actions
 
 
 def adapted(agent: MetaLearner, rollout: Rollout) -> torch.Tensor:
@@ -65,7 +65,7 @@ def same_state(one: State, other: State) -> bool:
 
 def actions_have_the_shapes_of_the_protocol(config: AgentConfig) -> None:
     actor = build(config).initial_actor(3)
-    action = actor.act(torch.zeros(3, 5, 2), torch.Generator().manual_seed(0))
+    action = tiny.act(actor, torch.zeros(3, 5, 2), torch.Generator().manual_seed(0))
     assert action.actions.shape == (3, 5, 2)
     assert action.log_probs.shape == (3, 5)
     assert not action.actions.requires_grad
@@ -75,7 +75,8 @@ def actions_have_the_shapes_of_the_protocol(config: AgentConfig) -> None:
 def acting_draws_from_the_generator_alone(config: AgentConfig) -> None:
     actor, before = build(config).initial_actor(3), torch.get_rng_state()
     one, again, other = (
-        actor.act(torch.zeros(3, 5, 2), torch.Generator().manual_seed(seed)).actions for seed in (1, 1, 2)
+        tiny.act(actor, torch.zeros(3, 5, 2), torch.Generator().manual_seed(seed)).actions
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -151,10 +152,10 @@ def updating_reports_finite_numbers(config: AgentConfig) -> None:
 def updating_leaves_the_rollouts_alone(config: AgentConfig) -> None:
     agent = build(config)
     rollouts = meta_batch(agent)
-    copies = [{name: value.clone() for name, value in vars(rollout).items()} for rollout in rollouts]
+    copies = [{name: value.clone() for name, value in rollout.tensors().items()} for rollout in rollouts]
     agent.update(rollouts)
     for rollout, copied in zip(rollouts, copies, strict=True):
-        assert all(torch.equal(value, copied[name]) for name, value in vars(rollout).items())
+        assert all(torch.equal(value, copied[name]) for name, value in rollout.tensors().items())
 
 
 def state_is_a_copy(config: AgentConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from metarl.meta_learner import Action
+from metarl.meta_learner import Action, Actor, Inputs, Trial, act_at_start, inputs_at_start
 from metarl.networks.policies import GaussianMLPPolicy
 from metarl.types import Params, Rollout, State, Task
 from metarl.vector_env import Array, TaskVectorEnv
@@ -68,12 +68,7 @@ def random_rollout(
 
 def take_tasks(rollout: Rollout, order: Sequence[int]) -> Rollout:
     """Return the rollout with its tasks in another order, or fewer of them."""
-    chosen = {
-        field.name: value[list(order)]
-        for field in fields(rollout)
-        if (value := getattr(rollout, field.name)) is not None
-    }
-    return replace(rollout, **chosen)
+    return rollout.map(lambda value: value[list(order)])
 
 
 def climb(start: float, summit: float = 1e9, flag: float = 1e9) -> Task:
@@ -147,12 +142,16 @@ class ScriptedActor:
         self.seen: list[torch.Tensor] = []
         self.generators: list[torch.Generator | None] = []
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        observations = inputs.observations
         step = len(self.seen)
         self.seen.append(observations.clone())
         self.generators.append(generator)
         actions = self.script[:, :, step].unsqueeze(-1)
-        return Action(actions, torch.full(self.script.shape[:2], -float(step)))
+        return Action(actions, torch.full(self.script.shape[:2], -float(step))), memory
 
 
 @dataclass(frozen=True)
@@ -167,31 +166,38 @@ class StrideActor:
     def device(self) -> torch.device:
         return self.strides.device
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    def initial_memory(self, episodes: int) -> Params:
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        observations = inputs.observations
         actions = self.strides.reshape(-1, 1, 1).expand(*observations.shape[:2], 1)
         if generator is not None:
             actions = actions + self.noise * torch.randn(actions.shape, generator=generator)
-        return Action(actions, torch.zeros(observations.shape[:2]))
+        return Action(actions, torch.zeros(observations.shape[:2])), memory
 
 
 class StrideAgent:
     """An agent whose stride on a task becomes the mean height that it saw there, times ``rate``."""
 
     adaptation_steps = 1
+    trial: Trial = "parallel"
     device = torch.device("cpu")
 
     def __init__(self, stride: float = 1.0, rate: float = 0.5, noise: float = 0.0) -> None:
         self.stride, self.rate, self.noise = stride, rate, noise
         self.episodes_seen: list[int] = []
 
-    def initial_actor(self, num_tasks: int) -> StrideActor:
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator | None = None) -> StrideActor:
         return StrideActor(torch.full((num_tasks,), self.stride), self.noise)
 
-    def adapt(self, actor: StrideActor, rollout: Rollout) -> StrideActor:
+    def adapt(
+        self, actor: StrideActor, rollout: Rollout, rng: np.random.Generator | None = None
+    ) -> StrideActor:
         self.episodes_seen.append(rollout.mask.shape[1])
         return replace(actor, strides=self.rate * rollout.rewards.mean(dim=(1, 2)))
 
-    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    def update(self, *_: object) -> dict[str, float]:
         raise AssertionError("evaluation never updates an agent")
 
     def state(self) -> State:
@@ -199,3 +205,8 @@ class StrideAgent:
 
     def load_state(self, state: State) -> None:
         raise AssertionError("evaluation never loads a state")
+
+
+def act(actor: Actor, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
+    """Let a policy without memory choose actions for observations ``[M, K, O]``."""
+    return act_at_start(actor, inputs_at_start(observations, 1), generator)

@@ -14,9 +14,9 @@ from metarl.envs.engines.warp.batch import BufferSizes
 from metarl.envs.metaworld.models import environment_class
 from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.envs.metaworld.warp_env import WarpSawyerVectorEnv
-from metarl.meta_learner import Action
+from metarl.meta_learner import Action, Inputs
 from metarl.system.caches import cache_folder
-from metarl.types import Task
+from metarl.types import Params, Task
 from support.physics import rand_vec
 from support.tiny import StrideActor
 
@@ -79,9 +79,13 @@ class WideActor:
     def __init__(self, narrow: StrideActor, size: int) -> None:
         self.narrow, self.device, self.size = narrow, narrow.device, size
 
-    def act(self, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
-        action = self.narrow.act(observations, None)
+    def initial_memory(self, episodes: int) -> Params:
+        return {}
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        observations = inputs.observations
+        action, memory = self.narrow.act(inputs, memory, None)
         return action._replace(
             actions=action.actions.expand(*observations.shape[:2], self.size),
             log_probs=torch.zeros(observations.shape[:2], device=self.device),
-        )
+        ), memory

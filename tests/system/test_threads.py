@@ -128,11 +128,11 @@ class Watched:
     def __getattr__(self, name: str) -> object:
         return getattr(self.agent, name)
 
-    def adapt(self, actor: object, rollout: Rollout) -> object:
+    def adapt(self, actor: object, rollout: Rollout, rng: object) -> object:
         self.seen.append(torch.get_num_threads())
         return self.agent.adapt(actor, rollout)  # type: ignore[arg-type]  # whatever the agent gave
 
-    def update(self, rollouts: list[Rollout]) -> dict[str, float]:
+    def update(self, rollouts: list[Rollout], *_: object) -> dict[str, float]:
         self.seen.append(torch.get_num_threads())
         return self.agent.update(rollouts)
 

@@ -59,7 +59,7 @@ def test_whatever_of_an_update_is_not_finite_is_found_and_the_iteration_before_s
     update = MAMLTRPO.update
     updates = 0
 
-    def diverging(agent: MAMLTRPO, rollouts: object) -> dict[str, float]:
+    def diverging(agent: MAMLTRPO, rollouts: object, *_: object) -> dict[str, float]:
         nonlocal updates
         updates += 1
         metrics = update(agent, rollouts)  # type: ignore[arg-type]  # rollouts

@@ -11,12 +11,11 @@ from typing import cast
 import pytest
 
 from metarl.cli.main import main
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.reporting.html.run_data import gather
 from metarl.storage.checkpoints import load_newest, weights_sum
 from metarl.training import runs
 from metarl.training.evaluation_reader import is_finished, read_evaluation
-from metarl.training.experiment import Stopped
 from metarl.training.sweep import SeedRun
 from metarl.types import Json
 from support.programs import POINT

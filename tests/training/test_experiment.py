@@ -11,14 +11,14 @@ import torch
 
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig
 from metarl.envs.toy.point import PointTasks
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.presets.manipulation import ml1
 from metarl.storage.checkpoints import load
 from metarl.storage.locks import locked
 from metarl.storage.metrics import Row, read_metrics
 from metarl.tasks import Split
 from metarl.training import runs
-from metarl.training.experiment import Experiment, Stopped
+from metarl.training.experiment import Experiment
 from metarl.types import Json, Task
 from support.programs import point_config
 

@@ -14,14 +14,13 @@ from metarl.baselines.comparison import Comparison
 from metarl.baselines.plan import ComparisonConfig
 from metarl.cli.console import console, say
 from metarl.cli.progress import ComparisonProgress, clock
-from metarl.errors import require
+from metarl.errors import Stopped, require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.baseline_files import caption_of, comparison_table, rows, short, write_comparison
 from metarl.storage.locks import locked
 from metarl.tasks import sample_evenly
 from metarl.text import count
 from metarl.training import runs
-from metarl.training.experiment import Stopped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import tyro
 from metarl.cli.console import console, say
 from metarl.cli.progress import ProgressObserver
 from metarl.config import EvaluationConfig, MeasurementConfig
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Axis, Evaluation
@@ -37,7 +37,7 @@ from metarl.text import count
 from metarl.training import runs
 from metarl.training.divergence import naming_agent
 from metarl.training.evaluation_reader import provenance
-from metarl.training.experiment import Experiment, Stopped
+from metarl.training.experiment import Experiment
 from metarl.types import Json, Task
 
 

@@ -82,8 +82,8 @@ def explain_command(arguments: list[str]) -> None:
     """Look inside an adaptation: what it moves in the policy, and what each layer is worth."""
     wanted = tyro.cli(ExplainArguments, args=arguments, prog="metarl explain")
     experiment = open_for(wanted)
-    layers = layers_of(explainable(experiment.agent.initial_actor(1)).params)
     rng = make_rng(wanted.seed, Purpose.EXPLANATION)
+    layers = layers_of(explainable(experiment.agent.initial_actor(1, rng)).params)
     tasks = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
     require(len(tasks) > 1, "Explaining compares tasks, so two or more are needed", count(len(tasks), "task"))
     steps = experiment.config.evaluation.adaptation_steps

@@ -59,7 +59,9 @@ def export_command(arguments: list[str]) -> None:
     task = find_task(experiment.suite.tasks("test"), wanted.task, experiment.suite.name)
     measured = experiment.config.evaluation
     steps = measured.adaptation_steps if wanted.adaptation_steps is None else wanted.adaptation_steps
-    to_ppo(experiment.agent.initial_actor(1), 0, experiment.suite)  # refuses before anything is computed
+    to_ppo(
+        experiment.agent.initial_actor(1, make_rng(0, Purpose.FILM)), 0, experiment.suite
+    )  # refuses before anything is computed
     say(
         f"Adapting {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} to "
         f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
@@ -80,7 +82,7 @@ def adapted(experiment: Experiment, task: Task, steps: int, seed: int) -> Actor:
     """Return the policy after so many adaptation steps on one task."""
     episodes = experiment.config.evaluation.adaptation_episodes
     rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
-    actor = experiment.agent.initial_actor(1)
+    actor = experiment.agent.initial_actor(1, rng)
     env = experiment.make_env()
     try:
         with naming_agent(experiment.config.agent):
@@ -88,7 +90,7 @@ def adapted(experiment: Experiment, task: Task, steps: int, seed: int) -> Actor:
                 rollout = collect(
                     env, [task], actor, episodes=episodes, horizon=experiment.suite.horizon, rng=rng
                 )
-                actor = experiment.agent.adapt(actor, rollout)
+                actor = experiment.agent.adapt(actor, rollout, rng)
                 check_adapted(actor, experiment.config.agent, rollout)
     finally:
         env.close()

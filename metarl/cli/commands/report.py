@@ -10,14 +10,13 @@ import tyro
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import ProgressObserver
-from metarl.errors import EngineError, MetarlError, require
+from metarl.errors import EngineError, MetarlError, Stopped, require
 from metarl.reporting.html.page import render
 from metarl.reporting.html.run_data import Group, gather
 from metarl.reporting.html.videos import Choice, Pair, choose, film_pairs, open_first, steps_of
 from metarl.reporting.video.record import View
 from metarl.storage.files import write_whole
 from metarl.text import count
-from metarl.training.experiment import Stopped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import tyro
 from metarl.cli.commands.train import RUNS, configured, suite_first
 from metarl.cli.console import console, say
 from metarl.cli.progress import SweepProgress
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.summary import summarize_seeds
 from metarl.plugins import registry
 from metarl.reporting.aggregate import combine
@@ -22,7 +22,6 @@ from metarl.tasks import check_disjoint
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.evaluation_reader import read_evaluation
-from metarl.training.experiment import Stopped
 from metarl.training.notices import kept_notices
 from metarl.training.sweep import SeedRun, Sweep, last_line
 

@@ -12,14 +12,14 @@ from metarl.cli.commands.evaluate import show_evaluation
 from metarl.cli.console import console, describe_entry, say
 from metarl.cli.progress import watch
 from metarl.config import ExperimentConfig
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError, Stopped, require
 from metarl.plugins import registry
 from metarl.reporting.evaluation_files import write_learning_curve
 from metarl.reporting.tables import list_table
 from metarl.storage.files import write_text
 from metarl.text import count
 from metarl.training import runs
-from metarl.training.experiment import Experiment, Stopped
+from metarl.training.experiment import Experiment
 
 RUNS = Path("runs")
 

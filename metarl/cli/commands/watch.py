@@ -11,14 +11,14 @@ import tyro
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import ProgressObserver
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError, Stopped, require
 from metarl.reporting.video.encode import FRAMES_PER_SECOND, mp4, side_by_side
 from metarl.reporting.video.record import Clip, Film, View, film, find_task, measured_rollouts, outcome
 from metarl.reporting.video.window import Window
 from metarl.storage.files import write_whole
 from metarl.text import count, stage_name
 from metarl.training import runs
-from metarl.training.experiment import Experiment, Stopped
+from metarl.training.experiment import Experiment
 from metarl.types import Task
 
 
