@@ -1,8 +1,8 @@
 """Recurrent cells that remember, as functions of their parameters: one step, or a sequence at once.
 
 ``gru`` is the gated recurrent unit (Cho et al. 2014, arXiv 1406.1078) as PyTorch computes it. ``linear`` is
-minGRU (Feng et al. 2024, arXiv 2410.01201, section 3.1): its gate and its candidate see the input alone, so that
-a sequence takes one matrix product for all of its steps and then only a recurrence of single numbers.
+minGRU (Feng et al. 2024, arXiv 2410.01201, section 3.1): its gate and its candidate see the input alone, so a
+sequence takes one matrix product for all of its steps and then only a recurrence of single numbers.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class GRUCell:
 class LinearCell:
     """minGRU: ``h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t)``.
 
-    The gate ``z``, a sigmoid, and the candidate ``c`` are linear in the input. The candidate is bounded by tanh, so the memory stays in -1..1 over trials of any length.
+    The gate ``z``, a sigmoid, and the candidate ``c`` are linear in the input. The candidate is bounded by
+    tanh, so the memory stays in -1..1 over trials of any length.
     """
 
     input_size: int
