@@ -82,6 +82,7 @@ def conditions(side: Side) -> dict[str, str]:
     found |= {f"evaluation.{name.replace('_', '-')}": evaluation.get(name) for name in _MEASUREMENT}
     found["the number of measured episodes"] = int(side.evaluation.returns.shape[2])
     found["the number of adaptation steps"] = side.evaluation.adaptation_steps
+    found["how a task's episodes relate"] = side.evaluation.trial
     found["the horizon"] = side.about.get("horizon")
     evaluated = _object(_object(side.about, "physics"), "evaluated")
     versions = {**_object(side.about, "versions"), **evaluated}

@@ -91,6 +91,12 @@ def episode_curve(
         MetarlError: if ``env`` has too few slots, or ``counts`` do not rise.
     """
     check_counts(counts)
+    require(
+        agent.trial == "parallel",
+        "A curve over episodes adapted from is for agents that adapt from several at once; the evaluation of "
+        "an agent with a memory is such a curve already. The agent's trial must be parallel",
+        agent.trial,
+    )
     at_once = env.num_envs // slots_for(config, counts)
     require(at_once > 0, f"This curve needs {slots_for(config, counts)} slots or more", env.num_envs)
 

@@ -11,7 +11,7 @@ import numpy as np
 from metarl.config import MeasurementConfig
 from metarl.errors import require
 from metarl.evaluation.record import Evaluation, from_rollouts, join
-from metarl.meta_learner import Actor, MetaLearner
+from metarl.meta_learner import Actor, MetaLearner, Trial
 from metarl.rollouts.collect import collect
 from metarl.rollouts.tally import Counts, count_adaptation, count_episodes
 from metarl.system.threads import one_thread
@@ -33,6 +33,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure an agent on tasks before adapting and after each adaptation step.
 
+    A sequential agent's step is one more episode of each slot's trial: what is measured is its experience,
+    and its actions are chosen in the same way throughout.
+
     Every task starts from the same unadapted agent and nothing passes from one to another; as many run at
     once as ``env`` has slots for. Where the measured episodes are drawn like those that adaptation learns
     from (not deterministic, equally many), the next step adapts from the very episodes that were measured.
@@ -50,14 +53,15 @@ def evaluate(
     Raises:
         MetarlError: if ``env`` has too few slots.
     """
-    at_once = env.num_envs // slots_needed(config)
-    require(at_once > 0, f"Evaluating needs {slots_needed(config)} slots or more", env.num_envs)
+    needed = slots_needed(config, agent.trial)
+    at_once = env.num_envs // needed
+    require(at_once > 0, f"Evaluating needs {needed} slots or more", env.num_envs)
 
     run = partial(collect, env, horizon=horizon, rng=rng, on_step=on_step)
     measure = partial(run, episodes=config.episodes, deterministic=config.deterministic)
 
     def learn_from(chunk: Sequence[Task], actor: Actor, measured: Rollout) -> Rollout:
-        if _reuses_episodes(config):
+        if agent.trial == "sequential" or _reuses_episodes(config):
             return measured
         return run(chunk, actor, episodes=config.adaptation_episodes)
 
@@ -71,23 +75,30 @@ def evaluate(
             env_steps += experience.num_steps if experience is not stages[-1] else 0
             before, actor = actor, agent.adapt(actor, experience, rng)
             counts += count_adaptation(before, actor, experience)
-            stages.append(measure(chunk, actor))
+            after = stages[-1] if agent.trial == "sequential" else None
+            stages.append(measure(chunk, actor, after=after))
         counts += sum(map(count_episodes, stages), Counts())
-        parts.append(replace(from_rollouts(chunk, stages, env_steps), counts=counts))
+        parts.append(replace(from_rollouts(chunk, stages, env_steps, agent.trial), counts=counts))
     return join(parts)
 
 
-def slots_needed(config: MeasurementConfig) -> int:
+def slots_needed(config: MeasurementConfig, trial: Trial = "parallel") -> int:
     """Return the fewest slots with which :func:`evaluate` can run a task."""
-    return max(config.episodes, config.adaptation_episodes)
+    return config.episodes if trial == "sequential" else max(config.episodes, config.adaptation_episodes)
 
 
 def vector_steps(
-    config: MeasurementConfig, num_tasks: int, adaptation_steps: int, num_envs: int, horizon: int
+    config: MeasurementConfig,
+    num_tasks: int,
+    adaptation_steps: int,
+    num_envs: int,
+    horizon: int,
+    trial: Trial = "parallel",
 ) -> int:
     """Return how often :func:`evaluate` steps its environment if every episode lasts to the horizon."""
-    chunks = -(-num_tasks // max(1, num_envs // slots_needed(config)))
-    rollouts = adaptation_steps + 1 if _reuses_episodes(config) else 2 * adaptation_steps + 1
+    chunks = -(-num_tasks // max(1, num_envs // slots_needed(config, trial)))
+    reuses = trial == "sequential" or _reuses_episodes(config)
+    rollouts = adaptation_steps + 1 if reuses else 2 * adaptation_steps + 1
     return chunks * rollouts * horizon
 
 

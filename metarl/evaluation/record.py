@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from metarl.errors import MetarlError, require
 from metarl.evaluation.statistics import Values
+from metarl.meta_learner import Trial
 from metarl.rollouts.tally import Counts
 from metarl.types import Json, Rollout, Task
 from metarl.vector_env import Array
@@ -30,6 +31,8 @@ class Evaluation:
     """Environment steps taken, those of the adaptation among them."""
     counts: Counts = field(default_factory=Counts, compare=False)
     """Counts that notices are made from; not kept in files."""
+    trial: Trial = "parallel"
+    """Whether a step is an adaptation from episodes of its own, or one more episode of experience."""
 
     @property
     def adaptation_steps(self) -> int:
@@ -63,6 +66,7 @@ class Evaluation:
             "returns": self.returns.tolist(),
             "successes": None if self.successes is None else self.successes.tolist(),
             "env_steps": self.env_steps,
+            **({"trial": self.trial} if self.trial != "parallel" else {}),
         }
 
 
@@ -81,6 +85,7 @@ def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
         returns=np.array(data["returns"], np.float64),
         successes=None if successes is None else np.array(successes, np.bool_),
         env_steps=env_steps,
+        trial="sequential" if data.get("trial") == "sequential" else "parallel",
     )
 
 
@@ -99,8 +104,10 @@ class Axis:
 
 
 def steps_axis(evaluation: Evaluation) -> Axis:
-    """Return the axis of :func:`evaluate`: the number of adaptation steps."""
+    """Return the axis of :func:`evaluate`: adaptation steps, or episodes of experience in a trial."""
     steps = tuple(range(evaluation.adaptation_steps + 1))
+    if evaluation.trial == "sequential":
+        return Axis("experience_episodes", "Episodes of experience on the task", "episodes", steps)
     return Axis("adaptation_steps", "Adaptation steps", "steps", steps)
 
 
@@ -139,14 +146,17 @@ def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
         )
 
 
-def from_rollouts(tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: int) -> Evaluation:
-    """Return the evaluation that was measured in ``stages``, besides which others steps were taken."""
+def from_rollouts(
+    tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: int, trial: Trial = "parallel"
+) -> Evaluation:
+    """Return the evaluation that was measured in ``stages``, beside which other steps were taken."""
     successes = [stage.success.cpu().numpy() for stage in stages if stage.success is not None]
     return Evaluation(
         tasks=tuple(tasks),
         returns=np.stack([stage.episode_returns.double().cpu().numpy() for stage in stages], axis=1),
         successes=np.stack(successes, axis=1) if len(successes) == len(stages) else None,
         env_steps=other_steps + sum(stage.num_steps for stage in stages),
+        trial=trial,
     )
 
 
@@ -159,4 +169,5 @@ def join(parts: Sequence[Evaluation]) -> Evaluation:
         successes=np.concatenate(successes) if len(successes) == len(parts) else None,
         env_steps=sum(part.env_steps for part in parts),
         counts=sum((part.counts for part in parts), Counts()),
+        trial=parts[0].trial,
     )

@@ -14,7 +14,8 @@ def discounted_returns(rewards: torch.Tensor, mask: torch.Tensor, discount: floa
 
     Args:
         rewards: ``[..., T]``.
-        mask: ``[..., T]`` bool, false after the end of an episode; masked rewards count as zero, NaN too.
+        mask: ``[..., T]`` bool, false after the end of an episode; masked rewards count as zero, NaN too, and
+            masked steps take no time: in a trial of several episodes the next one follows at once.
         discount: per step, in 0..1.
 
     Returns:
@@ -38,10 +39,11 @@ def generalized_advantages(
     Args:
         rewards: ``[..., T]``.
         values: ``[..., T]``, of the observation before each step.
-        final_values: ``[...]``, of the observation after each episode's last step; ignored where that
-            step was terminal.
-        terminated: ``[..., T]`` bool, true at a terminal step.
-        mask: ``[..., T]`` bool, false after the end of an episode.
+        final_values: ``[...]``, of the observation after the last live step; ignored where that step was
+            terminal.
+        terminated: ``[..., T]`` bool, true at a terminal step. Within a trial of several episodes, true cuts
+            the trial there; leave it false to let credit pass from one episode to those before.
+        mask: ``[..., T]`` bool, false after the end of an episode; masked steps take no time.
         discount: per step, in 0..1.
         gae_lambda: in 0..1; 1 gives returns minus values, 0 gives one-step differences.
 
@@ -49,7 +51,7 @@ def generalized_advantages(
         ``[..., T]``, zero where masked.
     """
     # delta_t = r_t + discount V(s_{t+1}) - V(s_t), with V = 0 after a terminal step
-    followed_by = torch.where(_last_live_step(mask), final_values.unsqueeze(-1), _shift(values))
+    followed_by = _next_live(values, mask, final_values)
     deltas = rewards + discount * torch.where(terminated, 0.0, followed_by) - values
     # A_t = delta_t + (discount lambda) A_{t+1}
     return _discounted_sum(torch.where(mask, deltas, 0.0), mask, discount * gae_lambda)
@@ -59,15 +61,15 @@ def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) ->
     total = torch.zeros_like(terms[..., 0])
     sums = []
     for step in reversed(range(terms.shape[-1])):
-        total = terms[..., step] + discount * total
+        total = torch.where(mask[..., step], terms[..., step] + discount * total, total)
         sums.append(total)
     return torch.where(mask, torch.stack(sums[::-1], dim=-1), 0.0)
 
 
-def _shift(values: torch.Tensor) -> torch.Tensor:
-    """Move every entry one step earlier; the last one has no successor."""
-    return torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], dim=-1)
-
-
-def _last_live_step(mask: torch.Tensor) -> torch.Tensor:
-    return mask & ~torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], dim=-1)
+def _next_live(values: torch.Tensor, mask: torch.Tensor, final_values: torch.Tensor) -> torch.Tensor:
+    """Return the value at the next live step of each step, or the final one, ``[..., T]``."""
+    following, found = final_values, []
+    for step in reversed(range(values.shape[-1])):
+        found.append(following)
+        following = torch.where(mask[..., step], values[..., step], following)
+    return torch.stack(found[::-1], dim=-1)

@@ -148,7 +148,8 @@ def count_rollouts(rollouts: Sequence[Rollout], actors: Sequence[Actor]) -> Coun
 
 def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
     """Count one inner step: a rollout, and the policies before and after adapting to it."""
-    return Counts(adaptations=1, unchanged=int(act_alike(before, after, sampled_inputs(rollout))))
+    learned = _remembers(rollout) or not act_alike(before, after, sampled_inputs(rollout))
+    return Counts(adaptations=1, unchanged=int(not learned))
 
 
 def count_episodes(rollout: Rollout) -> Counts:
@@ -178,6 +179,12 @@ def sampled_inputs(rollout: Rollout) -> Inputs:
     stride = -(-rollout.observations.shape[2] // COMPARED_STEPS)
     observations = rollout.observations[:, :, ::stride].flatten(1, 2)
     return inputs_at_start(observations, rollout.actions.shape[-1])
+
+
+def _remembers(rollout: Rollout) -> bool:
+    """Return whether the policy's memory changed while it acted."""
+    before, after = rollout.initial_memory, rollout.final_memory
+    return any(not torch.equal(before[name], after[name]) for name in after)
 
 
 def _equal(rewards: torch.Tensor) -> bool:

@@ -110,7 +110,10 @@ def meta_iteration(
     on_step: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> MetaIteration:
-    """Collect, adapt, collect again, and let the agent learn from it all."""
+    """Collect, adapt, collect again, and let the agent learn from it all.
+
+    A sequential agent's rollouts are the episodes of one trial in each slot, with memory kept between them.
+    """
     seconds = {"sampling": 0.0, "adaptation": 0.0, "update": 0.0}
 
     @contextmanager
@@ -119,6 +122,12 @@ def meta_iteration(
         yield
         seconds[part] += time.perf_counter() - start
 
+    def run(actor: Actor, before: Sequence[Rollout]) -> Rollout:
+        after = before[-1] if before and agent.trial == "sequential" else None
+        return collect(
+            env, tasks, actor, episodes=episodes, horizon=horizon, rng=rng, after=after, on_step=on_step
+        )
+
     actors = [agent.initial_actor(len(tasks), rng)]
     rollouts: list[Rollout] = []
     for step in range(agent.adaptation_steps + 1):
@@ -126,9 +135,7 @@ def meta_iteration(
             with timed("adaptation"):
                 actors.append(agent.adapt(actors[-1], rollouts[-1], rng))
         with timed("sampling"):
-            rollouts.append(
-                collect(env, tasks, actors[-1], episodes=episodes, horizon=horizon, rng=rng, on_step=on_step)
-            )
+            rollouts.append(run(actors[-1], rollouts))
     with timed("update"):
         metrics = agent.update(rollouts, tasks, rng, should_stop)
     return MetaIteration(tuple(rollouts), tuple(actors), metrics, seconds)
@@ -265,7 +272,9 @@ class Experiment:
     def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
         """Return the steps of the vector environment that an evaluation takes, if every episode is full."""
         horizon = self.suite.horizon
-        return vector_steps(self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon)
+        return vector_steps(
+            self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon, self.agent.trial
+        )
 
     @property
     def baseline_features(self) -> int:
@@ -334,6 +343,7 @@ class Experiment:
                 horizon=self.suite.horizon,
                 rng=rng,
                 on_step=self.on_step,
+                should_stop=lambda: self._stop,
             )
         seen = sampled_inputs(done.rollouts[-1])
         check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)

@@ -172,3 +172,25 @@ def stable_baselines3_advantages(
         buffer.add(zero, zero, np.array([reward]), start, torch.tensor([value]), torch.zeros(1))
     buffer.compute_returns_and_advantage(torch.tensor([last_value]), dones=np.array([done]))
     return buffer.advantages[:, 0]
+
+
+def test_gap_within_a_trial_takes_no_time() -> None:
+    mask = torch.tensor([True, False, False, True])
+    rewards = torch.tensor([1.0, 7.0, torch.nan, 1.0])
+    assert discounted_returns(rewards, mask, 0.5).tolist() == [1.5, 0.0, 0.0, 1.0]
+
+
+def test_advantages_of_a_trial_are_those_without_its_gaps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(5, 12, generator=generator) < 0.6
+    mask[:, 0] = True
+    rewards, values = (torch.randn(5, 12, generator=generator, dtype=torch.float64) for _ in range(2))
+    final = torch.randn(5, generator=generator, dtype=torch.float64)
+    never = torch.zeros_like(mask)
+    how = {"discount": 0.9, "gae_lambda": 0.8}
+    found = generalized_advantages(rewards, values, final, never, mask, **how)
+    for trial in range(5):
+        live = mask[trial]
+        without = (rewards[trial][live], values[trial][live], final[trial], never[trial][live], live[live])
+        torch.testing.assert_close(found[trial][live], generalized_advantages(*without, **how))
+    assert not found[~mask].any()

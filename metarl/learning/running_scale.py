@@ -1,0 +1,62 @@
+"""Running means and deviations of numbers that come batch by batch, to scale what networks read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from metarl.types import Params
+
+LEAST_DEVIATION = 1e-4
+"""Numbers that vary less are divided by this."""
+
+
+class Moments(NamedTuple):
+    """How many numbers were seen, their mean and their mean squared distance from it."""
+
+    seen: torch.Tensor
+    """A float64 scalar."""
+    mean: torch.Tensor
+    """``[...]`` float64."""
+    variance: torch.Tensor
+    """Likewise."""
+
+    @property
+    def deviation(self) -> torch.Tensor:
+        """The standard deviation, :data:`LEAST_DEVIATION` at least; 1 before anything was seen."""
+        found = self.variance.sqrt().clamp(min=LEAST_DEVIATION)
+        return torch.where(self.seen > 0, found, torch.ones_like(found)).float()
+
+    def scaled(self, values: torch.Tensor, limit: float = 10.0) -> torch.Tensor:
+        """Return ``(values - mean) / deviation``, within ``limit`` of 0."""
+        return ((values - self.mean.float()) / self.deviation).clamp(-limit, limit)
+
+    def to_params(self, name: str) -> Params:
+        """Return the three tensors by names that begin with ``name``."""
+        return {f"{name}.{part}": value for part, value in self._asdict().items()}
+
+    @staticmethod
+    def from_params(params: Params, name: str) -> Moments:
+        """Return what :meth:`to_params` named."""
+        return Moments(*(params[f"{name}.{part}"] for part in Moments._fields))
+
+
+def no_moments(*shape: int, device: torch.device | None = None) -> Moments:
+    """Return the moments of nothing yet, of numbers ``[*shape]``."""
+    seen, mean = (torch.zeros(size, dtype=torch.float64, device=device) for size in ((), shape))
+    return Moments(seen, mean, torch.zeros_like(mean))
+
+
+def with_batch(moments: Moments, values: torch.Tensor) -> Moments:
+    """Return the moments of all that was seen before and of ``values``, ``[n, ...]``.
+
+    Source: Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm", equations 2.1.
+    """
+    if not len(values):
+        return moments
+    variance, mean = torch.var_mean(values.double(), dim=0, correction=0)
+    seen = moments.seen + len(values)
+    share, step = len(values) / seen, mean - moments.mean
+    pooled = (1 - share) * moments.variance + share * variance + share * (1 - share) * step.square()
+    return Moments(seen, moments.mean + share * step, pooled)
