@@ -18,6 +18,7 @@ import tyro
 
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.meta_learner import MetaLearner
+from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
@@ -143,6 +144,8 @@ class ExperimentConfig:
     """The algorithm."""
     name: str = ""
     """Folder under runs/; left empty, it is made from the suite, the agent and the seed."""
+    success_bonus: float = 0.0
+    """Reward of a step that solves the task, on top of the suite's own; in training and in testing."""
     iterations: int = 40
     """Meta-iterations: one meta-batch and one update each."""
     seed: int = 0
@@ -171,7 +174,21 @@ class ExperimentConfig:
             "name must be a single folder name",
             repr(self.name),
         )
+        require(0 <= self.success_bonus <= 1e6, "success_bonus must be between 0 and 1e6", self.success_bonus)
         check_device(self.device)
+
+    @property
+    def label(self) -> str:
+        """What results call the tasks: the suite, and the bonus if there is one."""
+        return bonus_name(self.suite.label, self.success_bonus)
+
+    def build_suite(self) -> TaskDistribution:
+        """Return the task distribution, with the bonus on its rewards.
+
+        Raises:
+            MetarlError: if success is to be paid and the suite does not report it.
+        """
+        return with_success_bonus(self.suite.build(), self.success_bonus)
 
 
 def check_device(name: str) -> None:

@@ -78,7 +78,9 @@ def conditions(side: Side) -> dict[str, str]:
     found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
     settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
     found |= {f"the suite's {name}": value for name, value in settings.items()}
-    evaluation = _object(_object(side.about, "config"), "evaluation")
+    config = _object(side.about, "config")
+    evaluation = _object(config, "evaluation")
+    found["the success bonus"] = config.get("success_bonus", 0.0)
     found |= {f"evaluation.{name.replace('_', '-')}": evaluation.get(name) for name in _MEASUREMENT}
     found["the number of measured episodes"] = int(side.evaluation.returns.shape[2])
     found["the number of adaptation steps"] = side.evaluation.adaptation_steps

@@ -24,6 +24,7 @@ from metarl.evaluation.statistics import (
     probability_of_improvement,
 )
 from metarl.storage.run_folder import SWEEP, sweep_runs
+from metarl.success_bonus import bonus_name
 from metarl.training.evaluation_reader import Measured, read_evaluation
 from metarl.training.runs import read_config
 from metarl.types import Json
@@ -41,6 +42,13 @@ class Contender:
     """One for each seed."""
     files: tuple[Measured, ...] = ()
     """Where they were read from, if they were."""
+    success_bonus: float = 0.0
+    """Reward of a step that solves the task, on top of the suite's own."""
+
+    @property
+    def label(self) -> str:
+        """What results call the tasks."""
+        return bonus_name(self.suite.label, self.success_bonus)
 
     @property
     def sides(self) -> list[Side]:
@@ -91,9 +99,10 @@ def read_contender(folder: Path) -> Contender:
         MetarlError: if the folder is neither.
     """
     runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
-    suite = read_config(runs[0]).suite
+    config = read_config(runs[0])
     files = tuple(read_evaluation(run) for run in runs)
-    return Contender(folder.name, suite, tuple(each.evaluation for each in files), files)
+    evaluations = tuple(each.evaluation for each in files)
+    return Contender(folder.name, config.suite, evaluations, files, config.success_bonus)
 
 
 def check_contenders(contenders: Sequence[Contender]) -> None:

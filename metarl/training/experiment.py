@@ -148,7 +148,7 @@ class Experiment:
         self.config = config
         self.folder = folder
         self.observer: Observer = observer or Silence()
-        self.suite: TaskDistribution = config.suite.build()
+        self.suite: TaskDistribution = config.build_suite()
         check_disjoint(self.suite)
         transitions = self.num_envs * self.suite.horizon
         require(

@@ -257,7 +257,7 @@ def write_config(folder: Path, config: ExperimentConfig) -> None:
 
 def default_name(config: ExperimentConfig) -> str:
     """Name a run after its suite, its agent and its seed."""
-    return f"{config.suite.label}-{config.agent.kind}-seed{config.seed}"
+    return f"{config.label}-{config.agent.kind}-seed{config.seed}"
 
 
 class Stoppable(Protocol):

@@ -49,7 +49,7 @@ def compare_command(arguments: list[str]) -> None:
     verdicts = compare(ours, theirs, step, Bootstrap(over=wanted.over))
     say(
         f"A: {describe(ours)}\nB: {describe(theirs)}\n"
-        f"On {len(ours.evaluations[0].tasks)} held-out tasks of {ours.suite.label}, "
+        f"On {len(ours.evaluations[0].tasks)} held-out tasks of {ours.label}, "
         f"after {count(step, 'adaptation step')}.\n"
         f"A was trained for {ours.training}.\nB was trained for {theirs.training}."
     )
@@ -91,5 +91,5 @@ def write(
     stages = {f"A: {ours.name}": (ours.evaluations, step), f"B: {theirs.name}": (theirs.evaluations, step)}
     return [
         path,
-        *write_profiles(folder, stages, f"{ours.suite.label}, after {count(step, 'adaptation step')}"),
+        *write_profiles(folder, stages, f"{ours.label}, after {count(step, 'adaptation step')}"),
     ]

@@ -58,7 +58,7 @@ def report_command(arguments: list[str]) -> None:
     choices = [choose(group, wanted.tasks) for group in groups]
     filmed = f", {count(sum(map(len, choices)), 'task')} to film" if wanted.videos else ""
     say(
-        f"Reporting on {count(len(wanted.runs), 'run')} of {groups[0].config.suite.label}"
+        f"Reporting on {count(len(wanted.runs), 'run')} of {groups[0].config.label}"
         f" ({', '.join(group.name for group in groups)}){filmed}."
     )
     pairs: dict[str, list[Pair]] = {}

@@ -56,7 +56,7 @@ def sweep_command(arguments: list[str]) -> None:
     wanted, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)
     config = configured(preset, options, prog)
     require(config.seed + wanted.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
-    check_disjoint(config.suite.build())  # once, before every seed finds out
+    check_disjoint(config.build_suite())  # once, before every seed finds out
     sweep = Sweep(config, preset, options, wanted.seeds, RUNS)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with locked(sweep.folder):
@@ -74,7 +74,7 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
     done = sum(run.finished for run in sweep.runs)
     begun = sum(run.started and not run.finished for run in sweep.runs)
     say(
-        f"Sweeping {len(sweep.runs)} seeds of {sweep.config.agent.kind} on {sweep.config.suite.label}, "
+        f"Sweeping {len(sweep.runs)} seeds of {sweep.config.agent.kind} on {sweep.config.label}, "
         f"at most {parallel} at a time; {done} finished and {begun} begun before. "
         f"Everything goes to {sweep.folder}."
     )
@@ -92,7 +92,7 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     evaluations = [each.evaluation for each in measured]
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     seeds = count(len(finished), "seed")
-    title = f"{sweep.config.suite.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
+    title = f"{sweep.config.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
     console.print(evaluation_table(evaluations[0], summary, title, seeds=len(evaluations)))
     if len(finished) > 1:
         names = [f"seed {run.seed}" for run in finished]

@@ -82,8 +82,8 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
     )
     has_success = groups[0].task_successes is not None
     return environment.from_string(page).render(
-        title=f"{groups[0].config.suite.label}: {', '.join(group.name for group in groups)}",
-        suite=groups[0].config.suite.label,
+        title=f"{groups[0].config.label}: {', '.join(group.name for group in groups)}",
+        suite=groups[0].config.label,
         style=style,
         script=script,
         has_success=has_success,

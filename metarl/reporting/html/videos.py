@@ -57,7 +57,7 @@ def choose(group: Group, names: Sequence[str]) -> list[Choice]:
         MetarlError: if a name is no held-out task's.
     """
     if names:
-        return [Choice(find_task(group.tasks, name, group.config.suite.label), "chosen") for name in names]
+        return [Choice(find_task(group.tasks, name, group.config.label), "chosen") for name in names]
     order = group.by_gain()
     places = {0: "greatest gain", len(order) // 2: "median gain", len(order) - 1: "least gain"}
     return [Choice(group.tasks[order[place]], why) for place, why in places.items()]

@@ -1,0 +1,186 @@
+"""Success paid in the reward: the same tasks, in which a step that solves the task is worth more.
+
+Some rewards of robots pay failing steps nearly as much as solving ones, so a policy that maximises them need
+not solve the task (docs/metaworld.md). The bonus is part of the suite's name wherever a result stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+import torch
+
+from metarl.action_map import ActionMap, MapsActions
+from metarl.errors import require
+from metarl.step_values import truths
+from metarl.tasks import FewTasks, Split, TaskDistribution
+from metarl.types import Task
+from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorStep, TensorVectorEnv
+
+
+def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution:
+    """Return a distribution whose steps that solve the task pay ``bonus`` more; itself for a bonus of 0.
+
+    Raises:
+        MetarlError: if the suite does not report success.
+    """
+    if bonus == 0:
+        return base
+    require(
+        base.reports_success,
+        f"The suite {base.name} does not report success, so success_bonus must be 0",
+        bonus,
+    )
+    return BonusTasks(base, bonus)
+
+
+def bonus_name(name: str, bonus: float) -> str:
+    """Return what results call a suite with a bonus, ``"ml1-push-v3+success10"``."""
+    return f"{name}+success{bonus:g}" if bonus else name
+
+
+@dataclass(frozen=True)
+class BonusTasks:
+    """A :class:`~metarl.tasks.TaskDistribution` that pays success beside its base's reward."""
+
+    base: TaskDistribution
+    bonus: float
+
+    @property
+    def name(self) -> str:
+        """The base's name with the bonus behind it."""
+        return bonus_name(self.base.name, self.bonus)
+
+    @property
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """The base's."""
+        return self.base.observation_space
+
+    @property
+    def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
+        """The base's."""
+        return self.base.action_space
+
+    @property
+    def action_map(self) -> ActionMap | None:
+        """The base's, if it maps actions."""
+        return self.base.action_map if isinstance(self.base, MapsActions) else None
+
+    @property
+    def horizon(self) -> int:
+        """The base's."""
+        return self.base.horizon
+
+    @property
+    def reports_success(self) -> bool:
+        """True: a bonus needs it."""
+        return True
+
+    @property
+    def tests_on_training_tasks(self) -> bool:
+        """As the base does."""
+        return isinstance(self.base, FewTasks) and self.base.tests_on_training_tasks
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """Return the base's list."""
+        return self.base.tasks(split)
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw tasks as the base does."""
+        return self.base.sample(num_tasks, rng, split)
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build the base's environment with the bonus on its rewards."""
+        env = self.base.make_vector_env(num_envs, engine=engine, num_workers=num_workers)
+        drawable, tensors = isinstance(env, Renderable), isinstance(env, TensorVectorEnv)
+        kinds = {
+            (False, False): BonusVectorEnv,
+            (True, False): DrawableBonusVectorEnv,
+            (False, True): TensorBonusVectorEnv,
+            (True, True): DrawableTensorBonusVectorEnv,
+        }
+        return kinds[drawable, tensors](env, self.bonus)
+
+
+class BonusVectorEnv(TaskVectorEnv):
+    """Steps another environment and pays ``bonus`` for each step after which the task is solved."""
+
+    def __init__(self, env: TaskVectorEnv, bonus: float) -> None:
+        self.env, self.bonus = env, bonus
+        self.num_envs, self.metadata = env.num_envs, env.metadata
+        self.single_observation_space = env.single_observation_space
+        self.single_action_space = env.single_action_space
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.render_mode = env.render_mode
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was lost and its episodes were run again."""
+        return self.env.restarts
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Let slot i run ``tasks[i]`` from its next reset on."""
+        self.env.set_tasks(tasks)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, dict[str, object]]:
+        """Start episodes."""
+        return self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # Gymnasium takes lists too
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
+        """Step every live slot, and pay for success."""
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        if "success" in infos:
+            every = np.ones(self.num_envs, np.bool_)
+            rewards = rewards + self.bonus * truths(infos["success"], every, "infos['success']")
+        return observations, rewards, terminated, truncated, infos
+
+    def close_extras(self, **options: object) -> None:
+        """Close the environment."""
+        self.env.close(**options)
+
+
+class DrawableBonusVectorEnv(BonusVectorEnv):
+    """One that can be looked at."""
+
+    def render_slot(
+        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
+    ) -> Picture:
+        """Return a picture of a slot as it is now."""
+        assert isinstance(self.env, Renderable)
+        return self.env.render_slot(slot, camera=camera, width=width, height=height)
+
+
+class TensorBonusVectorEnv(BonusVectorEnv):
+    """One that speaks tensors too."""
+
+    @property
+    def tensor_device(self) -> torch.device:
+        """The environment's device."""
+        return self._tensors.tensor_device
+
+    def reset_tensors(
+        self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
+    ) -> torch.Tensor:
+        """Start episodes."""
+        return self._tensors.reset_tensors(mask, seeds)
+
+    def step_tensors(self, actions: torch.Tensor) -> TensorStep:
+        """Step every live slot, and pay for success."""
+        step = self._tensors.step_tensors(actions)
+        return (
+            step if step.success is None else step._replace(rewards=step.rewards + self.bonus * step.success)
+        )
+
+    @property
+    def _tensors(self) -> TensorVectorEnv:
+        assert isinstance(self.env, TensorVectorEnv)
+        return self.env
+
+
+class DrawableTensorBonusVectorEnv(DrawableBonusVectorEnv, TensorBonusVectorEnv):
+    """One that can be looked at and speaks tensors."""
