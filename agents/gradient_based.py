@@ -21,9 +21,17 @@ import numpy as np
 import torch
 
 from metarl.config import AgentConfig
-from metarl.errors import MetarlError, require
+from metarl.errors import require
 from metarl.functional.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
-from metarl.functional.params import detach, join, join_tasks, requires_grad, select_tasks, stack
+from metarl.functional.params import (
+    detach,
+    join,
+    join_tasks,
+    requires_grad,
+    select_tasks,
+    stack,
+    take_saved,
+)
 from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradient_loss
 from metarl.learning.advantages import AdvantageNorm, Batch, estimate_advantages, make_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial, never
@@ -317,18 +325,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         Raises:
             MetarlError: if names, shapes or dtypes differ from this agent's.
         """
-        current = join(self.params, self.memory)
-        own = {name: tuple(value.shape) for name, value in current.items()}
-        came = {name: tuple(value.shape) for name, value in state.tensors.items()}
-        if came != own:
-            raise MetarlError(f"The agent has parameters {own}, but the saved ones are {came}.")
-        for name, value in current.items():
-            require(
-                state.tensors[name].dtype == value.dtype,
-                f"The saved {name} must be {value.dtype}, as this agent's is; convert it",
-                state.tensors[name].dtype,
-            )
-        loaded = {name: state.tensors[name].to(self.device, copy=True) for name in own}
+        loaded = take_saved(join(self.params, self.memory), state.tensors)
         self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.memory = {name: loaded[name] for name in self.memory}
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from metarl.config import AgentConfig
-from metarl.errors import MetarlError, Stopped, require
+from metarl.errors import Stopped, require
 from metarl.functional.distributions import Distribution, log_prob, mode, rebuilt, sample
-from metarl.functional.params import detach, gradient, requires_grad
+from metarl.functional.params import detach, gradient, requires_grad, take_saved
 from metarl.functional.returns import discounted_returns, generalized_advantages
 from metarl.learning.gradient_descent import DescentConfig, adam_step, start_descent
 from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
@@ -247,14 +247,7 @@ class RL2:
         Raises:
             MetarlError: if names, shapes or dtypes differ from this agent's.
         """
-        own = {name: (tuple(value.shape), value.dtype) for name, value in self._tensors().items()}
-        came = {name: (tuple(value.shape), value.dtype) for name, value in state.tensors.items()}
-        if came != own:
-            differ = sorted(name for name in own.keys() | came.keys() if own.get(name) != came.get(name))
-            raise MetarlError(
-                f"Expected the state of rl2 with these settings, got other tensors: {', '.join(differ)}."
-            )
-        loaded = {name: value.to(self.device, copy=True) for name, value in state.tensors.items()}
+        loaded = take_saved(self._tensors(), state.tensors)
         self.params = {name: loaded[name] for name in self.params}
         self.adam = {name: loaded[name] for name in self.adam}
         self.scales = Scales(*(Moments.from_params(loaded, f"scale.{name}") for name in Scales._fields))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, require
 from metarl.types import Params
 
 
@@ -111,3 +111,21 @@ def unflatten_tasks(vectors: torch.Tensor, like: Params) -> Params:
     """Undo :func:`flatten_tasks`, with the names and shapes of ``like``."""
     pieces = vectors.split([value[0].numel() for value in like.values()], dim=1)
     return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
+
+
+def take_saved(own: Params, saved: Params) -> Params:
+    """Return copies of saved tensors, each on the device of the one that it replaces.
+
+    Raises:
+        MetarlError: if names, shapes or dtypes differ.
+    """
+    shapes, came = ({name: tuple(value.shape) for name, value in each.items()} for each in (own, saved))
+    if came != shapes:
+        raise MetarlError(f"The agent has parameters {shapes}, but the saved ones are {came}.")
+    for name, value in own.items():
+        require(
+            saved[name].dtype == value.dtype,
+            f"The saved {name} must be {value.dtype}, as this agent's is; convert it",
+            saved[name].dtype,
+        )
+    return {name: saved[name].to(value.device, copy=True) for name, value in own.items()}

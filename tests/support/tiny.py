@@ -209,4 +209,4 @@ class StrideAgent:
 
 def act(actor: Actor, observations: torch.Tensor, generator: torch.Generator | None) -> Action:
     """Let a policy without memory choose actions for observations ``[M, K, O]``."""
-    return act_at_start(actor, inputs_at_start(observations, 1), generator)
+    return act_at_start(actor, inputs_at_start(observations, 2), generator)

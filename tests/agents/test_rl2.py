@@ -1,0 +1,219 @@
+"""RL²: what it promises as an agent, what its memory is worth, and its update against plain sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.agents.rl2 import RL2, RecurrentActor, RL2Config
+from metarl.config import AgentConfig, MeasurementConfig
+from metarl.envs.toy.cart_pole import CartPoleConfig
+from metarl.errors import MetarlError, Stopped
+from metarl.evaluation.evaluate import evaluate
+from metarl.meta_learner import Action, Inputs
+from metarl.rollouts.history import join_trials, time_first
+from metarl.tasks import TaskDistribution
+from metarl.training.experiment import meta_iteration
+from metarl.types import Params, Rollout
+from support import agent_contract
+from support.learned_agents import assert_resumes_bit_for_bit
+from support.two_doors import TwoDoors
+
+TINY = RL2Config(memory_size=8, embedding_size=6, trial_episodes=3, epochs=2, minibatches=2)
+CELLS = ("gru", "linear")
+NOT_OF_TRIALS = {"adapting_changes_the_policy_and_not_the_agent"}
+"""What it learns of a task is in the memory, not in another policy."""
+CLAIMS = [claim for claim in agent_contract.AGENT_CLAIMS if claim.__name__ not in NOT_OF_TRIALS]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
+def test_agent_contract(claim: Callable[[AgentConfig], None], cell: str) -> None:
+    claim(replace(TINY, cell=cell))
+
+
+def agent_of(config: RL2Config = TINY) -> RL2:
+    agent = agent_contract.build(config)
+    assert isinstance(agent, RL2)
+    return agent
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("chunk_steps", [0, 3])
+def test_first_step_is_taken_from_the_very_policy_that_acted(cell: str, chunk_steps: int) -> None:
+    agent = agent_of(replace(TINY, cell=cell, chunk_steps=chunk_steps, epochs=1, minibatches=1))
+    agent_contract.update(agent, agent_contract.meta_batch(agent))  # so that scales are none of the first
+    metrics = agent_contract.update(agent, agent_contract.meta_batch(agent, seed=1))
+    assert metrics["kl"] == pytest.approx(0, abs=1e-7)
+    assert metrics["clipped"] == 0.0
+    assert metrics["policy_loss"] == pytest.approx(0, abs=1e-5)  # minus the mean of scaled advantages
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_replaying_a_trial_gives_what_the_policy_did_in_it(cell: str) -> None:
+    agent = agent_of(replace(TINY, cell=cell))
+    trials = join_trials(agent_contract.meta_batch(agent))
+    features = time_first(agent.scales.features(trials.inputs))
+    with torch.no_grad():
+        _, values = agent._read(
+            agent.params, features, torch.zeros(features.shape[1], 8), time_first(trials.live)
+        )
+    live = time_first(trials.live)
+    torch.testing.assert_close(values[live], time_first(trials.extras["value"])[live], rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_change_how_far_gradients_flow_and_nothing_else() -> None:
+    metrics = []
+    for chunk_steps in (0, 4):
+        agent = agent_of(replace(TINY, chunk_steps=chunk_steps, epochs=1, minibatches=1))
+        metrics.append(agent_contract.update(agent, agent_contract.meta_batch(agent)))
+    whole, chunked = metrics
+    assert whole["gradient_norm"] != chunked["gradient_norm"]
+    for name in ("value_loss", "entropy", "policy_loss"):
+        assert whole[name] == pytest.approx(chunked[name], abs=1e-5)
+
+
+def test_stopping_an_update_leaves_the_agent_as_it_was() -> None:
+    agent = agent_of()
+    rollouts, before = agent_contract.meta_batch(agent), agent.state()
+    asked = iter([False, False, True])
+    with pytest.raises(Stopped):
+        agent.update(rollouts, agent_contract.TASKS, agent_contract.rng(), lambda: next(asked))
+    assert agent_contract.same_state(before, agent.state())
+
+
+def test_scales_learn_for_as_long_as_they_are_told_to() -> None:
+    agent = agent_of(replace(TINY, scale_iterations=1))
+    agent_contract.update(agent, agent_contract.meta_batch(agent))
+    first = agent.scales
+    assert float(first.observations.seen) > 0
+    agent_contract.update(agent, agent_contract.meta_batch(agent, seed=1))
+    assert agent.scales is first
+
+
+def test_acting_is_not_changed_by_what_other_slots_do() -> None:
+    agent = agent_of()
+    actor = agent.initial_actor(2, agent_contract.rng())
+    memory = {"memory": torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))}
+    generator = torch.Generator().manual_seed(1)
+    inputs = Inputs(
+        torch.randn(2, 3, 2, generator=generator),
+        torch.randn(2, 3, 2, generator=generator),
+        torch.randn(2, 3, generator=generator),
+        torch.zeros(2, 3, dtype=torch.bool),
+        torch.ones(2, 3, dtype=torch.bool),
+    )
+    action, after = actor.act(inputs, memory, None)
+    alone = Inputs(*(part[:1, :1] for part in inputs))
+    one = replace(actor, num_tasks=1)
+    action_alone, after_alone = one.act(alone, {"memory": memory["memory"][:1, :1]}, None)
+    torch.testing.assert_close(action.actions[:1, :1], action_alone.actions)
+    torch.testing.assert_close(after["memory"][:1, :1], after_alone["memory"])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_resumed_run_is_the_same_bit_for_bit(cell: str, tmp_path: Path) -> None:
+    assert_resumes_bit_for_bit(replace(TINY, cell=cell), tmp_path)
+
+
+def test_choices_are_learned_too() -> None:
+    suite = CartPoleConfig(horizon=10).build()
+    agent = TINY.build(suite, seed=0, device=torch.device("cpu"))
+    env = suite.make_vector_env(4)
+    try:
+        tasks = suite.sample(2, np.random.default_rng(0))
+        done = meta_iteration(agent, env, tasks, episodes=2, horizon=10, rng=np.random.default_rng(0))
+    finally:
+        env.close()
+    assert "std" not in done.metrics
+    assert all(np.isfinite(value) for value in done.metrics.values())
+    assert len(done.rollouts) == 3
+
+
+class Forgetful:
+    """An actor that forgets all at the start of each episode."""
+
+    def __init__(self, actor: RecurrentActor) -> None:
+        self.actor = actor
+        self.device = actor.device
+
+    def initial_memory(self, episodes: int) -> Params:
+        return self.actor.initial_memory(episodes)
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        kept = (~inputs.episode_starts).float()
+        blank = inputs._replace(
+            previous_actions=inputs.previous_actions * kept.unsqueeze(-1),
+            previous_rewards=inputs.previous_rewards * kept,
+        )
+        forgotten = {name: value * kept.unsqueeze(-1) for name, value in memory.items()}
+        return self.actor.act(blank, forgotten, generator)
+
+
+class ForgetfulAgent:
+    """The same agent without what its memory carries from episode to episode."""
+
+    trial = "sequential"
+    adaptation_steps = 1
+
+    def __init__(self, agent: RL2) -> None:
+        self.agent, self.device = agent, agent.device
+
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Forgetful:
+        return Forgetful(self.agent.initial_actor(num_tasks, rng))
+
+    def adapt(self, actor: Forgetful, rollout: Rollout, rng: np.random.Generator) -> Forgetful:
+        return actor
+
+
+def trained(suite: TaskDistribution, config: RL2Config, iterations: int) -> RL2:
+    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    env, rng = suite.make_vector_env(64), np.random.default_rng(0)
+    for _ in range(iterations):
+        tasks = suite.sample(16, rng)
+        meta_iteration(agent, env, tasks, episodes=4, horizon=suite.horizon, rng=rng)
+    return agent
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_was_seen_in_the_first_episode_is_remembered_in_the_next(cell: str) -> None:
+    suite = TwoDoors()
+    config = RL2Config(cell=cell, memory_size=16, embedding_size=16, learning_rate=3e-3, max_kl=0.0)
+    agent = trained(suite, config, iterations=60)
+    how = MeasurementConfig(episodes=8, deterministic=True)
+    measured = {}
+    for name, learner in (("remembers", agent), ("forgets", ForgetfulAgent(agent))):
+        found = evaluate(
+            learner,  # type: ignore[arg-type]  # it is only evaluated
+            suite.make_vector_env(64),
+            suite.tasks("test"),
+            how,
+            adaptation_steps=2,
+            horizon=2,
+            rng=np.random.default_rng(0),
+        )
+        assert found.trial == "sequential"
+        assert found.successes is not None
+        measured[name] = found.successes.mean(axis=(0, 2)).tolist()
+    assert measured["remembers"] == [0.5, 1.0, 1.0]
+    assert measured["forgets"] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"cell": "lstm"}, "cell must be one of"),
+        ({"trial_episodes": 0}, "trial_episodes must be between 1 and 101"),
+        ({"min_std": 2.0}, "min_std <= initial_std"),
+        ({"memory_size": 0}, "memory_size must be between 1 and 4096"),
+        ({"clip": 0.0}, "clip must be positive"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(MetarlError, match=said):
+        RL2Config(**settings)  # type: ignore[arg-type]  # wrong on purpose
