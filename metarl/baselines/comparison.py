@@ -42,7 +42,11 @@ class Comparison:
         self.config = config
         self.baselines = planned(config)
         self.terms = terms(
-            config, experiment.config.evaluation, experiment.suite.horizon, experiment.env_steps
+            config,
+            experiment.config.evaluation,
+            experiment.suite.horizon,
+            experiment.env_steps,
+            experiment.agent.trial,
         )
         self.store = Store(folder, self._settings())
         self._places = {task: place for place, task in enumerate(experiment.suite.tasks("test"))}

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 from metarl.baselines.learners import AlgorithmName
 from metarl.config import MeasurementConfig
 from metarl.errors import require
+from metarl.evaluation.evaluate import episodes_of_step
+from metarl.meta_learner import Trial
 
 Kind: TypeAlias = Literal["meta", "scratch", "multitask", "oracle"]
 BaselineKind: TypeAlias = Literal["scratch", "multitask", "oracle"]
@@ -129,7 +131,13 @@ class Terms:
         return 0 if baseline.kind in (META, "oracle") else self.adaptation * baseline.budget
 
 
-def terms(config: ComparisonConfig, measured: MeasurementConfig, horizon: int, meta_steps: int) -> Terms:
+def terms(
+    config: ComparisonConfig,
+    measured: MeasurementConfig,
+    horizon: int,
+    meta_steps: int,
+    trial: Trial = "parallel",
+) -> Terms:
     """Return equal terms for all: those of the meta-learned agent.
 
         on a held-out task = adaptation steps x episodes that each learns from x horizon
@@ -139,6 +147,7 @@ def terms(config: ComparisonConfig, measured: MeasurementConfig, horizon: int, m
         measured: how the meta-learned agent adapts.
         horizon: of an episode.
         meta_steps: environment steps of its meta-training.
+        trial: how the episodes of a task relate for it.
 
     Raises:
         MetarlError: if it does not adapt, or a baseline has nothing to train on.
@@ -151,4 +160,4 @@ def terms(config: ComparisonConfig, measured: MeasurementConfig, horizon: int, m
         "training_steps must be positive for an agent that has not been trained",
         training,
     )
-    return Terms(steps * measured.adaptation_episodes * horizon, training)
+    return Terms(steps * episodes_of_step(measured, trial) * horizon, training)

@@ -12,7 +12,7 @@ import numpy as np
 from metarl.baselines.learners import ALGORITHMS, ROLLOUT, Learner, LearnerConfig, SB3Actor
 from metarl.baselines.plan import Baseline, ComparisonConfig, Terms
 from metarl.baselines.store import Measured
-from metarl.evaluation.evaluate import evaluate, slots_needed
+from metarl.evaluation.evaluate import episodes_of_step, evaluate, slots_needed
 from metarl.evaluation.record import Evaluation
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.rollouts.collect import collect
@@ -80,7 +80,8 @@ class Workshop:
             on_step=lambda slots: self.on_step(MEASURE, slots),
         )
         steps = range(measured.adaptation_steps + 1)
-        learned = tuple(step * measured.adaptation_episodes * horizon for step in steps)
+        episodes = episodes_of_step(measured, self.experiment.agent.trial)
+        learned = tuple(step * episodes * horizon for step in steps)
         return Measured(evaluation, learned, self.experiment.env_steps)
 
     def train(self, baseline: Baseline) -> Params:

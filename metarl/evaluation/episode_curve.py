@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from functools import partial
 
 import numpy as np
@@ -36,12 +35,7 @@ def episodes_axis(counts: Sequence[int]) -> Axis:
 
 def first_episodes(rollout: Rollout, count: int) -> Rollout:
     """Return a rollout of the first ``count`` episodes of each task."""
-    parts = {
-        field.name: value[:, :count]
-        for field in fields(rollout)
-        if (value := getattr(rollout, field.name)) is not None
-    }
-    return replace(rollout, **parts)
+    return rollout.map(lambda value: value[:, :count])
 
 
 def slots_for(config: MeasurementConfig, counts: Sequence[int]) -> int:

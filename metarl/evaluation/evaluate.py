@@ -82,6 +82,11 @@ def evaluate(
     return join(parts)
 
 
+def episodes_of_step(config: MeasurementConfig, trial: Trial) -> int:
+    """Return how many episodes of experience an adaptation step takes: one more of a trial, or a batch."""
+    return 1 if trial == "sequential" else config.adaptation_episodes
+
+
 def slots_needed(config: MeasurementConfig, trial: Trial = "parallel") -> int:
     """Return the fewest slots with which :func:`evaluate` can run a task."""
     return config.episodes if trial == "sequential" else max(config.episodes, config.adaptation_episodes)
