@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import tyro
-from metaworld.policies import ENV_POLICY_MAP
-from metaworld.policies.policy import Policy
 
+from benchmarks.scripted import scripted_steps
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
-from metarl.envs.metaworld.rewards.catalog import TASKS
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.envs.metaworld.warp_env import WarpSawyerVectorEnv
@@ -93,21 +90,9 @@ def solved(
     env: WarpSawyerVectorEnv | SawyerVectorEnv, tasks: Sequence[Task]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Return which layouts of one task its scripted policy solves at some step, ``[N]``; close the engine."""
-    family = tasks[0].family
-    place = TASKS[family].constant_places["target_pos"]
-    snapshots = env._resets.snapshots(tasks)
-    goals = np.stack([snapshot.constants["reward"][place] for snapshot in snapshots])
-    build: Callable[[], Policy] = ENV_POLICY_MAP[family]
-    policy = build()
-    observations, _ = env.reset()
     found = np.zeros(len(tasks), np.bool_)
-    for _ in range(MAX_HORIZON):
-        seen = np.concatenate([observations[:, :36], goals], axis=1)
-        with warnings.catch_warnings():  # of Meta-World's policies, which ask for more than an action can be
-            warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high")
-            actions = np.stack([policy.get_action(row) for row in seen])
-        observations, *_, infos = env.step(np.clip(actions, -1, 1))
-        found |= np.asarray(infos["success"], np.bool_)
+    for step in scripted_steps(env, tasks, MAX_HORIZON):
+        found |= step.success
         if found.all():
             break
     env.close()
