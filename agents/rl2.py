@@ -37,7 +37,10 @@ MAX_STD = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RL2Config(AgentConfig, PPOConfig):
-    """The trial, the memory and how they learn; ``sampling.episodes`` is the trials of each task."""
+    """RL²: a memory over whole trials, which PPO trains.
+
+    ``sampling.episodes`` is the number of trials of each task.
+    """
 
     kind: ClassVar[str] = "rl2"
     source: ClassVar[str] = "Duan et al. 2016, arXiv 1611.02779"

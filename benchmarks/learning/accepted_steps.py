@@ -21,7 +21,8 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.plugins.registry import AGENTS, agent, names
+from metarl.plugins.entry_points import AGENTS, names
+from metarl.plugins.registry import agent
 from metarl.presets.toy import point
 from metarl.training.experiment import meta_iteration
 

@@ -25,7 +25,7 @@ from metarl.errors import require
 from metarl.functional.params import detach, gradient, requires_grad, stack
 from metarl.learning.adaptation import Policy, adapt
 from metarl.learning.advantages import Batch, make_batch
-from metarl.plugins.registry import AGENTS, names
+from metarl.plugins.entry_points import AGENTS, names
 from metarl.types import Params, Rollout
 
 BAR = 15.0

@@ -5,14 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
 
-import torch
 from rich.console import Console
 
-from metarl.errors import MetarlError
-
-WANT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 NOBODY_READS = 141
 """Exit code where nobody reads what is printed any more, ``metarl list | head -1``: that of a program which
 SIGPIPE ended."""
@@ -46,18 +41,3 @@ def silence() -> None:
     with contextlib.suppress(AttributeError, ValueError, OSError):  # a caller's object, which is no file
         os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def describe_entry(find: Callable[[str], object], name: str) -> str:
-    """Say what an entry point offers, and where it was published; or why it does not load."""
-    try:
-        found = find(name)
-    except MetarlError as error:
-        return str(error)
-    source = getattr(found, "source", "")
-    return first_line(found) + (f" {source}." if source else "")
-
-
-def first_line(documented: object) -> str:
-    """Return the first line of a docstring."""
-    return (documented.__doc__ or "").strip().partition("\n")[0]

@@ -10,21 +10,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from rich.logging import RichHandler
 
 from metarl import __version__
-from metarl.cli.console import NOBODY_READS, WANT_OF_MEMORY, console, describe_entry, say, say_error, silence
+from metarl.cli.console import NOBODY_READS, console, say, say_error, silence
 from metarl.errors import MetarlError, Stopped
-from metarl.plugins import registry
-from metarl.reporting.tables import list_table
+from metarl.plugins import entry_points
+from metarl.reporting.plain_tables import list_table
 from metarl.storage.locks import require_locks
 from metarl.system.caches import keep_matplotlib_quiet
 from metarl.system.signals import handled
-
-keep_matplotlib_quiet()  # before Matplotlib is imported, which looks for a home then
-# Loaded here and not by the first command: a caller may give up the right to read libraries after this.
-from metarl.reporting.figures import learning_curve  # noqa: E402, F401
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,10 +61,18 @@ def exit_code(work: Callable[[], None]) -> int:
             return NOBODY_READS
         say_error(f"{error.filename or 'The disk'}: {error.strerror or error}.{about_current_folder()}")
         return 2
-    except WANT_OF_MEMORY as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_want_of_memory(error):
+            raise
         say_error(f"There is not enough memory for this: {str(error).splitlines()[0]}")
         return 2
     return 0
+
+
+def is_want_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Return whether there was not enough memory, PyTorch's on a device included."""
+    torch = sys.modules.get("torch")  # not imported for this alone
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 def about_current_folder() -> str:
@@ -90,7 +95,8 @@ def dispatch(arguments: list[str]) -> None:
     name, *rest = arguments
     require_locks()
     keep_matplotlib_quiet()
-    registry.command(name)(rest)
+    command = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
+    command(rest)
 
 
 def open_output() -> None:
@@ -132,8 +138,9 @@ def nobody_reads(error: OSError) -> bool:
 def show_usage() -> None:
     """Print the help of the whole program."""
     say("usage: metarl COMMAND [OPTIONS]\n\nMeta-reinforcement learning on simulated robots.\n")
-    names = registry.names(registry.COMMANDS)
-    console.print(list_table("commands", [(name, describe_entry(registry.command, name)) for name in names]))
+    group = entry_points.COMMANDS
+    rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
+    console.print(list_table("commands", rows))
     say("\nmetarl COMMAND --help tells more; metarl --version tells the version.")
 
 

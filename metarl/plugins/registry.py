@@ -13,26 +13,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar, TypeAlias, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
-from metarl.errors import MetarlError, unknown_name
-from metarl.plugins.suite_files import about_opengl, distribution_of, file_suite, is_place
+from metarl.errors import MetarlError
+from metarl.plugins.entry_points import AGENTS, PRESETS, SUITES, load, names
+from metarl.plugins.suite_files import distribution_of, file_suite, is_place
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
 Preset: TypeAlias = Callable[..., ExperimentConfig]
-Command: TypeAlias = Callable[[list[str]], None]
 
 DEFAULT_AGENT = "maml-trpo"
 """Of what is trained without a preset."""
-SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
-
-
-def names(group: str) -> list[str]:
-    """Return the names that a group offers, sorted."""
-    return sorted(_entries(group))
 
 
 def suite(name: str) -> type[SuiteConfig]:
@@ -41,7 +34,7 @@ def suite(name: str) -> type[SuiteConfig]:
     Raises:
         MetarlError: if there is none of that name, or its package does not load.
     """
-    found = _load(SUITES, "suite", name)
+    found = load(SUITES, name)
     if inspect.isclass(found) and issubclass(found, SuiteConfig):
         return found
     return _published(name, found)
@@ -62,7 +55,7 @@ def agent(name: str) -> type[AgentConfig]:
     Raises:
         MetarlError: if there is none of that name, or its package does not load.
     """
-    return cast("type[AgentConfig]", _load(AGENTS, "agent", name))
+    return cast("type[AgentConfig]", load(AGENTS, name))
 
 
 def preset(name: str) -> Preset:
@@ -71,7 +64,7 @@ def preset(name: str) -> Preset:
     Raises:
         MetarlError: if there is none of that name, or its package does not load.
     """
-    return cast("Preset", _load(PRESETS, "preset", name))
+    return cast("Preset", load(PRESETS, name))
 
 
 def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
@@ -93,15 +86,6 @@ def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
     if "agent" not in inspect.signature(make).parameters:
         raise MetarlError(f"The preset {name!r} has an agent of its own and takes no --agent {agent_name}.")
     return make(agent=agent_name)
-
-
-def command(name: str) -> Command:
-    """Return the function that runs a command with the arguments after its name.
-
-    Raises:
-        MetarlError: if there is none of that name, or its package does not load.
-    """
-    return cast("Command", _load(COMMANDS, "command", name))
 
 
 def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
@@ -144,20 +128,3 @@ def _published(name: str, found: object) -> type[SuiteConfig]:
     documented = inspect.isfunction(found) or inspect.isclass(found)
     Published.__doc__ = (inspect.getdoc(found) if documented else None) or "A task distribution."
     return Published
-
-
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
-
-
-def _load(group: str, kind: str, name: str) -> object:
-    entries = _entries(group)
-    if name not in entries:
-        raise unknown_name(kind, name, entries)
-    try:
-        return cast("object", entries[name].load())
-    except Exception as error:  # whatever a stranger's package does when it is imported
-        plain = isinstance(error, ImportError | AttributeError | MetarlError)
-        reason = str(error) if plain else f"{type(error).__name__}: {error}"
-        reason = f"{' '.join(reason.split()).rstrip('.')}.{about_opengl(error)}"
-        raise MetarlError(f"The {kind} {name!r} ({entries[name].value}) does not load: {reason}") from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, to_json
 from metarl.errors import MetarlError
-from metarl.plugins import registry
+from metarl.plugins import entry_points, registry
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -30,8 +30,8 @@ def check_reopens(config: ExperimentConfig) -> None:
         raise MetarlError(
             f"Expected an ExperimentConfig, got {_described(config)}; a preset gives one when it is called."
         )
-    _check_class("suite", registry.SUITES, config.suite, SuiteConfig)
-    _check_class("agent", registry.AGENTS, config.agent, AgentConfig)
+    _check_class("suite", entry_points.SUITES, config.suite, SuiteConfig)
+    _check_class("agent", entry_points.AGENTS, config.agent, AgentConfig)
     parts = (config.suite, config.agent, config.sampling, config.evaluation, config.checkpoint)
     for each in parts:
         _check_json(each)
@@ -57,7 +57,7 @@ def _check_class(part: str, group: str, found: object, base: type) -> None:
             f"Expected the {part} class {own.__name__} to have a name, got none; give it kind = 'my-{part}', "
             f"and register it: {_how_to_register(group, f'my-{part}', own)}."
         )
-    if kind not in registry.names(group):
+    if kind not in entry_points.names(group):
         raise MetarlError(
             f"Expected the {part} class {own.__name__} to be registered, got no {part} called {kind!r}, so "
             f"the run could never be opened again; register it: {_how_to_register(group, kind, own)}."

@@ -13,7 +13,8 @@ from metarl.evaluation.statistics import Interval
 from metarl.reporting.explanation_text import cka, digits, small_percent
 from metarl.reporting.figures.explanation import draw
 from metarl.reporting.figures.style import save
-from metarl.reporting.tables import number, percent, plain_table
+from metarl.reporting.plain_tables import plain_table
+from metarl.reporting.tables import number, percent
 from metarl.storage.files import write_rows, write_text
 from metarl.text import count
 from metarl.types import Json

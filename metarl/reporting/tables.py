@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from textwrap import wrap
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from metarl.evaluation.official import OfficialEvaluation
@@ -14,6 +13,7 @@ from metarl.evaluation.record import Axis, Evaluation, steps_axis
 from metarl.evaluation.statistics import Interval
 from metarl.evaluation.summary import Summary
 from metarl.reporting.comparison import Verdict
+from metarl.reporting.plain_tables import plain_table
 from metarl.text import count
 
 WIDTH = 80
@@ -157,16 +157,6 @@ def _changes(evaluation: Evaluation) -> list[str]:
     return cells
 
 
-def list_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
-    """Return names with what they stand for."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
-    table.add_column(no_wrap=True, min_width=9)
-    table.add_column()
-    for name, about in rows:
-        table.add_row(name, about)
-    return table
-
-
 def number(interval: Interval) -> str:
     """Format a mean with its interval; without decimals where the numbers are large."""
     mean, low, high = (_short(value) for value in interval)
@@ -177,21 +167,6 @@ def percent(interval: Interval) -> str:
     """Format a share with its interval as percentages, without the sign."""
     mean, low, high = (str(round(100 * value)) for value in interval)
     return f"{mean} [{low}, {high}]"
-
-
-def plain_table(title: str, caption: str = "") -> Table:
-    """Return a table without columns yet, in the look that all have."""
-    return Table(
-        title=title,
-        caption=caption or None,
-        min_width=max(len(line) for line in (title, *caption.splitlines())),
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
 
 
 def _short(value: float) -> str:

@@ -19,7 +19,7 @@ from metarl.cli.main import main
 from metarl.config import MeasurementConfig
 from metarl.envs.toy.point import PointVectorEnv
 from metarl.errors import MetarlError
-from metarl.plugins import registry
+from metarl.plugins import entry_points, registry
 from metarl.storage.checkpoints import load
 from metarl.training.experiment import Experiment
 from support.programs import POINT, RESUME, reseal
@@ -441,13 +441,13 @@ def test_run_on_a_full_disk_can_go_on_once_there_is_space(
 
 
 def test_suite_that_does_not_load_is_one_sentence(refused: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = registry._entries
+    entries = entry_points._entries
 
     def broken(group: str) -> dict[str, EntryPoint]:
         mine = {"mine": EntryPoint("mine", "no_such_package:preset", group)}
         return mine if group == registry.PRESETS else entries(group)
 
-    monkeypatch.setattr(registry, "_entries", broken)
+    monkeypatch.setattr(entry_points, "_entries", broken)
     assert refused("train", "mine") == (
         "The preset 'mine' (no_such_package:preset) does not load: No module named 'no_such_package'."
     )
@@ -469,7 +469,7 @@ def test_package_that_fails_when_it_is_imported_is_one_sentence(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "broken_package", raising=False)
     mine = {"mine": EntryPoint("mine", "broken_package:suite", registry.SUITES)}
-    monkeypatch.setattr(registry, "_entries", lambda _: mine)
+    monkeypatch.setattr(entry_points, "_entries", lambda _: mine)
     with pytest.raises(MetarlError) as told:
         registry.suite("mine")
     assert str(told.value) == f"The suite 'mine' (broken_package:suite) does not load: {reason}"

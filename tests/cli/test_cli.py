@@ -19,7 +19,7 @@ import torch
 
 from metarl import __version__
 from metarl.cli.main import main
-from metarl.plugins import registry
+from metarl.plugins import entry_points, registry
 from metarl.storage.checkpoints import load
 from support.programs import POINT, reseal
 
@@ -210,7 +210,7 @@ def test_every_preset_parses_with_the_options_of_all_runs(
 ) -> None:
     parsed = []
     monkeypatch.setattr("metarl.training.runs.start", lambda config, root: parsed.append(config))
-    monkeypatch.setattr("metarl.cli.commands.train.train", lambda experiment, new: None)
+    monkeypatch.setattr("metarl.cli.commands.training.train", lambda experiment, new: None)
     presets = registry.names(registry.PRESETS)
     for name in presets:
         options = ("--name", "n", "--iterations", 3, "--seed", 5, "--device", "cpu")
@@ -318,7 +318,7 @@ def test_another_broken_pipe_is_a_fault(
     def fail(_: list[str]) -> None:
         raise BrokenPipeError(32, "Broken pipe", "ffmpeg")
 
-    monkeypatch.setattr(registry, "command", lambda _: fail)
+    monkeypatch.setattr(entry_points, "load", lambda *_: fail)
     with Path(os.devnull).open("w") as read_by_somebody:
         monkeypatch.setattr(sys, "stdout", read_by_somebody)
         assert main(["watch"]) == 2

@@ -16,7 +16,7 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import EvaluationConfig, ExperimentConfig, SuiteConfig
 from metarl.envs.toy.point import PointConfig, PointTasks
 from metarl.errors import MetarlError
-from metarl.plugins import registry
+from metarl.plugins import entry_points, registry
 from metarl.plugins.reopening import check_reopens
 from metarl.presets.toy import point
 from metarl.training import runs
@@ -63,7 +63,7 @@ class Inner:
 
 def register(monkeypatch: pytest.MonkeyPatch, group: str, **places: str) -> None:
     """Declare more entry points, as if a package that declares them had been installed."""
-    entries = registry._entries
+    entries = entry_points._entries
 
     def more(asked: str) -> dict[str, EntryPoint]:
         found = entries(asked)
@@ -71,7 +71,7 @@ def register(monkeypatch: pytest.MonkeyPatch, group: str, **places: str) -> None
             found |= {name: EntryPoint(name, place, group) for name, place in places.items()}
         return found
 
-    monkeypatch.setattr(registry, "_entries", more)
+    monkeypatch.setattr(entry_points, "_entries", more)
 
 
 def refusal(folder: Path, config: ExperimentConfig) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from metarl.cli.main import main
 from metarl.errors import MetarlError
-from metarl.plugins import registry
+from metarl.plugins import entry_points, registry
 from metarl.plugins.suite_files import FileSuiteConfig, distribution_of, file_suite, is_place
 
 FILE = """
@@ -179,7 +179,7 @@ def test_registered_suite_without_a_preset_is_trained_with_defaults() -> None:
 def test_package_may_publish_a_distribution_as_it_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(place.parent))
     entry = EntryPoint("theirs", "mine:function", registry.SUITES)
-    monkeypatch.setattr(registry, "_entries", lambda group: {"theirs": entry})
+    monkeypatch.setattr(entry_points, "_entries", lambda group: {"theirs": entry})
     config = registry.suite_named("theirs")
     assert (config.kind, config.label, config.build().horizon) == ("theirs", "theirs", 7)
     assert registry.suite("theirs").__doc__ == "A task distribution."

@@ -58,7 +58,7 @@ def test_what_varies_is_told_on_the_command_line(monkeypatch: pytest.MonkeyPatch
     started: list[ExperimentConfig] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("metarl.training.runs.start", lambda config, root: started.append(config))
-    monkeypatch.setattr("metarl.cli.commands.train.train", lambda experiment, new: None)
+    monkeypatch.setattr("metarl.cli.commands.training.train", lambda experiment, new: None)
     vary = ("body_mass:torso:x0.5..2", "opt.gravity:z:-12..-7")
     options = ("--env", "Ant-v5", "--vary", *vary, "--test-range", "out", "--horizon", "50")
     assert main(["train", "dynamics", *options]) == 0

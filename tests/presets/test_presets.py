@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl.cli.commands.train import split_agent
+from metarl.cli.commands.training import split_agent
 from metarl.cli.main import main
 from metarl.config import ExperimentConfig, construct, from_json, to_json
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
-from metarl.plugins import registry
+from metarl.plugins import entry_points, registry
 from metarl.presets.agent_settings import SUITED, suited
 from metarl.presets.manipulation import ml1
 from metarl.presets.toy import point
@@ -147,13 +147,13 @@ def bound() -> ExperimentConfig:
 
 
 def test_preset_with_an_agent_of_its_own_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = registry._entries
+    entries = entry_points._entries
 
     def theirs(group: str) -> dict[str, EntryPoint]:
         mine = {"bound": EntryPoint("bound", "test_presets:bound", group)}
         return mine if group == registry.PRESETS else entries(group)
 
-    monkeypatch.setattr(registry, "_entries", theirs)
+    monkeypatch.setattr(entry_points, "_entries", theirs)
     code, said = run("train", "bound", "--agent", "promp")
     assert code == 2
     assert said == "metarl: The preset 'bound' has an agent of its own and takes no --agent promp.\n"

@@ -48,7 +48,7 @@ _context.set_forkserver_preload(
     [
         "pytest",
         "metarl.cli.main",
-        "metarl.cli.commands.train",
+        "metarl.cli.commands.training",
         "metarl.presets.manipulation",
         "metarl.envs.metaworld.suite",
     ]

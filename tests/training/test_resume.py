@@ -24,7 +24,7 @@ from support.programs import ML1, POINT, RESUME, Trap, errors, finish, outcome, 
 STEP = "metarl.training.experiment:Experiment.on_step"
 UPDATE = "metarl.agents.maml_trpo:MAMLTRPO.update"
 EVALUATE = "metarl.training.experiment:evaluate"
-CURVE = "metarl.cli.commands.train:write_learning_curve"
+CURVE = "metarl.cli.commands.training:write_learning_curve"
 
 
 @pytest.fixture(scope="module")

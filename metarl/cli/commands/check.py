@@ -13,7 +13,7 @@ from metarl.action_map import describe_actions, hardly_covered
 from metarl.cli.console import console, say
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError
-from metarl.plugins import registry
+from metarl.plugins import entry_points, registry
 from metarl.plugins.suite_check import examine
 from metarl.plugins.suite_findings import Findings
 
@@ -38,7 +38,7 @@ class CheckArguments:
 def check_command(arguments: list[str]) -> None:
     """Check that a task distribution keeps its promises: metarl check SUITE or my_file.py:my_distribution."""
     if not arguments or arguments[0].startswith("-"):
-        known = ", ".join(registry.names(registry.SUITES))
+        known = ", ".join(entry_points.names(entry_points.SUITES))
         if {"-h", "--help"} & set(arguments):
             say("usage: metarl check SUITE|FILE.py:NAME [OPTIONS]\n")
             say(f"{cleandoc(CheckArguments.__doc__ or '')}\n\nSuites: {known}.")

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import tyro
+from metarl.cli.console import console
+from metarl.plugins import entry_points
+from metarl.reporting.plain_tables import list_table
 
-from metarl.cli.console import console, describe_entry
-from metarl.plugins import registry
-from metarl.reporting.tables import list_table
-
-
-def list_command(arguments: list[str]) -> None:
-    """List the suites, agents and presets that there are."""
-    tyro.cli(ListArguments, args=arguments, prog="metarl list")
-    for group, find in LISTS.items():
-        rows = [(name, describe_entry(find, name)) for name in registry.names(f"metarl.{group}")]
-        console.print(list_table(group, rows))
+GROUPS = (entry_points.PRESETS, entry_points.SUITES, entry_points.AGENTS)
 
 
 @dataclass(frozen=True)
@@ -25,8 +16,12 @@ class ListArguments:
     """List the suites, agents and presets that there are."""
 
 
-LISTS: dict[str, Callable[[str], object]] = {
-    "presets": registry.preset,
-    "suites": registry.suite,
-    "agents": registry.agent,
-}
+def list_command(arguments: list[str]) -> None:
+    """List the suites, agents and presets that there are."""
+    if arguments:
+        import tyro  # noqa: PLC0415  # start-up time
+
+        tyro.cli(ListArguments, args=arguments, prog="metarl list")
+    for group in GROUPS:
+        rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
+        console.print(list_table(group.removeprefix("metarl."), rows))

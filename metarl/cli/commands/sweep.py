@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import tyro
 
-from metarl.cli.commands.train import RUNS, configured, suite_first
+from metarl.cli.commands.train import preset_first
+from metarl.cli.commands.training import RUNS, configured
 from metarl.cli.console import console, say
 from metarl.cli.progress import SweepProgress
 from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.summary import summarize_seeds
-from metarl.plugins import registry
 from metarl.reporting.aggregate import combine
 from metarl.reporting.tables import aggregate_table, evaluation_table, seed_table
 from metarl.storage.locks import locked
@@ -45,12 +45,7 @@ def sweep_command(arguments: list[str]) -> None:
     """Train several seeds, go on with those that were stopped, and put them together."""
     if {"-h", "--help"} & set(arguments[:1]):
         tyro.cli(SweepArguments, args=["--help"], prog="metarl sweep PRESET")
-    arguments = suite_first(arguments)
-    if not arguments or arguments[0].startswith("-"):
-        presets = ", ".join(registry.names(registry.PRESETS))
-        raise MetarlError(
-            f"metarl sweep needs a preset first, one of {presets}: metarl sweep point --seeds 3"
-        )
+    arguments = preset_first(arguments, "metarl sweep", "metarl sweep point --seeds 3")
     preset, *words = arguments
     prog = f"metarl sweep {preset}"
     wanted, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)

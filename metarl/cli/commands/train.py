@@ -1,65 +1,41 @@
-"""``metarl train``: meta-train an agent, or go on with a run that was stopped."""
+"""``metarl train``: its words; what they ask for is imported once it is known to exist."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-import tyro
-
-from metarl.cli.commands.evaluate import show_evaluation
-from metarl.cli.console import console, describe_entry, say
-from metarl.cli.progress import watch
-from metarl.config import ExperimentConfig
-from metarl.errors import MetarlError, Stopped, require
-from metarl.plugins import registry
-from metarl.reporting.evaluation_files import write_learning_curve
-from metarl.reporting.tables import list_table
-from metarl.storage.files import write_text
-from metarl.text import count
-from metarl.training import runs
-from metarl.training.experiment import Experiment
-
-RUNS = Path("runs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResumeArguments:
-    """Go on with a run that was stopped, exactly where a checkpoint left it."""
-
-    resume: Path
-    """Folder of the run, to go on from its newest whole checkpoint; or of one of its checkpoints,
-    RUN/checkpoints/40, to go back to it and train on from there: what came after it is deleted."""
-    iterations: int | None = None
-    """Train to this iteration instead of the one that the run was started with."""
-    device: str | None = None
-    """Compute there from now on; on another device the numbers differ in their last digits."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(
-            self.iterations is None or self.iterations >= 1, "iterations must be 1 or more", self.iterations
-        )
+from metarl.cli.console import console, say
+from metarl.errors import MetarlError
+from metarl.plugins import entry_points
+from metarl.reporting.plain_tables import list_table
 
 
 def train_command(arguments: list[str]) -> None:
     """Meta-train an agent, then evaluate it on held-out tasks."""
-    if any(word == "--resume" or word.startswith("--resume=") for word in arguments):
-        resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
-        train(
-            runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device), new=False
-        )
-        return
     if {"-h", "--help"} & set(arguments[:1]):
         show_train_usage()
         return
-    arguments = suite_first(arguments)
-    if not arguments or arguments[0].startswith("-"):
-        presets = ", ".join(registry.names(registry.PRESETS))
-        raise MetarlError(f"metarl train needs a preset first, one of {presets}: metarl train point")
-    name, *options = arguments
-    train(runs.start(configured(name, options, f"metarl train {name}"), RUNS), new=True)
+    if not any(word == "--resume" or word.startswith("--resume=") for word in arguments):
+        arguments = preset_first(arguments, "metarl train", "metarl train point")
+    from metarl.cli.commands.training import train_as_told  # noqa: PLC0415  # start-up time
+
+    train_as_told(arguments)
+
+
+def preset_first(arguments: Sequence[str], command: str, example: str) -> list[str]:
+    """Return the arguments with a preset, or a suite, that exists in the first place.
+
+    Raises:
+        MetarlError: if none is named, or none of that name is known.
+    """
+    words = suite_first(arguments)
+    presets = entry_points.names(entry_points.PRESETS)
+    if not words or words[0].startswith("-"):
+        raise MetarlError(f"{command} needs a preset first, one of {', '.join(presets)}: {example}")
+    suites = entry_points.names(entry_points.SUITES)
+    if words[0] not in (*presets, *suites) and ".py" not in words[0]:
+        entry_points.find(entry_points.PRESETS, words[0])
+    return words
 
 
 def suite_first(arguments: Sequence[str]) -> list[str]:
@@ -80,102 +56,6 @@ def suite_first(arguments: Sequence[str]) -> list[str]:
     return [name, *words]
 
 
-def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
-    """Return a preset's config with the agent and the settings that the options name.
-
-    Raises:
-        MetarlError: if there is no such preset or agent, or they do not go together.
-    """
-    agent, settings = split_agent(options)
-    known = ", ".join(registry.names(registry.AGENTS))
-    return tyro.cli(
-        ExperimentConfig,
-        default=registry.configure(preset, agent),
-        args=settings,
-        prog=prog,
-        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}.",
-    )
-
-
-def described(preset: str) -> str:
-    """Say what is trained on: a preset's own words, or those of a suite without one."""
-    if preset in registry.names(registry.PRESETS):
-        return str(registry.preset(preset).__doc__)
-    return f"The suite {preset} with every setting's default."
-
-
-def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take ``--agent NAME`` out of the options: it decides which others there are.
-
-    Raises:
-        MetarlError: if no name follows.
-    """
-    agent, rest, words = None, [], iter(options)
-    for word in words:
-        if word != "--agent" and not word.startswith("--agent="):
-            rest.append(word)
-            continue
-        agent = word.partition("=")[2] or next(words, "")
-        if not agent or agent.startswith("-"):
-            known = ", ".join(registry.names(registry.AGENTS))
-            raise MetarlError(f"--agent needs the name of an agent, one of {known}.")
-    return agent, rest
-
-
-def train(experiment: Experiment, *, new: bool) -> None:
-    """Run an experiment to its end, showing its progress and what comes out; a new one may leave nothing."""
-    try:
-        say(describe_run(experiment))
-        with runs.stop_on_signals(experiment):
-            with watch(experiment, console):
-                evaluation = experiment.run()
-            curve = write_learning_curve(experiment.folder, experiment.suite.name)
-            files = show_evaluation(
-                experiment,
-                evaluation,
-                experiment.folder,
-                "evaluation",
-                runs.physics(experiment.folder, experiment.config.sampling.engine),
-                notices=experiment.training_notices(),
-            )
-    except Stopped:
-        say(
-            f"Stopped after iteration {experiment.saved_iteration}; go on with: "
-            f"metarl train --resume {experiment.folder}"
-        )
-        raise
-    except BaseException as error:
-        if not keep_traceback(error, experiment.folder) and new:
-            runs.discard(experiment)
-        raise
-    say(f"Wrote {curve.name}, {', '.join(path.name for path in files)} in {experiment.folder}.")
-
-
-def describe_run(experiment: Experiment) -> str:
-    """Say in a sentence or two what a run is about to do."""
-    config = experiment.config
-    sampling, stages = config.sampling, experiment.agent.adaptation_steps + 1
-    steps = sampling.meta_batch_size * sampling.episodes * stages * experiment.suite.horizon
-    going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
-    return (
-        f"Training {config.agent.kind} on {experiment.suite.name}: "
-        f"{count(config.iterations, 'iteration')}{going_on} "
-        f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
-        f"{experiment.suite.horizon} steps, at most {steps * config.iterations:,} environment steps in all; "
-        f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
-    )
-
-
-def keep_traceback(error: BaseException, folder: Path) -> bool:
-    """Write what an environment's own exception says to a file, where its author can read it."""
-    notes = getattr(error, "__notes__", [])
-    if notes:
-        path = folder / "error.log"
-        write_text(path, "\n".join(notes) + "\n")
-        say(f"The environment's traceback is in {path}.")
-    return bool(notes)
-
-
 def show_train_usage() -> None:
     """Print the help of ``metarl train`` without a preset."""
     say(
@@ -185,6 +65,7 @@ def show_train_usage() -> None:
         "Meta-train an agent, then evaluate it on held-out tasks. Actions for your own environments are\n"
         "clipped to their space and rescaled from -1..1; metarl check SUITE says how.\n"
     )
-    presets = registry.names(registry.PRESETS)
-    console.print(list_table("presets", [(name, describe_entry(registry.preset, name)) for name in presets]))
+    group = entry_points.PRESETS
+    rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
+    console.print(list_table("presets", rows))
     say("\nmetarl train PRESET --help lists every option of a preset.")

@@ -1,0 +1,125 @@
+"""Entry points: what packages offer by name, described without importing it.
+
+Nothing heavy is imported here, so that ``metarl --help`` and ``metarl list`` answer at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from metarl.errors import MetarlError, unknown_name
+
+SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
+KINDS = {SUITES: "suite", AGENTS: "agent", PRESETS: "preset", COMMANDS: "command"}
+
+
+def names(group: str) -> list[str]:
+    """Return the names that a group offers, sorted."""
+    return sorted(_entries(group))
+
+
+def load(group: str, name: str) -> object:
+    """Return what a name stands for.
+
+    Raises:
+        MetarlError: if there is nothing of that name, or its package does not load.
+    """
+    entry = find(group, name)
+    try:
+        return cast("object", entry.load())
+    except Exception as error:  # whatever a stranger's package does when it is imported
+        from metarl.plugins.suite_files import about_opengl  # noqa: PLC0415  # start-up time
+
+        plain = isinstance(error, ImportError | AttributeError | MetarlError)
+        reason = str(error) if plain else f"{type(error).__name__}: {error}"
+        reason = f"{' '.join(reason.split()).rstrip('.')}.{about_opengl(error)}"
+        raise MetarlError(f"The {KINDS[group]} {name!r} ({entry.value}) does not load: {reason}") from error
+
+
+def find(group: str, name: str) -> EntryPoint:
+    """Return the entry point of a name, which is not yet loaded.
+
+    Raises:
+        MetarlError: if there is none; names the nearest.
+    """
+    entries = _entries(group)
+    if name not in entries:
+        raise unknown_name(KINDS[group], name, entries)
+    return entries[name]
+
+
+def describe(group: str, name: str) -> str:
+    """Say what a name stands for and where it was published, or why it does not load.
+
+    The first line of its docstring is read from the source; what is not found there is imported.
+    """
+    about = _read(_entries(group)[name])
+    if about is None or (group == AGENTS and not about.source):
+        try:
+            found = load(group, name)
+        except MetarlError as error:
+            return str(error)
+        about = About((found.__doc__ or "").strip().partition("\n")[0], getattr(found, "source", ""))
+    return about.line + (f" {about.source}." if about.source else "")
+
+
+class About(NamedTuple):
+    """What the source of a class or function says of it."""
+
+    line: str
+    """The first line of its docstring."""
+    source: str
+    """Its attribute ``source``, where an algorithm was published; may be empty."""
+
+
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _read(entry: EntryPoint) -> About | None:
+    """Return what the source says, or None where it cannot be read without running it."""
+    path = _source_file(tuple(entry.module.split(".")))
+    for node in _parse(path).body if path is not None else ():
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.attr:
+            documented = ast.get_docstring(node) or ""
+            return About(documented.partition("\n")[0], _source_attribute(node))
+    return None
+
+
+@functools.cache
+def _parse(path: Path) -> ast.Module:
+    """Return a source's tree, an empty one where it cannot be read."""
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module([], [])
+
+
+@functools.cache
+def _source_file(parts: tuple[str, ...]) -> Path | None:
+    """Find a module's file without importing the packages that it is in."""
+    try:
+        spec = importlib.util.find_spec(parts[0])
+        for depth in range(2, len(parts) + 1):
+            if spec is None or spec.submodule_search_locations is None:
+                return None
+            spec = PathFinder.find_spec(".".join(parts[:depth]), list(spec.submodule_search_locations))
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin)
+
+
+def _source_attribute(node: ast.ClassDef | ast.FunctionDef) -> str:
+    for line in node.body:
+        match line:
+            case ast.AnnAssign(target=ast.Name(id="source"), value=ast.Constant(value=str(text))):
+                return text
+    return ""

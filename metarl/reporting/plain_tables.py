@@ -1,0 +1,33 @@
+"""The look that all tables in a terminal share; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+
+def plain_table(title: str, caption: str = "") -> Table:
+    """Return a table without columns yet, in the look that all have."""
+    return Table(
+        title=title,
+        caption=caption or None,
+        min_width=max(len(line) for line in (title, *caption.splitlines())),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+
+
+def list_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+    """Return names with what they stand for."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
+    table.add_column(no_wrap=True, min_width=9)
+    table.add_column()
+    for name, about in rows:
+        table.add_row(name, about)
+    return table
