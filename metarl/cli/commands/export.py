@@ -12,15 +12,11 @@ from metarl.action_map import MapsActions
 from metarl.cli.console import say
 from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import Actor
 from metarl.reporting.video.record import find_task
-from metarl.rollouts.collect import collect
 from metarl.sb3.export import save, to_ppo
 from metarl.text import count
 from metarl.training import runs
-from metarl.training.divergence import check_adapted, naming_agent
-from metarl.training.experiment import Experiment
-from metarl.types import Task
+from metarl.training.adapting import adapt_to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +63,8 @@ def export_command(arguments: list[str]) -> None:
         f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
         f"seed {wanted.seed}."
     )
-    actor = adapted(experiment, task, steps, wanted.seed)
-    save(to_ppo(actor, 0, experiment.suite, seed=wanted.seed), wanted.output)
+    adapted = adapt_to(experiment, task, steps, wanted.seed)
+    save(to_ppo(adapted.actor, 0, experiment.suite, seed=wanted.seed), wanted.output)
     say(f'Wrote {wanted.output}; stable_baselines3.PPO.load("{wanted.output}", env=...) goes on training.')
     suite = experiment.suite
     if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
@@ -76,22 +72,3 @@ def export_command(arguments: list[str]) -> None:
             f"It acts in {suite.action_space}, which the suite's environments rescale; an environment of "
             "your own does so inside gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
         )
-
-
-def adapted(experiment: Experiment, task: Task, steps: int, seed: int) -> Actor:
-    """Return the policy after so many adaptation steps on one task."""
-    episodes = experiment.config.evaluation.adaptation_episodes
-    rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
-    actor = experiment.agent.initial_actor(1, rng)
-    env = experiment.make_env()
-    try:
-        with naming_agent(experiment.config.agent):
-            for _ in range(steps):
-                rollout = collect(
-                    env, [task], actor, episodes=episodes, horizon=experiment.suite.horizon, rng=rng
-                )
-                actor = experiment.agent.adapt(actor, rollout, rng)
-                check_adapted(actor, experiment.config.agent, rollout)
-    finally:
-        env.close()
-    return actor

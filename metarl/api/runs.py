@@ -1,0 +1,145 @@
+"""Train, load and evaluate in a few lines, with presets by name and folders as strings or paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from metarl.config import ExperimentConfig
+from metarl.errors import MetarlError, unknown_name
+from metarl.evaluation.record import Evaluation
+from metarl.evaluation.summary import summarize
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.meta_learner import MetaLearner
+from metarl.plugins import registry
+from metarl.reporting.evaluation_files import write_evaluation, write_learning_curve
+from metarl.tasks import TaskDistribution
+from metarl.training import runs
+from metarl.training.adapting import Adapted, adapt_to
+from metarl.training.evaluation_reader import provenance
+from metarl.training.experiment import Experiment, Observer
+from metarl.types import Json, Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained agent with its suite, its settings and its folder."""
+
+    experiment: Experiment
+    evaluation: Evaluation | None
+    """What was measured on every held-out task when training ended; None for a run that was loaded."""
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints, metrics and results are."""
+        return self.experiment.folder
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """Every setting."""
+        return self.experiment.config
+
+    @property
+    def agent(self) -> MetaLearner:
+        """The agent as it was trained."""
+        return self.experiment.agent
+
+    @property
+    def suite(self) -> TaskDistribution:
+        """The tasks: ``run.suite.tasks("test")`` are those held out."""
+        return self.experiment.suite
+
+    def adapt(self, task: Task, steps: int | None = None, seed: int = 0) -> Adapted:
+        """Adapt the agent, which is not changed, to a held-out task.
+
+        Args:
+            task: one of ``suite.tasks("test")``.
+            steps: adaptation steps, by default as many as training had; of an agent with a memory, episodes.
+            seed: of the episodes.
+        """
+        return adapt_to(self.experiment, task, self.agent.adaptation_steps if steps is None else steps, seed)
+
+    def draw(self) -> Path:
+        """Draw the learning curve into the run's folder; return the PNG file."""
+        return write_learning_curve(self.folder, self.suite.name)
+
+
+def train(
+    what: str | ExperimentConfig,
+    agent: str | None = None,
+    *,
+    folder: str | os.PathLike[str] = "runs",
+    observer: Observer | None = None,
+    **settings: object,
+) -> Run:
+    """Train an agent, evaluate it on held-out tasks, and write a run's folder.
+
+    Args:
+        what: a preset's or a suite's name, as on the command line, or a whole config.
+        agent: another agent than the preset's, by name.
+        folder: where the run gets a folder of its own.
+        observer: hears of steps and iterations.
+        settings: other settings of :class:`~metarl.config.ExperimentConfig`: iterations, seed, name, ….
+
+    Raises:
+        MetarlError: if there is nothing of that name, or a setting makes no sense.
+    """
+    config = registry.configure(what, agent) if isinstance(what, str) else what
+    if agent is not None and not isinstance(what, str):
+        raise MetarlError(f"A config has an agent of its own and takes no other, but got {agent!r}.")
+    known = set(ExperimentConfig.__dataclass_fields__)
+    for name in settings.keys() - known:
+        raise unknown_name("setting of an experiment", name, known)
+    experiment = runs.start(replace(config, **settings), Path(folder), observer)  # type: ignore[arg-type]  # checked by the config
+    evaluation = experiment.run()
+    notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
+    about: dict[str, Json] = {
+        **provenance(experiment),
+        "physics": runs.physics(experiment.folder, experiment.config.sampling.engine),
+        "notices": list(notices.values()),
+    }
+    summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
+    title = f"{experiment.suite.name}, held-out tasks"
+    write_evaluation(experiment.folder, "evaluation", evaluation, summary, about, title)
+    return Run(experiment, evaluation)
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """Open a trained run by its folder, or by one of its checkpoints, ``runs/NAME/checkpoints/N``.
+
+    Raises:
+        MetarlError: if there is no checkpoint, or it is damaged.
+    """
+    return Run(runs.open_trained(Path(path), report=lambda _: None), None)
+
+
+def evaluate(
+    run: Run | str | os.PathLike[str],
+    tasks: Sequence[Task] | None = None,
+    *,
+    seed: int = 0,
+    adaptation_steps: int | None = None,
+) -> Evaluation:
+    """Measure an agent on held-out tasks before and after adapting.
+
+    Args:
+        run: what :func:`train` or :func:`load` returned, or a run's folder.
+        tasks: by default all that are held out.
+        seed: of the episodes, apart from the training's.
+        adaptation_steps: most steps; by default as the run's own evaluation has.
+
+    Returns:
+        Returns and successes ``[tasks, adaptation steps + 1, episodes]``.
+    """
+    experiment = (run if isinstance(run, Run) else load(run)).experiment
+    if adaptation_steps is not None:
+        measured = replace(experiment.config.evaluation, adaptation_steps=adaptation_steps)
+        experiment.config = replace(experiment.config, evaluation=measured)
+    chosen = experiment.suite.tasks("test") if tasks is None else tasks
+    env = experiment.make_env()
+    try:
+        return experiment.test(env, chosen, make_rng(seed, Purpose.EVALUATION))
+    finally:
+        env.close()

@@ -1,0 +1,61 @@
+"""Adapt a trained agent to one held-out task, and keep what goes on acting."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.meta_learner import Actor
+from metarl.rollouts.collect import collect
+from metarl.training.divergence import check_adapted, naming_agent
+from metarl.training.experiment import Experiment
+from metarl.types import Rollout, Task
+
+
+class Adapted(NamedTuple):
+    """A policy that has adapted to a task."""
+
+    actor: Actor
+    """Acts on the task, M = 1."""
+    experience: tuple[Rollout, ...]
+    """What it adapted from, a rollout for each step."""
+
+    @property
+    def after(self) -> Rollout | None:
+        """What :func:`~metarl.rollouts.collect.collect` goes on after: a memory is in there."""
+        return self.experience[-1] if self.experience else None
+
+
+def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapted:
+    """Adapt to a held-out task; equal seeds give equal policies.
+
+    Args:
+        experiment: with a trained agent.
+        task: a held-out task of its suite.
+        steps: adaptation steps; of an agent with a memory, episodes of a trial.
+        seed: of the episodes, apart from the training's.
+
+    Raises:
+        MetarlError: if the policy diverges.
+    """
+    agent, measured = experiment.agent, experiment.config.evaluation
+    sequential = agent.trial == "sequential"
+    episodes = 1 if sequential else measured.adaptation_episodes
+    rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
+    actor = agent.initial_actor(1, rng)
+    experience: list[Rollout] = []
+    env = experiment.make_env()
+    try:
+        with naming_agent(experiment.config.agent):
+            for _ in range(steps):
+                after = experience[-1] if sequential and experience else None
+                horizon = experiment.suite.horizon
+                rollout = collect(
+                    env, [task], actor, episodes=episodes, horizon=horizon, rng=rng, after=after
+                )
+                actor = agent.adapt(actor, rollout, rng)
+                check_adapted(actor, experiment.config.agent, rollout)
+                experience.append(rollout)
+    finally:
+        env.close()
+    return Adapted(actor, tuple(experience))

@@ -1,0 +1,120 @@
+"""``import metarl`` in a script: light to import, few words, the runs of the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import metarl
+from metarl.cli.main import main
+from metarl.errors import MetarlError
+from metarl.rollouts.collect import collect
+from metarl.training.evaluation_reader import read_evaluation
+
+SHORT = {"iterations": 1, "seed": 3, "name": "it"}
+
+
+def test_importing_is_light() -> None:
+    heavy = "{'torch', 'mujoco', 'metaworld', 'gymnasium', 'matplotlib', 'scipy', 'numpy'}"
+    program = f"import sys, metarl; print(sorted({heavy} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_every_name_that_is_offered_is_there() -> None:
+    for name in metarl.__all__:
+        assert getattr(metarl, name) is not None
+        assert name in dir(metarl)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        metarl.trian  # noqa: B018  # looking it up is the test
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("door")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> metarl.Run:
+    return metarl.train("point", folder=str(folder), **SHORT)
+
+
+def test_run_is_that_of_the_command_line(
+    run: metarl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "point", "--iterations", "1", "--seed", "3", "--name", "it"]) == 0
+    theirs = json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())
+    ours = json.loads((run.folder / "evaluation.json").read_text())
+    for name in ("returns", "successes", "config", "iteration", "weights_sha256", "notices"):
+        assert ours[name] == theirs[name], name
+    assert run.evaluation is not None
+    assert run.evaluation.returns.tolist() == ours["returns"]
+    assert read_evaluation(run.folder).evaluation.env_steps == run.evaluation.env_steps
+
+
+def test_loaded_run_adapts_as_the_trained_one_does(run: metarl.Run) -> None:
+    loaded = metarl.load(str(run.folder))
+    assert loaded.evaluation is None
+    task = run.suite.tasks("test")[4]
+    one, other = (each.adapt(task, seed=1) for each in (run, loaded))
+    assert len(one.experience) == run.agent.adaptation_steps == 1
+    env = run.suite.make_vector_env(2)
+    rollouts = [
+        collect(
+            env, [task], each.actor, episodes=2, horizon=5, rng=np.random.default_rng(0), after=each.after
+        )
+        for each in (one, other)
+    ]
+    assert rollouts[0].actions.tolist() == rollouts[1].actions.tolist()
+
+
+def test_evaluating_takes_a_run_or_its_folder(run: metarl.Run) -> None:
+    tasks = run.suite.tasks("test")[:3]
+    one = metarl.evaluate(run.folder, tasks, seed=5, adaptation_steps=1)
+    other = metarl.evaluate(metarl.load(run.folder), tasks, seed=5, adaptation_steps=1)
+    assert one.returns.shape == (3, 2, 10)
+    assert one.returns.tolist() == other.returns.tolist()
+
+
+def test_learning_curve_is_drawn(run: metarl.Run) -> None:
+    assert run.draw().read_bytes().startswith(b"\x89PNG")
+
+
+def test_memory_goes_on_after_adapting(folder: Path) -> None:
+    run = metarl.train("cart-pole", "rl2", folder=folder, iterations=1, name="remembers")
+    adapted = run.adapt(run.suite.tasks("test")[0], steps=2)
+    assert [rollout.mask.shape[1] for rollout in adapted.experience] == [1, 1]
+    assert adapted.after is not None
+    assert adapted.after.final_memory["memory"].any()
+
+
+@pytest.mark.parametrize(
+    ("what", "settings", "said"),
+    [
+        ("pint", {}, "no preset called 'pint'; did you mean 'point'"),
+        ("point", {"iteration": 3}, "setting of an experiment called 'iteration'; did you mean 'iterations'"),
+        ("point", {"iterations": 0}, "iterations must lie in 1..10000000, but it is 0"),
+        ("point", {"agent": "mamltrpo"}, "no agent called 'mamltrpo'; did you mean 'maml-trpo'"),
+    ],
+)
+def test_mistake_is_one_clear_sentence(
+    what: str, settings: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(MetarlError, match=re.escape(said)):
+        metarl.train(what, folder=tmp_path, **settings)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_script_of_the_readme_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    (script,) = [block for block in blocks if "metarl.train" in block]
+    assert len(script.strip().splitlines()) <= 12
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "README.md", "exec"), {})
+    assert (tmp_path / "runs" / "notebook" / "learning_curve.png").is_file()
