@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.agents.gradient_based import GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import AgentConfig, construct
 from metarl.envs.toy.point import PointTasks
@@ -25,7 +26,10 @@ from support import agent_contract, tiny
 from support.probes import Probe
 from support.programs import POINT, Trap, errors, outcome, resume, run
 
-AGENTS = registry.names(registry.AGENTS)
+AGENTS = [
+    name for name in registry.names(registry.AGENTS) if issubclass(registry.agent(name), GradientBasedConfig)
+]
+"""Those that adapt by gradient; the tests of each other agent are its own."""
 EVERY_AGENT = pytest.mark.parametrize("name", AGENTS)
 CPU = torch.device("cpu")
 
