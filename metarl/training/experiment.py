@@ -334,6 +334,7 @@ class Experiment:
                 horizon=self.suite.horizon,
                 rng=rng,
                 on_step=self.on_step,
+                should_stop=lambda: self._stop,
             )
         seen = sampled_inputs(done.rollouts[-1])
         check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
