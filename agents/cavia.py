@@ -16,11 +16,11 @@ from typing import ClassVar
 
 import torch
 
-from metarl.agents.gradient_based import draw_params
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
 from metarl.functional.params import join
 from metarl.networks.context_policies import CONTEXT, ContextPolicy
+from metarl.networks.settings import draw_params
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 

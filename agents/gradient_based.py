@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
-import gymnasium
 import numpy as np
 import torch
 
@@ -33,19 +32,18 @@ from metarl.functional.params import (
     take_saved,
 )
 from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradient_loss
-from metarl.learning.advantages import AdvantageNorm, Batch, estimate_advantages, make_batch
+from metarl.learning.advantages import Batch
+from metarl.learning.return_settings import ReturnsConfig
 from metarl.meta_learner import Action, Actor, Inputs, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
-from metarl.networks.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
-from metarl.spaces import action_size, observation_size
+from metarl.networks.settings import NetworkConfig
 from metarl.system.threads import parallel_map, task_chunks
-from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientBasedConfig(AgentConfig):
-    """The inner loop, the advantages and the network."""
+class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
+    """The inner loop, on top of the network and the advantages."""
 
     adapts_in_training: ClassVar[bool] = True
     """Whether a meta-iteration has inner steps."""
@@ -56,27 +54,11 @@ class GradientBasedConfig(AgentConfig):
     """Gradient steps of the adaptation in training, each from episodes of its own."""
     first_order: bool = False
     """Leave out the derivative of the adaptation step itself (FOMAML)."""
-    discount: float = 0.99
-    """Reward discount for each step."""
-    gae_lambda: float = 1.0
-    """Weight of longer returns in the advantages."""
-    bootstrap_truncated: bool = False
-    """Value what would have followed an episode that was cut off; for tasks without a time limit."""
-    advantage_norm: AdvantageNorm = "std"
-    """What centered advantages are divided by; "var" is what garage and metaworld-algorithms do."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    """Units of each hidden layer."""
-    activation: str = "tanh"
-    """Nonlinearity: "tanh" or "relu"."""
-    initial_std: float = 1.0
-    """Standard deviation of every action component at the start."""
-    min_std: float = 1e-6
-    """Standard deviations never fall below this; at it, a gradient that points upwards raises them."""
-    max_std: float = MAX_STD
-    """Standard deviations never act above this."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        NetworkConfig.__post_init__(self)
+        ReturnsConfig.__post_init__(self)
         require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
         least, most = (1, 100) if self.adapts_in_training else (0, 0)
         require(
@@ -84,62 +66,6 @@ class GradientBasedConfig(AgentConfig):
             f"adaptation_steps must lie in {least}..{most}",
             self.adaptation_steps,
         )
-        require(
-            self.activation in ACTIVATIONS,
-            f"activation must be one of {sorted(ACTIVATIONS)}",
-            repr(self.activation),
-        )
-        require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
-        require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
-        require(
-            0 < self.min_std <= self.initial_std, "min_std must lie between 0 and initial_std", self.min_std
-        )
-        require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
-        require(
-            self.initial_std <= self.max_std <= MAX_STD,
-            f"max_std must be between initial_std and {MAX_STD:.0f}",
-            self.max_std,
-        )
-        require(
-            all(1 <= size <= 4096 for size in self.hidden_sizes),
-            "every hidden size must lie in 1..4096",
-            self.hidden_sizes,
-        )
-
-    def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy | CategoricalMLPPolicy:
-        """Return the network that fits the suite: categorical for one choice of several, or else Gaussian.
-
-        Raises:
-            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
-        """
-        observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
-        if isinstance(suite.action_space, gymnasium.spaces.Discrete):
-            return CategoricalMLPPolicy(
-                observation_size=observations,
-                action_size=actions,
-                hidden_sizes=self.hidden_sizes,
-                activation=self.activation,
-            )
-        return GaussianMLPPolicy(
-            observation_size=observations,
-            action_size=actions,
-            hidden_sizes=self.hidden_sizes,
-            activation=self.activation,
-            initial_std=self.initial_std,
-            min_std=self.min_std,
-            max_std=self.max_std,
-        )
-
-    def fresh(
-        self, suite: TaskDistribution, seed: int, device: torch.device
-    ) -> tuple[GaussianMLPPolicy | CategoricalMLPPolicy, Params]:
-        """Return the network that fits the suite, and freshly drawn parameters for it.
-
-        Raises:
-            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
-        """
-        policy = self.build_policy(suite)
-        return policy, draw_params(policy, seed, device)
 
 
 class MetaPolicy(Policy, Protocol):
@@ -310,7 +236,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
         def of_chunk(tasks: slice) -> Params:
             start = requires_grad(select_tasks(stacked, tasks))
-            batch = self._batch(rollout.of_tasks(tasks))
+            batch = self.config.batch(rollout.of_tasks(tasks))
             return detach(self._adapted(self.params, start, [batch], first_order=True))
 
         return self._actor(join_tasks(parallel_map(of_chunk, self._chunks(rollout))))
@@ -349,21 +275,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         num_tasks = rollouts[-1].mask.shape[0]
 
         def of_chunk(tasks: slice) -> Part:
-            batches = [self._batch(rollout.of_tasks(tasks)) for rollout in rollouts]
+            batches = [self.config.batch(rollout.of_tasks(tasks)) for rollout in rollouts]
             return Part(tasks, (tasks.stop - tasks.start) / num_tasks, batches)
 
         return parallel_map(of_chunk, self._chunks(rollouts[-1]))
-
-    def _batch(self, rollout: Rollout) -> Batch:
-        config = self.config
-        advantages = estimate_advantages(
-            rollout,
-            discount=config.discount,
-            gae_lambda=config.gae_lambda,
-            norm=config.advantage_norm,
-            bootstrap_truncated=config.bootstrap_truncated,
-        )
-        return make_batch(rollout, advantages)
 
     def _adapted(
         self, theta: Params, params: Params, batches: Sequence[Batch], *, first_order: bool
@@ -387,12 +302,6 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         for batch in batches:
             stages.append(self._adapted(theta, stages[-1], [batch], first_order=first_order))
         return stages
-
-
-def draw_params(policy: MetaPolicy, seed: int, device: torch.device) -> Params:
-    """Draw a policy's first parameters, the same on every device."""
-    params = policy.initial_params(torch.Generator().manual_seed(seed))
-    return {name: value.to(device) for name, value in params.items()}
 
 
 def device_of(params: Params) -> torch.device:

@@ -70,7 +70,12 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):
             partial(self.meta_loss, part=part, old=old) for part, old in zip(parts, collected_by, strict=True)
         ]
         step = descend_objective(
-            self.params, self.memory, objectives, self.config, steps=self.config.outer_steps
+            self.params,
+            self.memory,
+            objectives,
+            self.config,
+            steps=self.config.outer_steps,
+            should_stop=should_stop,
         )
         self.params, self.memory = self.policy.within_bounds(step.params), step.memory
         after = value_of(objectives, self.params)

@@ -111,7 +111,9 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
             return Judged(terms.clipped + (weights * terms.inner_kl).sum(), {})
 
         objectives = [partial(objective, part=part) for part in parts]
-        step = descend_objective(self.params, adam, objectives, self.config, steps=self.config.outer_steps)
+        step = descend_objective(
+            self.params, adam, objectives, self.config, steps=self.config.outer_steps, should_stop=should_stop
+        )
         self.params = self.policy.within_bounds(step.params)
         after = added(
             parallel_map(lambda part: detached(self._terms(requires_grad(self.params), part)), parts)

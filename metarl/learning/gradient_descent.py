@@ -1,4 +1,8 @@
-"""Outer steps by gradients alone, on closures of the meta-parameters: stochastic descent and Adam."""
+"""Outer steps by gradients alone, on closures of the meta-parameters, by optimisers that have names.
+
+AdamW and RMSprop are torch's. Adam and plain descent are written out here, because torch's Adam rounds in
+another order: published runs would end in other bits.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,21 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
-from metarl.errors import require
+from metarl.errors import Stopped, require
 from metarl.functional.params import add, add_params, detach, flatten, gradient, requires_grad
+from metarl.meta_learner import never
 from metarl.system.threads import one_thread, parallel_map
 from metarl.types import Params
 
-OuterOptimizer: TypeAlias = Literal["adam", "sgd"]
+OuterOptimizer: TypeAlias = Literal["adam", "adamw", "rmsprop", "sgd"]
+LearningRateSchedule: TypeAlias = Literal["constant", "cosine", "linear"]
 
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 """Adam's betas and epsilon, as its authors propose."""
-COUNT, MEAN, SQUARE = "adam.count", "adam.mean.", "adam.square."
-"""Names of what Adam remembers, beside the parameters'."""
+UPDATES = "updates"
+"""Name of the number of updates so far, which a learning-rate schedule goes by."""
+TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
+"""Names of what torch's optimisers remember of each parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +37,39 @@ class DescentConfig:
     outer_lr: float = 1e-3
     """Step size of the meta-parameters."""
     outer_optimizer: OuterOptimizer = "adam"
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980), or plain stochastic gradient descent."""
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent."""
+    weight_decay: float = 0.01
+    """AdamW alone shrinks every parameter by this times the step size."""
+    max_gradient_norm: float = 0.0
+    """Longer gradients are scaled down to this norm; 0 leaves them."""
+    lr_schedule: LearningRateSchedule = "constant"
+    """How the step size falls from outer_lr to 0."""
+    lr_iterations: int = 0
+    """Meta-iterations until a linear or cosine schedule reaches 0."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         require(0 < self.outer_lr <= 1000, "outer_lr must be positive and at most 1000", self.outer_lr)
+        require(0 <= self.weight_decay <= 1000, "weight_decay must lie in 0..1000", self.weight_decay)
+        require(
+            0 <= self.max_gradient_norm < math.inf,
+            "max_gradient_norm must be 0 or more",
+            self.max_gradient_norm,
+        )
+        require(
+            self.lr_iterations >= (self.lr_schedule != "constant"),
+            "lr_iterations must be positive with a schedule",
+            self.lr_iterations,
+        )
+
+    def learning_rate(self, updates: float) -> float:
+        """Return the step size after a number of updates."""
+        if self.lr_schedule == "constant":
+            return self.outer_lr
+        gone = min(updates / self.lr_iterations, 1.0)
+        return self.outer_lr * (
+            1 - gone if self.lr_schedule == "linear" else (1 + math.cos(math.pi * gone)) / 2
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +117,26 @@ class Descent(NamedTuple):
     metrics: dict[str, float]
 
 
-def start_descent(params: Params, config: DescentConfig) -> Params:
-    """Return what the optimiser remembers before its first step."""
-    if config.outer_optimizer == "sgd":
-        return {}
+def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> Params:
+    """Return what the optimiser remembers before its first step.
+
+    Args:
+        params: what it will move.
+        config: which optimiser it is.
+        name: tells it from the agent's other optimisers; by default the optimiser's kind.
+    """
+    kind, prefix = config.outer_optimizer, name or config.outer_optimizer
     device = next(iter(params.values())).device
-    means = {MEAN + name: torch.zeros_like(value) for name, value in params.items()}
-    squares = {SQUARE + name: torch.zeros_like(value) for name, value in params.items()}
-    return {COUNT: torch.zeros((), dtype=torch.float64, device=device), **means, **squares}
+    zero = torch.zeros((), dtype=torch.float64, device=device)
+    memory = {} if config.lr_schedule == "constant" else {f"{prefix}.{UPDATES}": zero}
+    if kind == "adam":
+        means = {f"{prefix}.mean.{key}": torch.zeros_like(value) for key, value in params.items()}
+        squares = {f"{prefix}.square.{key}": torch.zeros_like(value) for key, value in params.items()}
+        return {**memory, f"{prefix}.count": zero, **means, **squares}
+    for key, value in params.items():
+        for part in TORCH_STATE.get(kind, ()):
+            memory[f"{prefix}.{part}.{key}"] = torch.zeros(()) if part == "step" else torch.zeros_like(value)
+    return memory
 
 
 def slope_of(objectives: Sequence[Objective], params: Params) -> Slope:
@@ -131,6 +179,8 @@ def descend_objective(
     config: DescentConfig,
     *,
     steps: int = 1,
+    name: str = "",
+    should_stop: Callable[[], bool] = never,
 ) -> Descent:
     """Take some steps down an objective, differentiating it anew before each.
 
@@ -140,27 +190,84 @@ def descend_objective(
         objectives: each chunk's part; what it says of leaves that ask for gradients.
         config: step size and optimiser.
         steps: how many.
+        name: the optimiser's, as in :func:`start_descent`.
+        should_stop: is asked before each step.
+
+    Raises:
+        Stopped: if ``should_stop`` says so; no argument has changed.
     """
+    prefix = name or config.outer_optimizer
+    counter = f"{prefix}.{UPDATES}"
+    lr = config.learning_rate(float(memory.get(counter, 0.0)))
     first: dict[str, float] = {}
     for step in range(steps):
+        if should_stop():
+            raise Stopped
         loss, slopes, metrics = slope_of(objectives, params)
+        norm = float(flatten(slopes).norm())
         if step == 0:
-            norm = float(flatten(slopes).norm())
             first = {"surrogate_before": float(loss), "gradient_norm": norm, **metrics}
-        if config.outer_optimizer == "adam":
-            params, memory = adam_step(params, memory, slopes, config.outer_lr)
-        else:
-            params = {name: value - config.outer_lr * slopes[name] for name, value in params.items()}
+        if 0 < config.max_gradient_norm < norm:
+            slopes = {key: value * (config.max_gradient_norm / norm) for key, value in slopes.items()}
+        params, memory = one_step(params, memory, slopes, config, lr, prefix)
+    if counter in memory:
+        memory = {**memory, counter: memory[counter] + 1}
     return Descent(detach(params), memory, first)
 
 
-def adam_step(params: Params, memory: Params, slopes: Params, lr: float) -> tuple[Params, Params]:
+def one_step(
+    params: Params, memory: Params, slopes: Params, config: DescentConfig, lr: float, prefix: str
+) -> tuple[Params, Params]:
+    """Take one step of the optimiser that the settings name."""
+    kind = config.outer_optimizer
+    if kind == "sgd":
+        return {key: value - lr * slopes[key] for key, value in params.items()}, memory
+    if kind == "adam":
+        params, moved = adam_step(params, memory, slopes, lr, prefix)
+        return params, {**memory, **moved}
+    return torch_step(params, memory, slopes, config, lr, prefix)
+
+
+def torch_step(
+    params: Params, memory: Params, slopes: Params, config: DescentConfig, lr: float, prefix: str
+) -> tuple[Params, Params]:
+    """Take one step of torch's AdamW or RMSprop."""
+    kind = config.outer_optimizer
+    leaves = {key: value.detach().clone() for key, value in params.items()}
+    optimizer: torch.optim.Optimizer
+    if kind == "adamw":
+        optimizer = torch.optim.AdamW(
+            list(leaves.values()), lr=lr, weight_decay=config.weight_decay, foreach=False
+        )
+    else:
+        optimizer = torch.optim.RMSprop(list(leaves.values()), lr=lr, foreach=False)
+    for key, leaf in leaves.items():
+        leaf.grad = slopes[key].detach().clone()
+        state = {part: memory[f"{prefix}.{part}.{key}"].clone() for part in TORCH_STATE[kind]}
+        optimizer.state[leaf] = {**state, "step": state["step"].cpu()}
+    optimizer.step()
+    kept = {
+        f"{prefix}.{part}.{key}": optimizer.state[leaf][part]
+        for key, leaf in leaves.items()
+        for part in TORCH_STATE[kind]
+    }
+    for leaf in leaves.values():
+        leaf.grad = None
+    return leaves, {**memory, **kept}
+
+
+def adam_step(
+    params: Params, memory: Params, slopes: Params, lr: float, prefix: str = "adam"
+) -> tuple[Params, Params]:
     """Take one step of Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
-    count = memory[COUNT] + 1
+    count = memory[f"{prefix}.count"] + 1
     # m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2
-    means = {name: torch.lerp(memory[MEAN + name], slope, 1 - MEAN_DECAY) for name, slope in slopes.items()}
+    means = {
+        name: torch.lerp(memory[f"{prefix}.mean.{name}"], slope, 1 - MEAN_DECAY)
+        for name, slope in slopes.items()
+    }
     squares = {
-        name: torch.lerp(memory[SQUARE + name], slope.square(), 1 - SQUARE_DECAY)
+        name: torch.lerp(memory[f"{prefix}.square.{name}"], slope.square(), 1 - SQUARE_DECAY)
         for name, slope in slopes.items()
     }
     # theta <- theta - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)
@@ -169,5 +276,9 @@ def adam_step(params: Params, memory: Params, slopes: Params, lr: float) -> tupl
         name: value - (scale * means[name] / ((squares[name] / unbiased).sqrt() + EPSILON)).to(value.dtype)
         for name, value in params.items()
     }
-    kept = {MEAN + name: value for name, value in means.items()}
-    return moved, {COUNT: count, **kept, **{SQUARE + name: value for name, value in squares.items()}}
+    kept = {f"{prefix}.mean.{name}": value for name, value in means.items()}
+    return moved, {
+        f"{prefix}.count": count,
+        **kept,
+        **{f"{prefix}.square.{name}": value for name, value in squares.items()},
+    }

@@ -7,9 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from metarl.errors import Stopped
 from metarl.learning.gradient_descent import (
     DescentConfig,
     Judged,
+    LearningRateSchedule,
+    OuterOptimizer,
     adam_step,
     descend_objective,
     start_descent,
@@ -19,6 +22,8 @@ from metarl.types import Params
 Optimizer = Callable[[list[torch.Tensor], float], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": lambda leaves, lr: torch.optim.Adam(leaves, lr=lr),
+    "adamw": lambda leaves, lr: torch.optim.AdamW(leaves, lr=lr),
+    "rmsprop": lambda leaves, lr: torch.optim.RMSprop(leaves, lr=lr),
     "sgd": lambda leaves, lr: torch.optim.SGD(leaves, lr=lr),
 }
 START: Params = {
@@ -36,9 +41,9 @@ def objective(params: Params) -> Judged:
     return Judged(loss(params), {"size": float(params["vector"].detach().norm())})
 
 
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_steps_are_those_of_torch(name: str) -> None:
-    config = DescentConfig(outer_lr=0.03, outer_optimizer="adam" if name == "adam" else "sgd")
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])
+def test_steps_are_those_of_torch(name: OuterOptimizer) -> None:
+    config = DescentConfig(outer_lr=0.03, outer_optimizer=name)
     leaves = {key: value.clone().requires_grad_() for key, value in START.items()}
     optimizer = OPTIMIZERS[name](list(leaves.values()), 0.03)
     params, memory = START, start_descent(START, config)
@@ -46,6 +51,10 @@ def test_steps_are_those_of_torch(name: str) -> None:
         for _ in range(steps):
             optimizer.zero_grad()
             loss(leaves).backward()
+            for (
+                leaf
+            ) in leaves.values():  # AdamW shrinks what has a gradient of zero, and leaves what has none
+                leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
             optimizer.step()
         params, memory, _ = descend_objective(params, memory, [objective], config, steps=steps)
         for key, value in leaves.items():
@@ -89,3 +98,47 @@ def test_first_adam_step_is_as_long_whatever_the_gradient() -> None:
     moved, memory = adam_step(start, start_descent(start, DescentConfig()), slopes, 0.1)
     torch.testing.assert_close(moved["x"], torch.tensor([0.9, 1.1], dtype=torch.float64), rtol=1e-5, atol=0.0)
     assert float(memory["adam.count"]) == 1.0
+
+
+def test_named_optimizers_remember_apart() -> None:
+    config = DescentConfig()
+    actor, critic = (start_descent(START, config, name=name) for name in ("actor", "critic"))
+    assert not actor.keys() & critic.keys()
+    together = descend_objective(START, actor | critic, [objective], config, name="actor")
+    alone = descend_objective(START, actor, [objective], config, name="actor")
+    assert all(torch.equal(together.params[key], value) for key, value in alone.params.items())
+    assert all(torch.equal(together.memory[key], value) for key, value in critic.items())
+    assert float(together.memory["actor.count"]) == 1.0
+
+
+def test_long_gradients_are_scaled_down() -> None:
+    config = DescentConfig(outer_lr=1.0, outer_optimizer="sgd", max_gradient_norm=0.01)
+    params, _, metrics = descend_objective(START, {}, [objective], config)
+    assert metrics["gradient_norm"] > 0.01
+    length = sum(float((params[key] - value).square().sum()) for key, value in START.items()) ** 0.5
+    assert length == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("schedule", "share"), [("linear", [1, 0.5, 0, 0]), ("cosine", [1, 0.5, 0, 0])])
+def test_schedules_fall_by_updates(schedule: LearningRateSchedule, share: list[float]) -> None:
+    config = DescentConfig(outer_lr=0.1, outer_optimizer="sgd", lr_schedule=schedule, lr_iterations=2)
+    constant = DescentConfig(outer_lr=0.1, outer_optimizer="sgd")
+    memory = start_descent(START, config)
+    full = descend_objective(START, {}, [objective], constant).params
+    for part in share:
+        params, memory, _ = descend_objective(START, memory, [objective], config)
+        for key, value in START.items():
+            torch.testing.assert_close(params[key] - value, part * (full[key] - value))
+
+
+def test_stops_between_steps() -> None:
+    answers = iter([False, True])
+    with pytest.raises(Stopped):
+        descend_objective(
+            START,
+            {},
+            [objective],
+            DescentConfig(outer_optimizer="sgd"),
+            steps=3,
+            should_stop=lambda: next(answers),
+        )

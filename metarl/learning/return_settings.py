@@ -1,0 +1,39 @@
+"""Settings of returns and advantages that any agent may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metarl.errors import require
+from metarl.learning.advantages import AdvantageNorm, Batch, estimate_advantages, make_batch
+from metarl.types import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnsConfig:
+    """How rewards become advantages."""
+
+    discount: float = 0.99
+    """Reward discount for each step."""
+    gae_lambda: float = 1.0
+    """Weight of longer returns in the advantages."""
+    bootstrap_truncated: bool = False
+    """Value what would have followed an episode that was cut off; for tasks without a time limit."""
+    advantage_norm: AdvantageNorm = "std"
+    """What centered advantages are divided by; "var" is what garage and metaworld-algorithms do."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
+        require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
+
+    def batch(self, rollout: Rollout) -> Batch:
+        """Return what the losses read of a rollout, advantages included."""
+        advantages = estimate_advantages(
+            rollout,
+            discount=self.discount,
+            gae_lambda=self.gae_lambda,
+            norm=self.advantage_norm,
+            bootstrap_truncated=self.bootstrap_truncated,
+        )
+        return make_batch(rollout, advantages)

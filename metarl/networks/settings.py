@@ -1,0 +1,102 @@
+"""Settings of a policy's network that any agent may have, and the building and drawing of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import gymnasium
+import torch
+
+from metarl.errors import require
+from metarl.networks.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.spaces import action_size, observation_size
+from metarl.tasks import TaskDistribution
+from metarl.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The policy's layers and the range of its deviations."""
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
+    activation: str = "tanh"
+    """Nonlinearity: "tanh" or "relu"."""
+    initial_std: float = 1.0
+    """Standard deviation of every action component at the start."""
+    min_std: float = 1e-6
+    """Standard deviations never fall below this; at it, a gradient that points upwards raises them."""
+    max_std: float = MAX_STD
+    """Standard deviations never act above this."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(
+            self.activation in ACTIVATIONS,
+            f"activation must be one of {sorted(ACTIVATIONS)}",
+            repr(self.activation),
+        )
+        require(
+            0 < self.min_std <= self.initial_std, "min_std must lie between 0 and initial_std", self.min_std
+        )
+        require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
+        require(
+            self.initial_std <= self.max_std <= MAX_STD,
+            f"max_std must be between initial_std and {MAX_STD:.0f}",
+            self.max_std,
+        )
+        require(
+            all(1 <= size <= 4096 for size in self.hidden_sizes),
+            "every hidden size must lie in 1..4096",
+            self.hidden_sizes,
+        )
+
+    def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy | CategoricalMLPPolicy:
+        """Return the network that fits the suite: categorical for one choice of several, or else Gaussian.
+
+        Raises:
+            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
+        """
+        observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
+        if isinstance(suite.action_space, gymnasium.spaces.Discrete):
+            return CategoricalMLPPolicy(
+                observation_size=observations,
+                action_size=actions,
+                hidden_sizes=self.hidden_sizes,
+                activation=self.activation,
+            )
+        return GaussianMLPPolicy(
+            observation_size=observations,
+            action_size=actions,
+            hidden_sizes=self.hidden_sizes,
+            activation=self.activation,
+            initial_std=self.initial_std,
+            min_std=self.min_std,
+            max_std=self.max_std,
+        )
+
+    def fresh(
+        self, suite: TaskDistribution, seed: int, device: torch.device
+    ) -> tuple[GaussianMLPPolicy | CategoricalMLPPolicy, Params]:
+        """Return the network that fits the suite, and freshly drawn parameters for it.
+
+        Raises:
+            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
+        """
+        policy = self.build_policy(suite)
+        return policy, draw_params(policy, seed, device)
+
+
+class DrawnPolicy(Protocol):
+    """A policy that can draw its first parameters."""
+
+    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draw the parameters from the generator."""
+        ...
+
+
+def draw_params(policy: DrawnPolicy, seed: int, device: torch.device) -> Params:
+    """Draw a policy's first parameters, the same on every device."""
+    params = policy.initial_params(torch.Generator().manual_seed(seed))
+    return {name: value.to(device) for name, value in params.items()}
