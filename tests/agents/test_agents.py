@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.gradient_based import GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import AgentConfig, construct
 from metarl.envs.toy.point import PointTasks
@@ -23,14 +22,11 @@ from metarl.rollouts.collect import collect
 from metarl.training.experiment import meta_iteration
 from metarl.types import Rollout
 from support import agent_contract, tiny
+from support.agents import GRADIENT_BASED
 from support.probes import Probe
 from support.programs import POINT, Trap, errors, outcome, resume, run
 
-AGENTS = [
-    name for name in registry.names(registry.AGENTS) if issubclass(registry.agent(name), GradientBasedConfig)
-]
-"""Those that adapt by gradient; the tests of each other agent are its own."""
-EVERY_AGENT = pytest.mark.parametrize("name", AGENTS)
+EVERY_AGENT = pytest.mark.parametrize("name", GRADIENT_BASED)
 CPU = torch.device("cpu")
 
 
@@ -56,7 +52,7 @@ def takes(name: str, **settings: object) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", [name for name in AGENTS if takes(name, adaptation_steps=2)])
+@pytest.mark.parametrize("name", [name for name in GRADIENT_BASED if takes(name, adaptation_steps=2)])
 @pytest.mark.parametrize(
     "claim",
     [
@@ -72,7 +68,7 @@ def test_contract_holds_with_two_first_order_steps(name: str, claim: Callable[[A
 
 
 def test_every_agent_says_where_it_was_published() -> None:
-    for name in AGENTS:
+    for name in GRADIENT_BASED:
         assert registry.agent(name).kind == name
         assert registry.agent(name).source
 
@@ -141,7 +137,7 @@ def test_probe_of_the_direction_of_adaptation(name: str) -> None:
     assert towards_one - towards_minus_one > 0.3  # before adapting both tasks do the same
 
 
-TRUST_REGION = [name for name in AGENTS if issubclass(registry.agent(name), MAMLTRPOConfig)]
+TRUST_REGION = [name for name in GRADIENT_BASED if issubclass(registry.agent(name), MAMLTRPOConfig)]
 
 
 @pytest.mark.parametrize("name", TRUST_REGION)

@@ -29,9 +29,9 @@ from metarl.tasks import TaskDistribution
 from metarl.training.experiment import meta_iteration
 from metarl.types import Params, Rollout
 from support import agent_contract, tiny
+from support.agents import GRADIENT_BASED
 from support.programs import POINT
 
-AGENTS = registry.names(registry.AGENTS)
 ENOUGH = 8
 """Threads that every test machine can start, if not run at once."""
 
@@ -81,7 +81,7 @@ def small(name: str) -> AgentConfig:
     return construct(registry.agent(name), {"hidden_sizes": (8,)})
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", GRADIENT_BASED)
 def test_tasks_in_chunks_learn_what_all_at_once_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, told = exactly_learned(small(name))
     monkeypatch.setattr(threads, "WORK_PER_CHUNK", 1)

@@ -26,6 +26,7 @@ from metarl.training.experiment import meta_iteration
 from metarl.types import Params
 from metarl.vector_env import TaskVectorEnv
 from support import suite_contract
+from support.agents import GRADIENT_BASED
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_categorical_policy_is_chosen_for_choices(suite: ProcessTasks) -> None:
     assert (agent.policy.observation_size, agent.policy.action_size) == (4, 2)
 
 
-@pytest.mark.parametrize("name", registry.names(registry.AGENTS))
+@pytest.mark.parametrize("name", GRADIENT_BASED)
 def test_policy_gradient_agents_update_on_choices(suite: ProcessTasks, env: TaskVectorEnv, name: str) -> None:
     config = construct(registry.agent(name), {"hidden_sizes": (4,)})
     agent = config.build(suite, seed=0, device=torch.device("cpu"))
