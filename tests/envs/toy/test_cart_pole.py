@@ -122,7 +122,7 @@ def update_inputs(suite: ProcessTasks, env: TaskVectorEnv) -> tuple[MAMLTRPO, li
     )
     batches = []
     for rollout in done.rollouts:
-        batch = agent._batch(rollout)
+        batch = agent.config.batch(rollout)
         doubled = {
             name: getattr(batch, name).double()
             for name in ("observations", "actions", "advantages", "weights", "log_probs")
