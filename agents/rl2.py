@@ -44,6 +44,7 @@ class RL2Config(AgentConfig, PPOConfig):
 
     kind: ClassVar[str] = "rl2"
     source: ClassVar[str] = "Duan et al. 2016, arXiv 1611.02779"
+    trial: ClassVar[Trial] = "sequential"
 
     trial_episodes: int = 2
     """Episodes of a trial, over which memory is kept."""

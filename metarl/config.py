@@ -17,7 +17,7 @@ import torch
 import tyro
 
 from metarl.errors import MetarlError, require, unknown_name
-from metarl.meta_learner import MetaLearner
+from metarl.meta_learner import MetaLearner, Trial
 from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
@@ -48,6 +48,8 @@ class AgentConfig(ABC):
     """The entry point's name."""
     source: ClassVar[str]
     """Where the algorithm was published."""
+    trial: ClassVar[Trial] = "parallel"
+    """How the episodes of a task relate for the agent."""
 
     @abstractmethod
     def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLearner:

@@ -55,3 +55,8 @@ def equal_steps(iterations: int, agent: AgentConfig) -> int:
     """Return how many meta-iterations spend as many environment steps as ``iterations`` of one inner step."""
     rollouts = 1 + int(getattr(agent, "adaptation_steps", 1))
     return round(2 * iterations / rollouts)
+
+
+def measured_steps(agent: AgentConfig, steps: int) -> int:
+    """Return how many adaptation steps to measure: ``steps``, or an agent's own trial if it has a memory."""
+    return int(getattr(agent, "adaptation_steps", steps)) if agent.trial == "sequential" else steps

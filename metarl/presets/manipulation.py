@@ -14,7 +14,7 @@ from metarl.config import (
     construct,
 )
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import equal_steps, suited
+from metarl.presets.agent_settings import equal_steps, measured_steps, suited
 
 MAML_TRPO = "maml-trpo"
 """The agent of every preset by default."""
@@ -28,7 +28,7 @@ def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
         agent=config,
         iterations=equal_steps(100, config),
         sampling=SamplingConfig(meta_batch_size=21),
-        evaluation=EvaluationConfig(every=10, tasks=20),
+        evaluation=EvaluationConfig(every=10, tasks=20, adaptation_steps=measured_steps(config, 3)),
     )
 
 
@@ -40,7 +40,7 @@ def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
         agent=config,
         iterations=equal_steps(80, config),
         sampling=SamplingConfig(episodes=5),
-        evaluation=EvaluationConfig(every=10),
+        evaluation=EvaluationConfig(every=10, adaptation_steps=measured_steps(config, 3)),
     )
 
 
@@ -68,5 +68,7 @@ def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: i
         iterations=equal_steps(iterations, config),
         sampling=SamplingConfig(meta_batch_size=meta_batch_size),
         # measured as there: one inner step from 10 episodes, then 3 episodes
-        evaluation=EvaluationConfig(every=10, tasks=20, adaptation_steps=1, episodes=3),
+        evaluation=EvaluationConfig(
+            every=10, tasks=20, adaptation_steps=measured_steps(config, 1), episodes=3
+        ),
     )

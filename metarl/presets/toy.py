@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import equal_steps, suited
+from metarl.presets.agent_settings import equal_steps, measured_steps, suited
 from metarl.presets.manipulation import MAML_TRPO
 
 
@@ -16,7 +16,7 @@ def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
         agent=config,
         iterations=equal_steps(30, config),
         sampling=SamplingConfig(meta_batch_size=10),
-        evaluation=EvaluationConfig(every=5, tasks=20, adaptation_steps=1),
+        evaluation=EvaluationConfig(every=5, tasks=20, adaptation_steps=measured_steps(config, 1)),
     )
 
 
@@ -27,6 +27,6 @@ def point(agent: str = MAML_TRPO) -> ExperimentConfig:
         suite=construct(suite("point"), {}),
         agent=config,
         iterations=equal_steps(80, config),
-        evaluation=EvaluationConfig(every=10, tasks=40, adaptation_steps=1),
+        evaluation=EvaluationConfig(every=10, tasks=40, adaptation_steps=measured_steps(config, 1)),
         checkpoint=CheckpointConfig(every=10),
     )
