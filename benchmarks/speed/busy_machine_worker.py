@@ -5,16 +5,26 @@ It calls only what both builds have, so that one program measures them all.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 
 import metarl
-from metarl.plugins import registry
-from metarl.training.experiment import meta_iteration
+
+
+def first_of(*names: str) -> ModuleType:
+    """Import the first of a module's names that this build has: modules have moved since the former one."""
+    found = next(name for name in names if importlib.util.find_spec(name.rpartition(".")[0]) is not None)
+    return importlib.import_module(found)
+
+
+registry = first_of("metarl.plugins.registry", "metarl.registry")
+meta_iteration = first_of("metarl.training.experiment", "metarl.experiment").meta_iteration
 
 
 def main() -> None:
