@@ -94,10 +94,11 @@ def measure(checkouts: Sequence[Path], niceness: int, repeats: int) -> list[list
 
 
 def start(checkout: Path, niceness: int) -> subprocess.Popen[str]:
-    """Start a build's worker, which waits for commands."""
+    """Start a build's worker, in the build's own environment, which waits for commands."""
+    python = str(checkout / ".venv" / "bin" / "python")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     return subprocess.Popen(
-        ["nice", "-n", str(niceness), sys.executable, str(WORKER)],
+        ["nice", "-n", str(niceness), python, str(WORKER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
