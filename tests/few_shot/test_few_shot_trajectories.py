@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
 from metarl.few_shot.trajectories import Conditioned, changes, condition, task_prototypes, windows
@@ -79,7 +80,7 @@ def test_a_policy_acts_and_learns_by_the_prototypes_of_its_tasks() -> None:
     tasks = suite.sample(3, np.random.default_rng(0))
     env = suite.make_vector_env(6)
     config = MAMLTRPOConfig(hidden_sizes=(8,), curvature_stride=1)
-    looking = config.build(suite, seed=0, device=torch.device("cpu"))
+    looking = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
 
     seen = collect(env, tasks, looking.initial_actor(3), episodes=2, horizon=8, rng=np.random.default_rng(0))
     prototypes = task_prototypes(MeanFrame(), windows(seen, frames=4))
