@@ -8,6 +8,23 @@ from metarl.presets.agent_settings import equal_steps, measured_steps, suited
 from metarl.presets.manipulation import MAML_TRPO
 
 
+def bandits(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Bernoulli bandits, where the best strategy is known; 2M pulls, a few minutes."""
+    config = suited("bandits", agent)
+    remembers = config.trial == "sequential"
+    return ExperimentConfig(
+        suite=construct(suite("bandits"), {}),
+        agent=config,
+        iterations=equal_steps(100, config),
+        # a trial of a memory is one episode, so that many bandits are worth more than many trials of one
+        sampling=SamplingConfig(meta_batch_size=1000 if remembers else 50, episodes=1 if remembers else 20),
+        evaluation=EvaluationConfig(
+            every=20, tasks=100, adaptation_steps=measured_steps(config, 1), adaptation_episodes=20
+        ),
+        checkpoint=CheckpointConfig(every=10),
+    )
+
+
 def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Poles that have not been balanced before, discrete actions; up to 0.4M environment steps."""
     config = suited("cart-pole", agent)
