@@ -39,12 +39,7 @@ class ReplayAgentConfig(NetworkConfig, AgentConfig):
     """Step size."""
 
     def build(
-        self,
-        suite: TaskDistribution,
-        *,
-        seed: int,
-        device: torch.device,
-        sampling: SamplingConfig | None = None,
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> ReplayAgent:
         """Return an agent with an empty buffer."""
         return ReplayAgent(self, *self.fresh(suite, seed, device))
