@@ -71,7 +71,7 @@ def test_every_live_step_ends_with_its_tasks_context() -> None:
 
 
 def test_a_context_of_other_tasks_is_refused() -> None:
-    with pytest.raises(MetarlError, match=r"A context \[3, E\] was wanted, one row a task; \(2, 4\) came"):
+    with pytest.raises(MetarlError, match=r"Expected a context \[3, E\], one row a task, got \(2, 4\)"):
         condition(tiny.random_rollout(0), torch.zeros(2, 4))
 
 
