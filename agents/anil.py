@@ -21,6 +21,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.errors import require
 from metarl.tasks import TaskDistribution
 
@@ -32,7 +33,9 @@ class ANILConfig(MAMLTRPOConfig):
     kind: ClassVar[str] = "anil"
     source: ClassVar[str] = "Raghu et al. 2020, arXiv 1909.09157"
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ANIL:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> ANIL:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return ANIL(self, *self.fresh(suite, seed, device))
 
@@ -58,7 +61,9 @@ class BOILConfig(MAMLTRPOConfig):
         super().__post_init__()
         require(len(self.hidden_sizes) > 0, "BOIL needs a hidden layer to adapt", self.hidden_sizes)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> BOIL:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> BOIL:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return BOIL(self, *self.fresh(suite, seed, device))
 

@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.errors import require
 from metarl.functional.params import join
 from metarl.networks.context_policies import CONTEXT, ContextPolicy
@@ -42,7 +43,9 @@ class CAVIAConfig(MAMLTRPOConfig):
         super().__post_init__()
         require(1 <= self.context_size <= 4096, "context_size must lie in 1..4096", self.context_size)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> CAVIA:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> CAVIA:
         """Return an agent with freshly drawn parameters.
 
         Raises:

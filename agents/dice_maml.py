@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
+from metarl.config import SamplingConfig
 from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch
@@ -34,7 +35,9 @@ class DiCEMAMLConfig(MAMLVPGConfig):
     kind: ClassVar[str] = "dice-maml"
     source: ClassVar[str] = "Foerster et al. 2018, arXiv 1802.05098"
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> DiCEMAML:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> DiCEMAML:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return DiCEMAML(self, *self.fresh(suite, seed, device))
 

@@ -30,6 +30,7 @@ import torch
 
 from metarl.agents.gradient_based import Part, frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
+from metarl.config import SamplingConfig
 from metarl.errors import require
 from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import policy_gradient_loss
@@ -54,7 +55,9 @@ class EMAMLConfig(MAMLVPGConfig):
         super().__post_init__()
         require(0 <= self.credit_weight <= 1000, "credit_weight must lie in 0..1000", self.credit_weight)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> EMAML:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> EMAML:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return EMAML(self, *self.fresh(suite, seed, device))
 

@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
+from metarl.config import SamplingConfig
 from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch
@@ -32,7 +33,9 @@ class LVCConfig(MAMLVPGConfig):
     kind: ClassVar[str] = "lvc"
     source: ClassVar[str] = "Rothfuss et al. 2019, arXiv 1810.06784"
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> LVC:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> LVC:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return LVC(self, *self.fresh(suite, seed, device))
 

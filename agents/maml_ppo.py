@@ -26,6 +26,7 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
+from metarl.config import SamplingConfig
 from metarl.functional.distributions import Distribution, kl_divergence, log_prob
 from metarl.functional.params import detach, requires_grad
 from metarl.learning.gradient_descent import (
@@ -54,7 +55,9 @@ class MAMLPPOConfig(ClippedConfig, GradientBasedConfig):
         ClippedConfig.__post_init__(self)
         GradientBasedConfig.__post_init__(self)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLPPO:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MAMLPPO:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return MAMLPPO(self, *self.fresh(suite, seed, device))
 

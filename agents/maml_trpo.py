@@ -25,6 +25,7 @@ from metarl.agents.gradient_based import (
     inward,
     spread_metrics,
 )
+from metarl.config import SamplingConfig
 from metarl.errors import require
 from metarl.functional.distributions import Distribution, fisher_product, kl_divergence, log_prob, rebuilt
 from metarl.functional.params import add, add_params, detach, flatten, gradient, requires_grad
@@ -72,7 +73,9 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
             self.curvature_stride,
         )
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLTRPO:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MAMLTRPO:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return MAMLTRPO(self, *self.fresh(suite, seed, device))
 

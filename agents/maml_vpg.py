@@ -25,6 +25,7 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
+from metarl.config import SamplingConfig
 from metarl.learning.adaptation import policy_gradient_loss
 from metarl.learning.gradient_descent import (
     DescentConfig,
@@ -49,7 +50,9 @@ class MAMLVPGConfig(DescentConfig, GradientBasedConfig):
         DescentConfig.__post_init__(self)
         GradientBasedConfig.__post_init__(self)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLVPG:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MAMLVPG:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return MAMLVPG(self, *self.fresh(suite, seed, device))
 

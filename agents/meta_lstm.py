@@ -22,6 +22,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.errors import require
 from metarl.functional.params import join
 from metarl.learning.adaptation import UpdateRule
@@ -51,7 +52,9 @@ class MetaLSTMConfig(MAMLTRPOConfig):
         require(0 < self.forget < 1, "forget must lie between 0 and 1", self.forget)
         require(1 <= self.lstm_size <= 1024, "lstm_size must lie in 1..1024", self.lstm_size)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLSTM:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MetaLSTM:
         """Return an agent with freshly drawn parameters and optimiser; see :meth:`fresh`."""
         policy, params = self.fresh(suite, seed, device)
         optimizer = LSTMOptimizer(hidden_size=self.lstm_size)

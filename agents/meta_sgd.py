@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.functional.params import flatten, join
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
@@ -36,7 +37,9 @@ class MetaSGDConfig(MAMLTRPOConfig):
     inner_lr: float = 0.1
     """Step size of every parameter before anything is learned."""
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaSGD:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MetaSGD:
         """Return an agent with freshly drawn parameters, all of one step size; see :meth:`fresh`."""
         policy, params = self.fresh(suite, seed, device)
         return MetaSGD(self, policy, join(params, equal_step_sizes(params, self.inner_lr)))

@@ -35,6 +35,7 @@ from metarl.agents.gradient_based import (
     frozen,
     spread_metrics,
 )
+from metarl.config import SamplingConfig
 from metarl.errors import require
 from metarl.functional.distributions import Distribution, kl_divergence, log_prob
 from metarl.functional.params import add, detach, requires_grad
@@ -87,7 +88,9 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
             self.inner_kl_weight,
         )
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ProMP:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> ProMP:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return ProMP(self, *self.fresh(suite, seed, device))
 

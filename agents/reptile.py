@@ -25,6 +25,7 @@ from metarl.agents.gradient_based import (
     Part,
     spread_metrics,
 )
+from metarl.config import SamplingConfig
 from metarl.errors import require
 from metarl.functional.params import detach, join_tasks, requires_grad
 from metarl.learning.gradient_descent import (
@@ -61,7 +62,9 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
         GradientBasedConfig.__post_init__(self)
         require(self.first_order, "first_order must be true, Reptile has no other", self.first_order)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> Reptile:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> Reptile:
         """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
         return Reptile(self, *self.fresh(suite, seed, device))
 

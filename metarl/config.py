@@ -52,8 +52,17 @@ class AgentConfig(ABC):
     """How the episodes of a task relate for the agent."""
 
     @abstractmethod
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLearner:
-        """Return an agent with freshly drawn parameters for the suite's spaces."""
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MetaLearner:
+        """Return an agent with freshly drawn parameters.
+
+        Args:
+            suite: gives the spaces of observations and actions, and the horizon.
+            seed: where the parameters are drawn from.
+            device: where the agent computes.
+            sampling: how many tasks and episodes each meta-batch has, for agents that keep what they saw.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def caption_of(comparison: Comparison) -> str:
     return (
         f"mean over {len(comparison.tasks)} held-out tasks x {episodes} episodes [95 % interval over tasks]; "
         "steps learned from: on each held-out task, and on training tasks before; "
-        f"x1 = {comparison.terms.adaptation:,}"
+        f"x1 = {comparison.step_budgets.adaptation:,}"
     )
 
 
@@ -104,7 +104,7 @@ def write_comparison(comparison: Comparison, rows: Sequence[Row], title: str) ->
         {
             "suite": comparison.experiment.suite.name,
             "settings": comparison.store.settings,
-            "adaptation_budget": comparison.terms.adaptation,
+            "adaptation_budget": comparison.step_budgets.adaptation,
             "tasks": tasks,
             "rows": listed,
         },

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.config import SamplingConfig
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.engines.threads.features import Array
 from metarl.envs.metaworld.models import Actions
@@ -88,7 +89,7 @@ def test_collecting_takes_the_drawn_actions(contenders: ModuleType) -> None:
     (draw,) = contenders.draws(SUITE, 2, 4, 6, 1)
     env = contenders.sawyer(SUITE, 4, "portable")
     agent = importlib.import_module("benchmarks.workloads").AGENT.build(
-        SUITE, seed=0, device=torch.device("cpu")
+        SUITE, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
     )
     actor = contenders.Overruled(agent.initial_actor(2), draw)
     rollout = collect(env, draw.tasks, actor, episodes=2, horizon=6, rng=np.random.default_rng(0))

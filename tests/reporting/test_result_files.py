@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from metarl.cli.progress import ProgressObserver, clock, describe
+from metarl.cli.progress import Progress, clock, describe
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.statistics import Aggregates, Interval
 from metarl.evaluation.summary import summarize
@@ -161,9 +161,7 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, *, steps: int, share: float, elaps
     now = [100.0]
     monkeypatch.setattr("metarl.cli.progress.time.monotonic", lambda: now[0])
     console = Console(file=io.StringIO(), width=80)
-    observer = ProgressObserver(console, "starting")
-    observer.expect(round(steps / share), iterations=9)
-    with observer:
+    with Progress(console, "starting", round(steps / share), iterations=9) as observer:
         for step in range(steps):
             observer.on_step(200)
             now[0] += elapsed / steps

@@ -17,7 +17,7 @@ import torch
 from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
-from metarl.config import AgentConfig, EvaluationConfig, construct
+from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig, construct
 from metarl.errors import MetarlError
 from metarl.evaluation.evaluate import evaluate
 from metarl.meta_learner import MetaLearner
@@ -72,7 +72,7 @@ class TinySpaces:
 
 def tiny_agent(config: AgentConfig) -> GradientBasedAgent[GradientBasedConfig]:
     suite = cast("TaskDistribution", TinySpaces())
-    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     assert isinstance(agent, GradientBasedAgent)
     return agent
 

@@ -13,8 +13,9 @@ import tyro
 from metarl.analysis.layers import explainable, layers_of
 from metarl.analysis.measure import Inside, inside_steps, look_inside
 from metarl.analysis.summary import explain
-from metarl.cli.commands.evaluate import choose_tasks, results_folder, showing
+from metarl.cli.commands.evaluate import choose_tasks, results_folder
 from metarl.cli.console import console, say
+from metarl.cli.progress import showing
 from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.explanation_files import (
