@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from metarl.agents.varibad import BEGUN, MEMORY, BeliefActor, VariBAD, VariBADConfig
-from metarl.config import AgentConfig, MeasurementConfig
+from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.evaluation.evaluate import evaluate
@@ -97,7 +97,7 @@ def test_bound_moves_encoder_and_decoders_and_never_the_policy() -> None:
 def falling_poles(config: VariBADConfig) -> tuple[VariBAD, tuple[Rollout, ...]]:
     """Return an agent after two updates, and trials whose episodes end at different steps."""
     suite = CartPoleConfig(horizon=40).build()
-    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env, rng = suite.make_vector_env(6), np.random.default_rng(0)
     try:
         for _ in range(2):
@@ -269,7 +269,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
 
 def test_choices_are_learned_too() -> None:
     suite = CartPoleConfig(horizon=10).build()
-    agent = TINY.build(suite, seed=0, device=torch.device("cpu"))
+    agent = TINY.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env = suite.make_vector_env(4)
     try:
         tasks = suite.sample(2, np.random.default_rng(0))
@@ -314,7 +314,7 @@ class ForgetfulAgent:
 
 
 def trained(suite: TaskDistribution, config: VariBADConfig, iterations: int) -> VariBAD:
-    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env, rng = suite.make_vector_env(64), np.random.default_rng(0)
     for _ in range(iterations):
         tasks = suite.sample(16, rng)

@@ -64,7 +64,9 @@ def test_divergence_is_the_mean_of_log_ratios() -> None:
             draws[:, trial]
         )
         error = float(ratios.std()) / math.sqrt(len(ratios))
-        assert float(belief_divergences(beliefs)[3, trial]) == pytest.approx(float(ratios.mean()), abs=4 * error)
+        assert float(belief_divergences(beliefs)[3, trial]) == pytest.approx(
+            float(ratios.mean()), abs=4 * error
+        )
 
 
 def test_likelihood_is_torchs() -> None:

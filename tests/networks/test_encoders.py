@@ -103,5 +103,7 @@ def test_gradient_is_that_of_finite_differences(cell: str) -> None:
 
 def test_log_variances_stay_within_their_limit() -> None:
     encoder, params, _ = drawn("gru")
-    wild = encoder.belief(params, 1e6 * torch.randn(9, 5, generator=torch.Generator().manual_seed(0)).double())
+    wild = encoder.belief(
+        params, 1e6 * torch.randn(9, 5, generator=torch.Generator().manual_seed(0)).double()
+    )
     assert float(wild.log_std.abs().max()) <= 0.5 * LOG_VARIANCE_LIMIT
