@@ -132,7 +132,7 @@ class Rollout:
 class Segment:
     """An immutable block of tensors, such as a part of a replay buffer, that a run writes once."""
 
-    tensors: Callable[[], Params]
+    tensors: Callable[[], Params] = field(repr=False)
     """Returns the tensors, which nobody may change. Of a saved segment each call reads the file."""
     sha256: str = ""
     """Sum of its file; empty until it is saved."""
