@@ -18,6 +18,7 @@ import tyro
 
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.meta_learner import MetaLearner, Trial
+from metarl.settings import Settings
 from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
@@ -41,7 +42,7 @@ class SuiteConfig(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentConfig(ABC):
+class AgentConfig(Settings, ABC):
     """What an agent is built from; the entry-point group is ``metarl.agents``."""
 
     kind: ClassVar[str]

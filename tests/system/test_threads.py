@@ -57,7 +57,7 @@ def exactly_learned(config: AgentConfig) -> tuple[Params, dict[str, float]]:
     """Return an agent's parameters and metrics after one update in float64."""
     agent = tiny_agent(config)
     agent.params = {name: value.double() for name, value in agent.params.items()}
-    agent.memory = {name: value.double() for name, value in agent.memory.items()}
+    agent.outer_state = {name: value.double() for name, value in agent.outer_state.items()}
     rollouts = [tiny.random_rollout(seed, episodes=6) for seed in range(agent.adaptation_steps + 1)]
     metrics = agent.update(rollouts)
     return agent.params, metrics
