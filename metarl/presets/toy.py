@@ -1,4 +1,4 @@
-"""Presets of the toy suites: whole experiments that take minutes."""
+"""Presets of the toy suites, which take minutes."""
 
 from __future__ import annotations
 
