@@ -129,7 +129,7 @@ class EvaluationConfig(MeasurementConfig):
     """Iterations between evaluations during training; 0 evaluates only at the end."""
     tasks: int = 10
     """Held-out tasks of an evaluation during training, which adapts as often as training does, and once at
-    least; the full evaluation at the end takes every task."""
+    least unless the agent has a memory; the full evaluation at the end takes every task."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
