@@ -1,10 +1,10 @@
-"""The protocol of every family of agents: by gradient, by memory, by inference."""
+"""The protocol of all agents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ NO_EXTRAS: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 class Inputs(NamedTuple):
-    """What a policy is given before a step of the environment, for K episodes of each of M tasks."""
+    """A policy's inputs at one step, for M tasks."""
 
     observations: torch.Tensor
     """``[M, K, O]``."""
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
 
 
 def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
-    """Return inputs of the first step of trials that show ``observations``, ``[M, K, O]``."""
+    """Return a trial's first inputs for observations ``[M, K, O]``."""
     shape = observations.shape[:2]
     return Inputs(
         observations,
@@ -50,7 +50,7 @@ def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
 
 
 class Action(NamedTuple):
-    """What a policy chose."""
+    """A policy's choice at one step."""
 
     actions: torch.Tensor
     """``[M, K, A]``."""
@@ -69,7 +69,10 @@ class Actor(Protocol):
         ...
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return the memory at the start of a trial, ``[M, K, ...]`` by name; empty if there is none."""
+        """Return a trial's first memory, ``[M, K, ...]`` by name.
+
+        It is empty for a policy without memory.
+        """
         ...
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
@@ -93,12 +96,12 @@ def act_at_start(actor: Actor, inputs: Inputs, generator: torch.Generator | None
 
 
 def never() -> bool:
-    """Say that nobody asked to stop."""
+    """Return False: nobody asked to stop."""
     return False
 
 
 class MetaLearner(Protocol):
-    """An agent that learns, over many tasks, to adapt to a new one.
+    """An agent that learns to adapt to new tasks.
 
     A meta-iteration: ``actor = initial_actor(M, rng)``; then ``adaptation_steps`` times, collect a rollout
     with the actor and ``actor = adapt(actor, rollout, rng)``; collect a last rollout; ``update``.
@@ -121,14 +124,17 @@ class MetaLearner(Protocol):
         ...
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
-        """Return the policy that acts before it has seen anything of its tasks.
+        """Return the policy before any experience.
 
         ``rng`` is for agents that draw it: a sample of a prior.
         """
         ...
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the policy adapted to each task by what ``actor``, one of its own, collected on it."""
+        """Return the policy adapted to each task's rollout.
+
+        ``actor`` is one of this agent's own; it collected the rollout.
+        """
         ...
 
     def update(
@@ -142,6 +148,7 @@ class MetaLearner(Protocol):
 
         Args:
             rollouts: ``adaptation_steps + 1`` of the same tasks, the last by the fully adapted policy.
+                None at all in a further update of a :class:`Plan`.
             tasks: the M tasks of the rollouts.
             rng: where minibatches and noise come from.
             should_stop: whether the run was asked to stop; a long update asks every second and raises
@@ -163,3 +170,37 @@ class MetaLearner(Protocol):
             MetarlError: if it belongs to another architecture.
         """
         ...
+
+
+class Plan(NamedTuple):
+    """Steps of one meta-iteration; by default one meta-batch and one update."""
+
+    collects: Literal["meta-batch", "all tasks", "nothing"] = "meta-batch"
+    """Tasks that episodes are collected on. All tasks are those of ``--sampling.training-tasks``."""
+    adaptation_steps: int | None = None
+    """Adaptations, each followed by a rollout; None for as many as the agent has."""
+    learns: bool = True
+    """Whether the episodes are for ``update``; they are for ``remember`` otherwise."""
+    further_updates: int = 0
+    """Calls of ``update`` without rollouts that follow."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A :class:`MetaLearner` with meta-iterations that differ.
+
+    Off-policy agents first fill a buffer, or learn several times from what they have.
+    """
+
+    def plan(self, iteration: int) -> Plan:
+        """Return the steps of a meta-iteration, counted from 0; a function of the number alone."""
+        ...
+
+    def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
+        """Keep episodes to learn from later; see :meth:`MetaLearner.update`."""
+        ...
+
+
+def plan_of(agent: MetaLearner, iteration: int) -> Plan:
+    """Return an agent's plan of a meta-iteration, the default one where it has none."""
+    return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()

@@ -1,4 +1,7 @@
-"""Train, load and evaluate in a few lines, with presets by name and folders as strings or paths."""
+"""Train, load and evaluate in a few lines.
+
+Presets are named by strings; folders are strings or paths.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,18 @@ from metarl.tasks import TaskDistribution
 from metarl.training import runs
 from metarl.training.adapting import Adapted, adapt_to
 from metarl.training.evaluation_reader import provenance
-from metarl.training.experiment import Experiment, Observer
+from metarl.training.experiment import Experiment
+from metarl.training.observers import Observer
 from metarl.types import Json, Task
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained agent with its suite, its settings and its folder."""
+    """A trained agent with suite, settings and folder."""
 
     experiment: Experiment
     evaluation: Evaluation | None
-    """What was measured on every held-out task when training ended; None for a run that was loaded."""
+    """The evaluation on every held-out task when training ended; None for a loaded run."""
 
     @property
     def folder(self) -> Path:
@@ -52,7 +56,7 @@ class Run:
         return self.experiment.suite
 
     def adapt(self, task: Task, steps: int | None = None, seed: int = 0) -> Adapted:
-        """Adapt the agent, which is not changed, to a held-out task.
+        """Return the agent adapted to a task.
 
         Args:
             task: one of ``suite.tasks("test")``.
@@ -62,7 +66,7 @@ class Run:
         return adapt_to(self.experiment, task, self.agent.adaptation_steps if steps is None else steps, seed)
 
     def draw(self) -> Path:
-        """Draw the learning curve into the run's folder; return the PNG file."""
+        """Draw the learning curve; return its PNG file."""
         return write_learning_curve(self.folder, self.suite.name)
 
 
@@ -71,16 +75,16 @@ def train(
     agent: str | None = None,
     *,
     folder: str | os.PathLike[str] = "runs",
-    observer: Observer | None = None,
+    observers: Sequence[Observer] = (),
     **settings: object,
 ) -> Run:
-    """Train an agent, evaluate it on held-out tasks, and write a run's folder.
+    """Train an agent and evaluate it on held-out tasks.
 
     Args:
         what: a preset's or a suite's name, as on the command line, or a whole config.
         agent: another agent than the preset's, by name.
         folder: where the run gets a folder of its own.
-        observer: hears of steps and iterations.
+        observers: follow steps and iterations, each with ``on_step`` and ``on_iteration``.
         settings: other settings of :class:`~metarl.config.ExperimentConfig`: iterations, seed, name, ….
 
     Raises:
@@ -92,7 +96,7 @@ def train(
     known = set(ExperimentConfig.__dataclass_fields__)
     for name in settings.keys() - known:
         raise unknown_name("setting of an experiment", name, known)
-    experiment = runs.start(replace(config, **settings), Path(folder), observer)  # type: ignore[arg-type]  # checked by the config
+    experiment = runs.start(replace(config, **settings), Path(folder), observers)  # type: ignore[arg-type]  # checked by the config
     evaluation = experiment.run()
     notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
     about: dict[str, Json] = {
@@ -107,7 +111,7 @@ def train(
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Open a trained run by its folder, or by one of its checkpoints, ``runs/NAME/checkpoints/N``.
+    """Open a trained run, or one of its checkpoints.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged.
@@ -122,7 +126,7 @@ def evaluate(
     seed: int = 0,
     adaptation_steps: int | None = None,
 ) -> Evaluation:
-    """Measure an agent on held-out tasks before and after adapting.
+    """Measure an agent on held-out tasks.
 
     Args:
         run: what :func:`train` or :func:`load` returned, or a run's folder.

@@ -1,7 +1,7 @@
 """Baselines at equal budget: each on the same held-out tasks, with the same episodes from the same seeds.
 
-What is finished is kept. A comparison that was stopped, or that is asked for more baselines, budgets or
-tasks, does what is missing.
+Finished results are kept: a comparison that was stopped, or that has more baselines, budgets or tasks than
+before, computes only the missing ones.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from metarl.baselines.plan import META, Baseline, ComparisonConfig, planned, terms
-from metarl.baselines.runner import MEASURE, OnStep, Workshop
+from metarl.baselines.plan import META, Baseline, ComparisonConfig, planned, step_budgets
+from metarl.baselines.runner import MEASURE, BaselineRunner, OnStep
 from metarl.baselines.store import Measured, Store, put_together
 from metarl.config import to_json
+from metarl.errors import Stopped
 from metarl.storage.checkpoints import library_versions, weights_sum
 from metarl.training.experiment import Experiment
 from metarl.types import Json, Task
@@ -41,7 +42,7 @@ class Comparison:
         self.tasks = tuple(tasks)
         self.config = config
         self.baselines = planned(config)
-        self.terms = terms(
+        self.step_budgets = step_budgets(
             config,
             experiment.config.evaluation,
             experiment.suite.horizon,
@@ -50,10 +51,11 @@ class Comparison:
         )
         self.store = Store(folder, self._settings())
         self._places = {task: place for place, task in enumerate(experiment.suite.tasks("test"))}
+        self._stop = False
 
     @property
     def pending(self) -> list[tuple[Baseline, Task]]:
-        """What is not finished, in the order in which it is done."""
+        """Baselines and tasks without a result yet, in the order of computation."""
         return [(b, task) for b in self.baselines for task in self.tasks if not self._is_done(b, task)]
 
     @property
@@ -64,57 +66,69 @@ class Comparison:
             for b in self.baselines
         ]
 
-    def open_workshop(self, on_step: OnStep) -> Workshop:
-        """Return where the baselines learn; whoever opens it enters and leaves it."""
-        return Workshop(self.experiment, self.config, self.terms, on_step)
+    def request_stop(self) -> None:
+        """Raise Stopped before the next step; finished results are kept."""
+        self._stop = True
 
-    def run(self, workshop: Workshop, on_result: Callable[[Baseline, Task], None]) -> None:
-        """Do what is pending; ``on_result`` is told of each agent and task that is finished."""
+    def open_runner(self, on_step: OnStep) -> BaselineRunner:
+        """Return the runner of the baselines, a context manager."""
+
+        def step(phase: str, slots: int) -> None:
+            if self._stop:
+                raise Stopped
+            on_step(phase, slots)
+
+        return BaselineRunner(self.experiment, self.config, self.step_budgets, step)
+
+    def run(self, runner: BaselineRunner, on_result: Callable[[Baseline, Task], None]) -> None:
+        """Compute the pending results; call ``on_result`` after each."""
         for baseline, task in self.pending:
-            self.store.put(self._name(baseline, task), self._measure(workshop, baseline, task))
+            self.store.put(self._name(baseline, task), self._measure(runner, baseline, task))
             on_result(baseline, task)
 
     def pending_steps(self, baseline: Baseline) -> Counter[str]:
-        """Return how many environment steps of each sort are still to be done, if every episode is full."""
+        """Return the environment steps left in each phase, if every episode is full."""
         todo = sum(not self._is_done(baseline, task) for task in self.tasks)
         steps = Counter({MEASURE: todo * self._measured_steps(baseline)})
-        steps[Workshop.sort(baseline, training=False)] = todo * self.terms.on_task(baseline)
+        steps[BaselineRunner.phase(baseline, training=False)] = todo * self.step_budgets.on_task(baseline)
         if todo and baseline.pretrained and not self.store.has_weights(baseline.stem):
-            steps[Workshop.sort(baseline, training=True)] = self.terms.training
+            steps[BaselineRunner.phase(baseline, training=True)] = self.step_budgets.training
         return +steps
 
-    def paces(self, workshop: Workshop) -> dict[str, float]:
-        """Measure how many seconds a step of each sort that is pending takes."""
-        paces: dict[str, float] = {}
+    def seconds_per_step(self, runner: BaselineRunner) -> dict[str, float]:
+        """Measure the seconds that a step of each pending phase takes."""
+        seconds_per_step: dict[str, float] = {}
         for baseline in self.baselines:
-            for sort in self.pending_steps(baseline):
-                if sort not in paces:
-                    training = sort == Workshop.sort(baseline, training=True)
-                    measuring = sort == MEASURE
-                    paces[sort] = (
-                        workshop.measuring_pace() if measuring else workshop.pace(baseline, training=training)
+            for phase in self.pending_steps(baseline):
+                if phase not in seconds_per_step:
+                    training = phase == BaselineRunner.phase(baseline, training=True)
+                    measuring = phase == MEASURE
+                    seconds_per_step[phase] = (
+                        runner.measuring_seconds_per_step()
+                        if measuring
+                        else runner.seconds_per_step(baseline, training=training)
                     )
-        return paces
+        return seconds_per_step
 
-    def seconds(self, baseline: Baseline, paces: Mapping[str, float]) -> float:
-        """Estimate how long what is pending of a baseline takes."""
-        return sum(count * paces[sort] for sort, count in self.pending_steps(baseline).items())
+    def seconds(self, baseline: Baseline, seconds_per_step: Mapping[str, float]) -> float:
+        """Estimate the seconds that a baseline's pending results take."""
+        return sum(count * seconds_per_step[phase] for phase, count in self.pending_steps(baseline).items())
 
-    def _measure(self, workshop: Workshop, baseline: Baseline, task: Task) -> Measured:
+    def _measure(self, runner: BaselineRunner, baseline: Baseline, task: Task) -> Measured:
         if baseline.kind == META:
-            return workshop.meta(task)
+            return runner.meta(task)
         if not baseline.pretrained:
-            return workshop.on_task(baseline, task, None)
-        weights = self.store.weights(baseline.stem, lambda: workshop.train(baseline))
+            return runner.on_task(baseline, task, None)
+        weights = self.store.weights(baseline.stem, lambda: runner.train(baseline))
         if baseline.kind == "oracle":
-            return workshop.oracle(baseline, task, weights)
-        return workshop.on_task(baseline, task, weights)
+            return runner.oracle(baseline, task, weights)
+        return runner.on_task(baseline, task, weights)
 
     def _measured_steps(self, baseline: Baseline) -> int:
         """Return the steps that measuring an agent on a task takes, adapting included."""
         measured = self.experiment.config.evaluation
         stages = len(baseline.stages(measured.adaptation_steps))
-        adapting = self.terms.adaptation if baseline.kind == META else 0
+        adapting = self.step_budgets.adaptation if baseline.kind == META else 0
         return stages * measured.episodes * self.experiment.suite.horizon + adapting
 
     def _is_done(self, baseline: Baseline, task: Task) -> bool:
@@ -124,7 +138,7 @@ class Comparison:
         return f"{baseline.stem}/task{self._places[task]:04d}"
 
     def _settings(self) -> dict[str, Json]:
-        """Return what all results of one folder have in common, so that no run gets another's."""
+        """Return the settings that all results of one folder share."""
         config = to_json(self.experiment.config)
         measured = asdict(self.experiment.config.evaluation)
         return {
@@ -139,7 +153,7 @@ class Comparison:
             "weights_sha256": weights_sum(self.experiment.agent.state()),
             "iteration": self.experiment.iteration,
             "seed": self.config.seed,
-            "training_steps": self.terms.training,
+            "training_steps": self.step_budgets.training,
             "updates_per_step": self.config.updates_per_step,
             **{name: value for name, value in measured.items() if name not in ("every", "tasks")},
         }

@@ -41,7 +41,7 @@ MAX_REPLAY = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerConfig:
-    """How much an agent learns, and from what."""
+    """Budget and seed of one baseline."""
 
     steps: int
     """Environment steps at most; a few less, where they do not divide into whole rollouts."""
@@ -54,7 +54,7 @@ class LearnerConfig:
 
 
 class Learner(ABC):
-    """One agent and the environment that it learns from, whose actions lie in -1..1."""
+    """One agent and its training environment, with actions in -1..1."""
 
     model: BaseAlgorithm
 
@@ -81,7 +81,7 @@ class Learner(ABC):
 
     @property
     def weights(self) -> Params:
-        """Copies of all that was learned, without what the optimisers remember."""
+        """Copies of all learned tensors, without the optimisers' state."""
         return {name: value.detach().clone() for name, value in self._tensors().items()}
 
     def load(self, weights: Params) -> None:
@@ -98,7 +98,7 @@ class Learner(ABC):
                 value.copy_(weights[name])
 
     def learn(self, on_step: OnStep) -> None:
-        """Take all steps; ``on_step`` is told the number of slots at each step, and may raise to stop."""
+        """Take all steps; call ``on_step`` with the number of slots at each, which may raise to stop."""
         slots = self.env.num_envs
 
         def follow(*_: object) -> bool:
@@ -195,18 +195,18 @@ class SB3Actor:
     distribution: Callable[[torch.Tensor], Gaussian]
     """From observations ``[B, O]``, before any squashing."""
     env: TaskVecEnv
-    """What it learned from, with actions in -1..1: says how they are scaled."""
+    """Training environment, with actions in -1..1; has their scaling."""
     squashed: bool
     """Whether tanh bounds the actions; if not, they are clipped."""
     task: Task | None = None
-    """What an oracle sees."""
+    """Task that an oracle sees."""
 
     @property
     def device(self) -> torch.device:
         """The CPU."""
         return torch.device("cpu")
 
-    def told(self, task: Task) -> SB3Actor:
+    def knowing(self, task: Task) -> SB3Actor:
         """Return the oracle that sees a task."""
         return replace(self, task=task)
 

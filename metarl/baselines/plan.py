@@ -1,4 +1,4 @@
-"""What is compared with a meta-learned agent: which baselines, and with how many environment steps each."""
+"""The baselines beside a meta-learned agent, and the environment steps that each may take."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LARGEST_BUDGET = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonConfig:
-    """Which baselines stand beside the meta-learned agent."""
+    """Baselines to compare with the meta-learned agent."""
 
     algorithms: tuple[AlgorithmName, ...] = ("ppo", "sac")
-    """What the baselines learn with."""
+    """Algorithms of the baselines."""
     kinds: tuple[BaselineKind, ...] = ("scratch", "multitask", "oracle")
     """From scratch on the held-out task; trained on all training tasks, then fine-tuned on the held-out one;
-    an oracle that is told the task's parameters, trained on the training tasks."""
+    an oracle that sees the task's parameters, trained on the training tasks."""
     budgets: tuple[int, ...] = (1, 10)
     """Multiples of the adaptation budget that learning from scratch gets."""
     training_steps: int = 0
@@ -81,7 +81,7 @@ class Baseline:
 
     @property
     def label(self) -> str:
-        """What people read."""
+        """Name in tables and figures."""
         name = self.algorithm.upper()
         labels = {
             META: "meta-learned",
@@ -118,27 +118,27 @@ def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How many environment steps each may learn from."""
+class StepBudgets:
+    """Environment steps that each agent may learn from."""
 
     adaptation: int
-    """On a held-out task: what the meta-learned agent's last adaptation step has learned from, at most."""
+    """On a held-out task: at most what the meta-learned agent has adapted on after its last step."""
     training: int
     """On training tasks, all of them together."""
 
     def on_task(self, baseline: Baseline) -> int:
-        """Return what a baseline may learn from on a held-out task."""
+        """Return the steps that a baseline may take on a held-out task."""
         return 0 if baseline.kind in (META, "oracle") else self.adaptation * baseline.budget
 
 
-def terms(
+def step_budgets(
     config: ComparisonConfig,
     measured: MeasurementConfig,
     horizon: int,
     meta_steps: int,
     trial: Trial = "parallel",
-) -> Terms:
-    """Return equal terms for all: those of the meta-learned agent.
+) -> StepBudgets:
+    """Return the same budgets for all: those of the meta-learned agent.
 
         on a held-out task = adaptation steps x episodes that each learns from x horizon
 
@@ -160,4 +160,4 @@ def terms(
         "training_steps must be positive for an agent that has not been trained",
         training,
     )
-    return Terms(steps * episodes_of_step(measured, trial) * horizon, training)
+    return StepBudgets(steps * episodes_of_step(measured, trial) * horizon, training)

@@ -1,4 +1,4 @@
-"""Where baselines learn and are measured: on the run's suite and engine, each from a seed of its own."""
+"""Train and measure the baselines on the run's suite and engine, each from its own seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from metarl.baselines.learners import ALGORITHMS, ROLLOUT, Learner, LearnerConfig, SB3Actor
-from metarl.baselines.plan import Baseline, ComparisonConfig, Terms
+from metarl.baselines.plan import Baseline, ComparisonConfig, StepBudgets
 from metarl.baselines.store import Measured
 from metarl.evaluation.evaluate import episodes_of_step, evaluate, slots_needed
 from metarl.evaluation.record import Evaluation
@@ -24,46 +24,46 @@ from metarl.vector_env import TaskVectorEnv
 TASK_SLOTS = 8
 """Episodes of a held-out task that a baseline learns from at a time."""
 PPO_PILOT = 512
-"""Steps on which a pace of PPO is measured."""
+"""Steps on which the speed of PPO is measured."""
 SAC_PILOT = 10
-"""Steps of all slots on which a pace of SAC is measured, after what it does before it learns."""
+"""Steps of all slots on which the speed of SAC is measured, after its warm-up."""
 WARM_UP = 100
 """Environment steps before SAC learns, its default."""
 MEASURE = "measure"
 
 OnStep: TypeAlias = Callable[[str, int], None]
-"""Told of which sort a step is, see :meth:`Workshop.sort`, and of how many slots; may raise to stop."""
+"""Called at each step with the phase (:meth:`BaselineRunner.phase`) and number of slots; may raise."""
 
 
-class Workshop:
-    """Its environments are built when they are wanted, and closed when it is left."""
+class BaselineRunner:
+    """Trains and measures the baselines; closes its environments on exit."""
 
     def __init__(
-        self, experiment: Experiment, config: ComparisonConfig, terms: Terms, on_step: OnStep
+        self, experiment: Experiment, config: ComparisonConfig, step_budgets: StepBudgets, on_step: OnStep
     ) -> None:
         self.experiment = experiment
         self.suite = experiment.suite
         self.measured = experiment.config.evaluation
         self.config = config
-        self.terms = terms
+        self.step_budgets = step_budgets
         self.on_step = on_step
         self._places = {task: place for place, task in enumerate(self.suite.tasks("test"))}
         self._envs: dict[int, TaskVectorEnv] = {}
 
-    def __enter__(self) -> Workshop:
+    def __enter__(self) -> BaselineRunner:
         """Do nothing yet."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close what was built."""
+        """Close the environments."""
         for env in self._envs.values():
             env.close()
 
     @staticmethod
-    def sort(baseline: Baseline, *, training: bool) -> str:
-        """Name a sort of steps that take equally long."""
+    def phase(baseline: Baseline, *, training: bool) -> str:
+        """Return the name of a phase: its steps take equally long."""
         return f"{baseline.algorithm}/{'training' if training else 'task'}"
 
     def meta(self, task: Task) -> Measured:
@@ -87,32 +87,32 @@ class Workshop:
     def train(self, baseline: Baseline) -> Params:
         """Let a baseline learn from training tasks, a new one in each episode of a meta-batch of slots."""
         seed = self._seed(baseline, None)
-        learner = self._on_training(baseline, seed, self.terms.training)
-        self._learn(learner, self.sort(baseline, training=True))
+        learner = self._on_training(baseline, seed, self.step_budgets.training)
+        self._learn(learner, self.phase(baseline, training=True))
         return learner.weights
 
     def on_task(self, baseline: Baseline, task: Task, start: Params | None) -> Measured:
         """Let a baseline learn on a held-out task, from scratch or from weights; measure before and after."""
-        seed, steps = self._seed(baseline, task), self.terms.on_task(baseline)
+        seed, steps = self._seed(baseline, task), self.step_budgets.on_task(baseline)
         learner = self._on_task(baseline, task, steps, seed)
         stages = []
         if start is not None:
             learner.load(start)
             stages.append(self._measure(learner.actor, task))
-        self._learn(learner, self.sort(baseline, training=False))
+        self._learn(learner, self.phase(baseline, training=False))
         stages.append(self._measure(learner.actor, task))
         evaluation = _side_by_side(stages, learner.planned)
         if start is None:
             return Measured(evaluation, (learner.planned,), 0)
-        return Measured(evaluation, (0, learner.planned), self.terms.training)
+        return Measured(evaluation, (0, learner.planned), self.step_budgets.training)
 
     def oracle(self, baseline: Baseline, task: Task, weights: Params) -> Measured:
-        """Measure an agent that is told the task."""
+        """Measure an agent that sees the task's parameters."""
         learner = self._on_training(baseline, 0)
         learner.load(weights)
-        return Measured(self._measure(learner.actor.told(task), task), (0,), self.terms.training)
+        return Measured(self._measure(learner.actor.knowing(task), task), (0,), self.step_budgets.training)
 
-    def pace(self, baseline: Baseline, *, training: bool) -> float:
+    def seconds_per_step(self, baseline: Baseline, *, training: bool) -> float:
         """Measure the seconds that a step of learning takes, on a few of them."""
         slots = self.experiment.config.sampling.meta_batch_size if training else TASK_SLOTS
         steps = PPO_PILOT if baseline.algorithm == "ppo" else WARM_UP + SAC_PILOT * slots
@@ -125,7 +125,7 @@ class Workshop:
         counted = steps if baseline.algorithm == "ppo" else SAC_PILOT * slots
         return (time.perf_counter() - start) / counted
 
-    def measuring_pace(self) -> float:
+    def measuring_seconds_per_step(self) -> float:
         """Measure the seconds that a step of measuring takes, on an episode or a part of it."""
         env, steps = self._env(slots_needed(self.measured)), min(50, self.suite.horizon)
         rng = make_rng(self.config.seed, Purpose.BASELINE_TEST, "pace")
@@ -147,7 +147,7 @@ class Workshop:
         PPO has a whole episode of every slot in a rollout; SAC takes one gradient step for each step of all
         slots, which is what SB3 does by default.
         """
-        slots = max(1, min(self.experiment.config.sampling.meta_batch_size, self.terms.training // 2))
+        slots = max(1, min(self.experiment.config.sampling.meta_batch_size, self.step_budgets.training // 2))
         env = TaskVecEnv(
             self._env(slots),
             from_training(self.suite, make_rng(seed, Purpose.BASELINE_TASKS)),
@@ -163,8 +163,8 @@ class Workshop:
         )
         return ALGORITHMS[baseline.algorithm](env, config)
 
-    def _learn(self, learner: Learner, sort: str) -> None:
-        learner.learn(lambda slots: self.on_step(sort, slots))
+    def _learn(self, learner: Learner, phase: str) -> None:
+        learner.learn(lambda slots: self.on_step(phase, slots))
 
     def _measure(self, actor: SB3Actor, task: Task) -> Evaluation:
         rollout = collect(

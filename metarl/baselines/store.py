@@ -1,6 +1,6 @@
 """The folder of a comparison: one file for each baseline and task, and weights learned from training tasks.
 
-Each file is whole or absent, so that a comparison that was killed goes on with what is missing.
+Each file is whole or absent, so a comparison that was killed resumes with the missing ones.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Store:
     """Results by name, all of the same settings.
 
     Args:
-        folder: where they lie; it is made with the first of them.
-        settings: what all of them have in common.
+        folder: of the results; made with the first of them.
+        settings: shared by all results.
 
     Raises:
         MetarlError: if the folder holds results of other settings.
@@ -62,22 +62,22 @@ class Store:
         self._check()
 
     def _check(self) -> bool:
-        """Return whether the folder is taken, by results of these very settings; refuse it if of others."""
+        """Return whether the folder holds results of these settings; refuse it if of others."""
         folder = self.folder
         if not (folder / SETTINGS).is_file():
             return False
         there = _read(folder / SETTINGS)
-        for name, wanted in self.settings.items():
-            if there.get(name) != wanted:
+        for name, expected in self.settings.items():
+            if there.get(name) != expected:
                 held = f"with {name} {there[name]}" if name in there else f"that do not record {name}"
                 raise MetarlError(
-                    f"Expected the results in {folder} to have {name} {wanted}, got results {held}; "
+                    f"Expected the results in {folder} to have {name} {expected}, got results {held}; "
                     "choose another folder with --output."
                 )
         return True
 
     def _claim(self) -> None:
-        """Take the folder for these settings, unless another process has taken it for others by now."""
+        """Write the settings, unless another process has written others by now."""
         if not self._check():
             write_json(self.folder / SETTINGS, self.settings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import platform
 import select
 import signal
 import sys
@@ -19,7 +20,6 @@ from metarl.cli.console import NOBODY_READS, console, say, say_error, silence
 from metarl.errors import MetarlError, Stopped
 from metarl.plugins import entry_points
 from metarl.reporting.plain_tables import list_table
-from metarl.storage.locks import require_locks
 from metarl.system.caches import keep_matplotlib_quiet
 from metarl.system.signals import handled
 
@@ -93,10 +93,20 @@ def dispatch(arguments: list[str]) -> None:
         say(f"metarl {__version__}")
         return
     name, *rest = arguments
-    require_locks()
+    require_posix()
     keep_matplotlib_quiet()
     command = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
     command(rest)
+
+
+def require_posix() -> None:
+    """Refuse to run on Windows.
+
+    Raises:
+        MetarlError: there.
+    """
+    if platform.system() == "Windows":
+        raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
 
 
 def open_output() -> None:

@@ -1,88 +1,103 @@
-"""What a person sees while a run goes on: a bar with time left on a terminal, else a line now and then."""
+"""The progress of every command: a bar with time left on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
-from metarl.baselines.plan import Baseline
-from metarl.cli.console import console, say
+from metarl.cli.console import console as standard
+from metarl.cli.console import say
 from metarl.errors import Stopped
+from metarl.training import runs
+from metarl.training.divergence import naming_agent
 from metarl.training.experiment import Experiment
-from metarl.training.sweep import SeedRun, Sweep
-from metarl.types import Task
 
 SECONDS_BETWEEN_LINES = 20.0
 SECONDS_BETWEEN_UPDATES = 0.2
-"""Of the bar: its time left is estimated from the updates of the last minute, and an update takes time."""
+"""Of the bar: drawing it takes time."""
 
 
-class ProgressObserver:
-    """Shows a run's progress; measured in steps of the vector environment."""
+class Progress:
+    """Shows the progress of one command; an experiment takes it as its observer.
 
-    def __init__(self, console: Console, what: str) -> None:
+    Args:
+        console: where to.
+        headline: the text above the bar.
+        total: amount of work, in the unit of :meth:`advance`; None while it is unknown.
+        iterations: number of the last iteration, for a training.
+    """
+
+    def __init__(
+        self, console: Console, headline: str, total: float | None = None, iterations: int = 0
+    ) -> None:
         self._console = console
-        self._bar = _Bar(console, what)
-        self._task = self._bar.add_task("", total=None, speed="")
-        self._newest: dict[str, float] = {}
-        """Each metric's last value; those of held-out tasks do not come with every iteration."""
-        self._iterations = 0
-        self._total = 0
-        self._steps = 0
-        self._shown_steps = 0
+        self._bar = _Bar(console, headline)
+        self._task = self._bar.add_task("", total=total, speed="")
+        self._total, self._iterations = total, iterations
+        self._done = 0.0
         self._env_steps = 0
         self._start = self._last_update = time.monotonic()
         self._last_line = -SECONDS_BETWEEN_LINES
-
-    def expect(self, vector_steps: int, iterations: int = 0) -> None:
-        """Tell how many steps of the vector environment are to come, and the number of the last iteration."""
-        self._iterations, self._total = iterations, vector_steps
-        self._bar.update(self._task, total=vector_steps)
+        self._metrics: dict[str, float] = {}  # the newest of each
 
     def on_step(self, episodes: int) -> None:
-        """Advance by one step of ``episodes`` episodes."""
-        now = time.monotonic()
-        if self._steps == 0:
-            self._start = now
-        self._steps += 1
-        self._env_steps += episodes
-        if now - self._last_update >= SECONDS_BETWEEN_UPDATES:
-            self._last_update = now
-            self._update_bar(self._steps, now)
+        """Advance by one vector step of ``episodes`` episodes."""
+        self.advance(1.0, episodes)
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Show the iteration's numbers: above the bar, or as a line where there is no terminal."""
+        """Show the numbers of an iteration."""
+        self._metrics |= metrics
         where = f"iteration {iteration} of {self._iterations}"
-        self._newest |= metrics
-        self._bar.headline = f"{where}: {describe(self._newest)}"
-        now = time.monotonic()
-        last = iteration == self._iterations
-        if not self._console.is_terminal and (last or now - self._last_line >= SECONDS_BETWEEN_LINES):
-            self._last_line = now
-            self._console.print(
-                f"{where}: {describe(metrics)}; {self._pace(metrics, now)}", markup=False, soft_wrap=True
-            )
+        env_steps = f"{metrics['env_steps']:,.0f} env steps, " if "env_steps" in metrics else ""
+        line = f"{where}: {describe(metrics)}; {env_steps}{self.pace()}"
+        self.report(f"{where}: {describe(self._metrics)}", line, force=iteration == self._iterations)
 
     def on_notice(self, sentence: str) -> None:
-        """Show a notice, on a terminal above the bar."""
-        self._console.print(f"Notice: {sentence}", markup=False, soft_wrap=True)
+        """Print a notice, on a terminal above the bar."""
+        self._print(f"Notice: {sentence}")
 
-    def __enter__(self) -> ProgressObserver:
+    def expect(self, total: float) -> None:
+        """Set the amount of work, and start the clock."""
+        self._total, self._start = total, time.monotonic()
+        self._done, self._env_steps = 0.0, 0
+        self._bar.reset(self._task, total=total, speed="")
+
+    def advance(self, amount: float, env_steps: int = 0) -> None:
+        """Count work that is done, and the environment steps that it took."""
+        now = time.monotonic()
+        if self._done == 0.0:
+            self._start = now
+        self._done += amount
+        self._env_steps += env_steps
+        if now - self._last_update >= SECONDS_BETWEEN_UPDATES:
+            self._last_update = now
+            self._draw()
+
+    def report(self, headline: str, line: str, *, force: bool = False) -> None:
+        """Show a headline above the bar; without a terminal print a line, unless one was printed just now."""
+        self._bar.headline = headline
+        now = time.monotonic()
+        if not self._console.is_terminal and (force or now - self._last_line >= SECONDS_BETWEEN_LINES):
+            self._last_line = now
+            self._print(line)
+
+    def pace(self) -> str:
+        """Return speed, share done and time left in words."""
+        elapsed = max(1e-9, time.monotonic() - self._start)
+        share = min(1.0, self._done / self._total) if self._total else 0.0
+        left = clock(elapsed * (1 - share) / share) if share else "an unknown time"
+        speed = f"{self._env_steps / elapsed:,.0f} steps/s, " if self._env_steps else ""
+        return f"{speed}{share:.0%} done, {left} left"
+
+    def __enter__(self) -> Progress:
         """Show the bar."""
         self._bar.start()
         return self
@@ -90,33 +105,22 @@ class ProgressObserver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the bar as it stands, or full if all went well: episodes may have ended early."""
-        self._update_bar(self._total if error is None else self._steps, time.monotonic())
+        """Leave the bar as it is, or full if all went well: episodes may have ended early."""
+        if error is None and self._total:
+            self._done = self._total
+        self._draw()
         self._bar.stop()
 
-    def _update_bar(self, steps: int, now: float) -> None:
-        speed = f"{self._env_steps / max(1e-9, now - self._start):,.0f} steps/s"
-        self._bar.update(self._task, advance=steps - self._shown_steps, speed=speed)
-        self._shown_steps = steps
+    def _draw(self) -> None:
+        elapsed = max(1e-9, time.monotonic() - self._start)
+        speed = f"{self._env_steps / elapsed:,.0f} steps/s" if self._env_steps else ""
+        self._bar.update(self._task, completed=self._done, speed=speed)
 
-    def _pace(self, metrics: dict[str, float], now: float) -> str:
-        """Say how far the run is, how fast it goes and how long it will take."""
-        elapsed = max(1e-9, now - self._start)
-        share = min(1.0, self._steps / self._total) if self._total else 0.0
-        left = clock(elapsed * (1 - share) / share) if share else "an unknown time"
-        speed = self._env_steps / elapsed
-        return f"{metrics['env_steps']:,.0f} env steps, {speed:,.0f} steps/s, {share:.0%} done, {left} left"
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
 
 
-def watch(experiment: Experiment, console: Console | None = None) -> ProgressObserver:
-    """Let a run show its progress while the observer that is returned is entered."""
-    observer = ProgressObserver(console or Console(highlight=False), "starting")
-    observer.expect(experiment.vector_steps, experiment.config.iterations)
-    experiment.observer = observer
-    return observer
-
-
-class _Bar(Progress):
+class _Bar(Bar):
     """A bar with a line of text above it; on anything but a terminal it shows nothing."""
 
     def __init__(self, console: Console, headline: str) -> None:
@@ -140,8 +144,30 @@ class _Bar(Progress):
         yield from super().get_renderables()
 
 
+def watch(experiment: Experiment, console: Console | None = None) -> Progress:
+    """Return the progress of a training, set as the experiment's observer; enter it to show it."""
+    progress = Progress(
+        console or Console(highlight=False), "starting", experiment.vector_steps, experiment.config.iterations
+    )
+    experiment.observers = [progress]
+    return progress
+
+
+@contextmanager
+def showing(experiment: Experiment, headline: str, vector_steps: int) -> Iterator[None]:
+    """Show the progress of ``vector_steps`` of an experiment's environment; signals stop it."""
+    progress = Progress(standard, headline, vector_steps)
+    experiment.observers = [progress]
+    try:
+        with runs.stop_on_signals(experiment), progress, naming_agent(experiment.config.agent):
+            yield
+    except Stopped:
+        say("Stopped; unfinished results are not written.")
+        raise
+
+
 def describe(metrics: dict[str, float]) -> str:
-    """Say an iteration's returns and successes, before -> after adapting, in few words."""
+    """Return an iteration's returns and successes in words, before -> after adapting."""
     parts = [
         _stages(metrics, "return", "train/return", "{:.1f}"),
         _stages(metrics, "success", "train/success", "{:.0%}"),
@@ -152,7 +178,7 @@ def describe(metrics: dict[str, float]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as ``h:mm:ss``."""
+    """Return a duration as ``h:mm:ss``."""
     return str(timedelta(seconds=round(seconds)))
 
 
@@ -161,142 +187,3 @@ def _stages(metrics: dict[str, float], label: str, name: str, form: str) -> str:
     while (key := f"{name}/step_{len(values)}") in metrics:
         values.append(form.format(metrics[key]))
     return f"{label} {' -> '.join(values)}" if values else ""
-
-
-class SweepProgress:
-    """A bar for each seed on a terminal; elsewhere a line now and then."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        self._sweep = sweep
-        self._total = sweep.config.iterations
-        self._bars = Progress(
-            TextColumn("seed {task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._bar_of = {
-            run: self._bars.add_task(str(run.seed), total=self._total, state="", start=False)
-            for run in sweep.runs
-        }
-        self._states = {run: self._state(run) for run in sweep.runs}
-        self._last_line = time.monotonic()
-
-    @contextmanager
-    def shown(self) -> Iterator[SweepProgress]:
-        """Show the bars for as long as it is entered."""
-        with self._bars:
-            self.look()
-            yield self
-            self.look()
-
-    def look(self) -> None:
-        """Bring the bars up to date, and tell of seeds that began or ended."""
-        states = {run: self._state(run) for run in self._sweep.runs}
-        for run, bar in self._bar_of.items():
-            if states[run] == "running" and self._states[run] != "running":
-                self._bars.start_task(bar)
-            self._bars.update(bar, completed=run.iteration, state=states[run])
-        changed = [run for run, state in states.items() if state != self._states[run]]
-        self._states = states
-        now = time.monotonic()
-        if not console.is_terminal and (changed or now - self._last_line >= SECONDS_BETWEEN_LINES):
-            self._last_line = now
-            say("; ".join(self._describe(run) for run in self._sweep.runs))
-
-    def _state(self, run: SeedRun) -> str:
-        if run in self._sweep.running:
-            return "running"
-        return "finished" if run.finished else "stopped" if run.started else "waiting"
-
-    def _describe(self, run: SeedRun) -> str:
-        state = self._states[run]
-        if state == "running":
-            return f"seed {run.seed}: iteration {run.iteration} of {self._total}"
-        return f"seed {run.seed}: {state}"
-
-
-class ComparisonProgress:
-    """A bar in seconds as they were estimated, so that its time left holds for steps of every sort."""
-
-    def __init__(self, console: Console, results: int) -> None:
-        self.finished = 0
-        self._console = console
-        self._results = results
-        self._paces: Mapping[str, float] = {}
-        self._stop = False
-        self._bar = Progress(
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            speed_estimate_period=300.0,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=None)
-        self._done = self._total = self._unshown = 0.0
-        self._start = self._last_update = time.monotonic()
-        self._last_line = -SECONDS_BETWEEN_LINES
-
-    def request_stop(self) -> None:
-        """End before the next step."""
-        self._stop = True
-
-    def on_step(self, sort: str, slots: int) -> None:
-        """Advance by a step of some slots.
-
-        Raises:
-            Stopped: if that was asked for.
-        """
-        if self._stop:
-            raise Stopped
-        self._unshown += slots * self._paces.get(sort, 0.0)
-        now = time.monotonic()
-        if now - self._last_update >= SECONDS_BETWEEN_UPDATES:
-            self._last_update = now
-            self._done += self._unshown
-            self._bar.update(self._task, advance=self._unshown)
-            self._unshown = 0.0
-
-    def on_result(self, baseline: Baseline, task: Task) -> None:
-        """Say what was finished."""
-        self.finished += 1
-        done = f"{baseline.label} ({self.finished} of {self._results})"
-        self._bar.update(self._task, description=done)
-        now = time.monotonic()
-        last = self.finished == self._results
-        if not self._console.is_terminal and (last or now - self._last_line >= SECONDS_BETWEEN_LINES):
-            self._last_line = now
-            line = f"{done}, {task.id}; about {clock(self._left(now))} left"
-            self._console.print(line, markup=False, soft_wrap=True)
-
-    def shown(self, paces: Mapping[str, float], total: float) -> ComparisonProgress:
-        """Return itself, to be entered while a total of estimated seconds is worked off."""
-        self._paces, self._total = paces, total
-        self._start = time.monotonic()
-        self._bar.reset(self._task, total=total)
-        return self
-
-    def __enter__(self) -> ComparisonProgress:
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the bar as it stands, or full if all went well."""
-        if error is None:
-            self._bar.update(self._task, completed=self._total)
-        self._bar.stop()
-
-    def _left(self, now: float) -> float:
-        """Return the seconds left: as estimated, and later if the rest goes as what is done went."""
-        rest = max(0.0, self._total - self._done)
-        known = self._done > 0.05 * self._total
-        return rest * (now - self._start) / self._done if known else rest

@@ -1,4 +1,4 @@
-"""Presets of the toy suites: whole experiments that take minutes."""
+"""Presets of the toy suites, which take minutes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,23 @@ from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, 
 from metarl.plugins.registry import suite
 from metarl.presets.agent_settings import equal_steps, measured_steps, suited
 from metarl.presets.manipulation import MAML_TRPO
+
+
+def bandits(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Bernoulli bandits, where the best strategy is known; 1.5M pulls, about two minutes."""
+    config = suited("bandits", agent)
+    # a memory sees a bandit for one episode, so that it learns most from many bandits
+    tasks, episodes = (1000, 1) if config.trial == "sequential" else (50, 20)
+    return ExperimentConfig(
+        suite=construct(suite("bandits"), {}),
+        agent=config,
+        iterations=equal_steps(75, config),
+        sampling=SamplingConfig(meta_batch_size=tasks, episodes=episodes),
+        evaluation=EvaluationConfig(
+            every=15, tasks=100, adaptation_steps=measured_steps(config, 1), adaptation_episodes=20
+        ),
+        checkpoint=CheckpointConfig(every=10),
+    )
 
 
 def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:

@@ -1,75 +1,54 @@
-"""One process a run: a lock on the run's folder, which the kernel lets go of however its holder ends."""
+"""One process a run: a lock on the run's folder, which the kernel releases however its holder ends."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from metarl.errors import MetarlError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # checked by whoever locks
-
 LOCK = ".lock"
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOENT)
 logger = logging.getLogger(__name__)
-
-
-def require_locks() -> None:
-    """Make sure that this system is one that metarl runs on.
-
-    Raises:
-        MetarlError: if it has no file locks, as Windows.
-    """
-    if fcntl is None:
-        raise MetarlError(
-            f"Expected Linux or another POSIX system, got {platform.system()}, which has no file locks "
-            "(fcntl); on Windows run metarl in WSL."
-        )
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a run's folder from other processes, and from other parts of this one.
 
-    Where the file system knows no locks, a warning says that nothing does so.
+    On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 
     Raises:
-        MetarlError: if someone else has it, or the lock file cannot be written.
+        MetarlError: if another process holds it, or the lock file cannot be written.
     """
-    require_locks()
+    path = folder / LOCK
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _refusal(folder, error) from error
-    try:
-        _take(descriptor, folder)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        lock.acquire()
+    except Timeout as error:
+        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "(unknown)"
         raise MetarlError(
-            f"The run {folder} is still going on in process {holder or '(unknown)'}; stop that one first."
+            f"The run {folder} is still going on in process {holder}; stop that one first."
         ) from error
-    except OSError as error:  # Lustre without -o flock, some NFS and FUSE
+    except OSError as error:
+        if error.errno in _DENIED:
+            raise _refusal(folder, error) from error
         _warn_once(folder, error.strerror or str(error))
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except OSError as error:
-        raise _refusal(folder, error) from error
+        try:
+            path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        except OSError as error:
+            raise _refusal(folder, error) from error
+        yield
+    finally:
+        lock.release()
 
 
 @functools.cache

@@ -19,7 +19,7 @@ import torch
 from metarl.baselines.comparison import Comparison
 from metarl.baselines.learners import ALGORITHMS, AlgorithmName, LearnerConfig, PPOLearner
 from metarl.baselines.plan import Baseline, ComparisonConfig, planned
-from metarl.baselines.runner import Workshop
+from metarl.baselines.runner import BaselineRunner
 from metarl.baselines.store import Measured
 from metarl.cli.main import main
 from metarl.envs.toy.point import PointTasks
@@ -217,14 +217,14 @@ class Spy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.states: dict[str, set[str]] = {}
-        real = Workshop._episodes_of
+        real = BaselineRunner._episodes_of
 
-        def noted(workshop: Workshop, task: Task) -> np.random.Generator:
-            rng = real(workshop, task)
+        def noted(runner: BaselineRunner, task: Task) -> np.random.Generator:
+            rng = real(runner, task)
             self.states.setdefault(task.id, set()).add(str(rng.bit_generator.state))
             return rng
 
-        monkeypatch.setattr(Workshop, "_episodes_of", noted)
+        monkeypatch.setattr(BaselineRunner, "_episodes_of", noted)
 
 
 def test_episodes_of_a_task_come_from_the_same_seeds_whoever_is_measured(
@@ -245,12 +245,12 @@ def killing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Kill a comparison before its 4th and its 14th result; the list fills with what was computed."""
     real, computed = Comparison._measure, []
 
-    def measure(comparison: Comparison, workshop: Workshop, baseline: Baseline, task: Task) -> Measured:
+    def measure(comparison: Comparison, runner: BaselineRunner, baseline: Baseline, task: Task) -> Measured:
         if len(computed) in (3, 14):
             computed.append("killed")
             raise Killed
         computed.append(f"{baseline.stem} {task.id}")
-        return real(comparison, workshop, baseline, task)
+        return real(comparison, runner, baseline, task)
 
     monkeypatch.setattr(Comparison, "_measure", measure)
     return computed
@@ -276,7 +276,7 @@ def test_what_is_asked_for_later_is_added_to_what_is_there(
     few = ("--algorithms", "ppo", "--kinds", "scratch", "--tasks", "2", "--budgets")
     assert main(["baseline", str(run), *few, "1"]) == 0
     capsys.readouterr()
-    monkeypatch.setattr(Workshop, "meta", lambda *_: pytest.fail("it was computed again"))
+    monkeypatch.setattr(BaselineRunner, "meta", lambda *_: pytest.fail("it was computed again"))
     assert main(["baseline", str(run), *few, "1", "3"]) == 0
     assert "PPO from scratch x3" in capsys.readouterr().out
     assert main(["baseline", str(run), *few, "1", "3"]) == 0
@@ -286,14 +286,14 @@ def test_what_is_asked_for_later_is_added_to_what_is_there(
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = Workshop.meta
+    real = BaselineRunner.meta
 
-    def meta(workshop: Workshop, task: Task) -> Measured:
-        done = real(workshop, task)
+    def meta(runner: BaselineRunner, task: Task) -> Measured:
+        done = real(runner, task)
         signal.raise_signal(signal.SIGINT)
         return done
 
-    monkeypatch.setattr(Workshop, "meta", meta)
+    monkeypatch.setattr(BaselineRunner, "meta", meta)
     assert main(["baseline", str(run), *TINY]) == 130
     assert "Stopped; 1 of 18 results are new and kept: start it again." in capsys.readouterr().out
 
@@ -319,8 +319,8 @@ def test_an_oracle_is_told_the_task_that_it_is_measured_on(
         return replace(own, distribution=distribution)
 
     monkeypatch.setattr(PPOLearner, "actor", property(actor))
-    with comparison.open_workshop(lambda sort, slots: None) as workshop:
-        comparison.run(workshop, lambda baseline, task: None)
+    with comparison.open_runner(lambda phase, slots: None) as runner:
+        comparison.run(runner, lambda baseline, task: None)
     goal = torch.tensor(tasks[0].parameters, dtype=torch.float32)
     assert shown
     assert all(torch.equal(seen[:, 2:], goal.expand(len(seen), 2)) for seen in shown)

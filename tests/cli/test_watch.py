@@ -166,7 +166,7 @@ def test_closing_the_window_stops_the_adaptation(
     monkeypatch.setattr(FakeWindow, "patience", 5)
     code, out, _ = said(trained, "--window", "--task", FIRST)
     assert code == 130
-    assert out.endswith("Stopped; nothing was written.\n")
+    assert out.endswith("Stopped; unfinished results are not written.\n")
     assert len(screen[0].pictures) == 5
 
 

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.table import Table
 
 from metarl.baselines.comparison import Comparison
-from metarl.baselines.plan import ComparisonConfig
+from metarl.baselines.plan import Baseline, ComparisonConfig
 from metarl.cli.console import console, say
-from metarl.cli.progress import ComparisonProgress, clock
+from metarl.cli.progress import Progress, clock
 from metarl.errors import Stopped, require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.reporting.baseline_files import caption_of, comparison_table, rows, short, write_comparison
+from metarl.reporting.baseline_files import baseline_table, caption_of, rows, short, write_comparison
+from metarl.reporting.table import Column, Row, Table
 from metarl.storage.locks import locked
 from metarl.tasks import sample_evenly
 from metarl.text import count
 from metarl.training import runs
+from metarl.types import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def baseline_command(arguments: list[str]) -> None:
         compute(comparison)
         table = rows(comparison)
         title = f"{experiment.suite.name}, held-out tasks"
-        console.print(comparison_table(table, title, caption_of(comparison)))
+        console.print(baseline_table(table, title, caption_of(comparison)))
         files = write_comparison(comparison, table, title)
     say(f"Wrote {', '.join(path.name for path in files)} and the results of each agent in {folder}.")
 
@@ -75,29 +76,37 @@ def compute(comparison: Comparison) -> None:
     if not pending:
         say("Nothing is missing: all of it was computed before.")
         return
-    progress = ComparisonProgress(console, len(pending))
-    with runs.stop_on_signals(progress), comparison.open_workshop(progress.on_step) as workshop:
+    progress, finished = Progress(console, "measuring speeds"), 0
+    seconds_per_step: dict[str, float] = {}
+
+    def on_step(phase: str, slots: int) -> None:
+        progress.advance(slots * seconds_per_step.get(phase, 0.0), slots)
+
+    def on_result(baseline: Baseline, task: Task) -> None:
+        nonlocal finished
+        finished += 1
+        done = f"{baseline.label} ({finished} of {len(pending)})"
+        progress.report(done, f"{done}, {task.id}; {progress.pace()}", force=finished == len(pending))
+
+    with runs.stop_on_signals(comparison), comparison.open_runner(on_step) as runner:
         try:
-            paces = comparison.paces(workshop)
-            console.print(plan_table(comparison, paces))
-            with progress.shown(paces, sum(comparison.seconds(b, paces) for b in comparison.baselines)):
-                comparison.run(workshop, progress.on_result)
+            seconds_per_step |= comparison.seconds_per_step(runner)
+            console.print(plan_table(comparison, seconds_per_step))
+            progress.expect(sum(comparison.seconds(b, seconds_per_step) for b in comparison.baselines))
+            with progress:
+                comparison.run(runner, on_result)
         except Stopped:
-            say(f"Stopped; {progress.finished} of {len(pending)} results are new and kept: start it again.")
+            say(f"Stopped; {finished} of {len(pending)} results are new and kept: start it again.")
             raise
 
 
-def plan_table(comparison: Comparison, paces: Mapping[str, float]) -> Table:
-    """Return what is still to be done, and about how long it takes."""
-    table = Table(title="to be done", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("agent", min_width=26)
-    for column in ("env steps", "about"):
-        table.add_column(column, justify="right")
-    total = 0.0
+def plan_table(comparison: Comparison, seconds_per_step: Mapping[str, float]) -> Table:
+    """Return the pending work, and the time that it takes."""
+    rows, total = [], 0.0
     for baseline in comparison.baselines:
         if steps := comparison.pending_steps(baseline):
-            seconds = comparison.seconds(baseline, paces)
-            table.add_row(baseline.label, short(steps.total()), clock(seconds))
+            seconds = comparison.seconds(baseline, seconds_per_step)
+            rows.append(Row(baseline.label, (steps.total(), seconds)))
             total += seconds
-    table.add_row("all", "", clock(total), style="bold")
-    return table
+    rows.append(Row("all", (None, total), emphasis=True))
+    return Table("agent", (Column("env steps", short), Column("about", clock)), tuple(rows), "to be done")

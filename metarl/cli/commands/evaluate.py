@@ -14,9 +14,9 @@ import numpy as np
 import tyro
 
 from metarl.cli.console import console, say
-from metarl.cli.progress import ProgressObserver
+from metarl.cli.progress import showing
 from metarl.config import EvaluationConfig, MeasurementConfig
-from metarl.errors import MetarlError, Stopped, require
+from metarl.errors import MetarlError, require
 from metarl.evaluation.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Axis, Evaluation
@@ -35,7 +35,6 @@ from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
 from metarl.training import runs
-from metarl.training.divergence import naming_agent
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
 from metarl.types import Json, Task
@@ -211,20 +210,6 @@ def measure_episode_curve(
     finally:
         env.close()
     return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
-
-
-@contextmanager
-def showing(experiment: Experiment, what: str, vector_steps: int) -> Iterator[None]:
-    """Show the progress of something that steps an environment so often, and let signals stop it."""
-    observer = ProgressObserver(console, what)
-    observer.expect(vector_steps)
-    experiment.observer = observer
-    try:
-        with runs.stop_on_signals(experiment), observer, naming_agent(experiment.config.agent):
-            yield
-    except Stopped:
-        say("Stopped; what was not finished is not written.")
-        raise
 
 
 def stems(wanted: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from metarl.cli.console import console, say
-from metarl.cli.progress import ProgressObserver
+from metarl.cli.progress import Progress
 from metarl.errors import EngineError, MetarlError, Stopped, require
 from metarl.reporting.html.page import render
 from metarl.reporting.html.run_data import Group, gather
@@ -98,16 +98,15 @@ def film_all(
     Raises:
         MetarlError: if the environment, or this machine, cannot draw.
     """
-    observer = ProgressObserver(console, "filming")
     experiments = [open_first(group) for group in groups]
     todo = list(zip(groups, experiments, choices, strict=True))
-    observer.expect(sum(steps_of(experiment, chosen) for _, experiment, chosen in todo))
+    steps = sum(steps_of(experiment, chosen) for _, experiment, chosen in todo)
     try:
-        with observer:
+        with Progress(console, "filming", steps) as progress:
             return {
-                group.name: film_pairs(experiment, chosen, observer, seed=seed, view=view)
+                group.name: film_pairs(experiment, chosen, progress, seed=seed, view=view)
                 for group, experiment, chosen in todo
             }
     except Stopped:
-        say("Stopped; nothing was written.")
+        say("Stopped; unfinished results are not written.")
         raise

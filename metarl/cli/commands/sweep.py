@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import tyro
 from metarl.cli.commands.train import preset_first
 from metarl.cli.commands.training import RUNS, configured
 from metarl.cli.console import console, say
-from metarl.cli.progress import SweepProgress
+from metarl.cli.progress import Progress
 from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.summary import summarize_seeds
 from metarl.reporting.aggregate import combine
@@ -73,12 +73,40 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
         f"at most {parallel} at a time; {done} finished and {begun} begun before. "
         f"Everything goes to {sweep.folder}."
     )
+    iterations = len(sweep.runs) * sweep.config.iterations
     try:
-        with runs.stop_on_signals(sweep), SweepProgress(sweep).shown() as progress:
-            return sweep.run(parallel, progress.look)
+        with runs.stop_on_signals(sweep), Progress(console, "starting", iterations) as progress:
+            look = follow(sweep, progress)
+            failed = sweep.run(parallel, look)
+            look()
+            return failed
     except Stopped:
         say("Stopped, and every run with its newest checkpoint; start the same command again to go on.")
         raise
+
+
+def follow(sweep: Sweep, progress: Progress) -> Callable[[], None]:
+    """Return a function that updates the progress, with a line whenever a seed starts or ends."""
+    kinds: list[str] = []
+    done = 0
+
+    def look() -> None:
+        nonlocal kinds, done
+        states = [state(sweep, run) for run in sweep.runs]
+        before, kinds = kinds, [text.split()[0] for text in states]
+        text = "; ".join(f"seed {run.seed}: {text}" for run, text in zip(sweep.runs, states, strict=True))
+        progress.report(text, text, force=kinds != before)
+        before_now, done = done, sum(run.iteration for run in sweep.runs)
+        progress.advance(done - before_now)
+
+    return look
+
+
+def state(sweep: Sweep, run: SeedRun) -> str:
+    """Return the state of a seed in words."""
+    if run in sweep.running:
+        return f"iteration {run.iteration} of {sweep.config.iterations}"
+    return "finished" if run.finished else "stopped" if run.started else "waiting"
 
 
 def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from metarl.cli.console import console, say
-from metarl.cli.progress import ProgressObserver
-from metarl.errors import MetarlError, Stopped, require
+from metarl.cli.console import say
+from metarl.cli.progress import showing
+from metarl.errors import MetarlError, require
 from metarl.reporting.video.encode import FRAMES_PER_SECOND, mp4, side_by_side
 from metarl.reporting.video.record import Clip, Film, View, film, find_task, measured_rollouts, outcome
 from metarl.reporting.video.window import Window
@@ -127,17 +127,12 @@ def watch(
 ) -> Film:
     """Film the adaptation, showing the progress: before and after it, or for a window all that is run."""
     measured = measured_rollouts(experiment)
-    observer = ProgressObserver(console, f"filming {task.id}")
-    observer.expect(experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps))
-    experiment.observer = observer
+    steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
     env = experiment.make_env()
     try:
-        with runs.stop_on_signals(experiment), observer:
+        with showing(experiment, f"filming {task.id}", steps):
             return film(experiment, env, task, seed=seed, view=view, rollouts=rollouts, on_frame=on_frame)
-    except Stopped:
-        say("Stopped; nothing was written.")
-        raise
     finally:
         env.close()
 
