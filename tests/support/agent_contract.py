@@ -196,7 +196,7 @@ def loaded_agent_goes_on_like_the_saved_one(config: AgentConfig) -> None:
     saved, loaded = build(config, seed=1), build(config, seed=2)
     update(saved, meta_batch(saved))
     state = saved.state()
-    loaded.load_state(State(state.tensors, json.loads(json.dumps(state.values))))
+    loaded.load_state(state._replace(values=json.loads(json.dumps(state.values))))
     assert torch.equal(likeliest(loaded.initial_actor(3, rng())), likeliest(saved.initial_actor(3, rng())))
     rollouts = meta_batch(saved)
     assert torch.equal(adapted(loaded, rollouts[0]), adapted(saved, rollouts[0]))
