@@ -77,8 +77,6 @@ class PEARLConfig(SACConfig, AgentConfig):
     """SACBatch of each of these tasks that actor and critic learn from."""
     context_size: int = 64
     """SACBatch of each of these tasks that the encoder reads."""
-    context_rollouts: int = 2
-    """Newest rollouts of a task that the context is drawn from; the rest is drawn from all of them."""
     update_ratio: float = 0.05
     """Gradient steps for each environment step."""
     initial_iterations: int = 1
@@ -95,7 +93,6 @@ class PEARLConfig(SACConfig, AgentConfig):
             ("tasks_per_step", 10_000),
             ("batch_size", 100_000),
             ("context_size", 100_000),
-            ("context_rollouts", 10_000),
             ("replay_capacity", 1_000_000_000),
         ):
             value = getattr(self, name)
@@ -222,6 +219,19 @@ class PosteriorActor:
         return Action(actions, log_probs.view(shape)), memory
 
 
+def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Return each episode of rollouts as a rollout of its own, ``[M, 1, T, ...]``, the last one first.
+
+    So the newest n that a replay buffer is given are the n episodes with which a trial begins.
+    """
+
+    def slot(rollout: Rollout, place: int) -> Rollout:
+        return rollout.map(lambda value: value[:, place : place + 1])
+
+    forward = [slot(rollout, place) for rollout in rollouts for place in range(rollout.mask.shape[1])]
+    return forward[::-1]
+
+
 class Seen(NamedTuple):
     """What a gradient step sees of M tasks."""
 
@@ -300,22 +310,14 @@ class PEARL:
     ) -> dict[str, float]:
         """Fill the buffer and take gradient steps; see :class:`metarl.meta_learner.MetaLearner`."""
         before = self.replay.state()
+        env_steps = sum(rollout.num_steps for rollout in rollouts)
+        fills = self.updates < self.config.initial_iterations
+        steps = 0 if fills else max(1, round(self.config.update_ratio * env_steps))
         try:
             # algorithm 1, lines 3 to 9: data of both kinds goes into the tasks' buffers
-            for rollout in rollouts:
-                self.replay.add(tasks, [rollout])
-            learned, metrics = self.learned, list[SACMetrics]()
-            env_steps = sum(rollout.num_steps for rollout in rollouts)
-            fills = self.updates < self.config.initial_iterations
-            steps = 0 if fills else max(1, round(self.config.update_ratio * env_steps))
-            generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
-            known = [Task("", (), name) for name in self.replay.task_ids]
-            with one_thread():
-                for _ in range(steps):
-                    if should_stop():
-                        raise Stopped
-                    learned, said = self._step(learned, known, rng, generator)
-                    metrics.append(said)
+            episodes = self.fill(rollouts, tasks)
+            # lines 10 to 20: gradient steps, each on some of the tasks
+            learned, metrics = self.gradient_steps(steps, episodes, rng, should_stop)
         except Stopped:
             self.replay.load_state(before)
             raise
@@ -327,16 +329,55 @@ class PEARL:
             "replay_steps": float(self.replay.num_steps),
         }
 
+    def fill(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> int:
+        """Add rollouts to the replay buffer, and return how many episodes a trial has."""
+        episodes = episodes_from_the_last(rollouts)
+        for episode in episodes:
+            self.replay.add(tasks, [episode])
+        return len(episodes)
+
+    @one_thread()
+    def gradient_steps(
+        self, steps: int, episodes: int, rng: np.random.Generator, should_stop: Callable[[], bool]
+    ) -> tuple[SACState, list[SACMetrics]]:
+        """Return what would be learned by some gradient steps on the replay buffer.
+
+        Args:
+            steps: how many.
+            episodes: most episodes of a trial that a context is drawn from.
+            rng: where all draws come from.
+            should_stop: is asked before each step.
+
+        Raises:
+            Stopped: if ``should_stop`` says so.
+        """
+        learned, metrics = self.learned, list[SACMetrics]()
+        known = [Task("", (), name) for name in self.replay.task_ids]
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        for _ in range(steps):
+            if should_stop():
+                raise Stopped
+            learned, said = self._step(learned, known, episodes, rng, generator)
+            metrics.append(said)
+        return learned, metrics
+
     def _step(
-        self, learned: SACState, known: Sequence[Task], rng: np.random.Generator, generator: torch.Generator
+        self,
+        learned: SACState,
+        known: Sequence[Task],
+        episodes: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
     ) -> tuple[SACState, SACMetrics]:
-        """Take one gradient step on some of the tasks in the buffer (algorithm 1, lines 11 to 19)."""
+        """Take one gradient step on some of the tasks in the buffer (algorithm 1, lines 11 to 19 there)."""
         config = self.config
-        # a batch for actor and critic of each task, and a context of its newest experience
+        # a batch for actor and critic of each task, and a context: as many of the first episodes of its last
+        # trial as an agent that adapts may have seen
         places = rng.choice(len(known), min(config.tasks_per_step, len(known)), replace=False)
         tasks = [known[place] for place in places]
         batch = self.replay.sample(tasks, config.batch_size, rng)
-        newest = self.replay.sample(tasks, config.context_size, rng, newest=config.context_rollouts)
+        first = int(rng.integers(1, episodes + 1))
+        newest = self.replay.sample(tasks, config.context_size, rng, newest=first)
         context = self._context(newest.observations, newest.actions, newest.rewards, newest.next_observations)
         actions = self.actions.to_networks(batch.actions).flatten(0, 1)
         transitions = SACBatch(
