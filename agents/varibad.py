@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from metarl.config import AgentConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
 from metarl.functional.distributions import Distribution, Gaussian, log_prob, mode, rebuilt, sample
 from metarl.functional.params import detach, gradient, join, requires_grad, take_saved
@@ -163,7 +163,9 @@ class VariBADConfig(AgentConfig, PPOConfig):
         """Episodes after the first."""
         return self.trial_episodes - 1
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> VariBAD:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> VariBAD:
         """Return an agent with freshly drawn parameters for the suite's spaces."""
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         networks = Networks(

@@ -212,7 +212,7 @@ def state_of_another_architecture_is_refused(config: AgentConfig) -> None:
     fewer = {other: tensor for other, tensor in before.tensors.items() if other != name}
     for tensors in (wider, fewer, {**before.tensors, "more": value}):
         with pytest.raises(MetarlError):
-            agent.load_state(State(tensors, before.values))
+            agent.load_state(before._replace(tensors=tensors))
     assert same_state(agent.state(), before)
 
 
@@ -222,7 +222,7 @@ def state_of_another_precision_is_refused(config: AgentConfig) -> None:
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         tensors = {name: value.to(dtype) for name, value in before.tensors.items()}
         with pytest.raises(MetarlError, match=rf"must be torch\.float\d\d.*but it is {dtype}\.$"):
-            agent.load_state(State(tensors, before.values))
+            agent.load_state(before._replace(tensors=tensors))
     assert same_state(agent.state(), before)
 
 
