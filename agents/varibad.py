@@ -25,8 +25,8 @@ from metarl.functional.returns import discounted_returns, generalized_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
 from metarl.learning.gradient_descent import DescentConfig, adam_step, start_descent
 from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
+from metarl.learning.replay import ReplayBuffer, ReplayedTrials
 from metarl.learning.running_scale import Moments, no_moments, with_batch
-from metarl.learning.trial_buffer import TrialBuffer, empty_buffer
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.belief_policy import BeliefPolicy
 from metarl.networks.decoders import LatentDecoder
@@ -43,8 +43,6 @@ BEGUN = "begun"
 """Name of the flag, ``[M, K]`` bool, that says whether the trial's first step is past."""
 POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
 """Names of what the two optimisers remember."""
-SEQUENCES = ("observations", "actions", "rewards", "next_observations", "episode_starts", "live")
-"""What the buffer keeps of each step."""
 MAX_STD = 10.0
 
 
@@ -308,16 +306,10 @@ class VariBAD:
         )
         self.policy_adam = start_descent(self.policy_params, DescentConfig(), name=POLICY_ADAM)
         self.vae_adam = start_descent(self.vae_params, DescentConfig(), name=VAE_ADAM)
-        observations, actions = encoder.observation_size, encoder.action_size
-        shapes = ((observations,), (observations,), (), ())
+        observations = (encoder.observation_size,)
+        shapes = (observations, observations, (), ())
         self.scales = Scales(*(no_moments(*shape, device=device) for shape in shapes))
-        sizes = (observations,), (actions,), (), (observations,), (), ()
-        self.buffer = empty_buffer(
-            config.buffer_trials,
-            horizon * config.trial_episodes,
-            dict(zip(SEQUENCES, sizes, strict=True)),
-            device,
-        )
+        self.buffer = ReplayBuffer(config.buffer_trials * config.trial_episodes * horizon, device)
         self.updates = 0
 
     @property
@@ -353,36 +345,27 @@ class VariBAD:
         """Improve policy and belief, each by its own loss; see :class:`metarl.meta_learner.MetaLearner`."""
         trials = join_trials(rollouts)
         # 1. the policy, on the beliefs with which it acted
-        policy_params, policy_adam, metrics = self._improve_policy(trials, rng, should_stop)
+        policy_params, policy_adam, of_policy = self._improve_policy(trials, rng, should_stop)
         # 2. the trials join those of the past
-        buffer = self.buffer.with_trials(_sequences(trials))
+        past = self.buffer.state()
+        self.buffer.add(tasks, rollouts)
         # 3. encoder and decoders, on trials of past and present policies
-        count = self.config.vae_updates + (self.config.pretrain_updates if self.updates == 0 else 0)
         scales = self._rescaled(trials)
-        vae_params, vae_adam = self.vae_params, self.vae_adam
-        for _ in range(count):
-            if should_stop():
-                raise Stopped
-            leaves = requires_grad(vae_params)
-            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            bound = self._bound(leaves, buffer.sample(self.config.vae_trials, rng), scales, generator)
-            slopes = gradient(bound.loss, leaves)
-            vae_params, vae_adam = adam_step(
-                vae_params, vae_adam, slopes, self.config.vae_learning_rate, VAE_ADAM
-            )
-            metrics = {**metrics, **bound.metrics}
+        try:
+            vae_params, vae_adam, of_belief = self._improve_belief(scales, rng, should_stop)
+        except Stopped:
+            self.buffer.load_state(past)
+            raise
         self.policy_params, self.policy_adam = detach(policy_params), policy_adam
         self.vae_params, self.vae_adam = detach(vae_params), vae_adam
-        self.buffer, self.scales = buffer, scales
+        self.scales = scales
         self.updates += 1
-        return metrics
+        return {**of_policy, **of_belief}
 
     def state(self) -> State:
-        """Return copies of parameters, optimisers' memories, scales and the buffer."""
-        return State(
-            {name: value.clone() for name, value in self._tensors().items()},
-            {"updates": self.updates, "trials": self.buffer.added},
-        )
+        """Return copies of parameters, optimisers' memories and scales, and the buffer's segments."""
+        copies = {name: value.clone() for name, value in self._tensors().items()}
+        return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
     def load_state(self, state: State) -> None:
         """Go on from a state.
@@ -396,8 +379,7 @@ class VariBAD:
         self.policy_adam = {name: loaded[name] for name in self.policy_adam}
         self.vae_adam = {name: loaded[name] for name in self.vae_adam}
         self.scales = Scales(*(Moments.from_params(loaded, f"scale.{name}") for name in Scales._fields))
-        kept = {name: loaded[f"buffer.{name}"] for name in self.buffer.tensors}
-        self.buffer = TrialBuffer(kept, int(str(state.values["trials"])))
+        self.buffer.load_state(state)
         self.updates = int(str(state.values["updates"]))
 
     def _tensors(self) -> Params:
@@ -407,7 +389,6 @@ class VariBAD:
             **self.policy_adam,
             **self.vae_adam,
             **{name: value for part in scales for name, value in part.items()},
-            **{f"buffer.{name}": value for name, value in self.buffer.tensors.items()},
         }
 
     def _improve_policy(
@@ -469,47 +450,67 @@ class VariBAD:
         )
         return Experience(*(time_first(part) for part in parts))
 
-    def beliefs(self, params: Params, trials: Params, scales: Scales) -> Gaussian:
-        """Return the belief before each step of trials ``[S, B, ...]`` of the buffer, ``[S, B, L]``."""
-        actions, rewards = trials["actions"], trials["rewards"]
+    def _improve_belief(
+        self, scales: Scales, rng: np.random.Generator, should_stop: Callable[[], bool]
+    ) -> tuple[Params, Params, dict[str, float]]:
+        """Take the ELBO's steps; return parameters, Adam's memory and metrics.
+
+        Raises:
+            Stopped: if ``should_stop`` says so.
+        """
+        params, adam = self.vae_params, self.vae_adam
+        metrics: dict[str, float] = {}
+        for _ in range(self.config.vae_updates + (0 if self.updates else self.config.pretrain_updates)):
+            if should_stop():
+                raise Stopped
+            leaves = requires_grad(params)
+            trials = self.buffer.sample_trials(self.config.vae_trials, rng)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            bound = self._bound(leaves, trials, scales, generator)
+            slopes = gradient(bound.loss, leaves)
+            params, adam = adam_step(params, adam, slopes, self.config.vae_learning_rate, VAE_ADAM)
+            metrics = bound.metrics
+        return params, adam, metrics
+
+    def beliefs(self, params: Params, trials: ReplayedTrials, scales: Scales) -> Gaussian:
+        """Return the belief before each step of B trials that were seen, ``[S, B, L]``."""
+        actions, rewards, observations, starts = (
+            time_first(part)
+            for part in (trials.actions, trials.rewards, trials.observations, trials.episode_starts)
+        )
         seen = Transition(
             torch.cat([torch.zeros_like(actions[:1]), actions[:-1]]),
             scales.rewards.scaled(torch.cat([torch.zeros_like(rewards[:1]), rewards[:-1]])),
-            scales.observations.scaled(trials["observations"]),
-            trials["episode_starts"],
+            scales.observations.scaled(observations),
+            starts,
         )
         encoder = self.networks.encoder
-        memory = encoder.sequence(params, seen, chunk_steps=self.config.chunk_steps)
-        return encoder.belief(params, memory)
+        return encoder.belief(params, encoder.sequence(params, seen, chunk_steps=self.config.chunk_steps))
 
-    def _bound(self, params: Params, trials: Params, scales: Scales, generator: torch.Generator) -> ELBO:
-        """Return the ELBO of trials of the buffer, ``[B, S, ...]``."""
-        lengths = trials["live"].sum(dim=1)
-        trials = {
-            name: value[:, : int(lengths.max())].transpose(0, 1).contiguous()
-            for name, value in trials.items()
-        }
-        live = trials["live"] > 0
+    def _bound(
+        self, params: Params, trials: ReplayedTrials, scales: Scales, generator: torch.Generator
+    ) -> ELBO:
+        """Return the ELBO of some trials, at some of their steps."""
+        live = time_first(trials.mask)
         beliefs = self.beliefs(params, trials, scales)
         times = random_steps(live, self.config.elbo_steps, generator)
-        steps = random_steps(live, self.config.decoded_steps, generator)
-        latents = sample_latents(Gaussian(*(times.of(part) for part in beliefs)), generator)
         return elbo_loss(
             beliefs,
             self._predictions(params, trials, scales),
             times=times,
-            steps=steps,
-            latents=latents,
+            steps=random_steps(live, self.config.decoded_steps, generator),
+            latents=sample_latents(Gaussian(*(times.of(part) for part in beliefs)), generator),
             kl_weight=self.config.kl_weight,
         )
 
-    def _predictions(self, params: Params, trials: Params, scales: Scales) -> list[Prediction]:
+    def _predictions(self, params: Params, trials: ReplayedTrials, scales: Scales) -> list[Prediction]:
         """Return what each decoder reads and has to predict, every number in units of its deviation."""
-        observations = scales.observations.scaled(trials["observations"])
-        followed_by = scales.observations.scaled(trials["next_observations"])
-        change = scales.changes.scaled(trials["next_observations"] - trials["observations"])
-        rewards = scales.rewards.scaled(trials["rewards"]).unsqueeze(-1)
-        before, after = (observations, trials["actions"]), (observations, trials["actions"], followed_by)
+        actions = time_first(trials.actions)
+        observations = time_first(scales.observations.scaled(trials.observations))
+        followed_by = time_first(scales.observations.scaled(trials.next_observations))
+        change = time_first(scales.changes.scaled(trials.next_observations - trials.observations))
+        rewards = time_first(scales.rewards.scaled(trials.rewards)).unsqueeze(-1)
+        before, after = (observations, actions), (observations, actions, followed_by)
         networks, config = self.networks, self.config
         decoders = (
             ("reward", networks.reward_decoder, after, rewards, config.reward_weight),
@@ -529,23 +530,11 @@ class VariBAD:
         # returns so far, as in SB3's VecNormalize: their deviation is that of what the value predicts
         forward = trials.rewards.flip(-1)
         so_far = discounted_returns(forward, live.flip(-1), self.config.discount).flip(-1)
-        observations = trials.inputs.observations[live]
-        changes = trials.next_observations[live] - observations
-        seen = (observations, changes, trials.rewards[live], so_far[live])
+        observations = trials.inputs.observations
+        followed = live[..., 1:] & ~trials.inputs.episode_starts[..., 1:]
+        changes = (observations[..., 1:, :] - observations[..., :-1, :])[followed]
+        seen = (observations[live], changes, trials.rewards[live], so_far[live])
         return Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
-
-
-def _sequences(trials: Trials) -> Params:
-    """Return what the buffer keeps of trials, ``[M * K, S, ...]`` by name."""
-    parts = (
-        trials.inputs.observations,
-        trials.actions,
-        trials.rewards,
-        trials.next_observations,
-        trials.inputs.episode_starts,
-        trials.live,
-    )
-    return {name: part.flatten(0, 1).float() for name, part in zip(SEQUENCES, parts, strict=True)}
 
 
 def _of_trials(distribution: Distribution, chosen: torch.Tensor) -> Distribution:
