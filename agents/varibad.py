@@ -350,7 +350,7 @@ class VariBAD:
         past = self.buffer.state()
         self.buffer.add(tasks, rollouts)
         # 3. encoder and decoders, on trials of past and present policies
-        scales = self._rescaled(trials)
+        scales = self._rescaled(trials, rollouts)
         try:
             vae_params, vae_adam, of_belief = self._improve_belief(scales, rng, should_stop)
         except Stopped:
@@ -522,7 +522,7 @@ class VariBAD:
             if weight > 0
         ]
 
-    def _rescaled(self, trials: Trials) -> Scales:
+    def _rescaled(self, trials: Trials, rollouts: Sequence[Rollout]) -> Scales:
         """Return scales that have seen a meta-batch, while they still learn."""
         if self.updates >= self.config.scale_iterations:
             return self.scales
@@ -530,11 +530,17 @@ class VariBAD:
         # returns so far, as in SB3's VecNormalize: their deviation is that of what the value predicts
         forward = trials.rewards.flip(-1)
         so_far = discounted_returns(forward, live.flip(-1), self.config.discount).flip(-1)
-        observations = trials.inputs.observations
-        followed = live[..., 1:] & ~trials.inputs.episode_starts[..., 1:]
-        changes = (observations[..., 1:, :] - observations[..., :-1, :])[followed]
-        seen = (observations[live], changes, trials.rewards[live], so_far[live])
+        changes = torch.cat([_changes(rollout) for rollout in rollouts])
+        seen = (trials.inputs.observations[live], changes, trials.rewards[live], so_far[live])
         return Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
+
+
+def _changes(rollout: Rollout) -> torch.Tensor:
+    """Return by how much each live step changed the observation, ``[n, O]``."""
+    final = rollout.final_observations.unsqueeze(2)
+    last = (rollout.mask.sum(dim=2, keepdim=True) - 1).unsqueeze(-1).expand(final.shape)
+    followed_by = torch.cat([rollout.observations[:, :, 1:], final], dim=2).scatter(2, last, final)
+    return (followed_by - rollout.observations)[rollout.mask]
 
 
 def _of_trials(distribution: Distribution, chosen: torch.Tensor) -> Distribution:

@@ -385,6 +385,7 @@ def test_what_was_seen_in_the_first_episode_is_believed_in_the_next(cell: str) -
         hidden_sizes=(16, 16),
         learning_rate=3e-3,
         vae_learning_rate=3e-3,
+        vae_trials=64,
         max_kl=0.0,
     )
     agent = trained(suite, config, iterations=60)
