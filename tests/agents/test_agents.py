@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.agents.gradient_based import GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import AgentConfig, SamplingConfig, construct
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.plugins import registry
+from metarl.plugins.entry_points import AGENTS, names
 from metarl.presets.agent_settings import suited
 from metarl.rollouts.collect import collect
-from metarl.training.experiment import meta_iteration
+from metarl.settings import Settings
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Rollout
 from support import agent_contract, tiny
 from support.agents import GRADIENT_BASED
@@ -65,6 +68,25 @@ def takes(name: str, **settings: object) -> bool:
 )
 def test_contract_holds_with_two_first_order_steps(name: str, claim: Callable[[AgentConfig], None]) -> None:
     claim(agent_config(name, hidden_sizes=(8,), adaptation_steps=2, first_order=True))
+
+
+@pytest.mark.parametrize("name", names(AGENTS))
+def test_no_check_of_settings_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    monkeypatch.setattr(Settings, "__post_init__", lambda self: ends.append(type(self)))
+    config = registry.agent(name)
+    config()
+    # the chain of super() calls has come through every class with checks of its own, once
+    assert ends == [config]
+
+
+def test_settings_without_an_agent_cannot_build_one() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Orphan(GradientBasedConfig):
+        kind = "orphan"
+
+    with pytest.raises(MetarlError, match="Orphan needs an agent built_from it, but it is none"):
+        Orphan().build(agent_contract.SUITE, seed=0, device=CPU, sampling=SamplingConfig())
 
 
 def test_every_agent_says_where_it_was_published() -> None:

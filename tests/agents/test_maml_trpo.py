@@ -210,7 +210,7 @@ def fisher_product(agent: MAMLTRPO, rollouts: Sequence[Rollout]) -> Callable[[to
     theta = requires_grad(agent.params)
     stacked = requires_grad(stack(theta, len(outer.observations)))
     adapted = adapt(agent.policy, stacked, inner, inner_lr=agent.config.inner_lr)
-    return agent._curvature(theta, detach(adapted), inner, outer)
+    return agent.curvature(theta, detach(adapted), inner, outer)
 
 
 @ORDERS

@@ -114,10 +114,10 @@ def test_adapting_twice_takes_the_steps_of_the_loop() -> None:
 def test_memory_is_each_tasks_own_and_blank_at_the_start() -> None:
     agent = tiny_agent()
     actor = agent.initial_actor(3)
-    assert not actor.memory[GATES].any()
+    assert not actor.inner_state[GATES].any()
     adapted = agent.adapt(actor, tiny.random_rollout(0))
     assert set(adapted.params) == set(NAMES)
-    after = adapted.memory[GATES]
+    after = adapted.inner_state[GATES]
     assert (after > 0).all()
     assert not torch.equal(after[0], after[1])
     assert set(agent.state().tensors) == set(agent.params)

@@ -23,7 +23,7 @@ from metarl.rollouts.collect import collect
 from metarl.rollouts.history import join_trials, time_first
 from metarl.tasks import Split, TaskDistribution
 from metarl.training import runs
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params, Rollout, State, Task
 from metarl.vector_env import TaskVectorEnv
 from support import agent_contract, tiny
@@ -151,7 +151,7 @@ def test_beliefs_of_replayed_trials_are_those_on_which_the_policy_acted(cell: st
     buffer.add(CLIMBS, rollouts)
     replayed, trials = buffer.sample_trials(9, np.random.default_rng(0)), join_trials(rollouts)
     with torch.no_grad():
-        beliefs = agent.beliefs(agent.vae_params, replayed, agent.scales)
+        beliefs = agent.beliefs(agent.vae_params, replayed, agent.scales.features)
     for number in range(9):
         length = int(replayed.mask[0, number].sum())
         rewards = replayed.rewards[0, number, :length]
@@ -185,7 +185,7 @@ def test_decoders_are_given_each_step_with_the_observation_that_followed() -> No
     buffer = ReplayBuffer(1000)
     buffer.add(CLIMBS, rollouts)
     replayed = buffer.sample_trials(5, np.random.default_rng(0))
-    reward, state = agent._predictions(agent.vae_params, replayed, agent.scales)
+    reward, state = agent._predictions(agent.vae_params, replayed, agent.scales.features)
     live = time_first(replayed.mask)
     # a climber is paid its height after the step, and its height is its first observation
     heights = reward.targets[live].squeeze(-1) * agent.scales.rewards.deviation
@@ -430,5 +430,5 @@ def test_setting_that_makes_no_sense_is_refused(settings: dict[str, object], sai
 def test_policy_reads_observation_mean_and_log_variance() -> None:
     agent = agent_of()
     belief = Gaussian(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.5]))
-    read = agent.scales.policy_inputs(torch.tensor([0.3, -0.4]), belief)
+    read = agent.scales.features.policy_inputs(torch.tensor([0.3, -0.4]), belief)
     torch.testing.assert_close(read, torch.tensor([0.3, -0.4, 1.0, 2.0, -2.0, 1.0]))

@@ -26,7 +26,7 @@ from metarl.system import threads
 from metarl.system.cores import openmp_threads, usable_cores
 from metarl.system.threads import learning_threads, one_thread, parallel_map, task_chunks, use_threads
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params, Rollout
 from support import agent_contract, tiny
 from support.agents import GRADIENT_BASED
@@ -57,7 +57,7 @@ def exactly_learned(config: AgentConfig) -> tuple[Params, dict[str, float]]:
     """Return an agent's parameters and metrics after one update in float64."""
     agent = tiny_agent(config)
     agent.params = {name: value.double() for name, value in agent.params.items()}
-    agent.memory = {name: value.double() for name, value in agent.memory.items()}
+    agent.outer_state = {name: value.double() for name, value in agent.outer_state.items()}
     rollouts = [tiny.random_rollout(seed, episodes=6) for seed in range(agent.adaptation_steps + 1)]
     metrics = agent.update(rollouts)
     return agent.params, metrics

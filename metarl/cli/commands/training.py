@@ -67,7 +67,8 @@ def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConf
         default=registry.configure(preset, agent),
         args=settings,
         prog=prog,
-        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}.",
+        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}; or one of your own, "
+        "my_file.py:MyConfig.",
     )
 
 
@@ -79,7 +80,7 @@ def described(preset: str) -> str:
 
 
 def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take ``--agent NAME`` out of the options: it decides which others there are.
+    """Take ``--agent NAME|FILE.py:NAME`` out of the options: it decides which others there are.
 
     Raises:
         MetarlError: if no name follows.
@@ -92,7 +93,7 @@ def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
         agent = word.partition("=")[2] or next(words, "")
         if not agent or agent.startswith("-"):
             known = ", ".join(entry_points.names(entry_points.AGENTS))
-            raise MetarlError(f"--agent needs the name of an agent, one of {known}.")
+            raise MetarlError(f"--agent needs the name of an agent, one of {known}, or my_file.py:MyConfig.")
     return agent, rest
 
 
@@ -129,13 +130,12 @@ def describe_run(experiment: Experiment) -> str:
     """Say in a sentence or two what a run is about to do."""
     config = experiment.config
     sampling, stages = config.sampling, experiment.agent.adaptation_steps + 1
-    steps = sampling.meta_batch_size * sampling.episodes * stages * experiment.suite.horizon
     going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
     return (
         f"Training {config.agent.kind} on {experiment.suite.name}: "
         f"{count(config.iterations, 'iteration')}{going_on} "
         f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
-        f"{experiment.suite.horizon} steps, at most {steps * config.iterations:,} environment steps in all; "
+        f"{experiment.suite.horizon} steps, at most {experiment.most_env_steps:,} environment steps in all; "
         f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
     )
 

@@ -22,7 +22,7 @@ from metarl.plugins import registry
 from metarl.rollouts.collect import collect
 from metarl.spaces import action_size, env_actions
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params
 from metarl.vector_env import TaskVectorEnv
 from support import suite_contract
@@ -140,7 +140,7 @@ def test_meta_gradient_is_the_finite_difference(suite: ProcessTasks, env: TaskVe
     uniform = Categorical(torch.ones(2, 24, 2, dtype=torch.float64))
 
     def loss(params: Params) -> torch.Tensor:
-        adapted = agent._adapted(params, agent.per_task(params, 2), [inner], first_order=False)
+        adapted = agent.inner_loop(params, agent.per_task(params, 2), [inner], first_order=False)
         return meta_objective(agent.policy(adapted, outer.observations), uniform, outer).loss
 
     theta = requires_grad(agent.params)
@@ -155,7 +155,7 @@ def test_meta_gradient_is_the_finite_difference(suite: ProcessTasks, env: TaskVe
 def test_curvature_is_the_hessian_of_the_divergence(suite: ProcessTasks, env: TaskVectorEnv) -> None:
     agent, (inner, outer) = update_inputs(suite, env)
     theta = requires_grad(agent.params)
-    adapted = agent._adapted(theta, agent.per_task(theta, 2), [inner], first_order=False)
+    adapted = agent.inner_loop(theta, agent.per_task(theta, 2), [inner], first_order=False)
     distribution = agent.policy(adapted, outer.observations)
     old = Categorical(distribution.logits.detach())
     divergence = (outer.weights * kl_divergence(old, distribution)).sum(dim=1).mean()
@@ -169,7 +169,7 @@ def test_curvature_is_the_hessian_of_the_divergence(suite: ProcessTasks, env: Ta
     )
     hessian = torch.cat([g.reshape(-1) for g in torch.autograd.grad(slope @ vector, list(theta.values()))])
     frozen = {name: value.detach() for name, value in adapted.items()}
-    product = agent._curvature(theta, frozen, [inner], outer)(vector)
+    product = agent.curvature(theta, frozen, [inner], outer)(vector)
     torch.testing.assert_close(product, hessian, rtol=1e-6, atol=1e-12)  # the weights are single precision
 
 
