@@ -37,6 +37,8 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "memory_size": 64,
             "embedding_size": 32,
             "learning_rate": 3e-3,
+            # as in the paper: a pull's luck says little of those that follow (results/README.md)
+            "gae_lambda": 0.3,
         }
     },
     "point": {  # by short runs: docs/agents/README.md
