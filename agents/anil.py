@@ -18,11 +18,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
-from metarl.tasks import TaskDistribution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +29,8 @@ class ANILConfig(MAMLTRPOConfig):
     kind: ClassVar[str] = "anil"
     source: ClassVar[str] = "Raghu et al. 2020, arXiv 1909.09157"
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ANIL:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return ANIL(self, *self.fresh(suite, seed, device))
 
-
-class ANIL(MAMLTRPO):
+class ANIL(MAMLTRPO, built_from=ANILConfig):
     """The agent that adapts its head."""
 
     @property
@@ -58,12 +51,8 @@ class BOILConfig(MAMLTRPOConfig):
         super().__post_init__()
         require(len(self.hidden_sizes) > 0, "BOIL needs a hidden layer to adapt", self.hidden_sizes)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> BOIL:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return BOIL(self, *self.fresh(suite, seed, device))
 
-
-class BOIL(MAMLTRPO):
+class BOIL(MAMLTRPO, built_from=BOILConfig):
     """The agent that adapts its body."""
 
     @property

@@ -14,13 +14,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
 from metarl.functional.params import join
 from metarl.networks.context_policies import CONTEXT, ContextPolicy
-from metarl.networks.settings import draw_params
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 
@@ -42,19 +39,14 @@ class CAVIAConfig(MAMLTRPOConfig):
         super().__post_init__()
         require(1 <= self.context_size <= 4096, "context_size must lie in 1..4096", self.context_size)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> CAVIA:
-        """Return an agent with freshly drawn parameters.
-
-        Raises:
-            MetarlError: if the suite's observations or actions are not vectors of real numbers.
-        """
+    def meta_policy(self, suite: TaskDistribution) -> ContextPolicy:
+        """Return the network that fits the suite, with a context beside the observation."""
         plain = self.build_policy(suite)
         network = replace(plain, observation_size=plain.observation_size + self.context_size)
-        policy = ContextPolicy(network=network, context_size=self.context_size)
-        return CAVIA(self, policy, draw_params(policy, seed, device))
+        return ContextPolicy(network=network, context_size=self.context_size)
 
 
-class CAVIA(MAMLTRPO):
+class CAVIA(MAMLTRPO, built_from=CAVIAConfig):
     """The agent: meta-parameters theta, which read the context that adapts."""
 
     policy: ContextPolicy

@@ -23,7 +23,6 @@ from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch
 from metarl.learning.surrogates import dice
-from metarl.tasks import TaskDistribution
 from metarl.types import Params
 
 
@@ -34,12 +33,8 @@ class DiCEMAMLConfig(MAMLVPGConfig):
     kind: ClassVar[str] = "dice-maml"
     source: ClassVar[str] = "Foerster et al. 2018, arXiv 1802.05098"
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> DiCEMAML:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return DiCEMAML(self, *self.fresh(suite, seed, device))
 
-
-class DiCEMAML(MAMLVPG):
+class DiCEMAML(MAMLVPG, built_from=DiCEMAMLConfig):
     """The agent: MAML with a policy-gradient outer step and another inner loss."""
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:

@@ -28,14 +28,13 @@ from typing import ClassVar
 
 import torch
 
-from metarl.agents.gradient_based import Part, frozen, spread_metrics
+from metarl.agents.gradient_based import Chunk, frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.errors import require
 from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import policy_gradient_loss
 from metarl.learning.advantages import AdvantageNorm, Batch, above_rounding
 from metarl.learning.gradient_descent import Judged, Objective
-from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
 
@@ -54,12 +53,8 @@ class EMAMLConfig(MAMLVPGConfig):
         super().__post_init__()
         require(0 <= self.credit_weight <= 1000, "credit_weight must lie in 0..1000", self.credit_weight)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> EMAML:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return EMAML(self, *self.fresh(suite, seed, device))
 
-
-class EMAML(MAMLVPG):
+class EMAML(MAMLVPG, built_from=EMAMLConfig):
     """The agent: MAML with a policy-gradient outer step, and credit for exploring."""
 
     config: EMAMLConfig
@@ -69,27 +64,27 @@ class EMAML(MAMLVPG):
         # all tasks' returns enter each task's credit, so it is computed before tasks are shared out
         credit = exploration_credit(rollouts[-1], self.config.advantage_norm)
         return [
-            partial(self.credited_loss, part=part, credit=credit[part.tasks])
-            for part in self._parts(rollouts)
+            partial(self.credited_loss, chunk=chunk, credit=credit[chunk.tasks])
+            for chunk in self.chunks(rollouts)
         ]
 
-    def credited_loss(self, theta: Params, part: Part, credit: torch.Tensor) -> Judged:
+    def credited_loss(self, theta: Params, chunk: Chunk, credit: torch.Tensor) -> Judged:
         """Return MAML's loss and the credited log densities of the episodes before, a chunk's share."""
-        *inner, outer = part.batches
-        stages = self._stages(theta, part.num_tasks, inner, first_order=self.config.first_order)
+        *inner, outer = chunk.batches
+        # theta, after one inner step, …: the policies that drew the inner episodes, and the adapted one
+        *explorers, adapted = self.inner_loop_stages(theta, chunk.num_tasks, inner)
+        # second term of grad J: log pi(tau) of each set of inner episodes, times what followed adapting
         scores = torch.stack(
             [
-                log_density(log_prob(self.policy(stage, batch.observations), batch.actions), batch)
-                for stage, batch in zip(
-                    stages, inner, strict=False
-                )  # the last stage has collected what is outer
+                log_density(log_prob(self.policy(explorer, batch.observations), batch.actions), batch)
+                for explorer, batch in zip(explorers, inner, strict=True)
             ]
         )
-        exploring = -part.share * (credit * scores.sum(dim=0)).mean()
-        exploiting = part.share * policy_gradient_loss(self.policy, stages[-1], outer).mean()
+        exploring = -chunk.share * (credit * scores.sum(dim=0)).mean()
+        # first term: MAML's
+        exploiting = chunk.share * policy_gradient_loss(self.policy, adapted, outer).mean()
         metrics = {"exploration_loss": float(exploring.detach())}
-        gaussian = frozen(self.policy(stages[-1], outer.observations))
-        spread = spread_metrics(gaussian, part.share)
+        spread = spread_metrics(frozen(self.policy(adapted, outer.observations)), chunk.share)
         return Judged(exploiting + self.config.credit_weight * exploring, metrics | spread)
 
 

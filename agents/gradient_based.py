@@ -2,11 +2,16 @@
 
 An algorithm adds its outer step, ``outer_step``, and changes of this what makes it itself:
 
-    inner_loss     what an inner step descends
-    inner_rule     how it moves: a step size, one for each parameter, or an optimiser that is itself learned
-    adaptable      which parameters it moves
-    per_task       what a task starts from: theta, or theta and a blank context or memory
-    start_memory   what the outer step remembers from one update to the next
+    inner_loss            what an inner step descends
+    inner_rule            how it moves: a step size, one for each parameter, or an optimiser that is learned
+    adaptable             which parameters it moves
+    per_task              what a task starts from: theta, or theta and a blank context or inner state
+    initial_outer_state   what the outer step remembers before the first update
+
+An outer step calls ``chunks`` for the experience and ``adapted`` to adapt, and sets ``params`` and
+``outer_state``. The class names the settings that it is built from:
+
+    class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 
-from metarl.config import AgentConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
 from metarl.functional.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.functional.params import (
@@ -36,36 +41,10 @@ from metarl.learning.advantages import Batch
 from metarl.learning.return_settings import ReturnsConfig
 from metarl.meta_learner import Action, Actor, Inputs, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
-from metarl.networks.settings import NetworkConfig
+from metarl.networks.settings import NetworkConfig, draw_params
 from metarl.system.threads import parallel_map, task_chunks
+from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
-    """The inner loop, on top of the network and the advantages."""
-
-    adapts_in_training: ClassVar[bool] = True
-    """Whether a meta-iteration has inner steps."""
-
-    inner_lr: float = 0.1
-    """Step size of the adaptation."""
-    adaptation_steps: int = 1
-    """Gradient steps of the adaptation in training, each from episodes of its own."""
-    first_order: bool = False
-    """Leave out the derivative of the adaptation step itself (FOMAML)."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        NetworkConfig.__post_init__(self)
-        ReturnsConfig.__post_init__(self)
-        require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
-        least, most = (1, 100) if self.adapts_in_training else (0, 0)
-        require(
-            least <= self.adaptation_steps <= most,
-            f"adaptation_steps must lie in {least}..{most}",
-            self.adaptation_steps,
-        )
 
 
 class MetaPolicy(Policy, Protocol):
@@ -85,6 +64,60 @@ class MetaPolicy(Policy, Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
+    """The inner loop, on top of the network and the advantages."""
+
+    agent_class: ClassVar[type[GradientBasedAgent[GradientBasedConfig]]]
+    """The agent that these settings build; the agent's class sets it, by ``built_from``."""
+    adapts_in_training: ClassVar[bool] = True
+    """Whether a meta-iteration has inner steps."""
+
+    inner_lr: float = 0.1
+    """Step size of the adaptation."""
+    adaptation_steps: int = 1
+    """Gradient steps of the adaptation in training, each from episodes of its own."""
+    first_order: bool = False
+    """Leave out the derivative of the adaptation step itself (FOMAML)."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
+        least, most = (1, 100) if self.adapts_in_training else (0, 0)
+        require(
+            least <= self.adaptation_steps <= most,
+            f"adaptation_steps must lie in {least}..{most}",
+            self.adaptation_steps,
+        )
+
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> GradientBasedAgent[GradientBasedConfig]:
+        """Return an agent with freshly drawn parameters.
+
+        Raises:
+            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
+        """
+        require(hasattr(self, "agent_class"), f"{type(self).__name__} needs an agent built_from it", "none")
+        policy = self.meta_policy(suite)
+        params = draw_params(policy, seed, device)
+        return self.agent_class(self, policy, join(params, self.inner_rule_params(params, seed)))
+
+    def meta_policy(self, suite: TaskDistribution) -> MetaPolicy:
+        """Return the network that fits the suite."""
+        return self.build_policy(suite)
+
+    def inner_rule_params(self, params: Params, seed: int) -> Params:
+        """Return the first parameters of an inner rule that is learned, on the device of the policy's.
+
+        Args:
+            params: the policy's.
+            seed: where they are drawn from.
+        """
+        return {}
+
+
 @runtime_checkable
 class LayeredPolicy(Policy, Protocol):
     """A policy that shows what its layers do."""
@@ -101,7 +134,7 @@ class AdaptedPolicy:
     policy: Policy
     params: Params
     """Stacked."""
-    memory: Params = field(default_factory=dict)
+    inner_state: Params = field(default_factory=dict)
     """What a learned inner rule carries from step to step, stacked; the policy does not read it."""
 
     @property
@@ -132,8 +165,8 @@ class AdaptedPolicy:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Experience of one chunk of a meta-batch's tasks, which one thread computes on."""
+class Chunk:
+    """Experience of some of a meta-batch's tasks, which one thread computes on."""
 
     tasks: slice
     """Which tasks of the meta-batch."""
@@ -148,20 +181,26 @@ class Part:
         return len(self.batches[-1].observations)
 
 
-ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig)
+ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig, covariant=True)
 
 
 class GradientBasedAgent(ABC, Generic[ConfigT]):
     """Meta-parameters theta and how they adapt; an algorithm says how they learn."""
+
+    def __init_subclass__(cls, *, built_from: type[GradientBasedConfig] | None = None) -> None:
+        """Have the settings that an algorithm is built from build it."""
+        super().__init_subclass__()
+        if built_from is not None:
+            built_from.agent_class = cls
 
     def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
         self.config = config
         self.policy = policy
         self.params = policy.within_bounds(params)
         """theta: all that is meta-learned, the policy's parameters and those of the inner rule."""
-        self.memory = self.start_memory()
+        self.outer_state = self.initial_outer_state()
         """What the outer step remembers from one update to the next, by names that theta does not have."""
-        join(self.params, self.memory)  # raises now what would else spoil the first checkpoint
+        join(self.params, self.outer_state)  # raises now what would else spoil the first checkpoint
 
     # What makes an algorithm itself.
 
@@ -190,11 +229,78 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         """Return what each task starts from, stacked ``[M, ...]`` and differentiable by theta."""
         return stack({name: theta[name] for name in self.policy.shapes}, num_tasks)
 
-    def start_memory(self) -> Params:
+    def initial_outer_state(self) -> Params:
         """Return what the outer step remembers before the first update."""
         return {}
 
-    # What all of them have in common.
+    # What an outer step calls.
+
+    def chunks(self, rollouts: Sequence[Rollout]) -> list[Chunk]:
+        """Return the experience as the losses read it, shared out among threads by tasks."""
+        num_tasks = rollouts[-1].mask.shape[0]
+
+        def of_tasks(tasks: slice) -> Chunk:
+            batches = [self.config.batch(rollout.of_tasks(tasks)) for rollout in rollouts]
+            return Chunk(tasks, (tasks.stop - tasks.start) / num_tasks, batches)
+
+        return parallel_map(of_tasks, self.task_slices(rollouts[-1]))
+
+    def inner_loop(
+        self, theta: Params, start: Params, batches: Sequence[Batch], *, first_order: bool
+    ) -> Params:
+        """Take an inner step for each batch, by the rule that theta says.
+
+        Args:
+            theta: the meta-parameters; what the rule makes of them is differentiable.
+            start: what each task starts from, as :meth:`per_task` returns it.
+            batches: one for each step, collected by the policy that the step starts from.
+            first_order: take the gradients of the steps for constants.
+
+        Returns:
+            Each task's adapted parameters, stacked ``[M, ...]``.
+        """
+        return adapt(
+            self.policy,
+            start,
+            batches,
+            inner_lr=self.inner_rule(theta),
+            first_order=first_order,
+            adaptable=self.adaptable,
+            loss=self.inner_loss,
+        )
+
+    def inner_loop_stages(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> list[Params]:
+        """Return each task's parameters before every inner step and after the last; see :meth:`adapted`."""
+        first_order = self.config.first_order
+        stages = [self.per_task(theta, num_tasks)]
+        for batch in batches:
+            stages.append(self.inner_loop(theta, stages[-1], [batch], first_order=first_order))
+        return stages
+
+    def adapted(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> Params:
+        """Return each task's adapted parameters, differentiable by theta as the settings say."""
+        start = self.per_task(theta, num_tasks)
+        return self.inner_loop(theta, start, batches, first_order=self.config.first_order)
+
+    def adapted_constants(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> Params:
+        """Return each task's adapted parameters, cut off from any graph."""
+        start = requires_grad(self.per_task(theta, num_tasks))
+        return detach(self.inner_loop(theta, start, batches, first_order=True))
+
+    def task_slices(self, rollout: Rollout) -> list[slice]:
+        """Return which tasks each thread computes on; a GPU takes all tasks at once."""
+        num_tasks = rollout.mask.shape[0]
+        if self.device.type != "cpu":
+            return [slice(0, num_tasks)]
+        parameters = sum(value.numel() for value in self.params.values())
+        return task_chunks(num_tasks, rollout.mask.numel() * parameters)
+
+    # The protocol of meta-learners, see :class:`metarl.meta_learner.MetaLearner`.
+
+    @property
+    def trial(self) -> Trial:
+        """Episodes of a task are samples of one policy."""
+        return "parallel"
 
     @property
     def adaptation_steps(self) -> int:
@@ -210,10 +316,21 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         """Return the number of features of the baseline, see :func:`estimate_advantages`."""
         return num_linear_features(observation_size)
 
-    @property
-    def trial(self) -> Trial:
-        """Episodes of a task are samples of one policy."""
-        return "parallel"
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator | None = None) -> AdaptedPolicy:
+        """Return theta for every task; no random number is drawn."""
+        return self.actor_of(self.per_task(self.params, num_tasks))
+
+    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator | None = None) -> AdaptedPolicy:
+        """Take one inner step on each task; no random number is drawn."""
+        assert isinstance(actor, AdaptedPolicy)
+        stacked = actor.params | actor.inner_state
+
+        def of_tasks(tasks: slice) -> Params:
+            start = requires_grad(select_tasks(stacked, tasks))
+            batch = self.config.batch(rollout.of_tasks(tasks))
+            return detach(self.inner_loop(self.params, start, [batch], first_order=True))
+
+        return self.actor_of(join_tasks(parallel_map(of_tasks, self.task_slices(rollout))))
 
     def update(
         self,
@@ -225,25 +342,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         """Take an outer step on theta; it needs neither tasks nor random numbers."""
         return self.outer_step(rollouts, should_stop)
 
-    def initial_actor(self, num_tasks: int, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Return theta for every task; no random number is drawn."""
-        return self._actor(self.per_task(self.params, num_tasks))
-
-    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Take one inner step on each task; no random number is drawn."""
-        assert isinstance(actor, AdaptedPolicy)
-        stacked = actor.params | actor.memory
-
-        def of_chunk(tasks: slice) -> Params:
-            start = requires_grad(select_tasks(stacked, tasks))
-            batch = self.config.batch(rollout.of_tasks(tasks))
-            return detach(self._adapted(self.params, start, [batch], first_order=True))
-
-        return self._actor(join_tasks(parallel_map(of_chunk, self._chunks(rollout))))
-
     def state(self) -> State:
         """Return copies of theta and of what the outer step remembers."""
-        return State({name: value.clone() for name, value in join(self.params, self.memory).items()}, {})
+        tensors = join(self.params, self.outer_state)
+        return State({name: value.clone() for name, value in tensors.items()}, {})
 
     def load_state(self, state: State) -> None:
         """Go on from another theta.
@@ -251,57 +353,16 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         Raises:
             MetarlError: if names, shapes or dtypes differ from this agent's.
         """
-        loaded = take_saved(join(self.params, self.memory), state.tensors)
+        loaded = take_saved(join(self.params, self.outer_state), state.tensors)
         self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
-        self.memory = {name: loaded[name] for name in self.memory}
+        self.outer_state = {name: loaded[name] for name in self.outer_state}
 
-    def _actor(self, stacked: Params) -> AdaptedPolicy:
-        """Part what the policy reads from what the inner rule remembers."""
+    def actor_of(self, stacked: Params) -> AdaptedPolicy:
+        """Return the policy of each task; part what it reads from what the inner rule remembers."""
         read = {*self.policy.shapes, *self.adaptable}
         params = {name: value for name, value in stacked.items() if name in read}
-        memory = {name: value for name, value in stacked.items() if name not in read}
-        return AdaptedPolicy(self.policy, params, memory)
-
-    def _chunks(self, rollout: Rollout) -> list[slice]:
-        """Return the chunks of tasks that threads share; a GPU takes all tasks at once."""
-        num_tasks = rollout.mask.shape[0]
-        if self.device.type != "cpu":
-            return [slice(0, num_tasks)]
-        parameters = sum(value.numel() for value in self.params.values())
-        return task_chunks(num_tasks, rollout.mask.numel() * parameters)
-
-    def _parts(self, rollouts: Sequence[Rollout]) -> list[Part]:
-        """Return what the tasks of each chunk experienced, as the losses read it."""
-        num_tasks = rollouts[-1].mask.shape[0]
-
-        def of_chunk(tasks: slice) -> Part:
-            batches = [self.config.batch(rollout.of_tasks(tasks)) for rollout in rollouts]
-            return Part(tasks, (tasks.stop - tasks.start) / num_tasks, batches)
-
-        return parallel_map(of_chunk, self._chunks(rollouts[-1]))
-
-    def _adapted(
-        self, theta: Params, params: Params, batches: Sequence[Batch], *, first_order: bool
-    ) -> Params:
-        """Take an inner step for each batch: from ``params``, stacked, by the rule that theta says."""
-        return adapt(
-            self.policy,
-            params,
-            batches,
-            inner_lr=self.inner_rule(theta),
-            first_order=first_order,
-            adaptable=self.adaptable,
-            loss=self.inner_loss,
-        )
-
-    def _stages(
-        self, theta: Params, num_tasks: int, batches: Sequence[Batch], *, first_order: bool
-    ) -> list[Params]:
-        """Return each task's parameters before every inner step and after the last."""
-        stages = [self.per_task(theta, num_tasks)]
-        for batch in batches:
-            stages.append(self._adapted(theta, stages[-1], [batch], first_order=first_order))
-        return stages
+        inner_state = {name: value for name, value in stacked.items() if name not in read}
+        return AdaptedPolicy(self.policy, params, inner_state)
 
 
 def device_of(params: Params) -> torch.device:

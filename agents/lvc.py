@@ -21,7 +21,6 @@ from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch
 from metarl.learning.surrogates import low_variance_curvature
-from metarl.tasks import TaskDistribution
 from metarl.types import Params
 
 
@@ -32,12 +31,8 @@ class LVCConfig(MAMLVPGConfig):
     kind: ClassVar[str] = "lvc"
     source: ClassVar[str] = "Rothfuss et al. 2019, arXiv 1810.06784"
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> LVC:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return LVC(self, *self.fresh(suite, seed, device))
 
-
-class LVC(MAMLVPG):
+class LVC(MAMLVPG, built_from=LVCConfig):
     """The agent: MAML with a policy-gradient outer step and another inner loss."""
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:

@@ -17,17 +17,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import torch
-
 from metarl.agents.gradient_based import (
+    Chunk,
     GradientBasedAgent,
     GradientBasedConfig,
-    Part,
     frozen,
     spread_metrics,
 )
 from metarl.functional.distributions import Distribution, kl_divergence, log_prob
-from metarl.functional.params import detach, requires_grad
 from metarl.learning.gradient_descent import (
     ClippedConfig,
     Judged,
@@ -38,7 +35,6 @@ from metarl.learning.gradient_descent import (
 )
 from metarl.learning.surrogates import clipped_ratio
 from metarl.system.threads import parallel_map
-from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
 
@@ -49,37 +45,36 @@ class MAMLPPOConfig(ClippedConfig, GradientBasedConfig):
     kind: ClassVar[str] = "maml-ppo"
     source: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400; Schulman et al. 2017, arXiv 1707.06347"
 
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        ClippedConfig.__post_init__(self)
-        GradientBasedConfig.__post_init__(self)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLPPO:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return MAMLPPO(self, *self.fresh(suite, seed, device))
-
-
-class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):
+class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
     """The agent: meta-parameters theta, and how they learn."""
+
+    def initial_outer_state(self) -> Params:
+        """Return what Adam remembers before the first update."""
+        return start_descent(self.params, self.config)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take some steps on the clipped objective of one meta-batch."""
-        parts = self._parts(rollouts)
-        collected_by = parallel_map(self._collected_by, parts)
+        chunks = self.chunks(rollouts)
+        # pi_old: the adapted policies that collected the last episodes, held fixed from here on
+        collected_by = parallel_map(self.collected_by, chunks)
         objectives = [
-            partial(self.meta_loss, part=part, old=old) for part, old in zip(parts, collected_by, strict=True)
+            partial(self.meta_loss, chunk=chunk, old=old)
+            for chunk, old in zip(chunks, collected_by, strict=True)
         ]
+        # several steps on the same episodes, each adapting anew from the theta before it
         step = descend_objective(
             self.params,
-            self.memory,
+            self.outer_state,
             objectives,
             self.config,
             steps=self.config.outer_steps,
             should_stop=should_stop,
         )
-        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
+        self.params, self.outer_state = self.policy.within_bounds(step.params), step.memory
+        # how far the adapted policies went from pi_old
         after = value_of(objectives, self.params)
-        spread = [spread_metrics(old, part.share) for part, old in zip(parts, collected_by, strict=True)]
+        spread = [spread_metrics(old, chunk.share) for chunk, old in zip(chunks, collected_by, strict=True)]
         return {
             **step.metrics,
             **after.metrics,
@@ -87,24 +82,20 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig]):
             **add_metrics(spread),
         }
 
-    def meta_loss(self, theta: Params, part: Part, old: Distribution) -> Judged:
+    def meta_loss(self, theta: Params, chunk: Chunk, old: Distribution) -> Judged:
         """Return the clipped loss of a chunk's adapted policies, its share of the mean over all tasks."""
-        *inner, outer = part.batches
-        start = self.per_task(theta, part.num_tasks)
-        adapted = self._adapted(theta, start, inner, first_order=self.config.first_order)
-        gaussian = self.policy(adapted, outer.observations)
-        ratios = (log_prob(gaussian, outer.actions), log_prob(old, outer.actions))
-        kl = (outer.weights * kl_divergence(old, frozen(gaussian))).sum(dim=1).mean()
-        loss = clipped_ratio(*ratios, outer, clip=self.config.clip).mean()
-        return Judged(part.share * loss, {"kl": part.share * float(kl)})
+        *inner, outer = chunk.batches
+        # theta_i' = adapt(theta), MAML's inner loop
+        adapted = self.adapted(theta, chunk.num_tasks, inner)
+        distribution = self.policy(adapted, outer.observations)
+        # -mean of min(r A, clip(r, 1 - c, 1 + c) A)   (PPO, equation 7)
+        log_probs = log_prob(distribution, outer.actions), log_prob(old, outer.actions)
+        kl = (outer.weights * kl_divergence(old, frozen(distribution))).sum(dim=1).mean()
+        loss = clipped_ratio(*log_probs, outer, clip=self.config.clip).mean()
+        return Judged(chunk.share * loss, {"kl": chunk.share * float(kl)})
 
-    def _collected_by(self, part: Part) -> Distribution:
+    def collected_by(self, chunk: Chunk) -> Distribution:
         """Return the adapted policies that collected a chunk's last episodes."""
-        *inner, outer = part.batches
-        start = requires_grad(self.per_task(self.params, part.num_tasks))
-        adapted = detach(self._adapted(self.params, start, inner, first_order=True))
+        *inner, outer = chunk.batches
+        adapted = self.adapted_constants(self.params, chunk.num_tasks, inner)
         return frozen(self.policy(adapted, outer.observations))
-
-    def start_memory(self) -> Params:
-        """Return what Adam remembers before the first update."""
-        return start_descent(self.params, self.config)

@@ -18,9 +18,9 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from metarl.agents.gradient_based import (
+    Chunk,
     GradientBasedAgent,
     GradientBasedConfig,
-    Part,
     frozen,
     inward,
     spread_metrics,
@@ -38,7 +38,6 @@ from metarl.learning.trust_region import (
     trust_region_step,
 )
 from metarl.system.threads import parallel_map
-from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
 MIN_CURVATURE_SAMPLES = 50
@@ -64,37 +63,36 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        TrustRegionConfig.__post_init__(self)
-        GradientBasedConfig.__post_init__(self)
+        super().__post_init__()
         require(
             1 <= self.curvature_stride <= MAX_CURVATURE_STRIDE,
             f"curvature_stride must lie in 1..{MAX_CURVATURE_STRIDE}",
             self.curvature_stride,
         )
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLTRPO:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return MAMLTRPO(self, *self.fresh(suite, seed, device))
 
-
-class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
+class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
     """The agent: meta-parameters theta, and how they learn."""
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take one trust-region step on theta."""
-        objectives = parallel_map(self._objective, self._parts(rollouts))
+        # the surrogate at theta and its gradient, through the inner loop (MAML, algorithm 3, line 10)
+        objectives = parallel_map(self.objective, self.chunks(rollouts))
         slopes = add_params([part.gradient for part in objectives])
         # what stands at a bound and would leave it is held, or else much of the step would be without effect
         free = inward(self.policy, self.params, slopes)
         held = flatten(free)
 
+        # the constraint: Hessian of the mean KL divergence, as a product with a vector (TRPO, appendix C)
         def curvature(vector: torch.Tensor) -> torch.Tensor:
             return held * add(parallel_map(lambda part: part.curvature(held * vector), objectives))
 
+        # surrogate and divergence at a candidate, adapting anew from the same episodes
         def evaluate(candidate: Params) -> LossAndKL:
             bounded = self.policy.within_bounds(candidate)
             return added(parallel_map(lambda part: part.evaluate(bounded), objectives))
 
+        # natural gradient by conjugate gradients, then the line search
         step = trust_region_step(
             self.params,
             {name: slope * free[name] for name, slope in slopes.items()},
@@ -106,32 +104,30 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
         self.params = self.policy.within_bounds(step.params)
         return step.metrics | add_metrics([part.spread for part in objectives])
 
-    def _objective(self, part: Part) -> TrustRegionObjective:
+    def objective(self, chunk: Chunk) -> TrustRegionObjective:
         """Return a chunk's share of the surrogate and the divergence, at theta and as functions."""
-        *inner, outer = part.batches
+        *inner, outer = chunk.batches
+        # theta_i' = adapt(theta) for each task, and pi_old, the policies that it makes
         theta = requires_grad(self.params)
-        adapted = self._adapted(
-            theta, self.per_task(theta, part.num_tasks), inner, first_order=self.config.first_order
-        )
+        adapted = self.adapted(theta, chunk.num_tasks, inner)
         distribution = self.policy(adapted, outer.observations)
         old = frozen(distribution)
-        start = meta_objective(distribution, old, outer, part.share)
+        start = meta_objective(distribution, old, outer, chunk.share)
 
         def evaluate(candidate: Params) -> LossAndKL:
-            leaves = requires_grad(self.per_task(candidate, part.num_tasks))
-            moved = detach(self._adapted(candidate, leaves, inner, first_order=True))
+            moved = self.adapted_constants(candidate, chunk.num_tasks, inner)
             with torch.no_grad():
-                return meta_objective(self.policy(moved, outer.observations), old, outer, part.share)
+                return meta_objective(self.policy(moved, outer.observations), old, outer, chunk.share)
 
         return TrustRegionObjective(
             LossAndKL(start.loss.detach(), start.kl.detach()),
             gradient(start.loss, theta),
-            self._curvature(theta, detach(adapted), inner, outer, part.share),
+            self.curvature(theta, detach(adapted), inner, outer, chunk.share),
             evaluate,
-            spread_metrics(old, part.share),
+            spread_metrics(old, chunk.share),
         )
 
-    def _curvature(
+    def curvature(
         self,
         theta: Params,
         adapted: Params,
@@ -146,9 +142,7 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig]):
         stride = self.config.curvature_stride
         num_tasks = outer.observations.shape[0]
         few = [batch.subsample(stride, at_least=MIN_CURVATURE_SAMPLES) for batch in inner]
-        moved = self._adapted(
-            theta, self.per_task(theta, num_tasks), few, first_order=self.config.first_order
-        )
+        moved = self.adapted(theta, num_tasks, few)
         anchored = {name: adapted[name] + (moved[name] - moved[name].detach()) for name in moved}
         judged = outer.subsample(stride, at_least=MIN_CURVATURE_SAMPLES)
         distribution = self.policy(anchored, judged.observations)

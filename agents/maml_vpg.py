@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import torch
-
 from metarl.agents.gradient_based import (
+    Chunk,
     GradientBasedAgent,
     GradientBasedConfig,
-    Part,
     frozen,
     spread_metrics,
 )
@@ -33,7 +31,6 @@ from metarl.learning.gradient_descent import (
     descend_objective,
     start_descent,
 )
-from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
 
@@ -44,37 +41,30 @@ class MAMLVPGConfig(DescentConfig, GradientBasedConfig):
     kind: ClassVar[str] = "maml-vpg"
     source: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400"
 
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        DescentConfig.__post_init__(self)
-        GradientBasedConfig.__post_init__(self)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MAMLVPG:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return MAMLVPG(self, *self.fresh(suite, seed, device))
-
-
-class MAMLVPG(GradientBasedAgent[MAMLVPGConfig]):
+class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
     """The agent: meta-parameters theta, and how they learn."""
 
-    def meta_loss(self, theta: Params, part: Part) -> Judged:
+    def initial_outer_state(self) -> Params:
+        """Return what the outer optimiser remembers before the first update."""
+        return start_descent(self.params, self.config)
+
+    def meta_loss(self, theta: Params, chunk: Chunk) -> Judged:
         """Return the loss of a chunk's adapted policies, its share of the mean over tasks and transitions."""
-        *inner, outer = part.batches
-        start = self.per_task(theta, part.num_tasks)
-        adapted = self._adapted(theta, start, inner, first_order=self.config.first_order)
-        loss = part.share * policy_gradient_loss(self.policy, adapted, outer).mean()
-        return Judged(loss, spread_metrics(frozen(self.policy(adapted, outer.observations)), part.share))
+        *inner, outer = chunk.batches
+        # theta_i' = theta - alpha grad L_i(theta), on the episodes before each inner step (lines 5 to 7)
+        adapted = self.adapted(theta, chunk.num_tasks, inner)
+        # L_i(theta_i') on the episodes of the adapted policies (line 8 and equation 4)
+        loss = chunk.share * policy_gradient_loss(self.policy, adapted, outer).mean()
+        return Judged(loss, spread_metrics(frozen(self.policy(adapted, outer.observations)), chunk.share))
 
     def objectives(self, rollouts: Sequence[Rollout]) -> list[Objective]:
         """Return each chunk's part of the meta-loss."""
-        return [partial(self.meta_loss, part=part) for part in self._parts(rollouts)]
+        return [partial(self.meta_loss, chunk=chunk) for chunk in self.chunks(rollouts)]
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take one step down the gradient of the meta-loss."""
-        step = descend_objective(self.params, self.memory, self.objectives(rollouts), self.config)
-        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
+        # theta <- theta - beta grad_theta sum_i L_i(theta_i')   (line 10)
+        step = descend_objective(self.params, self.outer_state, self.objectives(rollouts), self.config)
+        self.params, self.outer_state = self.policy.within_bounds(step.params), step.memory
         return step.metrics
-
-    def start_memory(self) -> Params:
-        """Return what the outer optimiser remembers before the first update."""
-        return start_descent(self.params, self.config)

@@ -21,12 +21,12 @@ from typing import ClassVar
 
 import torch
 
+from metarl.agents.gradient_based import device_of
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.errors import require
 from metarl.functional.params import join
 from metarl.learning.adaptation import UpdateRule
 from metarl.learning.lstm_optimizer import LSTMOptimizer
-from metarl.tasks import TaskDistribution
 from metarl.types import Params
 
 
@@ -51,17 +51,16 @@ class MetaLSTMConfig(MAMLTRPOConfig):
         require(0 < self.forget < 1, "forget must lie between 0 and 1", self.forget)
         require(1 <= self.lstm_size <= 1024, "lstm_size must lie in 1..1024", self.lstm_size)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLSTM:
-        """Return an agent with freshly drawn parameters and optimiser; see :meth:`fresh`."""
-        policy, params = self.fresh(suite, seed, device)
-        optimizer = LSTMOptimizer(hidden_size=self.lstm_size)
-        weights = optimizer.initial_weights(
+    def inner_rule_params(self, params: Params, seed: int) -> Params:
+        """Return the first weights of the LSTM."""
+        weights = LSTMOptimizer(hidden_size=self.lstm_size).initial_weights(
             torch.Generator().manual_seed(seed), forget=self.forget, inner_lr=self.inner_lr
         )
-        return MetaLSTM(self, policy, join(params, {name: w.to(device) for name, w in weights.items()}))
+        device = device_of(params)
+        return {name: weight.to(device) for name, weight in weights.items()}
 
 
-class MetaLSTM(MAMLTRPO):
+class MetaLSTM(MAMLTRPO, built_from=MetaLSTMConfig):
     """The agent: meta-parameters theta, the LSTM's weights among them."""
 
     config: MetaLSTMConfig
@@ -71,7 +70,7 @@ class MetaLSTM(MAMLTRPO):
         return self.optimizer.rule(theta)
 
     def per_task(self, theta: Params, num_tasks: int) -> Params:
-        """Return the first cell state, and a blank memory, for each task."""
+        """Return the first cell state, and a blank inner state, for each task."""
         start = super().per_task(theta, num_tasks)
         return join(start, self.optimizer.blank_memory(start))
 

@@ -18,8 +18,7 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.functional.params import flatten, join
-from metarl.tasks import TaskDistribution
+from metarl.functional.params import flatten
 from metarl.types import Params, Rollout
 
 PREFIX = "inner_lr."
@@ -36,10 +35,9 @@ class MetaSGDConfig(MAMLTRPOConfig):
     inner_lr: float = 0.1
     """Step size of every parameter before anything is learned."""
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaSGD:
-        """Return an agent with freshly drawn parameters, all of one step size; see :meth:`fresh`."""
-        policy, params = self.fresh(suite, seed, device)
-        return MetaSGD(self, policy, join(params, equal_step_sizes(params, self.inner_lr)))
+    def inner_rule_params(self, params: Params, seed: int) -> Params:
+        """Return alpha, all step sizes being equal."""
+        return equal_step_sizes(params, self.inner_lr)
 
 
 def equal_step_sizes(params: Params, inner_lr: float) -> Params:
@@ -47,7 +45,7 @@ def equal_step_sizes(params: Params, inner_lr: float) -> Params:
     return {PREFIX + name: torch.full_like(value, inner_lr) for name, value in params.items()}
 
 
-class MetaSGD(MAMLTRPO):
+class MetaSGD(MAMLTRPO, built_from=MetaSGDConfig):
     """The agent: meta-parameters theta and alpha."""
 
     def inner_rule(self, theta: Params) -> Params:
@@ -56,6 +54,7 @@ class MetaSGD(MAMLTRPO):
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take one trust-region step on theta and alpha."""
+        # (theta, alpha) <- one outer step on both, through adapt(theta, alpha)
         metrics = super().outer_step(rollouts, should_stop)
         alpha = flatten(self.inner_rule(self.params))
         return {**metrics, "inner_lr_mean": float(alpha.mean()), "inner_lr_std": float(alpha.std())}

@@ -29,9 +29,9 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from metarl.agents.gradient_based import (
+    Chunk,
     GradientBasedAgent,
     GradientBasedConfig,
-    Part,
     frozen,
     spread_metrics,
 )
@@ -49,7 +49,6 @@ from metarl.learning.gradient_descent import (
 )
 from metarl.learning.surrogates import clipped_ratio, likelihood_ratio
 from metarl.system.threads import parallel_map
-from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
 INNER_KL_WEIGHT = "inner_kl_weight"
@@ -75,8 +74,7 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        ClippedConfig.__post_init__(self)
-        GradientBasedConfig.__post_init__(self)
+        super().__post_init__()
         require(0 <= self.inner_kl_weight <= 1e6, "inner_kl_weight must lie in 0..1e6", self.inner_kl_weight)
         require(
             0 <= self.target_inner_kl < math.inf, "target_inner_kl must be 0 or more", self.target_inner_kl
@@ -87,13 +85,15 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
             self.inner_kl_weight,
         )
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> ProMP:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return ProMP(self, *self.fresh(suite, seed, device))
 
-
-class ProMP(GradientBasedAgent[ProMPConfig]):
+class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
     """The agent: meta-parameters theta, and how they learn."""
+
+    def initial_outer_state(self) -> Params:
+        """Return what Adam remembers before the first update, and the first weights of the divergences."""
+        config = self.config
+        weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
+        return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
         """Return each task's loss ``[M]``: likelihood ratios to the policy that drew the actions."""
@@ -102,70 +102,72 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take some steps on the clipped and penalised objective of one meta-batch."""
-        parts = parallel_map(self._anchored, self._parts(rollouts))
-        adam = {name: value for name, value in self.memory.items() if name != INNER_KL_WEIGHT}
-        weights = self.memory[INNER_KL_WEIGHT]
+        # theta_o and what it adapts to: the policies that collected the episodes
+        chunks = parallel_map(self.anchor, self.chunks(rollouts))
+        adam = {name: value for name, value in self.outer_state.items() if name != INNER_KL_WEIGHT}
+        weights = self.outer_state[INNER_KL_WEIGHT]
 
-        def objective(theta: Params, part: AnchoredPart) -> Judged:
-            terms = self._terms(theta, part)
+        # J(theta) = J_clip(theta) - eta KL(pi_o || pi_theta)
+        def objective(theta: Params, chunk: AnchoredChunk) -> Judged:
+            terms = self.terms(theta, chunk)
             return Judged(terms.clipped + (weights * terms.inner_kl).sum(), {})
 
-        objectives = [partial(objective, part=part) for part in parts]
+        # several steps of Adam on the same episodes, each with the inner steps taken anew
+        objectives = [partial(objective, chunk=chunk) for chunk in chunks]
         step = descend_objective(
             self.params, adam, objectives, self.config, steps=self.config.outer_steps, should_stop=should_stop
         )
         self.params = self.policy.within_bounds(step.params)
+        # where that has led, and what eta makes of it
         after = added(
-            parallel_map(lambda part: detached(self._terms(requires_grad(self.params), part)), parts)
+            parallel_map(lambda chunk: detached(self.terms(requires_grad(self.params), chunk)), chunks)
         )
-        self.memory = {**step.memory, INNER_KL_WEIGHT: self._adapted_weights(weights, after.inner_kl)}
+        self.outer_state = {**step.memory, INNER_KL_WEIGHT: self.adapted_weights(weights, after.inner_kl)}
         return {
             **step.metrics,
             "surrogate_after": float(after.clipped + (weights * after.inner_kl).sum()),
             "kl": float(after.outer_kl),
             "inner_kl": float(after.inner_kl.mean()),
             "inner_kl_weight": float(weights.mean()),
-            **add_metrics([spread_metrics(part.old[-1], part.share) for part in parts]),
+            **add_metrics([spread_metrics(chunk.old[-1], chunk.share) for chunk in chunks]),
         }
 
-    def start_memory(self) -> Params:
-        """Return what Adam remembers before the first update, and the first weights of the divergences."""
-        config = self.config
-        weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
-        return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
-
-    def _anchored(self, part: Part) -> AnchoredPart:
+    def anchor(self, chunk: Chunk) -> AnchoredChunk:
         """Return a chunk with the policies that collected its batches, and their log densities.
 
         They are computed anew by what computes the ratios, so that every ratio starts at exactly one.
         """
         old: list[Distribution] = []
         anchored: list[Batch] = []
-        stage = self.per_task(self.params, part.num_tasks)
-        for batch in part.batches:
+        stage = self.per_task(self.params, chunk.num_tasks)
+        for batch in chunk.batches:
             if anchored:
                 start = requires_grad(stage)
-                stage = detach(self._adapted(self.params, start, anchored[-1:], first_order=True))
+                stage = detach(self.inner_loop(self.params, start, anchored[-1:], first_order=True))
             old.append(frozen(self.policy(stage, batch.observations)))
             anchored.append(replace(batch, log_probs=log_prob(old[-1], batch.actions)))
-        return AnchoredPart(old, anchored, part.num_tasks, part.share)
+        return AnchoredChunk(old, anchored, chunk.num_tasks, chunk.share)
 
-    def _terms(self, theta: Params, part: AnchoredPart) -> Terms:
+    def terms(self, theta: Params, chunk: AnchoredChunk) -> Terms:
         """Return what the objective is made of, at theta, the inner steps taken anew; a chunk's share."""
-        batches = part.batches
-        stages = self._stages(theta, part.num_tasks, batches[:-1], first_order=self.config.first_order)
-        gaussians = [self.policy(stage, one.observations) for stage, one in zip(stages, batches, strict=True)]
+        batches = chunk.batches
+        # adapt(theta), by likelihood ratios to pi_o
+        stages = self.inner_loop_stages(theta, chunk.num_tasks, batches[:-1])
+        policies = [self.policy(stage, one.observations) for stage, one in zip(stages, batches, strict=True)]
+        # mean of KL(pi_o || pi_theta) before each inner step, and after the last
         divergences = [
-            (batch.weights * kl_divergence(anchor, gaussian)).sum(dim=1).mean()
-            for anchor, gaussian, batch in zip(part.old, gaussians, batches, strict=True)
+            (batch.weights * kl_divergence(anchor, policy)).sum(dim=1).mean()
+            for anchor, policy, batch in zip(chunk.old, policies, batches, strict=True)
         ]
+        # -mean of min(r A, clip(r, 1 - c, 1 + c) A) over the adapted episodes
         outer = batches[-1]
-        log_probs = log_prob(gaussians[-1], outer.actions)
+        log_probs = log_prob(policies[-1], outer.actions)
         clipped = clipped_ratio(log_probs, outer.log_probs, outer, clip=self.config.clip)
         terms = Terms(clipped.mean(), torch.stack(divergences[:-1]), divergences[-1].detach())
-        return Terms(*(part.share * term for term in terms))
+        return Terms(*(chunk.share * term for term in terms))
 
-    def _adapted_weights(self, weights: torch.Tensor, divergences: torch.Tensor) -> torch.Tensor:
+    def adapted_weights(self, weights: torch.Tensor, divergences: torch.Tensor) -> torch.Tensor:
+        """Return the etas for the next update: doubled, halved or the same, ``[adaptation_steps]``."""
         target = self.config.target_inner_kl
         if target == 0:
             return weights
@@ -175,7 +177,7 @@ class ProMP(GradientBasedAgent[ProMPConfig]):
         return adapted.clamp(start / WEIGHT_RANGE, start * WEIGHT_RANGE)
 
 
-class AnchoredPart(NamedTuple):
+class AnchoredChunk(NamedTuple):
     """A chunk of tasks, with the policies that collected its episodes."""
 
     old: Sequence[Distribution]

@@ -20,13 +20,13 @@ from typing import ClassVar
 import torch
 
 from metarl.agents.gradient_based import (
+    Chunk,
     GradientBasedAgent,
     GradientBasedConfig,
-    Part,
     spread_metrics,
 )
 from metarl.errors import require
-from metarl.functional.params import detach, join_tasks, requires_grad
+from metarl.functional.params import join_tasks
 from metarl.learning.gradient_descent import (
     DescentConfig,
     Judged,
@@ -36,7 +36,6 @@ from metarl.learning.gradient_descent import (
     start_descent,
 )
 from metarl.system.threads import parallel_map
-from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout
 
 
@@ -57,39 +56,35 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        DescentConfig.__post_init__(self)
-        GradientBasedConfig.__post_init__(self)
+        super().__post_init__()
         require(self.first_order, "first_order must be true, Reptile has no other", self.first_order)
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> Reptile:
-        """Return an agent with freshly drawn parameters; see :meth:`fresh`."""
-        return Reptile(self, *self.fresh(suite, seed, device))
 
-
-class Reptile(GradientBasedAgent[ReptileConfig]):
+class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
     """The agent: meta-parameters theta, and how they follow the adapted ones."""
 
-    def start_memory(self) -> Params:
+    def initial_outer_state(self) -> Params:
         """Return what the optimiser remembers before the first update."""
         return start_descent(self.params, self.config)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take an inner step from every rollout, the last one too, and go towards where they lead."""
-        parts = self._parts(rollouts)
 
-        def adapt_chunk(part: Part) -> tuple[Params, dict[str, float]]:
-            start = requires_grad(self.per_task(self.params, part.num_tasks))
-            moved = detach(self._adapted(self.params, start, part.batches, first_order=True))
+        def adapt_chunk(chunk: Chunk) -> tuple[Params, dict[str, float]]:
+            moved = self.adapted_constants(self.params, chunk.num_tasks, chunk.batches)
             with torch.no_grad():
-                return moved, spread_metrics(self.policy(moved, part.batches[-1].observations), part.share)
+                policy = self.policy(moved, chunk.batches[-1].observations)
+            return moved, spread_metrics(policy, chunk.share)
 
-        chunks = parallel_map(adapt_chunk, parts)
-        adapted = join_tasks([moved for moved, _ in chunks])
+        # phi_i = k steps of each task's own gradient, from theta
+        adapted = parallel_map(adapt_chunk, self.chunks(rollouts))
+        phi = join_tasks([moved for moved, _ in adapted])
+        # theta <- theta + epsilon * mean over i of (phi_i - theta)
         step = descend_objective(
-            self.params, self.memory, [lambda theta: Judged(distance(theta, adapted), {})], self.config
+            self.params, self.outer_state, [lambda theta: Judged(distance(theta, phi), {})], self.config
         )
-        self.params, self.memory = self.policy.within_bounds(step.params), step.memory
-        return step.metrics | add_metrics([spread for _, spread in chunks])
+        self.params, self.outer_state = self.policy.within_bounds(step.params), step.memory
+        return step.metrics | add_metrics([spread for _, spread in adapted])
 
 
 def distance(theta: Params, adapted: Params) -> torch.Tensor:

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from metarl.config import AgentConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
 from metarl.functional.distributions import Distribution, log_prob, mode, rebuilt, sample
 from metarl.functional.params import detach, gradient, requires_grad, take_saved
@@ -102,7 +102,9 @@ class RL2Config(AgentConfig, PPOConfig):
         """Episodes after the first."""
         return self.trial_episodes - 1
 
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> RL2:
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> RL2:
         """Return an agent with freshly drawn parameters for the suite's spaces."""
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         policy = RecurrentPolicy(

@@ -66,6 +66,7 @@ SUITES = (
     "ant-dir",
     "ant-goal",
     "ant-vel",
+    "bandits",
     "cart-pole",
     "dynamics",
     "grasp-shapes",

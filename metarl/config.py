@@ -18,6 +18,7 @@ import tyro
 
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.meta_learner import MetaLearner, Trial
+from metarl.settings import Settings
 from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
@@ -41,7 +42,7 @@ class SuiteConfig(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentConfig(ABC):
+class AgentConfig(Settings, ABC):
     """What an agent is built from; the entry-point group is ``metarl.agents``."""
 
     kind: ClassVar[str]
@@ -52,8 +53,17 @@ class AgentConfig(ABC):
     """How the episodes of a task relate for the agent."""
 
     @abstractmethod
-    def build(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> MetaLearner:
-        """Return an agent with freshly drawn parameters for the suite's spaces."""
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MetaLearner:
+        """Return an agent with freshly drawn parameters.
+
+        Args:
+            suite: gives the spaces of observations and actions, and the horizon.
+            seed: where the parameters are drawn from.
+            device: where the agent computes.
+            sampling: how many tasks and episodes each meta-batch has, for agents that keep what they saw.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

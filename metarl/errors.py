@@ -1,4 +1,7 @@
-"""Mistakes that a user can mend: each is one clear sentence, and the command line prints nothing else."""
+"""Errors that a user can mend.
+
+Each message is one clear sentence; the command line prints nothing else.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from collections.abc import Iterable
 
 
 class MetarlError(ValueError):
-    """A mistake in what was asked for; the message says what was wanted and what came."""
+    """A request that cannot be met.
+
+    The message says what was expected and what was found.
+    """
 
 
 class NonFiniteError(MetarlError):
@@ -15,16 +21,19 @@ class NonFiniteError(MetarlError):
 
 
 class NonFiniteActionError(NonFiniteError):
-    """A policy chose a NaN or an infinite number, which is the agent's fault and not its environment's."""
+    """A policy chose a NaN or an infinite number.
+
+    The agent is at fault, not the environment.
+    """
 
     def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
         self.step = step
-        """Of the episode, where that is known."""
+        """Step of the episode, where it is known."""
 
 
 class Stopped(Exception):
-    """The run was asked to stop; what it had finished is saved."""
+    """The run was stopped; finished iterations are saved."""
 
 
 class EngineError(MetarlError):

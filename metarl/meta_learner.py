@@ -1,4 +1,4 @@
-"""The protocol of every family of agents: by gradient, by memory, by inference."""
+"""The protocol of all agents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_EXTRAS: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 class Inputs(NamedTuple):
-    """What a policy is given before a step of the environment, for K episodes of each of M tasks."""
+    """A policy's inputs at one step, for M tasks."""
 
     observations: torch.Tensor
     """``[M, K, O]``."""
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
 
 
 def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
-    """Return inputs of the first step of trials that show ``observations``, ``[M, K, O]``."""
+    """Return a trial's first inputs for observations ``[M, K, O]``."""
     shape = observations.shape[:2]
     return Inputs(
         observations,
@@ -50,7 +50,7 @@ def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
 
 
 class Action(NamedTuple):
-    """What a policy chose."""
+    """A policy's choice at one step."""
 
     actions: torch.Tensor
     """``[M, K, A]``."""
@@ -69,7 +69,10 @@ class Actor(Protocol):
         ...
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return the memory at the start of a trial, ``[M, K, ...]`` by name; empty if there is none."""
+        """Return a trial's first memory, ``[M, K, ...]`` by name.
+
+        It is empty for a policy without memory.
+        """
         ...
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
@@ -93,12 +96,12 @@ def act_at_start(actor: Actor, inputs: Inputs, generator: torch.Generator | None
 
 
 def never() -> bool:
-    """Say that nobody asked to stop."""
+    """Return False: nobody asked to stop."""
     return False
 
 
 class MetaLearner(Protocol):
-    """An agent that learns, over many tasks, to adapt to a new one.
+    """An agent that learns to adapt to new tasks.
 
     A meta-iteration: ``actor = initial_actor(M, rng)``; then ``adaptation_steps`` times, collect a rollout
     with the actor and ``actor = adapt(actor, rollout, rng)``; collect a last rollout; ``update``.
@@ -121,14 +124,17 @@ class MetaLearner(Protocol):
         ...
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
-        """Return the policy that acts before it has seen anything of its tasks.
+        """Return the policy before any experience.
 
         ``rng`` is for agents that draw it: a sample of a prior.
         """
         ...
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the policy adapted to each task by what ``actor``, one of its own, collected on it."""
+        """Return the policy adapted to each task's rollout.
+
+        ``actor`` is one of this agent's own; it collected the rollout.
+        """
         ...
 
     def update(

@@ -1,4 +1,4 @@
-"""Which observations and actions agents take, and what to do about the others.
+"""The observations and actions that agents take.
 
 An action of a discrete space is, everywhere but inside an environment, a one-hot vector: so it has a size A
 as any other action has, and a network that is shown its last action sees no order among the choices.
@@ -15,16 +15,16 @@ from metarl.vector_env import Array
 
 
 def observation_size(space: gymnasium.Space[object]) -> int:
-    """Return O, the numbers of an observation.
+    """Return O, the size of an observation.
 
     Raises:
-        MetarlError: if observations are no vectors of real numbers; names the wrapper that makes them so.
+        MetarlError: if observations are not vectors of real numbers; names the wrapper that makes them so.
     """
     return vectors(space).shape[0]
 
 
 def vectors(space: gymnasium.Space[object]) -> Box:
-    """Make sure that observations are vectors of real numbers.
+    """Return a space of real vectors, or refuse it.
 
     Raises:
         MetarlError: if they are not; names the wrapper that makes them so.
@@ -37,7 +37,7 @@ def vectors(space: gymnasium.Space[object]) -> Box:
 
 
 def action_size(space: gymnasium.Space[object]) -> int:
-    """Return A: the numbers of an action, or how many choices there are.
+    """Return A, an action's size or number of choices.
 
     Raises:
         MetarlError: if actions are neither vectors of real numbers nor one choice of several.
@@ -53,7 +53,7 @@ def action_size(space: gymnasium.Space[object]) -> int:
 
 
 def env_actions(space: gymnasium.Space[object], actions: Array) -> Array:
-    """Return actions ``[N, A]`` of a policy as an environment with this action space takes them.
+    """Convert a policy's actions ``[N, A]`` to a space's own.
 
     Choices become ``[N]`` whole numbers; vectors stay as they are, in the space's dtype.
     """

@@ -1,10 +1,10 @@
-"""How sentences are put together, wherever they are read: in a terminal, a figure or a page."""
+"""Words for terminals, figures and pages."""
 
 from __future__ import annotations
 
 
 def count(number: int, noun: str) -> str:
-    """Write a number with its noun, ``1 seed`` or ``3 seeds``."""
+    """Format a count: ``1 seed`` or ``3 seeds``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

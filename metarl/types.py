@@ -128,8 +128,22 @@ class Rollout:
         return replace(self, **changed)  # type: ignore[arg-type]  # each field keeps its kind
 
 
+@dataclass(eq=False)
+class Segment:
+    """An immutable block of tensors, such as a part of a replay buffer, that a run writes once."""
+
+    tensors: Callable[[], Params] = field(repr=False)
+    """Returns the tensors, which nobody may change. Of a saved segment each call reads the file."""
+    sha256: str = ""
+    """Sum of its file; empty until it is saved."""
+
+
 class State(NamedTuple):
-    """All that an object needs to go on exactly where it was: tensors, and the rest as JSON."""
+    """All that an object needs to go on exactly where it was."""
 
     tensors: Params
+    """Saved whole in every checkpoint."""
     values: dict[str, Json]
+    """Likewise, as JSON."""
+    segments: tuple[Segment, ...] = ()
+    """Saved once for a run; a checkpoint refers to them by their sums."""

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from benchmarks.workloads import machine, wide_console
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
@@ -83,7 +84,7 @@ def line_searches(name: str, horizon: int, seed: int, training: Training) -> lis
     config = point(name)
     suite = PointConfig(horizon=horizon).build()
     learner = dataclasses.replace(config.agent, **training.settings).build(
-        suite, seed=seed, device=torch.device("cpu")
+        suite, seed=seed, device=torch.device("cpu"), sampling=SamplingConfig()
     )
     tasks, episodes = config.sampling.meta_batch_size, config.sampling.episodes
     steps = []

@@ -23,7 +23,7 @@ from rich.table import Table
 from benchmarks.workloads import machine, wide_console
 from metarl.agents.gradient_based import GradientBasedAgent, GradientBasedConfig
 from metarl.agents.maml_vpg import MAMLVPGConfig
-from metarl.config import construct
+from metarl.config import SamplingConfig, construct
 from metarl.envs.toy.point import PointTasks
 from metarl.functional.params import flatten
 from metarl.plugins.registry import agent
@@ -90,7 +90,7 @@ def main(
     for horizon in horizons:
         suite = PointTasks(horizon=horizon)
         env, rng = suite.make_vector_env(tasks * EPISODES), np.random.default_rng(0)
-        theta = MAMLVPGConfig(outer_lr=0.01).build(suite, seed=0, device=CPU)
+        theta = MAMLVPGConfig(outer_lr=0.01).build(suite, seed=0, device=CPU, sampling=SamplingConfig())
         for trained in (0, updates):
             for _ in range(trained):
                 theta.update(meta_batch(theta, suite, env, tasks, rng))
@@ -130,7 +130,9 @@ def measure(
     """Return the scatter of every estimator's gradients at theta."""
     products = {}
     for name, (kind, settings) in ESTIMATORS.items():
-        learner = construct(agent(kind), {**PLAIN, **settings}).build(suite, seed=0, device=CPU)
+        learner = construct(agent(kind), {**PLAIN, **settings}).build(
+            suite, seed=0, device=CPU, sampling=SamplingConfig()
+        )
         assert isinstance(learner, GradientBasedAgent)
         gradients = np.stack([gradient(learner, theta.params, batch) for batch in batches])
         products[name] = gradients @ gradients.T  # all that means and variances need

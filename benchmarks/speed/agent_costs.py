@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.speed.synthetic import advantages_of, plain_pass, plain_policy, synthetic_rollouts, timed
 from benchmarks.workloads import AGENT, in_turn, ratios, spread
-from metarl.config import AgentConfig, construct
+from metarl.config import AgentConfig, SamplingConfig, construct
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.learning.advantages import make_batch
 from metarl.meta_learner import never
@@ -61,7 +61,7 @@ def measure(work: Work, repeats: int) -> Costs:
     """Measure an agent in this process, which should be new."""
     config = configured(work)
     suite = MetaWorldTasks(name="sizes", train=(), test=(), horizon=work.shape[-1])
-    learner = config.build(suite, seed=0, device=torch.device("cpu"))
+    learner = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     rollouts = synthetic_rollouts(learner, work.shape)
     actor, state = learner.initial_actor(work.shape[0], RNG), learner.state()
     held = psutil.Process().memory_info().rss / 2**20

@@ -6,6 +6,7 @@ It calls only what both builds have, so that one program measures them all.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import time
 from pathlib import Path
@@ -32,7 +33,11 @@ def main() -> None:
     assert Path(metarl.__file__).parents[1] == Path.cwd(), "the build of this folder is measured"
     config = registry.preset("ml1")()
     suite, sampling = config.suite.build(), config.sampling
-    agent = config.agent.build(suite, seed=0, device=torch.device("cpu"))
+    # the former build has another signature
+    takes_sampling = "sampling" in inspect.signature(config.agent.build).parameters
+    agent = config.agent.build(
+        suite, seed=0, device=torch.device("cpu"), **({"sampling": sampling} if takes_sampling else {})
+    )
     env = suite.make_vector_env(sampling.meta_batch_size * sampling.episodes)
     for index, _ in enumerate(sys.stdin):
         rng = np.random.default_rng([2, index])

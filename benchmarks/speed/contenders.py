@@ -21,6 +21,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from benchmarks.speed.bare_physics import PoolPhysics, ThreadPhysics, drive
 from benchmarks.workloads import AGENT
+from metarl.config import SamplingConfig
 from metarl.envs.engines.threads import StepperName
 from metarl.envs.metaworld.env import MetaWorldEnv
 from metarl.envs.metaworld.models import Actions
@@ -164,7 +165,7 @@ class Collecting:
     """
 
     def __init__(self, suite: MetaWorldTasks, env: TaskVectorEnv) -> None:
-        self._agent = AGENT.build(suite, seed=0, device=torch.device("cpu"))
+        self._agent = AGENT.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
         self._env = env
 
     def roll(self, draw: Draw) -> Taken:

@@ -24,6 +24,7 @@ import torch
 import tyro
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.envs.engines.warp.vector_env import WarpVectorEnv
 from metarl.envs.locomotion.suite import HalfCheetahVelConfig
 from metarl.envs.locomotion.warp_env import WarpLocomotionVectorEnv
@@ -85,7 +86,7 @@ def measure(wanted: Arguments, suite: Suite, engine: str, worlds: int) -> dict[s
     episodes = min(wanted.episodes, worlds)
     env = tasks.make_vector_env(worlds, engine=engine)
     device = env.tensor_device if isinstance(env, WarpVectorEnv) else torch.device("cpu")
-    agent = MAMLTRPOConfig().build(tasks, seed=0, device=device)
+    agent = MAMLTRPOConfig().build(tasks, seed=0, device=device, sampling=SamplingConfig())
     batch = tasks.sample(worlds // episodes, np.random.default_rng(0))
     row: dict[str, Json] = {"suite": tasks.name, "engine": engine, "worlds": worlds, **machine(device)}
     steps = len(batch) * episodes * wanted.horizon

@@ -31,6 +31,7 @@ from rich.table import Table
 
 from benchmarks.speed.bare_physics import PoolPhysics, drive
 from benchmarks.workloads import AGENT, WORKLOADS, Bar, bars_table, machine, spread, wide_console
+from metarl.config import SamplingConfig
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.metaworld.models import Actions
 from metarl.envs.metaworld.suite import MetaWorldTasks
@@ -125,7 +126,7 @@ def measure(name: str, repeats: int) -> Result:
     """Run a workload: one iteration for warming up, then those that count."""
     workload = WORKLOADS[name]
     suite = workload.suite.build()
-    agent = AGENT.build(suite, seed=0, device=torch.device("cpu"))
+    agent = AGENT.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     sampling = workload.sampling
     env = suite.make_vector_env(sampling.meta_batch_size * sampling.episodes)
 

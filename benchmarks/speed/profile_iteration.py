@@ -16,7 +16,7 @@ import tyro
 from torch.profiler import ProfilerActivity, profile
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
-from metarl.config import check_device
+from metarl.config import SamplingConfig, check_device
 from metarl.envs.metaworld.suite import ML10Config
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.training.experiment import meta_iteration
@@ -43,7 +43,7 @@ def main(
     """
     check_device(device)
     suite = ML10Config(horizon=horizon).build()
-    agent = MAMLTRPOConfig().build(suite, seed=0, device=torch.device(device))
+    agent = MAMLTRPOConfig().build(suite, seed=0, device=torch.device(device), sampling=SamplingConfig())
     env = suite.make_vector_env(tasks * episodes, engine=engine)
 
     def iterate(index: int) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""What a script or a notebook calls: train, load, evaluate; ``import metarl`` offers it."""
+"""Functions for scripts and notebooks, offered by ``import metarl``."""

@@ -1,4 +1,7 @@
-"""Train, load and evaluate in a few lines, with presets by name and folders as strings or paths."""
+"""Train, load and evaluate in a few lines.
+
+Presets are named by strings; folders are strings or paths.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ from metarl.types import Json, Task
 
 @dataclass(frozen=True)
 class Run:
-    """A trained agent with its suite, its settings and its folder."""
+    """A trained agent with suite, settings and folder."""
 
     experiment: Experiment
     evaluation: Evaluation | None
-    """What was measured on every held-out task when training ended; None for a run that was loaded."""
+    """The evaluation on every held-out task when training ended; None for a loaded run."""
 
     @property
     def folder(self) -> Path:
@@ -52,7 +55,7 @@ class Run:
         return self.experiment.suite
 
     def adapt(self, task: Task, steps: int | None = None, seed: int = 0) -> Adapted:
-        """Adapt the agent, which is not changed, to a held-out task.
+        """Return the agent adapted to a task.
 
         Args:
             task: one of ``suite.tasks("test")``.
@@ -62,7 +65,7 @@ class Run:
         return adapt_to(self.experiment, task, self.agent.adaptation_steps if steps is None else steps, seed)
 
     def draw(self) -> Path:
-        """Draw the learning curve into the run's folder; return the PNG file."""
+        """Draw the learning curve; return its PNG file."""
         return write_learning_curve(self.folder, self.suite.name)
 
 
@@ -74,7 +77,7 @@ def train(
     observer: Observer | None = None,
     **settings: object,
 ) -> Run:
-    """Train an agent, evaluate it on held-out tasks, and write a run's folder.
+    """Train an agent and evaluate it on held-out tasks.
 
     Args:
         what: a preset's or a suite's name, as on the command line, or a whole config.
@@ -107,7 +110,7 @@ def train(
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Open a trained run by its folder, or by one of its checkpoints, ``runs/NAME/checkpoints/N``.
+    """Open a trained run, or one of its checkpoints.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged.
@@ -122,7 +125,7 @@ def evaluate(
     seed: int = 0,
     adaptation_steps: int | None = None,
 ) -> Evaluation:
-    """Measure an agent on held-out tasks before and after adapting.
+    """Measure an agent on held-out tasks.
 
     Args:
         run: what :func:`train` or :func:`load` returned, or a run's folder.

@@ -1,4 +1,6 @@
-"""Few-shot classification by comparing embeddings: Prototypical Networks and Matching Networks.
+"""Few-shot classification by comparing embeddings.
+
+Prototypical Networks and Matching Networks.
 
     N   classes of an episode (its ways)
     K   labelled examples of each class (its shots)
@@ -6,7 +8,7 @@
     E   size of an embedding
 
 A classifier here is a function of (support ``[..., N, K, E]``, queries ``[..., Q, E]``) that returns logits
-``[..., Q, N]``; what is learned is the encoder that makes the embeddings.
+``[..., Q, N]``; training changes only the encoder that makes the embeddings.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ Classifier: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Episode(NamedTuple):
-    """One classification problem; class n of the support is class n of the queries."""
+    """One classification problem.
+
+    Class n of the support is class n of the queries.
+    """
 
     support: torch.Tensor
     """``[N, K, ...]``."""
@@ -35,12 +40,18 @@ class Episode(NamedTuple):
 
 
 def prototypes(support: torch.Tensor) -> torch.Tensor:
-    """Return the mean embedding of each class, ``[..., N, K, E]`` to ``[..., N, E]`` (equation 1)."""
+    """Return each class's mean embedding, ``[..., N, E]``.
+
+    Source: Snell et al. 2017 (arXiv 1703.05175), equation 1.
+
+    Args:
+        support: ``[..., N, K, E]``.
+    """
     return support.mean(dim=-2)
 
 
 def prototypical_logits(support: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-    """Return minus the squared Euclidean distance of each query to each prototype.
+    """Return negative squared distances of queries to prototypes.
 
     Source: Snell et al. 2017 (arXiv 1703.05175), equation 2; section 2.7 on why not the cosine.
     """
@@ -49,7 +60,7 @@ def prototypical_logits(support: torch.Tensor, queries: torch.Tensor) -> torch.T
 
 
 def matching_logits(support: torch.Tensor, queries: torch.Tensor, *, scale: float = 1.0) -> torch.Tensor:
-    """Return the log probability of each class by attention over the labelled examples.
+    """Return log probabilities by attention over labelled examples.
 
         P(y | q) = sum_i a(q, x_i) [y_i = y],   a(q, .) = softmax_i  scale cos(q, x_i)
 
@@ -68,7 +79,7 @@ def matching_logits(support: torch.Tensor, queries: torch.Tensor, *, scale: floa
 
 
 def nearest_neighbour_logits(support: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-    """Return minus the distance of each query to the nearest labelled example of each class."""
+    """Return negative distances to each class's nearest example."""
     distances = torch.cdist(queries, support.flatten(-3, -2))
     by_class: torch.Tensor = distances.unflatten(-1, support.shape[-3:-1])
     return by_class.amin(dim=-1).neg()
@@ -77,14 +88,14 @@ def nearest_neighbour_logits(support: torch.Tensor, queries: torch.Tensor) -> to
 def draw_episodes(
     classes: Sequence[torch.Tensor], generator: torch.Generator, *, ways: int, shots: int, queries: int
 ) -> Iterator[Episode]:
-    """Draw episodes without end; in an episode no class and no example comes twice.
+    """Yield episodes endlessly, without repeating a class or example within one.
 
     Args:
         classes: the examples ``[n, ...]`` of each class.
         generator: the only source of randomness.
         ways: classes of an episode.
         shots: labelled examples of each.
-        queries: examples of each that are to be classified.
+        queries: examples of each class to classify.
 
     Raises:
         MetarlError: if there are too few classes, or too few examples of one.
@@ -93,7 +104,9 @@ def draw_episodes(
     require(shots >= 1 and queries >= 1, "shots and queries must be 1 or more", (shots, queries))
     fewest = min(len(examples) for examples in classes)
     if fewest < shots + queries:
-        raise MetarlError(f"{shots} + {queries} examples of each class were wanted; one has {fewest}.")
+        raise MetarlError(
+            f"Expected at least {shots} + {queries} examples of each class, got {fewest} of one."
+        )
     return _episodes(classes, generator, ways, shots, shots + queries)
 
 
@@ -111,7 +124,15 @@ def _episodes(
 
 
 def embed(encoder: nn.Module, episode: Episode) -> Episode:
-    """Let an encoder of ``[B, ...]`` to ``[B, E]`` turn the examples of an episode into embeddings."""
+    """Return the episode with embeddings in place of examples.
+
+    Args:
+        encoder: a module of ``[B, ...]`` to ``[B, E]``.
+        episode: the examples.
+
+    Raises:
+        MetarlError: if the encoder returns another shape.
+    """
     ways, shots = episode.support.shape[:2]
     examples = torch.cat([episode.support.flatten(0, 1), episode.queries.flatten(0, 1)])
     embeddings: torch.Tensor = encoder(examples)
@@ -122,14 +143,14 @@ def embed(encoder: nn.Module, episode: Episode) -> Episode:
 
 
 def episode_logits(classify: Classifier, embedded: Episode) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits ``[Q, N]`` of an episode's queries and the classes ``[Q]`` that they are of."""
+    """Return the queries' logits ``[Q, N]`` and true classes ``[Q]``."""
     ways, each = embedded.queries.shape[:2]
     labels = torch.arange(ways, device=embedded.queries.device).repeat_interleave(each)
     return classify(embedded.support, embedded.queries.flatten(0, 1)), labels
 
 
 def accuracy(classify: Classifier, embedded: Episode) -> float:
-    """Return the share of an episode's queries that are classified right; it holds embeddings."""
+    """Return the share of queries classified correctly, 0..1."""
     logits, labels = episode_logits(classify, embedded)
     return float((logits.argmax(dim=-1) == labels).double().mean())
 
@@ -143,18 +164,20 @@ def train_encoder(
     num_iterations: int | None = None,
     on_update: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
-    """Return a copy of an encoder, trained by Adam to classify the queries of one episode after another.
+    """Return a copy of an encoder trained by Adam.
+
+    Each step classifies the queries of one episode.
 
     Args:
         encoder: any module of ``[B, ...]`` to ``[B, E]``; it stays as it was.
-        episodes: gone through once, on the encoder's device.
+        episodes: read once, on the encoder's device.
         classify: :func:`prototypical_logits`, :func:`matching_logits` or another.
         learning_rate: step size of Adam.
-        num_iterations: stop after so many episodes; None goes on to the end.
+        num_iterations: stop after this number of episodes; None reads all.
         on_update: called after each step with its number, from 1, and its cross-entropy before that step.
 
     Raises:
-        MetarlError: if the encoder returns something else than ``[B, E]``, or a number makes no sense.
+        MetarlError: if the encoder does not return ``[B, E]``, or a number is out of range.
     """
     require(learning_rate > 0, "learning_rate must be positive", learning_rate)
     trained = copy.deepcopy(encoder)

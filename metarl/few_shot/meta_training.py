@@ -1,4 +1,6 @@
-"""MAML for supervised tasks of any module (Finn et al. 2017, arXiv 1703.03400, algorithm 2).
+"""MAML for supervised tasks, with any module.
+
+Finn et al. 2017, arXiv 1703.03400, algorithm 2:
 
 minimise over theta  mean over tasks of  L_query(theta_n)
 theta_0 = theta,     theta_(j+1) = theta_j - inner_lr * grad L_support(theta_j)
@@ -44,7 +46,9 @@ def maml(
     device: torch.device | str | None = None,
     on_update: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
-    """Return a copy of a module whose parameters are a good start for a few gradient steps on a new task.
+    """Return a meta-trained copy of a module.
+
+    A few gradient steps adapt its parameters to a new task.
 
     The outer step is Adam's. Tasks of different shapes may be mixed: those of equal shapes run in one
     batched call. Parameters that do not require gradients, and buffers, stay as they are. Dropout in
@@ -81,8 +85,8 @@ def maml(
     optimizer = torch.optim.Adam(params.values(), lr=outer_lr)
     where = _device_of(trained)
     batches = meta_batches(tasks, meta_batch_size, num_iterations)
-    for number, came in enumerate(batches, start=1):
-        batch = [to_device(task, where) for task in came]
+    for number, tasks_of_batch in enumerate(batches, start=1):
+        batch = [to_device(task, where) for task in tasks_of_batch]
         if number == 1:
             losses.check(batch[0].support)
         value = meta_loss(losses, params, batch, inner_lr, num_inner_steps, first_order=first_order)
@@ -110,7 +114,10 @@ def meta_loss(
     *,
     first_order: bool = False,
 ) -> torch.Tensor:
-    """Return the mean loss of the queries after adapting to the supports, a function of ``params``."""
+    """Return the queries' mean loss after adapting to the supports.
+
+    It is differentiable by ``params``.
+    """
     totals = []
     for indices, task in stack_tasks(tasks):
         adapted = inner_steps(
@@ -132,7 +139,7 @@ def adapt(
     *,
     loss: Loss = default_loss,
 ) -> nn.Module:
-    """Return a copy of a module that has taken gradient steps on one task; call it to predict.
+    """Return a copy of a module adapted to one task.
 
     Args:
         model: mostly what :func:`maml` returned; it stays as it was.
@@ -169,7 +176,7 @@ def adaptation_losses(
     loss: Loss = default_loss,
     batched: bool = True,
 ) -> torch.Tensor:
-    """Return the loss of each task's query after 0, 1, ... gradient steps, ``[M, num_inner_steps + 1]``.
+    """Return query losses after each gradient step, ``[M, num_inner_steps + 1]``.
 
     Arguments and errors are those of :func:`maml`; the model stays as it was.
     """
@@ -190,7 +197,7 @@ def adaptation_losses(
 def _stages(
     losses: TaskLosses, params: Params, task: Task, inner_lr: float, num_inner_steps: int
 ) -> Iterator[torch.Tensor]:
-    """Yield the stacked tasks' query losses ``[M]`` before each step and after the last."""
+    """Yield query losses ``[M]`` before each step and after the last."""
     for step in range(num_inner_steps + 1):
         if step:
             with torch.enable_grad():

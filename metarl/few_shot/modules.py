@@ -1,4 +1,4 @@
-"""Any torch module as a function of stacked parameters, one set for each task."""
+"""Torch modules as functions of stacked parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def default_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error of real targets, the mean cross-entropy of integer ones.
+    """Return mean squared error or, for integer targets, cross-entropy.
 
     Args:
         outputs: ``[n, ...]`` as the targets, or logits ``[n, C, ...]`` where these are classes ``[n, ...]``.
@@ -33,7 +33,7 @@ def default_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     if targets.is_floating_point():
         if outputs.shape != targets.shape:
             raise MetarlError(
-                f"Real targets must have the outputs' shape {tuple(outputs.shape)}, but theirs is "
+                f"Real targets must have the outputs' shape {tuple(outputs.shape)}, but they have "
                 f"{tuple(targets.shape)}."
             )
         return functional.mse_loss(outputs, targets)
@@ -48,7 +48,9 @@ def default_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def trainable(model: nn.Module) -> Params:
-    """Return the parameters that require gradients; a shared one comes once, by its first name.
+    """Return the parameters that require gradients, by name.
+
+    A shared parameter is listed once, under its first name.
 
     Raises:
         MetarlError: if there is none.
@@ -61,7 +63,10 @@ def trainable(model: nn.Module) -> Params:
 
 @dataclass(frozen=True)
 class TaskLosses:
-    """A module's loss on each of M tasks; buffers and frozen parameters are the module's own."""
+    """A module's loss on each of M tasks.
+
+    Buffers and frozen parameters are the module's own.
+    """
 
     model: nn.Module
     loss: Loss
@@ -69,7 +74,7 @@ class TaskLosses:
     """One call for all tasks by ``torch.func.vmap``, or one call for each task."""
 
     def __call__(self, params: Params, examples: Examples) -> torch.Tensor:
-        """Return the losses ``[M]`` on stacked examples ``[M, n, ...]`` with stacked parameters."""
+        """Return losses ``[M]`` on stacked examples ``[M, n, ...]``."""
         inputs, targets = examples
         if self.batched:
             # every task draws dropout of its own
@@ -83,7 +88,7 @@ class TaskLosses:
 
     @torch.no_grad()
     def check(self, examples: Examples) -> None:
-        """Try one task, so that what cannot work is refused before anything is learned.
+        """Refuse a module or loss that does not fit.
 
         Args:
             examples: one task's, not stacked.

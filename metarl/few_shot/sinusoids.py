@@ -1,4 +1,6 @@
-"""Sinusoid regression, the first experiment of MAML (Finn et al. 2017, arXiv 1703.03400, section 5.1).
+"""Sinusoid regression, MAML's first experiment.
+
+Finn et al. 2017, arXiv 1703.03400, section 5.1:
 
 y = amplitude sin(x - phase),  amplitude in 0.1..5, phase in 0..pi, x in -5..5, all uniform
 """
@@ -16,7 +18,7 @@ _CHUNK = 100  # tasks drawn at once
 
 
 def sinusoids(generator: torch.Generator, *, shots: int, queries: int) -> Iterator[Task]:
-    """Draw tasks without end, each with ``shots`` points to adapt to and ``queries`` others, ``[n, 1]``."""
+    """Yield tasks of ``shots`` and ``queries`` points ``[n, 1]``, endlessly."""
     while True:
         amplitude = 0.1 + 4.9 * torch.rand(_CHUNK, 1, 1, generator=generator)
         phase = math.pi * torch.rand(_CHUNK, 1, 1, generator=generator)

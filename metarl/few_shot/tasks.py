@@ -1,4 +1,4 @@
-"""Supervised few-shot tasks: pairs of examples to adapt to and examples to be judged by."""
+"""Supervised few-shot tasks: support and query examples."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Examples: TypeAlias = "tuple[torch.Tensor, torch.Tensor]"
 
 
 class Task(NamedTuple):
-    """A task, or M tasks of equal shapes with every tensor stacked ``[M, n, ...]``."""
+    """A task, or M stacked tasks ``[M, n, ...]``."""
 
     support: Examples
-    """What a model adapts to."""
+    """The examples that a model adapts to."""
     query: Examples
-    """What the adapted model is judged by."""
+    """The examples that test the adapted model."""
 
 
 def check_examples(examples: object, what: str) -> Examples:
-    """Return the examples as they came.
+    """Return checked examples, unchanged.
 
     Raises:
         MetarlError: if they are not a pair of tensors with as many targets as inputs, one or more.
@@ -58,13 +58,13 @@ def check_task(task: object) -> Task:
 def meta_batches(
     tasks: Iterable[tuple[Examples, Examples]], size: int, count: int | None
 ) -> Iterator[list[Task]]:
-    """Take tasks in the order in which they come, ``size`` at a time.
+    """Yield meta-batches of ``size`` tasks, in order.
 
     Args:
-        tasks: without ``count``, it is gone through once, and the last meta-batch may be smaller.
+        tasks: without ``count``, it is read once, and the last meta-batch may be smaller.
         size: tasks of a meta-batch.
-        count: meta-batches wanted; ``tasks`` starts again from the front as often as need be, except an
-            iterator, which has no front.
+        count: number of meta-batches; ``tasks`` is read again from the start as often as needed, unless it
+            is an iterator, which cannot be restarted.
 
     Raises:
         MetarlError: on something that is no task, no task at all, or an iterator that ends too early.
@@ -77,10 +77,10 @@ def meta_batches(
             return
         batch = [check_task(task) for task in itertools.islice(source, size)]
         if not batch and number == 0:
-            raise MetarlError("At least one task was wanted; the iterable is empty.")
+            raise MetarlError("Expected at least one task, got an empty iterable.")
         if count is not None and len(batch) < size:
             raise MetarlError(
-                f"{count} meta-batches of {size} tasks were wanted; the tasks ended in {number}."
+                f"Expected {count} meta-batches of {size} tasks, but the tasks ended in meta-batch {number}."
             )
         if not batch:
             return
@@ -88,7 +88,7 @@ def meta_batches(
 
 
 def _again_and_again(tasks: Iterable[tuple[Examples, Examples]]) -> Iterator[tuple[Examples, Examples]]:
-    """Go through ``tasks`` for ever, but stop once they turn out to be none."""
+    """Yield tasks endlessly; stop if there are none."""
     found = True
     while found:
         found = False
@@ -98,7 +98,7 @@ def _again_and_again(tasks: Iterable[tuple[Examples, Examples]]) -> Iterator[tup
 
 
 def stack_tasks(tasks: Sequence[Task]) -> list[tuple[list[int], Task]]:
-    """Stack the tasks whose tensors have equal shapes, for one batched call each.
+    """Stack tasks of equal shapes for batched calls.
 
     Returns:
         For each kind of shapes, the indices of its tasks and the stacked tasks.

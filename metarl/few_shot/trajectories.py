@@ -1,8 +1,8 @@
-"""Recognising a task from a few short trajectories, and giving what was recognised to a policy.
+"""Task recognition from a few short trajectories.
 
 windows         episodes as sequences of a few frames, for an encoder to read
 task_prototypes one embedding for each task, the mean over its trajectories
-condition       episodes whose observations end with the task's prototype, for a policy to learn from
+condition       episodes with the task's prototype behind each observation, for a policy to learn from
 Conditioned     an actor that acts by a policy of such observations
 """
 
@@ -20,13 +20,12 @@ from metarl.types import Params, Rollout
 
 
 def windows(rollout: Rollout, *, frames: int, size: int | None = None) -> torch.Tensor:
-    """Return what is to be seen of each episode, ``[M, K, frames, size + A]``: observations and actions.
+    """Return observations and actions, ``[M, K, frames, size + A]``.
 
     Args:
         rollout: the episodes.
-        frames: steps that are taken, evenly spread, the first step among them; those past an episode's end
-            are zero.
-        size: of each observation, only the first so many entries; None takes all.
+        frames: number of evenly spread steps, from the first; steps past an episode's end are zero.
+        size: number of leading entries of each observation; None takes all.
 
     Raises:
         MetarlError: if there are fewer steps than frames, or fewer entries than ``size``.
@@ -40,7 +39,7 @@ def windows(rollout: Rollout, *, frames: int, size: int | None = None) -> torch.
 
 
 def changes(examples: torch.Tensor, size: int) -> torch.Tensor:
-    """Return windows ``[..., frames, F]`` that show how things move, but not where they stood.
+    """Return windows ``[..., frames, F]`` relative to the first frame.
 
     Of each frame, the first ``size`` entries become differences from the first frame's.
     """
@@ -61,7 +60,7 @@ def task_prototypes(encoder: nn.Module, examples: torch.Tensor) -> torch.Tensor:
 
 
 def condition(rollout: Rollout, context: torch.Tensor) -> Rollout:
-    """Return the episodes with each task's context ``[M, E]`` behind every observation of it.
+    """Append each task's context ``[M, E]`` to its observations.
 
     Raises:
         MetarlError: if there is not one context for each task.
@@ -75,7 +74,7 @@ def condition(rollout: Rollout, context: torch.Tensor) -> Rollout:
 
 @dataclass(frozen=True)
 class Conditioned:
-    """An :class:`~metarl.meta_learner.Actor` whose policy sees observations with a context behind them."""
+    """An :class:`~metarl.meta_learner.Actor` that appends contexts to observations."""
 
     actor: Actor
     """Acts on observations ``[M, K, O + E]``."""
@@ -84,11 +83,11 @@ class Conditioned:
 
     @property
     def device(self) -> torch.device:
-        """Where observations are wanted and actions are returned."""
+        """Device of observations and actions."""
         return self.actor.device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return the policy's memory at the start of a trial."""
+        """Return the policy's memory at a trial's start."""
         return self.actor.initial_memory(episodes)
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
@@ -100,7 +99,7 @@ class Conditioned:
 def _join(observations: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     tasks = observations.shape[0]
     if context.ndim != 2 or len(context) != tasks:
-        raise MetarlError(f"A context [{tasks}, E] was wanted, one row a task; {tuple(context.shape)} came.")
+        raise MetarlError(f"Expected a context [{tasks}, E], one row a task, got {tuple(context.shape)}.")
     middle = [1] * (observations.ndim - 2)
     spread = context.to(observations).view(tasks, *middle, -1).expand(*observations.shape[:-1], -1)
     return torch.cat([observations, spread], dim=-1)

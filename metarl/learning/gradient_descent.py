@@ -16,6 +16,7 @@ import torch
 from metarl.errors import Stopped, require
 from metarl.functional.params import add, add_params, detach, flatten, gradient, requires_grad
 from metarl.meta_learner import never
+from metarl.settings import Settings
 from metarl.system.threads import one_thread, parallel_map
 from metarl.types import Params
 
@@ -31,7 +32,7 @@ TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescentConfig:
+class DescentConfig(Settings):
     """How the meta-parameters follow a gradient."""
 
     outer_lr: float = 1e-3
@@ -49,6 +50,7 @@ class DescentConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        super().__post_init__()
         require(0 < self.outer_lr <= 1000, "outer_lr must be positive and at most 1000", self.outer_lr)
         require(0 <= self.weight_decay <= 1000, "weight_decay must lie in 0..1000", self.weight_decay)
         require(

@@ -9,11 +9,12 @@ import torch
 
 from metarl.errors import require
 from metarl.functional.distributions import Distribution, entropy, kl_divergence, log_prob
+from metarl.settings import Settings
 from metarl.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig:
+class PPOConfig(Settings):
     """Losses and minibatches."""
 
     clip: float = 0.2
@@ -33,6 +34,7 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        super().__post_init__()
         require(0 < self.clip <= 10, "clip must be positive and at most 10", self.clip)
         require(1 <= self.epochs <= 1000, "epochs must be between 1 and 1000", self.epochs)
         require(1 <= self.minibatches <= 10_000, "minibatches must be between 1 and 10000", self.minibatches)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from metarl.errors import require
 from metarl.learning.advantages import AdvantageNorm, Batch, estimate_advantages, make_batch
+from metarl.settings import Settings
 from metarl.types import Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReturnsConfig:
+class ReturnsConfig(Settings):
     """How rewards become advantages."""
 
     discount: float = 0.99
@@ -24,6 +25,7 @@ class ReturnsConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        super().__post_init__()
         require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
         require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
 

@@ -12,12 +12,13 @@ import torch
 from metarl.errors import require
 from metarl.functional.params import flatten, unflatten
 from metarl.functional.solvers import backtracking_line_search, conjugate_gradient
+from metarl.settings import Settings
 from metarl.system.threads import one_thread
 from metarl.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrustRegionConfig:
+class TrustRegionConfig(Settings):
     """The trust region of Schulman et al. 2015 (arXiv 1502.05477), appendix C."""
 
     max_kl: float = 0.01
@@ -33,6 +34,7 @@ class TrustRegionConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        super().__post_init__()
         require(0 < self.max_kl < math.inf, "max_kl must be positive", self.max_kl)
         require(1 <= self.cg_iters <= 1000, "cg_iters must lie in 1..1000", self.cg_iters)
         require(0 <= self.cg_damping < math.inf, "cg_damping must be 0 or more", self.cg_damping)

@@ -10,13 +10,14 @@ import torch
 
 from metarl.errors import require
 from metarl.networks.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.settings import Settings
 from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
 from metarl.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(Settings):
     """The policy's layers and the range of its deviations."""
 
     hidden_sizes: tuple[int, ...] = (64, 64)
@@ -32,6 +33,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        super().__post_init__()
         require(
             self.activation in ACTIVATIONS,
             f"activation must be one of {sorted(ACTIVATIONS)}",
@@ -75,17 +77,6 @@ class NetworkConfig:
             min_std=self.min_std,
             max_std=self.max_std,
         )
-
-    def fresh(
-        self, suite: TaskDistribution, seed: int, device: torch.device
-    ) -> tuple[GaussianMLPPolicy | CategoricalMLPPolicy, Params]:
-        """Return the network that fits the suite, and freshly drawn parameters for it.
-
-        Raises:
-            MetarlError: if observations are no vectors, or actions neither vectors nor choices.
-        """
-        policy = self.build_policy(suite)
-        return policy, draw_params(policy, seed, device)
 
 
 class DrawnPolicy(Protocol):

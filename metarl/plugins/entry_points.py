@@ -34,7 +34,7 @@ def load(group: str, name: str) -> object:
     try:
         return cast("object", entry.load())
     except Exception as error:  # whatever a stranger's package does when it is imported
-        from metarl.plugins.suite_files import about_opengl  # noqa: PLC0415  # start-up time
+        from metarl.plugins.user_files import about_opengl  # noqa: PLC0415  # start-up time
 
         plain = isinstance(error, ImportError | AttributeError | MetarlError)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"

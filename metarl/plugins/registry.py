@@ -17,8 +17,10 @@ from typing import ClassVar, TypeAlias, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
 from metarl.errors import MetarlError
+from metarl.plugins.agent_files import file_agent, place_of
 from metarl.plugins.entry_points import AGENTS, PRESETS, SUITES, load, names
-from metarl.plugins.suite_files import distribution_of, file_suite, is_place
+from metarl.plugins.suite_files import distribution_of, file_suite
+from metarl.plugins.user_files import is_place
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
@@ -50,12 +52,12 @@ def suite_named(name: str) -> SuiteConfig:
 
 
 def agent(name: str) -> type[AgentConfig]:
-    """Return an agent's config class.
+    """Return an agent's config class, by its name or by its place, ``my_file.py:MyConfig``.
 
     Raises:
-        MetarlError: if there is none of that name, or its package does not load.
+        MetarlError: if there is none, or its package or its file does not load.
     """
-    return cast("type[AgentConfig]", load(AGENTS, name))
+    return file_agent(name) if is_place(name) else cast("type[AgentConfig]", load(AGENTS, name))
 
 
 def preset(name: str) -> Preset:
@@ -94,7 +96,8 @@ def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
     Raises:
         MetarlError: on a suite, an agent or a setting that is not known, or a value out of range.
     """
-    return from_json(data, suite, agent)
+    place = place_of(data.get("agent"))
+    return from_json(data, suite, lambda kind: agent(place or kind))
 
 
 def same_class(one: type, other: type) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, to_json
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
+from metarl.plugins.agent_files import is_in_file
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -51,6 +52,8 @@ def _check_class(part: str, group: str, found: object, base: type) -> None:
             f"Expected the {part} of a run to be a {base.__name__}, got {_described(found)}; give an "
             f"instance of a class that inherits from metarl.config.{base.__name__}."
         )
+    if part == "agent" and is_in_file(found):
+        return  # found again by its file
     own, kind = type(found), getattr(found, "kind", None)
     if not isinstance(kind, str) or not kind:
         raise MetarlError(

@@ -1,4 +1,7 @@
-"""What suits each agent on each preset, in one table; where nothing is said, the agent's defaults serve."""
+"""Settings of agents on presets, in one table.
+
+An agent keeps its defaults where the table has no entry.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "half-cheetah-dir": _GATED,
     "half-cheetah-vel": _GATED,
+    "bandits": {"rl2": {"trial_episodes": 1}},
     "point": {  # by short runs: docs/agents/README.md
         "cavia": {"inner_lr": 1.0},
         "e-maml": {"outer_lr": 3e-3, "credit_weight": 1e-4},
@@ -40,7 +44,7 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 
 
 def suited(preset: str, name: str) -> AgentConfig:
-    """Return an agent's config with the settings that suit a preset.
+    """Return an agent's config for a preset.
 
     Raises:
         MetarlError: if there is no agent of that name.
@@ -52,11 +56,19 @@ def suited(preset: str, name: str) -> AgentConfig:
 
 
 def equal_steps(iterations: int, agent: AgentConfig) -> int:
-    """Return how many meta-iterations spend as many environment steps as ``iterations`` of one inner step."""
+    """Return meta-iterations that spend equal environment steps.
+
+    Args:
+        iterations: meta-iterations of an agent that takes one inner step.
+        agent: the agent to count for.
+    """
     rollouts = 1 + int(getattr(agent, "adaptation_steps", 1))
     return round(2 * iterations / rollouts)
 
 
 def measured_steps(agent: AgentConfig, steps: int) -> int:
-    """Return how many adaptation steps to measure: ``steps``, or an agent's own trial if it has a memory."""
+    """Return the adaptation steps to measure.
+
+    They are ``steps``, but a sequential agent is measured over its own trial.
+    """
     return int(getattr(agent, "adaptation_steps", steps)) if agent.trial == "sequential" else steps

@@ -1,4 +1,4 @@
-"""Whole experiments on the locomotion suites and on changed dynamics.
+"""Presets of locomotion and of changed dynamics.
 
 As MAML (Finn et al. 2017) and ProMP (Rothfuss et al. 2019) were run: 40 tasks, 20 episodes of each before
 and after one inner step, horizon 100 (ProMP) or 200 (MAML). The papers took 800 to 1,000 iterations; the

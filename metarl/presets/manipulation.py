@@ -1,8 +1,8 @@
-"""Whole experiments, ready to run: functions that return a config, for the command line and for scripts.
+"""Presets of manipulation: whole experiments, ready to run.
 
-Each takes the agent by its registered name (``metarl train point --agent promp``); what suits which agent
-stands in :mod:`metarl.presets.agent_settings`. A preset spends the same number of environment steps on any
-agent.
+Each is a function that returns a config and takes the agent by its registered name (``metarl train point
+--agent promp``). :mod:`metarl.presets.agent_settings` holds each agent's own settings. A preset spends the
+same number of environment steps on any agent.
 """
 
 from __future__ import annotations

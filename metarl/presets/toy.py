@@ -1,4 +1,4 @@
-"""Presets of the toy suites: whole experiments that take minutes."""
+"""Presets of the toy suites, which take minutes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,23 @@ from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, 
 from metarl.plugins.registry import suite
 from metarl.presets.agent_settings import equal_steps, measured_steps, suited
 from metarl.presets.manipulation import MAML_TRPO
+
+
+def bandits(agent: str = MAML_TRPO) -> ExperimentConfig:
+    """Bernoulli bandits, where the best strategy is known; 2M pulls, a few minutes."""
+    config = suited("bandits", agent)
+    remembers = config.trial == "sequential"
+    return ExperimentConfig(
+        suite=construct(suite("bandits"), {}),
+        agent=config,
+        iterations=equal_steps(100, config),
+        # a trial of a memory is one episode, so that many bandits are worth more than many trials of one
+        sampling=SamplingConfig(meta_batch_size=1000 if remembers else 50, episodes=1 if remembers else 20),
+        evaluation=EvaluationConfig(
+            every=20, tasks=100, adaptation_steps=measured_steps(config, 1), adaptation_episodes=20
+        ),
+        checkpoint=CheckpointConfig(every=10),
+    )
 
 
 def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:

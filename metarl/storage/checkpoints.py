@@ -7,13 +7,13 @@ and renamed, so that a process that dies at any moment leaves only whole checkpo
     00000040.tmp        being written or being deleted; never read
     00000040            whole
     00000040.replaced   whole; exists only while a resumed run puts another ``00000040`` in its place
+
+An agent's segments stand outside, in ``RUN/segments``; ``state.json`` names those that the checkpoint needs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import importlib.metadata
 import json
 import re
@@ -23,17 +23,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors
-import safetensors.torch
-import torch
-
 from metarl import __version__
 from metarl.errors import MetarlError
-from metarl.storage.files import make_folder, sync_folder, write_synced
+from metarl.storage.files import WriteError, is_full, make_folder, sync_folder, write_synced
+from metarl.storage.run_folder import SEGMENTS
+from metarl.storage.segments import (
+    DamagedSegment,
+    check_segments,
+    drop_segments,
+    is_sum,
+    saved_segment,
+    unsaved,
+    write_segments,
+)
+from metarl.storage.tensor_files import decode_tensors, encode_tensors, sha256
 from metarl.types import Json, Params, State
 
 FORMAT = 1
-"""Version of the format that is written here and understood here."""
+"""Version of the format of checkpoints without segments."""
+FORMAT_WITH_SEGMENTS = 2
+"""Version of the format of the others, which metarl 0.1 does not understand."""
 
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
@@ -79,20 +88,30 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
             that is not finite; the checkpoints before it stay as they were.
     """
     path = folder / f"{checkpoint.iteration:08d}"
-    files = _encode(checkpoint)
+    segments = checkpoint.agent.segments
     try:
+        # segments first: a checkpoint that is there has all of them
+        write_segments(_segments_of(folder), segments)
+        files = _encode(checkpoint)
         make_folder(folder)
         _tidy(folder)
         _write(path, files)
         _prune(path, keep)
-    except OSError as error:
+    except (OSError, WriteError) as error:
         _tidy(folder)
-        raise _not_written(path, files, error) from error
+        _drop_unneeded_segments(folder)
+        raise _not_written(path, error, _size(_segments_of(folder), checkpoint)) from error
+    _drop_unneeded_segments(folder)
     return path
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     """Read one checkpoint and verify it; a stranger's is safe to read, for nothing in it is executed.
+
+    Args:
+        path: its folder.
+        with_segments: verify the agent's segments too. Acting and adapting does not need them, and their
+            tensors are read when they are asked for.
 
     Raises:
         DamagedCheckpoint: if it is missing, cut short or altered.
@@ -101,32 +120,43 @@ def load(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise DamagedCheckpoint(f"There is no checkpoint {path}.")
     state = _parse(path, _unseal(path, _read(path / _STATE)))
-    if state.get("format") != FORMAT:
+    if state.get("format") not in (FORMAT, FORMAT_WITH_SEGMENTS):
         raise MetarlError(
             f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
-            f"({__version__}) understands format {FORMAT}."
+            f"({__version__}) understands formats {FORMAT} and {FORMAT_WITH_SEGMENTS}."
         )
     weights = _read(path / _WEIGHTS)
-    if _sha256(weights) != state.get("weights_sha256"):
+    if sha256(weights) != state.get("weights_sha256"):
         raise _damaged(path, f"{_WEIGHTS} is not what was saved")
+    stored, segments = _segments_of(path.absolute().parent), _references(path, state)
+    if with_segments:
+        try:
+            check_segments(stored, segments)
+        except DamagedSegment as error:
+            raise _damaged(path, error.reason) from error
     iteration, versions = state.get("iteration"), state.get("versions")
     if not isinstance(iteration, int):
         raise _damaged(path, f"{_STATE} names no iteration")
     return Checkpoint(
         iteration=iteration,
         config=_object(path, state, "config"),
-        agent=State(_tensors(path, weights), _object(path, state, "agent")),
+        agent=State(
+            _tensors(path, weights),
+            _object(path, state, "agent"),
+            tuple(saved_segment(stored, name) for name in segments),
+        ),
         progress=_object(path, state, "progress"),
         versions=versions if isinstance(versions, dict) else {},
     )
 
 
-def load_newest(folder: Path, report: Callable[[str], None]) -> Checkpoint:
+def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: bool = True) -> Checkpoint:
     """Read the newest whole checkpoint.
 
     Args:
-        folder: where the run's checkpoints lie.
-        report: is told, in a sentence, of each damaged one that was passed over.
+        folder: the run's checkpoints.
+        report: called with a sentence for each damaged one that was passed over.
+        with_segments: as of :func:`load`.
 
     Raises:
         MetarlError: if none is whole, or if the newest needs another version of the format.
@@ -136,7 +166,7 @@ def load_newest(folder: Path, report: Callable[[str], None]) -> Checkpoint:
     while untried := [path for path in _stored(folder) if path not in tried]:
         tried.add(untried[0])
         try:
-            return load(untried[0])
+            return load(untried[0], with_segments=with_segments)
         except DamagedCheckpoint as error:
             if untried[0].exists():
                 report(f"{error} The one before it is tried.")
@@ -168,6 +198,7 @@ def drop_later(folder: Path, iteration: int) -> None:
     for path in _stored(folder):
         if _iteration(path) > iteration:
             _remove(path)
+    _drop_unneeded_segments(folder)
 
 
 class Identity(NamedTuple):
@@ -195,25 +226,24 @@ def has_whole(folder: Path) -> bool:
 
 def weights_sum(agent: State) -> str:
     """Return the SHA-256 sum of an agent's tensors, as its checkpoint has it."""
-    return _sha256(_weights(agent))
-
-
-def _weights(agent: State) -> bytes:
-    return safetensors.torch.save({name: _plain(tensor) for name, tensor in agent.tensors.items()})
+    return sha256(encode_tensors(agent.tensors))
 
 
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Return the contents of a checkpoint's files by name."""
-    weights = _weights(checkpoint.agent)
+    """Return the contents of a checkpoint's files by name; its segments have their sums by now."""
+    weights = encode_tensors(checkpoint.agent.tensors)
+    segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
     state: dict[str, Json] = {
-        "format": FORMAT,
+        "format": FORMAT_WITH_SEGMENTS if segments else FORMAT,
         "iteration": checkpoint.iteration,
         "versions": library_versions(),
-        "weights_sha256": _sha256(weights),
+        "weights_sha256": sha256(weights),
         "config": checkpoint.config,
         "progress": checkpoint.progress,
         "agent": checkpoint.agent.values,
     }
+    if segments:
+        state["segments"] = segments
     try:
         body = json.dumps(state, allow_nan=False).encode()
     except ValueError as error:
@@ -222,11 +252,6 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
             "but its config, progress or agent holds a NaN or an infinity."
         ) from error
     return {_WEIGHTS: weights, _STATE: _seal(body)}
-
-
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy on the CPU that shares memory with nothing, as safetensors wants it."""
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def library_versions() -> dict[str, Json]:
@@ -238,8 +263,30 @@ def library_versions() -> dict[str, Json]:
     return versions
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _segments_of(folder: Path) -> Path:
+    """Return where the run keeps the segments that the checkpoints in ``folder`` refer to."""
+    return folder.absolute().parent / SEGMENTS
+
+
+def _references(path: Path, state: dict[str, Json]) -> list[str]:
+    """Return the sums of the segments that a checkpoint needs."""
+    names = state.get("segments", [])
+    if not isinstance(names, list) or not all(map(is_sum, names)):
+        raise _damaged(path, f"{_STATE} names no segments")
+    return [str(name) for name in names]
+
+
+def _drop_unneeded_segments(folder: Path) -> None:
+    """Delete the segments that no checkpoint in ``folder`` refers to, whatever its name."""
+    stored = _segments_of(folder)
+    if not stored.is_dir():
+        return
+    needed: set[str] = set()
+    for path in folder.glob("*"):
+        if path.is_dir() and path.suffix != _TEMPORARY:
+            with contextlib.suppress(DamagedCheckpoint):
+                needed |= set(_references(path, _parse(path, _unseal(path, _read(path / _STATE)))))
+    drop_segments(stored, needed)
 
 
 def _seal(body: bytes) -> bytes:
@@ -247,7 +294,7 @@ def _seal(body: bytes) -> bytes:
 
     Every version of the format keeps this envelope, so that damage is never taken for another version.
     """
-    return b'{"sha256": "%s", "state": %s}\n' % (_sha256(body).encode(), body)
+    return b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
 
 
 def _unseal(path: Path, data: bytes) -> bytes:
@@ -255,7 +302,7 @@ def _unseal(path: Path, data: bytes) -> bytes:
     if seal is None or not data.endswith(b"}\n"):
         raise _damaged(path, f"{_STATE} is cut short or altered")
     body = data[seal.end() : -2]
-    if _sha256(body).encode() != seal[1]:
+    if sha256(body).encode() != seal[1]:
         raise _damaged(path, f"{_STATE} is not what was saved")
     return body
 
@@ -278,10 +325,9 @@ def _object(path: Path, state: dict[str, Json], name: str) -> dict[str, Json]:
 
 
 def _tensors(path: Path, weights: bytes) -> Params:
-    # AssertionError and KeyError: what safetensors raises on crafted shapes and unknown dtypes.
     try:
-        return safetensors.torch.load(weights)
-    except (safetensors.SafetensorError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        return decode_tensors(weights)
+    except ValueError as error:
         raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
 
 
@@ -345,10 +391,20 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _not_written(path: Path, files: dict[str, bytes], error: OSError) -> MetarlError:
+def _size(stored: Path, checkpoint: Checkpoint) -> int:
+    """Return the bytes that a checkpoint needs, with those of its segments that are not stored yet."""
+    files = _encode(checkpoint)
+    missing = unsaved(stored, checkpoint.agent.segments)
+    return sum(map(len, files.values())) + sum(len(encode_tensors(part.tensors())) for part in missing)
+
+
+def _not_written(path: Path, error: OSError | WriteError, size: int) -> MetarlError:
+    cause = error if isinstance(error, OSError) else error.__cause__
+    assert isinstance(cause, OSError)
     kept = [other.name for other in _stored(path.parent)]
     before = f"checkpoint {kept[0]} before it is intact" if kept else "there is none before it"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        size = sum(map(len, files.values())) / 1e6
-        return MetarlError(f"No disk space for the checkpoint {path}, which needs {size:.3f} MB; {before}.")
-    return MetarlError(f"The checkpoint {path} cannot be written ({error.strerror}); {before}.")
+    if is_full(cause):
+        return MetarlError(
+            f"No disk space for the checkpoint {path}, which needs {size / 1e6:.3f} MB; {before}."
+        )
+    return MetarlError(f"The checkpoint {path} cannot be written ({cause.strerror}); {before}.")

@@ -17,6 +17,10 @@ SWEEP = "sweep.json"
 CHECKPOINTS = "checkpoints"
 
 
+SEGMENTS = "segments"
+"""Blocks of tensors, such as parts of a replay buffer, that checkpoints refer to."""
+
+
 EVALUATION = "evaluation.json"
 """On every test task, at the end of a run."""
 

@@ -1,1 +1,1 @@
-"""The machine that a program runs on: cores, threads, signals, caches."""
+"""The machine: cores, threads, signals and caches."""

@@ -1,6 +1,8 @@
-"""The folder for what can be computed again: compiled code, drawn goals, states after resets.
+"""The folder for cached results.
 
-Compiled code from it is run, so it must be the user's own: another user could put something else there.
+It holds compiled code, drawn goals and states after resets, which can all be computed again.
+
+Compiled code from it is run, so the folder must be the user's own: another user could replace its files.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def cache_folder() -> Path:
 
 
 def is_own_file(path: Path) -> bool:
-    """Return whether a file is this user's, and no one else could have written it."""
+    """Return whether only this user could write a file."""
     try:
         found = path.lstat()
     except OSError:
@@ -38,7 +40,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def keep_matplotlib_quiet() -> None:
-    """Let Matplotlib keep its fonts in our folder where it has no home, instead of warning of it."""
+    """Give Matplotlib our cache folder if it has none."""
     if "MPLCONFIGDIR" not in os.environ and not _has_home() and cache_folder() != _NOWHERE:
         os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
 
@@ -54,7 +56,7 @@ def _has_home() -> bool:
 
 @functools.cache
 def _choose(xdg: str, home: str, user: int) -> Path:
-    """Return the first folder that can be used, looking once for each environment."""
+    """Return the first usable folder, searching once per environment."""
     reasons = ["there is no home" if not list(_homes()) else ""]
     for folder in (*_homes(), *_temporary(user)):
         try:
@@ -71,7 +73,7 @@ def _choose(xdg: str, home: str, user: int) -> Path:
 
 
 def _homes() -> Iterator[Path]:
-    """Yield where caches belong; nothing for a user without a home."""
+    """Yield the user's cache folders, best first."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         yield base / "metarl"
@@ -87,7 +89,7 @@ def _temporary(user: int) -> Iterator[Path]:
 
 
 def _make_own(folder: Path) -> None:
-    """Make a folder that no one else can write to, or see that it is one.
+    """Make a folder that nobody else can write to.
 
     Raises:
         OSError: if it cannot be made, or is not this user's.

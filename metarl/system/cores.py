@@ -1,4 +1,7 @@
-"""How many cores this process may use: what its affinity, its container and OpenMP's setting say."""
+"""The number of cores this process may use.
+
+Its affinity, its container's quota and ``OMP_NUM_THREADS`` limit it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ UNLIMITED = 2**20
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return how many cores this process may use: its affinity and its container's quota, 1 at least.
+    """Return the number of usable cores, at least 1.
+
+    The process's affinity and its container's quota limit it.
 
     Args:
         root: where ``proc`` and ``sys`` are.
@@ -24,7 +29,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
-    """Yield the folders of the control groups above this process, of version 2 or 1; the root's at least."""
+    """Yield folders of this process's control groups, version 2 or 1."""
     mounted = root / "sys/fs/cgroup"
     yield from (mounted, mounted / "cpu")
     try:
@@ -39,7 +44,10 @@ def _control_groups(root: Path) -> Iterator[Path]:
 
 
 def _quota(group: Path) -> int:
-    """Return a control group's quota in cores, rounded up as joblib does; a huge number if it has none."""
+    """Return a control group's quota in cores, rounded up.
+
+    joblib rounds up too. Without a quota the result is :data:`UNLIMITED`.
+    """
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
@@ -52,10 +60,10 @@ def _quota(group: Path) -> int:
 
 
 def openmp_threads() -> int:
-    """Return how many threads ``OMP_NUM_THREADS`` allows; a huge number where it is not set.
+    """Return the threads ``OMP_NUM_THREADS`` allows, or :data:`UNLIMITED`.
 
     Raises:
-        MetarlError: if it is no positive number.
+        MetarlError: if it is not a positive number.
     """
     setting = os.environ.get("OMP_NUM_THREADS", "").strip()
     if not setting:

@@ -1,4 +1,4 @@
-"""Handlers of signals for a while, where there can be any."""
+"""Temporary signal handlers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextlib.contextmanager
 def handled(numbers: Sequence[signal.Signals], handler: Handler) -> Iterator[None]:
-    """Handle signals; outside the main thread, where Python allows no handlers, do nothing."""
+    """Handle signals inside the block.
+
+    Python allows handlers in the main thread only; elsewhere this does nothing.
+    """
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:

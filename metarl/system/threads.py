@@ -1,4 +1,4 @@
-"""Threads of adapting and learning: work is split by task, never inside a matrix product.
+"""Threads for adapting and learning, split by task.
 
 PyTorch shares one product among OpenMP's threads, which wait for each other by spinning: beside another
 busy process most of the time is lost, and the number of threads changes the last bits of large products.
@@ -39,23 +39,25 @@ def learning_threads() -> int:
     ``OMP_NUM_THREADS`` where that is set, as PyTorch itself takes it.
 
     Raises:
-        MetarlError: if ``OMP_NUM_THREADS`` is no positive number.
+        MetarlError: if ``OMP_NUM_THREADS`` is not a positive number.
     """
     return _limit.get() or min(usable_cores(), openmp_threads())
 
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Set the number of threads of adapting and learning; 0 leaves the choice to the machine.
+    """Set the number of learning threads inside the block.
+
+    0 takes one for each usable core.
 
     PyTorch itself keeps to one thread meanwhile.
 
     Raises:
-        MetarlError: if the choice is the machine's and ``OMP_NUM_THREADS`` is no positive number.
+        MetarlError: if the choice is the machine's and ``OMP_NUM_THREADS`` is not a positive number.
     """
     token = _limit.set(count or learning_threads())
     try:
-        learning_threads()  # refuses nonsense now, and not after the work has begun
+        learning_threads()  # raises now, before the work begins
         with one_thread():
             yield
     finally:
@@ -64,7 +66,10 @@ def use_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep PyTorch to one thread in the calling thread: its idle threads spin and slow everything else."""
+    """Limit PyTorch to one thread in the calling thread.
+
+    Its idle threads spin and slow everything else.
+    """
     threads = torch.get_num_threads()
     if threads == 1:
         yield
@@ -77,7 +82,7 @@ def one_thread() -> Iterator[None]:
 
 
 def task_chunks(num_tasks: int, work: int) -> list[slice]:
-    """Split tasks into chunks that are worth a thread's while, whatever the number of threads.
+    """Split tasks into chunks, independently of the threads' number.
 
     There are ``sqrt(work / WORK_PER_CHUNK)`` of them, so that number and size both grow with the work: many
     small chunks lose more to the interpreter's lock than they gain, and few leave cores without any. Measured
@@ -97,7 +102,9 @@ def task_chunks(num_tasks: int, work: int) -> list[slice]:
 
 
 def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
-    """Return the function of each item, in order; threads take the items one after another.
+    """Map a function over items on the learning threads.
+
+    Results keep the items' order.
 
     The calling thread takes its part, with PyTorch on one thread in each. Whether gradients are recorded
     is as in a new thread, that is they are; the function itself switches them off where it wants to.
@@ -139,7 +146,7 @@ def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the process's threads; those that nobody needs sleep."""
+    """Return the process's threads; idle ones sleep."""
     return ThreadPoolExecutor(max_workers=max(usable_cores(), 64), thread_name_prefix="metarl-learning")
 
 

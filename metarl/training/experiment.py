@@ -157,7 +157,7 @@ class Experiment:
             transitions,
         )
         self.agent: MetaLearner = config.agent.build(
-            self.suite, seed=config.seed, device=torch.device(config.device)
+            self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
         self.iteration = 0
         self.env_steps = 0

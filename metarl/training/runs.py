@@ -150,7 +150,9 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load the newest whole checkpoint of a run, or one checkpoint by its own folder.
+    """Load the newest whole checkpoint of a run, or one checkpoint by its own folder, to act and adapt.
+
+    The agent's segments are not verified, as only training needs them.
 
     Args:
         path: the run's folder or the checkpoint's.
@@ -161,16 +163,16 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
     """
     folder, name = split_checkpoint(path)
     if name is not None:
-        return load(find(folder / CHECKPOINTS, name))
+        return load(find(folder / CHECKPOINTS, name), with_segments=False)
     if (path / CHECKPOINTS).is_dir():
-        return load_newest(path / CHECKPOINTS, report)
+        return load_newest(path / CHECKPOINTS, report, with_segments=False)
     if not path.is_dir():
         raise MetarlError(f"There is no folder {path}.")
     if (path / CONFIG).is_file():
         raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
     if not any(path.glob("*.safetensors")):
         raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
-    return load(path)
+    return load(path, with_segments=False)
 
 
 def open_trained(

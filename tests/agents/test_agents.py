@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.agents.gradient_based import GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
-from metarl.config import AgentConfig, construct
+from metarl.config import AgentConfig, SamplingConfig, construct
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.plugins import registry
+from metarl.plugins.entry_points import AGENTS, names
 from metarl.presets.agent_settings import suited
 from metarl.rollouts.collect import collect
+from metarl.settings import Settings
 from metarl.training.experiment import meta_iteration
 from metarl.types import Rollout
 from support import agent_contract, tiny
@@ -67,6 +70,25 @@ def test_contract_holds_with_two_first_order_steps(name: str, claim: Callable[[A
     claim(agent_config(name, hidden_sizes=(8,), adaptation_steps=2, first_order=True))
 
 
+@pytest.mark.parametrize("name", names(AGENTS))
+def test_no_check_of_settings_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    monkeypatch.setattr(Settings, "__post_init__", lambda self: ends.append(type(self)))
+    config = registry.agent(name)
+    config()
+    # the chain of super() calls has come through every class with checks of its own, once
+    assert ends == [config]
+
+
+def test_settings_without_an_agent_cannot_build_one() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Orphan(GradientBasedConfig):
+        kind = "orphan"
+
+    with pytest.raises(MetarlError, match="Orphan needs an agent built_from it, but it is none"):
+        Orphan().build(agent_contract.SUITE, seed=0, device=CPU, sampling=SamplingConfig())
+
+
 def test_every_agent_says_where_it_was_published() -> None:
     for name in GRADIENT_BASED:
         assert registry.agent(name).kind == name
@@ -92,7 +114,7 @@ PROBE_SETTINGS_OF = {"reptile": {"outer_lr": 0.3}, "anil": {"cg_damping": 0.1}}
 def train(name: str, probe: Probe) -> MetaLearner:
     """Meta-train an agent on a probe for some seconds."""
     config = agent_config(name, **{**PROBE_SETTINGS, **PROBE_SETTINGS_OF.get(name, {})})
-    agent, rng = config.build(probe, seed=0, device=CPU), np.random.default_rng(0)
+    agent, rng = config.build(probe, seed=0, device=CPU, sampling=SamplingConfig()), np.random.default_rng(0)
     env = probe.make_vector_env(TASKS * EPISODES)
     for _ in range(ITERATIONS):
         tasks = probe.sample(TASKS, rng)
@@ -146,7 +168,7 @@ def test_steps_from_episodes_as_long_as_the_curvature_stride_are_accepted(name: 
     config = suited("point", name)
     assert isinstance(config, MAMLTRPOConfig)
     assert config.curvature_stride == suite.horizon
-    agent = config.build(suite, seed=1, device=CPU)
+    agent = config.build(suite, seed=1, device=CPU, sampling=SamplingConfig())
     env, rng = suite.make_vector_env(8 * 20), np.random.default_rng(1)
     accepted = [
         meta_iteration(agent, env, suite.sample(8, rng), episodes=20, horizon=suite.horizon, rng=rng).metrics[
@@ -173,7 +195,7 @@ def rewarded_for_noise(agent: MetaLearner) -> list[Rollout]:
 @EVERY_AGENT
 def test_deviation_below_its_floor_comes_back(name: str) -> None:
     config = agent_config(name, hidden_sizes=(8,), min_std=1.0, initial_std=1.0, discount=0.0)
-    agent = config.build(agent_contract.SUITE, seed=0, device=CPU)
+    agent = config.build(agent_contract.SUITE, seed=0, device=CPU, sampling=SamplingConfig())
     state = agent.state()
     fallen = {"log_std": torch.full_like(state.tensors["log_std"], -0.5)}
     agent.load_state(state._replace(tensors={**state.tensors, **fallen}))
@@ -205,7 +227,8 @@ def test_run_killed_during_an_update_equals_the_unbroken_one(name: str, tmp_path
 def test_agent_computes_on_a_gpu_what_it_computes_here(name: str) -> None:
     config = agent_config(name, hidden_sizes=(8,))
     here, there = (
-        config.build(agent_contract.SUITE, seed=0, device=torch.device(d)) for d in ("cpu", "cuda")
+        config.build(agent_contract.SUITE, seed=0, device=torch.device(d), sampling=SamplingConfig())
+        for d in ("cpu", "cuda")
     )
     rollouts = agent_contract.meta_batch(here)
     moved = [rollout.to("cuda") for rollout in rollouts]

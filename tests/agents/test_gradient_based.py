@@ -220,8 +220,8 @@ def test_several_inner_steps_change_the_outcome(name: str) -> None:
 
 def test_memory_under_the_name_of_a_parameter_is_refused() -> None:
     class Forgetful(MAMLVPG):
-        def start_memory(self) -> Params:
-            return {**super().start_memory(), "log_std": torch.zeros(2)}
+        def initial_outer_state(self) -> Params:
+            return {**super().initial_outer_state(), "log_std": torch.zeros(2)}
 
     with pytest.raises(MetarlError, match="different names, got log_std twice"):
         Forgetful(MAMLVPGConfig(), tiny.POLICY, tiny.tiny_params())

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from torch.distributions import Independent, Normal, kl_divergence
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig, meta_objective
-from metarl.config import AgentConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.point import PointTasks, unadapted_return
 from metarl.errors import MetarlError
 from metarl.functional.distributions import Gaussian
@@ -210,7 +210,7 @@ def fisher_product(agent: MAMLTRPO, rollouts: Sequence[Rollout]) -> Callable[[to
     theta = requires_grad(agent.params)
     stacked = requires_grad(stack(theta, len(outer.observations)))
     adapted = adapt(agent.policy, stacked, inner, inner_lr=agent.config.inner_lr)
-    return agent._curvature(theta, detach(adapted), inner, outer)
+    return agent.curvature(theta, detach(adapted), inner, outer)
 
 
 @ORDERS
@@ -376,7 +376,7 @@ class Iteration(NamedTuple):
 @pytest.fixture(scope="module")
 def training() -> list[Iteration]:
     """Meta-train on the point suite for 15 iterations of 20,000 steps."""
-    agent, rng = LEARNER.build(POINT, seed=0, device=CPU), np.random.default_rng(0)
+    agent, rng = LEARNER.build(POINT, seed=0, device=CPU, sampling=SamplingConfig()), np.random.default_rng(0)
     env = POINT.make_vector_env(20 * 10)
     history = []
     for _ in range(15):
@@ -406,7 +406,7 @@ def test_every_step_stays_within_the_trust_region(training: list[Iteration]) -> 
 
 def test_step_on_a_tenth_of_the_states_agrees_with_the_exact_one(training: list[Iteration]) -> None:
     start, rollouts, metrics = training[6]
-    agent = replace(LEARNER, curvature_stride=1).build(POINT, seed=0, device=CPU)
+    agent = replace(LEARNER, curvature_stride=1).build(POINT, seed=0, device=CPU, sampling=SamplingConfig())
     agent.load_state(start)
     exact = agent.update(rollouts)
     subsampled = training[7].start
@@ -440,4 +440,4 @@ def test_suite_without_vectors_is_refused(observations: object, actions: object,
         action_space = actions  # type: ignore[assignment]  # that is what is tested
 
     with pytest.raises(MetarlError, match=f"{what.capitalize()} must be vectors of real numbers"):
-        MAMLTRPOConfig().build(Other(), seed=0, device=CPU)
+        MAMLTRPOConfig().build(Other(), seed=0, device=CPU, sampling=SamplingConfig())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarl.agents.meta_lstm import MetaLSTM, MetaLSTMConfig
-from metarl.config import AgentConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import MetarlError
 from metarl.functional.params import flatten, unflatten
 from metarl.learning.advantages import Batch
@@ -114,10 +114,10 @@ def test_adapting_twice_takes_the_steps_of_the_loop() -> None:
 def test_memory_is_each_tasks_own_and_blank_at_the_start() -> None:
     agent = tiny_agent()
     actor = agent.initial_actor(3)
-    assert not actor.memory[GATES].any()
+    assert not actor.inner_state[GATES].any()
     adapted = agent.adapt(actor, tiny.random_rollout(0))
     assert set(adapted.params) == set(NAMES)
-    after = adapted.memory[GATES]
+    after = adapted.inner_state[GATES]
     assert (after > 0).all()
     assert not torch.equal(after[0], after[1])
     assert set(agent.state().tensors) == set(agent.params)
@@ -125,7 +125,7 @@ def test_memory_is_each_tasks_own_and_blank_at_the_start() -> None:
 
 def test_gates_start_at_the_settings() -> None:
     agent = MetaLSTMConfig(inner_lr=0.25, forget=0.98).build(
-        agent_contract.SUITE, seed=0, device=agent_contract.CPU
+        agent_contract.SUITE, seed=0, device=agent_contract.CPU, sampling=SamplingConfig()
     )
     assert agent.params["gates.bias"].sigmoid().tolist() == pytest.approx([0.98, 0.25], rel=1e-5)
 
@@ -137,7 +137,7 @@ def test_gate_or_size_out_of_range_is_refused(setting: dict[str, float]) -> None
 
 
 def test_updating_trains_the_lstm_and_its_first_cell_state() -> None:
-    agent = SMALL.build(agent_contract.SUITE, seed=0, device=agent_contract.CPU)
+    agent = SMALL.build(agent_contract.SUITE, seed=0, device=agent_contract.CPU, sampling=SamplingConfig())
     before = agent.params
     assert agent.update(meta_batch(agent))["step_accepted"] == 1.0
     # at the first step nothing is remembered yet, so these two are read from the second step on

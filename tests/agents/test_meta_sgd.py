@@ -11,7 +11,7 @@ import torch
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.agents.meta_sgd import PREFIX, MetaSGD, MetaSGDConfig, equal_step_sizes
-from metarl.config import AgentConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.learning.advantages import Batch
 from metarl.types import Params
 from support import agent_contract, tiny
@@ -62,7 +62,7 @@ def test_equal_step_sizes_are_maml(first_order: bool) -> None:
 
 def test_agent_starts_as_maml_of_that_seed() -> None:
     ours, plain = (
-        config.build(agent_contract.SUITE, seed=3, device=agent_contract.CPU)
+        config.build(agent_contract.SUITE, seed=3, device=agent_contract.CPU, sampling=SamplingConfig())
         for config in (SMALL, MAMLTRPOConfig(hidden_sizes=(8,)))
     )
     for one, other in zip(meta_batch(ours), meta_batch(plain), strict=True):
@@ -70,7 +70,7 @@ def test_agent_starts_as_maml_of_that_seed() -> None:
 
 
 def test_updating_moves_step_sizes_apart() -> None:
-    agent = SMALL.build(agent_contract.SUITE, seed=0, device=agent_contract.CPU)
+    agent = SMALL.build(agent_contract.SUITE, seed=0, device=agent_contract.CPU, sampling=SamplingConfig())
     metrics = agent.update(meta_batch(agent))
     sizes = [value for name, value in agent.params.items() if name.startswith(PREFIX)]
     assert all(size.std() > 0 for size in sizes)

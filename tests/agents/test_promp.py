@@ -26,16 +26,16 @@ def rollouts(steps: int = 1) -> list[Rollout]:
 def weight_after(target: float) -> torch.Tensor:
     learner = agent(replace(TINY, target_inner_kl=target, adaptation_steps=2))
     learner.update(rollouts(2))
-    return learner.memory[INNER_KL_WEIGHT]
+    return learner.outer_state[INNER_KL_WEIGHT]
 
 
 def divergences() -> list[float]:
     """Return the inner divergences after the same update, one for each inner step."""
     learner = agent(replace(TINY, adaptation_steps=2))
-    (part,) = map(learner._anchored, learner._parts(rollouts(2)))
+    (part,) = map(learner.anchor, learner.chunks(rollouts(2)))
     learner.update(rollouts(2))
     leaves = {name: value.clone().requires_grad_() for name, value in learner.params.items()}
-    return learner._terms(leaves, part).inner_kl.tolist()
+    return learner.terms(leaves, part).inner_kl.tolist()
 
 
 def test_paper_settings_are_the_defaults() -> None:
@@ -81,7 +81,7 @@ def test_adapted_weight_is_saved_and_loaded() -> None:
     saved.update(rollouts())
     loaded = agent(replace(TINY, target_inner_kl=1e-9))
     loaded.load_state(saved.state())
-    assert loaded.memory[INNER_KL_WEIGHT].tolist() == [1.0]
+    assert loaded.outer_state[INNER_KL_WEIGHT].tolist() == [1.0]
     assert loaded.update(rollouts()) == saved.update(rollouts())
 
 
@@ -94,12 +94,12 @@ def test_metrics_tell_the_weight_that_was_used() -> None:
 def test_adaptive_weight_comes_back_from_either_end() -> None:
     learner, target = agent(replace(TINY, target_inner_kl=0.01)), 0.01
     for divergence, other in ((0.0, 10 * target), (10 * target, 0.0)):
-        weight = learner.memory[INNER_KL_WEIGHT]
+        weight = learner.outer_state[INNER_KL_WEIGHT]
         for _ in range(200):
-            weight = learner._adapted_weights(weight, torch.tensor([divergence]))
+            weight = learner.adapted_weights(weight, torch.tensor([divergence]))
         assert 0 < weight < float("inf")
         for _ in range(20):
-            weight = learner._adapted_weights(weight, torch.tensor([other]))
+            weight = learner.adapted_weights(weight, torch.tensor([other]))
         assert weight.tolist() == [0.5]
 
 
@@ -108,7 +108,7 @@ def test_weight_that_a_checkpoint_holds_at_zero_comes_back() -> None:
     state = learner.state()
     learner.load_state(state._replace(tensors={**state.tensors, INNER_KL_WEIGHT: torch.zeros(1)}))
     learner.update(rollouts())
-    assert learner.memory[INNER_KL_WEIGHT] > 0
+    assert learner.outer_state[INNER_KL_WEIGHT] > 0
 
 
 def test_weight_of_zero_cannot_be_adapted() -> None:

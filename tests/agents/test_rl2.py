@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from metarl.agents.rl2 import RL2, RecurrentActor, RL2Config
-from metarl.config import AgentConfig, MeasurementConfig
+from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.evaluation.evaluate import evaluate
@@ -123,7 +123,7 @@ def test_resumed_run_is_the_same_bit_for_bit(cell: str, tmp_path: Path) -> None:
 
 def test_choices_are_learned_too() -> None:
     suite = CartPoleConfig(horizon=10).build()
-    agent = TINY.build(suite, seed=0, device=torch.device("cpu"))
+    agent = TINY.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env = suite.make_vector_env(4)
     try:
         tasks = suite.sample(2, np.random.default_rng(0))
@@ -172,7 +172,7 @@ class ForgetfulAgent:
 
 
 def trained(suite: TaskDistribution, config: RL2Config, iterations: int) -> RL2:
-    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env, rng = suite.make_vector_env(64), np.random.default_rng(0)
     for _ in range(iterations):
         tasks = suite.sample(16, rng)

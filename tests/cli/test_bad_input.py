@@ -277,8 +277,8 @@ def test_run_whose_checkpoints_are_all_damaged_is_refused(refused: Refusal, run:
 def test_checkpoint_of_another_version_is_refused(
     refused: Refusal, run: Path, command: tuple[str, ...]
 ) -> None:
-    reseal(run / "checkpoints" / "00000002" / "state.json", "", {"format": 2})
-    assert "has format 2, and this version of metarl" in refused(*command)
+    reseal(run / "checkpoints" / "00000002" / "state.json", "", {"format": 3})
+    assert "has format 3, and this version of metarl" in refused(*command)
 
 
 def test_run_of_another_architecture_is_not_resumed(refused: Refusal, run: Path) -> None:

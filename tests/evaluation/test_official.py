@@ -17,6 +17,7 @@ from metaworld.evaluation import Timestep
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
+from metarl.config import SamplingConfig
 from metarl.envs.metaworld.official import (
     Layout,
     OfficialVectorEnv,
@@ -46,7 +47,9 @@ def suite() -> MetaWorldTasks:
 
 @pytest.fixture(scope="module")
 def agent(suite: MetaWorldTasks) -> MetaLearner:
-    return MAMLTRPOConfig(hidden_sizes=(8,)).build(suite, seed=0, device=torch.device("cpu"))
+    return MAMLTRPOConfig(hidden_sizes=(8,)).build(
+        suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+    )
 
 
 @pytest.fixture

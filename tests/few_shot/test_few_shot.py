@@ -218,7 +218,9 @@ def test_a_finite_iterable_is_gone_through_once() -> None:
 
 def test_a_list_starts_again_and_an_iterator_does_not() -> None:
     assert len(updates(real_tasks(3), meta_batch_size=2, num_iterations=4)) == 4
-    with pytest.raises(MetarlError, match="4 meta-batches of 2 tasks were wanted; the tasks ended in 1"):
+    with pytest.raises(
+        MetarlError, match="Expected 4 meta-batches of 2 tasks, but the tasks ended in meta-batch 1"
+    ):
         updates(iter(real_tasks(3)), meta_batch_size=2, num_iterations=4)
 
 
@@ -234,7 +236,7 @@ X, Y = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 1, dtype=torch.flo
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ([], "At least one task was wanted"),
+        ([], "Expected at least one task"),
         ([(X, Y, X)], r"A task must be a pair \(support, query\), but it is a tuple of 3"),
         ([(X, (X, Y))], r"The support must be a pair \(inputs, targets\), but it is of type Tensor"),
         ([((X, Y), ([1.0], Y))], "The query must hold two tensors, but it holds a list of 1"),

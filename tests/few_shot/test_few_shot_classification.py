@@ -106,7 +106,7 @@ def test_an_episode_repeats_no_class_and_no_example() -> None:
     [
         (5, 1, 1, r"ways must lie in 1..4, the number of classes, but it is 5"),
         (2, 0, 1, "shots and queries must be 1 or more"),
-        (2, 4, 3, r"4 \+ 3 examples of each class were wanted; one has 6"),
+        (2, 4, 3, r"Expected at least 4 \+ 3 examples of each class, got 6 of one"),
     ],
 )
 def test_an_impossible_episode_is_refused(ways: int, shots: int, queries: int, message: str) -> None:

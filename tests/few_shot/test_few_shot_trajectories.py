@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
+from metarl.config import SamplingConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
 from metarl.few_shot.trajectories import Conditioned, changes, condition, task_prototypes, windows
@@ -70,7 +71,7 @@ def test_every_live_step_ends_with_its_tasks_context() -> None:
 
 
 def test_a_context_of_other_tasks_is_refused() -> None:
-    with pytest.raises(MetarlError, match=r"A context \[3, E\] was wanted, one row a task; \(2, 4\) came"):
+    with pytest.raises(MetarlError, match=r"Expected a context \[3, E\], one row a task, got \(2, 4\)"):
         condition(tiny.random_rollout(0), torch.zeros(2, 4))
 
 
@@ -79,7 +80,7 @@ def test_a_policy_acts_and_learns_by_the_prototypes_of_its_tasks() -> None:
     tasks = suite.sample(3, np.random.default_rng(0))
     env = suite.make_vector_env(6)
     config = MAMLTRPOConfig(hidden_sizes=(8,), curvature_stride=1)
-    looking = config.build(suite, seed=0, device=torch.device("cpu"))
+    looking = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
 
     seen = collect(env, tasks, looking.initial_actor(3), episodes=2, horizon=8, rng=np.random.default_rng(0))
     prototypes = task_prototypes(MeanFrame(), windows(seen, frames=4))

@@ -13,7 +13,8 @@ import pytest
 from metarl.cli.main import main
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
-from metarl.plugins.suite_files import FileSuiteConfig, distribution_of, file_suite, is_place
+from metarl.plugins.suite_files import FileSuiteConfig, distribution_of, file_suite
+from metarl.plugins.user_files import is_place
 
 FILE = """
 from metarl.envs.toy.point import PointConfig, PointTasks

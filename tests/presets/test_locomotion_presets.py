@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarl.cli.main import main
-from metarl.config import ExperimentConfig, to_json
+from metarl.config import ExperimentConfig, SamplingConfig, to_json
 from metarl.envs.locomotion.dynamics import DynamicsConfig
 from metarl.plugins import registry
 from metarl.training.experiment import meta_iteration
@@ -44,7 +44,7 @@ def test_preset_has_the_papers_episodes_and_survives_json(name: str) -> None:
 def test_agent_of_a_preset_learns_from_an_iteration(name: str) -> None:
     config = registry.preset(name)()
     suite = config.suite.build()
-    agent = config.agent.build(suite, seed=0, device=torch.device("cpu"))
+    agent = config.agent.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     rng = np.random.default_rng(0)
     env = suite.make_vector_env(4, num_workers=1)
     done = meta_iteration(agent, env, suite.sample(2, rng), episodes=2, horizon=200, rng=rng)

@@ -13,7 +13,7 @@ import torch
 
 from metarl.cli.commands.training import split_agent
 from metarl.cli.main import main
-from metarl.config import ExperimentConfig, construct, from_json, to_json
+from metarl.config import ExperimentConfig, SamplingConfig, construct, from_json, to_json
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
@@ -59,7 +59,12 @@ def test_preset_has_an_agent_of_its_own(preset: str) -> None:
 def test_preset_spends_the_same_environment_steps_on_every_agent(preset: str) -> None:
     def spent(agent: str) -> int:
         config = registry.configure(preset, agent)
-        rollouts = config.agent.build(PointTasks(), seed=0, device=torch.device("cpu")).adaptation_steps + 1
+        rollouts = (
+            config.agent.build(
+                PointTasks(), seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+            ).adaptation_steps
+            + 1
+        )
         return config.iterations * rollouts * config.sampling.meta_batch_size * config.sampling.episodes
 
     assert {spent(agent) for agent in AGENTS} == {spent("maml-trpo")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.config import SamplingConfig
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.engines.threads.features import Array
 from metarl.envs.metaworld.models import Actions
@@ -88,7 +90,7 @@ def test_collecting_takes_the_drawn_actions(contenders: ModuleType) -> None:
     (draw,) = contenders.draws(SUITE, 2, 4, 6, 1)
     env = contenders.sawyer(SUITE, 4, "portable")
     agent = importlib.import_module("benchmarks.workloads").AGENT.build(
-        SUITE, seed=0, device=torch.device("cpu")
+        SUITE, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
     )
     actor = contenders.Overruled(agent.initial_actor(2), draw)
     rollout = collect(env, draw.tasks, actor, episodes=2, horizon=6, rng=np.random.default_rng(0))
@@ -198,3 +200,11 @@ def test_suite_of_processes_only_is_measured_against_async_vector_env() -> None:
     )
     assert list(taken) == ["processes", "AsyncVectorEnv"]
     assert all(one.clock > 0 for them in taken.values() for one in them)
+
+
+def test_replay_is_measured_against_both_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module("benchmarks.speed.replay").main(megabytes=2, checkpoints=12, folder=tmp_path)
+    out = capsys.readouterr().out
+    assert "2 MB in 12 checkpoints" in out
+    assert re.search(r"space on disk / size of the buffer +│ at most 1.2 ", out)
+    assert "of the space and" in out

@@ -273,10 +273,10 @@ def test_checkpoint_that_vanishes_while_it_is_read_is_not_reported(
     save(tmp_path, make(1), keep=1)
     really_load = checkpoints.load
 
-    def slow(path: Path) -> Checkpoint:
+    def slow(path: Path, *, with_segments: bool) -> Checkpoint:
         if path.name == "00000001":
             save(tmp_path, make(2), keep=1)  # the run goes on meanwhile
-        return really_load(path)
+        return really_load(path, with_segments=with_segments)
 
     monkeypatch.setattr(checkpoints, "load", slow)
     assert same(load_newest(tmp_path, unheard), make(2))
@@ -353,8 +353,8 @@ def test_body_that_is_no_json_is_damage(tmp_path: Path, body: bytes) -> None:
 
 def test_another_format_is_named_and_not_passed_over(tmp_path: Path) -> None:
     save(tmp_path, make(1), keep=2)
-    forge(tmp_path / "00000002", {"format": 2}, b"")
-    with pytest.raises(MetarlError, match=r"has format 2, and this version of metarl .* format 1") as caught:
+    forge(tmp_path / "00000002", {"format": 3}, b"")
+    with pytest.raises(MetarlError, match=r"has format 3, and this version of metarl .* 1 and 2") as caught:
         load_newest(tmp_path, unheard)
     assert not isinstance(caught.value, DamagedCheckpoint)
 

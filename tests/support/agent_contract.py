@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.config import AgentConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, MetaLearner, never
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def build(config: AgentConfig, seed: int = 0) -> MetaLearner:
-    return config.build(SUITE, seed=seed, device=CPU)
+    return config.build(SUITE, seed=seed, device=CPU, sampling=SamplingConfig())
 
 
 def rng() -> np.random.Generator:

@@ -17,7 +17,7 @@ import torch
 from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
-from metarl.config import AgentConfig, EvaluationConfig, construct
+from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig, construct
 from metarl.errors import MetarlError
 from metarl.evaluation.evaluate import evaluate
 from metarl.meta_learner import MetaLearner
@@ -57,7 +57,7 @@ def exactly_learned(config: AgentConfig) -> tuple[Params, dict[str, float]]:
     """Return an agent's parameters and metrics after one update in float64."""
     agent = tiny_agent(config)
     agent.params = {name: value.double() for name, value in agent.params.items()}
-    agent.memory = {name: value.double() for name, value in agent.memory.items()}
+    agent.outer_state = {name: value.double() for name, value in agent.outer_state.items()}
     rollouts = [tiny.random_rollout(seed, episodes=6) for seed in range(agent.adaptation_steps + 1)]
     metrics = agent.update(rollouts)
     return agent.params, metrics
@@ -72,7 +72,7 @@ class TinySpaces:
 
 def tiny_agent(config: AgentConfig) -> GradientBasedAgent[GradientBasedConfig]:
     suite = cast("TaskDistribution", TinySpaces())
-    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     assert isinstance(agent, GradientBasedAgent)
     return agent
 

@@ -18,7 +18,7 @@ from packaging.version import Version
 
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError
-from metarl.plugins.suite_files import about_opengl
+from metarl.plugins.user_files import about_opengl
 from metarl.reporting.plain_tables import list_table
 from metarl.system.caches import cache_folder
 from metarl.system.cores import usable_cores

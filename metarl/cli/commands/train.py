@@ -59,8 +59,8 @@ def suite_first(arguments: Sequence[str]) -> list[str]:
 def show_train_usage() -> None:
     """Print the help of ``metarl train`` without a preset."""
     say(
-        "usage: metarl train PRESET [--agent AGENT] [OPTIONS]\n"
-        "       metarl train --suite SUITE|FILE.py:NAME [--agent AGENT] [OPTIONS]\n"
+        "usage: metarl train PRESET [--agent AGENT|FILE.py:CONFIG] [OPTIONS]\n"
+        "       metarl train --suite SUITE|FILE.py:NAME [--agent AGENT|FILE.py:CONFIG] [OPTIONS]\n"
         "       metarl train --resume RUN|RUN/checkpoints/N [--iterations INT] [--device STR]\n\n"
         "Meta-train an agent, then evaluate it on held-out tasks. Actions for your own environments are\n"
         "clipped to their space and rescaled from -1..1; metarl check SUITE says how.\n"

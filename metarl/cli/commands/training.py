@@ -67,7 +67,8 @@ def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConf
         default=registry.configure(preset, agent),
         args=settings,
         prog=prog,
-        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}.",
+        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}; or one of your own, "
+        "my_file.py:MyConfig.",
     )
 
 
@@ -79,7 +80,7 @@ def described(preset: str) -> str:
 
 
 def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take ``--agent NAME`` out of the options: it decides which others there are.
+    """Take ``--agent NAME|FILE.py:NAME`` out of the options: it decides which others there are.
 
     Raises:
         MetarlError: if no name follows.
@@ -92,7 +93,7 @@ def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
         agent = word.partition("=")[2] or next(words, "")
         if not agent or agent.startswith("-"):
             known = ", ".join(entry_points.names(entry_points.AGENTS))
-            raise MetarlError(f"--agent needs the name of an agent, one of {known}.")
+            raise MetarlError(f"--agent needs the name of an agent, one of {known}, or my_file.py:MyConfig.")
     return agent, rest
 
 

@@ -11,7 +11,7 @@ import torch
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig, meta_objective
-from metarl.config import EvaluationConfig, construct
+from metarl.config import EvaluationConfig, SamplingConfig, construct
 from metarl.envs.custom.from_gymnasium import ProcessTasks
 from metarl.envs.toy.cart_pole import TEST, TRAIN, CartPoleConfig, change_pole
 from metarl.evaluation.evaluate import evaluate
@@ -93,7 +93,9 @@ def test_choices_reach_the_environment_as_numbers_from_the_spaces_start() -> Non
 
 
 def test_rollout_holds_one_hot_actions(suite: ProcessTasks, env: TaskVectorEnv) -> None:
-    agent = MAMLTRPOConfig(hidden_sizes=(4,)).build(suite, seed=0, device=torch.device("cpu"))
+    agent = MAMLTRPOConfig(hidden_sizes=(4,)).build(
+        suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+    )
     rollout = collect(
         env,
         suite.tasks("train")[:2],
@@ -109,11 +111,13 @@ def test_rollout_holds_one_hot_actions(suite: ProcessTasks, env: TaskVectorEnv) 
 
 def update_inputs(suite: ProcessTasks, env: TaskVectorEnv) -> tuple[MAMLTRPO, list[object]]:
     agent = MAMLTRPOConfig(hidden_sizes=(4,), curvature_stride=1).build(
-        suite, seed=0, device=torch.device("cpu")
+        suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
     )
     agent.params = {name: value.double() for name, value in agent.params.items()}
     done = meta_iteration(
-        MAMLTRPOConfig(hidden_sizes=(4,)).build(suite, seed=0, device=torch.device("cpu")),
+        MAMLTRPOConfig(hidden_sizes=(4,)).build(
+            suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+        ),
         env,
         suite.tasks("train")[:2],
         episodes=2,
@@ -136,7 +140,7 @@ def test_meta_gradient_is_the_finite_difference(suite: ProcessTasks, env: TaskVe
     uniform = Categorical(torch.ones(2, 24, 2, dtype=torch.float64))
 
     def loss(params: Params) -> torch.Tensor:
-        adapted = agent._adapted(params, agent.per_task(params, 2), [inner], first_order=False)
+        adapted = agent.inner_loop(params, agent.per_task(params, 2), [inner], first_order=False)
         return meta_objective(agent.policy(adapted, outer.observations), uniform, outer).loss
 
     theta = requires_grad(agent.params)
@@ -151,7 +155,7 @@ def test_meta_gradient_is_the_finite_difference(suite: ProcessTasks, env: TaskVe
 def test_curvature_is_the_hessian_of_the_divergence(suite: ProcessTasks, env: TaskVectorEnv) -> None:
     agent, (inner, outer) = update_inputs(suite, env)
     theta = requires_grad(agent.params)
-    adapted = agent._adapted(theta, agent.per_task(theta, 2), [inner], first_order=False)
+    adapted = agent.inner_loop(theta, agent.per_task(theta, 2), [inner], first_order=False)
     distribution = agent.policy(adapted, outer.observations)
     old = Categorical(distribution.logits.detach())
     divergence = (outer.weights * kl_divergence(old, distribution)).sum(dim=1).mean()
@@ -165,12 +169,12 @@ def test_curvature_is_the_hessian_of_the_divergence(suite: ProcessTasks, env: Ta
     )
     hessian = torch.cat([g.reshape(-1) for g in torch.autograd.grad(slope @ vector, list(theta.values()))])
     frozen = {name: value.detach() for name, value in adapted.items()}
-    product = agent._curvature(theta, frozen, [inner], outer)(vector)
+    product = agent.curvature(theta, frozen, [inner], outer)(vector)
     torch.testing.assert_close(product, hessian, rtol=1e-6, atol=1e-12)  # the weights are single precision
 
 
 def test_categorical_policy_is_chosen_for_choices(suite: ProcessTasks) -> None:
-    agent = MAMLTRPOConfig().build(suite, seed=0, device=torch.device("cpu"))
+    agent = MAMLTRPOConfig().build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     assert isinstance(agent.policy, CategoricalMLPPolicy)
     assert (agent.policy.observation_size, agent.policy.action_size) == (4, 2)
 
@@ -178,7 +182,7 @@ def test_categorical_policy_is_chosen_for_choices(suite: ProcessTasks) -> None:
 @pytest.mark.parametrize("name", GRADIENT_BASED)
 def test_policy_gradient_agents_update_on_choices(suite: ProcessTasks, env: TaskVectorEnv, name: str) -> None:
     config = construct(registry.agent(name), {"hidden_sizes": (4,)})
-    agent = config.build(suite, seed=0, device=torch.device("cpu"))
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     rng = np.random.default_rng(0)
     done = meta_iteration(agent, env, suite.tasks("train")[:2], episodes=2, horizon=12, rng=rng)
     assert all(value.isfinite().all() for value in agent.state().tensors.values())
@@ -189,7 +193,9 @@ def test_policy_gradient_agents_update_on_choices(suite: ProcessTasks, env: Task
 @pytest.mark.slow
 def test_maml_trpo_learns_to_adapt_to_poles_it_has_not_balanced() -> None:
     suite = CartPoleConfig(horizon=60).build()
-    agent = MAMLTRPOConfig(inner_lr=0.5, gae_lambda=0.97).build(suite, seed=1, device=torch.device("cpu"))
+    agent = MAMLTRPOConfig(inner_lr=0.5, gae_lambda=0.97).build(
+        suite, seed=1, device=torch.device("cpu"), sampling=SamplingConfig()
+    )
     env = suite.make_vector_env(100)
     rng = np.random.default_rng(0)
     measured = EvaluationConfig(episodes=5, adaptation_episodes=10)

@@ -1,0 +1,552 @@
+"""VariBAD: a policy that acts on a belief about its task (Zintgraf et al. 2020, arXiv 1910.08348).
+
+A recurrent encoder turns the transitions of a trial into a Gaussian over an embedding m of the task. It
+learns from the ELBO alone: with m, decoders predict the rewards and transitions of the whole trial, past
+and future. The policy reads the observation and the mean and log variance of the belief. PPO trains it on
+whole trials (Schulman et al. 2017, arXiv 1707.06347); its gradient stops at the belief.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+from metarl.config import AgentConfig, SamplingConfig
+from metarl.errors import Stopped, require
+from metarl.functional.distributions import Distribution, Gaussian, log_prob, mode, rebuilt, sample
+from metarl.functional.params import detach, gradient, join, requires_grad, take_saved
+from metarl.functional.returns import discounted_returns, generalized_advantages
+from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
+from metarl.learning.gradient_descent import DescentConfig, adam_step, start_descent
+from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
+from metarl.learning.running_scale import Moments, no_moments, with_batch
+from metarl.learning.trial_buffer import TrialBuffer, empty_buffer
+from metarl.meta_learner import Action, Actor, Inputs, Trial
+from metarl.networks.belief_policy import BeliefPolicy
+from metarl.networks.decoders import LatentDecoder
+from metarl.networks.encoders import BeliefEncoder, Transition
+from metarl.networks.recurrent import CELLS
+from metarl.rollouts.history import Trials, join_trials, time_first
+from metarl.spaces import action_size, observation_size
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout, State, Task
+
+MEMORY = "memory"
+"""Name of the encoder's memory, ``[M, K, H]``, that an actor carries."""
+BEGUN = "begun"
+"""Name of the flag, ``[M, K]`` bool, that says whether the trial's first step is past."""
+POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
+"""Names of what the two optimisers remember."""
+SEQUENCES = ("observations", "actions", "rewards", "next_observations", "episode_starts", "live")
+"""What the buffer keeps of each step."""
+MAX_STD = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariBADConfig(AgentConfig, PPOConfig):
+    """VariBAD: a policy on a belief, which an encoder learns by predicting rewards and transitions.
+
+    ``sampling.episodes`` is the number of trials of each task.
+    """
+
+    kind: ClassVar[str] = "varibad"
+    source: ClassVar[str] = "Zintgraf et al. 2020, arXiv 1910.08348"
+    trial: ClassVar[Trial] = "sequential"
+
+    trial_episodes: int = 2
+    """Episodes of a trial, over which the belief is kept."""
+    latent_size: int = 5
+    """Numbers of the embedding that the belief is about."""
+    cell: str = "gru"
+    """The encoder's memory: "gru", or "linear", which is several times as fast in learning."""
+    memory_size: int = 128
+    """Numbers that the encoder remembers."""
+    observation_embedding: int = 32
+    """Units of the encoder's layer that reads observations."""
+    action_embedding: int = 16
+    """Units of the encoder's layer that reads actions."""
+    reward_embedding: int = 16
+    """Units of the encoder's layer that reads rewards and episode starts."""
+    decoder_sizes: tuple[int, ...] = (64, 32)
+    """Units of each hidden layer of the decoders."""
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    """Units of each hidden layer of the policy and of its value."""
+    tanh_mean: bool = False
+    """Bound the mean action by tanh."""
+    initial_std: float = 1.0
+    """Standard deviation of every action component at the start."""
+    min_std: float = 0.1
+    """Standard deviations never fall below this."""
+    max_std: float = MAX_STD
+    """Standard deviations never rise above this."""
+    discount: float = 0.99
+    """Reward discount for each step, across the episodes of a trial too."""
+    gae_lambda: float = 0.95
+    """Weight of longer returns in the advantages."""
+    learning_rate: float = 1e-3
+    """Step size of the policy's Adam."""
+    vae_learning_rate: float = 1e-3
+    """Step size of the Adam of encoder and decoders."""
+    vae_updates: int = 20
+    """Steps of encoder and decoders in each iteration."""
+    pretrain_updates: int = 0
+    """Further such steps in the first iteration, on what was collected in it."""
+    vae_trials: int = 16
+    """Trials of the buffer in each of these steps."""
+    buffer_trials: int = 1000
+    """Trials that the buffer keeps."""
+    elbo_steps: int = 32
+    """Steps of each trial at which the bound is taken; 0 for all."""
+    decoded_steps: int = 64
+    """Steps of each trial that are decoded; 0 for all."""
+    chunk_steps: int = 0
+    """Steps of the encoder through which gradients flow back; 0 for whole trials."""
+    kl_weight: float = 0.1
+    """Weight of the divergence of a belief from the one before."""
+    reward_weight: float = 1.0
+    """Weight of the likelihood of rewards; 0 for no such decoder."""
+    state_weight: float = 1.0
+    """Weight of the likelihood of transitions; 0 for no such decoder."""
+    scale_iterations: int = 50
+    """Iterations that the running scales of observations, rewards and returns learn from; then they stay."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        require(
+            1 <= self.trial_episodes <= 101, "trial_episodes must be between 1 and 101", self.trial_episodes
+        )
+        require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
+        embeddings = ("observation_embedding", "action_embedding", "reward_embedding")
+        for name in ("latent_size", "memory_size", *embeddings):
+            size = getattr(self, name)
+            require(1 <= size <= 4096, f"{name} must be between 1 and 4096", size)
+        for name in ("decoder_sizes", "hidden_sizes"):
+            sizes = getattr(self, name)
+            good = len(sizes) > 0 and all(1 <= size <= 4096 for size in sizes)
+            require(good, f"{name} must be one or more numbers between 1 and 4096", sizes)
+        require(
+            0 < self.min_std <= self.initial_std <= self.max_std <= 1e4,
+            "Expected 0 < min_std <= initial_std <= max_std <= 10000, as they say how far actions spread",
+            (self.min_std, self.initial_std, self.max_std),
+        )
+        for name in ("discount", "gae_lambda"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1", getattr(self, name))
+        for name in ("learning_rate", "vae_learning_rate"):
+            rate = getattr(self, name)
+            require(0 < rate <= 10, f"{name} must be positive and at most 10", rate)
+        for name in ("vae_trials", "buffer_trials"):
+            count = getattr(self, name)
+            require(1 <= count <= 1_000_000, f"{name} must be between 1 and 1000000", count)
+        for name in (
+            *("vae_updates", "pretrain_updates", "elbo_steps", "decoded_steps", "chunk_steps"),
+            "scale_iterations",
+        ):
+            require(getattr(self, name) >= 0, f"{name} must be 0 or more", getattr(self, name))
+        for name in ("kl_weight", "reward_weight", "state_weight"):
+            weight = getattr(self, name)
+            require(0 <= weight <= 1e6, f"{name} must be between 0 and 1000000", weight)
+        require(
+            self.reward_weight + self.state_weight > 0,
+            "reward_weight or state_weight must be positive, as a belief has nothing else to learn from",
+            (self.reward_weight, self.state_weight),
+        )
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Episodes after the first."""
+        return self.trial_episodes - 1
+
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> VariBAD:
+        """Return an agent with freshly drawn parameters for the suite's spaces."""
+        observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
+        networks = Networks(
+            encoder=BeliefEncoder(
+                observation_size=observations,
+                action_size=actions,
+                latent_size=self.latent_size,
+                cell_name=self.cell,
+                memory_size=self.memory_size,
+                observation_embedding=self.observation_embedding,
+                action_embedding=self.action_embedding,
+                reward_embedding=self.reward_embedding,
+            ),
+            reward_decoder=LatentDecoder(
+                name="reward_decoder",
+                input_size=2 * observations + actions,  # p(r | s, a, s', m)
+                latent_size=self.latent_size,
+                output_size=1,
+                hidden_sizes=self.decoder_sizes,
+            ),
+            state_decoder=LatentDecoder(
+                name="state_decoder",
+                input_size=observations + actions,  # p(s' | s, a, m)
+                latent_size=self.latent_size,
+                output_size=observations,
+                hidden_sizes=self.decoder_sizes,
+            ),
+            policy=BeliefPolicy(
+                input_size=observations + 2 * self.latent_size,
+                action_size=actions,
+                discrete=isinstance(suite.action_space, gymnasium.spaces.Discrete),
+                hidden_sizes=self.hidden_sizes,
+                tanh_mean=self.tanh_mean,
+                initial_std=self.initial_std,
+                min_std=self.min_std,
+                max_std=self.max_std,
+            ),
+        )
+        return VariBAD(self, networks, suite.horizon, torch.Generator().manual_seed(seed), device)
+
+
+class Networks(NamedTuple):
+    """The four networks, as functions of their parameters."""
+
+    encoder: BeliefEncoder
+    reward_decoder: LatentDecoder
+    state_decoder: LatentDecoder
+    policy: BeliefPolicy
+
+
+class Scales(NamedTuple):
+    """Running moments of what the networks read and of what they predict."""
+
+    observations: Moments
+    changes: Moments
+    """Of an observation in one step."""
+    rewards: Moments
+    returns: Moments
+
+    def policy_inputs(self, observations: torch.Tensor, belief: Gaussian) -> torch.Tensor:
+        """Return what the policy reads: the observation, and the belief's mean and log variance."""
+        return torch.cat([self.observations.scaled(observations), belief.mean, 2 * belief.log_std], dim=-1)
+
+    def transition(self, inputs: Inputs) -> Transition:
+        """Return what the encoder reads before a step."""
+        return Transition(
+            inputs.previous_actions,
+            self.rewards.scaled(inputs.previous_rewards),
+            self.observations.scaled(inputs.observations),
+            inputs.episode_starts,
+        )
+
+
+@dataclass(frozen=True)
+class BeliefActor:
+    """The one policy for M tasks; each slot's belief about its task is in its memory."""
+
+    networks: Networks
+    params: Params
+    scales: Scales
+    num_tasks: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(iter(self.params.values())).device
+
+    def initial_memory(self, episodes: int) -> Params:
+        """Return the memory of a trial that has not begun: its belief is the prior."""
+        shape, size = (self.num_tasks, episodes), self.networks.encoder.memory_size
+        return {
+            MEMORY: torch.zeros(*shape, size, device=self.device),
+            BEGUN: torch.zeros(shape, dtype=torch.bool, device=self.device),
+        }
+
+    @torch.no_grad()
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        """Move the belief and draw actions; without a generator, take the most likely."""
+        shape = inputs.previous_rewards.shape
+        encoder = self.networks.encoder
+        seen = Transition(*(part.flatten(0, 1) for part in self.scales.transition(inputs)))
+        begun = memory[BEGUN]
+        remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), begun.flatten())
+        belief = encoder.belief(self.params, remembered)
+        read = self.scales.policy_inputs(inputs.observations.flatten(0, 1), belief)
+        policy, values = self.networks.policy(self.params, read)
+        actions = mode(policy) if generator is None else sample(policy, generator)
+        extras = {
+            "value": values.view(shape),
+            "belief_mean": belief.mean.view(*shape, -1),
+            "belief_log_std": belief.log_std.view(*shape, -1),
+        }
+        action = Action(actions.view(*shape, -1), log_prob(policy, actions).view(shape), extras)
+        return action, {MEMORY: remembered.view(*shape, -1), BEGUN: torch.ones_like(begun)}
+
+
+class VariBAD:
+    """Two sets of parameters with an optimiser each, running scales, and the trials of the buffer."""
+
+    trial: Trial = "sequential"
+
+    def __init__(
+        self,
+        config: VariBADConfig,
+        networks: Networks,
+        horizon: int,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self.config, self.networks = config, networks
+        encoder, policy = networks.encoder, networks.policy
+        vae = encoder.initial_params(generator)
+        if config.reward_weight:
+            vae = join(vae, networks.reward_decoder.initial_params(generator))
+        if config.state_weight:
+            vae = join(vae, networks.state_decoder.initial_params(generator))
+        acting = policy.initial_params(generator)
+        self.policy_params, self.vae_params = (
+            {name: value.to(device) for name, value in params.items()} for params in (acting, vae)
+        )
+        self.policy_adam = start_descent(self.policy_params, DescentConfig(), name=POLICY_ADAM)
+        self.vae_adam = start_descent(self.vae_params, DescentConfig(), name=VAE_ADAM)
+        observations, actions = encoder.observation_size, encoder.action_size
+        shapes = ((observations,), (observations,), (), ())
+        self.scales = Scales(*(no_moments(*shape, device=device) for shape in shapes))
+        sizes = (observations,), (actions,), (), (observations,), (), ()
+        self.buffer = empty_buffer(
+            config.buffer_trials,
+            horizon * config.trial_episodes,
+            dict(zip(SEQUENCES, sizes, strict=True)),
+            device,
+        )
+        self.updates = 0
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Episodes after the first of a trial."""
+        return self.config.adaptation_steps
+
+    @property
+    def params(self) -> Params:
+        """Parameters of policy, encoder and decoders."""
+        return join(self.policy_params, self.vae_params)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the agent computes."""
+        return next(iter(self.policy_params.values())).device
+
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> BeliefActor:
+        """Return the policy, to be used with the prior belief."""
+        return BeliefActor(self.networks, self.params, self.scales, num_tasks)
+
+    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
+        """Return the same policy: what it learned of its tasks is in the belief that goes on."""
+        return actor
+
+    def update(
+        self,
+        rollouts: Sequence[Rollout],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        should_stop: Callable[[], bool],
+    ) -> dict[str, float]:
+        """Improve policy and belief, each by its own loss; see :class:`metarl.meta_learner.MetaLearner`."""
+        trials = join_trials(rollouts)
+        # 1. the policy, on the beliefs with which it acted
+        policy_params, policy_adam, metrics = self._improve_policy(trials, rng, should_stop)
+        # 2. the trials join those of the past
+        buffer = self.buffer.with_trials(_sequences(trials))
+        # 3. encoder and decoders, on trials of past and present policies
+        count = self.config.vae_updates + (self.config.pretrain_updates if self.updates == 0 else 0)
+        scales = self._rescaled(trials)
+        vae_params, vae_adam = self.vae_params, self.vae_adam
+        for _ in range(count):
+            if should_stop():
+                raise Stopped
+            leaves = requires_grad(vae_params)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            bound = self._bound(leaves, buffer.sample(self.config.vae_trials, rng), scales, generator)
+            slopes = gradient(bound.loss, leaves)
+            vae_params, vae_adam = adam_step(
+                vae_params, vae_adam, slopes, self.config.vae_learning_rate, VAE_ADAM
+            )
+            metrics = {**metrics, **bound.metrics}
+        self.policy_params, self.policy_adam = detach(policy_params), policy_adam
+        self.vae_params, self.vae_adam = detach(vae_params), vae_adam
+        self.buffer, self.scales = buffer, scales
+        self.updates += 1
+        return metrics
+
+    def state(self) -> State:
+        """Return copies of parameters, optimisers' memories, scales and the buffer."""
+        return State(
+            {name: value.clone() for name, value in self._tensors().items()},
+            {"updates": self.updates, "trials": self.buffer.added},
+        )
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state.
+
+        Raises:
+            MetarlError: if names, shapes or dtypes differ from this agent's.
+        """
+        loaded = take_saved(self._tensors(), state.tensors)
+        self.policy_params = {name: loaded[name] for name in self.policy_params}
+        self.vae_params = {name: loaded[name] for name in self.vae_params}
+        self.policy_adam = {name: loaded[name] for name in self.policy_adam}
+        self.vae_adam = {name: loaded[name] for name in self.vae_adam}
+        self.scales = Scales(*(Moments.from_params(loaded, f"scale.{name}") for name in Scales._fields))
+        kept = {name: loaded[f"buffer.{name}"] for name in self.buffer.tensors}
+        self.buffer = TrialBuffer(kept, int(str(state.values["trials"])))
+        self.updates = int(str(state.values["updates"]))
+
+    def _tensors(self) -> Params:
+        scales = [scale.to_params(f"scale.{name}") for name, scale in self.scales._asdict().items()]
+        return {
+            **self.params,
+            **self.policy_adam,
+            **self.vae_adam,
+            **{name: value for part in scales for name, value in part.items()},
+            **{f"buffer.{name}": value for name, value in self.buffer.tensors.items()},
+        }
+
+    def _improve_policy(
+        self, trials: Trials, rng: np.random.Generator, should_stop: Callable[[], bool]
+    ) -> tuple[Params, Params, dict[str, float]]:
+        """Take PPO's steps; return parameters, Adam's memory and metrics.
+
+        Raises:
+            Stopped: if ``should_stop`` says so.
+        """
+        params, adam = self.policy_params, self.policy_adam
+        # beliefs are what was written down while acting: no gradient reaches the encoder
+        belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
+        read = time_first(self.scales.policy_inputs(trials.inputs.observations, belief))
+        experience = self._experience(trials)
+        with torch.no_grad():
+            acted, _ = self.networks.policy(params, read)
+        metrics: dict[str, float] = {}
+        steps = 0
+        for _ in range(self.config.epochs):
+            order = torch.from_numpy(rng.permutation(read.shape[1])).to(self.device)
+            for chosen in order.chunk(self.config.minibatches):
+                if should_stop():
+                    raise Stopped
+                leaves = requires_grad(params)
+                policy, values = self.networks.policy(leaves, read[:, chosen])
+                loss = ppo_loss(
+                    policy, values, _of_trials(acted, chosen), experience.of_trials(chosen), self.config
+                )
+                slopes, norm = clip_gradient(gradient(loss.loss, leaves), self.config.max_gradient_norm)
+                params, adam = adam_step(params, adam, slopes, self.config.learning_rate, POLICY_ADAM)
+                params = self.networks.policy.within_bounds(params)
+                metrics = {**loss.metrics, "gradient_norm": norm}
+                steps += 1
+            if 0 < self.config.max_kl < metrics["kl"]:
+                break
+        if "log_std" in params:
+            metrics["std"] = float(params["log_std"].exp().mean())
+        return params, adam, {**metrics, "steps": float(steps)}
+
+    def _experience(self, trials: Trials) -> Experience:
+        """Return advantages over the whole trial, with rewards in units of the returns' deviation."""
+        rewards, values = trials.rewards / self.scales.returns.deviation, trials.extras["value"]
+        advantages = generalized_advantages(
+            rewards,
+            values,
+            torch.zeros_like(values[..., 0]),  # a trial ends for good
+            torch.zeros_like(trials.live),  # credit passes from one episode to those before
+            trials.live,
+            discount=self.config.discount,
+            gae_lambda=self.config.gae_lambda,
+        )
+        parts = (
+            trials.actions,
+            trials.log_probs,
+            scaled_advantages(advantages, trials.live),
+            advantages + values,
+            trials.live,
+        )
+        return Experience(*(time_first(part) for part in parts))
+
+    def beliefs(self, params: Params, trials: Params, scales: Scales) -> Gaussian:
+        """Return the belief before each step of trials ``[S, B, ...]`` of the buffer, ``[S, B, L]``."""
+        actions, rewards = trials["actions"], trials["rewards"]
+        seen = Transition(
+            torch.cat([torch.zeros_like(actions[:1]), actions[:-1]]),
+            scales.rewards.scaled(torch.cat([torch.zeros_like(rewards[:1]), rewards[:-1]])),
+            scales.observations.scaled(trials["observations"]),
+            trials["episode_starts"],
+        )
+        encoder = self.networks.encoder
+        memory = encoder.sequence(params, seen, chunk_steps=self.config.chunk_steps)
+        return encoder.belief(params, memory)
+
+    def _bound(self, params: Params, trials: Params, scales: Scales, generator: torch.Generator) -> ELBO:
+        """Return the ELBO of trials of the buffer, ``[B, S, ...]``."""
+        lengths = trials["live"].sum(dim=1)
+        trials = {
+            name: value[:, : int(lengths.max())].transpose(0, 1).contiguous()
+            for name, value in trials.items()
+        }
+        live = trials["live"] > 0
+        beliefs = self.beliefs(params, trials, scales)
+        times = random_steps(live, self.config.elbo_steps, generator)
+        steps = random_steps(live, self.config.decoded_steps, generator)
+        latents = sample_latents(Gaussian(*(times.of(part) for part in beliefs)), generator)
+        return elbo_loss(
+            beliefs,
+            self._predictions(params, trials, scales),
+            times=times,
+            steps=steps,
+            latents=latents,
+            kl_weight=self.config.kl_weight,
+        )
+
+    def _predictions(self, params: Params, trials: Params, scales: Scales) -> list[Prediction]:
+        """Return what each decoder reads and has to predict, every number in units of its deviation."""
+        observations = scales.observations.scaled(trials["observations"])
+        followed_by = scales.observations.scaled(trials["next_observations"])
+        change = scales.changes.scaled(trials["next_observations"] - trials["observations"])
+        rewards = scales.rewards.scaled(trials["rewards"]).unsqueeze(-1)
+        before, after = (observations, trials["actions"]), (observations, trials["actions"], followed_by)
+        networks, config = self.networks, self.config
+        decoders = (
+            ("reward", networks.reward_decoder, after, rewards, config.reward_weight),
+            ("state", networks.state_decoder, before, change, config.state_weight),
+        )
+        return [
+            Prediction(name, partial(decoder, params), torch.cat(read, dim=-1), seen, weight)
+            for name, decoder, read, seen, weight in decoders
+            if weight > 0
+        ]
+
+    def _rescaled(self, trials: Trials) -> Scales:
+        """Return scales that have seen a meta-batch, while they still learn."""
+        if self.updates >= self.config.scale_iterations:
+            return self.scales
+        live = trials.live
+        # returns so far, as in SB3's VecNormalize: their deviation is that of what the value predicts
+        forward = trials.rewards.flip(-1)
+        so_far = discounted_returns(forward, live.flip(-1), self.config.discount).flip(-1)
+        observations = trials.inputs.observations[live]
+        changes = trials.next_observations[live] - observations
+        seen = (observations, changes, trials.rewards[live], so_far[live])
+        return Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
+
+
+def _sequences(trials: Trials) -> Params:
+    """Return what the buffer keeps of trials, ``[M * K, S, ...]`` by name."""
+    parts = (
+        trials.inputs.observations,
+        trials.actions,
+        trials.rewards,
+        trials.next_observations,
+        trials.inputs.episode_starts,
+        trials.live,
+    )
+    return {name: part.flatten(0, 1).float() for name, part in zip(SEQUENCES, parts, strict=True)}
+
+
+def _of_trials(distribution: Distribution, chosen: torch.Tensor) -> Distribution:
+    return rebuilt(distribution, (part[:, chosen] for part in distribution))

@@ -1,0 +1,172 @@
+"""How well Bernoulli bandits can be played, for arms uniform in 0..1: the exact optimum, and indices.
+
+An arm that paid ``wins`` times and failed ``losses`` times has the posterior Beta(wins + 1, losses + 1), with
+mean ``(wins + 1) / (wins + losses + 2)``. Tables are indexed by ``[wins, losses]``.
+
+- :class:`BayesOptimal` is exact, by dynamic programming over the multiset of the arms' counts. For 5 arms and
+  100 pulls there are too many states.
+- :func:`gittins_indices` and :func:`finite_horizon_indices` need one arm at a time. The first are optimal for
+  an endless discounted game (Gittins 1979), the second are nearly so for a fixed number of pulls (Lattimore
+  2016, arXiv 1511.06014).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache, cached_property
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from metarl.errors import require
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
+Counts: TypeAlias = npt.NDArray[np.int64]
+Multiset: TypeAlias = tuple[tuple[int, int], ...]
+"""Wins and losses of every arm, sorted: which arm is which does not matter."""
+
+MAX_STATES = 2_000_000
+
+
+class Choice(NamedTuple):
+    """The best that can be done from a state."""
+
+    value: float
+    """Expected reward from here to the last pull."""
+    arm: tuple[int, int]
+    """Wins and losses of an arm that is best to pull."""
+
+
+class BayesOptimal:
+    """The strategy of highest expected return, by dynamic programming.
+
+    ``V(s) = max_i p_i (1 + V(s, arm i won)) + (1 - p_i) V(s, arm i lost)``, with the posterior means p_i.
+
+    Args:
+        arms: k.
+        pulls: of an episode.
+
+    Raises:
+        MetarlError: if there are too many states to visit.
+    """
+
+    def __init__(self, arms: int, pulls: int) -> None:
+        states = math.comb(2 * arms + pulls, pulls) // math.factorial(arms)
+        require(
+            states <= MAX_STATES,
+            f"Fewer arms or pulls are needed: dynamic programming can visit {MAX_STATES} states",
+            states,
+        )
+        self.arms, self.pulls = arms, pulls
+        self._best = cache(self._choice)
+
+    @cached_property
+    def value(self) -> float:
+        """Expected return of an episode, over bandits drawn from the prior."""
+        return self._best(((0, 0),) * self.arms).value
+
+    def choose(self, wins: Counts, losses: Counts) -> Counts:
+        """Return the best arm ``[N]`` for counts ``[N, k]``; of equal ones the first."""
+        counts = np.stack([wins, losses], axis=-1).tolist()
+        return np.array([self._arm([(won, lost) for won, lost in each]) for each in counts], np.int64)
+
+    def _arm(self, counts: list[tuple[int, int]]) -> int:
+        return counts.index(self._best(tuple(sorted(counts))).arm)
+
+    def _choice(self, state: Multiset) -> Choice:
+        if sum(won + lost for won, lost in state) >= self.pulls:
+            return Choice(0.0, state[0])
+        return max((self._pulled(state, arm) for arm in dict.fromkeys(state)), key=lambda each: each.value)
+
+    def _pulled(self, state: Multiset, arm: tuple[int, int]) -> Choice:
+        won, lost = arm
+        others = list(state)
+        others.remove(arm)
+        mean = (won + 1) / (won + lost + 2)
+        after_win, after_loss = (
+            self._best(tuple(sorted([*others, counts]))).value
+            for counts in ((won + 1, lost), (won, lost + 1))
+        )
+        return Choice(mean * (1 + after_win) + (1 - mean) * after_loss, arm)
+
+
+def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: int = 501) -> Numbers:
+    """Return Gittins indices of arms for an endless discounted game, ``[pulls + 1, pulls + 1]``.
+
+    The index of a state is the reward of a known arm at which playing on and retiring to that arm are worth
+    the same (calibration; Gittins, Glazebrook and Weber 2011, chapter 8). For each reward r on a grid::
+
+        V(w, l) = max(r / (1 - d), p (1 + d V(w + 1, l)) + (1 - p) d V(w, l + 1))
+
+    backwards from ``lookahead`` pulls ahead, where an arm is taken to be known; between two rewards of the
+    grid the difference is interpolated.
+
+    Args:
+        discount: d, below 1.
+        pulls: most pulls of an arm that the table knows; entries with more are NaN.
+        lookahead: pulls beyond these; 0 for as many as leave a weight of 1e-5 behind them.
+        grid: rewards of the known arm, in 0..1.
+
+    Raises:
+        MetarlError: if the discount is not within 0..1.
+    """
+    require(0 < discount < 1, "discount must be above 0 and below 1", discount)
+    ahead = lookahead or math.ceil(math.log(1e-5) / math.log(discount))
+    rewards = np.linspace(0, 1, grid)
+    retired = rewards / (1 - discount)
+    indices = np.full((pulls + 1, pulls + 1), np.nan)
+    value = np.maximum(retired, _means(pulls + ahead)[:, None] / (1 - discount))
+    for taken in range(pulls + ahead - 1, -1, -1):  # all states of so many pulls, by wins
+        mean = _means(taken)[:, None]
+        going_on = mean * (1 + discount * value[1:]) + (1 - mean) * discount * value[:-1]
+        value = np.maximum(retired, going_on)
+        if taken <= pulls:
+            wins = np.arange(taken + 1)
+            indices[wins, taken - wins] = _roots(going_on - retired, rewards)
+    return indices
+
+
+def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
+    """Return indices for each number of pulls left, ``[pulls + 1, pulls + 1, pulls + 1]`` by (left, w, l).
+
+    The price r of a pull at which an arm, played for as long as it is worth it and at most ``left`` times,
+    earns nothing (Bradt, Johnson and Karlin 1956; Lattimore 2016, section 2)::
+
+        E_left(w, l) = max(0, p - r + p E_{left - 1}(w + 1, l) + (1 - p) E_{left - 1}(w, l + 1))
+
+    Args:
+        pulls: of an episode; states that it cannot come to, and ``left = 0``, are NaN.
+        grid: prices, in 0..1.
+    """
+    prices = np.linspace(0, 1, grid)
+    indices = np.full((pulls + 1, pulls + 1, pulls + 1), np.nan)
+    earned = np.zeros((pulls + 1, pulls + 1, grid))
+    for left in range(1, pulls + 1):
+        side = pulls - left + 1  # so many pulls at most were taken before
+        mean = _mean_square(side)[..., None]
+        pulled = mean - prices + mean * earned[1 : side + 1, :side] + (1 - mean) * earned[:side, 1 : side + 1]
+        earned = np.maximum(pulled, 0)
+        reached = np.add.outer(np.arange(side), np.arange(side)) < side
+        indices[left, :side, :side][reached] = _roots(pulled[reached], prices)
+    return indices
+
+
+def _means(taken: int) -> Numbers:
+    """Return posterior means after so many pulls, by wins, ``[taken + 1]``."""
+    return np.asarray((np.arange(taken + 1) + 1) / (taken + 2), np.float64)
+
+
+def _mean_square(side: int) -> Numbers:
+    """Return posterior means ``[side, side]`` by wins and losses."""
+    count = np.arange(side)
+    return np.asarray((count[:, None] + 1) / (np.add.outer(count, count) + 2), np.float64)
+
+
+def _roots(differences: Numbers, grid: Numbers) -> Numbers:
+    """Return where rows of decreasing numbers ``[N, G]`` cross zero along a grid ``[G]``."""
+    after = np.clip((differences > 0).sum(axis=1), 1, len(grid) - 1)
+    rows = np.arange(len(differences))
+    above, below = differences[rows, after - 1], differences[rows, after]
+    share = above / np.where(above > below, above - below, 1.0)
+    return np.asarray(grid[after - 1] + np.clip(share, 0, 1) * (grid[after] - grid[after - 1]), np.float64)

@@ -1,0 +1,101 @@
+"""Strategies for Bernoulli bandits that see how often each arm won and lost; beside them agents are judged.
+
+Each plays N bandits at once. Equal arms are told apart by their place, which makes no difference: all arms
+have the same prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from metarl.envs.toy.bandit_optimum import BayesOptimal, Counts, Numbers
+
+
+class Strategy(Protocol):
+    """A way to play."""
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return the arms to pull, ``[N]``, for counts ``[N, k]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Random:
+    """Any arm."""
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return arms drawn uniformly."""
+        return rng.integers(wins.shape[1], size=len(wins))
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The arm of the highest posterior mean."""
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return the arms that look best."""
+        return np.argmax((wins + 1) / (wins + losses + 2), axis=1)
+
+
+@dataclass(frozen=True)
+class Thompson:
+    """An arm with the probability that it is the best (Thompson 1933)."""
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return the best arms of a bandit drawn from the posterior."""
+        return np.argmax(rng.beta(wins + 1, losses + 1), axis=1)
+
+
+@dataclass(frozen=True)
+class UCB1:
+    """The arm of the highest upper confidence bound (Auer et al. 2002, figure 1)."""
+
+    width: float = 1.0
+    """Factor of the bound's width; 1 as published, less explores less."""
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return the arms of the highest bounds; arms that were never pulled come first."""
+        pulls = wins + losses
+        taken = np.maximum(pulls.sum(axis=1, keepdims=True), 1)
+        tried = np.maximum(pulls, 1)
+        bounds = wins / tried + self.width * np.sqrt(2 * np.log(taken) / tried)
+        return np.argmax(np.where(pulls > 0, bounds, np.inf), axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Gittins:
+    """The arm of the highest index of an endless discounted game."""
+
+    table: Numbers
+    """``[wins, losses]``, of :func:`metarl.envs.toy.bandit_optimum.gittins_indices`."""
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return the arms of the highest indices."""
+        return np.argmax(self.table[wins, losses], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteHorizonGittins:
+    """The arm of the highest index for as many pulls as are left."""
+
+    table: Numbers
+    """``[left, wins, losses]``, of :func:`metarl.envs.toy.bandit_optimum.finite_horizon_indices`."""
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return the arms of the highest indices."""
+        left = len(self.table) - 1 - (wins + losses).sum(axis=1, keepdims=True)
+        return np.argmax(self.table[left, wins, losses], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Optimal:
+    """The Bayes-optimal arm."""
+
+    solution: BayesOptimal
+
+    def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
+        """Return the best arms."""
+        return self.solution.choose(wins, losses)

@@ -1,0 +1,230 @@
+"""Bernoulli bandits: which of k arms pays most? (Duan et al. 2016, arXiv 1611.02779, section 3.1).
+
+A pull is a step, and an episode is a whole trial of ``horizon`` pulls, so an agent with a memory explores and
+exploits within one episode (``trial_episodes=1``). Observations are constant: rewards alone tell the arms
+apart. How well one can do is known: :mod:`metarl.envs.toy.bandit_optimum`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from metarl.config import SuiteConfig
+from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
+from metarl.errors import MetarlError, require, unknown_name
+from metarl.tasks import Split, sample_evenly
+from metarl.types import Task
+from metarl.vector_env import Array, TaskVectorEnv, check_fits
+
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+MAX_ARMS = 100
+_LISTED_TASKS = 400
+_TRAIN_SEED, _TEST_SEED = 1611, 2779
+
+
+@dataclass(frozen=True, kw_only=True)
+class BanditsConfig(SuiteConfig):
+    """Bernoulli bandits (Duan et al. 2016): which arm pays most, found within one episode."""
+
+    kind: ClassVar[str] = "bandits"
+
+    arms: int = 5
+    """Arms of every bandit."""
+    horizon: int = 10
+    """Pulls of an episode, which is a whole trial."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(2 <= self.arms <= MAX_ARMS, f"arms must be between 2 and {MAX_ARMS}", self.arms)
+        require(1 <= self.horizon <= 1_000_000, "horizon must be between 1 and 1000000", self.horizon)
+
+    @property
+    def label(self) -> str:
+        """Name with the sizes, as returns of other sizes cannot be compared."""
+        return f"{self.kind}-{self.arms}x{self.horizon}"
+
+    def build(self) -> BanditTasks:
+        """Return the task distribution."""
+        return BanditTasks(arms=self.arms, horizon=self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BanditTasks:
+    """Arms' probabilities, independent and uniform in 0..1.
+
+    Training draws fresh bandits; the test split is a fixed list of 400 that training meets with probability
+    zero, and a list of 400 others stands for the training split.
+    """
+
+    arms: int = 5
+    horizon: int = 10
+    reports_success: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name with the sizes, ``"bandits-5x10"``."""
+        return f"bandits-{self.arms}x{self.horizon}"
+
+    @property
+    def observation_space(self) -> Box:
+        """One number that is always 0, ``[1]``."""
+        return Box(0.0, 0.0, (1,), np.float64)
+
+    @property
+    def action_space(self) -> Discrete:
+        """Which arm to pull."""
+        return Discrete(self.arms)
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        """Return the split's fixed list of 400 bandits."""
+        rng = np.random.default_rng(_TRAIN_SEED if split == "train" else _TEST_SEED)
+        return tuple(_draw(_LISTED_TASKS, self.arms, rng, split))
+
+    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
+        """Draw fresh bandits to train on, or bandits of the test list.
+
+        Raises:
+            MetarlError: if ``num_tasks`` is not positive.
+        """
+        if split == "test":
+            return sample_evenly(self.tasks("test"), num_tasks, rng)
+        require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
+        return _draw(num_tasks, self.arms, rng, split)
+
+    def make_vector_env(
+        self, num_envs: int, *, engine: str = "auto", num_workers: int = 0
+    ) -> BanditVectorEnv:
+        """Build an environment with ``num_envs`` slots; it has no workers.
+
+        Raises:
+            MetarlError: on any other engine than "auto" or "tensor".
+        """
+        if engine not in ("auto", "tensor"):
+            raise unknown_name("engine of the bandits suite", engine, ("auto", "tensor"))
+        return BanditVectorEnv(self, num_envs)
+
+
+class BanditVectorEnv(TaskVectorEnv):
+    """All bandits in plain array arithmetic.
+
+    A slot draws one uniform number a pull from a generator of its own, which its reset's seed starts; the
+    pull pays 1 if that number is below the arm's probability, and 0 otherwise.
+    """
+
+    def __init__(self, distribution: BanditTasks, num_envs: int) -> None:
+        """Give every slot one of the distribution's listed training bandits, in turn.
+
+        Raises:
+            MetarlError: if ``num_envs`` is not positive.
+        """
+        require(num_envs >= 1, "The number of slots must be 1 or more", num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self.num_envs = num_envs
+        self.single_observation_space = distribution.observation_space
+        self.single_action_space = distribution.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._arms, self._horizon = distribution.arms, distribution.horizon
+        self._slots = np.arange(num_envs)
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._probabilities = np.zeros((num_envs, self._arms))
+        self._thresholds = np.zeros((num_envs, self._horizon))
+        self._pulls = np.zeros(num_envs, dtype=np.int64)
+        self._live = np.zeros(num_envs, dtype=np.bool_)
+        listed = distribution.tasks("train")
+        self.set_tasks([listed[i % len(listed)] for i in range(num_envs)])
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Let slot i be the bandit ``tasks[i]`` from its next reset on.
+
+        Raises:
+            MetarlError: on more tasks than slots, none, or a task that is no bandit of so many arms.
+        """
+        check_fits(tasks, self.num_envs)
+        given = np.array([_probabilities(task, self._arms) for task in tasks])
+        self._next_probabilities = np.zeros((self.num_envs, self._arms))
+        self._next_probabilities[: len(given)] = given
+        self._has_task = self._slots < len(given)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Array, dict[str, Flags]]:
+        """Start episodes in every slot or in those of ``options["reset_mask"]``.
+
+        Returns:
+            Observations ``[N, 1]``, all 0, and no information.
+
+        Raises:
+            TypeError: if the mask is no bool array.
+            ValueError: if it is of another shape than ``[N]``, or false everywhere, or there is not one
+                seed a slot.
+        """
+        named, _ = split_options(options, self.num_envs)
+        seeds = seeds_of_slots(seed, self.num_envs)
+        starts = named & self._has_task
+        for slot in np.flatnonzero(starts):
+            generator = self._generators[slot]
+            if generator is None or seeds[slot] is not None:
+                generator = self._generators[slot] = np.random.default_rng(seeds[slot])
+            generator.random(out=self._thresholds[slot])
+        self._probabilities[starts] = self._next_probabilities[starts]
+        self._pulls[starts] = 0
+        self._live = np.where(named, self._has_task, self._live)
+        return self._observations(), {}
+
+    def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
+        self, actions: Array
+    ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
+        """Pull an arm of every bandit that has pulls left.
+
+        Args:
+            actions: ``[N]``, an arm each.
+
+        Returns:
+            Observations ``[N, 1]``, rewards 0 or 1, terminated, truncated, each ``[N]``, and no information.
+
+        Raises:
+            MetarlError: if there is no such arm.
+        """
+        arms = np.asarray(actions, np.int64)
+        in_range = (arms >= 0) & (arms < self._arms)
+        require(
+            bool(in_range.all()), f"arms must be between 0 and {self._arms - 1}", arms[~in_range].tolist()
+        )
+        live = self._live
+        number = np.minimum(self._pulls, self._horizon - 1)
+        pays = self._thresholds[self._slots, number] < self._probabilities[self._slots, arms]
+        self._pulls += live
+        truncated = live & (self._pulls >= self._horizon)
+        self._live = live & ~truncated
+        return self._observations(), (live & pays).astype(np.float64), np.zeros_like(live), truncated, {}
+
+    def _observations(self) -> Array:
+        return np.zeros((self.num_envs, 1))
+
+
+def _draw(num_tasks: int, arms: int, rng: np.random.Generator, split: Split) -> list[Task]:
+    drawn = rng.random((num_tasks, arms)).tolist()
+    return [
+        Task("bandits", tuple(each), f"bandits/{split}/" + ",".join(f"{value:.6f}" for value in each))
+        for each in drawn
+    ]
+
+
+def _probabilities(task: Task, arms: int) -> tuple[float, ...]:
+    if task.family != "bandits":
+        raise unknown_name("task family of the bandits suite", task.family, ("bandits",))
+    if len(task.parameters) != arms or not all(0 <= value <= 1 for value in task.parameters):
+        raise MetarlError(
+            f"Expected a task of {arms} probabilities, one an arm, got {task.id!r} with {task.parameters}."
+        )
+    return task.parameters

@@ -1,0 +1,291 @@
+"""Soft actor-critic, as functions of tensors (Haarnoja et al. 2018, arXiv 1812.05905).
+
+Twin Q functions with slowly moving targets, no value network, and a temperature that is learned. The states
+that the networks read may depend on parameters that learn with the critic, such as an encoder's: whoever
+calls :func:`sac_step` says how they come about.
+
+All parameters of an optimiser are one vector, so a step of Adam is a dozen operations, whatever the layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import torch
+
+from metarl.errors import require
+from metarl.functional.params import flatten, unflatten
+from metarl.functional.squashed_gaussian import squash
+from metarl.learning.gradient_descent import DescentConfig, adam_step, start_descent
+from metarl.networks.off_policy import SquashedPolicy, TwinCritic
+from metarl.types import Params
+
+TEMPERATURE = "log_temperature"
+WEIGHTS, ACTOR, CRITIC = "weights", "actor", "critic"
+"""The name of a vector of parameters in Adam's memory, and of the two optimisers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACConfig:
+    """The settings of soft actor-critic; the defaults are stable-baselines3's."""
+
+    discount: float = 0.99
+    """Reward discount for each step."""
+    learning_rate: float = 3e-4
+    """Step size of Adam, for actor, critic and temperature."""
+    target_rate: float = 0.005
+    """Share of the critic that its target takes over in each step (tau)."""
+    initial_temperature: float = 1.0
+    """Weight of the entropy at the start (alpha)."""
+    learns_temperature: bool = True
+    """Move the temperature until the policy has the entropy that is aimed at."""
+    entropy_per_action: float = -1.0
+    """Entropy in nats that the temperature aims at, for each component of an action."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(0 <= self.discount <= 1, "discount must be between 0 and 1", self.discount)
+        require(
+            0 < self.learning_rate <= 10, "learning_rate must be positive and at most 10", self.learning_rate
+        )
+        require(0 < self.target_rate <= 1, "target_rate must be positive and at most 1", self.target_rate)
+        require(
+            1e-6 <= self.initial_temperature <= 1e6,
+            "initial_temperature must be between 1e-6 and 1e6",
+            self.initial_temperature,
+        )
+        require(
+            -100 <= self.entropy_per_action <= 100,
+            "entropy_per_action must be between -100 and 100",
+            self.entropy_per_action,
+        )
+
+
+class Transitions(NamedTuple):
+    """What the critic learns from, beside the states."""
+
+    actions: torch.Tensor
+    """``[B, A]`` in -1..1."""
+    rewards: torch.Tensor
+    """``[B]``."""
+    terminated: torch.Tensor
+    """``[B]`` bool: the environment ended the episode, so nothing follows; false where it was cut off."""
+
+
+class States(NamedTuple):
+    """What the networks read, and what it costs."""
+
+    states: torch.Tensor
+    """``[B, S]``; the critic's gradient flows on to whatever they depend on, the actor's does not."""
+    next_states: torch.Tensor
+    """``[B, S]``, used without gradient."""
+    penalty: torch.Tensor | float = 0.0
+    """Added to the critic's loss."""
+
+
+Look: TypeAlias = Callable[[Params], States]
+"""Gives the states, from the parameters that learn with the critic."""
+
+
+class Noise(NamedTuple):
+    """Standard normal numbers that actions are drawn by."""
+
+    now: torch.Tensor
+    """``[B, A]``, in the states."""
+    following: torch.Tensor
+    """``[B, A]``, in the next states."""
+
+
+class SACState(NamedTuple):
+    """All that a step changes."""
+
+    actor: torch.Tensor
+    """``[P]``: the policy's parameters, then the log of the temperature."""
+    critic: torch.Tensor
+    """``[Q + E]``: both Q functions' parameters, then those that learn with them."""
+    target: torch.Tensor
+    """``[Q]``, the slow copy of both Q functions."""
+    adam: Params
+    """Adam's memory of both optimisers."""
+
+
+class SACMetrics(NamedTuple):
+    """What a step says of itself: scalars, without a graph."""
+
+    critic_loss: torch.Tensor
+    actor_loss: torch.Tensor
+    temperature_loss: torch.Tensor
+    temperature: torch.Tensor
+    entropy: torch.Tensor
+    """Minus the mean log density of the drawn actions."""
+    q: torch.Tensor
+    """Mean value of the batch's own actions."""
+    penalty: torch.Tensor
+
+
+def critic_target(
+    batch: Transitions,
+    next_q: torch.Tensor,
+    next_log_probs: torch.Tensor,
+    temperature: torch.Tensor,
+    discount: float,
+) -> torch.Tensor:
+    """Return what both Q functions should give, ``[B]`` (equations 2 and 3 of the paper).
+
+    Args:
+        batch: rewards and endings.
+        next_q: ``[2, B]``, both targets' values of the drawn next actions.
+        next_log_probs: ``[B]``, their log densities.
+        temperature: alpha.
+        discount: gamma.
+    """
+    # y = r + gamma (1 - d) (min_i Q_i(s', a') - alpha log pi(a' | s'))
+    following = torch.minimum(next_q[0], next_q[1]) - temperature * next_log_probs
+    return batch.rewards + discount * following.masked_fill(batch.terminated, 0.0)
+
+
+def critic_loss(q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return half the mean squared error, added over both Q functions ``[2, B]`` (equation 5)."""
+    return 0.5 * (q - target).square().mean(dim=1).sum()
+
+
+def actor_loss(log_probs: torch.Tensor, q: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    """Return what the policy descends, from ``[B]`` and ``[2, B]`` (equation 7).
+
+    mean of alpha log pi(a | s) - min_i Q_i(s, a)
+    """
+    return (temperature * log_probs - torch.minimum(q[0], q[1])).mean()
+
+
+def temperature_loss(
+    log_temperature: torch.Tensor, log_probs: torch.Tensor, target_entropy: float
+) -> torch.Tensor:
+    """Return what the log of the temperature descends (equation 18, on the log as is usual).
+
+    -log alpha times the mean of log pi(a | s) + the entropy that is aimed at
+    """
+    return -log_temperature * (log_probs.detach().mean() + target_entropy)
+
+
+def polyak(target: torch.Tensor, source: torch.Tensor, rate: float) -> torch.Tensor:
+    """Return the target moved by a share of the way to the source."""
+    return torch.lerp(target, source, rate)
+
+
+@dataclass(frozen=True)
+class SAC:
+    """Both networks, the settings, and the names in each vector of parameters."""
+
+    policy: SquashedPolicy
+    critic: TwinCritic
+    config: SACConfig
+    actor_like: Params
+    """The actor's parameters by name, for their shapes."""
+    critic_like: Params
+    """Those of the critic's optimiser, the critic's own first."""
+
+    @staticmethod
+    def of(
+        policy: SquashedPolicy, critic: TwinCritic, config: SACConfig, params: Params, encoder: Params
+    ) -> SAC:
+        """Return the learner of some parameters.
+
+        Args:
+            policy: its network.
+            critic: its network.
+            config: the settings.
+            params: of policy, critic and temperature.
+            encoder: further parameters that learn with the critic.
+        """
+        own, twin = ({name: params[name] for name in net.network.shapes} for net in (policy, critic))
+        actor = {**own, TEMPERATURE: params[TEMPERATURE]}
+        return SAC(policy, critic, config, actor, {**twin, **encoder})
+
+    @property
+    def target_entropy(self) -> float:
+        """The entropy that the temperature aims at."""
+        return self.config.entropy_per_action * self.policy.action_size
+
+    @property
+    def target_like(self) -> Params:
+        """The critic's own parameters, for their shapes."""
+        return {name: self.critic_like[name] for name in self.critic.network.shapes}
+
+    def start(self) -> SACState:
+        """Return the state before the first step."""
+        actor, critic = flatten(self.actor_like), flatten(self.critic_like)
+        descent = DescentConfig(outer_lr=self.config.learning_rate)
+        adam = {
+            **start_descent({WEIGHTS: actor}, descent, name=ACTOR),
+            **start_descent({WEIGHTS: critic}, descent, name=CRITIC),
+        }
+        return SACState(actor, critic, flatten(self.target_like), adam)
+
+    def step(
+        self, state: SACState, batch: Transitions, look: Look, noise: Noise
+    ) -> tuple[SACState, SACMetrics]:
+        """Take one gradient step of critic, actor and temperature, and move the target.
+
+        Args:
+            state: from :meth:`start` or the last step; not changed.
+            batch: B transitions.
+            look: gives their states.
+            noise: that actions are drawn by.
+        """
+        critic_leaf, actor_leaf = (vector.detach().requires_grad_() for vector in (state.critic, state.actor))
+        critic_params = unflatten(critic_leaf, self.critic_like)
+        seen = look(critic_params)
+        states = seen.states.detach()
+
+        # actions of the policy, in the states with a graph and in the next states without
+        actor_params = unflatten(actor_leaf, self.actor_like)
+        log_temperature = actor_params[TEMPERATURE].detach()
+        temperature = log_temperature.exp()
+        acted = squash(self.policy(actor_params, states), noise.now)
+
+        # critic: one step towards the target's value
+        target = self._target(state, batch, seen.next_states.detach(), noise.following)
+        q = self.critic(critic_params, seen.states, batch.actions)
+        q_loss = critic_loss(q, target)
+        (slope,) = torch.autograd.grad(q_loss + seen.penalty, critic_leaf)
+        critic, adam = self._adam(state.critic, state.adam, slope, CRITIC)
+
+        # actor: one step up the new critic, and the temperature towards the entropy that is aimed at
+        drawn_q = self.critic(unflatten(critic, self.critic_like), states, acted.actions)
+        policy_loss = actor_loss(acted.log_probs, drawn_q, temperature)
+        (slope,) = torch.autograd.grad(policy_loss, actor_leaf)
+        entropy = -acted.log_probs.detach().mean()
+        # d/d log alpha of the temperature's loss; it is the last number of the actor's vector
+        slope[-1] = (entropy - self.target_entropy) if self.config.learns_temperature else 0.0
+        actor, adam = self._adam(state.actor, adam, slope, ACTOR)
+
+        # target: a share of the way to the new critic
+        moved = polyak(state.target, critic[: len(state.target)], self.config.target_rate)
+        metrics = SACMetrics(
+            critic_loss=q_loss.detach(),
+            actor_loss=policy_loss.detach(),
+            temperature_loss=temperature_loss(log_temperature, acted.log_probs, self.target_entropy),
+            temperature=temperature,
+            entropy=entropy,
+            q=q.detach().mean(),
+            penalty=torch.as_tensor(seen.penalty, device=entropy.device).detach(),
+        )
+        return SACState(actor, critic, moved, adam), metrics
+
+    @torch.no_grad()
+    def _target(
+        self, state: SACState, batch: Transitions, next_states: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        actor = unflatten(state.actor, self.actor_like)
+        following = squash(self.policy(actor, next_states), noise)
+        next_q = self.critic(unflatten(state.target, self.target_like), next_states, following.actions)
+        temperature = actor[TEMPERATURE].exp()
+        return critic_target(batch, next_q, following.log_probs, temperature, self.config.discount)
+
+    def _adam(
+        self, vector: torch.Tensor, adam: Params, slope: torch.Tensor, name: str
+    ) -> tuple[torch.Tensor, Params]:
+        moved, kept = adam_step({WEIGHTS: vector}, adam, {WEIGHTS: slope}, self.config.learning_rate, name)
+        return moved[WEIGHTS], {**adam, **kept}

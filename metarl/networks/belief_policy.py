@@ -1,0 +1,55 @@
+"""A policy and a value of an observation and a belief, for Gaussian actions or for choices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from metarl.functional.distributions import Categorical, Gaussian
+from metarl.networks.layers import apply_layers, draw_layers
+from metarl.networks.recurrent_policy import Reading
+from metarl.types import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeliefPolicy:
+    """Two perceptrons that share no layer: one acts, one values."""
+
+    input_size: int
+    """Numbers of an observation and of a belief together."""
+    action_size: int
+    discrete: bool
+    hidden_sizes: tuple[int, ...]
+    tanh_mean: bool
+    initial_std: float
+    min_std: float
+    max_std: float
+
+    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draw orthogonal weights, small ones for actions (Andrychowicz et al. 2021, arXiv 2006.05990)."""
+        sizes = (self.input_size, *self.hidden_sizes)
+        params = {
+            **draw_layers("policy", (*sizes, self.action_size), generator, last_gain=0.01, dtype=dtype),
+            **draw_layers("value", (*sizes, 1), generator, last_gain=1.0, dtype=dtype),
+        }
+        if not self.discrete:
+            params["log_std"] = torch.full((self.action_size,), math.log(self.initial_std), dtype=dtype)
+        return params
+
+    def __call__(self, params: Params, inputs: torch.Tensor) -> Reading:
+        """Return the distribution of actions and the value, of inputs ``[..., input_size]``."""
+        values = apply_layers(params, "value", inputs, torch.tanh).squeeze(-1)
+        chosen = apply_layers(params, "policy", inputs, torch.tanh)
+        if self.discrete:
+            return Reading(Categorical(chosen), values)
+        mean = torch.tanh(chosen) if self.tanh_mean else chosen
+        return Reading(Gaussian(mean, self._log_std(params).expand_as(mean)), values)
+
+    def within_bounds(self, params: Params) -> Params:
+        """Move every deviation into its bounds; the policy acts as before."""
+        return params if self.discrete else {**params, "log_std": self._log_std(params)}
+
+    def _log_std(self, params: Params) -> torch.Tensor:
+        return params["log_std"].clamp(math.log(self.min_std), math.log(self.max_std))

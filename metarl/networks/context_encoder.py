@@ -1,0 +1,50 @@
+"""A probabilistic encoder of experience: each transition gives a Gaussian factor of what the task may be.
+
+Source: Rakelly et al. 2019, PEARL (arXiv 1903.08254), section 4.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import softplus
+
+from metarl.functional.gaussian_products import Evidence, gather_evidence
+from metarl.networks.dense import DenseNetwork
+from metarl.types import Params
+
+ENCODER = "encoder"
+MIN_VARIANCE = 1e-7
+"""Of a factor; keeps precisions finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextEncoder:
+    """A perceptron reads a transition, and gives mean and variance of its factor."""
+
+    context_size: int
+    """Numbers of a transition: observation, action, reward, and maybe the next observation."""
+    latent_size: int
+    """Z."""
+    hidden_sizes: tuple[int, ...]
+
+    @property
+    def network(self) -> DenseNetwork:
+        """The perceptron; its last layer gives the means, then what becomes the variances."""
+        return DenseNetwork(ENCODER, (self.context_size, *self.hidden_sizes, 2 * self.latent_size))
+
+    def __call__(self, params: Params, context: torch.Tensor, mask: torch.Tensor | None = None) -> Evidence:
+        """Multiply the factors of each task's transitions.
+
+        Args:
+            params: the encoder's, and maybe others.
+            context: ``[M, C, context_size]``; the order of transitions does not matter.
+            mask: ``[M, C]`` bool, which transitions there are; all by default.
+
+        Returns:
+            ``[M, Z]``.
+        """
+        raw = self.network(params, context.flatten(0, -2)).view(*context.shape[:-1], 2 * self.latent_size)
+        means, variances = raw.chunk(2, dim=-1)
+        return gather_evidence(means, softplus(variances).clamp(min=MIN_VARIANCE), mask)

@@ -1,0 +1,112 @@
+"""The recurrent encoder of a belief: what a policy thinks of its task after what it has seen of it.
+
+Source: Zintgraf et al. 2020, VariBAD (arXiv 1910.08348), section 3: ``q(m | tau_:t)`` is a Gaussian over an
+embedding m of the task, computed by a recurrent network from the transitions so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from metarl.functional.distributions import Gaussian
+from metarl.networks.layers import apply_layer, draw_layer
+from metarl.networks.recurrent import Cell, make_cell
+from metarl.types import Params
+
+LOG_VARIANCE_LIMIT = 10.0
+"""Log variances of beliefs stay within this of zero, so that no divergence between two of them overflows."""
+
+
+class Transition(NamedTuple):
+    """What the encoder reads at a step: the last action, what it paid, and where it led."""
+
+    actions: torch.Tensor
+    """``[..., A]``."""
+    rewards: torch.Tensor
+    """``[...]``."""
+    observations: torch.Tensor
+    """``[..., O]``, the next ones, or the first of a new episode."""
+    episode_starts: torch.Tensor
+    """``[...]``, whether a new episode has begun between action and observation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeliefEncoder:
+    """An embedding of each part of a transition, a recurrent cell, and a Gaussian over L numbers."""
+
+    observation_size: int
+    action_size: int
+    latent_size: int
+    """L."""
+    cell_name: str
+    memory_size: int
+    """H."""
+    observation_embedding: int
+    action_embedding: int
+    reward_embedding: int
+
+    @property
+    def cell(self) -> Cell:
+        """The recurrent cell, which reads the three embeddings."""
+        embedded = self.observation_embedding + self.action_embedding + self.reward_embedding
+        return make_cell(self.cell_name, embedded, self.memory_size)
+
+    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+        """Draw parameters; all first beliefs are close to N(0, 1)."""
+        drawn = {
+            "see_action": (self.action_size, self.action_embedding, 1.0),
+            "see_reward": (2, self.reward_embedding, 1.0),
+            "see_observation": (self.observation_size, self.observation_embedding, 1.0),
+            "belief": (self.memory_size, 2 * self.latent_size, 0.1),
+        }
+        params = self.cell.initial_params(generator, dtype)
+        for name, (inputs, units, gain) in drawn.items():
+            params |= draw_layer(name, inputs, units, generator, gain=gain, dtype=dtype)
+        return params
+
+    def embed(self, params: Params, seen: Transition) -> torch.Tensor:
+        """Return what the cell reads of transitions, ``[..., E]``."""
+        paid = torch.stack([seen.rewards, seen.episode_starts.to(seen.rewards.dtype)], dim=-1)
+        parts = (("see_action", seen.actions), ("see_reward", paid), ("see_observation", seen.observations))
+        return torch.cat([torch.tanh(apply_layer(params, name, part)) for name, part in parts], dim=-1)
+
+    def belief(self, params: Params, memory: torch.Tensor) -> Gaussian:
+        """Return the belief of a memory ``[..., H]``, two tensors ``[..., L]``."""
+        mean, unbounded = apply_layer(params, "belief", memory).chunk(2, dim=-1)
+        log_variance = LOG_VARIANCE_LIMIT * torch.tanh(unbounded / LOG_VARIANCE_LIMIT)
+        return Gaussian(mean, 0.5 * log_variance)
+
+    def step(
+        self, params: Params, seen: Transition, memory: torch.Tensor, begun: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the memory ``[B, H]`` after transitions of B trials.
+
+        Where ``begun``, ``[B]``, is false, a trial shows its very first observation: there is no transition
+        yet, so memory stays blank and the belief is the prior.
+        """
+        read = self.cell.step(params, self.embed(params, seen), memory)
+        return torch.where(begun.unsqueeze(-1), read, memory)
+
+    def sequence(self, params: Params, seen: Transition, *, chunk_steps: int = 0) -> torch.Tensor:
+        """Return the memory of whole trials before each of their steps.
+
+        Args:
+            params: by name.
+            seen: ``[S, B, ...]``, of each step; the first is not read.
+            chunk_steps: gradients flow back through so many steps; 0 for all of them.
+
+        Returns:
+            ``[S, B, H]``; the first is blank.
+        """
+        embedded = self.embed(params, Transition(*(part[1:] for part in seen)))
+        memory = embedded.new_zeros(embedded.shape[1], self.memory_size)
+        found = [memory.unsqueeze(0)]
+        everything = torch.ones(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
+        for chunk in embedded.split(chunk_steps or max(1, len(embedded))):
+            if len(chunk):
+                found.append(self.cell.sequence(params, chunk, memory, everything[: len(chunk)]))
+                memory = found[-1][-1].detach()
+        return torch.cat(found)

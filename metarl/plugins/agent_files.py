@@ -1,0 +1,132 @@
+"""An agent without a package: its config in a Python file, ``my_file.py:MyConfig``.
+
+The name stands for a class that inherits from :class:`metarl.config.AgentConfig`. A run records where the
+file is and its sums beside the agent's settings, so that the run can be opened again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import field, make_dataclass
+from functools import cache
+from typing import Annotated, cast
+
+import torch
+import tyro
+
+from metarl.config import AgentConfig, SamplingConfig
+from metarl.errors import MetarlError
+from metarl.meta_learner import MetaLearner
+from metarl.plugins.user_files import Sums, UserFile, at_fault, require_parts
+from metarl.tasks import TaskDistribution
+from metarl.types import Json
+
+FILE, SHA256, MODULES = "agent_file", "agent_sha256", "agent_modules"
+"""Names of what a run records of the file, among the agent's settings."""
+_PARTS = (
+    *("adaptation_steps", "trial", "device", "initial_actor"),
+    *("adapt", "update", "state", "load_state"),
+)
+
+
+def file_agent(place: str) -> type[AgentConfig]:
+    """Return the config class of an agent in a file, found again from any folder.
+
+    It is a subclass of the class that the place names, with three settings more, which a run records.
+
+    Raises:
+        MetarlError: if the file is gone, does not run, or holds no config of an agent by that name.
+    """
+    file = UserFile.at(place, "agent")
+    sums, where = file.sums(), f"{file.name!r} of {file.path}"
+    return file.find(lambda found: _recorded(file, config_class(found, where), sums))
+
+
+def place_of(settings: Json) -> str | None:
+    """Return the place of the agent that a run's settings belong to, if it is one in a file."""
+    place = settings.get(FILE) if isinstance(settings, Mapping) else None
+    return str(place) if place else None
+
+
+def is_in_file(config: object) -> bool:
+    """Return whether a config, or its class, was found in a file."""
+    return bool(getattr(config, FILE, ""))
+
+
+def config_class(found: object, where: str) -> type[AgentConfig]:
+    """Make sure that something is a config class that can build an agent.
+
+    Raises:
+        MetarlError: if it is none; says what to do about it.
+    """
+    if not inspect.isclass(found) or not issubclass(found, AgentConfig):
+        kind = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
+        raise MetarlError(
+            f"Expected {where} to be a config class of an agent, but it is {kind}; "
+            "inherit from metarl.config.AgentConfig or from an agent's config."
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise MetarlError(f"Expected {where} to be a config that builds an agent, but it has no {missing}.")
+    unseen = [
+        name
+        for name, hint in inspect.get_annotations(found).items()
+        if "ClassVar" not in str(hint) and "__dataclass_fields__" not in vars(found)
+    ]
+    if unseen:
+        raise MetarlError(
+            f"Expected {where} to be a dataclass, as it has the setting {unseen[0]}, but it is a plain "
+            "class; write @dataclass(frozen=True, kw_only=True) above it."
+        )
+    return found
+
+
+@cache
+def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[AgentConfig]:
+    """Return a config class that knows its file, which :mod:`dataclasses` makes of the user's own."""
+
+    def build(
+        self: AgentConfig,
+        suite: TaskDistribution,
+        *,
+        seed: int,
+        device: torch.device,
+        sampling: SamplingConfig,
+    ) -> MetaLearner:
+        recorded = Sums(str(getattr(self, SHA256)), tuple(getattr(self, MODULES)))
+        file.tell_changes(recorded)
+        try:
+            agent = found.build(self, suite, seed=seed, device=device, sampling=sampling)
+        except Exception as error:
+            raise at_fault(error, f"The agent of {file.place} fails when it is built") from error
+        require_parts(agent, _PARTS, "An agent", f"what {file.place} builds", "see metarl.meta_learner")
+        return agent
+
+    def check(self: AgentConfig) -> None:
+        try:
+            found.__post_init__(self)
+        except Exception as error:
+            raise at_fault(error, f"The settings of {file.place} cannot be checked") from error
+
+    hidden = tyro.conf.Suppress
+    made = make_dataclass(
+        found.__name__,
+        [
+            (FILE, Annotated[str, hidden], field(default=file.place)),
+            (SHA256, Annotated[str, hidden], field(default=sums.sha256)),
+            (MODULES, Annotated[tuple[str, ...], hidden], field(default=sums.modules)),
+        ],
+        bases=(found,),
+        namespace={
+            "__doc__": found.__doc__,
+            "__post_init__": check,
+            "build": build,
+            "kind": vars(found).get("kind", found.__name__),
+            "source": getattr(found, "source", ""),
+        },
+        frozen=True,
+        kw_only=True,
+    )
+    made.__module__ = found.__module__  # where its hints are read
+    return cast("type[AgentConfig]", made)

@@ -1,0 +1,167 @@
+"""A Python file of a user's that a run depends on: ``my_file.py:my_name``, for a suite or an agent.
+
+The file is run when it is needed, and found again by its absolute path. A run records the SHA-256 of the file
+and of each module beside it that it imports, so that a change of any of them is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple, TypeVar, cast
+
+from metarl.errors import MetarlError, unknown_name
+from metarl.plugins.suite_imports import files_imported
+from metarl.plugins.suite_modules import as_written, bare_names, import_file, line_of
+
+logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+EXAMPLES = {"suite": "my_file.py:my_distribution", "agent": "my_file.py:MyConfig"}
+NOUNS = {"suite": "distribution", "agent": "config"}
+
+
+def is_place(name: str) -> bool:
+    """Return whether a name is meant to be one in a file."""
+    return ".py:" in name or name.endswith(".py")
+
+
+class Sums(NamedTuple):
+    """Contents of a file and of the modules beside it, as a run records them."""
+
+    sha256: str
+    """Of the file."""
+    modules: tuple[str, ...]
+    """SHA-256 and path, from the file's folder on, of each module beside it that it imports."""
+
+
+@dataclass(frozen=True)
+class UserFile:
+    """A name in a Python file."""
+
+    path: Path
+    name: str
+    part: str
+    """What the name stands for, ``"suite"`` or ``"agent"``."""
+
+    @classmethod
+    def at(cls, place: str, part: str) -> UserFile:
+        """Return the file of a place, found again from any folder.
+
+        Raises:
+            MetarlError: if the place does not name a file and something in it.
+        """
+        path, _, name = place.rpartition(":")
+        if not path or not name or not path.endswith(".py"):
+            article = "an" if part == "agent" else "a"
+            raise MetarlError(f"Expected {article} {part} in a file as {EXAMPLES[part]}, got {place!r}.")
+        return cls(Path(path).resolve(), name, part)
+
+    @property
+    def place(self) -> str:
+        """The file and the name."""
+        return f"{self.path}:{self.name}"
+
+    def sums(self) -> Sums:
+        """Return the SHA-256 of the file and of what it imports from its folder.
+
+        Raises:
+            MetarlError: if one of them cannot be read.
+        """
+        digests = self._digests()
+        modules = tuple(f"{digest} {file}" for file, digest in digests.items() if file != self.path.name)
+        return Sums(digests[self.path.name], modules)
+
+    def tell_changes(self, recorded: Sums) -> None:
+        """Log which files are not as they were when the run was started."""
+        now = self._digests()
+        before = dict[str, str]()
+        if recorded.sha256:
+            before[self.path.name] = recorded.sha256
+        for line in recorded.modules:
+            digest, _, name = line.partition(" ")
+            before[name] = digest
+        for name, digest in before.items():
+            if now.get(name) != digest:
+                logger.warning("%s has changed since this run was started.", self.path.parent / name)
+
+    def find(self, use: Callable[[object], ResultT]) -> ResultT:
+        """Run the file and return what ``use`` makes of what the name stands for.
+
+        Raises:
+            MetarlError: if the file is gone, does not run, or has no such name.
+        """
+        module = self._load()
+        with bare_names(module):
+            if not hasattr(module, self.name):
+                known = [each for each in vars(module) if not each.startswith("_")]
+                raise unknown_name(f"{NOUNS[self.part]} in {self.path}", self.name, known)
+            return use(cast("object", getattr(module, self.name)))
+
+    def _load(self) -> ModuleType:
+        """Run the file; what it imports is looked for in its folder first, as from a script there."""
+        self._digests()  # says which file cannot be read
+        try:
+            return import_file(self.path)
+        except (Exception, SystemExit) as error:  # a program ends itself when it is run
+            raise at_fault(error, f"The {self.part}'s file {self.path} does not run") from error
+
+    def _digests(self) -> Mapping[str, str]:
+        """Return SHA-256 by path from the file's folder on."""
+        try:
+            files = files_imported(self.path)
+        except OSError as error:
+            raise MetarlError(
+                f"The {self.part}'s file {error.filename or self.path} cannot be read ({error.strerror}); "
+                "it must be where it was."
+            ) from error
+        texts = {os.path.relpath(file, self.path.parent): text for file, text in files.items()}
+        return {file: hashlib.sha256(texts[file]).hexdigest() for file in sorted(texts)}
+
+
+def require_parts(found: object, parts: Sequence[str], wanted: str, where: str, mend: str) -> None:
+    """Make sure that an object has what its protocol asks for.
+
+    Raises:
+        MetarlError: naming the first part that is missing.
+    """
+    missing = [name for name in parts if not hasattr(found, name)]
+    if missing:
+        raise MetarlError(
+            f"{wanted} was wanted, but {where} is of type {type(found).__name__}, which has no {missing[0]}; "
+            f"{mend}."
+        )
+
+
+def at_fault(error: BaseException, sentence: str) -> MetarlError:
+    """Return the one sentence about an exception of a user's code, with its file and line."""
+    place = line_of(error)
+    if isinstance(error, MetarlError):
+        return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    told = " ".join(f"{type(error).__name__}: {as_written(text)}".split())
+    return MetarlError(f"{sentence}: {told.rstrip(' .:')}{place}.{about_opengl(error)}")
+
+
+def about_opengl(error: BaseException) -> str:
+    """Say what MuJoCo may miss, which looks for a library to draw with as soon as it is imported."""
+    places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    if not re.search("OpenGL|MUJOCO_GL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
+        return ""
+    if "environment variable MUJOCO_GL" in str(error):
+        return " Set MUJOCO_GL to egl, osmesa or glfw, or unset it."
+    if "PYOPENGL_PLATFORM" in str(error):
+        return " Unset PYOPENGL_PLATFORM."
+    library = os.environ.get("MUJOCO_GL", "").lower()
+    packages = {"osmesa": "libosmesa6", "egl": "libegl1 libgl1-mesa-dri"}
+    if library in packages:
+        return f" MUJOCO_GL={library} needs a library that may be missing (apt install {packages[library]})."
+    return " On a machine without a screen set MUJOCO_GL=egl."

@@ -1,0 +1,249 @@
+"""Agents in a file: trained, swept, evaluated, resumed, changed, and missed when they are gone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from metarl.agents.maml_vpg import MAMLVPGConfig
+from metarl.cli.main import main
+from metarl.config import construct, to_json
+from metarl.errors import MetarlError
+from metarl.plugins import registry
+from metarl.plugins.agent_files import file_agent
+from metarl.plugins.reopening import check_reopens
+from metarl.training import runs
+from support.agent_contract import same_state
+
+FILE = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
+from metarl.config import AgentConfig
+from steps import STEP
+
+@dataclass(frozen=True, kw_only=True)
+class BoldConfig(MAMLVPGConfig):
+    '''MAML with large steps.'''
+
+    kind: ClassVar[str] = "bold-maml"
+    source: ClassVar[str] = "nobody"
+
+    outer_lr: float = STEP
+    boldness: float = 1.0
+    '''How bold.'''
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.boldness == 13:
+            raise KeyError("unlucky")
+
+class Bold(MAMLVPG, built_from=BoldConfig):
+    config: BoldConfig
+
+class Nameless(MAMLVPGConfig):
+    pass
+
+class Plain(MAMLVPGConfig):
+    more: int = 3
+
+class Abstract(AgentConfig):
+    pass
+
+class Falling(MAMLVPGConfig):
+    def build(self, suite, *, seed, device, sampling):
+        return {}["nothing"]
+
+class Number(MAMLVPGConfig):
+    def build(self, suite, *, seed, device, sampling):
+        return 3
+
+number = 3
+instance = BoldConfig()
+"""
+TINY = [
+    *("--iterations", "1", "--sampling.meta-batch-size", "2", "--sampling.episodes", "2", "--horizon", "5"),
+    *("--evaluation.episodes", "1", "--evaluation.adaptation-episodes", "2", "--agent.hidden-sizes", "4"),
+    *("--evaluation.every", "0"),
+]
+CPU = torch.device("cpu")
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the files, and work in their folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "steps.py").write_text("STEP = 0.01\n")
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture
+def metarl(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return command
+
+
+def test_run_of_an_agent_in_a_file_is_trained_evaluated_and_resumed(metarl: Command, place: Path) -> None:
+    code, out, err = metarl("train", "point", "--agent", "mine.py:BoldConfig", "--agent.boldness", 2, *TINY)
+    assert (code, err) == (0, "")
+    assert "Training bold-maml on point: 1 iteration of 2 tasks" in out
+    run = place.parent / "runs" / "point-bold-maml-seed0"
+    stored = json.loads((run / "config.json").read_text())["agent"]
+    assert (stored["kind"], stored["boldness"], stored["outer_lr"]) == ("bold-maml", 2.0, 0.01)
+    assert stored["agent_file"] == f"{place}:BoldConfig"
+    assert metarl("evaluate", run, "--tasks", 2)[0] == 0
+    assert metarl("train", "--resume", run, "--iterations", 2)[0] == 0
+    shutil.move(place, place.with_name("elsewhere.py"))
+    for command in (("evaluate", run), ("train", "--resume", run, "--iterations", 3), ("watch", run)):
+        code, _, err = metarl(*command)
+        assert code == 2
+        assert err == (
+            f"metarl: The agent's file {place} cannot be read (No such file or directory); "
+            "it must be where it was.\n"
+        )
+
+
+def test_resumed_run_of_an_agent_in_a_file_equals_the_unbroken_one(metarl: Command, place: Path) -> None:
+    start = ["train", "point", "--agent=mine.py:BoldConfig", *TINY]
+    assert metarl(*start, "--name", "whole", "--iterations", 3)[0] == 0
+    assert metarl(*start, "--name", "broken", "--iterations", 2)[0] == 0
+    assert metarl("train", "--resume", "runs/broken", "--iterations", 3)[0] == 0
+    whole, broken = (runs.open_trained(Path("runs") / name, print) for name in ("whole", "broken"))
+    assert same_state(whole.agent.state(), broken.agent.state())
+
+
+def test_sweep_trains_an_agent_in_a_file(metarl: Command, place: Path) -> None:
+    code, out, err = metarl("sweep", "point", "--seeds", 1, "--agent", "mine.py:BoldConfig", *TINY)
+    assert (code, err) == (0, "")
+    assert "Sweeping 1 seeds of bold-maml on point" in out
+    assert (place.parent / "runs" / "point-bold-maml-seed0" / "evaluation.json").is_file()
+
+
+def test_change_of_the_file_or_of_a_module_beside_it_is_told(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = registry.configure("point", "mine.py:BoldConfig")
+    data = to_json(config)
+    (place.parent / "steps.py").write_text("STEP = 0.02\n")
+    again = registry.config_from_json(data)
+    assert not caplog.text
+    again.agent.build(again.build_suite(), seed=0, device=CPU, sampling=again.sampling)
+    assert "steps.py has changed since this run was started" in caplog.text
+    assert "mine.py has changed" not in caplog.text
+    place.write_text(FILE + "\n")
+    again.agent.build(again.build_suite(), seed=0, device=CPU, sampling=again.sampling)
+    assert "mine.py has changed since this run was started" in caplog.text
+
+
+def test_config_in_a_file_is_written_read_and_equal(place: Path) -> None:
+    config = registry.configure("point", "mine.py:BoldConfig")
+    check_reopens(config)
+    assert registry.config_from_json(json.loads(json.dumps(to_json(config)))) == config
+    assert isinstance(config.agent, MAMLVPGConfig)
+    assert file_agent("mine.py:BoldConfig") is type(config.agent)
+
+
+def test_config_without_a_name_of_its_own_is_called_by_its_class(place: Path) -> None:
+    assert file_agent("mine.py:Nameless").kind == "Nameless"
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        (
+            "mine.py:BoldConfg",
+            "There is no config in .*mine.py called 'BoldConfg'; did you mean 'BoldConfig",
+        ),
+        ("mine.py:number", "'number' of .*mine.py to be a config class of an agent, but it is of type int"),
+        (
+            "mine.py:instance",
+            "'instance' of .* to be a config class .*, but it is of type BoldConfig;",
+        ),
+        ("mine.py:Bold", "'Bold' of .* to be a config class of an agent, but it is the class Bold; inherit"),
+        ("mine.py:Abstract", "'Abstract' of .* to be a config that builds an agent, but it has no build"),
+        ("mine.py:Plain", "'Plain' of .* to be a dataclass, as it has the setting more, but it is a plain"),
+        ("mine.py", "Expected an agent in a file as my_file.py:MyConfig, got 'mine.py'"),
+        ("yours.py:X", "The agent's file .*yours.py cannot be read .No such file or directory.; it must be"),
+    ],
+)
+def test_what_is_no_config_in_a_file_is_refused(
+    metarl: Command, place: Path, named: str, sentence: str
+) -> None:
+    with pytest.raises(MetarlError, match=sentence):
+        registry.agent(named)
+    code, _, err = metarl("train", "point", "--agent", named, *TINY)
+    assert (code, err.count("\n")) == (2, 1)
+    assert not (place.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("Falling", r"The agent of .*Falling fails when it is built: KeyError: 'nothing' "),
+        (
+            "Number",
+            "An agent was wanted, but what .*Number builds is of type int, which has no adaptation",
+        ),
+    ],
+)
+def test_exception_inside_build_is_told_with_its_line(metarl: Command, name: str, sentence: str) -> None:
+    code, _, err = metarl("train", "point", "--agent", f"mine.py:{name}", *TINY)
+    assert (code, err.count("\n")) == (2, 1)
+    assert re.search(sentence, err), err
+
+
+def test_exception_inside_a_check_of_settings_is_told_with_its_line(place: Path) -> None:
+    config = file_agent("mine.py:BoldConfig")
+    with pytest.raises(MetarlError, match=r"cannot be checked: KeyError: 'unlucky' \(mine\.py, line 25\)\.$"):
+        construct(config, {"boldness": 13.0})
+    with pytest.raises(MetarlError, match="inner_lr must be positive"):
+        construct(config, {"inner_lr": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import no_such_module_at_all", "ModuleNotFoundError: No module named"),
+        ("def f(:", r"SyntaxError: invalid syntax \(mine.py, line 1\)\.$"),
+        ("import sys; sys.exit(3)", r"SystemExit: 3 \(mine.py, line 1\)\.$"),
+    ],
+)
+def test_file_that_does_not_run_is_refused(place: Path, text: str, reason: str) -> None:
+    place.write_text(text)
+    with pytest.raises(MetarlError, match=f"The agent's file .*mine\\.py does not run: {reason}"):
+        file_agent("mine.py:BoldConfig")
+
+
+def test_agent_and_suite_of_one_file_train_together(metarl: Command, place: Path) -> None:
+    place.write_text(FILE + "\nfrom metarl.envs.toy.point import PointTasks\nworld = PointTasks(horizon=5)\n")
+    options = [word for word in TINY if word not in ("--horizon", "5")]
+    code, _, err = metarl("train", "--suite", "mine.py:world", "--agent", "mine.py:BoldConfig", *options)
+    assert (code, err) == (0, "")
+    assert (place.parent / "runs" / "world-bold-maml-seed0" / "evaluation.json").is_file()
+
+
+def test_help_lists_the_settings_of_an_agent_in_a_file(
+    metarl: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "point", "--agent", "mine.py:BoldConfig", "--help"])
+    text = capsys.readouterr().out
+    assert "--agent.boldness" in text
+    assert "agent-sha256" not in text
