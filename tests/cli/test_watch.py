@@ -132,7 +132,7 @@ def test_camera_that_there_is_not_is_one_sentence(said: Said, trained: Path) -> 
     ("options", "sentence"),
     [
         (("--output", "film.gif"), "The output must be a file that ends in .mp4, but it is film.gif."),
-        (("--steps", "101"), "steps must lie in 1..100, or be 0 for the run's own, but it is 101."),
+        (("--steps", "101"), "Expected steps in [0, 100], got 101."),
     ],
 )
 def test_options_of_no_use_are_refused_in_words(
