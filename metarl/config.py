@@ -75,6 +75,8 @@ class SamplingConfig(Settings):
     """Tasks in a meta-batch."""
     episodes: Episodes = 10
     """Episodes of each task before each adaptation, and after the last."""
+    training_tasks: Annotated[int, Ge(0), Le(1_000_000)] = 0
+    """Training tasks of the whole run, drawn once by its seed; 0 draws from all of the suite's each time."""
     engine: str = "auto"
     """What steps the environments; "auto" takes the suite's fastest."""
     workers: Workers = 0
@@ -103,7 +105,7 @@ class EvaluationConfig(MeasurementConfig):
     """Iterations between evaluations during training; 0 evaluates only at the end."""
     tasks: Annotated[int, Ge(1), Le(100_000)] = 10
     """Held-out tasks of an evaluation during training, which adapts as often as training does, and once at
-    least; the full evaluation at the end takes every task."""
+    least unless the agent has a memory; the full evaluation at the end takes every task."""
 
 
 @dataclass(frozen=True, kw_only=True)

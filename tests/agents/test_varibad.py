@@ -20,7 +20,7 @@ from metarl.meta_learner import Action, Inputs
 from metarl.rollouts.history import join_trials, time_first
 from metarl.tasks import TaskDistribution
 from metarl.training import runs
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params, Rollout
 from support import agent_contract
 from support.learned_agents import assert_resumes_bit_for_bit

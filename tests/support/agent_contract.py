@@ -196,7 +196,7 @@ def loaded_agent_goes_on_like_the_saved_one(config: AgentConfig) -> None:
     saved, loaded = build(config, seed=1), build(config, seed=2)
     update(saved, meta_batch(saved))
     state = saved.state()
-    loaded.load_state(State(state.tensors, json.loads(json.dumps(state.values))))
+    loaded.load_state(state._replace(values=json.loads(json.dumps(state.values))))
     assert torch.equal(likeliest(loaded.initial_actor(3, rng())), likeliest(saved.initial_actor(3, rng())))
     rollouts = meta_batch(saved)
     assert torch.equal(adapted(loaded, rollouts[0]), adapted(saved, rollouts[0]))
@@ -212,7 +212,7 @@ def state_of_another_architecture_is_refused(config: AgentConfig) -> None:
     fewer = {other: tensor for other, tensor in before.tensors.items() if other != name}
     for tensors in (wider, fewer, {**before.tensors, "more": value}):
         with pytest.raises(MetarlError):
-            agent.load_state(State(tensors, before.values))
+            agent.load_state(before._replace(tensors=tensors))
     assert same_state(agent.state(), before)
 
 
@@ -222,7 +222,7 @@ def state_of_another_precision_is_refused(config: AgentConfig) -> None:
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         tensors = {name: value.to(dtype) for name, value in before.tensors.items()}
         with pytest.raises(MetarlError, match=rf"must be torch\.float\d\d.*but it is {dtype}\.$"):
-            agent.load_state(State(tensors, before.values))
+            agent.load_state(before._replace(tensors=tensors))
     assert same_state(agent.state(), before)
 
 
