@@ -120,8 +120,13 @@ class Experiment:
 
     @property
     def brief_adaptation_steps(self) -> int:
-        """Adaptation steps of an evaluation during training: as many as training has, and one at least."""
-        return max(1, self.agent.adaptation_steps)
+        """Adaptation steps of an evaluation during training: as many as training has.
+
+        Of an agent that adapts by steps one at least, though training may have none; what a memory does after
+        the trial that it was trained on says nothing.
+        """
+        steps = self.agent.adaptation_steps
+        return steps if self.agent.trial == "sequential" else max(1, steps)
 
     @property
     def saved_iteration(self) -> int:
