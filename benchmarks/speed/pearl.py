@@ -156,7 +156,7 @@ def pearl(config: PEARLConfig) -> Callable[[int], None]:
     networks, generator = Networks.of(config, OBSERVATION, ACTION), torch.Generator().manual_seed(0)
     params = networks.initial_params(generator, config.initial_temperature)
     agent = PEARL(config, networks, params, ActionRange(torch.zeros(ACTION), torch.ones(ACTION)))
-    agent.fill([drawn_rollout(OBSERVATION)], drawn_tasks())
+    agent.remember([drawn_rollout(OBSERVATION)], drawn_tasks())
     rng = np.random.default_rng(0)
 
     def run(steps: int) -> None:
