@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.agents.pearl import Networks, PEARLConfig
 from metarl.config import SamplingConfig
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.engines.threads.features import Array
@@ -246,3 +248,22 @@ def test_plain_module_computes_what_the_agents_gru_does() -> None:
         theirs = module(features, memory)
     torch.testing.assert_close(ours.policy.mean, theirs.policy.mean, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(ours.values, theirs.values, rtol=1e-4, atol=1e-6)
+def test_pearl_is_measured_beside_stable_baselines3(capsys: pytest.CaptureFixture[str]) -> None:
+    config = PEARLConfig(
+        hidden_sizes=(8,), encoder_sizes=(8,), tasks_per_step=2, batch_size=4, context_size=4
+    )
+    importlib.import_module("benchmarks.speed.pearl").main(config=config, steps=1, repeats=1)
+    out = capsys.readouterr().out
+    assert "8 transitions a step, layers of (8,) units" in out
+    assert re.search(r"PEARL, encoder and context included / SAC of stable-baselines3 +│ at least 1 ", out)
+
+
+def test_contenders_of_pearl_have_the_same_networks_and_batch() -> None:
+    module = importlib.import_module("benchmarks.speed.pearl")
+    config = PEARLConfig(hidden_sizes=(8, 6), latent_size=3, tasks_per_step=2, batch_size=4)
+    model = module.sb3_model(config)
+    theirs = sum(value.numel() for value in model.critic.parameters())
+    networks = Networks.of(config, module.OBSERVATION, module.ACTION)
+    assert sum(math.prod(shape) for shape in networks.critic.network.shapes.values()) == theirs
+    actor = sum(value.numel() for value in model.actor.parameters())
+    assert sum(math.prod(shape) for shape in networks.policy.network.shapes.values()) == actor
