@@ -108,6 +108,19 @@ class Rollout:
                 found[item.name] = value
         return found
 
+    @staticmethod
+    def from_tensors(tensors: Params) -> Rollout:
+        """Return the rollout that :meth:`tensors` took apart."""
+        values: dict[str, torch.Tensor] = {}
+        groups: dict[str, Params] = {}
+        for name, value in tensors.items():
+            whole, _, part = name.partition(".")
+            if part:
+                groups.setdefault(whole, {})[part] = value
+            else:
+                values[whole] = value
+        return Rollout(**values, **groups)  # type: ignore[arg-type]  # each field keeps its kind
+
     def to(self, device: torch.device | str) -> Rollout:
         """Return the rollout with every tensor on ``device``."""
         return self.map(lambda value: value.to(device))

@@ -133,7 +133,7 @@ def test_bound_is_that_of_a_loop_over_times_and_steps() -> None:
                 predicted = prediction.inputs[step, trial, 0] + latents[time, trial] @ weight
                 seen = prediction.targets[step, trial, 0]
                 bound += 0.7 * float(Normal(predicted, 1.0).log_prob(seen))
-                errors.append((float((predicted - seen) ** 2)))
+                errors.append(float((predicted - seen) ** 2))
             bounds.append(bound)
     assert float(found.loss) == pytest.approx(-sum(bounds) / len(bounds))
     assert found.metrics["elbo"] == pytest.approx(sum(bounds) / len(bounds))

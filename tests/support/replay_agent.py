@@ -15,8 +15,8 @@ from metarl.config import AgentConfig, SamplingConfig
 from metarl.functional.distributions import log_prob
 from metarl.functional.params import detach, gradient, requires_grad, stack, take_saved
 from metarl.learning.replay import ReplayBuffer
-from metarl.meta_learner import Actor, Trial
-from metarl.networks.settings import NetworkConfig
+from metarl.meta_learner import Actor, Plan, Trial
+from metarl.networks.settings import NetworkConfig, draw_params
 from metarl.plugins import entry_points
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
@@ -37,17 +37,15 @@ class ReplayAgentConfig(NetworkConfig, AgentConfig):
     """Of an update."""
     lr: float = 0.05
     """Step size."""
+    planned: bool = False
+    """Fill the buffer from all tasks first, and learn without new data in every fourth iteration."""
 
     def build(
-        self,
-        suite: TaskDistribution,
-        *,
-        seed: int,
-        device: torch.device,
-        sampling: SamplingConfig | None = None,
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> ReplayAgent:
         """Return an agent with an empty buffer."""
-        return ReplayAgent(self, *self.fresh(suite, seed, device))
+        policy = self.build_policy(suite)
+        return ReplayAgent(self, policy, draw_params(policy, seed, device))
 
 
 class ReplayAgent:
@@ -70,6 +68,16 @@ class ReplayAgent:
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
         return actor
 
+    def plan(self, iteration: int) -> Plan:
+        if not self.config.planned:
+            return Plan()
+        if iteration == 0:
+            return Plan("all tasks", learns=False)
+        return Plan("nothing", further_updates=2) if iteration % 4 == 0 else Plan(further_updates=1)
+
+    def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
+        self.replay.add(tasks, rollouts)
+
     def update(
         self,
         rollouts: Sequence[Rollout],
@@ -77,7 +85,10 @@ class ReplayAgent:
         rng: np.random.Generator,
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
-        self.replay.add(tasks, rollouts)
+        if rollouts:
+            self.remember(rollouts, tasks)
+        else:
+            tasks = [Task("", (), name) for name in self.replay.task_ids]
         for _ in range(self.config.gradient_steps):
             batch = self.replay.sample(tasks, 16, rng)
             theta = requires_grad(self.params)

@@ -214,7 +214,7 @@ def test_runs_of_other_settings_are_refused(
     [
         (["sweep"], "metarl sweep needs a preset first"),
         (["sweep", "poin"], "There is no preset called 'poin'; did you mean 'point'?"),
-        (["sweep", "point", "--seeds", "0"], "seeds must lie in 1..1000, but it is 0."),
+        (["sweep", "point", "--seeds", "0"], "Expected seeds in [1, 1000], got 0."),
         (["sweep", "point", "--seed", str(2**32 - 1), "--seeds", "2"], "All seeds must lie in 0..2**32-1"),
     ],
 )

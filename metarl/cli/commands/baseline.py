@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge
 
 from metarl.baselines.comparison import Comparison
 from metarl.baselines.plan import Baseline, ComparisonConfig
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress, clock
-from metarl.errors import Stopped, require
+from metarl.errors import Stopped
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.baseline_files import baseline_table, caption_of, rows, short, write_comparison
 from metarl.reporting.table import Column, Row, Table
+from metarl.settings import Workers
 from metarl.storage.locks import locked
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -30,18 +32,12 @@ class BaselineArguments(ComparisonConfig):
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
-    tasks: int = 5
+    tasks: Annotated[int, Ge(0)] = 5
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
     output: Path | None = None
     """Folder for the results; by default "baselines" in the run's folder."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
 
 def baseline_command(arguments: list[str]) -> None:

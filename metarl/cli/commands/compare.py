@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge
 
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError, require
@@ -24,6 +25,7 @@ from metarl.reporting.comparison import (
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.training_curves import write_curves
 from metarl.reporting.tables import comparison_table
+from metarl.settings import Settings
 from metarl.storage.files import all_or_none, write_json
 from metarl.text import count
 from metarl.types import Json
@@ -32,12 +34,12 @@ FILES = ("comparison", "profile", "agents", "curves")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareArguments:
+class CompareArguments(Settings):
     """Compare finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of two or more runs or sweeps; the first is compared with each of the others."""
-    step: int = -1
+    step: Annotated[int, Ge(-1)] = -1
     """Adaptation steps after which they are compared; -1 for the last."""
     over: Literal["both", "seeds"] = "both"
     """Claim of the intervals: about fresh seeds on fresh tasks, or about fresh seeds on these tasks.
@@ -49,14 +51,13 @@ class CompareArguments:
     adapting, and their training curves; by default only tables are printed."""
     title: str = ""
     """Title of the figures; by default the suite and the adaptation steps."""
-    window: float = 0.0
+    window: Annotated[float, Ge(0)] = 0.0
     """Environment steps that a point of a training curve is the mean over; 0 shows every iteration."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the number of runs."""
+        super().__post_init__()
         require(len(self.runs) >= 2, "metarl compare needs two runs or more", len(self.runs))
-        require(-1 <= self.step, "step must be 0 or more, or -1 for the last", self.step)
-        require(0 <= self.window, "window must be 0 or more", self.window)
 
 
 def compare_command(arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from annotated_types import Ge
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import showing
@@ -31,6 +32,7 @@ from metarl.reporting.tables import (
     protocol_table,
 )
 from metarl.reporting.video.record import find_task
+from metarl.settings import Seed, Workers
 from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -46,13 +48,13 @@ class EvaluateArguments(MeasurementConfig):
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
-    tasks: int = 0
+    tasks: Annotated[int, Ge(0)] = 0
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the evaluation, apart from the training's."""
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
     engine: str = ""
     """What steps the environments, "threads" for instance; empty takes what the run was trained on."""
@@ -67,12 +69,9 @@ class EvaluateArguments(MeasurementConfig):
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check that the tasks are chosen in one way."""
         super().__post_init__()
-        require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
-        require(not (self.tasks and self.task), "Either --tasks or --task is wanted", "both")
+        require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         if self.episode_curve:
             check_counts(self.episode_curve)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from annotated_types import Ge, Le
 
 from metarl.analysis.layers import explainable, layers_of
 from metarl.analysis.measure import Inside, inside_steps, look_inside
@@ -20,6 +21,7 @@ from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.explanation_files import write_explanation
 from metarl.reporting.explanation_tables import explanation_tables
+from metarl.settings import Seed, Settings, Workers
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.evaluation_reader import provenance
@@ -28,7 +30,7 @@ from metarl.types import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainArguments:
+class ExplainArguments(Settings):
     """Look inside an adaptation: what it moves in the policy, and what each layer's part of it is worth.
 
     Adapts to held-out tasks and writes tables, figures and every number into the run's folder.
@@ -36,42 +38,29 @@ class ExplainArguments:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
-    tasks: int = 0
+    tasks: Annotated[int, Ge(0)] = 0
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
     task: tuple[str, ...] = ()
     """Ids of held-out tasks to take instead of so many; a family's name stands for the first of its tasks."""
-    adaptation_steps: int = 0
+    adaptation_steps: Annotated[int, Ge(0), Le(100)] = 0
     """Adaptation steps; 0 takes as many as the run's evaluation."""
-    episodes: int = 0
+    episodes: Annotated[int, Ge(0), Le(10_000)] = 0
     """Episodes of each task that each variant of the policy is measured on; 0 takes as many as the run's
     evaluation."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the episodes, apart from the training's."""
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
     output: Path | None = None
     """Folder for the results; by default "explanations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(
-            self.tasks >= 0 and self.tasks != 1, "tasks must be 2 or more, or 0 for every one", self.tasks
-        )
-        require(
-            0 <= self.adaptation_steps <= 100,
-            "adaptation_steps must lie in 1..100, or be 0 for the run's own",
-            self.adaptation_steps,
-        )
-        require(
-            0 <= self.episodes <= 10_000,
-            "episodes must lie in 1..10000, or be 0 for the run's own",
-            self.episodes,
-        )
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
-        require(not (self.tasks and self.task), "Either --tasks or --task is wanted", "both")
+        """Check the choice of tasks."""
+        super().__post_init__()
+        require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
+        require(self.tasks != 1, "tasks must be 2 or more, or 0 for every one", self.tasks)
 
 
 def explain_command(arguments: list[str]) -> None:

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge, Le
 
 from metarl.action_map import MapsActions
 from metarl.cli.console import say
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.video.record import find_task
 from metarl.sb3.export import save, to_ppo
+from metarl.settings import Seed, Settings, Workers
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.adapting import adapt_to
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArguments:
+class ExportArguments(Settings):
     """Adapt to a held-out task, and save the policy as a zip that stable_baselines3.PPO.load opens."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -29,19 +31,12 @@ class ExportArguments:
     """Id of a held-out task; a family's name stands for the first of its tasks."""
     output: Path
     """The file."""
-    adaptation_steps: int | None = None
+    adaptation_steps: Annotated[int, Ge(0), Le(100)] | None = None
     """Adaptation steps; by default as many as the run's evaluation has; 0 saves the unadapted policy."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the episodes that adaptation learns from, and of PPO's value network."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        steps = self.adaptation_steps
-        require(steps is None or 0 <= steps <= 100, "adaptation_steps must lie in 0..100", steps)
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
 
 def export_command(arguments: list[str]) -> None:

@@ -10,17 +10,18 @@ import tyro
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress
-from metarl.errors import EngineError, MetarlError, Stopped, require
+from metarl.errors import EngineError, MetarlError, Stopped
 from metarl.reporting.html.page import render
 from metarl.reporting.html.run_data import Group, gather
 from metarl.reporting.html.videos import Choice, Pair, choose, film_pairs, open_first, steps_of
 from metarl.reporting.video.record import View
+from metarl.settings import Seed, Settings
 from metarl.storage.files import write_whole
 from metarl.text import count
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportArguments:
+class ReportArguments(Settings):
     """Write one HTML file about runs of a suite: curves, tables, and videos before and after adapting.
 
     Runs that differ only in their seed are put together. The file holds all that it shows and opens without
@@ -41,12 +42,8 @@ class ReportArguments:
     """From where to film, by the name that the suite gives it; by default the suite's choice."""
     size: int = 320
     """Pixels along a side of a video."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the filmed episodes, apart from the training's."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
 
 
 def report_command(arguments: list[str]) -> None:

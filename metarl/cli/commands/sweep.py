@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import tyro
+from annotated_types import Ge, Le
 
 from metarl.cli.commands.train import preset_first
 from metarl.cli.commands.training import RUNS, configured
@@ -17,6 +19,7 @@ from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.summary import summarize_seeds
 from metarl.reporting.aggregate import combine
 from metarl.reporting.tables import aggregate_table, evaluation_table, seed_table
+from metarl.settings import Settings, Workers
 from metarl.storage.locks import locked
 from metarl.tasks import check_disjoint
 from metarl.text import count
@@ -27,18 +30,13 @@ from metarl.training.sweep import SeedRun, Sweep, last_line
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepArguments:
+class SweepArguments(Settings):
     """Train several seeds of a preset; all other options are those of metarl train PRESET."""
 
-    seeds: int = 5
+    seeds: Annotated[int, Ge(1), Le(1000)] = 5
     """How many, from --seed on."""
-    parallel: int = 0
+    parallel: Workers = 0
     """Runs at a time; 0 for one a core. The results do not depend on it."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.seeds <= 1000, "seeds must lie in 1..1000", self.seeds)
-        require(0 <= self.parallel <= 1024, "parallel must lie in 0..1024", self.parallel)
 
 
 def sweep_command(arguments: list[str]) -> None:

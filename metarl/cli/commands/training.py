@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
+from annotated_types import Ge
 
+from metarl.cli.commands.agent_option import split_agent
 from metarl.cli.commands.evaluate import show_evaluation
 from metarl.cli.console import console, say
 from metarl.cli.progress import watch
 from metarl.config import ExperimentConfig
-from metarl.errors import MetarlError, Stopped, require
+from metarl.errors import Stopped
 from metarl.plugins import entry_points, registry
 from metarl.reporting.evaluation_files import write_learning_curve
+from metarl.settings import Settings
 from metarl.storage.files import write_text
 from metarl.text import count
 from metarl.training import runs
@@ -24,22 +28,16 @@ RUNS = Path("runs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeArguments:
+class ResumeArguments(Settings):
     """Go on with a run that was stopped, exactly where a checkpoint left it."""
 
     resume: Path
     """Folder of the run, to go on from its newest whole checkpoint; or of one of its checkpoints,
     RUN/checkpoints/40, to go back to it and train on from there: what came after it is deleted."""
-    iterations: int | None = None
+    iterations: Annotated[int, Ge(1)] | None = None
     """Train to this iteration instead of the one that the run was started with."""
     device: str | None = None
     """Compute there from now on; on another device the numbers differ in their last digits."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(
-            self.iterations is None or self.iterations >= 1, "iterations must be 1 or more", self.iterations
-        )
 
 
 def train_as_told(arguments: Sequence[str]) -> None:
@@ -79,24 +77,6 @@ def described(preset: str) -> str:
     return f"The suite {preset} with every setting's default."
 
 
-def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take ``--agent NAME|FILE.py:NAME`` out of the options: it decides which others there are.
-
-    Raises:
-        MetarlError: if no name follows.
-    """
-    agent, rest, words = None, [], iter(options)
-    for word in words:
-        if word != "--agent" and not word.startswith("--agent="):
-            rest.append(word)
-            continue
-        agent = word.partition("=")[2] or next(words, "")
-        if not agent or agent.startswith("-"):
-            known = ", ".join(entry_points.names(entry_points.AGENTS))
-            raise MetarlError(f"--agent needs the name of an agent, one of {known}, or my_file.py:MyConfig.")
-    return agent, rest
-
-
 def train(experiment: Experiment, *, new: bool) -> None:
     """Run an experiment to its end, showing its progress and what comes out; a new one may leave nothing."""
     try:
@@ -130,13 +110,12 @@ def describe_run(experiment: Experiment) -> str:
     """Say in a sentence or two what a run is about to do."""
     config = experiment.config
     sampling, stages = config.sampling, experiment.agent.adaptation_steps + 1
-    steps = sampling.meta_batch_size * sampling.episodes * stages * experiment.suite.horizon
     going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
     return (
         f"Training {config.agent.kind} on {experiment.suite.name}: "
         f"{count(config.iterations, 'iteration')}{going_on} "
         f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
-        f"{experiment.suite.horizon} steps, at most {steps * config.iterations:,} environment steps in all; "
+        f"{experiment.suite.horizon} steps, at most {experiment.most_env_steps:,} environment steps in all; "
         f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge, Le
 
 from metarl.cli.console import say
 from metarl.cli.progress import showing
@@ -15,6 +16,7 @@ from metarl.errors import MetarlError, require
 from metarl.reporting.video.encode import FRAMES_PER_SECOND, mp4, side_by_side
 from metarl.reporting.video.record import Clip, Film, View, film, find_task, measured_rollouts, outcome
 from metarl.reporting.video.window import Window
+from metarl.settings import Seed, Settings, Workers
 from metarl.storage.files import write_whole
 from metarl.text import count, stage_name
 from metarl.training import runs
@@ -23,14 +25,14 @@ from metarl.types import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchArguments:
+class WatchArguments(Settings):
     """See an agent adapt to a held-out task: the first measured episode before adapting and after it."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str = ""
     """Id of a held-out task, or a family, whose first task it is; left empty, the first of all."""
-    steps: int = 0
+    steps: Annotated[int, Ge(0), Le(100)] = 0
     """Adaptation steps; 0 takes as many as the run's evaluation."""
     output: Path | None = None
     """MP4 file; by default one named after the task in "videos" in the run's folder."""
@@ -42,18 +44,16 @@ class WatchArguments:
     """By the name that the suite gives it; by default the suite's choice."""
     size: int = 480
     """Pixels along a side."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the episodes, apart from the training's."""
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(0 <= self.steps <= 100, "steps must lie in 1..100, or be 0 for the run's own", self.steps)
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+        """Check the name of the file."""
+        super().__post_init__()
         named = self.output is None or self.output.suffix.lower() == ".mp4"
         require(named, "The output must be a file that ends in .mp4", self.output)
 

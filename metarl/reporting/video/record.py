@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from metarl.errors import MetarlError, require, unknown_name
+from metarl.errors import MetarlError, unknown_name
 from metarl.evaluation.record import Evaluation
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.settings import Settings
 from metarl.text import count
 from metarl.training.experiment import Experiment
 from metarl.types import Task
@@ -26,17 +29,13 @@ SLOT = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class View(Settings):
     """From where an episode is seen, and how large."""
 
     camera: str | None = None
     """By the name that the suite gives it; None for the suite's choice."""
-    size: int = 480
+    size: Annotated[int, Ge(32), Le(2048)] = 480
     """Pixels along a side."""
-
-    def __post_init__(self) -> None:
-        """Check the size."""
-        require(32 <= self.size <= 2048, "The size of a picture must lie in 32..2048 pixels", self.size)
 
 
 @dataclass

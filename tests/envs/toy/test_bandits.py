@@ -14,7 +14,7 @@ from metarl.errors import MetarlError
 from metarl.plugins import registry
 from metarl.rollouts.scripted import play, play_alike
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 from support import suite_contract
@@ -135,9 +135,9 @@ def test_runs_are_named_after_arms_and_pulls() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"arms": 1}, "arms must be between 2 and 100, but it is 1"),
-        ({"arms": 101}, "arms must be between 2 and 100, but it is 101"),
-        ({"horizon": 0}, "horizon must be between 1 and 1000000, but it is 0"),
+        ({"arms": 1}, r"arms in \[2, 100\], got 1"),
+        ({"arms": 101}, r"arms in \[2, 100\], got 101"),
+        ({"horizon": 0}, r"horizon in \[1, 1000000\], got 0"),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(settings: dict[str, int], said: str) -> None:
