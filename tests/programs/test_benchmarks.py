@@ -248,6 +248,8 @@ def test_plain_module_computes_what_the_agents_gru_does() -> None:
         theirs = module(features, memory)
     torch.testing.assert_close(ours.policy.mean, theirs.policy.mean, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(ours.values, theirs.values, rtol=1e-4, atol=1e-6)
+
+
 def test_pearl_is_measured_beside_stable_baselines3(capsys: pytest.CaptureFixture[str]) -> None:
     config = PEARLConfig(
         hidden_sizes=(8,), encoder_sizes=(8,), tasks_per_step=2, batch_size=4, context_size=4
