@@ -11,8 +11,8 @@ import numpy as np
 import tyro
 from annotated_types import Ge, Le
 
-from metarl.cli.commands.train import preset_first
-from metarl.cli.commands.training import RUNS, configured
+from metarl.cli.commands.options import configured
+from metarl.cli.commands.train import RUNS, preset_first
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress
 from metarl.errors import MetarlError, Stopped, require

@@ -1,0 +1,72 @@
+"""Options of ``metarl train``: nothing here imports what trains, so that help and refusals come sooner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from annotated_types import Ge
+
+from metarl.config import ExperimentConfig
+from metarl.errors import MetarlError
+from metarl.plugins import entry_points, registry
+from metarl.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArguments(Settings):
+    """Go on with a run that was stopped, exactly where a checkpoint left it."""
+
+    resume: Path
+    """Folder of the run, to go on from its newest whole checkpoint; or of one of its checkpoints,
+    RUN/checkpoints/40, to go back to it and train on from there: what came after it is deleted."""
+    iterations: Annotated[int, Ge(1)] | None = None
+    """Train to this iteration instead of the one that the run was started with."""
+    device: str | None = None
+    """Compute there from now on; on another device the numbers differ in their last digits."""
+
+
+def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
+    """Return a preset's config with the agent and the settings that the options name.
+
+    Raises:
+        MetarlError: if there is no such preset or agent, or they do not go together.
+    """
+    agent, settings = split_agent(options)
+    known = ", ".join(entry_points.names(entry_points.AGENTS))
+    return tyro.cli(
+        ExperimentConfig,
+        default=registry.configure(preset, agent),
+        args=settings,
+        prog=prog,
+        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}; or one of your own, "
+        "my_file.py:MyConfig.",
+    )
+
+
+def described(preset: str) -> str:
+    """Return the description of a preset, or of a suite without one."""
+    if preset in entry_points.names(entry_points.PRESETS):
+        return str(registry.preset(preset).__doc__)
+    return f"The suite {preset} with every setting's default."
+
+
+def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take ``--agent NAME|FILE.py:NAME`` out of the options: it decides which others there are.
+
+    Raises:
+        MetarlError: if no name follows.
+    """
+    agent, rest, words = None, [], iter(options)
+    for word in words:
+        if word != "--agent" and not word.startswith("--agent="):
+            rest.append(word)
+            continue
+        agent = word.partition("=")[2] or next(words, "")
+        if not agent or agent.startswith("-"):
+            known = ", ".join(entry_points.names(entry_points.AGENTS))
+            raise MetarlError(f"--agent needs the name of an agent, one of {known}, or my_file.py:MyConfig.")
+    return agent, rest
