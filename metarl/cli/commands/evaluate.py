@@ -57,14 +57,14 @@ class EvaluateArguments(MeasurementConfig):
     workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
     engine: str = ""
-    """What steps the environments, "threads" for instance; empty takes what the run was trained on."""
+    """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
     task: tuple[str, ...] = ()
-    """Ids of held-out tasks to take instead of so many; a family's name stands for the first of its tasks."""
+    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
     protocol: Literal["both", "per-goal", "official"] = "both"
     """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
     ("official"), or both side by side, where there is one."""
     episode_curve: tuple[int, ...] = ()
-    """Measure also what one adaptation step from so many episodes does: 1 2 5 10."""
+    """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
     output: Path | None = None
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
@@ -116,7 +116,7 @@ def evaluate_command(arguments: list[str]) -> None:
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return the held-out tasks that are named, or so many, evenly over the families; all if the number is 0.
+    """Return the named held-out tasks, or a number of them, evenly over the families; 0 for all.
 
     Raises:
         MetarlError: if one is none of the suite's.
@@ -128,10 +128,10 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its publisher's evaluator is wanted and there is one.
+    """Return the suite if its publisher's evaluator is to be run and there is one.
 
     Raises:
-        MetarlError: if only that is wanted and there is none.
+        MetarlError: if only that is to be run and there is none.
     """
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
@@ -160,7 +160,7 @@ def measure_officially(
     per_goal: Evaluation | None,
     path: Path,
 ) -> list[Path]:
-    """Let the publisher's evaluator measure, print what it says beside ours, and write it."""
+    """Run the publisher's evaluator; print and write its result beside ours."""
     settings = OfficialSettings(
         adaptation_steps=min(wanted.adaptation_steps, experiment.brief_adaptation_steps),
         adaptation_episodes=wanted.adaptation_episodes,
@@ -188,13 +188,13 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure what one step from each number of episodes does, print it and write it."""
+    """Measure one step from each number of episodes; print and write the results."""
     counts, config, suite = wanted.episode_curve, experiment.config.evaluation, experiment.suite
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=wanted.workers)
     try:
-        with showing(experiment, "adapting from ever more episodes", steps):
+        with showing(experiment, "adapting from more and more episodes", steps):
             rng = make_rng(wanted.seed, Purpose.EPISODE_CURVE)
             found = episode_curve(
                 experiment.agent,
@@ -223,7 +223,7 @@ def stems(wanted: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: st
 
 @contextmanager
 def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Make the folder of results before they are computed, and take it back if none come.
+    """Make the folder of results, and remove it if it stays empty.
 
     Raises:
         MetarlError: if there are results of that name, or the folder cannot be made.

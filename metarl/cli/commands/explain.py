@@ -1,4 +1,4 @@
-"""``metarl explain``: what adaptation does inside a policy, and which of it matters."""
+"""``metarl explain``: which layers adaptation changes, and the gain of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tyro
 from annotated_types import Ge, Le
 
 from metarl.analysis.layers import explainable, layers_of
-from metarl.analysis.measure import Inside, inside_steps, look_inside
+from metarl.analysis.measure import AdaptationTrace, trace_adaptation, trace_steps
 from metarl.analysis.summary import explain, to_json
 from metarl.cli.commands.evaluate import choose_tasks, results_folder
 from metarl.cli.console import console, say
@@ -31,7 +31,7 @@ from metarl.types import Task
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainArguments(Settings):
-    """Look inside an adaptation: what it moves in the policy, and what each layer's part of it is worth.
+    """Measure which layers adaptation changes, and the gain of each.
 
     Adapts to held-out tasks and writes tables, figures and every number into the run's folder.
     """
@@ -41,7 +41,7 @@ class ExplainArguments(Settings):
     tasks: Annotated[int, Ge(0)] = 0
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
     task: tuple[str, ...] = ()
-    """Ids of held-out tasks to take instead of so many; a family's name stands for the first of its tasks."""
+    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
     adaptation_steps: Annotated[int, Ge(0), Le(100)] = 0
     """Adaptation steps; 0 takes as many as the run's evaluation."""
     episodes: Annotated[int, Ge(0), Le(10_000)] = 0
@@ -64,7 +64,7 @@ class ExplainArguments(Settings):
 
 
 def explain_command(arguments: list[str]) -> None:
-    """Look inside an adaptation: what it moves in the policy, and what each layer is worth."""
+    """Measure which layers adaptation changes, and the gain of each."""
     wanted = tyro.cli(ExplainArguments, args=arguments, prog="metarl explain")
     experiment = open_for(wanted)
     rng = make_rng(wanted.seed, Purpose.EXPLANATION)
@@ -79,8 +79,8 @@ def explain_command(arguments: list[str]) -> None:
             f"adapts to {len(tasks)} held-out tasks of {experiment.suite.name}: {count(steps, 'step')}, "
             f"{count(len(layers), 'layer')} to adapt alone and to leave out, seed {wanted.seed}."
         )
-        inside = look(experiment, tasks, layers, rng)
-        explanation = explain(inside, steps, make_rng(wanted.seed, Purpose.RESAMPLES))
+        trace = look(experiment, tasks, layers, rng)
+        explanation = explain(trace, steps, make_rng(wanted.seed, Purpose.RESAMPLES))
         content = {**provenance(experiment), **to_json(explanation)}
         for table in explanation_tables(content):
             console.print(table)
@@ -108,15 +108,15 @@ def open_for(wanted: ExplainArguments) -> Experiment:
 
 def look(
     experiment: Experiment, tasks: Sequence[Task], layers: Sequence[str], rng: np.random.Generator
-) -> Inside:
-    """Look inside, showing the progress."""
+) -> AdaptationTrace:
+    """Look trace, showing the progress."""
     config, horizon = experiment.config.evaluation, experiment.suite.horizon
     env = experiment.make_env()
     try:
         with showing(
-            experiment, "explaining", inside_steps(config, layers, len(tasks), env.num_envs, horizon)
+            experiment, "explaining", trace_steps(config, layers, len(tasks), env.num_envs, horizon)
         ):
-            return look_inside(
+            return trace_adaptation(
                 experiment.agent, env, tasks, config, horizon=horizon, rng=rng, on_step=experiment.on_step
             )
     finally:

@@ -28,7 +28,7 @@ class ExportArguments(Settings):
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str
-    """Id of a held-out task; a family's name stands for the first of its tasks."""
+    """Id of a held-out task; a family's name takes the first of its tasks."""
     output: Path
     """The file."""
     adaptation_steps: Annotated[int, Ge(0), Le(100)] | None = None

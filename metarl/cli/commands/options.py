@@ -1,4 +1,4 @@
-"""Options of ``metarl train``: nothing here imports what trains, so that help and refusals come sooner."""
+"""Options of ``metarl train``: parsed before heavy imports, so that help and errors come soon."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ResumeArguments(Settings):
     """Go on with a run that was stopped, exactly where a checkpoint left it."""
 
     resume: Path
-    """Folder of the run, to go on from its newest whole checkpoint; or of one of its checkpoints,
-    RUN/checkpoints/40, to go back to it and train on from there: what came after it is deleted."""
+    """Folder of the run, to resume from its newest whole checkpoint; or of one of its checkpoints,
+    RUN/checkpoints/40, to resume from there: later checkpoints are deleted."""
     iterations: Annotated[int, Ge(1)] | None = None
     """Train to this iteration instead of the one that the run was started with."""
     device: str | None = None

@@ -1,4 +1,4 @@
-"""``metarl report``: one HTML file that shows what runs learned, and how they adapt."""
+"""``metarl report``: one HTML file about runs and their adaptation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from metarl.text import count
 class ReportArguments(Settings):
     """Write one HTML file about runs of a suite: curves, tables, and videos before and after adapting.
 
-    Runs that differ only in their seed are put together. The file holds all that it shows and opens without
+    Runs that differ only in their seed are combined. The file holds all that it shows and opens without
     a network.
     """
 

@@ -16,7 +16,7 @@ from metarl.training.experiment import Experiment
 
 
 def train(experiment: Experiment, *, new: bool) -> None:
-    """Run an experiment to its end, showing its progress and what comes out; a new one may leave nothing."""
+    """Run an experiment to its end, showing progress and results; a new one that fails is deleted."""
     try:
         say(describe_run(experiment))
         with runs.stop_on_signals(experiment):
@@ -33,7 +33,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
             )
     except Stopped:
         say(
-            f"Stopped after iteration {experiment.saved_iteration}; go on with: "
+            f"Stopped after iteration {experiment.saved_iteration}; resume it with: "
             f"metarl train --resume {experiment.folder}"
         )
         raise
@@ -45,7 +45,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
 
 
 def describe_run(experiment: Experiment) -> str:
-    """Say in a sentence or two what a run is about to do."""
+    """Describe a run in a sentence or two."""
     config = experiment.config
     sampling, stages = config.sampling, experiment.agent.adaptation_steps + 1
     going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
@@ -59,7 +59,7 @@ def describe_run(experiment: Experiment) -> str:
 
 
 def keep_traceback(error: BaseException, folder: Path) -> bool:
-    """Write what an environment's own exception says to a file, where its author can read it."""
+    """Write the traceback of an environment's exception to a file for its author."""
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"

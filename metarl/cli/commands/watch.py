@@ -31,7 +31,7 @@ class WatchArguments(Settings):
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str = ""
-    """Id of a held-out task, or a family, whose first task it is; left empty, the first of all."""
+    """Id of a held-out task, or a family for its first task; left empty, the first of all."""
     steps: Annotated[int, Ge(0), Le(100)] = 0
     """Adaptation steps; 0 takes as many as the run's evaluation."""
     output: Path | None = None
@@ -94,7 +94,7 @@ def open_for(wanted: WatchArguments) -> Experiment:
 
 
 def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the task that was asked for; where none was, the first, and say what else there is.
+    """Return the named task, or else the first, and print the choice.
 
     Raises:
         MetarlError: if there is no such held-out task.
@@ -138,7 +138,7 @@ def watch(
 
 
 def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
-    """Return what shows each new frame in a window."""
+    """Return a function that shows each new frame in a window."""
     measured = measured_rollouts(experiment)
 
     def show_frame(clip: Clip) -> None:
