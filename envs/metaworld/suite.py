@@ -53,9 +53,9 @@ class MetaWorldTasks(SawyerTasks):
         """Build an environment with ``num_envs`` slots.
 
         The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs
-        Meta-World's own environments in worker processes. Both give the same episodes, bit for bit. "warp"
-        keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it runs on
-        the CPU, slowly. A device may follow it, "warp:cuda:1".
+        Meta-World's own environments in worker processes. Both give the same episodes, bit for bit but for
+        the rounding of rewards. "warp" keeps all worlds in the memory of a GPU, under a newer MuJoCo and in
+        float32; without CUDA it runs on the CPU, slowly. A device may follow it, "warp:cuda:1".
 
         Raises:
             MetarlError: on any other engine.

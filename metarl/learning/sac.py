@@ -63,7 +63,7 @@ class SACConfig:
         )
 
 
-class Transitions(NamedTuple):
+class SACBatch(NamedTuple):
     """What the critic learns from, beside the states."""
 
     actions: torch.Tensor
@@ -126,7 +126,7 @@ class SACMetrics(NamedTuple):
 
 
 def critic_target(
-    batch: Transitions,
+    batch: SACBatch,
     next_q: torch.Tensor,
     next_log_probs: torch.Tensor,
     temperature: torch.Tensor,
@@ -223,9 +223,7 @@ class SAC:
         }
         return SACState(actor, critic, flatten(self.target_like), adam)
 
-    def step(
-        self, state: SACState, batch: Transitions, look: Look, noise: Noise
-    ) -> tuple[SACState, SACMetrics]:
+    def step(self, state: SACState, batch: SACBatch, look: Look, noise: Noise) -> tuple[SACState, SACMetrics]:
         """Take one gradient step of critic, actor and temperature, and move the target.
 
         Args:
@@ -276,7 +274,7 @@ class SAC:
 
     @torch.no_grad()
     def _target(
-        self, state: SACState, batch: Transitions, next_states: torch.Tensor, noise: torch.Tensor
+        self, state: SACState, batch: SACBatch, next_states: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
         actor = unflatten(state.actor, self.actor_like)
         following = squash(self.policy(actor, next_states), noise)

@@ -37,6 +37,8 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "memory_size": 64,
             "embedding_size": 32,
             "learning_rate": 3e-3,
+            # as in the paper: a pull's luck says little of those that follow (results/README.md)
+            "gae_lambda": 0.3,
         }
     },
     "point": {  # by short runs: docs/agents/README.md
@@ -45,6 +47,19 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "lvc": {"outer_lr": 3e-3},
         "maml-ppo": {"outer_lr": 3e-3},
         "maml-vpg": {"outer_lr": 3e-3},
+        # the simulator is cheaper than a gradient step; rewards differ by a tenth from action to action
+        "pearl": {
+            "latent_size": 8,
+            "hidden_sizes": (64, 64),
+            "kl_weight": 0.03,
+            "reward_scale": 10.0,
+            "learning_rate": 2e-3,
+            "initial_temperature": 0.1,
+            "tasks_per_step": 10,
+            "batch_size": 32,
+            "update_ratio": 0.005,
+            "initial_iterations": 0,
+        },
     },
 }
 """By preset and agent: on top of what is shared."""

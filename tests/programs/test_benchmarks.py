@@ -191,7 +191,10 @@ def test_accepted_steps_are_told_for_every_agent_and_horizon(capsys: pytest.Capt
 
 
 def test_every_suite_but_points_and_meta_worlds_is_measured() -> None:
-    assert set(importlib.import_module("benchmarks.speed.families").CONFIGS) == {*SUITES} - {"point"}
+    assert set(importlib.import_module("benchmarks.speed.families").CONFIGS) == {*SUITES} - {
+        "bandits",
+        "point",
+    }
 
 
 def test_suite_of_processes_only_is_measured_against_async_vector_env() -> None:

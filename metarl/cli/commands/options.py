@@ -10,8 +10,8 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
+from metarl.cli.commands.agent_option import split_agent
 from metarl.config import ExperimentConfig
-from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
 from metarl.settings import Settings
 
@@ -52,21 +52,3 @@ def described(preset: str) -> str:
     if preset in entry_points.names(entry_points.PRESETS):
         return str(registry.preset(preset).__doc__)
     return f"The suite {preset} with every setting's default."
-
-
-def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take ``--agent NAME|FILE.py:NAME`` out of the options: it decides which others there are.
-
-    Raises:
-        MetarlError: if no name follows.
-    """
-    agent, rest, words = None, [], iter(options)
-    for word in words:
-        if word != "--agent" and not word.startswith("--agent="):
-            rest.append(word)
-            continue
-        agent = word.partition("=")[2] or next(words, "")
-        if not agent or agent.startswith("-"):
-            known = ", ".join(entry_points.names(entry_points.AGENTS))
-            raise MetarlError(f"--agent needs the name of an agent, one of {known}, or my_file.py:MyConfig.")
-    return agent, rest
