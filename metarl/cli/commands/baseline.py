@@ -42,14 +42,14 @@ class BaselineArguments(ComparisonConfig):
 
 def baseline_command(arguments: list[str]) -> None:
     """Compare a trained agent with PPO and SAC at equal budget."""
-    wanted = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
-    config = ComparisonConfig(**{item.name: getattr(wanted, item.name) for item in fields(ComparisonConfig)})
-    experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
+    options = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
+    config = ComparisonConfig(**{item.name: getattr(options, item.name) for item in fields(ComparisonConfig)})
+    experiment = runs.open_trained(options.run, say, workers=options.workers)
     held_out = experiment.suite.tasks("test")
-    number = min(wanted.tasks or len(held_out), len(held_out))
+    number = min(options.tasks or len(held_out), len(held_out))
     rng = make_rng(config.seed, Purpose.EVALUATION)
-    tasks = sample_evenly(held_out, number, rng) if wanted.tasks else held_out
-    folder = wanted.output or experiment.folder / "baselines"
+    tasks = sample_evenly(held_out, number, rng) if options.tasks else held_out
+    folder = options.output or experiment.folder / "baselines"
     comparison = Comparison(experiment, tasks, config, folder)
     say(
         f"Comparing {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} with "

@@ -65,22 +65,22 @@ class ExplainArguments(Settings):
 
 def explain_command(arguments: list[str]) -> None:
     """Measure which layers adaptation changes, and the gain of each."""
-    wanted = tyro.cli(ExplainArguments, args=arguments, prog="metarl explain")
-    experiment = open_for(wanted)
-    rng = make_rng(wanted.seed, Purpose.EXPLANATION)
+    options = tyro.cli(ExplainArguments, args=arguments, prog="metarl explain")
+    experiment = open_for(options)
+    rng = make_rng(options.seed, Purpose.EXPLANATION)
     layers = layers_of(explainable(experiment.agent.initial_actor(1, rng)).params)
-    tasks = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
+    tasks = choose_tasks(experiment, options.task, options.tasks, rng)
     require(len(tasks) > 1, "Explaining compares tasks, so two or more are needed", count(len(tasks), "task"))
     steps = experiment.config.evaluation.adaptation_steps
-    stem = f"iteration{experiment.iteration}-seed{wanted.seed}"
-    with results_folder(wanted.output or experiment.folder / "explanations", [stem]) as folder:
+    stem = f"iteration{experiment.iteration}-seed{options.seed}"
+    with results_folder(options.output or experiment.folder / "explanations", [stem]) as folder:
         say(
             f"Explaining how {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} "
             f"adapts to {len(tasks)} held-out tasks of {experiment.suite.name}: {count(steps, 'step')}, "
-            f"{count(len(layers), 'layer')} to adapt alone and to leave out, seed {wanted.seed}."
+            f"{count(len(layers), 'layer')} to adapt alone and to leave out, seed {options.seed}."
         )
         trace = look(experiment, tasks, layers, rng)
-        explanation = explain(trace, steps, make_rng(wanted.seed, Purpose.RESAMPLES))
+        explanation = explain(trace, steps, make_rng(options.seed, Purpose.RESAMPLES))
         content = {**provenance(experiment), **to_json(explanation)}
         for table in explanation_tables(content):
             console.print(table)
@@ -89,18 +89,18 @@ def explain_command(arguments: list[str]) -> None:
     say(f"Wrote {', '.join(path.name for path in files)} in {folder}.")
 
 
-def open_for(wanted: ExplainArguments) -> Experiment:
+def open_for(options: ExplainArguments) -> Experiment:
     """Open the trained agent, with the numbers that were asked for.
 
     Raises:
         MetarlError: as :func:`metarl.training.runs.open_trained`.
     """
-    experiment = runs.open_trained(wanted.run, say, device=wanted.device, workers=wanted.workers)
+    experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
     changed = replace(
         evaluation,
-        adaptation_steps=wanted.adaptation_steps or max(1, evaluation.adaptation_steps),
-        episodes=wanted.episodes or evaluation.episodes,
+        adaptation_steps=options.adaptation_steps or max(1, evaluation.adaptation_steps),
+        episodes=options.episodes or evaluation.episodes,
     )
     experiment.config = replace(experiment.config, evaluation=changed)
     return experiment

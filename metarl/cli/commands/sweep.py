@@ -46,14 +46,14 @@ def sweep_command(arguments: list[str]) -> None:
     arguments = preset_first(arguments, "metarl sweep", "metarl sweep point --seeds 3")
     preset, *words = arguments
     prog = f"metarl sweep {preset}"
-    wanted, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)
+    sweep_options, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)
     config = configured(preset, options, prog)
-    require(config.seed + wanted.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
+    require(config.seed + sweep_options.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
     check_disjoint(config.build_suite())  # once, before every seed finds out
-    sweep = Sweep(config, preset, options, wanted.seeds, RUNS)
+    sweep = Sweep(config, preset, options, sweep_options.seeds, RUNS)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with locked(sweep.folder):
-        parallel = wanted.parallel or len(os.sched_getaffinity(0))
+        parallel = sweep_options.parallel or len(os.sched_getaffinity(0))
         failed = train_all(sweep, parallel)
         finished = [run for run in sweep.runs if run.finished]
         if finished:

@@ -60,35 +60,35 @@ class WatchArguments(Settings):
 
 def watch_command(arguments: list[str]) -> None:
     """Watch an agent adapt to a held-out task, in a window or as an MP4."""
-    wanted = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
-    view = View(camera=wanted.camera, size=wanted.size)
-    experiment = open_for(wanted)
-    task = choose_task(experiment, wanted.task)
-    path = None if wanted.window and wanted.output is None else output_path(experiment, task, wanted)
+    options = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
+    view = View(camera=options.camera, size=options.size)
+    experiment = open_for(options)
+    task = choose_task(experiment, options.task)
+    path = None if options.window and options.output is None else output_path(experiment, task, options)
     steps = experiment.config.evaluation.adaptation_steps
     say(
         f"{experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} adapts to "
         f"{task.id} of {experiment.suite.name}: {count(steps, 'step')}, "
         f"{count(experiment.config.evaluation.adaptation_episodes, 'episode')} each."
     )
-    window = Window(f"metarl: {task.id}", experiment.request_stop) if wanted.window else None
+    window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
     try:
-        filmed = watch(experiment, task, wanted.seed, view, live(window, experiment) if window else None)
+        filmed = watch(experiment, task, options.seed, view, live(window, experiment) if window else None)
         show(experiment, filmed, path, window)
     finally:
         if window is not None:
             window.close()
 
 
-def open_for(wanted: WatchArguments) -> Experiment:
+def open_for(options: WatchArguments) -> Experiment:
     """Open the trained agent, with the number of adaptation steps that was asked for.
 
     Raises:
         MetarlError: as :func:`metarl.training.runs.open_trained`.
     """
-    experiment = runs.open_trained(wanted.run, say, device=wanted.device, workers=wanted.workers)
+    experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
-    steps = wanted.steps or max(1, evaluation.adaptation_steps)
+    steps = options.steps or max(1, evaluation.adaptation_steps)
     experiment.config = replace(experiment.config, evaluation=replace(evaluation, adaptation_steps=steps))
     return experiment
 
@@ -110,14 +110,14 @@ def choose_task(experiment: Experiment, name: str) -> Task:
     return tasks[0]
 
 
-def output_path(experiment: Experiment, task: Task, wanted: WatchArguments) -> Path:
+def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> Path:
     """Return the file to write.
 
     Raises:
         MetarlError: if it exists.
     """
-    path = wanted.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
-    if path.exists() and not wanted.overwrite:
+    path = options.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
+    if path.exists() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
     return path
 
