@@ -74,6 +74,8 @@ class SamplingConfig:
     """Tasks in a meta-batch."""
     episodes: int = 10
     """Episodes of each task before each adaptation, and after the last."""
+    training_tasks: int = 0
+    """Training tasks of the whole run, drawn once by its seed; 0 draws from all of the suite's each time."""
     engine: str = "auto"
     """What steps the environments; "auto" takes the suite's fastest."""
     workers: int = 0
@@ -85,6 +87,11 @@ class SamplingConfig:
             1 <= self.meta_batch_size <= 10_000, "meta_batch_size must lie in 1..10000", self.meta_batch_size
         )
         require(1 <= self.episodes <= 10_000, "episodes must lie in 1..10000", self.episodes)
+        require(
+            0 <= self.training_tasks <= 1_000_000,
+            "sampling.training_tasks must be between 0 and 1000000",
+            self.training_tasks,
+        )
         require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
 
@@ -122,7 +129,7 @@ class EvaluationConfig(MeasurementConfig):
     """Iterations between evaluations during training; 0 evaluates only at the end."""
     tasks: int = 10
     """Held-out tasks of an evaluation during training, which adapts as often as training does, and once at
-    least; the full evaluation at the end takes every task."""
+    least unless the agent has a memory; the full evaluation at the end takes every task."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""

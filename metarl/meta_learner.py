@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -148,6 +148,7 @@ class MetaLearner(Protocol):
 
         Args:
             rollouts: ``adaptation_steps + 1`` of the same tasks, the last by the fully adapted policy.
+                None at all in a further update of a :class:`Plan`.
             tasks: the M tasks of the rollouts.
             rng: where minibatches and noise come from.
             should_stop: whether the run was asked to stop; a long update asks every second and raises
@@ -169,3 +170,37 @@ class MetaLearner(Protocol):
             MetarlError: if it belongs to another architecture.
         """
         ...
+
+
+class Plan(NamedTuple):
+    """Steps of one meta-iteration; by default one meta-batch and one update."""
+
+    collects: Literal["meta-batch", "all tasks", "nothing"] = "meta-batch"
+    """Tasks that episodes are collected on. All tasks are those of ``--sampling.training-tasks``."""
+    adaptation_steps: int | None = None
+    """Adaptations, each followed by a rollout; None for as many as the agent has."""
+    learns: bool = True
+    """Whether the episodes are for ``update``; they are for ``remember`` otherwise."""
+    further_updates: int = 0
+    """Calls of ``update`` without rollouts that follow."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A :class:`MetaLearner` with meta-iterations that differ.
+
+    Off-policy agents first fill a buffer, or learn several times from what they have.
+    """
+
+    def plan(self, iteration: int) -> Plan:
+        """Return the steps of a meta-iteration, counted from 0; a function of the number alone."""
+        ...
+
+    def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
+        """Keep episodes to learn from later; see :meth:`MetaLearner.update`."""
+        ...
+
+
+def plan_of(agent: MetaLearner, iteration: int) -> Plan:
+    """Return an agent's plan of a meta-iteration, the default one where it has none."""
+    return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()

@@ -108,6 +108,19 @@ class Rollout:
                 found[item.name] = value
         return found
 
+    @staticmethod
+    def from_tensors(tensors: Params) -> Rollout:
+        """Return the rollout that :meth:`tensors` took apart."""
+        values: dict[str, torch.Tensor] = {}
+        groups: dict[str, Params] = {}
+        for name, value in tensors.items():
+            whole, _, part = name.partition(".")
+            if part:
+                groups.setdefault(whole, {})[part] = value
+            else:
+                values[whole] = value
+        return Rollout(**values, **groups)  # type: ignore[arg-type]  # each field keeps its kind
+
     def to(self, device: torch.device | str) -> Rollout:
         """Return the rollout with every tensor on ``device``."""
         return self.map(lambda value: value.to(device))
@@ -132,7 +145,7 @@ class Rollout:
 class Segment:
     """An immutable block of tensors, such as a part of a replay buffer, that a run writes once."""
 
-    tensors: Callable[[], Params]
+    tensors: Callable[[], Params] = field(repr=False)
     """Returns the tensors, which nobody may change. Of a saved segment each call reads the file."""
     sha256: str = ""
     """Sum of its file; empty until it is saved."""

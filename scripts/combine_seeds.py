@@ -1,9 +1,7 @@
 """Put runs that differ only in their seed into one folder: curves as CSV, tables, figures."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
@@ -11,24 +9,10 @@ from metarl.cli.main import exit_code
 from metarl.reporting.aggregate import combine
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """Put runs that differ only in their seed into one folder."""
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of finished runs."""
-    output: Path
-    """Folder for the results."""
-    title: str
-    """Title of the figures."""
-
-
-def main() -> None:
-    """Write the files and print their paths."""
-    wanted = tyro.cli(Arguments)
-    for path in combine(wanted.runs, wanted.output, wanted.title):
-        print(path)
+def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path, title: str) -> None:
+    """Combine runs that differ only in their seed, and print the files."""
+    print(*combine(runs, output, title), sep="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(lambda: tyro.cli(main)))

@@ -40,9 +40,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("door")
 
 
+class Listener:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.rows: dict[int, dict[str, float]] = {}
+
+    def on_step(self, episodes: int) -> None:
+        self.steps += 1
+
+    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+        self.rows[iteration] = metrics
+
+
+LISTENERS = (Listener(), Listener())
+
+
 @pytest.fixture(scope="module")
 def run(folder: Path) -> metarl.Run:
-    return metarl.train("point", folder=str(folder), **SHORT)
+    return metarl.train("point", folder=str(folder), observers=LISTENERS, **SHORT)
+
+
+def test_observers_hear_every_step_and_iteration(run: metarl.Run) -> None:
+    for listener in LISTENERS:
+        assert list(listener.rows) == [0, 1]
+        assert listener.rows[1]["env_steps"] == run.experiment.env_steps
+        assert listener.steps == LISTENERS[0].steps > 0
 
 
 def test_run_is_that_of_the_command_line(

@@ -25,7 +25,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.plugins.entry_points import AGENTS, names
 from metarl.plugins.registry import agent
 from metarl.presets.toy import point
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 
 TRUST_REGION = tuple(name for name in names(AGENTS) if issubclass(agent(name), MAMLTRPOConfig))
 BAR = 0.9

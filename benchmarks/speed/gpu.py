@@ -33,7 +33,7 @@ from metarl.envs.metaworld.suite import ML1Config, ML10Config, ML45Config
 from metarl.meta_learner import MetaLearner
 from metarl.rollouts.collect import collect
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Json, Task
 from metarl.vector_env import TaskVectorEnv
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.workloads import machine, wide_console
 from metarl.presets.toy import point
-from metarl.training.experiment import Experiment, Silence
+from metarl.training.experiment import Experiment
 
 
 def main(*, iterations: int = 200, every: int = 20) -> None:
@@ -35,7 +35,7 @@ def main(*, iterations: int = 200, every: int = 20) -> None:
     torch.set_num_threads(1)  # the tensors are small, and this run need not wait for a second core
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        Experiment(dataclasses.replace(point(), iterations=iterations), Path(folder), watch).run()
+        Experiment(dataclasses.replace(point(), iterations=iterations), Path(folder), [watch]).run()
     table = Table(title="resident memory of a run on point")
     for column in ("iteration", "MiB"):
         table.add_column(column, justify="right")
@@ -49,12 +49,15 @@ def main(*, iterations: int = 200, every: int = 20) -> None:
     )
 
 
-class Watch(Silence):
+class Watch:
     """Notes the resident memory after every iteration."""
 
     def __init__(self) -> None:
         self.kibibytes: list[float] = []
         self._process = psutil.Process()
+
+    def on_step(self, episodes: int) -> None:
+        """Do nothing."""
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
         """Take a note."""

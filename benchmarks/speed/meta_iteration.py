@@ -36,7 +36,7 @@ from metarl.envs.engines.threads.compiled import load
 from metarl.envs.metaworld.models import Actions
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Rollout, Task
 
 PARTS = ("sampling", "adaptation", "update")

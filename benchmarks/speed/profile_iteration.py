@@ -19,7 +19,7 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import SamplingConfig, check_device
 from metarl.envs.metaworld.suite import ML10Config
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 
 
 def main(

@@ -113,6 +113,11 @@ def namespace(x: object) -> _Namespace:
 _LIBRARIES: dict[type, _Namespace] = {}
 
 
+def where(condition: Mask, first: Array | float, second: Array | float) -> Array:
+    """Choose per world between two arrays, or an array and a number."""
+    return namespace(condition).where(condition, first, second)
+
+
 def maximum(first: Array, second: Array) -> Array:
     """Return the larger number of each world."""
     return namespace(first).maximum(first, second)

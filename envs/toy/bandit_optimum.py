@@ -38,6 +38,16 @@ class Choice(NamedTuple):
     """Wins and losses of an arm that is best to pull."""
 
 
+def num_states(arms: int, pulls: int) -> int:
+    """Return roughly how many states dynamic programming visits."""
+    return math.comb(2 * arms + pulls, pulls) // math.factorial(arms)
+
+
+def is_solvable(arms: int, pulls: int) -> bool:
+    """Return whether :class:`BayesOptimal` takes bandits of these sizes."""
+    return num_states(arms, pulls) <= MAX_STATES
+
+
 class BayesOptimal:
     """The strategy of highest expected return, by dynamic programming.
 
@@ -52,11 +62,10 @@ class BayesOptimal:
     """
 
     def __init__(self, arms: int, pulls: int) -> None:
-        states = math.comb(2 * arms + pulls, pulls) // math.factorial(arms)
         require(
-            states <= MAX_STATES,
+            is_solvable(arms, pulls),
             f"Fewer arms or pulls are needed: dynamic programming can visit {MAX_STATES} states",
-            states,
+            num_states(arms, pulls),
         )
         self.arms, self.pulls = arms, pulls
         self._best = cache(self._choice)

@@ -22,6 +22,11 @@ class Strategy(Protocol):
         ...
 
 
+def best(scores: Numbers) -> Counts:
+    """Return the arm ``[N]`` of the highest score ``[N, k]``, of equal ones the first."""
+    return np.asarray(scores.argmax(axis=1), np.int64)
+
+
 @dataclass(frozen=True)
 class Random:
     """Any arm."""
@@ -37,7 +42,7 @@ class Greedy:
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return the arms that look best."""
-        return np.argmax((wins + 1) / (wins + losses + 2), axis=1)
+        return best((wins + 1) / (wins + losses + 2))
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Thompson:
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return the best arms of a bandit drawn from the posterior."""
-        return np.argmax(rng.beta(wins + 1, losses + 1), axis=1)
+        return best(rng.beta(wins + 1, losses + 1))
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class UCB1:
         taken = np.maximum(pulls.sum(axis=1, keepdims=True), 1)
         tried = np.maximum(pulls, 1)
         bounds = wins / tried + self.width * np.sqrt(2 * np.log(taken) / tried)
-        return np.argmax(np.where(pulls > 0, bounds, np.inf), axis=1)
+        return best(np.where(pulls > 0, bounds, np.inf))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +79,7 @@ class Gittins:
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return the arms of the highest indices."""
-        return np.argmax(self.table[wins, losses], axis=1)
+        return best(self.table[wins, losses])
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,7 @@ class FiniteHorizonGittins:
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return the arms of the highest indices."""
         left = len(self.table) - 1 - (wins + losses).sum(axis=1, keepdims=True)
-        return np.argmax(self.table[left, wins, losses], axis=1)
+        return best(self.table[left, wins, losses])
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,8 @@ from metarl.tasks import TaskDistribution
 from metarl.training import runs
 from metarl.training.adapting import Adapted, adapt_to
 from metarl.training.evaluation_reader import provenance
-from metarl.training.experiment import Experiment, Observer
+from metarl.training.experiment import Experiment
+from metarl.training.observers import Observer
 from metarl.types import Json, Task
 
 
@@ -74,7 +75,7 @@ def train(
     agent: str | None = None,
     *,
     folder: str | os.PathLike[str] = "runs",
-    observer: Observer | None = None,
+    observers: Sequence[Observer] = (),
     **settings: object,
 ) -> Run:
     """Train an agent and evaluate it on held-out tasks.
@@ -83,7 +84,7 @@ def train(
         what: a preset's or a suite's name, as on the command line, or a whole config.
         agent: another agent than the preset's, by name.
         folder: where the run gets a folder of its own.
-        observer: hears of steps and iterations.
+        observers: follow steps and iterations, each with ``on_step`` and ``on_iteration``.
         settings: other settings of :class:`~metarl.config.ExperimentConfig`: iterations, seed, name, ….
 
     Raises:
@@ -95,7 +96,7 @@ def train(
     known = set(ExperimentConfig.__dataclass_fields__)
     for name in settings.keys() - known:
         raise unknown_name("setting of an experiment", name, known)
-    experiment = runs.start(replace(config, **settings), Path(folder), observer)  # type: ignore[arg-type]  # checked by the config
+    experiment = runs.start(replace(config, **settings), Path(folder), observers)  # type: ignore[arg-type]  # checked by the config
     evaluation = experiment.run()
     notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
     about: dict[str, Json] = {

@@ -149,7 +149,7 @@ def watch(experiment: Experiment, console: Console | None = None) -> Progress:
     progress = Progress(
         console or Console(highlight=False), "starting", experiment.vector_steps, experiment.config.iterations
     )
-    experiment.observer = progress
+    experiment.observers = [progress]
     return progress
 
 
@@ -157,7 +157,7 @@ def watch(experiment: Experiment, console: Console | None = None) -> Progress:
 def showing(experiment: Experiment, headline: str, vector_steps: int) -> Iterator[None]:
     """Show the progress of ``vector_steps`` of an experiment's environment; signals stop it."""
     progress = Progress(standard, headline, vector_steps)
-    experiment.observer = progress
+    experiment.observers = [progress]
     try:
         with runs.stop_on_signals(experiment), progress, naming_agent(experiment.config.agent):
             yield

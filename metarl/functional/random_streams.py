@@ -20,6 +20,8 @@ class Purpose(Enum):
 
     TRAINING = "training"
     """Tasks and episodes of a meta-iteration; the index is the iteration."""
+    TRAINING_TASKS = "training tasks"
+    """The fixed list of training tasks, where a run has one."""
     VALIDATION_TASKS = "validation tasks"
     """The few held-out tasks of the learning curve."""
     VALIDATION = "validation"

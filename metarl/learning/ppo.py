@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
+from torch.nn.functional import smooth_l1_loss
 
 from metarl.errors import require
 from metarl.functional.distributions import Distribution, entropy, kl_divergence, log_prob
+from metarl.learning.gradient_descent import Judged
 from metarl.settings import Settings
 from metarl.types import Params
+
+ValueLoss: TypeAlias = Literal["squared", "huber"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,11 @@ class PPOConfig(Settings):
     max_kl: float = 0.03
     """Passes end when the policy has moved this far from the one that acted; 0 never ends them."""
     value_weight: float = 0.5
-    """Weight of the value's squared error."""
+    """Weight of the value's error."""
+    value_loss: ValueLoss = "squared"
+    """Error of the value: its square, or "huber", which grows linearly where it is more than 1."""
+    value_clip: float = 0.0
+    """A value gains nothing by moving further than this from the one at acting; 0 leaves it free."""
     entropy_weight: float = 0.0
     """Weight of the entropy, which is raised."""
     max_gradient_norm: float = 1.0
@@ -40,6 +48,7 @@ class PPOConfig(Settings):
         require(1 <= self.minibatches <= 10_000, "minibatches must be between 1 and 10000", self.minibatches)
         require(0 <= self.max_kl <= 1000, "max_kl must be between 0 and 1000", self.max_kl)
         require(0 <= self.value_weight <= 1000, "value_weight must be between 0 and 1000", self.value_weight)
+        require(0 <= self.value_clip <= 1000, "value_clip must be between 0 and 1000", self.value_clip)
         require(
             0 <= self.entropy_weight <= 1000, "entropy_weight must be between 0 and 1000", self.entropy_weight
         )
@@ -59,6 +68,8 @@ class Experience(NamedTuple):
     """Under the policy that acted."""
     advantages: torch.Tensor
     """Scaled as the loss takes them."""
+    values: torch.Tensor
+    """Of the network that acted; zeros if it has none."""
     targets: torch.Tensor
     """What the value should be."""
     live: torch.Tensor
@@ -66,57 +77,68 @@ class Experience(NamedTuple):
 
     def of_trials(self, chosen: torch.Tensor) -> Experience:
         """Return some of the trials, by their numbers."""
-        return Experience(*(part[:, chosen] for part in self))
-
-
-class PPOLoss(NamedTuple):
-    """The loss of a minibatch and what makes it up."""
-
-    loss: torch.Tensor
-    """A scalar that can be differentiated."""
-    kl: float
-    """Mean divergence from the policy that acted to this one."""
-    metrics: dict[str, float]
+        return Experience(*(part.index_select(1, chosen) for part in self))
 
 
 def ppo_loss(
     policy: Distribution,
-    values: torch.Tensor,
+    values: torch.Tensor | None,
     acted: Distribution,
     experience: Experience,
     config: PPOConfig,
-) -> PPOLoss:
-    """Return the loss of some trials, a mean over their live steps.
+    *,
+    live_steps: torch.Tensor | None = None,
+) -> Judged:
+    """Return the loss of some trials, and metrics that are means over live steps.
 
     Args:
         policy: of each step, ``[S, B, ...]``.
-        values: of each step, ``[S, B]``.
+        values: of each step, ``[S, B]``; None leaves the value's part out.
         acted: the distribution that the actions were drawn from, for the divergence.
         experience: of the same steps.
         config: weights and the clipping range.
+        live_steps: what sums are divided by; by default the live steps of these trials. With those of a whole
+            minibatch, losses and metrics of its parts add up.
     """
-    weights = experience.live / experience.live.sum().clamp(min=1)
+    total = experience.live.sum() if live_steps is None else live_steps
+    weights = experience.live / total.clamp(min=1)
     new_log_probs = log_prob(policy, experience.actions)
     # equation 7: min(r A, clip(r, 1 - epsilon, 1 + epsilon) A), with r the likelihood ratio
     ratio = torch.exp(new_log_probs - experience.log_probs)
     held = ratio.clamp(1 - config.clip, 1 + config.clip)
     gain = torch.minimum(ratio * experience.advantages, held * experience.advantages)
     policy_loss = -(weights * gain).sum()
-    # equation 9: the value's squared error and the entropy beside it
-    value_loss = (weights * (values - experience.targets).square()).sum()
+    # equation 9: the value's error and the entropy beside it
     spread = (weights * entropy(policy).expand_as(weights)).sum()
-    loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * spread
+    loss = policy_loss - config.entropy_weight * spread
+    metrics = {"policy_loss": policy_loss.item(), "entropy": spread.item()}
+    if values is not None:
+        value_loss = (weights * value_error(values, experience, config)).sum()
+        loss = loss + config.value_weight * value_loss
+        metrics["value_loss"] = value_loss.item()
     with torch.no_grad():
-        kl = float((weights * kl_divergence(acted, policy)).sum())
-        clipped = float((weights * ((ratio - 1).abs() > config.clip)).sum())
-    metrics = {
-        "policy_loss": policy_loss.item(),
-        "value_loss": value_loss.item(),
-        "entropy": spread.item(),
-        "kl": kl,
-        "clipped": clipped,
-    }
-    return PPOLoss(loss, kl, metrics)
+        metrics["kl"] = float((weights * kl_divergence(acted, policy)).sum())
+        metrics["clipped"] = float((weights * ((ratio - 1).abs() > config.clip)).sum())
+    return Judged(loss, metrics)
+
+
+def value_error(values: torch.Tensor, experience: Experience, config: PPOConfig) -> torch.Tensor:
+    """Return each value's error, ``[S, B]``, squared where it is small.
+
+    With ``value_clip`` it is the larger of the errors of the value and of the clipped value, as in OpenAI's
+    baselines (https://github.com/openai/baselines, ppo2).
+    """
+    error = _error(values, experience.targets, config)
+    if not config.value_clip:
+        return error
+    held = experience.values + (values - experience.values).clamp(-config.value_clip, config.value_clip)
+    return torch.maximum(error, _error(held, experience.targets, config))
+
+
+def _error(values: torch.Tensor, targets: torch.Tensor, config: PPOConfig) -> torch.Tensor:
+    if config.value_loss == "huber":
+        return 2 * smooth_l1_loss(values, targets, reduction="none")  # half a square where it is below 1
+    return (values - targets).square()
 
 
 def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,17 @@ LEAST_DEVIATION = 1e-4
 """Numbers that vary less are divided by this."""
 
 
+class Scale(NamedTuple):
+    """What numbers are shifted and divided by; both ``[...]``."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __call__(self, values: torch.Tensor, limit: float = 10.0) -> torch.Tensor:
+        """Return ``(values - mean) / deviation``, within ``limit`` of 0."""
+        return ((values - self.mean) / self.deviation).clamp(-limit, limit)
+
+
 class Moments(NamedTuple):
     """How many numbers were seen, their mean and their mean squared distance from it."""
 
@@ -28,9 +39,14 @@ class Moments(NamedTuple):
         found = self.variance.sqrt().clamp(min=LEAST_DEVIATION)
         return torch.where(self.seen > 0, found, torch.ones_like(found)).float()
 
+    @property
+    def scale(self) -> Scale:
+        """Mean and deviation in float32, to be applied many times."""
+        return Scale(self.mean.float(), self.deviation)
+
     def scaled(self, values: torch.Tensor, limit: float = 10.0) -> torch.Tensor:
-        """Return ``(values - mean) / deviation``, within ``limit`` of 0."""
-        return ((values - self.mean.float()) / self.deviation).clamp(-limit, limit)
+        """Return values ``[..., *shape]`` in units of the deviation, see :class:`Scale`."""
+        return self.scale(values, limit)
 
     def to_params(self, name: str) -> Params:
         """Return the three tensors by names that begin with ``name``."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from metarl.functional.distributions import Categorical, Gaussian
+from metarl.functional.distributions import Categorical, Distribution, Gaussian
 from metarl.networks.layers import apply_layers, draw_layers
-from metarl.networks.recurrent_policy import Reading
 from metarl.types import Params
 
 
@@ -38,14 +37,14 @@ class BeliefPolicy:
             params["log_std"] = torch.full((self.action_size,), math.log(self.initial_std), dtype=dtype)
         return params
 
-    def __call__(self, params: Params, inputs: torch.Tensor) -> Reading:
+    def __call__(self, params: Params, inputs: torch.Tensor) -> tuple[Distribution, torch.Tensor]:
         """Return the distribution of actions and the value, of inputs ``[..., input_size]``."""
         values = apply_layers(params, "value", inputs, torch.tanh).squeeze(-1)
         chosen = apply_layers(params, "policy", inputs, torch.tanh)
         if self.discrete:
-            return Reading(Categorical(chosen), values)
+            return Categorical(chosen), values
         mean = torch.tanh(chosen) if self.tanh_mean else chosen
-        return Reading(Gaussian(mean, self._log_std(params).expand_as(mean)), values)
+        return Gaussian(mean, self._log_std(params).expand_as(mean)), values
 
     def within_bounds(self, params: Params) -> Params:
         """Move every deviation into its bounds; the policy acts as before."""

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 import torch
+from torch.nn.functional import linear
 
 from metarl.errors import unknown_name
+from metarl.networks.recurrent_scan import fast_tanh, gated_average
 from metarl.types import Params
 
 CellName: TypeAlias = Literal["gru", "linear"]
@@ -21,6 +23,11 @@ CellName: TypeAlias = Literal["gru", "linear"]
 
 class Cell(Protocol):
     """A memory of ``size`` numbers that reads ``input_size`` numbers a step."""
+
+    @property
+    def sequences_per_thread(self) -> int:
+        """Fewest sequences that are worth a thread of their own."""
+        ...
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -58,6 +65,11 @@ class GRUCell:
 
     input_size: int
     size: int
+
+    @property
+    def sequences_per_thread(self) -> int:
+        """Fewest sequences that are worth a thread: each step costs much beside its products."""
+        return 12
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -105,6 +117,11 @@ class LinearCell:
     size: int
 
     @property
+    def sequences_per_thread(self) -> int:
+        """Fewest sequences that are worth a thread: a long one is by itself."""
+        return 1
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter, the gate before the candidate."""
         return {"cell.weight": (2 * self.size, self.input_size), "cell.bias": (2 * self.size,)}
@@ -122,66 +139,15 @@ class LinearCell:
 
     def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """Return the memory ``[B, H]`` after reading inputs ``[B, I]``."""
-        keep, write = self._gates(params, inputs)
-        return keep * memory + write
+        gate, candidate = linear(inputs, params["cell.weight"], params["cell.bias"]).chunk(2, dim=-1)
+        return torch.lerp(memory, fast_tanh(candidate), torch.sigmoid(gate))
 
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
         """Return the memory after each step, ``[T, B, H]``."""
-        keep, write = self._gates(params, inputs)
-        alive = live.unsqueeze(-1)
-        return linear_recurrence(keep.where(alive, 1.0), write.where(alive, 0.0), memory)
-
-    def _gates(self, params: Params, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the factor of the old memory, ``1 - z``, and what is added to it, ``z tanh(c)``."""
-        both = torch.nn.functional.linear(inputs, params["cell.weight"], params["cell.bias"])
-        gate, candidate = both.chunk(2, dim=-1)
-        return torch.sigmoid(-gate), torch.sigmoid(gate) * torch.tanh(candidate)
-
-
-def linear_recurrence(keep: torch.Tensor, write: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """Return ``h_t = keep_t h_{t-1} + write_t`` for all t; gradients flow to all three arguments.
-
-    Args:
-        keep: ``[T, ...]``.
-        write: ``[T, ...]``.
-        start: ``[...]``, ``h_0``.
-
-    Returns:
-        ``[T, ...]``. A gradient of a gradient is not available.
-    """
-    states: torch.Tensor = _LinearRecurrence.apply(keep, write, start)  # type: ignore[no-untyped-call]  # PyTorch's
-    return states
-
-
-class _LinearRecurrence(torch.autograd.Function):
-    """The loop and its adjoint, each a few operations a step instead of a graph node for each of them."""
-
-    @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, keep: torch.Tensor, write: torch.Tensor, start: torch.Tensor
-    ) -> torch.Tensor:
-        states = write.contiguous().clone()
-        previous = start
-        for state, factor in zip(states, keep, strict=True):
-            state.addcmul_(factor, previous)
-            previous = state
-        ctx.save_for_backward(keep, states, start)
-        return states
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """With ``g_t = dL/dh_t`` from outside, the adjoint is ``a_t = g_t + keep_{t+1} a_{t+1}``."""
-        keep, states, start = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
-        adjoint = gradients[0].contiguous().clone()
-        for step in range(len(keep) - 2, -1, -1):
-            adjoint[step].addcmul_(keep[step + 1], adjoint[step + 1])
-        before = torch.cat([start.unsqueeze(0), states[:-1]])
-        return adjoint * before, adjoint, keep[0] * adjoint[0]
+        both = linear(inputs, params["cell.weight"], params["cell.bias"])
+        return gated_average(both, memory, live)
 
 
 CELLS: dict[str, type[GRUCell] | type[LinearCell]] = {"gru": GRUCell, "linear": LinearCell}

@@ -1,20 +1,26 @@
-"""A policy and a value with a memory, for Gaussian actions or for choices."""
+"""A policy and a value with a memory, for Gaussian actions or for choices.
+
+The policy's head is a perceptron, or a hypernetwork: the memory generates the layers of a small policy that
+reads the inputs (Beck et al. 2022, arXiv 2210.11348).
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch.nn.functional import linear
 
 from metarl.functional.distributions import Categorical, Distribution, Gaussian
 from metarl.networks.recurrent import Cell, make_cell
+from metarl.networks.recurrent_scan import fast_tanh
 from metarl.types import Params
 
 MEMORY = "memory"
 """Name of the memory, ``[M, K, H]``, that an actor carries."""
+HeadName: TypeAlias = Literal["perceptron", "hypernetwork"]
 
 
 class Reading(NamedTuple):
@@ -22,13 +28,13 @@ class Reading(NamedTuple):
 
     policy: Distribution
     """``[..., A]``."""
-    values: torch.Tensor
-    """``[...]``."""
+    values: torch.Tensor | None
+    """``[...]``; None if the network has no value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentPolicy:
-    """An embedding, a recurrent cell, and two heads that read both: one acts, one values.
+    """An embedding, a recurrent cell, and two heads: one acts, one values.
 
     The heads see the embedding beside the memory, so that what is seen now need not pass through the memory.
     """
@@ -39,6 +45,10 @@ class RecurrentPolicy:
     cell_name: str
     memory_size: int
     embedding_size: int
+    head: HeadName
+    head_size: int
+    """Units of the layer that a hypernetwork generates; a perceptron's layers are as wide as the memory."""
+    has_value: bool
     tanh_mean: bool
     initial_std: float
     min_std: float
@@ -55,35 +65,109 @@ class RecurrentPolicy:
         params = {
             **_layer("embedding", self.input_size, self.embedding_size, math.sqrt(2), generator),
             **self.cell.initial_params(generator),
-            **_layer("policy_hidden", read, width, math.sqrt(2), generator),
-            **_layer("policy", width, self.action_size, 0.01, generator),
-            **_layer("value_hidden", read, width, math.sqrt(2), generator),
-            **_layer("value", width, 1, 1.0, generator),
         }
+        if self.head == "hypernetwork":
+            params |= self._hypernetwork(generator)
+        else:
+            params |= _layer("policy_hidden", read, width, math.sqrt(2), generator)
+            params |= _layer("policy", width, self.action_size, 0.01, generator)
+        if self.has_value:
+            params |= _layer("value_hidden", read, width, math.sqrt(2), generator)
+            params |= _layer("value", width, 1, 1.0, generator)
         if not self.discrete:
             params["log_std"] = torch.full((self.action_size,), math.log(self.initial_std))
         return params
 
-    def embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
-        """Return what the cell and the heads read of inputs ``[..., input_size]``."""
-        return torch.tanh(_apply(params, "embedding", inputs))
+    def step(
+        self, params: Params, inputs: torch.Tensor, memory: torch.Tensor
+    ) -> tuple[Reading, torch.Tensor]:
+        """Return what inputs ``[B, I]`` are read as, and the memory after them, ``[B, H]``."""
+        embedded = self._embed(params, inputs)
+        remembered = self.cell.step(params, embedded, memory)
+        return self._read(params, inputs, embedded, remembered), remembered
 
-    def read(self, params: Params, embedded: torch.Tensor, memory: torch.Tensor) -> Reading:
-        """Return actions' distribution and value from an embedding and the memory after it, ``[..., H]``."""
-        both = torch.cat([embedded, memory], dim=-1)
-        policy_hidden, value_hidden = (
-            torch.tanh(_apply(params, f"{head}_hidden", both)) for head in ("policy", "value")
-        )
-        values = _apply(params, "value", value_hidden).squeeze(-1)
-        chosen = _apply(params, "policy", policy_hidden)
-        if self.discrete:
-            return Reading(Categorical(chosen), values)
-        mean = torch.tanh(chosen) if self.tanh_mean else chosen
-        return Reading(Gaussian(mean, self._log_std(params).expand_as(mean)), values)
+    def sequence(
+        self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
+    ) -> Reading:
+        """Return what sequences are read as.
+
+        Args:
+            params: by name.
+            inputs: ``[T, B, I]``, time first.
+            memory: ``[B, H]``, before the first step.
+            live: ``[T, B]`` bool; where it is false, memory stays as it was.
+
+        Returns:
+            Policy and values of each step, ``[T, B, ...]``.
+        """
+        embedded = self._embed(params, inputs)
+        states = self.cell.sequence(params, embedded, memory, live)
+        return self._read(params, inputs, embedded, states)
+
+    def memories(
+        self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the memory after each step of sequences, ``[T, B, H]``; arguments as :meth:`sequence`'s."""
+        return self.cell.sequence(params, self._embed(params, inputs), memory, live)
 
     def within_bounds(self, params: Params) -> Params:
         """Move every deviation into its bounds; the policy acts as before."""
         return params if self.discrete else {**params, "log_std": self._log_std(params)}
+
+    def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
+        """Return the distribution of a mean, or of logits, ``[..., A]``."""
+        if self.discrete:
+            return Categorical(chosen)
+        return Gaussian(chosen, self._log_std(params).expand_as(chosen))
+
+    def _embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the cell and the heads read of inputs ``[..., I]``."""
+        return fast_tanh(_apply(params, "embedding", inputs))
+
+    def _read(
+        self, params: Params, inputs: torch.Tensor, embedded: torch.Tensor, memory: torch.Tensor
+    ) -> Reading:
+        """Return policy and value from inputs, their embedding, and the memory after it, ``[..., H]``."""
+        shape, width = inputs.shape[:-1], self.memory_size
+        inputs, embedded, memory = (part.flatten(0, -2) for part in (inputs, embedded, memory))
+        generated = self.head == "hypernetwork"
+        heads = ([] if generated else ["policy"]) + (["value"] if self.has_value else [])
+        hidden = self._hidden(params, heads, embedded, memory) if heads else embedded
+        chosen = (
+            self._generated(params, inputs, memory)
+            if generated
+            else _apply(params, "policy", hidden[:, :width])
+        )
+        mean = torch.tanh(chosen) if self.tanh_mean and not self.discrete else chosen
+        values = _apply(params, "value", hidden[:, -width:]).view(shape) if self.has_value else None
+        return Reading(self.distribution(params, mean.view(*shape, -1)), values)
+
+    def _hidden(
+        self, params: Params, heads: list[str], embedded: torch.Tensor, memory: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the hidden layers of all heads side by side, ``[N, heads * H]``."""
+        weight = torch.cat([params[f"{head}_hidden.weight"] for head in heads])
+        bias = torch.cat([params[f"{head}_hidden.bias"] for head in heads])
+        # [e, h] W' = e W_e' + h W_h', which need not copy e and h side by side
+        of_embedded, of_memory = weight.split([self.embedding_size, self.memory_size], dim=1)
+        return fast_tanh(linear(embedded, of_embedded, bias).addmm_(memory, of_memory.t()))
+
+    def _generated(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """Return means or logits ``[N, A]`` of the policies that memories ``[N, H]`` generate."""
+        layers = _apply(params, "hyper", memory)
+        inner, units, outer = self.input_size, self.head_size, self.action_size
+        weight, bias, out_weight, out_bias = layers.split([inner * units, units, units * outer, outer], dim=1)
+        hidden = torch.baddbmm(bias.unsqueeze(1), inputs.unsqueeze(1), weight.view(-1, inner, units))
+        hidden = fast_tanh(hidden)
+        return torch.baddbmm(out_bias.unsqueeze(1), hidden, out_weight.view(-1, units, outer)).squeeze(1)
+
+    def _hypernetwork(self, generator: torch.Generator) -> Params:
+        """Draw the generated policy as usual into the bias; weights are zero (Bias-HyperInit, section 4)."""
+        hidden = _layer("hidden", self.input_size, self.head_size, math.sqrt(2), generator)
+        acting = _layer("acting", self.head_size, self.action_size, 0.01, generator)
+        parts = [layer.t().reshape(-1) if layer.ndim == 2 else layer for layer in (hidden | acting).values()]
+        bias = torch.cat(parts)
+        return {"hyper.weight": torch.zeros(len(bias), self.memory_size), "hyper.bias": bias}
 
     def _log_std(self, params: Params) -> torch.Tensor:
         return params["log_std"].clamp(math.log(self.min_std), math.log(self.max_std))

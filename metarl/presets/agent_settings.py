@@ -31,7 +31,14 @@ _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "half-cheetah-dir": _GATED,
     "half-cheetah-vel": _GATED,
-    "bandits": {"rl2": {"trial_episodes": 1}},
+    "bandits": {  # an episode is a whole trial, and little is to be remembered
+        "rl2": {
+            "trial_episodes": 1,
+            "memory_size": 64,
+            "embedding_size": 32,
+            "learning_rate": 3e-3,
+        }
+    },
     "point": {  # by short runs: docs/agents/README.md
         "cavia": {"inner_lr": 1.0},
         "e-maml": {"outer_lr": 3e-3, "credit_weight": 1e-4},

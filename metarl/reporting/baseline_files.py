@@ -1,4 +1,4 @@
-"""What a comparison leaves for people: one table, one figure, and the evaluation of each agent."""
+"""Files of a comparison with baselines: a table, a figure, and the evaluation of each agent."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich import box
-from rich.table import Table
 
 from metarl.baselines.comparison import Comparison
 from metarl.baselines.plan import META, Baseline
@@ -19,19 +15,17 @@ from metarl.evaluation.statistics import Interval
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.evaluation_files import write_evaluation
-from metarl.reporting.figures.style import save
-from metarl.reporting.tables import number, percent
+from metarl.reporting.figures.dots import dot, dot_sheet, label_quantity, name_rows
+from metarl.reporting.figures.style import BLUE, ORANGE, save
+from metarl.reporting.table import Column, Row, Table, percent
 from metarl.storage.files import write_json, write_rows
 from metarl.training.evaluation_reader import provenance
 from metarl.types import Json
 
-OURS, THEIRS, FAINT = "#0072b2", "#d55e00", "#7a7a7a"
-"""Okabe and Ito's blue and vermilion (2008), which colour-blind people tell apart."""
-
 
 @dataclass(frozen=True)
-class Row:
-    """One agent at one stage: means over tasks with 95 % intervals, and what it has learned from."""
+class Result:
+    """One agent at one stage: means over tasks with 95 % intervals, and its steps of learning."""
 
     stem: str
     """Of the agent's files."""
@@ -50,35 +44,33 @@ class Row:
         return f"{self.label}, {self.stage}" if self.stage else self.label
 
 
-def rows(comparison: Comparison) -> list[Row]:
+def rows(comparison: Comparison) -> list[Result]:
     """Return the table of a finished comparison."""
     return [row for baseline, measured in comparison.results for row in _rows(comparison, baseline, measured)]
 
 
-def comparison_table(rows: Sequence[Row], title: str, caption: str) -> Table:
-    """Return the table for the terminal."""
-    table = Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
-    table.add_column("agent")
-    for column in ("return", "success %", "on task", "before"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        success = percent(row.successes) if row.successes else ""
-        cells = (number(row.returns), success, short(row.task_steps), short(row.training_steps))
-        table.add_row(row.name, *cells, style="bold" if row.stem == META else "")
-    return table
+def baseline_table(rows: Sequence[Result], title: str, caption: str) -> Table:
+    """Return the table of a comparison."""
+    columns = [
+        Column("return"),
+        Column("success %", percent),
+        Column("on task", short),
+        Column("before", short),
+    ]
+    found = [
+        Row(
+            row.label,
+            (row.returns, row.successes, row.task_steps, row.training_steps),
+            row.stage,
+            row.stem == META,
+        )
+        for row in rows
+    ]
+    return Table("agent", tuple(columns), tuple(found), title, caption)
 
 
 def caption_of(comparison: Comparison) -> str:
-    """Say what the table's numbers are."""
+    """Return the caption of the table."""
     episodes = comparison.experiment.config.evaluation.episodes
     return (
         f"mean over {len(comparison.tasks)} held-out tasks x {episodes} episodes [95 % interval over tasks]; "
@@ -87,7 +79,7 @@ def caption_of(comparison: Comparison) -> str:
     )
 
 
-def write_comparison(comparison: Comparison, rows: Sequence[Row], title: str) -> list[Path]:
+def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str) -> list[Path]:
     """Write ``comparison`` as JSON, CSV and PNG, and each agent's evaluation likewise.
 
     Returns:
@@ -109,42 +101,40 @@ def write_comparison(comparison: Comparison, rows: Sequence[Row], title: str) ->
             "rows": listed,
         },
     )
-    _write_csv(files[1], rows)
+    names = ("agent", "stage", "return", "success", "task_steps", "training_steps")
+    write_rows(files[1], baseline_table(rows, "", "").csv(names))
     save(draw(rows, title, caption_of(comparison)), files[2])
     return files
 
 
-def draw(rows: Sequence[Row], title: str, caption: str) -> Figure:
+def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
     """Draw returns and successes of all rows, one under the other, with their intervals."""
     quantities = ["return"] + (["success"] if any(row.successes for row in rows) else [])
-    figure = Figure(figsize=(8.0, 1.6 + 0.27 * len(rows)), dpi=150, facecolor="white", layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    panels = figure.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
+    figure, panels = dot_sheet(title, caption, panels=len(quantities), rows=len(rows))
     for axes, quantity in zip(panels, quantities, strict=True):
         for place, row in enumerate(rows):
             interval = row.returns if quantity == "return" else row.successes
             if interval is not None:
-                _dot(axes, place, interval, OURS if row.stem == META else THEIRS, row.stem == META)
-        _label(axes, quantity)
-    panels[0].set_yticks(range(len(rows)), [f"{row.name} ({short(row.task_steps)})" for row in rows])
-    panels[0].invert_yaxis()
-    figure.supxlabel(caption.replace("; ", "\n"), fontsize=7, color=FAINT, x=0.01, ha="left")
+                ours = row.stem == META
+                dot(axes, place, interval, BLUE if ours else ORANGE, filled=ours)
+        label_quantity(axes, quantity)
+    name_rows(panels, [f"{row.name} ({short(row.task_steps)})" for row in rows])
     return figure
 
 
-def short(count: int) -> str:
-    """Write a number of steps in four characters or so: 950, 3k, 1.6M."""
+def short(count: float) -> str:
+    """Return a number of steps in about four characters: 950, 3k, 1.6M."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:.3g}{unit}"
-    return str(count)
+    return f"{count:.0f}"
 
 
-def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> list[Row]:
+def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> list[Result]:
     steps = comparison.experiment.config.evaluation.adaptation_steps
     summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
     return [
-        Row(
+        Result(
             baseline.stem,
             baseline.label,
             stage,
@@ -175,36 +165,8 @@ def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured)
     write_evaluation(comparison.store.folder, baseline.stem, measured.evaluation, summary, about, title)
 
 
-def _json(row: Row) -> dict[str, Json]:
+def _json(row: Result) -> dict[str, Json]:
     numbers = asdict(row)
     for name, interval in (("returns", row.returns), ("successes", row.successes)):
         numbers[name] = None if interval is None else list(interval)
     return numbers
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    intervals = [f"{name}{end}" for name in ("return", "success") for end in ("", "_low", "_high")]
-    table: list[list[str | int | float]] = [["agent", "stage", *intervals, "task_steps", "training_steps"]]
-    for row in rows:
-        success = ("", "", "") if row.successes is None else row.successes
-        table.append([row.label, row.stage, *row.returns, *success, row.task_steps, row.training_steps])
-    write_rows(path, table)
-
-
-def _dot(axes: Axes, place: int, interval: Interval, colour: str, ours: bool) -> None:
-    axes.plot([interval.low, interval.high], [place, place], color=colour, linewidth=1.6)
-    axes.plot(
-        [interval.mean], [place], "o", color=colour, markersize=5, markerfacecolor=colour if ours else "white"
-    )
-
-
-def _label(axes: Axes, quantity: str) -> None:
-    axes.set_xlabel({"return": "Return per episode", "success": "Success rate"}[quantity], fontsize=9)
-    axes.tick_params(labelsize=8, length=3)
-    axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set(visible=side in ("left", "bottom"), color=FAINT, linewidth=0.8)
-    if quantity == "success":
-        axes.set_xlim(-0.04, 1.04)
-        axes.set_xticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])

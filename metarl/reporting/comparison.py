@@ -1,4 +1,4 @@
-"""Two runs, or two sweeps of several seeds, compared on the same held-out tasks."""
+"""Runs, or sweeps of several seeds, compared on the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -31,28 +31,30 @@ from metarl.types import Json
 
 
 @dataclass(frozen=True)
-class Contender:
+class EvaluatedRun:
     """A run, or several that differ in their seed only."""
 
     name: str
     """Its folder's."""
     suite: SuiteConfig
-    """What it was trained and tested on."""
+    """Suite of its training and test tasks."""
     evaluations: tuple[Evaluation, ...]
     """One for each seed."""
     files: tuple[Measured, ...] = ()
-    """Where they were read from, if they were."""
+    """Files of the evaluations, if they were read."""
     success_bonus: float = 0.0
     """Reward of a step that solves the task, on top of the suite's own."""
+    agent: str = ""
+    """Registered name of its agent."""
 
     @property
     def label(self) -> str:
-        """What results call the tasks."""
+        """Name of the tasks in results."""
         return bonus_name(self.suite.label, self.success_bonus)
 
     @property
     def sides(self) -> list[Side]:
-        """Each evaluation with what is known of it."""
+        """Each evaluation with its provenance."""
         if not self.files:
             return [Side(self.name, self.suite, evaluation) for evaluation in self.evaluations]
         alone = len(self.files) == 1
@@ -63,13 +65,13 @@ class Contender:
 
     @property
     def training(self) -> str:
-        """How much its agents had learned from before they were evaluated."""
+        """Amount of training before the evaluation, in words."""
         return " or ".join(dict.fromkeys(each.training for each in self.files)) or "not recorded"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What two contenders score in one quantity."""
+class ComparisonResult:
+    """Scores of two runs in one quantity."""
 
     ours: Aggregates
     theirs: Aggregates
@@ -92,7 +94,7 @@ class Verdict:
         }
 
 
-def read_contender(folder: Path) -> Contender:
+def read_evaluated(folder: Path) -> EvaluatedRun:
     """Return a finished run, or the finished runs of a sweep.
 
     Raises:
@@ -102,25 +104,29 @@ def read_contender(folder: Path) -> Contender:
     config = read_config(runs[0])
     files = tuple(read_evaluation(run) for run in runs)
     evaluations = tuple(each.evaluation for each in files)
-    return Contender(folder.name, config.suite, evaluations, files, config.success_bonus)
+    return EvaluatedRun(
+        folder.name, config.suite, evaluations, files, config.success_bonus, config.agent.kind
+    )
 
 
-def check_contenders(contenders: Sequence[Contender]) -> None:
-    """Make sure that scores of one mean what they mean of the others.
+def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
+    """Check that the scores of the runs mean the same.
 
     Raises:
-        MetarlError: if they were not measured alike; says in what.
+        MetarlError: if they were measured differently; names the difference.
     """
-    check_comparable([side for contender in contenders for side in contender.sides])
+    check_comparable([side for run in runs for side in run.sides])
 
 
-def compare(ours: Contender, theirs: Contender, step: int, how: Bootstrap) -> dict[str, Verdict]:
+def compare(
+    ours: EvaluatedRun, theirs: EvaluatedRun, step: int, how: Bootstrap
+) -> dict[str, ComparisonResult]:
     """Compare returns, and success rates where both have them, after a number of adaptation steps.
 
     Raises:
         MetarlError: if the two cannot be compared, or were not measured after so many steps.
     """
-    check_contenders([ours, theirs])
+    check_comparable_runs([ours, theirs])
     last = ours.evaluations[0].adaptation_steps
     require(0 <= step <= last, f"step must lie in 0..{last}", step)
     families = tuple(task.family for task in ours.evaluations[0].tasks)
@@ -130,7 +136,7 @@ def compare(ours: Contender, theirs: Contender, step: int, how: Bootstrap) -> di
         for quantity in ("return", "success")
     }
     return {
-        quantity: _verdict(
+        quantity: _result(
             one, other, dataclasses.replace(stratified, bounds=RATE) if quantity == "success" else stratified
         )
         for quantity, (one, other) in scores.items()
@@ -138,9 +144,9 @@ def compare(ours: Contender, theirs: Contender, step: int, how: Bootstrap) -> di
     }
 
 
-def _verdict(ours: Values, theirs: Values, how: Bootstrap) -> Verdict:
+def _result(ours: Values, theirs: Values, how: Bootstrap) -> ComparisonResult:
     rng = np.random.default_rng(0)
-    return Verdict(
+    return ComparisonResult(
         aggregates(ours, rng, how),
         aggregates(theirs, rng, how),
         tuple(ours.mean(axis=1).tolist()),

@@ -1,23 +1,23 @@
-"""Tables of evaluations for the terminal; they fit into 80 columns."""
+"""Tables of evaluations; in a terminal they fit into 80 columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 
 import numpy as np
-from rich.table import Table
 
 from metarl.evaluation.official import OfficialEvaluation
 from metarl.evaluation.record import Axis, Evaluation, steps_axis
-from metarl.evaluation.statistics import Interval
+from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary
-from metarl.reporting.comparison import Verdict
-from metarl.reporting.plain_tables import plain_table
+from metarl.reporting.comparison import ComparisonResult
+from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole, with_interval
 from metarl.text import count
 
 WIDTH = 80
 """Columns of a terminal that all tables fit into."""
+FORMS = {"return": number, "success": percent}
 
 
 def evaluation_table(
@@ -28,146 +28,148 @@ def evaluation_table(
     Args:
         evaluation: of one of the seeds.
         summary: of all of them.
-        title: what stands above it.
+        title: above the table.
         axis: what the evaluation is laid out along, if not adaptation steps.
         seeds: how many the summary is of.
     """
     along = axis or steps_axis(evaluation)
-    tasks, episodes = len(evaluation.tasks), evaluation.returns.shape[2]
     over = "tasks" if seeds == 1 else "seeds and tasks"
-    parts = ["" if seeds == 1 else f"{seeds} seeds", count(tasks, "task"), count(episodes, "episode")]
-    caption = f"mean over {' x '.join(filter(None, parts))} [95 % interval over {over}]"
-    table = plain_table(title, caption)
-    columns = [along.short, "return", "gain"] + (["success %", "gain %"] if summary.successes else [])
-    for column in columns:
-        table.add_column(column, justify="right")
+    sizes = ["" if seeds == 1 else f"{seeds} seeds", count(len(evaluation.tasks), "task")]
+    sizes.append(count(evaluation.returns.shape[2], "episode"))
+    caption = f"mean over {' x '.join(filter(None, sizes))} [95 % interval over {over}]"
+    columns = [Column("return"), Column("gain")]
+    if summary.successes:
+        columns += [Column("success %", percent), Column("gain %", percent)]
+    rows = []
     for step, value in enumerate(along.values):
-        cells = [number(summary.returns[step]), number(summary.return_gains[step]) if step else ""]
+        values: list[Value] = [summary.returns[step], summary.return_gains[step] if step else None]
         if summary.successes and summary.success_gains:
-            cells += [percent(summary.successes[step]), percent(summary.success_gains[step]) if step else ""]
-        table.add_row(str(value), *cells)
-    return table
-
-
-def seed_table(evaluations: Mapping[str, Evaluation]) -> Table:
-    """Return each seed's mean return and success before adapting and after the last step, by its name."""
-    last = next(iter(evaluations.values())).adaptation_steps
-    table = plain_table(f"by seed: before -> after {count(last, 'adaptation step')}")
-    _add_change_columns(table, "seed", success=all(one.successes is not None for one in evaluations.values()))
-    for name, evaluation in evaluations.items():
-        table.add_row(name, *_changes(evaluation))
-    return table
+            values += [summary.successes[step], summary.success_gains[step] if step else None]
+        rows.append(Row(str(value), tuple(values)))
+    return Table(along.short, tuple(columns), tuple(rows), title, caption)
 
 
 def aggregate_table(summary: Summary) -> Table:
     """Return interquartile means, medians, and the share of tasks made worse, after the last step."""
     last = len(summary.returns) - 1
-    table = plain_table(f"after {count(last, 'adaptation step')}")
-    for column in ("", "interquartile mean", "median", "worse, % of tasks"):
-        table.add_column(column, justify="right" if column else "left")
-    kinds = {"return": (summary.of_return, number), "success %": (summary.of_success, percent)}
-    for name, (measures, shown) in kinds.items():
-        if measures is not None:
-            worse = percent(measures.worse[last])
-            table.add_row(name, shown(measures.iqms[last]), shown(measures.medians[last]), worse)
-    return table
+    rows = [
+        Row(
+            name,
+            (
+                with_interval(measures.iqms[last], form),
+                with_interval(measures.medians[last], form),
+                measures.worse[last],
+            ),
+        )
+        for name, measures, form in (
+            ("return", summary.of_return, number),
+            ("success %", summary.of_success, percent),
+        )
+        if measures is not None
+    ]
+    columns = (Column("interquartile mean"), Column("median"), Column("worse, % of tasks", percent))
+    return Table("", columns, tuple(rows), f"after {count(last, 'adaptation step')}")
+
+
+def change_table(
+    names: str, parts: Mapping[str, tuple[Values, Values | None]], steps: int, title: str = ""
+) -> Table:
+    """Return means before adapting and after the last step, and the gain, of several sets of tasks.
+
+    Args:
+        names: label of the sets' names.
+        parts: returns, and successes if known, ``[tasks, steps + 1]``, by the set's name.
+        steps: adaptation steps.
+        title: above the table.
+    """
+    kinds = [("return", 0)]
+    if parts and all(successes is not None for _, successes in parts.values()):
+        kinds.insert(0, ("success %", 1))
+    columns = [
+        Column(f"{kind} {when}", percent if place else number)
+        for kind, place in kinds
+        for when in ("gain", "before", "after")
+    ]
+    rows = []
+    for name, found in parts.items():
+        values: list[Value] = []
+        for _, place in kinds:
+            mean = np.asarray(found[place], np.float64).mean(axis=0)
+            values += [float(mean[-1] - mean[0]), float(mean[0]), float(mean[-1])]
+        rows.append(Row(name, tuple(values)))
+    return Table(names, tuple(columns), tuple(rows), title, f"after {count(steps, 'adaptation step')}")
+
+
+def seed_table(evaluations: Mapping[str, Evaluation]) -> Table:
+    """Return the means of each seed, by its name."""
+    parts = {name: (one.task_returns, one.task_successes) for name, one in evaluations.items()}
+    return change_table("seed", parts, next(iter(evaluations.values())).adaptation_steps, "by seed")
+
+
+def family_table(evaluation: Evaluation) -> Table:
+    """Return the means of each family of tasks."""
+    families = sorted({task.family for task in evaluation.tasks})
+    of = {family: evaluation.only(family) for family in families}
+    parts = {family: (one.task_returns, one.task_successes) for family, one in of.items()}
+    return change_table("family", parts, evaluation.adaptation_steps, "by family")
 
 
 def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Table:
-    """Return what both protocols say after equally many adaptation steps, and the difference."""
+    """Return the numbers of both protocols after the same number of steps, and the difference."""
     step = official.settings.adaptation_steps
     caption = (
         f"per goal: {count(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
         f"official: {official.evaluator},\nthe first episodes to finish, cut at success; it reports too much"
     )
-    table = plain_table(f"two protocols, after {count(step, 'adaptation step')}", caption)
-    for column in ("", "goals", "episodes", "return", "success %"):
-        table.add_column(column, justify="right" if column else "left")
-    returns = float(evaluation.task_returns[:, step].mean())
     rates = evaluation.task_successes
-    success = float(np.mean(rates[:, step])) if rates is not None else float("nan")
-    tasks, _, episodes = evaluation.returns.shape
-    table.add_row("per goal", str(tasks), str(tasks * episodes), _short(returns), f"{100 * success:.1f}")
-    counts = (str(official.tasks), str(official.counted_episodes))
-    rate = official.success_rate
-    table.add_row("official", *counts, _short(official.mean_return), f"{100 * rate:.1f}")
-    table.add_row(
-        "difference", "", "", f"{official.mean_return - returns:+.1f}", f"{100 * (rate - success):+.1f}"
+    ours = (
+        float(evaluation.task_returns[:, step].mean()),
+        float("nan") if rates is None else 100 * float(np.mean(rates[:, step])),
     )
-    return table
+    theirs = (official.mean_return, 100 * official.success_rate)
+    tasks, _, episodes = evaluation.returns.shape
+    rows = (
+        Row("per goal", (tasks, tasks * episodes, *ours)),
+        Row("official", (official.tasks, official.counted_episodes, *theirs)),
+        Row("difference", (None, None, *(f"{b - a:+.1f}" for a, b in zip(ours, theirs, strict=True)))),
+    )
+    columns = (Column("goals", whole), Column("episodes", whole), Column("return"), Column("success %"))
+    return Table("", columns, rows, f"two protocols, after {count(step, 'adaptation step')}", caption)
 
 
 def official_table(official: OfficialEvaluation) -> Table:
     """Return each family's success rate as the publisher's evaluator reports it."""
-    table = plain_table(f"official, after {count(official.settings.adaptation_steps, 'adaptation step')}")
-    table.add_column("family")
-    table.add_column("success %", justify="right")
-    for family, rate in official.family_successes.items():
-        table.add_row(family, f"{100 * rate:.1f}")
-    if len(official.family_successes) > 1:
-        table.add_row("all", f"{100 * official.success_rate:.1f}")
-    return table
+    rates = dict(official.family_successes)
+    if len(rates) > 1:
+        rates["all"] = official.success_rate
+    rows = tuple(Row(family, (100 * rate,)) for family, rate in rates.items())
+    title = f"official, after {count(official.settings.adaptation_steps, 'adaptation step')}"
+    return Table("family", (Column("success %"),), rows, title)
 
 
-def verdict_table(quantity: str, verdict: Verdict) -> Table:
-    """Return what two contenders, A and B, score, and how likely A beats B."""
-    shown = number if quantity == "return" else percent
-    chance, low, high = (f"{100 * value:.0f}" for value in verdict.improvement)
-    said = [
-        f"A beats B on a task with a probability of {chance} % [{low}, {high}]",
-        f"A - B: {shown(verdict.difference)}",
-    ]
-    for name, seeds in (("A", verdict.our_seeds), ("B", verdict.their_seeds)):
-        if len(seeds) > 1:
-            values = ", ".join(
-                _short(value) if quantity == "return" else f"{100 * value:.0f}" for value in seeds
-            )
-            said += wrap(f"{name} by seed: {values}", WIDTH)
-    table = plain_table("", "\n".join(said))
-    unit = "" if quantity == "return" else " %"
-    for column in (quantity + unit, "mean", "interquartile mean", "median"):
-        table.add_column(column, justify="left" if column.startswith(quantity) else "right")
-    for name, found in (("A", verdict.ours), ("B", verdict.theirs)):
-        table.add_row(name, shown(found.mean), shown(found.iqm), shown(found.median))
-    return table
+def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Table:
+    """Return the scores of A, B, C, …, and how likely A beats each of the others.
 
-
-def family_table(evaluation: Evaluation) -> Table:
-    """Return each family's mean return and success before adapting and after the last step."""
-    last = evaluation.adaptation_steps
-    table = plain_table(f"by family: before -> after {count(last, 'adaptation step')}")
-    _add_change_columns(table, "family", success=evaluation.successes is not None)
-    for family in sorted({task.family for task in evaluation.tasks}):
-        table.add_row(family, *_changes(evaluation.only(family)))
-    return table
-
-
-def _add_change_columns(table: Table, of: str, *, success: bool) -> None:
-    table.add_column(of)
-    for column in ["return", *(["success %"] if success else [])]:
-        table.add_column(column, justify="right")
-
-
-def _changes(evaluation: Evaluation) -> list[str]:
-    """Return mean return and success, each before adapting and after the last step."""
-    cells = [" -> ".join(_short(value) for value in evaluation.task_returns.mean(axis=0)[[0, -1]])]
-    if evaluation.task_successes is not None:
-        rates = 100 * np.mean(evaluation.task_successes, axis=0)[[0, -1]]
-        cells.append(" -> ".join(f"{rate:.0f}" for rate in rates))
-    return cells
-
-
-def number(interval: Interval) -> str:
-    """Format a mean with its interval; without decimals where the numbers are large."""
-    mean, low, high = (_short(value) for value in interval)
-    return f"{mean} [{low}, {high}]"
-
-
-def percent(interval: Interval) -> str:
-    """Format a share with its interval as percentages, without the sign."""
-    mean, low, high = (str(round(100 * value)) for value in interval)
-    return f"{mean} [{low}, {high}]"
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
+    Args:
+        quantity: ``"return"`` or ``"success"``.
+        results: of A with B, of A with C, ….
+    """
+    form = FORMS[quantity]
+    letters = [chr(ord("A") + place) for place in range(len(results) + 1)]
+    lines = []
+    for letter, result in zip(letters[1:], results, strict=True):
+        chance = with_interval(result.improvement, percent).replace(" ", " % ", 1)
+        lines.append(f"A beats {letter} on a task with a probability of {chance}")
+        lines.append(f"A - {letter}: {with_interval(result.difference, form)}")
+    first = results[0]
+    seeds = [first.our_seeds, *(result.their_seeds for result in results)]
+    for letter, values in zip(letters, seeds, strict=True):
+        if len(values) > 1:
+            lines += wrap(f"{letter} by seed: {', '.join(map(form, values))}", WIDTH)
+    scores = [first.ours, *(result.theirs for result in results)]
+    rows = tuple(
+        Row(letter, (score.mean, score.iqm, score.median))
+        for letter, score in zip(letters, scores, strict=True)
+    )
+    columns = tuple(Column(label, form) for label in ("mean", "interquartile mean", "median"))
+    return Table("return" if quantity == "return" else "success %", columns, rows, "", "\n".join(lines))

@@ -125,6 +125,14 @@ def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, hori
     return HostRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
 
 
+def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
+    """Return rollouts of different tasks, with the same episodes and horizon, as one."""
+    if len(rollouts) == 1:
+        return rollouts[0]
+    parts = [rollout.tensors() for rollout in rollouts]
+    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
 def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
     """Return what a policy has before the first step of a trial."""
     size = action_size(env.single_action_space)

@@ -42,9 +42,10 @@ def write_segments(folder: Path, segments: Sequence[Segment]) -> None:
     """
     for segment in unsaved(folder, segments):
         content = encode_tensors(segment.tensors())
+        name = sha256(content)
         # a file of this name may have been damaged since it was written, so it is replaced unseen
-        write_whole(_file(folder, sha256(content)), content)
-        segment.sha256 = sha256(content)
+        write_whole(_file(folder, name), content)
+        segment.sha256 = name
 
 
 def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,9 +22,8 @@ from metarl.evaluation.evaluate import evaluate, slots_needed, vector_steps
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import Actor, MetaLearner, never
+from metarl.meta_learner import Inputs, MetaLearner, inputs_at_start, plan_of
 from metarl.networks.linear_baseline import transitions_per_feature
-from metarl.rollouts.collect import collect
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
 from metarl.sb3.weights import start_from_ppo
 from metarl.spaces import action_size, observation_size
@@ -34,9 +31,10 @@ from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.locks import locked
 from metarl.storage.metrics import MetricsLog
 from metarl.storage.run_folder import CHECKPOINTS, EVALUATION
-from metarl.system.threads import one_thread, use_threads
-from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly, sample_training
+from metarl.system.threads import use_threads
+from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.training.divergence import check_loaded, check_update, naming_agent
+from metarl.training.meta_iteration import meta_iteration
 from metarl.training.notices import (
     Notices,
     baseline_notice,
@@ -44,6 +42,8 @@ from metarl.training.notices import (
     running_notices,
     training_notices,
 )
+from metarl.training.observers import HearsNotices, Observer
+from metarl.training.training_tasks import TrainingTasks
 from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -53,101 +53,14 @@ MAX_TRANSITIONS = 100_000_000
 """Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
 
 
-class Observer(Protocol):
-    """Whoever watches a run."""
-
-    def on_step(self, episodes: int) -> None:
-        """Take note that every one of so many running episodes is about to take a step."""
-        ...
-
-    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Take note of an iteration's metrics."""
-        ...
-
-
-@runtime_checkable
-class HearsNotices(Protocol):
-    """An observer that shows notices; without one they are logged."""
-
-    def on_notice(self, sentence: str) -> None:
-        """Show a notice."""
-        ...
-
-
-class Silence:
-    """An observer that takes no note of anything."""
-
-    def on_step(self, episodes: int) -> None:
-        """Do nothing."""
-
-    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True)
-class MetaIteration:
-    """What one meta-batch gave."""
-
-    rollouts: tuple[Rollout, ...]
-    """Before adapting, after one step, …, after the last."""
-    actors: tuple[Actor, ...]
-    """The policies that collected them."""
-    metrics: dict[str, float]
-    """What the agent says of its update."""
-    seconds: dict[str, float]
-    """Wall-clock time of ``sampling``, ``adaptation`` and ``update``."""
-
-
-@one_thread()
-def meta_iteration(
-    agent: MetaLearner,
-    env: TaskVectorEnv,
-    tasks: Sequence[Task],
-    *,
-    episodes: int,
-    horizon: int,
-    rng: np.random.Generator,
-    on_step: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] = never,
-) -> MetaIteration:
-    """Collect, adapt, collect again, and let the agent learn from it all.
-
-    A sequential agent's rollouts are the episodes of one trial in each slot, with memory kept between them.
-    """
-    seconds = {"sampling": 0.0, "adaptation": 0.0, "update": 0.0}
-
-    @contextmanager
-    def timed(part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds[part] += time.perf_counter() - start
-
-    def run(actor: Actor, before: Sequence[Rollout]) -> Rollout:
-        after = before[-1] if before and agent.trial == "sequential" else None
-        return collect(
-            env, tasks, actor, episodes=episodes, horizon=horizon, rng=rng, after=after, on_step=on_step
-        )
-
-    actors = [agent.initial_actor(len(tasks), rng)]
-    rollouts: list[Rollout] = []
-    for step in range(agent.adaptation_steps + 1):
-        if step > 0:
-            with timed("adaptation"):
-                actors.append(agent.adapt(actors[-1], rollouts[-1], rng))
-        with timed("sampling"):
-            rollouts.append(run(actors[-1], rollouts))
-    with timed("update"):
-        metrics = agent.update(rollouts, tasks, rng, should_stop)
-    return MetaIteration(tuple(rollouts), tuple(actors), metrics, seconds)
-
-
 class Experiment:
     """A run in its folder: ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``."""
 
-    def __init__(self, config: ExperimentConfig, folder: Path, observer: Observer | None = None) -> None:
+    def __init__(self, config: ExperimentConfig, folder: Path, observers: Sequence[Observer] = ()) -> None:
         self.config = config
         self.folder = folder
-        self.observer: Observer = observer or Silence()
+        self.observers = list(observers)
+        """Called in this order; more may be added at any time."""
         self.suite: TaskDistribution = config.build_suite()
         check_disjoint(self.suite)
         transitions = self.num_envs * self.suite.horizon
@@ -156,9 +69,11 @@ class Experiment:
             f"tasks x episodes x horizon must be at most {MAX_TRANSITIONS}",
             transitions,
         )
+        self.training_tasks = TrainingTasks(self.suite, config.sampling.training_tasks, config.seed)
         self.agent: MetaLearner = config.agent.build(
             self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
+        self.training_tasks.check(self.agent, config.iterations)
         self.iteration = 0
         self.env_steps = 0
         self.elapsed = 0.0
@@ -176,21 +91,42 @@ class Experiment:
     @property
     def vector_steps(self) -> int:
         """Steps of the vector environment that the rest of the run takes, if every episode is a full one."""
-        steps, brief_steps = self.agent.adaptation_steps, self.brief_adaptation_steps
-        iterations = range(self.iteration + 1, self.config.iterations + 1)
-        brief = sum(self._evaluates_after(n) for n in iterations) + (
+        iterations = range(self.iteration, self.config.iterations)
+        brief = sum(self._evaluates_after(n + 1) for n in iterations) + (
             0 if self._restored else self._evaluates_after(0)
         )
         return (
-            len(iterations) * (steps + 1) * self.suite.horizon
-            + brief * self.evaluation_steps(len(self._brief_tasks()), brief_steps)
+            sum(self._rollouts_of(n)[0] for n in iterations) * self.suite.horizon
+            + brief * self.evaluation_steps(len(self._brief_tasks()), self.brief_adaptation_steps)
             + self.evaluation_steps(len(self.suite.tasks("test")), self.config.evaluation.adaptation_steps)
         )
 
     @property
+    def most_env_steps(self) -> int:
+        """Environment steps of the whole training, if every episode is a full one."""
+        episodes = sum(self._rollouts_of(n)[1] for n in range(self.config.iterations))
+        return episodes * self.suite.horizon
+
+    def _rollouts_of(self, iteration: int) -> tuple[int, int]:
+        """Return how many rollouts an iteration collects, and of how many episodes in all."""
+        plan, sampling = plan_of(self.agent, iteration), self.config.sampling
+        if plan.collects == "nothing":
+            return 0, 0
+        steps = self.agent.adaptation_steps if plan.adaptation_steps is None else plan.adaptation_steps
+        every = plan.collects == "all tasks"
+        tasks = len(self.training_tasks.fixed) if every else sampling.meta_batch_size
+        turns = -(-tasks // max(1, self.num_envs // sampling.episodes)) if every else 1
+        return turns * (steps + 1), tasks * sampling.episodes * (steps + 1)
+
+    @property
     def brief_adaptation_steps(self) -> int:
-        """Adaptation steps of an evaluation during training: as many as training has, and one at least."""
-        return max(1, self.agent.adaptation_steps)
+        """Adaptation steps of an evaluation during training: as many as training has.
+
+        Of an agent that adapts by steps one at least, though training may have none; what a memory does after
+        the trial that it was trained on says nothing.
+        """
+        steps = self.agent.adaptation_steps
+        return steps if self.agent.trial == "sequential" else max(1, steps)
 
     @property
     def saved_iteration(self) -> int:
@@ -231,6 +167,11 @@ class Experiment:
         if self.config.init_from:
             start_from_ppo(self.agent, Path(self.config.init_from))
             self._check_loaded(f"of {self.config.init_from}", "Take another file.")
+
+    def _blank_inputs(self) -> Inputs:
+        """Return inputs of one slot that observes zeros."""
+        observed = torch.zeros(1, 1, observation_size(self.suite.observation_space))
+        return inputs_at_start(observed, action_size(self.suite.action_space))
 
     def _check_loaded(self, source: str, mend: str) -> None:
         sizes = observation_size(self.suite.observation_space), action_size(self.suite.action_space)
@@ -301,10 +242,11 @@ class Experiment:
 
     def _give(self, notices: Notices) -> None:
         """Give notices while the run goes on."""
+        hearers = [observer for observer in self.observers if isinstance(observer, HearsNotices)]
         for name, sentence in notices.items():
-            if isinstance(self.observer, HearsNotices):
-                self.observer.on_notice(sentence)
-            else:
+            for hearer in hearers:
+                hearer.on_notice(sentence)
+            if not hearers:
                 logger.warning("%s", sentence)
             self.tally = replace(self.tally, said=(*self.tally.said, name))
 
@@ -332,24 +274,27 @@ class Experiment:
 
     def _iterate(self, env: TaskVectorEnv) -> dict[str, float]:
         sampling = self.config.sampling
+        plan = plan_of(self.agent, self.iteration)
         rng = make_rng(self.config.seed, Purpose.TRAINING, self.iteration)
         restarts = env.restarts
         with naming_agent(self.config.agent):
             done = meta_iteration(
                 self.agent,
                 env,
-                sample_training(self.suite, sampling.meta_batch_size, rng),
+                self.training_tasks.draw(plan, sampling.meta_batch_size, rng),
                 episodes=sampling.episodes,
                 horizon=self.suite.horizon,
                 rng=rng,
                 on_step=self.on_step,
                 should_stop=lambda: self._stop,
+                plan=plan,
             )
-        seen = sampled_inputs(done.rollouts[-1])
+        seen = sampled_inputs(done.rollouts[-1]) if done.rollouts else self._blank_inputs()
         check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
-        self.tally = count_iteration(
-            self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
-        )
+        if plan.collects == "meta-batch" and plan.learns:
+            self.tally = count_iteration(
+                self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
+            )
         self._give(running_notices(self.tally, self.training_notices()))
         steps = sum(rollout.num_steps for rollout in done.rollouts)
         self.env_steps += steps
@@ -359,7 +304,7 @@ class Experiment:
             **_training_metrics(done.rollouts),
             **{f"update/{name}": value for name, value in done.metrics.items()},
             **{f"time/{part}": value for part, value in done.seconds.items()},
-            "time/steps_per_second": steps / seconds,
+            "time/steps_per_second": steps / max(seconds, 1e-9),
             "engine/restarts": float(env.restarts - restarts),
         }
 
@@ -395,19 +340,21 @@ class Experiment:
         return every > 0 and iteration % every == 0
 
     def on_step(self, episodes: int) -> None:
-        """Tell the observer of a step that so many episodes are about to take.
+        """Tell the observers of a step that so many episodes are about to take.
 
         Raises:
             Stopped: after :meth:`request_stop`.
         """
         if self._stop:
             raise Stopped
-        self.observer.on_step(episodes)
+        for observer in self.observers:
+            observer.on_step(episodes)
 
     def _log(self, log: MetricsLog, metrics: dict[str, float]) -> None:
         row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
         log.log(self.iteration, row)
-        self.observer.on_iteration(self.iteration, row)
+        for observer in self.observers:
+            observer.on_iteration(self.iteration, row)
 
     def _forget_evaluation(self) -> None:
         """Delete what was measured at the end of a shorter run: it is of another agent now."""
@@ -436,5 +383,6 @@ def _training_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
         metrics[f"train/return/step_{step}"] = float(rollout.episode_returns.double().mean())
         if rollout.success is not None:
             metrics[f"train/success/step_{step}"] = float(rollout.success.double().mean())
-    metrics["train/transitions_per_feature"] = min(map(transitions_per_feature, rollouts))
+    if rollouts:
+        metrics["train/transitions_per_feature"] = min(map(transitions_per_feature, rollouts))
     return metrics

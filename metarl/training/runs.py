@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +30,12 @@ from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, SWEEP
 from metarl.system.signals import handled
-from metarl.training.experiment import Experiment, Observer
+from metarl.training.experiment import Experiment
+from metarl.training.observers import Observer
 from metarl.types import Json
 
 
-def start(config: ExperimentConfig, root: Path, observer: Observer | None = None) -> Experiment:
+def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = ()) -> Experiment:
     """Open a new run in a folder of its own below ``root``.
 
     Raises:
@@ -44,7 +45,7 @@ def start(config: ExperimentConfig, root: Path, observer: Observer | None = None
     config = replace(config, name=config.name or default_name(config))
     folder = root / config.name
     refuse_existing(folder)
-    experiment = Experiment(config, folder, observer)  # may still refuse the config, so no folder yet
+    experiment = Experiment(config, folder, observers)  # may still refuse the config, so no folder yet
     experiment.initialize()  # likewise
     try:
         write_folder(folder, {CONFIG: encode_json(to_json(config), indent=2)})
@@ -85,7 +86,7 @@ def has_checkpoints(folder: Path) -> bool:
 def resume(
     path: Path,
     report: Callable[[str], None],
-    observer: Observer | None = None,
+    observers: Sequence[Observer] = (),
     *,
     iterations: int | None = None,
     device: str | None = None,
@@ -96,7 +97,7 @@ def resume(
         path: the run's folder, or that of one of its checkpoints, to go back to it: what the run did after it
             is dropped.
         report: told of each damaged checkpoint, in a sentence.
-        observer: of the run.
+        observers: of the run.
         iterations: train to this iteration instead of the one the config names.
         device: compute there instead of where the config says.
 
@@ -109,7 +110,7 @@ def resume(
     folder, name = split_checkpoint(path)
     config = read_config(folder, changes)
     with locked(folder):
-        experiment = Experiment(config, folder, observer)
+        experiment = Experiment(config, folder, observers)
         if name is not None:
             experiment.restore(load(find(folder / CHECKPOINTS, name)))
         elif has_checkpoints(folder):

@@ -22,7 +22,7 @@ from metarl.plugins.entry_points import AGENTS, names
 from metarl.presets.agent_settings import suited
 from metarl.rollouts.collect import collect
 from metarl.settings import Settings
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Rollout
 from support import agent_contract, tiny
 from support.agents import GRADIENT_BASED

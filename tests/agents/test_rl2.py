@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,13 @@ from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.evaluation.evaluate import evaluate
+from metarl.functional.returns import discounted_returns
 from metarl.meta_learner import Action, Inputs
+from metarl.networks.linear_baseline import linear_features
 from metarl.rollouts.history import join_trials, time_first
+from metarl.system.threads import use_threads
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params, Rollout
 from support import agent_contract
 from support.learned_agents import assert_resumes_bit_for_bit
@@ -26,12 +30,22 @@ from support.two_doors import TwoDoors
 
 TINY = RL2Config(memory_size=8, embedding_size=6, trial_episodes=3, epochs=2, minibatches=2)
 CELLS = ("gru", "linear")
+VARIANTS = {
+    "gru": TINY,
+    "linear": replace(TINY, cell="linear"),
+    "hypernetwork": replace(TINY, cell="linear", head="hypernetwork", head_size=5),
+    "linear-baseline": replace(TINY, cell="linear", baseline="linear"),
+    "scheduled": replace(
+        TINY, outer_optimizer="rmsprop", lr_schedule="cosine", lr_iterations=7, chunk_steps=3
+    ),
+    "held-value": replace(TINY, cell="linear", value_loss="huber", value_clip=0.2, entropy_weight=0.01),
+}
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
-def test_agent_contract(claim: Callable[[AgentConfig], None], cell: str) -> None:
-    claim(replace(TINY, cell=cell))
+def test_agent_contract(claim: Callable[[AgentConfig], None], variant: str) -> None:
+    claim(VARIANTS[variant])
 
 
 def agent_of(config: RL2Config = TINY) -> RL2:
@@ -57,11 +71,13 @@ def test_replaying_a_trial_gives_what_the_policy_did_in_it(cell: str) -> None:
     trials = join_trials(agent_contract.meta_batch(agent))
     features = time_first(agent.scales.features(trials.inputs))
     with torch.no_grad():
-        _, values = agent._read(
+        policy, values = agent.policy.sequence(
             agent.params, features, torch.zeros(features.shape[1], 8), time_first(trials.live)
         )
     live = time_first(trials.live)
-    torch.testing.assert_close(values[live], time_first(trials.extras["value"])[live], rtol=1e-4, atol=1e-5)
+    assert values is not None
+    for found, kept in ((values, "value"), (policy[0], "policy")):
+        torch.testing.assert_close(found[live], time_first(trials.extras[kept])[live], rtol=1e-4, atol=1e-5)
 
 
 def test_chunks_change_how_far_gradients_flow_and_nothing_else() -> None:
@@ -73,6 +89,67 @@ def test_chunks_change_how_far_gradients_flow_and_nothing_else() -> None:
     assert whole["gradient_norm"] != chunked["gradient_norm"]
     for name in ("value_loss", "entropy", "policy_loss"):
         assert whole[name] == pytest.approx(chunked[name], abs=1e-5)
+
+
+@pytest.fixture
+def three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Split every minibatch and every baseline into three parts, as large ones are."""
+
+    def three(size: int, work: int) -> list[slice]:
+        edges = [size * part // 3 for part in range(4)]
+        return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+    monkeypatch.setattr("metarl.agents.rl2.task_chunks", three)
+
+
+def updated(config: RL2Config, threads: int) -> tuple[RL2, dict[str, float]]:
+    agent = agent_of(config)
+    with use_threads(threads):
+        return agent, agent_contract.update(agent, agent_contract.meta_batch(agent))
+
+
+@pytest.mark.usefixtures("three_parts")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_number_of_threads_changes_no_bit(variant: str) -> None:
+    (one, metrics), (many, others) = (updated(VARIANTS[variant], threads) for threads in (1, 3))
+    assert metrics == others
+    assert agent_contract.same_state(one.state(), many.state())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parts_of_a_minibatch_add_up(variant: str, request: pytest.FixtureRequest) -> None:
+    config = replace(VARIANTS[variant], epochs=1, minibatches=1)
+    whole, metrics = updated(config, 1)
+    request.getfixturevalue("three_parts")
+    parts, others = updated(config, 1)
+    assert others == pytest.approx(metrics, rel=1e-4, abs=1e-6)
+    for name, value in whole.params.items():
+        torch.testing.assert_close(parts.params[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_linear_baseline_leaves_nothing_that_its_features_explain() -> None:
+    agent = agent_of(replace(TINY, baseline="linear", gae_lambda=1.0))
+    assert not [name for name in agent.params if name.startswith("value")]
+    trials = join_trials(agent_contract.meta_batch(agent))
+    advantages = agent._linear_advantages(trials).double()
+    steps = torch.arange(trials.live.shape[-1])
+    features = linear_features(trials.inputs.observations, steps) * trials.live.unsqueeze(-1)
+    # the normal equations: residuals are orthogonal to every feature, up to the ridge
+    products = (features * advantages.unsqueeze(-1)).sum(dim=(1, 2))
+    assert float(products.abs().max()) < 1e-2 * float(advantages.abs().sum(dim=(1, 2)).min())
+    assert float(advantages[trials.live].abs().max()) > 0
+    # credit passes from the later episodes to the first: returns are sums over the whole trial
+    returns = discounted_returns(trials.rewards.double(), trials.live, agent.config.discount)
+    explained = (returns - advantages)[trials.live]
+    assert float((returns[trials.live] - explained).square().mean()) < float(returns[trials.live].var())
+
+
+def test_step_size_falls_by_its_schedule() -> None:
+    agent = agent_of(replace(TINY, learning_rate=0.01, lr_schedule="linear", lr_iterations=4))
+    found = [
+        agent_contract.update(agent, agent_contract.meta_batch(agent))["learning_rate"] for _ in range(3)
+    ]
+    assert found == pytest.approx([0.01, 0.0075, 0.005])
 
 
 def test_stopping_an_update_leaves_the_agent_as_it_was() -> None:
@@ -209,6 +286,9 @@ def test_what_was_seen_in_the_first_episode_is_remembered_in_the_next(cell: str)
         ({"min_std": 2.0}, "min_std <= initial_std"),
         ({"memory_size": 0}, "memory_size must be between 1 and 4096"),
         ({"clip": 0.0}, "clip must be positive"),
+        ({"head": "hyper"}, "head must be one of"),
+        ({"baseline": "none"}, "baseline must be one of"),
+        ({"lr_schedule": "cosine"}, "lr_iterations must be positive with a schedule"),
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(settings: dict[str, object], said: str) -> None:

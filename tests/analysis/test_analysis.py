@@ -17,20 +17,14 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.analysis.layers import changes, explainable, layers_of, mixture, vectors
 from metarl.analysis.measure import Inside, compare, inside_steps, look_inside, variants_of
 from metarl.analysis.similarity import linear_cka, shift
-from metarl.analysis.summary import Explanation, explain
+from metarl.analysis.summary import Explanation, explain, to_json
 from metarl.analysis.task_map import likeness, task_map
 from metarl.config import MeasurementConfig
 from metarl.errors import MetarlError
-from metarl.evaluation.statistics import Interval, Values
+from metarl.evaluation.statistics import Values
 from metarl.meta_learner import Action, Inputs
-from metarl.reporting.explanation_text import (
-    about_effects,
-    about_layers,
-    about_map,
-    about_representation,
-    sentences,
-)
-from metarl.reporting.figures.explanation import draw
+from metarl.reporting.explanation_tables import explanation_tables
+from metarl.reporting.figures.explanation import draw, draw_map
 from metarl.types import Params, Rollout, Task
 from support import agent_contract, tiny
 
@@ -379,9 +373,9 @@ class ClosedAgent(LeverAgent):
 
 def test_policy_that_does_not_show_its_layers_is_explained_without_representations() -> None:
     found = explained(pulled(ClosedAgent(), tiny.ClimbEnv(6, 2)))
-    said = sentences(found)
-    assert said["representation"] == "The policy does not show what its layers make of an observation."
-    assert set(draw(found, said, "title")) == {"layers", "map", "effects"}
+    assert set(draw(found, "title")) == {"layers", "map", "effects"}
+    layers = explanation_tables(to_json(found))[0]
+    assert [row.values[1:] for row in layers.rows] == [(None, None)] * 3
     assert [gain.of_return.mean for gain in found.gains][:2] == pytest.approx([87, 3])
 
 
@@ -390,62 +384,33 @@ def explanation() -> Explanation:
     return explained(pulled(LeverAgent(), tiny.ClimbEnv(6, 2)))
 
 
-def test_sentence_on_layers_names_the_largest_share_and_the_largest_relative_change(
-    explanation: Explanation,
-) -> None:
-    said = about_layers(explanation)  # changes of 1, 2 and 4: 16 of 21
-    assert said == (
-        "In 1 step, lever_2 makes 76 % of the squared length of the change; for its size lever_2 moves "
-        "farthest, by 400 [400, 400] % of its norm."
+def test_tables_have_the_numbers_of_the_explanation(explanation: Explanation) -> None:
+    layers, parameters, gains, *_, placed = explanation_tables(to_json(explanation))
+    # Changes of 1, 2 and 4: squares of 1, 4 and 16.
+    assert [row.values[0] for row in layers.rows] == pytest.approx([1 / 21, 4 / 21, 16 / 21])
+    assert parameters.rows[2].values[0] == pytest.approx((4, 4, 4))
+    assert gains.rows[2].values == (
+        explanation.gain("only lever_2").of_return,
+        explanation.gain("all but lever_2").of_return,
     )
+    assert gains.rows[-1].values == (explanation.gain("all").of_return, None)
+    assert [row.values[0] for row in placed.rows] == ["3 of 3", "100"]
+    assert placed.caption == "no correlation: it needs three different tasks of a family"
 
 
-def test_sentence_on_effects_gives_shares_of_the_whole_gain(explanation: Explanation) -> None:
-    assert about_effects(explanation) == (
-        "Adapting every layer changes the return by 87.0 [87.0, 87.0]; lever_2 alone reaches 14 % of that, "
-        "and without lever_2 the others reach 17 % of that."
-    )
-
-
-def test_sentence_on_effects_says_when_there_is_no_clear_gain(explanation: Explanation) -> None:
-    whole, *others = explanation.gains
-    none = replace(explanation, gains=(replace(whole, of_return=Interval(1.0, -0.5, 2.0)), *others))
-    assert about_effects(none) == (
-        "Adapting every layer changes the return by 1.0 [-0.5, 2.0], "
-        "no clear gain to share out among the layers."
-    )
-
-
-@pytest.mark.parametrize(
-    ("similarity", "words"),
-    [
-        (
-            0.995,
-            "The hidden representations keep their shape (least alike lever_1, CKA 0.995 [0.995, 0.995]);",
-        ),
-        (0.7, "Of the hidden representations lever_1's changes its shape most (CKA 0.700 [0.700, 0.700]);"),
-    ],
-)
-def test_sentence_on_representation_names_what_changes_most(
-    explanation: Explanation, similarity: float, words: str
-) -> None:
-    one, changed, actions = Interval(1, 1, 1), Interval(*[similarity] * 3), Interval(0.1, 0, 0.2)
-    found = {"lever_0": one, "lever_1": changed, "lever_2": actions}
-    shifts = {"lever_0": Interval(0.31, 0.2, 0.4), "lever_1": Interval(0.25, 0.2, 0.3), "lever_2": one}
-    assert about_representation(replace(explanation, similarities=found, shifts=shifts)) == (
-        f"{words} lever_0's moves farthest as a whole, by 0.31 [0.2, 0.4] times its spread; "
-        "the actions' CKA is 0.100 [0.000, 0.200], their shift 1 [1, 1]."
-    )
-
-
-def test_sentence_on_the_map_follows_the_p_value(explanation: Explanation) -> None:
+def test_table_of_the_map_has_correlation_and_p_value(explanation: Explanation) -> None:
     tasks = on_a_circle(ANGLES)
-    placed = task_map(pointing(tasks))
-    alike = likeness(tasks, placed.cosines, np.random.default_rng(0))
+    alike = likeness(tasks, task_map(pointing(tasks)).cosines, np.random.default_rng(0))
     assert alike is not None
-    sure = replace(explanation, task_map=placed, likeness=alike)
-    assert about_map(sure).startswith("Tasks that are closer to each other move the policy in more similar")
-    unsure = replace(sure, likeness=replace(alike, correlation=0.1, p_value=0.2))
-    assert about_map(unsure).startswith("There is no clear sign that similar tasks move the policy alike")
-    assert "0.10, p = 0.2, 28 pairs of tasks" in about_map(unsure)
-    assert about_map(explanation).startswith("Too few tasks of a family differ")
+    found = replace(explanation, likeness=replace(alike, correlation=0.1, p_value=0.2))
+    values = {row.name: row.values[0] for row in explanation_tables(to_json(found))[-1].rows}
+    assert values["rank correlation of the distances"] == "0.10"
+    assert values["p-value, one-sided"] == "0.2"
+    assert values["pairs of tasks"] == "28"
+
+
+def test_figure_of_the_map_says_how_tasks_and_directions_correlate(explanation: Explanation) -> None:
+    tasks = on_a_circle(ANGLES)
+    alike = likeness(tasks, task_map(pointing(tasks)).cosines, np.random.default_rng(0))
+    texts = [text.get_text() for text in draw_map(replace(explanation, likeness=alike), "title").texts]
+    assert any("Rank correlation of the distances" in text for text in texts)

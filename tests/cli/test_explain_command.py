@@ -14,6 +14,7 @@ from PIL import Image
 
 from metarl.cli.main import main
 from metarl.reporting import explanation_files
+from metarl.reporting.explanation_tables import explanation_tables
 from metarl.storage.run_folder import CHECKPOINTS
 from metarl.training.runs import open_trained
 from support.programs import train_point
@@ -43,16 +44,16 @@ def said(capsys: pytest.CaptureFixture[str]) -> Said:
     return command
 
 
-def test_tables_sentences_and_files_tell_the_same(said: Said, run: Path) -> None:
+def test_tables_and_files_have_the_same_numbers(said: Said, run: Path) -> None:
     code, out, err = said(run, *FEW)
     assert (code, err) == (0, "")
     folder = run / "explanations"
     endings = (".json", ".csv", "-layers.png", "-representation.png", "-map.png", "-effects.png")
     assert {path.name for path in folder.iterdir()} == {STEM + ending for ending in endings}
     found = json.loads((folder / f"{STEM}.json").read_text())
-    assert set(found["sentences"]) == {"layers", "representation", "map", "effects"}
-    for sentence in found["sentences"].values():
-        assert sentence in out
+    for table in explanation_tables(found):
+        assert table.title in out
+        assert all(row.name in out for row in table.rows)
     assert found["variants"][:2] == ["none", "all"]
     assert len(found["effects"]["tasks"]) == 6
     assert len(found["task_map"]["points"]) == 6

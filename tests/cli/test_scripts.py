@@ -75,7 +75,6 @@ def test_train_trains_on_reach(root: Path, monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("evaluate", []),
         ("combine_seeds", ["--output", "out", "--title", "Nothing"]),
-        ("compare_agents", ["runs/elsewhere", "--output", "out", "--title", "Nothing"]),
         ("compare_settings", ["--output", "out", "--title", "Nothing", "--labels", "one"]),
     ],
 )
@@ -96,6 +95,6 @@ def test_a_folder_that_is_not_there_is_told_in_a_sentence(
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "combine_seeds", "compare_settings"])
 def test_programs_are_short(root: Path, name: str) -> None:
     assert len((root / "scripts" / f"{name}.py").read_text().splitlines()) <= 35

@@ -13,7 +13,15 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 
 from metarl.errors import MetarlError
 from metarl.functional.distributions import Gaussian
-from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
+from metarl.learning.gradient_descent import Judged
+from metarl.learning.ppo import (
+    Experience,
+    PPOConfig,
+    clip_gradient,
+    ppo_loss,
+    scaled_advantages,
+    value_error,
+)
 from metarl.sb3.randomness import global_generators_kept
 
 CONFIG = PPOConfig(clip=0.1, entropy_weight=0.01, value_weight=0.7, max_gradient_norm=0.05)
@@ -58,7 +66,7 @@ def test_one_update_is_stable_baselines3s(theirs: PPO) -> None:
     live = torch.ones(STEPS, 1, dtype=torch.bool)
     # SB3 divides by the deviation of a sample, one less than the number of steps
     advantages = (data.advantages - data.advantages.mean()) / (data.advantages.std() + 1e-8)
-    parts = (data.old_log_prob, advantages, data.returns)
+    parts = (data.old_log_prob, advantages, data.old_values, data.returns)
     experience = Experience(data.actions.unsqueeze(1), *(part.unsqueeze(1) for part in parts), live)
     loss = ppo_loss(ours, values.unsqueeze(1), ours, experience, CONFIG).loss
     found = torch.autograd.grad(loss, list(named.values()))
@@ -81,13 +89,14 @@ def test_loss_by_hand() -> None:
         torch.tensor([[[1.0]], [[0.0]]]),
         torch.tensor([[old], [0.0]]),
         torch.tensor([[2.0], [50.0]]),
+        torch.tensor([[0.5], [50.0]]),
         torch.tensor([[3.0], [50.0]]),
         live,
     )
     found = ppo_loss(policy, torch.tensor([[1.0], [0.0]]), acted, experience, PPOConfig(clip=0.2))
     ratio = math.exp(-0.5 + 0.125)  # below 0.8, where a positive advantage is not clipped
     assert float(found.loss) == pytest.approx(-2 * ratio + 0.5 * 4, rel=1e-6)
-    assert found.kl == pytest.approx(0.125, rel=1e-6)
+    assert found.metrics["kl"] == pytest.approx(0.125, rel=1e-6)
     assert found.metrics["clipped"] == 1.0
 
 
@@ -96,13 +105,68 @@ def test_steps_after_a_trials_end_change_nothing() -> None:
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     policy, values = Gaussian(draw(4, 3, 2), draw(4, 3, 2)), draw(4, 3)
     live = torch.arange(4).unsqueeze(1) < torch.tensor([4, 2, 3])
-    experience = Experience(draw(4, 3, 2), draw(4, 3), draw(4, 3), draw(4, 3), live)
+    experience = Experience(draw(4, 3, 2), *(draw(4, 3) for _ in range(4)), live)
     other = experience._replace(
         **{name: getattr(experience, name).masked_fill(~live, 7.0) for name in ("advantages", "targets")}
     )
     one, two = (ppo_loss(policy, values, policy, each, PPOConfig()) for each in (experience, other))
     assert torch.equal(one.loss, two.loss)
-    assert one.kl == 0.0
+    assert one.metrics["kl"] == 0.0
+
+
+def test_losses_of_parts_add_up_to_that_of_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    live = torch.arange(4).unsqueeze(1) < torch.tensor([4, 2, 3, 1, 4])
+    experience = Experience(draw(4, 5, 2), *(draw(4, 5) for _ in range(4)), live)
+    parts = [draw(4, 5, 2) for _ in range(4)]
+    values = draw(4, 5)
+    config = PPOConfig(entropy_weight=0.1)
+
+    def loss(chosen: torch.Tensor) -> Judged:
+        mean, log_std, acted, acted_std = (part[:, chosen] for part in parts)
+        return ppo_loss(
+            Gaussian(mean, log_std),
+            values[:, chosen],
+            Gaussian(acted, acted_std),
+            experience.of_trials(chosen),
+            config,
+            live_steps=live.sum(),
+        )
+
+    whole, *found = (loss(torch.tensor(numbers)) for numbers in ([0, 1, 2, 3, 4], [0, 3], [1, 2, 4]))
+    torch.testing.assert_close(sum(part.loss for part in found), whole.loss)
+    for name, value in whole.metrics.items():
+        assert sum(part.metrics[name] for part in found) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [0.25, 9.0, 9.0]),
+        ({"value_loss": "huber"}, [0.25, 2 * (3 - 0.5), 2 * (3 - 0.5)]),
+        # the value at acting was 1, so that 2.5 counts as 1.2 and 4 as 1.2 where that makes the error larger
+        ({"value_clip": 0.2}, [(2 - 1.2) ** 2, 9.0, (7 - 1.2) ** 2]),
+        ({"value_clip": 0.2, "value_loss": "huber"}, [(2 - 1.2) ** 2, 2 * (3 - 0.5), 2 * (5.8 - 0.5)]),
+    ],
+)
+def test_error_of_a_value_by_hand(settings: dict[str, object], expected: list[float]) -> None:
+    config = PPOConfig(**settings)  # type: ignore[arg-type]  # the table's
+    one = torch.ones(3, 1)
+    targets = torch.tensor([[2.0], [1.0], [7.0]])
+    experience = Experience(one.unsqueeze(-1), one, one, one, targets, one > 0)
+    found = value_error(torch.tensor([[2.5], [4.0], [4.0]]), experience, config)
+    torch.testing.assert_close(found.flatten(), torch.tensor(expected))
+
+
+def test_clipped_value_has_no_slope_where_it_gains_nothing() -> None:
+    value = torch.tensor([[1.5]], requires_grad=True)
+    one = torch.ones(1, 1)
+    experience = Experience(one.unsqueeze(-1), one, one, one, 2 * one, one > 0)
+    (slope,) = torch.autograd.grad(
+        value_error(value, experience, PPOConfig(value_clip=0.2)).sum(), value, allow_unused=True
+    )
+    assert float(slope) == 0.0
 
 
 def test_advantages_are_scaled_over_live_steps() -> None:

@@ -21,15 +21,15 @@ def test_moments_of_batches_are_those_of_all_numbers_at_once() -> None:
 
 def test_nothing_seen_scales_nothing() -> None:
     values = torch.tensor([[3.0, -4.0]])
-    assert torch.equal(no_moments(2).scaled(values), values)
+    assert torch.equal(no_moments(2).scale(values), values)
     assert float(with_batch(no_moments(2), values[:0]).seen) == 0
 
 
 def test_constant_numbers_are_not_blown_up() -> None:
     moments = with_batch(no_moments(), torch.full((9,), 2.0))
     assert float(moments.deviation) == torch.tensor(LEAST_DEVIATION)
-    assert float(moments.scaled(torch.tensor(2.0))) == 0.0
-    assert float(moments.scaled(torch.tensor(1e9))) == 10.0
+    assert float(moments.scale(torch.tensor(2.0))) == 0.0
+    assert float(moments.scale(torch.tensor(1e9))) == 10.0
 
 
 def test_names_lead_back_to_the_moments() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from metarl.errors import MetarlError
-from metarl.networks.recurrent import Cell, LinearCell, linear_recurrence, make_cell
+from metarl.networks.recurrent import Cell, LinearCell, make_cell
+from metarl.networks.recurrent_scan import accumulate_, fast_tanh, gated_average
 from metarl.types import Params
 
 STEPS, BATCH, INPUTS, SIZE = 7, 3, 4, 5
@@ -85,11 +86,44 @@ def test_gradients_are_those_of_the_loop(name: str) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_recurrences_gradient_is_that_of_finite_differences() -> None:
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("steps", [1, 2, 6, 9])
+def test_gradient_of_the_gated_average_is_that_of_finite_differences(steps: int, gaps: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    shapes = ((5, 2, 3), (5, 2, 3), (2, 3))
-    given = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    assert torch.autograd.gradcheck(linear_recurrence, [value.requires_grad_() for value in given])
+    both = torch.randn(steps, 2, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    start = torch.randn(2, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    live = torch.rand(steps, 2, generator=generator) < (0.6 if gaps else 2.0)
+    assert torch.autograd.gradcheck(lambda *given: gated_average(*given, live), [both, start])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 8, 9, 17, 40])
+def test_blocks_of_a_recurrence_are_its_steps(steps: int, reverse: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    factors, values = (torch.randn(2, steps, 3, generator=generator, dtype=torch.float64)).unbind()
+    start = torch.randn(3, generator=generator, dtype=torch.float64)
+    expected, state = torch.empty_like(values), start
+    for step in reversed(range(steps)) if reverse else range(steps):
+        state = factors[step] * state + values[step]
+        expected[step] = state
+    found = accumulate_(factors.clone(), values.clone(), start, reverse=reverse)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_long_memories_of_a_long_sequence_are_exact_in_single_precision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    factors, values = 1 - 1e-3 * torch.rand(5000, 4, generator=generator), 1e-3 * torch.ones(5000, 4)
+    exact = accumulate_(factors.double(), values.double(), torch.zeros(4, dtype=torch.float64))
+    found = accumulate_(factors.clone(), values.clone(), torch.zeros(4))
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0.0)
+
+
+def test_tanh_by_the_sigmoid_is_tanh() -> None:
+    values = torch.linspace(-12, 12, 1001)
+    torch.testing.assert_close(fast_tanh(values), torch.tanh(values), rtol=0.0, atol=3e-7)
+    exact = values.double().requires_grad_()
+    assert torch.autograd.gradcheck(fast_tanh, [exact])
+    torch.testing.assert_close(fast_tanh(exact), torch.tanh(exact), rtol=0.0, atol=1e-15)
 
 
 def test_linear_cell_by_hand() -> None:

@@ -13,7 +13,7 @@ from metarl.cli.main import main
 from metarl.config import ExperimentConfig, SamplingConfig, to_json
 from metarl.envs.locomotion.dynamics import DynamicsConfig
 from metarl.plugins import registry
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 
 NAMES = (
     "ant-dir",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -199,3 +200,11 @@ def test_suite_of_processes_only_is_measured_against_async_vector_env() -> None:
     )
     assert list(taken) == ["processes", "AsyncVectorEnv"]
     assert all(one.clock > 0 for them in taken.values() for one in them)
+
+
+def test_replay_is_measured_against_both_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module("benchmarks.speed.replay").main(megabytes=2, checkpoints=12, folder=tmp_path)
+    out = capsys.readouterr().out
+    assert "2 MB in 12 checkpoints" in out
+    assert re.search(r"space on disk / size of the buffer +│ at most 1.2 ", out)
+    assert "of the space and" in out

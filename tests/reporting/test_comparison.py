@@ -28,7 +28,7 @@ from metarl.evaluation.episode_curve import (
 )
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.statistics import Bootstrap
-from metarl.reporting.comparison import Contender, check_contenders, compare, read_contender
+from metarl.reporting.comparison import EvaluatedRun, check_comparable_runs, compare, read_evaluated
 from metarl.reporting.figures.profiles import profiles_of, write_profiles
 from metarl.tasks import Split
 from metarl.types import Task
@@ -55,12 +55,12 @@ def measured(value: float, *, success: bool = True) -> Evaluation:
     return Evaluation(TASKS, returns, returns > 2 if success else None, 0)
 
 
-def contender(*values: float, suite: PointConfig | ML1Config | None = None) -> Contender:
-    return Contender("it", suite or PointConfig(), tuple(measured(value) for value in values))
+def evaluated(*values: float, suite: PointConfig | ML1Config | None = None) -> EvaluatedRun:
+    return EvaluatedRun("it", suite or PointConfig(), tuple(measured(value) for value in values))
 
 
 def test_clearly_better_run_improves_on_every_task() -> None:
-    verdict = compare(contender(0.0, 1.0), contender(-9.0), 1, FEW)["return"]
+    verdict = compare(evaluated(0.0, 1.0), evaluated(-9.0), 1, FEW)["return"]
     assert (verdict.improvement.mean, verdict.improvement.high) == (1.0, 1.0)
     assert verdict.improvement.low < 0.5  # two seeds against one prove nothing
     assert verdict.difference.mean == pytest.approx(9.5)
@@ -70,36 +70,36 @@ def test_clearly_better_run_improves_on_every_task() -> None:
 
 
 def test_run_against_itself_is_undecided() -> None:
-    verdict = compare(contender(0.0), contender(0.0), 0, FEW)["return"]
+    verdict = compare(evaluated(0.0), evaluated(0.0), 0, FEW)["return"]
     assert verdict.improvement.mean == 0.5
 
 
 def test_rates_are_compared_within_their_bounds() -> None:
-    verdict = compare(contender(0.0, 1.0), contender(-9.0), 1, FEW)["success"]
+    verdict = compare(evaluated(0.0, 1.0), evaluated(-9.0), 1, FEW)["success"]
     assert 0 <= verdict.ours.mean.low < verdict.ours.mean.high <= 1
     assert -1 <= verdict.difference.low < verdict.difference.high <= 1
 
 
 def test_successes_are_compared_where_both_have_them() -> None:
-    silent = replace(contender(0.0), evaluations=(measured(0.0, success=False),))
-    assert set(compare(contender(0.0), contender(0.0), 0, FEW)) == {"return", "success"}
-    assert set(compare(contender(0.0), silent, 0, FEW)) == {"return"}
+    silent = replace(evaluated(0.0), evaluations=(measured(0.0, success=False),))
+    assert set(compare(evaluated(0.0), evaluated(0.0), 0, FEW)) == {"return", "success"}
+    assert set(compare(evaluated(0.0), silent, 0, FEW)) == {"return"}
 
 
 @pytest.mark.parametrize(
     ("theirs", "sentence"),
     [
-        (contender(0.0, suite=ML1Config()), "they differ in the suite, point and ml1-reach-v3"),
-        (contender(0.0, suite=PointConfig(horizon=7)), "they differ in the suite's horizon, 100 and 7"),
+        (evaluated(0.0, suite=ML1Config()), "they differ in the suite, point and ml1-reach-v3"),
+        (evaluated(0.0, suite=PointConfig(horizon=7)), "they differ in the suite's horizon, 100 and 7"),
         (
-            replace(contender(0.0), evaluations=(replace(measured(0.0), tasks=TASKS[::-1]),)),
+            replace(evaluated(0.0), evaluations=(replace(measured(0.0), tasks=TASKS[::-1]),)),
             "not of the same tasks",
         ),
     ],
 )
-def test_runs_of_different_suites_or_tasks_are_not_compared(theirs: Contender, sentence: str) -> None:
+def test_runs_of_different_suites_or_tasks_are_not_compared(theirs: EvaluatedRun, sentence: str) -> None:
     with pytest.raises(MetarlError, match=sentence):
-        check_contenders([contender(0.0), theirs])
+        check_comparable_runs([evaluated(0.0), theirs])
 
 
 def change(path: Path, *place: str, value: object) -> None:
@@ -144,22 +144,22 @@ def test_what_was_measured_otherwise_is_not_compared(
 
 
 def test_setting_that_the_first_does_not_record_is_compared_among_the_others(trained: Path) -> None:
-    known = read_contender(trained)
+    known = read_evaluated(trained)
     file = known.files[0]
     silent = replace(known, files=(replace(file, about={}),))
     other = replace(known, files=(replace(file, about={**file.about, "horizon": 30}),))
-    check_contenders([silent, known])
+    check_comparable_runs([silent, known])
     with pytest.raises(MetarlError, match="they differ in the horizon, 20 and 30"):
-        check_contenders([silent, known, other])
+        check_comparable_runs([silent, known, other])
 
 
 def test_number_of_measured_episodes_is_compared(trained: Path, tmp_path: Path) -> None:
-    ours = read_contender(trained)
+    ours = read_evaluated(trained)
     fewer = ours.evaluations[0].returns[:, :, :1]
     evaluation = replace(ours.evaluations[0], returns=fewer, successes=None)
     theirs = replace(ours, files=(replace(ours.files[0], evaluation=evaluation),), evaluations=(evaluation,))
     with pytest.raises(MetarlError, match="they differ in the number of measured episodes, 2 and 1"):
-        check_contenders([ours, theirs])
+        check_comparable_runs([ours, theirs])
 
 
 def test_different_training_is_told_and_not_refused(
@@ -192,7 +192,7 @@ def test_what_an_early_evaluation_does_not_record_is_told(
 
 def test_step_that_was_not_measured_is_refused() -> None:
     with pytest.raises(MetarlError, match=r"step must lie in 0\.\.1, but it is 2"):
-        compare(contender(0.0), contender(0.0), 2, FEW)
+        compare(evaluated(0.0), evaluated(0.0), 2, FEW)
 
 
 def test_profile_by_hand() -> None:
@@ -267,10 +267,10 @@ def test_compare_prints_and_writes(
 def test_sweep_without_a_finished_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text('{"finished": []}')
     with pytest.raises(MetarlError, match="must have a finished run"):
-        read_contender(tmp_path)
+        read_evaluated(tmp_path)
     (tmp_path / "sweep.json").write_text("{")
     with pytest.raises(MetarlError, match="is damaged"):
-        read_contender(tmp_path)
+        read_evaluated(tmp_path)
 
 
 HORIZON = 3

@@ -27,6 +27,7 @@ from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig, co
 from metarl.envs.toy.point import PointConfig
 from metarl.reporting import evaluation_files
 from metarl.storage.checkpoints import load
+from support import replay_agent
 
 POINT = (
     *("train", "point", "--name", "it", "--iterations", "8", "--horizon", "20"),
@@ -41,6 +42,14 @@ ML1 = (
     *("--evaluation.every", "2", "--evaluation.tasks", "2", "--evaluation.adaptation-steps", "1"),
     *("--evaluation.episodes", "2", "--evaluation.adaptation-episodes", "2"),
 )
+REPLAY = (
+    *("train", "point", "--agent", replay_agent.KIND, "--name", "it", "--iterations", "14"),
+    *("--horizon", "20", "--sampling.meta-batch-size", "2", "--sampling.episodes", "1"),
+    *("--checkpoint.every", "1", "--agent.hidden-sizes", "8", "--evaluation.every", "7"),
+    *("--evaluation.tasks", "2", "--evaluation.adaptation-steps", "1"),
+    *("--evaluation.episodes", "1", "--evaluation.adaptation-episodes", "1"),
+)
+"""Fourteen segments' worth of a replay buffer that holds ten."""
 RESUME = ("train", "--resume", "runs/it")
 
 _context = multiprocessing.get_context("forkserver")
@@ -154,7 +163,8 @@ def outcome(folder: Path) -> tuple[list[dict[str, float]], dict[str, object], ob
     state = load(newest).agent
     weights = {name: tensor.numpy().tobytes() for name, tensor in state.tensors.items()}
     evaluation = json.loads((it / "evaluation.json").read_text())
-    return metrics, {"iteration": newest.name, **weights, **state.values}, evaluation
+    segments = [segment.sha256 for segment in state.segments]
+    return metrics, {"iteration": newest.name, "segments": segments, **weights, **state.values}, evaluation
 
 
 def reseal(path: Path, part: str, changes: dict[str, object]) -> None:
@@ -178,6 +188,7 @@ def _program(folder: Path, arguments: Sequence[str], trap: Trap | None) -> None:
         os.close(file)
     evaluation_files.learning_curve = _draw_nothing
     evaluation_files.adaptation_curve = _draw_nothing
+    replay_agent.offer()
     if trap is not None:
         trap.set()
     sys.exit(main(arguments))

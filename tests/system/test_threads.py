@@ -26,7 +26,7 @@ from metarl.system import threads
 from metarl.system.cores import openmp_threads, usable_cores
 from metarl.system.threads import learning_threads, one_thread, parallel_map, task_chunks, use_threads
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params, Rollout
 from support import agent_contract, tiny
 from support.agents import GRADIENT_BASED

@@ -147,14 +147,18 @@ def test_sweep_does_the_evaluation_of_a_torn_file_again(run: Path) -> None:
     assert json.loads((run / "evaluation.json").read_text())["returns"] == before
 
 
-def test_training_on_deletes_what_was_measured_before(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_on_deletes_what_was_measured_before(run: Path) -> None:
     experiment = runs.resume(run, print, iterations=40)
     assert (run / "evaluation.json").exists()  # nothing was trained yet
 
-    def stop(iteration: int, metrics: dict[str, float]) -> None:
-        experiment.request_stop()
+    class Stopper:
+        def on_step(self, episodes: int) -> None:
+            pass
 
-    monkeypatch.setattr(experiment.observer, "on_iteration", stop)
+        def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+            experiment.request_stop()
+
+    experiment.observers = [Stopper()]
     with pytest.raises(Stopped):
         experiment.run()
     assert not list(run.glob("evaluation.*"))

@@ -86,7 +86,7 @@ def test_env_steps_are_those_of_training(tmp_path: Path) -> None:
 )
 def test_vector_steps_announces_the_true_number(tmp_path: Path, evaluation: EvaluationConfig) -> None:
     counter = Counter()
-    experiment = runs.start(point_config(evaluation=evaluation), tmp_path, counter)
+    experiment = runs.start(point_config(evaluation=evaluation), tmp_path, [counter])
     announced = experiment.vector_steps
     experiment.run()
     assert counter.steps == announced
@@ -95,7 +95,7 @@ def test_vector_steps_announces_the_true_number(tmp_path: Path, evaluation: Eval
 def test_vector_steps_of_a_resumed_run_is_what_is_left(tmp_path: Path) -> None:
     trained(tmp_path)
     counter = Counter()
-    experiment = runs.resume(tmp_path / "it", print, counter, iterations=4)
+    experiment = runs.resume(tmp_path / "it", print, [counter], iterations=4)
     announced = experiment.vector_steps
     experiment.run()
     assert counter.steps == announced
@@ -103,8 +103,26 @@ def test_vector_steps_of_a_resumed_run_is_what_is_left(tmp_path: Path) -> None:
 
 def test_observer_hears_of_every_iteration(tmp_path: Path) -> None:
     counter = Counter()
-    runs.start(point_config(), tmp_path, counter).run()
+    runs.start(point_config(), tmp_path, [counter]).run()
     assert counter.iterations == [0, 1, 2, 3]
+
+
+def test_every_observer_hears_the_same_in_the_order_of_the_list(tmp_path: Path) -> None:
+    heard: list[tuple[str, int]] = []
+
+    class Named(Counter):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+            heard.append((self.name, iteration))
+
+    first, second = Named("first"), Named("second")
+    runs.start(point_config(iterations=1), tmp_path, [first, second]).run()
+    assert heard == [("first", 0), ("second", 0), ("first", 1), ("second", 1)]
+    assert (first.steps, first.env_steps) == (second.steps, second.env_steps)
+    assert first.steps > 0
 
 
 def test_training_tasks_are_new_in_every_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +174,7 @@ def test_parameters_change_in_training(tmp_path: Path) -> None:
 
 def test_request_to_stop_ends_before_the_next_step(tmp_path: Path) -> None:
     counter = Counter()
-    experiment = runs.start(point_config(), tmp_path, counter)
+    experiment = runs.start(point_config(), tmp_path, [counter])
     experiment.request_stop()
     with pytest.raises(Stopped):
         experiment.run()
@@ -181,7 +199,7 @@ def test_folder_is_locked_while_a_run_goes_on_and_free_afterwards(tmp_path: Path
             self.refused = True
 
     intruder = Intruder()
-    runs.start(point_config(iterations=1), tmp_path, intruder).run()
+    runs.start(point_config(iterations=1), tmp_path, [intruder]).run()
     assert intruder.refused
     with locked(tmp_path / "it"):
         pass

@@ -98,7 +98,7 @@ def trained(folder: Path, iterations: int, **changes: object) -> tuple[list[tupl
     """Train on ``point``; return the notices while the run went on, and those at its end."""
     listener = Listener()
     settings = {"iterations": iterations, "evaluation": AT_THE_END, **changes}
-    experiment = runs.start(point_config(**settings), folder, listener)
+    experiment = runs.start(point_config(**settings), folder, [listener])
     evaluation = experiment.run()
     at_the_end = {**experiment.evaluation_notices(evaluation), **experiment.training_notices()}
     return listener.heard, list(at_the_end.values())
@@ -195,7 +195,7 @@ def test_baseline_with_too_few_transitions_is_told_at_the_start(
         sampling=SamplingConfig(meta_batch_size=2, episodes=episodes),
         evaluation=replace(point_config().evaluation, adaptation_episodes=4),
     )
-    experiment = runs.start(config, tmp_path, listener)
+    experiment = runs.start(config, tmp_path, [listener])
     evaluation = experiment.run()
     assert [sentence.partition(";")[0] for _, sentence in listener.heard] == [
         "The linear baseline has 8 features and at most 12 transitions of a task to fit"
@@ -221,7 +221,7 @@ def test_resumed_run_says_the_same_at_its_end_and_nothing_twice(
     unbroken.run()
     runs.start(replace(config, iterations=6), tmp_path).run()
     listener = Listener()
-    resumed = runs.resume(tmp_path / "it", print, listener, iterations=7)
+    resumed = runs.resume(tmp_path / "it", print, [listener], iterations=7)
     resumed.run()
     assert listener.heard == []
     assert resumed.training_notices() == unbroken.training_notices() != {}

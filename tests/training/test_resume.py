@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ from metarl.presets.toy import point
 from metarl.storage.checkpoints import load
 from metarl.training.experiment import Experiment
 from metarl.training.runs import stop_on_signals
+from support.kills import broken_runs, duration
 from support.programs import ML1, POINT, RESUME, Trap, errors, finish, outcome, output, resume, run, start
 
 STEP = "metarl.training.experiment:Experiment.on_step"
@@ -91,43 +91,6 @@ def test_run_killed_at_a_known_point_equals_the_unbroken_one(
     assert run(tmp_path, POINT, trap) == -signal.SIGKILL
     resume(tmp_path)
     assert outcome(tmp_path) == outcome(unbroken)
-
-
-def kill_at_random_moments(
-    folder: Path, arguments: Sequence[str], moments: int, longest: float, seed: int
-) -> int:
-    """Kill a run, and what was resumed of it, after random times, and let it finish; return the kills."""
-    rng = random.Random(seed)
-    kills = 0
-    process = start(folder, arguments)
-    while kills < moments:
-        process.join(rng.uniform(0, longest))
-        if process.exitcode is not None:
-            break
-        process.kill()
-        kills += finish(process) == -signal.SIGKILL
-        begun = (folder / "runs" / "it" / "config.json").exists()
-        process = start(folder, RESUME if begun else arguments)
-    assert finish(process) == 0, errors(folder)
-    return kills
-
-
-def broken_runs(folder: Path, arguments: Sequence[str], moments: int, longest: float) -> list[Path]:
-    """Start runs one after another until they were killed so many times in all."""
-    folders: list[Path] = []
-    while moments > 0:
-        folders.append(folder / str(len(folders)))
-        folders[-1].mkdir(parents=True)
-        moments -= kill_at_random_moments(folders[-1], arguments, moments, longest, seed=len(folders))
-    return folders
-
-
-def duration(folder: Path, arguments: Sequence[str]) -> float:
-    """Return the seconds that a whole run takes now."""
-    folder.mkdir()
-    begin = time.monotonic()
-    assert run(folder, arguments) == 0
-    return time.monotonic() - begin
 
 
 def test_run_killed_at_3_random_moments_equals_the_unbroken_one(unbroken: Path, tmp_path: Path) -> None:

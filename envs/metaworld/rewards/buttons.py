@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metarl.envs.engines.arrays import Array, clip, norm
+from metarl.envs.engines.arrays import Array, clip, norm, where
 from metarl.envs.metaworld.rewards.features import body, quat, site
-from metarl.envs.metaworld.rewards.single_precision import where
 from metarl.envs.metaworld.rewards.task import Object, Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.rewards.tolerance import close, hamacher
 

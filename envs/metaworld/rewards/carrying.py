@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from metarl.envs.engines.arrays import Array, Vector, clip, filled, norm, stack
+from metarl.envs.engines.arrays import Array, Vector, clip, filled, norm, stack, where
 from metarl.envs.metaworld.rewards.features import body, geom, matrix, quat, site
 from metarl.envs.metaworld.rewards.gripper import cage, cage_between, carried
 from metarl.envs.metaworld.rewards.reach import PUCK
-from metarl.envs.metaworld.rewards.single_precision import where, widen
 from metarl.envs.metaworld.rewards.task import Object, Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.rewards.tolerance import above, close, funnel, hamacher
 
@@ -91,7 +90,6 @@ def shelf_place(w: Worlds) -> Outcome:
     in_place = where(below & (y > target_y), 0.0, in_place)
 
     holding = w.holding(0.025, lift=0.01)
-    reward = where(holding & approaching, widen(reward), reward)  # the loss is in double precision
     reward = where(holding, reward + (1.0 + 5.0 * in_place), reward)
     return _outcome(w, _arrived(w, reward), grasped, in_place)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from metarl.envs.engines.arrays import Array, Vector, norm
+from metarl.envs.engines.arrays import Array, Vector, norm, where
 from metarl.envs.metaworld.rewards.features import body, geom, joint, matrix, quat, site
 from metarl.envs.metaworld.rewards.gripper import effort
-from metarl.envs.metaworld.rewards.single_precision import where
 from metarl.envs.metaworld.rewards.task import Object, Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.rewards.tolerance import above, between, close, funnel, gaussian, hamacher, turned
 

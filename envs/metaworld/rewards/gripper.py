@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from metarl.envs.engines.arrays import Array, Mask, Vector, clip, namespace, norm
-from metarl.envs.metaworld.rewards.single_precision import narrowed, where
+from metarl.envs.engines.arrays import Array, Mask, Vector, clip, norm, where
 from metarl.envs.metaworld.rewards.task import Worlds
 from metarl.envs.metaworld.rewards.tolerance import between, close, hamacher
 
 
 def effort(w: Worlds) -> Array:
     """Return the gripper's action, 0 for opening to 1 for closing, as the door and the lid take it."""
-    half = (clip(w.action[3], -1.0, 1.0) + 1.0) / 2.0
-    return namespace(half).asarray(half, dtype=w.obs.dtype)
+    return (clip(w.action[3], -1.0, 1.0) + 1.0) / 2.0
 
 
 def closing(w: Worlds, desired: float = 1.0) -> Array:
     """Return how far the action closes the gripper, 0 to 1 for efforts from 0 to ``desired``."""
-    action = w.action[3]
-    closed = clip(action, 0.0, desired) / desired
-    if action.dtype == w.obs.dtype:
-        return closed
-    # Quirk, kept: a float32 effort makes the reward single precision, unless it is cut to one of the bounds.
-    return narrowed(closed, (action > 0) & (action <= desired), w.obs)
+    return clip(w.action[3], 0.0, desired) / desired
 
 
 def cage(

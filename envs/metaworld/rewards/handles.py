@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from metarl.envs.engines.arrays import Array, Vector, norm
+from metarl.envs.engines.arrays import Array, Vector, norm, where
 from metarl.envs.metaworld.rewards.features import body, joint, quat, site
 from metarl.envs.metaworld.rewards.gripper import cage, carried, closing
-from metarl.envs.metaworld.rewards.single_precision import where
 from metarl.envs.metaworld.rewards.task import NO_ROTATION, Object, Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.rewards.tolerance import close, gaussian, hamacher
 

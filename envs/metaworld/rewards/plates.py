@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from metarl.envs.engines.arrays import Array, norm
+from metarl.envs.engines.arrays import Array, norm, where
 from metarl.envs.metaworld.rewards.features import geom, matrix
-from metarl.envs.metaworld.rewards.single_precision import where
 from metarl.envs.metaworld.rewards.task import Object, Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.rewards.tolerance import close, hamacher
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from metarl.envs.engines.arrays import Array, Mask, Vector, clip, filled, namespace, norm, stack
+from metarl.envs.engines.arrays import Array, Mask, Vector, clip, filled, namespace, norm, stack, where
 from metarl.envs.metaworld.rewards.features import site
-from metarl.envs.metaworld.rewards.single_precision import where
 from metarl.envs.metaworld.rewards.task import Outcome, Worlds
 
 NEAR = 0.05
@@ -38,9 +37,8 @@ def payoff(
 
 
 def squeeze(w: Worlds) -> Array:
-    """Return the bonus for closing the gripper, up to 0.02 (rounded as the action is: quirk, kept)."""
-    bonus = clip(w.action[3], 0.0, None) / 50.0
-    return namespace(bonus).asarray(bonus, dtype=w.obs.dtype)
+    """Return the bonus for closing the gripper, up to 0.02."""
+    return clip(w.action[3], 0.0, None) / 50.0
 
 
 def approach(

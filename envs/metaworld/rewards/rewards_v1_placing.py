@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metarl.envs.engines.arrays import Array, Mask, clip, namespace, norm
+from metarl.envs.engines.arrays import Array, Mask, clip, norm, where
 from metarl.envs.metaworld.rewards.features import body, geom, joint, site
 from metarl.envs.metaworld.rewards.rewards_v1_moving import NEAR, approach, moved, payoff, squeeze
-from metarl.envs.metaworld.rewards.single_precision import where
 from metarl.envs.metaworld.rewards.task import Outcome, Worlds
 from metarl.envs.metaworld.rewards.tools import stick_is_inserted
 
@@ -80,9 +79,8 @@ def bin_picking(w: Worlds) -> Outcome:
     rest, z, off = w.fixed("objHeight")[0], w.obj[2], abs(w.obj - w.target)
     over = (off[0] < 0.05) & (off[1] < 0.05)
     left, picked, held = norm((w.obj - w.target)[:2]), _lifted(w, z), w.tcp_to_obj < HELD
-    opening = w.action[3] * -200.0
     pay = clip(payoff(left, w.fixed("maxPlacingDist")[0]), 0.0, None)
-    let_go = namespace(opening).asarray(opening, dtype=w.obs.dtype) + pay
+    let_go = w.action[3] * -200.0 + pay
     coming = approach(w, beside=0.06, sink=1.0) + _lift(w, z, rest, picked, held)
     carrying = coming + where(picked & held, where(over, let_go, pay), 0.0)
     reward = where(over & (z < rest + 0.05), let_go, carrying)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from metarl.envs.engines.arrays import Array, clip, filled, norm, stack
+from metarl.envs.engines.arrays import Array, clip, filled, norm, stack, where
 from metarl.envs.metaworld.rewards.features import body, geom, matrix, quat
 from metarl.envs.metaworld.rewards.gripper import carried, pinch
 from metarl.envs.metaworld.rewards.reach import PUCK
-from metarl.envs.metaworld.rewards.single_precision import where
 from metarl.envs.metaworld.rewards.task import Object, Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.rewards.tolerance import close, hamacher
 

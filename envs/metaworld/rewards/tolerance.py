@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import math
 
-from metarl.envs.engines.arrays import Array, Mask, Vector, clip, constant, log, maximum, namespace, norm
-from metarl.envs.metaworld.rewards.single_precision import where
+from metarl.envs.engines.arrays import (
+    Array,
+    Vector,
+    clip,
+    constant,
+    log,
+    maximum,
+    namespace,
+    norm,
+    where,
+)
 
 _TINY = 1e-18
 """Stands for a margin of zero: small enough for 0 beyond the bounds, and its inverse squared fits float32."""
@@ -63,12 +72,9 @@ def turned(quaternion: Vector, ideal: tuple[float, float, float, float], scale: 
     return clip(1.0 - norm(quaternion - constant(ideal, quaternion)) / scale, 0.0, None)
 
 
-def prism(point: Vector, zero: Vector, one: Vector) -> tuple[Array, Mask]:
-    """Return the share of a box that a point spans from corner ``zero`` towards ``one``, 1 outside the box.
-
-    The second value says where the point is inside.
-    """
+def prism(point: Vector, zero: Vector, one: Vector) -> Array:
+    """Return the share of a box that a point spans from corner ``zero`` to ``one``, 1 outside the box."""
     share = (point - zero) / (one - zero)
     x, y, z = share[0], share[1], share[2]
     inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1) & (z >= 0) & (z <= 1)
-    return where(inside, x * y * z, 1.0), inside
+    return where(inside, x * y * z, 1.0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from metarl.envs.engines.arrays import Array, Mask, Vector, filled, norm, stack
+from metarl.envs.engines.arrays import Array, Mask, Vector, filled, norm, stack, where
 from metarl.envs.metaworld.rewards.features import body, joint, matrix, quat, site
 from metarl.envs.metaworld.rewards.gripper import cage, carried
-from metarl.envs.metaworld.rewards.single_precision import where, widen
 from metarl.envs.metaworld.rewards.task import NO_ROTATION, Object, Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.rewards.tolerance import close, funnel, hamacher, prism, turned
 
@@ -73,14 +72,12 @@ def peg_insert(w: Worlds) -> Outcome:
     head, scale = w.read(site("pegHead")), w.offset(1.0, 2.0, 2.0)
     left = norm((head - w.target) * scale)
     in_place = close(left, 0.07, norm((w.fixed("peg_head_pos_init") - w.target) * scale))
-    prisms = [prism(head, w.read(zero), w.read(one)) for zero, one in zip(_ZEROS, _ONES, strict=True)]
-    (first, in_first), (second, in_second) = prisms
+    first, second = (prism(head, w.read(zero), w.read(one)) for zero, one in zip(_ZEROS, _ONES, strict=True))
     in_place = hamacher(in_place, hamacher(second, first))
 
     holding = w.holding(0.08, lift=0.01)
     grasped = where(holding, 1.0, cage(w, w.obj, radius=0.0075, pads=0.03, xz=0.005))
-    sure = where(in_first | in_second, widen(grasped), grasped)  # the prisms are in double precision
-    reward = carried(sure, in_place, holding, 5.0 * in_place, left <= 0.07)
+    reward = carried(grasped, in_place, holding, 5.0 * in_place, left <= 0.07)
     near = w.tcp_to_obj <= 0.03
     return Outcome(reward, left <= 0.07, near, w.holding(0.02, lift=0.01), grasped, in_place, left)
 

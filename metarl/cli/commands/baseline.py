@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.table import Table
 
 from metarl.baselines.comparison import Comparison
 from metarl.baselines.plan import Baseline, ComparisonConfig
@@ -16,7 +15,8 @@ from metarl.cli.console import console, say
 from metarl.cli.progress import Progress, clock
 from metarl.errors import Stopped, require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.reporting.baseline_files import caption_of, comparison_table, rows, short, write_comparison
+from metarl.reporting.baseline_files import baseline_table, caption_of, rows, short, write_comparison
+from metarl.reporting.table import Column, Row, Table
 from metarl.storage.locks import locked
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -65,7 +65,7 @@ def baseline_command(arguments: list[str]) -> None:
         compute(comparison)
         table = rows(comparison)
         title = f"{experiment.suite.name}, held-out tasks"
-        console.print(comparison_table(table, title, caption_of(comparison)))
+        console.print(baseline_table(table, title, caption_of(comparison)))
         files = write_comparison(comparison, table, title)
     say(f"Wrote {', '.join(path.name for path in files)} and the results of each agent in {folder}.")
 
@@ -101,16 +101,12 @@ def compute(comparison: Comparison) -> None:
 
 
 def plan_table(comparison: Comparison, seconds_per_step: Mapping[str, float]) -> Table:
-    """Return what is still to be done, and about how long it takes."""
-    table = Table(title="to be done", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("agent", min_width=26)
-    for column in ("env steps", "about"):
-        table.add_column(column, justify="right")
-    total = 0.0
+    """Return the pending work, and the time that it takes."""
+    rows, total = [], 0.0
     for baseline in comparison.baselines:
         if steps := comparison.pending_steps(baseline):
             seconds = comparison.seconds(baseline, seconds_per_step)
-            table.add_row(baseline.label, short(steps.total()), clock(seconds))
+            rows.append(Row(baseline.label, (steps.total(), seconds)))
             total += seconds
-    table.add_row("all", "", clock(total), style="bold")
-    return table
+    rows.append(Row("all", (None, total), emphasis=True))
+    return Table("agent", (Column("env steps", short), Column("about", clock)), tuple(rows), "to be done")

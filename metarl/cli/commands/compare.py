@@ -1,7 +1,8 @@
-"""``metarl compare``: is one run, or one sweep, better than another on the same held-out tasks?"""
+"""``metarl compare``: compare runs or sweeps on the same held-out tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,20 +13,30 @@ from metarl.cli.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation.comparability import unrecorded
 from metarl.evaluation.statistics import Bootstrap
-from metarl.reporting.comparison import Contender, Verdict, compare, read_contender
+from metarl.reporting.agent_comparison import labels_of, write_agents
+from metarl.reporting.comparison import (
+    ComparisonResult,
+    EvaluatedRun,
+    check_comparable_runs,
+    compare,
+    read_evaluated,
+)
 from metarl.reporting.figures.profiles import write_profiles
-from metarl.reporting.tables import verdict_table
+from metarl.reporting.figures.training_curves import write_curves
+from metarl.reporting.tables import comparison_table
 from metarl.storage.files import all_or_none, write_json
 from metarl.text import count
 from metarl.types import Json
 
+FILES = ("comparison", "profile", "agents", "curves")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareArguments:
-    """Compare two finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
+    """Compare finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
 
-    runs: Annotated[tuple[Path, Path], tyro.conf.Positional]
-    """Folders of two runs or sweeps."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of two or more runs or sweeps; the first is compared with each of the others."""
     step: int = -1
     """Adaptation steps after which they are compared; -1 for the last."""
     over: Literal["both", "seeds"] = "both"
@@ -34,45 +45,57 @@ class CompareArguments:
     The latter is rliable's bootstrap, too narrow where seeds are few, or good or bad on all tasks.
     """
     output: Path | None = None
-    """Folder for comparison.json, and for performance profiles; by default only a table is printed."""
+    """Folder for comparison.json, performance profiles, a table and a figure of all runs before and after
+    adapting, and their training curves; by default only tables are printed."""
+    title: str = ""
+    """Title of the figures; by default the suite and the adaptation steps."""
+    window: float = 0.0
+    """Environment steps that a point of a training curve is the mean over; 0 shows every iteration."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        require(len(self.runs) >= 2, "metarl compare needs two runs or more", len(self.runs))
         require(-1 <= self.step, "step must be 0 or more, or -1 for the last", self.step)
+        require(0 <= self.window, "window must be 0 or more", self.window)
 
 
 def compare_command(arguments: list[str]) -> None:
-    """Compare two runs or sweeps: interquartile means, probability of improvement, profiles."""
+    """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
     wanted = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
-    ours, theirs = (read_contender(folder) for folder in wanted.runs)
-    step = ours.evaluations[0].adaptation_steps if wanted.step < 0 else wanted.step
-    verdicts = compare(ours, theirs, step, Bootstrap(over=wanted.over))
+    runs = [read_evaluated(folder) for folder in wanted.runs]
+    check_comparable_runs(runs)
+    first, *others = runs
+    step = first.evaluations[0].adaptation_steps if wanted.step < 0 else wanted.step
+    results = [compare(first, other, step, Bootstrap(over=wanted.over)) for other in others]
+    letters = [chr(ord("A") + place) for place in range(len(runs))]
+    for letter, run in zip(letters, runs, strict=True):
+        say(f"{letter}: {run.name}, {count(len(run.evaluations), 'seed')}")
     say(
-        f"A: {describe(ours)}\nB: {describe(theirs)}\n"
-        f"On {len(ours.evaluations[0].tasks)} held-out tasks of {ours.label}, "
-        f"after {count(step, 'adaptation step')}.\n"
-        f"A was trained for {ours.training}.\nB was trained for {theirs.training}."
+        f"On {len(first.evaluations[0].tasks)} held-out tasks of {first.label}, "
+        f"after {count(step, 'adaptation step')}."
     )
-    for sentence in unrecorded([*ours.sides, *theirs.sides]):
+    for letter, run in zip(letters, runs, strict=True):
+        say(f"{letter} was trained for {run.training}.")
+    for sentence in unrecorded([side for run in runs for side in run.sides]):
         say(sentence)
-    for quantity, verdict in verdicts.items():
-        console.print(verdict_table(quantity, verdict))
+    for quantity in ("return", "success"):
+        if all(quantity in result for result in results):
+            console.print(comparison_table(quantity, [result[quantity] for result in results]))
     if wanted.output is not None:
         wanted.output.mkdir(parents=True, exist_ok=True)
-        with all_or_none(wanted.output, ("comparison", "profile")):
-            files = write(wanted.output, ours, theirs, step, verdicts)
+        with all_or_none(wanted.output, FILES):
+            files = write(wanted, wanted.output, runs, step, results)
         say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
-def describe(contender: Contender) -> str:
-    """Say what is compared."""
-    return f"{contender.name}, {count(len(contender.evaluations), 'seed')}"
-
-
 def write(
-    folder: Path, ours: Contender, theirs: Contender, step: int, verdicts: dict[str, Verdict]
+    wanted: CompareArguments,
+    folder: Path,
+    runs: Sequence[EvaluatedRun],
+    step: int,
+    results: Sequence[Mapping[str, ComparisonResult]],
 ) -> list[Path]:
-    """Write the numbers and the performance profiles.
+    """Write numbers and figures.
 
     Raises:
         MetarlError: if there is a comparison already.
@@ -80,16 +103,23 @@ def write(
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
-    content: dict[str, Json] = {
+    pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
+    write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
+    title = wanted.title or f"{runs[0].label}, after {count(step, 'adaptation step')}"
+    labels = labels_of(runs)
+    stages = {label: (run.evaluations, step) for label, run in zip(labels, runs, strict=True)}
+    files = [path, *write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
+    return files + write_curves(wanted.runs, labels, folder, title, window=wanted.window)
+
+
+def pair_json(
+    ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
+) -> dict[str, Json]:
+    """Return every number of a comparison of two as plain JSON."""
+    return {
         "ours": ours.name,
         "theirs": theirs.name,
         "training": {"ours": ours.training, "theirs": theirs.training},
         "adaptation_steps": step,
-        **{quantity: verdict.to_json() for quantity, verdict in verdicts.items()},
+        **{quantity: one.to_json() for quantity, one in result.items()},
     }
-    write_json(path, content, indent=2)
-    stages = {f"A: {ours.name}": (ours.evaluations, step), f"B: {theirs.name}": (theirs.evaluations, step)}
-    return [
-        path,
-        *write_profiles(folder, stages, f"{ours.label}, after {count(step, 'adaptation step')}"),
-    ]

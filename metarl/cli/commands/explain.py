@@ -12,19 +12,14 @@ import tyro
 
 from metarl.analysis.layers import explainable, layers_of
 from metarl.analysis.measure import Inside, inside_steps, look_inside
-from metarl.analysis.summary import explain
+from metarl.analysis.summary import explain, to_json
 from metarl.cli.commands.evaluate import choose_tasks, results_folder
 from metarl.cli.console import console, say
 from metarl.cli.progress import showing
 from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.reporting.explanation_files import (
-    moved_table,
-    representation_table,
-    worth_tables,
-    write_explanation,
-)
-from metarl.reporting.explanation_text import sentences
+from metarl.reporting.explanation_files import write_explanation
+from metarl.reporting.explanation_tables import explanation_tables
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.evaluation_reader import provenance
@@ -36,7 +31,7 @@ from metarl.types import Task
 class ExplainArguments:
     """Look inside an adaptation: what it moves in the policy, and what each layer's part of it is worth.
 
-    Adapts to held-out tasks and writes figures with a sentence each, and every number, into the run's folder.
+    Adapts to held-out tasks and writes tables, figures and every number into the run's folder.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -97,18 +92,11 @@ def explain_command(arguments: list[str]) -> None:
         )
         inside = look(experiment, tasks, layers, rng)
         explanation = explain(inside, steps, make_rng(wanted.seed, Purpose.RESAMPLES))
-        said = sentences(explanation)
-        for table in (
-            moved_table(explanation),
-            representation_table(explanation),
-            *worth_tables(explanation),
-        ):
+        content = {**provenance(experiment), **to_json(explanation)}
+        for table in explanation_tables(content):
             console.print(table)
-        for sentence in said.values():
-            say(sentence)
-        about = provenance(experiment)
         title = f"{experiment.suite.name}, {experiment.config.agent.kind}: adapting to held-out tasks"
-        files = write_explanation(folder, stem, explanation, said, about, title)
+        files = write_explanation(folder, stem, explanation, content, title)
     say(f"Wrote {', '.join(path.name for path in files)} in {folder}.")
 
 

@@ -113,13 +113,12 @@ def describe_run(experiment: Experiment) -> str:
     """Say in a sentence or two what a run is about to do."""
     config = experiment.config
     sampling, stages = config.sampling, experiment.agent.adaptation_steps + 1
-    steps = sampling.meta_batch_size * sampling.episodes * stages * experiment.suite.horizon
     going_on = f" (going on after {experiment.iteration})" if experiment.iteration else ""
     return (
         f"Training {config.agent.kind} on {experiment.suite.name}: "
         f"{count(config.iterations, 'iteration')}{going_on} "
         f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
-        f"{experiment.suite.horizon} steps, at most {steps * config.iterations:,} environment steps in all; "
+        f"{experiment.suite.horizon} steps, at most {experiment.most_env_steps:,} environment steps in all; "
         f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
     )
 

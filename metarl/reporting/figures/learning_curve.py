@@ -1,9 +1,4 @@
-"""The figures of a run: its learning curve, and return and success after each adaptation step.
-
-Every figure is drawn from plain numbers onto a :class:`matplotlib.figure.Figure` of its own; nothing here
-touches the state that ``pyplot`` keeps. Blue and orange are those of Okabe and Ito (2008), which colour-blind
-people tell apart; line style and filling say the same once more.
-"""
+"""The figures of a run: its learning curve, and return and success after each adaptation step."""
 
 from __future__ import annotations
 
@@ -11,30 +6,28 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from metarl.errors import MetarlError
 from metarl.evaluation.statistics import Interval
+from metarl.reporting.figures.curves import Line, draw_line, interval_line, measured_steps, series
 from metarl.reporting.figures.style import (
-    _FAINT,
-    _LABELS,
     AFTER,
+    BEFORE,
+    FAINT,
+    LABELS,
     TEXT,
-    Array,
-    Stage,
-    _label_clock,
-    _series,
     blank,
     draw_footer,
     label_axes,
     label_env_steps,
     save,
-    stages_of,
 )
 from metarl.storage.metrics import Row
+from metarl.text import stage_name
 
 _INTERVALS = "Bars: 95 % intervals of the mean over"
 
@@ -45,8 +38,8 @@ def learning_curve(rows: Sequence[Row], path: Path, title: str, footer: str = ""
     Args:
         rows: the metrics, as :func:`metarl.storage.metrics.read_metrics` returns them.
         path: the file.
-        title: what stands above it.
-        footer: what lines and bars are, if not those of one run.
+        title: above the panels.
+        footer: meaning of lines and bars, if not those of one run.
 
     Raises:
         MetarlError: if the rows hold no return, or the file cannot be written.
@@ -69,11 +62,11 @@ def adaptation_curve(
     Args:
         steps: numbers of adaptation steps, ``0, 1, 2, …``.
         returns: of each, the mean return over held-out tasks.
-        successes: of each, the share of episodes that succeeded; None where the suite does not say.
+        successes: of each, the share of episodes that succeeded; None if the suite reports none.
         path: the file.
-        title: what stands above it.
-        label: what the numbers count, if not adaptation steps.
-        seeds: how many the intervals are over, besides the tasks.
+        title: above the panels.
+        label: of the x axis, if not adaptation steps.
+        seeds: number of seeds that the intervals are over, besides the tasks.
 
     Raises:
         MetarlError: if there is not one interval for each number of steps, or the file cannot be written.
@@ -87,19 +80,18 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
     Raises:
         MetarlError: if the rows hold no return.
     """
-    quantities = [name for name in _LABELS if stages_of(rows, name)]
+    quantities = [name for name in LABELS if measured_steps(rows, name)]
     if "return" not in quantities:
         raise MetarlError("A learning curve needs metrics with a return, but there are none yet.")
     figure, panels = blank(title, len(quantities), top=0.85)
     for axes, quantity in zip(panels, quantities, strict=True):
-        for stage in stages_of(rows, quantity):
-            _draw_training(axes, rows, quantity, stage)
-            _draw_held_out(axes, rows, quantity, stage)
+        for line in _lines(rows, quantity):
+            draw_line(axes, line)
         label_axes(axes, quantity)
         label_env_steps(axes, rows)
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
-    _draw_legend(figure, stages_of(rows, "return"), held_out)
+    _draw_legend(figure, measured_steps(rows, "return"), held_out)
     one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS} held-out tasks.' if held_out else ''}"
     draw_footer(figure, footer or one_run)
     return figure
@@ -128,64 +120,58 @@ def draw_adaptation_curve(
             )
     figure, panels = blank(title, len(curves), top=0.91)
     for axes, (quantity, intervals) in zip(panels, curves.items(), strict=True):
-        _draw_adaptation(axes, steps, intervals, quantity)
+        draw_line(axes, interval_line(quantity, steps, intervals))
+        _write_means(axes, steps, intervals, quantity)
         label_axes(axes, quantity)
         axes.set_xlabel(label)
     draw_footer(figure, f"{_INTERVALS} {'seeds and ' if seeds > 1 else ''}held-out tasks.")
     return figure
 
 
-def _draw_training(axes: Axes, rows: Sequence[Row], quantity: str, stage: Stage) -> None:
-    steps, values = _series(rows, "env_steps", f"train/{quantity}/step_{stage.steps}")
-    marker = "s" if len(steps) == 1 else ""  # a line through one point would not be seen
-    axes.plot(
-        steps,
-        values,
-        stage.dashes,
-        marker=marker,
-        markersize=5,
-        color=stage.colour,
-        linewidth=1.4,
-        alpha=0.85,
-    )
+def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
+    """Return training lines and held-out intervals, before adapting and after the last step."""
+    lines = []
+    stages = measured_steps(rows, quantity)
+    for step in stages:
+        colour, dashed = _look(step, stages)
+        x, mean = series(rows, "env_steps", f"train/{quantity}/step_{step}")
+        lines.append(Line(stage_name(step), x, mean, colour=colour, dashed=dashed))
+        name = f"test/{quantity}/step_{step}"
+        x, mean, low, high = series(rows, "env_steps", name, f"{name}/low", f"{name}/high")
+        if len(x):
+            lines.append(Line(stage_name(step), x, mean, low, high, colour, dashed, joined=False))
+    return lines
 
 
-def _draw_held_out(axes: Axes, rows: Sequence[Row], quantity: str, stage: Stage) -> None:
-    name = f"test/{quantity}/step_{stage.steps}"
-    steps, means, lows, highs = _series(rows, "env_steps", name, f"{name}/low", f"{name}/high")
-    if len(steps):
-        _draw_intervals(axes, steps, [Interval(*row) for row in zip(means, lows, highs, strict=True)], stage)
+def _look(step: int, stages: Sequence[int]) -> tuple[str, bool]:
+    """Return the colour of a stage, and whether it is dashed."""
+    return (BEFORE, True) if step == stages[0] else (AFTER, False)
 
 
-def _draw_intervals(axes: Axes, x: Array, intervals: Sequence[Interval], stage: Stage) -> None:
-    means, lows, highs = np.asarray(intervals, dtype=np.float64).T
-    axes.errorbar(
-        x,
-        means,
-        # Rounding may put an end of an interval of no width on the wrong side of the mean.
-        yerr=np.maximum(0.0, [means - lows, highs - means]),
-        fmt="o",
-        markersize=5,
-        color=stage.colour,
-        markerfacecolor=stage.filling,
-        markeredgewidth=1.2,
-        elinewidth=1.2,
-        capsize=2.5,
-        zorder=3,
-    )
+def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
+    """Show the wall-clock time along the top; it is taken as proportional to the steps."""
+    steps, seconds = series(rows, "env_steps", "time/elapsed")
+    if not len(steps) or steps[-1] <= 0 or seconds[-1] <= 0:
+        return
+    units = ((3600.0, "hours"), (60.0, "minutes"))
+    length, unit = next((pair for pair in units if seconds[-1] >= 2 * pair[0]), (1.0, "seconds"))
+    speed = steps[-1] / (seconds[-1] / length)
+    clock = axes.secondary_xaxis("top", functions=(lambda count: count / speed, lambda time: time * speed))
+    clock.set_xlabel(f"Wall-clock ({unit})", fontsize=8, color=FAINT)
+    clock.tick_params(labelsize=7, colors=FAINT, labelcolor=FAINT, length=3)
+    clock.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    clock.spines["top"].set(color=FAINT, linewidth=0.8)
 
 
-def _draw_adaptation(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval], quantity: str) -> None:
-    stage = Stage(0, "", AFTER, "-", AFTER)
-    x = np.asarray(steps, dtype=np.float64)
+def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval], quantity: str) -> None:
+    """Write each mean beside its point, to three digits."""
     means = [interval.mean for interval in intervals]
-    axes.plot(x, means, color=stage.colour, linewidth=1.2, alpha=0.5)
-    _draw_intervals(axes, x, intervals, stage)
-    digits = _decimals(means)
+    largest = max(map(abs, means))
+    digits = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
     for step, mean in zip(steps, means, strict=True):
-        label = f"{mean:.0%}".replace("%", " %") if quantity == "success" else f"{mean:,.{digits}f}"
+        text = f"{mean:.0%}".replace("%", " %") if quantity == "success" else f"{mean:,.{digits}f}"
         axes.annotate(
-            label.replace("-", "−"),
+            text.replace("-", "−"),
             (step, mean),
             xytext=(7, -11),
             textcoords="offset points",
@@ -197,20 +183,19 @@ def _draw_adaptation(axes: Axes, steps: Sequence[int], intervals: Sequence[Inter
     axes.margins(y=0.12)
 
 
-def _decimals(values: Sequence[float]) -> int:
-    """Return the decimals that show the largest value to three digits."""
-    largest = max(abs(value) for value in values)
-    return max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
-
-
-def _draw_legend(figure: Figure, stages: Sequence[Stage], held_out: bool) -> None:
-    handles = [
-        Line2D([], [], linestyle=s.dashes, color=s.colour, label=s.label, linewidth=1.6) for s in stages
-    ]
+def _draw_legend(figure: Figure, stages: Sequence[int], held_out: bool) -> None:
+    handles = []
+    for step in stages:
+        colour, dashed = _look(step, stages)
+        handles.append(
+            Line2D(
+                [], [], linestyle="--" if dashed else "-", color=colour, label=stage_name(step), linewidth=1.6
+            )
+        )
     if held_out:
         handles += [
-            Line2D([], [], linestyle="-", color=_FAINT, label="training tasks", linewidth=1.6),
-            Line2D([], [], linestyle="", marker="o", color=_FAINT, label="held-out tasks", markersize=5),
+            Line2D([], [], linestyle="-", color=FAINT, label="training tasks", linewidth=1.6),
+            Line2D([], [], linestyle="", marker="o", color=FAINT, label="held-out tasks", markersize=5),
         ]
     figure.legend(
         handles=handles,

@@ -16,20 +16,19 @@ from matplotlib.ticker import PercentFormatter
 
 from metarl.evaluation.record import Evaluation, scores_of
 from metarl.evaluation.statistics import Profile, performance_profile
-from metarl.reporting.figures.style import AFTER, BEFORE, TEXT, blank, draw_footer, label_axes, save
+from metarl.reporting.figures.curves import Line, draw_line
+from metarl.reporting.figures.style import LABELS, PALETTE, TEXT, blank, draw_footer, label_axes, save
 from metarl.storage.files import write_rows
 
 Stage: TypeAlias = tuple[Sequence[Evaluation], int]
 """Evaluations of several seeds on the same tasks, and a number of adaptation steps."""
 
 _THRESHOLDS = 101
-_LOOKS = ((BEFORE, "--"), (AFTER, "-"))
-_QUANTITIES = {"return": "Return per episode", "success": "Success rate"}
 
 
 def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> list[Path]:
-    """Write ``profile.csv`` and ``profile.png`` of one or two stages by their names; return the files."""
-    profiles = {name: found for name in _QUANTITIES if (found := profiles_of(stages, name))}
+    """Write ``profile.csv`` and ``profile.png`` of stages by their names; return the files."""
+    profiles = {name: found for name in LABELS if (found := profiles_of(stages, name))}
     files = [folder / "profile.csv", folder / "profile.png"]
     table: list[list[str | float]] = [["quantity", "stage", "threshold", "share", "share_low", "share_high"]]
     for quantity, found in profiles.items():
@@ -57,12 +56,12 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> 
     """Draw profiles by quantity and stage, with their pointwise 95 % intervals."""
     figure, panels = blank(title, len(profiles), top=0.91)
     for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
-        for (name, profile), (colour, dashes) in zip(found.items(), _LOOKS, strict=False):
-            shares, lows, highs = np.asarray(profile.shares, np.float64).T
-            axes.plot(profile.thresholds, shares, dashes, color=colour, linewidth=1.4, label=name)
-            axes.fill_between(profile.thresholds, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        for place, (name, profile) in enumerate(found.items()):
+            mean, low, high = np.asarray(profile.shares, np.float64).T
+            colour = PALETTE[place % len(PALETTE)]
+            draw_line(axes, Line(name, profile.thresholds, mean, low, high, colour, band=True))
         label_axes(axes, quantity)
-        axes.set_xlabel(f"{_QUANTITIES[quantity]}, more than")
+        axes.set_xlabel(f"{LABELS[quantity]}, more than")
         axes.set_ylabel("Share of seeds and tasks")
         axes.set_ylim(-0.04, 1.04)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

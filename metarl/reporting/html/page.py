@@ -1,4 +1,4 @@
-"""The report's page: what its template is given, and the one file that comes out."""
+"""The report as one HTML page."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ import numpy as np
 
 from metarl.config import to_json
 from metarl.evaluation.summary import Summary
-from metarl.reporting.html.explanation import insides
 from metarl.reporting.html.figures import adaptation_panels, episode_panels, learning_panels
 from metarl.reporting.html.run_data import Group
 from metarl.reporting.html.tables import (
-    Table,
     baseline_table,
     baseline_tasks,
+    explained,
     family_table,
-    number,
     official_table,
-    percent,
-    points,
     policy_table,
     seed_table,
     task_table,
 )
 from metarl.reporting.html.videos import Pair
+from metarl.reporting.table import Table, number, percent
 from metarl.text import count, stage_name
 from metarl.training.notices import kept_notices
 from metarl.types import Json
@@ -49,7 +46,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one group."""
+    """A group's part of the page."""
 
     name: str
     about: str
@@ -57,10 +54,10 @@ class Section:
     families: Table
     tasks: Table
     largest_gain: float
-    """Of a task, without its sign: what the longest bar stands for."""
+    """Of a task, without its sign: the longest bar."""
     pairs: tuple[Pair, ...]
     no_videos: str
-    """Why there are none."""
+    """Reason why there are none."""
     notices: tuple[str, ...]
     """Of all runs, each once."""
 
@@ -69,7 +66,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
     """Return the report as HTML.
 
     Args:
-        groups: what it reports of.
+        groups: of runs.
         pairs: the videos of each group by its name.
         no_videos: why a group has none, by its name.
     """
@@ -102,14 +99,14 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
         official=official_table(groups),
         learning=learning_panels(groups),
         adaptation=adaptation_panels(groups) + episode_panels(groups),
-        insides=insides(groups),
+        explained=explained(groups),
         settings=settings([setting_values(group) for group in groups]),
         versions=settings([version_values(group) for group in groups]),
     )
 
 
 def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
-    """Return what the page says of a group."""
+    """Return a group's part of the page."""
     values = group.task_returns if group.task_successes is None else group.task_successes
     gains = values[:, -1] - values[:, 0]
     return Section(
@@ -128,7 +125,7 @@ def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
 
 
 def about(group: Group) -> str:
-    """Say in a line which runs a group is."""
+    """Describe the runs of a group in a line."""
     seeds = ", ".join(str(seed) for seed in group.seeds)
     first = group.runs[0]
     return (
@@ -139,30 +136,32 @@ def about(group: Group) -> str:
 
 
 def headline(group: Group) -> str:
-    """Say in two sentences what adapting brings on held-out tasks, and how often it does harm."""
+    """Return the result before and after adapting, the gain, and the share of tasks made worse."""
     summary, last = group.summary, group.runs[0].measured.evaluation.adaptation_steps
     if last == 0:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
     gains = summary.success_gains or summary.return_gains
-    form = points if summary.success_gains else number
+    form = percent if summary.success_gains else number
     low, high = form(gains[last].low), form(gains[last].high)
-    what, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
+    name, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
     unit = " points" if summary.success_gains else ""
     surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
     return (
-        f"{what}: {before} before adapting, {after} {stage_name(last)}. "
+        f"{name}: {before} before adapting, {after} {stage_name(last)}. "
         f"That is a gain of {form(gains[last].mean)}{unit} [{low}, {high}]{surely}. "
-        f"Adapting lowered the return of {percent(summary.of_return.worse[last].mean)} of the tasks."
+        f"Adapting lowered the return of {percent(summary.of_return.worse[last].mean)} % of the tasks."
     )
 
 
 def outcome_of(summary: Summary, step: int) -> str:
-    """Return the success after a number of steps, or where the suite reports none the return."""
-    return percent(summary.successes[step].mean) if summary.successes else number(summary.returns[step].mean)
+    """Return the success after a number of steps, or the return if the suite reports no success."""
+    if summary.successes:
+        return f"{percent(summary.successes[step].mean)} %"
+    return number(summary.returns[step].mean)
 
 
 def quantity(summary: Summary) -> str:
-    """Name what is looked at first."""
+    """Name the first quantity of the report."""
     return "Success on held-out tasks" if summary.successes else "Return on held-out tasks"
 
 
@@ -186,7 +185,7 @@ def version_values(group: Group) -> dict[str, str]:
 
 
 def settings(values: Sequence[Mapping[str, str]]) -> list[Setting]:
-    """Return settings side by side; a group may lack some, of another agent for instance."""
+    """Return settings side by side; a group may lack some."""
     names = dict.fromkeys(name for group in values for name in group)
     return [Setting(name, tuple(group.get(name, "") for group in values)) for name in names]
 

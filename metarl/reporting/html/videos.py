@@ -11,7 +11,8 @@ from metarl.reporting.video.encode import jpeg, mp4
 from metarl.reporting.video.record import Clip, Film, View, film, find_task, measured_rollouts, outcome
 from metarl.text import stage_name
 from metarl.training import runs
-from metarl.training.experiment import Experiment, Observer
+from metarl.training.experiment import Experiment
+from metarl.training.observers import Observer
 from metarl.types import Task
 
 
@@ -83,7 +84,7 @@ def film_pairs(
         MetarlError: if the environment, or this machine, cannot draw.
         Stopped: if the experiment was asked to stop.
     """
-    experiment.observer = observer
+    experiment.observers = [observer]
     measured = measured_rollouts(experiment)
     env = experiment.make_env()
     try:

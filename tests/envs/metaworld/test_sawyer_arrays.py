@@ -11,10 +11,9 @@ from metaworld.utils import reward_utils
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from metarl.envs.engines.arrays import Array, Mask, Vector, namespace, vector
+from metarl.envs.engines.arrays import Array, Vector, namespace, vector
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, TASKS, RewardVersion, tasks_with
 from metarl.envs.metaworld.rewards.observation import frame, frames_before, observe, quaternion
-from metarl.envs.metaworld.rewards.single_precision import narrowed, where, widen
 from metarl.envs.metaworld.rewards.task import Outcome, evaluate, latch
 from metarl.envs.metaworld.rewards.tolerance import between, close, gaussian, hamacher, prism
 from support.sawyer_reference import Episode, short
@@ -119,41 +118,12 @@ def test_hamacher_product_is_meta_worlds() -> None:
 def test_prism_is_meta_worlds() -> None:
     point, zero, one = np.random.default_rng(0).uniform(0, 1, (3, 3, 500))
     theirs = [reward_utils.rect_prism_tolerance(point[:, i], zero[:, i], one[:, i]) for i in range(500)]
-    ours, inside = prism(vector(point), vector(zero), vector(one))
+    ours = prism(vector(point), vector(zero), vector(one))
     assert_close(ours, theirs, within=1e-15)
-    assert 0 < np.asarray(inside).sum() < 500
+    assert 0 < (np.asarray(ours) < 1.0).sum() < 500
 
 
 def test_quaternion_is_scipys_with_its_sign() -> None:
     matrices = Rotation.random(2000, random_state=1).as_matrix()
     ours = quaternion(vector(matrices.reshape(-1, 9).T))
     assert_close(ours, Rotation.from_matrix(matrices).as_quat().T, within=1e-15)
-
-
-def mask(values: NDArray[np.bool_]) -> Mask:
-    """Return NumPy's truth as ours."""
-    return vector(np.asarray(values, dtype=np.float64)) > 0.5
-
-
-def test_narrowed_numbers_round_as_numpys_scalars_do() -> None:
-    effort = np.random.default_rng(2).uniform(0.01, 0.99, 200).astype(np.float32)
-    places = np.random.default_rng(3).uniform(0, 1, 200)
-    narrow = np.arange(200) % 2 == 0
-
-    place = vector(places)
-    product = hamacher(place, narrowed(vector(effort), mask(narrow), place))
-    ours = np.asarray(widen(1.0 - 2.0 * product / (3.0 + place) - place))
-
-    for i in range(200):
-        e, p = (effort[i] if narrow[i] else float(effort[i])), float(places[i])
-        theirs = 1.0 - 2.0 * reward_utils.hamacher_product(p, e) / (3.0 + p) - p
-        assert ours[i] == theirs
-        assert isinstance(theirs, np.float32) == narrow[i]
-
-
-def test_choice_ends_single_precision_where_it_chooses_a_plain_number() -> None:
-    place, cut = vector(np.full(4, 0.1)), mask(np.array([True, True, False, False]))
-    narrow = mask(np.array([True, False, True, False]))
-    effort = narrowed(vector(np.full(4, 0.3, dtype=np.float32)), narrow, place)
-    single, double = np.float32(0.3) + np.float32(0.1), float(np.float32(0.3)) + 0.1
-    assert_close(widen(where(cut, 1.0, effort) + place), [1.1, 1.1, single, double], within=0)

@@ -15,6 +15,8 @@ from support.sawyer_reference import INFOS, KINDS, Episode, record, short
 
 EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
 BOTH_REWARDS = pytest.mark.parametrize("reward", REWARD_VERSIONS)
+ROUNDING = 1e-6
+"""Meta-World rounds some rewards to the float32 of its actions; ours stay in double precision."""
 SOME = [
     "basketball-v3",
     "bin-picking-v3",
@@ -46,11 +48,11 @@ def outcome(name: str, episode: Episode, reward: RewardVersion = "v2") -> Outcom
 
 
 def differences(name: str, episode: Episode, reward: RewardVersion = "v2") -> NDArray[np.float64]:
-    """Return the largest difference in the reward and in each info value."""
+    """Return the largest difference in the reward and in each info value; of numbers above 1 the share."""
     ours = outcome(name, episode, reward)
     mine = np.array([ours.reward, *ours.infos().values()])
     theirs = np.concatenate([np.asarray(episode.rewards)[None], np.asarray(episode.infos)])
-    return np.asarray(np.abs(mine - theirs).max(axis=(1, 2)))
+    return np.asarray((np.abs(mine - theirs) / np.maximum(np.abs(theirs), 1.0)).max(axis=(1, 2)))
 
 
 def test_every_task_of_meta_world_is_here() -> None:
@@ -70,7 +72,7 @@ def test_observation_is_meta_worlds_bit_for_bit(name: str) -> None:
 @BOTH_REWARDS
 @EVERY_TASK
 def test_reward_and_infos_are_meta_worlds(name: str, reward: RewardVersion) -> None:
-    assert differences(name, short(name, reward), reward).max() < 1e-10
+    assert differences(name, short(name, reward), reward).max() < ROUNDING
 
 
 @BOTH_REWARDS
@@ -93,16 +95,7 @@ def test_visible_goal_is_meta_worlds(name: str) -> None:
 @pytest.mark.parametrize("name", SOME)
 def test_float64_actions_are_rewarded_in_double_precision(name: str, reward: RewardVersion) -> None:
     episode = record(name, kinds=("noisy",), steps=90, single=False, reward=reward)
-    assert differences(name, episode, reward).max() < 1e-10
-
-
-@pytest.mark.parametrize("name", ["pick-place-v3", "push-v3"])
-def test_float32_actions_round_the_reward(name: str) -> None:
-    episode = record(name, kinds=("noisy",), steps=90)
-    ours = np.asarray(outcome(name, episode).reward)
-    rounded = ours == ours.astype(np.float32)
-    assert rounded.any()
-    assert not rounded.all()
+    assert differences(name, episode, reward).max() < 1e-12
 
 
 @pytest.mark.slow
@@ -111,4 +104,4 @@ def test_float32_actions_round_the_reward(name: str) -> None:
 def test_full_episodes_of_three_goals_are_meta_worlds(name: str, reward: RewardVersion) -> None:
     episode = record(name, seeds=(0, 1, 2), steps=500, reward=reward)
     np.testing.assert_array_equal(np.asarray(observations(name, episode)), np.asarray(episode.observations))
-    assert differences(name, episode, reward).max() < 1e-10
+    assert differences(name, episode, reward).max() < ROUNDING

@@ -14,7 +14,7 @@ from metarl.errors import MetarlError
 from metarl.plugins import registry
 from metarl.rollouts.scripted import play, play_alike
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 from support import suite_contract

@@ -22,7 +22,7 @@ from metarl.plugins import registry
 from metarl.rollouts.collect import collect
 from metarl.spaces import action_size, env_actions
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import meta_iteration
+from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params
 from metarl.vector_env import TaskVectorEnv
 from support import suite_contract

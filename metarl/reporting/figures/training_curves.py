@@ -1,4 +1,4 @@
-"""How runs with different settings learn, beside each other: curves as CSV and as one figure."""
+"""Training curves of several runs, as CSV and as one figure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, PercentFormatter
 
 from metarl.errors import MetarlError, require
-from metarl.reporting.csv_files import write_csv
+from metarl.reporting.csv_files import average, write_csv
+from metarl.reporting.figures.curves import Line, draw_line, measured_steps, series
 from metarl.reporting.figures.style import (
     PALETTE,
     TEXT,
@@ -23,37 +23,37 @@ from metarl.reporting.figures.style import (
     label_axes,
     label_env_steps,
     save,
-    stages_of,
 )
 from metarl.storage.metrics import Row, read_metrics
+from metarl.storage.run_folder import SWEEP, sweep_runs
 
 COLOURS = ("#000000", *PALETTE)
 
 
 def write_curves(
-    folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float
+    folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float = 0
 ) -> list[Path]:
-    """Put the training curves of several runs beside each other, before and after adapting.
+    """Draw the training curves of several runs or sweeps, finished or not.
 
     Writes ``curves.csv`` (a row for each run and window) and ``curves.png``.
 
     Args:
-        folders: of runs, or of what ``metarl sweep`` made of several.
-        labels: what the figure calls each of them.
-        output: folder for the files; it is made if need be.
+        folders: of the runs or sweeps.
+        labels: their names in the figure.
+        output: folder for the files; made if need be.
         title: of the figure.
-        window: environment steps; what is shown is the mean over each window.
+        window: environment steps to average over; 0 shows every iteration.
 
     Returns:
         The files.
 
     Raises:
         MetarlError: if a folder has no curve with returns, there is not one label of its own for each, there
-            are more than colours, or the window is not positive.
+            are more than colours, or the window is negative.
     """
     require(1 <= len(folders) <= len(COLOURS), f"1 to {len(COLOURS)} curves can be drawn", len(folders))
     require(len(set(labels)) == len(folders), f"{len(folders)} curves need as many different labels", labels)
-    require(window > 0, "window must be positive", window)
+    require(window >= 0, "window must be 0 or more", window)
     smooth = {
         label: windowed(read_curve(folder), window) for label, folder in zip(labels, folders, strict=True)
     }
@@ -67,14 +67,15 @@ def write_curves(
 
 
 def read_curve(folder: Path) -> list[Row]:
-    """Return the metrics of a run, or the means over seeds that a sweep left as ``curve.csv``.
+    """Return the metrics of a run, or their means over the seeds of a sweep.
 
     Raises:
         MetarlError: if there are neither.
     """
     table = folder / "curve.csv"
     if not table.exists():
-        return read_metrics(folder)
+        runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
+        return average([read_metrics(run) for run in runs]) if len(runs) > 1 else read_metrics(runs[0])
     try:
         with table.open(encoding="utf-8", newline="") as file:
             return [
@@ -85,11 +86,18 @@ def read_curve(folder: Path) -> list[Row]:
 
 
 def windowed(rows: Sequence[Row], window: float) -> list[Row]:
-    """Return, for each window of environment steps, the means of what training measured in it.
+    """Return the means of the training metrics over each window of environment steps.
 
-    ``env_steps`` is the end of the window: the iterations in ``(k - 1) window < env_steps <= k window``.
+    ``env_steps`` is the end of the window: the iterations in ``(k - 1) window < env_steps <= k window``. A
+    window of 0 keeps every iteration, with its held-out metrics and the range over seeds.
     """
     trained = [row for row in rows if any(name.startswith("train/") for name in row)]
+    if not window:
+        kept = ("iteration", "env_steps")
+        return [
+            {name: row[name] for name in row if name in kept or name.startswith(("train/", "test/"))}
+            for row in trained
+        ]
     means: list[Row] = []
     for index, found in groupby(trained, key=lambda row: int(np.ceil(row["env_steps"] / window))):
         together = list(found)
@@ -100,12 +108,19 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) -> Figure:
-    """Draw return and, where all tell it, success: dashed before adapting, solid after the last step."""
-    quantities = [name for name in ("return", "success") if all(stages_of(c, name) for c in curves.values())]
+    """Draw return, and success if all runs have it: dashed before adapting, solid after the last step."""
+    quantities = [
+        name
+        for name in ("return", "success")
+        if all(measured_steps(c, name, "train") for c in curves.values())
+    ]
     figure, panels = blank(title, len(quantities), top=0.76)
     for axes, quantity in zip(panels, quantities, strict=True):
-        for colour, rows in zip(COLOURS, curves.values(), strict=False):
-            _draw(axes, rows, quantity, colour)
+        for colour, (label, rows) in zip(COLOURS, curves.items(), strict=False):
+            stages = measured_steps(rows, quantity, "train")
+            for step in stages:
+                x, mean = series(rows, "env_steps", f"train/{quantity}/step_{step}")
+                draw_line(axes, Line(label, x, mean, colour=colour, dashed=step < stages[-1]))
         label_axes(axes, quantity)
         if quantity == "success":  # closer than from none to all
             axes.autoscale(axis="y")
@@ -124,20 +139,11 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
         fontsize=8,
         labelcolor=TEXT,
     )
-    text = (
-        f"Training tasks; dashed: before adapting, solid: after. Means over {window:,.0f} environment steps."
-    )
-    draw_footer(figure, text)
+    text = "Training tasks; dashed: before adapting, solid: after."
+    draw_footer(figure, f"{text} Means over {window:,.0f} environment steps." if window else text)
     return figure
 
 
-def _draw(axes: Axes, rows: Sequence[Row], quantity: str, colour: str) -> None:
-    steps = [row["env_steps"] for row in rows]
-    for stage in stages_of(rows, quantity):
-        values = [row[f"train/{quantity}/step_{stage.steps}"] for row in rows]
-        axes.plot(steps, values, stage.dashes, color=colour, linewidth=1.4)
-
-
 def _is_mean(name: str) -> bool:
-    """Tell whether a metric is one of training, and no end of a range over seeds."""
+    """Return whether a metric is one of training, and no end of a range over seeds."""
     return name.startswith("train/") and not name.endswith(("/low", "/high"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metarl.errors import MetarlError
-from metarl.reporting.figures.settings import read_curve, windowed, write_curves
+from metarl.reporting.figures.training_curves import read_curve, windowed, write_curves
 from metarl.storage.metrics import Row
 
 
@@ -69,7 +69,7 @@ def test_every_curve_is_in_the_table_and_there_is_a_picture(tmp_path: Path) -> N
     [
         (["one"], 100, "2 curves need as many different labels"),
         (["one", "one"], 100, "2 curves need as many different labels"),
-        (["one", "two"], 0, "window must be positive"),
+        (["one", "two"], -1, "window must be 0 or more"),
         (["one", "untrained"], 100, "The curve of 'untrained' needs training returns"),
     ],
 )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from metarl.cli.main import main
 from metarl.config import to_json
-from metarl.errors import MetarlError
 from metarl.evaluation.record import Evaluation
 from metarl.plugins import registry
-from metarl.reporting.figures.agents import write_league
+from metarl.reporting.agent_comparison import labels_of, write_agents
+from metarl.reporting.comparison import read_evaluated
+from metarl.reporting.figures.training_curves import write_curves
 from metarl.types import Task
 
 TASKS = tuple(Task("point", (float(i), 0.0), f"test/{i}") for i in range(4))
@@ -55,7 +58,7 @@ def test_agents_stand_by_their_return_after_adapting(tmp_path: Path) -> None:
         sweep(tmp_path, "maml-trpo", 4.0),
         sweep(tmp_path, "promp", 3.0),
     ]
-    files = write_league(sweeps, tmp_path / "out", "three agents")
+    files = write_agents([read_evaluated(one) for one in sweeps], tmp_path, "three agents")
     rows = table(files[0])
     assert [row["agent"] for row in rows] == ["maml-trpo", "promp", "lvc"]
     assert [row["seeds"] for row in rows] == ["1", "1", "2"]
@@ -63,7 +66,7 @@ def test_agents_stand_by_their_return_after_adapting(tmp_path: Path) -> None:
 
 def test_numbers_are_means_over_seeds_and_tasks_with_their_intervals(tmp_path: Path) -> None:
     sweeps = [sweep(tmp_path, "lvc", 0.0, 2.0), sweep(tmp_path, "promp", 3.0)]
-    lvc = table(write_league(sweeps, tmp_path / "out", "two agents")[0])[1]
+    lvc = table(write_agents([read_evaluated(one) for one in sweeps], tmp_path, "two agents")[0])[1]
     assert float(lvc["return_before"]) == pytest.approx(1.0 + 1.5)  # the mean of 0, 2 and of 0, 1, 2, 3
     assert float(lvc["return_after"]) == pytest.approx(12.5)
     assert float(lvc["return_gain"]) == pytest.approx(10.0)
@@ -77,27 +80,45 @@ def test_numbers_are_means_over_seeds_and_tasks_with_their_intervals(tmp_path: P
 
 def test_curves_are_those_of_every_agent_without_the_clock(tmp_path: Path) -> None:
     sweeps = [sweep(tmp_path, "lvc", 0.0, 2.0), sweep(tmp_path, "promp", 3.0)]
-    rows = table(write_league(sweeps, tmp_path / "out", "two agents")[1])
-    assert [row["agent"] for row in rows] == ["lvc", "promp"]
+    rows = table(write_curves(sweeps, ["lvc", "promp"], tmp_path / "out", "two agents")[0])
+    assert [row["run"] for row in rows] == ["lvc", "promp"]
     assert [float(rows[0][f"train/return/step_0{end}"]) for end in ("", "/low", "/high")] == [1.0, 0.0, 2.0]
     assert {"iteration", "env_steps"} < set(rows[0])
     assert not [name for name in rows[0] if name.startswith(("time/", "update/"))]
 
 
 def test_figure_is_a_picture(tmp_path: Path) -> None:
-    figure = write_league(
-        [sweep(tmp_path, "lvc", 0.0), sweep(tmp_path, "promp", 3.0)], tmp_path / "out", "two"
-    )[2]
-    assert figure.read_bytes().startswith(b"\x89PNG")
+    runs = [read_evaluated(sweep(tmp_path, "lvc", 0.0)), read_evaluated(sweep(tmp_path, "promp", 3.0))]
+    assert write_agents(runs, tmp_path, "two")[1].read_bytes().startswith(b"\x89PNG")
 
 
-def test_one_sweep_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MetarlError, match="sweeps to compare must be 2 or more, but it is 1"):
-        write_league([sweep(tmp_path, "lvc", 0.0)], tmp_path / "out", "alone")
+def test_agents_of_one_name_are_labelled_by_their_folders(tmp_path: Path) -> None:
+    runs = [read_evaluated(sweep(tmp_path / place, "lvc", 0.0)) for place in "ab"]
+    assert labels_of([runs[0], replace(runs[1], agent="promp")]) == ["lvc", "promp"]
+    assert labels_of([runs[0], replace(runs[1], name="other")]) == ["lvc-sweep", "other"]
+    assert labels_of(runs) == ["A: lvc-sweep", "B: lvc-sweep"]
 
 
-def test_sweeps_of_different_suites_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+def test_compare_of_three_writes_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweeps = [sweep(tmp_path, agent, value) for agent, value in (("lvc", 0.0), ("promp", 3.0), ("anil", 9.0))]
+    assert main(["compare", *map(str, sweeps), "--output", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "C: anil-sweep, 1 seed" in out
+    assert "A - B: -3.0" in out
+    assert "A - C: -9.0" in out
+    names = {f"{stem}.{ending}" for stem in ("profile", "agents", "curves") for ending in ("csv", "png")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"comparison.json", *names}
+    pairs = json.loads((tmp_path / "out" / "comparison.json").read_text())["pairs"]
+    assert [(pair["ours"], pair["theirs"]) for pair in pairs] == [
+        ("lvc-sweep", "promp-sweep"),
+        ("lvc-sweep", "anil-sweep"),
+    ]
+
+
+def test_sweeps_of_different_suites_are_refused_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweeps = [sweep(tmp_path, "lvc", 0.0), sweep(tmp_path, "promp", 3.0, suite="ml1")]
-    with pytest.raises(MetarlError, match="cannot be compared: they differ in the suite, point and "):
-        write_league(sweeps, tmp_path / "out", "mixed")
+    assert main(["compare", *map(str, sweeps), "--output", str(tmp_path / "out")]) == 2
+    assert "cannot be compared: they differ in the suite, point and " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,58 @@
+"""What each pull of a bandit's episode pays on average, for every strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from metarl.envs.toy.bandits import BanditTasks
+from metarl.evaluation.statistics import Values
+from metarl.reporting.figures.style import PALETTE, TEXT, blank, draw_footer, label_axes, save
+
+STYLES = {
+    "Bayes-optimal": (TEXT, "--"),
+    "finite-horizon Gittins": ("#737373", "-."),
+    "rl2": (PALETTE[0], "-"),
+    "rl2, most likely arm": (PALETTE[5], "-"),
+    "Thompson sampling": (PALETTE[1], "-"),
+    "greedy": (PALETTE[2], "-"),
+    "UCB1": (PALETTE[3], "-"),
+    "random": ("#a3a3a3", "-"),
+}
+"""Colour and dashes of those that are drawn."""
+_SMOOTHED = 5
+"""Pulls that a point of a long episode is the mean of."""
+
+
+def draw(by_pull: Mapping[str, Values], suite: BanditTasks, seeds: int, path: Path) -> None:
+    """Draw the mean reward of each pull.
+
+    Args:
+        by_pull: of each strategy, ``[T]``.
+        suite: the bandits.
+        seeds: training seeds of the agent.
+        path: the PNG.
+    """
+    title = f"Bandits of {suite.arms} arms, {suite.horizon} pulls: mean reward by pull"
+    figure, (axes,) = blank(title, 1, 0.9)
+    tasks = suite.tasks("test")
+    best_arm = float(np.mean([max(task.parameters) for task in tasks]))
+    width = 1 if suite.horizon <= 20 else _SMOOTHED
+    pulls = np.arange(suite.horizon)
+    groups = [pulls[start : start + width] for start in range(0, suite.horizon, width)]
+    axes.axhline(best_arm, color="#d4d4d4", linewidth=1.2, label="knows the best arm")
+    for name, (colour, dashes) in STYLES.items():
+        if name in by_pull:
+            x, y = zip(*((group.mean() + 1, by_pull[name][group].mean()) for group in groups), strict=True)
+            axes.plot(x, y, dashes, color=colour, linewidth=1.5, label=name)
+    label_axes(axes, "return")
+    axes.set(xlabel="Pull", ylabel="Reward of a pull", xlim=(0, suite.horizon + 1))
+    axes.legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    runs = f"; rl2: mean of {seeds} seeds" if seeds else ""
+    means = f", means of {width} pulls" if width > 1 else ""
+    draw_footer(
+        figure, f"The same {len(suite.tasks('test'))} held-out bandits and luck for all{runs}{means}."
+    )
+    save(figure, path)

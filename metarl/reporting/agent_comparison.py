@@ -1,0 +1,112 @@
+"""Several agents on the same held-out tasks: one table and one figure, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from metarl.evaluation.record import scores_of
+from metarl.evaluation.summary import Measures, Summary, summarize_seeds
+from metarl.reporting.comparison import EvaluatedRun
+from metarl.reporting.csv_files import interval_columns, write_csv
+from metarl.reporting.figures.dots import dot, dot_sheet, draw_legend, label_quantity, name_rows
+from metarl.reporting.figures.style import AFTER, BEFORE, save
+
+
+@dataclass(frozen=True)
+class AgentResult:
+    """Scores of one agent."""
+
+    label: str
+    run: EvaluatedRun
+    summary: Summary
+    """Of all seeds."""
+    of_seeds: dict[str, tuple[float, ...]]
+    """Each seed's mean after the last adaptation step, by quantity."""
+
+    def measures(self) -> dict[str, Measures]:
+        """Return the measures by quantity."""
+        found = {"return": self.summary.of_return, "success": self.summary.of_success}
+        return {quantity: measures for quantity, measures in found.items() if measures is not None}
+
+
+def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list[Path]:
+    """Write ``agents.csv`` and ``agents.png``: results after the last adaptation step.
+
+    The table has mean, interquartile mean, gain and share made worse, with 95 % intervals over seeds and
+    tasks, and each seed's mean.
+
+    Args:
+        runs: comparable runs or sweeps, one for each agent.
+        output: folder for the files.
+        title: of the figure.
+
+    Returns:
+        The files.
+    """
+    results = sorted(map(summarize_run, labels_of(runs), runs), key=lambda one: -one.summary.returns[-1].mean)
+    files = [output / name for name in ("agents.csv", "agents.png")]
+    write_csv(files[0], [row_of(result) for result in results])
+    save(draw_agents(results, title), files[1])
+    return files
+
+
+def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """Return the names of the agents if they differ, else those of the folders."""
+    for names in ([run.agent for run in runs], [run.name for run in runs]):
+        if len(set(names)) == len(runs):
+            return names
+    return [f"{chr(ord('A') + place)}: {run.name}" for place, run in enumerate(runs)]
+
+
+def summarize_run(label: str, run: EvaluatedRun) -> AgentResult:
+    """Summarize the evaluations of a run or sweep."""
+    summary = summarize_seeds(run.evaluations, np.random.default_rng(0))
+    last = len(summary.returns) - 1
+    found = {name: scores_of(run.evaluations, last, name) for name in ("return", "success")}
+    of_seeds = {
+        name: tuple(scores.mean(axis=1).tolist()) for name, scores in found.items() if scores is not None
+    }
+    return AgentResult(label, run, summary, of_seeds)
+
+
+def row_of(result: AgentResult) -> dict[str, str | float]:
+    """Return an agent's row of the table."""
+    run = result.run
+    row: dict[str, str | float] = {
+        "agent": result.label,
+        "seeds": len(run.evaluations),
+        "training": run.training,
+    }
+    for quantity, measures in result.measures().items():
+        row |= interval_columns(f"{quantity}_before", measures.means[0])
+        row |= interval_columns(f"{quantity}_after", measures.means[-1])
+        row[f"{quantity}_after_by_seed"] = " ".join(f"{value:g}" for value in result.of_seeds[quantity])
+        row |= interval_columns(f"{quantity}_gain", measures.gains[-1])
+        row |= interval_columns(f"{quantity}_iqm", measures.iqms[-1])
+        row |= interval_columns(f"{quantity}_worse", measures.worse[-1])
+    return row
+
+
+def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
+    """Draw every agent before and after adapting, the best on top."""
+    seeds = sorted({len(result.run.evaluations) for result in results})
+    footer = (
+        f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % "
+        "intervals over seeds and tasks."
+    )
+    quantities = [name for name in results[0].measures() if all(name in one.measures() for one in results)]
+    figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=len(results))
+    for axes, quantity in zip(panels, quantities, strict=True):
+        for place, result in enumerate(results):
+            means = result.measures()[quantity].means
+            dot(axes, place, means[0], BEFORE, filled=False, label="before adapting")
+            dot(axes, place, means[-1], AFTER, label="after")
+        label_quantity(axes, quantity)
+    name_rows(panels, [result.label for result in results])
+    draw_legend(figure, panels[0])
+    return figure

@@ -1,0 +1,136 @@
+"""One meta-iteration: collect, adapt, collect again, learn; or what else the agent plans."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from metarl.meta_learner import Actor, MetaLearner, Plan, Scheduled, never
+from metarl.rollouts.collect import collect, join_tasks
+from metarl.system.threads import one_thread
+from metarl.types import Rollout, Task
+from metarl.vector_env import TaskVectorEnv
+
+DEFAULT_PLAN = Plan()
+PARTS = ("sampling", "adaptation", "update")
+"""What the time of a meta-iteration goes to."""
+
+
+@dataclass(frozen=True)
+class MetaIteration:
+    """Results of one meta-iteration."""
+
+    rollouts: tuple[Rollout, ...]
+    """Before adapting, after one step, …, after the last; empty if nothing was collected."""
+    actors: tuple[Actor, ...]
+    """The policies that collected them, on the last tasks if the tasks were too many for one turn."""
+    metrics: dict[str, float]
+    """Of the agent's update; the mean over several, empty without one."""
+    seconds: dict[str, float]
+    """Wall-clock time of each of ``PARTS``."""
+
+
+class _Clock:
+    """Adds up the seconds of each part."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - start
+
+
+@one_thread()
+def meta_iteration(
+    agent: MetaLearner,
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    *,
+    episodes: int,
+    horizon: int,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] = never,
+    plan: Plan = DEFAULT_PLAN,
+) -> MetaIteration:
+    """Collect episodes and let the agent learn, as it plans.
+
+    A sequential agent's rollouts are the episodes of one trial in each slot, with memory kept between them.
+    Tasks that need more slots than there are take turns.
+
+    Args:
+        agent: adapts and learns.
+        env: steps the episodes.
+        tasks: to collect on.
+        episodes: K, of each task in each rollout.
+        horizon: T, steps of an episode.
+        rng: the only source of randomness.
+        on_step: called before each vector step with the number of running episodes; may raise to stop.
+        should_stop: asked in a long update.
+        plan: the steps of this iteration.
+
+    Raises:
+        Stopped: if ``should_stop`` says so.
+    """
+    clock = _Clock()
+    steps = agent.adaptation_steps if plan.adaptation_steps is None else plan.adaptation_steps
+
+    def collected(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
+        actors, rollouts = [agent.initial_actor(len(group), rng)], list[Rollout]()
+        for step in range(steps + 1):
+            if step > 0:
+                with clock.timed("adaptation"):
+                    actors.append(agent.adapt(actors[-1], rollouts[-1], rng))
+            after = rollouts[-1] if rollouts and agent.trial == "sequential" else None
+            with clock.timed("sampling"):
+                rollouts.append(
+                    collect(
+                        env,
+                        group,
+                        actors[-1],
+                        episodes=episodes,
+                        horizon=horizon,
+                        rng=rng,
+                        after=after,
+                        on_step=on_step,
+                    )
+                )
+        return rollouts, actors
+
+    turns = [] if plan.collects == "nothing" else turns_of(tasks, env.num_envs, episodes, plan)
+    of_turns, actors = list[list[Rollout]](), list[Actor]()
+    for group in turns:
+        rollouts, actors = collected(group)
+        of_turns.append(rollouts)
+    joined = [join_tasks(parts) for parts in zip(*of_turns, strict=True)]
+    said = list[Mapping[str, float]]()
+    with clock.timed("update"):
+        if joined and plan.learns:
+            said.append(agent.update(joined, tasks, rng, should_stop))
+        elif joined:
+            assert isinstance(agent, Scheduled), "a plan comes from an agent that has one"
+            agent.remember(joined, tasks)
+        said.extend(agent.update([], [], rng, should_stop) for _ in range(plan.further_updates))
+    return MetaIteration(tuple(joined), tuple(actors), mean_metrics(said), clock.seconds)
+
+
+def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) -> list[Sequence[Task]]:
+    """Return the tasks that are collected on at once; all tasks take turns where slots are too few."""
+    if plan.collects == "meta-batch":
+        return [tasks]
+    size = max(1, num_envs // episodes)
+    return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+
+
+def mean_metrics(said: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over those updates that have it."""
+    names = dict.fromkeys(name for metrics in said for name in metrics)
+    values = {name: [metrics[name] for metrics in said if name in metrics] for name in names}
+    return {name: own[0] if len(own) == 1 else sum(own) / len(own) for name, own in values.items()}

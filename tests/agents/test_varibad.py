@@ -1,0 +1,378 @@
+"""VariBAD: what it promises as an agent, who learns from what, and what its belief is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.agents.varibad import BEGUN, MEMORY, BeliefActor, VariBAD, VariBADConfig
+from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
+from metarl.envs.toy.cart_pole import CartPoleConfig
+from metarl.errors import MetarlError, Stopped
+from metarl.evaluation.evaluate import evaluate
+from metarl.functional.distributions import Gaussian
+from metarl.meta_learner import Action, Inputs
+from metarl.rollouts.history import join_trials, time_first
+from metarl.tasks import TaskDistribution
+from metarl.training import runs
+from metarl.training.meta_iteration import meta_iteration
+from metarl.types import Params, Rollout
+from support import agent_contract
+from support.learned_agents import assert_resumes_bit_for_bit
+from support.programs import point_config
+from support.two_doors import TwoDoors
+
+TINY = VariBADConfig(
+    trial_episodes=3,
+    latent_size=2,
+    memory_size=8,
+    observation_embedding=4,
+    action_embedding=3,
+    reward_embedding=3,
+    decoder_sizes=(6,),
+    hidden_sizes=(8,),
+    epochs=2,
+    minibatches=2,
+    vae_updates=2,
+    vae_trials=5,
+    buffer_trials=30,
+    elbo_steps=3,
+    decoded_steps=4,
+)
+CELLS = ("gru", "linear")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
+def test_agent_contract(claim: Callable[[AgentConfig], None], cell: str) -> None:
+    claim(replace(TINY, cell=cell))
+
+
+def agent_of(config: VariBADConfig = TINY) -> VariBAD:
+    agent = agent_contract.build(config)
+    assert isinstance(agent, VariBAD)
+    return agent
+
+
+def same(one: Params, other: Params) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_first_step_is_taken_from_the_very_policy_that_acted() -> None:
+    agent = agent_of(replace(TINY, epochs=1, minibatches=1))
+    agent_contract.update(agent, agent_contract.meta_batch(agent))  # so that scales are none of the first
+    metrics = agent_contract.update(agent, agent_contract.meta_batch(agent, seed=1))
+    assert metrics["kl"] == pytest.approx(0, abs=1e-7)
+    assert metrics["clipped"] == 0.0
+    assert metrics["policy_loss"] == pytest.approx(0, abs=1e-5)  # minus the mean of scaled advantages
+
+
+def test_policys_loss_never_reaches_encoder_or_decoders() -> None:
+    agent = agent_of(replace(TINY, vae_updates=0))
+    policy, vae = dict(agent.policy_params), dict(agent.vae_params)
+    agent_contract.update(agent, agent_contract.meta_batch(agent))
+    assert same(agent.vae_params, vae)
+    assert not any(torch.equal(value, policy[name]) for name, value in agent.policy_params.items())
+
+
+def test_bound_moves_encoder_and_decoders_and_never_the_policy() -> None:
+    agent, without = agent_of(), agent_of(replace(TINY, vae_updates=0))
+    vae = dict(agent.vae_params)
+    for one in (agent, without):
+        agent_contract.update(one, agent_contract.meta_batch(one))
+    assert same(agent.policy_params, without.policy_params)
+    assert not any(torch.equal(value, vae[name]) for name, value in agent.vae_params.items())
+    decoders = {name.partition("_decoder")[0] for name in vae if "_decoder" in name}
+    assert decoders == {"reward", "state"}
+
+
+def falling_poles(config: VariBADConfig) -> tuple[VariBAD, tuple[Rollout, ...]]:
+    """Return an agent after two updates, and trials whose episodes end at different steps."""
+    suite = CartPoleConfig(horizon=40).build()
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    env, rng = suite.make_vector_env(6), np.random.default_rng(0)
+    try:
+        for _ in range(2):
+            meta_iteration(agent, env, suite.sample(2, rng), episodes=3, horizon=40, rng=rng)
+        frozen = replace(config, epochs=1, minibatches=1, vae_updates=0)
+        agent.config = replace(frozen, learning_rate=1e-9, scale_iterations=0)
+        done = meta_iteration(agent, env, suite.sample(2, rng), episodes=3, horizon=40, rng=rng)
+    finally:
+        env.close()
+    lengths = torch.stack([rollout.mask.sum(dim=2) for rollout in done.rollouts])
+    assert len(lengths.unique()) > 5
+    return agent, done.rollouts
+
+
+@pytest.mark.parametrize("chunk_steps", [0, 7])
+@pytest.mark.parametrize("cell", CELLS)
+def test_beliefs_of_a_trial_are_those_on_which_the_policy_acted(cell: str, chunk_steps: int) -> None:
+    agent, rollouts = falling_poles(replace(TINY, cell=cell, chunk_steps=chunk_steps))
+    trials = join_trials(rollouts)
+    sequences = {
+        "observations": trials.inputs.observations,
+        "actions": trials.actions,
+        "rewards": trials.rewards,
+        "episode_starts": trials.inputs.episode_starts,
+    }
+    read = {name: time_first(value) for name, value in sequences.items()}
+    with torch.no_grad():
+        beliefs = agent.beliefs(agent.vae_params, read, agent.scales)
+    live = time_first(trials.live)
+    for part, name in zip(beliefs, ("belief_mean", "belief_log_std"), strict=True):
+        torch.testing.assert_close(part[live], time_first(trials.extras[name])[live], rtol=1e-4, atol=1e-5)
+
+
+def test_belief_of_a_slot_waits_while_other_episodes_go_on() -> None:
+    agent, rollouts = falling_poles(TINY)
+    trials = join_trials(rollouts)
+    for task, slot in ((0, 0), (0, 1), (1, 2)):
+        # its own steps alone, one after another
+        actor = agent.initial_actor(1, agent_contract.rng())
+        memory: Params = actor.initial_memory(1)
+        for step in range(int(trials.live[task, slot].sum())):
+            one = Inputs(*(part[task : task + 1, slot : slot + 1, step] for part in trials.inputs))
+            _, memory = actor.act(one, memory, None)
+        expected = rollouts[-1].final_memory[MEMORY][task, slot]
+        torch.testing.assert_close(memory[MEMORY][0, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def blank_inputs(generator: torch.Generator, tasks: int = 2, slots: int = 3) -> Inputs:
+    return Inputs(
+        torch.randn(tasks, slots, 2, generator=generator),
+        torch.randn(tasks, slots, 2, generator=generator),
+        torch.randn(tasks, slots, generator=generator),
+        torch.zeros(tasks, slots, dtype=torch.bool),
+        torch.ones(tasks, slots, dtype=torch.bool),
+    )
+
+
+def test_trial_begins_with_the_prior_whatever_is_seen_first() -> None:
+    actor = agent_of().initial_actor(2, agent_contract.rng())
+    inputs = blank_inputs(torch.Generator().manual_seed(0))
+    action, after = actor.act(inputs, actor.initial_memory(3), None)
+    assert not after[MEMORY].any()
+    assert after[BEGUN].all()
+    assert torch.equal(action.extras["belief_mean"], action.extras["belief_mean"][:1, :1].expand(2, 3, 2))
+    _, later = actor.act(inputs, after, None)
+    assert later[MEMORY].all()
+
+
+def test_belief_is_not_forgotten_where_an_episode_starts() -> None:
+    actor = agent_of().initial_actor(2, agent_contract.rng())
+    generator = torch.Generator().manual_seed(0)
+    inputs = blank_inputs(generator)._replace(episode_starts=torch.ones(2, 3, dtype=torch.bool))
+    memories = [
+        {MEMORY: torch.randn(2, 3, 8, generator=generator), BEGUN: torch.ones(2, 3, dtype=torch.bool)}
+        for _ in range(2)
+    ]
+    one, other = (actor.act(inputs, memory, None)[0].extras["belief_mean"] for memory in memories)
+    assert not torch.equal(one, other)
+
+
+def test_acting_is_not_changed_by_what_other_slots_do() -> None:
+    actor = agent_of().initial_actor(2, agent_contract.rng())
+    generator = torch.Generator().manual_seed(1)
+    memory = {
+        MEMORY: torch.randn(2, 3, 8, generator=generator),
+        BEGUN: torch.tensor([[True, False, True], [False, True, True]]),
+    }
+    inputs = blank_inputs(generator)
+    action, after = actor.act(inputs, memory, None)
+    one = replace(actor, num_tasks=1)
+    alone = Inputs(*(part[1:, :1] for part in inputs))
+    action_alone, after_alone = one.act(alone, {name: value[1:, :1] for name, value in memory.items()}, None)
+    torch.testing.assert_close(action.actions[1:, :1], action_alone.actions)
+    torch.testing.assert_close(after[MEMORY][1:, :1], after_alone[MEMORY])
+
+
+def test_buffer_keeps_each_step_with_the_observation_that_followed() -> None:
+    agent, rollouts = falling_poles(TINY)
+    kept = agent.buffer.tensors
+    assert agent.buffer.size == 18  # 3 updates x 2 tasks x 3 trials
+    for task, slot in ((0, 0), (1, 2)):
+        row, step = 12 + task * 3 + slot, 0
+        for rollout in rollouts:
+            seen, last = rollout.observations[task, slot], rollout.final_observations[task, slot]
+            length = int(rollout.mask[task, slot].sum())
+            part = slice(step, step + length)
+            assert torch.equal(kept["observations"][row, part], seen[:length])
+            after = torch.cat([seen[1:length], last.unsqueeze(0)])
+            assert torch.equal(kept["next_observations"][row, part], after)
+            assert torch.equal(kept["rewards"][row, part], rollout.rewards[task, slot, :length])
+            assert kept["episode_starts"][row, part].tolist() == [1.0] + [0.0] * (length - 1)
+            step += length
+        assert int(kept["live"][row].sum()) == step
+
+
+def test_stopping_an_update_leaves_the_agent_as_it_was() -> None:
+    agent = agent_of()
+    rollouts, before = agent_contract.meta_batch(agent), agent.state()
+    for asked in (2, 5):  # among the steps of the policy, and among those of the encoder
+        answers = iter([False] * asked + [True])
+        with pytest.raises(Stopped):
+            agent.update(rollouts, agent_contract.TASKS, agent_contract.rng(), lambda: next(answers))  # noqa: B023
+        assert agent_contract.same_state(before, agent.state())
+
+
+def test_scales_learn_for_as_long_as_they_are_told_to() -> None:
+    agent = agent_of(replace(TINY, scale_iterations=1))
+    agent_contract.update(agent, agent_contract.meta_batch(agent))
+    first = agent.scales
+    assert float(first.changes.seen) > 0
+    agent_contract.update(agent, agent_contract.meta_batch(agent, seed=1))
+    assert agent.scales is first
+
+
+def test_encoder_is_trained_beforehand_in_the_first_iteration_alone() -> None:
+    agent = agent_of(replace(TINY, pretrain_updates=3))
+    agent_contract.update(agent, agent_contract.meta_batch(agent))
+    assert float(agent.vae_adam["vae_adam.count"]) == 5
+    agent_contract.update(agent, agent_contract.meta_batch(agent, seed=1))
+    assert float(agent.vae_adam["vae_adam.count"]) == 7
+
+
+@pytest.mark.parametrize("name", ["reward", "state"])
+def test_decoder_without_weight_is_left_out(name: str) -> None:
+    agent = agent_of(replace(TINY, **{f"{name}_weight": 0.0}))
+    metrics = agent_contract.update(agent, agent_contract.meta_batch(agent))
+    assert f"{name}_error" not in metrics
+    assert not any(key.startswith(name) for key in agent.vae_params)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [TINY, replace(TINY, cell="linear"), replace(TINY, buffer_trials=12), replace(TINY, buffer_trials=3)],
+    ids=["half-full", "linear", "half-full-then-round", "full"],
+)
+def test_resumed_run_is_the_same_bit_for_bit(config: VariBADConfig, tmp_path: Path) -> None:
+    assert_resumes_bit_for_bit(config, tmp_path)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    states = []
+    for threads in (1, 3):
+        config = point_config(agent=TINY, name=f"on-{threads}", threads=threads, iterations=2)
+        experiment = runs.start(config, tmp_path)
+        experiment.run()
+        states.append(experiment.agent.state())
+    assert agent_contract.same_state(*states)
+
+
+def test_choices_are_learned_too() -> None:
+    suite = CartPoleConfig(horizon=10).build()
+    agent = TINY.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    env = suite.make_vector_env(4)
+    try:
+        tasks = suite.sample(2, np.random.default_rng(0))
+        done = meta_iteration(agent, env, tasks, episodes=2, horizon=10, rng=np.random.default_rng(0))
+    finally:
+        env.close()
+    assert "std" not in done.metrics
+    assert all(np.isfinite(value) for value in done.metrics.values())
+    assert len(done.rollouts) == 3
+
+
+class Forgetful:
+    """An actor that goes back to the prior at the start of each episode."""
+
+    def __init__(self, actor: BeliefActor) -> None:
+        self.actor = actor
+        self.device = actor.device
+
+    def initial_memory(self, episodes: int) -> Params:
+        return self.actor.initial_memory(episodes)
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        kept = ~inputs.episode_starts
+        forgotten = {MEMORY: memory[MEMORY] * kept.unsqueeze(-1), BEGUN: memory[BEGUN] & kept}
+        return self.actor.act(inputs, forgotten, generator)
+
+
+class ForgetfulAgent:
+    """The same agent without what its belief carries from episode to episode."""
+
+    trial = "sequential"
+    adaptation_steps = 1
+
+    def __init__(self, agent: VariBAD) -> None:
+        self.agent, self.device = agent, agent.device
+
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Forgetful:
+        return Forgetful(self.agent.initial_actor(num_tasks, rng))
+
+    def adapt(self, actor: Forgetful, rollout: Rollout, rng: np.random.Generator) -> Forgetful:
+        return actor
+
+
+def trained(suite: TaskDistribution, config: VariBADConfig, iterations: int) -> VariBAD:
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    env, rng = suite.make_vector_env(64), np.random.default_rng(0)
+    for _ in range(iterations):
+        tasks = suite.sample(16, rng)
+        meta_iteration(agent, env, tasks, episodes=4, horizon=suite.horizon, rng=rng)
+    return agent
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_was_seen_in_the_first_episode_is_believed_in_the_next(cell: str) -> None:
+    suite = TwoDoors()
+    config = VariBADConfig(
+        cell=cell,
+        memory_size=16,
+        latent_size=2,
+        decoder_sizes=(16, 16),
+        hidden_sizes=(16, 16),
+        learning_rate=3e-3,
+        vae_learning_rate=3e-3,
+        max_kl=0.0,
+    )
+    agent = trained(suite, config, iterations=60)
+    how = MeasurementConfig(episodes=8, deterministic=True)
+    measured = {}
+    for name, learner in (("remembers", agent), ("forgets", ForgetfulAgent(agent))):
+        found = evaluate(
+            learner,  # type: ignore[arg-type]  # it is only evaluated
+            suite.make_vector_env(64),
+            suite.tasks("test"),
+            how,
+            adaptation_steps=2,
+            horizon=2,
+            rng=np.random.default_rng(0),
+        )
+        assert found.successes is not None
+        measured[name] = found.successes.mean(axis=(0, 2)).tolist()
+    assert measured["remembers"] == [0.5, 1.0, 1.0]
+    assert measured["forgets"] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"cell": "lstm"}, "cell must be one of"),
+        ({"trial_episodes": 0}, "trial_episodes must be between 1 and 101"),
+        ({"min_std": 2.0}, "min_std <= initial_std"),
+        ({"latent_size": 0}, "latent_size must be between 1 and 4096"),
+        ({"decoder_sizes": ()}, "decoder_sizes must be one or more numbers"),
+        ({"buffer_trials": 0}, "buffer_trials must be between 1"),
+        ({"vae_updates": -1}, "vae_updates must be 0 or more"),
+        ({"kl_weight": -1.0}, "kl_weight must be between 0 and 1000000"),
+        ({"reward_weight": 0.0, "state_weight": 0.0}, "reward_weight or state_weight must be positive"),
+        ({"clip": 0.0}, "clip must be positive"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(MetarlError, match=said):
+        VariBADConfig(**settings)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_policy_reads_observation_mean_and_log_variance() -> None:
+    agent = agent_of()
+    belief = Gaussian(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.5]))
+    read = agent.scales.policy_inputs(torch.tensor([0.3, -0.4]), belief)
+    torch.testing.assert_close(read, torch.tensor([0.3, -0.4, 1.0, 2.0, -2.0, 1.0]))
