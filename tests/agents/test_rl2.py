@@ -30,8 +30,6 @@ from support.two_doors import TwoDoors
 
 TINY = RL2Config(memory_size=8, embedding_size=6, trial_episodes=3, epochs=2, minibatches=2)
 CELLS = ("gru", "linear")
-
-
 VARIANTS = {
     "gru": TINY,
     "linear": replace(TINY, cell="linear"),
