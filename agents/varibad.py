@@ -100,9 +100,9 @@ class VariBADConfig(AgentConfig, PPOConfig):
     """Trials of the buffer in each of these steps."""
     buffer_trials: int = 1000
     """Trials that the buffer keeps."""
-    elbo_steps: int = 32
+    elbo_steps: int = 16
     """Steps of each trial at which the bound is taken; 0 for all."""
-    decoded_steps: int = 64
+    decoded_steps: int = 32
     """Steps of each trial that are decoded; 0 for all."""
     chunk_steps: int = 0
     """Steps of the encoder through which gradients flow back; 0 for whole trials."""
