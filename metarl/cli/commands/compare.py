@@ -62,12 +62,12 @@ class CompareArguments(Settings):
 
 def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
-    wanted = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
-    runs = [read_evaluated(folder) for folder in wanted.runs]
+    options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
+    runs = [read_evaluated(folder) for folder in options.runs]
     check_comparable_runs(runs)
     first, *others = runs
-    step = first.evaluations[0].adaptation_steps if wanted.step < 0 else wanted.step
-    results = [compare(first, other, step, Bootstrap(over=wanted.over)) for other in others]
+    step = first.evaluations[0].adaptation_steps if options.step < 0 else options.step
+    results = [compare(first, other, step, Bootstrap(over=options.over)) for other in others]
     letters = [chr(ord("A") + place) for place in range(len(runs))]
     for letter, run in zip(letters, runs, strict=True):
         say(f"{letter}: {run.name}, {count(len(run.evaluations), 'seed')}")
@@ -82,15 +82,15 @@ def compare_command(arguments: list[str]) -> None:
     for quantity in ("return", "success"):
         if all(quantity in result for result in results):
             console.print(comparison_table(quantity, [result[quantity] for result in results]))
-    if wanted.output is not None:
-        wanted.output.mkdir(parents=True, exist_ok=True)
-        with all_or_none(wanted.output, FILES):
-            files = write(wanted, wanted.output, runs, step, results)
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        with all_or_none(options.output, FILES):
+            files = write(options, options.output, runs, step, results)
         say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
 def write(
-    wanted: CompareArguments,
+    options: CompareArguments,
     folder: Path,
     runs: Sequence[EvaluatedRun],
     step: int,
@@ -106,11 +106,11 @@ def write(
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
     pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
     write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
-    title = wanted.title or f"{runs[0].label}, after {count(step, 'adaptation step')}"
+    title = options.title or f"{runs[0].label}, after {count(step, 'adaptation step')}"
     labels = labels_of(runs)
     stages = {label: (run.evaluations, step) for label, run in zip(labels, runs, strict=True)}
     files = [path, *write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
-    return files + write_curves(wanted.runs, labels, folder, title, window=wanted.window)
+    return files + write_curves(options.runs, labels, folder, title, window=options.window)
 
 
 def pair_json(
