@@ -284,8 +284,10 @@ def test_threads_of_torch_change_no_bit() -> None:
     assert agent_contract.same_state(*states)
 
 
-def test_resumed_run_is_the_same_bit_for_bit(tmp_path: Path) -> None:
-    assert_resumes_bit_for_bit(TINY, tmp_path)
+@pytest.mark.parametrize("capacity", [100, 1_000_000])
+def test_resumed_run_is_the_same_bit_for_bit(capacity: int, tmp_path: Path) -> None:
+    config = replace(TINY, replay_capacity=capacity, initial_iterations=1)
+    assert_resumes_bit_for_bit(config, tmp_path)
 
 
 def test_choices_are_refused() -> None:
