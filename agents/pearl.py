@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -34,7 +34,7 @@ from metarl.learning.sac import (
     SACState,
     States,
 )
-from metarl.meta_learner import Action, Actor, Inputs, Trial
+from metarl.meta_learner import Action, Actor, Inputs, Plan, Trial
 from metarl.networks.context_encoder import ContextEncoder
 from metarl.networks.off_policy import SquashedPolicy, TwinCritic
 from metarl.spaces import action_size, observation_size
@@ -80,7 +80,7 @@ class PEARLConfig(SACConfig, AgentConfig):
     update_ratio: float = 0.05
     """Gradient steps for each environment step."""
     initial_iterations: int = 1
-    """Meta-iterations at the start that only fill the replay buffer."""
+    """Meta-iterations at the start that only fill the replay buffer, from all of a fixed list of tasks."""
     replay_capacity: int = 1_000_000
     """Newest environment steps that are kept."""
 
@@ -127,8 +127,13 @@ class PEARLConfig(SACConfig, AgentConfig):
         networks = Networks.of(self, observations, actions)
         params = networks.initial_params(torch.Generator().manual_seed(seed), self.initial_temperature)
         middle, half = (torch.as_tensor(part, dtype=torch.float32) for part in squashed_range(space))
-        actions_map = ActionRange(middle.to(device), half.to(device))
-        return PEARL(self, networks, {name: value.to(device) for name, value in params.items()}, actions_map)
+        return PEARL(
+            self,
+            networks,
+            {name: value.to(device) for name, value in params.items()},
+            ActionRange(middle.to(device), half.to(device)),
+            fixed_tasks=sampling.training_tasks > 0,
+        )
 
 
 class ActionRange(NamedTuple):
@@ -269,13 +274,21 @@ class PEARL:
 
     trial: Trial = "parallel"
 
-    def __init__(self, config: PEARLConfig, networks: Networks, params: Params, actions: ActionRange) -> None:
+    def __init__(
+        self,
+        config: PEARLConfig,
+        networks: Networks,
+        params: Params,
+        actions: ActionRange,
+        *,
+        fixed_tasks: bool = False,
+    ) -> None:
         self.config, self.networks, self.actions = config, networks, actions
         encoder = {name: params[name] for name in networks.encoder.network.shapes}
         self.sac = SAC.of(networks.policy, networks.critic, config, params, encoder)
         self.learned = self.sac.start()
         self.replay = ReplayBuffer(config.replay_capacity, actions.middle.device)
-        self.updates = 0
+        self.fixed_tasks = fixed_tasks
 
     @property
     def adaptation_steps(self) -> int:
@@ -311,30 +324,34 @@ class PEARL:
         """Fill the buffer and take gradient steps; see :class:`metarl.meta_learner.MetaLearner`."""
         before = self.replay.state()
         env_steps = sum(rollout.num_steps for rollout in rollouts)
-        fills = self.updates < self.config.initial_iterations
-        steps = 0 if fills else max(1, round(self.config.update_ratio * env_steps))
+        steps = max(1, round(self.config.update_ratio * env_steps))
+        episodes = sum(rollout.mask.shape[1] for rollout in rollouts)
         try:
             # algorithm 1, lines 3 to 9: data of both kinds goes into the tasks' buffers
-            episodes = self.fill(rollouts, tasks)
+            self.remember(rollouts, tasks)
             # lines 10 to 20: gradient steps, each on some of the tasks
             learned, metrics = self.gradient_steps(steps, episodes, rng, should_stop)
         except Stopped:
             self.replay.load_state(before)
             raise
         self.learned = learned
-        self.updates += 1
         return {
             **_mean(metrics),
             "gradient_steps": float(steps),
             "replay_steps": float(self.replay.num_steps),
         }
 
-    def fill(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> int:
-        """Add rollouts to the replay buffer, and return how many episodes a trial has."""
-        episodes = episodes_from_the_last(rollouts)
-        for episode in episodes:
+    def plan(self, iteration: int) -> Plan:
+        """Return the steps of a meta-iteration: the first only fill the buffer, with z from the prior."""
+        if iteration >= self.config.initial_iterations:
+            return Plan()
+        tasks: Literal["all tasks", "meta-batch"] = "all tasks" if self.fixed_tasks else "meta-batch"
+        return Plan(tasks, adaptation_steps=0, learns=False)
+
+    def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
+        """Add rollouts to the replay buffer, each episode by itself."""
+        for episode in episodes_from_the_last(rollouts):
             self.replay.add(tasks, [episode])
-        return len(episodes)
 
     @one_thread()
     def gradient_steps(
@@ -417,7 +434,7 @@ class PEARL:
     def state(self) -> State:
         """Return copies of the parameters and Adam's memory, and the replay buffer's segments."""
         tensors = {name: value.clone() for name, value in self._tensors().items()}
-        return State(tensors, {"updates": self.updates}, self.replay.state().segments)
+        return State(tensors, {}, self.replay.state().segments)
 
     def load_state(self, state: State) -> None:
         """Go on from a state.
@@ -432,7 +449,6 @@ class PEARL:
         )
         adam = {name: loaded[name] for name in self.learned.adam}
         self.learned = SACState(actor, critic, target, adam)
-        self.updates = int(str(state.values["updates"]))
         self.replay.load_state(state)
 
     def _groups(self) -> tuple[tuple[str, Params], ...]:

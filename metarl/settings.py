@@ -48,7 +48,7 @@ class Settings:
             label = f"every value of {name}" if isinstance(value, tuple) else name
             for item in value if isinstance(value, tuple) else (value,):
                 if item is not None and not all(_holds(bound, item) for bound in bounds):
-                    raise MetarlError(f"Expected {label} {_describe(bounds)}, got {item!r}.")
+                    raise MetarlError(f"Expected {label} {_describe(bounds)}, got {value!r}.")
 
 
 @functools.cache

@@ -52,7 +52,7 @@ def test_values_within_bounds_are_taken(values: dict[str, object]) -> None:
         ({"rate": math.nan}, "Expected rate in (0, 10], got nan."),
         ({"share": 1.0}, "Expected share in [0, 1), got 1.0."),
         ({"most": 0}, "Expected most >= 1, got 0."),
-        ({"sizes": (3, 10)}, "Expected every value of sizes in [1, 9], got 10."),
+        ({"sizes": (3, 10)}, "Expected every value of sizes in [1, 9], got (3, 10)."),
         ({"seed": -1}, "Expected seed in [0, 4294967296), got -1."),
     ],
 )

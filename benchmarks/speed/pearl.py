@@ -12,7 +12,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -89,29 +88,31 @@ def timed(run: Callable[[int], None], steps: int) -> Callable[[], float]:
 class Blank(gymnasium.Env[np.ndarray, np.ndarray]):
     """Spaces alone: no step is ever taken."""
 
-    state_size: ClassVar[int]
-
     def __init__(self, state_size: int) -> None:
         self.observation_space = Box(-np.inf, np.inf, (state_size,), np.float32)
         self.action_space = Box(-1, 1, (ACTION,), np.float32)
 
 
-def stable_baselines(config: PEARLConfig) -> Callable[[int], None]:
-    """Return gradient steps of stable-baselines3."""
-    size, held = OBSERVATION + config.latent_size, TASKS * EPISODES * HORIZON
+def sb3_model(config: PEARLConfig) -> stable_baselines3.SAC:
+    """Return SAC of stable-baselines3 with the same layers, and a buffer that is still empty."""
     model = stable_baselines3.SAC(
         "MlpPolicy",
-        Blank(size),
+        Blank(OBSERVATION + config.latent_size),
         policy_kwargs={"net_arch": list(config.hidden_sizes)},
-        buffer_size=held,
+        buffer_size=TASKS * EPISODES * HORIZON,
         seed=0,
         device="cpu",
     )
     model.set_logger(Logger(folder=None, output_formats=[]))
-    draw = np.random.default_rng(0)
+    return model
+
+
+def stable_baselines(config: PEARLConfig) -> Callable[[int], None]:
+    """Return gradient steps of stable-baselines3."""
+    model, draw = sb3_model(config), np.random.default_rng(0)
     assert model.replay_buffer is not None
-    for _ in range(held):
-        states, following = draw.normal(size=(2, 1, size))
+    for _ in range(TASKS * EPISODES * HORIZON):
+        states, following = draw.normal(size=(2, 1, OBSERVATION + config.latent_size))
         actions = draw.uniform(-1, 1, (1, ACTION))
         model.replay_buffer.add(states, following, actions, draw.normal(size=1), np.zeros(1), [{}])
     rows = config.tasks_per_step * config.batch_size
@@ -156,7 +157,7 @@ def pearl(config: PEARLConfig) -> Callable[[int], None]:
     networks, generator = Networks.of(config, OBSERVATION, ACTION), torch.Generator().manual_seed(0)
     params = networks.initial_params(generator, config.initial_temperature)
     agent = PEARL(config, networks, params, ActionRange(torch.zeros(ACTION), torch.ones(ACTION)))
-    agent.fill([drawn_rollout(OBSERVATION)], drawn_tasks())
+    agent.remember([drawn_rollout(OBSERVATION)], drawn_tasks())
     rng = np.random.default_rng(0)
 
     def run(steps: int) -> None:

@@ -18,10 +18,9 @@ from annotated_types import Ge, Le
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.config import SuiteConfig
-from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.grasp import env as grasp_env
 from metarl.envs.grasp import objects as grasp_objects
-from metarl.envs.grasp.env import NEAREST_GOAL, GraspFactory, full_model, grasp_class, shape_of, task_fields
+from metarl.envs.grasp.env import NEAREST_GOAL, full_model, grasp_class, shape_of, task_fields
 from metarl.envs.grasp.objects import FIELDS, PREFIX, SHAPES, Thing, object_model
 from metarl.envs.metaworld.env import MAX_HORIZON
 from metarl.envs.metaworld.models import EXPANDED, Models
@@ -32,13 +31,10 @@ from metarl.envs.metaworld.rewards.catalog import TASKS, RewardVersion
 from metarl.envs.metaworld.rewards.constants import constants_of
 from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.tasks import SawyerTasks
-from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.errors import require, unknown_name
 from metarl.settings import Seed
-from metarl.system.caches import cache_folder
 from metarl.tasks import Parameter, Split, check_disjoint
 from metarl.types import Task
-from metarl.vector_env import TaskVectorEnv
 
 HeldOut: TypeAlias = Literal["both", "shapes", "ranges"]
 
@@ -200,38 +196,10 @@ class GraspShapesTasks(SawyerTasks):
     name: str = GraspShapesConfig.kind
     """What the results call it."""
 
+    known: ClassVar[Families] = FAMILIES
+
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Return the name of each parameter; the arm observes the object, but no goal."""
         seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
         hidden = ("goal[0]", "goal[1]", "goal[2]")
         return [Parameter(name, name in seen) for name in (*seen, *hidden)]
-
-    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs the
-        reference environments in worker processes.
-
-        Raises:
-            MetarlError: on any other engine.
-        """
-        if engine in ("auto", "threads"):
-            return SawyerVectorEnv(
-                families=list(dict.fromkeys(task.family for task in (*self.train, *self.test))),
-                default_tasks=self.train,
-                num_envs=num_envs,
-                num_threads=num_workers,
-                horizon=self.horizon,
-                cache=cache_folder() / "resets",
-                known=FAMILIES,
-            )
-        if engine != "processes":
-            raise unknown_name("engine", engine, ("auto", "threads", "processes"))
-        return ProcessTaskVectorEnv(
-            GraspFactory(self.horizon),
-            default_tasks=self.train,
-            num_envs=num_envs,
-            num_workers=num_workers,
-            observation_space=self.observation_space,
-            action_space=self.action_space,
-        )

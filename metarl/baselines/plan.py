@@ -83,7 +83,7 @@ class Baseline:
         return labels[self.kind]
 
     def stages(self, adaptation_steps: int) -> tuple[str, ...]:
-        """Say when each of its measurements was made."""
+        """Return the names of its measurements."""
         if self.kind == META:
             after = [f"{step} step{'s' * (step > 1)}" for step in range(1, adaptation_steps + 1)]
             return ("before", *after)

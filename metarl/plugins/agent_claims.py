@@ -130,7 +130,8 @@ def experience_changes_the_policy(probe: AgentProbe) -> None:
     if not torch.equal(probe.adapted(agent, rollout), before):
         return
     expect(agent.trial == "sequential", "the adapted policy acts as it did before")
-    inputs = probe.random_inputs(0)
+    # the first update may be what makes memory count
+    actor, inputs = probe.trained().initial_actor(TASKS, probe.rng()), probe.random_inputs(0)
     blank, _ = actor.act(inputs, actor.initial_memory(EPISODES), None)
     remembering, _ = actor.act(inputs, rollout.final_memory, None)
     unchanged = torch.equal(likely(blank), likely(remembering))
@@ -241,9 +242,12 @@ def dead_slots_leave_all_others_alone(probe: AgentProbe) -> None:
     inputs.live[:, 1::2] = False
     outcomes = []
     for size in (0.0, 1e3):
-        there = {name: _where(inputs.live, value, value + size) for name, value in memory.items()}
+        there = {name: _where(inputs.live, value, _shifted(value, size)) for name, value in memory.items()}
         seen = inputs._replace(
-            **{name: _where(inputs.live, value, value + size) for name, value in _read(inputs).items()}
+            **{
+                name: _where(inputs.live, value, _shifted(value, size))
+                for name, value in _read(inputs).items()
+            }
         )
         outcomes.append(actor.act(seen, there, torch.Generator().manual_seed(0)))
     (one, kept), (other, others_kept) = outcomes
@@ -470,6 +474,11 @@ def _read(inputs: Inputs) -> Params:
         "previous_actions": inputs.previous_actions,
         "previous_rewards": inputs.previous_rewards,
     }
+
+
+def _shifted(value: torch.Tensor, size: float) -> torch.Tensor:
+    """Return other numbers, and flags as they are."""
+    return value + size if value.is_floating_point() else value
 
 
 def _where(live: torch.Tensor, there: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:

@@ -49,13 +49,10 @@ TINY = VariBADConfig(
     decoded_steps=4,
 )
 CELLS = ("gru", "linear")
-NOT_OF_TRIALS = {"adapting_changes_the_policy_and_not_the_agent"}
-"""What it learns of a task is in the belief, not in another policy."""
-CLAIMS = [claim for claim in agent_contract.AGENT_CLAIMS if claim.__name__ not in NOT_OF_TRIALS]
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
+@pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
 def test_agent_contract(claim: Callable[[AgentConfig], None], cell: str) -> None:
     claim(replace(TINY, cell=cell))
 
@@ -419,7 +416,7 @@ def test_what_was_seen_in_the_first_episode_is_believed_in_the_next(cell: str) -
         ({"vae_updates": -1}, "vae_updates must be 0 or more"),
         ({"kl_weight": -1.0}, "kl_weight must be between 0 and 1000000"),
         ({"reward_weight": 0.0, "state_weight": 0.0}, "reward_weight or state_weight must be positive"),
-        ({"clip": 0.0}, "clip must be positive"),
+        ({"clip": 0.0}, "Expected clip in"),
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(settings: dict[str, object], said: str) -> None:

@@ -351,7 +351,7 @@ def test_rows_are_means_over_tasks(compared: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--budgets 0", "Expected every value of budgets in [1, 1000000], got 0."),
+        ("--budgets 0", "Expected every value of budgets in [1, 1000000], got (0,)."),
         ("--tasks -1", "Expected tasks >= 0, got -1."),
         ("--training-steps -5", "Expected training_steps >= 0, got -5."),
         ("--updates-per-step nan", "Expected updates_per_step in (0, 100], got nan."),

@@ -266,11 +266,11 @@ def test_twin_critic_is_two_networks() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"discount": 1.5}, "discount must be between 0 and 1"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"target_rate": 0.0}, "target_rate must be positive"),
-        ({"initial_temperature": 0.0}, "initial_temperature must be between"),
-        ({"entropy_per_action": 1000.0}, "entropy_per_action must be between"),
+        ({"discount": 1.5}, "Expected discount in"),
+        ({"learning_rate": 0.0}, "Expected learning_rate in"),
+        ({"target_rate": 0.0}, "Expected target_rate in"),
+        ({"initial_temperature": 0.0}, "Expected initial_temperature in"),
+        ({"entropy_per_action": 1000.0}, "Expected entropy_per_action in"),
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(settings: dict[str, float], said: str) -> None:

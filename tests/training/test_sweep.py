@@ -173,7 +173,7 @@ shutil.copytree("{plain}/it-seed" + "1", "runs/it-seed" + seed)""",
     said = capsys.readouterr()
     assert said.err.splitlines() == [
         "metarl: 1 of 2 seeds failed: seed 0 (exit code 1, 'metarl: the point is lost.', see "
-        "runs/it-sweep/seed0.log). Start the same command again to go on with them."
+        "runs/it-sweep/seed0.log). Start the same command again to resume them."
     ]
     assert "seed 0: waiting; seed 1: finished" in said.out
     assert (tmp_path / "runs" / "it-sweep" / "adaptation.csv").exists()

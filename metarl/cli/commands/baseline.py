@@ -1,4 +1,4 @@
-"""``metarl baseline``: what stable-baselines3 makes of the same held-out tasks with the same budget."""
+"""``metarl baseline``: stable-baselines3 on the same held-out tasks with the same budget."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from metarl.types import Task
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineArguments(ComparisonConfig):
-    """Compare a trained agent with PPO and SAC on held-out tasks, at equal budget, or go on with that."""
+    """Compare a trained agent with PPO and SAC on held-out tasks, at equal budget; resumes."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
@@ -42,14 +42,14 @@ class BaselineArguments(ComparisonConfig):
 
 def baseline_command(arguments: list[str]) -> None:
     """Compare a trained agent with PPO and SAC at equal budget."""
-    wanted = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
-    config = ComparisonConfig(**{item.name: getattr(wanted, item.name) for item in fields(ComparisonConfig)})
-    experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
+    options = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
+    config = ComparisonConfig(**{item.name: getattr(options, item.name) for item in fields(ComparisonConfig)})
+    experiment = runs.open_trained(options.run, say, workers=options.workers)
     held_out = experiment.suite.tasks("test")
-    number = min(wanted.tasks or len(held_out), len(held_out))
+    number = min(options.tasks or len(held_out), len(held_out))
     rng = make_rng(config.seed, Purpose.EVALUATION)
-    tasks = sample_evenly(held_out, number, rng) if wanted.tasks else held_out
-    folder = wanted.output or experiment.folder / "baselines"
+    tasks = sample_evenly(held_out, number, rng) if options.tasks else held_out
+    folder = options.output or experiment.folder / "baselines"
     comparison = Comparison(experiment, tasks, config, folder)
     say(
         f"Comparing {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} with "
@@ -67,10 +67,10 @@ def baseline_command(arguments: list[str]) -> None:
 
 
 def compute(comparison: Comparison) -> None:
-    """Do what is missing, with the time that it takes; Ctrl-C keeps what is finished."""
+    """Compute the missing results; Ctrl-C keeps finished ones."""
     pending = comparison.pending
     if not pending:
-        say("Nothing is missing: all of it was computed before.")
+        say("Nothing is missing: all results were computed before.")
         return
     progress, finished = Progress(console, "measuring speeds"), 0
     seconds_per_step: dict[str, float] = {}

@@ -28,7 +28,7 @@ class ExportArguments(Settings):
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str
-    """Id of a held-out task; a family's name stands for the first of its tasks."""
+    """Id of a held-out task; a family's name takes the first of its tasks."""
     output: Path
     """The file."""
     adaptation_steps: Annotated[int, Ge(0), Le(100)] | None = None
@@ -41,26 +41,26 @@ class ExportArguments(Settings):
 
 def export_command(arguments: list[str]) -> None:
     """Adapt to a task and save the policy for stable-baselines3."""
-    wanted = tyro.cli(ExportArguments, args=arguments, prog="metarl export")
-    if wanted.output.exists():
-        raise MetarlError(f"{wanted.output} exists already; choose another file with --output.")
-    if not wanted.output.absolute().parent.is_dir():
-        raise MetarlError(f"There is no folder {wanted.output.parent} for {wanted.output.name}.")
-    experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
-    task = find_task(experiment.suite.tasks("test"), wanted.task, experiment.suite.name)
+    options = tyro.cli(ExportArguments, args=arguments, prog="metarl export")
+    if options.output.exists():
+        raise MetarlError(f"{options.output} exists already; choose another file with --output.")
+    if not options.output.absolute().parent.is_dir():
+        raise MetarlError(f"There is no folder {options.output.parent} for {options.output.name}.")
+    experiment = runs.open_trained(options.run, say, workers=options.workers)
+    task = find_task(experiment.suite.tasks("test"), options.task, experiment.suite.name)
     measured = experiment.config.evaluation
-    steps = measured.adaptation_steps if wanted.adaptation_steps is None else wanted.adaptation_steps
+    steps = measured.adaptation_steps if options.adaptation_steps is None else options.adaptation_steps
     to_ppo(
         experiment.agent.initial_actor(1, make_rng(0, Purpose.FILM)), 0, experiment.suite
     )  # refuses before anything is computed
     say(
         f"Adapting {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} to "
         f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
-        f"seed {wanted.seed}."
+        f"seed {options.seed}."
     )
-    adapted = adapt_to(experiment, task, steps, wanted.seed)
-    save(to_ppo(adapted.actor, 0, experiment.suite, seed=wanted.seed), wanted.output)
-    say(f'Wrote {wanted.output}; stable_baselines3.PPO.load("{wanted.output}", env=...) goes on training.')
+    adapted = adapt_to(experiment, task, steps, options.seed)
+    save(to_ppo(adapted.actor, 0, experiment.suite, seed=options.seed), options.output)
+    say(f'Wrote {options.output}; stable_baselines3.PPO.load("{options.output}", env=...) goes on training.')
     suite = experiment.suite
     if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
         say(

@@ -31,7 +31,7 @@ class WatchArguments(Settings):
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str = ""
-    """Id of a held-out task, or a family, whose first task it is; left empty, the first of all."""
+    """Id of a held-out task, or a family for its first task; left empty, the first of all."""
     steps: Annotated[int, Ge(0), Le(100)] = 0
     """Adaptation steps; 0 takes as many as the run's evaluation."""
     output: Path | None = None
@@ -60,41 +60,41 @@ class WatchArguments(Settings):
 
 def watch_command(arguments: list[str]) -> None:
     """Watch an agent adapt to a held-out task, in a window or as an MP4."""
-    wanted = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
-    view = View(camera=wanted.camera, size=wanted.size)
-    experiment = open_for(wanted)
-    task = choose_task(experiment, wanted.task)
-    path = None if wanted.window and wanted.output is None else output_path(experiment, task, wanted)
+    options = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
+    view = View(camera=options.camera, size=options.size)
+    experiment = open_for(options)
+    task = choose_task(experiment, options.task)
+    path = None if options.window and options.output is None else output_path(experiment, task, options)
     steps = experiment.config.evaluation.adaptation_steps
     say(
         f"{experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} adapts to "
         f"{task.id} of {experiment.suite.name}: {count(steps, 'step')}, "
         f"{count(experiment.config.evaluation.adaptation_episodes, 'episode')} each."
     )
-    window = Window(f"metarl: {task.id}", experiment.request_stop) if wanted.window else None
+    window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
     try:
-        filmed = watch(experiment, task, wanted.seed, view, live(window, experiment) if window else None)
+        filmed = watch(experiment, task, options.seed, view, live(window, experiment) if window else None)
         show(experiment, filmed, path, window)
     finally:
         if window is not None:
             window.close()
 
 
-def open_for(wanted: WatchArguments) -> Experiment:
+def open_for(options: WatchArguments) -> Experiment:
     """Open the trained agent, with the number of adaptation steps that was asked for.
 
     Raises:
         MetarlError: as :func:`metarl.training.runs.open_trained`.
     """
-    experiment = runs.open_trained(wanted.run, say, device=wanted.device, workers=wanted.workers)
+    experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
-    steps = wanted.steps or max(1, evaluation.adaptation_steps)
+    steps = options.steps or max(1, evaluation.adaptation_steps)
     experiment.config = replace(experiment.config, evaluation=replace(evaluation, adaptation_steps=steps))
     return experiment
 
 
 def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the task that was asked for; where none was, the first, and say what else there is.
+    """Return the named task, or else the first, and print the choice.
 
     Raises:
         MetarlError: if there is no such held-out task.
@@ -110,14 +110,14 @@ def choose_task(experiment: Experiment, name: str) -> Task:
     return tasks[0]
 
 
-def output_path(experiment: Experiment, task: Task, wanted: WatchArguments) -> Path:
+def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> Path:
     """Return the file to write.
 
     Raises:
         MetarlError: if it exists.
     """
-    path = wanted.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
-    if path.exists() and not wanted.overwrite:
+    path = options.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
+    if path.exists() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
     return path
 
@@ -138,7 +138,7 @@ def watch(
 
 
 def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
-    """Return what shows each new frame in a window."""
+    """Return a function that shows each new frame in a window."""
     measured = measured_rollouts(experiment)
 
     def show_frame(clip: Clip) -> None:
