@@ -92,7 +92,7 @@ class MetaWorldTasks(SawyerTasks):
 
 @dataclass(frozen=True, kw_only=True)
 class MetaWorldConfig(SuiteConfig):
-    """What all Meta-World suites have in common."""
+    """The settings of all Meta-World suites."""
 
     horizon: int = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""
@@ -103,8 +103,8 @@ class MetaWorldConfig(SuiteConfig):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must lie in 1..{MAX_HORIZON}", self.horizon)
-        require(0 <= self.goal_seed < 2**32 - 1, "goal_seed must lie in 0..2**32-2", self.goal_seed)
+        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must be in 1..{MAX_HORIZON}", self.horizon)
+        require(0 <= self.goal_seed < 2**32 - 1, "goal_seed must be in 0..2**32-2", self.goal_seed)
         check_reward(self.reward)
 
     @abstractmethod

@@ -24,7 +24,7 @@ TRAIN: Ranges = {"half_length": (0.3, 1.0), "mass": (0.05, 0.3), "force": (6.0, 
 
 
 TEST: Ranges = {"half_length": (1.0, 1.5), "mass": (0.3, 0.5), "force": (12.0, 16.0)}
-"""Of tasks that lie beyond everything trained on."""
+"""Of held-out tasks, beyond everything trained on."""
 
 
 def poles(ranges: Ranges, reversed_motor: bool) -> Callable[[np.random.Generator], Pole]:
@@ -59,7 +59,7 @@ class CartPoleConfig(SuiteConfig):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        require(1 <= self.horizon <= 1_000_000, "horizon must lie in 1..1000000", self.horizon)
+        require(1 <= self.horizon <= 1_000_000, "horizon must be in 1..1000000", self.horizon)
 
     def build(self) -> ProcessTasks:
         """Return the task distribution."""
