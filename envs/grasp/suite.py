@@ -10,10 +10,11 @@ import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import mujoco
 import numpy as np
+from annotated_types import Ge, Le
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.config import SuiteConfig
@@ -31,6 +32,7 @@ from metarl.envs.metaworld.rewards.constants import constants_of
 from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.tasks import SawyerTasks
 from metarl.errors import require, unknown_name
+from metarl.settings import Seed
 from metarl.tasks import Parameter, Split, check_disjoint
 from metarl.types import Task
 
@@ -122,18 +124,16 @@ class GraspShapesConfig(SuiteConfig):
     """Shapes held out."""
     held_out: HeldOut = "both"
     """Test on new "shapes", on known ones of new size, mass and friction ("ranges"), or on "both"."""
-    layouts: int = 50
+    layouts: Annotated[int, Ge(1), Le(10_000)] = 50
     """Objects with start and goal of each shape, in each split."""
-    horizon: int = MAX_HORIZON
+    horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""
-    task_seed: int = 42
+    task_seed: Seed = 42
     """Seed from which all tasks are drawn; the run's seed is another."""
 
     def __post_init__(self) -> None:
-        """Check the numbers and the names."""
-        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must be in 1..{MAX_HORIZON}", self.horizon)
-        require(1 <= self.layouts <= 10_000, "layouts must be in 1..10000", self.layouts)
-        require(0 <= self.task_seed < 2**32, "task_seed must be in 0..2**32-1", self.task_seed)
+        """Check the names."""
+        super().__post_init__()
         if self.held_out not in get_args(HeldOut):
             raise unknown_name("way to hold out", self.held_out, get_args(HeldOut))
         for shape in (*self.train_shapes, *self.test_shapes):

@@ -10,9 +10,10 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le, Lt
 from metaworld.env_dict import ML25_V3
 
 from metarl.config import SuiteConfig
@@ -94,17 +95,16 @@ class MetaWorldTasks(SawyerTasks):
 class MetaWorldConfig(SuiteConfig):
     """The settings of all Meta-World suites."""
 
-    horizon: int = MAX_HORIZON
+    horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""
-    goal_seed: int = 42
+    goal_seed: Annotated[int, Ge(0), Lt(2**32 - 1)] = 42
     """Seed of Meta-World's own benchmark, from which all goals come; the run's seed is another."""
     reward: RewardVersion = "v2"
     """Meta-World's rewards of today, 0 to 10 a step ("v2"), or its original ones, up to thousands ("v1")."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must be in 1..{MAX_HORIZON}", self.horizon)
-        require(0 <= self.goal_seed < 2**32 - 1, "goal_seed must be in 0..2**32-2", self.goal_seed)
+        """Check the version of the rewards."""
+        super().__post_init__()
         check_reward(self.reward)
 
     @abstractmethod

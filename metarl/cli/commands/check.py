@@ -1,4 +1,4 @@
-"""``metarl check``: does a task distribution keep its promises, and what is to be done where it does not."""
+"""``metarl check``: does a task distribution, or an agent, keep its promises, and how to mend it if not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from metarl.action_map import describe_actions, hardly_covered
+from metarl.cli.commands.agent_option import split_agent
 from metarl.cli.console import console, say
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError
@@ -36,14 +37,23 @@ class CheckArguments:
 
 
 def check_command(arguments: list[str]) -> None:
-    """Check that a task distribution keeps its promises: metarl check SUITE or my_file.py:my_distribution."""
+    """Check that a suite or an agent keeps its promises: metarl check SUITE, metarl check --agent AGENT."""
+    agent, rest = split_agent(arguments)
+    if agent is not None:
+        from metarl.cli.commands.check_agent import check_agent_command  # noqa: PLC0415  # start-up time
+
+        check_agent_command(agent, rest)
+        return
     if not arguments or arguments[0].startswith("-"):
         known = ", ".join(entry_points.names(entry_points.SUITES))
         if {"-h", "--help"} & set(arguments):
-            say("usage: metarl check SUITE|FILE.py:NAME [OPTIONS]\n")
+            say("usage: metarl check SUITE|FILE.py:NAME [OPTIONS]")
+            say("       metarl check --agent AGENT|FILE.py:CONFIG [--suite SUITE|FILE.py:NAME] [OPTIONS]\n")
             say(f"{cleandoc(CheckArguments.__doc__ or '')}\n\nSuites: {known}.")
             return
-        raise MetarlError(f"metarl check needs a suite, one of {known}, or my_file.py:my_distribution.")
+        raise MetarlError(
+            f"metarl check needs a suite, one of {known}, or my_file.py:my_distribution; or --agent AGENT."
+        )
     name, *options = arguments
     default = CheckArguments(suite=registry.suite_named(name))
     wanted = tyro.cli(CheckArguments, default=default, args=options, prog=f"metarl check {name}")

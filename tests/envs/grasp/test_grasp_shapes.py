@@ -300,8 +300,8 @@ def test_first_tasks_do_not_depend_on_how_many_are_drawn() -> None:
         ({"test_shapes": ["box"]}, "No shape may be trained on and held out, but it is box"),
         ({"train_shapes": []}, "Shapes must be named"),
         ({"held_out": "shape"}, "held_out of GraspShapesConfig cannot be 'shape'"),
-        ({"layouts": 0}, "layouts must be in 1..10000, but it is 0"),
-        ({"horizon": 501}, "horizon must be in 1..500, but it is 501"),
+        ({"layouts": 0}, r"layouts in \[1, 10000\], got 0"),
+        ({"horizon": 501}, r"horizon in \[1, 500\], got 501"),
     ],
 )
 def test_bad_setting_is_refused_in_one_sentence(settings: dict[str, object], message: str) -> None:

@@ -1,0 +1,62 @@
+"""``metarl check --agent``: does an agent keep its promises, each told in one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import cleandoc
+
+import tyro
+
+from metarl.cli.console import console, say
+from metarl.config import AgentConfig, construct
+from metarl.plugins import registry
+from metarl.plugins.agent_check import check_agent
+from metarl.text import count
+
+SUITE = "point"
+HORIZON = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckAgentArguments:
+    """Try an agent out as training would use it, and say of each promise whether it is kept.
+
+    Each line is a promise: "pass", "FAIL" with what was seen instead, or "open" with why it cannot be judged.
+    The exit code is 1 if any failed, or else 0.
+    """
+
+    agent: AgentConfig
+    """The agent; its settings are options, so that a small network can be tried."""
+    suite: str = SUITE
+    """Suite that the agent is tried on, by name or as my_file.py:my_distribution; by default the point suite
+    with short episodes."""
+
+
+def check_agent_command(name: str, arguments: Sequence[str]) -> None:
+    """Check that an agent keeps its promises: metarl check --agent AGENT or my_file.py:MyConfig."""
+    wanted = tyro.cli(
+        CheckAgentArguments,
+        default=CheckAgentArguments(agent=construct(registry.agent(name), {})),
+        args=arguments,
+        prog=f"metarl check --agent {name}",
+        description=cleandoc(CheckAgentArguments.__doc__ or ""),
+    )
+    short = {"horizon": HORIZON, "terminate_at_goal": True}
+    chosen = (
+        construct(registry.suite(SUITE), short)
+        if wanted.suite == SUITE
+        else registry.suite_named(wanted.suite)
+    )
+    suite = chosen.build()
+    say(f"Checking {wanted.agent.kind} on {suite.name}, episodes of {suite.horizon} steps.")
+    with console.status("Trying."):
+        results = check_agent(wanted.agent, suite, lambda result: say(str(result)))
+    failed = sum(result.verdict == "FAIL" for result in results)
+    if failed:
+        say(f"{wanted.agent.kind} breaks {failed} of {count(len(results), 'promise')}.")
+        sys.exit(1)
+    open_ones = sum(result.verdict == "open" for result in results)
+    rest = f", {count(open_ones, 'promise')} could not be judged" if open_ones else ""
+    say(f"{wanted.agent.kind} keeps every promise that was tried{rest}.")

@@ -1,0 +1,77 @@
+"""Does an agent keep its promises? Each claim is tried on a small suite, and told in one sentence.
+
+The claims are those of :mod:`metarl.plugins.agent_claims`; the agents of metarl are held to the same.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from metarl.config import AgentConfig
+from metarl.errors import MetarlError
+from metarl.plugins.agent_claims import CLAIMS, BrokenPromise, Claim, OpenQuestion
+from metarl.plugins.agent_probe import AgentProbe
+from metarl.plugins.suite_modules import line_of
+from metarl.tasks import TaskDistribution
+
+
+class Result(NamedTuple):
+    """How one claim went."""
+
+    claim: str
+    """The claim, in a sentence without its full stop."""
+    verdict: Literal["pass", "FAIL", "open"]
+    seen: str
+    """Observation that speaks against the claim, or why it cannot be judged; empty if it holds."""
+
+    def __str__(self) -> str:
+        return f"{self.verdict}  {self.claim}" + (f": {self.seen}." if self.seen else ".")
+
+
+def check_agent(
+    config: AgentConfig,
+    suite: TaskDistribution,
+    progress: Callable[[Result], None] = lambda _: None,
+    claims: Sequence[Claim] = CLAIMS,
+) -> list[Result]:
+    """Try every claim on an agent.
+
+    Args:
+        config: what the agent is built from.
+        suite: the tasks that it is tried on; small ones take less time.
+        progress: called with each result.
+        claims: which.
+    """
+    probe = AgentProbe(config, suite)
+    results = []
+    try:
+        for claim in claims:
+            results.append(_tried(claim, probe))
+            progress(results[-1])
+    finally:
+        probe.close()
+    return results
+
+
+def _tried(claim: Claim, probe: AgentProbe) -> Result:
+    sentence = (claim.__doc__ or "").partition("\n")[0].rstrip(".")
+    try:
+        claim(probe)
+    except BrokenPromise as broken:
+        return Result(sentence, "FAIL", str(broken))
+    except OpenQuestion as question:
+        return Result(sentence, "open", str(question))
+    except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
+        return Result(sentence, "FAIL", _told(error))
+    return Result(sentence, "pass", "")
+
+
+def _told(error: Exception) -> str:
+    """Say what was raised, and where."""
+    text = " ".join(str(error).split()).rstrip(".")
+    told = text if isinstance(error, MetarlError) else f"{type(error).__name__}: {text}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return told + (line_of(error) or f" ({Path(frame.filename).name}, line {frame.lineno})")

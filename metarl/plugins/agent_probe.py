@@ -1,0 +1,198 @@
+"""What the claims about an agent are tried on: its config, a suite, and small rollouts of both."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from metarl.config import AgentConfig, SamplingConfig
+from metarl.functional.params import map_values
+from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, act_at_start, inputs_at_start, never
+from metarl.rollouts.collect import collect, last_step
+from metarl.spaces import action_size, observation_size
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout, State, Task
+from metarl.vector_env import TaskVectorEnv
+
+TASKS, EPISODES = 3, 4
+STATES = 5
+"""Observations in which policies are compared."""
+
+
+class AgentProbe:
+    """Builds agents from one config, and collects small meta-batches of one suite for them."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, config: AgentConfig, suite: TaskDistribution) -> None:
+        self.config, self.suite = config, suite
+        self.observation_size = observation_size(suite.observation_space)
+        self.action_size = action_size(suite.action_space)
+        self.tasks: Sequence[Task] = suite.sample(TASKS, np.random.default_rng(7))
+
+    def build(self, seed: int = 0) -> MetaLearner:
+        """Return a new agent."""
+        sampling = SamplingConfig(meta_batch_size=TASKS, episodes=EPISODES)
+        return self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
+
+    def rng(self, seed: int = 0) -> np.random.Generator:
+        """Return the random numbers of a claim, the same each time."""
+        return np.random.default_rng(seed)
+
+    @cached_property
+    def env(self) -> TaskVectorEnv:
+        """An environment with a slot for each episode."""
+        return self.suite.make_vector_env(TASKS * EPISODES)
+
+    def gather(self, actor: Actor, seed: int = 0, after: Rollout | None = None) -> Rollout:
+        """Collect episodes of the tasks."""
+        return collect(
+            self.env,
+            self.tasks,
+            actor,
+            episodes=EPISODES,
+            horizon=self.suite.horizon,
+            rng=self.rng(seed),
+            after=after,
+        )
+
+    def meta_batch(self, agent: MetaLearner, seed: int = 0) -> list[Rollout]:
+        """Collect the rollouts of one meta-iteration."""
+        actor = agent.initial_actor(TASKS, self.rng())
+        rollouts = [self.gather(actor, seed)]
+        for step in range(agent.adaptation_steps):
+            actor = agent.adapt(actor, rollouts[-1], self.rng())
+            after = rollouts[-1] if agent.trial == "sequential" else None
+            rollouts.append(self.gather(actor, seed + step + 1, after))
+        return rollouts
+
+    @cached_property
+    def rollouts(self) -> list[Rollout]:
+        """The meta-batch of a new agent."""
+        return self.meta_batch(self.build())
+
+    def update(
+        self, agent: MetaLearner, rollouts: Sequence[Rollout] | None = None, seed: int = 0
+    ) -> dict[str, float]:
+        """Let an agent learn from a meta-batch, by default from that of a new agent."""
+        chosen = self.rollouts if rollouts is None else rollouts
+        return agent.update(chosen, self.tasks, self.rng(seed), never)
+
+    def states(self, num_tasks: int = TASKS, episodes: int = STATES) -> Inputs:
+        """Return first steps of trials, with the same observations for each task."""
+        seen = torch.linspace(-0.5, 0.5, episodes * self.observation_size)
+        seen = seen.reshape(1, episodes, self.observation_size).expand(num_tasks, -1, -1)
+        return inputs_at_start(seen, self.action_size)
+
+    def random_inputs(self, seed: int, num_tasks: int = TASKS, episodes: int = EPISODES) -> Inputs:
+        """Draw steps in the middle of episodes."""
+        generator, shape = torch.Generator().manual_seed(seed), (num_tasks, episodes)
+        return Inputs(
+            torch.randn(*shape, self.observation_size, generator=generator),
+            torch.randn(*shape, self.action_size, generator=generator),
+            torch.randn(shape, generator=generator),
+            torch.zeros(shape, dtype=torch.bool),
+            torch.ones(shape, dtype=torch.bool),
+        )
+
+    def act(self, actor: Actor, generator: torch.Generator | None, inputs: Inputs | None = None) -> Action:
+        """Choose actions at the start of trials."""
+        return act_at_start(actor, inputs or self.states(), generator)
+
+    def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
+        """Return what an actor would do without noise, and how likely it is, in a few states of each task."""
+        return likely(act_at_start(actor, self.states(num_tasks), None))
+
+    def adapted(self, agent: MetaLearner, rollout: Rollout, seed: int = 0) -> torch.Tensor:
+        """Return what an agent would do after adapting to a rollout, likewise."""
+        num_tasks = rollout.mask.shape[0]
+        actor = agent.adapt(agent.initial_actor(num_tasks, self.rng()), rollout, self.rng(seed))
+        return self.likeliest(actor, num_tasks)
+
+    def trained(self, seed: int = 0) -> MetaLearner:
+        """Return an agent after an update."""
+        agent = self.build(seed)
+        self.update(agent)
+        return agent
+
+    def close(self) -> None:
+        """Close the environment."""
+        if "env" in self.__dict__:
+            self.env.close()
+
+
+def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, int]]:
+    """Yield what a policy was given before each step of a rollout, and the step.
+
+    Args:
+        rollout: as :func:`metarl.rollouts.collect.collect` returned it.
+        after: the episodes before in the same trials.
+    """
+    starts = torch.ones_like(rollout.mask[..., 0])
+    if after is None:
+        actions, rewards = (
+            torch.zeros_like(rollout.actions[:, :, 0]),
+            torch.zeros_like(rollout.rewards[..., 0]),
+        )
+    else:
+        before = last_step(after)
+        actions, rewards = before.actions, before.rewards
+    for step in range(int(rollout.mask.any(dim=0).any(dim=0).sum())):
+        live = rollout.mask[..., step]
+        yield Inputs(rollout.observations[:, :, step], actions, rewards, starts, live), step
+        actions, rewards = rollout.actions[:, :, step], rollout.rewards[..., step]
+        starts = torch.zeros_like(starts)
+
+
+def likely(action: Action) -> torch.Tensor:
+    """Return actions with their log densities, ``[M, K, A + 1]``: choices alone may hide a difference."""
+    return torch.cat([action.actions, action.log_probs.unsqueeze(-1)], dim=-1)
+
+
+def take_tasks(rollout: Rollout, order: Sequence[int]) -> Rollout:
+    """Return the rollout with its tasks in another order, or fewer of them."""
+    return rollout.map(lambda value: value[list(order)])
+
+
+def copy(params: Params) -> Params:
+    """Return copies of tensors."""
+    return map_values(torch.Tensor.clone, params)
+
+
+def same(one: Params, other: Params) -> bool:
+    """Return whether tensors are the same by name, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def same_state(one: State, other: State) -> bool:
+    """Return whether two states are the same, bit for bit."""
+    tensors = same(one.tensors, other.tensors) and len(one.segments) == len(other.segments)
+    return (
+        tensors
+        and one.values == other.values
+        and all(same(a.tensors(), b.tensors()) for a, b in zip(one.segments, other.segments, strict=True))
+    )
+
+
+@contextmanager
+def watched_generators() -> Iterator[list[str]]:
+    """Fill a list, on exit, with the global generators that were drawn from meanwhile."""
+    before = _global_states()
+    drawn: list[str] = []
+    yield drawn
+    after = _global_states()
+    drawn += [name for name, state in after.items() if state != before[name]]
+
+
+def _global_states() -> dict[str, str]:
+    kind, keys, *place = np.random.get_state(legacy=True)  # noqa: NPY002 - whether it is drawn from is the question
+    return {
+        "torch": str(torch.get_rng_state().tolist()),
+        "numpy.random": str((kind, np.asarray(keys).tolist(), place)),
+        "random": str(random.getstate()),
+    }
