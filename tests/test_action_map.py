@@ -17,7 +17,7 @@ from metarl.cli.main import main
 from metarl.envs import from_gymnasium
 from metarl.envs.custom.from_gymnasium import ProcessTasks
 from metarl.envs.custom.from_vector_env import VectorTasks, from_vector_env
-from metarl.envs.custom.perturbations import WeakActuator, with_troubles
+from metarl.envs.custom.perturbations import WeakActuator, with_perturbations
 from metarl.envs.locomotion.suite import HalfCheetahDirConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
@@ -157,8 +157,8 @@ def test_policy_that_exceeds_the_bounds_can_be_rolled_out_and_is_recorded_as_dra
     assert shown == ([512.0, 0.0, 256.0] if kind is Box else [start] * 3)
 
 
-def test_troubles_befall_the_rescaled_action() -> None:
-    tasks = with_troubles(strict(WIDE), WeakActuator())
+def test_perturbations_apply_to_the_rescaled_action() -> None:
+    tasks = with_perturbations(strict(WIDE), WeakActuator())
     env = tasks.make_vector_env(1, num_workers=1)
     env.set_tasks([Task("strict", (0.1, 0.5, 1.0), "weak")])
     env.reset(seed=0)
