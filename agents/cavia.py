@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Le
 
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.errors import require
 from metarl.functional.params import join
 from metarl.networks.context_policies import CONTEXT, ContextPolicy
 from metarl.tasks import TaskDistribution
@@ -31,13 +32,8 @@ class CAVIAConfig(MAMLTRPOConfig):
 
     inner_lr: float = 1.0
     """Step size of the context; the network can scale what it reads, so it matters less than MAML's."""
-    context_size: int = 5
+    context_size: Annotated[int, Ge(1), Le(4096)] = 5
     """Context parameters that the first layer reads beside the observation."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(1 <= self.context_size <= 4096, "context_size must lie in 1..4096", self.context_size)
 
     def meta_policy(self, suite: TaskDistribution) -> ContextPolicy:
         """Return the network that fits the suite, with a context beside the observation."""

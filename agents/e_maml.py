@@ -24,13 +24,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 
 from metarl.agents.gradient_based import Chunk, frozen, spread_metrics
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
-from metarl.errors import require
 from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import policy_gradient_loss
 from metarl.learning.advantages import AdvantageNorm, Batch, above_rounding
@@ -45,13 +45,8 @@ class EMAMLConfig(MAMLVPGConfig):
     kind: ClassVar[str] = "e-maml"
     source: ClassVar[str] = "Stadie et al. 2018, arXiv 1803.01118"
 
-    credit_weight: float = 1e-3
+    credit_weight: Annotated[float, Ge(0), Le(1000)] = 1e-3
     """Weight of the term that credits exploration; 1 gives the gradient of the paper, with its noise."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 <= self.credit_weight <= 1000, "credit_weight must lie in 0..1000", self.credit_weight)
 
 
 class EMAML(MAMLVPG, built_from=EMAMLConfig):

@@ -19,10 +19,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
@@ -73,7 +74,7 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     adapts_in_training: ClassVar[bool] = True
     """Whether a meta-iteration has inner steps."""
 
-    inner_lr: float = 0.1
+    inner_lr: Annotated[float, Gt(0), Le(1000)] = 0.1
     """Step size of the adaptation."""
     adaptation_steps: int = 1
     """Gradient steps of the adaptation in training, each from episodes of its own."""
@@ -81,9 +82,8 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     """Leave out the derivative of the adaptation step itself (FOMAML)."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check that adaptation steps fit the algorithm."""
         super().__post_init__()
-        require(0 < self.inner_lr <= 1000, "inner_lr must be positive and at most 1000", self.inner_lr)
         least, most = (1, 100) if self.adapts_in_training else (0, 0)
         require(
             least <= self.adaptation_steps <= most,

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 
 from metarl.agents.gradient_based import (
     Chunk,
@@ -25,7 +26,6 @@ from metarl.agents.gradient_based import (
     inward,
     spread_metrics,
 )
-from metarl.errors import require
 from metarl.functional.distributions import Distribution, fisher_product, kl_divergence, log_prob, rebuilt
 from metarl.functional.params import add, add_params, detach, flatten, gradient, requires_grad
 from metarl.learning.advantages import Batch
@@ -57,18 +57,9 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
     kind: ClassVar[str] = "maml-trpo"
     source: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400"
 
-    curvature_stride: int = 10
+    curvature_stride: Annotated[int, Ge(1), Le(MAX_CURVATURE_STRIDE)] = 10
     """The Fisher matrix is estimated from one in this many live transitions, at least 50 of a task or all
     that it has; gradient and line search use all."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(
-            1 <= self.curvature_stride <= MAX_CURVATURE_STRIDE,
-            f"curvature_stride must lie in 1..{MAX_CURVATURE_STRIDE}",
-            self.curvature_stride,
-        )
 
 
 class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):

@@ -17,13 +17,13 @@ trust region of :mod:`metarl.agents.maml_trpo`, over the LSTM's weights and thet
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 
 from metarl.agents.gradient_based import device_of
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
-from metarl.errors import require
 from metarl.functional.params import join
 from metarl.learning.adaptation import UpdateRule
 from metarl.learning.lstm_optimizer import LSTMOptimizer
@@ -37,19 +37,12 @@ class MetaLSTMConfig(MAMLTRPOConfig):
     kind: ClassVar[str] = "meta-lstm"
     source: ClassVar[str] = "Ravi and Larochelle 2017, openreview rJY0-Kcll"
 
-    inner_lr: float = 0.1
+    inner_lr: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Input gate before anything is learned: what a gradient is multiplied by; below one."""
-    forget: float = 0.99
+    forget: Annotated[float, Gt(0), Lt(1)] = 0.99
     """Forget gate before anything is learned: what a parameter is multiplied by; below one."""
-    lstm_size: int = 8
+    lstm_size: Annotated[int, Ge(1), Le(1024)] = 8
     """Units of the LSTM that reads loss and gradient; the paper has 20."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(self.inner_lr < 1, "inner_lr must be below 1, it is a gate", self.inner_lr)
-        require(0 < self.forget < 1, "forget must lie between 0 and 1", self.forget)
-        require(1 <= self.lstm_size <= 1024, "lstm_size must lie in 1..1024", self.lstm_size)
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
         """Return the first weights of the LSTM."""

@@ -24,9 +24,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+from annotated_types import Ge, Le, Lt
 
 from metarl.agents.gradient_based import (
     Chunk,
@@ -67,18 +68,14 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
 
     clip: float = 0.3
     """Likelihood ratios count within one plus or minus this."""
-    inner_kl_weight: float = 5e-4
+    inner_kl_weight: Annotated[float, Ge(0), Le(1e6)] = 5e-4
     """Weight of the KL divergence of the policy before adaptation; with a target, what it starts from."""
-    target_inner_kl: float = 0.0
+    target_inner_kl: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
     """Divergence, in nats, that the weight is adapted to after each update; 0 leaves the weight fixed."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check that a target has a weight to start from."""
         super().__post_init__()
-        require(0 <= self.inner_kl_weight <= 1e6, "inner_kl_weight must lie in 0..1e6", self.inner_kl_weight)
-        require(
-            0 <= self.target_inner_kl < math.inf, "target_inner_kl must be 0 or more", self.target_inner_kl
-        )
         require(
             self.target_inner_kl == 0 or self.inner_kl_weight > 0,
             "inner_kl_weight must be positive with a target_inner_kl, doubling starts from it",

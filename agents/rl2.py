@@ -292,7 +292,7 @@ class RL2:
     ) -> dict[str, float]:
         """Take PPO's steps on whole trials; see :class:`metarl.meta_learner.MetaLearner`."""
         trials = join_trials(rollouts)
-        sequences = self._sequences(trials)
+        sequences = self.sequences(trials)
         params, memory = self.params, self.optimizer_memory
         kind = self.optimizer.outer_optimizer
         lr = self.optimizer.learning_rate(float(memory.get(f"{kind}.{UPDATES}", 0.0)))
@@ -367,7 +367,7 @@ class RL2:
         work = steps * len(chosen) * parameters // WORK_SHARE
         return chosen.tensor_split(len(task_chunks(most, work)))
 
-    def _sequences(self, trials: Trials) -> Sequences:
+    def sequences(self, trials: Trials) -> Sequences:
         """Return what the update reads: whole trials, or chunks, each from the memory that it began with."""
         features, live = time_first(self.scales.features(trials.inputs)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])

@@ -19,14 +19,14 @@ import torch
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
-from metarl.functional.distributions import Distribution, Gaussian, log_prob, mode, rebuilt, sample
+from metarl.functional.distributions import Gaussian, log_prob, mode, rebuilt, sample
 from metarl.functional.params import detach, gradient, join, requires_grad, take_saved
 from metarl.functional.returns import discounted_returns, generalized_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
-from metarl.learning.gradient_descent import DescentConfig, adam_step, start_descent
+from metarl.learning.gradient_descent import DescentConfig, Judged, adam_step, slope_of, start_descent
 from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
-from metarl.learning.running_scale import Moments, no_moments, with_batch
-from metarl.learning.trial_buffer import TrialBuffer, empty_buffer
+from metarl.learning.replay import ReplayBuffer, ReplayedTrials
+from metarl.learning.running_scale import Moments, Scale, no_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.belief_policy import BeliefPolicy
 from metarl.networks.decoders import LatentDecoder
@@ -34,6 +34,7 @@ from metarl.networks.encoders import BeliefEncoder, Transition
 from metarl.networks.recurrent import CELLS
 from metarl.rollouts.history import Trials, join_trials, time_first
 from metarl.spaces import action_size, observation_size
+from metarl.system.threads import task_chunks
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
@@ -43,8 +44,6 @@ BEGUN = "begun"
 """Name of the flag, ``[M, K]`` bool, that says whether the trial's first step is past."""
 POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
 """Names of what the two optimisers remember."""
-SEQUENCES = ("observations", "actions", "rewards", "next_observations", "episode_starts", "live")
-"""What the buffer keeps of each step."""
 MAX_STD = 10.0
 
 
@@ -225,16 +224,29 @@ class Scales(NamedTuple):
     rewards: Moments
     returns: Moments
 
+    @property
+    def features(self) -> Features:
+        """What turns numbers into those that the networks read, by the moments of now."""
+        return Features(self.observations.scale, self.changes.scale, self.rewards.scale)
+
+
+class Features(NamedTuple):
+    """What the networks read and predict: numbers in units of their deviations."""
+
+    observations: Scale
+    changes: Scale
+    rewards: Scale
+
     def policy_inputs(self, observations: torch.Tensor, belief: Gaussian) -> torch.Tensor:
         """Return what the policy reads: the observation, and the belief's mean and log variance."""
-        return torch.cat([self.observations.scaled(observations), belief.mean, 2 * belief.log_std], dim=-1)
+        return torch.cat([self.observations(observations), belief.mean, 2 * belief.log_std], dim=-1)
 
     def transition(self, inputs: Inputs) -> Transition:
         """Return what the encoder reads before a step."""
         return Transition(
             inputs.previous_actions,
-            self.rewards.scaled(inputs.previous_rewards),
-            self.observations.scaled(inputs.observations),
+            self.rewards(inputs.previous_rewards),
+            self.observations(inputs.observations),
             inputs.episode_starts,
         )
 
@@ -245,7 +257,7 @@ class BeliefActor:
 
     networks: Networks
     params: Params
-    scales: Scales
+    features: Features
     num_tasks: int
 
     @property
@@ -266,11 +278,11 @@ class BeliefActor:
         """Move the belief and draw actions; without a generator, take the most likely."""
         shape = inputs.previous_rewards.shape
         encoder = self.networks.encoder
-        seen = Transition(*(part.flatten(0, 1) for part in self.scales.transition(inputs)))
+        seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
         begun = memory[BEGUN]
         remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), begun.flatten())
         belief = encoder.belief(self.params, remembered)
-        read = self.scales.policy_inputs(inputs.observations.flatten(0, 1), belief)
+        read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
         policy, values = self.networks.policy(self.params, read)
         actions = mode(policy) if generator is None else sample(policy, generator)
         extras = {
@@ -308,16 +320,10 @@ class VariBAD:
         )
         self.policy_adam = start_descent(self.policy_params, DescentConfig(), name=POLICY_ADAM)
         self.vae_adam = start_descent(self.vae_params, DescentConfig(), name=VAE_ADAM)
-        observations, actions = encoder.observation_size, encoder.action_size
-        shapes = ((observations,), (observations,), (), ())
+        observations = (encoder.observation_size,)
+        shapes = (observations, observations, (), ())
         self.scales = Scales(*(no_moments(*shape, device=device) for shape in shapes))
-        sizes = (observations,), (actions,), (), (observations,), (), ()
-        self.buffer = empty_buffer(
-            config.buffer_trials,
-            horizon * config.trial_episodes,
-            dict(zip(SEQUENCES, sizes, strict=True)),
-            device,
-        )
+        self.buffer = ReplayBuffer(config.buffer_trials * config.trial_episodes * horizon, device)
         self.updates = 0
 
     @property
@@ -337,7 +343,7 @@ class VariBAD:
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> BeliefActor:
         """Return the policy, to be used with the prior belief."""
-        return BeliefActor(self.networks, self.params, self.scales, num_tasks)
+        return BeliefActor(self.networks, self.params, self.scales.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
         """Return the same policy: what it learned of its tasks is in the belief that goes on."""
@@ -353,36 +359,27 @@ class VariBAD:
         """Improve policy and belief, each by its own loss; see :class:`metarl.meta_learner.MetaLearner`."""
         trials = join_trials(rollouts)
         # 1. the policy, on the beliefs with which it acted
-        policy_params, policy_adam, metrics = self._improve_policy(trials, rng, should_stop)
+        policy_params, policy_adam, of_policy = self._improve_policy(trials, rng, should_stop)
         # 2. the trials join those of the past
-        buffer = self.buffer.with_trials(_sequences(trials))
+        past = self.buffer.state()
+        self.buffer.add(tasks, rollouts)
         # 3. encoder and decoders, on trials of past and present policies
-        count = self.config.vae_updates + (self.config.pretrain_updates if self.updates == 0 else 0)
-        scales = self._rescaled(trials)
-        vae_params, vae_adam = self.vae_params, self.vae_adam
-        for _ in range(count):
-            if should_stop():
-                raise Stopped
-            leaves = requires_grad(vae_params)
-            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            bound = self._bound(leaves, buffer.sample(self.config.vae_trials, rng), scales, generator)
-            slopes = gradient(bound.loss, leaves)
-            vae_params, vae_adam = adam_step(
-                vae_params, vae_adam, slopes, self.config.vae_learning_rate, VAE_ADAM
-            )
-            metrics = {**metrics, **bound.metrics}
+        scales = self._rescaled(trials, rollouts)
+        try:
+            vae_params, vae_adam, of_belief = self._improve_belief(scales.features, rng, should_stop)
+        except Stopped:
+            self.buffer.load_state(past)
+            raise
         self.policy_params, self.policy_adam = detach(policy_params), policy_adam
         self.vae_params, self.vae_adam = detach(vae_params), vae_adam
-        self.buffer, self.scales = buffer, scales
+        self.scales = scales
         self.updates += 1
-        return metrics
+        return {**of_policy, **of_belief}
 
     def state(self) -> State:
-        """Return copies of parameters, optimisers' memories, scales and the buffer."""
-        return State(
-            {name: value.clone() for name, value in self._tensors().items()},
-            {"updates": self.updates, "trials": self.buffer.added},
-        )
+        """Return copies of parameters, optimisers' memories and scales, and the buffer's segments."""
+        copies = {name: value.clone() for name, value in self._tensors().items()}
+        return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
     def load_state(self, state: State) -> None:
         """Go on from a state.
@@ -396,8 +393,7 @@ class VariBAD:
         self.policy_adam = {name: loaded[name] for name in self.policy_adam}
         self.vae_adam = {name: loaded[name] for name in self.vae_adam}
         self.scales = Scales(*(Moments.from_params(loaded, f"scale.{name}") for name in Scales._fields))
-        kept = {name: loaded[f"buffer.{name}"] for name in self.buffer.tensors}
-        self.buffer = TrialBuffer(kept, int(str(state.values["trials"])))
+        self.buffer.load_state(state)
         self.updates = int(str(state.values["updates"]))
 
     def _tensors(self) -> Params:
@@ -407,7 +403,6 @@ class VariBAD:
             **self.policy_adam,
             **self.vae_adam,
             **{name: value for part in scales for name, value in part.items()},
-            **{f"buffer.{name}": value for name, value in self.buffer.tensors.items()},
         }
 
     def _improve_policy(
@@ -421,10 +416,17 @@ class VariBAD:
         params, adam = self.policy_params, self.policy_adam
         # beliefs are what was written down while acting: no gradient reaches the encoder
         belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
-        read = time_first(self.scales.policy_inputs(trials.inputs.observations, belief))
+        read = time_first(self.scales.features.policy_inputs(trials.inputs.observations, belief))
         experience = self._experience(trials)
         with torch.no_grad():
             acted, _ = self.networks.policy(params, read)
+
+        def loss(chosen: torch.Tensor, live_steps: torch.Tensor, params: Params) -> Judged:
+            policy, values = self.networks.policy(params, read.index_select(1, chosen))
+            part = experience.of_trials(chosen)
+            before = rebuilt(acted, (tensor.index_select(1, chosen) for tensor in acted))
+            return ppo_loss(policy, values, before, part, self.config, live_steps=live_steps)
+
         metrics: dict[str, float] = {}
         steps = 0
         for _ in range(self.config.epochs):
@@ -432,21 +434,27 @@ class VariBAD:
             for chosen in order.chunk(self.config.minibatches):
                 if should_stop():
                     raise Stopped
-                leaves = requires_grad(params)
-                policy, values = self.networks.policy(leaves, read[:, chosen])
-                loss = ppo_loss(
-                    policy, values, _of_trials(acted, chosen), experience.of_trials(chosen), self.config
-                )
-                slopes, norm = clip_gradient(gradient(loss.loss, leaves), self.config.max_gradient_norm)
+                live_steps = experience.live[:, chosen].sum()
+                parts = self._parts(chosen, len(read))
+                slope = slope_of([partial(loss, part, live_steps) for part in parts], params)
+                slopes, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
                 params, adam = adam_step(params, adam, slopes, self.config.learning_rate, POLICY_ADAM)
                 params = self.networks.policy.within_bounds(params)
-                metrics = {**loss.metrics, "gradient_norm": norm}
+                metrics = {**slope.metrics, "gradient_norm": norm}
                 steps += 1
             if 0 < self.config.max_kl < metrics["kl"]:
                 break
         if "log_std" in params:
             metrics["std"] = float(params["log_std"].exp().mean())
         return params, adam, {**metrics, "steps": float(steps)}
+
+    def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
+        """Split trials, by their numbers, into parts for threads; a GPU takes all at once."""
+        if self.device.type != "cpu":
+            return [chosen]
+        parameters = sum(value.numel() for value in self.policy_params.values())
+        chunks = task_chunks(len(chosen), steps * len(chosen) * parameters)
+        return chosen.tensor_split(len(chunks))
 
     def _experience(self, trials: Trials) -> Experience:
         """Return advantages over the whole trial, with rewards in units of the returns' deviation."""
@@ -464,52 +472,73 @@ class VariBAD:
             trials.actions,
             trials.log_probs,
             scaled_advantages(advantages, trials.live),
+            values,
             advantages + values,
             trials.live,
         )
         return Experience(*(time_first(part) for part in parts))
 
-    def beliefs(self, params: Params, trials: Params, scales: Scales) -> Gaussian:
-        """Return the belief before each step of trials ``[S, B, ...]`` of the buffer, ``[S, B, L]``."""
-        actions, rewards = trials["actions"], trials["rewards"]
+    def _improve_belief(
+        self, features: Features, rng: np.random.Generator, should_stop: Callable[[], bool]
+    ) -> tuple[Params, Params, dict[str, float]]:
+        """Take the ELBO's steps; return parameters, Adam's memory and metrics.
+
+        Raises:
+            Stopped: if ``should_stop`` says so.
+        """
+        params, adam = self.vae_params, self.vae_adam
+        metrics: dict[str, float] = {}
+        for _ in range(self.config.vae_updates + (0 if self.updates else self.config.pretrain_updates)):
+            if should_stop():
+                raise Stopped
+            leaves = requires_grad(params)
+            trials = self.buffer.sample_trials(self.config.vae_trials, rng)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            bound = self._bound(leaves, trials, features, generator)
+            slopes = gradient(bound.loss, leaves)
+            params, adam = adam_step(params, adam, slopes, self.config.vae_learning_rate, VAE_ADAM)
+            metrics = bound.metrics
+        return params, adam, metrics
+
+    def beliefs(self, params: Params, trials: ReplayedTrials, features: Features) -> Gaussian:
+        """Return the belief before each step of B trials that were seen, ``[S, B, L]``."""
+        actions, rewards, observations, starts = (
+            time_first(part)
+            for part in (trials.actions, trials.rewards, trials.observations, trials.episode_starts)
+        )
         seen = Transition(
             torch.cat([torch.zeros_like(actions[:1]), actions[:-1]]),
-            scales.rewards.scaled(torch.cat([torch.zeros_like(rewards[:1]), rewards[:-1]])),
-            scales.observations.scaled(trials["observations"]),
-            trials["episode_starts"],
+            features.rewards(torch.cat([torch.zeros_like(rewards[:1]), rewards[:-1]])),
+            features.observations(observations),
+            starts,
         )
         encoder = self.networks.encoder
-        memory = encoder.sequence(params, seen, chunk_steps=self.config.chunk_steps)
-        return encoder.belief(params, memory)
+        return encoder.belief(params, encoder.sequence(params, seen, chunk_steps=self.config.chunk_steps))
 
-    def _bound(self, params: Params, trials: Params, scales: Scales, generator: torch.Generator) -> ELBO:
-        """Return the ELBO of trials of the buffer, ``[B, S, ...]``."""
-        lengths = trials["live"].sum(dim=1)
-        trials = {
-            name: value[:, : int(lengths.max())].transpose(0, 1).contiguous()
-            for name, value in trials.items()
-        }
-        live = trials["live"] > 0
-        beliefs = self.beliefs(params, trials, scales)
+    def _bound(
+        self, params: Params, trials: ReplayedTrials, features: Features, generator: torch.Generator
+    ) -> ELBO:
+        """Return the ELBO of some trials, at some of their steps."""
+        live = time_first(trials.mask)
+        beliefs = self.beliefs(params, trials, features)
         times = random_steps(live, self.config.elbo_steps, generator)
-        steps = random_steps(live, self.config.decoded_steps, generator)
-        latents = sample_latents(Gaussian(*(times.of(part) for part in beliefs)), generator)
         return elbo_loss(
             beliefs,
-            self._predictions(params, trials, scales),
+            self._predictions(params, trials, features),
             times=times,
-            steps=steps,
-            latents=latents,
+            steps=random_steps(live, self.config.decoded_steps, generator),
+            latents=sample_latents(Gaussian(*(times.of(part) for part in beliefs)), generator),
             kl_weight=self.config.kl_weight,
         )
 
-    def _predictions(self, params: Params, trials: Params, scales: Scales) -> list[Prediction]:
+    def _predictions(self, params: Params, trials: ReplayedTrials, features: Features) -> list[Prediction]:
         """Return what each decoder reads and has to predict, every number in units of its deviation."""
-        observations = scales.observations.scaled(trials["observations"])
-        followed_by = scales.observations.scaled(trials["next_observations"])
-        change = scales.changes.scaled(trials["next_observations"] - trials["observations"])
-        rewards = scales.rewards.scaled(trials["rewards"]).unsqueeze(-1)
-        before, after = (observations, trials["actions"]), (observations, trials["actions"], followed_by)
+        actions = time_first(trials.actions)
+        observations = time_first(features.observations(trials.observations))
+        followed_by = time_first(features.observations(trials.next_observations))
+        change = time_first(features.changes(trials.next_observations - trials.observations))
+        rewards = time_first(features.rewards(trials.rewards)).unsqueeze(-1)
+        before, after = (observations, actions), (observations, actions, followed_by)
         networks, config = self.networks, self.config
         decoders = (
             ("reward", networks.reward_decoder, after, rewards, config.reward_weight),
@@ -521,7 +550,7 @@ class VariBAD:
             if weight > 0
         ]
 
-    def _rescaled(self, trials: Trials) -> Scales:
+    def _rescaled(self, trials: Trials, rollouts: Sequence[Rollout]) -> Scales:
         """Return scales that have seen a meta-batch, while they still learn."""
         if self.updates >= self.config.scale_iterations:
             return self.scales
@@ -529,24 +558,14 @@ class VariBAD:
         # returns so far, as in SB3's VecNormalize: their deviation is that of what the value predicts
         forward = trials.rewards.flip(-1)
         so_far = discounted_returns(forward, live.flip(-1), self.config.discount).flip(-1)
-        observations = trials.inputs.observations[live]
-        changes = trials.next_observations[live] - observations
-        seen = (observations, changes, trials.rewards[live], so_far[live])
+        changes = torch.cat([_changes(rollout) for rollout in rollouts])
+        seen = (trials.inputs.observations[live], changes, trials.rewards[live], so_far[live])
         return Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
 
 
-def _sequences(trials: Trials) -> Params:
-    """Return what the buffer keeps of trials, ``[M * K, S, ...]`` by name."""
-    parts = (
-        trials.inputs.observations,
-        trials.actions,
-        trials.rewards,
-        trials.next_observations,
-        trials.inputs.episode_starts,
-        trials.live,
-    )
-    return {name: part.flatten(0, 1).float() for name, part in zip(SEQUENCES, parts, strict=True)}
-
-
-def _of_trials(distribution: Distribution, chosen: torch.Tensor) -> Distribution:
-    return rebuilt(distribution, (part[:, chosen] for part in distribution))
+def _changes(rollout: Rollout) -> torch.Tensor:
+    """Return by how much each live step changed the observation, ``[n, O]``."""
+    final = rollout.final_observations.unsqueeze(2)
+    last = (rollout.mask.sum(dim=2, keepdim=True) - 1).unsqueeze(-1).expand(final.shape)
+    followed_by = torch.cat([rollout.observations[:, :, 1:], final], dim=2).scatter(2, last, final)
+    return (followed_by - rollout.observations)[rollout.mask]

@@ -118,6 +118,17 @@ def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
     return None
 
 
+def squashed_range(space: Box) -> tuple[Array, Array]:
+    """Return middle and half-width of the actions that a squashed policy draws, ``[A]`` each.
+
+    An action with two finite bounds has their range; any other has the policy's own unit, -1..1.
+    """
+    limits = ActionMap(space, rescales=False)
+    bounded = np.isfinite(limits.low) & np.isfinite(limits.high) & (limits.low < limits.high)
+    low, high = np.where(bounded, limits.low, -1.0), np.where(bounded, limits.high, 1.0)
+    return 0.5 * (low + high), 0.5 * (high - low)
+
+
 def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
     """Say what actions a policy draws, and what the environment gets."""
     mapped = suite.action_map if isinstance(suite, MapsActions) else None

@@ -1,4 +1,4 @@
-"""What a run is: one frozen config, written to the run folder and to every checkpoint as JSON.
+"""The config of a run, frozen, written as JSON to the run folder and to every checkpoint.
 
 Suites and agents bring configs of their own, found by name through the entry points; here are the two
 bases that they inherit and everything that all runs share.
@@ -15,25 +15,26 @@ from typing import Annotated, ClassVar
 
 import torch
 import tyro
+from annotated_types import Ge, Le
 
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.meta_learner import MetaLearner, Trial
-from metarl.settings import Settings
+from metarl.settings import Episodes, Seed, Settings, Workers
 from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuiteConfig(ABC):
-    """What a task distribution is built from; the entry-point group is ``metarl.suites``."""
+class SuiteConfig(Settings, ABC):
+    """Settings of a task distribution; the entry-point group is ``metarl.suites``."""
 
     kind: ClassVar[str]
     """The entry point's name."""
 
     @property
     def label(self) -> str:
-        """What a run's folder calls the suite by default."""
+        """Name of the suite in results and run folders."""
         return self.kind
 
     @abstractmethod
@@ -43,7 +44,7 @@ class SuiteConfig(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig(Settings, ABC):
-    """What an agent is built from; the entry-point group is ``metarl.agents``."""
+    """Settings of an agent; the entry-point group is ``metarl.agents``."""
 
     kind: ClassVar[str]
     """The entry point's name."""
@@ -67,94 +68,58 @@ class AgentConfig(Settings, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
+class SamplingConfig(Settings):
     """How a meta-batch is collected."""
 
-    meta_batch_size: int = 20
+    meta_batch_size: Annotated[int, Ge(1), Le(10_000)] = 20
     """Tasks in a meta-batch."""
-    episodes: int = 10
+    episodes: Episodes = 10
     """Episodes of each task before each adaptation, and after the last."""
-    training_tasks: int = 0
+    training_tasks: Annotated[int, Ge(0), Le(1_000_000)] = 0
     """Training tasks of the whole run, drawn once by its seed; 0 draws from all of the suite's each time."""
     engine: str = "auto"
     """What steps the environments; "auto" takes the suite's fastest."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core. Results do not depend on it."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(
-            1 <= self.meta_batch_size <= 10_000, "meta_batch_size must lie in 1..10000", self.meta_batch_size
-        )
-        require(1 <= self.episodes <= 10_000, "episodes must lie in 1..10000", self.episodes)
-        require(
-            0 <= self.training_tasks <= 1_000_000,
-            "sampling.training_tasks must be between 0 and 1000000",
-            self.training_tasks,
-        )
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasurementConfig:
+class MeasurementConfig(Settings):
     """How adaptation to a task is measured."""
 
-    adaptation_steps: int = 3
+    adaptation_steps: Annotated[int, Ge(0), Le(100)] = 3
     """Most adaptation steps of a full evaluation."""
-    episodes: int = 10
+    episodes: Episodes = 10
     """Episodes measured on each task after each number of adaptation steps."""
-    adaptation_episodes: int = 10
+    adaptation_episodes: Episodes = 10
     """Episodes of each task that one adaptation step learns from."""
     deterministic: bool = False
     """Measure the most likely action instead of drawing actions as in training."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(
-            0 <= self.adaptation_steps <= 100, "adaptation_steps must lie in 0..100", self.adaptation_steps
-        )
-        require(1 <= self.episodes <= 10_000, "episodes must lie in 1..10000", self.episodes)
-        require(
-            1 <= self.adaptation_episodes <= 10_000,
-            "adaptation_episodes must lie in 1..10000",
-            self.adaptation_episodes,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(MeasurementConfig):
     """When adaptation to held-out tasks is measured in a run, and how."""
 
-    every: int = 5
+    every: Annotated[int, Ge(0)] = 5
     """Iterations between evaluations during training; 0 evaluates only at the end."""
-    tasks: int = 10
+    tasks: Annotated[int, Ge(1), Le(100_000)] = 10
     """Held-out tasks of an evaluation during training, which adapts as often as training does, and once at
     least unless the agent has a memory; the full evaluation at the end takes every task."""
 
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 <= self.every, "evaluation.every must be 0 or more", self.every)
-        require(1 <= self.tasks <= 100_000, "evaluation.tasks must lie in 1..100000", self.tasks)
-
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointConfig:
+class CheckpointConfig(Settings):
     """When the run is saved."""
 
-    every: int = 1
+    every: Annotated[int, Ge(1)] = 1
     """Iterations between checkpoints; the last iteration is always saved."""
-    keep: int = 3
+    keep: Annotated[int, Ge(1)] = 3
     """Newest checkpoints that stay on disk."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.every, "checkpoint.every must be 1 or more", self.every)
-        require(1 <= self.keep, "checkpoint.keep must be 1 or more", self.keep)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
+class ExperimentConfig(Settings):
     """One run, whole: the same config, seed and versions give the same numbers, bit for bit, on a CPU."""
 
     suite: Annotated[SuiteConfig, tyro.conf.arg(name="")]
@@ -163,13 +128,13 @@ class ExperimentConfig:
     """The algorithm."""
     name: str = ""
     """Folder under runs/; left empty, it is made from the suite, the agent and the seed."""
-    success_bonus: float = 0.0
+    success_bonus: Annotated[float, Ge(0), Le(1e6)] = 0.0
     """Reward of a step that solves the task, on top of the suite's own; in training and in testing."""
-    iterations: int = 40
+    iterations: Annotated[int, Ge(1), Le(10_000_000)] = 40
     """Meta-iterations: one meta-batch and one update each."""
-    seed: int = 0
+    seed: Seed = 0
     """Where every random number of the run comes from."""
-    threads: int = 0
+    threads: Workers = 0
     """Threads of adapting and learning; 0 takes one a core, OMP_NUM_THREADS at most. Results do not depend
     on it."""
     device: str = "cpu"
@@ -184,16 +149,13 @@ class ExperimentConfig:
     """When the run is saved."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.iterations <= 10_000_000, "iterations must lie in 1..10000000", self.iterations)
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.threads <= 1024, "threads must lie in 0..1024", self.threads)
+        """Check the name and the device."""
+        super().__post_init__()
         require(
             self.name == "" or (self.name.strip(".") != "" and not set(self.name) & set("/\\\0")),
             "name must be a single folder name",
             repr(self.name),
         )
-        require(0 <= self.success_bonus <= 1e6, "success_bonus must be between 0 and 1e6", self.success_bonus)
         check_device(self.device)
 
     @property

@@ -151,8 +151,8 @@ class MetaLearner(Protocol):
                 None at all in a further update of a :class:`Plan`.
             tasks: the M tasks of the rollouts.
             rng: where minibatches and noise come from.
-            should_stop: whether the run was asked to stop; a long update asks every second and raises
-                :class:`metarl.errors.Stopped`.
+            should_stop: whether the run was asked to stop. A long update asks every second and raises
+                :class:`metarl.errors.Stopped`; :func:`metarl.system.threads.parallel_map` does so by itself.
 
         Returns:
             Metrics by name.

@@ -124,7 +124,7 @@ def test_memory_goes_on_after_adapting(folder: Path) -> None:
     [
         ("pint", {}, "no preset called 'pint'; did you mean 'point'"),
         ("point", {"iteration": 3}, "setting of an experiment called 'iteration'; did you mean 'iterations'"),
-        ("point", {"iterations": 0}, "iterations must lie in 1..10000000, but it is 0"),
+        ("point", {"iterations": 0}, "iterations in [1, 10000000], got 0"),
         ("point", {"agent": "mamltrpo"}, "no agent called 'mamltrpo'; did you mean 'maml-trpo'"),
     ],
 )

@@ -94,6 +94,7 @@ class PoolPhysics:
         free: bool,
         stepper: StepperName = "compiled",
         reuse_forward: bool = False,
+        threads: int = 0,
     ) -> None:
         """Make the worlds.
 
@@ -102,6 +103,7 @@ class PoolPhysics:
             free: let each core step its share without waiting for the others.
             stepper: as the engine's.
             reuse_forward: as the engine does, let ``mj_forward`` serve the next step too, which saves work.
+            threads: of the engine's pool; 0 for one a core.
         """
         self._names = sorted(set(families))
         self._shares = shares(len(families)) if free else [np.arange(len(families))]
@@ -110,7 +112,7 @@ class PoolPhysics:
                 [bank().model(name) for name in self._names],
                 [self._names.index(families[slot]) for slot in share],
                 stepper=stepper,
-                num_threads=1 if free else cores(),
+                num_threads=1 if free else threads or cores(),
                 reuse_forward=reuse_forward,
             )
             for share in self._shares

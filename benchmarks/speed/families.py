@@ -23,7 +23,6 @@ from benchmarks.workloads import in_turn, machine, wide_console
 from metarl.config import SuiteConfig
 from metarl.envs.custom.from_gymnasium import ProcessTasks
 from metarl.envs.engines.processes.worker import EnvFactory
-from metarl.envs.grasp.env import GraspFactory
 from metarl.envs.grasp.suite import GraspShapesConfig, GraspShapesTasks
 from metarl.envs.locomotion.dynamics import DynamicsConfig, HopperRandParamsConfig, Walker2dRandParamsConfig
 from metarl.envs.locomotion.env import GymnasiumFactory
@@ -128,7 +127,7 @@ def factory_of(suite: Suite, task: Task) -> EnvFactory:
     """Return what the engine "processes" builds a suite's environments with."""
     if isinstance(suite, MujocoTasks):
         return GymnasiumFactory(suite.family, suite.horizon, len(task.parameters))
-    return GraspFactory(suite.horizon) if isinstance(suite, GraspShapesTasks) else suite.env_factory
+    return suite.env_factory
 
 
 def roll(env: VectorEnv[Array, Array, Array], actions: Actions) -> None:

@@ -4,8 +4,8 @@ In one run, side by side, on the same tasks with the same actions:
 
 * our engine with the compiled and with the portable stepper, by ``env.step``, which gives observations and
   rewards at every step; and the compiled one through ``collect`` with a 64 x 64 policy for each task;
-* the process engine, and Gymnasium's AsyncVectorEnv on the environments of that engine, whose resets are a
-  hundred times faster than Meta-World's own. With a process of up to 300 MB for each world it runs 20 worlds
+* the process engine, and Gymnasium's AsyncVectorEnv on the environments of that engine, which are
+  Meta-World's own. With a process of up to 300 MB for each world it runs 20 worlds
   unless ``--all`` is given; beside more worlds of ours those same 20 are its figure;
 * EnvPool, where it is installed: its goals cannot be fixed, so its rollouts are like ours but not the same.
   ``pip install envpool`` into this environment or into another one that ``--envpool-python`` names;

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-import gymnasium
 import mujoco
 import numpy as np
 from gymnasium.spaces import Box
@@ -22,7 +20,6 @@ from metaworld.utils.reward_utils import hamacher_product, tolerance
 from metarl.envs.engines.threads.features import Array
 from metarl.envs.engines.threads.worlds import write_field
 from metarl.envs.grasp.objects import (
-    FIELDS,
     PREFIX,
     SHAPES,
     Thing,
@@ -31,12 +28,7 @@ from metarl.envs.grasp.objects import (
     object_model,
     rest_height,
 )
-from metarl.envs.metaworld.env import MAX_HORIZON, action_space, observation_space
-from metarl.envs.metaworld.rendering import SawyerRenderers
-from metarl.envs.metaworld.reset_bank import set_rand_vec
-from metarl.errors import MetarlError, require, unknown_name
-from metarl.types import Task
-from metarl.vector_env import Picture
+from metarl.errors import require, unknown_name
 
 Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -153,112 +145,3 @@ def task_fields(family: str, parameters: Array) -> dict[str, Array]:
 def full_model(family: str) -> mujoco.MjModel:
     """Compile a family's model with all that is seen."""
     return full_object_model(shape_of(family))
-
-
-@dataclass(frozen=True)
-class GraspFactory:
-    """Builds the environment of a family; it travels to the workers."""
-
-    horizon: int = MAX_HORIZON
-    """Steps after which an episode is truncated, 1 to 500."""
-
-    def __call__(self, family: str) -> GraspEnv:
-        """Return an environment that waits for its task.
-
-        Raises:
-            MetarlError: on an unknown family.
-        """
-        return GraspEnv(family, self.horizon)
-
-
-class GraspEnv(gymnasium.Env[Array, Action]):
-    """One object to grasp; an episode is a function of (task, actions), bit for bit."""
-
-    def __init__(self, family: str, horizon: int = MAX_HORIZON) -> None:
-        self.family, self.horizon = family, horizon
-        self.observation_space = observation_space()  # type: ignore[assignment]  # Gymnasium does not say which numbers a Box holds
-        self.action_space = action_space()  # type: ignore[assignment]  # as above
-        self._inner = grasp_class(family)(reward_function_version="v2")
-        self._renderers = SawyerRenderers(full_model)
-        self._task: Task | None = None
-        self._steps = horizon
-
-    def set_task(self, task: Task) -> None:
-        """Run this task from the next reset on.
-
-        Raises:
-            MetarlError: if it is of another family, or its parameters cannot be the family's.
-        """
-        check_task(task)
-        if task.family != self.family:
-            raise MetarlError(f"Task {task.id!r} is of {task.family!r}; this is {self.family!r}.")
-        self._task = task
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, object] | None = None
-    ) -> tuple[Array, dict[str, object]]:
-        """Start an episode of the task; the seed changes nothing.
-
-        Returns:
-            The observation ``[39]`` and no information.
-
-        Raises:
-            MetarlError: if no task is set.
-        """
-        if self._task is None:
-            raise MetarlError(f"A task must be set before {self.family!r} is reset, but there is none.")
-        set_rand_vec(self._inner, self.family, np.array(self._task.parameters))
-        observation, _ = self._inner.reset()
-        self._steps = 0
-        return observation, {}
-
-    def step(self, action: Action) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Advance by one step of 12.5 ms.
-
-        Args:
-            action: ``[4]``.
-
-        Returns:
-            Observation ``[39]``, reward, False, whether the horizon is reached, ``{"success": bool}``.
-
-        Raises:
-            MetarlError: if the episode is over or none was started.
-        """
-        if self._steps >= self.horizon:
-            raise MetarlError(f"{self.family!r} must be reset before it is stepped again.")
-        observation, reward, _, _, info = self._inner.step(np.asarray(action, dtype=np.float32))
-        self._steps += 1
-        truncated = self._steps >= self.horizon
-        return observation, float(reward), False, truncated, {"success": bool(info["success"])}
-
-    def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return what a camera of the full model sees, ``[height, width, 3]``.
-
-        Raises:
-            MetarlError: on an unknown camera, or a size that makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
-        model, data = self._inner.model, self._inner.data
-        state = np.empty(mujoco.mj_stateSize(model, _STATE))
-        mujoco.mj_getState(model, data, state, _STATE)
-        renderer = self._renderers.get(self.family, model, width=width, height=height)
-        fields = {field: getattr(model, field) for field in (*FIELDS, "site_pos") if "." not in field}
-        return renderer.frame(state, fields, camera)
-
-    def close(self) -> None:
-        """Free what rendering holds."""
-        self._renderers.close()
-
-
-def check_task(task: Task) -> None:
-    """Make sure that a task's numbers are an object, a start and a goal.
-
-    Raises:
-        MetarlError: if they are not, or the family is not known.
-    """
-    shape_of(task.family)
-    if len(task.parameters) != len(PARAMETERS) or not all(map(math.isfinite, task.parameters)):
-        raise MetarlError(
-            f"A task of {task.family!r} has {len(PARAMETERS)} finite parameters ({', '.join(PARAMETERS)}), "
-            f"but {task.id!r} has {task.parameters}."
-        )

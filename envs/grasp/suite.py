@@ -10,17 +10,17 @@ import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import mujoco
 import numpy as np
+from annotated_types import Ge, Le
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.config import SuiteConfig
-from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.grasp import env as grasp_env
 from metarl.envs.grasp import objects as grasp_objects
-from metarl.envs.grasp.env import NEAREST_GOAL, GraspFactory, full_model, grasp_class, shape_of, task_fields
+from metarl.envs.grasp.env import NEAREST_GOAL, full_model, grasp_class, shape_of, task_fields
 from metarl.envs.grasp.objects import FIELDS, PREFIX, SHAPES, Thing, object_model
 from metarl.envs.metaworld.env import MAX_HORIZON
 from metarl.envs.metaworld.models import EXPANDED, Models
@@ -31,12 +31,10 @@ from metarl.envs.metaworld.rewards.catalog import TASKS, RewardVersion
 from metarl.envs.metaworld.rewards.constants import constants_of
 from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, Worlds
 from metarl.envs.metaworld.tasks import SawyerTasks
-from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.errors import require, unknown_name
-from metarl.system.caches import cache_folder
+from metarl.settings import Seed
 from metarl.tasks import Parameter, Split, check_disjoint
 from metarl.types import Task
-from metarl.vector_env import TaskVectorEnv
 
 HeldOut: TypeAlias = Literal["both", "shapes", "ranges"]
 
@@ -126,18 +124,16 @@ class GraspShapesConfig(SuiteConfig):
     """Shapes held out."""
     held_out: HeldOut = "both"
     """Test on new "shapes", on known ones of new size, mass and friction ("ranges"), or on "both"."""
-    layouts: int = 50
+    layouts: Annotated[int, Ge(1), Le(10_000)] = 50
     """Objects with start and goal of each shape, in each split."""
-    horizon: int = MAX_HORIZON
+    horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""
-    task_seed: int = 42
+    task_seed: Seed = 42
     """Seed from which all tasks are drawn; the run's seed is another."""
 
     def __post_init__(self) -> None:
-        """Check the numbers and the names."""
-        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must lie in 1..{MAX_HORIZON}", self.horizon)
-        require(1 <= self.layouts <= 10_000, "layouts must lie in 1..10000", self.layouts)
-        require(0 <= self.task_seed < 2**32, "task_seed must lie in 0..2**32-1", self.task_seed)
+        """Check the names."""
+        super().__post_init__()
         if self.held_out not in get_args(HeldOut):
             raise unknown_name("way to hold out", self.held_out, get_args(HeldOut))
         for shape in (*self.train_shapes, *self.test_shapes):
@@ -200,38 +196,10 @@ class GraspShapesTasks(SawyerTasks):
     name: str = GraspShapesConfig.kind
     """What the results call it."""
 
+    known: ClassVar[Families] = FAMILIES
+
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Return the name of each parameter; the arm observes the object, but no goal."""
         seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
         hidden = ("goal[0]", "goal[1]", "goal[2]")
         return [Parameter(name, name in seen) for name in (*seen, *hidden)]
-
-    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs the
-        reference environments in worker processes.
-
-        Raises:
-            MetarlError: on any other engine.
-        """
-        if engine in ("auto", "threads"):
-            return SawyerVectorEnv(
-                families=list(dict.fromkeys(task.family for task in (*self.train, *self.test))),
-                default_tasks=self.train,
-                num_envs=num_envs,
-                num_threads=num_workers,
-                horizon=self.horizon,
-                cache=cache_folder() / "resets",
-                known=FAMILIES,
-            )
-        if engine != "processes":
-            raise unknown_name("engine", engine, ("auto", "threads", "processes"))
-        return ProcessTaskVectorEnv(
-            GraspFactory(self.horizon),
-            default_tasks=self.train,
-            num_envs=num_envs,
-            num_workers=num_workers,
-            observation_space=self.observation_space,
-            action_space=self.action_space,
-        )

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Gt, Le
 
 from metarl.config import SuiteConfig
 from metarl.envs.locomotion.env import make_env
@@ -19,6 +21,7 @@ from metarl.envs.locomotion.starts import LocomotionFamily
 from metarl.envs.locomotion.tasks import MujocoTasks, many_tasks
 from metarl.envs.task_sampling.ranges import Range, Ranges, TestRange, check_test_range
 from metarl.errors import MetarlError, require
+from metarl.settings import Horizon
 
 _FIELDS = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
 """What rand_param_envs varies, and the base of its factors."""
@@ -30,14 +33,14 @@ _BEYOND = 1.0
 class ChangedDynamicsConfig(SuiteConfig):
     """What the suites of changed dynamics have in common."""
 
-    horizon: int = 200
+    horizon: Horizon = 200
     """Steps of an episode, PEARL's."""
     test_range: TestRange = "in"
     """Test on new models from the training range, or on models every number of which lies beyond ("out")."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.horizon <= 1_000_000, "horizon must lie in 1..1000000", self.horizon)
+        """Check the test range."""
+        super().__post_init__()
         check_test_range(self.test_range)
 
     def tasks(
@@ -59,13 +62,8 @@ class ChangedDynamicsConfig(SuiteConfig):
 class RandParamsConfig(ChangedDynamicsConfig):
     """What the suites of rand_param_envs have in common."""
 
-    log_scale_limit: float = 3.0
+    log_scale_limit: Annotated[float, Gt(0), Le(10)] = 3.0
     """Exponents are uniform in minus this to plus this; out of range lie those greater by up to 1."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 < self.log_scale_limit <= 10, "log_scale_limit must lie in 0..10", self.log_scale_limit)
 
     def rand_params(self, robot: str, options: Mapping[str, object]) -> MujocoTasks:
         """Return models of a robot whose every mass, inertia, damping and friction differs."""

@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from annotated_types import Gt, Le
 
 from metarl.config import SuiteConfig
 from metarl.envs.locomotion import rewards as rewards
@@ -20,6 +22,7 @@ from metarl.envs.locomotion.starts import LocomotionFamily, Reward
 from metarl.envs.locomotion.tasks import MujocoTasks, few_tasks, many_tasks
 from metarl.envs.task_sampling.ranges import Arc, Parameters, Range, Ranges, Ring, TestRange, check_test_range
 from metarl.errors import MetarlError, require
+from metarl.settings import Horizon
 
 Directions: TypeAlias = Literal["two", "any"]
 
@@ -34,12 +37,8 @@ _GOAL_RADIUS = 3.0
 class LocomotionConfig(SuiteConfig):
     """What all locomotion suites have in common."""
 
-    horizon: int = 200
+    horizon: Horizon = 200
     """Steps of an episode: 200 in MAML and PEARL, 100 in ProMP's script."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.horizon <= 1_000_000, "horizon must lie in 1..1000000", self.horizon)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +57,14 @@ class HalfCheetahDirConfig(LocomotionConfig):
 class VelocityConfig(LocomotionConfig):
     """What the suites of velocities have in common."""
 
-    fastest: float
+    fastest: Annotated[float, Gt(0), Le(1000)]
     """Training goals are uniform in 0..this, metres per second."""
     test_range: TestRange = "in"
     """Test on new goals from the training range, or on goals faster than it by up to a third ("out")."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the test range."""
         super().__post_init__()
-        require(0 < self.fastest <= 1000, "fastest must be positive and at most 1000", self.fastest)
         check_test_range(self.test_range)
 
     def tasks(self, family: LocomotionFamily) -> MujocoTasks:

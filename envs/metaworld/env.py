@@ -1,35 +1,30 @@
-"""One Meta-World environment as an engine's worker sees it: a family by name, and a task to set.
+"""One environment of Meta-World: the published class, with tasks to set; the reference of the other engines.
 
-Physics, observations and rewards are the package's own; what is added changes no number of an episode:
-
-* the goal stays hidden, an episode is truncated at the suite's horizon, and success is a bool;
-* environments of a family share, in a process, one model without what only a camera sees;
-* what a reset leaves behind is a function of the task alone, so it is computed once and then restored.
+Physics, observations and rewards are the class's own. Added are a task to set, the suite's horizon, and
+success as a bool; the goal stays hidden.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.core import RenderFrame
 from gymnasium.spaces import Box
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-from metaworld.sawyer_xyz_env import RenderMode, SawyerXYZEnv
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from metarl.envs.metaworld.models import EXPANDED
 from metarl.envs.metaworld.rendering import SawyerRenderers
-from metarl.envs.metaworld.rewards.catalog import RewardVersion
-from metarl.envs.metaworld.shared import Floats, Start
-from metarl.envs.metaworld.shared import family as shared_family
+from metarl.envs.metaworld.reset_bank import check_parameters, reset_to
+from metarl.envs.metaworld.resets import METAWORLD, Families
+from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
 from metarl.errors import MetarlError
 from metarl.types import Task
 from metarl.vector_env import Picture
 
+Floats: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 FAMILIES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
@@ -59,24 +54,24 @@ class MetaWorldFactory:
 
     horizon: int = MAX_HORIZON
     """Steps after which an episode is truncated, 1 to 500."""
-    render_mode: RenderMode | None = None
-    """None, ``"rgb_array"`` or another of Meta-World's."""
     reward: RewardVersion = "v2"
     """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
+    known: Families = METAWORLD
+    """The families that it can build."""
 
     def __call__(self, family: str) -> MetaWorldEnv:
         """Return an environment that waits for its task.
 
         Raises:
-            MetarlError: on an unknown family.
+            MetarlError: on an unknown family or rewards that Meta-World does not have.
         """
-        return MetaWorldEnv(family, horizon=self.horizon, render_mode=self.render_mode, reward=self.reward)
+        return MetaWorldEnv(family, horizon=self.horizon, reward=self.reward, known=self.known)
 
 
 class MetaWorldEnv(gymnasium.Env[Floats, Action]):
-    """One environment; an episode is a function of (task, actions), bit for bit.
+    """One environment; an episode is a function of (task, actions), bit for bit, and no seed changes it.
 
-    Its seed changes nothing. Raw actions reach the reward; the package itself clips what moves the hand.
+    Raw actions reach the reward; the package itself clips the ones that move the hand. It takes about 31 MB.
     """
 
     def __init__(
@@ -84,22 +79,21 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         family: str,
         *,
         horizon: int = MAX_HORIZON,
-        render_mode: RenderMode | None = None,
         reward: RewardVersion = "v2",
+        known: Families = METAWORLD,
     ) -> None:
         """Build the environment; see :class:`MetaWorldFactory` for the arguments."""
+        check_reward(reward)
         self.family = family
         self.horizon = horizon
-        self.render_mode = render_mode
         self.metadata = SawyerXYZEnv.metadata
         self.observation_space = observation_space()  # type: ignore[assignment]  # Gymnasium does not say which numbers a Box holds
         self.action_space = action_space()  # type: ignore[assignment]  # as above
-        self._shared = shared_family(family, reward)
-        self._inner = self._shared.build(render_mode)
-        self._renderers = SawyerRenderers()
+        self._inner = known.models.environment(family)(reward_function_version=reward)
+        self._edited = [field for field in known.models.expanded if "." not in field]
+        self._renderers = SawyerRenderers(known.full_model)
         self._task: Task | None = None
-        self._start: Start | None = None
-        self._steps = 0
+        self._steps = horizon
 
     def set_task(self, task: Task) -> None:
         """Run this task from the next reset on.
@@ -107,14 +101,9 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         Raises:
             MetarlError: if it is of another family, or its parameters cannot be the family's.
         """
-        size = self._shared.num_parameters
         if task.family != self.family:
             raise MetarlError(f"Task {task.id!r} is of {task.family!r}; this is {self.family!r}.")
-        if len(task.parameters) != size or not all(math.isfinite(value) for value in task.parameters):
-            raise MetarlError(
-                f"A task of {self.family!r} has {size} finite parameters, "
-                f"but {task.id!r} has {task.parameters}."
-            )
+        check_parameters(self._inner, task.family, np.array(task.parameters))
         self._task = task
 
     def reset(
@@ -130,11 +119,9 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         """
         if self._task is None:
             raise MetarlError(f"A task must be set before {self.family!r} is reset, but there is none.")
-        self._start = self._shared.start(self._task.parameters)
-        with self._shared.lock:
-            self._start.restore(self._inner)
+        observation = reset_to(self._inner, self.family, np.array(self._task.parameters))
         self._steps = 0
-        return self._start.observation.copy(), {}
+        return observation, {}
 
     def step(self, action: Action) -> tuple[Floats, float, bool, bool, dict[str, object]]:
         """Advance by one step of 12.5 ms.
@@ -148,22 +135,15 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         Raises:
             MetarlError: if the episode is over or none was started.
         """
-        if self._start is None or self._steps >= self.horizon:
+        if self._steps >= self.horizon:
             raise MetarlError(f"{self.family!r} must be reset before it is stepped again.")
-        with self._shared.lock:
-            self._start.place(self._inner.model)
-            observation, reward, _, _, info = self._inner.step(np.asarray(action, dtype=np.float32))
+        observation, reward, _, _, info = self._inner.step(np.asarray(action, dtype=np.float32))
         self._steps += 1
         truncated = self._steps >= self.horizon
         return observation, float(reward), False, truncated, {"success": bool(info["success"])}
 
-    def render(self) -> RenderFrame | list[RenderFrame] | None:
-        """Return a picture of the state, as Gymnasium defines it for the render mode."""
-        frame: RenderFrame | list[RenderFrame] | None = self._inner.mujoco_renderer.render(self.render_mode)
-        return frame
-
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return what a camera of the full model sees, ``[height, width, 3]``, in any render mode.
+        """Return what a camera of the full model sees, ``[height, width, 3]``.
 
         Raises:
             MetarlError: on an unknown camera, or a size that makes no sense.
@@ -173,12 +153,9 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         state = np.empty(mujoco.mj_stateSize(model, _STATE))
         mujoco.mj_getState(model, data, state, _STATE)
         renderer = self._renderers.get(self.family, model, width=width, height=height)
-        with self._shared.lock:
-            if self._start is not None:
-                self._start.place(model)
-            return renderer.frame(state, {field: getattr(model, field) for field in EXPANDED}, camera)
+        return renderer.frame(state, {field: getattr(model, field) for field in self._edited}, camera)
 
     def close(self) -> None:
         """Free what rendering holds."""
         self._renderers.close()
-        self._inner.mujoco_renderer.close()  # type: ignore[no-untyped-call]  # Gymnasium's
+        self._inner.close()  # type: ignore[no-untyped-call]  # Gymnasium's

@@ -188,10 +188,7 @@ class ResetBank:
 
     def _simulate(self, family: str, vector: Array) -> Snapshot:
         env = self.environment(family)
-        _check(env, family, vector)
-        set_rand_vec(env, family, vector)
-        with _no_rejection(env, family):
-            observation, _ = env.reset()
+        observation = reset_to(env, family, vector)
         integration = np.empty(mujoco.mj_stateSize(env.model, _STATE))
         mujoco.mj_getState(env.model, env.data, integration, _STATE)
         slim = self.model(family)
@@ -199,14 +196,33 @@ class ResetBank:
         fields = {**self._source.fields(family, vector), **edited}
         features = read(env.model, env.data, self._features[family])
         world = WorldState(integration, fields, features)
-        return Snapshot(world, np.array(observation), read_arm(env), self._constants(env, family))
+        return Snapshot(world, observation, read_arm(env), self._constants(env, family))
 
 
-def _check(env: SawyerXYZEnv, family: str, vector: Array) -> None:
+def check_parameters(env: SawyerXYZEnv, family: str, vector: Array) -> None:
+    """Check the random vector of a task.
+
+    Raises:
+        MetarlError: if its size is wrong or a number is not finite.
+    """
     space = env._random_reset_space
     assert space is not None
     if vector.shape != space.shape or not np.isfinite(vector).all():
-        raise MetarlError(f"A task of {family!r} has {space.shape[0]} finite parameters; {vector} came.")
+        size, given = space.shape[0], vector.tolist()
+        raise MetarlError(f"Expected {size} finite parameters for a task of {family!r}, got {given}.")
+
+
+def reset_to(env: SawyerXYZEnv, family: str, vector: Array) -> Array:
+    """Reset a Meta-World environment to a task, with the goal hidden; return the observation, ``[39]``.
+
+    Raises:
+        MetarlError: if the vector has a wrong size or the environment rejects it.
+    """
+    check_parameters(env, family, vector)
+    set_rand_vec(env, family, vector)
+    with _no_rejection(env, family):
+        observation, _ = env.reset()
+    return np.array(observation)
 
 
 def set_rand_vec(env: SawyerXYZEnv, family: str, vector: Array) -> None:

@@ -1,22 +1,20 @@
 """What the Meta-World engine knows of its slots, a row for each, and how the rows change with a step.
 
 The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`, either on the arrays by
-NumPy, or as a program that the stepper's threads run on each row: the same bits.
+NumPy, or as a C function that the stepper's threads call for each row.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from metarl.envs.engines.arrays import Array as NumberPerWorld
 from metarl.envs.engines.arrays import Vector, stack, vector
-from metarl.envs.engines.threads import symbols
+from metarl.envs.engines.threads.c_functions import CFunction, Rows
 from metarl.envs.engines.threads.features import Array
-from metarl.envs.engines.threads.programs import Program, Rows, Tape
 from metarl.envs.metaworld.models import Actions
 from metarl.envs.metaworld.rewards.observation import FRAME_SIZE, OBSERVATION_SIZE
 from metarl.envs.metaworld.rewards.step import after_step
@@ -69,7 +67,7 @@ class Tables:
         """Of the last step: :data:`OUTCOMES`."""
 
     def in_order(self) -> list[Rows]:
-        """Return the arrays as programs number them."""
+        """Return the arrays in the order of their numbers."""
         return [
             self.features,
             self.actions,
@@ -106,31 +104,25 @@ class Tables:
             self.constants[slots, :fixed] = np.asarray(said.constants).T
 
 
-def program(task: SawyerTask) -> Program:
+def c_function(task: SawyerTask, tables: Tables) -> CFunction:
     """Return what :meth:`Tables.advance` does, for one row."""
-    tape, fixed = Tape(), num_constants(task)
-
-    def loaded(table: _Table, width: int) -> Vector:
-        return _as_vector(symbols.loaded(tape, table, width, single=table is _Table.ACTIONS))
-
-    first = loaded(_Table.FIRST, 1)
+    function, fixed = CFunction(tables.in_order()), num_constants(task)
+    first = function.load(_Table.FIRST, 1)
     said = after_step(
         task,
-        loaded(_Table.FEATURES, num_features(task)),
-        loaded(_Table.ACTIONS, 4),
-        loaded(_Table.CONSTANTS, fixed),
-        loaded(_Table.FRAMES, FRAME_SIZE),
+        function.load(_Table.FEATURES, num_features(task)),
+        function.load(_Table.ACTIONS, 4),
+        function.load(_Table.CONSTANTS, fixed),
+        function.load(_Table.FRAMES, FRAME_SIZE),
         first[0] > 0.5,
     )
-    outputs = {
-        _Table.FRAMES: said.frame,
-        _Table.OBSERVATIONS: said.observation,
-        _Table.OUTCOMES: stack(*_columns(said.outcome)),
-        _Table.FIRST: first * 0.0,
-    }
+    function.store(_Table.FRAMES, said.frame)
+    function.store(_Table.OBSERVATIONS, said.observation)
+    function.store(_Table.OUTCOMES, stack(*_columns(said.outcome)))
+    function.store(_Table.FIRST, first * 0.0)
     if task.latch is not None:
-        outputs[_Table.CONSTANTS] = said.constants
-    return symbols.program([(table, _as_symbol(value)) for table, value in outputs.items()])
+        function.store(_Table.CONSTANTS, said.constants)
+    return function
 
 
 def num_features(task: SawyerTask) -> int:
@@ -153,11 +145,3 @@ def _of(rows: Array | Actions, slots: npt.NDArray[np.int64]) -> Vector:
 
 def _columns(outcome: Outcome) -> list[NumberPerWorld]:
     return [vars(outcome)[name] for name in OUTCOMES]
-
-
-def _as_vector(symbol: symbols.Symbol) -> Vector:
-    return cast(Vector, symbol)  # it does what one does; for type checkers only
-
-
-def _as_symbol(vector: Vector) -> symbols.Symbol:
-    return cast(symbols.Symbol, vector)

@@ -10,20 +10,19 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le, Lt
 from metaworld.env_dict import ML25_V3
 
 from metarl.config import SuiteConfig
-from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.engines.warp.available import is_warp
-from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON, MetaWorldFactory
+from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
 from metarl.envs.metaworld.goals import Goal, Goals, published_goals
 from metarl.envs.metaworld.official import layout, official_evaluation, official_steps
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
 from metarl.envs.metaworld.tasks import SawyerTasks
-from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.envs.metaworld.warp import make_warp_env
 from metarl.errors import require, unknown_name
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
@@ -40,56 +39,27 @@ _log = logging.getLogger(__name__)
 class MetaWorldTasks(SawyerTasks):
     """Goals of Meta-World families: 50 of each for training, 50 of each for testing."""
 
-    reward: RewardVersion = "v2"
-    """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
-
-    @property
-    def env_factory(self) -> MetaWorldFactory:
-        """Builds Meta-World's own environments, in a worker."""
-        return MetaWorldFactory(self.horizon, reward=self.reward)
+    engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes", "warp")
+    """``"warp"`` keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA
+    it runs on the CPU, slowly. A device may follow it, ``"warp:cuda:1"``."""
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs
-        Meta-World's own environments in worker processes. Both give the same episodes, bit for bit. "warp"
-        keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it runs on
-        the CPU, slowly. A device may follow it, "warp:cuda:1".
+        """Build an environment with ``num_envs`` slots; see :meth:`.SawyerTasks.make_vector_env`.
 
         Raises:
             MetarlError: on any other engine.
             EngineError: if "warp" is not installed here.
         """
-        families = list(dict.fromkeys(task.family for task in (*self.train, *self.test)))
-        if is_warp(engine):
-            return make_warp_env(
-                engine,
-                families=families,
-                default_tasks=self.train,
-                num_envs=num_envs,
-                horizon=self.horizon,
-                cache=cache_folder() / "resets",
-                reward_version=self.reward,
-            )
-        if engine in ("auto", "threads"):
-            return SawyerVectorEnv(
-                families=families,
-                default_tasks=self.train,
-                num_envs=num_envs,
-                num_threads=num_workers,
-                horizon=self.horizon,
-                cache=cache_folder() / "resets",
-                reward_version=self.reward,
-            )
-        if engine != "processes":
-            raise unknown_name("engine", engine, ("auto", "threads", "processes", "warp"))
-        return ProcessTaskVectorEnv(
-            self.env_factory,
+        if not is_warp(engine):
+            return super().make_vector_env(num_envs, engine=engine, num_workers=num_workers)
+        return make_warp_env(
+            engine,
+            families=self.families,
             default_tasks=self.train,
             num_envs=num_envs,
-            num_workers=num_workers,
-            observation_space=self.observation_space,
-            action_space=self.action_space,
+            horizon=self.horizon,
+            cache=cache_folder() / "resets",
+            reward_version=self.reward,
         )
 
     def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
@@ -125,17 +95,16 @@ class MetaWorldTasks(SawyerTasks):
 class MetaWorldConfig(SuiteConfig):
     """What all Meta-World suites have in common."""
 
-    horizon: int = MAX_HORIZON
+    horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""
-    goal_seed: int = 42
+    goal_seed: Annotated[int, Ge(0), Lt(2**32 - 1)] = 42
     """Seed of Meta-World's own benchmark, from which all goals come; the run's seed is another."""
     reward: RewardVersion = "v2"
     """Meta-World's rewards of today, 0 to 10 a step ("v2"), or its original ones, up to thousands ("v1")."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.horizon <= MAX_HORIZON, f"horizon must lie in 1..{MAX_HORIZON}", self.horizon)
-        require(0 <= self.goal_seed < 2**32 - 1, "goal_seed must lie in 0..2**32-2", self.goal_seed)
+        """Check the version of the rewards."""
+        super().__post_init__()
         check_reward(self.reward)
 
     @abstractmethod

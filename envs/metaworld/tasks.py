@@ -1,16 +1,24 @@
-"""What distributions over tasks of Meta-World's arm have in common: lists and spaces."""
+"""Tasks of Meta-World's arm as a distribution: the lists, spaces and engines of every suite of the arm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box
 
-from metarl.envs.metaworld.env import MAX_HORIZON, action_space, observation_space
+from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
+from metarl.envs.metaworld.env import MAX_HORIZON, MetaWorldFactory, action_space, observation_space
+from metarl.envs.metaworld.resets import METAWORLD, Families
+from metarl.envs.metaworld.rewards.catalog import RewardVersion
+from metarl.envs.metaworld.threads import SawyerVectorEnv
+from metarl.errors import unknown_name
+from metarl.system.caches import cache_folder
 from metarl.tasks import Parameter, Split, sample_evenly
 from metarl.types import Task
+from metarl.vector_env import TaskVectorEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +33,25 @@ class SawyerTasks:
     """The test split."""
     horizon: int = MAX_HORIZON
     """Steps after which an episode is truncated."""
+    reward: RewardVersion = "v2"
+    """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
     reports_success: bool = True
     """Every family says whether its task is solved."""
+
+    known: ClassVar[Families] = METAWORLD
+    """Where the families' environments, models and rewards come from."""
+    engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes")
+    """The names that :meth:`make_vector_env` takes."""
+
+    @property
+    def families(self) -> list[str]:
+        """Every family of both splits."""
+        return list(dict.fromkeys(task.family for task in (*self.train, *self.test)))
+
+    @property
+    def env_factory(self) -> MetaWorldFactory:
+        """Builds a family's own environment, in a worker."""
+        return MetaWorldFactory(self.horizon, self.reward, self.known)
 
     @property
     def observation_space(self) -> Box:
@@ -56,3 +81,35 @@ class SawyerTasks:
         every += [Parameter(f"goal[{axis}]", observed=False) for axis in range(3)]
         count = next(len(task.parameters) for task in (*self.train, *self.test) if task.family == family)
         return every[:count]
+
+    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
+        """Build an environment with ``num_envs`` slots.
+
+        The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs the
+        families' own environments in worker processes. Both give the same episodes, bit for bit but for the
+        rounding of rewards.
+
+        Raises:
+            MetarlError: on any other engine.
+        """
+        if engine in ("auto", "threads"):
+            return SawyerVectorEnv(
+                families=self.families,
+                default_tasks=self.train,
+                num_envs=num_envs,
+                num_threads=num_workers,
+                horizon=self.horizon,
+                cache=cache_folder() / "resets",
+                reward_version=self.reward,
+                known=self.known,
+            )
+        if engine != "processes":
+            raise unknown_name("engine", engine, self.engines)
+        return ProcessTaskVectorEnv(
+            self.env_factory,
+            default_tasks=self.train,
+            num_envs=num_envs,
+            num_workers=num_workers,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+        )

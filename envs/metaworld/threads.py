@@ -1,7 +1,7 @@
 """Meta-World on threads: the physics of all slots in one batch, observations and rewards as array arithmetic.
 
-Bit for bit the episodes of Meta-World's own environments, without their Python. A reset restores a state that
-Meta-World itself produced once.
+The episodes of Meta-World's own environments without their Python: states, observations and success bit for
+bit, rewards but for their rounding. A reset restores a state that Meta-World itself produced once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metarl.envs.metaworld.rendering import DEFAULT_SIZE, SawyerRenderers
 from metarl.envs.metaworld.resets import METAWORLD, Families, SawyerResets
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.rewards.observation import visible_goal
-from metarl.envs.metaworld.slot_arrays import OUTCOMES, Tables, num_constants, program
+from metarl.envs.metaworld.slot_arrays import OUTCOMES, Tables, c_function, num_constants
 from metarl.errors import require
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, check_slot
@@ -43,7 +43,7 @@ class SawyerVectorEnv(SlotEngine):
         num_envs: slots.
         num_threads: threads; 0 for one a core that this process may use. Results do not depend on it.
         horizon: steps after which an episode is truncated.
-        stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
+        stepper: "compiled", "portable" (Python threads, slower), or "auto" for the first that works.
         cache: folder in which the states after resets are kept; None keeps them in memory only.
         reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
         known: what families there are.
@@ -93,9 +93,8 @@ class SawyerVectorEnv(SlotEngine):
         self._steps = np.zeros(num_envs, np.int64)
         most = max(num_constants(task) for task in catalog.values())
         self._tables = Tables(self._physics.features, most)
-        if self._physics.can_compute:
-            programs = [program(task) for task in catalog.values()]
-            self._physics.compute(programs, self._tables.in_order())
+        functions = [c_function(task, self._tables) for task in catalog.values()]
+        self._computes = self._physics.compute(functions, self._tables.in_order())
         self._groups: dict[str, Indices] = {}
         self._renderers = SawyerRenderers(known.full_model)
 
@@ -152,7 +151,7 @@ class SawyerVectorEnv(SlotEngine):
         self.diverged += tell_diverged(diverged, self._running, self._steps)
         self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
-        if not self._physics.can_compute:
+        if not self._computes:
             self._advance(sound)
         rewards = np.where(sound, self._tables.outcomes[:, 0], 0.0)
         success = sound & (self._tables.outcomes[:, 1] > 0.5)

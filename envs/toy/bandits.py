@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
@@ -20,6 +21,7 @@ from gymnasium.vector.utils import batch_space
 from metarl.config import SuiteConfig
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
 from metarl.errors import MetarlError, require, unknown_name
+from metarl.settings import Horizon
 from metarl.tasks import Split, sample_evenly
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv, check_fits
@@ -37,15 +39,10 @@ class BanditsConfig(SuiteConfig):
 
     kind: ClassVar[str] = "bandits"
 
-    arms: int = 5
+    arms: Annotated[int, Ge(2), Le(MAX_ARMS)] = 5
     """Arms of every bandit."""
-    horizon: int = 10
+    horizon: Horizon = 10
     """Pulls of an episode, which is a whole trial."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(2 <= self.arms <= MAX_ARMS, f"arms must be between 2 and {MAX_ARMS}", self.arms)
-        require(1 <= self.horizon <= 1_000_000, "horizon must be between 1 and 1000000", self.horizon)
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 
 from metarl.config import SuiteConfig
 from metarl.envs.custom.from_gymnasium import ProcessTasks, from_gymnasium
-from metarl.errors import require
+from metarl.settings import Horizon
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]
 
@@ -52,14 +52,10 @@ class CartPoleConfig(SuiteConfig):
 
     kind: ClassVar[str] = "cart-pole"
 
-    horizon: int = 200
+    horizon: Horizon = 200
     """Steps of an episode."""
     reversed_motor: bool = True
     """Let the motor pull the other way in half of the tasks, so that acting blindly fails in half of them."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.horizon <= 1_000_000, "horizon must lie in 1..1000000", self.horizon)
 
     def build(self) -> ProcessTasks:
         """Return the task distribution."""

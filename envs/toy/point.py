@@ -21,6 +21,7 @@ from metarl.config import SuiteConfig
 from metarl.envs.engines.reset_arguments import split_options
 from metarl.envs.toy.point_drawing import draw
 from metarl.errors import MetarlError, require, unknown_name
+from metarl.settings import Horizon
 from metarl.tasks import Split, sample_evenly
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv, check_slot
@@ -42,14 +43,10 @@ class PointConfig(SuiteConfig):
 
     kind: ClassVar[str] = "point"
 
-    horizon: int = 100
+    horizon: Horizon = 100
     """Steps of an episode."""
     terminate_at_goal: bool = False
     """End an episode within 0.01 of the goal along both axes, as the paper's own code does."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.horizon <= 1_000_000, "horizon must lie in 1..1000000", self.horizon)
 
     def build(self) -> PointTasks:
         """Return the task distribution."""

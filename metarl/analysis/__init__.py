@@ -1,1 +1,1 @@
-"""Looking inside an adaptation: what it moved in a policy, and which of it matters."""
+"""Which layers adaptation changes, and the gain of each."""

@@ -1,6 +1,6 @@
-"""The parts of a policy that adaptation moves: how far each went, and policies of which only some went.
+"""Layers of a policy: how far adaptation changes each, and policies with only some adapted.
 
-What stands before the last dot of a parameter's name is its layer: ``layer_0.weight`` and ``layer_0.bias``
+The part of a parameter's name before the last dot is its layer: ``layer_0.weight`` and ``layer_0.bias``
 are of ``layer_0``; ``log_std`` is a layer of its own.
 """
 
@@ -21,7 +21,7 @@ from metarl.types import Params
 
 @runtime_checkable
 class Explainable(Actor, Protocol):
-    """An actor that shows what adapts: it is a function of parameters, one set for each of M tasks."""
+    """An actor that is a function of visible parameters, one set for each of M tasks."""
 
     @property
     def params(self) -> Params:
@@ -33,16 +33,16 @@ class Explainable(Actor, Protocol):
         ...
 
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of observations ``[M, B, O]``: ``[M, B, units]`` by its name.
+        """Return each layer's activations on observations ``[M, B, O]``: ``[M, B, units]`` by its name.
 
-        The layers come from the first to the last, whose activations are the most likely actions. There are
-        none if the policy does not show its layers.
+        In order; the activations of the last layer are the most likely actions. Empty if the policy does not
+        show its layers.
         """
         ...
 
 
 def explainable(actor: Actor) -> Explainable:
-    """Return the actor, if it shows what adapts.
+    """Return the actor, if its adapted parameters are visible.
 
     Raises:
         MetarlError: if it does not.

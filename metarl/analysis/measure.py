@@ -1,7 +1,7 @@
-"""Adapting to tasks with an eye on the inside: what moved, and what each layer's part of it is worth.
+"""Measure which layers adaptation changes, and the gain of each.
 
-The worth of a layer is measured in rollouts: with nothing adapted, with everything, with one layer alone
-adapted, and with all but one. All of these meet the same seeds, so that they differ in nothing else.
+Gains are measured in rollouts: with nothing adapted, with everything, with one layer alone adapted, and with
+all but one, all from the same seeds.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Inside:
-    """What adapting to T tasks did inside a policy."""
+class AdaptationTrace:
+    """Changes of a policy by adapting to T tasks, and their effects."""
 
     changes: tuple[Change, ...]
     """Of each tensor of parameters."""
     similarities: dict[str, Values]
     """Of each layer, ``[T]``: linear CKA of its activations before and after adapting, on the observations
-    that the unadapted policy came upon."""
+    of the unadapted policy."""
     shifts: dict[str, Values]
     """Of each layer, ``[T]``: how far these activations moved as a whole, in units of their spread."""
     vectors: Values
@@ -59,7 +59,7 @@ class Inside:
 
 
 def variants_of(layers: Sequence[str]) -> tuple[Variant, ...]:
-    """Return what is measured of a policy: nothing adapted, everything, each layer alone, all but each."""
+    """Return the variants: nothing adapted, everything, each layer alone, all but each."""
     everything = frozenset(layers)
     return (
         Variant("none", frozenset()),
@@ -69,16 +69,16 @@ def variants_of(layers: Sequence[str]) -> tuple[Variant, ...]:
     )
 
 
-def inside_steps(
+def trace_steps(
     config: MeasurementConfig, layers: Collection[str], num_tasks: int, num_envs: int, horizon: int
 ) -> int:
-    """Return how often :func:`look_inside` steps its environment if every episode lasts to the horizon."""
+    """Return the vector steps of :func:`trace_adaptation` if every episode lasts to the horizon."""
     chunks = -(-num_tasks // max(1, num_envs // slots_needed(config)))
     return chunks * (config.adaptation_steps + 2 + 2 * len(layers)) * horizon
 
 
 @one_thread()
-def look_inside(
+def trace_adaptation(
     agent: MetaLearner,
     env: TaskVectorEnv,
     tasks: Sequence[Task],
@@ -87,23 +87,23 @@ def look_inside(
     horizon: int,
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
-) -> Inside:
-    """Adapt an agent to tasks, and look at what that did to its policy.
+) -> AdaptationTrace:
+    """Adapt an agent to tasks, and measure the changes of its policy.
 
     Args:
         agent: is not changed; its actors must be :class:`metarl.analysis.layers.Explainable`.
         env: at least :func:`metarl.evaluation.evaluate.slots_needed` slots.
-        tasks: what to adapt to.
+        tasks: to adapt to.
         config: how many steps and episodes, and how the actions that are measured are chosen.
         horizon: of an episode.
         rng: where every random number comes from.
         on_step: as in :func:`metarl.rollouts.collect.collect`.
 
     Raises:
-        MetarlError: if the agent does not show what adapts, nothing moves, or ``env`` has too few slots.
+        MetarlError: if the agent's parameters are hidden, none moves, or ``env`` has too few slots.
     """
     at_once = env.num_envs // slots_needed(config)
-    require(at_once > 0, f"Looking inside needs {slots_needed(config)} slots or more", env.num_envs)
+    require(at_once > 0, f"Explaining needs {slots_needed(config)} slots or more", env.num_envs)
 
     run = partial(collect, env, horizon=horizon, on_step=on_step)
     parts = []
@@ -128,19 +128,19 @@ def look_inside(
         ]
         steps = sum(rollout.num_steps for rollout in experience)
         effects = from_rollouts(chunk, stages, steps)
-        parts.append(_inside(before, actor, experience[0], variants, effects))
+        parts.append(_trace(before, actor, experience[0], variants, effects))
     whole = _join(parts)
     if not whole.vectors.any():
         raise MetarlError(
-            f"Adapting to these {len(tasks)} tasks moved no parameter of the policy: there is nothing to see."
+            f"Adapting to these {len(tasks)} tasks moved no parameter of the policy: nothing to explain."
         )
     return whole
 
 
-def _inside(
+def _trace(
     before: Explainable, after: Explainable, seen: Rollout, variants: tuple[Variant, ...], effects: Evaluation
-) -> Inside:
-    return Inside(
+) -> AdaptationTrace:
+    return AdaptationTrace(
         changes=tuple(changes(before.params, after.params)),
         similarities=compare(linear_cka, before, after, seen),
         shifts=compare(shift, before, after, seen),
@@ -177,7 +177,7 @@ def compare(
     }
 
 
-def _join(parts: Sequence[Inside]) -> Inside:
+def _join(parts: Sequence[AdaptationTrace]) -> AdaptationTrace:
     """Put parts of different tasks one after another."""
     first = parts[0]
     return replace(

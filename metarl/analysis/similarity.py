@@ -2,7 +2,7 @@
 
 Linear centered kernel alignment (CKA) compares the shape: it is 1 for representations that a rotation, a
 reflection, a scaling of all units together or a shift turns into one another, and 0 where no linear function
-of one says anything about the other. A shift, which is what a change of biases makes, is measured by itself.
+of one says anything about the other. A shift, the effect of a change of biases, is measured by itself.
 """
 
 from __future__ import annotations

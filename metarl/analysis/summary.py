@@ -1,4 +1,4 @@
-"""Summarize the inside of an adaptation in few numbers, each with its 95 % interval over tasks."""
+"""Summarize the trace of an adaptation, with 95 % intervals over tasks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from metarl.analysis.measure import Inside
+from metarl.analysis.measure import AdaptationTrace
 from metarl.analysis.task_map import Likeness, TaskMap, likeness, task_map
 from metarl.evaluation.statistics import RATE, Bootstrap, Interval, Values, confidence_interval, paired_gain
 from metarl.types import Json
 
 
 @dataclass(frozen=True)
-class Moved:
+class LayerChange:
     """How far one tensor of parameters moved, a mean over tasks."""
 
     name: str
@@ -28,7 +28,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a policy of which some layers are adapted scores, less what the unadapted one does."""
+    """Scores of a policy with some layers adapted, less those of the unadapted one."""
 
     variant: str
     """``"all"``, ``"only layer_0"``, ``"all but layer_0"``."""
@@ -41,9 +41,9 @@ class Gain:
 class Explanation:
     """An adaptation, explained."""
 
-    inside: Inside
+    trace: AdaptationTrace
     adaptation_steps: int
-    moved: tuple[Moved, ...]
+    layer_changes: tuple[LayerChange, ...]
     similarities: dict[str, Interval]
     """Linear CKA of each layer's activations before and after adapting; the last layer's are the actions."""
     shifts: dict[str, Interval]
@@ -60,13 +60,13 @@ class Explanation:
         return [gain.variant.removeprefix("only ") for gain in self.gains if gain.variant.startswith("only ")]
 
     def gain(self, variant: str) -> Gain:
-        """Return what a variant gains."""
+        """Return the gain of a variant."""
         return next(gain for gain in self.gains if gain.variant == variant)
 
 
-def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> Explanation:
-    """Put what was measured into few numbers; permutations are drawn from ``rng``."""
-    tasks = inside.tasks
+def explain(trace: AdaptationTrace, adaptation_steps: int, rng: np.random.Generator) -> Explanation:
+    """Summarize a trace; permutations are drawn from ``rng``."""
+    tasks = trace.tasks
     how = Bootstrap(strata=tuple(task.family for task in tasks))
 
     def over_tasks(values: Values, most: float = np.inf) -> Interval:
@@ -74,31 +74,31 @@ def explain(inside: Inside, adaptation_steps: int, rng: np.random.Generator) -> 
         bounds = (0.0, most) if np.ptp(values) > 0 else how.bounds
         return confidence_interval(values, rng, replace(how, bounds=bounds))
 
-    placed = task_map(inside.vectors)
+    placed = task_map(trace.vectors)
     return Explanation(
-        inside=inside,
+        trace=trace,
         adaptation_steps=adaptation_steps,
-        moved=tuple(
-            Moved(
+        layer_changes=tuple(
+            LayerChange(
                 change.name,
                 over_tasks(change.norm),
                 None if change.relative is None else over_tasks(change.relative),
                 over_tasks(change.share, 1.0),
             )
-            for change in inside.changes
+            for change in trace.changes
         ),
-        similarities={layer: over_tasks(values, 1.0) for layer, values in inside.similarities.items()},
-        shifts={layer: over_tasks(values) for layer, values in inside.shifts.items()},
+        similarities={layer: over_tasks(values, 1.0) for layer, values in trace.similarities.items()},
+        shifts={layer: over_tasks(values) for layer, values in trace.shifts.items()},
         task_map=placed,
         likeness=likeness([tasks[place] for place in placed.places], placed.cosines, rng),
-        gains=tuple(_gains(inside, rng, how)),
+        gains=tuple(_gains(trace, rng, how)),
     )
 
 
-def _gains(inside: Inside, rng: np.random.Generator, how: Bootstrap) -> Iterator[Gain]:
-    returns, successes = inside.effects.task_returns, inside.effects.task_successes
+def _gains(trace: AdaptationTrace, rng: np.random.Generator, how: Bootstrap) -> Iterator[Gain]:
+    returns, successes = trace.effects.task_returns, trace.effects.task_successes
     of_rates = replace(how, bounds=RATE)
-    for place, variant in enumerate(inside.variants):
+    for place, variant in enumerate(trace.variants):
         if place > 0:
             yield Gain(
                 variant.name,
@@ -111,7 +111,7 @@ def _gains(inside: Inside, rng: np.random.Generator, how: Bootstrap) -> Iterator
 
 def to_json(explanation: Explanation) -> dict[str, Json]:
     """Return every number as plain JSON."""
-    inside, placed, alike = explanation.inside, explanation.task_map, explanation.likeness
+    trace, placed, alike = explanation.trace, explanation.task_map, explanation.likeness
     return {
         "adaptation_steps": explanation.adaptation_steps,
         "changes": {
@@ -125,21 +125,21 @@ def to_json(explanation: Explanation) -> dict[str, Json]:
                     "share": change.share.tolist(),
                 },
             }
-            for moved, change in zip(explanation.moved, inside.changes, strict=True)
+            for moved, change in zip(explanation.layer_changes, trace.changes, strict=True)
         },
         "representations": {
             layer: {
                 "cka": list(interval),
                 "shift": list(explanation.shifts[layer]),
                 "tasks": {
-                    "cka": inside.similarities[layer].tolist(),
-                    "shift": inside.shifts[layer].tolist(),
+                    "cka": trace.similarities[layer].tolist(),
+                    "shift": trace.shifts[layer].tolist(),
                 },
             }
             for layer, interval in explanation.similarities.items()
         },
         "task_map": {
-            "tasks": [inside.tasks[place].id for place in placed.places],
+            "tasks": [trace.tasks[place].id for place in placed.places],
             "points": placed.points.tolist(),
             "variance_shown": placed.shown,
             "cosines": placed.cosines.tolist(),
@@ -159,6 +159,6 @@ def to_json(explanation: Explanation) -> dict[str, Json]:
             }
             for gain in explanation.gains
         },
-        "variants": [variant.name for variant in inside.variants],
-        "effects": inside.effects.to_json(),
+        "variants": [variant.name for variant in trace.variants],
+        "effects": trace.effects.to_json(),
     }

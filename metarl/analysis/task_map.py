@@ -1,4 +1,4 @@
-"""Tasks by how adapting to them moves the policy: a map, and whether similar tasks lie close on it.
+"""A map of tasks by their adaptation vectors, and whether similar tasks are close on it.
 
 How far a policy moves depends on more than the task, how long it is adapted for instance; where to, on what
 the task asks for. So tasks are compared by the directions of their adaptation vectors.

@@ -29,7 +29,7 @@ class Comparison:
         experiment: with a trained agent.
         tasks: held-out ones.
         config: which baselines.
-        folder: for what is finished; it is made with the first result.
+        folder: of the results; made with the first.
 
     Raises:
         MetarlError: if there is nothing to compare with, or the folder holds results of other settings.

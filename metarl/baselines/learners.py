@@ -77,7 +77,7 @@ class Learner(ABC):
     @property
     @abstractmethod
     def actor(self) -> SB3Actor:
-        """The policy, which goes on learning with the agent."""
+        """The policy; it shares its parameters with the agent."""
 
     @property
     def weights(self) -> Params:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Ge, Gt, Le
 
 from metarl.baselines.learners import AlgorithmName
 from metarl.config import MeasurementConfig
 from metarl.errors import require
 from metarl.evaluation.evaluate import episodes_of_step
 from metarl.meta_learner import Trial
+from metarl.settings import Seed, Settings
 
 Kind: TypeAlias = Literal["meta", "scratch", "multitask", "oracle"]
 BaselineKind: TypeAlias = Literal["scratch", "multitask", "oracle"]
 
 META: Literal["meta"] = "meta"
-LARGEST_BUDGET = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparisonConfig:
+class ComparisonConfig(Settings):
     """Baselines to compare with the meta-learned agent."""
 
     algorithms: tuple[AlgorithmName, ...] = ("ppo", "sac")
@@ -27,35 +29,24 @@ class ComparisonConfig:
     kinds: tuple[BaselineKind, ...] = ("scratch", "multitask", "oracle")
     """From scratch on the held-out task; trained on all training tasks, then fine-tuned on the held-out one;
     an oracle that sees the task's parameters, trained on the training tasks."""
-    budgets: tuple[int, ...] = (1, 10)
+    budgets: tuple[Annotated[int, Ge(1), Le(1_000_000)], ...] = (1, 10)
     """Multiples of the adaptation budget that learning from scratch gets."""
-    training_steps: int = 0
+    training_steps: Annotated[int, Ge(0)] = 0
     """Environment steps on training tasks, of the multi-task agent and of the oracle; 0 for as many as the
     meta-learned agent took."""
-    updates_per_step: float = 1.0
+    updates_per_step: Annotated[float, Gt(0), Le(100)] = 1.0
     """Gradient steps of SAC for each environment step on the held-out task."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the evaluation and of the baselines, apart from the training's."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check that there is a baseline."""
+        super().__post_init__()
         require(len(self.algorithms) > 0, "At least one algorithm must be named", "none")
         require(len(self.kinds) > 0, "At least one kind of baseline must be named", "none")
         require(
-            all(1 <= budget <= LARGEST_BUDGET for budget in self.budgets),
-            f"Every budget must lie in 1..{LARGEST_BUDGET}",
-            list(self.budgets),
-        )
-        require(
             len(self.budgets) > 0 or "scratch" not in self.kinds, "At least one budget must be given", "none"
         )
-        require(0 <= self.training_steps, "training_steps must be 0 or more", self.training_steps)
-        require(
-            0 < self.updates_per_step <= 100,
-            "updates_per_step must be positive and at most 100",
-            self.updates_per_step,
-        )
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
 
 
 @dataclass(frozen=True)
@@ -92,7 +83,7 @@ class Baseline:
         return labels[self.kind]
 
     def stages(self, adaptation_steps: int) -> tuple[str, ...]:
-        """Say when each of its measurements was made."""
+        """Return the names of its measurements."""
         if self.kind == META:
             after = [f"{step} step{'s' * (step > 1)}" for step in range(1, adaptation_steps + 1)]
             return ("before", *after)

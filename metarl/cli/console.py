@@ -1,4 +1,4 @@
-"""What every command says, and how: sentences on one console, mistakes on standard error."""
+"""Output of every command: sentences on one console, mistakes on standard error."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import sys
 from rich.console import Console
 
 NOBODY_READS = 141
-"""Exit code where nobody reads what is printed any more, ``metarl list | head -1``: that of a program which
-SIGPIPE ended."""
+"""Exit code if the reader of the output has closed it, ``metarl list | head -1``: that of SIGPIPE."""
 
 
 class _Console(Console):
@@ -31,12 +30,12 @@ def say(message: str) -> None:
 
 
 def say_error(message: str) -> None:
-    """Print what went wrong to standard error, as one sentence."""
+    """Print an error to standard error, as one sentence."""
     Console(stderr=True, highlight=False).print(f"metarl: {message}", markup=False, soft_wrap=True)
 
 
 def silence() -> None:
-    """Let whatever is still printed go nowhere, what Python itself prints at its end included."""
+    """Discard all further output, also that of Python at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(AttributeError, ValueError, OSError):  # a caller's object, which is no file
         os.dup2(nowhere, sys.stdout.fileno())

@@ -35,18 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def exit_code(work: Callable[[], None]) -> int:
-    """Do what a user asked for, and tell in a sentence what was wrong with it.
+    """Run ``work``, and print a user's mistake in one sentence.
 
     Returns:
-        The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 where nobody reads what is
-        printed.
+        The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a
+        closed pipe.
     """
     try:
         with sigterm_as_interrupt():
             try:
                 work()
             finally:
-                sys.stdout.flush()  # here, so that a fault in it is told, and not at Python's end
+                sys.stdout.flush()  # here, so that an error in it is reported
     except Stopped:
         return 130
     except KeyboardInterrupt:
@@ -76,7 +76,7 @@ def is_want_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 def about_current_folder() -> str:
-    """Say that the current folder is gone, where that may be why something failed."""
+    """Return a hint if the current folder was removed."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -134,7 +134,7 @@ class _Output(io.TextIOBase):
 
 
 def nobody_reads(error: OSError) -> bool:
-    """Return whether an error says that standard output is a pipe whose reader is gone, and no other pipe."""
+    """Return whether an error is about standard output, a pipe that its reader closed."""
     if not isinstance(error, BrokenPipeError):
         return False
     watch = select.poll()
@@ -151,7 +151,7 @@ def show_usage() -> None:
     group = entry_points.COMMANDS
     rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
     console.print(list_table("commands", rows))
-    say("\nmetarl COMMAND --help tells more; metarl --version tells the version.")
+    say("\nmetarl COMMAND --help lists the options; metarl --version prints the version.")
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class ELBO(NamedTuple):
     loss: torch.Tensor
     """A scalar that can be differentiated."""
     metrics: dict[str, float]
-    """``belief_kl``: nats of a belief from the one before; ``NAME_error``: mean squared error of a number."""
+    """``elbo``; ``belief_kl``, nats of a belief from the one before; ``NAME_error``, a mean squared error."""
 
 
 def elbo_loss(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 
 from metarl.errors import Stopped, require
 from metarl.functional.params import add, add_params, detach, flatten, gradient, requires_grad
@@ -35,13 +36,13 @@ TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "
 class DescentConfig(Settings):
     """How the meta-parameters follow a gradient."""
 
-    outer_lr: float = 1e-3
+    outer_lr: Annotated[float, Gt(0), Le(1000)] = 1e-3
     """Step size of the meta-parameters."""
     outer_optimizer: OuterOptimizer = "adam"
     """Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, Ge(0), Le(1000)] = 0.01
     """AdamW alone shrinks every parameter by this times the step size."""
-    max_gradient_norm: float = 0.0
+    max_gradient_norm: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
     """Longer gradients are scaled down to this norm; 0 leaves them."""
     lr_schedule: LearningRateSchedule = "constant"
     """How the step size falls from outer_lr to 0."""
@@ -49,15 +50,8 @@ class DescentConfig(Settings):
     """Meta-iterations until a linear or cosine schedule reaches 0."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the schedule."""
         super().__post_init__()
-        require(0 < self.outer_lr <= 1000, "outer_lr must be positive and at most 1000", self.outer_lr)
-        require(0 <= self.weight_decay <= 1000, "weight_decay must lie in 0..1000", self.weight_decay)
-        require(
-            0 <= self.max_gradient_norm < math.inf,
-            "max_gradient_norm must be 0 or more",
-            self.max_gradient_norm,
-        )
         require(
             self.lr_iterations >= (self.lr_schedule != "constant"),
             "lr_iterations must be positive with a schedule",
@@ -78,16 +72,10 @@ class DescentConfig(Settings):
 class ClippedConfig(DescentConfig):
     """Several steps on one meta-batch, held back by clipping (Schulman et al. 2017, arXiv 1707.06347)."""
 
-    outer_steps: int = 5
+    outer_steps: Annotated[int, Ge(1), Le(1000)] = 5
     """Steps of the meta-parameters on each meta-batch."""
-    clip: float = 0.2
+    clip: Annotated[float, Gt(0), Lt(math.inf)] = 0.2
     """Likelihood ratios count within one plus or minus this."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(1 <= self.outer_steps <= 1000, "outer_steps must lie in 1..1000", self.outer_steps)
-        require(0 < self.clip < math.inf, "clip must be positive", self.clip)
 
 
 class Judged(NamedTuple):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch.nn.functional import smooth_l1_loss
 
-from metarl.errors import require
 from metarl.functional.distributions import Distribution, entropy, kl_divergence, log_prob
 from metarl.learning.gradient_descent import Judged
 from metarl.settings import Settings
@@ -21,42 +21,24 @@ ValueLoss: TypeAlias = Literal["squared", "huber"]
 class PPOConfig(Settings):
     """Losses and minibatches."""
 
-    clip: float = 0.2
+    clip: Annotated[float, Gt(0), Le(10)] = 0.2
     """Likelihood ratios count within one plus or minus this."""
-    epochs: int = 5
+    epochs: Annotated[int, Ge(1), Le(1000)] = 5
     """Passes over each meta-batch."""
-    minibatches: int = 4
+    minibatches: Annotated[int, Ge(1), Le(10_000)] = 4
     """Parts of a pass, each with a step of its own."""
-    max_kl: float = 0.03
+    max_kl: Annotated[float, Ge(0), Le(1000)] = 0.03
     """Passes end when the policy has moved this far from the one that acted; 0 never ends them."""
-    value_weight: float = 0.5
+    value_weight: Annotated[float, Ge(0), Le(1000)] = 0.5
     """Weight of the value's error."""
     value_loss: ValueLoss = "squared"
     """Error of the value: its square, or "huber", which grows linearly where it is more than 1."""
-    value_clip: float = 0.0
+    value_clip: Annotated[float, Ge(0), Le(1000)] = 0.0
     """A value gains nothing by moving further than this from the one at acting; 0 leaves it free."""
-    entropy_weight: float = 0.0
+    entropy_weight: Annotated[float, Ge(0), Le(1000)] = 0.0
     """Weight of the entropy, which is raised."""
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: Annotated[float, Gt(0), Le(1e9)] = 1.0
     """Longer gradients are shortened to this."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 < self.clip <= 10, "clip must be positive and at most 10", self.clip)
-        require(1 <= self.epochs <= 1000, "epochs must be between 1 and 1000", self.epochs)
-        require(1 <= self.minibatches <= 10_000, "minibatches must be between 1 and 10000", self.minibatches)
-        require(0 <= self.max_kl <= 1000, "max_kl must be between 0 and 1000", self.max_kl)
-        require(0 <= self.value_weight <= 1000, "value_weight must be between 0 and 1000", self.value_weight)
-        require(0 <= self.value_clip <= 1000, "value_clip must be between 0 and 1000", self.value_clip)
-        require(
-            0 <= self.entropy_weight <= 1000, "entropy_weight must be between 0 and 1000", self.entropy_weight
-        )
-        require(
-            0 < self.max_gradient_norm <= 1e9,
-            "max_gradient_norm must be positive and at most 1e9",
-            self.max_gradient_norm,
-        )
 
 
 class Experience(NamedTuple):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from metarl.errors import require
+from annotated_types import Ge, Le
+
 from metarl.learning.advantages import AdvantageNorm, Batch, estimate_advantages, make_batch
 from metarl.settings import Settings
 from metarl.types import Rollout
@@ -14,20 +16,14 @@ from metarl.types import Rollout
 class ReturnsConfig(Settings):
     """How rewards become advantages."""
 
-    discount: float = 0.99
+    discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount for each step."""
-    gae_lambda: float = 1.0
+    gae_lambda: Annotated[float, Ge(0), Le(1)] = 1.0
     """Weight of longer returns in the advantages."""
     bootstrap_truncated: bool = False
     """Value what would have followed an episode that was cut off; for tasks without a time limit."""
     advantage_norm: AdvantageNorm = "std"
     """What centered advantages are divided by; "var" is what garage and metaworld-algorithms do."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 <= self.discount <= 1, "discount must lie in 0..1", self.discount)
-        require(0 <= self.gae_lambda <= 1, "gae_lambda must lie in 0..1", self.gae_lambda)
 
     def batch(self, rollout: Rollout) -> Batch:
         """Return what the losses read of a rollout, advantages included."""

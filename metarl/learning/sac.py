@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
+from annotated_types import Ge, Gt, Le
 
-from metarl.errors import require
 from metarl.functional.params import flatten, unflatten
 from metarl.functional.squashed_gaussian import squash
 from metarl.learning.gradient_descent import DescentConfig, adam_step, start_descent
 from metarl.networks.off_policy import SquashedPolicy, TwinCritic
+from metarl.settings import Settings
 from metarl.types import Params
 
 TEMPERATURE = "log_temperature"
@@ -28,42 +29,24 @@ WEIGHTS, ACTOR, CRITIC = "weights", "actor", "critic"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SACConfig:
+class SACConfig(Settings):
     """The settings of soft actor-critic; the defaults are stable-baselines3's."""
 
-    discount: float = 0.99
+    discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount for each step."""
-    learning_rate: float = 3e-4
+    learning_rate: Annotated[float, Gt(0), Le(10)] = 3e-4
     """Step size of Adam, for actor, critic and temperature."""
-    target_rate: float = 0.005
+    target_rate: Annotated[float, Gt(0), Le(1)] = 0.005
     """Share of the critic that its target takes over in each step (tau)."""
-    initial_temperature: float = 1.0
+    initial_temperature: Annotated[float, Ge(1e-6), Le(1e6)] = 1.0
     """Weight of the entropy at the start (alpha)."""
     learns_temperature: bool = True
     """Move the temperature until the policy has the entropy that is aimed at."""
-    entropy_per_action: float = -1.0
+    entropy_per_action: Annotated[float, Ge(-100), Le(100)] = -1.0
     """Entropy in nats that the temperature aims at, for each component of an action."""
 
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(0 <= self.discount <= 1, "discount must be between 0 and 1", self.discount)
-        require(
-            0 < self.learning_rate <= 10, "learning_rate must be positive and at most 10", self.learning_rate
-        )
-        require(0 < self.target_rate <= 1, "target_rate must be positive and at most 1", self.target_rate)
-        require(
-            1e-6 <= self.initial_temperature <= 1e6,
-            "initial_temperature must be between 1e-6 and 1e6",
-            self.initial_temperature,
-        )
-        require(
-            -100 <= self.entropy_per_action <= 100,
-            "entropy_per_action must be between -100 and 100",
-            self.entropy_per_action,
-        )
 
-
-class Transitions(NamedTuple):
+class SACBatch(NamedTuple):
     """What the critic learns from, beside the states."""
 
     actions: torch.Tensor
@@ -126,7 +109,7 @@ class SACMetrics(NamedTuple):
 
 
 def critic_target(
-    batch: Transitions,
+    batch: SACBatch,
     next_q: torch.Tensor,
     next_log_probs: torch.Tensor,
     temperature: torch.Tensor,
@@ -223,9 +206,7 @@ class SAC:
         }
         return SACState(actor, critic, flatten(self.target_like), adam)
 
-    def step(
-        self, state: SACState, batch: Transitions, look: Look, noise: Noise
-    ) -> tuple[SACState, SACMetrics]:
+    def step(self, state: SACState, batch: SACBatch, look: Look, noise: Noise) -> tuple[SACState, SACMetrics]:
         """Take one gradient step of critic, actor and temperature, and move the target.
 
         Args:
@@ -276,7 +257,7 @@ class SAC:
 
     @torch.no_grad()
     def _target(
-        self, state: SACState, batch: Transitions, next_states: torch.Tensor, noise: torch.Tensor
+        self, state: SACState, batch: SACBatch, next_states: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
         actor = unflatten(state.actor, self.actor_like)
         following = squash(self.policy(actor, next_states), noise)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 
-from metarl.errors import require
 from metarl.functional.params import flatten, unflatten
 from metarl.functional.solvers import backtracking_line_search, conjugate_gradient
 from metarl.settings import Settings
@@ -21,27 +21,16 @@ from metarl.types import Params
 class TrustRegionConfig(Settings):
     """The trust region of Schulman et al. 2015 (arXiv 1502.05477), appendix C."""
 
-    max_kl: float = 0.01
+    max_kl: Annotated[float, Gt(0), Lt(math.inf)] = 0.01
     """Largest mean KL divergence of one step, in nats."""
-    cg_iters: int = 10
+    cg_iters: Annotated[int, Ge(1), Le(1000)] = 10
     """Conjugate-gradient steps towards the natural gradient."""
-    cg_damping: float = 1e-5
+    cg_damping: Annotated[float, Ge(0), Lt(math.inf)] = 1e-5
     """Added to the diagonal of the Fisher matrix."""
-    backtrack_ratio: float = 0.8
+    backtrack_ratio: Annotated[float, Gt(0), Lt(1)] = 0.8
     """Factor between trials of the line search."""
-    max_backtracks: int = 15
+    max_backtracks: Annotated[int, Ge(1), Le(1000)] = 15
     """Trials after which the parameters stay what they were."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 < self.max_kl < math.inf, "max_kl must be positive", self.max_kl)
-        require(1 <= self.cg_iters <= 1000, "cg_iters must lie in 1..1000", self.cg_iters)
-        require(0 <= self.cg_damping < math.inf, "cg_damping must be 0 or more", self.cg_damping)
-        require(
-            0 < self.backtrack_ratio < 1, "backtrack_ratio must lie between 0 and 1", self.backtrack_ratio
-        )
-        require(1 <= self.max_backtracks <= 1000, "max_backtracks must lie in 1..1000", self.max_backtracks)
 
 
 class LossAndKL(NamedTuple):

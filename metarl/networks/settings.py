@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import gymnasium
 import torch
+from annotated_types import Ge, Gt, Le
 
 from metarl.errors import require
 from metarl.networks.policies import ACTIVATIONS, MAX_STD, CategoricalMLPPolicy, GaussianMLPPolicy
@@ -20,11 +21,11 @@ from metarl.types import Params
 class NetworkConfig(Settings):
     """The policy's layers and the range of its deviations."""
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (64, 64)
     """Units of each hidden layer."""
     activation: str = "tanh"
     """Nonlinearity: "tanh" or "relu"."""
-    initial_std: float = 1.0
+    initial_std: Annotated[float, Gt(0), Le(1000)] = 1.0
     """Standard deviation of every action component at the start."""
     min_std: float = 1e-6
     """Standard deviations never fall below this; at it, a gradient that points upwards raises them."""
@@ -32,7 +33,7 @@ class NetworkConfig(Settings):
     """Standard deviations never act above this."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the nonlinearity, and that the deviations are in order."""
         super().__post_init__()
         require(
             self.activation in ACTIVATIONS,
@@ -40,18 +41,9 @@ class NetworkConfig(Settings):
             repr(self.activation),
         )
         require(
-            0 < self.min_std <= self.initial_std, "min_std must lie between 0 and initial_std", self.min_std
-        )
-        require(self.initial_std <= 1000, "initial_std must be at most 1000", self.initial_std)
-        require(
-            self.initial_std <= self.max_std <= MAX_STD,
-            f"max_std must be between initial_std and {MAX_STD:.0f}",
-            self.max_std,
-        )
-        require(
-            all(1 <= size <= 4096 for size in self.hidden_sizes),
-            "every hidden size must lie in 1..4096",
-            self.hidden_sizes,
+            0 < self.min_std <= self.initial_std <= self.max_std <= MAX_STD,
+            f"Expected 0 < min_std <= initial_std <= max_std <= {MAX_STD:.0f}",
+            (self.min_std, self.initial_std, self.max_std),
         )
 
     def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy | CategoricalMLPPolicy:

@@ -1,4 +1,4 @@
-"""Several seeds of one experiment, put together: one curve, one table, one folder that can be committed."""
+"""Combine several seeds of one experiment: curves, tables and figures in one folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLOCK = "time/elapsed"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
-    """Put finished runs that differ in nothing but their seed together.
+    """Combine finished runs that differ only in their seed.
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
@@ -81,7 +81,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
 
 
 def _footer(seeds: int) -> str:
-    """Say below a learning curve what lines and bars are."""
+    """Return the small print below a learning curve."""
     if seeds == 1:
         return "Lines and markers: mean over tasks, of one seed."
     return f"Lines and markers: mean over {seeds} seeds. Bars: from the lowest seed to the highest."

@@ -124,11 +124,11 @@ def compare(
     """Compare returns, and success rates where both have them, after a number of adaptation steps.
 
     Raises:
-        MetarlError: if the two cannot be compared, or were not measured after so many steps.
+        MetarlError: if the two cannot be compared, or were not measured after ``step`` steps.
     """
     check_comparable_runs([ours, theirs])
     last = ours.evaluations[0].adaptation_steps
-    require(0 <= step <= last, f"step must lie in 0..{last}", step)
+    require(0 <= step <= last, f"step must be in 0..{last}", step)
     families = tuple(task.family for task in ours.evaluations[0].tasks)
     stratified = dataclasses.replace(how, strata=families)
     scores = {

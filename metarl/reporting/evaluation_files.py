@@ -1,4 +1,4 @@
-"""What an evaluation leaves for people: a table as CSV, every episode as JSON, and figures."""
+"""Files of an evaluation: a table as CSV, every episode as JSON, and figures."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def write_evaluation(
     Args:
         folder: where to; it is made if need be.
         stem: name of the files.
-        evaluation: what was measured.
+        evaluation: the measurements.
         summary: of it.
-        about: what else belongs in the JSON: suite, seed, versions.
+        about: more content of the JSON: suite, seed, versions.
         title: of the figure.
-        axis: what the evaluation is laid out along, if not adaptation steps.
+        axis: second axis of the evaluation, if not adaptation steps.
 
     Returns:
         The files.
@@ -56,7 +56,7 @@ def write_evaluation(
 
 
 def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluation | None) -> Path:
-    """Write what a publisher's evaluator says, and how far it is from ours, to ``<path>-official.json``."""
+    """Write the publisher's result and its difference from ours to ``<path>-official.json``."""
     content = official.to_json()
     if per_goal is not None:
         step = official.settings.adaptation_steps

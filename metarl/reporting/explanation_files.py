@@ -41,20 +41,20 @@ def write_explanation(
 
 def _csv_rows(explanation: Explanation) -> Iterator[CsvRow]:
     """Yield one row for each task and number."""
-    inside = explanation.inside
-    for place, task in enumerate(inside.tasks):
+    trace = explanation.trace
+    for place, task in enumerate(trace.tasks):
         named: CsvRow = [task.id, task.family]
-        for change in inside.changes:
+        for change in trace.changes:
             yield [*named, "change_norm", change.name, float(change.norm[place])]
             if change.relative is not None:
                 yield [*named, "change_relative", change.name, float(change.relative[place])]
-        for layer, values in inside.similarities.items():
+        for layer, values in trace.similarities.items():
             yield [*named, "cka", layer, float(values[place])]
-            yield [*named, "shift", layer, float(inside.shifts[layer][place])]
-        for index, variant in enumerate(inside.variants):
-            yield [*named, "return", variant.name, float(inside.effects.task_returns[place, index])]
-            if inside.effects.task_successes is not None:
-                yield [*named, "success", variant.name, float(inside.effects.task_successes[place, index])]
+            yield [*named, "shift", layer, float(trace.shifts[layer][place])]
+        for index, variant in enumerate(trace.variants):
+            yield [*named, "return", variant.name, float(trace.effects.task_returns[place, index])]
+            if trace.effects.task_successes is not None:
+                yield [*named, "success", variant.name, float(trace.effects.task_successes[place, index])]
     for place, point in zip(explanation.task_map.places, explanation.task_map.points.tolist(), strict=True):
-        named = [inside.tasks[place].id, inside.tasks[place].family]
+        named = [trace.tasks[place].id, trace.tasks[place].family]
         yield from ([*named, "map", axis, value] for axis, value in zip("xy", point, strict=True))

@@ -67,7 +67,7 @@ def parameter_table(found: dict[str, Json]) -> Table:
 
 
 def gain_table(gains: dict[str, Json], quantity: str, column: Column) -> Table:
-    """Return what adapting each layer alone, and all but it, gains."""
+    """Return the gain of each layer alone, and of all layers but it."""
 
     def gain(variant: str) -> Interval:
         return _interval(_part(gains, variant)[quantity])

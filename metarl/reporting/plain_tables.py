@@ -24,7 +24,7 @@ def plain_table(title: str, caption: str = "") -> Table:
 
 
 def list_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
-    """Return names with what they stand for."""
+    """Return a table of names with their descriptions."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
     table.add_column(no_wrap=True, min_width=9)
     table.add_column()

@@ -29,7 +29,7 @@ def evaluation_table(
         evaluation: of one of the seeds.
         summary: of all of them.
         title: above the table.
-        axis: what the evaluation is laid out along, if not adaptation steps.
+        axis: second axis of the evaluation, if not adaptation steps.
         seeds: how many the summary is of.
     """
     along = axis or steps_axis(evaluation)

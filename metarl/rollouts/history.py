@@ -28,8 +28,6 @@ class Trials:
     """``[M, K, S]``."""
     rewards: torch.Tensor
     """``[M, K, S]``."""
-    next_observations: torch.Tensor
-    """``[M, K, S, O]``, of the same episode: after its last step, the one that it ended with."""
     extras: Params
     """``[M, K, S, ...]`` by name."""
     initial_memory: Params
@@ -82,7 +80,6 @@ def join_trials(rollouts: Sequence[Rollout]) -> Trials:
         actions=sequences["actions"],
         log_probs=sequences["log_probs"],
         rewards=sequences["rewards"],
-        next_observations=sequences["next_observations"],
         extras={name: sequences[f"extras.{name}"] for name in rollouts[0].extras},
         initial_memory=rollouts[0].initial_memory,
     )
@@ -97,15 +94,11 @@ def _steps(rollout: Rollout, before: Rollout | None) -> Params:
         actions[:, :, 0], rewards[:, :, 0] = last.actions, last.rewards
     starts = torch.zeros_like(rollout.mask)
     starts[:, :, 0] = True
-    nexts = torch.cat([rollout.observations[:, :, 1:], rollout.final_observations.unsqueeze(2)], dim=2)
-    ended = (rollout.terminated | rollout.truncated).unsqueeze(-1)
-    nexts = torch.where(ended, rollout.final_observations.unsqueeze(2), nexts)
     return {
         "observations": rollout.observations,
         "actions": rollout.actions,
         "log_probs": rollout.log_probs,
         "rewards": rollout.rewards,
-        "next_observations": nexts,
         "mask": rollout.mask,
         "previous_actions": actions,
         "previous_rewards": rewards,

@@ -1,4 +1,4 @@
-"""An adapted policy as a file that ``stable_baselines3.PPO.load`` opens and goes on training."""
+"""An adapted policy as a file that ``stable_baselines3.PPO.load`` opens and trains further."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
     Args:
         actor: a policy for each of M tasks.
         task: which of them.
-        suite: whose observation and action spaces the agent has.
+        suite: with the observation and action spaces of the agent.
         seed: of the value network.
 
     Raises:

@@ -77,7 +77,7 @@ class TaskVecEnv(VecEnv):
 
     @property
     def bounds(self) -> Box:
-        """What the environment's own actions lie in.
+        """Bounds of the environment's own actions.
 
         Raises:
             MetarlError: if they have no bounds.
@@ -203,8 +203,8 @@ def check_waits(env: gymnasium.vector.VectorEnv[Array, Array, Array]) -> None:
     """
     if not isinstance(env, TaskVectorEnv):
         raise MetarlError(
-            "A task vector environment was wanted, as a suite's make_vector_env makes it, or "
-            f'gymnasium.make_vec with autoreset_mode="Disabled"; a {type(env).__name__} came.'
+            "Expected a task vector environment, as a suite's make_vector_env makes it, or "
+            f'gymnasium.make_vec with autoreset_mode="Disabled", got a {type(env).__name__}.'
         )
 
 
@@ -224,9 +224,9 @@ def task_numbers(task: Task, size: int) -> Array:
     Raises:
         MetarlError: if it has more.
     """
-    came = len(task.parameters)
-    require(came <= size, f"Task {task.id!r} was to have {size} parameters at most", came)
-    return np.array([*task.parameters, *[0.0] * (size - came)])
+    missing = size - len(task.parameters)
+    require(missing >= 0, f"Task {task.id!r} must have {size} parameters at most", len(task.parameters))
+    return np.array([*task.parameters, *[0.0] * missing])
 
 
 def with_task(space: Box, task_size: int) -> Box:

@@ -1,8 +1,8 @@
 """A Gaussian perceptron's weights under the names of stable-baselines3's PPO, and back.
 
 A PPO file is a zip: ``policy.pth`` holds the weights, ``data`` the settings as JSON, of which some values are
-pickled. What is read here is the weights alone, by PyTorch's reader that knows nothing but tensors, and the
-readable part of the JSON: no code of whoever wrote the file is run.
+pickled. Only the weights are read here, by PyTorch's reader that knows nothing but tensors, and the readable
+part of the JSON: no code in the file is run.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:
     names = sb3_names(policy)
     own = {name for name in weights if "value" not in name}
     shapes = {name: tuple(weights[theirs].shape) for name, theirs in names.items() if theirs in weights}
-    wanted = {name: shape[::-1] for name, shape in policy.shapes.items()}
-    if own != set(names.values()) or shapes != wanted or activation != policy.activation:
+    expected = {name: shape[::-1] for name, shape in policy.shapes.items()}
+    if own != set(names.values()) or shapes != expected or activation != policy.activation:
         raise MetarlError(
-            f"{path} holds {_describe(own, weights, activation)}; wanted is a PPO MlpPolicy for "
+            f"Expected {path} to hold a PPO MlpPolicy for "
             f"{policy.observation_size} observations and {policy.action_size} actions with hidden layers "
-            f"{list(policy.hidden_sizes)} and {policy.activation}."
+            f"{list(policy.hidden_sizes)} and {policy.activation}, got {_describe(own, weights, activation)}."
         )
     return {name: weights[theirs].float().t().contiguous() for name, theirs in names.items()}
 
@@ -95,7 +95,7 @@ def sb3_names(policy: GaussianMLPPolicy) -> dict[str, str]:
 
 _PARTS = ("weight", "bias")
 DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
-"""What reading something else than a PPO file raises."""
+"""Errors of reading a file that is no PPO agent."""
 
 
 def _read(path: Path) -> tuple[Params, str]:

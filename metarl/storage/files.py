@@ -1,7 +1,7 @@
 """The one writer of files: each is whole or absent, whatever the process, the machine or the disk does.
 
 A file is written under a temporary name beside its place, synced to disk and renamed. The temporary name says
-which process it belongs to, so that two never share one, and the next writer deletes what a killed one left.
+which process it belongs to, so that two never share one, and the next writer deletes those of killed ones.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
     Args:
         path: the file.
         content: all of it.
-        mode: its permissions, if not what the user's mask leaves.
+        mode: its permissions, if not those of the user's mask.
 
     Raises:
-        WriteError: if it cannot be written; what was there before stays, and nothing else is left.
+        WriteError: if it cannot be written; the old file stays, and nothing else is left.
     """
     try:
         make_folder(path.parent)
@@ -59,7 +59,7 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
         sync_folder(path.parent)
     except OSError as error:
         if is_full(error):
-            raise WriteError(f"No disk space for the file {path}; what was there is intact.") from error
+            raise WriteError(f"No disk space for the file {path}; the old file is intact.") from error
         raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
@@ -100,7 +100,7 @@ def write_json(path: Path, data: Mapping[str, Json], indent: int | None = None) 
 
 
 def encode_json(data: Mapping[str, Json], indent: int | None = None) -> bytes:
-    """Return a JSON object as a file has it."""
+    """Return a JSON object as the content of a file."""
     return (json.dumps(data, indent=indent) + "\n").encode()
 
 
@@ -126,7 +126,7 @@ def write_synced(path: Path, content: bytes, mode: int | None = None) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, if it is not there, and let its name last through a power cut."""
+    """Make a folder if needed, and sync its name to disk."""
     if folder.is_dir():
         return
     if folder.exists():
@@ -136,7 +136,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder last through a power cut, where the file system can."""
+    """Sync a folder's names to disk, if the file system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -150,7 +150,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Wait until the disk has a file, or go on where the file system knows no such thing.
+    """Wait until the disk has a file, if the file system can.
 
     Raises:
         OSError: if the disk fails.
@@ -197,7 +197,7 @@ def _is_abandoned(path: Path) -> bool:
 
 @functools.cache
 def _process_table() -> str:
-    """Name what the number of a process counts in: this boot of this machine, or of this container."""
+    """Return a name for this boot of this machine or container, where process numbers are unique."""
     words = [socket.gethostname()]
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -210,11 +210,11 @@ def _process_table() -> str:
 
 @contextmanager
 def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
-    """Take back the new files of a folder if the disk fails while they are written.
+    """Delete the new files of a folder if the disk fails while they are written.
 
     Args:
         folder: where they are written; it is there.
-        stems: what their names begin with, before a dot or a hyphen.
+        stems: beginnings of their names, before a dot or a hyphen.
 
     Raises:
         MetarlError: if the disk is full.

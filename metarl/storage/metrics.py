@@ -1,6 +1,6 @@
 """The numbers of a run: one JSON object a row in ``metrics.jsonl``, and the same for TensorBoard.
 
-Metrics whose names start with ``time/`` are wall-clock times. All others are the same, bit for bit, when a
+Metrics under ``time/`` are wall-clock times. All others are the same, bit for bit, when a
 run is repeated, or killed and resumed, on a CPU with the same versions.
 """
 
@@ -47,9 +47,9 @@ class MetricsLog:
         """Open the log.
 
         Args:
-            run_folder: where the run lies; it is made if need be.
-            resume_after: the last iteration that is done when a run is resumed, whose later rows, and a
-                last row that was cut short, are dropped; None for a new run.
+            run_folder: of the run; made if need be.
+            resume_after: the iteration to resume from: later rows, and a last row that was cut short, are
+                dropped; None for a new run.
 
         Raises:
             MetarlError: if a new run finds metrics already there, or the log cannot be written.
@@ -127,7 +127,7 @@ def read_metrics(run_folder: Path) -> list[Row]:
     """Return the rows of a run, oldest first; a last row that was cut short is left out.
 
     Raises:
-        MetarlError: if there are none, or a row is not what was written.
+        MetarlError: if there are none, or a row is damaged.
     """
     path = run_folder / _FILE
     try:
@@ -192,7 +192,7 @@ def _append(descriptor: int, record: bytes) -> None:
 
 @contextmanager
 def _closed_on_error(file: Closable) -> Iterator[None]:
-    """Close a file if what is done with it fails."""
+    """Close a file if an operation on it fails."""
     try:
         yield
     except OSError:
@@ -202,7 +202,7 @@ def _closed_on_error(file: Closable) -> Iterator[None]:
 
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the operating system reports into a sentence."""
+    """Turn errors of the operating system into a sentence."""
     try:
         yield
     except OSError as error:

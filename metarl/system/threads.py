@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import torch
 
+from metarl.errors import Stopped
 from metarl.system.cores import openmp_threads, usable_cores
 
 ItemT = TypeVar("ItemT")
@@ -30,6 +31,7 @@ WORK_PER_CHUNK = 2**24
 """Multiply-adds of one pass over a network that are worth a chunk of their own; see :func:`task_chunks`."""
 
 _limit: ContextVar[int] = ContextVar("learning_threads", default=0)
+_should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
 
 
 def learning_threads() -> int:
@@ -81,6 +83,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Let :func:`parallel_map` ask before each item whether to stop.
+
+    All long computations of agents go through it, so that each of them ends within a chunk of work.
+    """
+    token = _should_stop.set(should_stop)
+    try:
+        yield
+    finally:
+        _should_stop.reset(token)
+
+
 def task_chunks(num_tasks: int, work: int) -> list[slice]:
     """Split tasks into chunks, independently of the threads' number.
 
@@ -115,11 +130,19 @@ def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -
 
     Raises:
         Exception: the function's own, of the first item in order that raised one.
+        Stopped: if the function of :func:`stoppable` says so.
     """
     threads = min(learning_threads(), len(items))
+    should_stop = _should_stop.get()
+
+    def result(item: ItemT) -> ResultT:
+        if should_stop is not None and should_stop():
+            raise Stopped
+        return function(item)
+
     if threads <= 1:
         with one_thread(), torch.enable_grad():
-            return [function(item) for item in items]
+            return [result(item) for item in items]
     waiting = iter(range(len(items)))
     results: dict[int, ResultT] = {}
     errors: dict[int, BaseException] = {}
@@ -130,7 +153,7 @@ def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -
                 if errors:
                     return
                 try:
-                    results[index] = function(items[index])
+                    results[index] = result(items[index])
                 except BaseException as error:  # noqa: BLE001 - the caller raises it below
                     errors[index] = error
                     return

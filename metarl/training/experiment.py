@@ -31,7 +31,7 @@ from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.locks import locked
 from metarl.storage.metrics import MetricsLog
 from metarl.storage.run_folder import CHECKPOINTS, EVALUATION
-from metarl.system.threads import use_threads
+from metarl.system.threads import stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.training.divergence import check_loaded, check_update, naming_agent
 from metarl.training.meta_iteration import meta_iteration
@@ -134,7 +134,7 @@ class Experiment:
         return self._finished.iteration if self._finished is not None else 0
 
     def request_stop(self) -> None:
-        """End the run before its next environment step; :meth:`run` then saves and raises Stopped."""
+        """End the run before its next step or chunk of learning; :meth:`run` saves and raises Stopped."""
         self._stop = True
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -323,7 +323,7 @@ class Experiment:
     def _evaluate(
         self, env: TaskVectorEnv, tasks: Sequence[Task], adaptation_steps: int, rng: np.random.Generator
     ) -> Evaluation:
-        with naming_agent(self.config.agent):
+        with naming_agent(self.config.agent), stoppable(lambda: self._stop):
             return evaluate(
                 self.agent,
                 env,

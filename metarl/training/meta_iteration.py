@@ -11,7 +11,7 @@ import numpy as np
 
 from metarl.meta_learner import Actor, MetaLearner, Plan, Scheduled, never
 from metarl.rollouts.collect import collect, join_tasks
-from metarl.system.threads import one_thread
+from metarl.system.threads import one_thread, stoppable
 from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -82,47 +82,53 @@ def meta_iteration(
     clock = _Clock()
     steps = agent.adaptation_steps if plan.adaptation_steps is None else plan.adaptation_steps
 
-    def collected(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
+    def collect_once(actor: Actor, group: Sequence[Task], before: Sequence[Rollout]) -> Rollout:
+        after = before[-1] if before and agent.trial == "sequential" else None
+        return collect(
+            env, group, actor, episodes=episodes, horizon=horizon, rng=rng, after=after, on_step=on_step
+        )
+
+    def collect_and_adapt(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
         actors, rollouts = [agent.initial_actor(len(group), rng)], list[Rollout]()
         for step in range(steps + 1):
             if step > 0:
                 with clock.timed("adaptation"):
                     actors.append(agent.adapt(actors[-1], rollouts[-1], rng))
-            after = rollouts[-1] if rollouts and agent.trial == "sequential" else None
             with clock.timed("sampling"):
-                rollouts.append(
-                    collect(
-                        env,
-                        group,
-                        actors[-1],
-                        episodes=episodes,
-                        horizon=horizon,
-                        rng=rng,
-                        after=after,
-                        on_step=on_step,
-                    )
-                )
+                rollouts.append(collect_once(actors[-1], group, rollouts))
         return rollouts, actors
 
-    turns = [] if plan.collects == "nothing" else turns_of(tasks, env.num_envs, episodes, plan)
-    of_turns, actors = list[list[Rollout]](), list[Actor]()
-    for group in turns:
-        rollouts, actors = collected(group)
-        of_turns.append(rollouts)
-    joined = [join_tasks(parts) for parts in zip(*of_turns, strict=True)]
+    with stoppable(should_stop):
+        done = [collect_and_adapt(group) for group in turns_of(tasks, env.num_envs, episodes, plan)]
+        rollouts = [join_tasks(parts) for parts in zip(*(turn for turn, _ in done), strict=True)]
+        with clock.timed("update"):
+            metrics = _learn(agent, plan, rollouts, tasks, rng, should_stop)
+    return MetaIteration(tuple(rollouts), tuple(done[-1][1]) if done else (), metrics, clock.seconds)
+
+
+def _learn(
+    agent: MetaLearner,
+    plan: Plan,
+    rollouts: Sequence[Rollout],
+    tasks: Sequence[Task],
+    rng: np.random.Generator,
+    should_stop: Callable[[], bool],
+) -> dict[str, float]:
+    """Let the agent learn from rollouts or keep them, then learn from what it has; return mean metrics."""
     said = list[Mapping[str, float]]()
-    with clock.timed("update"):
-        if joined and plan.learns:
-            said.append(agent.update(joined, tasks, rng, should_stop))
-        elif joined:
-            assert isinstance(agent, Scheduled), "a plan comes from an agent that has one"
-            agent.remember(joined, tasks)
-        said.extend(agent.update([], [], rng, should_stop) for _ in range(plan.further_updates))
-    return MetaIteration(tuple(joined), tuple(actors), mean_metrics(said), clock.seconds)
+    if rollouts and plan.learns:
+        said.append(agent.update(rollouts, tasks, rng, should_stop))
+    elif rollouts:
+        assert isinstance(agent, Scheduled), "a plan comes from an agent that has one"
+        agent.remember(rollouts, tasks)
+    said.extend(agent.update([], [], rng, should_stop) for _ in range(plan.further_updates))
+    return mean_metrics(said)
 
 
 def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) -> list[Sequence[Task]]:
     """Return the tasks that are collected on at once; all tasks take turns where slots are too few."""
+    if plan.collects == "nothing":
+        return []
     if plan.collects == "meta-batch":
         return [tasks]
     size = max(1, num_envs // episodes)

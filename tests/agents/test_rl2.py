@@ -285,7 +285,7 @@ def test_what_was_seen_in_the_first_episode_is_remembered_in_the_next(cell: str)
         ({"trial_episodes": 0}, "trial_episodes must be between 1 and 101"),
         ({"min_std": 2.0}, "min_std <= initial_std"),
         ({"memory_size": 0}, "memory_size must be between 1 and 4096"),
-        ({"clip": 0.0}, "clip must be positive"),
+        ({"clip": 0.0}, "Expected clip in"),
         ({"head": "hyper"}, "head must be one of"),
         ({"baseline": "none"}, "baseline must be one of"),
         ({"lr_schedule": "cosine"}, "lr_iterations must be positive with a schedule"),

@@ -1,4 +1,4 @@
-"""Looking inside an adaptation: changes, similarities, the map of tasks, and what layers are worth."""
+"""Changes of layers, similarities, the map of tasks, and gains of layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.analysis.layers import changes, explainable, layers_of, mixture, vectors
-from metarl.analysis.measure import Inside, compare, inside_steps, look_inside, variants_of
+from metarl.analysis.measure import AdaptationTrace, compare, trace_adaptation, trace_steps, variants_of
 from metarl.analysis.similarity import linear_cka, shift
 from metarl.analysis.summary import Explanation, explain, to_json
 from metarl.analysis.task_map import likeness, task_map
@@ -248,33 +248,33 @@ TASKS = [tiny.climb(start) for start in (0.0, 1.0, 5.0)]
 MEASUREMENT = MeasurementConfig(adaptation_steps=1, episodes=2, adaptation_episodes=1)
 
 
-def pulled(agent: tiny.StrideAgent, env: tiny.ClimbEnv) -> Inside:
-    return look_inside(agent, env, TASKS, MEASUREMENT, horizon=2, rng=np.random.default_rng(0))
+def pulled(agent: tiny.StrideAgent, env: tiny.ClimbEnv) -> AdaptationTrace:
+    return trace_adaptation(agent, env, TASKS, MEASUREMENT, horizon=2, rng=np.random.default_rng(0))
 
 
-def explained(inside: Inside) -> Explanation:
-    return explain(inside, 1, np.random.default_rng(0))
+def explained(trace: AdaptationTrace) -> Explanation:
+    return explain(trace, 1, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("slots", [2, 5, 6])
 def test_worth_of_each_layer_is_known_where_the_policy_is_a_product(slots: int) -> None:
     # Two steps of stride s from h give (h + s) + (h + 2 s): a gain of 3 (s - 1) over a stride of 1, whatever
     # h is. It is drawn from the seeds, so that the gains are exact only if all variants meet the same ones.
-    inside = pulled(LeverAgent(), tiny.ClimbEnv(slots, 2, noise=1.0))
+    trace = pulled(LeverAgent(), tiny.ClimbEnv(slots, 2, noise=1.0))
     strides = {"all": 30, "only lever_0": 2, "only lever_1": 3, "only lever_2": 5}
     strides |= {"all but lever_0": 15, "all but lever_1": 10, "all but lever_2": 6}
-    found = {gain.variant: gain.of_return for gain in explained(inside).gains}
+    found = {gain.variant: gain.of_return for gain in explained(trace).gains}
     assert found.keys() == strides.keys()
     for variant, stride in strides.items():
         assert found[variant] == pytest.approx([3 * (stride - 1)] * 3, abs=1e-5)
-    assert inside.tasks == tuple(TASKS)
+    assert trace.tasks == tuple(TASKS)
 
 
 @pytest.mark.parametrize("slots", [2, 5])
 def test_steps_are_the_true_number(slots: int) -> None:
     env = tiny.ClimbEnv(slots, 2)
     pulled(LeverAgent(), env)
-    assert env.steps_taken == inside_steps(MEASUREMENT, ["a", "b", "c"], len(TASKS), slots, 2)
+    assert env.steps_taken == trace_steps(MEASUREMENT, ["a", "b", "c"], len(TASKS), slots, 2)
 
 
 def test_tasks_in_parts_are_as_tasks_at_once() -> None:

@@ -351,10 +351,10 @@ def test_rows_are_means_over_tasks(compared: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--budgets 0", "Every budget must lie in 1..1000000, but it is [0]."),
-        ("--tasks -1", "tasks must be 0 or more, but it is -1."),
-        ("--training-steps -5", "training_steps must be 0 or more, but it is -5."),
-        ("--updates-per-step nan", "updates_per_step must be positive and at most 100, but it is nan."),
+        ("--budgets 0", "Expected every value of budgets in [1, 1000000], got (0,)."),
+        ("--tasks -1", "Expected tasks >= 0, got -1."),
+        ("--training-steps -5", "Expected training_steps >= 0, got -5."),
+        ("--updates-per-step nan", "Expected updates_per_step in (0, 100], got nan."),
         ("--algorithms pop", "pop"),
         ("--kinds magic", "magic"),
     ],

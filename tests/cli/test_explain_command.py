@@ -102,11 +102,11 @@ def test_tasks_that_will_not_do_are_one_sentence(
     ("arguments", "words"),
     [
         (("--tasks", "1"), "tasks must be 2 or more, or 0 for every one, but it is 1."),
-        (("--tasks", "2", "--task", "point"), "Either --tasks or --task is wanted, but it is both."),
-        (("--adaptation-steps", "-1"), "adaptation_steps must lie in 1..100, or be 0 for the run's own"),
-        (("--episodes", "-1"), "episodes must lie in 1..10000, or be 0 for the run's own"),
-        (("--seed", "-1"), "seed must lie in 0..2**32-1"),
-        (("--workers", "-1"), "workers must lie in 0..1024"),
+        (("--tasks", "2", "--task", "point"), "Either --tasks or --task may be given, but it is both."),
+        (("--adaptation-steps", "-1"), "Expected adaptation_steps in [0, 100], got -1."),
+        (("--episodes", "-1"), "Expected episodes in [0, 10000], got -1."),
+        (("--seed", "-1"), "Expected seed in [0, 4294967296), got -1."),
+        (("--workers", "-1"), "Expected workers in [0, 1024], got -1."),
     ],
 )
 def test_options_of_no_use_are_refused_in_words(

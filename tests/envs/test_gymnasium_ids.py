@@ -29,7 +29,7 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 Environment = VectorEnv[Array, Array, Array]
 HORIZON = 3
-ON_THREADS = {"cart-pole": None, "point": None, "grasp-shapes": SawyerVectorEnv}
+ON_THREADS = {"bandits": None, "cart-pole": None, "point": None, "grasp-shapes": SawyerVectorEnv}
 SELF_RESETTING = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarl.cli.commands.training import split_agent
+from metarl.cli.commands.agent_option import split_agent
 from metarl.cli.main import main
 from metarl.config import ExperimentConfig, SamplingConfig, construct, from_json, to_json
 from metarl.envs.toy.point import PointTasks

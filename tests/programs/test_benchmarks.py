@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.agents.pearl import Networks, PEARLConfig
 from metarl.config import SamplingConfig
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.engines.threads.features import Array
@@ -32,6 +34,7 @@ PARAMETERS = {
     "door-open-v3": (0.03342383186960608, 0.9284896977111468, 0.15),
 }
 TASKS = tuple(Task(family, vector, f"{family}/0") for family, vector in PARAMETERS.items())
+CPU = torch.device("cpu")
 SUITE = MetaWorldTasks(name="pair", train=TASKS, test=(), horizon=12)
 
 
@@ -191,7 +194,10 @@ def test_accepted_steps_are_told_for_every_agent_and_horizon(capsys: pytest.Capt
 
 
 def test_every_suite_but_points_and_meta_worlds_is_measured() -> None:
-    assert set(importlib.import_module("benchmarks.speed.families").CONFIGS) == {*SUITES} - {"point"}
+    assert set(importlib.import_module("benchmarks.speed.families").CONFIGS) == {*SUITES} - {
+        "bandits",
+        "point",
+    }
 
 
 def test_suite_of_processes_only_is_measured_against_async_vector_env() -> None:
@@ -208,3 +214,58 @@ def test_replay_is_measured_against_both_limits(tmp_path: Path, capsys: pytest.C
     assert "2 MB in 12 checkpoints" in out
     assert re.search(r"space on disk / size of the buffer +│ at most 1.2 ", out)
     assert "of the space and" in out
+
+
+def test_recurrent_updates_are_timed_beside_pytorchs_gru(capsys: pytest.CaptureFixture[str]) -> None:
+    recurrent = importlib.import_module("benchmarks.speed.recurrent")
+    recurrent.main(tasks=4, trials=1, horizon=3, width=8, repeats=1, one_thread=True)
+    out = capsys.readouterr().out
+    assert "24 env steps" in out
+    assert "update: nn.GRU / linear" in out
+
+
+def test_plain_module_computes_what_the_agents_gru_does() -> None:
+    recurrent = importlib.import_module("benchmarks.speed.recurrent")
+    policy = (
+        recurrent.RL2Config(memory_size=5, embedding_size=5)
+        .build(SUITE, seed=0, device=CPU, sampling=SamplingConfig())
+        .policy
+    )
+    module = recurrent.PlainGRU(policy.input_size, policy.action_size, 5)
+    names = {
+        "cell.input_weight": "memory.weight_ih_l0",
+        "cell.memory_weight": "memory.weight_hh_l0",
+        "cell.input_bias": "memory.bias_ih_l0",
+        "cell.memory_bias": "memory.bias_hh_l0",
+    }
+    params = policy.initial_params(torch.Generator().manual_seed(1))
+    module.load_state_dict({names.get(name, name): value for name, value in params.items()})
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(6, 2, policy.input_size, generator=generator)
+    memory = torch.randn(2, 5, generator=generator)
+    with torch.no_grad():
+        ours = policy.sequence(params, features, memory, torch.ones(6, 2, dtype=torch.bool))
+        theirs = module(features, memory)
+    torch.testing.assert_close(ours.policy.mean, theirs.policy.mean, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(ours.values, theirs.values, rtol=1e-4, atol=1e-6)
+
+
+def test_pearl_is_measured_beside_stable_baselines3(capsys: pytest.CaptureFixture[str]) -> None:
+    config = PEARLConfig(
+        hidden_sizes=(8,), encoder_sizes=(8,), tasks_per_step=2, batch_size=4, context_size=4
+    )
+    importlib.import_module("benchmarks.speed.pearl").main(config=config, steps=1, repeats=1)
+    out = capsys.readouterr().out
+    assert "8 transitions a step, layers of (8,) units" in out
+    assert re.search(r"PEARL, encoder and context included / SAC of stable-baselines3 +│ at least 1 ", out)
+
+
+def test_contenders_of_pearl_have_the_same_networks_and_batch() -> None:
+    module = importlib.import_module("benchmarks.speed.pearl")
+    config = PEARLConfig(hidden_sizes=(8, 6), latent_size=3, tasks_per_step=2, batch_size=4)
+    model = module.sb3_model(config)
+    theirs = sum(value.numel() for value in model.critic.parameters())
+    networks = Networks.of(config, module.OBSERVATION, module.ACTION)
+    assert sum(math.prod(shape) for shape in networks.critic.network.shapes.values()) == theirs
+    actor = sum(value.numel() for value in model.actor.parameters())
+    assert sum(math.prod(shape) for shape in networks.policy.network.shapes.values()) == actor

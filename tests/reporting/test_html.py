@@ -698,7 +698,7 @@ def test_runs_that_cannot_be_reported_are_one_sentence(
             ("runs/it-0", "--tasks", "pont"),
             "There is no held-out task of point called 'pont'; did you mean 'point'?",
         ),
-        (("runs/it-0", "--size", "7"), "The size of a picture must lie in 32..2048 pixels, but it is 7."),
+        (("runs/it-0", "--size", "7"), "Expected size in [32, 2048], got 7."),
     ],
 )
 def test_mistakes_are_one_sentence(said: Said, arguments: tuple[str, ...], sentence: str) -> None:

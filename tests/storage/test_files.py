@@ -53,7 +53,7 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "file"
     path.write_bytes(b"before")
     fill_disk(monkeypatch)
-    with pytest.raises(MetarlError, match=r"No disk space for the file .*file; what was there is intact"):
+    with pytest.raises(MetarlError, match=r"No disk space for the file .*file; the old file is intact"):
         write_whole(path, b"after")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from functools import cache
 
@@ -11,7 +12,8 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs.engines.threads.batched import BatchedPhysics, StepperName
-from metarl.envs.engines.threads.compiled import load
+from metarl.envs.engines.threads.c_functions import CFunction, Rows
+from metarl.envs.engines.threads.compiled import compile_functions, load
 from metarl.envs.engines.threads.features import Array, Feature
 from metarl.envs.metaworld.models import EXPANDED, FRAME_SKIP, Actions, MocapArms, environment_class
 from metarl.envs.metaworld.reset_bank import ResetBank, Snapshot, set_rand_vec
@@ -35,6 +37,15 @@ def features(family: str) -> tuple[Feature, ...]:
     for geom in geoms:
         wanted += [Feature(field, "geom", geom) for field in ("xpos", "xmat", "touching")]
     return (*wanted, Feature("xquat", "body", "hand"), Feature("qpos", "all"), Feature("qvel", "all"))
+
+
+def run_rows(function: CFunction, tables: Sequence[Rows]) -> None:
+    """Call a C function for each row of its tables."""
+    [address] = compile_functions([function])
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+    for index in range(len(tables[0])):
+        rows = np.array([table.ctypes.data + index * table.strides[0] for table in tables], np.int64)
+        call(rows.ctypes.data)
 
 
 def rand_vec(env: SawyerXYZEnv, seed: int) -> Array:

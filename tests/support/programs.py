@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -87,6 +88,7 @@ class Trap:
             nonlocal calls
             calls += 1
             if calls == self.call:
+                Path("trapped").write_text(str(time.process_time()))
                 os.kill(os.getpid(), self.number)
             return original(*arguments, **named)
 
@@ -142,6 +144,11 @@ def run(folder: Path, arguments: Sequence[str], trap: Trap | None = None) -> int
 def resume(folder: Path) -> None:
     """Go on with the folder's run to its end."""
     assert run(folder, RESUME) == 0, errors(folder)
+
+
+def trapped(folder: Path) -> float:
+    """Return the processor time, in seconds, that the last program had taken when its trap went off."""
+    return float((folder / "trapped").read_text())
 
 
 def output(folder: Path) -> str:

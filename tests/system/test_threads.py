@@ -18,13 +18,20 @@ from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, Grad
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
 from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig, construct
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.evaluation.evaluate import evaluate
 from metarl.meta_learner import MetaLearner
 from metarl.plugins import registry
 from metarl.system import threads
 from metarl.system.cores import openmp_threads, usable_cores
-from metarl.system.threads import learning_threads, one_thread, parallel_map, task_chunks, use_threads
+from metarl.system.threads import (
+    learning_threads,
+    one_thread,
+    parallel_map,
+    stoppable,
+    task_chunks,
+    use_threads,
+)
 from metarl.tasks import TaskDistribution
 from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params, Rollout
@@ -302,3 +309,47 @@ def test_pytorch_has_its_threads_back_after_an_error() -> None:
         with pytest.raises(ValueError, match="1"), one_thread():
             raise ValueError(str(torch.get_num_threads()))
         assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_work_in_chunks_ends_before_the_next_chunk_when_it_is_asked_to_stop(count: int) -> None:
+    done: list[int] = []
+    with use_threads(count), stoppable(lambda: len(done) >= 3), pytest.raises(Stopped):
+        parallel_map(done.append, range(1000))
+    assert 3 <= len(done) <= 2 + count
+
+
+def test_nobody_is_asked_after_the_work() -> None:
+    with stoppable(lambda: True):
+        pass
+    assert parallel_map(str, [1, 2]) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", GRADIENT_BASED)
+def test_every_part_of_an_update_can_be_stopped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "WORK_PER_CHUNK", 1)  # a chunk for each task
+    agent, tasks = agent_contract.build(small(name)), agent_contract.TASKS
+    rollouts = agent_contract.meta_batch(agent)
+    asked = 0
+
+    def update(stop_at: int) -> None:
+        nonlocal asked
+        asked = 0
+
+        def should_stop() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked == stop_at
+
+        with stoppable(should_stop):
+            agent.update(rollouts, tasks, np.random.default_rng(0), should_stop)
+
+    before = agent.state()
+    update(stop_at=0)
+    agent.load_state(before)
+    questions = asked
+    assert questions >= 2 * len(tasks)
+    for stop_at in {1, questions // 2, questions}:
+        with pytest.raises(Stopped):
+            update(stop_at)
+        assert asked == stop_at

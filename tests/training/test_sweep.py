@@ -173,7 +173,7 @@ shutil.copytree("{plain}/it-seed" + "1", "runs/it-seed" + seed)""",
     said = capsys.readouterr()
     assert said.err.splitlines() == [
         "metarl: 1 of 2 seeds failed: seed 0 (exit code 1, 'metarl: the point is lost.', see "
-        "runs/it-sweep/seed0.log). Start the same command again to go on with them."
+        "runs/it-sweep/seed0.log). Start the same command again to resume them."
     ]
     assert "seed 0: waiting; seed 1: finished" in said.out
     assert (tmp_path / "runs" / "it-sweep" / "adaptation.csv").exists()
@@ -214,7 +214,7 @@ def test_runs_of_other_settings_are_refused(
     [
         (["sweep"], "metarl sweep needs a preset first"),
         (["sweep", "poin"], "There is no preset called 'poin'; did you mean 'point'?"),
-        (["sweep", "point", "--seeds", "0"], "seeds must lie in 1..1000, but it is 0."),
+        (["sweep", "point", "--seeds", "0"], "Expected seeds in [1, 1000], got 0."),
         (["sweep", "point", "--seed", str(2**32 - 1), "--seeds", "2"], "All seeds must lie in 0..2**32-1"),
     ],
 )

@@ -64,7 +64,7 @@ def test_part_of_a_finite_list_is_even_over_families() -> None:
 
 @pytest.mark.parametrize("count", [-1, 1_000_001])
 def test_number_of_tasks_out_of_range_is_refused(count: int) -> None:
-    with pytest.raises(MetarlError, match=r"training_tasks must be between 0 and 1000000, but it is"):
+    with pytest.raises(MetarlError, match=r"training_tasks in \[0, 1000000\], got"):
         SamplingConfig(training_tasks=count)
 
 

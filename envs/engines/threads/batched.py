@@ -8,18 +8,20 @@ on the number of threads or on which stepper runs, bit for bit.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import mujoco
 import numpy as np
 
-from metarl.envs.engines.threads.compiled import CompiledStepper, load
+from metarl.envs.engines.threads.c_functions import CFunction, Rows
+from metarl.envs.engines.threads.compiled import BuildError, CompiledStepper, compile_functions, load
 from metarl.envs.engines.threads.features import Array, Layout, Named, resolve
 from metarl.envs.engines.threads.portable import PortableStepper
-from metarl.envs.engines.threads.programs import Program, Rows, check
 from metarl.envs.engines.threads.worlds import (
     FATAL,
+    Computation,
     Finish,
     Flags,
     Inputs,
@@ -31,8 +33,10 @@ from metarl.envs.engines.threads.worlds import (
     read_field,
 )
 from metarl.errors import EngineError, MetarlError
+from metarl.storage.files import WriteError
 from metarl.system.cores import usable_cores
 
+_LOG = logging.getLogger(__name__)
 StepperName: TypeAlias = Literal["auto", "compiled", "portable"]
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -91,7 +95,8 @@ class BatchedPhysics:
         self._finish = finish
         self._reuse = [reuse_forward and can_reuse_forward(model, finish) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
-        self._programs: list[Program | None] = [None] * len(models)
+        self._functions: list[int] = []
+        self._tables: list[Rows] = []
         self._expanded: dict[str, list[Array]] = {}
         self._marks = Marks(len(families))
         self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
@@ -157,33 +162,30 @@ class BatchedPhysics:
             self._stepper.attach(index, world)
         return self.features
 
-    @property
-    def can_compute(self) -> bool:
-        """Whether the worlds can run programs."""
-        return isinstance(self._stepper, CompiledStepper) and self._stepper.can_compute
-
-    def compute(self, programs: Sequence[Program], tables: Sequence[Rows]) -> None:
-        """Let each world run its family's program after each step, unless it has diverged.
+    def compute(self, functions: Sequence[CFunction], tables: Sequence[Rows]) -> bool:
+        """Let each world run its family's function after each step, unless it has diverged.
 
         Call this after :meth:`bind`, which makes new :attr:`features`.
 
         Args:
-            programs: one a family.
-            tables: the arrays ``[num_worlds, ...]`` that programs read and write, in the order of their
-                numbers; a world has its row of each to itself. :attr:`features` may be one.
+            functions: one a family.
+            tables: the arrays ``[num_worlds, ...]`` that the functions were made for.
 
-        Raises:
-            EngineError: where :attr:`can_compute` is false, or a program reads or writes beyond the arrays.
+        Returns:
+            Whether they run; not with Python threads, nor where they cannot be compiled.
         """
-        if not isinstance(self._stepper, CompiledStepper) or not self.can_compute:
-            raise EngineError("Only the compiled stepper runs programs.")
-        for program in programs:
-            check(program, tables, self.num_worlds)
-        self._programs = list(programs)
-        self._stepper.share(tables)
+        if not self.is_compiled:
+            return False
+        try:
+            self._functions = compile_functions(functions)
+        except (BuildError, WriteError) as error:
+            _LOG.warning("Rewards are computed by NumPy, which is slower: %s.", error)
+            return False
+        self._tables = list(tables)
         for index, world in enumerate(self._worlds):
-            world.program = self._programs[world.family]
+            world.computation = self._computation(index, world.family)
             self._stepper.attach(index, world)
+        return True
 
     def layout(self, family: int) -> Layout:
         """Return the columns of a family's features."""
@@ -294,8 +296,14 @@ class BatchedPhysics:
         self._marks.flags[index] = 0
         self.features[index] = 0
         row = self.features[index, : layout.width]
-        reuse, program = self._reuse[family], self._programs[family]
-        return World(family, model, data, fields, layout, row, self._finish, reuse, program)
+        reuse, computation = self._reuse[family], self._computation(index, family)
+        return World(family, model, data, fields, layout, row, self._finish, reuse, computation)
+
+    def _computation(self, index: int, family: int) -> Computation | None:
+        if not self._functions:
+            return None
+        rows = [table.ctypes.data + index * table.strides[0] for table in self._tables]
+        return Computation(self._functions[family], np.array(rows, np.int64))
 
     def _give_row(self, index: int, world: World) -> None:
         world.layout = self._layouts[world.family]

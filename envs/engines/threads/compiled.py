@@ -22,8 +22,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from metarl.envs.engines.threads.numpy_loops import Loop, double_loops
-from metarl.envs.engines.threads.programs import NUMPY_LOOPS, Program, Rows, check
+from metarl.envs.engines.threads.c_functions import PRELUDE, CFunction
 from metarl.envs.engines.threads.worlds import EXACT_VERSIONS, Inputs, Marks, World
 from metarl.errors import EngineError
 from metarl.storage.files import WriteError, write_whole
@@ -31,8 +30,8 @@ from metarl.system.caches import cache_folder, is_own_file
 
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("stepper.c")
-_INCLUDED = Path(__file__).with_name("programs.h")
-_FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
+_FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+_STEPPER_FLAGS = ("-fvisibility=hidden", "-pthread")
 
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
 
@@ -82,20 +81,27 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
         raise BuildError(f"the compiled stepper is not known to be exact under MuJoCo {mujoco.__version__}")
     home = Path(mujoco.__file__).parent
     libraries = sorted([*home.glob("libmujoco.so*"), *home.glob("libmujoco*.dylib")])
-    compiler = find_compiler()
     if not libraries or not (home / "include" / "mujoco" / "mujoco.h").exists():
         raise BuildError("the mujoco package has no headers")
-    flags = [*_FLAGS, *extra_flags, f"-I{home / 'include'}"]
+    flags = [*_STEPPER_FLAGS, *extra_flags, f"-I{home / 'include'}"]
     link = [str(libraries[0]), f"-Wl,-rpath,{home}"]
-    sources = [_SOURCE.read_text(), _INCLUDED.read_text()]
-    arguments = [word for word in compiler if word.startswith("-")]
-    key = hashlib.sha256("\0".join([*sources, platform.machine(), *flags, *link, *arguments]).encode())
-    if not cache_folder().is_dir():
-        raise BuildError("there is no folder for compiled code")
-    target = cache_folder() / f"stepper-{mujoco.__version__}-{key.hexdigest()[:16]}.so"
-    if not is_own_file(target):
-        _compile([*compiler, *flags, str(_SOURCE), *link], target)
-    return target
+    return _compile(f"stepper-{mujoco.__version__}", _SOURCE.read_text(), flags, link)
+
+
+def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str] = ()) -> list[int]:
+    """Compile functions unless that was done before, and return their addresses.
+
+    Raises:
+        BuildError: without a compiler, or if compiling fails.
+    """
+    definitions = [function.source(f"function_{index}") for index, function in enumerate(functions)]
+    path = _compile("functions", PRELUDE + "".join(definitions), extra_flags, ["-lm"])
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(str(error)) from error
+    found = (getattr(library, f"function_{index}") for index in range(len(functions)))
+    return [ctypes.cast(function, _POINTER).value or 0 for function in found]
 
 
 def find_compiler() -> list[str]:
@@ -117,20 +123,30 @@ def find_compiler() -> list[str]:
     return [program, *words[1:]]
 
 
-def _compile(command: list[str], target: Path) -> None:
+def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) -> Path:
+    """Return the shared library of some C source, in the user's cache folder."""
+    compiler = find_compiler()
+    arguments = [word for word in compiler if word.startswith("-")]
+    key = "\0".join([source, platform.machine(), *_FLAGS, *flags, *link, *arguments])
+    if not cache_folder().is_dir():
+        raise BuildError("there is no folder for compiled code")
+    target = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    if is_own_file(target):
+        return target
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        output = Path(scratch) / "stepper.so"
+        written, output = Path(scratch) / "source.c", Path(scratch) / "library.so"
+        written.write_text(source)
+        command = [*compiler, *_FLAGS, *flags, str(written), *link, "-o", str(output)]
         try:
-            done = subprocess.run(
-                [*command, "-o", str(output)], capture_output=True, text=True, errors="replace", check=False
-            )
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         except OSError as error:
-            raise BuildError(f"{command[0]} cannot be run ({error.strerror})") from error
+            raise BuildError(f"{compiler[0]} cannot be run ({error.strerror})") from error
         if done.returncode or not output.exists():
             said = done.stderr.strip() or done.stdout.strip() or f"nothing (exit status {done.returncode})"
-            raise BuildError(f"the C compiler {command[0]} said: {said.splitlines()[0].rstrip('.')}")
+            raise BuildError(f"the C compiler {compiler[0]} said: {said.splitlines()[0].rstrip('.')}")
         # whole or absent, whoever else is building it, and written by no one else
         write_whole(target, output.read_bytes(), mode=0o700)
+    return target
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
@@ -141,41 +157,8 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.metarl_expand.argtypes = [_POINTER, _INT, ctypes.c_char_p, _POINTER]
     library.metarl_bind.argtypes = [_POINTER, _INT, _POINTER, _INT, _POINTER, _INT, _POINTER]
     library.metarl_step.argtypes = [_POINTER, _POINTER, _POINTER, _INT, _POINTER, _POINTER, _INT, _INT]
-    library.metarl_tables.argtypes = [_POINTER, _POINTER, _INT, _POINTER]
-    library.metarl_program.argtypes = [_POINTER, _INT, _POINTER, _INT, _POINTER, _INT, _INT]
-    library.metarl_run.argtypes = [_POINTER, _INT, _POINTER, _INT, _INT, _POINTER, _INT, _INT, _POINTER]
+    library.metarl_compute.argtypes = [_POINTER, _INT, _POINTER, _POINTER]
     return library
-
-
-@functools.cache
-def numpy_loops() -> ctypes.Array[Loop] | None:
-    """Return NumPy's loops that programs call; where they are not found, None and one line in the log."""
-    try:
-        return double_loops(NUMPY_LOOPS)
-    except LookupError as error:
-        _LOG.warning("Rewards are computed by NumPy, which is slower: %s.", error)
-        return None
-
-
-def run(library: ctypes.CDLL, program: Program, tables: Sequence[Rows]) -> None:
-    """Run a program on every row of the arrays that it reads and writes, ``[num_rows, ...]``.
-
-    Raises:
-        EngineError: if it reads or writes beyond them.
-    """
-    check(program, tables, len(tables[0]))
-    places = _places(tables)
-    library.metarl_run(*_pointers(program), places.ctypes.data, len(tables), len(tables[0]), numpy_loops())
-
-
-def _places(tables: Sequence[Rows]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Return for each array the address of its first row and the bytes from one row to the next."""
-    return np.array([(table.ctypes.data, table.strides[0]) for table in tables], np.int64)
-
-
-def _pointers(program: Program) -> tuple[int, ...]:
-    code, constants = program.code, program.constants
-    return code.ctypes.data, len(code), constants.ctypes.data, len(constants), program.num_registers
 
 
 class CompiledStepper:
@@ -215,20 +198,10 @@ class CompiledStepper:
             len(touches),
             world.row.ctypes.data,
         )
-        if world.program is not None:
-            library.metarl_program(pool, index, *_pointers(world.program))
-        self._kept[index] = (world, dict(world.fields), copies, touches, world.program)
-
-    @property
-    def can_compute(self) -> bool:
-        """Whether worlds may have programs."""
-        return numpy_loops() is not None
-
-    def share(self, tables: Sequence[Rows]) -> None:
-        """Let the worlds' programs read and write these arrays, a row each."""
-        places = _places(tables)
-        self._library.metarl_tables(self._pool, places.ctypes.data, len(tables), numpy_loops())
-        self._tables = list(tables)  # the C side points into them
+        if world.computation is not None:
+            function, rows = world.computation
+            library.metarl_compute(pool, index, function, rows.ctypes.data)
+        self._kept[index] = (world, dict(world.fields), copies, touches, world.computation)
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds, gather their features and set their flags.

@@ -15,8 +15,6 @@
 #include <mujoco/mujoco.h>
 #include <mujoco/mjxmacro.h>
 
-#include "programs.h"
-
 #define EXPORT __attribute__((visibility("default")))
 #define CACHE_LINE 64
 #define FLAG_FATAL (1 << 30)  // MuJoCo raised an error: the world cannot be stepped until it is reset
@@ -32,6 +30,8 @@ Hook _mjPRIVATE__get_tls_error_fn(void);
 void _mjPRIVATE__set_tls_error_fn(Hook hook);
 Hook _mjPRIVATE__get_tls_warning_fn(void);
 void _mjPRIVATE__set_tls_warning_fn(Hook hook);
+
+typedef void (*Compute)(char* const* rows);
 
 // Numbers that lie inside the model's structure, such as its gravity.
 typedef struct {
@@ -51,7 +51,8 @@ typedef struct {
   const int64_t* touches;  // [num_touches, 4]: left pad's geom, right pad's, the target's, column
   int num_touches;
   double* row;            // the world's features
-  Program program;        // runs after the step
+  Compute compute;        // runs after the step, on the world's rows of some arrays; NULL for none
+  char* const* rows;
 } World;
 
 typedef struct {
@@ -66,20 +67,12 @@ typedef struct {
 } Range;
 
 typedef struct {
-  char* start;
-  int64_t stride;  // bytes from a world's row to the next one's
-} Table;
-
-typedef struct {
   World* worlds;
   uint8_t* fresh;  // [num_worlds] the data's forward pass belongs to its current state
   int32_t* flags;  // [num_worlds] bit w is set by mjtWarning w
   int num_worlds, num_threads;
   Range* ranges;
   pthread_t* threads;
-  Table tables[MAX_TABLES];  // what the programs read and write
-  int num_tables;
-  Loop loops[NUM_LOOPS];
   Job job;
   pthread_mutex_t caller, lock;
   pthread_cond_t start, done;
@@ -182,13 +175,6 @@ static void write_inputs(const World* world, const Job* job, int index) {
     memcpy(d->mocap_quat, job->mocap_quat + (size_t)index * job->num_mocap * 4, m->nmocap * 4 * sizeof(double));
 }
 
-static void compute(const Pool* pool, int index) {
-  const Program* program = &pool->worlds[index].program;
-  char* rows[MAX_TABLES];
-  for (int i = 0; i < pool->num_tables; i++) rows[i] = pool->tables[i].start + index * pool->tables[i].stride;
-  if (program->code) run_program(program, rows, pool->loops);
-}
-
 static int take_warnings(mjData* d) {
   int flags = 0;
   for (int w = 0; w < mjNWARNING; w++) {
@@ -220,7 +206,7 @@ static void step_world(Pool* pool, int index) {
   pool->flags[index] |= flags;
   int bad = flags & (1 << mjWARN_BADQPOS | 1 << mjWARN_BADQVEL | 1 << mjWARN_BADQACC);
   pool->fresh[index] = world->finish == FINISH_FORWARD && !bad;
-  if (!(pool->flags[index] & DIVERGED)) compute(pool, index);
+  if (world->compute && !(pool->flags[index] & DIVERGED)) world->compute(world->rows);
 }
 
 // ---------------------------------------------------------------------------------------- the threads
@@ -380,27 +366,9 @@ EXPORT void metarl_bind(Pool* pool, int index, const int64_t* copies, int num_co
   world->row = row;
 }
 
-// Lets the programs read and write these arrays: for each the address of world 0's row, and the stride in bytes.
-EXPORT void metarl_tables(Pool* pool, const int64_t* tables, int num_tables, const Loop* loops) {
-  pool->num_tables = num_tables;
-  for (int i = 0; i < num_tables; i++) pool->tables[i] = (Table){(char*)(uintptr_t)tables[2 * i], tables[2 * i + 1]};
-  memcpy(pool->loops, loops, sizeof(pool->loops));
-}
-
-EXPORT void metarl_program(Pool* pool, int index, const int32_t* code, int num_instructions,
-                           const double* constants, int num_constants, int num_registers) {
-  pool->worlds[index].program = (Program){code, constants, num_instructions, num_constants, num_registers};
-}
-
-// Runs a program on its own, row by row.
-EXPORT void metarl_run(const int32_t* code, int num_instructions, const double* constants, int num_constants,
-                       int num_registers, const int64_t* tables, int num_tables, int num_rows, const Loop* loops) {
-  Program program = {code, constants, num_instructions, num_constants, num_registers};
-  for (int i = 0; i < num_rows; i++) {
-    char* rows[MAX_TABLES];
-    for (int t = 0; t < num_tables; t++) rows[t] = (char*)(uintptr_t)(tables[2 * t] + i * tables[2 * t + 1]);
-    run_program(&program, rows, loops);
-  }
+EXPORT void metarl_compute(Pool* pool, int index, Compute compute, char* const* rows) {
+  pool->worlds[index].compute = compute;
+  pool->worlds[index].rows = rows;
 }
 
 EXPORT void metarl_step(Pool* pool, const uint8_t* mask, const double* ctrl, int ctrl_stride,

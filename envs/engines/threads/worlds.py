@@ -10,7 +10,6 @@ import mujoco
 import numpy as np
 
 from metarl.envs.engines.threads.features import Array, Layout
-from metarl.envs.engines.threads.programs import Program
 from metarl.errors import MetarlError
 
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
@@ -34,6 +33,15 @@ class Finish(IntEnum):
     """``mj_rnePostConstraint``, as Gymnasium does, for contact forces on bodies."""
 
 
+class Computation(NamedTuple):
+    """A compiled :class:`~.c_functions.CFunction`, and what it is called with."""
+
+    function: int
+    """Its address."""
+    rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+    """The addresses of the world's rows."""
+
+
 @dataclass
 class World:
     """One simulated world."""
@@ -51,8 +59,8 @@ class World:
     finish: Finish
     can_reuse: bool
     """Whether the forward pass at the end of a step may serve the next one."""
-    program: Program | None
-    """What runs after each step; compiled steppers only."""
+    computation: Computation | None
+    """Runs after each step; compiled steppers only."""
 
 
 class Inputs(NamedTuple):

@@ -1,4 +1,4 @@
-"""``metarl baseline``: what stable-baselines3 makes of the same held-out tasks with the same budget."""
+"""``metarl baseline``: stable-baselines3 on the same held-out tasks with the same budget."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge
 
 from metarl.baselines.comparison import Comparison
 from metarl.baselines.plan import Baseline, ComparisonConfig
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress, clock
-from metarl.errors import Stopped, require
+from metarl.errors import Stopped
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.baseline_files import baseline_table, caption_of, rows, short, write_comparison
 from metarl.reporting.table import Column, Row, Table
+from metarl.settings import Workers
 from metarl.storage.locks import locked
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -26,34 +28,28 @@ from metarl.types import Task
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineArguments(ComparisonConfig):
-    """Compare a trained agent with PPO and SAC on held-out tasks, at equal budget, or go on with that."""
+    """Compare a trained agent with PPO and SAC on held-out tasks, at equal budget; resumes."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
-    tasks: int = 5
+    tasks: Annotated[int, Ge(0)] = 5
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
     output: Path | None = None
     """Folder for the results; by default "baselines" in the run's folder."""
 
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
-
 
 def baseline_command(arguments: list[str]) -> None:
     """Compare a trained agent with PPO and SAC at equal budget."""
-    wanted = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
-    config = ComparisonConfig(**{item.name: getattr(wanted, item.name) for item in fields(ComparisonConfig)})
-    experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
+    options = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
+    config = ComparisonConfig(**{item.name: getattr(options, item.name) for item in fields(ComparisonConfig)})
+    experiment = runs.open_trained(options.run, say, workers=options.workers)
     held_out = experiment.suite.tasks("test")
-    number = min(wanted.tasks or len(held_out), len(held_out))
+    number = min(options.tasks or len(held_out), len(held_out))
     rng = make_rng(config.seed, Purpose.EVALUATION)
-    tasks = sample_evenly(held_out, number, rng) if wanted.tasks else held_out
-    folder = wanted.output or experiment.folder / "baselines"
+    tasks = sample_evenly(held_out, number, rng) if options.tasks else held_out
+    folder = options.output or experiment.folder / "baselines"
     comparison = Comparison(experiment, tasks, config, folder)
     say(
         f"Comparing {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} with "
@@ -71,10 +67,10 @@ def baseline_command(arguments: list[str]) -> None:
 
 
 def compute(comparison: Comparison) -> None:
-    """Do what is missing, with the time that it takes; Ctrl-C keeps what is finished."""
+    """Compute the missing results; Ctrl-C keeps finished ones."""
     pending = comparison.pending
     if not pending:
-        say("Nothing is missing: all of it was computed before.")
+        say("Nothing is missing: all results were computed before.")
         return
     progress, finished = Progress(console, "measuring speeds"), 0
     seconds_per_step: dict[str, float] = {}

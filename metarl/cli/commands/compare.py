@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge
 
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError, require
@@ -24,6 +25,7 @@ from metarl.reporting.comparison import (
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.training_curves import write_curves
 from metarl.reporting.tables import comparison_table
+from metarl.settings import Settings
 from metarl.storage.files import all_or_none, write_json
 from metarl.text import count
 from metarl.types import Json
@@ -32,12 +34,12 @@ FILES = ("comparison", "profile", "agents", "curves")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareArguments:
+class CompareArguments(Settings):
     """Compare finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of two or more runs or sweeps; the first is compared with each of the others."""
-    step: int = -1
+    step: Annotated[int, Ge(-1)] = -1
     """Adaptation steps after which they are compared; -1 for the last."""
     over: Literal["both", "seeds"] = "both"
     """Claim of the intervals: about fresh seeds on fresh tasks, or about fresh seeds on these tasks.
@@ -49,24 +51,23 @@ class CompareArguments:
     adapting, and their training curves; by default only tables are printed."""
     title: str = ""
     """Title of the figures; by default the suite and the adaptation steps."""
-    window: float = 0.0
+    window: Annotated[float, Ge(0)] = 0.0
     """Environment steps that a point of a training curve is the mean over; 0 shows every iteration."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the number of runs."""
+        super().__post_init__()
         require(len(self.runs) >= 2, "metarl compare needs two runs or more", len(self.runs))
-        require(-1 <= self.step, "step must be 0 or more, or -1 for the last", self.step)
-        require(0 <= self.window, "window must be 0 or more", self.window)
 
 
 def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
-    wanted = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
-    runs = [read_evaluated(folder) for folder in wanted.runs]
+    options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
+    runs = [read_evaluated(folder) for folder in options.runs]
     check_comparable_runs(runs)
     first, *others = runs
-    step = first.evaluations[0].adaptation_steps if wanted.step < 0 else wanted.step
-    results = [compare(first, other, step, Bootstrap(over=wanted.over)) for other in others]
+    step = first.evaluations[0].adaptation_steps if options.step < 0 else options.step
+    results = [compare(first, other, step, Bootstrap(over=options.over)) for other in others]
     letters = [chr(ord("A") + place) for place in range(len(runs))]
     for letter, run in zip(letters, runs, strict=True):
         say(f"{letter}: {run.name}, {count(len(run.evaluations), 'seed')}")
@@ -81,15 +82,15 @@ def compare_command(arguments: list[str]) -> None:
     for quantity in ("return", "success"):
         if all(quantity in result for result in results):
             console.print(comparison_table(quantity, [result[quantity] for result in results]))
-    if wanted.output is not None:
-        wanted.output.mkdir(parents=True, exist_ok=True)
-        with all_or_none(wanted.output, FILES):
-            files = write(wanted, wanted.output, runs, step, results)
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        with all_or_none(options.output, FILES):
+            files = write(options, options.output, runs, step, results)
         say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
 def write(
-    wanted: CompareArguments,
+    options: CompareArguments,
     folder: Path,
     runs: Sequence[EvaluatedRun],
     step: int,
@@ -105,11 +106,11 @@ def write(
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
     pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
     write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
-    title = wanted.title or f"{runs[0].label}, after {count(step, 'adaptation step')}"
+    title = options.title or f"{runs[0].label}, after {count(step, 'adaptation step')}"
     labels = labels_of(runs)
     stages = {label: (run.evaluations, step) for label, run in zip(labels, runs, strict=True)}
     files = [path, *write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
-    return files + write_curves(wanted.runs, labels, folder, title, window=wanted.window)
+    return files + write_curves(options.runs, labels, folder, title, window=options.window)
 
 
 def pair_json(

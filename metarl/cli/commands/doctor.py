@@ -29,18 +29,18 @@ LIBRARIES = (
 )
 SETUP_WARP = "`make setup-warp` makes an environment, .venv-warp, for it"
 WARP_MUJOCO = "3.17"
-"""The first version of MuJoCo whose Warp takes Meta-World's models."""
+"""First version of MuJoCo with a Warp that takes Meta-World's models."""
 GRAPHS_DRIVER = (12, 4)
 """The first CUDA that a driver must support for steps to be captured."""
 
 
 @dataclass(frozen=True)
 class DoctorArguments:
-    """Say which versions, devices and engines there are, and what to do for the others."""
+    """Print versions, devices and engines, and how to get the missing ones."""
 
 
 def doctor_command(arguments: list[str]) -> None:
-    """Say which versions, devices and engines there are, and what to do for the others."""
+    """Print versions, devices and engines, and how to get the missing ones."""
     tyro.cli(DoctorArguments, args=arguments, prog="metarl doctor")
     driver = cuda_of_driver()
     console.print(list_table("versions", [("Python", platform.python_version()), *versions()]))
@@ -52,7 +52,7 @@ def doctor_command(arguments: list[str]) -> None:
 
 
 def versions() -> list[tuple[str, str]]:
-    """Return the versions of what metarl stands on."""
+    """Return the versions of metarl's dependencies."""
     return [(name, installed(name) or "not installed") for name in LIBRARIES]
 
 
@@ -77,7 +77,7 @@ def cuda_of_driver() -> tuple[int, int] | None:
 
 
 def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield what can compute here, with a word on each."""
+    """Yield the devices here, with a word on each."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads and not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", threads):
         yield "OMP_NUM_THREADS", f"{threads!r} is no number of threads: set it to one, or unset it"
@@ -110,7 +110,7 @@ def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tupl
 
 
 def this_machine() -> Iterator[tuple[str, str]]:
-    """Yield what commands need besides engines: a library to draw with, and a folder for caches."""
+    """Yield the other needs of commands: a library to draw with, and a folder for caches."""
     yield "drawing", _drawing()
     folder = cache_folder()
     yield "caches", str(folder) if folder.is_dir() else "none: no folder can be written to"

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from annotated_types import Ge
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import showing
@@ -31,6 +32,7 @@ from metarl.reporting.tables import (
     protocol_table,
 )
 from metarl.reporting.video.record import find_task
+from metarl.settings import Seed, Workers
 from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -46,78 +48,75 @@ class EvaluateArguments(MeasurementConfig):
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
-    tasks: int = 0
+    tasks: Annotated[int, Ge(0)] = 0
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the evaluation, apart from the training's."""
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
     engine: str = ""
-    """What steps the environments, "threads" for instance; empty takes what the run was trained on."""
+    """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
     task: tuple[str, ...] = ()
-    """Ids of held-out tasks to take instead of so many; a family's name stands for the first of its tasks."""
+    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
     protocol: Literal["both", "per-goal", "official"] = "both"
     """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
     ("official"), or both side by side, where there is one."""
     episode_curve: tuple[int, ...] = ()
-    """Measure also what one adaptation step from so many episodes does: 1 2 5 10."""
+    """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
     output: Path | None = None
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check that the tasks are chosen in one way."""
         super().__post_init__()
-        require(0 <= self.tasks, "tasks must be 0 or more", self.tasks)
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
-        require(not (self.tasks and self.task), "Either --tasks or --task is wanted", "both")
+        require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         if self.episode_curve:
             check_counts(self.episode_curve)
 
 
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
-    wanted = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    measured = {item.name: getattr(wanted, item.name) for item in fields(MeasurementConfig)}
+    options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
+    measured = {item.name: getattr(options, item.name) for item in fields(MeasurementConfig)}
     experiment = runs.open_trained(
-        wanted.run,
+        options.run,
         say,
         EvaluationConfig(**measured),
-        device=wanted.device,
-        workers=wanted.workers,
-        engine=wanted.engine,
+        device=options.device,
+        workers=options.workers,
+        engine=options.engine,
     )
-    physics = runs.physics(wanted.run, experiment.config.sampling.engine)
-    suite = official_suite(experiment, wanted.protocol)
-    rng = make_rng(wanted.seed, Purpose.EVALUATION)
-    chosen = choose_tasks(experiment, wanted.task, wanted.tasks, rng)
-    stem = f"iteration{experiment.iteration}-seed{wanted.seed}"
+    physics = runs.physics(options.run, experiment.config.sampling.engine)
+    suite = official_suite(experiment, options.protocol)
+    rng = make_rng(options.seed, Purpose.EVALUATION)
+    chosen = choose_tasks(experiment, options.task, options.tasks, rng)
+    stem = f"iteration{experiment.iteration}-seed{options.seed}"
     with results_folder(
-        wanted.output or experiment.folder / "evaluations", stems(wanted, suite, stem)
+        options.output or experiment.folder / "evaluations", stems(options, suite, stem)
     ) as folder:
         say(
             f"Evaluating {experiment.config.agent.kind} after "
             f"{count(experiment.iteration, 'iteration')} on {count(len(chosen), 'held-out task')} of "
-            f"{experiment.suite.name}, seed {wanted.seed}."
+            f"{experiment.suite.name}, seed {options.seed}."
         )
         files = []
         evaluation = None
-        if wanted.protocol != "official":
+        if options.protocol != "official":
             evaluation = measure(experiment, chosen, rng)
             files += show_evaluation(experiment, evaluation, folder, stem, physics)
         if suite is not None:
-            files += measure_officially(experiment, suite, chosen, wanted, evaluation, folder / stem)
-        if wanted.episode_curve:
-            files += measure_episode_curve(experiment, chosen, wanted, folder / f"{stem}-episodes", physics)
+            files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
+        if options.episode_curve:
+            files += measure_episode_curve(experiment, chosen, options, folder / f"{stem}-episodes", physics)
     say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return the held-out tasks that are named, or so many, evenly over the families; all if the number is 0.
+    """Return the named held-out tasks, or a number of them, evenly over the families; 0 for all.
 
     Raises:
         MetarlError: if one is none of the suite's.
@@ -129,10 +128,10 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its publisher's evaluator is wanted and there is one.
+    """Return the suite if its publisher's evaluator is to be run and there is one.
 
     Raises:
-        MetarlError: if only that is wanted and there is none.
+        MetarlError: if only that is to be run and there is none.
     """
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
@@ -157,15 +156,15 @@ def measure_officially(
     experiment: Experiment,
     suite: OfficiallyEvaluated,
     tasks: Sequence[Task],
-    wanted: EvaluateArguments,
+    options: EvaluateArguments,
     per_goal: Evaluation | None,
     path: Path,
 ) -> list[Path]:
-    """Let the publisher's evaluator measure, print what it says beside ours, and write it."""
+    """Run the publisher's evaluator; print and write its result beside ours."""
     settings = OfficialSettings(
-        adaptation_steps=min(wanted.adaptation_steps, experiment.brief_adaptation_steps),
-        adaptation_episodes=wanted.adaptation_episodes,
-        deterministic=wanted.deterministic,
+        adaptation_steps=min(options.adaptation_steps, experiment.brief_adaptation_steps),
+        adaptation_episodes=options.adaptation_episodes,
+        deterministic=options.deterministic,
     )
     vector_steps, env_steps = suite.official_steps(tasks, settings)
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
@@ -174,8 +173,8 @@ def measure_officially(
             experiment.agent,
             tasks,
             settings,
-            rng=make_rng(wanted.seed, Purpose.OFFICIAL),
-            num_workers=wanted.workers,
+            rng=make_rng(options.seed, Purpose.OFFICIAL),
+            num_workers=options.workers,
             on_step=experiment.on_step,
         )
     console.print(official_table(official) if per_goal is None else protocol_table(per_goal, official))
@@ -185,18 +184,18 @@ def measure_officially(
 def measure_episode_curve(
     experiment: Experiment,
     tasks: Sequence[Task],
-    wanted: EvaluateArguments,
+    options: EvaluateArguments,
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure what one step from each number of episodes does, print it and write it."""
-    counts, config, suite = wanted.episode_curve, experiment.config.evaluation, experiment.suite
+    """Measure one step from each number of episodes; print and write the results."""
+    counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
-    env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=wanted.workers)
+    env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=options.workers)
     try:
-        with showing(experiment, "adapting from ever more episodes", steps):
-            rng = make_rng(wanted.seed, Purpose.EPISODE_CURVE)
+        with showing(experiment, "adapting from more and more episodes", steps):
+            rng = make_rng(options.seed, Purpose.EPISODE_CURVE)
             found = episode_curve(
                 experiment.agent,
                 env,
@@ -212,19 +211,19 @@ def measure_episode_curve(
     return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
 
 
-def stems(wanted: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:
+def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:
     """Return the names of the files that are going to be written, without endings."""
     parts = {
-        "": wanted.protocol != "official",
+        "": options.protocol != "official",
         "-official": suite is not None,
-        "-episodes": bool(wanted.episode_curve),
+        "-episodes": bool(options.episode_curve),
     }
     return [f"{stem}{part}" for part, written in parts.items() if written]
 
 
 @contextmanager
 def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Make the folder of results before they are computed, and take it back if none come.
+    """Make the folder of results, and remove it if it stays empty.
 
     Raises:
         MetarlError: if there are results of that name, or the folder cannot be made.

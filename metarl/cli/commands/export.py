@@ -7,65 +7,60 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge, Le
 
 from metarl.action_map import MapsActions
 from metarl.cli.console import say
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.video.record import find_task
 from metarl.sb3.export import save, to_ppo
+from metarl.settings import Seed, Settings, Workers
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.adapting import adapt_to
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArguments:
+class ExportArguments(Settings):
     """Adapt to a held-out task, and save the policy as a zip that stable_baselines3.PPO.load opens."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str
-    """Id of a held-out task; a family's name stands for the first of its tasks."""
+    """Id of a held-out task; a family's name takes the first of its tasks."""
     output: Path
     """The file."""
-    adaptation_steps: int | None = None
+    adaptation_steps: Annotated[int, Ge(0), Le(100)] | None = None
     """Adaptation steps; by default as many as the run's evaluation has; 0 saves the unadapted policy."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the episodes that adaptation learns from, and of PPO's value network."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        steps = self.adaptation_steps
-        require(steps is None or 0 <= steps <= 100, "adaptation_steps must lie in 0..100", steps)
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
 
 
 def export_command(arguments: list[str]) -> None:
     """Adapt to a task and save the policy for stable-baselines3."""
-    wanted = tyro.cli(ExportArguments, args=arguments, prog="metarl export")
-    if wanted.output.exists():
-        raise MetarlError(f"{wanted.output} exists already; choose another file with --output.")
-    if not wanted.output.absolute().parent.is_dir():
-        raise MetarlError(f"There is no folder {wanted.output.parent} for {wanted.output.name}.")
-    experiment = runs.open_trained(wanted.run, say, workers=wanted.workers)
-    task = find_task(experiment.suite.tasks("test"), wanted.task, experiment.suite.name)
+    options = tyro.cli(ExportArguments, args=arguments, prog="metarl export")
+    if options.output.exists():
+        raise MetarlError(f"{options.output} exists already; choose another file with --output.")
+    if not options.output.absolute().parent.is_dir():
+        raise MetarlError(f"There is no folder {options.output.parent} for {options.output.name}.")
+    experiment = runs.open_trained(options.run, say, workers=options.workers)
+    task = find_task(experiment.suite.tasks("test"), options.task, experiment.suite.name)
     measured = experiment.config.evaluation
-    steps = measured.adaptation_steps if wanted.adaptation_steps is None else wanted.adaptation_steps
+    steps = measured.adaptation_steps if options.adaptation_steps is None else options.adaptation_steps
     to_ppo(
         experiment.agent.initial_actor(1, make_rng(0, Purpose.FILM)), 0, experiment.suite
     )  # refuses before anything is computed
     say(
         f"Adapting {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} to "
         f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
-        f"seed {wanted.seed}."
+        f"seed {options.seed}."
     )
-    adapted = adapt_to(experiment, task, steps, wanted.seed)
-    save(to_ppo(adapted.actor, 0, experiment.suite, seed=wanted.seed), wanted.output)
-    say(f'Wrote {wanted.output}; stable_baselines3.PPO.load("{wanted.output}", env=...) goes on training.')
+    adapted = adapt_to(experiment, task, steps, options.seed)
+    save(to_ppo(adapted.actor, 0, experiment.suite, seed=options.seed), options.output)
+    say(f'Wrote {options.output}; stable_baselines3.PPO.load("{options.output}", env=...) goes on training.')
     suite = experiment.suite
     if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
         say(

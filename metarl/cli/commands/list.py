@@ -1,4 +1,4 @@
-"""``metarl list``: what there is to train on, to train, and to start from."""
+"""``metarl list``: suites, agents and presets."""
 
 from __future__ import annotations
 

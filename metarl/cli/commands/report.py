@@ -1,4 +1,4 @@
-"""``metarl report``: one HTML file that shows what runs learned, and how they adapt."""
+"""``metarl report``: one HTML file about runs and their adaptation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import tyro
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress
-from metarl.errors import EngineError, MetarlError, Stopped, require
+from metarl.errors import EngineError, MetarlError, Stopped
 from metarl.reporting.html.page import render
 from metarl.reporting.html.run_data import Group, gather
 from metarl.reporting.html.videos import Choice, Pair, choose, film_pairs, open_first, steps_of
 from metarl.reporting.video.record import View
+from metarl.settings import Seed, Settings
 from metarl.storage.files import write_whole
 from metarl.text import count
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportArguments:
+class ReportArguments(Settings):
     """Write one HTML file about runs of a suite: curves, tables, and videos before and after adapting.
 
-    Runs that differ only in their seed are put together. The file holds all that it shows and opens without
+    Runs that differ only in their seed are combined. The file holds all that it shows and opens without
     a network.
     """
 
@@ -41,33 +42,29 @@ class ReportArguments:
     """From where to film, by the name that the suite gives it; by default the suite's choice."""
     size: int = 320
     """Pixels along a side of a video."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the filmed episodes, apart from the training's."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
 
 
 def report_command(arguments: list[str]) -> None:
     """Write one HTML file about runs: curves, tables, and videos before and after adapting."""
-    wanted = tyro.cli(ReportArguments, args=arguments, prog="metarl report")
-    view = View(camera=wanted.camera, size=wanted.size)
-    groups = gather(wanted.runs, say)
-    path = output_path(wanted)
-    choices = [choose(group, wanted.tasks) for group in groups]
-    filmed = f", {count(sum(map(len, choices)), 'task')} to film" if wanted.videos else ""
+    options = tyro.cli(ReportArguments, args=arguments, prog="metarl report")
+    view = View(camera=options.camera, size=options.size)
+    groups = gather(options.runs, say)
+    path = output_path(options)
+    choices = [choose(group, options.tasks) for group in groups]
+    filmed = f", {count(sum(map(len, choices)), 'task')} to film" if options.videos else ""
     say(
-        f"Reporting on {count(len(wanted.runs), 'run')} of {groups[0].config.label}"
+        f"Reporting on {count(len(options.runs), 'run')} of {groups[0].config.label}"
         f" ({', '.join(group.name for group in groups)}){filmed}."
     )
     pairs: dict[str, list[Pair]] = {}
-    reason = "" if wanted.videos else "Videos were not asked for."
-    if wanted.videos:
+    reason = "" if options.videos else "Videos were not asked for."
+    if options.videos:
         try:
-            pairs = film_all(groups, choices, wanted.seed, view)
+            pairs = film_all(groups, choices, options.seed, view)
         except MetarlError as error:
-            if wanted.camera is not None and not isinstance(error, EngineError):
+            if options.camera is not None and not isinstance(error, EngineError):
                 raise  # it is the camera that there is not
             say(f"There are no videos in the report: {error}")
             reason = f"There are no videos: {error}"
@@ -76,16 +73,16 @@ def report_command(arguments: list[str]) -> None:
     say(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
 
 
-def output_path(wanted: ReportArguments) -> Path:
+def output_path(options: ReportArguments) -> Path:
     """Return the file to write.
 
     Raises:
         MetarlError: if it exists.
     """
-    path = wanted.output or wanted.runs[0] / "report.html"
+    path = options.output or options.runs[0] / "report.html"
     if path.is_dir():
         raise MetarlError(f"{path} is a folder; name a file with --output.")
-    if path.exists() and not wanted.overwrite:
+    if path.exists() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
     return path
 

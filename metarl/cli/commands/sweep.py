@@ -1,22 +1,25 @@
-"""``metarl sweep``: train several seeds of one experiment, or go on with them, and put them together."""
+"""``metarl sweep``: train or resume several seeds of one experiment, and combine them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import tyro
+from annotated_types import Ge, Le
 
-from metarl.cli.commands.train import preset_first
-from metarl.cli.commands.training import RUNS, configured
+from metarl.cli.commands.options import configured
+from metarl.cli.commands.train import RUNS, preset_first
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress
 from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.summary import summarize_seeds
 from metarl.reporting.aggregate import combine
 from metarl.reporting.tables import aggregate_table, evaluation_table, seed_table
+from metarl.settings import Settings, Workers
 from metarl.storage.locks import locked
 from metarl.tasks import check_disjoint
 from metarl.text import count
@@ -27,35 +30,30 @@ from metarl.training.sweep import SeedRun, Sweep, last_line
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepArguments:
+class SweepArguments(Settings):
     """Train several seeds of a preset; all other options are those of metarl train PRESET."""
 
-    seeds: int = 5
+    seeds: Annotated[int, Ge(1), Le(1000)] = 5
     """How many, from --seed on."""
-    parallel: int = 0
+    parallel: Workers = 0
     """Runs at a time; 0 for one a core. The results do not depend on it."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(1 <= self.seeds <= 1000, "seeds must lie in 1..1000", self.seeds)
-        require(0 <= self.parallel <= 1024, "parallel must lie in 0..1024", self.parallel)
 
 
 def sweep_command(arguments: list[str]) -> None:
-    """Train several seeds, go on with those that were stopped, and put them together."""
+    """Train or resume several seeds, and combine them."""
     if {"-h", "--help"} & set(arguments[:1]):
         tyro.cli(SweepArguments, args=["--help"], prog="metarl sweep PRESET")
     arguments = preset_first(arguments, "metarl sweep", "metarl sweep point --seeds 3")
     preset, *words = arguments
     prog = f"metarl sweep {preset}"
-    wanted, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)
+    sweep_options, options = tyro.cli(SweepArguments, args=words, prog=prog, return_unknown_args=True)
     config = configured(preset, options, prog)
-    require(config.seed + wanted.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
+    require(config.seed + sweep_options.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
     check_disjoint(config.build_suite())  # once, before every seed finds out
-    sweep = Sweep(config, preset, options, wanted.seeds, RUNS)
+    sweep = Sweep(config, preset, options, sweep_options.seeds, RUNS)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with locked(sweep.folder):
-        parallel = wanted.parallel or len(os.sched_getaffinity(0))
+        parallel = sweep_options.parallel or len(os.sched_getaffinity(0))
         failed = train_all(sweep, parallel)
         finished = [run for run in sweep.runs if run.finished]
         if finished:
@@ -65,7 +63,7 @@ def sweep_command(arguments: list[str]) -> None:
 
 
 def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
-    """Train what is not finished, showing the progress; return what failed."""
+    """Train the unfinished seeds, showing the progress; return the failed ones."""
     done = sum(run.finished for run in sweep.runs)
     begun = sum(run.started and not run.finished for run in sweep.runs)
     say(
@@ -81,7 +79,7 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
             look()
             return failed
     except Stopped:
-        say("Stopped, and every run with its newest checkpoint; start the same command again to go on.")
+        say("Stopped, and every run with its newest checkpoint; start the same command again to resume.")
         raise
 
 
@@ -110,7 +108,7 @@ def state(sweep: Sweep, run: SeedRun) -> str:
 
 
 def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
-    """Put the finished seeds together, print what they say and where it is written."""
+    """Combine the finished seeds, and print the results."""
     measured = [read_evaluation(run.folder) for run in finished]
     evaluations = [each.evaluation for each in measured]
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
@@ -129,9 +127,9 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
 
 
 def describe_failures(failed: dict[SeedRun, int], count: int) -> str:
-    """Say in a sentence which seeds failed, why, and where to read more."""
+    """Return the failed seeds, the reason and the log of each in a sentence."""
     seeds = "; ".join(
         f"seed {run.seed} (exit code {code}, {last_line(run.log)!r}, see {run.log})"
         for run, code in failed.items()
     )
-    return f"{len(failed)} of {count} seeds failed: {seeds}. Start the same command again to go on with them."
+    return f"{len(failed)} of {count} seeds failed: {seeds}. Start the same command again to resume them."

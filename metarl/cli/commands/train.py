@@ -1,13 +1,16 @@
-"""``metarl train``: its words; what they ask for is imported once it is known to exist."""
+"""``metarl train``: heavy modules are imported once the names on the command line are known to exist."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points
 from metarl.reporting.plain_tables import list_table
+
+RUNS = Path("runs")
 
 
 def train_command(arguments: list[str]) -> None:
@@ -15,11 +18,35 @@ def train_command(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments[:1]):
         show_train_usage()
         return
-    if not any(word == "--resume" or word.startswith("--resume=") for word in arguments):
-        arguments = preset_first(arguments, "metarl train", "metarl train point")
-    from metarl.cli.commands.training import train_as_told  # noqa: PLC0415  # start-up time
+    if any(word == "--resume" or word.startswith("--resume=") for word in arguments):
+        resume(arguments)
+    else:
+        start(preset_first(arguments, "metarl train", "metarl train point"))
 
-    train_as_told(arguments)
+
+def start(arguments: Sequence[str]) -> None:
+    """Train the preset that comes first, with the options that follow."""
+    from metarl.cli.commands.options import configured  # noqa: PLC0415  # start-up time
+
+    name, *options = arguments
+    config = configured(name, options, f"metarl train {name}")
+    from metarl.cli.commands.training import train  # noqa: PLC0415  # start-up time
+    from metarl.training import runs  # noqa: PLC0415  # start-up time
+
+    train(runs.start(config, RUNS), new=True)
+
+
+def resume(arguments: Sequence[str]) -> None:
+    """Resume the run that ``--resume`` names."""
+    import tyro  # noqa: PLC0415  # start-up time
+
+    from metarl.cli.commands.options import ResumeArguments  # noqa: PLC0415  # start-up time
+
+    resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
+    from metarl.cli.commands.training import train  # noqa: PLC0415  # start-up time
+    from metarl.training import runs  # noqa: PLC0415  # start-up time
+
+    train(runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device), new=False)
 
 
 def preset_first(arguments: Sequence[str], command: str, example: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge, Le
 
 from metarl.cli.console import say
 from metarl.cli.progress import showing
@@ -15,6 +16,7 @@ from metarl.errors import MetarlError, require
 from metarl.reporting.video.encode import FRAMES_PER_SECOND, mp4, side_by_side
 from metarl.reporting.video.record import Clip, Film, View, film, find_task, measured_rollouts, outcome
 from metarl.reporting.video.window import Window
+from metarl.settings import Seed, Settings, Workers
 from metarl.storage.files import write_whole
 from metarl.text import count, stage_name
 from metarl.training import runs
@@ -23,14 +25,14 @@ from metarl.types import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchArguments:
+class WatchArguments(Settings):
     """See an agent adapt to a held-out task: the first measured episode before adapting and after it."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str = ""
-    """Id of a held-out task, or a family, whose first task it is; left empty, the first of all."""
-    steps: int = 0
+    """Id of a held-out task, or a family for its first task; left empty, the first of all."""
+    steps: Annotated[int, Ge(0), Le(100)] = 0
     """Adaptation steps; 0 takes as many as the run's evaluation."""
     output: Path | None = None
     """MP4 file; by default one named after the task in "videos" in the run's folder."""
@@ -42,59 +44,57 @@ class WatchArguments:
     """By the name that the suite gives it; by default the suite's choice."""
     size: int = 480
     """Pixels along a side."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the episodes, apart from the training's."""
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes or threads; 0 takes one a core."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require(0 <= self.steps <= 100, "steps must lie in 1..100, or be 0 for the run's own", self.steps)
-        require(0 <= self.seed < 2**32, "seed must lie in 0..2**32-1", self.seed)
-        require(0 <= self.workers <= 1024, "workers must lie in 0..1024", self.workers)
+        """Check the name of the file."""
+        super().__post_init__()
         named = self.output is None or self.output.suffix.lower() == ".mp4"
         require(named, "The output must be a file that ends in .mp4", self.output)
 
 
 def watch_command(arguments: list[str]) -> None:
     """Watch an agent adapt to a held-out task, in a window or as an MP4."""
-    wanted = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
-    view = View(camera=wanted.camera, size=wanted.size)
-    experiment = open_for(wanted)
-    task = choose_task(experiment, wanted.task)
-    path = None if wanted.window and wanted.output is None else output_path(experiment, task, wanted)
+    options = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
+    view = View(camera=options.camera, size=options.size)
+    experiment = open_for(options)
+    task = choose_task(experiment, options.task)
+    path = None if options.window and options.output is None else output_path(experiment, task, options)
     steps = experiment.config.evaluation.adaptation_steps
     say(
         f"{experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} adapts to "
         f"{task.id} of {experiment.suite.name}: {count(steps, 'step')}, "
         f"{count(experiment.config.evaluation.adaptation_episodes, 'episode')} each."
     )
-    window = Window(f"metarl: {task.id}", experiment.request_stop) if wanted.window else None
+    window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
     try:
-        filmed = watch(experiment, task, wanted.seed, view, live(window, experiment) if window else None)
+        filmed = watch(experiment, task, options.seed, view, live(window, experiment) if window else None)
         show(experiment, filmed, path, window)
     finally:
         if window is not None:
             window.close()
 
 
-def open_for(wanted: WatchArguments) -> Experiment:
+def open_for(options: WatchArguments) -> Experiment:
     """Open the trained agent, with the number of adaptation steps that was asked for.
 
     Raises:
         MetarlError: as :func:`metarl.training.runs.open_trained`.
     """
-    experiment = runs.open_trained(wanted.run, say, device=wanted.device, workers=wanted.workers)
+    experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
-    steps = wanted.steps or max(1, evaluation.adaptation_steps)
+    steps = options.steps or max(1, evaluation.adaptation_steps)
     experiment.config = replace(experiment.config, evaluation=replace(evaluation, adaptation_steps=steps))
     return experiment
 
 
 def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the task that was asked for; where none was, the first, and say what else there is.
+    """Return the named task, or else the first, and print the choice.
 
     Raises:
         MetarlError: if there is no such held-out task.
@@ -110,14 +110,14 @@ def choose_task(experiment: Experiment, name: str) -> Task:
     return tasks[0]
 
 
-def output_path(experiment: Experiment, task: Task, wanted: WatchArguments) -> Path:
+def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> Path:
     """Return the file to write.
 
     Raises:
         MetarlError: if it exists.
     """
-    path = wanted.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
-    if path.exists() and not wanted.overwrite:
+    path = options.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
+    if path.exists() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
     return path
 
@@ -138,7 +138,7 @@ def watch(
 
 
 def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
-    """Return what shows each new frame in a window."""
+    """Return a function that shows each new frame in a window."""
     measured = measured_rollouts(experiment)
 
     def show_frame(clip: Clip) -> None:

@@ -28,7 +28,7 @@ def draw(explanation: Explanation, title: str) -> dict[str, Figure]:
 
 def draw_layers(explanation: Explanation, title: str) -> Figure:
     """Draw how far each tensor of parameters moved, absolute and relative to its size."""
-    moved = explanation.moved
+    moved = explanation.layer_changes
     figure, panels = dot_sheet(title, _over(explanation), panels=2, rows=len(moved))
     absolute, relative = panels
     for place, each in enumerate(moved):
@@ -49,7 +49,7 @@ def draw_representation(explanation: Explanation, title: str) -> Figure:
     footer = f"{_over(explanation)} Small dots: single tasks. The last layer's activations are the actions."
     figure, panels = dot_sheet(title, footer, panels=2, rows=2 * len(names))
     found = explanation.similarities, explanation.shifts
-    single = explanation.inside.similarities, explanation.inside.shifts
+    single = explanation.trace.similarities, explanation.trace.shifts
     for axes, intervals, values in zip(panels, found, single, strict=True):
         for place, name in enumerate(names):
             dots = values[name]
@@ -90,7 +90,7 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
 def draw_map(explanation: Explanation, title: str) -> Figure:
     """Draw the tasks by their adaptation vectors, coloured by family or by parameter."""
     placed, alike = explanation.task_map, explanation.likeness
-    tasks = [explanation.inside.tasks[place] for place in placed.places]
+    tasks = [explanation.trace.tasks[place] for place in placed.places]
     families = sorted({task.family for task in tasks})
     columns = [] if len(families) > 1 else varying(tasks)[:2]
     footer = (
@@ -140,6 +140,6 @@ def _gain(gain: Gain, quantity: str) -> Interval:
 
 def _over(explanation: Explanation) -> str:
     return (
-        f"Means over {len(explanation.inside.tasks)} held-out tasks "
+        f"Means over {len(explanation.trace.tasks)} held-out tasks "
         f"{stage_name(explanation.adaptation_steps)}, with 95 % intervals over tasks."
     )

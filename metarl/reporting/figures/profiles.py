@@ -1,6 +1,6 @@
 """Performance profiles: which share of seeds and tasks scores more than each threshold, as CSV and figure.
 
-Where one profile lies above another throughout, it is better whatever one asks of a score (Agarwal et al.
+A profile above another at every threshold is better by every measure of scores (Agarwal et al.
 2021, arXiv 2108.13264, section 4.2).
 """
 

@@ -22,7 +22,7 @@ DPI = 150
 WIDTH = 8.0  # inches: 1200 pixels
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's colours (2008), which colour-blind people tell apart."""
+"""Okabe and Ito's colours (2008), which colour-blind people can distinguish."""
 BEFORE, AFTER = ORANGE, BLUE
 """Colours of results before adapting and after."""
 TEXT, FAINT, GRID = "#262626", "#7a7a7a", "#e6e6e6"

@@ -1,4 +1,4 @@
-"""What a report is made from: runs of one suite, those that differ only in their seed put together."""
+"""Data of a report: runs of one suite, grouped by everything but their seed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COUNTS = "adaptation_episodes"
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its folder tells of it."""
+    """One run, read from its folder."""
 
     folder: Path
     config: ExperimentConfig
@@ -46,11 +46,11 @@ class Run:
     """On held-out tasks: at the run's end, or else what ``metarl evaluate`` did last."""
     baselines: tuple[Measured, ...]
     official: dict[str, Json]
-    """What the suite's publisher's own evaluator said last; empty if it was never asked."""
+    """Newest result of the publisher's evaluator; empty if there is none."""
     by_episodes: Measured | None
     """The newest evaluation after one step from 0, 1, 2, 5, … episodes."""
     explanation: dict[str, Json] | None
-    """What ``metarl explain`` found last, if it was asked."""
+    """Newest result of ``metarl explain``, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     """Read runs, and group those that differ only in their seed, in the order in which they are named.
 
     Args:
-        folders: the runs', or those of sweeps, which stand for their finished runs.
-        report: told of each damaged checkpoint that is passed over.
+        folders: the runs', or those of sweeps, read as their finished runs.
+        report: called for each damaged checkpoint that is skipped.
 
     Raises:
         MetarlError: if a folder is no run, has no checkpoint or no evaluation, if it is named twice, or if
@@ -195,7 +195,7 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
 
 
 def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:
-    """Say that there is no evaluation of a run as it is now, and what to do."""
+    """Return the error of a run without an evaluation of its newest checkpoint."""
     others = sorted({each.iteration for each in found if each.iteration is not None} - {iteration})
     if others:
         return (
@@ -261,13 +261,13 @@ def check_seeds(members: Sequence[Run]) -> None:
 
 
 def experiment_key(config: ExperimentConfig) -> str:
-    """Return what runs have in common that differ in nothing but their seed, their name and their place."""
+    """Return the settings that runs of one group share: all but seed, name and device."""
     content = shared_settings(config)
     return json.dumps({name: content[name] for name in content if name != "device"})
 
 
 def group_name(names: Sequence[str]) -> str:
-    """Name a group after what its runs' names have in common."""
+    """Return the common beginning of the runs' names."""
     if len(names) == 1:
         return names[0]
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))

@@ -1,4 +1,4 @@
-"""The videos of a report: an episode before and after adapting, for the tasks that tell most."""
+"""The videos of a report: an episode before and after adapting, for tasks of different gain."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from metarl.types import Task
 
 @dataclass(frozen=True)
 class Video:
-    """An episode as the page holds it, with nothing left outside."""
+    """An episode, embedded in the page."""
 
     stage: str
     """Before or after adapting."""
     outcome: str
-    """What came of the episode."""
+    """Return, steps and success of the episode."""
     source: str
     """An MP4 as a data URI."""
     poster: str
@@ -66,7 +66,7 @@ def choose(group: Group, names: Sequence[str]) -> list[Choice]:
 
 def open_first(group: Group) -> Experiment:
     """Open the trained agent of a group's first seed."""
-    return runs.open_trained(group.runs[0].folder, report=lambda _: None)  # gathering told of damage already
+    return runs.open_trained(group.runs[0].folder, report=lambda _: None)  # reported when it was read
 
 
 def steps_of(experiment: Experiment, choices: Sequence[Choice]) -> int:
@@ -109,7 +109,7 @@ def film_pairs(
 
 
 def pair(filmed: Film, why: str, reports_success: bool) -> Pair:
-    """Return what a page holds of a film."""
+    """Return a film as a pair of videos."""
     steps = filmed.evaluation.adaptation_steps
     before = video(filmed.clips[0], stage_name(0), reports_success)
     after = video(filmed.clips[-1], stage_name(steps), reports_success)
@@ -117,7 +117,7 @@ def pair(filmed: Film, why: str, reports_success: bool) -> Pair:
 
 
 def video(clip: Clip, stage: str, reports_success: bool) -> Video:
-    """Return what a page holds of a clip."""
+    """Return a clip as a video."""
     last = clip.frames[-1]
     return Video(
         stage=stage,

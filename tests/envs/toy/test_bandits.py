@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.config import construct
+from metarl.config import SamplingConfig, construct
 from metarl.envs.toy.bandits import BanditsConfig, BanditTasks, BanditVectorEnv
 from metarl.errors import MetarlError
 from metarl.plugins import registry
@@ -135,9 +135,9 @@ def test_runs_are_named_after_arms_and_pulls() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"arms": 1}, "arms must be between 2 and 100, but it is 1"),
-        ({"arms": 101}, "arms must be between 2 and 100, but it is 101"),
-        ({"horizon": 0}, "horizon must be between 1 and 1000000, but it is 0"),
+        ({"arms": 1}, r"arms in \[2, 100\], got 1"),
+        ({"arms": 101}, r"arms in \[2, 100\], got 101"),
+        ({"horizon": 0}, r"horizon in \[1, 1000000\], got 0"),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(settings: dict[str, int], said: str) -> None:
@@ -163,7 +163,9 @@ def test_arm_that_there_is_not_is_refused(arm: int) -> None:
 @pytest.mark.parametrize("name", registry.names(registry.AGENTS))
 def test_every_agent_learns_from_bandits(name: str) -> None:
     suite = BanditsConfig(horizon=4).build()
-    agent = construct(registry.agent(name), {}).build(suite, seed=0, device=torch.device("cpu"))
+    agent = construct(registry.agent(name), {}).build(
+        suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+    )
     env, rng = suite.make_vector_env(6), np.random.default_rng(0)
     done = meta_iteration(agent, env, suite.sample(2, rng), episodes=3, horizon=4, rng=rng)
     assert all(value.isfinite().all() for value in agent.state().tensors.values())

@@ -1,4 +1,4 @@
-"""Every task as a program: the bits of NumPy, in recorded states and in scattered ones."""
+"""Every task as a C function: the numbers of NumPy, in recorded states and in scattered ones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metarl.envs.engines.threads.compiled import load, run
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, TASKS, RewardVersion, tasks_with
 from metarl.envs.metaworld.rewards.task import SawyerTask
-from metarl.envs.metaworld.slot_arrays import Tables, num_constants, num_features, program
-from support.physics import STEPPERS
+from metarl.envs.metaworld.slot_arrays import Tables, c_function, num_constants, num_features
+from support.physics import STEPPERS, run_rows
 from support.sawyer_reference import Episode, short
 
 pytestmark = pytest.mark.skipif("compiled" not in STEPPERS, reason="there is no C compiler")
@@ -38,15 +37,14 @@ def tables(task: SawyerTask, episode: Episode, spread: float) -> Tables:
 
 @pytest.mark.parametrize("version", REWARD_VERSIONS)
 @pytest.mark.parametrize("name", sorted(TASKS))
-def test_program_gives_numpys_bits(name: str, version: RewardVersion) -> None:
-    task, library = tasks_with(version)[name], load()
-    assert library is not None
+def test_c_function_gives_numpys_numbers(name: str, version: RewardVersion) -> None:
+    task = tasks_with(version)[name]
     for spread in (0.0, 0.003, 0.05):
-        by_numpy, by_program = (tables(task, short(name, version), spread) for _ in range(2))
+        by_numpy, in_c = (tables(task, short(name, version), spread) for _ in range(2))
 
         by_numpy.advance(task, np.arange(len(by_numpy.features)))
-        run(library, program(task), by_program.in_order())
+        run_rows(c_function(task, in_c), in_c.in_order())
 
-        for ours, theirs in zip(by_program.in_order(), by_numpy.in_order(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        assert len(np.unique(by_program.outcomes)) > 50
+        for ours, theirs in zip(in_c.in_order(), by_numpy.in_order(), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+        assert len(np.unique(in_c.outcomes)) > 50

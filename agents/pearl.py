@@ -1,0 +1,476 @@
+"""PEARL: infers the task from experience, and learns off-policy (Rakelly et al. 2019, arXiv 1903.08254).
+
+An encoder turns each transition into a Gaussian factor of what the task may be; their product is the
+posterior q(z | c) of a latent z, given the context c of all transitions so far (section 4.1 there). Policy
+and Q functions of soft actor-critic read z beside the observation. A task is explored by posterior sampling:
+z is drawn once for an episode, from the prior before anything was seen (section 4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+from metarl.action_map import squashed_range
+from metarl.config import AgentConfig, SamplingConfig
+from metarl.errors import MetarlError, Stopped, require
+from metarl.functional.gaussian_products import Evidence, kl_to_standard_normal, no_evidence, posterior
+from metarl.functional.params import take_saved, unflatten
+from metarl.functional.squashed_gaussian import squash
+from metarl.learning.replay import ReplayBuffer
+from metarl.learning.sac import (
+    SAC,
+    TEMPERATURE,
+    Look,
+    Noise,
+    SACBatch,
+    SACConfig,
+    SACMetrics,
+    SACState,
+    States,
+)
+from metarl.meta_learner import Action, Actor, Inputs, Plan, Trial
+from metarl.networks.context_encoder import ContextEncoder
+from metarl.networks.off_policy import SquashedPolicy, TwinCritic
+from metarl.spaces import action_size, observation_size
+from metarl.system.threads import one_thread
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout, State, Task
+
+LATENT = "latent"
+"""Name of z, ``[M, K, Z]``, in the memory of an actor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PEARLConfig(SACConfig, AgentConfig):
+    """PEARL: a posterior over a latent of the task, and soft actor-critic on a replay buffer.
+
+    One adaptation adds a rollout to the context, of however many episodes, and draws z anew.
+    """
+
+    kind: ClassVar[str] = "pearl"
+    source: ClassVar[str] = "Rakelly et al. 2019, arXiv 1903.08254"
+    trial: ClassVar[Trial] = "parallel"
+
+    adaptation_steps: int = 1
+    """Rollouts with z from the posterior in a meta-iteration, after one with z from the prior."""
+    latent_size: int = 5
+    """Numbers of z."""
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    """Units of each hidden layer of policy and Q functions."""
+    encoder_sizes: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer of the encoder."""
+    next_observation_in_context: bool = False
+    """Let the encoder read what followed, for tasks that differ in their dynamics."""
+    kl_weight: float = 0.1
+    """Weight of the posterior's divergence from the prior, for each task of a gradient step."""
+    reward_scale: float = 1.0
+    """Multiplies the rewards that critic and encoder read."""
+    tasks_per_step: int = 8
+    """Tasks of a gradient step, drawn from those in the replay buffer."""
+    batch_size: int = 64
+    """SACBatch of each of these tasks that actor and critic learn from."""
+    context_size: int = 64
+    """SACBatch of each of these tasks that the encoder reads."""
+    update_ratio: float = 0.05
+    """Gradient steps for each environment step."""
+    initial_iterations: int = 1
+    """Meta-iterations at the start that only fill the replay buffer, from all of a fixed list of tasks."""
+    replay_capacity: int = 1_000_000
+    """Newest environment steps that are kept."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        for name, most in (
+            ("adaptation_steps", 100),
+            ("latent_size", 1024),
+            ("tasks_per_step", 10_000),
+            ("batch_size", 100_000),
+            ("context_size", 100_000),
+            ("replay_capacity", 1_000_000_000),
+        ):
+            value = getattr(self, name)
+            require(1 <= value <= most, f"{name} must be between 1 and {most}", value)
+        for name in ("hidden_sizes", "encoder_sizes"):
+            sizes = getattr(self, name)
+            require(all(1 <= size <= 4096 for size in sizes), f"{name} must be between 1 and 4096", sizes)
+        require(0 <= self.kl_weight <= 1e6, "kl_weight must be between 0 and 1e6", self.kl_weight)
+        require(
+            0 < self.reward_scale <= 1e6, "reward_scale must be positive and at most 1e6", self.reward_scale
+        )
+        require(
+            0 < self.update_ratio <= 1000, "update_ratio must be positive and at most 1000", self.update_ratio
+        )
+        require(0 <= self.initial_iterations, "initial_iterations must be 0 or more", self.initial_iterations)
+
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> PEARL:
+        """Return an agent with freshly drawn parameters for the suite's spaces.
+
+        Raises:
+            MetarlError: if actions are choices, which no squashed Gaussian draws.
+        """
+        space = suite.action_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            raise MetarlError(
+                f"Expected actions that are vectors of real numbers, as PEARL's policy draws, got {space}; "
+                "take an agent for choices, such as rl2."
+            )
+        observations, actions = observation_size(suite.observation_space), action_size(space)
+        networks = Networks.of(self, observations, actions)
+        params = networks.initial_params(torch.Generator().manual_seed(seed), self.initial_temperature)
+        middle, half = (torch.as_tensor(part, dtype=torch.float32) for part in squashed_range(space))
+        return PEARL(
+            self,
+            networks,
+            {name: value.to(device) for name, value in params.items()},
+            ActionRange(middle.to(device), half.to(device)),
+            fixed_tasks=sampling.training_tasks > 0,
+        )
+
+
+class ActionRange(NamedTuple):
+    """Maps actions of the networks, in -1..1, to the suite's."""
+
+    middle: torch.Tensor
+    """``[A]``."""
+    half: torch.Tensor
+    """``[A]``, half of the range."""
+
+    def to_suite(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return actions ``[..., A]`` of the suite's space."""
+        return torch.addcmul(self.middle, self.half, actions)
+
+    def to_networks(self, actions: torch.Tensor) -> torch.Tensor:
+        """Undo :meth:`to_suite`."""
+        return ((actions - self.middle) / self.half).clamp(-1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The three networks; policy and critic read ``[observation, z]``."""
+
+    policy: SquashedPolicy
+    critic: TwinCritic
+    encoder: ContextEncoder
+
+    @staticmethod
+    def of(config: PEARLConfig, observations: int, actions: int) -> Networks:
+        """Return the networks for spaces of these sizes."""
+        read = {"state_size": observations + config.latent_size, "action_size": actions}
+        transition = observations + actions + 1 + config.next_observation_in_context * observations
+        return Networks(
+            SquashedPolicy(**read, hidden_sizes=config.hidden_sizes),
+            TwinCritic(**read, hidden_sizes=config.hidden_sizes),
+            ContextEncoder(
+                context_size=transition, latent_size=config.latent_size, hidden_sizes=config.encoder_sizes
+            ),
+        )
+
+    def initial_params(self, generator: torch.Generator, temperature: float) -> Params:
+        """Draw the parameters of all three, and the log of the temperature."""
+        params: Params = {}
+        for part in (self.policy, self.critic, self.encoder):
+            params |= part.network.initial_params(generator)
+        return {**params, TEMPERATURE: torch.tensor(temperature).log()}
+
+
+@dataclass(frozen=True)
+class PosteriorActor:
+    """The policy for M tasks, with what is known of each."""
+
+    policy: SquashedPolicy
+    params: Params
+    actions: ActionRange
+    evidence: Evidence
+    """``[M, Z]``, of all experience so far."""
+    seed: int
+    """Of the draws of z."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.evidence.precision.device
+
+    def initial_memory(self, episodes: int) -> Params:
+        """Draw z for each episode from its task's posterior, ``[M, K, Z]``: the same at each call."""
+        belief = posterior(self.evidence)
+        tasks, size = belief.mean.shape
+        generator = torch.Generator().manual_seed(self.seed)
+        noise = torch.randn(tasks, episodes, size, generator=generator).to(self.device)
+        return {LATENT: belief.mean.unsqueeze(1) + belief.log_std.exp().unsqueeze(1) * noise}
+
+    @torch.no_grad()
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        """Draw actions given z; without a generator, take the likeliest z and the squashed mean."""
+        latents = memory[LATENT]
+        if generator is None:
+            latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)
+        shape = latents.shape[:2]
+        states = torch.cat([inputs.observations, latents], dim=-1).flatten(0, 1)
+        gaussian = self.policy(self.params, states)
+        noise = torch.zeros_like(gaussian.mean)
+        drawn = squash(gaussian, noise if generator is None else noise.normal_(generator=generator))
+        # the density of a scaled action is that of the action over the product of scales
+        log_probs = drawn.log_probs - self.actions.half.log().sum()
+        actions = self.actions.to_suite(drawn.actions).view(*shape, -1)
+        return Action(actions, log_probs.view(shape)), memory
+
+
+def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Return each episode of rollouts as a rollout of its own, ``[M, 1, T, ...]``, the last one first.
+
+    So the newest n that a replay buffer is given are the n episodes with which a trial begins.
+    """
+
+    def slot(rollout: Rollout, place: int) -> Rollout:
+        return rollout.map(lambda value: value[:, place : place + 1])
+
+    forward = [slot(rollout, place) for rollout in rollouts for place in range(rollout.mask.shape[1])]
+    return forward[::-1]
+
+
+class Seen(NamedTuple):
+    """What a gradient step sees of M tasks."""
+
+    observations: torch.Tensor
+    """``[M, B, O]``."""
+    next_observations: torch.Tensor
+    """``[M, B, O]``."""
+    context: torch.Tensor
+    """``[M, C, context_size]``."""
+    noise: torch.Tensor
+    """``[M, Z]``, standard normal numbers that z is drawn by."""
+
+
+def look_at(encoder: ContextEncoder, seen: Seen, kl_weight: float) -> Look:
+    """Return how the states ``[observation, z]`` of M * B transitions come about.
+
+    z of each task is drawn from q(z | c), so the critic's gradient reaches the encoder. The divergence from
+    the prior is added to the critic's loss (equation 1, whose likelihood is the critic's).
+    """
+
+    def look(params: Params) -> States:
+        belief = posterior(encoder(params, seen.context))
+        z = torch.addcmul(belief.mean, belief.log_std.exp(), seen.noise).unsqueeze(1)
+        states, next_states = (
+            torch.cat([part, own.expand(*part.shape[:2], own.shape[-1])], dim=-1).flatten(0, 1)
+            for part, own in ((seen.observations, z), (seen.next_observations, z.detach()))
+        )
+        return States(states, next_states, kl_weight * kl_to_standard_normal(belief).mean())
+
+    return look
+
+
+class PEARL:
+    """All networks, Adam's memory and the replay buffer."""
+
+    trial: Trial = "parallel"
+
+    def __init__(
+        self,
+        config: PEARLConfig,
+        networks: Networks,
+        params: Params,
+        actions: ActionRange,
+        *,
+        fixed_tasks: bool = False,
+    ) -> None:
+        self.config, self.networks, self.actions = config, networks, actions
+        encoder = {name: params[name] for name in networks.encoder.network.shapes}
+        self.sac = SAC.of(networks.policy, networks.critic, config, params, encoder)
+        self.learned = self.sac.start()
+        self.replay = ReplayBuffer(config.replay_capacity, actions.middle.device)
+        self.fixed_tasks = fixed_tasks
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Rollouts with z from the posterior in a meta-iteration."""
+        return self.config.adaptation_steps
+
+    @property
+    def device(self) -> torch.device:
+        """Where the agent computes."""
+        return self.actions.middle.device
+
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> PosteriorActor:
+        """Return the policy with z from the prior."""
+        evidence = no_evidence(num_tasks, self.config.latent_size, device=self.device)
+        params = unflatten(self.learned.actor, self.sac.actor_like)
+        return PosteriorActor(self.networks.policy, params, self.actions, evidence, int(rng.integers(2**63)))
+
+    @torch.no_grad()
+    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> PosteriorActor:
+        """Add a rollout to what is known of each task, and draw z anew from the posterior."""
+        assert isinstance(actor, PosteriorActor), "PEARL adapts its own actors"
+        encoder = unflatten(self.learned.critic, self.sac.critic_like)
+        seen = self.networks.encoder(encoder, self._context_of(rollout), rollout.mask.flatten(1))
+        return replace(actor, evidence=actor.evidence + seen, seed=int(rng.integers(2**63)))
+
+    def update(
+        self,
+        rollouts: Sequence[Rollout],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        should_stop: Callable[[], bool],
+    ) -> dict[str, float]:
+        """Fill the buffer and take gradient steps; see :class:`metarl.meta_learner.MetaLearner`."""
+        before = self.replay.state()
+        env_steps = sum(rollout.num_steps for rollout in rollouts)
+        steps = max(1, round(self.config.update_ratio * env_steps))
+        episodes = sum(rollout.mask.shape[1] for rollout in rollouts)
+        try:
+            # algorithm 1, lines 3 to 9: data of both kinds goes into the tasks' buffers
+            self.remember(rollouts, tasks)
+            # lines 10 to 20: gradient steps, each on some of the tasks
+            learned, metrics = self.gradient_steps(steps, episodes, rng, should_stop)
+        except Stopped:
+            self.replay.load_state(before)
+            raise
+        self.learned = learned
+        return {
+            **_mean(metrics),
+            "gradient_steps": float(steps),
+            "replay_steps": float(self.replay.num_steps),
+        }
+
+    def plan(self, iteration: int) -> Plan:
+        """Return the steps of a meta-iteration: the first only fill the buffer, with z from the prior."""
+        if iteration >= self.config.initial_iterations:
+            return Plan()
+        tasks: Literal["all tasks", "meta-batch"] = "all tasks" if self.fixed_tasks else "meta-batch"
+        return Plan(tasks, adaptation_steps=0, learns=False)
+
+    def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
+        """Add rollouts to the replay buffer, each episode by itself."""
+        for episode in episodes_from_the_last(rollouts):
+            self.replay.add(tasks, [episode])
+
+    @one_thread()
+    def gradient_steps(
+        self, steps: int, episodes: int, rng: np.random.Generator, should_stop: Callable[[], bool]
+    ) -> tuple[SACState, list[SACMetrics]]:
+        """Return what would be learned by some gradient steps on the replay buffer.
+
+        Args:
+            steps: how many.
+            episodes: most episodes of a trial that a context is drawn from.
+            rng: where all draws come from.
+            should_stop: is asked before each step.
+
+        Raises:
+            Stopped: if ``should_stop`` says so.
+        """
+        learned, metrics = self.learned, list[SACMetrics]()
+        known = [Task("", (), name) for name in self.replay.task_ids]
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        for _ in range(steps):
+            if should_stop():
+                raise Stopped
+            learned, said = self._step(learned, known, episodes, rng, generator)
+            metrics.append(said)
+        return learned, metrics
+
+    def _step(
+        self,
+        learned: SACState,
+        known: Sequence[Task],
+        episodes: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ) -> tuple[SACState, SACMetrics]:
+        """Take one gradient step on some of the tasks in the buffer (algorithm 1, lines 11 to 19 there)."""
+        config = self.config
+        # a batch for actor and critic of each task, and a context: as many of the first episodes of its last
+        # trial as an agent that adapts may have seen
+        places = rng.choice(len(known), min(config.tasks_per_step, len(known)), replace=False)
+        tasks = [known[place] for place in places]
+        batch = self.replay.sample(tasks, config.batch_size, rng)
+        first = int(rng.integers(1, episodes + 1))
+        newest = self.replay.sample(tasks, config.context_size, rng, newest=first)
+        context = self._context(newest.observations, newest.actions, newest.rewards, newest.next_observations)
+        actions = self.actions.to_networks(batch.actions).flatten(0, 1)
+        transitions = SACBatch(
+            actions, config.reward_scale * batch.rewards.flatten(), batch.terminated.flatten()
+        )
+        latents, *noises = (
+            torch.randn(size, generator=generator, device=self.device)
+            for size in ((len(tasks), config.latent_size), actions.shape, actions.shape)
+        )
+        seen = Seen(batch.observations, batch.next_observations, context, latents)
+        look = look_at(self.networks.encoder, seen, config.kl_weight)
+        return self.sac.step(learned, transitions, look, Noise(*noises))
+
+    def _context_of(self, rollout: Rollout) -> torch.Tensor:
+        """Return all transitions of each task, ``[M, K * T, context_size]``."""
+        following = rollout.observations.roll(-1, dims=2)
+        last = rollout.mask.sum(dim=2).clamp(min=1) - 1
+        place = last[..., None, None].expand(*last.shape, 1, following.shape[-1])
+        following = following.scatter(2, place, rollout.final_observations.unsqueeze(2))
+        parts = (rollout.observations, rollout.actions, rollout.rewards, following)
+        return self._context(*(part.flatten(1, 2) for part in parts))
+
+    def _context(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return what the encoder reads of transitions, ``[M, C, ...]``."""
+        scaled = (self.config.reward_scale * rewards).unsqueeze(-1)
+        parts = [observations, self.actions.to_networks(actions), scaled]
+        if self.config.next_observation_in_context:
+            parts.append(next_observations)
+        return torch.cat(parts, dim=-1)
+
+    def state(self) -> State:
+        """Return copies of the parameters and Adam's memory, and the replay buffer's segments."""
+        tensors = {name: value.clone() for name, value in self._tensors().items()}
+        return State(tensors, {}, self.replay.state().segments)
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state.
+
+        Raises:
+            MetarlError: if names, shapes or dtypes differ from this agent's.
+        """
+        loaded = take_saved(self._tensors(), state.tensors)
+        actor, critic, target = (
+            torch.cat([loaded[f"{prefix}{name}"].reshape(-1) for name in like])
+            for prefix, like in self._groups()
+        )
+        adam = {name: loaded[name] for name in self.learned.adam}
+        self.learned = SACState(actor, critic, target, adam)
+        self.replay.load_state(state)
+
+    def _groups(self) -> tuple[tuple[str, Params], ...]:
+        """Return prefix and parameters of each vector that is learned, in the order of SACState."""
+        return (
+            ("", self.sac.actor_like),
+            ("", self.sac.critic_like),
+            ("target.", self.sac.target_like),
+        )
+
+    def _tensors(self) -> Params:
+        tensors: Params = {}
+        vectors = (self.learned.actor, self.learned.critic, self.learned.target)
+        for vector, (prefix, like) in zip(vectors, self._groups(), strict=True):
+            tensors |= {f"{prefix}{name}": value for name, value in unflatten(vector, like).items()}
+        return tensors | self.learned.adam
+
+
+def _mean(metrics: Sequence[SACMetrics]) -> dict[str, float]:
+    """Return the mean over gradient steps of what each says; nothing if there were none."""
+    if not metrics:
+        return {}
+    means = torch.stack([torch.stack(tuple(step)) for step in metrics]).double().mean(dim=0)
+    named = dict(zip(SACMetrics._fields, means.tolist(), strict=True))
+    return {("kl_penalty" if name == "penalty" else name): value for name, value in named.items()}

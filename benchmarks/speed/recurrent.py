@@ -1,0 +1,258 @@
+"""RL² on push-v3: whole iterations, the update against PyTorch's own GRU, and sampling against the physics.
+
+A meta-batch has trials of two episodes on each task. In each repeat, one after another in changing order:
+
+* a whole iteration with the linear memory, which gives env steps per second;
+* the update from the same trials, with the linear memory and with the GRU of this package;
+* the same update with ``torch.nn.GRU`` in a plain module: the same widths, minibatches and loss, autograd and
+  PyTorch's Adam, once with as many threads of PyTorch's and once with one. The faster counts;
+* sampling with the policy, ``env.step`` with the actions that it took, and the physics of these steps alone.
+
+With ``--memory`` a second process runs one iteration of ML10 with trials of 10 episodes of 500 steps, and the
+most memory that it held is shown. At the end stand the bars, which are for two quiet cores.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import torch
+import tyro
+from rich.table import Table
+
+from benchmarks.speed.bare_physics import PoolPhysics, drive
+from benchmarks.speed.meta_iteration import flat, peak_memory
+from benchmarks.workloads import Bar, bars_table, cores, in_turn, machine, ratios, spread, wide_console
+from metarl.agents.rl2 import RL2, RL2Config
+from metarl.config import SamplingConfig
+from metarl.envs.engines.threads.compiled import load
+from metarl.envs.metaworld.suite import ML1Config, ML10Config
+from metarl.functional.distributions import Gaussian
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.learning.ppo import ppo_loss
+from metarl.meta_learner import never
+from metarl.networks.recurrent_policy import Reading
+from metarl.rollouts.history import join_trials
+from metarl.system.threads import learning_threads, use_threads
+from metarl.tasks import TaskDistribution
+from metarl.training.meta_iteration import MetaIteration, meta_iteration
+from metarl.types import Rollout, Task
+from metarl.vector_env import TaskVectorEnv
+
+ITERATION, SAMPLING = "iteration, linear", "sampling, linear"
+LINEAR, GRU = "update, linear", "update, gru"
+TORCH_ALL, TORCH_ONE = "update, nn.GRU, as many threads", "update, nn.GRU, one thread"
+STEPPING, PHYSICS = "env.step, no policy", "physics alone"
+
+
+def main(
+    *,
+    tasks: int = 50,
+    trials: int = 2,
+    horizon: int = 150,
+    width: int = 128,
+    repeats: int = 5,
+    one_thread: bool = False,
+    memory: bool = False,
+) -> None:
+    """Measure RL²'s speed on push-v3.
+
+    Args:
+        tasks: tasks of a meta-batch.
+        trials: trials of each, of two episodes.
+        horizon: steps of an episode.
+        width: units of the embedding, the memory and the layers after it.
+        repeats: of each measurement, after one for warming up.
+        one_thread: give everything one thread; where other programs share the cores, PyTorch's threads spend
+            most of the time waiting for each other.
+        memory: also measure the memory of one iteration on ML10.
+    """
+    console = wide_console()
+    console.print(machine())
+    with use_threads(1 if one_thread else cores()):
+        seconds = measure(tasks, trials, horizon, width, repeats)
+    steps = tasks * trials * 2 * horizon
+    table = Table(title=f"RL² on push-v3, {steps:,} env steps, median [least, greatest] of {repeats}")
+    for column in ("", "seconds", "env steps/s"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, taken in seconds.items():
+        table.add_row(name, spread(taken, ".2f"), spread([steps / each for each in taken], ",.0f"))
+    console.print(table)
+    bars = judge(seconds, steps)
+    if memory:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            bars.append(Bar("ML10, 10 episodes x 500: MiB", 3072, alone.submit(peak).result(), at_most=True))
+    console.print(bars_table(bars))
+
+
+def measure(tasks: int, trials: int, horizon: int, width: int, repeats: int) -> dict[str, list[float]]:
+    """Return the seconds of each contender, in order of repeats."""
+    suite = ML1Config(task="push-v3", horizon=horizon).build()
+    linear, gru = (
+        RL2Config(cell=cell, memory_size=width, embedding_size=width, max_kl=0.0).build(
+            suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+        )
+        for cell in ("linear", "gru")
+    )
+    env = suite.make_vector_env(tasks * trials, num_workers=learning_threads())
+    try:
+        sampled = iterate(linear, env, suite, tasks, trials, 0)
+        of_gru = iterate(gru, env, suite, tasks, trials, 0).rollouts
+        drawn = suite.sample(tasks, make_rng(0, Purpose.TRAINING, 0))
+        sampling: list[float] = []
+
+        def whole() -> float:
+            start = time.perf_counter()
+            done = iterate(linear, env, suite, tasks, trials, len(sampling) + 1)
+            sampling.append(done.seconds["sampling"])
+            return time.perf_counter() - start
+
+        plain = PlainGRU(gru.policy.input_size, gru.policy.action_size, width)
+        contenders: dict[str, Callable[[], float]] = {
+            ITERATION: whole,
+            LINEAR: lambda: update_seconds(linear, sampled.rollouts),
+            GRU: lambda: update_seconds(gru, of_gru),
+            TORCH_ALL: lambda: plain.update_seconds(gru, of_gru, learning_threads()),
+            TORCH_ONE: lambda: plain.update_seconds(gru, of_gru, 1),
+            STEPPING: lambda: stepping_seconds(env, drawn, trials, sampled.rollouts),
+            PHYSICS: lambda: physics_seconds(drawn, trials, sampled.rollouts),
+        }
+        for warm_up in contenders.values():
+            warm_up()
+        sampling.clear()
+        found = in_turn(contenders, repeats)
+        return {ITERATION: found.pop(ITERATION), SAMPLING: sampling, **found}
+    finally:
+        env.close()
+
+
+def iterate(
+    agent: RL2, env: TaskVectorEnv, suite: TaskDistribution, tasks: int, trials: int, index: int
+) -> MetaIteration:
+    """Run a meta-iteration."""
+    rng = make_rng(0, Purpose.TRAINING, index)
+    drawn = suite.sample(tasks, rng)
+    return meta_iteration(agent, env, drawn, episodes=trials, horizon=suite.horizon, rng=rng)
+
+
+def update_seconds(agent: RL2, rollouts: Sequence[Rollout]) -> float:
+    """Return the seconds of an update, after which the agent is what it was."""
+    state = agent.state()
+    start = time.perf_counter()
+    agent.update(rollouts, (), np.random.default_rng(0), never)
+    seconds = time.perf_counter() - start
+    agent.load_state(state)
+    return seconds
+
+
+class PlainGRU(torch.nn.Module):
+    """The agent's network as a module of PyTorch's layers."""
+
+    def __init__(self, inputs: int, actions: int, width: int) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Linear(inputs, width)
+        self.memory = torch.nn.GRU(width, width)
+        self.policy_hidden, self.value_hidden = (torch.nn.Linear(2 * width, width) for _ in range(2))
+        self.policy, self.value = torch.nn.Linear(width, actions), torch.nn.Linear(width, 1)
+        self.log_std = torch.nn.Parameter(torch.zeros(actions))
+
+    def forward(self, features: torch.Tensor, memory: torch.Tensor) -> Reading:
+        """Return policy and values of sequences ``[S, B, I]`` that begin with a memory ``[B, H]``."""
+        embedded = torch.tanh(self.embedding(features))
+        states, _ = self.memory(embedded, memory.unsqueeze(0))
+        both = torch.cat([embedded, states], dim=-1)
+        mean = self.policy(torch.tanh(self.policy_hidden(both)))
+        values = self.value(torch.tanh(self.value_hidden(both))).squeeze(-1)
+        return Reading(Gaussian(mean, self.log_std.expand_as(mean)), values)
+
+    def update_seconds(self, agent: RL2, rollouts: Sequence[Rollout], threads: int) -> float:
+        """Return the seconds of the agent's epochs and minibatches with this network and PyTorch's Adam."""
+        config, before = agent.config, torch.get_num_threads()
+        optimizer = torch.optim.Adam(self.parameters(), lr=config.learning_rate)
+        rng = np.random.default_rng(0)
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        sequences = agent.sequences(join_trials(rollouts))
+        for _ in range(config.epochs):
+            order = torch.from_numpy(rng.permutation(len(sequences.memory)))
+            for chosen in order.chunk(config.minibatches):
+                part = sequences.experience.of_trials(chosen)
+                policy, values = self(sequences.features[:, chosen], sequences.memory[chosen])
+                acted = agent.policy.distribution(agent.params, sequences.acted[:, chosen])
+                loss = ppo_loss(policy, values, acted, part, config).loss
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.parameters(), config.max_gradient_norm)
+                optimizer.step()
+        seconds = time.perf_counter() - start
+        torch.set_num_threads(before)
+        return seconds
+
+
+def stepping_seconds(
+    env: TaskVectorEnv, drawn: Sequence[Task], trials: int, rollouts: Sequence[Rollout]
+) -> float:
+    """Return the seconds of the rollouts' actions in the environment, resets included."""
+    actions = [flat(rollout) for rollout in rollouts]
+    start = time.perf_counter()
+    for episode in actions:
+        env.set_tasks([task for task in drawn for _ in range(trials)])
+        env.reset(seed=0)
+        for row in episode:
+            env.step(row)
+    return time.perf_counter() - start
+
+
+def physics_seconds(drawn: Sequence[Task], trials: int, rollouts: Sequence[Rollout]) -> float:
+    """Return the seconds of the rollouts' physics, stepped as the engine steps it."""
+    seconds = 0.0
+    for rollout in rollouts:
+        given = drive([task for task in drawn for _ in range(trials)], flat(rollout))
+        physics = PoolPhysics(
+            given.families,
+            free=False,
+            stepper="compiled" if load() is not None else "portable",
+            reuse_forward=True,
+            threads=learning_threads(),
+        )
+        try:
+            physics.prepare(given)
+            seconds += physics.run()
+        finally:
+            physics.close()
+    return seconds
+
+
+def peak() -> float:
+    """Return the most memory, MiB, of an iteration on ML10: 20 tasks, a trial of 10 episodes of 500 steps."""
+    suite = ML10Config(horizon=500).build()
+    config = RL2Config(cell="linear", trial_episodes=10, max_kl=0.0)
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    env = suite.make_vector_env(20)
+    try:
+        with use_threads(cores()), peak_memory() as watched:
+            iterate(agent, env, suite, 20, 1, 0)
+    finally:
+        env.close()
+    return watched.mib
+
+
+def judge(seconds: dict[str, list[float]], steps: int) -> list[Bar]:
+    """Compare medians of what was measured in the same repeat with what is expected on two quiet cores."""
+    fastest = [min(pair) for pair in zip(seconds[TORCH_ALL], seconds[TORCH_ONE], strict=True)]
+    shares = {
+        "env steps/s in all": (12_000, [steps / each for each in seconds[ITERATION]]),
+        "update: nn.GRU / linear": (3, ratios(fastest, seconds[LINEAR])),
+        "update: nn.GRU / gru": (1, ratios(fastest, seconds[GRU])),
+        "sampling: physics / all": (0.75, ratios(seconds[PHYSICS], seconds[SAMPLING])),
+    }
+    return [Bar(name, least, statistics.median(found)) for name, (least, found) in shares.items()]
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,54 @@
+"""Options of ``metarl train``: parsed before heavy imports, so that help and errors come soon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from annotated_types import Ge
+
+from metarl.cli.commands.agent_option import split_agent
+from metarl.config import ExperimentConfig
+from metarl.plugins import entry_points, registry
+from metarl.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArguments(Settings):
+    """Go on with a run that was stopped, exactly where a checkpoint left it."""
+
+    resume: Path
+    """Folder of the run, to resume from its newest whole checkpoint; or of one of its checkpoints,
+    RUN/checkpoints/40, to resume from there: later checkpoints are deleted."""
+    iterations: Annotated[int, Ge(1)] | None = None
+    """Train to this iteration instead of the one that the run was started with."""
+    device: str | None = None
+    """Compute there from now on; on another device the numbers differ in their last digits."""
+
+
+def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
+    """Return a preset's config with the agent and the settings that the options name.
+
+    Raises:
+        MetarlError: if there is no such preset or agent, or they do not go together.
+    """
+    agent, settings = split_agent(options)
+    known = ", ".join(entry_points.names(entry_points.AGENTS))
+    return tyro.cli(
+        ExperimentConfig,
+        default=registry.configure(preset, agent),
+        args=settings,
+        prog=prog,
+        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}; or one of your own, "
+        "my_file.py:MyConfig.",
+    )
+
+
+def described(preset: str) -> str:
+    """Return the description of a preset, or of a suite without one."""
+    if preset in entry_points.names(entry_points.PRESETS):
+        return str(registry.preset(preset).__doc__)
+    return f"The suite {preset} with every setting's default."

@@ -1,0 +1,78 @@
+"""Bounds of settings: in types, checked by one base class, told in a sentence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt
+
+from metarl.errors import MetarlError
+from metarl.settings import Seed, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded(Settings):
+    rate: Annotated[float, Gt(0), Le(10)] = 1e-3
+    share: Annotated[float, Ge(0), Lt(1)] = 0.5
+    most: Annotated[int, Ge(1)] | None = None
+    sizes: tuple[Annotated[int, Ge(1), Le(9)], ...] = (3, 9)
+    seed: Seed = 0
+    free: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Narrower(Bounded):
+    rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"rate": 10},
+        {"share": 0.0},
+        {"most": 1},
+        {"sizes": ()},
+        {"seed": 2**32 - 1},
+        {"free": -1},
+    ],
+)
+def test_values_within_bounds_are_taken(values: dict[str, object]) -> None:
+    assert Bounded(**values)  # type: ignore[arg-type]  # each as its field's type says
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"rate": 0.0}, "Expected rate in (0, 10], got 0.0."),
+        ({"rate": 11}, "Expected rate in (0, 10], got 11."),
+        ({"rate": math.nan}, "Expected rate in (0, 10], got nan."),
+        ({"share": 1.0}, "Expected share in [0, 1), got 1.0."),
+        ({"most": 0}, "Expected most >= 1, got 0."),
+        ({"sizes": (3, 10)}, "Expected every value of sizes in [1, 9], got (3, 10)."),
+        ({"seed": -1}, "Expected seed in [0, 4294967296), got -1."),
+    ],
+)
+def test_values_out_of_bounds_are_one_sentence(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(MetarlError) as refused:
+        Bounded(**values)  # type: ignore[arg-type]  # as above
+    assert str(refused.value) == sentence
+
+
+def test_field_with_another_default_keeps_its_bounds() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Fast(Bounded):
+        rate: float = 1.0
+
+    assert Fast().rate == 1.0
+    with pytest.raises(MetarlError, match=r"rate in \(0, 10\], got 11"):
+        Fast(rate=11)
+
+
+def test_subclass_may_narrow_a_bound() -> None:
+    assert Bounded(rate=2.0).rate == 2.0
+    with pytest.raises(MetarlError, match=r"rate in \(0, 1\], got 2.0"):
+        Narrower(rate=2.0)
