@@ -99,9 +99,9 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         _prune(path, keep)
     except (OSError, WriteError) as error:
         _tidy(folder)
-        _drop_unneeded_segments(folder)
+        drop_unneeded_segments(folder)
         raise _not_written(path, error, _size(_segments_of(folder), checkpoint)) from error
-    _drop_unneeded_segments(folder)
+    drop_unneeded_segments(folder)
     return path
 
 
@@ -198,7 +198,7 @@ def drop_later(folder: Path, iteration: int) -> None:
     for path in _stored(folder):
         if _iteration(path) > iteration:
             _remove(path)
-    _drop_unneeded_segments(folder)
+    drop_unneeded_segments(folder)
 
 
 class Identity(NamedTuple):
@@ -276,8 +276,8 @@ def _references(path: Path, state: dict[str, Json]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _drop_unneeded_segments(folder: Path) -> None:
-    """Delete the segments that no checkpoint in ``folder`` refers to, whatever its name."""
+def drop_unneeded_segments(folder: Path) -> None:
+    """Delete the segments that no checkpoint in ``folder`` refers to, as a killed run may have left."""
     stored = _segments_of(folder)
     if not stored.is_dir():
         return

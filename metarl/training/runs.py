@@ -20,6 +20,7 @@ from metarl.plugins.reopening import check_reopens
 from metarl.storage.checkpoints import (
     Checkpoint,
     drop_later,
+    drop_unneeded_segments,
     find,
     has_whole,
     load,
@@ -124,6 +125,7 @@ def resume(
             write_config(folder, config)
         if name is not None:  # or a kill before the next checkpoint would have the run go on from a later one
             drop_later(folder / CHECKPOINTS, experiment.iteration)
+        drop_unneeded_segments(folder / CHECKPOINTS)  # left by a kill after a checkpoint
     return experiment
 
 

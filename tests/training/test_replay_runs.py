@@ -69,6 +69,7 @@ def test_folder_has_the_segments_that_checkpoints_need_and_no_others(unbroken: P
         pytest.param(Trap(WRITE_SEGMENTS, 6), id="before segments are written"),
         pytest.param(Trap("os:fsync", 45), id="while something is written"),
         pytest.param(Trap(DROP_SEGMENTS, 9), id="before segments are deleted"),
+        pytest.param(Trap(DROP_SEGMENTS, 14), id="before segments are deleted at the end"),
     ],
 )
 def test_run_killed_at_a_known_point_equals_the_unbroken_one(
