@@ -29,9 +29,14 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 """Meta-LSTM's step is a gate, which is below 1."""
 
+_HALF_CHEETAHS: Mapping[str, Mapping[str, object]] = {
+    **_GATED,
+    "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
+}
+
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    "half-cheetah-dir": _GATED,
-    "half-cheetah-vel": _GATED,
+    "half-cheetah-dir": _HALF_CHEETAHS,
+    "half-cheetah-vel": _HALF_CHEETAHS,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
         **_GATED,
         "rl2": {
@@ -42,6 +47,8 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             # the luck of a pull says little of those that follow (results/README.md)
             "gae_lambda": 0.3,
         },
+        # nothing is observed that could follow from anything
+        "varibad": {"trial_episodes": 1, "memory_size": 64, "state_weight": 0.0},
     },
     "point": {  # by short runs: docs/agents/README.md
         "cavia": {"inner_lr": 1.0},
@@ -61,6 +68,19 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "batch_size": 32,
             "update_ratio": 0.005,
             "initial_iterations": 0,
+        },
+        # a memory may look for the goal and keep still once it is there; all tasks have the same transitions
+        "varibad": {
+            "cell": "linear",
+            "memory_size": 64,
+            "hidden_sizes": (64, 64),
+            "state_weight": 0.0,
+            "vae_updates": 30,
+            "discount": 0.9,
+            "initial_std": 0.3,
+            "min_std": 0.05,
+            "learning_rate": 3e-3,
+            "vae_learning_rate": 3e-3,
         },
     },
 }
