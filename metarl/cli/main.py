@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import TextIO, cast
 
 from rich.logging import RichHandler
 
@@ -110,15 +110,19 @@ def require_posix() -> None:
 
 
 def open_output() -> None:
-    """Print nowhere where an output is closed, ``metarl list >&-``, and fail on none that is odd."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None or getattr(stream, "closed", False):
-            setattr(sys, name, _Output())
-        elif not hasattr(stream, "flush"):
-            setattr(sys, name, _Output(stream.write))
-        elif getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a folder's name need not be text
+    """Make standard output and error usable: they may be closed, ``metarl list >&-``, or odd objects."""
+    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+
+
+def usable(stream: TextIO | None) -> TextIO:
+    """Return an output that can be written and flushed, for any text."""
+    if stream is None or getattr(stream, "closed", False):
+        return cast("TextIO", _Output())
+    if not hasattr(stream, "flush"):
+        return cast("TextIO", _Output(stream.write))
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")  # a folder's name need not be text
+    return stream
 
 
 class _Output(io.TextIOBase):
