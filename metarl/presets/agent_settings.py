@@ -39,6 +39,7 @@ _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
         "learning_rate": 2e-3,
         "max_kl": 0.03,
     },
+    "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
 }
 
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
@@ -54,6 +55,8 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             # the luck of a pull says little of those that follow (results/README.md)
             "gae_lambda": 0.3,
         },
+        # nothing is observed that could follow from anything
+        "varibad": {"trial_episodes": 1, "memory_size": 64, "state_weight": 0.0},
     },
     "point": {  # by short runs: docs/agents/README.md
         "cavia": {"inner_lr": 1.0},
@@ -79,6 +82,20 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "cell": "linear",
             "memory_size": 64,
             "embedding_size": 64,
+            "initial_std": 0.2,
+            "min_std": 0.01,
+            "discount": 0.7,
+            "gae_lambda": 0.9,
+            "learning_rate": 1.5e-3,
+        },
+        # likewise; and all tasks have the same transitions
+        "varibad": {
+            "cell": "linear",
+            "memory_size": 64,
+            "hidden_sizes": (64, 64),
+            "state_weight": 0.0,
+            "vae_updates": 30,
+            "vae_learning_rate": 3e-3,
             "initial_std": 0.2,
             "min_std": 0.01,
             "discount": 0.7,
