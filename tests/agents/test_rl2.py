@@ -282,9 +282,9 @@ def test_what_was_seen_in_the_first_episode_is_remembered_in_the_next(cell: str)
     ("settings", "said"),
     [
         ({"cell": "lstm"}, "cell must be one of"),
-        ({"trial_episodes": 0}, "trial_episodes must be between 1 and 101"),
+        ({"trial_episodes": 0}, "Expected trial_episodes in"),
         ({"min_std": 2.0}, "min_std <= initial_std"),
-        ({"memory_size": 0}, "memory_size must be between 1 and 4096"),
+        ({"memory_size": 0}, "Expected memory_size in"),
         ({"clip": 0.0}, "Expected clip in"),
         ({"head": "hyper"}, "head must be one of"),
         ({"baseline": "none"}, "baseline must be one of"),
