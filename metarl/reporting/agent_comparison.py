@@ -104,8 +104,8 @@ def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
     for axes, quantity in zip(panels, quantities, strict=True):
         for place, result in enumerate(results):
             means = result.measures()[quantity].means
-            dot(axes, place, means[0], BEFORE, filled=False, label="before adapting")
-            dot(axes, place, means[-1], AFTER, label="after")
+            dot(axes, place - 0.12, means[0], BEFORE, filled=False, label="before adapting")
+            dot(axes, place + 0.12, means[-1], AFTER, label="after")
         label_quantity(axes, quantity)
     name_rows(panels, [result.label for result in results])
     draw_legend(figure, panels[0])
