@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from metarl.evaluation.record import Evaluation, scores_of
 from metarl.evaluation.statistics import Profile, performance_profile
 from metarl.reporting.figures.curves import Line, draw_line
-from metarl.reporting.figures.style import LABELS, PALETTE, TEXT, blank, draw_footer, label_axes, save
+from metarl.reporting.figures.style import LABELS, MANY, TEXT, blank, draw_footer, label_axes, save
 from metarl.storage.files import write_rows
 
 Stage: TypeAlias = tuple[Sequence[Evaluation], int]
@@ -58,7 +58,7 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> 
     for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
         for place, (name, profile) in enumerate(found.items()):
             mean, low, high = np.asarray(profile.shares, np.float64).T
-            colour = PALETTE[place % len(PALETTE)]
+            colour = MANY[place % len(MANY)]
             draw_line(axes, Line(name, profile.thresholds, mean, low, high, colour, band=True))
         label_axes(axes, quantity)
         axes.set_xlabel(f"{LABELS[quantity]}, more than")

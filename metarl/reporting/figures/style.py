@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
@@ -23,6 +25,8 @@ WIDTH = 8.0  # inches: 1200 pixels
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's colours (2008), which colour-blind people can distinguish."""
+MANY = PALETTE + tuple(to_hex(colour) for colour in colormaps["tab20"](range(1, 20, 2)))
+"""More colours, for more curves; the second ten are pale."""
 BEFORE, AFTER = ORANGE, BLUE
 """Colours of results before adapting and after."""
 TEXT, FAINT, GRID = "#262626", "#7a7a7a", "#e6e6e6"

@@ -16,7 +16,7 @@ from metarl.errors import MetarlError, require
 from metarl.reporting.csv_files import average, write_csv
 from metarl.reporting.figures.curves import Line, draw_line, measured_steps, series
 from metarl.reporting.figures.style import (
-    PALETTE,
+    MANY,
     TEXT,
     blank,
     draw_footer,
@@ -27,7 +27,7 @@ from metarl.reporting.figures.style import (
 from metarl.storage.metrics import Row, read_metrics
 from metarl.storage.run_folder import SWEEP, sweep_runs
 
-COLOURS = ("#000000", *PALETTE)
+COLOURS = ("#000000", *MANY)
 
 
 def write_curves(
@@ -114,7 +114,8 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
         for name in ("return", "success")
         if all(measured_steps(c, name, "train") for c in curves.values())
     ]
-    figure, panels = blank(title, len(quantities), top=0.76)
+    columns = 2 if len(curves) <= 6 else 4
+    figure, panels = blank(title, len(quantities), top=0.91 - 0.05 * -(-len(curves) // columns))
     for axes, quantity in zip(panels, quantities, strict=True):
         for colour, (label, rows) in zip(COLOURS, curves.items(), strict=False):
             stages = measured_steps(rows, quantity, "train")
@@ -134,7 +135,7 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
         handles=handles,
         loc="upper left",
         bbox_to_anchor=(0.003, 0.935),
-        ncols=2,
+        ncols=columns,
         frameon=False,
         fontsize=8,
         labelcolor=TEXT,
