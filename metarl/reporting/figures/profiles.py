@@ -41,7 +41,7 @@ def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> lis
 
 
 def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile]:
-    """Return the profile of each stage over common thresholds, or none where one does not say."""
+    """Return each stage's profile over common thresholds, if all have one."""
     scores = {name: scores_of(*stage, quantity) for name, stage in stages.items()}
     known = {name: values for name, values in scores.items() if values is not None}
     if len(known) < len(scores):
@@ -53,7 +53,7 @@ def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile
 
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> Figure:
-    """Draw profiles by quantity and stage, with their pointwise 95 % intervals."""
+    """Draw profiles by quantity and stage, with pointwise intervals."""
     figure, panels = blank(title, len(profiles), top=0.91)
     for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
         for place, (name, profile) in enumerate(found.items()):

@@ -33,7 +33,7 @@ COLOURS = ("#000000", *MANY)
 def write_curves(
     folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float = 0
 ) -> list[Path]:
-    """Draw the training curves of several runs or sweeps, finished or not.
+    """Draw training curves of runs or sweeps, finished or not.
 
     Writes ``curves.csv`` (a row for each run and window) and ``curves.png``.
 
@@ -67,7 +67,7 @@ def write_curves(
 
 
 def read_curve(folder: Path) -> list[Row]:
-    """Return the metrics of a run, or their means over the seeds of a sweep.
+    """Return a run's metrics, or means over a sweep.
 
     Raises:
         MetarlError: if there are neither.
@@ -86,7 +86,7 @@ def read_curve(folder: Path) -> list[Row]:
 
 
 def windowed(rows: Sequence[Row], window: float) -> list[Row]:
-    """Return the means of the training metrics over each window of environment steps.
+    """Return means of training metrics over windows of steps.
 
     ``env_steps`` is the end of the window: the iterations in ``(k - 1) window < env_steps <= k window``. A
     window of 0 keeps every iteration, with its held-out metrics and the range over seeds.
