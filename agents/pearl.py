@@ -20,9 +20,8 @@ from annotated_types import Ge, Gt, Le
 from metarl.action_map import squashed_range
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import MetarlError, Stopped
-from metarl.functional.gaussian_products import Evidence, kl_to_standard_normal, no_evidence, posterior
+from metarl.functional.gaussian_products import kl_to_standard_normal, no_evidence, posterior
 from metarl.functional.params import take_saved, unflatten
-from metarl.functional.squashed_gaussian import squash
 from metarl.learning.replay import ReplayBuffer
 from metarl.learning.sac import (
     SAC,
@@ -35,16 +34,14 @@ from metarl.learning.sac import (
     SACState,
     States,
 )
-from metarl.meta_learner import Action, Actor, Inputs, Plan, Trial
+from metarl.meta_learner import Actor, Plan, Trial
 from metarl.networks.context_encoder import ContextEncoder
 from metarl.networks.off_policy import SquashedPolicy, TwinCritic
+from metarl.networks.posterior_actor import ActionRange, PosteriorActor
 from metarl.spaces import action_size, observation_size
 from metarl.system.threads import one_thread
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
-
-LATENT = "latent"
-"""Name of z, ``[M, K, Z]``, in the memory of an actor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,23 +109,6 @@ class PEARLConfig(SACConfig, AgentConfig):
         )
 
 
-class ActionRange(NamedTuple):
-    """Maps actions of the networks, in -1..1, to the suite's."""
-
-    middle: torch.Tensor
-    """``[A]``."""
-    half: torch.Tensor
-    """``[A]``, half of the range."""
-
-    def to_suite(self, actions: torch.Tensor) -> torch.Tensor:
-        """Return actions ``[..., A]`` of the suite's space."""
-        return torch.addcmul(self.middle, self.half, actions)
-
-    def to_networks(self, actions: torch.Tensor) -> torch.Tensor:
-        """Undo :meth:`to_suite`."""
-        return ((actions - self.middle) / self.half).clamp(-1.0, 1.0)
-
-
 @dataclass(frozen=True)
 class Networks:
     """The three networks; policy and critic read ``[observation, z]``."""
@@ -156,48 +136,6 @@ class Networks:
         for part in (self.policy, self.critic, self.encoder):
             params |= part.network.initial_params(generator)
         return {**params, TEMPERATURE: torch.tensor(temperature).log()}
-
-
-@dataclass(frozen=True)
-class PosteriorActor:
-    """The policy for M tasks, with what is known of each."""
-
-    policy: SquashedPolicy
-    params: Params
-    actions: ActionRange
-    evidence: Evidence
-    """``[M, Z]``, of all experience so far."""
-    seed: int
-    """Of the draws of z."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.evidence.precision.device
-
-    def initial_memory(self, episodes: int) -> Params:
-        """Draw z for each episode from its task's posterior, ``[M, K, Z]``: the same at each call."""
-        belief = posterior(self.evidence)
-        tasks, size = belief.mean.shape
-        generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.randn(tasks, episodes, size, generator=generator).to(self.device)
-        return {LATENT: belief.mean.unsqueeze(1) + belief.log_std.exp().unsqueeze(1) * noise}
-
-    @torch.no_grad()
-    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions given z; without a generator, take the likeliest z and the squashed mean."""
-        latents = memory[LATENT]
-        if generator is None:
-            latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)
-        shape = latents.shape[:2]
-        states = torch.cat([inputs.observations, latents], dim=-1).flatten(0, 1)
-        gaussian = self.policy(self.params, states)
-        noise = torch.zeros_like(gaussian.mean)
-        drawn = squash(gaussian, noise if generator is None else noise.normal_(generator=generator))
-        # the density of a scaled action is that of the action over the product of scales
-        log_probs = drawn.log_probs - self.actions.half.log().sum()
-        actions = self.actions.to_suite(drawn.actions).view(*shape, -1)
-        return Action(actions, log_probs.view(shape)), memory
 
 
 def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
@@ -345,7 +283,7 @@ class PEARL:
             Stopped: if ``should_stop`` says so.
         """
         learned, metrics = self.learned, list[SACMetrics]()
-        known = [Task("", (), name) for name in self.replay.task_ids]
+        known = [Task("", (), name) for name in self.replay.task_ids]  # the buffer goes by ids
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
         for _ in range(steps):
             if should_stop():

@@ -52,7 +52,8 @@ WORK_SHARE = 4
 recurrence of its own. Measured with 25 trials of 300 steps and 128 units: 3 parts cost less than 1 or 6."""
 POLICY, VALUE = "policy", "value"
 """Names of what an actor keeps of each step beside its actions."""
-MAX_STD = 10.0
+Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
+Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +71,22 @@ class RL2Config(AgentConfig, PPOConfig):
     """Episodes of a trial, over which memory is kept."""
     cell: str = "gru"
     """The memory: "gru", or "linear", which is several times as fast in learning."""
-    memory_size: Annotated[int, Ge(1), Le(4096)] = 128
+    memory_size: Units = 128
     """Numbers that are remembered; also the units of the layers after the memory."""
-    embedding_size: Annotated[int, Ge(1), Le(4096)] = 128
+    embedding_size: Units = 128
     """Units of the layer before the memory."""
     head: HeadName = "perceptron"
     """What acts: a perceptron that reads embedding and memory, or "hypernetwork": the memory generates its
     weights (Beck et al. 2022, arXiv 2210.11348)."""
-    head_size: Annotated[int, Ge(1), Le(4096)] = 32
+    head_size: Units = 32
     """Units of the layer that a hypernetwork generates."""
     tanh_mean: bool = False
     """Bound the mean action by tanh."""
-    initial_std: float = 1.0
+    initial_std: Deviation = 1.0
     """Standard deviation of every action component at the start."""
-    min_std: float = 0.1
+    min_std: Deviation = 0.1
     """Standard deviations never fall below this."""
-    max_std: float = MAX_STD
+    max_std: Deviation = 10.0
     """Standard deviations never rise above this."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount for each step, across the episodes of a trial too."""
@@ -97,7 +98,7 @@ class RL2Config(AgentConfig, PPOConfig):
     """Step size of the optimiser."""
     outer_optimizer: OuterOptimizer = DescentConfig.outer_optimizer
     """Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent."""
-    weight_decay: float = DescentConfig.weight_decay
+    weight_decay: Annotated[float, Ge(0), Le(1000)] = DescentConfig.weight_decay
     """AdamW alone shrinks every parameter by this times the step size."""
     lr_schedule: LearningRateSchedule = DescentConfig.lr_schedule
     """How the step size falls from learning_rate to 0."""
@@ -109,7 +110,7 @@ class RL2Config(AgentConfig, PPOConfig):
     """Iterations that the running scales of observations, rewards and returns learn from; then they stay."""
 
     def __post_init__(self) -> None:
-        """Check the names, the deviations and the optimiser."""
+        """Check names, and deviations together."""
         super().__post_init__()
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         require(self.head in get_args(HeadName), f"head must be one of {get_args(HeadName)}", repr(self.head))
@@ -119,8 +120,8 @@ class RL2Config(AgentConfig, PPOConfig):
             repr(self.baseline),
         )
         require(
-            0 < self.min_std <= self.initial_std <= self.max_std <= 1e4,
-            "Expected 0 < min_std <= initial_std <= max_std <= 10000, as they say how far actions spread",
+            self.min_std <= self.initial_std <= self.max_std,
+            "Expected min_std <= initial_std <= max_std, as they say how far actions spread",
             (self.min_std, self.initial_std, self.max_std),
         )
         _ = self.optimizer  # checks its numbers

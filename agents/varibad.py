@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -47,6 +47,9 @@ POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
 """Names of what the two optimisers remember."""
 MAX_STD = 10.0
 
+Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
+Weight: TypeAlias = Annotated[float, Ge(0), Le(1e6)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class VariBADConfig(AgentConfig, PPOConfig):
@@ -61,29 +64,29 @@ class VariBADConfig(AgentConfig, PPOConfig):
 
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
     """Episodes of a trial, over which the belief is kept."""
-    latent_size: Annotated[int, Ge(1), Le(4096)] = 5
+    latent_size: Units = 5
     """Numbers of the embedding that the belief is about."""
     cell: str = "gru"
     """The encoder's memory: "gru", or "linear", which is several times as fast in learning."""
-    memory_size: Annotated[int, Ge(1), Le(4096)] = 128
+    memory_size: Units = 128
     """Numbers that the encoder remembers."""
-    observation_embedding: Annotated[int, Ge(1), Le(4096)] = 32
+    observation_embedding: Units = 32
     """Units of the encoder's layer that reads observations."""
-    action_embedding: Annotated[int, Ge(1), Le(4096)] = 16
+    action_embedding: Units = 16
     """Units of the encoder's layer that reads actions."""
-    reward_embedding: Annotated[int, Ge(1), Le(4096)] = 16
+    reward_embedding: Units = 16
     """Units of the encoder's layer that reads rewards and episode starts."""
-    decoder_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (64, 32)
+    decoder_sizes: tuple[Units, ...] = (64, 32)
     """Units of each hidden layer of the decoders."""
-    hidden_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (128, 128)
+    hidden_sizes: tuple[Units, ...] = (128, 128)
     """Units of each hidden layer of the policy and of its value."""
     tanh_mean: bool = False
     """Bound the mean action by tanh."""
     initial_std: float = 1.0
     """Standard deviation of every action component at the start."""
-    min_std: float = 0.1
+    min_std: Annotated[float, Gt(0)] = 0.1
     """Standard deviations never fall below this."""
-    max_std: float = MAX_STD
+    max_std: Annotated[float, Le(1e4)] = MAX_STD
     """Standard deviations never rise above this."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount for each step, across the episodes of a trial too."""
@@ -101,30 +104,30 @@ class VariBADConfig(AgentConfig, PPOConfig):
     """Trials of the buffer in each of these steps."""
     buffer_trials: Annotated[int, Ge(1), Le(1_000_000)] = 1000
     """Trials that the buffer keeps."""
-    elbo_steps: Annotated[int, Ge(0)] = 32
+    elbo_steps: Annotated[int, Ge(0)] = 16
     """Steps of each trial at which the bound is taken; 0 for all."""
-    decoded_steps: Annotated[int, Ge(0)] = 64
+    decoded_steps: Annotated[int, Ge(0)] = 32
     """Steps of each trial that are decoded; 0 for all."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps of the encoder through which gradients flow back; 0 for whole trials."""
-    kl_weight: Annotated[float, Ge(0), Le(1e6)] = 0.1
+    kl_weight: Weight = 0.1
     """Weight of the divergence of a belief from the one before."""
-    reward_weight: Annotated[float, Ge(0), Le(1e6)] = 1.0
+    reward_weight: Weight = 1.0
     """Weight of the likelihood of rewards; 0 for no such decoder."""
-    state_weight: Annotated[float, Ge(0), Le(1e6)] = 1.0
+    state_weight: Weight = 1.0
     """Weight of the likelihood of transitions; 0 for no such decoder."""
     scale_iterations: Annotated[int, Ge(0)] = 50
     """Iterations that the running scales of observations, rewards and returns learn from; then they stay."""
 
     def __post_init__(self) -> None:
-        """Check the names, the layers, the deviations and that there is something to learn from."""
+        """Check the numbers, also those that must fit together."""
         super().__post_init__()
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         for name in ("decoder_sizes", "hidden_sizes"):
-            require(len(getattr(self, name)) > 0, f"{name} must be one or more numbers", "none")
+            require(len(getattr(self, name)) > 0, f"{name} must have one number or more", "none")
         require(
-            0 < self.min_std <= self.initial_std <= self.max_std <= 1e4,
-            "Expected 0 < min_std <= initial_std <= max_std <= 10000, as they say how far actions spread",
+            self.min_std <= self.initial_std <= self.max_std,
+            "Expected min_std <= initial_std <= max_std, as they say how far actions spread",
             (self.min_std, self.initial_std, self.max_std),
         )
         require(

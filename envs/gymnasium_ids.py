@@ -1,4 +1,4 @@
-"""What ``gymnasium.make_vec("metarl/point")`` makes: a suite's vector environment, given a split's tasks.
+"""``gymnasium.make_vec("metarl/point")``: a suite's vector environment with the tasks of a split.
 
 And what ``gymnasium.make`` makes of the same name: one task as an ordinary environment.
 """
@@ -75,7 +75,7 @@ def make_task(
         MetarlError: on names or numbers that make no sense.
     """
     distribution, tasks = _tasks(suite, split, settings)
-    require(0 <= task < len(tasks), f"task must lie in 0..{len(tasks) - 1}", task)
+    require(0 <= task < len(tasks), f"task must be in 0..{len(tasks) - 1}", task)
     env = distribution.make_vector_env(1, engine=engine, num_workers=1)
     return OneTask(env, tasks[task], render_mode)
 

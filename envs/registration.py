@@ -78,7 +78,7 @@ SUITES = (
     "walker2d-rand-params",
     "walker2d-vel",
 )
-"""Those whose vector environment gives its slots the tasks of a split, in turn."""
+"""Those with a vector environment that gives its slots the tasks of a split, in turn."""
 _SUITE_MAKER = "metarl.envs.gymnasium_ids"
 
 

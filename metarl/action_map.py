@@ -164,12 +164,12 @@ def _coverage(low: float, high: float, has_setting: bool) -> str:
         return ""
     scale = "shift and scale the action in the environment, so that -1..1 covers what matters"
     mend = 'leave actions at "rescale"' if has_setting and math.isfinite(high - low) else scale
-    told = (
+    sampled = (
         f"covers {100 * part:.2g} % of the actions {low:g}..{high:g}"
         if hit >= FEW_HIT
         else f"draws {100 * hit:.2g} % of its actions within {low:g}..{high:g}"
     )
-    return f"A policy starts around 0 with deviation 1, so it {told}: {mend}."
+    return f"A policy starts around 0 with deviation 1, so it {sampled}: {mend}."
 
 
 def _entries(mask: npt.NDArray[np.bool_]) -> str:

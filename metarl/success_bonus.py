@@ -22,7 +22,7 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorS
 
 
 def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution:
-    """Return a distribution whose steps that solve the task pay ``bonus`` more; itself for a bonus of 0.
+    """Return a distribution that pays ``bonus`` more for solving steps; itself for a bonus of 0.
 
     Raises:
         MetarlError: if the suite does not report success.

@@ -22,7 +22,7 @@ class TaskDistribution(Protocol):
 
     @property
     def name(self) -> str:
-        """What the results call it, ``"ml1-reach-v3"``."""
+        """Its name in results, ``"ml1-reach-v3"``."""
         ...
 
     @property

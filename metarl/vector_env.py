@@ -1,4 +1,4 @@
-"""The contract of vector environments whose slots hold tasks; optional parts are pictures and tensors."""
+"""The contract of vector environments with a task in each slot; pictures and tensors are optional."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Picture: TypeAlias = npt.NDArray[np.uint8]
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
-    """A Gymnasium vector environment whose slots can be given tasks.
+    """A Gymnasium vector environment with a task to set in each slot.
 
-    ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot whose episode is over stays idle
+    ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot stays idle after its episode
     until ``reset(options={"reset_mask": ...})`` names it. Stepping an idle slot does nothing: its
     observation stays what it was, its reward is zero and both of its flags stay false.
 
@@ -56,7 +56,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
 
 @runtime_checkable
 class Renderable(Protocol):
-    """A :class:`TaskVectorEnv` that can be looked at; ``isinstance`` tells which can."""
+    """A :class:`TaskVectorEnv` that can be looked at; ``isinstance`` checks which can."""
 
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
@@ -84,7 +84,7 @@ def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
         MetarlError: if there is not.
     """
     if not 1 <= len(tasks) <= num_envs:
-        raise MetarlError(f"1 to {num_envs} tasks were wanted, one a slot; {len(tasks)} came.")
+        raise MetarlError(f"Expected 1 to {num_envs} tasks, one a slot, got {len(tasks)}.")
 
 
 def check_slot(slot: int, num_envs: int) -> None:
@@ -94,11 +94,11 @@ def check_slot(slot: int, num_envs: int) -> None:
         MetarlError: if there is not.
     """
     if not 0 <= slot < num_envs:
-        raise MetarlError(f"A slot from 0 to {num_envs - 1} was wanted; {slot} came.")
+        raise MetarlError(f"Expected a slot from 0 to {num_envs - 1}, got {slot}.")
 
 
 class TensorStep(NamedTuple):
-    """What followed a step, on the environment's device."""
+    """The outcome of a step, on the environment's device."""
 
     observations: torch.Tensor
     """``[N, O]`` float32."""
@@ -114,9 +114,9 @@ class TensorStep(NamedTuple):
 
 @runtime_checkable
 class TensorVectorEnv(Protocol):
-    """A :class:`~metarl.vector_env.TaskVectorEnv` that speaks tensors too; ``isinstance`` tells which do.
+    """A :class:`~metarl.vector_env.TaskVectorEnv` with tensors too; ``isinstance`` checks for it.
 
-    What is returned is a copy or never written again, and nothing here waits for the device.
+    Returned tensors are copies or never written again, and nothing here waits for the device.
     """
 
     @property

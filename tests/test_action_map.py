@@ -12,12 +12,12 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import RescaleAction
 
-from metarl.action_map import ActionMap, describe_actions, hardly_covered
+from metarl.action_map import ActionMap, describe_actions, hardly_covered, squashed_range
 from metarl.cli.main import main
 from metarl.envs import from_gymnasium
 from metarl.envs.custom.from_gymnasium import ProcessTasks
 from metarl.envs.custom.from_vector_env import VectorTasks, from_vector_env
-from metarl.envs.custom.perturbations import WeakActuator, with_troubles
+from metarl.envs.custom.perturbations import WeakActuator, with_perturbations
 from metarl.envs.locomotion.suite import HalfCheetahDirConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
@@ -157,8 +157,8 @@ def test_policy_that_exceeds_the_bounds_can_be_rolled_out_and_is_recorded_as_dra
     assert shown == ([512.0, 0.0, 256.0] if kind is Box else [start] * 3)
 
 
-def test_troubles_befall_the_rescaled_action() -> None:
-    tasks = with_troubles(strict(WIDE), WeakActuator())
+def test_perturbations_apply_to_the_rescaled_action() -> None:
+    tasks = with_perturbations(strict(WIDE), WeakActuator())
     env = tasks.make_vector_env(1, num_workers=1)
     env.set_tasks([Task("strict", (0.1, 0.5, 1.0), "weak")])
     env.reset(seed=0)
@@ -289,3 +289,11 @@ def test_actions_far_from_minus_one_and_one_are_learned_in(
     assert main(command) == 0
     metrics = json.loads(Path("runs/wide/metrics.jsonl").read_text().splitlines()[-1])
     assert metrics["train/return/step_1"] > metrics["train/return/step_0"] + 0.3
+
+
+def test_squashed_actions_fill_bounds_and_are_one_where_there_are_none() -> None:
+    low, high = [-0.1, 1.0, -np.inf, 0.0, 2.0], [0.1, 4.0, np.inf, np.inf, 2.0]
+    space = Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
+    middle, half = squashed_range(space)
+    np.testing.assert_allclose(middle, [0.0, 2.5, 0.0, 0.0, 0.0], atol=1e-7)
+    np.testing.assert_allclose(half, [0.1, 1.5, 1.0, 1.0, 1.0], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment as an engine's worker sees it: one that is given tasks and cuts its episodes."""
+"""A Gymnasium environment with tasks to set and a horizon, as the workers of an engine run it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Info: TypeAlias = dict[str, object]
 
 @dataclass(frozen=True)
 class Tuning:
-    """How an environment is turned to a task; of the three any number may be None."""
+    """How to change an environment for a task; each of the three may be None."""
 
     apply: Callable[[object, object], None] | None = None
     """Changes the environment itself, given the parameters."""
     options: Callable[[object], Mapping[str, object]] | None = None
-    """Makes of the parameters what ``reset(options=...)`` is given."""
+    """Turns the parameters into the ``options`` of ``reset``."""
     success_key: str | None = None
     """Where an environment's info says that the task is solved."""
 
@@ -45,7 +45,7 @@ class GymnasiumFactory:
     tuning: Tuning
     horizon: int
     registered: EnvSpec | None = None
-    """What a factory finds under its environment's name in Gymnasium's registry."""
+    """The entry of Gymnasium's registry under its environment's name."""
 
     def __call__(self, family: str) -> GymnasiumTaskEnv:
         """Build one.
@@ -72,7 +72,7 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         super().__init__(env)
         self._plan = factory
         self._target: object = env.unwrapped if isinstance(factory.maker, EnvSpec) else env
-        self._model = Pristine(env.unwrapped)
+        self._model = ModelBackup(env.unwrapped)
         self._parameters: object = None
         self._success_name = f"info[{factory.tuning.success_key!r}]"
         self._steps = 0
@@ -92,10 +92,10 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         """Start an episode, with the task's options where it has any."""
         self._steps = 0
         if self._plan.tuning.options is not None:
-            told = self._plan.tuning.options(self._parameters)
-            if not isinstance(told, Mapping):
-                raise TypeError(f"task_options must return a dictionary, but it returned {told!r}")
-            options = {**(options or {}), **told}
+            given = self._plan.tuning.options(self._parameters)
+            if not isinstance(given, Mapping):
+                raise TypeError(f"task_options must return a dictionary, but it returned {given!r}")
+            options = {**(options or {}), **given}
         observation = unpack_reset(self.env.reset(seed=seed, options=options))
         return cast("Array", observation), {}
 
@@ -117,8 +117,8 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         return cast("tuple[Array, float, bool, bool, Info]", returned)
 
 
-class Pristine:
-    """Remembers the numbers of an environment's MuJoCo model, if it has one, as they are now."""
+class ModelBackup:
+    """A copy of the numbers of an environment's MuJoCo model, if it has one."""
 
     def __init__(self, env: object) -> None:
         model = getattr(env, "model", None)
@@ -126,7 +126,7 @@ class Pristine:
         self._kept = None if self._model is None else copy.copy(self._model)
 
     def restore(self) -> None:
-        """Make the model what it was."""
+        """Put the copied numbers back into the model."""
         if self._model is not None and self._kept is not None:
             _copy_numbers(self._kept, self._model)
             _copy_numbers(self._kept.opt, self._model.opt)
@@ -142,7 +142,7 @@ def _copy_numbers(source: object, target: object) -> None:
 
 
 def _make_known(spec: EnvSpec) -> None:
-    """See that Gymnasium finds an environment by its name, as it does where its package was imported."""
+    """Register an environment with Gymnasium, as importing its package does."""
     if isinstance(spec.entry_point, str):
         importlib.import_module(spec.entry_point.partition(":")[0])
     gymnasium.registry.setdefault(spec.id, spec)

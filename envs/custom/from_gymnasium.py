@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Discrete
 
 from metarl.action_map import ActionMap, MapsActions, make_action_map
 from metarl.envs.custom.env import GymEnv, GymnasiumFactory, Tuning, build
-from metarl.envs.engines.processes.in_process import close, told
+from metarl.envs.engines.processes.in_process import close, user_errors
 from metarl.envs.engines.processes.messages import TIMEOUT
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.engines.processes.worker import EnvFactory, exception_text
@@ -48,7 +48,7 @@ class SetsTasks(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessTasks(SplitTasks):
-    """A task distribution whose environments run in worker processes."""
+    """A task distribution with environments in worker processes."""
 
     env_factory: EnvFactory
     """Builds an environment of the family, in a worker."""
@@ -77,7 +77,7 @@ def processes(
     """Build an environment in worker processes, the only engine that there is.
 
     Raises:
-        MetarlError: if another engine is wanted.
+        MetarlError: on any other engine.
     """
     if engine not in ("auto", "processes"):
         raise unknown_name("engine", engine, ("auto", "processes"))
@@ -119,7 +119,7 @@ def from_gymnasium(
         settings: see :class:`TaskSettings`.
 
     Raises:
-        MetarlError: if there is nothing that tells the tasks apart, if a function takes other arguments or a
+        MetarlError: if nothing distinguishes the tasks, if a function takes other arguments or a
             setting does not exist, if an agent cannot take the observations
             or actions, if the horizon is nowhere to be found, or if a task is in both splits.
     """
@@ -127,9 +127,9 @@ def from_gymnasium(
     check_takes({"sample(rng)": sample, "test_sample(rng)": test_sample})
     check_takes({"apply(env, task)": apply, "task_options(task)": task_options})
     name = settings.get("name") or _name(env)
-    with told(name):
+    with user_errors(name):
         maker = _maker(env, settings.get("horizon"))
-    with told(name):
+    with user_errors(name):
         maker, built = _first_build(maker, name)
     try:
         observations, actions = vectors(built.observation_space), built.action_space
@@ -254,5 +254,7 @@ def _horizon(env: GymEnv, wanted: int | None) -> int:
     horizon = own if wanted is None else wanted
     assert horizon is not None
     if own is not None and own < horizon:
-        raise MetarlError(f"The environment ends its episodes after {own} steps; horizon={horizon} came.")
+        raise MetarlError(
+            f"Expected a horizon of {own} steps at most, the environment's own limit, got {horizon}."
+        )
     return horizon

@@ -1,4 +1,4 @@
-"""Any Gymnasium vector environment whose slots can be given tasks, as a task distribution."""
+"""Task distributions from Gymnasium vector environments with a task to set in each slot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from metarl.action_map import ActionMap, make_action_map
-from metarl.envs.engines.processes.in_process import close, told
+from metarl.envs.engines.processes.in_process import close, user_errors
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
 from metarl.envs.task_sampling.parameters import Layout
 from metarl.envs.task_sampling.settings import TaskSettings, check_settings
@@ -33,7 +33,7 @@ AnyVectorEnv: TypeAlias = "VectorEnv[Array, Array, Array]"
 
 @dataclass(frozen=True, kw_only=True)
 class VectorTasks(SplitTasks):
-    """A task distribution whose slots are a vector environment of the user's."""
+    """A task distribution over a vector environment of the user's own."""
 
     make: Callable[[int], AnyVectorEnv]
     apply: Callable[[AnyVectorEnv, Sequence[object]], None]
@@ -72,11 +72,11 @@ def from_vector_env(
     """Make a task distribution of a Gymnasium vector environment.
 
     Args:
-        make: builds one with so many slots. Its autoreset must be disabled, and ``reset`` must take a list of
-            seeds and ``options["reset_mask"]``, as :class:`gymnasium.vector.SyncVectorEnv` does.
+        make: builds one with a number of slots. Its autoreset must be disabled, and ``reset`` must take a
+            list of seeds and ``options["reset_mask"]``, as :class:`gymnasium.vector.SyncVectorEnv` does.
         sample: draws a training task's parameters, or lists those of all training tasks.
         apply: gives the environment the parameters of every slot, one after the other in a list; called right
-            before a reset, it must leave a slot alone whose parameters are those it has.
+            before a reset, it must leave a slot with unchanged parameters alone.
         test_sample: as ``sample``, for the held-out tasks; without it they are drawn from seeds of their own.
         settings: see :class:`.TaskSettings`; the horizon must be given.
 
@@ -89,7 +89,7 @@ def from_vector_env(
         raise MetarlError("A vector environment does not tell its limit of steps; give one: horizon=200.")
     horizon = settings["horizon"]
     name = settings.get("name", "my-vector-env")
-    with told(name):
+    with user_errors(name):
         built = make(1)
     try:
         observations, actions = vectors(built.single_observation_space), built.single_action_space
@@ -123,7 +123,7 @@ class VectorTaskEnv(TaskVectorEnv):
     def __init__(self, distribution: VectorTasks, num_envs: int) -> None:
         require(num_envs >= 1, "The number of slots must be 1 or more", num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-        with told(distribution.name):
+        with user_errors(distribution.name):
             self._env = distribution.make(num_envs)
         self._plan = distribution
         self.num_envs = num_envs
@@ -182,14 +182,16 @@ class VectorTaskEnv(TaskVectorEnv):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Step every slot whose episode is running.
+        """Step every slot with a running episode.
 
         Returns:
             Observations ``[N, O]``, rewards ``[N]`` float64, terminated ``[N]`` and truncated ``[N]``, and
             ``{"success": ...}`` ``[N]`` where the environment says so.
         """
         if np.shape(actions) != self.action_space.shape:
-            raise MetarlError(f"Actions {self.action_space.shape} were wanted; {np.shape(actions)} came.")
+            raise MetarlError(
+                f"Expected actions of shape {self.action_space.shape}, got {np.shape(actions)}."
+            )
         if self._over.any():
             self._begin(self._over.copy(), [None] * self.num_envs, None, shown=np.zeros_like(self._over))
         live, every = self._live.copy(), np.ones(self.num_envs, np.bool_)
@@ -247,7 +249,7 @@ class VectorTaskEnv(TaskVectorEnv):
         tasks = list(dict.fromkeys(task.id for task in self._running))
         others = f" or one of {len(tasks) - 1} others" if len(tasks) > 1 else ""
         try:
-            with told(self._plan.name, f"failed in task {tasks[0]!r}{others} {when}"):
+            with user_errors(self._plan.name, f"failed in task {tasks[0]!r}{others} {when}"):
                 yield
         except UnfitValue as error:
             slot = error.slot or 0
@@ -283,6 +285,6 @@ def _check_autoreset(env: AnyVectorEnv) -> None:
     mode = env.metadata.get("autoreset_mode")
     if mode != AutoresetMode.DISABLED:
         raise MetarlError(
-            "A vector environment that leaves finished slots alone was wanted, but its autoreset mode is "
+            "Expected a vector environment that leaves finished slots alone, got autoreset mode "
             f"{mode}; build it with autoreset_mode=AutoresetMode.DISABLED."
         )

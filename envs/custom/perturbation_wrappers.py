@@ -1,7 +1,7 @@
-"""What goes wrong on a real robot, as Gymnasium wrappers; what exactly goes wrong is a task's to say.
+"""Faults of a real robot as Gymnasium wrappers: delayed actions, weak actuators, wrong sensors.
 
-Each has ``set_trouble(numbers)``, which holds from the next reset on. A trouble is unknown to the agent,
-which observes nothing of it but its effect.
+``set_perturbation(numbers)`` sets how large a fault is from the next reset on. The agent observes only its
+effect.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ Info: TypeAlias = dict[str, object]
 Stepped: TypeAlias = tuple[Array, SupportsFloat, bool, bool, Info]
 
 
-class TroubleWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
+class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
     """Changes actions before and observations after the environment; as it stands, neither."""
 
     def __init__(self, env: GymEnv) -> None:
         super().__init__(env)
-        self.wanted: Array = np.zeros(0)
-        """What holds from the next reset on."""
-        self.trouble: Array = np.zeros(0)
-        """What holds now."""
+        self.next_perturbation: Array = np.zeros(0)
+        """Holds from the next reset on."""
+        self.perturbation: Array = np.zeros(0)
+        """Holds in the running episode."""
         self.noise = np.random.default_rng(0)
-        """The trouble's own, so that it changes no draw of the environment."""
+        """A generator of its own, so that it changes no draw of the environment."""
 
-    def set_trouble(self, numbers: Sequence[float]) -> None:
-        """Let something else be wrong from the next reset on."""
-        self.wanted = np.array(numbers, np.float64)
+    def set_perturbation(self, numbers: Sequence[float]) -> None:
+        """Change the perturbation from the next reset on."""
+        self.next_perturbation = np.array(numbers, np.float64)
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Array, Info]:
-        """Start an episode with the trouble that was set."""
-        self.trouble = self.wanted
+        """Start an episode with the perturbation that was set."""
+        self.perturbation = self.next_perturbation
         if seed is not None:
             self.noise = make_rng(seed, Purpose.TROUBLE)
         observation, info = self.env.reset(seed=seed, options=options)
@@ -49,7 +49,7 @@ class TroubleWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         return self.distort(observation), info
 
     def step(self, action: Array) -> Stepped:
-        """Take one step with whatever reaches the motors, and see what the sensors show."""
+        """Take one step with perturbed actions and observations."""
         observation, reward, terminated, truncated, info = self.env.step(self.transmit(action))
         return self.distort(observation), reward, terminated, truncated, info
 
@@ -65,46 +65,46 @@ class TroubleWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         return observation
 
 
-class DelayedActions(TroubleWrapper):
-    """Actions arrive so many steps late, at rest until the first one does; one number.
+class DelayedActions(PerturbationWrapper):
+    """Actions arrive a number of steps late, and the robot rests until then; one number.
 
     At rest is zero, or what comes nearest in the action space; of choices, the first.
     """
 
     def begin(self) -> None:
-        """Put the actions on their way that arrive before the first one that is chosen."""
-        self._on_the_way = deque([resting(self.action_space)] * int(self.trouble[0]))
+        """Fill the queue with resting actions."""
+        self._on_the_way = deque([resting(self.action_space)] * int(self.perturbation[0]))
 
     def transmit(self, action: Array) -> Array:
-        """Return the action that was chosen so many steps ago."""
+        """Return the delayed action."""
         self._on_the_way.append(action)
         return self._on_the_way.popleft()
 
 
-class WeakActuators(TroubleWrapper):
+class WeakActuators(PerturbationWrapper):
     """Every actuator has its own gain: 1 is sound, 0.5 half as strong, 0 dead, -1 wired the wrong way round.
 
-    What is scaled is the distance from rest, and the result stays within the action space; A numbers.
+    The gain scales the distance from rest, and the result is clipped to the action space; A numbers.
     """
 
     def transmit(self, action: Array) -> Array:
         """Return the action, scaled."""
         space = self.action_space
         assert isinstance(space, gymnasium.spaces.Box)
-        moved = resting(space) + self.trouble * (action - resting(space))
+        moved = resting(space) + self.perturbation * (action - resting(space))
         return np.clip(moved, space.low, space.high).astype(space.dtype)
 
 
-class NoisySensors(TroubleWrapper):
+class NoisySensors(PerturbationWrapper):
     """Every observed number has noise of one standard deviation, fresh at each step; one number."""
 
     def distort(self, observation: Array) -> Array:
         """Return the observation with noise."""
-        noise = self.noise.normal(0.0, self.trouble[0], observation.shape)
+        noise = self.noise.normal(0.0, self.perturbation[0], observation.shape)
         return (observation + noise).astype(observation.dtype)
 
 
-class ShiftedSensors(TroubleWrapper):
+class ShiftedSensors(PerturbationWrapper):
     """Some observed numbers are off by a fixed amount each: a camera or a gripper that was bumped."""
 
     def __init__(self, env: GymEnv, entries: Sequence[int]) -> None:
@@ -114,7 +114,7 @@ class ShiftedSensors(TroubleWrapper):
     def distort(self, observation: Array) -> Array:
         """Return the observation with the shift."""
         shifted = np.array(observation)
-        shifted[self._entries] += self.trouble.astype(shifted.dtype)
+        shifted[self._entries] += self.perturbation.astype(shifted.dtype)
         return shifted
 
 
@@ -133,7 +133,7 @@ def check_entries(entries: Sequence[int], space: gymnasium.Space[object]) -> Non
         MetarlError: if they have not.
     """
     size = vectors(space).shape[0]
-    require(all(0 <= entry < size for entry in entries), f"Entries must lie in 0..{size - 1}", list(entries))
+    require(all(0 <= entry < size for entry in entries), f"Entries must be in 0..{size - 1}", list(entries))
 
 
 def check_actuators(space: gymnasium.Space[object]) -> int:

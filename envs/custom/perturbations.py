@@ -1,9 +1,9 @@
-"""A robot's real troubles as tasks: to any distribution that runs in worker processes, in a line.
+"""Faults of a real robot as part of a task, for any distribution that runs in worker processes.
 
-    with_troubles(distribution, ActionDelay(), WeakActuator())
+    with_perturbations(distribution, ActionDelay(), WeakActuator())
 
-A task is then one of the distribution's and the numbers of each trouble. Held-out tasks have troubles from
-ranges that training never sees.
+A task is then one of the distribution's with the numbers of each perturbation. Those of held-out tasks come
+from ranges that training never sees.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from metarl.envs.custom.perturbation_wrappers import (
     DelayedActions,
     GymEnv,
     NoisySensors,
+    PerturbationWrapper,
     ShiftedSensors,
-    TroubleWrapper,
     WeakActuators,
     check_actuators,
     check_entries,
@@ -40,25 +40,25 @@ Numbers: TypeAlias = tuple[float, ...]
 
 
 class Spaces(NamedTuple):
-    """Of the environment that a trouble befalls."""
+    """The spaces of the environment that is perturbed."""
 
     observations: Box
     actions: Box | Discrete
 
 
-class Trouble(Protocol):
-    """Something that may be wrong with a robot, and in which ways."""
+class Perturbation(Protocol):
+    """A fault that a robot may have, and how large it may be."""
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
-        """Draw a way for it to be wrong.
+        """Draw how large it is in a task.
 
         Raises:
-            MetarlError: if it cannot befall such an environment.
+            MetarlError: if it does not apply to such an environment.
         """
         ...
 
-    def wrap(self, env: GymEnv) -> TroubleWrapper:
-        """Return the environment with it."""
+    def wrap(self, env: GymEnv) -> PerturbationWrapper:
+        """Return the perturbed environment."""
         ...
 
 
@@ -80,8 +80,8 @@ class ActionDelay:
         low, high = self.train if split == "train" else self.test
         return (float(rng.integers(low, high + 1)),)
 
-    def wrap(self, env: GymEnv) -> TroubleWrapper:
-        """Return the environment with it."""
+    def wrap(self, env: GymEnv) -> PerturbationWrapper:
+        """Return the perturbed environment."""
         return DelayedActions(env)
 
 
@@ -108,14 +108,14 @@ class WeakActuator:
         gains[rng.integers(len(gains))] = rng.uniform(*(self.train if split == "train" else self.test))
         return tuple(gains.tolist())
 
-    def wrap(self, env: GymEnv) -> TroubleWrapper:
-        """Return the environment with it."""
+    def wrap(self, env: GymEnv) -> PerturbationWrapper:
+        """Return the perturbed environment."""
         return WeakActuators(env)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SensorNoise:
-    """What is observed is noisy."""
+    """Observations are noisy."""
 
     train: Range = (0.0, 0.05)
     """Standard deviations, in the observation's own units."""
@@ -130,14 +130,14 @@ class SensorNoise:
         """Draw a standard deviation."""
         return (rng.uniform(*(self.train if split == "train" else self.test)),)
 
-    def wrap(self, env: GymEnv) -> TroubleWrapper:
-        """Return the environment with it."""
+    def wrap(self, env: GymEnv) -> PerturbationWrapper:
+        """Return the perturbed environment."""
         return NoisySensors(env)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SensorOffset:
-    """Some of what is observed is off by a fixed amount: a bias, a camera that was bumped, a bent gripper."""
+    """Some observed numbers have a fixed offset: a bias, a camera that was bumped, a bent gripper."""
 
     entries: tuple[int, ...] = ()
     """Which numbers of an observation; none stands for all."""
@@ -161,8 +161,8 @@ class SensorOffset:
         sizes = rng.uniform(*(self.train if split == "train" else self.test), count)
         return tuple((sizes * rng.choice([-1.0, 1.0], count)).tolist())
 
-    def wrap(self, env: GymEnv) -> TroubleWrapper:
-        """Return the environment with it."""
+    def wrap(self, env: GymEnv) -> PerturbationWrapper:
+        """Return the perturbed environment."""
         size = env.observation_space.shape
         assert size is not None
         return ShiftedSensors(env, self.entries or range(size[0]))
@@ -178,19 +178,19 @@ class InProcesses(TaskDistribution, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TroubledTasks:
-    """Tasks of another distribution on a robot with troubles."""
+class PerturbedTasks:
+    """Tasks of another distribution on a robot with perturbations."""
 
     base: InProcesses
-    troubles: tuple[Trouble, ...]
+    perturbations: tuple[Perturbation, ...]
     observation_space: Box
     """The base's, without bounds where a sensor may now show anything."""
     listed: Mapping[Split, tuple[Task, ...]]
 
     @property
     def name(self) -> str:
-        """The base's name, and that there are troubles."""
-        return f"{self.base.name}-troubled"
+        """The base's name with the suffix ``-perturbed``."""
+        return f"{self.base.name}-perturbed"
 
     @property
     def action_space(self) -> Box | Discrete:
@@ -199,7 +199,7 @@ class TroubledTasks:
 
     @property
     def action_map(self) -> ActionMap | None:
-        """The base's; troubles befall what it makes of an action."""
+        """The base's; it comes before the perturbations."""
         return self.base.action_map if isinstance(self.base, MapsActions) else None
 
     @property
@@ -219,30 +219,30 @@ class TroubledTasks:
 
     @property
     def env_factory(self) -> EnvFactory:
-        """Builds the base's environment with the troubles around it."""
-        return TroubledFactory(self.base.env_factory, self.troubles, self._sizes())
+        """Builds the base's environment with the perturbations around it."""
+        return PerturbedFactory(self.base.env_factory, self.perturbations, self._sizes())
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return the base's list, each task with troubles drawn once and for all."""
+        """Return the base's list, each task with perturbations drawn once and for all."""
         return self.listed[split]
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks of the base and fresh troubles for training, or tasks of the held-out list."""
+        """Draw tasks of the base and fresh perturbations for training, or tasks of the held-out list."""
         if split == "train":
-            return [self._trouble(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
+            return [self._perturb(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
         places = {task.id: index for index, task in enumerate(self.base.tasks(split))}
         return [self.listed[split][places[task.id]] for task in self.base.sample(num_tasks, rng, split)]
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the base's parameters, then the troubles'; those of sensors show in what is observed."""
+        """Return the base's parameters, then the perturbations'; those of sensors are observed."""
         example = next(task for task in self.tasks("train") if task.family == family)
         own = len(example.parameters) - sum(self._sizes())
         described = [Parameter(f"parameter {number}", observed=False) for number in range(own)]
         if isinstance(self.base, DescribesParameters):
             described = list(self.base.describe_parameters(family))
-        for trouble, size in zip(self.troubles, self._sizes(), strict=True):
-            sensing = isinstance(trouble, SensorNoise | SensorOffset)
-            described += [Parameter(f"{type(trouble).__name__}[{n}]", sensing) for n in range(size)]
+        for perturbation, size in zip(self.perturbations, self._sizes(), strict=True):
+            sensing = isinstance(perturbation, SensorNoise | SensorOffset)
+            described += [Parameter(f"{type(perturbation).__name__}[{n}]", sensing) for n in range(size)]
         return described
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
@@ -253,43 +253,43 @@ class TroubledTasks:
         """
         return processes(self, self.env_factory, num_envs, engine, num_workers)
 
-    def _trouble(self, task: Task, rng: np.random.Generator, split: Split) -> Task:
+    def _perturb(self, task: Task, rng: np.random.Generator, split: Split) -> Task:
         spaces = Spaces(self.base.observation_space, self.base.action_space)
-        numbers = tuple(number for each in self.troubles for number in each.draw(spaces, rng, split))
+        numbers = tuple(number for each in self.perturbations for number in each.draw(spaces, rng, split))
         word = ",".join(f"{number:.6g}" for number in numbers)
         return Task(task.family, (*task.parameters, *numbers), f"{task.id}+{word}")
 
     def _sizes(self) -> tuple[int, ...]:
         spaces = Spaces(self.base.observation_space, self.base.action_space)
         rng = np.random.default_rng(0)
-        return tuple(len(each.draw(spaces, rng, "train")) for each in self.troubles)
+        return tuple(len(each.draw(spaces, rng, "train")) for each in self.perturbations)
 
 
-def with_troubles(base: InProcesses, *troubles: Trouble) -> TroubledTasks:
-    """Return a distribution of the same tasks on a robot with troubles.
+def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> PerturbedTasks:
+    """Return a distribution of the same tasks on a robot with perturbations.
 
     Args:
         base: what :func:`metarl.envs.from_gymnasium` makes, or any other with an ``env_factory``.
-        troubles: what may be wrong, the first one nearest to the environment.
+        perturbations: what may be wrong, the first one nearest to the environment.
 
     Raises:
-        MetarlError: if there is no trouble, or one that cannot befall the base's environments.
+        MetarlError: if there is no perturbation, or one that does not apply to the base's environments.
     """
-    require(len(troubles) > 0, "At least one trouble was wanted", "none")
+    require(len(perturbations) > 0, "At least one perturbation is needed", "none")
     if not hasattr(base, "env_factory"):
         raise MetarlError(
             f"The suite {base.name} has no env_factory, so nothing can be put around its robots."
         )
     space = base.observation_space
     free = Box(-np.inf, np.inf, space.shape, np.float64 if space.dtype == np.float64 else np.float32)
-    sensing = any(isinstance(each, SensorNoise | SensorOffset) for each in troubles)
-    empty = TroubledTasks(
-        base=base, troubles=troubles, observation_space=free if sensing else space, listed={}
+    sensing = any(isinstance(each, SensorNoise | SensorOffset) for each in perturbations)
+    empty = PerturbedTasks(
+        base=base, perturbations=perturbations, observation_space=free if sensing else space, listed={}
     )
     listed: dict[Split, tuple[Task, ...]] = {}
     for split, seed in zip(_SPLITS, (2101, 2102), strict=True):
         rng = np.random.default_rng(seed)
-        listed[split] = tuple(empty._trouble(task, rng, split) for task in base.tasks(split))
+        listed[split] = tuple(empty._perturb(task, rng, split) for task in base.tasks(split))
     return replace(empty, listed=listed)
 
 
@@ -297,11 +297,11 @@ _SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 @dataclass(frozen=True)
-class TroubledFactory:
-    """Builds environments with troubles; it travels to the workers."""
+class PerturbedFactory:
+    """Builds environments with perturbations; it travels to the workers."""
 
     base: EnvFactory
-    troubles: tuple[Trouble, ...]
+    perturbations: tuple[Perturbation, ...]
     sizes: tuple[int, ...]
 
     def __call__(self, family: str) -> TaskEnv:
@@ -313,20 +313,20 @@ class TroubledFactory:
         env: object = self.base(family)
         if not isinstance(env, gymnasium.Env):
             raise MetarlError(
-                f"Troubles need a gymnasium.Env, but family {family!r} is a {type(env).__name__}."
+                f"Perturbations need a gymnasium.Env, but family {family!r} is a {type(env).__name__}."
             )
-        return (DrawnTroubledEnv if isinstance(env, Drawable) else TroubledEnv)(env, self)
+        return (DrawnPerturbedEnv if isinstance(env, Drawable) else PerturbedEnv)(env, self)
 
 
-class TroubledEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
-    """Shares a task's numbers out between the environment and its troubles."""
+class PerturbedEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
+    """Passes a task's numbers to the environment and its perturbations."""
 
-    def __init__(self, env: GymEnv, factory: TroubledFactory) -> None:
+    def __init__(self, env: GymEnv, factory: PerturbedFactory) -> None:
         self._tasked = env
         self._sizes = factory.sizes
-        self._wrappers: list[TroubleWrapper] = []
-        for trouble in factory.troubles:
-            env = trouble.wrap(env)
+        self._wrappers: list[PerturbationWrapper] = []
+        for perturbation in factory.perturbations:
+            env = perturbation.wrap(env)
             self._wrappers.append(env)
         super().__init__(env)
 
@@ -337,16 +337,16 @@ class TroubledEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
             MetarlError: if it has too few numbers.
         """
         count, numbers = sum(self._sizes), task.parameters
-        require(len(numbers) >= count, f"A task with troubles has {count} numbers or more", len(numbers))
+        require(len(numbers) >= count, f"A task with perturbations has {count} numbers or more", len(numbers))
         split = len(numbers) - count
         self._tasked.set_task(Task(task.family, numbers[:split], task.id))  # type: ignore[attr-defined]  # a TaskEnv
         for wrapper, size in zip(self._wrappers, self._sizes, strict=True):
-            wrapper.set_trouble(numbers[split : split + size])
+            wrapper.set_perturbation(numbers[split : split + size])
             split += size
 
 
-class DrawnTroubledEnv(TroubledEnv):
-    """Draws itself as the environment inside does, which sees no trouble."""
+class DrawnPerturbedEnv(PerturbedEnv):
+    """Draws the environment inside, which sees no perturbation."""
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
         """Return a picture, ``[height, width, 3]``."""
@@ -363,7 +363,7 @@ def check_apart(train: Range, test: Range, *, lowest: float = -np.inf, shared_en
     for low, high in (train, test):
         require(
             lowest <= low <= high < np.inf,
-            f"A range from low to high, {lowest} or more, was wanted",
+            f"A range must go from low to high, {lowest} or more",
             (low, high),
         )
     (_, high), (low, _) = sorted((train, test))

@@ -1,1 +1,1 @@
-"""What steps worlds: threads, processes, MuJoCo Warp. No suite is known here."""
+"""Engines that step worlds: threads, processes, MuJoCo Warp. No suite is known here."""

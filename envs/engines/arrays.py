@@ -1,8 +1,8 @@
 """The few array operations that NumPy and torch share, and the shapes they work on.
 
 A ``Vector`` has its components first and its worlds last, ``[k, ..., worlds]``; one component of it is an
-``Array``, ``[..., worlds]``, and a comparison of those is a ``Mask``. What lies between, such as a rollout's
-steps, is carried along. Every function works in the precision and on the device of its arguments.
+``Array``, ``[..., worlds]``, and a comparison of those is a ``Mask``. Axes between them, such as a rollout's
+steps, are carried along. Every function works in the precision and on the device of its arguments.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Linalg(Protocol):
 
 
 class _Namespace(Protocol):
-    """What NumPy and torch spell alike."""
+    """The functions that NumPy and torch spell alike."""
 
     __name__: str
     float32: object

@@ -25,7 +25,7 @@ Infos: TypeAlias = dict[str, object]
 
 
 class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
-    """A task vector environment whose slots reset themselves; a slot keeps its task until ``set_tasks``.
+    """Wraps a task vector environment so that slots reset themselves; tasks stay until ``set_tasks``.
 
     Args:
         env: is closed with this.
@@ -51,10 +51,10 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
         return observations, with_masks(infos, mask)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Infos]:
-        """Step every slot, or reset those whose turn it is."""
+        """Step every slot, or reset it where an episode is over."""
         waiting = self._over
-        observations, rewards, terminated, truncated, told = self.env.step(actions)
-        infos = with_masks(told, ~waiting)
+        observations, rewards, terminated, truncated, step_infos = self.env.step(actions)
+        infos = with_masks(step_infos, ~waiting)
         self._over = terminated.astype(np.bool_) | truncated.astype(np.bool_)
         starting = waiting if self._mode is AutoresetMode.NEXT_STEP else self._over
         if starting.any():
@@ -99,7 +99,7 @@ def renderable(env: TaskVectorEnv) -> Renderable:
 
 
 def with_masks(infos: Infos, stepped: Flags) -> Infos:
-    """Return infos whose every entry says which slots it is of: ``stepped``, where it did not say.
+    """Return infos with a mask for each entry: ``stepped`` where there is none.
 
     Without any slot there are none, as in Gymnasium.
     """

@@ -23,7 +23,7 @@ def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> li
     if isinstance(seed, int | np.integer):
         return [int(seed) + slot for slot in range(num_envs)]
     if len(seed) != num_envs:
-        raise ValueError(f"One seed for each of the {num_envs} slots was wanted; {len(seed)} came.")
+        raise ValueError(f"Expected one seed for each of the {num_envs} slots, got {len(seed)}.")
     return [None if value is None else operator.index(value) for value in seed]
 
 

@@ -1,4 +1,4 @@
-"""What the engines have in common that hold all worlds themselves: slots, and the tasks that they run."""
+"""The base of engines that hold all worlds themselves: slots, and the tasks that they run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Flags(Protocol):
 
 
 class SlotEngine(TaskVectorEnv):
-    """A :class:`~metarl.vector_env.TaskVectorEnv` whose slots are rows of arrays.
+    """A :class:`~metarl.vector_env.TaskVectorEnv` with slots as rows of arrays.
 
     Args:
         observation_space: of one slot.
@@ -99,7 +99,7 @@ class SlotEngine(TaskVectorEnv):
         """
         self._check_open()
         if tuple(shape) != self.action_space.shape:
-            raise MetarlError(f"Actions {self.action_space.shape} were wanted; {tuple(shape)} came.")
+            raise MetarlError(f"Expected actions of shape {self.action_space.shape}, got {tuple(shape)}.")
 
     def _check_open(self) -> None:
         if self.closed:
@@ -117,10 +117,8 @@ def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
     require(len(tasks) > 0, "default_tasks must name at least one task", "empty")
 
 
-def tell_diverged(
-    diverged: npt.NDArray[np.bool_], tasks: Sequence[Task], steps: npt.NDArray[np.int64]
-) -> int:
-    """Log whose physics diverged, ``[N]``, under which task and at which step; return how many did."""
+def log_diverged(diverged: npt.NDArray[np.bool_], tasks: Sequence[Task], steps: npt.NDArray[np.int64]) -> int:
+    """Log the task and step of each slot that diverged, ``[N]``; return how many did."""
     slots = np.flatnonzero(diverged).tolist()
     for slot in slots:
         task, step = tasks[slot], steps[slot]

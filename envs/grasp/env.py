@@ -1,7 +1,7 @@
 """Meta-World's pick-place environment with another object in the hand's reach: the reference of the suite.
 
 Observation, success and reward are the published class's own, with two numbers that follow from the object:
-the height at which it lies, and the width at which the fingers close on it.
+its height on the table, and the width at which the fingers close on it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()
         apart = math.hypot(x - goal_x, y - goal_y)
         require(
-            apart >= NEAREST_GOAL, f"A goal must lie {NEAREST_GOAL} m from the start over the table", apart
+            apart >= NEAREST_GOAL, f"A goal must be {NEAREST_GOAL} m from the start over the table", apart
         )
         thing = Thing(*self._last_rand_vec[:3].tolist())
         for field, values in object_fields(self.shape, thing).items():

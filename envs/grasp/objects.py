@@ -29,10 +29,10 @@ FIELDS = (
     *("body_pos", "body_mass", "body_inertia", "body_ipos", "body_iquat", "body_invweight0"),
     *("body_subtreemass", "dof_M0", "dof_invweight0", "qpos0", "qpos_spring", "stat.meaninertia"),
 )
-"""What differs between the models of two objects of one shape."""
+"""The model fields that differ between two objects of one shape."""
 GAP = 1e-4
 """How far above the table an object starts, metres: MuJoCo finds no sound contact of cylinders at 0."""
-_SPINNING, _ROLLING = 0.1, 0.01  # metres; the first is Meta-World's, the second lets round things lie still
+_SPINNING, _ROLLING = 0.1, 0.01  # metres; the first is Meta-World's, the second keeps round things at rest
 _COLOR, _OTHER_COLOR = (0.95, 0.7, 0.1, 1.0), (0.15, 0.3, 0.7, 1.0)  # of the part to hold, and of the rest
 _ALONG_X = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)
 _BOX, _CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
@@ -49,19 +49,19 @@ class Part(NamedTuple):
     x: float = 0.0
     """Its centre's distance from the body's origin, along x."""
     lying: bool = False
-    """Whether its axis lies along x; else it stands."""
+    """Whether its axis is along x; else it stands."""
 
 
 class Shape(NamedTuple):
-    """What an object is made of; the first part is the one to hold."""
+    """The parts of an object; the first is the one to hold."""
 
     parts: tuple[Part, ...]
     rest: float = 1.0
-    """Height of the origin when it lies on the table, in units of the object's size."""
+    """Height of the origin on the table, in units of the object's size."""
 
 
 class Thing(NamedTuple):
-    """What can differ between two objects of one shape."""
+    """The numbers that differ between two objects of one shape."""
 
     size: float
     """Half the width that the fingers close on, metres."""
@@ -92,7 +92,7 @@ SHAPES: dict[str, Shape] = {
 }
 """All shapes by name; cylinder of size 0.02 is Meta-World's own puck but for its inertia and friction."""
 TYPICAL = Thing(size=0.018, mass=0.4, friction=1.0)
-"""What a family's shared model is compiled with."""
+"""The object that a family's shared model is compiled with."""
 
 
 def rest_height(shape: str, size: float) -> float:
@@ -133,7 +133,7 @@ def _compiled_fields(shape: str, thing: Thing) -> dict[str, Array]:
 
 @functools.cache
 def _kept_spec() -> mujoco.MjSpec:
-    """Return a scene whose meshes are processed, so that to compile it again takes a tenth of the time."""
+    """Return a scene with processed meshes, which compiles again in a tenth of the time."""
     spec = slim_spec(_scene())
     spec.compile()
     return spec

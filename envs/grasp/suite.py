@@ -1,7 +1,7 @@
 """Objects to grasp that the arm has not held before: it picks up one of ten shapes and carries it.
 
 A task is an object (shape, size, mass, friction), its place on the table and a goal above it, drawn as
-Meta-World's pick-place-v3 draws them. Nothing tells the agent which object it is, nor where the goal is.
+Meta-World's pick-place-v3 draws them. The agent observes neither which object it is nor where the goal is.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TEST_SHAPES = ("ellipsoid", "hammer", "beads")
 
 
 class Ranges(NamedTuple):
-    """What differs between objects of one shape: a number is drawn uniformly from one of its intervals."""
+    """Intervals of the numbers of an object; each is drawn uniformly from one of its intervals."""
 
     size: tuple[tuple[float, float], ...]
     """Metres."""
@@ -72,7 +72,7 @@ def _reward(w: Worlds) -> Outcome:
 TASK = SawyerTask(
     objects=TASKS["pick-place-v3"].objects, grip="objGeom", constants=("grasp_radius",), reward=_reward
 )
-"""What every shape shows and pays: pick-place-v3's, with the object's own width."""
+"""The task of every shape: pick-place-v3's, with the object's own width."""
 
 
 def families(reward: RewardVersion = "v2") -> dict[str, SawyerTask]:
@@ -194,7 +194,7 @@ class GraspShapesTasks(SawyerTasks):
     """Objects to grasp: a family for each shape."""
 
     name: str = GraspShapesConfig.kind
-    """What the results call it."""
+    """Its name in results."""
 
     known: ClassVar[Families] = FAMILIES
 

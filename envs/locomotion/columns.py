@@ -17,8 +17,8 @@ ArrayT = TypeVar("ArrayT")
 MaskT = TypeVar("MaskT")
 
 _UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
-"""What a robot may observe of its insides, and the numbers at the start that it does not: those of the world
-that it stands in, and of its own free joint."""
+"""The insides that a robot may observe, and how many numbers at the start of each it does not: those of the
+world that it stands in, and of its own free joint."""
 
 
 class Columns(NamedTuple):
@@ -69,7 +69,7 @@ def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> M
 
 
 def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vector:
-    """Return the coordinates whose change is the velocity, ``[axes, worlds]``.
+    """Return the coordinates that the velocity is the change of, ``[axes, worlds]``.
 
     Args:
         columns: where they are.

@@ -16,7 +16,7 @@ from annotated_types import Gt, Le
 
 from metarl.config import SuiteConfig
 from metarl.envs.locomotion.env import make_env
-from metarl.envs.locomotion.model_variations import Knob, TurnedKnobs, read_phrase
+from metarl.envs.locomotion.model_variations import ModelVariation, ModelVariations, read_phrase
 from metarl.envs.locomotion.starts import LocomotionFamily
 from metarl.envs.locomotion.tasks import MujocoTasks, many_tasks
 from metarl.envs.task_sampling.ranges import Range, Ranges, TestRange, check_test_range
@@ -24,19 +24,19 @@ from metarl.errors import MetarlError, require
 from metarl.settings import Horizon
 
 _FIELDS = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
-"""What rand_param_envs varies, and the base of its factors."""
+"""The fields that rand_param_envs varies, and the base of its factors."""
 _BEYOND = 1.0
 """By how much exponents out of range exceed those of training at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedDynamicsConfig(SuiteConfig):
-    """What the suites of changed dynamics have in common."""
+    """The settings of all suites of changed dynamics."""
 
     horizon: Horizon = 200
     """Steps of an episode, PEARL's."""
     test_range: TestRange = "in"
-    """Test on new models from the training range, or on models every number of which lies beyond ("out")."""
+    """Test on new models from the training range, or on models with every number beyond it ("out")."""
 
     def __post_init__(self) -> None:
         """Check the test range."""
@@ -44,11 +44,13 @@ class ChangedDynamicsConfig(SuiteConfig):
         check_test_range(self.test_range)
 
     def tasks(
-        self, name: str, robot: str, options: Mapping[str, object], knobs: Sequence[Knob]
+        self, name: str, robot: str, options: Mapping[str, object], variations: Sequence[ModelVariation]
     ) -> MujocoTasks:
-        """Return models that the knobs make of a robot."""
-        ranges = tuple(knob.range for knob in knobs)
-        family = LocomotionFamily(name=name, robot=robot, options=options, dynamics=TurnedKnobs(tuple(knobs)))
+        """Return models that the variations make of a robot."""
+        ranges = tuple(variation.range for variation in variations)
+        family = LocomotionFamily(
+            name=name, robot=robot, options=options, dynamics=ModelVariations(tuple(variations))
+        )
         return many_tasks(
             family,
             self.test_range,
@@ -60,21 +62,21 @@ class ChangedDynamicsConfig(SuiteConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RandParamsConfig(ChangedDynamicsConfig):
-    """What the suites of rand_param_envs have in common."""
+    """The settings of the suites of rand_param_envs."""
 
     log_scale_limit: Annotated[float, Gt(0), Le(10)] = 3.0
-    """Exponents are uniform in minus this to plus this; out of range lie those greater by up to 1."""
+    """Exponents are uniform in minus this to plus this; out of range they are greater by up to 1."""
 
     def rand_params(self, robot: str, options: Mapping[str, object]) -> MujocoTasks:
-        """Return models of a robot whose every mass, inertia, damping and friction differs."""
+        """Return models of a robot with other masses, inertias, damping and friction."""
         env, inner = make_env(robot, options)
-        knobs = [
-            knob._replace(range=self._range(base))
+        variations = [
+            variation._replace(range=self._range(base))
             for field, base in _FIELDS.items()
-            for knob in read_phrase(f"{field}:each:x0.5..2", inner.model, robot)
+            for variation in read_phrase(f"{field}:each:x0.5..2", inner.model, robot)
         ]
         env.close()
-        return self.tasks(self.kind, robot, options, knobs)
+        return self.tasks(self.kind, robot, options, variations)
 
     def _range(self, base: float) -> Range:
         inside, outside = base**self.log_scale_limit, base ** (self.log_scale_limit + _BEYOND)
@@ -83,7 +85,7 @@ class RandParamsConfig(ChangedDynamicsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class HopperRandParamsConfig(RandParamsConfig):
-    """Hopper whose masses, inertias, damping and friction are hidden (PEARL)."""
+    """Hopper with hidden masses, inertias, damping and friction (PEARL)."""
 
     kind: ClassVar[str] = "hopper-rand-params"
 
@@ -94,7 +96,7 @@ class HopperRandParamsConfig(RandParamsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Walker2dRandParamsConfig(RandParamsConfig):
-    """Walker whose masses, inertias, damping and friction are hidden (PEARL)."""
+    """Walker with hidden masses, inertias, damping and friction (PEARL)."""
 
     kind: ClassVar[str] = "walker2d-rand-params"
 
@@ -112,7 +114,7 @@ class DynamicsConfig(ChangedDynamicsConfig):
     env: str = "HalfCheetah-v5"
     """Gymnasium's id."""
     vary: tuple[str, ...] = ("body_mass:torso:x0.5..2", "geom_friction:all[0]:x0.5..2")
-    """What differs from task to task, FIELD:NAME:RANGE each: body_mass:torso:x0.5..2 multiplies by a factor,
+    """The numbers that vary, FIELD:NAME:RANGE each: body_mass:torso:x0.5..2 multiplies by a factor,
     opt.gravity:z:-12..-7 sets a value; NAME may be "all" (one factor) or "each" (a factor a number)."""
 
     def __post_init__(self) -> None:
@@ -132,10 +134,12 @@ class DynamicsConfig(ChangedDynamicsConfig):
             MetarlError: on an environment, a field or a name that is not known.
         """
         env, inner = make_env(self.env, {})
-        knobs = [knob for phrase in self.vary for knob in read_phrase(phrase, inner.model, self.env)]
+        variations = [
+            variation for phrase in self.vary for variation in read_phrase(phrase, inner.model, self.env)
+        ]
         env.close()
-        changed = [(knob.field, index) for knob in knobs for index in knob.indices]
+        changed = [(variation.field, index) for variation in variations for index in variation.indices]
         for place in changed:
             if changed.count(place) > 1:
-                raise MetarlError(f"{place[0]} is varied twice at {place[1]}; once was wanted.")
-        return self.tasks(self.label, self.env, {}, knobs)
+                raise MetarlError(f"Expected each number to vary once, got {place[0]} at {place[1]} twice.")
+        return self.tasks(self.label, self.env, {}, variations)

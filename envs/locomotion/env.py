@@ -73,7 +73,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
         wanted = self._num_parameters
         if task.family != self._family.name or len(task.parameters) != wanted:
             raise MetarlError(
-                f"A task of {self._family.name!r} with {wanted} parameters was wanted; {task.id!r} is of "
+                f"A task of {self._family.name!r} with {wanted} parameters was expected; {task.id!r} is of "
                 f"{task.family!r} and has {len(task.parameters)}."
             )
         self._task = task
@@ -150,7 +150,7 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
         raise MetarlError(f"{robot} does not take these options: {error}.") from error
     inner = env.unwrapped
     if not isinstance(inner, MujocoEnv):
-        raise MetarlError(f"A MuJoCo environment was wanted; {robot} is none.")
+        raise MetarlError(f"Expected a MuJoCo environment, got {robot}.")
     return env, inner
 
 

@@ -1,18 +1,18 @@
 """Which numbers of a MuJoCo model a task may change, in words: ``body_mass:torso:x0.5..2``.
 
-A phrase is a field, whose numbers of it, and a range, joined by colons:
+A phrase is a field, a selector of its numbers, and a range, joined by colons:
 
-* the field is an array of :class:`mujoco.MjModel` whose rows are bodies, geoms, joints, degrees of freedom,
+* the field is an array of :class:`mujoco.MjModel` with rows for bodies, geoms, joints, degrees of freedom,
   actuators, sites or tendons (``body_mass``, ``geom_friction``, ``dof_damping``, ``actuator_gainprm``), or a
   number of its options (``opt.gravity``, ``opt.timestep``);
 * then the name of one (an actuator goes by its joint's, too), with the number of a column if only that is
-  meant (``floor[0]``); or ``all``, whose numbers change together; or ``each``, whose numbers are drawn one by
+  meant (``floor[0]``); or ``all``, to change them together; or ``each``, to draw them one by
   one; or, of an option, ``x``, ``y`` or ``z``. An option that is a single number goes without;
-* ``x0.5..2`` multiplies by a factor whose logarithm is uniform, ``3..5`` sets a uniform value.
+* ``x0.5..2`` multiplies by a factor with a uniform logarithm, ``3..5`` sets a uniform value.
 
 Where two geoms touch, the greater friction of both counts: slippery ground takes ``geom_friction:all[0]``.
 
-Out of range lies what is beyond either end by up to a quarter of the range's length, in the logarithm for a
+Out of range means beyond either end by up to a quarter of the range's length, in the logarithm for a
 factor; a positive value stays positive.
 """
 
@@ -45,10 +45,10 @@ _ROWS = {
 }
 """By the first word of a field: what its rows are called by, and how many there are."""
 _RANGE = re.compile(r"(x?)(.+?)\.\.(.+)")
-_WHOSE = re.compile(r"(.+?)(?:\[(\d+)\])?")
+_SELECTOR = re.compile(r"(.+?)(?:\[(\d+)\])?")
 
 
-class Knob(NamedTuple):
+class ModelVariation(NamedTuple):
     """Numbers of a model that one parameter of a task changes together."""
 
     field: str
@@ -59,26 +59,26 @@ class Knob(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TurnedKnobs:
-    """What the parameters of a task change: one for each knob."""
+class ModelVariations:
+    """Turns the parameters of a task into changes, one for each variation."""
 
-    knobs: tuple[Knob, ...]
+    variations: tuple[ModelVariation, ...]
 
     def __call__(self, parameters: tuple[float, ...]) -> list[Change]:
         """Return the changes."""
         return [
-            Change(knob.field, index, value, scale=knob.scale)
-            for knob, value in zip(self.knobs, parameters, strict=True)
-            for index in knob.indices
+            Change(variation.field, index, value, scale=variation.scale)
+            for variation, value in zip(self.variations, parameters, strict=True)
+            for index in variation.indices
         ]
 
 
-def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[Knob]:
-    """Return the knobs that a phrase means.
+def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[ModelVariation]:
+    """Return the variations that a phrase means.
 
     Args:
         phrase: as the module's docstring explains.
-        model: whose numbers change.
+        model: the model to change.
         robot: what errors call the model.
 
     Raises:
@@ -86,20 +86,20 @@ def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[Knob]:
     """
     parts = phrase.split(":")
     if len(parts) < (2 if phrase.startswith("opt.") else 3):
-        raise MetarlError(f"FIELD:NAME:RANGE was wanted, like body_mass:torso:x0.5..2; {phrase!r} came.")
-    field, *whose, numbers = parts
+        raise MetarlError(f"Expected FIELD:NAME:RANGE, like body_mass:torso:x0.5..2, got {phrase!r}.")
+    field, *selector, numbers = parts
     span, scale = _read_range(numbers, phrase)
     values = read_field(model, _known_field(field, model))
     if field.startswith("opt."):
-        return [Knob(field, (_option_index(field, whose, values),), span, scale)]
-    name, column = _read_whose(":".join(whose), phrase)
+        return [ModelVariation(field, (_option_index(field, selector, values),), span, scale)]
+    name, column = _read_selector(":".join(selector), phrase)
     indices = _entries(values, _rows(field, name, model, robot), column, field)
     if name == "each":
         changing = [index for index in indices if not scale or values[index] != 0.0]
         if not changing:
             raise MetarlError(f"Each number of {field} of {robot} is 0, which no factor changes.")
-        return [Knob(field, (index,), span, scale) for index in changing]
-    return [Knob(field, tuple(indices), span, scale)]
+        return [ModelVariation(field, (index,), span, scale) for index in changing]
+    return [ModelVariation(field, tuple(indices), span, scale)]
 
 
 def _known_field(field: str, model: mujoco.MjModel) -> str:
@@ -152,7 +152,7 @@ def _entries(values: Array, rows: Sequence[int], column: int | None, field: str)
     """Return the indices of single numbers in some rows."""
     width = math.prod(values.shape[1:])
     if column is not None and column >= width:
-        raise MetarlError(f"A column of {field} from 0 to {width - 1} was wanted; {column} came.")
+        raise MetarlError(f"Expected a column of {field} from 0 to {width - 1}, got {column}.")
     if values.ndim == 1:
         return list(rows)
     columns = [column] if column is not None else range(width)
@@ -160,37 +160,35 @@ def _entries(values: Array, rows: Sequence[int], column: int | None, field: str)
     return [(row, *(int(i) for i in place)) for row in rows for place in places]
 
 
-def _option_index(field: str, whose: Sequence[str], values: Array) -> Index:
+def _option_index(field: str, selector: Sequence[str], values: Array) -> Index:
     axes = ("x", "y", "z")
     if values.shape == (1,):
-        require(not whose, f"{field} is a single number and goes without a name", ":".join(whose))
+        require(not selector, f"{field} is a single number and goes without a name", ":".join(selector))
         return ...
     if values.shape != (3,):
         raise MetarlError(f"{field} has {values.size} numbers; only single ones and vectors can vary.")
-    axis = ":".join(whose)
+    axis = ":".join(selector)
     if axis not in axes:
         raise unknown_name(f"axis of {field}", axis, axes)
     return axes.index(axis)
 
 
-def _read_whose(text: str, phrase: str) -> tuple[str, int | None]:
-    match = _WHOSE.fullmatch(text)
+def _read_selector(text: str, phrase: str) -> tuple[str, int | None]:
+    match = _SELECTOR.fullmatch(text)
     if match is None:
-        raise MetarlError(
-            f"FIELD:NAME:RANGE was wanted, like geom_friction:floor[0]:x0.5..2; {phrase!r} came."
-        )
+        raise MetarlError(f"Expected FIELD:NAME:RANGE, like geom_friction:floor[0]:x0.5..2, got {phrase!r}.")
     return match[1], None if match[2] is None else int(match[2])
 
 
 def _read_range(text: str, phrase: str) -> tuple[Range, bool]:
-    """Return a range with what lies beyond, and whether it is one of factors."""
+    """Return a range with its margins, and whether it is one of factors."""
     match = _RANGE.fullmatch(text)
     try:
         low, high = (float(match[2]), float(match[3])) if match else (math.nan, math.nan)
     except ValueError:
         low = high = math.nan
     if match is None or not (-math.inf < low < high < math.inf):
-        raise MetarlError(f"A range like x0.5..2 or 3..5 was wanted at the end; {phrase!r} came.")
+        raise MetarlError(f"Expected a range like x0.5..2 or 3..5 at the end, got {phrase!r}.")
     if match[1]:
         require(low > 0, f"Factors in {phrase!r} must be positive", low)
         stretch = (high / low) ** _BEYOND

@@ -1,4 +1,4 @@
-"""What the engines of locomotion share about their tasks: the robot, models by parameters, initial states."""
+"""Robot, models by parameters and initial states, shared by the engines of locomotion."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class LocomotionTasks:
             raise unknown_name("family of this environment", task.family, [self.family.name])
         if len(task.parameters) != self.num_parameters:
             raise MetarlError(
-                f"{self.num_parameters} parameters were wanted; task {task.id!r} has {len(task.parameters)}."
+                f"Expected {self.num_parameters} parameters, got {len(task.parameters)} in task {task.id!r}."
             )
         if self.family.dynamics is None:
             return {}

@@ -1,4 +1,4 @@
-"""What locomotion tasks pay for, as array arithmetic over Gymnasium's infos.
+"""Rewards of locomotion tasks as array arithmetic over Gymnasium's infos.
 
 Each function gets the infos of a step, ``[worlds]`` each, and the parameters of the worlds' tasks,
 ``[P, worlds]``, and returns rewards ``[worlds]``. The weights of costs and bonuses are already in the infos.

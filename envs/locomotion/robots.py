@@ -1,7 +1,7 @@
 """Gymnasium's MuJoCo robots as array arithmetic: what they show, when they have fallen, what they are paid.
 
 HalfCheetah, Ant, Hopper, Walker2d and Humanoid in the version v5 of Gymnasium. Each is a few data; what they
-have in common is written once, over arrays whose last axis is the worlds, in NumPy or torch alike. The
+have in common is written once, over arrays with the worlds last, in NumPy or torch alike. The
 numbers are those of Gymnasium's own environments, bit for bit: sums are taken in the order in which NumPy
 takes them.
 """
@@ -32,7 +32,7 @@ Range: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may be passed to the constructors of Gymnasium's environments, by the same names.
+    """Arguments of the constructors of Gymnasium's environments, by the same names.
 
     The values here serve robots that lack an option; the defaults of those that have it are Gymnasium's.
     """
@@ -48,9 +48,9 @@ class Options:
     healthy_angle_range: Range = (-np.inf, np.inf)
     """Radians."""
     contact_force_range: Range = (-np.inf, np.inf)
-    """What contact forces are clipped to."""
+    """The range that contact forces are clipped to."""
     contact_cost_range: Range = (-np.inf, np.inf)
-    """What their cost is clipped to."""
+    """The range that their cost is clipped to."""
     main_body: int | str = 1
     """Whose velocity counts."""
     reset_noise_scale: float = 0.0
@@ -69,17 +69,17 @@ class Moment(NamedTuple):
     qvel: Vector
     """``[nv, ..., worlds]``."""
     tracked: Vector
-    """The coordinates whose change is the velocity, ``[axes, ..., worlds]``, metres."""
+    """The coordinates that velocities are the change of, ``[axes, ..., worlds]``, metres."""
     contact_forces: Vector
     """``cfrc_ext`` of all bodies, ``[6 * nbody, ..., worlds]``; nothing where the robot does not look."""
     insides: Vector
-    """What else it observes, ``[k, ..., worlds]``, or nothing."""
+    """The other numbers that it observes, ``[k, ..., worlds]``, or none."""
     tendons: Vector
     """Lengths, then velocities, ``[2 * ntendon, ..., worlds]``; nothing where the infos do not tell."""
 
 
 class Outcome(NamedTuple):
-    """What followed a step."""
+    """The outcome of a step."""
 
     reward: Array
     terminated: Mask

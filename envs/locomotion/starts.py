@@ -1,4 +1,4 @@
-"""What a locomotion task is, and the states that its episodes start from."""
+"""Locomotion tasks, and the states that their episodes start from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LocomotionFamily:
     robot: str
     """Gymnasium's id; threads step those of :data:`~.locomotion_robots.ROBOTS`."""
     options: Mapping[str, object] = field(default_factory=dict)
-    """What Gymnasium's constructor is given."""
+    """Arguments of Gymnasium's constructor."""
     reward: Reward | None = None
     """In place of Gymnasium's reward; terminations and infos remain."""
     dynamics: Dynamics | None = None
@@ -85,7 +85,7 @@ class Starts:
         """Draw a slot's initial state.
 
         Args:
-            slot: whose generator draws.
+            slot: the slot with the generator that draws.
             seed: starts the generator anew; None lets it go on.
             fields: the model fields that are not the robot's own.
             layout: what is read from the state.

@@ -19,7 +19,7 @@ from annotated_types import Gt, Le
 from metarl.config import SuiteConfig
 from metarl.envs.locomotion import rewards as rewards
 from metarl.envs.locomotion.starts import LocomotionFamily, Reward
-from metarl.envs.locomotion.tasks import MujocoTasks, few_tasks, many_tasks
+from metarl.envs.locomotion.tasks import MujocoTasks, fixed_tasks, many_tasks
 from metarl.envs.task_sampling.ranges import Arc, Parameters, Range, Ranges, Ring, TestRange, check_test_range
 from metarl.errors import MetarlError, require
 from metarl.settings import Horizon
@@ -35,7 +35,7 @@ _GOAL_RADIUS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class LocomotionConfig(SuiteConfig):
-    """What all locomotion suites have in common."""
+    """The settings of all locomotion suites."""
 
     horizon: Horizon = 200
     """Steps of an episode: 200 in MAML and PEARL, 100 in ProMP's script."""
@@ -50,12 +50,12 @@ class HalfCheetahDirConfig(LocomotionConfig):
     def build(self) -> MujocoTasks:
         """Return the task distribution, which is tested on its two training tasks, as published."""
         family = _family(self.kind, "HalfCheetah-v5", rewards.half_cheetah_dir, {"ctrl_cost_weight": 0.05})
-        return few_tasks(family, ((1.0,), (-1.0,)), self.horizon)
+        return fixed_tasks(family, ((1.0,), (-1.0,)), self.horizon)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VelocityConfig(LocomotionConfig):
-    """What the suites of velocities have in common."""
+    """The settings of the suites of velocities."""
 
     fastest: Annotated[float, Gt(0), Le(1000)]
     """Training goals are uniform in 0..this, metres per second."""
@@ -76,7 +76,7 @@ class VelocityConfig(LocomotionConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class HalfCheetahVelConfig(VelocityConfig):
-    """Half cheetah that must run at a hidden velocity (ProMP and PEARL, whose range is MAML's and a half)."""
+    """Half cheetah that must run at a hidden velocity (ProMP and PEARL, in 1.5 times MAML's range)."""
 
     kind: ClassVar[str] = "half-cheetah-vel"
 
@@ -149,7 +149,7 @@ class AntGoalConfig(LocomotionConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionConfig(LocomotionConfig):
-    """What the suites of directions in the plane have in common."""
+    """The settings of the suites of directions in the plane."""
 
     directions: Directions
     """Forward and backward only ("two"), or any angle ("any")."""
@@ -163,7 +163,9 @@ class DirectionConfig(LocomotionConfig):
         check_test_range(self.test_range)
         require(self.directions in ("two", "any"), 'directions must be "two" or "any"', repr(self.directions))
         if (self.directions, self.test_range) == ("two", "out"):
-            raise MetarlError('Two directions leave none out of range: directions "any" was wanted for that.')
+            raise MetarlError(
+                'Expected directions "any" to test out of range, got two directions, which leave none.'
+            )
 
     @property
     def label(self) -> str:
@@ -173,7 +175,7 @@ class DirectionConfig(LocomotionConfig):
     def tasks(self, family: LocomotionFamily) -> MujocoTasks:
         """Return the family with the chosen directions."""
         if self.directions == "two":
-            return few_tasks(family, _PLANE, self.horizon)
+            return fixed_tasks(family, _PLANE, self.horizon)
         if self.test_range == "in":
             circle = Arc(-math.pi, math.pi)
             return many_tasks(family, "in", train=circle, test=circle, horizon=self.horizon)

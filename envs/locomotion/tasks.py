@@ -138,7 +138,7 @@ class MujocoTasks:
 def many_tasks(
     family: LocomotionFamily, test_range: TestRange, *, train: Draw, test: Draw, horizon: int
 ) -> MujocoTasks:
-    """Return a distribution over fresh tasks; its name tells a test out of range, ``…-out``.
+    """Return a distribution over fresh tasks; ``…-out`` in its name means a test out of range.
 
     Raises:
         MetarlError: if the robot's observations or actions are no numbers.
@@ -156,7 +156,7 @@ def many_tasks(
     )
 
 
-def few_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon: int) -> MujocoTasks:
+def fixed_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon: int) -> MujocoTasks:
     """Return a distribution over all the tasks that there are, which is also tested on them.
 
     The papers do so, and the name says it, ``…-published``.
@@ -179,7 +179,7 @@ def _spaces(family: LocomotionFamily) -> tuple[Box, Box]:
     observations, actions = env.observation_space, env.action_space
     env.close()
     if not isinstance(observations, Box) or not isinstance(actions, Box):
-        raise MetarlError(f"Observations and actions of numbers were wanted; {family.robot} has others.")
+        raise MetarlError(f"Expected observations and actions of numbers, got others in {family.robot}.")
     return observations, actions
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from metarl.envs.engines.arrays import vector
 from metarl.envs.engines.reset_arguments import seeds_of_slots
-from metarl.envs.engines.slot_engine import SlotEngine, check_slots, tell_diverged
+from metarl.envs.engines.slot_engine import SlotEngine, check_slots, log_diverged
 from metarl.envs.engines.threads.batched import BatchedPhysics, StepperName, WorldState
 from metarl.envs.locomotion.columns import bind, finish_of, moment_of, tracked
 from metarl.envs.locomotion.models import LocomotionTasks
@@ -32,7 +32,7 @@ class LocomotionVectorEnv(SlotEngine):
     """A :class:`~metarl.vector_env.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
 
     A slot draws its initial noise as Gymnasium's environment would: from a generator that a seed starts anew,
-    and that without one goes on. A world whose numbers become NaN or huge is truncated at that step with
+    and that without one goes on. A world with NaN or huge numbers is truncated at that step with
     reward 0 and its last sound observation, logged and counted.
 
     Args:
@@ -140,7 +140,7 @@ class LocomotionVectorEnv(SlotEngine):
         self._physics.step(self._models.frame_skip, ctrl=given.astype(np.float64), mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
-        self.diverged += tell_diverged(diverged, self._running, self._steps)
+        self.diverged += log_diverged(diverged, self._running, self._steps)
         slots = np.flatnonzero(live & ~diverged)
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
         infos: dict[str, object] = {}

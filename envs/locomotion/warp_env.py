@@ -12,7 +12,7 @@ from metarl.envs.engines.slot_engine import check_slots
 from metarl.envs.engines.warp.batch import BatchPlan
 from metarl.envs.engines.warp.physics import WarpPhysics
 from metarl.envs.engines.warp.tensors import tensor
-from metarl.envs.engines.warp.vector_env import Judged, WarpVectorEnv, choose_device
+from metarl.envs.engines.warp.vector_env import StepOutcome, WarpVectorEnv, choose_device
 from metarl.envs.locomotion.columns import bind, finish_of, moment_of, tracked
 from metarl.envs.locomotion.models import LocomotionTasks
 from metarl.envs.locomotion.robots import Moment, observe
@@ -134,7 +134,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         self._before = tensor(tracked(self._columns, self._models.robot, rows, masses)).clone()
 
-    def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> Judged:
+    def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
         outcome = self._models.judge(
             self._show(sound),
             before=vector(self._before),
@@ -142,7 +142,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
             seconds=vector(self._constants["seconds"][:, 0]),
             parameters=vector(self._constants["parameters"].T),
         )
-        return Judged(tensor(outcome.reward), tensor(outcome.terminated), None)
+        return StepOutcome(tensor(outcome.reward), tensor(outcome.terminated), None)
 
     def _show(self, mask: torch.Tensor) -> Moment:
         """Write what the slots of ``mask [N]`` show; return the moment of all."""

@@ -52,8 +52,8 @@ class GoalChoice:
         return self._tasks[self._left.pop()]
 
 
-def deal(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) -> list[tuple[Task, ...]]:
-    """Return the tasks of each slot.
+def assign_goals(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) -> list[tuple[Task, ...]]:
+    """Assign tasks to slots.
 
     Neighbouring slots run one family, and each family has as many slots as any other, give or take one.
     With fewer slots than families a slot runs several.
@@ -70,9 +70,9 @@ def deal(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) -> list[tu
         parts = list(families.values())
         return [tuple(task for part in parts[slot::num_slots] for task in part) for slot in range(num_slots)]
     base, extra = divmod(num_slots, len(families))
-    dealt: list[tuple[Task, ...]] = []
+    assigned: list[tuple[Task, ...]] = []
     for index, goals in enumerate(families.values()):
         slots = base + (index < extra)
         hands = min(slots, len(goals)) if share_goals else 1
-        dealt += [tuple(goals[slot % hands :: hands]) for slot in range(slots)]
-    return dealt
+        assigned += [tuple(goals[slot % hands :: hands]) for slot in range(slots)]
+    return assigned

@@ -1,4 +1,4 @@
-"""What ``gymnasium.make_vec("metarl/...")`` makes: Meta-World's benchmarks and tasks by their names."""
+"""``gymnasium.make_vec("metarl/...")`` for Meta-World's benchmarks and tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from metarl.envs.metaworld.env import FAMILIES
-from metarl.envs.metaworld.goal_order import deal
+from metarl.envs.metaworld.goal_order import assign_goals
 from metarl.envs.metaworld.goals import Benchmark, published_goals
 from metarl.envs.metaworld.suite import (
     MetaWorldConfig,
@@ -104,7 +104,7 @@ def _make(
 ) -> MetaWorldVectorEnv:
     require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
     return MetaWorldVectorEnv(
-        deal(tasks, num_envs, share_goals=share_goals),
+        assign_goals(tasks, num_envs, share_goals=share_goals),
         families=list(dict.fromkeys(task.family for task in tasks)),
         seed=seed,
         options=VectorOptions.of(options),
@@ -124,17 +124,19 @@ def _distribution(benchmark: str, env_name: str | None, seed: int, published: bo
     if benchmark not in known:
         raise unknown_name("meta-learning benchmark", benchmark, ("ML1", *known))
     if env_name is not None:
-        raise MetarlError(f"{benchmark} has families of its own; env_name={env_name!r} came.")
+        raise MetarlError(
+            f"Expected no env_name, since {benchmark} has families of its own, got {env_name!r}."
+        )
     return known[benchmark].build()
 
 
 def _family(env_name: str | None) -> str:
     if env_name is None:
-        raise MetarlError('A family was wanted, env_name="pick-place-v3" for instance; none came.')
+        raise MetarlError('Expected a family, env_name="pick-place-v3" for instance, got none.')
     if env_name not in FAMILIES:
         raise unknown_name("Meta-World task", env_name, FAMILIES)
     return env_name
 
 
 def _check_seed(seed: int) -> None:
-    require(0 <= seed < 2**32 - 1, "seed must lie in 0..2**32-2", seed)
+    require(0 <= seed < 2**32 - 1, "seed must be in 0..2**32-2", seed)

@@ -25,7 +25,7 @@ EXPANDED = ("body_pos", "site_pos")
 """The model fields that a reset of Meta-World edits: at most one row of each."""
 
 WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
-"""What Meta-World writes: no offset, rotation and torque scale as it has them."""
+"""Meta-World's numbers: no offset, and its own rotation and torque scale."""
 
 
 def reset_welds(model: mujoco.MjModel) -> None:
@@ -67,7 +67,7 @@ def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
 
     Args:
         family: the environment's name.
-        read_geoms: geoms whose pose is read as a feature.
+        read_geoms: geoms with a pose that is read as a feature.
     """
     model = slim_model(SawyerXYZEnv.__new__(environment_class(family)).model_name, read_geoms)
     weld_hand(model)
@@ -88,12 +88,12 @@ def no_fields(family: str, rand_vec: Array) -> dict[str, Array]:
 
 
 class Models(NamedTuple):
-    """Where a bank of resets takes its families from; Meta-World's own unless told otherwise."""
+    """Where a bank of resets takes its families from; Meta-World's own by default."""
 
     environment: Callable[[str], type[SawyerXYZEnv]] = environment_class
-    """Returns a family's environment class, whose resets are kept."""
+    """Returns a family's environment class."""
     stepped: Callable[[str, tuple[str, ...]], mujoco.MjModel] = sawyer_model
-    """Compiles a family's model, given the geoms whose pose is read."""
+    """Compiles a family's model, given the geoms with a pose that is read."""
     fields: Callable[[str, Array], dict[str, Array]] = no_fields
     """Returns the model fields, besides :data:`EXPANDED`, that a task of a family has to itself."""
     expanded: tuple[str, ...] = EXPANDED
@@ -106,7 +106,7 @@ METAWORLD_MODELS = Models()
 
 
 class ArmInputs(NamedTuple):
-    """What a step hands to the physics."""
+    """The inputs of a physics step."""
 
     ctrl: Array
     """``[num_worlds, 2]``, the two fingers; MuJoCo clips it."""

@@ -20,7 +20,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.evaluation import metalearning_evaluation
 
 from metarl.envs.engines.autoreset import Flags, Infos
-from metarl.envs.metaworld.goal_order import deal
+from metarl.envs.metaworld.goal_order import assign_goals
 from metarl.envs.metaworld.official_agent import OfficialAgent
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
@@ -177,8 +177,8 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
         cache: Path | None = None,
     ) -> None:
         families = list(dict.fromkeys(task.family for task in tasks))
-        dealt = deal(tasks, slots * len(families), share_goals=True)
-        super().__init__(dealt, families=families, seed=seed, options=options, cache=cache)
+        assigned = assign_goals(tasks, slots * len(families), share_goals=True)
+        super().__init__(assigned, families=families, seed=seed, options=options, cache=cache)
         self._returns = np.zeros(self.num_envs)
 
     def call(self, name: str, *arguments: bool) -> tuple[object, ...]:

@@ -1,8 +1,8 @@
 """Any of our meta-learners as Meta-World's ``MetaLearningAgent``, which its own evaluator drives.
 
-The evaluator (metaworld 3.1.1) steps a vector environment that resets slots by itself, and tells the agent of
-each step; from these the rollout is put together that our ``adapt`` learns from. It does not tell what
-followed an episode's last step: ``final_observations`` holds what the policy saw before it. Only agents that
+The evaluator (metaworld 3.1.1) steps a vector environment that resets slots by itself, and passes each step
+to the agent; from these the rollout is put together that our ``adapt`` learns from. It passes on no
+observation after an episode's last step, so ``final_observations`` holds the one before it. Only agents that
 bootstrap truncated episodes read it.
 """
 
@@ -96,7 +96,7 @@ class OfficialAgent:
         """Return the first K episodes of each slot, ``[N, K, T, ...]``; T is the longest's length."""
         ended = np.stack([step.terminated | step.truncated for step in self._steps]).astype(np.bool_)
         if ended.sum(axis=0).min() < self._episodes:
-            raise MetarlError(f"{self._episodes} episodes of each task were wanted; there were fewer.")
+            raise MetarlError(f"Expected {self._episodes} episodes of each task, got fewer.")
         lasts = np.stack([np.flatnonzero(column)[: self._episodes] for column in ended.T])  # [N, K]
         firsts = np.concatenate([np.zeros((len(lasts), 1), np.int64), lasts[:, :-1] + 1], axis=1)
         steps = firsts[..., None] + np.arange((lasts - firsts).max() + 1)

@@ -1,8 +1,8 @@
 """Resets of Meta-World's environments, taken once from Meta-World itself and restored in microseconds.
 
-What a reset leaves behind depends on the family and the random vector of the task alone, bit for bit, though
-it takes two runs of 50 steps of the hand. The bank lets Meta-World reset once and keeps the state, the model
-fields that changed and the constants that rewards need; a world is put there as often as it is asked.
+The state after a reset depends on the family and the random vector of the task alone, bit for bit, though a
+reset simulates two runs of 50 steps of the hand. The bank lets Meta-World reset once and keeps the state, the
+model fields that changed and the constants that rewards need; worlds are put there any number of times.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Snapshot(NamedTuple):
     arm: Arm
     """For :meth:`~.sawyer.MocapArms.reset`."""
     constants: Constants
-    """What the rewards need, by the names of Meta-World's attributes."""
+    """The constants of the rewards, by the names of Meta-World's attributes."""
 
 
 @functools.cache

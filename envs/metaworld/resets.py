@@ -1,4 +1,4 @@
-"""What the engines of Meta-World share about its tasks: their models, and the states that they start from."""
+"""Models and initial states of Meta-World's tasks, shared by its engines."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
 
 @dataclass(frozen=True)
 class Families:
-    """The families that an engine can run; Meta-World's own 50 unless told otherwise."""
+    """The families that an engine can run; Meta-World's own 50 by default."""
 
     catalog: Callable[[RewardVersion], Mapping[str, SawyerTask]] = tasks_with
     """Returns them by name, with the rewards of a version."""
     constants: Extractor = episode_constants
-    """What a reset fixes for the rewards, under the key ``"reward"``."""
+    """The constants that a reset fixes for the rewards, under the key ``"reward"``."""
     models: Models = METAWORLD_MODELS
     """Where their environments and models come from."""
     full_model: FullModel = full_model
@@ -77,13 +77,13 @@ class SawyerResets:
         self.check_families(default_tasks)
         catalog = known.catalog(reward_version)
         self.catalog: dict[str, SawyerTask] = {family: catalog[family] for family in self.families}
-        """What each family shows and rewards."""
+        """The observation and reward of each family."""
         folder = None if cache is None else cache / _constants_version(catalog)
         features = {family: task.features for family, task in self.catalog.items()}
         self._bank = ResetBank(
             features, folder=folder, constants=known.constants, reward=reward_version, models=known.models
         )
-        self._prepared: set[str] = set()  # families whose default tasks have their resets in the bank
+        self._prepared: set[str] = set()  # families with the resets of their default tasks in the bank
 
     def model(self, family: str) -> mujoco.MjModel:
         """Return a family's physics model; no one may write to it."""
@@ -110,7 +110,7 @@ class SawyerResets:
     def snapshots(self, tasks: Sequence[Task]) -> list[Snapshot]:
         """Return the states that the tasks start from.
 
-        The default tasks of a family are simulated together when the first of them is wanted: Meta-World's
+        The default tasks of a family are simulated together when the first of them is needed: Meta-World's
         environment, which takes longer to build than 20 resets, is built once for all of them.
         """
         families = {task.family for task in tasks}

@@ -1,4 +1,4 @@
-"""What the Meta-World engine knows of its slots, a row for each, and how the rows change with a step.
+"""The data of the Meta-World engine's slots, a row for each, and how a step changes them.
 
 The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`, either on the arrays by
 NumPy, or as a C function that the stepper's threads call for each row.
@@ -57,9 +57,9 @@ class Tables:
         self.actions = np.zeros((slots, 4), np.float32)
         """As the agent gave them."""
         self.constants = np.zeros((slots, num_constants))
-        """What the resets fixed."""
+        """The constants of the resets."""
         self.frames = np.zeros((slots, FRAME_SIZE))
-        """What was seen last, unclipped."""
+        """The last frames, unclipped."""
         self.first = np.zeros((slots, 1))
         """1 where an episode's first step comes next, else 0."""
         self.observations = np.zeros((slots, OBSERVATION_SIZE))
@@ -88,7 +88,7 @@ class Tables:
     def advance(self, task: SawyerTask, slots: npt.NDArray[np.int64]) -> None:
         """Let NumPy compute what some slots, all of one family, show after a step."""
         width, fixed = num_features(task), num_constants(task)
-        said = after_step(
+        result = after_step(
             task,
             _of(self.features[:, :width], slots),
             _of(self.actions, slots),
@@ -96,19 +96,19 @@ class Tables:
             _of(self.frames, slots),
             _of(self.first, slots)[0] > 0.5,
         )
-        self.frames[slots] = np.asarray(said.frame).T
-        self.observations[slots] = np.asarray(said.observation).T
-        self.outcomes[slots] = np.stack([np.asarray(value) for value in _columns(said.outcome)], axis=1)
+        self.frames[slots] = np.asarray(result.frame).T
+        self.observations[slots] = np.asarray(result.observation).T
+        self.outcomes[slots] = np.stack([np.asarray(value) for value in _columns(result.outcome)], axis=1)
         self.first[slots] = 0
         if task.latch is not None:
-            self.constants[slots, :fixed] = np.asarray(said.constants).T
+            self.constants[slots, :fixed] = np.asarray(result.constants).T
 
 
 def c_function(task: SawyerTask, tables: Tables) -> CFunction:
     """Return what :meth:`Tables.advance` does, for one row."""
     function, fixed = CFunction(tables.in_order()), num_constants(task)
     first = function.load(_Table.FIRST, 1)
-    said = after_step(
+    result = after_step(
         task,
         function.load(_Table.FEATURES, num_features(task)),
         function.load(_Table.ACTIONS, 4),
@@ -116,12 +116,12 @@ def c_function(task: SawyerTask, tables: Tables) -> CFunction:
         function.load(_Table.FRAMES, FRAME_SIZE),
         first[0] > 0.5,
     )
-    function.store(_Table.FRAMES, said.frame)
-    function.store(_Table.OBSERVATIONS, said.observation)
-    function.store(_Table.OUTCOMES, stack(*_columns(said.outcome)))
+    function.store(_Table.FRAMES, result.frame)
+    function.store(_Table.OBSERVATIONS, result.observation)
+    function.store(_Table.OUTCOMES, stack(*_columns(result.outcome)))
     function.store(_Table.FIRST, first * 0.0)
     if task.latch is not None:
-        function.store(_Table.CONSTANTS, said.constants)
+        function.store(_Table.CONSTANTS, result.constants)
     return function
 
 

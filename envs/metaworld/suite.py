@@ -93,7 +93,7 @@ class MetaWorldTasks(SawyerTasks):
 
 @dataclass(frozen=True, kw_only=True)
 class MetaWorldConfig(SuiteConfig):
-    """What all Meta-World suites have in common."""
+    """The settings of all Meta-World suites."""
 
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metarl.envs.engines.arrays import vector
-from metarl.envs.engines.slot_engine import SlotEngine, check_slots, tell_diverged
+from metarl.envs.engines.slot_engine import SlotEngine, check_slots, log_diverged
 from metarl.envs.engines.threads.batched import BatchedPhysics, StepperName
 from metarl.envs.metaworld.env import action_space, observation_space
 from metarl.envs.metaworld.models import FRAME_SKIP, MocapArms
@@ -34,8 +34,8 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 class SawyerVectorEnv(SlotEngine):
     """A :class:`~metarl.vector_env.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
 
-    Nothing in a Meta-World episode is random, so a seed changes nothing. A world whose numbers become NaN or
-    huge is truncated at that step with reward 0 and its last sound observation, logged and counted.
+    Nothing in a Meta-World episode is random, so a seed changes nothing. A world with NaN or
+    huge numbers is truncated at that step with reward 0 and its last sound observation, logged and counted.
 
     Args:
         families: every family that a task may be of.
@@ -148,7 +148,7 @@ class SawyerVectorEnv(SlotEngine):
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
         self._steps[live] += 1
         diverged = live & self._physics.diverged
-        self.diverged += tell_diverged(diverged, self._running, self._steps)
+        self.diverged += log_diverged(diverged, self._running, self._steps)
         self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
         if not self._computes:
@@ -198,7 +198,7 @@ class SawyerVectorEnv(SlotEngine):
 
     @property
     def has_moving_goals(self) -> bool:
-        """Whether there is a family whose goal moves within an episode."""
+        """Whether the goal of some family moves within an episode."""
         return any("target_pos" in self._resets.catalog[family].live for family in self._resets.families)
 
     def render_slot(

@@ -1,7 +1,7 @@
 """Meta-World as a plain Gymnasium vector environment: autoreset, goals that follow one another, pictures.
 
-What :class:`gymnasium.vector.SyncVectorEnv` over Meta-World's own environments would do, step for step, at
-the speed of :class:`~.sawyer_engine.SawyerVectorEnv`.
+The same as :class:`gymnasium.vector.SyncVectorEnv` over Meta-World's own environments, step for step, at the
+speed of :class:`~.threads.SawyerVectorEnv`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _GOAL = slice(36, 39)
 
 @dataclass(frozen=True, kw_only=True)
 class VectorOptions:
-    """What may be asked of a vector environment; where Meta-World has the option it has the name."""
+    """Options of a vector environment, named as Meta-World names them where it has them."""
 
     goal_visible: bool = False
     """Show the goal in the observation's last three numbers, as the multi-task benchmarks do; else zeros."""
@@ -47,7 +47,7 @@ class VectorOptions:
     max_episode_steps: int = MAX_HORIZON
     """Steps after which an episode is truncated, 1 to 500."""
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP
-    """When a slot whose episode is over starts the next: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``."""
+    """When a slot starts its next episode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``."""
     task_select: Select = "random"
     """How a slot's next task is chosen: ``"random"``, or ``"pseudorandom"``, each once before any again."""
     sample_tasks_on_reset: bool = True
@@ -74,7 +74,7 @@ class VectorOptions:
     def __post_init__(self) -> None:
         """Check what can be checked without building anything."""
         steps = self.max_episode_steps
-        require(1 <= steps <= MAX_HORIZON, f"max_episode_steps must lie in 1..{MAX_HORIZON}", steps)
+        require(1 <= steps <= MAX_HORIZON, f"max_episode_steps must be in 1..{MAX_HORIZON}", steps)
         check_reward(self.reward_function_version)
         if self.render_mode not in (None, "rgb_array"):
             raise unknown_name("render mode", self.render_mode, ("rgb_array",))
@@ -89,11 +89,11 @@ class VectorOptions:
     def _check_camera(self) -> None:
         name, number = self.camera_name, self.camera_id
         if name is not None and number is not None:
-            raise MetarlError(f"camera_name or camera_id was wanted; both came: {name!r} and {number}.")
+            raise MetarlError(f"Expected camera_name or camera_id, got both: {name!r} and {number}.")
         if name is not None and name not in CAMERAS:
             raise unknown_name("camera", name, CAMERAS)
         last = len(CAMERAS) - 1
-        require(number is None or 0 <= number <= last, f"camera_id must lie in 0..{last}", number)
+        require(number is None or 0 <= number <= last, f"camera_id must be in 0..{last}", number)
 
     @staticmethod
     def of(options: dict[str, object]) -> VectorOptions:
@@ -106,7 +106,7 @@ class VectorOptions:
         for name in options:
             if name not in known:
                 raise unknown_name("option of this environment", name, known)
-        return VectorOptions(**options)  # type: ignore[arg-type]  # whose values __post_init__ checks
+        return VectorOptions(**options)  # type: ignore[arg-type]  # __post_init__ checks their values
 
 
 class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
@@ -228,12 +228,12 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self._check_open()
         self._check_started()
         waiting = self._over
-        observations, rewards, _, cut, told = self._engine.step(cast("Array", actions))
+        observations, rewards, _, cut, step_infos = self._engine.step(cast("Array", actions))
         infos = self._infos(~waiting)
         truncated = cast("Flags", cut)
         terminated = np.zeros(self.num_envs, np.bool_)
         if self.options.terminate_on_success:
-            terminated |= cast("Flags", told["success"])
+            terminated |= cast("Flags", step_infos["success"])
             self._engine.stop(terminated)
         self._over = terminated | truncated
         if self.options.goal_visible and self._engine.has_moving_goals:
@@ -328,7 +328,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         chosen = self.options.render_slots
         slots = tuple(range(self.num_envs)) if chosen is None else tuple(chosen)
         last = self.num_envs - 1
-        require(all(0 <= slot <= last for slot in slots), f"render_slots must lie in 0..{last}", slots)
+        require(all(0 <= slot <= last for slot in slots), f"render_slots must be in 0..{last}", slots)
         return slots
 
     def _check_started(self) -> None:

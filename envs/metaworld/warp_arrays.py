@@ -24,7 +24,7 @@ _ARM_WIDTHS = {"position": 3, "low": 3, "high": 3, "scale": 1}
 
 
 class Targets(NamedTuple):
-    """What a step hands to the physics."""
+    """The inputs of a physics step."""
 
     ctrl: torch.Tensor
     """``[N, 2]``, the two fingers."""
@@ -129,7 +129,7 @@ class TensorTables:
         sound: torch.Tensor,
     ) -> None:
         rows, fixed = {name: self.rows[name][slots] for name in self.rows}, num_constants(task)
-        said = after_step(
+        result = after_step(
             task,
             vector(features[:, : num_features(task)].T),
             vector(actions.T),
@@ -137,12 +137,12 @@ class TensorTables:
             vector(rows["frames"].T),
             cast(Mask, self.first[slots]),
         )
-        shown = {"frames": said.frame, "observations": said.observation}
+        shown = {"frames": result.frame, "observations": result.observation}
         for name, values in shown.items():
             self.rows[name][slots] = torch.where(sound, tensor(values).T, rows[name])
         if task.latch is not None:
             constants = rows["constants"].clone()
-            constants[:, :fixed] = tensor(said.constants).T
+            constants[:, :fixed] = tensor(result.constants).T
             self.rows["constants"][slots] = torch.where(sound, constants, rows["constants"])
-        outcomes = [tensor(vars(said.outcome)[name]) for name in OUTCOMES]
+        outcomes = [tensor(vars(result.outcome)[name]) for name in OUTCOMES]
         self.outcomes[slots] = torch.where(sound, torch.stack(outcomes, dim=1), 0.0)

@@ -11,7 +11,7 @@ import torch
 from metarl.envs.engines.slot_engine import check_slots
 from metarl.envs.engines.warp.batch import BatchPlan, BufferSizes
 from metarl.envs.engines.warp.physics import WarpPhysics
-from metarl.envs.engines.warp.vector_env import Judged, WarpVectorEnv, choose_device
+from metarl.envs.engines.warp.vector_env import StepOutcome, WarpVectorEnv, choose_device
 from metarl.envs.metaworld.env import action_space, observation_space
 from metarl.envs.metaworld.models import EXPANDED, FRAME_SKIP
 from metarl.envs.metaworld.rendering import DEFAULT_SIZE, SawyerRenderers
@@ -148,12 +148,12 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         ctrl, mocap_pos = self._tables.act(actions, live)
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mask=live)
 
-    def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> Judged:
+    def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
         self._tables.advance(self._catalog, self._slots, self._physics.features, actions, sound)
         outcomes = self._tables.outcomes
-        return Judged(outcomes[:, 0], torch.zeros_like(sound), outcomes[:, 1] > 0.5)
+        return StepOutcome(outcomes[:, 0], torch.zeros_like(sound), outcomes[:, 1] > 0.5)
 
     def _shown_tasks(self) -> list[Task]:
-        """Return what each slot runs; of one that never ran, whose model it has."""
+        """Return the task of each slot; of one that never ran, a task of its model's family."""
         idle = self._resets.default_tasks
         return [task or idle[slot % len(idle)] for slot, task in enumerate(self._running)]

@@ -1,4 +1,4 @@
-"""What singles out a task, as its author writes it, and as the plain numbers that a task carries."""
+"""The parameters of a task, as its author writes them and as plain numbers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Layout:
         values = parameters if isinstance(parameters, Mapping) else {None: parameters}
         wanted = [name for name, _, _ in self.leaves]
         if set(values) != set(wanted):
-            raise MetarlError(f"Every task's parameters must be named {wanted}; {list(values)} came.")
+            raise MetarlError(f"Expected parameters named {wanted} in every task, got {list(values)}.")
         numbers: list[float] = []
         for name, shape, dtype in self.leaves:
             array = _numbers(name, values[name])
@@ -81,7 +81,7 @@ class Layout:
                 )
             if array.shape != (shape or ()):
                 raise MetarlError(
-                    f"{_called(name)} must have the shape {shape or ()} in every task; {array.shape} came."
+                    f"{_called(name)} must have the shape {shape or ()} in every task, not {array.shape}."
                 )
             numbers += array.astype(np.float64).ravel().tolist()
         require(all(map(math.isfinite, numbers)), "Parameters of a task must be finite", numbers)

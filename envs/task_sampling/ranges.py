@@ -1,4 +1,4 @@
-"""What the numbers of a task are drawn from: ranges to train on, and what lies beyond for tests."""
+"""Distributions of a task's numbers: ranges to train on, and margins beyond them for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Parameters: TypeAlias = tuple[float, ...]
 Draw: TypeAlias = Callable[[np.random.Generator], Parameters]
 """Draws the parameters of one task."""
 TestRange: TypeAlias = Literal["in", "out"]
-"""Whether test tasks are new draws from what training draws from ("in"), or lie beyond it ("out")."""
+"""Whether test tasks are new draws from what training draws from ("in"), or beyond it ("out")."""
 
 
 def check_test_range(test_range: str) -> None:
@@ -34,14 +34,14 @@ class Range:
     low: float
     high: float
     least: float
-    """At most ``low``, and ``low`` itself where nothing lies below."""
+    """At most ``low``, and ``low`` itself where there is no margin below."""
     greatest: float
-    """At least ``high``, and ``high`` itself where nothing lies above."""
+    """At least ``high``, and ``high`` itself where there is no margin above."""
     logarithmic: bool = False
     """Whether the logarithm is uniform, else the number itself."""
 
     def draw(self, rng: np.random.Generator, *, beyond: bool = False) -> float:
-        """Draw a number from the range, or from what lies beyond."""
+        """Draw a number from the range or from its margins."""
         least, low, high, greatest = (self._to(x) for x in (self.least, self.low, self.high, self.greatest))
         if not beyond:
             return self._from(rng.uniform(low, high))
@@ -83,7 +83,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Arc:
-    """Unit vectors of the plane whose angles, radians, are uniform."""
+    """Unit vectors of the plane with uniform angles, radians."""
 
     first: float
     last: float

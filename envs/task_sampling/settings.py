@@ -1,4 +1,4 @@
-"""What a user says about a distribution of one's own, looked at before any of it is used."""
+"""The settings of a user's own distribution, checked before any of them is used."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from metarl.errors import MetarlError, require, unknown_name
 
 
 class TaskSettings(TypedDict, total=False):
-    """What else can be said about a distribution."""
+    """Optional settings of a distribution."""
 
     horizon: int
     """Steps of an episode; by default the environment's own limit."""
     success_key: str
     """The key of ``info`` that says whether the task is solved."""
     name: str
-    """What results call it; by default the environment's name."""
+    """Its name in results; by default the environment's name."""
     actions: ActionMode
     """How a policy's actions reach the environment: "rescale", the default, clips them to the action space
     and maps -1..1 to its bounds where they are finite; "clip" clips only; "raw" passes them on, for an

@@ -21,10 +21,10 @@ Sampler: TypeAlias = Callable[[np.random.Generator], P]
 Numbers: TypeAlias = tuple[float, ...]
 
 LISTED = 40
-"""Tasks in the list that stands for a split whose tasks are drawn."""
+"""Tasks in the list that stands for a split of drawn tasks."""
 _SEEDS: dict[Split, int] = {"train": 1703, "test": 3400}
 _DRAWS = 1000
-"""Draws in vain after which there are no more tasks to be found."""
+"""Consecutive rejections after which the search for tasks stops."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TaskSplits:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitTasks:
-    """What distributions have in common whose tasks are such splits."""
+    """The base of distributions with such splits."""
 
     splits: TaskSplits
     observed: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class SplitTasks:
 
     @property
     def name(self) -> str:
-        """What the results call it."""
+        """Its name in results."""
         return self.splits.name
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
@@ -170,7 +170,7 @@ def _distinct(
 def _fresh(
     draw: Callable[[np.random.Generator], Numbers], rng: np.random.Generator, refused: set[Numbers]
 ) -> Iterator[Numbers]:
-    """Draw without end tasks that are not refused; end after so many in vain."""
+    """Yield tasks that are not rejected; stop after too many consecutive rejections."""
     in_vain = 0
     while in_vain < _DRAWS:
         numbers = draw(rng)

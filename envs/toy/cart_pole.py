@@ -24,7 +24,7 @@ TRAIN: Ranges = {"half_length": (0.3, 1.0), "mass": (0.05, 0.3), "force": (6.0, 
 
 
 TEST: Ranges = {"half_length": (1.0, 1.5), "mass": (0.3, 0.5), "force": (12.0, 16.0)}
-"""Of tasks that lie beyond everything trained on."""
+"""Of held-out tasks, beyond everything trained on."""
 
 
 def poles(ranges: Ranges, reversed_motor: bool) -> Callable[[np.random.Generator], Pole]:

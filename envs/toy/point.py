@@ -31,7 +31,7 @@ Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 MAX_STEP = 0.1
 """How far an action moves the point along each axis at most; also the radius within which it has arrived."""
 GOAL_LIMIT = 0.5
-"""Goals lie in the square from minus this to plus this."""
+"""Goals are in the square from minus this to plus this."""
 _TERMINATION_WIDTH = 0.01
 _LISTED_GOALS = 40
 _TRAIN_SEED, _TEST_SEED = 1703, 3400
@@ -168,7 +168,7 @@ class PointVectorEnv(TaskVectorEnv):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Move every point whose episode is running by its action, clipped to ±0.1 along each axis.
+        """Move every point with a running episode by its action, clipped to ±0.1 along each axis.
 
         Args:
             actions: ``[N, 2]``.

@@ -40,7 +40,7 @@ def draw(
     """
     if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
         raise MetarlError(
-            f"A picture is 1 to {MAX_SIZE} pixels wide and high; {width} x {height} were wanted."
+            f"Expected a picture of 1 to {MAX_SIZE} pixels along each side, got {width} x {height}."
         )
     x, y = _plane(width, height)
     edge = np.array([np.abs(x).max(), np.abs(y).max()]) - _DOT

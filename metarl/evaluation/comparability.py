@@ -82,6 +82,8 @@ def conditions(side: Side) -> dict[str, str]:
     evaluation = _object(config, "evaluation")
     found["the success bonus"] = config.get("success_bonus", 0.0)
     found |= {f"evaluation.{name.replace('_', '-')}": evaluation.get(name) for name in _MEASUREMENT}
+    if side.evaluation.experience:  # along episodes of experience, however many an adaptation step takes
+        found.pop("evaluation.adaptation-episodes")
     found["the number of measured episodes"] = int(side.evaluation.returns.shape[2])
     found["the number of adaptation steps"] = side.evaluation.adaptation_steps
     found["how a task's episodes relate"] = side.evaluation.trial
@@ -93,6 +95,23 @@ def conditions(side: Side) -> dict[str, str]:
     if isinstance(engine, str):
         found["the physics"] = "MuJoCo Warp" if engine.partition(":")[0] == "warp" else "MuJoCo"
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def adaptation_episodes(side: Side) -> int:
+    """Return how many episodes an adaptation step of a parallel agent learned from.
+
+    Raises:
+        MetarlError: if the file does not say so.
+    """
+    if side.evaluation.trial == "sequential":
+        return 1
+    number = _object(_object(side.about, "config"), "evaluation").get("adaptation_episodes")
+    if not isinstance(number, int):
+        raise MetarlError(
+            f"Expected the number of episodes of an adaptation step in the evaluation of {side.name}, "
+            "got none; measure again with metarl evaluate."
+        )
+    return number
 
 
 def unrecorded(sides: Sequence[Side]) -> list[str]:

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError
-from metarl.plugins.agent_claims import CLAIMS, BrokenPromise, Claim, OpenQuestion
-from metarl.plugins.agent_probe import AgentProbe
-from metarl.plugins.suite_modules import line_of
+from metarl.plugins.agent_claims import CLAIMS, Claim
+from metarl.plugins.agent_probe import AgentProbe, BrokenPromise, OpenQuestion
+from metarl.plugins.user_modules import line_of
 from metarl.tasks import TaskDistribution
 
 

@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import NamedTuple, TypeVar, cast
 
 from metarl.errors import MetarlError, unknown_name
-from metarl.plugins.suite_imports import files_imported
-from metarl.plugins.suite_modules import as_written, bare_names, import_file, line_of
+from metarl.plugins.user_imports import files_imported
+from metarl.plugins.user_modules import as_written, bare_names, import_file, line_of
 
 logger = logging.getLogger(__name__)
 

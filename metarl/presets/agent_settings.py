@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from metarl.config import AgentConfig, construct
+from metarl.config import AgentConfig, SamplingConfig, construct
 from metarl.plugins.registry import agent
 
 _HALF_CHEETAH: Mapping[str, object] = {"inner_lr": 1.0, "max_kl": 0.02}
@@ -62,9 +62,23 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "update_ratio": 0.005,
             "initial_iterations": 0,
         },
+        # what explores has to be paid for what it finds, and moves are 0.1 at most
+        "rl2": {
+            "cell": "linear",
+            "memory_size": 64,
+            "embedding_size": 64,
+            "initial_std": 0.2,
+            "min_std": 0.01,
+            "discount": 0.7,
+            "gae_lambda": 0.9,
+            "learning_rate": 1.5e-3,
+        },
     },
 }
 """By preset and agent: on top of what is shared."""
+
+ONE_TRIAL_A_TASK = ("rl2",)
+"""Agents that learn nothing from a task's other trials, so that fresh tasks are worth more."""
 
 
 def suited(preset: str, name: str) -> AgentConfig:
@@ -88,6 +102,16 @@ def equal_steps(iterations: int, agent: AgentConfig) -> int:
     """
     rollouts = 1 + int(getattr(agent, "adaptation_steps", 1))
     return round(2 * iterations / rollouts)
+
+
+def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConfig:
+    """Return a meta-batch of ``tasks * episodes`` episodes.
+
+    Agents of :data:`ONE_TRIAL_A_TASK` take so many tasks with one trial each.
+    """
+    if agent.kind in ONE_TRIAL_A_TASK:
+        return SamplingConfig(meta_batch_size=tasks * episodes, episodes=1)
+    return SamplingConfig(meta_batch_size=tasks, episodes=episodes)
 
 
 def measured_steps(agent: AgentConfig, steps: int) -> int:

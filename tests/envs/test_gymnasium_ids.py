@@ -185,5 +185,5 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, object], sentence: s
 
 
 def test_a_task_that_the_list_does_not_have_is_refused() -> None:
-    with pytest.raises(MetarlError, match=r"task must lie in 0\.\.1, but it is 2"):
+    with pytest.raises(MetarlError, match=r"task must be in 0\.\.1, but it is 2"):
         gymnasium.make("metarl/half-cheetah-dir", task=2)

@@ -227,7 +227,7 @@ def test_episodes_are_cut_where_each_slots_end() -> None:
 
 
 def test_too_few_episodes_to_adapt_from_are_refused() -> None:
-    with pytest.raises(MetarlError, match="2 episodes of each task were wanted"):
+    with pytest.raises(MetarlError, match="Expected 2 episodes of each task"):
         told([(1, 1), (0, 1)], episodes=2)
 
 

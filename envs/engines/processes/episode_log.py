@@ -1,4 +1,4 @@
-"""What the running episodes are a function of, kept so that they can be run again."""
+"""Seeds and actions of the running episodes, kept so that they can be run again."""
 
 from __future__ import annotations
 

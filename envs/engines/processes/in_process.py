@@ -22,7 +22,7 @@ class Closable(Protocol):
 
 
 @contextmanager
-def told(name: str, what: str = "cannot be built") -> Iterator[None]:
+def user_errors(name: str, what: str = "cannot be built") -> Iterator[None]:
     """Turn exceptions of an environment into a sentence that names it; Ctrl-C stays what it is.
 
     Args:

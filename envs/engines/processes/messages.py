@@ -1,4 +1,4 @@
-"""What an engine and its worker processes share: the arrays of a step, and the messages on the pipe."""
+"""The arrays that engine and workers share, and their messages on the pipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Shared(NamedTuple):
     live: Flags
     """``[N]``, whether an episode is running; only the engine writes it."""
     progress: npt.NDArray[np.uint64]
-    """``[W]``, counts what each worker has done: a worker that works is told from one that hangs."""
+    """``[W]``, counts what each worker has done, so that the engine notices one that hangs."""
     at: npt.NDArray[np.int64]
     """``[W]``, the slot that each worker works on, or -1: said of a worker that is lost."""
 
@@ -83,7 +83,7 @@ def new_memory(size: int) -> int:
 
 
 def map_shared(memory: int, layout: tuple[ArraySpec, ...]) -> Shared:
-    """Return the arrays that lie in the file with descriptor ``memory``."""
+    """Map the arrays in the file with descriptor ``memory``."""
     buffer = mmap.mmap(memory, shared_size(layout))
     arrays, offset = [], 0
     for dtype, shape in layout:
@@ -108,13 +108,13 @@ class Blueprint(NamedTuple):
     layout: tuple[ArraySpec, ...]
     """The shared mapping's."""
     factory: bytes
-    """The environment factory, by :func:`metarl.plugins.suite_modules.dumps`."""
+    """The environment factory, by :func:`metarl.plugins.user_modules.dumps`."""
     max_idle: int
     """Environments that are kept without a slot, so that a family's return costs no rebuild."""
 
 
 class Episode(NamedTuple):
-    """What an episode is a function of."""
+    """Everything that determines an episode."""
 
     slot: int
     task: Task

@@ -41,9 +41,9 @@ SLOW = (
 )
 """Advice on a worker that hung repeatedly."""
 STARTUP_SECONDS = 120.0
-"""Within these a new worker must have imported what it needs."""
+"""The time a new worker has to import what it needs."""
 EXIT_SECONDS = 5.0
-"""Within these a worker that is told to end must have closed its environments."""
+"""The time a worker has to close its environments at the end."""
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -51,7 +51,7 @@ ONE_THREAD = {
     "NUMEXPR_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
 }
-"""There is a worker for each core: threads inside them would only fight."""
+"""There is a worker for each core, so threads inside them would only compete."""
 STDERR = 2
 """The file descriptor of standard error, whatever stands in for ``sys.stderr``."""
 CHECKS = 4
@@ -78,7 +78,7 @@ class WorkerProcess:
     started: bool = False
     """Whether it has answered any."""
     progress: int = 0
-    """What its counter stood at, when last looked at."""
+    """Its counter when the engine last looked."""
     since: float = 0.0
     """When the counter last moved or a message was last sent, in seconds of the monotonic clock."""
     hung: bool = False
@@ -122,7 +122,7 @@ class Supervisor:
     def command(
         self, messages: Mapping[int, bytes], recover: Recover, place: Callable[[int], str]
     ) -> list[Failure]:
-        """Send workers a message each, and wait until all have done what it says, whatever befalls them.
+        """Send one command to each worker and wait for all replies, restarting workers that die.
 
         Args:
             messages: by number of the worker.
@@ -149,7 +149,7 @@ class Supervisor:
                 for worker in self._wait(failures):
                     self._replace(worker, messages, recover, place)
         except BaseException:
-            self._abandon()
+            self._kill_busy()
             raise
         return [failures[number] for number in sorted(failures)]
 
@@ -165,7 +165,7 @@ class Supervisor:
         self._blueprints = ()
 
     def _start_missing(self) -> None:
-        """Start the workers that do not exist: all at first, later one whose replacement was interrupted."""
+        """Start missing workers: all at first, later those left by an interrupted replacement."""
         if len(self._workers) < len(self._blueprints):
             existing = {worker.blueprint.number for worker in self._workers.values()}
             for blueprint in self._blueprints:
@@ -199,7 +199,7 @@ class Supervisor:
             worker.connection.send_bytes(worker.queue[0])
 
     def _wait(self, failures: dict[int, Failure]) -> list[WorkerProcess]:
-        """Take the answers that come next, send what follows, and return the workers that are lost."""
+        """Receive the next answers, send what follows, and return lost workers."""
         events = self._poll.poll(max(1.0, 1000 * self._timeout / CHECKS))
         if not events:
             return [worker for fd in self._busy if self._is_hung(worker := self._workers[fd])]
@@ -243,12 +243,12 @@ class Supervisor:
         recover: Recover,
         place: Callable[[int], str],
     ) -> None:
-        """Put a new worker in the place of a lost one, and let it catch up.
+        """Replace a lost worker and let the new one catch up.
 
         The message is sent again even if the lost worker had answered it: the catching up ends before it.
         """
         number, slots = worker.blueprint.number, worker.blueprint.slots
-        reason = self._bury(worker)
+        reason = self._remove(worker)
         self._losses[number] += 1
         who = f"Worker {number} (slots {_listed(slots)})"
         self._hangs[number] += worker.hung
@@ -267,8 +267,8 @@ class Supervisor:
             successor.queue.append(messages[number])
         self._send(successor)
 
-    def _bury(self, worker: WorkerProcess) -> str:
-        """Remove a worker and say what became of it."""
+    def _remove(self, worker: WorkerProcess) -> str:
+        """Remove a lost worker and return the reason."""
         fd = worker.connection.fileno()
         self._poll.unregister(fd)
         self._busy.discard(fd)
@@ -280,8 +280,8 @@ class Supervisor:
             return f"was ended by signal {-status} ({signal.strsignal(-status)})"
         return f"ended with status {status}"
 
-    def _abandon(self) -> None:
-        """Kill what is still at work, since nobody waits for its answer any more."""
+    def _kill_busy(self) -> None:
+        """Kill busy workers: nobody waits for their answers any more."""
         for worker in self._workers.values():
             if worker.queue:
                 worker.process.kill()
@@ -306,7 +306,7 @@ def _listed(slots: range) -> str:
 
 @contextlib.contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Let a child start with these signals blocked, so that a Ctrl-C cannot hit it before it is ready."""
+    """Block signals while a child starts, so that no Ctrl-C hits it before it is ready."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, QUIET_SIGNALS)
     try:
         yield

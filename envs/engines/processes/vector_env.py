@@ -40,7 +40,7 @@ from metarl.envs.engines.processes.supervisor import Supervisor
 from metarl.envs.engines.processes.worker import EnvFactory
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
 from metarl.errors import EngineError, MetarlError
-from metarl.plugins.suite_modules import dumps
+from metarl.plugins.user_modules import dumps
 from metarl.system.cores import usable_cores
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv, check_fits, check_slot
@@ -192,7 +192,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._check_open()
         shared = self._shared
         if np.shape(actions) != shared.actions.shape:
-            raise MetarlError(f"Actions {shared.actions.shape} were wanted; {np.shape(actions)} came.")
+            raise MetarlError(f"Expected actions of shape {shared.actions.shape}, got {np.shape(actions)}.")
         shared.actions[...] = actions if self._action_map is None else self._action_map(actions)
         for array in (shared.rewards, shared.terminated, shared.truncated, shared.success, shared.reported):
             array.fill(0)
@@ -216,7 +216,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         """Return what the environment of a slot shows, ``[height, width, 3]``.
 
         An environment with a method ``draw`` (:class:`~.worker.Drawable`) is asked for a camera and a size;
-        any other for its ``render()``, whose size is its own and which needs the render mode "rgb_array".
+        any other for its ``render()``, in its own size; that needs the render mode "rgb_array".
         A finished episode can be looked at until other slots are reset.
 
         Raises:
@@ -254,7 +254,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return [(number, part) for number, part in enumerate(parts) if part]
 
     def _try_families(self, tasks: Sequence[Task]) -> None:
-        """Have the worker that will need it first build an environment of each new family."""
+        """Build an environment of each new family in the worker that will need it first."""
         new: dict[str, int] = {}
         for slot, task in enumerate(tasks):
             if task.family not in self._families:
@@ -274,7 +274,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._log.end(slots)
 
     def _play(self, messages: Mapping[int, bytes]) -> None:
-        """Run a command that moves episodes on; if it fails no episode is where it should be, so stop all."""
+        """Run a command that advances episodes; stop all of them if it fails."""
         try:
             self._command(messages)
         except BaseException:
@@ -287,7 +287,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             raise _error(failures[0])
 
     def _place(self, number: int) -> str:
-        """Say which task and step a worker is at, as far as is known."""
+        """Return the task and step a worker is at, as far as known."""
         slot = int(self._shared.at[number])
         if slot < 0:
             return ""
@@ -302,7 +302,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
 
 def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeout: float) -> None:
     if not default_tasks:
-        raise MetarlError("At least one default task is wanted; none came.")
+        raise MetarlError("Expected at least one default task, got none.")
     if num_envs < 1:
         raise MetarlError(f"num_envs must be 1 or more, but it is {num_envs}.")
     if num_workers < 0:
@@ -312,7 +312,7 @@ def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeo
 
 
 def _shares(num_envs: int, num_workers: int) -> list[range]:
-    """Deal slots out to workers like cards; none goes without.
+    """Assign slots to workers in turn.
 
     So all have work when only the first slots are in use, and when neighbours run tasks of one family.
     """
@@ -322,7 +322,7 @@ def _shares(num_envs: int, num_workers: int) -> list[range]:
 
 def _spec(space: gymnasium.Space[object]) -> ArraySpec:
     if space.shape is None or space.dtype is None or space.dtype.kind not in "biuf":
-        raise MetarlError(f"A space with a shape and a numeric dtype was wanted; {space} came.")
+        raise MetarlError(f"Expected a space with a shape and a numeric dtype, got {space}.")
     return space.dtype.str, space.shape
 
 

@@ -1,4 +1,4 @@
-"""The program of an environment worker: it owns some slots of a vector environment and runs them on command.
+"""The program of an environment worker, which runs some slots of a vector environment on command.
 
 Started by :mod:`metarl.envs.engines.processes.supervisor`. It imports neither torch nor matplotlib, so that
 a worker starts fast and stays small. Commands come over a pipe; all numbers of a step go through one shared
@@ -36,7 +36,7 @@ from metarl.envs.engines.processes.messages import (
 from metarl.envs.engines.processes.worker_output import CappedOutput
 from metarl.envs.engines.rendering.gl_backend import INSTALL, choose_backend
 from metarl.errors import EngineError, MetarlError
-from metarl.plugins.suite_modules import loads
+from metarl.plugins.user_modules import loads
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
 from metarl.types import Task
 from metarl.vector_env import Array, Picture
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_TOLD = -1
+_BEFORE_RESET = -1
 """The number of the step before a reset, in which an environment is given its task."""
 _TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EEXIST, errno.EBUSY}
 IN_USE = (
@@ -113,7 +113,7 @@ class EnvPool:
         self._factory = factory
         self._max_idle = max_idle
         self._idle: list[tuple[str, TaskEnv]] = []
-        self._told: set[str] = set()  # each sentence is logged once
+        self._warned: set[str] = set()  # each sentence is logged once
 
     def take(self, family: str) -> TaskEnv:
         """Return an environment of the family: the last one given back, or else a new one.
@@ -154,10 +154,10 @@ class EnvPool:
             try:
                 env.close()
             except BaseException as error:  # noqa: BLE001 - what it has done is done, so nothing is lost
-                told = f"The environment of family {family!r} failed when it was closed"
-                if told not in self._told:
-                    self._told.add(told)
-                    logger.warning("%s: %s.", told, exception_text(error))
+                warning = f"The environment of family {family!r} failed when it was closed"
+                if warning not in self._warned:
+                    self._warned.add(warning)
+                    logger.warning("%s: %s.", warning, exception_text(error))
 
 
 class Worker:
@@ -179,7 +179,7 @@ class Worker:
         self._tasks: dict[int, Task] = {}
         self._steps: dict[int, int] = {}
 
-    def obey(self, message: bytes) -> None:
+    def handle(self, message: bytes) -> None:
         """Carry out a command."""
         if message == STEP:
             return self.step()
@@ -254,14 +254,17 @@ class Worker:
         self._pool.close()
 
     def _release(self, starting: Iterable[int]) -> None:
-        """Give back what starting and idle slots hold, the first last: in steady state each keeps its own."""
+        """Return the environments of starting and idle slots to the pool.
+
+        The first slot's goes last, so that each slot gets its own again.
+        """
         free = {*starting, *(slot for slot in self._envs if not self._shared.live[slot])}
         for slot in sorted(free & self._envs.keys(), reverse=True):
             self._pool.give_back(self._tasks[slot].family, self._envs.pop(slot))
 
     def _start(self, episode: Episode) -> None:
         slot, env = episode.slot, self._envs[episode.slot]
-        self._steps[slot] = _TOLD
+        self._steps[slot] = _BEFORE_RESET
         env.set_task(episode.task)
         self._steps[slot] = 0
         self._observe(slot, unpack_reset(env.reset(seed=episode.seed, options=episode.options)))
@@ -312,7 +315,7 @@ class Worker:
         self._shared.progress[self._number] = self._count
 
     def _guard(self, slot: int, work: Callable[[T], None], argument: T) -> None:
-        """Do some work of a slot, and let an exception say where it happened."""
+        """Do some work of a slot; an exception says where it happened."""
         self._shared.at[self._number] = slot
         try:
             work(argument)
@@ -329,7 +332,7 @@ class Worker:
 
     def _when(self, slot: int) -> str:
         count = self._steps[slot]
-        early = {_TOLD: "when it was given its task", 0: "at the reset"}
+        early = {_BEFORE_RESET: "when it was given its task", 0: "at the reset"}
         return early.get(count, f"at step {count}")
 
 
@@ -337,7 +340,9 @@ def _picture(env: TaskEnv, wanted: Draw) -> object:
     if isinstance(env, Drawable):
         return env.draw(camera=wanted.camera, width=wanted.width, height=wanted.height)
     if wanted.camera is not None:
-        raise MetarlError(f"This environment has no choice of cameras; {wanted.camera!r} was wanted.")
+        raise MetarlError(
+            f"Expected no camera, since this environment has no choice of cameras, got {wanted.camera!r}."
+        )
     if not isinstance(env, Rendering):
         return None
     choose_backend()
@@ -352,7 +357,7 @@ def main(pipe: int, memory: int, die_with_parent: bool) -> None:
         memory: file descriptor of the shared mapping.
         die_with_parent: whether the kernel is to kill this process when the thread that started it ends.
     """
-    _heed_only_the_engine(die_with_parent)
+    _ignore_signals(die_with_parent)
     sys.stdout = CappedOutput(sys.stderr)
     connection: Connection[bytes, bytes] = Connection(pipe)
     try:
@@ -361,8 +366,8 @@ def main(pipe: int, memory: int, die_with_parent: bool) -> None:
         return  # the engine has gone
 
 
-def _heed_only_the_engine(die_with_parent: bool) -> None:
-    """Take no notice of Ctrl-C and of a SIGTERM to the whole process group: the engine decides.
+def _ignore_signals(die_with_parent: bool) -> None:
+    """Ignore Ctrl-C and SIGTERM: the engine decides when a worker ends.
 
     A handler, and not SIG_IGN, because programs that an environment starts would inherit the latter.
     """
@@ -391,7 +396,7 @@ def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
 
 def _answer(worker: Worker, message: bytes) -> bytes:
     try:
-        worker.obey(message)
+        worker.handle(message)
     except BaseException as error:  # noqa: BLE001 - the engine raises it
         return pickle.dumps(_failure(error))
     return DONE
@@ -410,7 +415,7 @@ def _failure(error: BaseException) -> Failure:
 def exception_text(error: BaseException) -> str:
     """Return type and text of an exception on one line, without a full stop."""
     try:
-        told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
+        text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
     except Exception:  # noqa: BLE001 - its text is the environment's code too
         return type(error).__name__
-    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

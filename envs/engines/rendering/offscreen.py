@@ -44,7 +44,7 @@ class Offscreen:
     def __init__(self, model: mujoco.MjModel, *, width: int, height: int) -> None:
         if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
             raise MetarlError(
-                f"A picture is 1 to {MAX_SIZE} pixels wide and high; {width} x {height} were wanted."
+                f"Expected a picture of 1 to {MAX_SIZE} pixels along each side, got {width} x {height}."
             )
         buffer = model.vis.global_
         buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
@@ -60,7 +60,7 @@ class Offscreen:
             raise _no_gl(error) from error
 
     def frame(self, data: mujoco.MjData, camera: str) -> Frame:
-        """Return a picture, ``[height, width, 3]``, of data whose poses belong to its state.
+        """Return a picture, ``[height, width, 3]``, of data with poses that belong to its state.
 
         Raises:
             MetarlError: if the model has no such camera.

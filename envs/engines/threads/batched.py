@@ -25,10 +25,10 @@ from metarl.envs.engines.threads.worlds import (
     Finish,
     Flags,
     Inputs,
-    Marks,
     Mask,
     Stepper,
     World,
+    WorldStatus,
     can_reuse_forward,
     read_field,
 )
@@ -98,12 +98,12 @@ class BatchedPhysics:
         self._functions: list[int] = []
         self._tables: list[Rows] = []
         self._expanded: dict[str, list[Array]] = {}
-        self._marks = Marks(len(families))
+        self._status = WorldStatus(len(families))
         self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
         self.features: Array = np.zeros((len(families), 0))
         """The bound numbers after the last step, ``[num_worlds, width]``, live."""
         self.num_threads = min(num_threads or usable_cores(), max(len(families), 1))
-        self._stepper = _make_stepper(stepper, self.num_threads, self._marks)
+        self._stepper = _make_stepper(stepper, self.num_threads, self._status)
         self._worlds = [self._new_world(index, family) for index, family in enumerate(families)]
         for index, world in enumerate(self._worlds):
             self._stepper.attach(index, world)
@@ -126,15 +126,15 @@ class BatchedPhysics:
     @property
     def flags(self) -> Flags:
         """Warnings since each world's last ``set_state``, ``[num_worlds]``: bit w for ``mjtWarning`` w."""
-        return self._marks.flags
+        return self._status.flags
 
     @property
     def diverged(self) -> Mask:
-        """Worlds whose numbers became NaN or huge, or in which MuJoCo raised an error, ``[num_worlds]``.
+        """Worlds with NaN or huge numbers, or in which MuJoCo raised an error, ``[num_worlds]``.
 
         MuJoCo itself resets such a world and goes on; its episode is over.
         """
-        diverged: Mask = (self._marks.flags & _DIVERGED) != 0
+        diverged: Mask = (self._status.flags & _DIVERGED) != 0
         return diverged
 
     def data(self, world: int) -> mujoco.MjData:
@@ -194,7 +194,7 @@ class BatchedPhysics:
     def expand(self, field: str) -> list[Array]:
         """Give every world a model field of its own, which counts from the next step on.
 
-        What MuJoCo derives from the field when it compiles a model is not derived anew.
+        MuJoCo's numbers that depend on the field are not derived anew.
 
         Args:
             field: of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape [1].
@@ -267,8 +267,8 @@ class BatchedPhysics:
             MetarlError: if a state names a field that is not expanded.
         """
         for index, state in zip(worlds, states, strict=True):
-            world, marks = self._worlds[index], self._marks
-            if marks.flags[index]:
+            world, status = self._worlds[index], self._status
+            if status.flags[index]:
                 mujoco.mj_resetData(world.model, world.data)  # MuJoCo may have stopped anywhere
             mujoco.mj_setState(world.model, world.data, state.integration, _STATE)
             if not state.fields.keys() <= world.fields.keys():
@@ -277,8 +277,8 @@ class BatchedPhysics:
             for name, rows in world.fields.items():
                 rows[...] = state.fields[name] if name in state.fields else read_field(world.model, name)
             world.row[...] = state.features
-            marks.fresh[index] = 0
-            marks.flags[index] = 0
+            status.forward_is_current[index] = 0
+            status.flags[index] = 0
 
     def close(self) -> None:
         """End the threads."""
@@ -292,8 +292,8 @@ class BatchedPhysics:
             rows[index] = read_field(model, field)
         fields = {field: rows[index] for field, rows in self._expanded.items()}
         layout = self._layouts[family]
-        self._marks.fresh[index] = 0
-        self._marks.flags[index] = 0
+        self._status.forward_is_current[index] = 0
+        self._status.flags[index] = 0
         self.features[index] = 0
         row = self.features[index, : layout.width]
         reuse, computation = self._reuse[family], self._computation(index, family)
@@ -314,14 +314,14 @@ class BatchedPhysics:
             return None
         wanted = (self.num_worlds, *shape)
         if value.shape != wanted:
-            raise MetarlError(f"{name} was to have shape {wanted}; it has {value.shape}.")
+            raise MetarlError(f"Expected {name} of shape {wanted}, got {value.shape}.")
         return np.ascontiguousarray(value, np.float64)
 
 
-def _make_stepper(name: StepperName, num_threads: int, marks: Marks) -> Stepper:
+def _make_stepper(name: StepperName, num_threads: int, status: WorldStatus) -> Stepper:
     library = None if name == "portable" else load()
     if library is None and name == "compiled":
         raise EngineError("The compiled stepper cannot be built here; the log says why.")
     if library is None:
-        return PortableStepper(num_threads, marks)
-    return CompiledStepper(library, num_threads, marks)
+        return PortableStepper(num_threads, status)
+    return CompiledStepper(library, num_threads, status)

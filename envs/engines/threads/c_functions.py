@@ -24,7 +24,7 @@ PRELUDE = """
 static inline double larger(double a, double b) { return a >= b || isnan(a) ? a : b; }
 static inline double smaller(double a, double b) { return a <= b || isnan(a) ? a : b; }
 """
-"""What stands before the functions in a C file."""
+"""Stands before the functions in a C file."""
 
 
 class CFunction:

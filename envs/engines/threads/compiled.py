@@ -23,7 +23,7 @@ import mujoco
 import numpy as np
 
 from metarl.envs.engines.threads.c_functions import PRELUDE, CFunction
-from metarl.envs.engines.threads.worlds import EXACT_VERSIONS, Inputs, Marks, World
+from metarl.envs.engines.threads.worlds import EXACT_VERSIONS, Inputs, World, WorldStatus
 from metarl.errors import EngineError
 from metarl.storage.files import WriteError, write_whole
 from metarl.system.caches import cache_folder, is_own_file
@@ -164,12 +164,12 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
 class CompiledStepper:
     """A :class:`~.worlds.Stepper` on native threads."""
 
-    def __init__(self, library: ctypes.CDLL, num_threads: int, marks: Marks) -> None:
-        self._library, self._marks = library, marks
-        self._kept: list[object] = [None] * marks.num_worlds  # what the C side points into
+    def __init__(self, library: ctypes.CDLL, num_threads: int, status: WorldStatus) -> None:
+        self._library, self._status = library, status
+        self._kept: list[object] = [None] * status.num_worlds  # what the C side points into
         self._process = os.getpid()
         self._pool: int | None = library.metarl_open(
-            num_threads, marks.num_worlds, marks.fresh.ctypes.data, marks.flags.ctypes.data
+            num_threads, status.num_worlds, status.forward_is_current.ctypes.data, status.flags.ctypes.data
         )
         if self._pool is None:
             raise EngineError(f"{num_threads} threads could not be started.")

@@ -1,4 +1,4 @@
-"""What an engine needs of physics, whatever steps it: threads on a CPU, or a GPU."""
+"""The physics that engines use, on threads of a CPU or on a GPU."""
 
 from __future__ import annotations
 

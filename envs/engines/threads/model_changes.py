@@ -36,7 +36,7 @@ class Change:
     """An array of :class:`mujoco.MjModel` (``"body_mass"``, ``"actuator_gear"``) or a number of its options
     (``"opt.gravity"``, ``"opt.timestep"``)."""
     index: Index
-    """What of the field changes, as NumPy indexes it; ``...`` for all."""
+    """The part of the field that changes, as NumPy indexes it; ``...`` for all."""
     value: float
     """The new value, or the factor."""
     scale: bool = False
@@ -44,7 +44,7 @@ class Change:
 
 
 class ModelChanger:
-    """A scratch model, which takes changes and tells all that they entail.
+    """A scratch model that takes changes and returns all the fields they affect.
 
     Args:
         model: what the changes start from; it stays as it is.
@@ -102,7 +102,7 @@ class ModelChanger:
         if "." not in field and field not in self._fields:
             raise unknown_name("model field of numbers", field, self._fields)
         if not np.isfinite(value):
-            raise MetarlError(f"{field} was to be changed by a finite number; {value} came.")
+            raise MetarlError(f"Expected a finite number to change {field} by, got {value}.")
         values = read_field(self.model, field)
         try:
             values[index] = values[index] * value if change.scale else value

@@ -18,9 +18,9 @@ from metarl.envs.engines.threads.worlds import (
     Finish,
     Flags,
     Inputs,
-    Marks,
     Mask,
     World,
+    WorldStatus,
     write_field,
 )
 
@@ -37,8 +37,8 @@ _Models: TypeAlias = dict[int, tuple[mujoco.MjModel, dict[str, Array]]]
 class PortableStepper:
     """A :class:`~.worlds.Stepper` in Python alone."""
 
-    def __init__(self, num_threads: int, marks: Marks) -> None:
-        self._marks = marks
+    def __init__(self, num_threads: int, status: WorldStatus) -> None:
+        self._status = status
         self._worlds: dict[int, _Views] = {}
         self._alarms: _Alarms | None = None
         self._others = num_threads - 1
@@ -57,7 +57,7 @@ class PortableStepper:
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds, gather their features and set their flags."""
-        stepped = (self._marks.flags & FATAL) == 0
+        stepped = (self._status.flags & FATAL) == 0
         if inputs.mask is not None:
             stepped &= inputs.mask
         turns = iter([(index, self._worlds[index]) for index in np.flatnonzero(stepped).tolist()])
@@ -70,7 +70,7 @@ class PortableStepper:
             other.result()
         if self._alarms is None:
             self._alarms = _Alarms([(index, views.world) for index, views in self._worlds.items()])
-        self._alarms.raise_flags(self._marks.flags, stepped)
+        self._alarms.raise_flags(self._status.flags, stepped)
 
     def close(self) -> None:
         """End the threads."""
@@ -84,7 +84,7 @@ class PortableStepper:
                 views.write(inputs, index)
                 views.step(models, num_substeps)
             except mujoco.FatalError:
-                self._marks.flags[index] |= FATAL
+                self._status.flags[index] |= FATAL
 
 
 class _Views:
@@ -147,7 +147,7 @@ class _Views:
 
 
 class _Alarms:
-    """What says that worlds broke, looked at for all of them at once."""
+    """Live views of the numbers and warnings that show a broken world."""
 
     def __init__(self, worlds: Sequence[tuple[int, World]]) -> None:
         """Keep live views of what is looked at.

@@ -68,7 +68,7 @@ typedef struct {
 
 typedef struct {
   World* worlds;
-  uint8_t* fresh;  // [num_worlds] the data's forward pass belongs to its current state
+  uint8_t* forward_is_current;  // [num_worlds] the data's forward pass belongs to its current state
   int32_t* flags;  // [num_worlds] bit w is set by mjtWarning w
   int num_worlds, num_threads;
   Range* ranges;
@@ -189,8 +189,8 @@ static void step_world(Pool* pool, int index) {
   const Job* job = &pool->job;
   const mjModel* m = &world->model;
   mjData* d = world->data;
-  int reuse = world->can_reuse && pool->fresh[index] && job->num_substeps > 0;
-  pool->fresh[index] = 0;
+  int reuse = world->can_reuse && pool->forward_is_current[index] && job->num_substeps > 0;
+  pool->forward_is_current[index] = 0;
   write_settings(world);
   write_inputs(world, job, index);
   if (reuse) step_from_forward(m, d);
@@ -205,7 +205,7 @@ static void step_world(Pool* pool, int index) {
   flags |= any_bad(d->qacc, m->nv) << mjWARN_BADQACC;
   pool->flags[index] |= flags;
   int bad = flags & (1 << mjWARN_BADQPOS | 1 << mjWARN_BADQVEL | 1 << mjWARN_BADQACC);
-  pool->fresh[index] = world->finish == FINISH_FORWARD && !bad;
+  pool->forward_is_current[index] = world->finish == FINISH_FORWARD && !bad;
   if (world->compute && !(pool->flags[index] & DIVERGED)) world->compute(world->rows);
 }
 
@@ -217,7 +217,7 @@ static void try_world(Pool* pool, int index) {
   if (setjmp(recovery) == 0) {
     step_world(pool, index);
   } else {
-    pool->fresh[index] = 0;
+    pool->forward_is_current[index] = 0;
     pool->flags[index] |= FLAG_FATAL;
   }
 }
@@ -283,10 +283,10 @@ EXPORT void metarl_close(Pool* pool) {
 }
 
 // Returns NULL where memory or threads run out.
-EXPORT Pool* metarl_open(int num_threads, int num_worlds, uint8_t* fresh, int32_t* flags) {
+EXPORT Pool* metarl_open(int num_threads, int num_worlds, uint8_t* forward_is_current, int32_t* flags) {
   Pool* pool = calloc(1, sizeof(Pool));
   if (!pool) return NULL;
-  pool->fresh = fresh;
+  pool->forward_is_current = forward_is_current;
   pool->flags = flags;
   pool->num_worlds = num_worlds;
   pool->worlds = calloc(num_worlds, sizeof(World));

@@ -1,4 +1,4 @@
-"""What both steppers work on: a world, what is done with all of them in one call, and how a step ends."""
+"""The records of both steppers: worlds, the inputs of a step, and how a step ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAD_NUMBER = 1e10
 
 
 class Finish(IntEnum):
-    """What follows the last substep of a step."""
+    """The computation after the last substep of a step."""
 
     NOTHING = 0
     FORWARD = 1
@@ -64,7 +64,7 @@ class World:
 
 
 class Inputs(NamedTuple):
-    """What every world is given for a step; None leaves what is there."""
+    """The inputs of every world for a step; None leaves what is there."""
 
     mask: Mask | None
     """``[num_worlds]``, which worlds step."""
@@ -90,17 +90,17 @@ class Stepper(Protocol):
 
 
 @dataclass
-class Marks:
-    """Two marks a world, shared with the stepper."""
+class WorldStatus:
+    """Flags of every world, shared with the stepper."""
 
     num_worlds: int
-    fresh: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(init=False)
+    forward_is_current: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(init=False)
     """Whether the data's forward pass belongs to its state."""
     flags: Flags = field(init=False)
     """Warnings since the last :meth:`~.batched.BatchedPhysics.set_state`, bit w for ``mjtWarning`` w."""
 
     def __post_init__(self) -> None:
-        self.fresh = np.zeros(self.num_worlds, np.uint8)
+        self.forward_is_current = np.zeros(self.num_worlds, np.uint8)
         self.flags = np.zeros(self.num_worlds, np.int32)
 
 

@@ -56,7 +56,7 @@ class BatchPlan:
     expanded: tuple[str, ...] = ()
     """The model fields that every world has to itself."""
     finish: Finish = Finish.FORWARD
-    """What follows the last substep of a step."""
+    """The computation after the last substep of a step."""
 
 
 class WarpBatch:
@@ -184,7 +184,7 @@ def _put(model: mujoco.MjModel, num_worlds: int, plan: BatchPlan) -> tuple[mjw.M
         MetarlError: if MuJoCo Warp cannot step the model.
     """
     primitive = copy.copy(model)
-    # Two boxes then meet by their own collider, whose contacts are a hundred times nearer to MuJoCo's.
+    # Two boxes then meet by their own collider; its contacts are a hundred times nearer to MuJoCo's.
     primitive.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

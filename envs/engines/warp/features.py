@@ -22,7 +22,7 @@ def gather(batch: WarpBatch, layout: Layout, rows: torch.Tensor) -> torch.Tensor
 def touching(batch: WarpBatch, touch: Touch) -> torch.Tensor:
     """Return in which worlds both pads press on the geom, ``[num_worlds]`` bool.
 
-    Unlike Meta-World, whose quirk reads the force of an inactive contact from the last constraint, here it
+    Unlike Meta-World, which reads the force of an inactive contact from the last constraint, here it
     has none: the order of constraints is not MuJoCo's own.
     """
     left, right = (_pressure(batch, pad, touch.target) > 0 for pad in (touch.left, touch.right))

@@ -1,6 +1,6 @@
 """Worlds of several models on a device, as tensors: :mod:`metarl.envs.engines.threads.batched` for a GPU.
 
-Families whose models are the same share a batch. Each batch is stepped on its own, one after the other.
+Families of the same model share a batch. Each batch is stepped on its own, one after the other.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
 
     @property
     def diverged(self) -> torch.Tensor:
-        """Worlds that lost a contact or whose numbers became NaN or huge since their last state, ``[N]``."""
+        """Worlds with a lost contact, or NaN or huge numbers, since their last state, ``[N]``."""
         return self._diverged
 
     @property

@@ -20,15 +20,15 @@ Start: TypeAlias = dict[str, npt.NDArray[np.float32]]
 _IN_FRAME = (int(mujoco.mjtSameFrame.mjSAMEFRAME_BODY), int(mujoco.mjtSameFrame.mjSAMEFRAME_INERTIA))
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
-"""What changes with every step."""
+"""The fields that change with every step."""
 POSES = ("geom_xpos", "geom_xmat")
-"""MuJoCo Warp computes these of geoms that are fixed to the world once, when its data is made. A world whose
-body stands elsewhere needs them written, or its contacts stay where the model has them."""
+"""MuJoCo Warp computes these of geoms that are fixed to the world once, when its data is made. A world with
+the body elsewhere needs them written, or its contacts stay where the model has them."""
 VELOCITIES = ("cvel", "cdof_dot")
 """MuJoCo Warp builds a weld's constraint from these as the step before left them, so they are state: without
 them the first step after a reset depends on what the world did before, and a NaN outlives it."""
 START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES)
-"""What every world starts from, besides the model fields that it has to itself."""
+"""The states that worlds start from, besides the model fields of their own."""
 
 
 class StartReader:

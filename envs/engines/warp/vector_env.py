@@ -1,6 +1,6 @@
-"""What the engines on a device have in common: from reset to truncation nothing waits for the host.
+"""The base of engines on a device: from reset to truncation nothing waits for the host.
 
-What happens in an episode is what happens on threads, up to float32 and MuJoCo's version; the two never
+Episodes are those of the threads engine, up to float32 and MuJoCo's version; the two never
 belong in one table.
 """
 
@@ -28,8 +28,8 @@ from metarl.vector_env import Array, TensorStep
 logger = logging.getLogger(__name__)
 
 
-class Judged(NamedTuple):
-    """What followed a step, ``[N]`` each; of slots that are not sound, anything."""
+class StepOutcome(NamedTuple):
+    """The outcome of a step, ``[N]`` each; undefined for slots that are not sound."""
 
     rewards: torch.Tensor
     terminated: torch.Tensor
@@ -40,7 +40,7 @@ class Judged(NamedTuple):
 class WarpVectorEnv(SlotEngine):
     """A :class:`.TaskVectorEnv` and :class:`.TensorVectorEnv` over MuJoCo Warp.
 
-    A world that loses a contact for want of room, or whose numbers become NaN or huge, is truncated at that
+    A world that loses a contact for want of room, or has NaN or huge numbers, is truncated at that
     step with reward 0 and its last sound observation, and counted by task; the others go on.
 
     Args:
@@ -199,14 +199,14 @@ class WarpVectorEnv(SlotEngine):
 
     @abstractmethod
     def _begin(self, mask: torch.Tensor) -> None:
-        """Let episodes begin in the slots of ``mask [N]``, whose worlds are where they start."""
+        """Begin episodes in the slots of ``mask [N]``; their worlds are at the start."""
 
     @abstractmethod
     def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
         """Step the worlds of live slots, ``[N]``, under actions ``[N, A]``."""
 
     @abstractmethod
-    def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> Judged:
+    def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
         """Compute what sound slots, ``[N]``, show after a step; the others show what they did."""
 
     def _count_broken(self) -> None:

@@ -34,7 +34,7 @@ class Button:
     weights: tuple[float, float]
     """Of approaching and pressing."""
     done: float
-    """What may be left to press, metres."""
+    """The distance that may be left to press, metres."""
     closed: bool = False
     """Whether to approach with the gripper closed. Quirk, kept: else it is called closed, but is open."""
     depth: float | None = None

@@ -1,4 +1,4 @@
-"""What a reset fixes for an episode's rewards, read from Meta-World's own environment after its reset."""
+"""Constants of an episode's rewards, read from Meta-World's own environment after its reset."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _PRIVATE = {"target_pos", "handle_init_pos", "lever_pos_init", "obj_to_target_in
 def constants_of(env: SawyerXYZEnv, task: SawyerTask) -> NDArray[np.float64]:
     """Return the constants of the environment's present episode, ``[C]``, laid out as the task says.
 
-    What is fixed only at the first step is NaN until :func:`metarl.envs.metaworld.rewards.task.latch` fills
-    it in.
+    A constant that is fixed only at the first step is NaN until
+    :func:`metarl.envs.metaworld.rewards.task.latch` fills it in.
     """
     return np.concatenate([_value(env, name) for name in task.constant_places])
 

@@ -1,4 +1,4 @@
-"""What a task reads from MuJoCo, as data, so that an engine gathers those numbers and no others."""
+"""The numbers that a task reads from MuJoCo, as data for an engine to gather."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ HAND = (
     site("rightEndEffector"),
     site("leftEndEffector"),
 )
-"""What every task reads, 21 numbers."""
+"""The features of every task, 21 numbers."""
 
 
 def layout(features: tuple[Feature, ...]) -> dict[Feature, slice]:
-    """Return where each feature lies in the flat array, in the order given."""
+    """Return the place of each feature in the flat array, in the order given."""
     places: dict[Feature, slice] = {}
     start = 0
     for feature in features:

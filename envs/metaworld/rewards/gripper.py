@@ -41,7 +41,7 @@ def cage(
         xz: Distance of the hand to the object across the closing axis at which it cages, metres.
         reach: Distance at which the object counts as reached ("medium" density only), metres.
         desired: Effort that counts as closed.
-        density: What is averaged with the grip: the caging, the reach, or nothing.
+        density: The term that is averaged with the grip: the caging, the reach, or nothing.
         start: Where the object was at the reset; that of the task unless given.
     """
     start = w.obj_init if start is None else start
@@ -82,7 +82,7 @@ def carried(grasped: Array, in_place: Array, holding: Mask, bonus: Array, arrive
 
 
 def _between_pads(w: Worlds, radius: Array | float, reach: float) -> Array:
-    """Return how well the object lies between the left and the right pad."""
+    """Return how well the object is between the left and the right pad."""
     left, right = w.pads_y[0] - w.obj[1], w.obj[1] - w.pads_y[1]
     # Quirk, kept: the margin is meant to be that of the pads at the reset, but follows the pads of now.
     return hamacher(*(between(side, radius, reach, abs(abs(side) - 0.05)) for side in (left, right)))

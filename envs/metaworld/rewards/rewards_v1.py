@@ -1,7 +1,7 @@
 """All 50 tasks of Meta-World v3 with their original rewards, which Meta-World calls "v1".
 
-What a task shows is as with the rewards of today; reward, success and info values differ, and what a reset
-fixes for them. The formulas are in :mod:`~metarl.envs.metaworld.rewards.rewards_v1_moving` and
+Observations are those of today's rewards; reward, success and info values differ, and so do the constants
+that a reset fixes for them. The formulas are in :mod:`~metarl.envs.metaworld.rewards.rewards_v1_moving` and
 :mod:`~metarl.envs.metaworld.rewards.rewards_v1_placing`.
 """
 
@@ -24,9 +24,9 @@ class Original(NamedTuple):
 
     reward: Callable[[Worlds], Outcome]
     constants: tuple[str, ...]
-    """What a reset fixes for it, by Meta-World's names."""
+    """The constants that a reset fixes for it, by Meta-World's names."""
     reads: tuple[Feature, ...] = ()
-    """What it reads besides the hand and the objects."""
+    """Features that it reads besides the hand and the objects."""
 
 
 def original(task: SawyerTask, name: str) -> SawyerTask:

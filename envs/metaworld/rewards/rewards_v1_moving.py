@@ -73,7 +73,7 @@ class Move:
     most: str
     """Meta-World's name for the way at the reset."""
     done: float
-    """What may be left, metres."""
+    """The distance that may be left, metres."""
     widths: tuple[float, float] = (0.01, 0.001)
     """Of the payoff, square metres."""
     one_finger: bool = False
@@ -81,7 +81,7 @@ class Move:
     may_lose: bool = False
     """Quirk, kept: whether the payoff may fall below 0, where the way left has become longer."""
     grasped: float = 0.0
-    """What ``grasp_success`` always is."""
+    """The constant value of ``grasp_success``."""
 
     def __call__(self, w: Worlds) -> Outcome:
         """Return the rewards of a step."""
@@ -136,7 +136,7 @@ def sweep(w: Worlds) -> Outcome:
 
 
 def sweep_into(w: Worlds) -> Outcome:
-    """Sweep the puck into the hole, which is about where y lies between 40 cm and a metre."""
+    """Sweep the puck into the hole, which is about where y is between 40 cm and a metre."""
     fallen = w.obj[2] < w.obj_init[2] - 0.05
     return _swept(w, fallen & (w.obj[1] > 0.4) & (w.obj[1] < 1.0))
 

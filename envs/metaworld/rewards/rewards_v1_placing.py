@@ -45,7 +45,7 @@ class Carry:
     """Come from above, pick the object up, and carry it to the target."""
 
     done: float
-    """What may be left, metres."""
+    """The distance that may be left, metres."""
     in_hole: bool = False
     """Whether the lift is paid from 2 cm below where the object lay, rather than from the table."""
 
@@ -146,7 +146,7 @@ def stick_pull(w: Worlds) -> Outcome:
 def _with_stick(w: Worlds, most: str, widths: tuple[float, float]) -> tuple[Array, Array]:
     """Return the reward and the way left.
 
-    Quirk, kept: where the thermos is read lie the stick's height and two numbers of its rotation.
+    Quirk, kept: the thermos is read from the stick's height and two numbers of its rotation.
     """
     thermos, stick = w.obs[6:9], w.obj
     left, apart = norm(thermos[:2] - w.target[:2]), norm(thermos - stick)

@@ -1,4 +1,4 @@
-"""All that Meta-World says after a step, from what the physics says."""
+"""Observation, reward and info values of a step, from the features that the physics gathers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from metarl.envs.metaworld.rewards.observation import frame, observe
 from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, evaluate, latch
 
 
-class Said(NamedTuple):
-    """What is said of a step, ``[..., worlds]``."""
+class StepResult(NamedTuple):
+    """The results of a step, ``[..., worlds]``."""
 
     frame: Vector
     """``[18, worlds]``, for the next step."""
@@ -23,8 +23,8 @@ class Said(NamedTuple):
 
 def after_step(
     task: SawyerTask, features: Vector, action: Vector, constants: Vector, before: Vector, first: Mask
-) -> Said:
-    """Return what Meta-World says after a step.
+) -> StepResult:
+    """Compute the results of a step.
 
     Shapes as in :func:`~.task.evaluate`; ``before [18, worlds]`` is the frame of the previous step, and
     ``first [worlds]`` says where this is an episode's first step.
@@ -34,4 +34,4 @@ def after_step(
     if task.latch is not None:
         latched = latch(task, features, constants, observation)
         constants = namespace(constants).where(first, latched, constants)
-    return Said(now, observation, constants, evaluate(task, features, action, constants, observation))
+    return StepResult(now, observation, constants, evaluate(task, features, action, constants, observation))

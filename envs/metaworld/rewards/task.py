@@ -1,4 +1,4 @@
-"""A Meta-World task as data and one function, and what that function may ask about its worlds."""
+"""A Meta-World task as data and a reward function, and the worlds that the function reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metarl.envs.engines.arrays import Array, Mask, Vector, aligned, constant, n
 from metarl.envs.metaworld.rewards.features import HAND, Feature, body, layout, site, touching
 
 _RESET_CONSTANTS = {"init_tcp": 3, "obj_init_pos": 3, "target_pos": 3, "goal_low": 3, "goal_high": 3}
-"""What a reset fixes for every task, and how many numbers it is; the names are Meta-World's."""
+"""The constants that a reset fixes for every task, with their sizes, by Meta-World's names."""
 _OTHER_CONSTANTS = {
     "hand_init_pos": 3,
     "stick_init_pos": 3,
@@ -53,16 +53,16 @@ class Object(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SawyerTask:
-    """What one of the 50 tasks shows, reads and rewards."""
+    """The observation, features and reward of one of the 50 tasks."""
 
     objects: tuple[Object, ...]
     reward: Callable[[Worlds], Outcome]
     grip: str | None = None
     """The geom that the fingers are to hold, where the task looks at contacts."""
     reads: tuple[Feature, ...] = ()
-    """What the reward reads besides the hand and the objects."""
+    """Features of the reward besides the hand and the objects."""
     constants: tuple[str, ...] = ()
-    """What a reset fixes besides what it fixes for every task."""
+    """Constants of a reset besides those of every task."""
     live: dict[str, Feature] = field(default_factory=dict)
     """Quirk, kept: constants that Meta-World never copied, so that they move with the simulation."""
     latch: Callable[[Worlds], Array] | None = None
@@ -70,7 +70,7 @@ class SawyerTask:
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
-        """What an engine has to gather after each step, in this order."""
+        """The features that an engine gathers after each step, in this order."""
         wanted = [*HAND, *(seen.position for seen in self.objects)]
         wanted += [seen.rotation for seen in self.objects if isinstance(seen.rotation, Feature)]
         wanted += [seen.knob for seen in self.objects if seen.knob]
@@ -79,12 +79,12 @@ class SawyerTask:
 
     @cached_property
     def places(self) -> dict[Feature, slice]:
-        """Where each feature lies in ``[F, ..., worlds]``."""
+        """The place of each feature in ``[F, ..., worlds]``."""
         return layout(self.features)
 
     @cached_property
     def constant_places(self) -> dict[str, slice]:
-        """Where each reset constant lies in ``[C, worlds]``."""
+        """The place of each reset constant in ``[C, worlds]``."""
         sizes = _RESET_CONSTANTS | {name: _OTHER_CONSTANTS[name] for name in self.constants}
         ends = accumulate(sizes.values())
         return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
@@ -92,7 +92,7 @@ class SawyerTask:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What Meta-World returns of a step: the reward and the entries of ``info``, each ``[..., worlds]``."""
+    """Meta-World's results of a step: the reward and the entries of ``info``, each ``[..., worlds]``."""
 
     reward: Array
     success: Array | Mask
@@ -244,7 +244,7 @@ def _plain(value: Array | Mask | float, like: Vector) -> Array:
 
 
 def latch(task: SawyerTask, features: Vector, constants: Vector, obs: Vector) -> Vector:
-    """Return the constants with what Meta-World fixes at an episode's first step, whose values are given.
+    """Return the constants with those that Meta-World fixes at an episode's first step.
 
     Shapes: ``features [F, worlds]``, ``constants [C, worlds]``, ``obs [39, worlds]``.
     """

@@ -15,7 +15,7 @@ from metarl.plugins.suite_files import file_suite
 
 METARL = str(Path(sys.executable).with_name("metarl"))
 BLOCK = re.compile(r"^```\w+\n# file: (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SHORT = {"poles": 100, "rails": 20, "heavy": 50, "troubled": 50, "fetch": 50, "pendulums": 30, "things": 20}
+SHORT = {"poles": 100, "rails": 20, "heavy": 50, "perturbed": 50, "fetch": 50, "pendulums": 30, "things": 20}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.envs import from_gymnasium
-from metarl.envs.custom.env import GymnasiumTaskEnv, Pristine
+from metarl.envs.custom.env import GymnasiumTaskEnv, ModelBackup
 from metarl.envs.custom.from_gymnasium import ProcessTasks
 from metarl.envs.custom.from_vector_env import VectorTasks, from_vector_env
 from metarl.envs.task_sampling.parameters import Layout
@@ -200,7 +200,7 @@ def test_options_of_a_task_are_passed_to_reset() -> None:
 
 def test_mujoco_model_is_put_back_before_each_change() -> None:
     env = InvertedPendulumEnv()
-    kept, mass, gravity = Pristine(env), env.model.body_mass.copy(), env.model.opt.gravity.copy()
+    kept, mass, gravity = ModelBackup(env), env.model.body_mass.copy(), env.model.opt.gravity.copy()
     for _ in range(2):
         kept.restore()
         env.model.body_mass[:] *= 2
@@ -292,7 +292,7 @@ class Buttons(Echo):
             lambda: from_gymnasium(
                 lambda: gymnasium.make("CartPole-v1"), sample=uniform, apply=set_goal, horizon=900
             ),
-            "after 500 steps; horizon=900 came",
+            "Expected a horizon of 500 steps at most",
         ),
         (lambda: from_gymnasium(Picture, sample=uniform, apply=set_goal, horizon=3), "ResizeObservation"),
         (lambda: from_gymnasium(Wordy, sample=uniform, apply=set_goal, horizon=3), "FlattenObservation"),

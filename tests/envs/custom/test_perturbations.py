@@ -1,4 +1,4 @@
-"""A robot's troubles: each wrapper by hand, and the tasks that are made of them."""
+"""A robot's perturbations: each wrapper by hand, and the tasks that are made of them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from metarl.envs.custom.from_gymnasium import from_gymnasium
 from metarl.envs.custom.perturbation_wrappers import (
     DelayedActions,
     NoisySensors,
+    PerturbationWrapper,
     ShiftedSensors,
-    TroubleWrapper,
     WeakActuators,
     resting,
 )
 from metarl.envs.custom.perturbations import (
     ActionDelay,
+    Perturbation,
+    PerturbedEnv,
+    PerturbedTasks,
     SensorNoise,
     SensorOffset,
     Spaces,
-    Trouble,
-    TroubledEnv,
-    TroubledTasks,
     WeakActuator,
-    with_troubles,
+    with_perturbations,
 )
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.envs.toy.point import PointTasks
@@ -37,14 +37,14 @@ from support.task_envs import Echo, set_goal
 SPACES = Spaces(Box(-np.inf, np.inf, (3,), np.float32), Box(-1.0, 1.0, (2,), np.float32))
 
 
-def echo(low: float = 0.0) -> TroubledTasks:
+def echo(low: float = 0.0) -> PerturbedTasks:
     base = from_gymnasium(
         Echo, sample=lambda rng: rng.uniform(low, 1.0), apply=set_goal, horizon=6, name="echo"
     )
-    return with_troubles(base, ActionDelay(), WeakActuator(), SensorOffset(entries=(2,)), SensorNoise())
+    return with_perturbations(base, ActionDelay(), WeakActuator(), SensorOffset(entries=(2,)), SensorNoise())
 
 
-def shown(wrapper: TroubleWrapper, actions: list[list[float]], *, seed: int = 0) -> list[list[float]]:
+def shown(wrapper: PerturbationWrapper, actions: list[list[float]], *, seed: int = 0) -> list[list[float]]:
     """Return what is observed after a reset and each action."""
     observations = [wrapper.reset(seed=seed)[0]]
     observations += [wrapper.step(np.array(action, np.float32))[0] for action in actions]
@@ -53,32 +53,32 @@ def shown(wrapper: TroubleWrapper, actions: list[list[float]], *, seed: int = 0)
 
 def test_delayed_actions_arrive_so_many_steps_late() -> None:
     env = DelayedActions(Echo())
-    env.set_trouble([2.0])
+    env.set_perturbation([2.0])
     seen = shown(env, [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
     assert [each[:2] for each in seen] == [[0, 0], [0, 0], [0, 0], [0.1, 0.2], [0.3, 0.4]]
 
 
 def test_delay_of_the_last_episode_is_forgotten() -> None:
     env = DelayedActions(Echo())
-    env.set_trouble([1.0])
+    env.set_perturbation([1.0])
     shown(env, [[0.9, 0.9]])
     assert shown(env, [[0.1, 0.2]])[1][:2] == [0, 0]
-    env.set_trouble([0.0])
+    env.set_perturbation([0.0])
     assert shown(env, [[0.1, 0.2]])[1][:2] == [0.1, 0.2]
 
 
-def test_trouble_waits_for_the_next_reset() -> None:
+def test_perturbation_waits_for_the_next_reset() -> None:
     env = WeakActuators(Echo())
-    env.set_trouble([1.0, 1.0])
+    env.set_perturbation([1.0, 1.0])
     env.reset(seed=0)
-    env.set_trouble([0.0, 0.0])
+    env.set_perturbation([0.0, 0.0])
     observation, *_ = env.step(np.array([0.5, 0.5], np.float32))
     assert observation[:2].tolist() == [0.5, 0.5]
 
 
 def test_weak_and_reversed_actuators_by_hand() -> None:
     env = WeakActuators(Echo())
-    env.set_trouble([0.5, -1.0])
+    env.set_perturbation([0.5, -1.0])
     # the second action would be -2, outside -1..2
     assert shown(env, [[0.8, 0.6], [1.0, 2.0]])[1:] == [[0.4, -0.6, 0.0], [0.5, -1.0, 0.0]]
 
@@ -94,19 +94,19 @@ def test_gain_scales_the_distance_from_rest() -> None:
         action_space = Box(1.0, 5.0, (2,), np.float32)
 
     env = WeakActuators(Pump())
-    env.set_trouble([0.5, 1.0])
+    env.set_perturbation([0.5, 1.0])
     assert shown(env, [[3.0, 3.0]])[1][:2] == [2.0, 3.0]
 
 
 def test_shift_is_added_to_its_entries_only() -> None:
     env = ShiftedSensors(Echo(), [0, 2])
-    env.set_trouble([0.25, -0.5])
+    env.set_perturbation([0.25, -0.5])
     assert shown(env, [[0.1, 0.2]]) == [[0.25, 0.0, -0.5], [0.35, 0.2, -0.5]]
 
 
 def test_noise_has_its_deviation_and_comes_from_the_seed() -> None:
     env = NoisySensors(Echo())
-    env.set_trouble([0.3])
+    env.set_perturbation([0.3])
     actions = [[0.0, 0.0]] * 3000
     noise, again, other = (np.array(shown(env, actions, seed=seed)) for seed in (1, 1, 2))
     assert np.array_equal(noise, again)
@@ -118,14 +118,14 @@ def test_noise_has_its_deviation_and_comes_from_the_seed() -> None:
 
 def test_noise_leaves_the_environments_generator_alone() -> None:
     plain, noisy = Echo(), NoisySensors(Echo())
-    noisy.set_trouble([0.3])
+    noisy.set_perturbation([0.3])
     plain.reset(seed=5)
     noisy.reset(seed=5)
     assert plain.np_random.random() == noisy.unwrapped.np_random.random()
 
 
 @pytest.mark.parametrize(
-    ("trouble", "size"),
+    ("perturbation", "size"),
     [
         (ActionDelay(), 1),
         (WeakActuator(), 2),
@@ -134,13 +134,15 @@ def test_noise_leaves_the_environments_generator_alone() -> None:
         (SensorOffset(entries=(1,)), 1),
     ],
 )
-def test_held_out_troubles_lie_outside_the_training_ranges(trouble: Trouble, size: int) -> None:
+def test_held_out_perturbations_lie_outside_the_training_ranges(
+    perturbation: Perturbation, size: int
+) -> None:
     rng = np.random.default_rng(0)
     train, test = (
-        np.array([trouble.draw(SPACES, rng, split) for _ in range(300)]) for split in ("train", "test")
+        np.array([perturbation.draw(SPACES, rng, split) for _ in range(300)]) for split in ("train", "test")
     )
     assert train.shape == test.shape == (300, size)
-    if isinstance(trouble, WeakActuator):
+    if isinstance(perturbation, WeakActuator):
         assert ((train == 1.0).sum(axis=1) == 1).all()
         assert train.min() >= 0.4
         assert test.min(axis=1).max() <= 0.4
@@ -156,11 +158,11 @@ def test_held_out_troubles_lie_outside_the_training_ranges(trouble: Trouble, siz
         (lambda: ActionDelay(train=(0, 3), test=(3, 4)), "must not overlap"),
         (lambda: ActionDelay(train=(-1, 0)), "0.0 or more"),
         (lambda: SensorNoise(train=(0.0, 0.2), test=(0.1, 0.3)), "must not overlap"),
-        (lambda: SensorOffset(train=(0.2, 0.1)), "A range from low to high"),
-        (lambda: WeakActuator(train=(0.0, float("nan"))), "A range from low to high"),
-        (lambda: with_troubles(echo()), "At least one trouble was wanted"),
-        (lambda: with_troubles(PointTasks(), ActionDelay()), "has no env_factory"),  # type: ignore[arg-type]  # that is it
-        (lambda: with_troubles(echo(), SensorOffset(entries=(3,))), "Entries must lie in 0..2"),
+        (lambda: SensorOffset(train=(0.2, 0.1)), "A range must go from low to high"),
+        (lambda: WeakActuator(train=(0.0, float("nan"))), "A range must go from low to high"),
+        (lambda: with_perturbations(echo()), "At least one perturbation is needed"),
+        (lambda: with_perturbations(PointTasks(), ActionDelay()), "has no env_factory"),  # type: ignore[arg-type]  # that is it
+        (lambda: with_perturbations(echo(), SensorOffset(entries=(3,))), "Entries must be in 0..2"),
         (
             lambda: WeakActuator().draw(
                 SPACES._replace(actions=Discrete(2)), np.random.default_rng(0), "train"
@@ -169,13 +171,13 @@ def test_held_out_troubles_lie_outside_the_training_ranges(trouble: Trouble, siz
         ),
     ],
 )
-def test_trouble_that_makes_no_sense_is_refused(make: object, sentence: str) -> None:
+def test_perturbation_that_makes_no_sense_is_refused(make: object, sentence: str) -> None:
     assert callable(make)
     with pytest.raises(MetarlError, match=sentence):
         make()
 
 
-def test_task_is_the_bases_with_the_numbers_of_each_trouble() -> None:
+def test_task_is_the_bases_with_the_numbers_of_each_perturb() -> None:
     tasks = echo()
     check_disjoint(tasks)
     base, task = tasks.base.tasks("train")[0], tasks.tasks("train")[0]
@@ -187,9 +189,9 @@ def test_task_is_the_bases_with_the_numbers_of_each_trouble() -> None:
     assert {task.parameters[1] for task in tasks.tasks("test")} <= {3.0, 4.0}
 
 
-def test_numbers_of_a_task_reach_the_environment_and_every_trouble() -> None:
+def test_numbers_of_a_task_reach_the_environment_and_every_perturb() -> None:
     env = echo().env_factory("echo")
-    assert isinstance(env, TroubledEnv)
+    assert isinstance(env, PerturbedEnv)
     # goal 0.5, one step late, gains 1 and -1, the third number off by 10, no noise
     env.set_task(Task("echo", (0.5, 1.0, 1.0, -1.0, 10.0, 0.0), "by hand"))
     first, _ = env.reset(seed=0)
@@ -202,8 +204,8 @@ def test_numbers_of_a_task_reach_the_environment_and_every_trouble() -> None:
 
 def test_bounds_of_observations_hold_no_longer_where_sensors_err() -> None:
     base = from_gymnasium("CartPole-v1", sample=[1.0, 2.0], test_sample=[3.0], apply=_set_length)
-    assert with_troubles(base, ActionDelay()).observation_space == base.observation_space
-    erring = with_troubles(base, SensorNoise()).observation_space
+    assert with_perturbations(base, ActionDelay()).observation_space == base.observation_space
+    erring = with_perturbations(base, SensorNoise()).observation_space
     assert (erring.shape, erring.dtype, erring.is_bounded("both")) == ((4,), np.float32, False)
 
 
@@ -211,14 +213,14 @@ def _set_length(env: object, length: float) -> None:
     env.length = length  # type: ignore[attr-defined]  # CartPole's
 
 
-def test_metaworld_can_have_troubles_too() -> None:
+def test_metaworld_can_have_perturbations_too() -> None:
     goal = Task("reach-v3", (0.0, 0.6, 0.02, 0.1, 0.8, 0.2), "reach-v3/train/0")
     other = Task("reach-v3", (0.0, 0.6, 0.02, -0.1, 0.8, 0.2), "reach-v3/test/0")
-    tasks = with_troubles(
+    tasks = with_perturbations(
         MetaWorldTasks(name="reach", train=(goal,), test=(other,), horizon=5), SensorOffset(entries=(0, 1, 2))
     )
     env = tasks.env_factory("reach-v3")
-    assert isinstance(env, TroubledEnv)
+    assert isinstance(env, PerturbedEnv)
     env.set_task(Task("reach-v3", (*goal.parameters, 0.1, 0.0, 0.0), "by hand"))
     bumped, _ = env.reset(seed=0)
     env.set_task(Task("reach-v3", (*goal.parameters, 0.0, 0.0, 0.0), "by hand"))
@@ -228,5 +230,5 @@ def test_metaworld_can_have_troubles_too() -> None:
     env.close()
 
 
-def test_troubled_tasks_keep_every_promise() -> None:
+def test_perturbed_tasks_keep_every_promise() -> None:
     assert check_suite(echo(low=0.2)) == []

@@ -366,7 +366,7 @@ def test_unknown_feature_names_the_nearest_one() -> None:
 
 def test_inputs_of_another_shape_are_refused() -> None:
     physics = BatchedPhysics([mujoco.MjModel.from_xml_string(PENDULUM)], [0, 0], stepper="portable")
-    with pytest.raises(MetarlError, match=r"ctrl was to have shape \(2, 1\); it has \(1, 1\)"):
+    with pytest.raises(MetarlError, match=r"Expected ctrl of shape \(2, 1\), got \(1, 1\)"):
         physics.step(1, ctrl=np.zeros((1, 1)))
     physics.close()
 

@@ -217,10 +217,10 @@ def test_process_engine_says_why_it_shows_nothing(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"slot": 4}, "A slot from 0 to 3 was wanted; 4 came"),
+        ({"slot": 4}, "Expected a slot from 0 to 3, got 4"),
         ({"slot": 0, "camera": "corner9"}, "no camera called 'corner9'; did you mean 'corner'?"),
-        ({"slot": 0, "width": 0}, "0 x 480 were wanted"),
-        ({"slot": 0, "height": 5000}, "480 x 5000 were wanted"),
+        ({"slot": 0, "width": 0}, "got 0 x 480"),
+        ({"slot": 0, "height": 5000}, "got 480 x 5000"),
     ],
 )
 def test_mistake_is_one_clear_sentence(env: SawyerVectorEnv, arguments: dict[str, object], said: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from metarl.envs.engines.threads.model_changes import Change
 from metarl.envs.locomotion.dynamics import DynamicsConfig, HopperRandParamsConfig, Walker2dRandParamsConfig
-from metarl.envs.locomotion.model_variations import Knob, TurnedKnobs, read_phrase
+from metarl.envs.locomotion.model_variations import ModelVariation, ModelVariations, read_phrase
 from metarl.envs.task_sampling.ranges import Range
 from metarl.errors import MetarlError
 from metarl.tasks import TaskDistribution
@@ -20,7 +20,7 @@ from support import suite_contract
 from support.locomotion import gymnasium_env
 
 
-def knobs(phrase: str, robot: str = "Hopper-v5") -> list[Knob]:
+def knobs(phrase: str, robot: str = "Hopper-v5") -> list[ModelVariation]:
     return read_phrase(phrase, gymnasium_env(robot).model, robot)
 
 
@@ -86,7 +86,7 @@ def test_draws_fill_the_range_and_those_beyond_both_sides_of_it() -> None:
 
 
 def test_knobs_turn_with_their_parameters() -> None:
-    turned = TurnedKnobs((*knobs("body_mass:torso:x0.5..2"), *knobs("geom_friction:floor:1..2")))
+    turned = ModelVariations((*knobs("body_mass:torso:x0.5..2"), *knobs("geom_friction:floor:1..2")))
     assert turned((1.5, 1.25)) == [
         Change("body_mass", 1, 1.5, scale=True),
         *(Change("geom_friction", (0, column), 1.25) for column in range(3)),
@@ -174,17 +174,17 @@ def test_another_mujoco_environment_runs_on_processes_and_its_models_differ() ->
         ("Hopper-v5", "opt.gravity:w:1..2", "no axis of opt.gravity called 'w'; known are: x, y, z"),
         ("Hopper-v5", "opt.timestep:z:1..2", "opt.timestep is a single number"),
         ("Hopper-v5", "opt.o_solref:1..2", "opt.o_solref has 2 numbers"),
-        ("Hopper-v5", "body_mass:torso[2]:x1..2", "column of body_mass from 0 to 0 was wanted; 2 came"),
-        ("Hopper-v5", "body_mass:torso:x0.5-2", "A range like x0.5..2 or 3..5 was wanted"),
-        ("Hopper-v5", "body_mass:torso:2..1", "A range like x0.5..2 or 3..5 was wanted"),
-        ("Hopper-v5", "body_mass:torso:x1..nan", "A range like x0.5..2 or 3..5 was wanted"),
+        ("Hopper-v5", "body_mass:torso[2]:x1..2", "column of body_mass from 0 to 0, got 2"),
+        ("Hopper-v5", "body_mass:torso:x0.5-2", "Expected a range like x0.5..2 or 3..5"),
+        ("Hopper-v5", "body_mass:torso:2..1", "Expected a range like x0.5..2 or 3..5"),
+        ("Hopper-v5", "body_mass:torso:x1..nan", "Expected a range like x0.5..2 or 3..5"),
         ("Hopper-v5", "body_mass:torso:x-1..2", "must be positive"),
-        ("Hopper-v5", "body_mass:x1..2", "FIELD:NAME:RANGE was wanted"),
-        ("Hopper-v5", "body_mass::x1..2", "FIELD:NAME:RANGE was wanted"),
-        ("Hopper-v5", "x1..2", "FIELD:NAME:RANGE was wanted"),
+        ("Hopper-v5", "body_mass:x1..2", "Expected FIELD:NAME:RANGE"),
+        ("Hopper-v5", "body_mass::x1..2", "Expected FIELD:NAME:RANGE"),
+        ("Hopper-v5", "x1..2", "Expected FIELD:NAME:RANGE"),
         ("Hopper-v5", "jnt_stiffness:each:x1..2", "which no factor changes"),
         ("Hoper-v5", "body_mass:torso:x1..2", "did you mean 'Hopper-v5'"),
-        ("CartPole-v1", "body_mass:torso:x1..2", "A MuJoCo environment was wanted; CartPole-v1 is none"),
+        ("CartPole-v1", "body_mass:torso:x1..2", "Expected a MuJoCo environment, got CartPole-v1"),
     ],
 )
 def test_wrong_word_is_named_in_one_sentence(env: str, phrase: str, message: str) -> None:
@@ -193,7 +193,7 @@ def test_wrong_word_is_named_in_one_sentence(env: str, phrase: str, message: str
 
 
 def test_nothing_is_varied_twice_and_something_is() -> None:
-    with pytest.raises(MetarlError, match="body_mass is varied twice at 1"):
+    with pytest.raises(MetarlError, match="got body_mass at 1 twice"):
         DynamicsConfig(env="Ant-v5", vary=("body_mass:torso:x1..2", "body_mass:each:x1..2")).build()
     with pytest.raises(MetarlError, match="vary must name at least one thing"):
         DynamicsConfig(vary=())

@@ -266,7 +266,7 @@ def test_tasks_of_both_splits_are_told_apart_by_id_even_where_they_are_the_same(
     [
         (lambda: HalfCheetahVelConfig(fastest=0.0), r"fastest in \(0, 1000\]"),
         (lambda: AntGoalConfig(test_range="outside"), "test_range must be"),  # type: ignore[arg-type]  # that it is refused is the claim
-        (lambda: AntDirConfig(test_range="out"), 'directions "any" was wanted'),
+        (lambda: AntDirConfig(test_range="out"), 'Expected directions "any"'),
         (lambda: AntDirConfig(directions="three"), 'directions must be "two" or "any"'),  # type: ignore[arg-type]  # as above
         (lambda: HalfCheetahDirConfig(horizon=0), "Expected horizon in"),
     ],
@@ -279,7 +279,7 @@ def test_settings_that_make_no_sense_are_refused(make: Callable[[], object], mes
 def test_a_worker_refuses_tasks_of_another_shape() -> None:
     env = GymnasiumFactory(HalfCheetahVelConfig().build().family, 3, 1)("half-cheetah-vel")
     for task in (Task("half-cheetah-vel", (1.0, 2.0), "x"), Task("half-cheetah-dir", (1.0,), "x")):
-        with pytest.raises(MetarlError, match="with 1 parameters was wanted; 'x'"):
+        with pytest.raises(MetarlError, match="with 1 parameters was expected; 'x'"):
             env.set_task(task)
     with pytest.raises(MetarlError, match="A task must be set"):
         env.reset()

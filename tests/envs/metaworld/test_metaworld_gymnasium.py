@@ -25,7 +25,7 @@ import metarl.envs.metaworld.gymnasium_ids
 import metarl.envs.metaworld.suite
 from metarl.envs.engines.rendering import offscreen
 from metarl.envs.metaworld.env import FAMILIES
-from metarl.envs.metaworld.goal_order import GoalChoice, deal
+from metarl.envs.metaworld.goal_order import GoalChoice, assign_goals
 from metarl.envs.metaworld.goals import Goal, Goals, published_goals
 from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
 from metarl.envs.registration import SAWYER_FAMILIES
@@ -336,7 +336,7 @@ def test_disabled_autoreset_refuses_a_step_past_the_end(slots: list[tuple[Task, 
 )
 def test_goals_are_dealt_to_slots(num_slots: int, shared: bool, wanted: list[list[str]]) -> None:
     tasks = [Task(family, (), f"{family}{n}") for family in "ab" for n in range(4)]
-    assert [[t.id for t in few] for few in deal(tasks, num_slots, share_goals=shared)] == wanted
+    assert [[t.id for t in few] for few in assign_goals(tasks, num_slots, share_goals=shared)] == wanted
 
 
 def test_every_family_is_registered() -> None:
@@ -399,21 +399,21 @@ def test_goals_of_mt1_are_the_training_goals_of_ml1() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("MT1", {}, 'A family was wanted, env_name="pick-place-v3" for instance; none came.'),
+        ("MT1", {}, 'Expected a family, env_name="pick-place-v3" for instance, got none.'),
         ("MT1", {"env_name": "rech-v3"}, "no Meta-World task called 'rech-v3'; did you mean 'reach-v3'?"),
         ("ML10-train", {"env_name": "reach-v3"}, "ML10 has families of its own"),
         ("ML10-train", {"split": "validation"}, "no split called 'validation'"),
         ("reach-v3", {"num_envs": 0}, "num_envs must be 1 or more, but it is 0."),
-        ("reach-v3", {"seed": -1}, "seed must lie in"),
+        ("reach-v3", {"seed": -1}, "seed must be in"),
         ("reach-v3", {"terminate_on_sucess": True}, "did you mean 'terminate_on_success'?"),
-        ("reach-v3", {"max_episode_steps": 501}, "max_episode_steps must lie in 1..500, but it is 501."),
+        ("reach-v3", {"max_episode_steps": 501}, "max_episode_steps must be in 1..500, but it is 501."),
         ("reach-v3", {"autoreset_mode": "NextStp"}, "did you mean 'NextStep'?"),
         ("reach-v3", {"task_select": "rand"}, "did you mean 'random'?"),
         ("reach-v3", {"render_mode": "human"}, "no render mode called 'human'"),
         ("reach-v3", {"camera_name": "corner9"}, "no camera called 'corner9'; did you mean 'corner'?"),
-        ("reach-v3", {"camera_id": 7}, "camera_id must lie in 0..6, but it is 7."),
-        ("reach-v3", {"camera_id": 1, "camera_name": "corner"}, "both came: 'corner' and 1."),
-        ("reach-v3", {"render_slots": [1]}, "render_slots must lie in 0..0, but it is (1,)."),
+        ("reach-v3", {"camera_id": 7}, "camera_id must be in 0..6, but it is 7."),
+        ("reach-v3", {"camera_id": 1, "camera_name": "corner"}, "got both: 'corner' and 1."),
+        ("reach-v3", {"render_slots": [1]}, "render_slots must be in 0..0, but it is (1,)."),
     ],
 )
 @pytest.mark.usefixtures("few_goals")
@@ -452,4 +452,4 @@ def test_example_of_the_documentation_runs(root: Path, capsys: pytest.CaptureFix
 def test_name_with_the_module_needs_no_import() -> None:
     program = "import gymnasium; gymnasium.make_vec('metarl.envs:metarl/MT1')"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "MetarlError: A family was wanted" in out.stderr
+    assert "MetarlError: Expected a family" in out.stderr
