@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
@@ -46,7 +46,7 @@ class SlotEngine(TaskVectorEnv):
     def __init__(
         self,
         observation_space: Box,
-        action_space: Box,
+        action_space: Box | Discrete,
         *,
         tasks: Sequence[Task],
         num_envs: int,

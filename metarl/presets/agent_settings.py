@@ -29,14 +29,22 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 """Meta-LSTM's step is a gate, which is below 1."""
 
-_HALF_CHEETAHS: Mapping[str, Mapping[str, object]] = {
+_HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     **_GATED,
+    "rl2": {  # one short run: results/README.md
+        "cell": "linear",
+        "memory_size": 64,
+        "embedding_size": 64,
+        "initial_std": 0.7,
+        "learning_rate": 2e-3,
+        "max_kl": 0.03,
+    },
     "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
 }
 
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    "half-cheetah-dir": _HALF_CHEETAHS,
-    "half-cheetah-vel": _HALF_CHEETAHS,
+    "half-cheetah-dir": _HALF_CHEETAH_SUITED,
+    "half-cheetah-vel": _HALF_CHEETAH_SUITED,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
         **_GATED,
         "rl2": {
