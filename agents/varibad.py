@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import gymnasium
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
@@ -46,6 +47,9 @@ POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
 """Names of what the two optimisers remember."""
 MAX_STD = 10.0
 
+Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
+Weight: TypeAlias = Annotated[float, Ge(0), Le(1e6)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class VariBADConfig(AgentConfig, PPOConfig):
@@ -58,99 +62,74 @@ class VariBADConfig(AgentConfig, PPOConfig):
     source: ClassVar[str] = "Zintgraf et al. 2020, arXiv 1910.08348"
     trial: ClassVar[Trial] = "sequential"
 
-    trial_episodes: int = 2
+    trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
     """Episodes of a trial, over which the belief is kept."""
-    latent_size: int = 5
+    latent_size: Units = 5
     """Numbers of the embedding that the belief is about."""
     cell: str = "gru"
     """The encoder's memory: "gru", or "linear", which is several times as fast in learning."""
-    memory_size: int = 128
+    memory_size: Units = 128
     """Numbers that the encoder remembers."""
-    observation_embedding: int = 32
+    observation_embedding: Units = 32
     """Units of the encoder's layer that reads observations."""
-    action_embedding: int = 16
+    action_embedding: Units = 16
     """Units of the encoder's layer that reads actions."""
-    reward_embedding: int = 16
+    reward_embedding: Units = 16
     """Units of the encoder's layer that reads rewards and episode starts."""
-    decoder_sizes: tuple[int, ...] = (64, 32)
+    decoder_sizes: tuple[Units, ...] = (64, 32)
     """Units of each hidden layer of the decoders."""
-    hidden_sizes: tuple[int, ...] = (128, 128)
+    hidden_sizes: tuple[Units, ...] = (128, 128)
     """Units of each hidden layer of the policy and of its value."""
     tanh_mean: bool = False
     """Bound the mean action by tanh."""
     initial_std: float = 1.0
     """Standard deviation of every action component at the start."""
-    min_std: float = 0.1
+    min_std: Annotated[float, Gt(0)] = 0.1
     """Standard deviations never fall below this."""
-    max_std: float = MAX_STD
+    max_std: Annotated[float, Le(1e4)] = MAX_STD
     """Standard deviations never rise above this."""
-    discount: float = 0.99
+    discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount for each step, across the episodes of a trial too."""
-    gae_lambda: float = 0.95
+    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
     """Weight of longer returns in the advantages."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the policy's Adam."""
-    vae_learning_rate: float = 1e-3
+    vae_learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the Adam of encoder and decoders."""
-    vae_updates: int = 20
+    vae_updates: Annotated[int, Ge(0)] = 20
     """Steps of encoder and decoders in each iteration."""
-    pretrain_updates: int = 0
+    pretrain_updates: Annotated[int, Ge(0)] = 0
     """Further such steps in the first iteration, on what was collected in it."""
-    vae_trials: int = 16
+    vae_trials: Annotated[int, Ge(1), Le(1_000_000)] = 16
     """Trials of the buffer in each of these steps."""
-    buffer_trials: int = 1000
+    buffer_trials: Annotated[int, Ge(1), Le(1_000_000)] = 1000
     """Trials that the buffer keeps."""
-    elbo_steps: int = 32
+    elbo_steps: Annotated[int, Ge(0)] = 16
     """Steps of each trial at which the bound is taken; 0 for all."""
-    decoded_steps: int = 64
+    decoded_steps: Annotated[int, Ge(0)] = 32
     """Steps of each trial that are decoded; 0 for all."""
-    chunk_steps: int = 0
+    chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps of the encoder through which gradients flow back; 0 for whole trials."""
-    kl_weight: float = 0.1
+    kl_weight: Weight = 0.1
     """Weight of the divergence of a belief from the one before."""
-    reward_weight: float = 1.0
+    reward_weight: Weight = 1.0
     """Weight of the likelihood of rewards; 0 for no such decoder."""
-    state_weight: float = 1.0
+    state_weight: Weight = 1.0
     """Weight of the likelihood of transitions; 0 for no such decoder."""
-    scale_iterations: int = 50
+    scale_iterations: Annotated[int, Ge(0)] = 50
     """Iterations that the running scales of observations, rewards and returns learn from; then they stay."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the numbers, also those that must fit together."""
         super().__post_init__()
-        require(
-            1 <= self.trial_episodes <= 101, "trial_episodes must be between 1 and 101", self.trial_episodes
-        )
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
-        embeddings = ("observation_embedding", "action_embedding", "reward_embedding")
-        for name in ("latent_size", "memory_size", *embeddings):
-            size = getattr(self, name)
-            require(1 <= size <= 4096, f"{name} must be between 1 and 4096", size)
         for name in ("decoder_sizes", "hidden_sizes"):
-            sizes = getattr(self, name)
-            good = len(sizes) > 0 and all(1 <= size <= 4096 for size in sizes)
-            require(good, f"{name} must be one or more numbers between 1 and 4096", sizes)
+            require(len(getattr(self, name)) > 0, f"{name} must have one number or more", "none")
         require(
-            0 < self.min_std <= self.initial_std <= self.max_std <= 1e4,
-            "Expected 0 < min_std <= initial_std <= max_std <= 10000, as they say how far actions spread",
+            self.min_std <= self.initial_std <= self.max_std,
+            "Expected min_std <= initial_std <= max_std, as they say how far actions spread",
             (self.min_std, self.initial_std, self.max_std),
         )
-        for name in ("discount", "gae_lambda"):
-            require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1", getattr(self, name))
-        for name in ("learning_rate", "vae_learning_rate"):
-            rate = getattr(self, name)
-            require(0 < rate <= 10, f"{name} must be positive and at most 10", rate)
-        for name in ("vae_trials", "buffer_trials"):
-            count = getattr(self, name)
-            require(1 <= count <= 1_000_000, f"{name} must be between 1 and 1000000", count)
-        for name in (
-            *("vae_updates", "pretrain_updates", "elbo_steps", "decoded_steps", "chunk_steps"),
-            "scale_iterations",
-        ):
-            require(getattr(self, name) >= 0, f"{name} must be 0 or more", getattr(self, name))
-        for name in ("kl_weight", "reward_weight", "state_weight"):
-            weight = getattr(self, name)
-            require(0 <= weight <= 1e6, f"{name} must be between 0 and 1000000", weight)
         require(
             self.reward_weight + self.state_weight > 0,
             "reward_weight or state_weight must be positive, as a belief has nothing else to learn from",

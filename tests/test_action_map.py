@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import RescaleAction
 
-from metarl.action_map import ActionMap, describe_actions, hardly_covered
+from metarl.action_map import ActionMap, describe_actions, hardly_covered, squashed_range
 from metarl.cli.main import main
 from metarl.envs import from_gymnasium
 from metarl.envs.custom.from_gymnasium import ProcessTasks
@@ -289,3 +289,11 @@ def test_actions_far_from_minus_one_and_one_are_learned_in(
     assert main(command) == 0
     metrics = json.loads(Path("runs/wide/metrics.jsonl").read_text().splitlines()[-1])
     assert metrics["train/return/step_1"] > metrics["train/return/step_0"] + 0.3
+
+
+def test_squashed_actions_fill_bounds_and_are_one_where_there_are_none() -> None:
+    low, high = [-0.1, 1.0, -np.inf, 0.0, 2.0], [0.1, 4.0, np.inf, np.inf, 2.0]
+    space = Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
+    middle, half = squashed_range(space)
+    np.testing.assert_allclose(middle, [0.0, 2.5, 0.0, 0.0, 0.0], atol=1e-7)
+    np.testing.assert_allclose(half, [0.1, 1.5, 1.0, 1.0, 1.0], rtol=1e-6)

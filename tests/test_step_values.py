@@ -18,7 +18,7 @@ from metarl.envs.custom.from_vector_env import VectorTasks, from_vector_env
 from metarl.envs.engines.processes.messages import Blueprint, Episode, new_memory, shared_layout, shared_size
 from metarl.envs.engines.processes.worker import Worker
 from metarl.errors import EngineError, MetarlError
-from metarl.plugins.suite_modules import dumps
+from metarl.plugins.user_modules import dumps
 from metarl.rollouts.collect import collect
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
 from metarl.vector_env import TensorStep

@@ -45,7 +45,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Action, Actor, Inputs
 from metarl.reporting.csv_files import interval_columns, write_csv
 from metarl.rollouts.collect import collect
-from metarl.types import Params
+from metarl.types import Params, Task
 
 DISCOUNTS = (0.9, 0.95, 0.99)
 """Of the Gittins indices."""
@@ -103,6 +103,7 @@ def main(
     *,
     arms: int = 5,
     pulls: int = 10,
+    tasks: int = 0,
     episodes: int = 10,
     seed: int = 0,
     output: Path | None = None,
@@ -113,17 +114,20 @@ def main(
         runs: folders of runs that differ in their seed alone; their bandits are played.
         arms: of a bandit, where there are no runs.
         pulls: of an episode, likewise.
-        episodes: of each held-out bandit.
+        tasks: bandits drawn afresh, for narrower intervals; 0 takes the 400 held-out ones.
+        episodes: of each bandit.
         seed: of the episodes.
         output: folder for ``strategies.csv``, ``pulls.csv`` and ``pulls.png``.
     """
     trained = [load(folder) for folder in runs]
     config = bandits_of(trained) if trained else BanditsConfig(arms=arms, horizon=pulls)
     suite = config.build()
+    played = (
+        suite.sample(tasks, make_rng(seed, Purpose.EVALUATION, "tasks")) if tasks else suite.tasks("test")
+    )
     best, *others = references(suite)
-    rewards = {
-        player.name: play(player, suite, episodes, seed) for player in (best, *others, *learned(trained))
-    }
+    players = (best, *others, *learned(trained))
+    rewards = {player.name: play(player, suite, played, episodes, seed) for player in players}
     rows = [row(name, paid, rewards[best.name]) for name, paid in rewards.items()]
     rows.sort(key=lambda each: float(each["return"]), reverse=True)
     console = wide_console()
@@ -135,7 +139,7 @@ def main(
         by_pull = {name: paid.mean(axis=(0, 1, 2)) for name, paid in rewards.items()}
         write_csv(output / "strategies.csv", rows)
         write_csv(output / "pulls.csv", pull_rows(by_pull))
-        bandits_figure.draw(by_pull, suite, len(trained), output / "pulls.png")
+        bandits_figure.draw(by_pull, suite, played, len(trained), output / "pulls.png")
 
 
 def bandits_of(runs: Sequence[Run]) -> BanditsConfig:
@@ -194,9 +198,8 @@ def learned(runs: Sequence[Run]) -> list[Contender]:
     return [Contender(name, makers), Contender(f"{name}, most likely arm", makers, deterministic=True)]
 
 
-def play(player: Contender, suite: BanditTasks, episodes: int, seed: int) -> Values:
-    """Return what each pull paid on the held-out bandits, ``[S, M, K, T]``, with the same luck for all."""
-    tasks = suite.tasks("test")
+def play(player: Contender, suite: BanditTasks, tasks: Sequence[Task], episodes: int, seed: int) -> Values:
+    """Return what each pull paid, ``[S, M, K, T]``, with the same luck for all."""
     at_once = max(1, SLOTS // episodes)
     env = suite.make_vector_env(at_once * episodes)
     played = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from metarl.envs.toy.bandits import BanditTasks
 from metarl.evaluation.statistics import Values
 from metarl.reporting.figures.style import PALETTE, TEXT, blank, draw_footer, label_axes, save
+from metarl.types import Task
 
 STYLES = {
     "Bayes-optimal": (TEXT, "--"),
@@ -26,18 +27,20 @@ _SMOOTHED = 5
 """Pulls that a point of a long episode is the mean of."""
 
 
-def draw(by_pull: Mapping[str, Values], suite: BanditTasks, seeds: int, path: Path) -> None:
+def draw(
+    by_pull: Mapping[str, Values], suite: BanditTasks, tasks: Sequence[Task], seeds: int, path: Path
+) -> None:
     """Draw the mean reward of each pull.
 
     Args:
         by_pull: of each strategy, ``[T]``.
-        suite: the bandits.
+        suite: which gives the sizes.
+        tasks: the bandits.
         seeds: training seeds of the agent.
         path: the PNG.
     """
     title = f"Bandits of {suite.arms} arms, {suite.horizon} pulls: mean reward by pull"
     figure, (axes,) = blank(title, 1, 0.9)
-    tasks = suite.tasks("test")
     best_arm = float(np.mean([max(task.parameters) for task in tasks]))
     width = 1 if suite.horizon <= 20 else _SMOOTHED
     pulls = np.arange(suite.horizon)

@@ -23,10 +23,11 @@ from rich.table import Table
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.workloads import Bar, bars_table, in_turn, machine, ratios, spread, wide_console
-from metarl.agents.pearl import PEARL, ActionRange, Networks, PEARLConfig
+from metarl.agents.pearl import PEARL, Networks, PEARLConfig
 from metarl.learning.replay import ReplayBuffer
 from metarl.learning.sac import SAC, Noise, SACBatch, States
 from metarl.meta_learner import never
+from metarl.networks.posterior_actor import ActionRange
 from metarl.types import Params, Rollout, Task
 
 OBSERVATION, ACTION = 39, 4

@@ -1,4 +1,4 @@
-"""What an evaluation measured: returns and successes of each task, stage and episode."""
+"""Records of evaluations: returns and successes of each task, stage and episode."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from metarl.errors import MetarlError, require
 from metarl.evaluation.statistics import Values
 from metarl.meta_learner import Trial
 from metarl.rollouts.tally import Counts
+from metarl.text import count
 from metarl.types import Json, Rollout, Task
 from metarl.vector_env import Array
 
 Successes = npt.NDArray[np.bool_]
+EXPERIENCE = "experience_episodes"
+"""Name of the axis of agents that remember."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every episode that was measured: each task exactly n of them, after each number of adaptation steps."""
+    """All measured episodes: exactly n of each task after each number of adaptation steps."""
 
     tasks: tuple[Task, ...]
     returns: Array
@@ -33,6 +36,8 @@ class Evaluation:
     """Counts that notices are made from; not kept in files."""
     trial: Trial = "parallel"
     """Whether a step is an adaptation from episodes of its own, or one more episode of experience."""
+    experience: tuple[int, ...] = ()
+    """Episodes of experience before each stage, where these are not 0, 1, 2, …; not kept in files."""
 
     @property
     def adaptation_steps(self) -> int:
@@ -91,7 +96,7 @@ def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an evaluation is laid out along."""
+    """Axis of the stages of an evaluation."""
 
     name: str
     """Of a column, ``"adaptation_steps"``."""
@@ -102,17 +107,25 @@ class Axis:
     values: tuple[int, ...]
     """``(0, 1, 2)``: before adapting, after one step, after two."""
 
+    def stage(self, index: int) -> str:
+        """Return a stage in words, ``"2 adaptation steps"`` or ``"1 episode of experience"``."""
+        number = self.values[index]
+        if self.name == EXPERIENCE:
+            return f"{count(number, 'episode')} of experience"
+        return count(number, "adaptation step")
+
 
 def steps_axis(evaluation: Evaluation) -> Axis:
     """Return the axis of :func:`evaluate`: adaptation steps, or episodes of experience in a trial."""
     steps = tuple(range(evaluation.adaptation_steps + 1))
     if evaluation.trial == "sequential":
-        return Axis("experience_episodes", "Episodes of experience on the task", "episodes", steps)
+        values = evaluation.experience or steps
+        return Axis(EXPERIENCE, "Episodes of experience on the task", "episodes", values)
     return Axis("adaptation_steps", "Adaptation steps", "steps", steps)
 
 
 def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Values | None:
-    """Return ``[S, T]``: what each seed scores on each task after a number of adaptation steps.
+    """Return the score of each seed on each task, ``[S, T]``, after some adaptation steps.
 
     Args:
         evaluations: of S seeds on the same T tasks.

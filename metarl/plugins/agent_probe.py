@@ -1,4 +1,4 @@
-"""What the claims about an agent are tried on: its config, a suite, and small rollouts of both."""
+"""A small trial of an agent, for claims about it: its config, a suite, and rollouts of both."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ from metarl.vector_env import TaskVectorEnv
 TASKS, EPISODES = 3, 4
 STATES = 5
 """Observations in which policies are compared."""
+
+
+class BrokenPromise(Exception):
+    """An agent does not do what it promises; says what was seen, without a full stop."""
+
+
+class OpenQuestion(Exception):
+    """A claim does not apply, or cannot be judged; says why, without a full stop."""
+
+
+def expect(condition: bool, seen: str) -> None:
+    """Raise :class:`BrokenPromise` with what was seen unless a condition holds."""
+    if not condition:
+        raise BrokenPromise(seen)
 
 
 class AgentProbe:
@@ -126,6 +140,14 @@ class AgentProbe:
             self.env.close()
 
 
+def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
+    """Return the policies that collect a meta-batch, as :meth:`AgentProbe.meta_batch` makes them."""
+    actors = [agent.initial_actor(TASKS, probe.rng())]
+    for rollout in probe.rollouts[:-1]:
+        actors.append(agent.adapt(actors[-1], rollout, probe.rng()))
+    return actors
+
+
 def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, int]]:
     """Yield what a policy was given before each step of a rollout, and the step.
 
@@ -157,6 +179,18 @@ def likely(action: Action) -> torch.Tensor:
 def take_tasks(rollout: Rollout, order: Sequence[int]) -> Rollout:
     """Return the rollout with its tasks in another order, or fewer of them."""
     return rollout.map(lambda value: value[list(order)])
+
+
+def is_close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether numbers are the same but for the order in which they were summed."""
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def apart(one: torch.Tensor, other: torch.Tensor) -> str:
+    """Say by how much two tensors differ."""
+    if one.shape != other.shape:
+        return f"{list(one.shape)} and {list(other.shape)}"
+    return f"by up to {float((one.double() - other.double()).abs().max()):.2g}"
 
 
 def copy(params: Params) -> Params:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from metarl.config import AgentConfig, construct
+from metarl.config import AgentConfig, SamplingConfig, construct
 from metarl.plugins.registry import agent
 
 _HALF_CHEETAH: Mapping[str, object] = {"inner_lr": 1.0, "max_kl": 0.02}
@@ -29,9 +29,22 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 """Meta-LSTM's step is a gate, which is below 1."""
 
+_HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
+    **_GATED,
+    "rl2": {  # one short run: results/README.md
+        "cell": "linear",
+        "memory_size": 64,
+        "embedding_size": 64,
+        "initial_std": 0.7,
+        "learning_rate": 2e-3,
+        "max_kl": 0.03,
+    },
+    "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
+}
+
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    "half-cheetah-dir": _GATED,
-    "half-cheetah-vel": _GATED,
+    "half-cheetah-dir": _HALF_CHEETAH_SUITED,
+    "half-cheetah-vel": _HALF_CHEETAH_SUITED,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
         **_GATED,
         "rl2": {
@@ -42,6 +55,8 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             # the luck of a pull says little of those that follow (results/README.md)
             "gae_lambda": 0.3,
         },
+        # nothing is observed that could follow from anything
+        "varibad": {"trial_episodes": 1, "memory_size": 64, "state_weight": 0.0},
     },
     "point": {  # by short runs: docs/agents/README.md
         "cavia": {"inner_lr": 1.0},
@@ -62,9 +77,37 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "update_ratio": 0.005,
             "initial_iterations": 0,
         },
+        # what explores has to be paid for what it finds, and moves are 0.1 at most
+        "rl2": {
+            "cell": "linear",
+            "memory_size": 64,
+            "embedding_size": 64,
+            "initial_std": 0.2,
+            "min_std": 0.01,
+            "discount": 0.7,
+            "gae_lambda": 0.9,
+            "learning_rate": 1.5e-3,
+        },
+        # likewise; and all tasks have the same transitions
+        "varibad": {
+            "cell": "linear",
+            "memory_size": 64,
+            "hidden_sizes": (64, 64),
+            "state_weight": 0.0,
+            "vae_updates": 30,
+            "vae_learning_rate": 3e-3,
+            "initial_std": 0.2,
+            "min_std": 0.01,
+            "discount": 0.7,
+            "gae_lambda": 0.9,
+            "learning_rate": 1.5e-3,
+        },
     },
 }
 """By preset and agent: on top of what is shared."""
+
+ONE_TRIAL_A_TASK = ("rl2",)
+"""Agents that learn nothing from a task's other trials, so that fresh tasks are worth more."""
 
 
 def suited(preset: str, name: str) -> AgentConfig:
@@ -88,6 +131,16 @@ def equal_steps(iterations: int, agent: AgentConfig) -> int:
     """
     rollouts = 1 + int(getattr(agent, "adaptation_steps", 1))
     return round(2 * iterations / rollouts)
+
+
+def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConfig:
+    """Return a meta-batch of ``tasks * episodes`` episodes.
+
+    Agents of :data:`ONE_TRIAL_A_TASK` take so many tasks with one trial each.
+    """
+    if agent.kind in ONE_TRIAL_A_TASK:
+        return SamplingConfig(meta_batch_size=tasks * episodes, episodes=1)
+    return SamplingConfig(meta_batch_size=tasks, episodes=episodes)
 
 
 def measured_steps(agent: AgentConfig, steps: int) -> int:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import equal_steps, measured_steps, suited
+from metarl.presets.agent_settings import equal_steps, measured_steps, meta_batch, suited
 from metarl.presets.manipulation import MAML_TRPO
 
 
 def bandits(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Bernoulli bandits, where the best strategy is known; 1.5M pulls, about two minutes."""
     config = suited("bandits", agent)
-    # a memory sees a bandit for one episode, so that it learns most from many bandits
-    tasks, episodes = (1000, 1) if config.trial == "sequential" else (50, 20)
     return ExperimentConfig(
         suite=construct(suite("bandits"), {}),
         agent=config,
         iterations=equal_steps(75, config),
-        sampling=SamplingConfig(meta_batch_size=tasks, episodes=episodes),
+        sampling=meta_batch(config, tasks=50, episodes=20),
         evaluation=EvaluationConfig(
             every=15, tasks=100, adaptation_steps=measured_steps(config, 1), adaptation_episodes=20
         ),
@@ -44,6 +42,7 @@ def point(agent: str = MAML_TRPO) -> ExperimentConfig:
         suite=construct(suite("point"), {}),
         agent=config,
         iterations=equal_steps(80, config),
+        sampling=meta_batch(config, tasks=20, episodes=10),
         evaluation=EvaluationConfig(every=10, tasks=40, adaptation_steps=measured_steps(config, 1)),
         checkpoint=CheckpointConfig(every=10),
     )

@@ -1,4 +1,4 @@
-"""Combine several seeds of one experiment: curves, tables and figures in one folder."""
+"""Combine several seeds of one experiment into one folder."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _footer(seeds: int) -> str:
 
 
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
-    """Return the numbers of each seed by its name, and of all together, after each adaptation step."""
+    """Return rows of each seed, and of all, by adaptation step."""
     rows: list[dict[str, str | float]] = []
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
     for label, parts in [*groups, ("all", list(evaluations))]:

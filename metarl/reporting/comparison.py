@@ -1,4 +1,4 @@
-"""Runs, or sweeps of several seeds, compared on the same held-out tasks."""
+"""Compare runs or sweeps on the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from metarl.config import SuiteConfig
 from metarl.errors import require
-from metarl.evaluation.comparability import Side, check_comparable
+from metarl.evaluation.comparability import Side, adaptation_episodes, check_comparable
+from metarl.evaluation.experience import at_counts, common_counts, experience_of
 from metarl.evaluation.record import Evaluation, scores_of
 from metarl.evaluation.statistics import (
     RATE,
@@ -63,6 +64,20 @@ class EvaluatedRun:
             for each in self.files
         ]
 
+    def at_counts(self, counts: Sequence[int]) -> EvaluatedRun:
+        """Return the stages after these numbers of episodes of experience."""
+        evaluations = tuple(
+            at_counts(side.evaluation, adaptation_episodes(side), counts) for side in self.sides
+        )
+        return dataclasses.replace(
+            self,
+            evaluations=evaluations,
+            files=tuple(
+                dataclasses.replace(file, evaluation=evaluation)
+                for file, evaluation in zip(self.files, evaluations, strict=False)
+            ),
+        )
+
     @property
     def training(self) -> str:
         """Amount of training before the evaluation, in words."""
@@ -109,6 +124,24 @@ def read_evaluated(folder: Path) -> EvaluatedRun:
     )
 
 
+def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
+    """Return runs whose scores may be compared stage by stage.
+
+    Runs of parallel and of sequential agents are laid out along the episodes of experience after which all
+    were measured; others stay as they are.
+
+    Raises:
+        MetarlError: if they have no such number in common, or a file does not say how it was measured.
+    """
+    if len({evaluation.trial for run in runs for evaluation in run.evaluations}) == 1:
+        return list(runs)
+    sides = [side for run in runs for side in run.sides]
+    counts = common_counts(
+        [(side.name, experience_of(side.evaluation, adaptation_episodes(side))) for side in sides]
+    )
+    return [run.at_counts(counts) for run in runs]
+
+
 def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
     """Check that the scores of the runs mean the same.
 
@@ -121,7 +154,7 @@ def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
 def compare(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, how: Bootstrap
 ) -> dict[str, ComparisonResult]:
-    """Compare returns, and success rates where both have them, after a number of adaptation steps.
+    """Compare returns and success rates after some adaptation steps.
 
     Raises:
         MetarlError: if the two cannot be compared, or were not measured after ``step`` steps.

@@ -17,7 +17,7 @@ from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.evaluation.evaluate import evaluate
 from metarl.functional.returns import discounted_returns
-from metarl.meta_learner import Action, Inputs
+from metarl.meta_learner import Action, Inputs, inputs_at_start
 from metarl.networks.linear_baseline import linear_features
 from metarl.rollouts.history import join_trials, time_first
 from metarl.system.threads import use_threads
@@ -45,7 +45,22 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
 def test_agent_contract(claim: Callable[[AgentConfig], None], variant: str) -> None:
+    if (variant, claim.__name__) == ("hypernetwork", "experience_changes_the_policy"):
+        pytest.skip("Bias-HyperInit begins with one policy for all memories; see the next test")
     claim(VARIANTS[variant])
+
+
+def test_hypernetwork_acts_by_its_memory_after_an_update() -> None:
+    agent = agent_of(VARIANTS["hypernetwork"])
+    inputs = inputs_at_start(torch.ones(1, 1, 2), 2)
+
+    def actions(seed: int) -> torch.Tensor:
+        memory = {"memory": torch.randn(1, 1, 8, generator=torch.Generator().manual_seed(seed))}
+        return agent.initial_actor(1, agent_contract.rng()).act(inputs, memory, None)[0].actions
+
+    assert torch.equal(actions(0), actions(1))
+    agent_contract.update(agent, agent_contract.meta_batch(agent))
+    assert not torch.equal(actions(0), actions(1))
 
 
 def agent_of(config: RL2Config = TINY) -> RL2:
@@ -282,9 +297,9 @@ def test_what_was_seen_in_the_first_episode_is_remembered_in_the_next(cell: str)
     ("settings", "said"),
     [
         ({"cell": "lstm"}, "cell must be one of"),
-        ({"trial_episodes": 0}, "trial_episodes must be between 1 and 101"),
+        ({"trial_episodes": 0}, "Expected trial_episodes in"),
         ({"min_std": 2.0}, "min_std <= initial_std"),
-        ({"memory_size": 0}, "memory_size must be between 1 and 4096"),
+        ({"memory_size": 0}, "Expected memory_size in"),
         ({"clip": 0.0}, "Expected clip in"),
         ({"head": "hyper"}, "head must be one of"),
         ({"baseline": "none"}, "baseline must be one of"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import metarl
@@ -36,7 +37,7 @@ def contender(program: ModuleType, suite: BanditTasks, name: str) -> object:
 
 def test_optimal_strategy_earns_what_dynamic_programming_says(program: ModuleType) -> None:
     suite = BanditTasks(arms=2, horizon=6)
-    paid = program.play(contender(program, suite, program.OPTIMAL), suite, 20, 0)
+    paid = program.play(contender(program, suite, program.OPTIMAL), suite, suite.tasks("test"), 20, 0)
     assert paid.shape == (1, 400, 20, 6)
     returns = paid.sum(axis=3).mean(axis=2)[0]
     error = returns.std() / np.sqrt(len(returns))
@@ -45,12 +46,16 @@ def test_optimal_strategy_earns_what_dynamic_programming_says(program: ModuleTyp
 
 def test_all_have_the_same_luck(program: ModuleType) -> None:
     suite = BanditTasks(arms=2, horizon=3)
-    greedy, ucb1 = (program.play(contender(program, suite, name), suite, 5, 0) for name in ("greedy", "UCB1"))
+
+    def play(name: str, seed: int) -> npt.NDArray[np.float64]:
+        found = program.play(contender(program, suite, name), suite, suite.tasks("test"), 5, seed)
+        return np.asarray(found, np.float64)
+
+    greedy, ucb1 = play("greedy", 0), play("UCB1", 0)
     assert np.array_equal(greedy[..., 0], ucb1[..., 0])  # both begin with the first arm
     first_won = greedy[..., 0] == 1
     assert greedy[..., 1][~first_won].tolist() == ucb1[..., 1][~first_won].tolist()  # and go on to the second
-    other = program.play(contender(program, suite, "greedy"), suite, 5, 1)
-    assert not np.array_equal(greedy[..., 0], other[..., 0])
+    assert not np.array_equal(greedy[..., 0], play("greedy", 1)[..., 0])
 
 
 def test_runs_stand_in_the_table_beside_the_strategies(
@@ -61,7 +66,7 @@ def test_runs_stand_in_the_table_beside_the_strategies(
         few = EvaluationConfig(every=0, adaptation_steps=0, episodes=1)
         run = metarl.train("bandits", "rl2", folder=tmp_path, seed=seed, iterations=1, evaluation=few)
         folders.append(run.folder)
-    program.main(tuple(folders), episodes=1, output=tmp_path / "out")
+    program.main(tuple(folders), tasks=300, episodes=1, output=tmp_path / "out")
     assert "5 arms, 10 pulls" in capsys.readouterr().out
     rows = {row["strategy"]: row for row in read(tmp_path / "out" / "strategies.csv")}
     assert float(rows["rl2"]["seeds"]) == 2

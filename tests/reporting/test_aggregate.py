@@ -76,7 +76,12 @@ def test_runs_may_differ_in_what_their_results_do_not_depend_on(tmp_path: Path) 
     content = json.loads(files[0].read_text())
     assert content["seeds"] == [1, 2, 3]
     assert "threads" not in content
-    assert content["sampling"] == {"meta_batch_size": 20, "episodes": 10, "engine": "auto"}
+    assert content["sampling"] == {
+        "meta_batch_size": 20,
+        "episodes": 10,
+        "training_tasks": 0,
+        "engine": "auto",
+    }
 
 
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:

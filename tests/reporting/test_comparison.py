@@ -26,6 +26,7 @@ from metarl.evaluation.episode_curve import (
     first_episodes,
     slots_for,
 )
+from metarl.evaluation.experience import at_counts, common_counts, experience_of
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.statistics import Bootstrap
 from metarl.reporting.comparison import EvaluatedRun, check_comparable_runs, compare, read_evaluated
@@ -262,6 +263,61 @@ def test_compare_prints_and_writes(
     assert len(content["return"]["seeds"]["ours"]) == 1
     assert main(["compare", str(trained), str(trained), "--output", str(tmp_path / "new")]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train an agent with a memory once, on trials of five episodes; return the run's folder."""
+    folder = tmp_path_factory.mktemp("remembering")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        sizes = ("--agent.memory-size", "4", "--agent.embedding-size", "4", "--agent.trial-episodes", "5")
+        words = POINT[: POINT.index("--agent.hidden-sizes")]
+        changes = ("--iterations", "1", "--evaluation.every", "0", "--evaluation.adaptation-steps", "4")
+        assert main([*words, "--agent", "rl2", *sizes, *changes, "--name", "remembering"]) == 0
+    return folder / "runs" / "remembering"
+
+
+def test_agents_by_gradient_and_by_memory_are_compared_at_equal_experience(
+    trained: Path, remembering: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ["compare", str(trained), str(remembering)]
+    assert main([*both, "--output", str(tmp_path / "new")]) == 0
+    assert "On 40 held-out tasks of point, after 4 episodes of experience." in capsys.readouterr().out
+    last = json.loads((tmp_path / "new" / "comparison.json").read_text())
+    assert last["experience_episodes"] == 4
+    assert main([*both, "--step", "2", "--output", str(tmp_path / "two")]) == 0
+    assert "after 2 episodes of experience." in capsys.readouterr().out
+    two = json.loads((tmp_path / "two" / "comparison.json").read_text())
+    # an adaptation step takes two episodes: its first stands beside the third episode of a trial
+    ours, theirs = (read_evaluated(folder).evaluations[0] for folder in (trained, remembering))
+    assert two["return"]["seeds"]["ours"] == pytest.approx([ours.returns[:, 1].mean()])
+    assert two["return"]["seeds"]["theirs"] == pytest.approx([theirs.returns[:, 2].mean()])
+    assert last["return"]["seeds"]["ours"] == pytest.approx([ours.returns[:, 2].mean()])
+    assert last["return"]["seeds"]["theirs"] == pytest.approx([theirs.returns[:, 4].mean()])
+
+
+def test_experience_that_only_one_has_is_refused_with_what_there_is(
+    trained: Path, remembering: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(trained), str(remembering), "--step", "3"]) == 2
+    assert capsys.readouterr().err == "metarl: step must be one of 0, 2, 4, but it is 3.\n"
+
+
+def test_agents_without_equal_experience_are_not_compared() -> None:
+    with pytest.raises(
+        MetarlError,
+        match=r"equally many episodes of experience, got A after 0, 10, 20; B after 0, 1, 2; measure again",
+    ):
+        common_counts([("A", (0, 10, 20)), ("B", (0, 1, 2))])
+
+
+def test_experience_counts_the_episodes_of_each_step() -> None:
+    one = measured(0.0)
+    assert experience_of(one, 10) == (0, 10)
+    assert experience_of(replace(one, trial="sequential"), 10) == (0, 1)
+    assert experience_of(at_counts(one, 10, (10,)), 3) == (10,)
+    assert np.array_equal(at_counts(one, 10, (10,)).returns, one.returns[:, 1:])
 
 
 def test_sweep_without_a_finished_run_is_refused(tmp_path: Path) -> None:

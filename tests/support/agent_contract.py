@@ -13,9 +13,9 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import AgentConfig
 from metarl.envs.toy.point import PointTasks
 from metarl.meta_learner import Actor, MetaLearner, never
-from metarl.plugins.agent_claims import CLAIMS, Claim, OpenQuestion
+from metarl.plugins.agent_claims import CLAIMS, Claim
 from metarl.plugins.agent_probe import EPISODES as EPISODES
-from metarl.plugins.agent_probe import AgentProbe
+from metarl.plugins.agent_probe import AgentProbe, OpenQuestion
 from metarl.plugins.agent_probe import same_state as same_state
 from metarl.rollouts.collect import collect
 from metarl.types import Rollout, Task

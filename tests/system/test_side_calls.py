@@ -29,7 +29,7 @@ from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.engines.processes.worker import EnvPool, Worker
 from metarl.envs.engines.processes.worker_output import CappedOutput
 from metarl.errors import EngineError, MetarlError
-from metarl.plugins.suite_modules import dumps
+from metarl.plugins.user_modules import dumps
 from support import task_envs
 from support.task_envs import ACTION_SPACE, OBSERVATION_SPACE, Echo, Info, Vector, set_goal, walk_tasks
 

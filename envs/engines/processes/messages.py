@@ -108,7 +108,7 @@ class Blueprint(NamedTuple):
     layout: tuple[ArraySpec, ...]
     """The shared mapping's."""
     factory: bytes
-    """The environment factory, by :func:`metarl.plugins.suite_modules.dumps`."""
+    """The environment factory, by :func:`metarl.plugins.user_modules.dumps`."""
     max_idle: int
     """Environments that are kept without a slot, so that a family's return costs no rebuild."""
 

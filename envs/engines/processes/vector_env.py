@@ -40,7 +40,7 @@ from metarl.envs.engines.processes.supervisor import Supervisor
 from metarl.envs.engines.processes.worker import EnvFactory
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
 from metarl.errors import EngineError, MetarlError
-from metarl.plugins.suite_modules import dumps
+from metarl.plugins.user_modules import dumps
 from metarl.system.cores import usable_cores
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv, check_fits, check_slot

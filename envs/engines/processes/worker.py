@@ -36,7 +36,7 @@ from metarl.envs.engines.processes.messages import (
 from metarl.envs.engines.processes.worker_output import CappedOutput
 from metarl.envs.engines.rendering.gl_backend import INSTALL, choose_backend
 from metarl.errors import EngineError, MetarlError
-from metarl.plugins.suite_modules import loads
+from metarl.plugins.user_modules import loads
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
 from metarl.types import Task
 from metarl.vector_env import Array, Picture

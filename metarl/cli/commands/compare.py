@@ -13,6 +13,7 @@ from annotated_types import Ge
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation.comparability import unrecorded
+from metarl.evaluation.record import steps_axis
 from metarl.evaluation.statistics import Bootstrap
 from metarl.reporting.agent_comparison import labels_of, write_agents
 from metarl.reporting.comparison import (
@@ -20,6 +21,7 @@ from metarl.reporting.comparison import (
     EvaluatedRun,
     check_comparable_runs,
     compare,
+    on_common_axis,
     read_evaluated,
 )
 from metarl.reporting.figures.profiles import write_profiles
@@ -40,7 +42,9 @@ class CompareArguments(Settings):
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of two or more runs or sweeps; the first is compared with each of the others."""
     step: Annotated[int, Ge(-1)] = -1
-    """Adaptation steps after which they are compared; -1 for the last."""
+    """Adaptation steps after which they are compared; -1 for the last.
+
+    Episodes of experience where an agent with a memory is among them."""
     over: Literal["both", "seeds"] = "both"
     """Claim of the intervals: about fresh seeds on fresh tasks, or about fresh seeds on these tasks.
 
@@ -63,18 +67,18 @@ class CompareArguments(Settings):
 def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
     options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
-    runs = [read_evaluated(folder) for folder in options.runs]
+    runs = on_common_axis([read_evaluated(folder) for folder in options.runs])
     check_comparable_runs(runs)
     first, *others = runs
-    step = first.evaluations[0].adaptation_steps if options.step < 0 else options.step
+    axis = steps_axis(first.evaluations[0])
+    stage = axis.values[-1] if options.step < 0 else options.step
+    require(stage in axis.values, f"step must be one of {', '.join(map(str, axis.values))}", stage)
+    step = axis.values.index(stage)
     results = [compare(first, other, step, Bootstrap(over=options.over)) for other in others]
     letters = [chr(ord("A") + place) for place in range(len(runs))]
     for letter, run in zip(letters, runs, strict=True):
         say(f"{letter}: {run.name}, {count(len(run.evaluations), 'seed')}")
-    say(
-        f"On {len(first.evaluations[0].tasks)} held-out tasks of {first.label}, "
-        f"after {count(step, 'adaptation step')}."
-    )
+    say(f"On {len(first.evaluations[0].tasks)} held-out tasks of {first.label}, after {axis.stage(step)}.")
     for letter, run in zip(letters, runs, strict=True):
         say(f"{letter} was trained for {run.training}.")
     for sentence in unrecorded([side for run in runs for side in run.sides]):
@@ -104,23 +108,26 @@ def write(
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
-    pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
-    write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
-    title = options.title or f"{runs[0].label}, after {count(step, 'adaptation step')}"
+    axis = steps_axis(runs[0].evaluations[0])
+    title = options.title or f"{runs[0].label}, after {axis.stage(step)}"
     labels = labels_of(runs)
     stages = {label: (run.evaluations, step) for label, run in zip(labels, runs, strict=True)}
-    files = [path, *write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
-    return files + write_curves(options.runs, labels, folder, title, window=options.window)
+    files = write_curves(options.runs, labels, folder, title, window=options.window)
+    files += [*write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
+    pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
+    write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
+    return [*files, path]
 
 
 def pair_json(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
 ) -> dict[str, Json]:
     """Return every number of a comparison of two as plain JSON."""
+    axis = steps_axis(ours.evaluations[0])
     return {
         "ours": ours.name,
         "theirs": theirs.name,
         "training": {"ours": ours.training, "theirs": theirs.training},
-        "adaptation_steps": step,
+        axis.name: axis.values[step],
         **{quantity: one.to_json() for quantity, one in result.items()},
     }

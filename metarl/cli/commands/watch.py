@@ -81,7 +81,7 @@ def watch_command(arguments: list[str]) -> None:
 
 
 def open_for(options: WatchArguments) -> Experiment:
-    """Open the trained agent, with the number of adaptation steps that was asked for.
+    """Open the trained agent with some adaptation steps.
 
     Raises:
         MetarlError: as :func:`metarl.training.runs.open_trained`.
@@ -94,7 +94,7 @@ def open_for(options: WatchArguments) -> Experiment:
 
 
 def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the named task, or else the first, and print the choice.
+    """Return the named task, or the first.
 
     Raises:
         MetarlError: if there is no such held-out task.
@@ -125,7 +125,7 @@ def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> 
 def watch(
     experiment: Experiment, task: Task, seed: int, view: View, on_frame: Callable[[Clip], None] | None
 ) -> Film:
-    """Film the adaptation, showing the progress: before and after it, or for a window all that is run."""
+    """Film the adaptation, or all rollouts for a window."""
     measured = measured_rollouts(experiment)
     steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
@@ -151,7 +151,7 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
 
 
 def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window | None) -> None:
-    """Write the film of before and after, and repeat it in the window."""
+    """Write the film, and repeat it in the window."""
     before, after = filmed.clips[0], filmed.clips[-1]
     steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
     captions = [[stage_name(0), outcome(before, reports)], [stage_name(steps), outcome(after, reports)]]

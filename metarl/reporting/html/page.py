@@ -136,7 +136,7 @@ def about(group: Group) -> str:
 
 
 def headline(group: Group) -> str:
-    """Return the result before and after adapting, the gain, and the share of tasks made worse."""
+    """Return results before and after adapting in two sentences."""
     summary, last = group.summary, group.runs[0].measured.evaluation.adaptation_steps
     if last == 0:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
@@ -154,7 +154,7 @@ def headline(group: Group) -> str:
 
 
 def outcome_of(summary: Summary, step: int) -> str:
-    """Return the success after a number of steps, or the return if the suite reports no success."""
+    """Return success after some steps, or return without success."""
     if summary.successes:
         return f"{percent(summary.successes[step].mean)} %"
     return number(summary.returns[step].mean)

@@ -16,8 +16,8 @@ from gymnasium import spaces
 from metarl.cli.main import main
 from metarl.errors import MetarlError
 from metarl.plugins.suite_files import FileSuiteConfig, file_suite
-from metarl.plugins.suite_imports import imported_names
-from metarl.plugins.suite_modules import dumps
+from metarl.plugins.user_imports import imported_names
+from metarl.plugins.user_modules import dumps
 
 SUITE = """
 {imports}

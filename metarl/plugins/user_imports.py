@@ -1,4 +1,4 @@
-"""Which modules beside a suite file it imports, read from the sources without running them."""
+"""Which modules beside a user's file it imports, read from the sources without running them."""
 
 from __future__ import annotations
 

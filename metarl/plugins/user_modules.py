@@ -1,6 +1,6 @@
-"""The modules beside a suite file: each folder has its own, under names that no other folder shares.
+"""The modules beside a user's file: each folder has its own, under names that no other folder shares.
 
-A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.plugins.suite_modules.<folder>.helpers``,
+A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.plugins.user_modules.<folder>.helpers``,
 so another folder may hold one of the same name. Imports in such modules look beside the file first, as in a
 script, also where the name is one of the standard library's; those in other code never do so first.
 """
@@ -28,10 +28,10 @@ from typing import cast
 
 import cloudpickle
 
-from metarl.plugins.suite_imports import files_imported, find_beside
+from metarl.plugins.user_imports import files_imported, find_beside
 
 __path__: list[str] = []  # makes this module a package; a finder below knows what is in it
-FOLDERS = "METARL_SUITE_FOLDERS"
+FOLDERS = "METARL_USER_FOLDERS"
 """Environment variable with a JSON list of the folders in use, for processes that environments start."""
 
 # Loggers of users' modules are named after them and must not take part in what metarl's own show.
@@ -39,8 +39,8 @@ logging.getLogger(__name__).setLevel(logging.WARNING)
 
 
 @dataclass
-class SuiteFolder:
-    """A folder of suite files as it was when it was first imported from."""
+class UserFolder:
+    """A folder of users' files as it was when it was first imported from."""
 
     path: str
     version: int = 0
@@ -65,13 +65,13 @@ class SuiteFolder:
         return f"{self.package}.{name}" in sys.modules or find_beside(self.path, name) is not None
 
 
-_folders: dict[str, SuiteFolder] = {}  # by package
-_loading: list[SuiteFolder] = []  # the innermost last
-_aliases: dict[str, SuiteFolder] = {}  # which folder's modules have bare names now, by first part
+_folders: dict[str, UserFolder] = {}  # by package
+_loading: list[UserFolder] = []  # the innermost last
+_aliases: dict[str, UserFolder] = {}  # which folder's modules have bare names now, by first part
 
 
 def import_file(path: Path) -> ModuleType:
-    """Run a suite file as a module of its folder, or return the one that was run before.
+    """Run a user's file as a module of its folder, or return the one that was run before.
 
     Its functions and classes travel to workers whole; the modules that it imports are imported there.
     """
@@ -83,7 +83,7 @@ def import_file(path: Path) -> ModuleType:
     name = f"{folder.package}.{path.stem if own_name else path.stem.replace('.', '_') + '_file'}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = spec_from_file_location(name, path, loader=_SuiteLoader(name, str(path), folder))
+    spec = spec_from_file_location(name, path, loader=_UserLoader(name, str(path), folder))
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)
     try:
@@ -99,7 +99,7 @@ def import_file(path: Path) -> ModuleType:
 
 @contextmanager
 def bare_names(module: ModuleType) -> Iterator[None]:
-    """Let whoever imports by a string, as entry points do, find the modules beside a suite file."""
+    """Let whoever imports by a string, as entry points do, find the modules beside a user's file."""
     _drop_aliases()
     _loading.append(_folders[str(module.__package__)])
     try:
@@ -110,7 +110,7 @@ def bare_names(module: ModuleType) -> Iterator[None]:
 
 
 def line_of(error: BaseException) -> str:
-    """Return where in a suite's modules an error arose, `` (helpers.py, line 3)``, or nothing."""
+    """Return where in a user's modules an error arose, `` (helpers.py, line 3)``, or nothing."""
     place = ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f" ({Path(error.filename).name}, line {error.lineno})"
@@ -124,12 +124,12 @@ def line_of(error: BaseException) -> str:
 
 
 def as_written(text: str) -> str:
-    """Return a text with the names of suites' modules as their authors write them."""
+    """Return a text with the names of users' modules as their authors write them."""
     return re.sub(rf"{re.escape(__name__)}\.f\w+\.", "", text)
 
 
 def dumps(factory: object) -> bytes:
-    """Pickle what uses modules beside suite files, for :func:`loads` in another process."""
+    """Pickle what uses modules beside users' files, for :func:`loads` in another process."""
     data: bytes = cloudpickle.dumps(factory)
     used = [folder for folder in _folders.values() if folder.package.encode() in data]
     return pickle.dumps((used, data))
@@ -143,19 +143,19 @@ def loads(pickled: bytes) -> object:
     return cast("object", pickle.loads(data))
 
 
-def _folder_of(path: Path) -> SuiteFolder:
+def _folder_of(path: Path) -> UserFolder:
     """Return the folder of a file; a new version of it if one of its modules has changed."""
     files = files_imported(path)
     known = [folder for folder in _folders.values() if folder.path == str(path.parent)]
     folder = max(known, key=lambda each: each.version, default=None)
     if folder is None or folder.failed or folder.changed(files):
-        folder = SuiteFolder(str(path.parent), 0 if folder is None else folder.version + 1)
+        folder = UserFolder(str(path.parent), 0 if folder is None else folder.version + 1)
         _add(folder)
     folder.sources |= files
     return folder
 
 
-def _add(folder: SuiteFolder) -> None:
+def _add(folder: UserFolder) -> None:
     """Make the modules of a folder importable, here and in processes that are started from now on."""
     if builtins.__import__ is not _import_beside:
         builtins.__import__ = _import_beside
@@ -168,7 +168,7 @@ def _inherited_folders() -> list[str]:
     return list(json.loads(os.environ.get(FOLDERS, "[]")))
 
 
-def _folder_in(names: Mapping[str, object] | None) -> SuiteFolder | None:
+def _folder_in(names: Mapping[str, object] | None) -> UserFolder | None:
     """Return the folder that the module with these global names belongs to, if any."""
     name = str((names or {}).get("__name__"))
     folder = name.removeprefix(f"{__name__}.").partition(".")[0]
@@ -185,7 +185,7 @@ def _import_beside(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> ModuleType:
-    """Import as ``import`` does; where a suite's module imports one beside it, take that one."""
+    """Import as ``import`` does; where a user's module imports one beside it, take that one."""
     folder = None if level else _folder_in(globals)
     top = name.partition(".")[0]
     if folder is None or not folder.holds(top):
@@ -194,10 +194,10 @@ def _import_beside(
     return found if fromlist else sys.modules[f"{folder.package}.{top}"]
 
 
-class _SuiteLoader(SourceFileLoader):
+class _UserLoader(SourceFileLoader):
     """Runs the source that was read first, and no cached code: it may be older than it looks."""
 
-    def __init__(self, name: str, path: str, folder: SuiteFolder) -> None:
+    def __init__(self, name: str, path: str, folder: UserFolder) -> None:
         super().__init__(name, path)
         self._sources = folder.sources
 
@@ -210,7 +210,7 @@ class _SuiteLoader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules of suites' folders by their full names, and those below a bare name."""
+    """Finds the modules of users' folders by their full names, and those below a bare name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -226,16 +226,16 @@ class _Finder(MetaPathFinder):
         return None
 
 
-def _folder_named(package: str) -> SuiteFolder | None:
+def _folder_named(package: str) -> UserFolder | None:
     """Return the folder of a package, one that a parent process uses included."""
     first, _, version = package.rpartition(".")[2].partition("v")
     for path in _inherited_folders() if package not in _folders else ():
-        if SuiteFolder(path).package.endswith(f".{first}"):
-            _add(SuiteFolder(path, int(version or 0)))
+        if UserFolder(path).package.endswith(f".{first}"):
+            _add(UserFolder(path, int(version or 0)))
     return _folders.get(package)
 
 
-def _spec(folder: SuiteFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
+def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
     """Return where to load a folder's package from, or a module in the places of its parent."""
     if places is None:
         package = ModuleSpec(name, None, is_package=True)
@@ -243,12 +243,12 @@ def _spec(folder: SuiteFolder, name: str, places: Sequence[str] | None) -> Modul
         return package
     spec = PathFinder.find_spec(name, places)
     if spec is not None and isinstance(spec.loader, SourceFileLoader):
-        spec.loader = _SuiteLoader(name, spec.loader.path, folder)
+        spec.loader = _UserLoader(name, spec.loader.path, folder)
     return spec
 
 
 class _Alias(Loader):
-    """Gives a module of a suite's folder a bare name as well."""
+    """Gives a module of a user's folder a bare name as well."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -265,7 +265,7 @@ class _Alias(Loader):
 
 
 class _BareFinder(MetaPathFinder):
-    """Finds modules of suites' folders that are imported by a string, where nothing else has the name."""
+    """Finds modules of users' folders that are imported by a string, where nothing else has the name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -281,7 +281,7 @@ class _BareFinder(MetaPathFinder):
         holders = [each for each in _loading[-1:] or newest.values() if each.holds(fullname)]
         if len(holders) > 1:
             folders = " and ".join(each.path for each in holders)
-            raise ImportError(f"{folders} both hold a module {fullname!r}; import it in the suite file.")
+            raise ImportError(f"{folders} both hold a module {fullname!r}; import it in the user's file.")
         if not holders:
             return None
         _aliases[fullname] = holders[0]

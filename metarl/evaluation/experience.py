@@ -1,0 +1,57 @@
+"""Agents that adapt from batches of episodes and agents that remember, on one axis: episodes of experience.
+
+An adaptation step of a parallel agent takes ``adaptation_episodes`` of experience, a sequential agent's one.
+After as many episodes on the task both have been given the same, so their scores may be compared there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from metarl.errors import MetarlError
+from metarl.evaluation.record import Evaluation
+
+
+def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int, ...]:
+    """Return the episodes of experience on the task before each measured stage.
+
+    Args:
+        evaluation: of any agent.
+        adaptation_episodes: episodes of an adaptation step; unused where a step is one more episode.
+    """
+    if evaluation.experience:
+        return evaluation.experience
+    per_step = 1 if evaluation.trial == "sequential" else adaptation_episodes
+    return tuple(step * per_step for step in range(evaluation.adaptation_steps + 1))
+
+
+def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:
+    """Return the numbers of episodes after which all were measured.
+
+    Args:
+        experiences: each agent's name, and what :func:`experience_of` says.
+
+    Raises:
+        MetarlError: if they share none but 0; names those of each.
+    """
+    shared = set.intersection(*(set(counts) for _, counts in experiences))
+    if shared <= {0}:
+        known = "; ".join(f"{name} after {', '.join(map(str, counts))}" for name, counts in experiences)
+        raise MetarlError(
+            f"Expected measurements after equally many episodes of experience, got {known}; measure again "
+            "with metarl evaluate, --adaptation-episodes and --adaptation-steps."
+        )
+    return tuple(sorted(shared))
+
+
+def at_counts(evaluation: Evaluation, adaptation_episodes: int, counts: Sequence[int]) -> Evaluation:
+    """Return the stages of an evaluation after these numbers of episodes, laid out along them."""
+    stages = [experience_of(evaluation, adaptation_episodes).index(count) for count in counts]
+    return replace(
+        evaluation,
+        returns=evaluation.returns[:, stages],
+        successes=None if evaluation.successes is None else evaluation.successes[:, stages],
+        trial="sequential",
+        experience=tuple(counts),
+    )

@@ -1,0 +1,134 @@
+"""Claims about memory: what it holds, that nothing else remembers, and that slots are apart."""
+
+from __future__ import annotations
+
+import torch
+
+from metarl.meta_learner import Actor, Inputs
+from metarl.plugins.agent_probe import (
+    EPISODES,
+    TASKS,
+    AgentProbe,
+    actors_of,
+    apart,
+    copy,
+    expect,
+    is_close,
+    same,
+    steps_of,
+)
+from metarl.rollouts.collect import keep_idle
+from metarl.types import Params
+
+
+def memory_keeps_its_names_and_shapes(probe: AgentProbe) -> None:
+    """Memory has the axes [M, K, ...], and acting returns it with the names, shapes and dtypes it had."""
+    actor = probe.build().initial_actor(TASKS, probe.rng())
+    memory = actor.initial_memory(EPISODES)
+    for name, value in memory.items():
+        expect(value.shape[:2] == (TASKS, EPISODES), f"{name!r} is {list(value.shape)}")
+    _, after = actor.act(probe.random_inputs(0), copy(memory), None)
+    expect(after.keys() == memory.keys(), f"{sorted(memory)} became {sorted(after)}")
+    for name, value in after.items():
+        before = memory[name]
+        kept = value.shape == before.shape and value.dtype == before.dtype
+        expect(
+            kept, f"{name!r} was {before.dtype} {list(before.shape)}, is {value.dtype} {list(value.shape)}"
+        )
+        expect(not value.requires_grad, f"{name!r} requires a gradient; act under torch.no_grad()")
+
+
+def a_trial_equals_replaying_the_same_steps(probe: AgentProbe) -> None:
+    """A policy that is given the inputs of a trial again does again what it did, and remembers the same."""
+    agent, before = probe.build(), None
+    actors = actors_of(agent, probe)
+    for number, (actor, rollout) in enumerate(zip(actors, probe.rollouts, strict=True)):
+        # whatever an actor was asked before must not matter
+        actor.act(probe.random_inputs(9), actor.initial_memory(EPISODES), torch.Generator().manual_seed(9))
+        memory = actor.initial_memory(EPISODES) if before is None else before.final_memory
+        expect(same(memory, rollout.initial_memory), f"rollout {number} began with another memory")
+        # the first number of a rollout's generator seeds the noise of its actions
+        generator = torch.Generator().manual_seed(int(probe.rng(number).integers(2**63)))
+        for inputs, step in steps_of(rollout, before):
+            action, new = actor.act(inputs, memory, generator)
+            memory = keep_idle(memory, new, inputs.live)
+            replayed, recorded = action.actions[inputs.live], rollout.actions[:, :, step][inputs.live]
+            close = is_close(replayed, recorded)
+            expect(close, f"step {step} of rollout {number} gave other actions, {apart(replayed, recorded)}")
+            for name, value in action.extras.items():
+                recorded = rollout.extras[name][:, :, step][inputs.live]
+                close = is_close(value[inputs.live], recorded)
+                expect(close, f"step {step} of rollout {number} gave another {name!r}")
+        for name, value in memory.items():
+            close = is_close(value, rollout.final_memory[name])
+            expect(close, f"rollout {number} ended with another memory {name!r}")
+        before = rollout if agent.trial == "sequential" else None
+
+
+def dead_slots_leave_all_others_alone(probe: AgentProbe) -> None:
+    """Inputs of slots that are over change neither actions nor memories of the others."""
+    actor = _remembering_actor(probe)
+    memory, inputs = actor.initial_memory(EPISODES), probe.random_inputs(1)
+    inputs.live[:, 1::2] = False
+    outcomes = []
+    for size in (0.0, 1e3):
+        there = {name: _where(inputs.live, value, _shifted(value, size)) for name, value in memory.items()}
+        seen = inputs._replace(
+            **{
+                name: _where(inputs.live, value, _shifted(value, size))
+                for name, value in _read(inputs).items()
+            }
+        )
+        outcomes.append(actor.act(seen, there, torch.Generator().manual_seed(0)))
+    (one, kept), (other, others_kept) = outcomes
+    first, second = one.actions[inputs.live], other.actions[inputs.live]
+    expect(is_close(first, second), f"actions differ, {apart(first, second)}")
+    for name in kept:
+        first, second = kept[name][inputs.live], others_kept[name][inputs.live]
+        expect(is_close(first, second), f"the memory {name!r} differs, {apart(first, second)}")
+
+
+def two_rollouts_of_one_actor_are_independent(probe: AgentProbe) -> None:
+    """An actor keeps nothing of a rollout: the next one is what it would be without it."""
+    actor = probe.build().initial_actor(TASKS, probe.rng())
+    first, second = (probe.gather(actor, seed=3) for _ in range(2))
+    for name, value in first.tensors().items():
+        expect(
+            torch.equal(value, second.tensors()[name]),
+            f"a second rollout with the same seed has other {name}",
+        )
+
+
+def acting_leaves_the_memory_that_it_is_given(probe: AgentProbe) -> None:
+    """Acting returns a new memory and does not change the old one, nor its inputs."""
+    actor = _remembering_actor(probe)
+    memory, inputs = actor.initial_memory(EPISODES), probe.random_inputs(2)
+    before = copy(memory | inputs._asdict())
+    actor.act(inputs, memory, torch.Generator().manual_seed(0))
+    for name, value in (memory | inputs._asdict()).items():
+        expect(torch.equal(value, before[name]), f"{name!r} was changed in place")
+
+
+def _read(inputs: Inputs) -> Params:
+    """Return the inputs that are numbers."""
+    return {
+        "observations": inputs.observations,
+        "previous_actions": inputs.previous_actions,
+        "previous_rewards": inputs.previous_rewards,
+    }
+
+
+def _shifted(value: torch.Tensor, size: float) -> torch.Tensor:
+    """Return other numbers, and flags as they are."""
+    return value + size if value.is_floating_point() else value
+
+
+def _where(live: torch.Tensor, there: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
+    """Choose by slot, ``[M, K]``, between tensors ``[M, K, ...]``."""
+    return torch.where(live.view(*live.shape, *[1] * (there.ndim - 2)), there, elsewhere)
+
+
+def _remembering_actor(probe: AgentProbe) -> Actor:
+    """Return the policy after the first adaptation, or before it if there is none."""
+    agent = probe.build()
+    return actors_of(agent, probe)[-1]

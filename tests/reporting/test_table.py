@@ -1,0 +1,55 @@
+"""One table: the same numbers in a terminal, as CSV and as cells of the report."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from metarl.evaluation.statistics import Interval
+from metarl.reporting.table import Cell, Column, Row, Table, percent, whole
+
+TABLE = Table(
+    "agent",
+    (Column("return"), Column("success %", percent), Column("steps", whole)),
+    (
+        Row("meta", (Interval(-1.25, -2.0, 1234.5), Interval(0.5, 0.25, 1.0), 12_000), "before", True),
+        Row("ppo", (Interval(2.0, 1.0, 3.0), None, 0)),
+    ),
+    "title",
+    "caption",
+)
+
+
+def test_cells_have_text_interval_and_number() -> None:
+    assert TABLE.cells(TABLE.rows[0]) == [
+        Cell("-1.2", "[-2.0, 1234]", -1.25),
+        Cell("50", "[25, 100]", 0.5),
+        Cell("12,000", value=12_000),
+    ]
+    assert TABLE.cells(TABLE.rows[1])[1:] == [None, Cell("0", value=0)]
+
+
+def test_terminal_shows_title_names_numbers_and_caption() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(TABLE)
+    written = console.file
+    assert isinstance(written, io.StringIO)
+    lines = [line.split() for line in written.getvalue().splitlines()]
+    assert lines[0] == ["title"]
+    assert lines[1] == ["agent", "return", "success", "%", "steps"]
+    assert lines[3] == ["meta,", "before", "-1.2", "[-2.0,", "1234]", "50", "[25,", "100]", "12,000"]
+    assert lines[4] == ["ppo", "2.0", "[1.0,", "3.0]", "0"]
+    assert lines[5] == ["caption"]
+
+
+def test_csv_has_every_digit_and_three_columns_for_an_interval() -> None:
+    header, *rows = TABLE.csv(("agent", "stage", "return", "success", "steps"))
+    assert header == [
+        *("agent", "stage", "return", "return_low", "return_high"),
+        *("success", "success_low", "success_high", "steps"),
+    ]
+    assert rows == [
+        ["meta", "before", -1.25, -2.0, 1234.5, 0.5, 0.25, 1.0, 12_000],
+        ["ppo", "", 2.0, 1.0, 3.0, "", "", "", 0],
+    ]
