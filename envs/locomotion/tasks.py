@@ -64,7 +64,7 @@ class MujocoTasks:
         return tuple(self._fresh(LISTED[split], np.random.default_rng(_SEEDS[split]), split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh tasks to train on, or tasks of the test list; of only a few, each as often as any other.
+        """Draw fresh tasks to train on, or tasks of the test list evenly.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive.

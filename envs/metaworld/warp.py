@@ -120,7 +120,7 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         return self._tables.rows["observations"]
 
     def _prepare(self, slots: Sequence[int], seeds: Sequence[int | None]) -> None:
-        """Send what slots begin with that begin another task than last; what they begin with stays there."""
+        """Send initial states to slots that begin another task than last."""
         del seeds
         new = [
             slot
@@ -154,6 +154,6 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         return StepOutcome(outcomes[:, 0], torch.zeros_like(sound), outcomes[:, 1] > 0.5)
 
     def _shown_tasks(self) -> list[Task]:
-        """Return the task of each slot; of one that never ran, a task of its model's family."""
+        """Return the task of each slot, or a default one if none ran."""
         idle = self._resets.default_tasks
         return [task or idle[slot % len(idle)] for slot, task in enumerate(self._running)]

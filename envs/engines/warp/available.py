@@ -1,4 +1,4 @@
-"""The way to the GPU's physics, an extra: asked for where it is not installed, it says what to do."""
+"""Names of the engine warp, and an error that says how to install it."""
 
 from __future__ import annotations
 
