@@ -181,5 +181,5 @@ def absurd_settings(agent: str) -> list[tuple[str, str, float]]:
     ("agent", "name", "value"), [setting for agent in AGENTS for setting in absurd_settings(agent)]
 )
 def test_absurd_setting_of_an_agent_is_refused(agent: str, name: str, value: float) -> None:
-    with pytest.raises(MetarlError, match="but it is|Expected"):
+    with pytest.raises(MetarlError, match=r"but it is|Expected"):
         construct(registry.agent(agent), {name: value})
