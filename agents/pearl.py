@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 
 from metarl.action_map import squashed_range
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import MetarlError, Stopped, require
+from metarl.errors import MetarlError, Stopped
 from metarl.functional.gaussian_products import kl_to_standard_normal, no_evidence, posterior
 from metarl.functional.params import take_saved, unflatten
 from metarl.learning.replay import ReplayBuffer
@@ -54,57 +55,32 @@ class PEARLConfig(SACConfig, AgentConfig):
     source: ClassVar[str] = "Rakelly et al. 2019, arXiv 1903.08254"
     trial: ClassVar[Trial] = "parallel"
 
-    adaptation_steps: int = 1
+    adaptation_steps: Annotated[int, Ge(1), Le(100)] = 1
     """Rollouts with z from the posterior in a meta-iteration, after one with z from the prior."""
-    latent_size: int = 5
+    latent_size: Annotated[int, Ge(1), Le(1024)] = 5
     """Numbers of z."""
-    hidden_sizes: tuple[int, ...] = (128, 128)
+    hidden_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (128, 128)
     """Units of each hidden layer of policy and Q functions."""
-    encoder_sizes: tuple[int, ...] = (64, 64)
+    encoder_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (64, 64)
     """Units of each hidden layer of the encoder."""
     next_observation_in_context: bool = False
     """Let the encoder read what followed, for tasks that differ in their dynamics."""
-    kl_weight: float = 0.1
+    kl_weight: Annotated[float, Ge(0), Le(1e6)] = 0.1
     """Weight of the posterior's divergence from the prior, for each task of a gradient step."""
-    reward_scale: float = 1.0
+    reward_scale: Annotated[float, Gt(0), Le(1e6)] = 1.0
     """Multiplies the rewards that critic and encoder read."""
-    tasks_per_step: int = 8
+    tasks_per_step: Annotated[int, Ge(1), Le(10_000)] = 8
     """Tasks of a gradient step, drawn from those in the replay buffer."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Ge(1), Le(100_000)] = 64
     """SACBatch of each of these tasks that actor and critic learn from."""
-    context_size: int = 64
+    context_size: Annotated[int, Ge(1), Le(100_000)] = 64
     """SACBatch of each of these tasks that the encoder reads."""
-    update_ratio: float = 0.05
+    update_ratio: Annotated[float, Gt(0), Le(1000)] = 0.05
     """Gradient steps for each environment step."""
-    initial_iterations: int = 1
+    initial_iterations: Annotated[int, Ge(0)] = 1
     """Meta-iterations at the start that only fill the replay buffer, from all of a fixed list of tasks."""
-    replay_capacity: int = 1_000_000
+    replay_capacity: Annotated[int, Ge(1), Le(1_000_000_000)] = 1_000_000
     """Newest environment steps that are kept."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        super().__post_init__()
-        for name, most in (
-            ("adaptation_steps", 100),
-            ("latent_size", 1024),
-            ("tasks_per_step", 10_000),
-            ("batch_size", 100_000),
-            ("context_size", 100_000),
-            ("replay_capacity", 1_000_000_000),
-        ):
-            value = getattr(self, name)
-            require(1 <= value <= most, f"{name} must be between 1 and {most}", value)
-        for name in ("hidden_sizes", "encoder_sizes"):
-            sizes = getattr(self, name)
-            require(all(1 <= size <= 4096 for size in sizes), f"{name} must be between 1 and 4096", sizes)
-        require(0 <= self.kl_weight <= 1e6, "kl_weight must be between 0 and 1e6", self.kl_weight)
-        require(
-            0 < self.reward_scale <= 1e6, "reward_scale must be positive and at most 1e6", self.reward_scale
-        )
-        require(
-            0 < self.update_ratio <= 1000, "update_ratio must be positive and at most 1000", self.update_ratio
-        )
-        require(0 <= self.initial_iterations, "initial_iterations must be 0 or more", self.initial_iterations)
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig

@@ -1,4 +1,4 @@
-"""Layers of a policy: how far adaptation changes each, and policies with only some adapted.
+"""Layers of a policy, and how far adaptation changes each.
 
 The part of a parameter's name before the last dot is its layer: ``layer_0.weight`` and ``layer_0.bias``
 are of ``layer_0``; ``log_std`` is a layer of its own.
@@ -21,7 +21,7 @@ from metarl.types import Params
 
 @runtime_checkable
 class Explainable(Actor, Protocol):
-    """An actor that is a function of visible parameters, one set for each of M tasks."""
+    """An actor with visible parameters, for M tasks."""
 
     @property
     def params(self) -> Params:
@@ -29,7 +29,7 @@ class Explainable(Actor, Protocol):
         ...
 
     def with_params(self, params: Params) -> Explainable:
-        """Return the same actor with other parameters, of the same names and shapes."""
+        """Return the same actor with other parameters."""
         ...
 
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -57,7 +57,7 @@ def explainable(actor: Actor) -> Explainable:
 
 @dataclass(frozen=True)
 class Change:
-    """How far adaptation moved one tensor of parameters, on each of T tasks."""
+    """Change of one tensor of parameters, on T tasks."""
 
     name: str
     norm: Values
@@ -79,12 +79,12 @@ def layers_of(params: Params) -> list[str]:
 
 
 def mixture(before: Params, after: Params, adapted: Collection[str]) -> Params:
-    """Return parameters of which the layers named in ``adapted`` are those after adapting."""
+    """Return parameters with only the layers ``adapted`` changed."""
     return {name: (after if layer_of(name) in adapted else before)[name] for name in before}
 
 
 def vectors(before: Params, after: Params) -> Values:
-    """Return the adaptation vector of each task, ``[T, D]``: all changes end to end."""
+    """Return the adaptation vectors ``[T, D]``: all changes flattened."""
     return np.concatenate([_flat(after[name]) - _flat(before[name]) for name in before], axis=1)
 
 
@@ -101,5 +101,5 @@ def changes(before: Params, after: Params) -> list[Change]:
 
 
 def _flat(stacked: torch.Tensor) -> Values:
-    """Return ``[M, ...]`` as ``[M, d]`` in double precision, in which differences are taken."""
+    """Return ``[M, ...]`` as ``[M, d]`` in double precision."""
     return np.asarray(stacked.detach().double().flatten(1).cpu().numpy(), np.float64)

@@ -156,7 +156,7 @@ def compare(
     after: Explainable,
     seen: Rollout,
 ) -> dict[str, Values]:
-    """Return a measure of each layer's activations before and after, on each task's own observations.
+    """Return a measure of activations before and after, by layer.
 
     Args:
         measure: of two representations ``[B, P]``.

@@ -1,4 +1,4 @@
-"""How alike two representations of the same observations are: in their shape, and in their place.
+"""Similarity of two representations: of shape, and of place.
 
 Linear centered kernel alignment (CKA) compares the shape: it is 1 for representations that a rotation, a
 reflection, a scaling of all units together or a shift turns into one another, and 0 where no linear function
@@ -33,7 +33,7 @@ def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def shift(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Return how far a representation moved as a whole, in units of its spread.
+    """Return the shift of a representation, over its spread.
 
     That is the distance between both means over the root of the mean squared distance from the mean before.
 

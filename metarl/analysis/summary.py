@@ -28,7 +28,7 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class Gain:
-    """Scores of a policy with some layers adapted, less those of the unadapted one."""
+    """Gain of adapting some layers over adapting none."""
 
     variant: str
     """``"all"``, ``"only layer_0"``, ``"all but layer_0"``."""

@@ -1,4 +1,4 @@
-"""A map of tasks by their adaptation vectors, and whether similar tasks are close on it.
+"""A map of tasks by their adaptation vectors.
 
 How far a policy moves depends on more than the task, how long it is adapted for instance; where to, on what
 the task asks for. So tasks are compared by the directions of their adaptation vectors.
@@ -49,7 +49,7 @@ class Likeness:
 
 
 def task_map(vectors: Values) -> TaskMap:
-    """Return the map of adaptation vectors ``[T, D]``: principal components of their directions.
+    """Return principal components of the directions of ``[T, D]``.
 
     This is classical multidimensional scaling of the distances ``sqrt(2 - 2 cos)`` between directions.
     """
@@ -101,7 +101,7 @@ Ranks = tuple[Values, Values]
 
 
 def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
-    """Return a family's ranks, or None if it is too small or its tasks, or vectors, are all equally far."""
+    """Return a family's ranks, or None without different distances."""
     places = [place for place, task in enumerate(tasks) if task.family == family]
     if len(places) < 3:
         return None

@@ -23,7 +23,7 @@ from metarl.types import Json, Task
 
 
 class Comparison:
-    """A run's agent and its baselines on some held-out tasks; see :mod:`metarl.baselines.plan`.
+    """A run's agent and its baselines on held-out tasks.
 
     Args:
         experiment: with a trained agent.
@@ -87,7 +87,7 @@ class Comparison:
             on_result(baseline, task)
 
     def pending_steps(self, baseline: Baseline) -> Counter[str]:
-        """Return the environment steps left in each phase, if every episode is full."""
+        """Return environment steps left in each phase, at most."""
         todo = sum(not self._is_done(baseline, task) for task in self.tasks)
         steps = Counter({MEASURE: todo * self._measured_steps(baseline)})
         steps[BaselineRunner.phase(baseline, training=False)] = todo * self.step_budgets.on_task(baseline)
@@ -125,7 +125,7 @@ class Comparison:
         return runner.on_task(baseline, task, weights)
 
     def _measured_steps(self, baseline: Baseline) -> int:
-        """Return the steps that measuring an agent on a task takes, adapting included."""
+        """Return the steps of measuring an agent on a task."""
         measured = self.experiment.config.evaluation
         stages = len(baseline.stages(measured.adaptation_steps))
         adapting = self.step_budgets.adaptation if baseline.kind == META else 0

@@ -1,4 +1,4 @@
-"""PPO and SAC of stable-baselines3 on our tasks: their settings, an exact budget, and acting.
+"""PPO and SAC of stable-baselines3 at an exact budget.
 
 Settings are stable-baselines3's defaults (PPO: learning rate 3e-4, rollouts of 2048 steps, 10 epochs of
 batches of 64, discount 0.99, lambda 0.95, clip 0.2, 64-64 tanh; SAC: learning rate 3e-4, batches of 256,
@@ -98,7 +98,7 @@ class Learner(ABC):
                 value.copy_(weights[name])
 
     def learn(self, on_step: OnStep) -> None:
-        """Take all steps; call ``on_step`` with the number of slots at each, which may raise to stop."""
+        """Take all steps; ``on_step(slots)`` may raise to stop."""
         slots = self.env.num_envs
 
         def follow(*_: object) -> bool:
@@ -190,7 +190,7 @@ ALGORITHMS: dict[AlgorithmName, type[Learner]] = {"ppo": PPOLearner, "sac": SACL
 
 @dataclass(frozen=True)
 class SB3Actor:
-    """A policy of stable-baselines3 that acts on one task as ours do, with noise from a given generator."""
+    """A policy of stable-baselines3 as an actor on one task."""
 
     distribution: Callable[[torch.Tensor], Gaussian]
     """From observations ``[B, O]``, before any squashing."""
@@ -233,7 +233,7 @@ class SB3Actor:
 
 @contextmanager
 def _by_itself() -> Iterator[None]:
-    """Keep SB3's global seeds and its advice on batches to itself, and to one core: networks are small."""
+    """Isolate SB3's global seeds and warnings; use one core."""
     with global_generators_kept(), warnings.catch_warnings(), one_thread():
         warnings.filterwarnings(
             "ignore", message="You have specified a mini-batch size", category=UserWarning

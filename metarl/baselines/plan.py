@@ -1,4 +1,4 @@
-"""The baselines beside a meta-learned agent, and the environment steps that each may take."""
+"""Baselines, and the environment steps of each."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ComparisonConfig(Settings):
 
 @dataclass(frozen=True)
 class Baseline:
-    """One row of the comparison, or several: one before and one after it learns on the held-out task."""
+    """One agent of the comparison."""
 
     kind: Kind
     algorithm: AlgorithmName = "ppo"
@@ -91,7 +91,7 @@ class Baseline:
 
 
 def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
-    """Return the meta-learned agent, then the baselines: from scratch by budget, multi-task, oracle."""
+    """Return the meta-learned agent, then the baselines."""
     scratch = [
         Baseline("scratch", name, budget)
         for budget in sorted(set(config.budgets))
@@ -118,7 +118,7 @@ class StepBudgets:
     """On training tasks, all of them together."""
 
     def on_task(self, baseline: Baseline) -> int:
-        """Return the steps that a baseline may take on a held-out task."""
+        """Return a baseline's steps on a held-out task."""
         return 0 if baseline.kind in (META, "oracle") else self.adaptation * baseline.budget
 
 

@@ -1,4 +1,4 @@
-"""Train and measure the baselines on the run's suite and engine, each from its own seed."""
+"""Train and measure baselines on the run's suite."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ class BaselineRunner:
         return Measured(evaluation, learned, self.experiment.env_steps)
 
     def train(self, baseline: Baseline) -> Params:
-        """Let a baseline learn from training tasks, a new one in each episode of a meta-batch of slots."""
+        """Train a baseline on training tasks, new ones each episode."""
         seed = self._seed(baseline, None)
         learner = self._on_training(baseline, seed, self.step_budgets.training)
         self._learn(learner, self.phase(baseline, training=True))
         return learner.weights
 
     def on_task(self, baseline: Baseline, task: Task, start: Params | None) -> Measured:
-        """Let a baseline learn on a held-out task, from scratch or from weights; measure before and after."""
+        """Train a baseline on a held-out task; measure before and after."""
         seed, steps = self._seed(baseline, task), self.step_budgets.on_task(baseline)
         learner = self._on_task(baseline, task, steps, seed)
         stages = []
@@ -113,7 +113,7 @@ class BaselineRunner:
         return Measured(self._measure(learner.actor.knowing(task), task), (0,), self.step_budgets.training)
 
     def seconds_per_step(self, baseline: Baseline, *, training: bool) -> float:
-        """Measure the seconds that a step of learning takes, on a few of them."""
+        """Measure the seconds of a step of learning."""
         slots = self.experiment.config.sampling.meta_batch_size if training else TASK_SLOTS
         steps = PPO_PILOT if baseline.algorithm == "ppo" else WARM_UP + SAC_PILOT * slots
         if training:
@@ -126,7 +126,7 @@ class BaselineRunner:
         return (time.perf_counter() - start) / counted
 
     def measuring_seconds_per_step(self) -> float:
-        """Measure the seconds that a step of measuring takes, on an episode or a part of it."""
+        """Measure the seconds of a step of measuring."""
         env, steps = self._env(slots_needed(self.measured)), min(50, self.suite.horizon)
         rng = make_rng(self.config.seed, Purpose.BASELINE_TEST, "pace")
         task, actor = self.suite.tasks("test")[0], self.experiment.agent.initial_actor(1, rng)
@@ -196,7 +196,7 @@ class BaselineRunner:
         return max(len(task.parameters) for task in (*self.suite.tasks("train"), *self.suite.tasks("test")))
 
     def _episodes_of(self, task: Task) -> np.random.Generator:
-        """Return the random numbers of the episodes measured on a task, the same for every agent."""
+        """Return the generator of a task's measured episodes."""
         return make_rng(self.config.seed, Purpose.BASELINE_TEST, self._places[task])
 
     def _seed(self, baseline: Baseline, task: Task | None) -> int:

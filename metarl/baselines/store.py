@@ -1,4 +1,4 @@
-"""The folder of a comparison: one file for each baseline and task, and weights learned from training tasks.
+"""The folder of a comparison: results and weights.
 
 Each file is whole or absent, so a comparison that was killed resumes with the missing ones.
 """
@@ -62,7 +62,7 @@ class Store:
         self._check()
 
     def _check(self) -> bool:
-        """Return whether the folder holds results of these settings; refuse it if of others."""
+        """Return whether the folder has results of these settings."""
         folder = self.folder
         if not (folder / SETTINGS).is_file():
             return False
@@ -108,7 +108,7 @@ class Store:
         return self._weights(name).is_file()
 
     def weights(self, name: str, learn: Callable[[], Params]) -> Params:
-        """Return the weights of a name, from their file or by learning them now.
+        """Return weights by name, learned now if missing.
 
         Raises:
             MetarlError: if the file is damaged.

@@ -1,4 +1,4 @@
-"""The command line: ``metarl COMMAND``; each command is found by its name, in this package or another."""
+"""The command line: ``metarl COMMAND``, found as an entry point."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def exit_code(work: Callable[[], None]) -> int:
 
 
 def is_want_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Return whether there was not enough memory, PyTorch's on a device included."""
+    """Return whether memory ran out, on a device too."""
     torch = sys.modules.get("torch")  # not imported for this alone
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
@@ -115,7 +115,7 @@ def open_output() -> None:
 
 
 def usable(stream: TextIO | None) -> TextIO:
-    """Return an output that can be written and flushed, for any text."""
+    """Return an output that takes any text."""
     if stream is None or getattr(stream, "closed", False):
         return cast("TextIO", _Output())
     if not hasattr(stream, "flush"):
@@ -126,7 +126,7 @@ def usable(stream: TextIO | None) -> TextIO:
 
 
 class _Output(io.TextIOBase):
-    """An output that goes nowhere, or to a caller's object with nothing but ``write``."""
+    """An output that discards text, or calls ``write``."""
 
     def __init__(self, write: Callable[[str], object] = len) -> None:
         self._write = write
@@ -138,7 +138,7 @@ class _Output(io.TextIOBase):
 
 
 def nobody_reads(error: OSError) -> bool:
-    """Return whether an error is about standard output, a pipe that its reader closed."""
+    """Return whether the reader of standard output is gone."""
     if not isinstance(error, BrokenPipeError):
         return False
     watch = select.poll()
@@ -160,6 +160,6 @@ def show_usage() -> None:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, where that can be said: in the main thread."""
+    """Treat SIGTERM as Ctrl-C, in the main thread."""
     with handled((signal.SIGTERM,), signal.default_int_handler):
         yield

@@ -26,7 +26,7 @@ SECONDS_BETWEEN_UPDATES = 0.2
 
 
 class Progress:
-    """Shows the progress of one command; an experiment takes it as its observer.
+    """Shows the progress of a command, as observer of an experiment.
 
     Args:
         console: where to.
@@ -71,7 +71,7 @@ class Progress:
         self._bar.reset(self._task, total=total, speed="")
 
     def advance(self, amount: float, env_steps: int = 0) -> None:
-        """Count work that is done, and the environment steps that it took."""
+        """Count finished work and its environment steps."""
         now = time.monotonic()
         if self._done == 0.0:
             self._start = now
@@ -82,7 +82,7 @@ class Progress:
             self._draw()
 
     def report(self, headline: str, line: str, *, force: bool = False) -> None:
-        """Show a headline above the bar; without a terminal print a line, unless one was printed just now."""
+        """Show a headline, or without a terminal a line now and then."""
         self._bar.headline = headline
         now = time.monotonic()
         if not self._console.is_terminal and (force or now - self._last_line >= SECONDS_BETWEEN_LINES):
@@ -105,7 +105,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the bar as it is, or full if all went well: episodes may have ended early."""
+        """Leave the bar; full if all went well."""
         if error is None and self._total:
             self._done = self._total
         self._draw()
@@ -121,7 +121,7 @@ class Progress:
 
 
 class _Bar(Bar):
-    """A bar with a line of text above it; on anything but a terminal it shows nothing."""
+    """A bar below a line of text, on terminals only."""
 
     def __init__(self, console: Console, headline: str) -> None:
         self.headline = headline
@@ -145,7 +145,7 @@ class _Bar(Bar):
 
 
 def watch(experiment: Experiment, console: Console | None = None) -> Progress:
-    """Return the progress of a training, set as the experiment's observer; enter it to show it."""
+    """Return the progress of a training, its observer."""
     progress = Progress(
         console or Console(highlight=False), "starting", experiment.vector_steps, experiment.config.iterations
     )
@@ -155,7 +155,7 @@ def watch(experiment: Experiment, console: Console | None = None) -> Progress:
 
 @contextmanager
 def showing(experiment: Experiment, headline: str, vector_steps: int) -> Iterator[None]:
-    """Show the progress of ``vector_steps`` of an experiment's environment; signals stop it."""
+    """Show the progress of ``vector_steps``; signals stop it."""
     progress = Progress(standard, headline, vector_steps)
     experiment.observers = [progress]
     try:
@@ -167,7 +167,7 @@ def showing(experiment: Experiment, headline: str, vector_steps: int) -> Iterato
 
 
 def describe(metrics: dict[str, float]) -> str:
-    """Return an iteration's returns and successes in words, before -> after adapting."""
+    """Return an iteration's results in words, before -> after adapting."""
     parts = [
         _stages(metrics, "return", "train/return", "{:.1f}"),
         _stages(metrics, "success", "train/success", "{:.0%}"),

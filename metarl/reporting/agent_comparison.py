@@ -1,4 +1,4 @@
-"""Several agents on the same held-out tasks: one table and one figure, the best first."""
+"""Compare several agents on the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
-    """Return the names of the agents if they differ, else those of the folders."""
+    """Return names of agents, or of folders if those repeat."""
     for names in ([run.agent for run in runs], [run.name for run in runs]):
         if len(set(names)) == len(runs):
             return names
@@ -104,8 +104,8 @@ def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
     for axes, quantity in zip(panels, quantities, strict=True):
         for place, result in enumerate(results):
             means = result.measures()[quantity].means
-            dot(axes, place, means[0], BEFORE, filled=False, label="before adapting")
-            dot(axes, place, means[-1], AFTER, label="after")
+            dot(axes, place - 0.12, means[0], BEFORE, filled=False, label="before adapting")
+            dot(axes, place + 0.12, means[-1], AFTER, label="after")
         label_quantity(axes, quantity)
     name_rows(panels, [result.label for result in results])
     draw_legend(figure, panels[0])

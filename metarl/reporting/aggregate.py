@@ -1,4 +1,4 @@
-"""Combine several seeds of one experiment: curves, tables and figures in one folder."""
+"""Combine several seeds of one experiment into one folder."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, seeds=len(folders))
-    stages = {stage_name(step): (evaluations, step) for step in (0, len(steps) - 1)}
+    trial = evaluations[0].trial
+    stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)
 
 
@@ -88,7 +89,7 @@ def _footer(seeds: int) -> str:
 
 
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
-    """Return the numbers of each seed by its name, and of all together, after each adaptation step."""
+    """Return rows of each seed, and of all, by adaptation step."""
     rows: list[dict[str, str | float]] = []
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
     for label, parts in [*groups, ("all", list(evaluations))]:

@@ -1,4 +1,4 @@
-"""Files of a comparison with baselines: a table, a figure, and the evaluation of each agent."""
+"""Files of a comparison with baselines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Result:
-    """One agent at one stage: means over tasks with 95 % intervals, and its steps of learning."""
+    """One agent at one stage: means over tasks, and steps."""
 
     stem: str
     """Of the agent's files."""
@@ -108,7 +108,7 @@ def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str)
 
 
 def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
-    """Draw returns and successes of all rows, one under the other, with their intervals."""
+    """Draw returns and successes of all rows with intervals."""
     quantities = ["return"] + (["success"] if any(row.successes for row in rows) else [])
     figure, panels = dot_sheet(title, caption, panels=len(quantities), rows=len(rows))
     for axes, quantity in zip(panels, quantities, strict=True):

@@ -1,4 +1,4 @@
-"""Runs, or sweeps of several seeds, compared on the same held-out tasks."""
+"""Compare runs or sweeps on the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
 def compare(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, how: Bootstrap
 ) -> dict[str, ComparisonResult]:
-    """Compare returns, and success rates where both have them, after a number of adaptation steps.
+    """Compare returns and success rates after some adaptation steps.
 
     Raises:
         MetarlError: if the two cannot be compared, or were not measured after ``step`` steps.

@@ -1,4 +1,4 @@
-"""CSV files of curves and intervals, and the mean of several curves."""
+"""CSV files of curves and intervals; means of curves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metarl.storage.metrics import Row
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return the mean over runs of every metric that all have, with ``/low`` and ``/high`` over the runs."""
+    """Return means of shared metrics, with ``/low`` and ``/high`` over runs."""
     merged = []
     for rows in zip(*runs, strict=False):
         names = [name for name in rows[0] if all(name in row for row in rows)]
@@ -30,11 +30,11 @@ def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
 
 
 def interval_columns(name: str, interval: Interval) -> dict[str, str | float]:
-    """Return a number and the ends of its interval, under the names that tables have for them."""
+    """Return an interval as three columns."""
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
-    """Write rows under the names of all their columns, in the order in which these first come."""
+    """Write rows as CSV, with the columns of all."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     write_rows(path, [names, *([row.get(name, "") for name in names] for row in rows)])

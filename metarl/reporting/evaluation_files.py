@@ -1,4 +1,4 @@
-"""Files of an evaluation: a table as CSV, every episode as JSON, and figures."""
+"""Files of an evaluation: CSV, JSON and figures."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def write_learning_curve(folder: Path, title: str) -> Path:
 
 
 def _rows(evaluation: Evaluation, axis: Axis) -> Iterator[list[str | int | float]]:
-    """Yield a header, then one row for each task and number of adaptation steps."""
+    """Yield a header, then rows by task and adaptation steps."""
     yield ["task", "family", axis.name, "episodes", "return_mean", "return_std", "success_rate"]
     successes = evaluation.task_successes
     for index, task in enumerate(evaluation.tasks):

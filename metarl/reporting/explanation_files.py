@@ -1,4 +1,4 @@
-"""Files of an explanation: every number as JSON and CSV, and figures."""
+"""Files of an explanation: JSON, CSV and figures."""
 
 from __future__ import annotations
 

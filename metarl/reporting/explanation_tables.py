@@ -23,7 +23,7 @@ def explanation_tables(found: dict[str, Json]) -> list[Table]:
 
 
 def layer_table(found: dict[str, Json]) -> Table:
-    """Return each layer's share of the change, and how alike its activations stayed."""
+    """Return each layer's share of the change, and its similarity."""
     changes, seen = _part(found, "changes"), _part(found, "representations")
     rows = []
     for layer in dict.fromkeys(map(layer_of, changes)):
@@ -67,7 +67,7 @@ def parameter_table(found: dict[str, Json]) -> Table:
 
 
 def gain_table(gains: dict[str, Json], quantity: str, column: Column) -> Table:
-    """Return the gain of each layer alone, and of all layers but it."""
+    """Return gains of each layer alone and of all others."""
 
     def gain(variant: str) -> Interval:
         return _interval(_part(gains, variant)[quantity])

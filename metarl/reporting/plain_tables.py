@@ -1,4 +1,4 @@
-"""The look that all tables in a terminal share; nothing heavy is imported here."""
+"""The look of tables in a terminal; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def plain_table(title: str, caption: str = "") -> Table:
-    """Return a table without columns yet, in the look that all have."""
+    """Return a table in the common look, without columns."""
     return Table(
         title=title,
         caption=caption or None,

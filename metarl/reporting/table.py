@@ -1,4 +1,4 @@
-"""One table of numbers: a terminal prints it, and the HTML report and CSV files hold it."""
+"""One table type for terminal, CSV and HTML report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Form: TypeAlias = Callable[[float], str]
 
 
 def number(value: float) -> str:
-    """Return a number with a decimal, or without where it is large."""
+    """Return a number with one decimal, or none if large."""
     return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as text, and as the number that the column is sorted by."""
+    """A value as text, and as a number to sort by."""
 
     text: str
     interval: str = ""

@@ -13,7 +13,7 @@ from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary
 from metarl.reporting.comparison import ComparisonResult
 from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole, with_interval
-from metarl.text import count
+from metarl.text import count, stage_name
 
 WIDTH = 80
 """Columns of a terminal that all tables fit into."""
@@ -23,7 +23,7 @@ FORMS = {"return": number, "success": percent}
 def evaluation_table(
     evaluation: Evaluation, summary: Summary, title: str, axis: Axis | None = None, seeds: int = 1
 ) -> Table:
-    """Return means with 95 % intervals, and gains by adapting, a row for each number of steps.
+    """Return means and gains with 95 % intervals, by steps.
 
     Args:
         evaluation: of one of the seeds.
@@ -49,8 +49,8 @@ def evaluation_table(
     return Table(along.short, tuple(columns), tuple(rows), title, caption)
 
 
-def aggregate_table(summary: Summary) -> Table:
-    """Return interquartile means, medians, and the share of tasks made worse, after the last step."""
+def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
+    """Return interquartile means, medians and worsened tasks, after adapting."""
     last = len(summary.returns) - 1
     rows = [
         Row(
@@ -68,13 +68,13 @@ def aggregate_table(summary: Summary) -> Table:
         if measures is not None
     ]
     columns = (Column("interquartile mean"), Column("median"), Column("worse, % of tasks", percent))
-    return Table("", columns, tuple(rows), f"after {count(last, 'adaptation step')}")
+    return Table("", columns, tuple(rows), stage_name(last, trial))
 
 
 def change_table(
     names: str, parts: Mapping[str, tuple[Values, Values | None]], steps: int, title: str = ""
 ) -> Table:
-    """Return means before adapting and after the last step, and the gain, of several sets of tasks.
+    """Return gains and means before and after, by task set.
 
     Args:
         names: label of the sets' names.
@@ -115,7 +115,7 @@ def family_table(evaluation: Evaluation) -> Table:
 
 
 def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Table:
-    """Return the numbers of both protocols after the same number of steps, and the difference."""
+    """Return the numbers of both protocols, and their difference."""
     step = official.settings.adaptation_steps
     caption = (
         f"per goal: {count(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
@@ -148,7 +148,7 @@ def official_table(official: OfficialEvaluation) -> Table:
 
 
 def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Table:
-    """Return the scores of A, B, C, …, and how likely A beats each of the others.
+    """Return scores of A, B, C, …, and A's chances.
 
     Args:
         quantity: ``"return"`` or ``"success"``.

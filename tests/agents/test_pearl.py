@@ -329,13 +329,13 @@ def test_policy_learns_what_the_task_is_and_acts_on_it() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"latent_size": 0}, "latent_size must be between 1 and 1024"),
-        ({"adaptation_steps": 0}, "adaptation_steps must be between 1 and 100"),
-        ({"hidden_sizes": (0,)}, "hidden_sizes must be between 1 and 4096"),
-        ({"kl_weight": -1.0}, "kl_weight must be between 0 and 1e6"),
-        ({"reward_scale": 0.0}, "reward_scale must be positive"),
-        ({"update_ratio": 0.0}, "update_ratio must be positive"),
-        ({"initial_iterations": -1}, "initial_iterations must be 0 or more"),
+        ({"latent_size": 0}, "Expected latent_size in"),
+        ({"adaptation_steps": 0}, "Expected adaptation_steps in"),
+        ({"hidden_sizes": (0,)}, "Expected every value of hidden_sizes in"),
+        ({"kl_weight": -1.0}, "Expected kl_weight in"),
+        ({"reward_scale": 0.0}, "Expected reward_scale in"),
+        ({"update_ratio": 0.0}, "Expected update_ratio in"),
+        ({"initial_iterations": -1}, "Expected initial_iterations >= 0"),
         ({"discount": 2.0}, "Expected discount in"),
     ],
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from metarl.errors import MetarlError
-from metarl.reporting.figures.training_curves import read_curve, windowed, write_curves
+from metarl.reporting.figures.style import save
+from metarl.reporting.figures.training_curves import draw_curves, read_curve, windowed, write_curves
 from metarl.storage.metrics import Row
 
 
@@ -62,6 +63,14 @@ def test_every_curve_is_in_the_table_and_there_is_a_picture(tmp_path: Path) -> N
         found = [(line["run"], float(line["train/return/step_1"])) for line in csv.DictReader(file)]
     assert found == [("one", 4.0), ("one", 7.0), ("two", 2.0)]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_fourteen_curves_have_a_colour_each(tmp_path: Path) -> None:
+    curves = {f"agent {i}": windowed(ROWS, 50) for i in range(14)}
+    figure = draw_curves(curves, "many", 50)
+    colours = {line.get_color() for line in figure.legends[0].get_lines()}
+    assert len(colours) == 14
+    save(figure, tmp_path / "many.png")
 
 
 @pytest.mark.parametrize(

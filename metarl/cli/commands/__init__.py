@@ -1,1 +1,1 @@
-"""The commands of ``metarl``, a module each, which ``metarl.cli.main`` finds as it would find yours."""
+"""The commands of ``metarl``, found as entry points."""

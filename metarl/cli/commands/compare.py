@@ -108,14 +108,15 @@ def write(
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
-    pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
-    write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
     axis = steps_axis(runs[0].evaluations[0])
     title = options.title or f"{runs[0].label}, after {axis.stage(step)}"
     labels = labels_of(runs)
     stages = {label: (run.evaluations, step) for label, run in zip(labels, runs, strict=True)}
-    files = [path, *write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
-    return files + write_curves(options.runs, labels, folder, title, window=options.window)
+    files = write_curves(options.runs, labels, folder, title, window=options.window)
+    files += [*write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
+    pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
+    write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
+    return [*files, path]
 
 
 def pair_json(

@@ -57,7 +57,7 @@ def versions() -> list[tuple[str, str]]:
 
 
 def installed(name: str) -> str | None:
-    """Return the version of a distribution, None if it is not here."""
+    """Return the version of a distribution, if installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -65,7 +65,7 @@ def installed(name: str) -> str | None:
 
 
 def cuda_of_driver() -> tuple[int, int] | None:
-    """Return the newest CUDA that the NVIDIA driver supports, None where there is no driver."""
+    """Return the newest CUDA of the driver, if there is one."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -97,7 +97,7 @@ def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
 
 
 def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield each engine with whether it can run here, or what to do for it.
+    """Yield each engine, and how to get it if missing.
 
     Args:
         mujoco: MuJoCo's version.
@@ -110,14 +110,14 @@ def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tupl
 
 
 def this_machine() -> Iterator[tuple[str, str]]:
-    """Yield the other needs of commands: a library to draw with, and a folder for caches."""
+    """Yield drawing library and cache folder."""
     yield "drawing", _drawing()
     folder = cache_folder()
     yield "caches", str(folder) if folder.is_dir() else "none: no folder can be written to"
 
 
 def _mujoco_fault() -> str:
-    """Return why MuJoCo cannot be imported, a wrong MUJOCO_GL for instance; nothing if it can."""
+    """Return why MuJoCo cannot be imported, if so."""
     try:
         importlib.import_module("mujoco")
     except Exception as error:  # noqa: BLE001  # it looks for a library to draw with, which may raise anything

@@ -116,7 +116,7 @@ def evaluate_command(arguments: list[str]) -> None:
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return the named held-out tasks, or a number of them, evenly over the families; 0 for all.
+    """Return named held-out tasks, or some of each family.
 
     Raises:
         MetarlError: if one is none of the suite's.
@@ -128,7 +128,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its publisher's evaluator is to be run and there is one.
+    """Return the suite if its official evaluator is to run.
 
     Raises:
         MetarlError: if only that is to be run and there is none.
@@ -188,7 +188,7 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure one step from each number of episodes; print and write the results."""
+    """Measure, print and write one step from some episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
@@ -212,7 +212,7 @@ def measure_episode_curve(
 
 
 def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:
-    """Return the names of the files that are going to be written, without endings."""
+    """Return names of the result files, without endings."""
     parts = {
         "": options.protocol != "official",
         "-official": suite is not None,
@@ -223,7 +223,7 @@ def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: s
 
 @contextmanager
 def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Make the folder of results, and remove it if it stays empty.
+    """Make the results folder; remove it if left empty.
 
     Raises:
         MetarlError: if there are results of that name, or the folder cannot be made.
@@ -253,12 +253,12 @@ def show_evaluation(
     axis: Axis | None = None,
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Print an evaluation's tables and notices, with those of a training, and write its files."""
+    """Print an evaluation's tables and notices, and write its files."""
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
     if axis is None:
-        console.print(aggregate_table(summary))
+        console.print(aggregate_table(summary, evaluation.trial))
     if axis is None and len({task.family for task in evaluation.tasks}) > 1:
         console.print(family_table(evaluation))
     measured = experiment.evaluation_notices(evaluation) if axis is None else {}

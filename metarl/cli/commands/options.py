@@ -18,7 +18,7 @@ from metarl.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeArguments(Settings):
-    """Go on with a run that was stopped, exactly where a checkpoint left it."""
+    """Resume a stopped run exactly where a checkpoint left it."""
 
     resume: Path
     """Folder of the run, to resume from its newest whole checkpoint; or of one of its checkpoints,
@@ -30,7 +30,7 @@ class ResumeArguments(Settings):
 
 
 def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
-    """Return a preset's config with the agent and the settings that the options name.
+    """Return a preset's config, changed by the options.
 
     Raises:
         MetarlError: if there is no such preset or agent, or they do not go together.
@@ -48,7 +48,7 @@ def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConf
 
 
 def described(preset: str) -> str:
-    """Return the description of a preset, or of a suite without one."""
+    """Return the description of a preset or suite."""
     if preset in entry_points.names(entry_points.PRESETS):
         return str(registry.preset(preset).__doc__)
     return f"The suite {preset} with every setting's default."

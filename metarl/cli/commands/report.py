@@ -90,7 +90,7 @@ def output_path(options: ReportArguments) -> Path:
 def film_all(
     groups: list[Group], choices: list[list[Choice]], seed: int, view: View
 ) -> dict[str, list[Pair]]:
-    """Film the chosen tasks of each group with its first seed, showing the progress.
+    """Film the chosen tasks of each group, showing progress.
 
     Raises:
         MetarlError: if the environment, or this machine, cannot draw.

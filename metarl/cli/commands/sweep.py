@@ -84,7 +84,7 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
 
 
 def follow(sweep: Sweep, progress: Progress) -> Callable[[], None]:
-    """Return a function that updates the progress, with a line whenever a seed starts or ends."""
+    """Return a function that updates the progress."""
     kinds: list[str] = []
     done = 0
 
@@ -118,7 +118,7 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     if len(finished) > 1:
         names = [f"seed {run.seed}" for run in finished]
         console.print(seed_table(dict(zip(names, evaluations, strict=True))))
-    console.print(aggregate_table(summary))
+    console.print(aggregate_table(summary, evaluations[0].trial))
     for run, each in zip(finished, measured, strict=True):
         for sentence in kept_notices(each.about):
             say(f"Notice of seed {run.seed}: {sentence}")
@@ -127,7 +127,7 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
 
 
 def describe_failures(failed: dict[SeedRun, int], count: int) -> str:
-    """Return the failed seeds, the reason and the log of each in a sentence."""
+    """Return the failed seeds, with reasons and logs."""
     seeds = "; ".join(
         f"seed {run.seed} (exit code {code}, {last_line(run.log)!r}, see {run.log})"
         for run, code in failed.items()

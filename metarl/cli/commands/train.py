@@ -1,4 +1,4 @@
-"""``metarl train``: heavy modules are imported once the names on the command line are known to exist."""
+"""``metarl train``: checks names before heavy imports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def resume(arguments: Sequence[str]) -> None:
 
 
 def preset_first(arguments: Sequence[str], command: str, example: str) -> list[str]:
-    """Return the arguments with a preset, or a suite, that exists in the first place.
+    """Return the arguments, a known preset or suite first.
 
     Raises:
         MetarlError: if none is named, or none of that name is known.
@@ -66,7 +66,7 @@ def preset_first(arguments: Sequence[str], command: str, example: str) -> list[s
 
 
 def suite_first(arguments: Sequence[str]) -> list[str]:
-    """Put what ``--suite`` names, where no preset is named, in the preset's place.
+    """Move the name after ``--suite`` to the preset's place.
 
     Raises:
         MetarlError: if no name follows.

@@ -16,7 +16,7 @@ from metarl.training.experiment import Experiment
 
 
 def train(experiment: Experiment, *, new: bool) -> None:
-    """Run an experiment to its end, showing progress and results; a new one that fails is deleted."""
+    """Run an experiment; delete a new one that fails."""
     try:
         say(describe_run(experiment))
         with runs.stop_on_signals(experiment):
@@ -59,7 +59,7 @@ def describe_run(experiment: Experiment) -> str:
 
 
 def keep_traceback(error: BaseException, folder: Path) -> bool:
-    """Write the traceback of an environment's exception to a file for its author."""
+    """Write an environment's traceback to a file."""
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"

@@ -81,7 +81,7 @@ def series(rows: Sequence[Row], *names: str) -> list[Values]:
 
 
 def measured_steps(rows: Sequence[Row], quantity: str, split: str = "train|test") -> list[int]:
-    """Return the first and the last number of adaptation steps in the rows' metrics."""
+    """Return the first and last adaptation step in the rows."""
     pattern = re.compile(rf"(?:{split})/{quantity}/step_(\d+)")
     names = {name for row in rows for name in row}
     found = sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)

@@ -15,7 +15,7 @@ from metarl.reporting.figures.style import DPI, FAINT, LABELS, TEXT, WIDTH, styl
 
 
 def dot_sheet(title: str, footer: str, *, panels: int, rows: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a title, panels that are high enough for the rows, and small print."""
+    """Return a figure with panels for a number of rows."""
     small = textwrap.wrap(footer, 150)
     above, below = 0.42, 0.05 + 0.13 * len(small)
     height = above + below + 0.7 + 0.2 * max(rows, 6)
@@ -35,7 +35,7 @@ def dot_sheet(title: str, footer: str, *, panels: int, rows: int) -> tuple[Figur
 def dot(
     axes: Axes, place: float, interval: Interval, colour: str, *, filled: bool = True, label: str = ""
 ) -> None:
-    """Draw a mean with its interval along x; the legend has it by its label."""
+    """Draw a mean with its interval along x."""
     axes.plot([interval.low, interval.high], [place, place], color=colour, linewidth=1.5)
     face = colour if filled else "white"
     axes.plot([interval.mean], [place], "o", color=colour, markersize=5, markerfacecolor=face, label=label)

@@ -27,7 +27,7 @@ def draw(explanation: Explanation, title: str) -> dict[str, Figure]:
 
 
 def draw_layers(explanation: Explanation, title: str) -> Figure:
-    """Draw how far each tensor of parameters moved, absolute and relative to its size."""
+    """Draw the change of each tensor, absolute and relative."""
     moved = explanation.layer_changes
     figure, panels = dot_sheet(title, _over(explanation), panels=2, rows=len(moved))
     absolute, relative = panels
@@ -63,7 +63,7 @@ def draw_representation(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_effects(explanation: Explanation, title: str) -> Figure:
-    """Draw the gain of each layer alone, and of all layers but it."""
+    """Draw gains of each layer alone and of all others."""
     quantities = ["return"] + (["success"] if explanation.gain("all").of_success else [])
     footer = f"{_over(explanation)} Lines: nothing adapted (grey) and everything (black)."
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=2 * len(explanation.layers))
@@ -88,7 +88,7 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_map(explanation: Explanation, title: str) -> Figure:
-    """Draw the tasks by their adaptation vectors, coloured by family or by parameter."""
+    """Draw tasks by their adaptation vectors, coloured by family or parameter."""
     placed, alike = explanation.task_map, explanation.likeness
     tasks = [explanation.trace.tasks[place] for place in placed.places]
     families = sorted({task.family for task in tasks})
@@ -117,7 +117,7 @@ def draw_map(explanation: Explanation, title: str) -> Figure:
 
 
 def varying(tasks: Sequence[Task]) -> list[int]:
-    """Return which parameters differ among tasks of one family, those that spread most first."""
+    """Return parameters that differ among tasks, the widest spread first."""
     spread = np.std([task.parameters for task in tasks], axis=0)
     order = sorted(range(len(spread)), key=lambda column: -spread[column])
     return [column for column in order if spread[column] > 0]

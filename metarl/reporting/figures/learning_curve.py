@@ -1,4 +1,4 @@
-"""The figures of a run: its learning curve, and return and success after each adaptation step."""
+"""Figures of a run: learning curve and adaptation curve."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def adaptation_curve(
     *,
     seeds: int = 1,
 ) -> None:
-    """Write return and success after each number of adaptation steps as a PNG.
+    """Write return and success over adaptation steps as a PNG.
 
     Args:
         steps: numbers of adaptation steps, ``0, 1, 2, …``.
@@ -75,7 +75,7 @@ def adaptation_curve(
 
 
 def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") -> Figure:
-    """Draw training and held-out performance over environment steps, before and after adaptation.
+    """Draw training and held-out performance over environment steps.
 
     Raises:
         MetarlError: if the rows hold no return.
@@ -106,7 +106,7 @@ def draw_adaptation_curve(
     *,
     seeds: int = 1,
 ) -> Figure:
-    """Draw return and success on held-out tasks after each number of adaptation steps.
+    """Draw held-out return and success over adaptation steps.
 
     Raises:
         MetarlError: if there is not one interval for each number of steps.
@@ -129,7 +129,7 @@ def draw_adaptation_curve(
 
 
 def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
-    """Return training lines and held-out intervals, before adapting and after the last step."""
+    """Return training lines and held-out intervals, before and after adapting."""
     lines = []
     stages = measured_steps(rows, quantity)
     for step in stages:
@@ -149,7 +149,7 @@ def _look(step: int, stages: Sequence[int]) -> tuple[str, bool]:
 
 
 def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
-    """Show the wall-clock time along the top; it is taken as proportional to the steps."""
+    """Show wall-clock time along the top, proportional to steps."""
     steps, seconds = series(rows, "env_steps", "time/elapsed")
     if not len(steps) or steps[-1] <= 0 or seconds[-1] <= 0:
         return

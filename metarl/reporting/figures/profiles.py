@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from metarl.evaluation.record import Evaluation, scores_of
 from metarl.evaluation.statistics import Profile, performance_profile
 from metarl.reporting.figures.curves import Line, draw_line
-from metarl.reporting.figures.style import LABELS, PALETTE, TEXT, blank, draw_footer, label_axes, save
+from metarl.reporting.figures.style import LABELS, MANY, TEXT, blank, draw_footer, label_axes, save
 from metarl.storage.files import write_rows
 
 Stage: TypeAlias = tuple[Sequence[Evaluation], int]
@@ -41,7 +41,7 @@ def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> lis
 
 
 def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile]:
-    """Return the profile of each stage over common thresholds, or none where one does not say."""
+    """Return each stage's profile over common thresholds, if all have one."""
     scores = {name: scores_of(*stage, quantity) for name, stage in stages.items()}
     known = {name: values for name, values in scores.items() if values is not None}
     if len(known) < len(scores):
@@ -53,12 +53,12 @@ def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile
 
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> Figure:
-    """Draw profiles by quantity and stage, with their pointwise 95 % intervals."""
+    """Draw profiles by quantity and stage, with pointwise intervals."""
     figure, panels = blank(title, len(profiles), top=0.91)
     for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
         for place, (name, profile) in enumerate(found.items()):
             mean, low, high = np.asarray(profile.shares, np.float64).T
-            colour = PALETTE[place % len(PALETTE)]
+            colour = MANY[place % len(MANY)]
             draw_line(axes, Line(name, profile.thresholds, mean, low, high, colour, band=True))
         label_axes(axes, quantity)
         axes.set_xlabel(f"{LABELS[quantity]}, more than")

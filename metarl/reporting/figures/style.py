@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
@@ -23,6 +25,8 @@ WIDTH = 8.0  # inches: 1200 pixels
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's colours (2008), which colour-blind people can distinguish."""
+MANY = PALETTE + tuple(to_hex(colour) for colour in colormaps["tab20"](range(1, 20, 2)))
+"""More colours, for more curves; the second ten are pale."""
 BEFORE, AFTER = ORANGE, BLUE
 """Colours of results before adapting and after."""
 TEXT, FAINT, GRID = "#262626", "#7a7a7a", "#e6e6e6"
@@ -41,7 +45,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """Return a figure as SVG, the same text for the same numbers."""
+    """Return a figure as SVG, without random names."""
     content = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "metarl"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
@@ -51,7 +55,7 @@ def svg(figure: Figure) -> str:
 def blank(
     title: str, panels: int, top: float, size: tuple[float, float] = (WIDTH, 3.7)
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with its panels side by side, which reach up to ``top`` of its height."""
+    """Return a figure with panels side by side, below ``top``."""
     layout = ConstrainedLayoutEngine(rect=(0.005, 0.055, 0.99, top - 0.055), wspace=0.06)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout)
     figure.text(0.012, 0.975, title, fontsize=11, fontweight="bold", color=TEXT, va="top")
@@ -59,7 +63,7 @@ def blank(
 
 
 def style_axes(axes: Axes, grid: str) -> None:
-    """Give axes the common look, with grid lines across ``"x"`` or ``"y"``."""
+    """Give axes the common look, with one grid."""
     axes.tick_params(labelsize=8, colors=FAINT, labelcolor=TEXT, length=3)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(fontsize=9, color=TEXT)

@@ -16,7 +16,7 @@ from metarl.errors import MetarlError, require
 from metarl.reporting.csv_files import average, write_csv
 from metarl.reporting.figures.curves import Line, draw_line, measured_steps, series
 from metarl.reporting.figures.style import (
-    PALETTE,
+    MANY,
     TEXT,
     blank,
     draw_footer,
@@ -27,13 +27,13 @@ from metarl.reporting.figures.style import (
 from metarl.storage.metrics import Row, read_metrics
 from metarl.storage.run_folder import SWEEP, sweep_runs
 
-COLOURS = ("#000000", *PALETTE)
+COLOURS = ("#000000", *MANY)
 
 
 def write_curves(
     folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float = 0
 ) -> list[Path]:
-    """Draw the training curves of several runs or sweeps, finished or not.
+    """Draw training curves of runs or sweeps, finished or not.
 
     Writes ``curves.csv`` (a row for each run and window) and ``curves.png``.
 
@@ -67,7 +67,7 @@ def write_curves(
 
 
 def read_curve(folder: Path) -> list[Row]:
-    """Return the metrics of a run, or their means over the seeds of a sweep.
+    """Return a run's metrics, or means over a sweep.
 
     Raises:
         MetarlError: if there are neither.
@@ -86,7 +86,7 @@ def read_curve(folder: Path) -> list[Row]:
 
 
 def windowed(rows: Sequence[Row], window: float) -> list[Row]:
-    """Return the means of the training metrics over each window of environment steps.
+    """Return means of training metrics over windows of steps.
 
     ``env_steps`` is the end of the window: the iterations in ``(k - 1) window < env_steps <= k window``. A
     window of 0 keeps every iteration, with its held-out metrics and the range over seeds.
@@ -114,7 +114,8 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
         for name in ("return", "success")
         if all(measured_steps(c, name, "train") for c in curves.values())
     ]
-    figure, panels = blank(title, len(quantities), top=0.76)
+    columns = 2 if len(curves) <= 6 else 4
+    figure, panels = blank(title, len(quantities), top=0.91 - 0.05 * -(-len(curves) // columns))
     for axes, quantity in zip(panels, quantities, strict=True):
         for colour, (label, rows) in zip(COLOURS, curves.items(), strict=False):
             stages = measured_steps(rows, quantity, "train")
@@ -134,7 +135,7 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
         handles=handles,
         loc="upper left",
         bbox_to_anchor=(0.003, 0.935),
-        ncols=2,
+        ncols=columns,
         frameon=False,
         fontsize=8,
         labelcolor=TEXT,

@@ -1,1 +1,1 @@
-"""The report of runs: one HTML file with all that it shows inside, which opens without a network."""
+"""The report of runs: one self-contained HTML file."""

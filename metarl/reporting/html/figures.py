@@ -46,7 +46,7 @@ class Panel:
 
 
 def learning_panels(groups: Sequence[Group]) -> list[Panel]:
-    """Draw success and return over environment steps, of held-out and of training tasks."""
+    """Draw learning curves on held-out and training tasks."""
     panels = []
     for split, tasks in (("test", "held-out"), ("train", "training")):
         for quantity in ("success", "return"):
@@ -57,7 +57,7 @@ def learning_panels(groups: Sequence[Group]) -> list[Panel]:
 
 
 def adaptation_panels(groups: Sequence[Group]) -> list[Panel]:
-    """Draw success and return on all held-out tasks after each number of adaptation steps."""
+    """Draw held-out success and return over adaptation steps."""
     panels = []
     for quantity in ("success", "return"):
         lines = []
@@ -70,7 +70,7 @@ def adaptation_panels(groups: Sequence[Group]) -> list[Panel]:
 
 
 def episode_panels(groups: Sequence[Group]) -> list[Panel]:
-    """Draw success and return after one step from 0, 1, 2, 5, … episodes, if they were measured."""
+    """Draw success and return over episodes, if measured."""
     panels = []
     for quantity in ("success", "return"):
         lines = [line for i, group in enumerate(groups) for line in _by_episodes(group, i, quantity)]
@@ -104,7 +104,7 @@ def describe(line: Line) -> str:
 
 
 def over_seeds(values: Values, bounds: tuple[float, float]) -> tuple[Values, Values, Values]:
-    """Return means over seeds with their 95 % t intervals, which are about fresh seeds on the same tasks.
+    """Return means over seeds with 95 % t intervals, for fresh seeds.
 
     Args:
         values: ``[seeds, points]`` of two or more seeds.
@@ -120,7 +120,7 @@ def over_seeds(values: Values, bounds: tuple[float, float]) -> tuple[Values, Val
 
 
 def _learning(groups: Sequence[Group], index: int, split: str, quantity: str) -> list[Line]:
-    """Return a group's curves before and after adapting; of one group each has a colour of its own."""
+    """Return a group's curves before and after adapting."""
     runs, lines = [run.rows for run in groups[index].runs], []
     steps = measured_steps(runs[0], quantity, split)
     for step in steps:
@@ -141,7 +141,7 @@ def _learning(groups: Sequence[Group], index: int, split: str, quantity: str) ->
 def _interval(
     runs: Sequence[Sequence[Row]], name: str, values: Values
 ) -> tuple[Values, Values | None, Values | None]:
-    """Return a metric with its interval over seeds; of one run, with that over tasks if it has one."""
+    """Return a metric with its interval over seeds or tasks."""
     if len(runs) > 1:
         return over_seeds(values, RATE if "/success/" in name else (-np.inf, np.inf))
     if any(f"{name}/low" in row for row in runs[0]):
@@ -150,7 +150,7 @@ def _interval(
 
 
 def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
-    """Return environment steps ``[points]`` and a metric ``[runs, points]``, as far as all runs have it."""
+    """Return environment steps ``[points]`` and a metric ``[runs, points]``."""
     found = [
         series([{"env_steps": row["iteration"], **row} for row in run], "env_steps", name) for run in runs
     ]
@@ -160,7 +160,7 @@ def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
 
 
 def _by_episodes(group: Group, index: int, quantity: str) -> list[Line]:
-    """Return a group's curve if all of its runs have one, of the same numbers of episodes and tasks."""
+    """Return a group's curve if all runs measured it alike."""
     found = [run.by_episodes for run in group.runs]
     measured = [each for each in found if each is not None]
     alike = {(str(each.about[COUNTS]), each.evaluation.tasks) for each in measured}

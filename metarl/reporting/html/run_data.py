@@ -113,7 +113,7 @@ class Group:
 
 
 def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group]:
-    """Read runs, and group those that differ only in their seed, in the order in which they are named.
+    """Read runs, and group those that differ only in seed.
 
     Args:
         folders: the runs', or those of sweeps, read as their finished runs.
@@ -227,7 +227,7 @@ def read_evaluations(folder: Path) -> list[Measured]:
 
 
 def read_newest(folder: Path, pattern: str, checkpoint: Checkpoint) -> dict[str, Json] | None:
-    """Read the newest of the files of some name in a folder that is of a checkpoint, if there is one."""
+    """Read the newest matching file of a checkpoint, if any."""
     found = map(read_json, newest_first(list(folder.glob(pattern))))
     return next((data for data in found if is_of(data, checkpoint)), None)
 
@@ -238,7 +238,7 @@ def newest_first(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_baselines(folder: Path) -> list[Measured]:
-    """Read the evaluations of baselines, the files of a folder that have a label, ours before all others."""
+    """Read the evaluations of baselines, ours first."""
     order = sorted(folder.glob("*.json"), key=lambda path: (path.stem != "meta", path.name))
     found = [(path, read_json(path)) for path in order]
     return [read_measured(path) for path, data in found if "label" in data and "returns" in data]
@@ -261,7 +261,7 @@ def check_seeds(members: Sequence[Run]) -> None:
 
 
 def experiment_key(config: ExperimentConfig) -> str:
-    """Return the settings that runs of one group share: all but seed, name and device."""
+    """Return a group's settings: all but seed, name, device."""
     content = shared_settings(config)
     return json.dumps({name: content[name] for name in content if name != "device"})
 

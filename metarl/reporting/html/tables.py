@@ -1,4 +1,4 @@
-"""Tables of a report: policies, baselines, the official protocol, tasks and explanations."""
+"""Tables of a report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def task_table(group: Group) -> Table:
 
 
 def family_table(group: Group) -> Table:
-    """Return the mean over each family's tasks; no rows if there is one family."""
+    """Return means over each family's tasks, if there are several."""
     places: dict[str, list[int]] = {}
     for place, task in enumerate(group.tasks):
         places.setdefault(task.family, []).append(place)
@@ -68,7 +68,7 @@ def family_table(group: Group) -> Table:
 
 
 def baseline_table(groups: Sequence[Group]) -> Table:
-    """Return the results of ``metarl baseline``, with the meta-learned agent on the same tasks."""
+    """Return the results of ``metarl baseline``."""
     success = (_SUCCESS, _GAINS[1]) if groups[0].task_successes is not None else ()
     steps = (Column("steps on the task", whole), Column("steps before", whole))
     rows = [
@@ -88,7 +88,7 @@ def baseline_tasks(groups: Sequence[Group]) -> str:
 
 
 def official_table(groups: Sequence[Group]) -> Table:
-    """Return the numbers of the publisher's own evaluator, beside those of every task."""
+    """Return the publisher's numbers beside those of every task."""
     columns = (
         Column("official success %", percent),
         Column("success per task %", percent),
@@ -125,7 +125,7 @@ def explained(groups: Sequence[Group]) -> list[Explained]:
 
 def _policy_rows(group: Group) -> list[Row]:
     summary, rows = group.summary, []
-    last = len(summary.returns) - 1
+    last, trial = len(summary.returns) - 1, group.runs[0].measured.evaluation.trial
     for step in range(last + 1):
         values: list[Value] = [
             summary.returns[step],
@@ -133,12 +133,12 @@ def _policy_rows(group: Group) -> list[Row]:
             *_gain_and_success(summary, step),
             summary.of_return.worse[step] if step else None,
         ]
-        rows.append(Row(group.name, tuple(values), stage_name(step), emphasis=step == last))
+        rows.append(Row(group.name, tuple(values), stage_name(step, trial), emphasis=step == last))
     return rows
 
 
 def _baseline_rows(label: str, found: Sequence[Measured]) -> list[Row]:
-    """Return a baseline after each of its stages, over the runs that have it."""
+    """Return a baseline's rows, one for each stage."""
     summary, about = _over_runs([measured.evaluation for measured in found]), found[0].about
     stages = len(summary.returns)
     rows = []
@@ -152,7 +152,7 @@ def _baseline_rows(label: str, found: Sequence[Measured]) -> list[Row]:
 
 
 def _over_runs(parts: Sequence[Evaluation]) -> Summary:
-    """Summarize over seeds; if they were measured on different tasks, as one seed."""
+    """Summarize over seeds; as one seed if tasks differ."""
     rng = np.random.default_rng(0)
     same = all(part.tasks == parts[0].tasks for part in parts)
     return summarize_seeds(parts, rng) if same else summarize(join(parts), rng)

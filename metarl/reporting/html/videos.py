@@ -1,4 +1,4 @@
-"""The videos of a report: an episode before and after adapting, for tasks of different gain."""
+"""Videos of a report: episodes before and after adapting."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Choice:
 
 
 def choose(group: Group, names: Sequence[str]) -> list[Choice]:
-    """Return the tasks that are named, or those of the greatest, the median and the least gain.
+    """Return named tasks, or those of greatest, median, least gain.
 
     Raises:
         MetarlError: if a name is no held-out task's.
@@ -70,7 +70,7 @@ def open_first(group: Group) -> Experiment:
 
 
 def steps_of(experiment: Experiment, choices: Sequence[Choice]) -> int:
-    """Return how often filming steps the environment, if every episode is a full one."""
+    """Return the vector steps of filming full episodes."""
     one = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     return len(choices) * one
 
@@ -110,9 +110,9 @@ def film_pairs(
 
 def pair(filmed: Film, why: str, reports_success: bool) -> Pair:
     """Return a film as a pair of videos."""
-    steps = filmed.evaluation.adaptation_steps
-    before = video(filmed.clips[0], stage_name(0), reports_success)
-    after = video(filmed.clips[-1], stage_name(steps), reports_success)
+    steps, trial = filmed.evaluation.adaptation_steps, filmed.evaluation.trial
+    before = video(filmed.clips[0], stage_name(0, trial), reports_success)
+    after = video(filmed.clips[-1], stage_name(steps, trial), reports_success)
     return Pair(filmed.task.id, why, before, after)
 
 

@@ -1,4 +1,4 @@
-"""Pictures as MP4 that every browser plays (H.264, yuv420p), as JPEG, and side by side under a caption."""
+"""Encode pictures as MP4 (H.264, yuv420p) and JPEG."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def jpeg(frame: Picture) -> bytes:
 
 
 def side_by_side(columns: Sequence[Sequence[Picture]], captions: Sequence[Sequence[str]]) -> list[Picture]:
-    """Return one film of several that run at once; one that ends earlier stands still at its end.
+    """Return several films as one, side by side.
 
     Args:
         columns: the frames of each film.
@@ -97,7 +97,7 @@ def _caption(lines: Sequence[str], width: int) -> Picture:
 
 
 def _join(pictures: Sequence[Picture]) -> Picture:
-    """Put pictures of one height beside each other, a gap between them."""
+    """Join pictures of one height, with gaps."""
     gap = np.full((pictures[0].shape[0], _GAP, 3), _PAPER, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.hstack(parts[:-1])

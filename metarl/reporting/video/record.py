@@ -99,7 +99,7 @@ def film(
 
 
 def measured_rollouts(experiment: Experiment) -> list[int]:
-    """Return which rollouts of an evaluation on one task are measured: before adapting, after each step.
+    """Return the measured rollouts of an evaluation on one task.
 
     The others are experience for adaptation, if it does not learn from the measured episodes.
     """
@@ -134,7 +134,7 @@ def outcome(clip: Clip, reports_success: bool) -> str:
 
 
 class FilmedEnv(TaskVectorEnv):
-    """Another environment, one slot of which is looked at after each reset and step.
+    """A wrapper that renders one slot after each step.
 
     Args:
         env: the environment; the caller closes it.
@@ -200,7 +200,7 @@ class FilmedEnv(TaskVectorEnv):
 
     @property
     def restarts(self) -> int:
-        """How often a worker was lost and its episodes were run again."""
+        """Number of lost workers with restarted episodes."""
         return self._env.restarts
 
     def _follow(self, clip: Clip, rewards: Array, success: Array | None, ends: bool) -> None:

@@ -1,4 +1,4 @@
-"""A window that shows pictures as they come, through the GUI toolkit that matplotlib finds."""
+"""A window for pictures, by matplotlib's GUI toolkit."""
 
 from __future__ import annotations
 
