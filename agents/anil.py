@@ -1,4 +1,4 @@
-"""ANIL and BOIL: MAML whose inner loop moves a part of the policy only, the head or the body.
+"""ANIL and BOIL: MAML that adapts a part of the policy only, the head or the body.
 
 Sources: Raghu et al. 2020, ANIL (arXiv 1909.09157): MAML's inner loop changes little but the last layer, so
 only that adapts, and the features are meta-learned. Oh et al. 2021, BOIL (arXiv 2008.08882): the last layer

@@ -1,4 +1,4 @@
-"""CAVIA: MAML whose inner loop moves a few context numbers and leaves every weight as it is.
+"""CAVIA: MAML that adapts a few context numbers and leaves every weight as it is.
 
 Source: Zintgraf et al. 2019 (arXiv 1810.03642). The policy reads the observation and a context phi:
 

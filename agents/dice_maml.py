@@ -1,4 +1,4 @@
-"""DiCE-MAML: MAML whose inner step is differentiated without bias.
+"""DiCE-MAML: MAML with an unbiased derivative of the inner step.
 
 Source: Foerster et al. 2018, "DiCE: the infinitely differentiable Monte Carlo estimator" (arXiv 1802.05098),
 section 5; with advantages as Farquhar et al. 2019 (arXiv 1909.10549). The inner loss is
@@ -6,7 +6,7 @@ section 5; with advantages as Farquhar et al. 2019 (arXiv 1909.10549). The inner
     L(theta) = -mean over transitions of  (box_t - box_{t-1}) A_t,
     box_t = exp(l_t - stop(l_t)),  l_t = sum over u <= t of log pi_theta(a_u|s_u)
 
-whose value says nothing, whose gradient is the policy gradient, and whose Hessian is on average that of the
+Its value says nothing; its gradient is the policy gradient, and its Hessian is on average that of the
 expected return. The outer step is that of :mod:`metarl.agents.maml_vpg`, as the comparison of estimators in
 Rothfuss et al. 2019 (arXiv 1810.06784), section 7.2, has it.
 """

@@ -1,7 +1,7 @@
 """E-MAML: MAML that credits the policy before adaptation for what its episodes taught.
 
 Source: Stadie et al. 2018, "Some considerations on learning to explore via meta-reinforcement learning"
-(arXiv 1803.01118), section on E-MAML. What is maximised is the return that follows adaptation, over the
+(arXiv 1803.01118), section on E-MAML. It maximises the return that follows adaptation, over the
 episodes tau that are adapted from as well, which pi_theta itself draws:
 
     J(theta) = E over tau ~ pi_theta of E over tau' ~ pi_{adapt(theta, tau)} of R(tau')

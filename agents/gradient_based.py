@@ -1,4 +1,4 @@
-"""What all agents share whose inner loop is :func:`metarl.learning.adaptation.adapt`: settings, actor, state.
+"""Shared by all agents that adapt by gradient: settings, inner loop, actor and state.
 
 An algorithm adds its outer step, ``outer_step``, and changes of this what makes it itself:
 
@@ -49,7 +49,7 @@ from metarl.types import Params, Rollout, State, Task
 
 
 class MetaPolicy(Policy, Protocol):
-    """A policy whose parameters can be drawn."""
+    """A policy with parameters that can be drawn."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -135,7 +135,7 @@ class AdaptedPolicy:
     params: Params
     """Stacked."""
     inner_state: Params = field(default_factory=dict)
-    """What a learned inner rule carries from step to step, stacked; the policy does not read it."""
+    """State of a learned inner rule between steps, stacked; the policy does not read it."""
 
     @property
     def device(self) -> torch.device:
@@ -199,7 +199,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         self.params = policy.within_bounds(params)
         """theta: all that is meta-learned, the policy's parameters and those of the inner rule."""
         self.outer_state = self.initial_outer_state()
-        """What the outer step remembers from one update to the next, by names that theta does not have."""
+        """Memory of the outer step between updates, by names that theta does not have."""
         join(self.params, self.outer_state)  # raises now what would else spoil the first checkpoint
 
     # What makes an algorithm itself.

@@ -4,7 +4,7 @@ Source: Rothfuss et al. 2019, ProMP (arXiv 1810.06784), section 5. The inner los
 
     L(theta) = -mean over transitions of  pi_theta(a|s) / stop(pi_theta(a|s)) * A(s, a)
 
-whose gradient is the policy gradient. Its Hessian keeps, of that of the expected return, all but the terms
+Its gradient is the policy gradient. Its Hessian keeps, of that of the expected return, all but the terms
 that pair a step's score with the change of what later steps will earn; those are the noisy ones. The outer
 step is that of :mod:`metarl.agents.maml_vpg`; with ProMP's clipped one it is :mod:`metarl.agents.promp`.
 """

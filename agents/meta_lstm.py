@@ -1,4 +1,4 @@
-"""Meta-LSTM: the inner optimiser is itself learned, an LSTM whose cell state is the policy's parameters.
+"""Meta-LSTM: a learned inner optimiser, an LSTM with the policy's parameters as its cell state.
 
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning" (openreview.net, rJY0-Kcll),
 algorithm 1, with the policy-gradient surrogate for the loss of the learner:

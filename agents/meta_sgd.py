@@ -1,4 +1,4 @@
-"""Meta-SGD: MAML whose inner step sizes are learned, one for each coordinate of each parameter.
+"""Meta-SGD: MAML with learned inner step sizes, one for each coordinate of each parameter.
 
 Source: Li et al. 2017 (arXiv 1707.09835), equation 1 and algorithm 2:
 

@@ -1,12 +1,12 @@
 """The baseline of every comparison: one policy trained on all tasks together, then fine-tuned.
 
 Source: Finn et al. 2017 (arXiv 1703.03400), section 5.3, "pretrained": the policy learns the mean return of
-all tasks, with no thought of adapting; on a new task it takes the same inner steps as MAML does.
+all tasks and does not learn to adapt; on a new task it takes the same inner steps as MAML does.
 
     maximise over theta  mean over tasks, transitions of  pi_theta(a|s) / pi_old(a|s) * A(s, a)
 
 within the same trust region. It is MAML's objective with no inner step, and so is its code; a meta-iteration
-has one rollout instead of two, which is to be minded where budgets of environment steps are compared.
+has one rollout instead of two, so compare agents by environment steps, not by iterations.
 """
 
 from __future__ import annotations

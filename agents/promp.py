@@ -187,14 +187,14 @@ class AnchoredChunk(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What ProMP's objective is made of, each a mean over tasks and transitions."""
+    """Terms of ProMP's objective, each a mean over tasks and transitions."""
 
     clipped: torch.Tensor
     """The clipped loss of the adapted policies."""
     inner_kl: torch.Tensor
     """``[adaptation_steps]``, KL divergence from the policy before each inner step."""
     outer_kl: torch.Tensor
-    """Likewise after the last; told, but not part of the objective."""
+    """Likewise after the last; a metric, no part of the objective."""
 
 
 def added(parts: Sequence[Terms]) -> Terms:

@@ -15,16 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 from gymnasium.spaces import Box, Discrete
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 
 from metarl.config import SuiteConfig
-from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
+from metarl.envs.engines.reset_arguments import seeds_of_slots
+from metarl.envs.engines.slot_engine import SlotEngine, check_slots
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.settings import Horizon
 from metarl.tasks import Split, sample_evenly
 from metarl.types import Task
-from metarl.vector_env import Array, TaskVectorEnv, check_fits
+from metarl.vector_env import Array
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -110,7 +109,7 @@ class BanditTasks:
         return BanditVectorEnv(self, num_envs)
 
 
-class BanditVectorEnv(TaskVectorEnv):
+class BanditVectorEnv(SlotEngine):
     """All bandits in plain array arithmetic.
 
     A slot draws one uniform number a pull from a generator of its own, which its reset's seed starts; the
@@ -123,34 +122,23 @@ class BanditVectorEnv(TaskVectorEnv):
         Raises:
             MetarlError: if ``num_envs`` is not positive.
         """
-        require(num_envs >= 1, "The number of slots must be 1 or more", num_envs)
-        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-        self.num_envs = num_envs
-        self.single_observation_space = distribution.observation_space
-        self.single_action_space = distribution.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._arms, self._horizon = distribution.arms, distribution.horizon
+        listed, horizon = distribution.tasks("train"), distribution.horizon
+        check_slots(listed, num_envs, horizon)
+        super().__init__(
+            distribution.observation_space,
+            distribution.action_space,
+            tasks=listed,
+            num_envs=num_envs,
+            horizon=horizon,
+        )
+        self.closed = False
+        self._arms = distribution.arms
         self._slots = np.arange(num_envs)
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._probabilities = np.zeros((num_envs, self._arms))
         self._thresholds = np.zeros((num_envs, self._horizon))
         self._pulls = np.zeros(num_envs, dtype=np.int64)
-        self._live = np.zeros(num_envs, dtype=np.bool_)
-        listed = distribution.tasks("train")
-        self.set_tasks([listed[i % len(listed)] for i in range(num_envs)])
-
-    def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i be the bandit ``tasks[i]`` from its next reset on.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task that is no bandit of so many arms.
-        """
-        check_fits(tasks, self.num_envs)
-        given = np.array([_probabilities(task, self._arms) for task in tasks])
-        self._next_probabilities = np.zeros((self.num_envs, self._arms))
-        self._next_probabilities[: len(given)] = given
-        self._has_task = self._slots < len(given)
+        self._live: Flags = np.zeros(num_envs, dtype=np.bool_)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
@@ -165,17 +153,15 @@ class BanditVectorEnv(TaskVectorEnv):
             ValueError: if it is of another shape than ``[N]``, or false everywhere, or there is not one
                 seed a slot.
         """
-        named, _ = split_options(options, self.num_envs)
-        seeds = seeds_of_slots(seed, self.num_envs)
-        starts = named & self._has_task
-        for slot in np.flatnonzero(starts):
+        slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
+        for slot in slots:
             generator = self._generators[slot]
             if generator is None or seeds[slot] is not None:
                 generator = self._generators[slot] = np.random.default_rng(seeds[slot])
             generator.random(out=self._thresholds[slot])
-        self._probabilities[starts] = self._next_probabilities[starts]
-        self._pulls[starts] = 0
-        self._live = np.where(named, self._has_task, self._live)
+            self._probabilities[slot] = _probabilities(self._tasks[slot], self._arms)
+        self._pulls[slots] = 0
+        self._live[slots] = True
         return self._observations(), {}
 
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
@@ -204,6 +190,10 @@ class BanditVectorEnv(TaskVectorEnv):
         truncated = live & (self._pulls >= self._horizon)
         self._live = live & ~truncated
         return self._observations(), (live & pays).astype(np.float64), np.zeros_like(live), truncated, {}
+
+    def _accept(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            _probabilities(task, self._arms)
 
     def _observations(self) -> Array:
         return np.zeros((self.num_envs, 1))

@@ -1,4 +1,4 @@
-"""2-D navigation: a point that walks to a goal which it cannot see (Finn et al. 2017, section 5.3).
+"""2-D navigation to a goal that is not observed (Finn et al. 2017, section 5.3).
 
 All slots are one NumPy array each, so a step costs about the same for one slot and for two hundred.
 The best possible return has a closed form, with adaptation (:func:`optimal_return`) and without
@@ -14,17 +14,15 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 
 from metarl.config import SuiteConfig
-from metarl.envs.engines.reset_arguments import split_options
+from metarl.envs.engines.slot_engine import SlotEngine, check_slots
 from metarl.envs.toy.point_drawing import draw
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.settings import Horizon
 from metarl.tasks import Split, sample_evenly
 from metarl.types import Task
-from metarl.vector_env import Array, Picture, TaskVectorEnv, check_slot
+from metarl.vector_env import Array, Picture, check_slot
 
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
@@ -103,7 +101,7 @@ class PointTasks:
         return PointVectorEnv(self, num_envs)
 
 
-class PointVectorEnv(TaskVectorEnv):
+class PointVectorEnv(SlotEngine):
     """All slots in plain array arithmetic.
 
     Reward: minus the Euclidean distance to the goal after the move. Success: after the move the point is
@@ -117,33 +115,22 @@ class PointVectorEnv(TaskVectorEnv):
         Raises:
             MetarlError: if ``num_envs`` is not positive.
         """
-        require(num_envs >= 1, "The number of slots must be 1 or more", num_envs)
-        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-        self.num_envs = num_envs
-        self.single_observation_space = distribution.observation_space
-        self.single_action_space = distribution.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._horizon = distribution.horizon
+        listed, horizon = distribution.tasks("train"), distribution.horizon
+        check_slots(listed, num_envs, horizon)
+        super().__init__(
+            distribution.observation_space,
+            distribution.action_space,
+            tasks=listed,
+            num_envs=num_envs,
+            horizon=horizon,
+        )
+        self.closed = False
         self._terminates = distribution.terminate_at_goal
         self._positions = np.zeros((num_envs, 2))
         self._goals = np.zeros((num_envs, 2))
         self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._live = np.zeros(num_envs, dtype=np.bool_)
+        self._live: Flags = np.zeros(num_envs, dtype=np.bool_)
         self._nothing = np.zeros(num_envs, dtype=np.bool_)
-        listed = distribution.tasks("train")
-        self.set_tasks([listed[i % len(listed)] for i in range(num_envs)])
-
-    def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i walk to the goal of ``tasks[i]`` from its next reset on.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task that is no goal in the plane.
-        """
-        require(1 <= len(tasks) <= self.num_envs, f"set_tasks needs 1 to {self.num_envs} tasks", len(tasks))
-        goals = [_goal(task) for task in tasks]
-        self._next_goals = np.array(goals + [(0.0, 0.0)] * (self.num_envs - len(goals)))
-        self._has_task = np.arange(self.num_envs) < len(goals)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
@@ -157,12 +144,11 @@ class PointVectorEnv(TaskVectorEnv):
             TypeError: if the mask is no bool array.
             ValueError: if it is of another shape than ``[N]``, or false everywhere.
         """
-        named, _ = split_options(options, self.num_envs)
-        starts = named & self._has_task
-        self._positions[starts] = 0.0
-        self._goals[starts] = self._next_goals[starts]
-        self._steps[starts] = 0
-        self._live = np.where(named, self._has_task, self._live)
+        slots = self._to_start(options)
+        self._positions[slots] = 0.0
+        self._goals[slots] = [_goal(self._tasks[slot]) for slot in slots]
+        self._steps[slots] = 0
+        self._live[slots] = True
         return self._positions.copy(), {}
 
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
@@ -190,6 +176,10 @@ class PointVectorEnv(TaskVectorEnv):
         rewards = np.where(live, -distances, 0.0)
         self._live = live & ~(terminated | truncated)
         return self._positions.copy(), rewards, terminated, truncated, infos
+
+    def _accept(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            _goal(task)
 
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480

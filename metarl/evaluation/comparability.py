@@ -30,11 +30,11 @@ class Side:
     suite: SuiteConfig
     evaluation: Evaluation
     about: Mapping[str, Json] = dataclasses.field(default_factory=dict)
-    """All else that the evaluation's file says."""
+    """Other content of the evaluation's file."""
 
 
 def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
-    """Return what runs that differ in nothing but their seed have in common.
+    """Return the settings that runs with different seeds share.
 
     That is every setting but the seed, the name, and those that no result depends on: threads and workers.
     """
@@ -74,7 +74,7 @@ def check_comparable(sides: Sequence[Side]) -> None:
 
 
 def conditions(side: Side) -> dict[str, str]:
-    """Return what must be the same of all evaluations in one table, as far as it is known."""
+    """Return the conditions that all evaluations of one table must share, as far as recorded."""
     found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
     settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
     found |= {f"the suite's {name}": value for name, value in settings.items()}
@@ -115,7 +115,7 @@ def adaptation_episodes(side: Side) -> int:
 
 
 def unrecorded(sides: Sequence[Side]) -> list[str]:
-    """Say which conditions the file of each side does not tell, where another's does."""
+    """Name the conditions that one side's file does not record and another's does."""
     known = {name for side in sides for name in conditions(side)}
     missing = {side.name: sorted(known - conditions(side).keys()) for side in sides}
     return [

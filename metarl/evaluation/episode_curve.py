@@ -71,7 +71,7 @@ def episode_curve(
     Args:
         agent: is not changed.
         env: at least :func:`slots_for` slots.
-        tasks: what to measure on.
+        tasks: to measure on.
         config: how many episodes are measured, and how actions are chosen.
         counts: rising numbers of episodes, from 1 or more.
         horizon: of an episode.
@@ -79,7 +79,7 @@ def episode_curve(
         on_step: as in :func:`metarl.rollouts.collect.collect`.
 
     Returns:
-        An evaluation whose second axis is :func:`episodes_axis`.
+        An evaluation along :func:`episodes_axis`.
 
     Raises:
         MetarlError: if ``env`` has too few slots, or ``counts`` do not rise.

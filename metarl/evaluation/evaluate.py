@@ -33,7 +33,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure an agent on tasks before adapting and after each adaptation step.
 
-    A sequential agent's step is one more episode of each slot's trial: what is measured is its experience,
+    A sequential agent's step is one more episode of each slot's trial: measured episodes are its experience,
     and its actions are chosen in the same way throughout.
 
     Every task starts from the same unadapted agent and nothing passes from one to another; as many run at
@@ -43,7 +43,7 @@ def evaluate(
     Args:
         agent: is not changed.
         env: at least :func:`slots_needed` slots.
-        tasks: what to measure on; each gets ``config.episodes`` episodes after each step.
+        tasks: to measure on; each gets ``config.episodes`` episodes after each step.
         config: how many episodes, and how actions are chosen.
         adaptation_steps: most steps.
         horizon: of an episode.

@@ -33,7 +33,7 @@ def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
         experiences: each agent's name, and what :func:`experience_of` says.
 
     Raises:
-        MetarlError: if they share none but 0; names what each has.
+        MetarlError: if they share none but 0; names those of each.
     """
     shared = set.intersection(*(set(counts) for _, counts in experiences))
     if shared <= {0}:

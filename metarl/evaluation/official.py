@@ -26,7 +26,7 @@ class OfficialSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialEvaluation:
-    """What a publisher's evaluator says of an agent."""
+    """Result of a publisher's own evaluator."""
 
     evaluator: str
     """Its name, ``"metaworld.evaluation.metalearning_evaluation"``."""
@@ -53,7 +53,7 @@ class OfficialEvaluation:
 
 @runtime_checkable
 class OfficiallyEvaluated(Protocol):
-    """A :class:`~metarl.tasks.TaskDistribution` whose publisher ships an evaluator; ``isinstance`` tells."""
+    """A :class:`~metarl.tasks.TaskDistribution` with an evaluator of its publisher."""
 
     def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
         """Return the most vector steps, and the most environment steps, that the evaluation takes."""

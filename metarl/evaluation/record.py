@@ -1,4 +1,4 @@
-"""What an evaluation measured: returns and successes of each task, stage and episode."""
+"""Records of evaluations: returns and successes of each task, stage and episode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXPERIENCE = "experience_episodes"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every episode that was measured: each task exactly n of them, after each number of adaptation steps."""
+    """All measured episodes: exactly n of each task after each number of adaptation steps."""
 
     tasks: tuple[Task, ...]
     returns: Array
@@ -96,7 +96,7 @@ def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an evaluation is laid out along."""
+    """Axis of the stages of an evaluation."""
 
     name: str
     """Of a column, ``"adaptation_steps"``."""
@@ -125,7 +125,7 @@ def steps_axis(evaluation: Evaluation) -> Axis:
 
 
 def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Values | None:
-    """Return ``[S, T]``: what each seed scores on each task after a number of adaptation steps.
+    """Return the score of each seed on each task, ``[S, T]``, after some adaptation steps.
 
     Args:
         evaluations: of S seeds on the same T tasks.

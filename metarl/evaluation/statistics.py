@@ -3,13 +3,13 @@
 The aggregates are those of Agarwal et al. 2021 (arXiv 2108.13264) on scores ``[S, T]`` of S training seeds on
 T tasks. There are two kinds of interval:
 
-* ``over="both"``: what fresh seeds would do on fresh tasks of the same families. Seeds and tasks are two
+* ``over="both"``: fresh seeds on fresh tasks of the same families. Seeds and tasks are two
   sources of chance, each with a t interval of its own, and :mod:`metarl.evaluation.intervals` puts the two
   together. For a mean their variances are ``s_seeds^2 / S``, of the seeds' means, and ``s_tasks^2 / T``, of
   the tasks' means; for other statistics they come from a bootstrap that draws only seeds, or only tasks. One
   seed says nothing about others: its interval is over tasks alone, and is about that one agent. Likewise one
   task says nothing about others.
-* ``over="seeds"``: what fresh seeds would do on these very tasks, by the stratified percentile bootstrap of
+* ``over="seeds"``: fresh seeds on these very tasks, by the stratified percentile bootstrap of
   Agarwal et al., as in ``rliable``. It draws for each task its seeds, and takes the scores of one seed for
   independent of one another: where a seed is good or bad on all tasks, the interval is far too narrow.
 """
@@ -74,7 +74,7 @@ class Aggregates(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Which share of the scores lies above each threshold (Agarwal et al. 2021, section 4.2)."""
+    """Share of the scores above each threshold (Agarwal et al. 2021, section 4.2)."""
 
     thresholds: Values
     """``[K]``."""
@@ -121,7 +121,7 @@ def confidence_interval(values: Values, rng: np.random.Generator, how: Bootstrap
     Args:
         values: ``[T]``, one number for each task, or ``[S, T]``, for each seed and task.
         rng: where resamples are drawn from.
-        how: what the interval is about.
+        how: the interval's claim.
 
     Raises:
         MetarlError: if there are no values, one is not finite, or the strata are not one for each task.
@@ -135,7 +135,7 @@ def mean_intervals(values: Values, rng: np.random.Generator, how: Bootstrap = DE
     Args:
         values: ``[S, T, K]``, all finite; each quantity as in :func:`confidence_interval`.
         rng: where resamples are drawn from.
-        how: what the intervals are about.
+        how: the intervals' claim.
     """
     return _pair_intervals(values[:, None], rng, how)
 
@@ -159,7 +159,7 @@ def paired_gain(
         before: ``[T]`` or ``[S, T]``, as in :func:`confidence_interval`.
         after: the same seeds and tasks in the same order.
         rng: where resamples are drawn from.
-        how: what the interval is about; its bounds are those of ``before`` and ``after``.
+        how: the interval's claim; its bounds are those of ``before`` and ``after``.
 
     Raises:
         MetarlError: if the two do not pair up, or as in :func:`confidence_interval`.
@@ -181,13 +181,13 @@ def share_worse(
 def performance_profile(
     values: Values, thresholds: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Profile:
-    """Return which share of all scores lies above each threshold, with pointwise intervals.
+    """Return the share of scores above each threshold, with pointwise intervals.
 
     Args:
         values: ``[T]`` or ``[S, T]``, as in :func:`confidence_interval`.
         thresholds: ``[K]``.
         rng: where resamples are drawn from.
-        how: what the intervals are about.
+        how: the intervals' claim.
 
     Raises:
         MetarlError: as in :func:`confidence_interval`.
@@ -223,7 +223,7 @@ def probability_of_improvement(
         ours: ``[S, T]``, or ``[T]`` of one seed.
         theirs: ``[S', T]`` on the same tasks in the same order.
         rng: where resamples are drawn from.
-        how: what the interval is about.
+        how: the interval's claim.
 
     Raises:
         MetarlError: if the tasks are not equally many, or as in :func:`confidence_interval`.
@@ -382,7 +382,7 @@ def _joined(found: Values, sources: Sequence[Source], tasks: int, how: Bootstrap
 
 
 def _percentiles(found: Values, drawn: Values, how: Bootstrap) -> list[Interval]:
-    """Return numbers ``[K]`` with the quantiles of what was drawn again, ``[R, K]``."""
+    """Return numbers ``[K]`` with the quantiles of their resamples, ``[R, K]``."""
     outside = (1 - how.level) / 2
     return _intervals(found, Limits(*np.quantile(drawn, [outside, 1 - outside], axis=0)))
 

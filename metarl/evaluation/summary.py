@@ -1,4 +1,4 @@
-"""Means with intervals of what evaluations measured, of one seed or of several."""
+"""Means of evaluations with intervals, of one seed or of several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from metarl.evaluation.statistics import (
 
 @dataclass(frozen=True)
 class Measures:
-    """What an evaluation says of one quantity, return or success, after 0, 1, … adaptation steps."""
+    """Measures of one quantity, return or success, after 0, 1, … adaptation steps."""
 
     means: tuple[Interval, ...]
     iqms: tuple[Interval, ...]

@@ -29,7 +29,7 @@ class Policy(Protocol):
 
 
 def policy_gradient_loss(policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
-    """Return each task's loss ``[M]``, whose gradient is the policy gradient (Williams 1992).
+    """Return each task's loss ``[M]``; its gradient is the policy gradient (Williams 1992).
 
     ``L = -mean_t A_t log pi(a_t | s_t)``, the inner loss of MAML (Finn et al. 2017, equation 4).
     """
@@ -41,13 +41,13 @@ InnerLoss: TypeAlias = Callable[[Policy, Params, Batch], torch.Tensor]
 
 
 class UpdateRule(Protocol):
-    """How one inner step moves the parameters; what it must remember travels with them, by other names."""
+    """Moves the parameters in one inner step; its memory travels with them under other names."""
 
     def __call__(self, params: Params, gradients: Params, losses: torch.Tensor) -> Params:
-        """Return what changes of the parameters.
+        """Return the parameters that the step changes.
 
         Args:
-            params: stacked ``[M, ...]``, what the rule remembers of earlier steps among them.
+            params: stacked ``[M, ...]``, with the rule's memory of earlier steps.
             gradients: of the parameters that adapt, stacked; constants in a first-order inner loop.
             losses: ``[M]``, each task's loss at ``params``; likewise.
         """
@@ -111,7 +111,7 @@ def adapt(
     Source: Finn et al. 2017 (arXiv 1703.03400), section 2.2.
 
     Args:
-        policy: what the loss is a function of.
+        policy: gives the distributions that the loss reads.
         params: stacked ``[M, ...]``, and part of a graph or leaves that ask for gradients.
         batches: one for each step, collected by the policy that the step starts from.
         inner_lr: step size, or one for each parameter (each broadcasts against ``[M, ...]``), or another

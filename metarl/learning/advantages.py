@@ -39,7 +39,7 @@ class Batch:
     log_probs: torch.Tensor
     """``[M, B]``, log density of the actions under the policy that drew them."""
     horizon: int
-    """T, so that the transitions of an episode can be told; 0 where some were left out."""
+    """T, by which transitions are split into episodes; 0 where some were left out."""
 
     def subsample(self, stride: int, *, at_least: int) -> Batch:
         """Keep every stride-th live transition of each task.
@@ -97,10 +97,10 @@ def estimate_advantages(
         norm: ``"std"`` subtracts each task's mean and divides by its standard deviation; ``"var"``
             divides by the variance, as garage and metaworld-algorithms do, so that an inner step size
             of theirs can be used unchanged; ``"none"`` leaves the advantages as they are.
-        bootstrap_truncated: give a truncated episode the baseline's value of what would have followed.
-            Where the horizon is part of the task, what counts ends with it: the baseline knows the time and
+        bootstrap_truncated: add the baseline's value of the last observation of a truncated episode.
+            Where the horizon is part of the task, the return ends with it: the baseline knows the time and
             is fitted to returns that end there, so nothing is to be added (Pardo et al. 2018, arXiv
-            1712.00378, section 3). It is for tasks without a time limit whose episodes are merely cut.
+            1712.00378, section 3). It is for tasks without a time limit, with episodes that are merely cut.
     """
     mask = rollout.mask
     steps = torch.arange(mask.shape[-1], device=mask.device)

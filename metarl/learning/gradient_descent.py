@@ -29,7 +29,7 @@ MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 UPDATES = "updates"
 """Name of the number of updates so far, which a learning-rate schedule goes by."""
 TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
-"""Names of what torch's optimisers remember of each parameter."""
+"""Names of the state that torch's optimisers keep for each parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class ClippedConfig(DescentConfig):
 
 
 class Judged(NamedTuple):
-    """What a closure says of some parameters."""
+    """Loss and metrics at some parameters."""
 
     loss: torch.Tensor
     """A scalar that can be differentiated."""
@@ -87,7 +87,7 @@ class Judged(NamedTuple):
 
 
 Objective: TypeAlias = Callable[[Params], Judged]
-"""One chunk's part of what is minimised: loss and metrics of all chunks add up."""
+"""One chunk's part of the objective: losses and metrics of all chunks add up."""
 
 
 class Slope(NamedTuple):
@@ -100,7 +100,7 @@ class Slope(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """Where some steps ended, what is remembered for the next, and what was so before the first."""
+    """Parameters and memory after some steps, and the metrics before the first."""
 
     params: Params
     memory: Params
@@ -108,12 +108,12 @@ class Descent(NamedTuple):
 
 
 def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> Params:
-    """Return what the optimiser remembers before its first step.
+    """Return the optimiser's memory before its first step.
 
     Args:
-        params: what it will move.
-        config: which optimiser it is.
-        name: tells it from the agent's other optimisers; by default the optimiser's kind.
+        params: that it will move.
+        config: names the optimiser.
+        name: distinguishes several optimisers of an agent; by default the optimiser's kind.
     """
     kind, prefix = config.outer_optimizer, name or config.outer_optimizer
     device = next(iter(params.values())).device
@@ -146,7 +146,7 @@ def slope_of(objectives: Sequence[Objective], params: Params) -> Slope:
 
 
 def value_of(objectives: Sequence[Objective], params: Params) -> Judged:
-    """Return what all chunks say of some parameters, added up; the loss has no graph."""
+    """Return the sum of loss and metrics over chunks; the loss has no graph."""
 
     def of_chunk(objective: Objective) -> Judged:
         loss, metrics = objective(requires_grad(params))
@@ -177,11 +177,11 @@ def descend_objective(
     Args:
         params: where the first step starts.
         memory: from :func:`start_descent` or an earlier call.
-        objectives: each chunk's part; what it says of leaves that ask for gradients.
+        objectives: each chunk's part, called with leaves that require gradients.
         config: step size and optimiser.
         steps: how many.
         name: the optimiser's, as in :func:`start_descent`.
-        should_stop: is asked before each step.
+        should_stop: asked before each step.
 
     Raises:
         Stopped: if ``should_stop`` says so; no argument has changed.

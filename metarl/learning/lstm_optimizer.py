@@ -1,4 +1,4 @@
-"""An LSTM as the inner optimiser, whose cell state is the policy's parameters.
+"""An LSTM as the inner optimiser; its cell state is the policy's parameters.
 
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning", section 3 (openreview.net,
 rJY0-Kcll). With theta a parameter and g its gradient, one step is
@@ -8,7 +8,7 @@ rJY0-Kcll). With theta a parameter and g its gradient, one step is
     i_t = sigmoid(W_i [h_t, theta_{t-1}, i_{t-1}] + b_i)      the input gate
     h_t = LSTM([g_t, L_t], h_{t-1})                           g and the loss L log-scaled, see log_scaled
 
-One set of weights serves all coordinates of all parameters of all tasks; what is remembered (h, the LSTM's
+One set of weights serves all coordinates of all parameters of all tasks; its memory (h, the LSTM's
 own cell, f and i) is each coordinate's own. The LSTM that gives h is the first of the paper's two layers, a
 plain one; the second, with theta as its cell, is the update itself.
 """
@@ -28,7 +28,7 @@ LOG_SCALE = 10.0
 """p of the log scaling: numbers below exp(-p) count as small."""
 
 HIDDEN, CELL, GATES = "memory.hidden", "memory.cell", "memory.gates"
-"""What is remembered from step to step, beside the parameters: ``[M, P, H]`` twice, and ``[M, P, 2]``."""
+"""Names of the memory between steps, beside the parameters: ``[M, P, H]`` twice, and ``[M, P, 2]``."""
 
 
 def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
@@ -91,7 +91,7 @@ class LSTMOptimizer:
         return {**weights, "gates.bias": torch.tensor(logits, dtype=dtype)}
 
     def blank_memory(self, params: Params) -> Params:
-        """Return what is remembered before the first step, for stacked parameters ``[M, ...]``: zeros."""
+        """Return the memory before the first step, zeros, for stacked parameters ``[M, ...]``."""
         num_tasks = next(iter(params.values())).shape[0]
         like = next(iter(params.values()))
         coordinates = sum(value[0].numel() for value in params.values())
@@ -125,7 +125,7 @@ def remember(
         slopes: ``[M, P]``, their gradients.
         losses: ``[M]``.
     """
-    # [g, L, h] W + b, whose part of the loss is the same for all coordinates of a task
+    # [g, L, h] W + b; the term of the loss L is the same for all coordinates of a task
     shared = log_scaled(losses) @ weights["lstm.loss"] + weights["lstm.bias"]
     own = log_scaled(slopes) @ weights["lstm.gradient"] + memory[HIDDEN] @ weights["lstm.hidden"]
     take, keep, show, offered = (own + shared.unsqueeze(1)).chunk(4, dim=-1)

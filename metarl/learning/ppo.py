@@ -53,7 +53,7 @@ class Experience(NamedTuple):
     values: torch.Tensor
     """Of the network that acted; zeros if it has none."""
     targets: torch.Tensor
-    """What the value should be."""
+    """Targets of the values."""
     live: torch.Tensor
     """Bool; other steps do not count."""
 
@@ -79,7 +79,7 @@ def ppo_loss(
         acted: the distribution that the actions were drawn from, for the divergence.
         experience: of the same steps.
         config: weights and the clipping range.
-        live_steps: what sums are divided by; by default the live steps of these trials. With those of a whole
+        live_steps: divisor of sums; by default the live steps of these trials. With those of a whole
             minibatch, losses and metrics of its parts add up.
     """
     total = experience.live.sum() if live_steps is None else live_steps

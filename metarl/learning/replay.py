@@ -3,7 +3,7 @@
 Rows are appended to one block of memory and never changed, so a snapshot of the buffer is a few references.
 On disk it is a list of segments of some megabytes, each written once; only the newest, which still grows,
 is written anew with each checkpoint. An episode of n steps takes n + 1 rows: the last holds the observation
-that followed it. So what follows a step is always the next row, and no observation is kept twice.
+that followed it. So the next row always holds the next observation, and none is kept twice.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ReplayBuffer:
 
     @property
     def task_ids(self) -> list[str]:
-        """Ids of the tasks in the buffer, in the order in which they came."""
+        """Ids of the tasks in the buffer, oldest first."""
         self._read_saved()
         return list(dict.fromkeys(name for block in self._blocks for name in block.episodes.task_names()))
 
@@ -242,7 +242,7 @@ class ReplayBuffer:
         )
 
     def _reserve(self, rows: Params, count: int) -> None:
-        """Make room for more rows; where there is none, what is left of the old ones moves to new memory."""
+        """Make room for more rows; without any, move the rows that are kept to new memory."""
         if self._storage and self._end + count <= len(self._storage["rewards"]):
             return
         start = self._blocks[0].place if self._blocks else self._end
@@ -272,7 +272,7 @@ class ReplayBuffer:
         return self._indices[name]
 
     def _gather(self, rows: Integers) -> Params:
-        """Return the steps at rows ``[...]``, and what followed them."""
+        """Return the steps at rows ``[...]``, with the observations that follow."""
         places = torch.from_numpy(rows - self._first_row + self._blocks[0].place).to(self.device)
         flat = places.reshape(-1)
 

@@ -19,7 +19,7 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 STEP_FIELDS = ("observations", "actions", "rewards", "terminated")
-"""What a row has."""
+"""Fields of a row."""
 _EPISODE_FIELDS = ("task", "length", "begins_trial", "addition")
 _TASK_IDS = "task_ids"
 
@@ -84,7 +84,7 @@ class Block:
         self.segment().sha256 = saved.sha256
 
     def segment(self) -> Segment:
-        """Return the block as it is now; later rows do not change what was given out."""
+        """Return the block as it is now; later rows do not change the segment."""
         if self._segment is None:
             self._segment = Segment(functools.partial(self._tensors, self.num_rows, self.episodes))
         return self._segment

@@ -21,12 +21,12 @@ class ReturnsConfig(Settings):
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 1.0
     """Weight of longer returns in the advantages."""
     bootstrap_truncated: bool = False
-    """Value what would have followed an episode that was cut off; for tasks without a time limit."""
+    """Add the value of the last observation of truncated episodes; for tasks without a time limit."""
     advantage_norm: AdvantageNorm = "std"
-    """What centered advantages are divided by; "var" is what garage and metaworld-algorithms do."""
+    """Divisor of centered advantages; garage and metaworld-algorithms use "var"."""
 
     def batch(self, rollout: Rollout) -> Batch:
-        """Return what the losses read of a rollout, advantages included."""
+        """Return the transitions of a rollout with their advantages, as losses read them."""
         advantages = estimate_advantages(
             rollout,
             discount=self.discount,

@@ -1,4 +1,4 @@
-"""Running means and deviations of numbers that come batch by batch, to scale what networks read."""
+"""Running means and deviations over batches, to scale the inputs of networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST_DEVIATION = 1e-4
 
 
 class Scale(NamedTuple):
-    """What numbers are shifted and divided by; both ``[...]``."""
+    """Shift and divisor of numbers; both ``[...]``."""
 
     mean: torch.Tensor
     deviation: torch.Tensor

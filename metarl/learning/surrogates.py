@@ -1,11 +1,11 @@
-"""Losses whose derivatives are policy gradients, as functions of log densities: for any distribution.
+"""Losses with policy gradients as derivatives, as functions of log densities of any distribution.
 
 Each maps ``log pi(a|s)``, ``[M, B]``, to each task's loss, ``[M]``. At the policy that drew the actions all
 have the gradient of :func:`metarl.learning.adaptation.policy_gradient_loss`, ``-mean_t A_t grad log pi``.
 They differ in what is left when an inner step is differentiated once more; with ``s_t = grad log
 pi(a_t|s_t)`` and ``H_t`` its Hessian, the second derivative is minus the mean over t of
 
-    policy gradient   A_t H_t                                           what MAML's programs do
+    policy gradient   A_t H_t                                           as MAML's programs do
     LVC, ratio        A_t (H_t + s_t s_t')
     DiCE              A_t (H_t + s_t s_t' + sum over u < t of (s_u s_t' + s_t s_u'))
 
@@ -50,7 +50,7 @@ def dice(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
         log_probs: ``[M, B]``.
         batch: whole episodes; none of their transitions may be left out.
     """
-    assert batch.horizon > 0, "the transitions of a thinned batch do not tell their episodes"
+    assert batch.horizon > 0, "a thinned batch does not say which episode a transition is of"
     own = (log_probs - log_probs.detach()).unflatten(1, (-1, batch.horizon))
     upto = own.cumsum(dim=-1)
     gained = torch.exp(upto) - torch.exp(upto - own)

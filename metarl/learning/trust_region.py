@@ -30,11 +30,11 @@ class TrustRegionConfig(Settings):
     backtrack_ratio: Annotated[float, Gt(0), Lt(1)] = 0.8
     """Factor between trials of the line search."""
     max_backtracks: Annotated[int, Ge(1), Le(1000)] = 15
-    """Trials after which the parameters stay what they were."""
+    """Trials after which the parameters stay unchanged."""
 
 
 class LossAndKL(NamedTuple):
-    """What a step is judged by; both are scalars."""
+    """Loss and KL divergence at some parameters; both are scalars."""
 
     loss: torch.Tensor
     kl: torch.Tensor

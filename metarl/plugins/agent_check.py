@@ -1,4 +1,4 @@
-"""Does an agent keep its promises? Each claim is tried on a small suite, and told in one sentence.
+"""Check that an agent keeps its promises: each claim is tried on a small suite, with a sentence for each.
 
 The claims are those of :mod:`metarl.plugins.agent_claims`; the agents of metarl are held to the same.
 """
@@ -65,13 +65,13 @@ def _tried(claim: Claim, probe: AgentProbe) -> Result:
     except OpenQuestion as question:
         return Result(sentence, "open", str(question))
     except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
-        return Result(sentence, "FAIL", _told(error))
+        return Result(sentence, "FAIL", _described(error))
     return Result(sentence, "pass", "")
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     """Say what was raised, and where."""
     text = " ".join(str(error).split()).rstrip(".")
-    told = text if isinstance(error, MetarlError) else f"{type(error).__name__}: {text}"
+    said = text if isinstance(error, MetarlError) else f"{type(error).__name__}: {text}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return told + (line_of(error) or f" ({Path(frame.filename).name}, line {frame.lineno})")
+    return said + (line_of(error) or f" ({Path(frame.filename).name}, line {frame.lineno})")

@@ -1,4 +1,4 @@
-"""What every agent promises, as claims that are tried out on a small probe.
+"""The promises of every agent, as claims that are tried on a small probe.
 
 Each claim is a function of an :class:`metarl.plugins.agent_probe.AgentProbe`; the first line of its docstring
 is the promise. It raises :class:`BrokenPromise` with what was seen instead, or :class:`OpenQuestion` where it

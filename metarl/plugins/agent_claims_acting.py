@@ -91,7 +91,7 @@ def agent_is_a_function_of_its_seed(probe: AgentProbe) -> None:
 
 
 def experience_changes_the_policy(probe: AgentProbe) -> None:
-    """What was seen of a task changes what is done in it: by adapting, or by memory."""
+    """Experience of a task changes the policy in it: by adapting, or by memory."""
     agent = probe.build()
     actor, rollout = agent.initial_actor(TASKS, probe.rng()), probe.rollouts[0]
     before = probe.likeliest(actor)

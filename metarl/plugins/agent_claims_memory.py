@@ -56,8 +56,8 @@ def a_trial_equals_replaying_the_same_steps(probe: AgentProbe) -> None:
             close = is_close(replayed, recorded)
             expect(close, f"step {step} of rollout {number} gave other actions, {apart(replayed, recorded)}")
             for name, value in action.extras.items():
-                told = rollout.extras[name][:, :, step][inputs.live]
-                close = is_close(value[inputs.live], told)
+                recorded = rollout.extras[name][:, :, step][inputs.live]
+                close = is_close(value[inputs.live], recorded)
                 expect(close, f"step {step} of rollout {number} gave another {name!r}")
         for name, value in memory.items():
             close = is_close(value, rollout.final_memory[name])
@@ -66,7 +66,7 @@ def a_trial_equals_replaying_the_same_steps(probe: AgentProbe) -> None:
 
 
 def dead_slots_leave_all_others_alone(probe: AgentProbe) -> None:
-    """What is seen in slots that are over changes neither actions nor memories of the others."""
+    """Inputs of slots that are over change neither actions nor memories of the others."""
     actor = _remembering_actor(probe)
     memory, inputs = actor.initial_memory(EPISODES), probe.random_inputs(1)
     inputs.live[:, 1::2] = False

@@ -100,7 +100,9 @@ def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[Agen
             agent = found.build(self, suite, seed=seed, device=device, sampling=sampling)
         except Exception as error:
             raise at_fault(error, f"The agent of {file.place} fails when it is built") from error
-        require_parts(agent, _PARTS, "An agent", f"what {file.place} builds", "see metarl.meta_learner")
+        require_parts(
+            agent, _PARTS, "an agent", f"the result of {file.place}.build", "see metarl.meta_learner"
+        )
         return agent
 
     def check(self: AgentConfig) -> None:

@@ -1,4 +1,4 @@
-"""What the claims about an agent are tried on: its config, a suite, and small rollouts of both."""
+"""A small trial of an agent, for claims about it: its config, a suite, and rollouts of both."""
 
 from __future__ import annotations
 

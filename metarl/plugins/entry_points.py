@@ -70,7 +70,7 @@ def describe(group: str, name: str) -> str:
 
 
 class About(NamedTuple):
-    """What the source of a class or function says of it."""
+    """Docstring and source of a class or function, read without importing it."""
 
     line: str
     """The first line of its docstring."""

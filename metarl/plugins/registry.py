@@ -1,4 +1,4 @@
-"""What there is by name: suites, agents, presets and commands, found through entry points.
+"""Suites, agents, presets and commands by name, found through entry points.
 
 A package adds its own by declaring them in its pyproject.toml, just as this one does:
 

@@ -1,4 +1,4 @@
-"""Does a task distribution keep its promises? Each fault is told in one sentence, with the way to mend it.
+"""Check that a task distribution keeps its promises: a sentence for each fault, and how to mend it.
 
 What :mod:`metarl.tasks` asks for is tried out on a few slots: lists and samples of tasks, then whole episodes
 with known actions. The distribution is built for it as for training, on its fastest engine. A doubt is no
@@ -280,7 +280,7 @@ def takes_any_action(probe: Probe) -> Iterator[Fault]:
         play(probe.env, probe.tasks, drawn.astype(probe.suite.action_space.dtype))
     except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
         yield Fault(
-            f"An action beyond the action space raises an exception: {told(error)}.",
+            f"An action beyond the action space raises an exception: {describe_error(error)}.",
             "Clip actions in step, since a policy draws them from a normal distribution; from_gymnasium and "
             'from_vector_env do so unless actions="raw" is given.',
         )
@@ -435,10 +435,10 @@ def _tried(what: str, check: Callable[[], Iterator[Finding | str]]) -> Iterator[
 
 
 def _raised(what: str, error: Exception) -> Fault:
-    return Fault(f"An exception was raised ({what}): {told(error)}.", "Mend that first.")
+    return Fault(f"An exception was raised ({what}): {describe_error(error)}.", "Mend that first.")
 
 
-def told(error: Exception) -> str:
-    """Return what an exception says, without a full stop."""
+def describe_error(error: Exception) -> str:
+    """Return the text of an exception, without a full stop."""
     text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
     return text.rstrip(".")

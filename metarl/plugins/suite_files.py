@@ -26,7 +26,7 @@ class FileSuiteConfig(SuiteConfig):
     place: str = ""
     """Path of the file, a colon, and the distribution's name in it."""
     sha256: Annotated[str, tyro.conf.Suppress] = ""
-    """Of the file when the run was started; a change of it is told."""
+    """Of the file when the run was started; a change of it is logged."""
     modules: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """SHA-256 and path, from the file's folder on, of each module beside it that it imports, likewise."""
 
@@ -66,7 +66,7 @@ def distribution_of(found: object, where: str) -> TaskDistribution:
         found = _call(found, where)
     if isinstance(found, SuiteConfig):
         found = _call(found.build, where)
-    require_parts(found, _PARTS, "A task distribution", where, "metarl.envs.from_gymnasium makes one")
+    require_parts(found, _PARTS, "a task distribution", where, "metarl.envs.from_gymnasium makes one")
     return cast("TaskDistribution", found)
 
 

@@ -161,20 +161,20 @@ class Evidence:
         mask = self.plays.valid[..., None]
         high = np.where(mask, self.plays.observations, -np.inf).max(axis=0)
         low = np.where(mask, self.plays.observations, np.inf).min(axis=0)
-        told = self.plays.valid.sum(axis=0) >= _PLANS
-        pure = ((high == low) | ~told[..., None]).all(axis=1) & (told.sum(axis=1) >= 2)[:, None]
-        apart = task_spread(np.where(told[..., None], low, 0.0)[None], told[None])[0] > 0
-        return low, told, np.asarray(pure & apart)
+        known = self.plays.valid.sum(axis=0) >= _PLANS
+        pure = ((high == low) | ~known[..., None]).all(axis=1) & (known.sum(axis=1) >= 2)[:, None]
+        apart = task_spread(np.where(known[..., None], low, 0.0)[None], known[None])[0] > 0
+        return low, known, np.asarray(pure & apart)
 
     def is_constant(self, entry: int) -> bool:
         """Return whether each task shows a value of its own, for a while or in a flash."""
-        values, told, steps = self.own
+        values, known, steps = self.own
         at = np.flatnonzero(steps[:, entry])
         if not len(at):
             return False
         run = longest = 1
         for before, after in pairwise(at):
-            both = told[before] & told[after]
+            both = known[before] & known[after]
             equal = np.array_equal(values[before, both, entry], values[after, both, entry])
             run = run + 1 if after == before + 1 and equal else 1
             longest = max(longest, run)
@@ -185,9 +185,9 @@ class Evidence:
 
     def is_alone(self, entry: int) -> bool:
         """Return whether it separates tasks by moving as no seed and no action makes it."""
-        _, told, steps = self.own
+        _, known, steps = self.own
         since = self.onset[entry]
-        counted = told[since:].any(axis=1).sum()
+        counted = known[since:].any(axis=1).sum()
         return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
 
     def is_shifted(self, entry: int) -> bool:
@@ -265,11 +265,11 @@ class Evidence:
         if not self.moving.any() or len(set(onsets.tolist())) > 1:
             return False
         states = self._states(self.moving, actions=False)
-        told = np.broadcast_to(self.plays.parameters, (*states.shape[:3], self.plays.parameters.shape[1]))
+        known = np.broadcast_to(self.plays.parameters, (*states.shape[:3], self.plays.parameters.shape[1]))
         shown = self.plays.observations[:, 1:, :, entry]
         valid = self.plays.valid[:, 1:].copy()
         valid[:, : max(0, int(self.onset[entry]) - 1)] = False
-        with_task = _predicts(np.concatenate([states, told], axis=-1), shown, valid, by_task=False)
+        with_task = _predicts(np.concatenate([states, known], axis=-1), shown, valid, by_task=False)
         return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:

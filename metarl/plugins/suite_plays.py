@@ -153,7 +153,7 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task; after ``seconds`` all of them are cut to the steps that came so far.
+    """Play every plan with every task; after ``seconds`` all of them are cut to the steps so far.
 
     The vector environment has a slot for each task, or more.
     """

@@ -50,7 +50,7 @@ class UserFile:
     path: Path
     name: str
     part: str
-    """What the name stands for, ``"suite"`` or ``"agent"``."""
+    """Kind of the thing named, ``"suite"`` or ``"agent"``."""
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
@@ -127,7 +127,7 @@ class UserFile:
         return {file: hashlib.sha256(texts[file]).hexdigest() for file in sorted(texts)}
 
 
-def require_parts(found: object, parts: Sequence[str], wanted: str, where: str, mend: str) -> None:
+def require_parts(found: object, parts: Sequence[str], expected: str, where: str, mend: str) -> None:
     """Make sure that an object has what its protocol asks for.
 
     Raises:
@@ -136,8 +136,8 @@ def require_parts(found: object, parts: Sequence[str], wanted: str, where: str, 
     missing = [name for name in parts if not hasattr(found, name)]
     if missing:
         raise MetarlError(
-            f"{wanted} was wanted, but {where} is of type {type(found).__name__}, which has no {missing[0]}; "
-            f"{mend}."
+            f"Expected {where} to be {expected}, but it is of type {type(found).__name__}, which has no "
+            f"{missing[0]}; {mend}."
         )
 
 
@@ -147,8 +147,8 @@ def at_fault(error: BaseException, sentence: str) -> MetarlError:
     if isinstance(error, MetarlError):
         return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    told = " ".join(f"{type(error).__name__}: {as_written(text)}".split())
-    return MetarlError(f"{sentence}: {told.rstrip(' .:')}{place}.{about_opengl(error)}")
+    said = " ".join(f"{type(error).__name__}: {as_written(text)}".split())
+    return MetarlError(f"{sentence}: {said.rstrip(' .:')}{place}.{about_opengl(error)}")
 
 
 def about_opengl(error: BaseException) -> str:

@@ -29,9 +29,22 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 """Meta-LSTM's step is a gate, which is below 1."""
 
+_HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
+    **_GATED,
+    "rl2": {  # one short run: results/README.md
+        "cell": "linear",
+        "memory_size": 64,
+        "embedding_size": 64,
+        "initial_std": 0.7,
+        "learning_rate": 2e-3,
+        "max_kl": 0.03,
+    },
+    "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
+}
+
 SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    "half-cheetah-dir": _GATED,
-    "half-cheetah-vel": _GATED,
+    "half-cheetah-dir": _HALF_CHEETAH_SUITED,
+    "half-cheetah-vel": _HALF_CHEETAH_SUITED,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
         **_GATED,
         "rl2": {
@@ -42,6 +55,8 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             # the luck of a pull says little of those that follow (results/README.md)
             "gae_lambda": 0.3,
         },
+        # nothing is observed that could follow from anything
+        "varibad": {"trial_episodes": 1, "memory_size": 64, "state_weight": 0.0},
     },
     "point": {  # by short runs: docs/agents/README.md
         "cavia": {"inner_lr": 1.0},
@@ -67,6 +82,20 @@ SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "cell": "linear",
             "memory_size": 64,
             "embedding_size": 64,
+            "initial_std": 0.2,
+            "min_std": 0.01,
+            "discount": 0.7,
+            "gae_lambda": 0.9,
+            "learning_rate": 1.5e-3,
+        },
+        # likewise; and all tasks have the same transitions
+        "varibad": {
+            "cell": "linear",
+            "memory_size": 64,
+            "hidden_sizes": (64, 64),
+            "state_weight": 0.0,
+            "vae_updates": 30,
+            "vae_learning_rate": 3e-3,
             "initial_std": 0.2,
             "min_std": 0.01,
             "discount": 0.7,

@@ -9,9 +9,9 @@ where the papers' settings had shown none after 5 million (results/README.md say
 
 from __future__ import annotations
 
-from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
+from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, construct
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import equal_steps, suited
+from metarl.presets.agent_settings import equal_steps, meta_batch, suited
 from metarl.presets.manipulation import MAML_TRPO
 
 
@@ -81,7 +81,7 @@ def _preset(
         suite=construct(suite(name), {"horizon": horizon}),
         agent=config,
         iterations=equal_steps(iterations, config),
-        sampling=SamplingConfig(meta_batch_size=meta_batch_size, episodes=20),
+        sampling=meta_batch(config, tasks=meta_batch_size, episodes=20),
         evaluation=EvaluationConfig(
             every=25, tasks=10, adaptation_steps=1, episodes=20, adaptation_episodes=20
         ),

@@ -40,7 +40,7 @@ def collect(
         horizon: T, steps after which the environment truncates.
         rng: where the resets' seeds and the policy's noise come from.
         deterministic: take the most likely actions.
-        after: the episodes that came before in the same trials, ``[M, K, T, ...]``: the policy's memory, its
+        after: the preceding episodes of the same trials, ``[M, K, T, ...]``: the policy's memory, its
             last action and its last reward go on from there. None starts new trials.
         on_step: called before each step with the number of episodes still running; may raise to stop.
 
@@ -92,7 +92,7 @@ def collect(
 
 @dataclass(frozen=True)
 class LastStep:
-    """What a policy takes along from one episode of a trial to the next."""
+    """Memory, action and reward that a policy takes to the next episode of a trial."""
 
     memory: Params
     """``[M, K, ...]`` by name."""
@@ -118,7 +118,7 @@ def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
 
 
 def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int) -> Recorder:
-    """Return what steps an environment and writes down what it says: on its device, if it speaks tensors."""
+    """Return the recorder of an environment: on its device if it returns tensors."""
     slot_tasks = [task for task in tasks for _ in range(episodes)]
     if isinstance(env, TensorVectorEnv):
         return TensorRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
@@ -134,7 +134,7 @@ def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
-    """Return what a policy has before the first step of a trial."""
+    """Return the blank memory, action and reward before a trial."""
     size = action_size(env.single_action_space)
     actions = torch.zeros(*shape, size, device=actor.device)
     return LastStep(actor.initial_memory(shape[1]), actions, torch.zeros(shape, device=actor.device))

@@ -86,7 +86,7 @@ def join_trials(rollouts: Sequence[Rollout]) -> Trials:
 
 
 def _steps(rollout: Rollout, before: Rollout | None) -> Params:
-    """Return each step of an episode with what preceded it, ``[M, K, T, ...]`` by name."""
+    """Return each step of an episode with the action and reward before it, ``[M, K, T, ...]`` by name."""
     actions, rewards = torch.zeros_like(rollout.actions), torch.zeros_like(rollout.rewards)
     actions[:, :, 1:], rewards[:, :, 1:] = rollout.actions[:, :, :-1], rollout.rewards[:, :, :-1]
     if before is not None:

@@ -1,4 +1,4 @@
-"""Writing episodes down while an environment is stepped: what a recorder is, and the one for NumPy arrays."""
+"""Recorders keep the episodes of an environment that is stepped: the protocol, and the one for NumPy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metarl.types import Rollout, Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 OF_EACH_STEP = ("observations", "actions", "log_probs", "rewards", "mask", "terminated", "truncated")
-"""What is kept of every step, steps first; a rollout has the same under the same names, tasks first."""
+"""Arrays kept of every step, steps first; a rollout has them under the same names, tasks first."""
 
 
 _Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]]
@@ -27,7 +27,7 @@ class Recorder(Protocol):
     """Steps an environment and keeps ``[T, n, ...]`` of the n = M * K slots in use."""
 
     slot_tasks: list[Task]
-    """``[n]``, what each slot runs."""
+    """``[n]``, the task of each slot."""
 
     @property
     def num_live(self) -> int:
@@ -113,7 +113,7 @@ class HostRecorder:
         return torch.from_numpy(self.rewards[step]).view(self._shape)
 
     def _keep(self, step: int, returned: Step) -> None:
-        """Write what followed a step, none of it cast in silence."""
+        """Write the results of a step; nothing is cast silently."""
         slots, used = len(self.slot_tasks), np.arange(self._env.num_envs) < len(self.slot_tasks)
         self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
         self._write("reward", self.rewards[step], reals(rewards, used, "rewards")[:slots], step)
@@ -159,7 +159,7 @@ class HostRecorder:
         return steps.view(*self._shape, *steps.shape[1:])
 
     def _write(self, what: str, row: npt.NDArray[np.float32], values: Array, step: int) -> None:
-        """Write what an environment returned, if it is finite and float32 can hold it."""
+        """Write numbers of an environment, if they are finite and float32 can hold them."""
         with np.errstate(over="ignore"):
             row[:] = values
         if not np.isfinite(row).all() and np.isfinite(values).all():
@@ -194,5 +194,5 @@ def too_large(what: str, task: Task, step: int) -> NonFiniteError:
 
 
 def _where(what: str, task: Task, step: int) -> str:
-    at = step + (what == "reward")  # a reward is what its step returned
+    at = step + (what == "reward")  # a reward belongs to the step before
     return f"The {what} of task {task.id!r} ({task.family}) at step {at}"

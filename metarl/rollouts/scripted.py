@@ -1,4 +1,4 @@
-"""Whole episodes with actions that are known beforehand: what checks and tests of environments compare."""
+"""Whole episodes with given actions, which checks and tests of environments compare."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def same(one: Trajectory, other: Trajectory) -> bool:
 
 
 def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
-    """Step through ``actions``, ``[T, N, A]``; ``first`` is what the slots show before."""
+    """Step through ``actions``, ``[T, N, A]``; ``first`` holds the observations before."""
     observations, rewards, terminated, truncated, success = [np.array(first)], [], [], [], []
     for action in actions:
         observation, reward, ended, cut, infos = env.step(action)
@@ -83,7 +83,7 @@ def play_alike(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: 
 def draw_actions(space: Box | Discrete, num_steps: int, num_envs: int, seed: int = 0) -> Array:
     """Draw actions uniformly within the bounds, ``[T, N, A]``, or choices, ``[T, N]``.
 
-    Where there is no bound, actions lie in -1..1 of whatever bound there is.
+    Without a bound, actions are in -1..1.
     """
     rng = np.random.default_rng(seed)
     if isinstance(space, Discrete):

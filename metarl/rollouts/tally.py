@@ -153,7 +153,7 @@ def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
 
 
 def count_episodes(rollout: Rollout) -> Counts:
-    """Count the episodes of a rollout, and what they reported of success."""
+    """Count the episodes of a rollout and their reports of success."""
     episodes = rollout.mask[..., 0].numel()
     at_once = rollout.success_at_first_step
     return Counts(

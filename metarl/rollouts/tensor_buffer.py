@@ -131,14 +131,14 @@ class TensorRecorder:
         """
         size = len(self._sent)
         for name, tensor in returned._asdict().items():
-            wanted = (size, self._shown.shape[1]) if name == "observations" else (size,)
+            expected = (size, self._shown.shape[1]) if name == "observations" else (size,)
             if tensor is None and name == "success":
                 continue
             kinds = FLOATS if name in ("observations", "rewards") else (torch.bool,)
-            if tuple(tensor.shape) == wanted and tensor.dtype in kinds:
+            if tuple(tensor.shape) == expected and tensor.dtype in kinds:
                 continue
             raise UnfitValue(
-                f"{name} to be a {'float' if kinds is FLOATS else 'bool'} tensor of shape {wanted}",
+                f"{name} to be a {'float' if kinds is FLOATS else 'bool'} tensor of shape {expected}",
                 f"{tensor.dtype} of shape {tuple(tensor.shape)}",
                 "Convert it in step_tensors, such as success = distance < 0.05.",
             ).at(f"from task {self.slot_tasks[0].id!r} and the other slots, at step {step + 1}")

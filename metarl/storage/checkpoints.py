@@ -51,7 +51,7 @@ _SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
 
 
 class DamagedCheckpoint(MetarlError):
-    """A checkpoint that is not, byte for byte, what was saved."""
+    """A checkpoint that differs from what was saved, or cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write a checkpoint, whole or not at all, then drop those that are no longer wanted.
+    """Write a checkpoint, whole or not at all, then delete those that are no longer kept.
 
-    Checkpoints of later iterations are dropped too: they belong to a course that the run went back from.
+    Checkpoints of later iterations are deleted too: resuming discards them.
 
     Args:
-        folder: where the run's checkpoints lie; it is made if need be.
-        checkpoint: what to write.
-        keep: how many of the newest stay.
+        folder: the run's checkpoints; made if it is not there.
+        checkpoint: to write.
+        keep: number of newest checkpoints that stay.
 
     Returns:
         The folder of this checkpoint.
@@ -209,7 +209,7 @@ class Identity(NamedTuple):
 
 
 def newest_identity(folder: Path) -> Identity | None:
-    """Return what the newest checkpoint is of, without its tensors; None if there is none that is whole."""
+    """Return the agent of the newest checkpoint without reading its tensors; None if none is whole."""
     for path in _stored(folder):
         try:
             state = _parse(path, _unseal(path, _read(path / _STATE)))
@@ -220,7 +220,7 @@ def newest_identity(folder: Path) -> Identity | None:
 
 
 def has_whole(folder: Path) -> bool:
-    """Return whether a folder holds a checkpoint that was finished, be it damaged since."""
+    """Return whether a folder holds a finished checkpoint, even if it was damaged later."""
     return bool(_stored(folder))
 
 
@@ -290,7 +290,7 @@ def _drop_unneeded_segments(folder: Path) -> None:
 
 
 def _seal(body: bytes) -> bytes:
-    """Put the body's own checksum in front of it; the whole is still JSON.
+    """Put a checksum in front of the body; the whole is still JSON.
 
     Every version of the format keeps this envelope, so that damage is never taken for another version.
     """
@@ -366,7 +366,7 @@ def _iteration(path: Path) -> int:
 
 
 def _tidy(folder: Path) -> None:
-    """Clear away what a killed run left: unfinished folders, and a replacement that was not completed."""
+    """Delete unfinished folders of a killed run, and complete a replacement."""
     for path in folder.glob(f"*{_TEMPORARY}"):
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(f"*{_REPLACED}"):

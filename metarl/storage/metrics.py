@@ -175,7 +175,7 @@ def _drop_later_rows(path: Path, last: int) -> None:
 
 
 def _append(descriptor: int, record: bytes) -> None:
-    """Write a record and wait until it is on disk; where that fails, take back what was written of it.
+    """Write a record and wait until it is on disk; on failure cut the file back.
 
     The file must be open for appending, or the next record would leave a gap.
     """

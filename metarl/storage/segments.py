@@ -54,7 +54,7 @@ def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def saved_segment(folder: Path, name: str) -> Segment:
-    """Return a segment whose tensors are read when they are asked for."""
+    """Return a segment that reads its file when its tensors are asked for."""
     return Segment(functools.partial(read_segment, folder, name), name)
 
 

@@ -24,7 +24,7 @@ def decode_tensors(content: bytes) -> Params:
     """
     try:
         return safetensors.torch.load(content)
-    # AssertionError and KeyError: what safetensors raises on crafted shapes and unknown dtypes
+    # safetensors raises AssertionError and KeyError on crafted shapes and unknown dtypes
     except (safetensors.SafetensorError, ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise ValueError("Expected a safetensors file.") from error
 

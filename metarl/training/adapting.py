@@ -18,11 +18,11 @@ class Adapted(NamedTuple):
     actor: Actor
     """Acts on the task, M = 1."""
     experience: tuple[Rollout, ...]
-    """What it adapted from, a rollout for each step."""
+    """Episodes that it adapted from, a rollout for each step."""
 
     @property
     def after(self) -> Rollout | None:
-        """What :func:`~metarl.rollouts.collect.collect` goes on after: a memory is in there."""
+        """Last rollout of the trial, for ``collect(after=...)``; it holds the memory."""
         return self.experience[-1] if self.experience else None
 
 

@@ -1,4 +1,4 @@
-"""The one reader of evaluations: each says what it is of, and is refused where it is of something else.
+"""The one reader of evaluations: each names its agent, and is refused for any other.
 
 ``evaluation.json`` in a run's folder is the evaluation at its end. It is written last, so that where it is
 whole the run is finished, unless it was trained on since.
@@ -27,7 +27,7 @@ from metarl.types import Json
 _NUMBERS = ("tasks", "returns", "successes")
 _SAME_RUN = ("suite", "agent")
 _MAY_CHANGE = ("every", "tasks")
-"""Of how a run is evaluated: what its last evaluation does not depend on."""
+"""Settings of evaluations during training, which the last one does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
 
 
 def provenance(experiment: Experiment) -> dict[str, Json]:
-    """Return what a result of a trained agent is of, for its file."""
+    """Return iteration, weights, versions and config of a result, for its file."""
     return {
         "iteration": experiment.iteration,
         "training_steps": experiment.env_steps,

@@ -1,4 +1,4 @@
-"""One meta-iteration: collect, adapt, collect again, learn; or what else the agent plans."""
+"""One meta-iteration: collect, adapt, collect again, learn; or another plan of the agent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metarl.vector_env import TaskVectorEnv
 
 DEFAULT_PLAN = Plan()
 PARTS = ("sampling", "adaptation", "update")
-"""What the time of a meta-iteration goes to."""
+"""Parts of a meta-iteration that are timed."""
 
 
 @dataclass(frozen=True)

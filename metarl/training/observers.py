@@ -9,11 +9,11 @@ class Observer(Protocol):
     """Follows a run; an exception that it raises ends the run."""
 
     def on_step(self, episodes: int) -> None:
-        """Take note of a vector step, before it is taken, with the number of running episodes."""
+        """Receive the number of running episodes, before each vector step."""
         ...
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Take note of an iteration's metrics; iteration 0 is before training."""
+        """Receive the metrics of an iteration; iteration 0 is before training."""
         ...
 
 

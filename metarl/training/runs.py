@@ -1,4 +1,4 @@
-"""The folders of runs: opening a new one, going on with one that was stopped, and stopping one cleanly."""
+"""Folders of runs: open a new one, resume one, stop one cleanly."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def discard(experiment: Experiment) -> None:
-    """Remove the folder of a run that ended before its first checkpoint, so that nothing is left behind."""
+    """Remove the folder of a run that ended before its first checkpoint."""
     if not has_checkpoints(experiment.folder):
         shutil.rmtree(experiment.folder, ignore_errors=True)
 
@@ -94,9 +94,9 @@ def resume(
     """Open a run that was stopped, at its newest whole checkpoint or at an earlier one.
 
     Args:
-        path: the run's folder, or that of one of its checkpoints, to go back to it: what the run did after it
-            is dropped.
-        report: told of each damaged checkpoint, in a sentence.
+        path: the run's folder, or that of one of its checkpoints, to go back to it: later
+            iterations are discarded.
+        report: called with a sentence for each damaged checkpoint.
         observers: of the run.
         iterations: train to this iteration instead of the one the config names.
         device: compute there instead of where the config says.
@@ -105,8 +105,8 @@ def resume(
         MetarlError: if the folder is no run, if the run is still going on elsewhere, if its checkpoints
             are of another version or architecture, or if it is past ``iterations``.
     """
-    wanted = {"iterations": iterations, "device": device}
-    changes: dict[str, Json] = {name: value for name, value in wanted.items() if value is not None}
+    given = {"iterations": iterations, "device": device}
+    changes: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
     folder, name = split_checkpoint(path)
     config = read_config(folder, changes)
     with locked(folder):
@@ -157,7 +157,7 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
 
     Args:
         path: the run's folder or the checkpoint's.
-        report: told of each damaged checkpoint, in a sentence.
+        report: called with a sentence for each damaged checkpoint.
 
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.
@@ -189,11 +189,11 @@ def open_trained(
 
     Args:
         path: a run's folder (its newest whole checkpoint is taken), or one checkpoint's.
-        report: told of each damaged checkpoint, in a sentence.
+        report: called with a sentence for each damaged checkpoint.
         evaluation: how adaptation is measured, if not as the run did.
         device: where to compute, wherever the run did.
         workers: processes or threads; 0 for one a core.
-        engine: what steps the environments; empty for what the run was trained on.
+        engine: steps the environments; empty takes that of the training.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
@@ -211,7 +211,7 @@ def open_trained(
 
 
 def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
-    """Return what physics a trained agent learned under, and under which it is evaluated here.
+    """Return the physics of an agent's training and of its evaluation here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
 
@@ -228,7 +228,7 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the folder of the run that a checkpoint lies in; any other path is returned as it is."""
+    """Return the folder of the run that a checkpoint belongs to; any other path stays as it is."""
     checkpoints = path.resolve().parent
     return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
 
@@ -264,7 +264,7 @@ def default_name(config: ExperimentConfig) -> str:
 
 
 class Stoppable(Protocol):
-    """What can end before it is done, and leave everything in order."""
+    """Work that can end early and leave everything in order."""
 
     def request_stop(self) -> None:
         """End soon."""

@@ -1,6 +1,6 @@
 """Several seeds of one experiment, each a ``metarl train`` in a process of its own.
 
-As many run at once as is asked for, each on its share of the cores. What comes out does not depend on that:
+A given number run at once, each on its share of the cores. Results do not depend on that:
 the engines give the same episodes on any number of threads, and PyTorch has one thread in each process.
 """
 
@@ -47,7 +47,7 @@ class SeedRun:
     folder: Path
     """The run's."""
     log: Path
-    """Where what it prints goes."""
+    """File of its output."""
 
     @property
     def finished(self) -> bool:
@@ -61,7 +61,7 @@ class SeedRun:
 
     @property
     def iteration(self) -> int:
-        """The last iteration that it tells of."""
+        """The last iteration in its metrics."""
         try:
             with (self.folder / "metrics.jsonl").open("rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
@@ -76,7 +76,7 @@ class Sweep:
 
     Args:
         config: of the first seed's run.
-        preset: what the runs are started from, as ``metarl train`` is given it.
+        preset: name of the preset, as for ``metarl train``.
         options: of ``metarl train``, likewise.
         count: seeds, from the config's on.
         root: folder of the runs.
@@ -104,7 +104,7 @@ class Sweep:
 
     @property
     def running(self) -> list[SeedRun]:
-        """The seeds that run now."""
+        """Seeds that run now."""
         return list(self._running)
 
     def request_stop(self) -> None:
@@ -160,9 +160,9 @@ class Sweep:
     def _check_settings(self, run: SeedRun) -> None:
         if not run.started:
             return
-        found, wanted = shared_settings(read_config(run.folder)), shared_settings(self.config)
-        if found != wanted:
-            differ = [name for name in wanted if found.get(name) != wanted[name]]
+        found, expected = shared_settings(read_config(run.folder)), shared_settings(self.config)
+        if found != expected:
+            differ = [name for name in expected if found.get(name) != expected[name]]
             raise MetarlError(
                 f"The run {run.folder} has other settings than this sweep ({', '.join(differ)}); "
                 "choose another --name."

@@ -17,7 +17,7 @@ class TrainingTasks:
     """Draws the tasks of each meta-iteration.
 
     Args:
-        suite: what to draw from.
+        suite: draws the tasks.
         count: tasks of the fixed list; 0 draws from the whole suite each time.
         seed: the run's, which the list is a function of.
     """
@@ -59,6 +59,6 @@ def fixed_tasks(suite: TaskDistribution, count: int, rng: np.random.Generator) -
     """
     listed = suite.tasks("train")
     drawn = sample_training(suite, count, rng)
-    if {task.id for task in drawn} <= {task.id for task in listed}:  # what it draws, it lists
+    if {task.id for task in drawn} <= {task.id for task in listed}:  # a finite suite lists all that it draws
         drawn = list(listed) if count >= len(listed) else sample_evenly(listed, count, rng)
     return tuple(dict.fromkeys(drawn))

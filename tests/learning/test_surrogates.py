@@ -159,7 +159,7 @@ def test_dice_with_returns_as_advantages_is_the_original_up_to_a_constant() -> N
 
 def test_thinned_batch_does_not_tell_its_episodes() -> None:
     batch = each_episode().subsample(2, at_least=1)
-    with pytest.raises(AssertionError, match="do not tell their episodes"):
+    with pytest.raises(AssertionError, match="does not say which episode"):
         dice(batch.log_probs, batch)
 
 

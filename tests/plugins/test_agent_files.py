@@ -199,7 +199,7 @@ def test_what_is_no_config_in_a_file_is_refused(
         ("Falling", r"The agent of .*Falling fails when it is built: KeyError: 'nothing' "),
         (
             "Number",
-            "An agent was wanted, but what .*Number builds is of type int, which has no adaptation",
+            "Expected the result of .*Number.build to be an agent, but it is of type int, which has",
         ),
     ],
 )

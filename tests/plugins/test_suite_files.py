@@ -67,7 +67,7 @@ def test_name_in_a_file_may_stand_for_several_things(place: Path, name: str, hor
     ("named", "sentence"),
     [
         ("mine.py:variabel", "did you mean 'variable'?"),
-        ("mine.py:wrong", "A task distribution was wanted, but 'wrong' of .*mine.py is of type int"),
+        ("mine.py:wrong", "Expected 'wrong' of .*mine.py to be a task distribution, but it is of type int"),
         ("mine.py:falling", "fails when it is called: KeyError: 'nothing there'."),
         ("mine.py", "Expected a suite in a file as my_file.py:my_distribution, got 'mine.py'"),
         ("yours.py:variable", "yours.py cannot be read .No such file or directory.; it must be where it was"),

@@ -18,6 +18,7 @@ from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 from support import suite_contract
+from support.agents import GRADIENT_BASED
 
 ONLY_REWARDS_TELL = {"actions_have_an_effect", "reset_is_legal_before_set_tasks"}
 """They look at observations, which are constant here, and for rewards that are never 0: see below."""
@@ -160,8 +161,15 @@ def test_arm_that_there_is_not_is_refused(arm: int) -> None:
         pulling(bandit(0.1, 0.2)).step(np.array([arm]))
 
 
-@pytest.mark.parametrize("name", registry.names(registry.AGENTS))
-def test_every_agent_learns_from_bandits(name: str) -> None:
+def test_agent_that_cannot_choose_says_so() -> None:
+    with pytest.raises(MetarlError, match="take an agent for choices, such as rl2"):
+        registry.agent("pearl")().build(
+            BanditsConfig().build(), seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+        )
+
+
+@pytest.mark.parametrize("name", [*GRADIENT_BASED, "rl2"])
+def test_gradients_and_memories_learn_from_bandits(name: str) -> None:
     suite = BanditsConfig(horizon=4).build()
     agent = construct(registry.agent(name), {}).build(
         suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
