@@ -205,23 +205,23 @@ class Scales(NamedTuple):
 
     @property
     def features(self) -> Features:
-        """What turns numbers into those that the networks read, by the moments of now."""
+        """Means and deviations that acting and learning apply."""
         return Features(self.observations.scale, self.changes.scale, self.rewards.scale)
 
 
 class Features(NamedTuple):
-    """What the networks read and predict: numbers in units of their deviations."""
+    """Scaled numbers, which the networks read and predict."""
 
     observations: Scale
     changes: Scale
     rewards: Scale
 
     def policy_inputs(self, observations: torch.Tensor, belief: Gaussian) -> torch.Tensor:
-        """Return what the policy reads: the observation, and the belief's mean and log variance."""
+        """Return scaled observation, mean and log variance, ``[..., O + 2 L]``."""
         return torch.cat([self.observations(observations), belief.mean, 2 * belief.log_std], dim=-1)
 
     def transition(self, inputs: Inputs) -> Transition:
-        """Return what the encoder reads before a step."""
+        """Return what the encoder reads before steps."""
         return Transition(
             inputs.previous_actions,
             self.rewards(inputs.previous_rewards),
@@ -232,7 +232,7 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class BeliefActor:
-    """The one policy for M tasks; each slot's belief about its task is in its memory."""
+    """One policy for M tasks; beliefs are in memory."""
 
     networks: Networks
     params: Params
@@ -245,7 +245,7 @@ class BeliefActor:
         return next(iter(self.params.values())).device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return the memory of a trial that has not begun: its belief is the prior."""
+        """Return a blank memory, which stands for the prior."""
         shape, size = (self.num_tasks, episodes), self.networks.encoder.memory_size
         return {
             MEMORY: torch.zeros(*shape, size, device=self.device),
@@ -254,7 +254,10 @@ class BeliefActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Move the belief and draw actions; without a generator, take the most likely."""
+        """Update the belief, then draw actions from the policy.
+
+        Without a generator, the most likely actions are taken.
+        """
         shape = inputs.previous_rewards.shape
         encoder = self.networks.encoder
         seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
@@ -274,7 +277,7 @@ class BeliefActor:
 
 
 class VariBAD:
-    """Two sets of parameters with an optimiser each, running scales, and the trials of the buffer."""
+    """Policy and belief, an optimiser for each, running scales, and a replay buffer."""
 
     trial: Trial = "sequential"
 
@@ -325,7 +328,7 @@ class VariBAD:
         return BeliefActor(self.networks, self.params, self.scales.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the same policy: what it learned of its tasks is in the belief that goes on."""
+        """Return the same policy: only the belief adapts."""
         return actor
 
     def update(
@@ -428,7 +431,7 @@ class VariBAD:
         return params, adam, {**metrics, "steps": float(steps)}
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split trials, by their numbers, into parts for threads; a GPU takes all at once."""
+        """Split trials into parts for threads; a GPU takes all at once."""
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.policy_params.values())
@@ -436,7 +439,10 @@ class VariBAD:
         return chosen.tensor_split(len(chunks))
 
     def _experience(self, trials: Trials) -> Experience:
-        """Return advantages over the whole trial, with rewards in units of the returns' deviation."""
+        """Return the trials as PPO reads them, ``[S, B, ...]``.
+
+        Advantages run over the whole trial, with rewards in units of the returns' deviation.
+        """
         rewards, values = trials.rewards / self.scales.returns.deviation, trials.extras["value"]
         advantages = generalized_advantages(
             rewards,
@@ -480,7 +486,7 @@ class VariBAD:
         return params, adam, metrics
 
     def beliefs(self, params: Params, trials: ReplayedTrials, features: Features) -> Gaussian:
-        """Return the belief before each step of B trials that were seen, ``[S, B, L]``."""
+        """Return the belief before each step of trials, ``[S, B, L]``."""
         actions, rewards, observations, starts = (
             time_first(part)
             for part in (trials.actions, trials.rewards, trials.observations, trials.episode_starts)
@@ -511,7 +517,7 @@ class VariBAD:
         )
 
     def _predictions(self, params: Params, trials: ReplayedTrials, features: Features) -> list[Prediction]:
-        """Return what each decoder reads and has to predict, every number in units of its deviation."""
+        """Return inputs and targets of each decoder, scaled."""
         actions = time_first(trials.actions)
         observations = time_first(features.observations(trials.observations))
         followed_by = time_first(features.observations(trials.next_observations))

@@ -16,7 +16,7 @@ from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.types import Task
 
 if TYPE_CHECKING:  # an optional extra
-    from metarl.envs.metaworld.warp_env import WarpSawyerVectorEnv
+    from metarl.envs.metaworld.warp import WarpSawyerVectorEnv
 
 
 class Step(NamedTuple):

@@ -179,7 +179,7 @@ def test_every_module_is_imported_from_the_installed_wheel(
     needing_extra = {
         name
         for name, said in report.files.items()
-        if (".engines.warp." in name or name.endswith(".warp_env"))
+        if (".engines.warp." in name or name.endswith(".warp"))
         and said.startswith('ModuleNotFoundError("No module named ')
     }
     assert not needing_extra or importlib.util.find_spec("mujoco_warp") is None

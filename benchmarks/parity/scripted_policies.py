@@ -23,7 +23,7 @@ from benchmarks.scripted import scripted_steps
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.metaworld.threads import SawyerVectorEnv
-from metarl.envs.metaworld.warp_env import WarpSawyerVectorEnv
+from metarl.envs.metaworld.warp import WarpSawyerVectorEnv
 from metarl.types import Task
 
 LAYOUTS = 10

@@ -27,7 +27,7 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import SamplingConfig
 from metarl.envs.engines.warp.vector_env import WarpVectorEnv
 from metarl.envs.locomotion.suite import HalfCheetahVelConfig
-from metarl.envs.locomotion.warp_env import WarpLocomotionVectorEnv
+from metarl.envs.locomotion.warp import WarpLocomotionVectorEnv
 from metarl.envs.metaworld.models import FRAME_SKIP
 from metarl.envs.metaworld.suite import ML1Config, ML10Config, ML45Config
 from metarl.meta_learner import MetaLearner

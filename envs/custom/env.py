@@ -1,4 +1,4 @@
-"""A Gymnasium environment with tasks to set and a horizon, as the workers of an engine run it."""
+"""Gymnasium environments with tasks to set and a horizon."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _set_task(env: gymnasium.Env[object, object], task: object) -> None:
 
 
 def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
-    """Return what builds an environment; of an id the spec, so that a worker need not know the name."""
+    """Return a factory, or the spec of an id, which a worker may not know."""
     if not isinstance(env, str):
         require(callable(env), "An environment is given by its id or by a factory", repr(env))
         return cast("Callable[[], GymEnv]", env)

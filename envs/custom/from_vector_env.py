@@ -146,7 +146,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self._wanted = list(self._running)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stay idle.
+        """Assign ``tasks[i]`` to slot i from its next reset on; other slots stay idle.
 
         Raises:
             MetarlError: on more tasks than slots, none, or a task that is none of the distribution's.
@@ -269,7 +269,7 @@ class VectorTaskEnv(TaskVectorEnv):
         *,
         shown: Flags,
     ) -> None:
-        """Start an episode in the slots of a mask, and take note of what some of them show."""
+        """Start an episode in the slots of a mask, and record what some show."""
         fresh = self._seeds.integers(2**31, size=self.num_envs).tolist()
         given = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
         with self._told("at the reset"):

@@ -82,7 +82,7 @@ class DelayedActions(PerturbationWrapper):
 
 
 class WeakActuators(PerturbationWrapper):
-    """Every actuator has its own gain: 1 is sound, 0.5 half as strong, 0 dead, -1 wired the wrong way round.
+    """Every actuator has a gain: 1 is sound, 0.5 weak, 0 dead, -1 reversed.
 
     The gain scales the distance from rest, and the result is clipped to the action space; A numbers.
     """
@@ -105,7 +105,7 @@ class NoisySensors(PerturbationWrapper):
 
 
 class ShiftedSensors(PerturbationWrapper):
-    """Some observed numbers are off by a fixed amount each: a camera or a gripper that was bumped."""
+    """Some observed numbers have a fixed offset: a camera that was bumped."""
 
     def __init__(self, env: GymEnv, entries: Sequence[int]) -> None:
         super().__init__(env)

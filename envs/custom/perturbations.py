@@ -1,4 +1,4 @@
-"""Faults of a real robot as part of a task, for any distribution that runs in worker processes.
+"""Faults of a real robot as part of a task, for distributions in worker processes.
 
     with_perturbations(distribution, ActionDelay(), WeakActuator())
 
@@ -87,7 +87,7 @@ class ActionDelay:
 
 @dataclass(frozen=True, kw_only=True)
 class WeakActuator:
-    """One actuator, any of them, has lost some of its strength; a gain below zero pulls the wrong way."""
+    """One actuator is weaker; a gain below zero pulls the wrong way."""
 
     train: Range = (0.4, 1.0)
     """Gains."""
@@ -137,7 +137,7 @@ class SensorNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class SensorOffset:
-    """Some observed numbers have a fixed offset: a bias, a camera that was bumped, a bent gripper."""
+    """Some observed numbers have a fixed offset, such as a camera that was bumped."""
 
     entries: tuple[int, ...] = ()
     """Which numbers of an observation; none stands for all."""

@@ -94,7 +94,7 @@ class _Namespace(Protocol):
 
 
 def vector(x: NDArray[np.float64] | NDArray[np.float32] | torch.Tensor) -> Vector:
-    """Return a NumPy array or tensor as what it is, in the words of this module: for type checkers only."""
+    """Cast a NumPy array or tensor to :class:`Vector` for type checkers."""
     return cast(Vector, x)
 
 
@@ -161,12 +161,12 @@ def filled(like: Array, value: Array | float) -> Array:
 
 
 def aligned(vector: Vector, like: Vector) -> Vector:
-    """Insert axes after the first, as many as ``like`` has more: ``[k, worlds] -> [k, 1, worlds]``."""
+    """Insert axes after the first to match ``like``: ``[k, worlds] -> [k, 1, worlds]``."""
     return vector[(slice(None), *[None] * (like.ndim - vector.ndim))]
 
 
 def constant(values: tuple[float, ...], like: Vector) -> Vector:
-    """Return the same vector for every world, ready to be combined with ``like``, ``[k, 1, ..., 1]``."""
+    """Return one vector for every world, ``[k, 1, ..., 1]`` as ``like`` has axes."""
     return _constant(values, namespace(like), like.dtype, like.device, like.ndim)
 
 

@@ -1,4 +1,4 @@
-"""The arguments of a vector environment's ``reset``: a seed or several, and the mask of slots to reset."""
+"""Seeds and reset masks, the arguments of a vector environment's ``reset``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> li
 
 
 def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Flags, dict[str, object] | None]:
-    """Return the reset mask, all True where there is none, and the other options; ``options`` stays as it is.
+    """Split options into the reset mask, by default all True, and the rest.
 
     The rules are those of :class:`gymnasium.vector.SyncVectorEnv`.
 

@@ -61,7 +61,7 @@ class SlotEngine(TaskVectorEnv):
         self._tasks = [tasks[slot % len(tasks)] for slot in range(num_envs)]
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
+        """Assign ``tasks[i]`` to slot i from its next reset on; stop the other slots.
 
         Raises:
             MetarlError: on more tasks than slots, none, or a task that this engine cannot run.
@@ -81,7 +81,7 @@ class SlotEngine(TaskVectorEnv):
         """
 
     def _to_start(self, options: dict[str, object] | None) -> list[int]:
-        """Return the slots that a reset is to start: those that have a task, and that its mask names.
+        """Return the slots to start: those in the mask that have a task.
 
         Raises:
             TypeError: if the mask is no bool array.

@@ -1,4 +1,4 @@
-"""Objects to grasp: ten shapes of one or more geoms, in any size, mass and friction, for Meta-World's table.
+"""Objects to grasp: ten shapes in any size, mass and friction.
 
 A shape is measured in the half of its width between the fingers, along y, which is an object's ``size``. The
 body's origin is the point to hold. Mass is spread evenly over the volume of the parts; where they overlap it

@@ -1,4 +1,4 @@
-"""Objects to grasp that the arm has not held before: it picks up one of ten shapes and carries it.
+"""Grasping objects that the arm has not held before: ten shapes to carry.
 
 A task is an object (shape, size, mass, friction), its place on the table and a goal above it, drawn as
 Meta-World's pick-place-v3 draws them. The agent observes neither which object it is nor where the goal is.
@@ -114,7 +114,7 @@ FAMILIES = Families(
 
 @dataclass(frozen=True, kw_only=True)
 class GraspShapesConfig(SuiteConfig):
-    """The Sawyer arm picks and places objects; tested on shapes, sizes and masses that it never held."""
+    """The Sawyer arm picks and places objects; tested on objects it never held."""
 
     kind: ClassVar[str] = "grasp-shapes"
 

@@ -1,4 +1,4 @@
-"""Which numbers of a world the locomotion engines read after a step, and what they make of them.
+"""The numbers of a world that the locomotion engines read after a step.
 
 The arithmetic is the same for NumPy's arrays and for tensors.
 """

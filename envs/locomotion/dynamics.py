@@ -1,4 +1,4 @@
-"""Changed dynamics: the robot is the same to look at, and its masses, friction or gravity are not.
+"""Changed dynamics: robots with other masses, friction or gravity.
 
 Hopper and walker follow PEARL (Rakelly et al. 2019, arXiv 1903.08254), which takes them from rand_param_envs
 (code dennisl88/rand_param_envs): each mass, inertia and friction coefficient is multiplied by 1.5^u, each

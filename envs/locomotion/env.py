@@ -1,4 +1,4 @@
-"""One of Gymnasium's MuJoCo environments as an engine's worker sees it: what a task changes, it changes.
+"""Gymnasium's MuJoCo environments with tasks to set, as workers run them.
 
 The environment is Gymnasium's own, whichever it is; a task's reward takes the place of its reward, and a
 task's model that of its model.

@@ -112,7 +112,7 @@ def _known_field(field: str, model: mujoco.MjModel) -> str:
 
 
 def _rows_fit(name: str, model: mujoco.MjModel) -> bool:
-    """Say whether a field has a row for each of the objects that its name begins with."""
+    """Return whether a field has a row for each object of its kind."""
     kind = name.split("_")[0]
     value = getattr(model, name, None) if kind in _ROWS else None
     return isinstance(value, np.ndarray) and value.shape[:1] == (getattr(model, _ROWS[kind][1]),)

@@ -1,4 +1,4 @@
-"""Gymnasium's MuJoCo robots as array arithmetic: what they show, when they have fallen, what they are paid.
+"""Gymnasium's MuJoCo robots as array arithmetic: observations, falls and rewards.
 
 HalfCheetah, Ant, Hopper, Walker2d and Humanoid in the version v5 of Gymnasium. Each is a few data; what they
 have in common is written once, over arrays with the worlds last, in NumPy or torch alike. The

@@ -11,12 +11,11 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
-from metarl.envs.engines.warp.available import is_warp
+from metarl.envs.engines.warp.available import device_of, extra_imported, is_warp
 from metarl.envs.locomotion.env import GymnasiumFactory, make_env
 from metarl.envs.locomotion.robots import ROBOTS
 from metarl.envs.locomotion.starts import LocomotionFamily
 from metarl.envs.locomotion.threads import LocomotionVectorEnv
-from metarl.envs.locomotion.warp import make_warp_locomotion
 from metarl.envs.task_sampling.ranges import Draw, Parameters, TestRange
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Split, sample_evenly
@@ -65,7 +64,7 @@ class MujocoTasks:
         return tuple(self._fresh(LISTED[split], np.random.default_rng(_SEEDS[split]), split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh tasks to train on, or tasks of the test list; of only a few, each as often as any other.
+        """Draw fresh tasks to train on, or tasks of the test list evenly.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive.
@@ -94,12 +93,15 @@ class MujocoTasks:
         if engine == "threads" or is_warp(engine):
             self._check_robot(engine)
         if is_warp(engine):
-            return make_warp_locomotion(
-                engine,
+            with extra_imported():
+                from metarl.envs.locomotion.warp import WarpLocomotionVectorEnv  # noqa: PLC0415  # an extra
+
+            return WarpLocomotionVectorEnv(
                 self.family,
                 default_tasks=tasks[: max(num_envs, 1)],
                 num_envs=num_envs,
                 horizon=self.horizon,
+                device=device_of(engine),
             )
         if engine == "threads":
             return LocomotionVectorEnv(

@@ -1,4 +1,4 @@
-"""Gymnasium's MuJoCo robots on threads: the physics of all slots in one batch, the rest as array arithmetic.
+"""Gymnasium's MuJoCo robots on threads, with observations and rewards as array arithmetic.
 
 Bit for bit the episodes of Gymnasium's own environments, without their Python. A task may change the model of
 its world, and what the robot is paid for.

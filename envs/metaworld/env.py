@@ -1,4 +1,4 @@
-"""One environment of Meta-World: the published class, with tasks to set; the reference of the other engines.
+"""Meta-World's own environments with tasks to set, the reference of the engines.
 
 Physics, observations and rewards are the class's own. Added are a task to set, the suite's horizon, and
 success as a bool; the goal stays hidden.
@@ -69,7 +69,7 @@ class MetaWorldFactory:
 
 
 class MetaWorldEnv(gymnasium.Env[Floats, Action]):
-    """One environment; an episode is a function of (task, actions), bit for bit, and no seed changes it.
+    """One environment; an episode is a function of (task, actions), bit for bit.
 
     Raw actions reach the reward; the package itself clips the ones that move the hand. It takes about 31 MB.
     """

@@ -38,7 +38,7 @@ def make_ml(
     published: bool = False,
     **options: object,
 ) -> MetaWorldVectorEnv:
-    """Build a split of a meta-learning benchmark: goals hidden, the slots of a family share out its goals.
+    """Build a split of a meta-learning benchmark, with hidden goals shared out to slots.
 
     As in Meta-World a slot keeps its goal until ``sample_tasks()``, or from reset to reset a new one with
     ``sample_tasks_on_reset=True``.

@@ -1,4 +1,4 @@
-"""Meta-World's arm: its models without what is only seen, and what an action does to the mocap body.
+"""Meta-World's arm: models without visual parts, and actions on the mocap body.
 
 https://github.com/Farama-Foundation/Metaworld, ``SawyerXYZEnv.set_xyz_action`` and ``step``.
 """
@@ -63,7 +63,7 @@ def environment_class(family: str) -> type[SawyerXYZEnv]:
 
 
 def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
-    """Compile a family's model without its visual parts; the states are those of Meta-World's, bit for bit.
+    """Compile a family's model without visual parts; states stay the same, bit for bit.
 
     Args:
         family: the environment's name.

@@ -1,4 +1,4 @@
-"""Pictures of Meta-World's worlds: its full models, in the state of a world that is stepped without them.
+"""Pictures of Meta-World's worlds, drawn with its full models.
 
 The engine steps models without what is only seen. To draw a world, its state and the positions that its reset
 edited are copied into the full model; what comes out is, pixel for pixel, what Meta-World's own environment
@@ -97,7 +97,7 @@ class SawyerRenderer:
 
 
 class SawyerRenderers:
-    """The renderers of an engine, made when they are needed; those used longest ago are given up."""
+    """Renderers of an engine, made on demand; the longest unused are closed."""
 
     def __init__(self, full: FullModel | None = None) -> None:
         """Start empty; ``full`` compiles the full model of a family, None for Meta-World's."""
@@ -133,7 +133,7 @@ def full_model(family: str) -> mujoco.MjModel:
 def _same_objects(
     stepped: mujoco.MjModel, full: mujoco.MjModel, kind: mujoco.mjtObj
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the numbers of the named objects that both models have, in the one and in the other.
+    """Return the indices of the named objects of both models, in each.
 
     The stepped model has some sites more, in the place of geoms. A reset edits only what has a name.
     """

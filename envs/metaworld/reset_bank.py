@@ -143,7 +143,7 @@ class ResetBank:
         return iter(self._known(family).values())
 
     def prepare(self, tasks: Iterable[tuple[str, Sequence[float]]]) -> None:
-        """Simulate the resets of many tasks that are new, family by family, and write them to the folder."""
+        """Simulate the resets of new tasks, and write them to the folder."""
         for family, vector in sorted(tasks, key=lambda task: task[0]):
             self.snapshot(family, vector)
         self.save()
@@ -233,7 +233,7 @@ def set_rand_vec(env: SawyerXYZEnv, family: str, vector: Array) -> None:
 
 @contextmanager
 def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
-    """Stop a reset that rejects its random vector; as that is fixed, Meta-World would ask for it for ever."""
+    """Stop a reset that rejects its fixed vector, which Meta-World would repeat for ever."""
     draws = itertools.count()
 
     def rand_vec() -> Array:
@@ -249,7 +249,7 @@ def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
 
 
 def _transfer(full: mujoco.MjModel, slim: mujoco.MjModel, field: str) -> Array:
-    """Return the slim model's field with the rows of the full one; objects are matched by name."""
+    """Return the slim model's field with the full one's rows, matched by name."""
     kind = {"body_pos": mujoco.mjtObj.mjOBJ_BODY, "site_pos": mujoco.mjtObj.mjOBJ_SITE}[field]
     rows = np.array(getattr(slim, field))
     source = getattr(full, field)

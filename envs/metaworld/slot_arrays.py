@@ -1,4 +1,4 @@
-"""The data of the Meta-World engine's slots, a row for each, and how a step changes them.
+"""The data of the Meta-World engine's slots, a row for each.
 
 The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`, either on the arrays by
 NumPy, or as a C function that the stepper's threads call for each row.

@@ -17,13 +17,12 @@ from annotated_types import Ge, Le, Lt
 from metaworld.env_dict import ML25_V3
 
 from metarl.config import SuiteConfig
-from metarl.envs.engines.warp.available import is_warp
+from metarl.envs.engines.warp.available import device_of, extra_imported, is_warp
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
 from metarl.envs.metaworld.goals import Goal, Goals, published_goals
 from metarl.envs.metaworld.official import layout, official_evaluation, official_steps
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
 from metarl.envs.metaworld.tasks import SawyerTasks
-from metarl.envs.metaworld.warp import make_warp_env
 from metarl.errors import require, unknown_name
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
 from metarl.meta_learner import MetaLearner
@@ -52,12 +51,15 @@ class MetaWorldTasks(SawyerTasks):
         """
         if not is_warp(engine):
             return super().make_vector_env(num_envs, engine=engine, num_workers=num_workers)
-        return make_warp_env(
-            engine,
+        with extra_imported():
+            from metarl.envs.metaworld.warp import WarpSawyerVectorEnv  # noqa: PLC0415  # an extra
+
+        return WarpSawyerVectorEnv(
             families=self.families,
             default_tasks=self.train,
             num_envs=num_envs,
             horizon=self.horizon,
+            device=device_of(engine),
             cache=cache_folder() / "resets",
             reward_version=self.reward,
         )

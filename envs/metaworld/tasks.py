@@ -1,4 +1,4 @@
-"""Tasks of Meta-World's arm as a distribution: the lists, spaces and engines of every suite of the arm."""
+"""Tasks of Meta-World's arm as a distribution: lists, spaces and engines."""
 
 from __future__ import annotations
 

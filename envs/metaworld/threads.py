@@ -1,4 +1,4 @@
-"""Meta-World on threads: the physics of all slots in one batch, observations and rewards as array arithmetic.
+"""Meta-World on threads: physics in one batch, observations and rewards as array arithmetic.
 
 The episodes of Meta-World's own environments without their Python: states, observations and success bit for
 bit, rewards but for their rounding. A reset restores a state that Meta-World itself produced once.

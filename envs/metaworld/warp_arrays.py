@@ -90,7 +90,7 @@ class TensorTables:
         actions: torch.Tensor,
         sound: torch.Tensor,
     ) -> None:
-        """Compute what the sound slots show after a step, family by family; the others show what they did.
+        """Compute observations and outcomes of the sound slots, family by family.
 
         Args:
             catalog: the task of each family.

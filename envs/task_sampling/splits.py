@@ -29,7 +29,7 @@ _DRAWS = 1000
 
 @dataclass(frozen=True)
 class TaskSplits:
-    """The tasks of one family, ``name``: a fixed list of each split, and for training maybe fresh draws.
+    """The tasks of one family: a list of each split, or fresh training draws.
 
     No task that is drawn for training is one of the held-out list.
     """
@@ -125,7 +125,7 @@ def make_splits(
 
 
 def drawn_task(name: str, split: Split, numbers: Numbers) -> Task:
-    """Return a task that is called by its numbers, or by a digest of them where they are many."""
+    """Return a task named by its numbers, or by a digest of many."""
     words = ",".join(repr(number) for number in numbers)
     if len(numbers) > 4:
         words = hashlib.sha256(words.encode()).hexdigest()[:16]
@@ -142,7 +142,7 @@ def _first(source: Sampler[P] | Sequence[P]) -> P:
 def _listed(
     name: str, split: Split, source: Sampler[P] | Sequence[P], layout: Layout, taken: set[Numbers]
 ) -> tuple[Task, ...]:
-    """Return a list as tasks, or some that are drawn once and for all, none of them taken."""
+    """Return a list as tasks, or draw some that are not taken."""
     if callable(source):
         found = _distinct(_draw(source, layout), split, taken)
         return tuple(drawn_task(name, split, numbers) for numbers in found)

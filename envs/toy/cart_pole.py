@@ -28,7 +28,7 @@ TEST: Ranges = {"half_length": (1.0, 1.5), "mass": (0.3, 0.5), "force": (12.0, 1
 
 
 def poles(ranges: Ranges, reversed_motor: bool) -> Callable[[np.random.Generator], Pole]:
-    """Return a sampler of poles, uniform in ranges; a negative force is a motor that pulls the other way."""
+    """Return a sampler of poles, uniform in ranges; a negative force is reversed."""
 
     def sample(rng: np.random.Generator) -> Pole:
         pole = {name: rng.uniform(low, high) for name, (low, high) in ranges.items()}

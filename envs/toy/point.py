@@ -1,4 +1,4 @@
-"""2-D navigation: a point that walks to a goal which it cannot see (Finn et al. 2017, section 5.3).
+"""2-D navigation to a goal that is not observed (Finn et al. 2017, section 5.3).
 
 All slots are one NumPy array each, so a step costs about the same for one slot and for two hundred.
 The best possible return has a closed form, with adaptation (:func:`optimal_return`) and without

@@ -1,4 +1,4 @@
-"""A picture of the point suite: the square of goals, the goal with the circle of success, and the point."""
+"""A picture of the point suite: the square of goals, goal, circle of success, point."""
 
 from __future__ import annotations
 

@@ -34,17 +34,17 @@ class Picks(NamedTuple):
 
 
 def all_steps(live: torch.Tensor) -> Picks:
-    """Pick every step of trials, ``live`` ``[S, B]``; those that are not live weigh nothing."""
+    """Pick every step, with weight 0 where ``live``, ``[S, B]``, is false."""
     steps = torch.arange(len(live), device=live.device).unsqueeze(1).expand(live.shape)
     return Picks(steps, live.float())
 
 
 def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> Picks:
-    """Pick steps at random, ``count`` of each trial, one from each of ``count`` equal parts of it.
+    """Pick random steps of each trial, spread evenly over it.
 
     Args:
         live: ``[S, B]`` bool, true up to each trial's end.
-        count: n; 0 or at least S picks every step.
+        count: n, one from each of n equal parts of a trial; 0 or at least S picks every step.
         generator: on the CPU.
     """
     if not 0 < count < len(live):
@@ -57,7 +57,7 @@ def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> 
 
 
 def sample_latents(belief: Gaussian, generator: torch.Generator) -> torch.Tensor:
-    """Draw from beliefs so that gradients flow to them: ``m = mean + std * noise``.
+    """Draw from beliefs by reparameterisation: ``m = mean + std * noise``.
 
     Source: Kingma and Welling 2014 (arXiv 1312.6114), section 2.4.
     """
@@ -66,7 +66,9 @@ def sample_latents(belief: Gaussian, generator: torch.Generator) -> torch.Tensor
 
 
 def belief_divergences(beliefs: Gaussian) -> torch.Tensor:
-    """Return the divergence of each belief from the one before, of the first from N(0, 1).
+    """Return the divergence of each belief from its predecessor.
+
+    The first belief is compared with N(0, 1).
 
     Args:
         beliefs: ``[S, B, L]``.
@@ -89,7 +91,7 @@ Decoder: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Prediction(NamedTuple):
-    """What one decoder is held to."""
+    """Inputs and targets of one decoder."""
 
     name: str
     decoder: Decoder
@@ -102,7 +104,7 @@ class Prediction(NamedTuple):
 
 
 class ELBO(NamedTuple):
-    """The bound, turned round so that it is to be made small, and what makes it up."""
+    """Minus the bound, as a loss, and its parts."""
 
     loss: torch.Tensor
     """A scalar that can be differentiated."""

@@ -12,13 +12,13 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDecoder:
-    """A perceptron of a step and an embedding, evaluated for every pair of them.
+    """A perceptron that reads pairs of steps and embeddings.
 
     The first layer is linear in both, so each is multiplied once and pairs are only added.
     """
 
     name: str
-    """Tells its parameters from those of other decoders."""
+    """Begins the names of its parameters."""
     input_size: int
     """I, numbers of a step."""
     latent_size: int

@@ -1,4 +1,4 @@
-"""The recurrent encoder of a belief: what a policy thinks of its task after what it has seen of it.
+"""A recurrent encoder of beliefs about the task.
 
 Source: Zintgraf et al. 2020, VariBAD (arXiv 1910.08348), section 3: ``q(m | tau_:t)`` is a Gaussian over an
 embedding m of the task, computed by a recurrent network from the transitions so far.
@@ -21,7 +21,7 @@ LOG_VARIANCE_LIMIT = 10.0
 
 
 class Transition(NamedTuple):
-    """What the encoder reads at a step: the last action, what it paid, and where it led."""
+    """A step that is over: action, reward and next observation."""
 
     actions: torch.Tensor
     """``[..., A]``."""
@@ -35,7 +35,7 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefEncoder:
-    """An embedding of each part of a transition, a recurrent cell, and a Gaussian over L numbers."""
+    """Embeddings of transitions, a recurrent cell, and a Gaussian head."""
 
     observation_size: int
     action_size: int

@@ -152,7 +152,7 @@ def test_beliefs_of_replayed_trials_are_those_on_which_the_policy_acted(cell: st
     for number in range(9):
         length = int(replayed.mask[0, number].sum())
         rewards = replayed.rewards[0, number, :length]
-        # rewards are heights, which tell the trials apart
+        # rewards are heights, which differ between trials
         (place,) = [
             index
             for index, own in enumerate(trials.rewards.flatten(0, 1))

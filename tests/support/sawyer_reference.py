@@ -14,9 +14,9 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
 from metarl.envs.engines.arrays import Vector, vector
+from metarl.envs.engines.threads.features import read
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, tasks_with
 from metarl.envs.metaworld.rewards.constants import constants_of
-from metarl.envs.metaworld.rewards.features import extract
 from metarl.envs.metaworld.rewards.observation import FRAME_SIZE
 from metarl.envs.metaworld.rewards.task import SawyerTask
 
@@ -107,7 +107,7 @@ def _play(
         action = _action(scripted, kind, rng).astype(np.float32 if single else np.float64)
         obs, reward, _, _, info = env.step(action)
         values = np.array([float(info[key]) for key in INFOS])
-        rows.append((extract(env.data, task.features), action, obs, np.array(float(reward)), values))
+        rows.append((read(env.model, env.data, task.features), action, obs, np.array(float(reward)), values))
     columns = [np.stack(column, axis=-1) for column in zip(*rows, strict=True)]
     return Episode(*(vector(column) for column in (*columns, start, constants)))
 

@@ -13,7 +13,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metarl.envs.engines.warp.batch import BufferSizes
 from metarl.envs.metaworld.models import environment_class
 from metarl.envs.metaworld.threads import SawyerVectorEnv
-from metarl.envs.metaworld.warp_env import WarpSawyerVectorEnv
+from metarl.envs.metaworld.warp import WarpSawyerVectorEnv
 from metarl.meta_learner import Action, Inputs
 from metarl.system.caches import cache_folder
 from metarl.types import Params, Task

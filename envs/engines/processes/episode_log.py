@@ -42,7 +42,7 @@ class EpisodeLog:
         return self._clock - self._running[slot][1] if slot in self._running else None
 
     def running(self, slots: range) -> Run:
-        """Return the command that starts the running episodes of these slots and brings them up to date."""
+        """Return the command that replays the running episodes of these slots."""
         return Run(tuple(self._up_to_date(slot) for slot in slots if slot in self._running))
 
     def _up_to_date(self, slot: int) -> Episode:

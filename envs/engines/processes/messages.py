@@ -72,7 +72,7 @@ def shared_size(layout: tuple[ArraySpec, ...]) -> int:
 
 
 def new_memory(size: int) -> int:
-    """Return the descriptor of a file in memory, without a name: nothing of it outlives its last user."""
+    """Return the descriptor of a nameless file in memory, gone with its last user."""
     if hasattr(os, "memfd_create"):
         memory = os.memfd_create("metarl")
     else:

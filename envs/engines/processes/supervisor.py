@@ -290,7 +290,7 @@ class Supervisor:
 
 
 def _standard_error() -> int:
-    """Return where a worker's standard output goes: what a program prints to its own is no one else's."""
+    """Return the descriptor for a worker's output: standard error, if it is open."""
     try:
         os.fstat(STDERR)
     except OSError:  # closed, as in some daemons

@@ -125,7 +125,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return self._supervisor.restarts
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stop and stay idle.
+        """Assign ``tasks[i]`` to slot i from its next reset on; stop the other slots.
 
         Args:
             tasks: at least one task and at most ``num_envs``; the same task may come several times.
@@ -240,7 +240,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return {"success": self._shared.success.copy(), "_success": reported} if self._reports_success else {}
 
     def _next_seed(self, slot: int, explicit: int | None) -> int:
-        """Return the seed of a slot's new episode; which worker runs it plays no part in it."""
+        """Return the seed of a slot's new episode, whichever worker runs it."""
         if explicit is not None:
             self._seeds[slot] = (explicit, 0)
             return explicit

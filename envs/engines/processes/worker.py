@@ -294,7 +294,7 @@ class Worker:
             shared.success[slot] = truth(info["success"], "info['success']")
 
     def _convert(self) -> None:
-        """Convert the step's observations all at once, or one by one where a number does not fit."""
+        """Convert the step's observations at once, or one by one if some do not fit."""
         slots = self._unconverted
         if not slots:
             return

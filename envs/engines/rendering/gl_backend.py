@@ -1,4 +1,4 @@
-"""Where OpenGL comes from, for pictures of MuJoCo models: nothing but MuJoCo's own variable is looked at.
+"""The choice of OpenGL backend for pictures, by MuJoCo's own variable.
 
 It comes from where the environment variable ``MUJOCO_GL`` says (``egl``, ``osmesa``, ``glfw``); without it
 from the screen where there is one, and else from whichever library is there for machines that have none.

@@ -138,7 +138,7 @@ class BatchedPhysics:
         return diverged
 
     def data(self, world: int) -> mujoco.MjData:
-        """Return a world's data, to look at; poses belong to the last step, not to a state set since."""
+        """Return a world's data to look at; poses are those of the last step."""
         return self._worlds[world].data
 
     def bind(self, features: Sequence[Sequence[Named]]) -> Array:
@@ -259,7 +259,7 @@ class BatchedPhysics:
         return states
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
-        """Put some worlds in given states; the features are those of the state, the flags are cleared.
+        """Put some worlds in given states with their features; clear their flags.
 
         An expanded field that a state lacks becomes the model's.
 

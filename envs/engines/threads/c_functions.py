@@ -1,4 +1,4 @@
-"""Functions of arrays as C: called with expressions, a function leaves its arithmetic behind as C source.
+"""C source from functions of arrays, which are called with expressions instead of numbers.
 
 So a formula is written once, for NumPy, for torch and for the compiled stepper. Its threads call the C
 function for each world right after the world's step.
@@ -116,7 +116,7 @@ class _Linalg:
     _fma = staticmethod(_each("fma({}, {}, {})"))
 
     def vecdot(self, first: Expressions, second: Expressions, /, *, axis: int) -> Expressions:
-        """Return dot products over the first axis, rounded once a term, as BLAS does on most processors."""
+        """Return dot products over the first axis, rounded once a term as in BLAS."""
         assert axis == 0
         total: Expressions = first[0] * second[0]
         for a, b in zip(first[1:], second[1:], strict=True):

@@ -1,4 +1,4 @@
-"""Worlds on the threads of ``stepper.c``, which is compiled on first use where there is a C compiler.
+"""Worlds on the threads of ``stepper.c``, compiled on first use.
 
 It is built against the headers and the library that the mujoco wheel ships, and serves that version only: the
 layout of MuJoCo's structures differs from one to the next.
@@ -42,7 +42,7 @@ class BuildError(RuntimeError):
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """Return the compiled stepper, built on first use; where it cannot be, None and one line in the log."""
+    """Return the compiled stepper, or None with a warning if it cannot be built."""
     try:
         return open_library()
     except (BuildError, WriteError) as error:

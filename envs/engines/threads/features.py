@@ -1,4 +1,4 @@
-"""Named numbers of a simulated world: where the hand is, how far a door has turned, what a finger presses on.
+"""Named numbers of a simulated world: positions, joint angles, contacts.
 
 A list of features is resolved against a model once; what comes out says which numbers of an ``mjData`` make
 up which columns of a row of ``float64``.
@@ -78,7 +78,7 @@ class Numbers(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """The geoms of two finger pads, the geom that both may press on, and the column that says so."""
+    """The geoms of two finger pads, the geom they may press on, and its column."""
 
     left: int
     right: int

@@ -1,4 +1,4 @@
-"""Worlds on Python threads: MuJoCo lets go of the interpreter while it steps, so several cores are used."""
+"""Worlds on Python threads: MuJoCo releases the interpreter lock while it steps."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class PortableStepper:
         self._threads.shutdown()
 
     def _work(self, turns: Iterator[tuple[int, _Views]], inputs: Inputs, num_substeps: int) -> None:
-        """Step worlds until no thread has any left to begin; to take the next of a list is one act."""
+        """Step worlds until none is left; taking the next one is atomic."""
         models: _Models = self._local.__dict__.setdefault("models", {})
         for index, views in turns:
             try:

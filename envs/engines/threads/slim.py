@@ -1,4 +1,4 @@
-"""A model without what is only there to be looked at: the same physics, bit for bit, in less time and memory.
+"""Models without visual parts: the same physics, bit for bit, in less time and memory.
 
 Textures, materials, visual geoms with their meshes, cameras and lights go, and so does MuJoCo's record of
 which bounding volumes touch, tens of thousands of bytes that it clears at each step. Bodies with geoms that
@@ -49,7 +49,7 @@ def slim_spec(path: str) -> mujoco.MjSpec:
 
 
 def compile_slim(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """Compile a spec, and leave bodies that can touch no other out of the search for contacts."""
+    """Compile a spec without contact search for bodies that touch no other."""
     model = spec.compile()
     kinds, wanted = model.geom_contype, model.geom_conaffinity
     welded = model.body_weldid[model.geom_bodyid]

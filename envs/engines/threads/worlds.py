@@ -105,7 +105,7 @@ class WorldStatus:
 
 
 def read_field(model: mujoco.MjModel, name: str) -> Array:
-    """Return a copy of a model's field of numbers, in its shape; of a single number as ``[1]``.
+    """Return a copy of a model's field; a single number has shape ``[1]``.
 
     Besides the arrays of :class:`mujoco.MjModel` these are the numbers of its options (``"opt.gravity"``)
     and ``"stat.meaninertia"``, by which the constraint solver measures its progress.
@@ -131,7 +131,7 @@ def write_field(model: mujoco.MjModel, name: str, values: Array) -> None:
 
 
 def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
-    """Whether the forward pass at the end of a step may serve the next step's first substep, bit for bit.
+    """Whether the next step may reuse the last forward pass, bit for bit.
 
     Between the two only controls and mocap bodies change, so nothing that ``step_from_forward`` of
     ``stepper.c`` leaves out may depend on these.

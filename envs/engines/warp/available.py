@@ -1,6 +1,9 @@
-"""The way to the GPU's physics, an extra: asked for where it is not installed, it says what to do."""
+"""Names of the engine warp, and an error that says how to install it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from metarl.errors import EngineError
 
@@ -15,9 +18,17 @@ def device_of(engine: str) -> str:
     return engine.partition(":")[2] or "auto"
 
 
-def not_installed(error: ModuleNotFoundError) -> EngineError:
-    """Return the error that says which package is missing and what to do."""
-    return EngineError(
-        f"The engine warp needs {error.name}, which is not installed here: "
-        "`make setup-warp` makes the environment .venv-warp for it."
-    )
+@contextmanager
+def extra_imported() -> Iterator[None]:
+    """Import modules that need the extra.
+
+    Raises:
+        EngineError: if a package is missing; it says which and what to do.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"The engine warp needs {error.name}, which is not installed here: "
+            "`make setup-warp` makes the environment .venv-warp for it."
+        ) from error

@@ -93,7 +93,7 @@ class WarpBatch:
         self.restore(torch.ones(num_worlds, dtype=torch.bool, device=device))
 
     def field(self, name: str) -> torch.Tensor:
-        """Return a live field of Warp's data, or of the model fields that worlds have, ``[N, ...]``."""
+        """Return a live field of Warp's data or of the worlds' model, ``[N, ...]``."""
         if name not in self._fields:
             is_own = name in self.plan.expanded
             self._fields[name] = wp.to_torch(own(self._model, name) if is_own else getattr(self._data, name))

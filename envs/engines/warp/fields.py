@@ -32,7 +32,7 @@ def seen(fields: Iterable[str]) -> tuple[str, ...]:
 
 
 def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> mjw.Model:
-    """Copy a model to the current device, where every world has some fields to itself; all begin alike.
+    """Copy a model to the current device, with some fields for every world.
 
     Raises:
         MetarlError: if MuJoCo Warp cannot step the model.

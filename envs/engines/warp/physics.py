@@ -103,7 +103,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return self._layouts[family]
 
     def expand(self, field: str) -> None:
-        """Give every world a model field of its own; one that no step looks at stays as it is.
+        """Give every world a model field of its own, if a step reads it.
 
         Raises:
             MetarlError: if worlds cannot differ in it.

@@ -10,5 +10,5 @@ from metarl.envs.engines.arrays import Array, Mask, Vector
 
 
 def tensor(values: Vector | Array | Mask) -> torch.Tensor:
-    """Return what it is: a tensor that went in comes out as one. For type checkers only."""
+    """Cast an array back to a tensor for type checkers."""
     return cast(torch.Tensor, values)

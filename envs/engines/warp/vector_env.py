@@ -128,7 +128,7 @@ class WarpVectorEnv(SlotEngine):
     def reset_tensors(
         self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
     ) -> torch.Tensor:
-        """Start episodes in the slots that have a task, or in those of ``mask [N]``; return ``[N, O]``.
+        """Start episodes in slots with a task, or of ``mask [N]``; return ``[N, O]``.
 
         Args:
             mask: which slots; None for all.

@@ -1,4 +1,4 @@
-"""Come near a button or a lock and push it along one axis: five buttons and a door lock."""
+"""Push along one axis: five buttons and a door lock."""
 
 from __future__ import annotations
 

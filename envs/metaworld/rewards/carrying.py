@@ -1,4 +1,4 @@
-"""Grasp an object and bring it somewhere: push, pick and place, shelf, basket, bin, hole, coffee mug."""
+"""Grasp and carry: push, pick and place, shelf, basket, bin, hole, coffee mug."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _over_wall(w: Worlds, dense: Array, past_wall: Array, in_place: Array) -> Ar
 
 
 def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
-    """Pick the puck up and hold it at the target; a pad within ``radius`` of it does not cage."""
+    """Hold the puck at the target; a pad within ``radius`` does not cage."""
     in_place, grasped = _in_place(w), cage_between(w, radius)
     holding = w.holding(0.02, lift=0.01)
     reward = carried(grasped, in_place, holding, 5.0 * in_place, w.obj_to_target < 0.05)
@@ -76,7 +76,7 @@ def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
 
 
 def shelf_place(w: Worlds) -> Outcome:
-    """Put the puck on a shelf: below the board the place reward shrinks, and it vanishes behind the board."""
+    """Put the puck on a shelf; below and behind the board the place reward shrinks."""
     in_place = _in_place(w)
     grasped = cage(w, w.obj, radius=0.02, pads=0.05, xz=0.01, density="low")
     reward = hamacher(grasped, in_place)

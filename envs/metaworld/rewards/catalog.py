@@ -1,4 +1,4 @@
-"""All 50 tasks of Meta-World v3 by name, with the rewards of today ("v2") and the original ones ("v1")."""
+"""All 50 tasks of Meta-World v3 by name, with rewards v2 and v1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doors, a drawer to open, a lever and a lid: bring the hand to the right place, then swing, pull or lift."""
+"""Doors, a drawer to open, a lever and a lid: swing, pull or lift."""
 
 from __future__ import annotations
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import mujoco
-import numpy as np
-from numpy.typing import NDArray
-
 _SIZES = {"xpos": 3, "xquat": 4, "xmat": 9, "qpos": 1, "touching": 1}
-_PREFIXES = {"body": "", "site": "site_", "geom": "geom_", "joint": ""}
 
 
 class Feature(NamedTuple):
@@ -81,40 +76,3 @@ def layout(features: tuple[Feature, ...]) -> dict[Feature, slice]:
         places[feature] = slice(start, start + feature.size)
         start += feature.size
     return places
-
-
-def address(model: mujoco.MjModel, feature: Feature) -> tuple[str, int]:
-    """Return the array of MjData that holds a feature, and where it begins in that array laid flat.
-
-    Whether a geom is touched is not held by any array: see :func:`extract` for how it is found.
-    """
-    named = getattr(model, feature.of)(feature.name)
-    start = int(named.qposadr[0]) if feature.of == "joint" else int(named.id) * feature.size
-    return _PREFIXES[feature.of] + feature.field, start
-
-
-def extract(data: mujoco.MjData, features: tuple[Feature, ...]) -> NDArray[np.float64]:
-    """Read the features of one world by name, ``[F]``: slow, for the portable path and for tests."""
-    return np.concatenate([_read(data, feature) for feature in features])
-
-
-def _read(data: mujoco.MjData, feature: Feature) -> NDArray[np.float64]:
-    if feature.field == "touching":
-        return np.array([_touching(data, data.geom(feature.name).id)])
-    named = getattr(data, feature.of)(feature.name)
-    return np.array(getattr(named, feature.field), dtype=np.float64).reshape(-1)
-
-
-def _touching(data: mujoco.MjData, target: int) -> float:
-    pads = (data.geom("leftpad_geom").id, data.geom("rightpad_geom").id)
-    return float(all(_pressure(data, pad, target) > 0 for pad in pads))
-
-
-def _pressure(data: mujoco.MjData, pad: int, target: int) -> float:
-    """Add up the force of a pad's contacts with a geom.
-
-    Quirk, kept: an inactive contact has address -1, where Meta-World reads the last constraint's force.
-    """
-    contact = data.contact
-    both = (contact.geom == pad).any(axis=1) & (contact.geom == target).any(axis=1)
-    return float(sum(data.efc_force[contact.efc_address[both]]))

@@ -1,4 +1,4 @@
-"""How well the gripper cages and grips an object: the part of Meta-World's rewards that most tasks share."""
+"""Rewards for caging and gripping an object, which most tasks share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from metarl.envs.metaworld.rewards.tolerance import between, close, hamacher
 
 
 def effort(w: Worlds) -> Array:
-    """Return the gripper's action, 0 for opening to 1 for closing, as the door and the lid take it."""
+    """Return the gripper's action from 0 for opening to 1 for closing."""
     return (clip(w.action[3], -1.0, 1.0) + 1.0) / 2.0
 
 
 def closing(w: Worlds, desired: float = 1.0) -> Array:
-    """Return how far the action closes the gripper, 0 to 1 for efforts from 0 to ``desired``."""
+    """Return the closing action as a share of ``desired``, 0 to 1."""
     return clip(w.action[3], 0.0, desired) / desired
 
 
@@ -31,7 +31,7 @@ def cage(
     density: Literal["high", "medium", "low"] = "high",
     start: Vector | None = None,
 ) -> Array:
-    """Return the grasp reward of most tasks, 0 to 1: object between the pads, hand over it, gripper closing.
+    """Return the grasp reward of most tasks, 0 to 1: caged, below the hand, gripped.
 
     Args:
         w: The worlds.
@@ -59,7 +59,7 @@ def cage(
 
 
 def cage_between(w: Worlds, radius: Array | float = 0.015) -> Array:
-    """Return the grasp reward of pick-place: as :func:`cage`, but a pad on the wrong side does not cage."""
+    """Return :func:`cage` of pick-place, where a pad on the wrong side does not cage."""
     caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, 0.005))
     grip = hamacher(caging, where(caging > 0.97, closing(w), 0.0))
     return (grip + caging) / 2.0

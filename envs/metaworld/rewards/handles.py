@@ -1,4 +1,4 @@
-"""Reach a handle and move it: press or pull it, slide a window, close a drawer, turn a faucet or a dial."""
+"""Move a handle: press, pull, slide a window, close a drawer, turn a faucet or dial."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _reach(w: Worlds, handle: Vector, start: Vector, radius: float, shape: Shape
 
 
 def _moved(distance: Array, start: Array, radius: float) -> Array:
-    """Return the reward for the way that a handle has left, out of that at the reset."""
+    """Return the reward for the way left of a handle."""
     return close(distance, radius, abs(start - radius))
 
 

@@ -1,4 +1,4 @@
-"""Meta-World's observation: hand, gripper and one or two objects, now and a step before, and the goal."""
+"""Meta-World's observation: hand, gripper and objects, now and a step before, and the goal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def frames_before(frames: Vector, reset_frame: Vector) -> Vector:
 
 
 def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipped: bool = True) -> Vector:
-    """Return the goal as an observation shows it, ``[3, ..., worlds]``; that of a reset is not clipped."""
+    """Return the observed goal, ``[3, ..., worlds]``; a reset's is not clipped."""
     places, xp = task.constant_places, namespace(features)
     low, high, fixed = (
         aligned(constants[places[name]], features) for name in ("goal_low", "goal_high", "target_pos")

@@ -113,7 +113,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Worlds:
-    """The worlds of one task at one step, or at all steps of a rollout: what a reward may ask."""
+    """The worlds of one task at one step, or at all steps of a rollout."""
 
     task: SawyerTask
     features: Vector
@@ -146,7 +146,7 @@ class Worlds:
 
     @cached_property
     def pads_y(self) -> Vector:
-        """The y of the left and of the right finger pad, ``[2, ..., worlds]``: they close along it."""
+        """The y of the left and right finger pad, ``[2, ..., worlds]``; they close along it."""
         return stack(self.read(body("leftpad"))[1], self.read(body("rightpad"))[1])
 
     @property
@@ -210,12 +210,12 @@ class Worlds:
         return self.obj[2] - height > self.obj_init[2]
 
     def gripped(self, lift: float | None = None) -> Mask:
-        """Return where the fingers press on the object, and have lifted it by ``lift`` if that is given."""
+        """Return where the fingers press on the object, lifted by ``lift`` if given."""
         held = self.touching & (self.opened > 0)
         return held if lift is None else held & self.lifted(lift)
 
     def holding(self, within: float, lift: float | None = None) -> Mask:
-        """Return where the fingers are near the object, and have lifted it by ``lift`` if that is given."""
+        """Return where the fingers are near the object, lifted by ``lift`` if given."""
         held = (self.tcp_to_obj < within) & (self.opened > 0)
         return held if lift is None else held & self.lifted(lift)
 

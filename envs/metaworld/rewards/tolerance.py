@@ -1,4 +1,4 @@
-"""The shaping functions of Meta-World's rewards: 1 where a number is as it should be, falling to 0 beyond.
+"""The shaping functions of Meta-World's rewards: 1 within bounds, falling to 0 beyond.
 
 Most are dm_control's (``dm_control.utils.rewards``): past the bounds by ``margin``, they have fallen to 0.1.
 Meta-World refuses a negative margin with an exception in the middle of an episode; here it counts as none.

@@ -12,7 +12,7 @@ _QUARTER_TURN = (0.707, 0.0, 0.0, 0.707)
 
 
 def _along_handle(w: Worlds, half_length: float) -> Vector:
-    """Return the point of a handle along x that is nearest to the hand, if that is beside the handle."""
+    """Return the point of a handle along x that is nearest to the hand."""
     beside = abs(w.obj[0] - w.hand[0]) < half_length
     return stack(where(beside, w.hand[0], w.obj[0]), w.obj[1], w.obj[2])
 
@@ -68,7 +68,7 @@ _ONES = tuple(site(f"top_left_corner_collision_box_{i}") for i in (1, 2))
 
 
 def peg_insert(w: Worlds) -> Outcome:
-    """Put a peg into the hole of a box; two prisms below the hole keep its head from cutting the corner."""
+    """Put a peg into the hole of a box, past two prisms below the hole."""
     head, scale = w.read(site("pegHead")), w.offset(1.0, 2.0, 2.0)
     left = norm((head - w.target) * scale)
     in_place = close(left, 0.07, norm((w.fixed("peg_head_pos_init") - w.target) * scale))

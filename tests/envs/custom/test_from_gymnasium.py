@@ -74,8 +74,8 @@ def test_whole_numbers_come_back_as_such() -> None:
     [
         ("ice", "ice", "must be a number or an array of numbers, but it is 'ice'"),
         ({}, {}, "must hold a number"),
-        ({"a": 1.0}, {"b": 1.0}, "must be named"),
-        ({"a": 1.0}, 1.0, "must be named"),
+        ({"a": 1.0}, {"b": 1.0}, "Expected parameters named"),
+        ({"a": 1.0}, 1.0, "Expected parameters named"),
         ([1.0, 2.0], [1.0], "must have the shape"),
         (1, 0.5, "was a whole number in the first task"),
         (1.0, float("nan"), "must be finite"),

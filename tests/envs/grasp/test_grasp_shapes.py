@@ -315,7 +315,7 @@ def test_bad_setting_is_refused_in_one_sentence(settings: dict[str, object], mes
         ((0.02, 0.4, *MIDDLE), "Expected 8 finite parameters"),
         ((-0.02, 0.4, 1.0, *MIDDLE), "size of an object must be positive"),
         ((0.02, 0.4, 0.0, *MIDDLE), "friction of an object must be positive"),
-        ((*TYPICAL, 0.0, 0.7, 0.0, 0.8, 0.2), "goal must lie 0.15 m from the start"),
+        ((*TYPICAL, 0.0, 0.7, 0.0, 0.8, 0.2), "goal must be 0.15 m from the start"),
     ],
 )
 @pytest.mark.parametrize("engine", ["threads", "reference"])

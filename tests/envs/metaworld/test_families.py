@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -25,7 +26,7 @@ from metarl.envs.locomotion.suite import (
     Walker2dVelConfig,
 )
 from metarl.envs.locomotion.tasks import MujocoTasks
-from metarl.errors import MetarlError
+from metarl.errors import EngineError, MetarlError
 from metarl.tasks import Split, TaskDistribution, check_disjoint
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
@@ -304,3 +305,9 @@ def test_a_worker_draws_its_environment_and_changes_nothing_by_it() -> None:
         env.draw(camera="trck", width=64, height=48)
     for each in (env, other):
         each.close()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mujoco_warp") is not None, reason="the extra is installed")
+def test_engine_that_is_not_installed_says_what_to_do() -> None:
+    with pytest.raises(EngineError, match=r"needs .*warp, which is not installed here: `make setup-warp`"):
+        HalfCheetahVelConfig().build().make_vector_env(1, engine="warp")

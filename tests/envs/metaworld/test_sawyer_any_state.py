@@ -9,6 +9,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
 from metarl.envs.engines.arrays import vector
+from metarl.envs.engines.threads.features import read
 from metarl.envs.metaworld.rewards.catalog import (
     ORIGINAL_TASKS,
     REWARD_VERSIONS,
@@ -17,7 +18,7 @@ from metarl.envs.metaworld.rewards.catalog import (
     tasks_with,
 )
 from metarl.envs.metaworld.rewards.constants import constants_of
-from metarl.envs.metaworld.rewards.features import HAND, Feature, address, body, extract, site
+from metarl.envs.metaworld.rewards.features import HAND, Feature, body, site
 from metarl.envs.metaworld.rewards.observation import frame, observe
 from metarl.envs.metaworld.rewards.task import SawyerTask, evaluate
 from support.sawyer_reference import INFOS, make
@@ -30,6 +31,7 @@ class Scatter:
     """Puts what a task reads at random places near each other."""
 
     def __init__(self, env: SawyerXYZEnv, task: SawyerTask, seed: int) -> None:
+        self.model: mujoco.MjModel = env.model
         self.data: mujoco.MjData = env.data
         self.task = task
         self.rng = np.random.default_rng(seed)
@@ -47,7 +49,7 @@ class Scatter:
         """Move everything but the hand: near a place that matters, or between two things that are read."""
         centre = self.near(self.anchors[self.rng.integers(3)])
         places = [f for f in self.task.features if f.field == "xpos" and f not in HAND]
-        corners = [extract(self.data, (f,)) for f in places]
+        corners = [read(self.model, self.data, (f,)) for f in places]
         for feature in places:
             first, second = (corners[i] for i in self.rng.choice(len(corners), 2, replace=len(corners) < 2))
             inside = first + self.rng.random(3) * (second - first)
@@ -70,20 +72,7 @@ class Scatter:
 
 
 def _frame(env: SawyerXYZEnv, task: SawyerTask) -> Numbers:
-    return np.asarray(frame(task, vector(extract(env.data, task.features)[:, None])))[:, 0]
-
-
-@pytest.mark.parametrize("name", sorted(TASKS))
-def test_address_is_where_the_named_feature_is(name: str) -> None:
-    env = make(name, seed=1)
-    wanted = {feature for version in REWARD_VERSIONS for feature in tasks_with(version)[name].features}
-    held = [feature for feature in wanted if feature.field != "touching"]
-    for feature in held:
-        array, start = address(env.model, feature)
-        found = getattr(env.data, array).reshape(-1)[start : start + feature.size]
-        np.testing.assert_array_equal(found, extract(env.data, (feature,)))
-    env.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it so
-    assert len(held) > len(HAND)
+    return np.asarray(frame(task, vector(read(env.model, env.data, task.features)[:, None])))[:, 0]
 
 
 def _sample(
@@ -93,7 +82,7 @@ def _sample(
     rng = scatter.rng
     scatter.objects()
     scatter.hand(_frame(env, task)[4:7])
-    features = extract(env.data, task.features)
+    features = read(env.model, env.data, task.features)
     if task.grip:
         touching = bool(rng.random() < 0.5)
         features[-1] = touching
@@ -150,7 +139,7 @@ def test_original_reward_is_meta_worlds_even_where_its_quirks_lead_nowhere(name:
         scatter.hand(obs[4:7])
         action = rng.uniform(-1, 1, 4)
         reward, _ = env.evaluate_state(obs, action)
-        columns.append((extract(env.data, task.features), action, obs, np.array(float(reward))))
+        columns.append((read(env.model, env.data, task.features), action, obs, np.array(float(reward))))
     env.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it so
     features, action, obs, said = (np.stack(column, axis=-1) for column in zip(*columns, strict=True))
     fixed = np.repeat(constants[:, None], SAMPLES, axis=1)

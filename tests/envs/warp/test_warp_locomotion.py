@@ -19,7 +19,7 @@ from metarl.envs.locomotion.starts import LocomotionFamily
 from metarl.envs.locomotion.suite import AntDirConfig, AntGoalConfig, HalfCheetahDirConfig, HumanoidDirConfig
 from metarl.envs.locomotion.tasks import MujocoTasks
 from metarl.envs.locomotion.threads import LocomotionVectorEnv
-from metarl.envs.locomotion.warp_env import WarpLocomotionVectorEnv
+from metarl.envs.locomotion.warp import WarpLocomotionVectorEnv
 from metarl.errors import MetarlError
 from metarl.rollouts.collect import collect
 from metarl.tasks import TaskDistribution

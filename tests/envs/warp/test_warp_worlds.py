@@ -13,7 +13,7 @@ import torch
 from metarl.envs.engines.warp import batch as batches
 from metarl.envs.engines.warp.batch import BatchPlan, WarpBatch
 from metarl.envs.metaworld.models import EXPANDED, FRAME_SKIP
-from metarl.envs.metaworld.warp_env import WarpSawyerVectorEnv
+from metarl.envs.metaworld.warp import WarpSawyerVectorEnv
 from metarl.errors import EngineError, MetarlError
 from metarl.rollouts.collect import collect
 from metarl.types import Rollout
