@@ -8,6 +8,8 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def stage_name(steps: int) -> str:
-    """Name a number of adaptation steps."""
+def stage_name(steps: int, trial: str = "parallel") -> str:
+    """Name a number of adaptation steps, of a trial with a memory a number of episodes."""
+    if trial == "sequential":
+        return f"after {count(steps, 'episode')}" if steps else "first episode"
     return f"after {count(steps, 'adaptation step')}" if steps else "before adaptation"

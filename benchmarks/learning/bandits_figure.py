@@ -55,7 +55,5 @@ def draw(
     axes.legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="center left", bbox_to_anchor=(1.0, 0.5))
     runs = f"; rl2: mean of {seeds} seeds" if seeds else ""
     means = f", means of {width} pulls" if width > 1 else ""
-    draw_footer(
-        figure, f"The same {len(suite.tasks('test'))} held-out bandits and luck for all{runs}{means}."
-    )
+    draw_footer(figure, f"The same {len(tasks):,} bandits, new to all, and the same luck{runs}{means}.")
     save(figure, path)

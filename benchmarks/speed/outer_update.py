@@ -1,4 +1,4 @@
-"""Time of every agent's adaptation and outer step, against a plain pass over the same data, and its memory.
+"""Time of adaptation and outer step of gradient-based agents, against a plain pass, and their memory.
 
 20 tasks × 10 episodes × 500 steps, before and after the inner step; 39 numbers observed, 4 acted; 64 × 64.
 The plain pass is forward and backward of ``-log pi(a|s) * A`` with one set of parameters for all tasks.
@@ -19,12 +19,13 @@ from rich.table import Table
 from benchmarks.speed.agent_costs import MAML, Work, costs_table, measure_apart, memory_table, peak_memory
 from benchmarks.speed.synthetic import advantages_of, plain_pass, plain_policy, synthetic_rollouts, timed
 from benchmarks.workloads import AGENT, in_turn, machine, ratios, spread, wide_console
-from metarl.agents.gradient_based import frozen
+from metarl.agents.gradient_based import GradientBasedConfig, frozen
 from metarl.agents.maml_trpo import MAMLTRPO, meta_objective
 from metarl.errors import require
 from metarl.functional.params import detach, gradient, requires_grad, stack
 from metarl.learning.adaptation import Policy, adapt
 from metarl.learning.advantages import Batch, make_batch
+from metarl.plugins import registry
 from metarl.plugins.entry_points import AGENTS, names
 from metarl.types import Params, Rollout
 
@@ -49,7 +50,7 @@ def main(
         episodes: of each task, before the inner step and after it.
         horizon: steps of an episode.
         repeats: measurements of each part, after one for warming up.
-        agents: whose cost is listed; all that are registered by default.
+        agents: whose cost is listed; all that adapt by gradient by default.
         inner_steps: numbers of inner steps for which memory is measured, of three agents; none leaves it.
     """
     require(repeats >= 1, "repeats must be 1 or more", repeats)
@@ -57,7 +58,7 @@ def main(
     console.print(machine())
     shape = (tasks, episodes, horizon)
     in_parts(console, shape, repeats)
-    chosen = agents or tuple(names(AGENTS))
+    chosen = agents or gradient_based()
     console.print(costs_table({name: measure_apart(Work(name, shape), repeats) for name in chosen}))
     growing = [name for name in GROWING if name in chosen] if inner_steps else []
     grown = {
@@ -65,6 +66,11 @@ def main(
     }
     if grown:
         console.print(memory_table(grown))
+
+
+def gradient_based() -> tuple[str, ...]:
+    """Return the agents that adapt by gradient; the others learn from other data than a meta-batch."""
+    return tuple(name for name in names(AGENTS) if issubclass(registry.agent(name), GradientBasedConfig))
 
 
 def in_parts(console: Console, shape: tuple[int, int, int], repeats: int) -> None:

@@ -68,8 +68,8 @@ def main(
         horizon: steps of an episode.
         width: units of the embedding, the memory and the layers after it.
         repeats: of each measurement, after one for warming up.
-        one_thread: give everything one thread; where other programs share the cores, PyTorch's threads spend
-            most of the time waiting for each other.
+        one_thread: give everything one thread and count its processor seconds, of which other programs on the
+            same cores change less.
         memory: also measure the memory of one iteration on ML10.
     """
     console = wide_console()
@@ -107,21 +107,24 @@ def measure(tasks: int, trials: int, horizon: int, width: int, repeats: int) -> 
         sampling: list[float] = []
 
         def whole() -> float:
-            start = time.perf_counter()
+            start = clock()
             done = iterate(linear, env, suite, tasks, trials, len(sampling) + 1)
-            sampling.append(done.seconds["sampling"])
-            return time.perf_counter() - start
+            seconds = clock() - start
+            parts = done.seconds  # by the wall; their shares are those of the whole
+            sampling.append(seconds * parts["sampling"] / sum(parts.values()))
+            return seconds
 
         plain = PlainGRU(gru.policy.input_size, gru.policy.action_size, width)
         contenders: dict[str, Callable[[], float]] = {
             ITERATION: whole,
             LINEAR: lambda: update_seconds(linear, sampled.rollouts),
             GRU: lambda: update_seconds(gru, of_gru),
-            TORCH_ALL: lambda: plain.update_seconds(gru, of_gru, learning_threads()),
             TORCH_ONE: lambda: plain.update_seconds(gru, of_gru, 1),
             STEPPING: lambda: stepping_seconds(env, drawn, trials, sampled.rollouts),
             PHYSICS: lambda: physics_seconds(drawn, trials, sampled.rollouts),
         }
+        if learning_threads() > 1:
+            contenders[TORCH_ALL] = lambda: plain.update_seconds(gru, of_gru, learning_threads())
         for warm_up in contenders.values():
             warm_up()
         sampling.clear()
@@ -129,6 +132,11 @@ def measure(tasks: int, trials: int, horizon: int, width: int, repeats: int) -> 
         return {ITERATION: found.pop(ITERATION), SAMPLING: sampling, **found}
     finally:
         env.close()
+
+
+def clock() -> float:
+    """Return seconds: of the wall, or of processors where there is one thread."""
+    return time.perf_counter() if learning_threads() > 1 else time.process_time()
 
 
 def iterate(
@@ -143,9 +151,9 @@ def iterate(
 def update_seconds(agent: RL2, rollouts: Sequence[Rollout]) -> float:
     """Return the seconds of an update, after which the agent is what it was."""
     state = agent.state()
-    start = time.perf_counter()
+    start = clock()
     agent.update(rollouts, (), np.random.default_rng(0), never)
-    seconds = time.perf_counter() - start
+    seconds = clock() - start
     agent.load_state(state)
     return seconds
 
@@ -176,7 +184,7 @@ class PlainGRU(torch.nn.Module):
         optimizer = torch.optim.Adam(self.parameters(), lr=config.learning_rate)
         rng = np.random.default_rng(0)
         torch.set_num_threads(threads)
-        start = time.perf_counter()
+        start = clock()
         sequences = agent.sequences(join_trials(rollouts))
         for _ in range(config.epochs):
             order = torch.from_numpy(rng.permutation(len(sequences.memory)))
@@ -189,7 +197,7 @@ class PlainGRU(torch.nn.Module):
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.parameters(), config.max_gradient_norm)
                 optimizer.step()
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         torch.set_num_threads(before)
         return seconds
 
@@ -199,13 +207,13 @@ def stepping_seconds(
 ) -> float:
     """Return the seconds of the rollouts' actions in the environment, resets included."""
     actions = [flat(rollout) for rollout in rollouts]
-    start = time.perf_counter()
+    start = clock()
     for episode in actions:
         env.set_tasks([task for task in drawn for _ in range(trials)])
         env.reset(seed=0)
         for row in episode:
             env.step(row)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def physics_seconds(drawn: Sequence[Task], trials: int, rollouts: Sequence[Rollout]) -> float:
@@ -244,7 +252,8 @@ def peak() -> float:
 
 def judge(seconds: dict[str, list[float]], steps: int) -> list[Bar]:
     """Compare medians of what was measured in the same repeat with what is expected on two quiet cores."""
-    fastest = [min(pair) for pair in zip(seconds[TORCH_ALL], seconds[TORCH_ONE], strict=True)]
+    plain = [seconds[name] for name in (TORCH_ALL, TORCH_ONE) if name in seconds]
+    fastest = [min(several) for several in zip(*plain, strict=True)]
     shares = {
         "env steps/s in all": (12_000, [steps / each for each in seconds[ITERATION]]),
         "update: nn.GRU / linear": (3, ratios(fastest, seconds[LINEAR])),

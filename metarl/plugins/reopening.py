@@ -75,9 +75,12 @@ def _check_class(part: str, group: str, found: object, base: type) -> None:
 
 
 def _how_to_register(group: str, kind: str, own: type) -> str:
+    in_a_file = (
+        "" if group == entry_points.SUITES else ', or give it by its file, registry.agent("FILE.py:NAME")()'
+    )
     return (
         f'add {kind} = "{_place(own)}" to [project.entry-points."{group}"] in the pyproject.toml of your '
-        "package, and install it (pip install -e .)"
+        f"package, and install it (pip install -e .){in_a_file}"
     )
 
 

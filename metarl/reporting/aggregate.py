@@ -76,7 +76,8 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, seeds=len(folders))
-    stages = {stage_name(step): (evaluations, step) for step in (0, len(steps) - 1)}
+    trial = evaluations[0].trial
+    stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)
 
 

@@ -13,7 +13,7 @@ from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary
 from metarl.reporting.comparison import ComparisonResult
 from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole, with_interval
-from metarl.text import count
+from metarl.text import count, stage_name
 
 WIDTH = 80
 """Columns of a terminal that all tables fit into."""
@@ -49,7 +49,7 @@ def evaluation_table(
     return Table(along.short, tuple(columns), tuple(rows), title, caption)
 
 
-def aggregate_table(summary: Summary) -> Table:
+def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
     """Return interquartile means, medians and worsened tasks, after adapting."""
     last = len(summary.returns) - 1
     rows = [
@@ -68,7 +68,7 @@ def aggregate_table(summary: Summary) -> Table:
         if measures is not None
     ]
     columns = (Column("interquartile mean"), Column("median"), Column("worse, % of tasks", percent))
-    return Table("", columns, tuple(rows), f"after {count(last, 'adaptation step')}")
+    return Table("", columns, tuple(rows), stage_name(last, trial))
 
 
 def change_table(

@@ -88,11 +88,13 @@ def test_class_that_is_not_registered_is_refused_with_the_entry_point_to_add(tmp
         "Expected the agent class MineConfig to be registered, got no agent called 'mine'"
     )
     assert 'mine = "test_reopening:MineConfig" to [project.entry-points."metarl.agents"]' in agent
+    assert agent.endswith('or give it by its file, registry.agent("FILE.py:NAME")().')
     suite = refusal(tmp_path, point_config(suite=PlaneConfig(horizon=20)))
     assert suite.startswith(
         "Expected the suite class PlaneConfig to be registered, got no suite called 'plan"
     )
     assert 'plane = "test_reopening:PlaneConfig" to [project.entry-points."metarl.suites"]' in suite
+    assert "by its file" not in suite
 
 
 def test_class_under_a_name_of_another_one_is_refused(tmp_path: Path) -> None:

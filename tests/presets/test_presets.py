@@ -170,7 +170,10 @@ def absurd_settings(agent: str) -> list[tuple[str, str, float]]:
     numbers = {field.name: getattr(config, field.name) for field in fields(config)}
     values = {int: (-1,), float: (-1.0, float("nan"), float("inf"))}
     return [
-        (agent, name, value) for name, number in numbers.items() for value in values.get(type(number), ())
+        (agent, name, value)
+        for name, number in numbers.items()
+        for value in values.get(type(number), ())
+        if not (name == "entropy_per_action" and value < 0)  # an entropy may be negative
     ]
 
 
@@ -178,5 +181,5 @@ def absurd_settings(agent: str) -> list[tuple[str, str, float]]:
     ("agent", "name", "value"), [setting for agent in AGENTS for setting in absurd_settings(agent)]
 )
 def test_absurd_setting_of_an_agent_is_refused(agent: str, name: str, value: float) -> None:
-    with pytest.raises(MetarlError, match=r"but it is|got "):
+    with pytest.raises(MetarlError, match=r"but it is|Expected"):
         construct(registry.agent(agent), {name: value})

@@ -151,14 +151,14 @@ def test_the_activation_of_sb3s_default_policy_is_known(tmp_path: Path) -> None:
 )
 def test_another_architecture_is_refused(tmp_path: Path, architecture: dict[str, object], held: str) -> None:
     sb3_agent(tmp_path / "theirs.zip", **architecture)
-    with pytest.raises(MetarlError, match=f"hidden layers .8, 6. and tanh, got {held}"):
+    with pytest.raises(MetarlError, match=f"hidden layers .8, 6. and tanh, got a policy with {held}"):
         params_from_ppo(tmp_path / "theirs.zip", POLICY)
 
 
 def test_another_algorithms_file_is_refused(tmp_path: Path) -> None:
     env = TaskVecEnv(SUITE.make_vector_env(1), in_turn(SUITE.tasks("train")))
     SAC("MlpPolicy", env, buffer_size=10, device="cpu").save(tmp_path / "sac.zip")
-    with pytest.raises(MetarlError, match="holds another kind of policy"):
+    with pytest.raises(MetarlError, match="got another kind of policy"):
         params_from_ppo(tmp_path / "sac.zip", POLICY)
 
 

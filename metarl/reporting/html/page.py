@@ -145,11 +145,14 @@ def headline(group: Group) -> str:
     low, high = form(gains[last].low), form(gains[last].high)
     name, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
     unit = " points" if summary.success_gains else ""
+    trial = group.runs[0].measured.evaluation.trial
+    sequential = trial == "sequential"
+    start, what = ("in the first episode", "Experience") if sequential else ("before adapting", "Adapting")
     surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
     return (
-        f"{name}: {before} before adapting, {after} {stage_name(last)}. "
+        f"{name}: {before} {start}, {after} {stage_name(last, trial)}. "
         f"That is a gain of {form(gains[last].mean)}{unit} [{low}, {high}]{surely}. "
-        f"Adapting lowered the return of {percent(summary.of_return.worse[last].mean)} % of the tasks."
+        f"{what} lowered the return of {percent(summary.of_return.worse[last].mean)} % of the tasks."
     )
 
 

@@ -125,7 +125,7 @@ def explained(groups: Sequence[Group]) -> list[Explained]:
 
 def _policy_rows(group: Group) -> list[Row]:
     summary, rows = group.summary, []
-    last = len(summary.returns) - 1
+    last, trial = len(summary.returns) - 1, group.runs[0].measured.evaluation.trial
     for step in range(last + 1):
         values: list[Value] = [
             summary.returns[step],
@@ -133,7 +133,7 @@ def _policy_rows(group: Group) -> list[Row]:
             *_gain_and_success(summary, step),
             summary.of_return.worse[step] if step else None,
         ]
-        rows.append(Row(group.name, tuple(values), stage_name(step), emphasis=step == last))
+        rows.append(Row(group.name, tuple(values), stage_name(step, trial), emphasis=step == last))
     return rows
 
 

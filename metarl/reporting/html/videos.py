@@ -110,9 +110,9 @@ def film_pairs(
 
 def pair(filmed: Film, why: str, reports_success: bool) -> Pair:
     """Return a film as a pair of videos."""
-    steps = filmed.evaluation.adaptation_steps
-    before = video(filmed.clips[0], stage_name(0), reports_success)
-    after = video(filmed.clips[-1], stage_name(steps), reports_success)
+    steps, trial = filmed.evaluation.adaptation_steps, filmed.evaluation.trial
+    before = video(filmed.clips[0], stage_name(0, trial), reports_success)
+    after = video(filmed.clips[-1], stage_name(steps, trial), reports_success)
     return Pair(filmed.task.id, why, before, after)
 
 
