@@ -192,7 +192,7 @@ def test_what_an_early_evaluation_does_not_record_is_told(
 
 
 def test_step_that_was_not_measured_is_refused() -> None:
-    with pytest.raises(MetarlError, match=r"step must lie in 0\.\.1, but it is 2"):
+    with pytest.raises(MetarlError, match=r"step must be in 0\.\.1, but it is 2"):
         compare(evaluated(0.0), evaluated(0.0), 2, FEW)
 
 

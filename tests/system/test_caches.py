@@ -125,9 +125,12 @@ def test_own_folder_that_others_could_write_to_is_closed_to_them(tmp_path: Path)
 def test_code_that_another_could_have_written_is_compiled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "metarl.envs.engines.threads.compiled._compile", lambda command, target: target.touch(0o700)
-    )
+    def touch(name: str, *_: object) -> Path:
+        target = cache_folder() / f"{name}.so"
+        target.touch(0o700)
+        return target
+
+    monkeypatch.setattr("metarl.envs.engines.threads.compiled._compile", touch)
     library = build()
     assert is_own_file(library)
     library.chmod(0o777)

@@ -10,11 +10,8 @@ from metarl.config import AgentConfig
 from support import agent_contract
 from support.replay_agent import ReplayAgentConfig
 
-CLAIMS = [
-    claim
-    for claim in agent_contract.AGENT_CLAIMS
-    if claim is not agent_contract.adapting_changes_the_policy_and_not_the_agent  # it does not adapt
-]
+CLAIMS = [claim for claim in agent_contract.AGENT_CLAIMS if claim.__name__ != "experience_changes_the_policy"]
+"""The agent does not adapt."""
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)

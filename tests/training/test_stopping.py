@@ -30,5 +30,9 @@ def test_signal_in_a_long_update_ends_the_run_within_two_seconds(tmp_path: Path)
         time.sleep(0.02)
     assert process.exitcode == 130, errors(tmp_path)
     assert spent - trapped(tmp_path) < 2.0
-    assert output(tmp_path).splitlines()[-1].startswith("Stopped after iteration 0; go on with:")
+    assert (
+        output(tmp_path)
+        .splitlines()[-1]
+        .startswith("Stopped after iteration 0; resume it with: metarl train --resume")
+    )
     assert load(tmp_path / "runs/it/checkpoints/00000000").iteration == 0

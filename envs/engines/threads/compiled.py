@@ -135,7 +135,7 @@ def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) 
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         written, output = Path(scratch) / "source.c", Path(scratch) / "library.so"
-        written.write_text(source)
+        write_whole(written, source.encode())
         command = [*compiler, *_FLAGS, *flags, str(written), *link, "-o", str(output)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
