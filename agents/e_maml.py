@@ -34,7 +34,7 @@ from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import policy_gradient_loss
 from metarl.learning.advantages import AdvantageNorm, Batch, above_rounding
-from metarl.learning.gradient_descent import Judged, Objective
+from metarl.learning.gradient_descent import LossAndMetrics, Objective
 from metarl.types import Params, Rollout
 
 
@@ -63,7 +63,7 @@ class EMAML(MAMLVPG, built_from=EMAMLConfig):
             for chunk in self.chunks(rollouts)
         ]
 
-    def credited_loss(self, theta: Params, chunk: Chunk, credit: torch.Tensor) -> Judged:
+    def credited_loss(self, theta: Params, chunk: Chunk, credit: torch.Tensor) -> LossAndMetrics:
         """Return MAML's loss and the credited log densities of the episodes before, a chunk's share."""
         *inner, outer = chunk.batches
         # theta, after one inner step, …: the policies that drew the inner episodes, and the adapted one
@@ -80,7 +80,7 @@ class EMAML(MAMLVPG, built_from=EMAMLConfig):
         exploiting = chunk.share * policy_gradient_loss(self.policy, adapted, outer).mean()
         metrics = {"exploration_loss": float(exploring.detach())}
         spread = spread_metrics(frozen(self.policy(adapted, outer.observations)), chunk.share)
-        return Judged(exploiting + self.config.credit_weight * exploring, metrics | spread)
+        return LossAndMetrics(exploiting + self.config.credit_weight * exploring, metrics | spread)
 
 
 def log_density(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -370,16 +370,17 @@ def device_of(params: Params) -> torch.device:
     return next(iter(params.values())).device
 
 
-def inward(policy: MetaPolicy, theta: Params, slopes: Params) -> Params:
+def inward(policy: MetaPolicy, theta: Params, gradients: Params) -> Params:
     """Tell the parameters that a step may move, 1, from those held at a bound, 0.
 
     Held is what stands at a bound and would leave it by following the negative gradient, as in projected
     Newton methods (Bertsekas 1982, SIAM J. Control Optim. 20, 221-246). As soon as its gradient points
     inwards it is free again.
     """
-    ahead = policy.within_bounds({name: value - slopes[name].sign() for name, value in theta.items()})
+    ahead = policy.within_bounds({name: value - gradients[name].sign() for name, value in theta.items()})
     return {
-        name: ((ahead[name] != value) | (slopes[name] == 0)).to(value.dtype) for name, value in theta.items()
+        name: ((ahead[name] != value) | (gradients[name] == 0)).to(value.dtype)
+        for name, value in theta.items()
     }
 
 

@@ -27,7 +27,7 @@ from metarl.agents.gradient_based import (
 from metarl.functional.distributions import Distribution, kl_divergence, log_prob
 from metarl.learning.gradient_descent import (
     ClippedConfig,
-    Judged,
+    LossAndMetrics,
     add_metrics,
     descend_objective,
     start_descent,
@@ -82,7 +82,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
             **add_metrics(spread),
         }
 
-    def meta_loss(self, theta: Params, chunk: Chunk, old: Distribution) -> Judged:
+    def meta_loss(self, theta: Params, chunk: Chunk, old: Distribution) -> LossAndMetrics:
         """Return the clipped loss of a chunk's adapted policies, its share of the mean over all tasks."""
         *inner, outer = chunk.batches
         # theta_i' = adapt(theta), MAML's inner loop
@@ -92,7 +92,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         log_probs = log_prob(distribution, outer.actions), log_prob(old, outer.actions)
         kl = (outer.weights * kl_divergence(old, frozen(distribution))).sum(dim=1).mean()
         loss = clipped_ratio(*log_probs, outer, clip=self.config.clip).mean()
-        return Judged(chunk.share * loss, {"kl": chunk.share * float(kl)})
+        return LossAndMetrics(chunk.share * loss, {"kl": chunk.share * float(kl)})
 
     def collected_by(self, chunk: Chunk) -> Distribution:
         """Return the adapted policies that collected a chunk's last episodes."""

@@ -69,9 +69,9 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         """Take one trust-region step on theta."""
         # the surrogate at theta and its gradient, through the inner loop (MAML, algorithm 3, line 10)
         objectives = parallel_map(self.objective, self.chunks(rollouts))
-        slopes = add_params([part.gradient for part in objectives])
+        gradients = add_params([part.gradient for part in objectives])
         # what stands at a bound and would leave it is held, or else much of the step would be without effect
-        free = inward(self.policy, self.params, slopes)
+        free = inward(self.policy, self.params, gradients)
         held = flatten(free)
 
         # the constraint: Hessian of the mean KL divergence, as a product with a vector (TRPO, appendix C)
@@ -86,7 +86,7 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         # natural gradient by conjugate gradients, then the line search
         step = trust_region_step(
             self.params,
-            {name: slope * free[name] for name, slope in slopes.items()},
+            {name: slope * free[name] for name, slope in gradients.items()},
             curvature,
             evaluate,
             added([part.start for part in objectives]),

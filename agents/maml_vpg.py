@@ -26,7 +26,7 @@ from metarl.agents.gradient_based import (
 from metarl.learning.adaptation import policy_gradient_loss
 from metarl.learning.gradient_descent import (
     DescentConfig,
-    Judged,
+    LossAndMetrics,
     Objective,
     descend_objective,
     start_descent,
@@ -49,14 +49,16 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
         """Return what the outer optimiser remembers before the first update."""
         return start_descent(self.params, self.config)
 
-    def meta_loss(self, theta: Params, chunk: Chunk) -> Judged:
+    def meta_loss(self, theta: Params, chunk: Chunk) -> LossAndMetrics:
         """Return the loss of a chunk's adapted policies, its share of the mean over tasks and transitions."""
         *inner, outer = chunk.batches
         # theta_i' = theta - alpha grad L_i(theta), on the episodes before each inner step (lines 5 to 7)
         adapted = self.adapted(theta, chunk.num_tasks, inner)
         # L_i(theta_i') on the episodes of the adapted policies (line 8 and equation 4)
         loss = chunk.share * policy_gradient_loss(self.policy, adapted, outer).mean()
-        return Judged(loss, spread_metrics(frozen(self.policy(adapted, outer.observations)), chunk.share))
+        return LossAndMetrics(
+            loss, spread_metrics(frozen(self.policy(adapted, outer.observations)), chunk.share)
+        )
 
     def objectives(self, rollouts: Sequence[Rollout]) -> list[Objective]:
         """Return each chunk's part of the meta-loss."""

@@ -43,7 +43,7 @@ from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch
 from metarl.learning.gradient_descent import (
     ClippedConfig,
-    Judged,
+    LossAndMetrics,
     add_metrics,
     descend_objective,
     start_descent,
@@ -105,9 +105,9 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         weights = self.outer_state[INNER_KL_WEIGHT]
 
         # J(theta) = J_clip(theta) - eta KL(pi_o || pi_theta)
-        def objective(theta: Params, chunk: AnchoredChunk) -> Judged:
+        def objective(theta: Params, chunk: AnchoredChunk) -> LossAndMetrics:
             terms = self.terms(theta, chunk)
-            return Judged(terms.clipped + (weights * terms.inner_kl).sum(), {})
+            return LossAndMetrics(terms.clipped + (weights * terms.inner_kl).sum(), {})
 
         # several steps of Adam on the same episodes, each with the inner steps taken anew
         objectives = [partial(objective, chunk=chunk) for chunk in chunks]

@@ -29,7 +29,7 @@ from metarl.errors import require
 from metarl.functional.params import join_tasks
 from metarl.learning.gradient_descent import (
     DescentConfig,
-    Judged,
+    LossAndMetrics,
     OuterOptimizer,
     add_metrics,
     descend_objective,
@@ -81,7 +81,10 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
         phi = join_tasks([moved for moved, _ in adapted])
         # theta <- theta + epsilon * mean over i of (phi_i - theta)
         step = descend_objective(
-            self.params, self.outer_state, [lambda theta: Judged(distance(theta, phi), {})], self.config
+            self.params,
+            self.outer_state,
+            [lambda theta: LossAndMetrics(distance(theta, phi), {})],
+            self.config,
         )
         self.params, self.outer_state = self.policy.within_bounds(step.params), step.memory
         return step.metrics | add_metrics([spread for _, spread in adapted])

@@ -27,11 +27,11 @@ from metarl.learning.advantages import estimate_advantages
 from metarl.learning.gradient_descent import (
     UPDATES,
     DescentConfig,
-    Judged,
     LearningRateSchedule,
+    LossAndMetrics,
     OuterOptimizer,
+    loss_and_gradient,
     one_step,
-    slope_of,
     start_descent,
 )
 from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
@@ -295,9 +295,9 @@ class RL2:
                 live_steps = sequences.experience.live[:, chosen].sum()
                 parts = self._parts(chosen, len(sequences.features))
                 losses = [partial(self._loss, sequences, part, live_steps) for part in parts]
-                slope = slope_of(losses, params)
-                slopes, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
-                params, memory = one_step(params, memory, slopes, self.optimizer, lr, kind)
+                slope = loss_and_gradient(losses, params)
+                gradients, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
+                params, memory = one_step(params, memory, gradients, self.optimizer, lr, kind)
                 params = self.policy.within_bounds(params)
                 metrics = {**slope.metrics, "gradient_norm": norm}
                 steps += 1
@@ -337,7 +337,7 @@ class RL2:
 
     def _loss(
         self, sequences: Sequences, chosen: torch.Tensor, live_steps: torch.Tensor, params: Params
-    ) -> Judged:
+    ) -> LossAndMetrics:
         """Return what some sequences add to the loss of a minibatch with so many live steps."""
         part = sequences.experience.of_trials(chosen)
         policy, values = self.policy.sequence(

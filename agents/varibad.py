@@ -24,7 +24,13 @@ from metarl.functional.distributions import Gaussian, log_prob, mode, rebuilt, s
 from metarl.functional.params import detach, gradient, join, requires_grad, take_saved
 from metarl.functional.returns import discounted_returns, generalized_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
-from metarl.learning.gradient_descent import DescentConfig, Judged, adam_step, slope_of, start_descent
+from metarl.learning.gradient_descent import (
+    DescentConfig,
+    LossAndMetrics,
+    adam_step,
+    loss_and_gradient,
+    start_descent,
+)
 from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
 from metarl.learning.running_scale import Moments, Scale, no_moments, with_batch
@@ -403,7 +409,7 @@ class VariBAD:
         with torch.no_grad():
             acted, _ = self.networks.policy(params, read)
 
-        def loss(chosen: torch.Tensor, live_steps: torch.Tensor, params: Params) -> Judged:
+        def loss(chosen: torch.Tensor, live_steps: torch.Tensor, params: Params) -> LossAndMetrics:
             policy, values = self.networks.policy(params, read.index_select(1, chosen))
             part = experience.of_trials(chosen)
             before = rebuilt(acted, (tensor.index_select(1, chosen) for tensor in acted))
@@ -418,9 +424,9 @@ class VariBAD:
                     raise Stopped
                 live_steps = experience.live[:, chosen].sum()
                 parts = self._parts(chosen, len(read))
-                slope = slope_of([partial(loss, part, live_steps) for part in parts], params)
-                slopes, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
-                params, adam = adam_step(params, adam, slopes, self.config.learning_rate, POLICY_ADAM)
+                slope = loss_and_gradient([partial(loss, part, live_steps) for part in parts], params)
+                gradients, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
+                params, adam = adam_step(params, adam, gradients, self.config.learning_rate, POLICY_ADAM)
                 params = self.networks.policy.within_bounds(params)
                 metrics = {**slope.metrics, "gradient_norm": norm}
                 steps += 1
@@ -480,8 +486,8 @@ class VariBAD:
             trials = self.buffer.sample_trials(self.config.vae_trials, rng)
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             bound = self._bound(leaves, trials, features, generator)
-            slopes = gradient(bound.loss, leaves)
-            params, adam = adam_step(params, adam, slopes, self.config.vae_learning_rate, VAE_ADAM)
+            gradients = gradient(bound.loss, leaves)
+            params, adam = adam_step(params, adam, gradients, self.config.vae_learning_rate, VAE_ADAM)
             metrics = bound.metrics
         return params, adam, metrics
 

@@ -16,7 +16,7 @@ import torch
 from metarl.action_map import ActionMap, MapsActions
 from metarl.errors import require
 from metarl.step_values import truths
-from metarl.tasks import FewTasks, Split, TaskDistribution
+from metarl.tasks import Split, TaskDistribution, TestsOnTrainingTasks
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorStep, TensorVectorEnv
 
@@ -82,7 +82,7 @@ class BonusTasks:
     @property
     def tests_on_training_tasks(self) -> bool:
         """As the base does."""
-        return isinstance(self.base, FewTasks) and self.base.tests_on_training_tasks
+        return isinstance(self.base, TestsOnTrainingTasks) and self.base.tests_on_training_tasks
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """Return the base's list."""

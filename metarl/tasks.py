@@ -74,7 +74,7 @@ class TaskDistribution(Protocol):
 
 
 @runtime_checkable
-class FewTasks(Protocol):
+class TestsOnTrainingTasks(Protocol):
     """A :class:`TaskDistribution` that may be tested on training tasks, where there are no others."""
 
     @property
@@ -101,12 +101,12 @@ class DescribesParameters(Protocol):
 
 
 def check_disjoint(distribution: TaskDistribution) -> None:
-    """Make sure that no test task is a training task, but for :class:`FewTasks`, which says so.
+    """Make sure that no test task is a training task, but for :class:`TestsOnTrainingTasks`, which says so.
 
     Raises:
         MetarlError: if one is, by id or by (family, parameters).
     """
-    few = isinstance(distribution, FewTasks) and distribution.tests_on_training_tasks
+    few = isinstance(distribution, TestsOnTrainingTasks) and distribution.tests_on_training_tasks
     train = {(task.family, task.parameters) for task in distribution.tasks("train") if not few}
     train_ids = {task.id for task in distribution.tasks("train")}
     for task in distribution.tasks("test"):
@@ -123,7 +123,7 @@ def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.rand
         MetarlError: if the distribution draws test tasks again and again.
     """
     drawn = distribution.sample(num_tasks, rng)
-    if isinstance(distribution, FewTasks) and distribution.tests_on_training_tasks:
+    if isinstance(distribution, TestsOnTrainingTasks) and distribution.tests_on_training_tasks:
         return drawn
     held_out = {(task.family, task.parameters) for task in distribution.tasks("test")}
     for _ in range(MAX_DRAWS):

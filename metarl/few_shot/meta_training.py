@@ -95,8 +95,8 @@ def maml(
                 f"The loss of outer step {number} is {value.item()}: inner_lr {inner_lr} or outer_lr "
                 f"{outer_lr} is too large, or a task holds numbers that are not finite."
             )
-        slopes = torch.autograd.grad(value, list(params.values()), allow_unused=True)
-        for parameter, slope in zip(params.values(), slopes, strict=True):
+        gradients = torch.autograd.grad(value, list(params.values()), allow_unused=True)
+        for parameter, slope in zip(params.values(), gradients, strict=True):
             parameter.grad = slope
         optimizer.step()
         if on_update is not None:

@@ -78,7 +78,7 @@ class ClippedConfig(DescentConfig):
     """Likelihood ratios count within one plus or minus this."""
 
 
-class Judged(NamedTuple):
+class LossAndMetrics(NamedTuple):
     """Loss and metrics at some parameters."""
 
     loss: torch.Tensor
@@ -86,11 +86,11 @@ class Judged(NamedTuple):
     metrics: dict[str, float]
 
 
-Objective: TypeAlias = Callable[[Params], Judged]
+Objective: TypeAlias = Callable[[Params], LossAndMetrics]
 """One chunk's part of the objective: losses and metrics of all chunks add up."""
 
 
-class Slope(NamedTuple):
+class LossAndGradient(NamedTuple):
     """The whole objective at some parameters: all chunks added up."""
 
     loss: torch.Tensor
@@ -129,31 +129,31 @@ def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> P
     return memory
 
 
-def slope_of(objectives: Sequence[Objective], params: Params) -> Slope:
+def loss_and_gradient(objectives: Sequence[Objective], params: Params) -> LossAndGradient:
     """Differentiate each chunk's objective, on as many threads as learning has, and add them in order."""
 
-    def of_chunk(objective: Objective) -> Slope:
+    def of_chunk(objective: Objective) -> LossAndGradient:
         leaves = requires_grad(params)
         judged = objective(leaves)
-        return Slope(judged.loss.detach(), gradient(judged.loss, leaves), judged.metrics)
+        return LossAndGradient(judged.loss.detach(), gradient(judged.loss, leaves), judged.metrics)
 
     parts = parallel_map(of_chunk, objectives)
-    return Slope(
+    return LossAndGradient(
         add([part.loss for part in parts]),
         add_params([part.gradient for part in parts]),
         add_metrics([part.metrics for part in parts]),
     )
 
 
-def value_of(objectives: Sequence[Objective], params: Params) -> Judged:
+def value_of(objectives: Sequence[Objective], params: Params) -> LossAndMetrics:
     """Return the sum of loss and metrics over chunks; the loss has no graph."""
 
-    def of_chunk(objective: Objective) -> Judged:
+    def of_chunk(objective: Objective) -> LossAndMetrics:
         loss, metrics = objective(requires_grad(params))
-        return Judged(loss.detach(), metrics)
+        return LossAndMetrics(loss.detach(), metrics)
 
     parts = parallel_map(of_chunk, objectives)
-    return Judged(add([part.loss for part in parts]), add_metrics([part.metrics for part in parts]))
+    return LossAndMetrics(add([part.loss for part in parts]), add_metrics([part.metrics for part in parts]))
 
 
 def add_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -193,33 +193,33 @@ def descend_objective(
     for step in range(steps):
         if should_stop():
             raise Stopped
-        loss, slopes, metrics = slope_of(objectives, params)
-        norm = float(flatten(slopes).norm())
+        loss, gradients, metrics = loss_and_gradient(objectives, params)
+        norm = float(flatten(gradients).norm())
         if step == 0:
             first = {"surrogate_before": float(loss), "gradient_norm": norm, **metrics}
         if 0 < config.max_gradient_norm < norm:
-            slopes = {key: value * (config.max_gradient_norm / norm) for key, value in slopes.items()}
-        params, memory = one_step(params, memory, slopes, config, lr, prefix)
+            gradients = {key: value * (config.max_gradient_norm / norm) for key, value in gradients.items()}
+        params, memory = one_step(params, memory, gradients, config, lr, prefix)
     if counter in memory:
         memory = {**memory, counter: memory[counter] + 1}
     return Descent(detach(params), memory, first)
 
 
 def one_step(
-    params: Params, memory: Params, slopes: Params, config: DescentConfig, lr: float, prefix: str
+    params: Params, memory: Params, gradients: Params, config: DescentConfig, lr: float, prefix: str
 ) -> tuple[Params, Params]:
     """Take one step of the optimiser that the settings name."""
     kind = config.outer_optimizer
     if kind == "sgd":
-        return {key: value - lr * slopes[key] for key, value in params.items()}, memory
+        return {key: value - lr * gradients[key] for key, value in params.items()}, memory
     if kind == "adam":
-        params, moved = adam_step(params, memory, slopes, lr, prefix)
+        params, moved = adam_step(params, memory, gradients, lr, prefix)
         return params, {**memory, **moved}
-    return torch_step(params, memory, slopes, config, lr, prefix)
+    return torch_step(params, memory, gradients, config, lr, prefix)
 
 
 def torch_step(
-    params: Params, memory: Params, slopes: Params, config: DescentConfig, lr: float, prefix: str
+    params: Params, memory: Params, gradients: Params, config: DescentConfig, lr: float, prefix: str
 ) -> tuple[Params, Params]:
     """Take one step of torch's AdamW or RMSprop."""
     kind = config.outer_optimizer
@@ -232,7 +232,7 @@ def torch_step(
     else:
         optimizer = torch.optim.RMSprop(list(leaves.values()), lr=lr, foreach=False)
     for key, leaf in leaves.items():
-        leaf.grad = slopes[key].detach().clone()
+        leaf.grad = gradients[key].detach().clone()
         state = {part: memory[f"{prefix}.{part}.{key}"].clone() for part in TORCH_STATE[kind]}
         optimizer.state[leaf] = {**state, "step": state["step"].cpu()}
     optimizer.step()
@@ -247,18 +247,18 @@ def torch_step(
 
 
 def adam_step(
-    params: Params, memory: Params, slopes: Params, lr: float, prefix: str = "adam"
+    params: Params, memory: Params, gradients: Params, lr: float, prefix: str = "adam"
 ) -> tuple[Params, Params]:
     """Take one step of Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
     count = memory[f"{prefix}.count"] + 1
     # m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2
     means = {
         name: torch.lerp(memory[f"{prefix}.mean.{name}"], slope, 1 - MEAN_DECAY)
-        for name, slope in slopes.items()
+        for name, slope in gradients.items()
     }
     squares = {
         name: torch.lerp(memory[f"{prefix}.square.{name}"], slope.square(), 1 - SQUARE_DECAY)
-        for name, slope in slopes.items()
+        for name, slope in gradients.items()
     }
     # theta <- theta - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)
     scale, unbiased = lr / (1 - MEAN_DECAY**count), 1 - SQUARE_DECAY**count

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 from torch.nn.functional import smooth_l1_loss
 
 from metarl.functional.distributions import Distribution, entropy, kl_divergence, log_prob
-from metarl.learning.gradient_descent import Judged
+from metarl.learning.gradient_descent import LossAndMetrics
 from metarl.settings import Settings
 from metarl.types import Params
 
@@ -70,7 +70,7 @@ def ppo_loss(
     config: PPOConfig,
     *,
     live_steps: torch.Tensor | None = None,
-) -> Judged:
+) -> LossAndMetrics:
     """Return the loss of some trials, and metrics that are means over live steps.
 
     Args:
@@ -101,7 +101,7 @@ def ppo_loss(
     with torch.no_grad():
         metrics["kl"] = float((weights * kl_divergence(acted, policy)).sum())
         metrics["clipped"] = float((weights * ((ratio - 1).abs() > config.clip)).sum())
-    return Judged(loss, metrics)
+    return LossAndMetrics(loss, metrics)
 
 
 def value_error(values: torch.Tensor, experience: Experience, config: PPOConfig) -> torch.Tensor:

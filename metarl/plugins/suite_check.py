@@ -30,7 +30,7 @@ from metarl.plugins.suite_plays import (
 from metarl.plugins.suite_secrets import told_by_family, told_by_observations
 from metarl.rollouts.scripted import Trajectory, draw_actions, play, same, steps
 from metarl.spaces import action_size, vectors
-from metarl.tasks import FewTasks, TaskDistribution, check_disjoint
+from metarl.tasks import TaskDistribution, TestsOnTrainingTasks, check_disjoint
 from metarl.vector_env import Array, TaskVectorEnv
 
 SLOTS = 4
@@ -149,7 +149,7 @@ def lists(suite: TaskDistribution) -> Iterator[Fault]:
             "Let sample draw from the generator that it is given, and from nothing else.",
         )
     held_out = {(task.family, task.parameters) for task in suite.tasks("test")}
-    few = isinstance(suite, FewTasks) and suite.tests_on_training_tasks
+    few = isinstance(suite, TestsOnTrainingTasks) and suite.tests_on_training_tasks
     if not few and any((task.family, task.parameters) in held_out for task in one):
         yield Fault(
             "Sampling training tasks gives held-out ones.",

@@ -42,7 +42,7 @@ _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
 }
 
-SUITED: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "half-cheetah-dir": _HALF_CHEETAH_SUITED,
     "half-cheetah-vel": _HALF_CHEETAH_SUITED,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
@@ -110,7 +110,7 @@ ONE_TRIAL_A_TASK = ("rl2",)
 """Agents that learn nothing from a task's other trials, so that fresh tasks are worth more."""
 
 
-def suited(preset: str, name: str) -> AgentConfig:
+def agent_config_for(preset: str, name: str) -> AgentConfig:
     """Return an agent's config for a preset.
 
     Raises:
@@ -119,7 +119,7 @@ def suited(preset: str, name: str) -> AgentConfig:
     config = agent(name)
     known = {field.name for field in dataclasses.fields(config)}
     shared = {key: value for key, value in SHARED.get(preset, {}).items() if key in known}
-    return construct(config, {**shared, **SUITED.get(preset, {}).get(name, {})})
+    return construct(config, {**shared, **OVERRIDES.get(preset, {}).get(name, {})})
 
 
 def equal_steps(iterations: int, agent: AgentConfig) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, construct
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import equal_steps, meta_batch, suited
+from metarl.presets.agent_settings import agent_config_for, equal_steps, meta_batch
 from metarl.presets.manipulation import MAML_TRPO
 
 
@@ -76,7 +76,7 @@ def _as_published(name: str, agent: str) -> ExperimentConfig:
 def _preset(
     name: str, agent: str, *, horizon: int, iterations: int, meta_batch_size: int
 ) -> ExperimentConfig:
-    config = suited(name, agent)
+    config = agent_config_for(name, agent)
     return ExperimentConfig(
         suite=construct(suite(name), {"horizon": horizon}),
         agent=config,

@@ -14,7 +14,7 @@ from metarl.config import (
     construct,
 )
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import equal_steps, measured_steps, suited
+from metarl.presets.agent_settings import agent_config_for, equal_steps, measured_steps
 
 MAML_TRPO = "maml-trpo"
 """The agent of every preset by default."""
@@ -22,7 +22,7 @@ MAML_TRPO = "maml-trpo"
 
 def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Objects to pick and place, tested on new shapes, sizes and masses; 6.3M environment steps."""
-    config = suited("grasp-shapes", agent)
+    config = agent_config_for("grasp-shapes", agent)
     return ExperimentConfig(
         suite=construct(suite("grasp-shapes"), {"horizon": 150}),
         agent=config,
@@ -34,7 +34,7 @@ def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
     """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps."""
-    config = suited("ml1", agent)
+    config = agent_config_for("ml1", agent)
     return ExperimentConfig(
         suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
         agent=config,
@@ -61,7 +61,7 @@ def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
     """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
-    config = suited(name, agent)
+    config = agent_config_for(name, agent)
     return ExperimentConfig(
         suite=construct(suite(name), {}),
         agent=config,

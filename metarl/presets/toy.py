@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import equal_steps, measured_steps, meta_batch, suited
+from metarl.presets.agent_settings import agent_config_for, equal_steps, measured_steps, meta_batch
 from metarl.presets.manipulation import MAML_TRPO
 
 
 def bandits(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Bernoulli bandits, where the best strategy is known; 1.5M pulls, about two minutes."""
-    config = suited("bandits", agent)
+    config = agent_config_for("bandits", agent)
     return ExperimentConfig(
         suite=construct(suite("bandits"), {}),
         agent=config,
@@ -25,7 +25,7 @@ def bandits(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Poles that have not been balanced before, discrete actions; up to 0.4M environment steps."""
-    config = suited("cart-pole", agent)
+    config = agent_config_for("cart-pole", agent)
     return ExperimentConfig(
         suite=construct(suite("cart-pole"), {"horizon": 60}),
         agent=config,
@@ -37,7 +37,7 @@ def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 def point(agent: str = MAML_TRPO) -> ExperimentConfig:
     """2-D navigation, whose best return is known; 3.2M environment steps, less than a minute."""
-    config = suited("point", agent)
+    config = agent_config_for("point", agent)
     return ExperimentConfig(
         suite=construct(suite("point"), {}),
         agent=config,

@@ -19,7 +19,7 @@ from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, MetaLearner
 from metarl.plugins import registry
 from metarl.plugins.entry_points import AGENTS, names
-from metarl.presets.agent_settings import suited
+from metarl.presets.agent_settings import agent_config_for
 from metarl.rollouts.collect import collect
 from metarl.settings import Settings
 from metarl.training.meta_iteration import meta_iteration
@@ -166,7 +166,7 @@ TRUST_REGION = [name for name in GRADIENT_BASED if issubclass(registry.agent(nam
 @pytest.mark.parametrize("name", TRUST_REGION)
 def test_steps_from_episodes_as_long_as_the_curvature_stride_are_accepted(name: str) -> None:
     suite = PointTasks(horizon=10)
-    config = suited("point", name)
+    config = agent_config_for("point", name)
     assert isinstance(config, MAMLTRPOConfig)
     assert config.curvature_stride == suite.horizon
     agent = config.build(suite, seed=1, device=CPU, sampling=SamplingConfig())

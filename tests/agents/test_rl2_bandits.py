@@ -11,12 +11,12 @@ from metarl.envs.toy.bandit_optimum import BayesOptimal
 from metarl.envs.toy.bandits import BanditTasks
 from metarl.evaluation.evaluate import evaluate
 from metarl.plugins.registry import agent
-from metarl.presets.agent_settings import suited
+from metarl.presets.agent_settings import agent_config_for
 from metarl.training.experiment import meta_iteration
 
 
 def test_preset_makes_an_episode_a_whole_trial() -> None:
-    config = suited("bandits", "rl2")
+    config = agent_config_for("bandits", "rl2")
     assert (config.trial, getattr(config, "trial_episodes", None)) == ("sequential", 1)
 
 

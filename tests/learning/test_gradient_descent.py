@@ -10,8 +10,8 @@ import torch
 from metarl.errors import Stopped
 from metarl.learning.gradient_descent import (
     DescentConfig,
-    Judged,
     LearningRateSchedule,
+    LossAndMetrics,
     OuterOptimizer,
     adam_step,
     descend_objective,
@@ -37,8 +37,8 @@ def loss(params: Params) -> torch.Tensor:
     return (params["matrix"] @ params["vector"]).square().sum() + params["matrix"].sin().sum()
 
 
-def objective(params: Params) -> Judged:
-    return Judged(loss(params), {"size": float(params["vector"].detach().norm())})
+def objective(params: Params) -> LossAndMetrics:
+    return LossAndMetrics(loss(params), {"size": float(params["vector"].detach().norm())})
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])

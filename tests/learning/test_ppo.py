@@ -13,7 +13,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 
 from metarl.errors import MetarlError
 from metarl.functional.distributions import Gaussian
-from metarl.learning.gradient_descent import Judged
+from metarl.learning.gradient_descent import LossAndMetrics
 from metarl.learning.ppo import (
     Experience,
     PPOConfig,
@@ -123,7 +123,7 @@ def test_losses_of_parts_add_up_to_that_of_all() -> None:
     values = draw(4, 5)
     config = PPOConfig(entropy_weight=0.1)
 
-    def loss(chosen: torch.Tensor) -> Judged:
+    def loss(chosen: torch.Tensor) -> LossAndMetrics:
         mean, log_std, acted, acted_std = (part[:, chosen] for part in parts)
         return ppo_loss(
             Gaussian(mean, log_std),

@@ -17,7 +17,7 @@ from metarl.config import ExperimentConfig, SamplingConfig, construct, from_json
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
-from metarl.presets.agent_settings import SUITED, suited
+from metarl.presets.agent_settings import OVERRIDES, agent_config_for
 from metarl.presets.manipulation import ml1
 from metarl.presets.toy import point
 from metarl.training.sweep import SeedRun, Sweep
@@ -71,14 +71,14 @@ def test_preset_spends_the_same_environment_steps_on_every_agent(preset: str) ->
 
 
 def test_settings_are_of_presets_and_agents_that_there_are() -> None:
-    assert set(SUITED) <= set(PRESETS)
-    assert {agent for agents in SUITED.values() for agent in agents} <= set(AGENTS)
+    assert set(OVERRIDES) <= set(PRESETS)
+    assert {agent for agents in OVERRIDES.values() for agent in agents} <= set(AGENTS)
 
 
 def test_settings_suit_the_preset_and_the_agent() -> None:
-    shared = suited("point", "maml-trpo")
+    shared = agent_config_for("point", "maml-trpo")
     assert getattr(shared, "discount", None) == 0.0
-    assert suited("ml1", "maml-trpo") == registry.agent("maml-trpo")()
+    assert agent_config_for("ml1", "maml-trpo") == registry.agent("maml-trpo")()
 
 
 def test_presets_of_python_take_the_agent_by_name_too() -> None:
@@ -106,7 +106,7 @@ def test_sweep_trains_the_agent_that_is_named(run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr("metarl.cli.commands.sweep.train_all", trained)
     assert run("sweep", "point", "--seeds", "2", "--agent=maml-vpg", "--agent.outer-lr", "0.5") == (0, "")
     (sweep,) = sweeps
-    assert sweep.config.agent == replace(suited("point", "maml-vpg"), outer_lr=0.5)
+    assert sweep.config.agent == replace(agent_config_for("point", "maml-vpg"), outer_lr=0.5)
     assert [each.folder.name for each in sweep.runs] == ["point-maml-vpg-seed0", "point-maml-vpg-seed1"]
     assert sweep._arguments == ["train", "point", "--agent=maml-vpg", "--agent.outer-lr", "0.5"]
 
