@@ -175,7 +175,7 @@ def test_sb3s_adapter_refuses_slots_that_reset_themselves() -> None:
         ({"split": "tset"}, "There is no split called 'tset'; did you mean 'test'"),
         ({"autoreset_mode": "Nextstep"}, "There is no autoreset mode called 'Nextstep'; did you mean"),
         ({"horizn": 3}, "There is no setting of PointConfig called 'horizn'; did you mean 'horizon'"),
-        ({"num_envs": 0}, "The number of slots must be 1 or more"),
+        ({"num_envs": 0}, "num_envs must be 1 or more, but it is 0"),
         ({"engine": "threads"}, "engine"),
     ],
 )

@@ -28,10 +28,17 @@ class Sound(PointVectorEnv):
 class GoesOn(Sound):
     """Builds what a task does on top of the tasks before."""
 
+    _shift = 0.0
+
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        before = getattr(self, "_next_goals", 0.0)
+        before = float(self._goals.mean())
         super().set_tasks(tasks)
-        self._next_goals = self._next_goals + 0.1 * np.mean(before)
+        self._shift = 0.1 * before
+
+    def reset(self, **arguments: object) -> tuple[Array, dict[str, object]]:  # type: ignore[override]  # passes them on
+        super().reset(**arguments)  # type: ignore[arg-type]  # as they came
+        self._goals = np.array([task.parameters for task in self._tasks]) + self._shift
+        return self._positions.copy(), {}
 
 
 class Drifts(Sound):
@@ -46,9 +53,10 @@ class Drifts(Sound):
 class Numb(Sound):
     """Has one goal whatever the task."""
 
-    def set_tasks(self, tasks: Sequence[Task]) -> None:
-        super().set_tasks(tasks)
-        self._next_goals[:] = 0.3
+    def reset(self, **arguments: object) -> tuple[Array, dict[str, object]]:  # type: ignore[override]  # passes them on
+        super().reset(**arguments)  # type: ignore[arg-type]  # as they came
+        self._goals[:] = 0.3
+        return self._positions.copy(), {}
 
 
 class Stubborn(Sound):
