@@ -1,4 +1,7 @@
-"""Your own environment as a task distribution: an id or a factory, a sampler, and what a task changes."""
+"""Your own Gymnasium environment as a task distribution.
+
+It takes an id or a factory, a sampler, and a function that applies a task.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ EnvT = TypeVar("EnvT")
 
 @runtime_checkable
 class SetsTasks(Protocol):
-    """An environment that draws tasks and runs one, as those of garage and learn2learn do."""
+    """An environment that draws and runs tasks.
+
+    Those of garage and learn2learn do.
+    """
 
     def sample_tasks(self, num_tasks: int) -> Sequence[object]:
         """Draw tasks."""
@@ -56,11 +62,14 @@ class ProcessTasks(SplitTasks):
     action_space: Box | Discrete
     """Where policies act."""
     action_map: ActionMap | None = None
-    """From there to the environments' action space; None where it is the same."""
+    """Map from policy actions to the environment's.
+
+    None where the action space is the same.
+    """
     horizon: int
     reports_success: bool
     timeout: float = TIMEOUT
-    """Seconds that one environment may take to be built, be reset or make a step."""
+    """Seconds to build, reset or step an environment."""
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
@@ -74,7 +83,9 @@ class ProcessTasks(SplitTasks):
 def processes(
     tasks: TaskDistribution, factory: EnvFactory, num_envs: int, engine: str, num_workers: int
 ) -> ProcessTaskVectorEnv:
-    """Build an environment in worker processes, the only engine that there is.
+    """Build an environment in worker processes.
+
+    There is no other engine.
 
     Raises:
         MetarlError: on any other engine.
@@ -169,9 +180,10 @@ def from_gymnasium(
 
 
 class OwnTasks:
-    """Draws tasks with the ``sample_tasks`` of an environment, from a generator that the caller gives.
+    """Draws tasks with an environment's ``sample_tasks``.
 
-    Such methods draw from ``self.np_random`` or from NumPy's global generator, which is put back.
+    The caller gives the generator. Such methods draw from ``self.np_random`` or from NumPy's global
+    generator, which is put back.
     """
 
     def __init__(self, maker: EnvSpec | Callable[[], GymEnv]) -> None:
@@ -198,7 +210,10 @@ def _set_task(env: gymnasium.Env[object, object], task: object) -> None:
 
 
 def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
-    """Return a factory, or the spec of an id, which a worker may not know."""
+    """Return a factory, or an id's spec.
+
+    A worker may not know the id.
+    """
     if not isinstance(env, str):
         require(callable(env), "An environment is given by its id or by a factory", repr(env))
         return cast("Callable[[], GymEnv]", env)
@@ -224,7 +239,7 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
 def _first_build(
     maker: EnvSpec | Callable[[], GymEnv], name: str
 ) -> tuple[EnvSpec | Callable[[], GymEnv], GymEnv]:
-    """Build an environment, without pictures where that is the only way.
+    """Build an environment, without pictures if necessary.
 
     Returns:
         The spec or factory that builds it, and the environment. Some have the mode "rgb_array" but no

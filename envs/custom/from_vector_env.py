@@ -1,4 +1,7 @@
-"""Task distributions from Gymnasium vector environments with a task to set in each slot."""
+"""Task distributions from Gymnasium vector environments.
+
+Each slot has a task to set.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ AnyVectorEnv: TypeAlias = "VectorEnv[Array, Array, Array]"
 
 @dataclass(frozen=True, kw_only=True)
 class VectorTasks(SplitTasks):
-    """A task distribution over a vector environment of the user's own."""
+    """A task distribution over a vector environment."""
 
     make: Callable[[int], AnyVectorEnv]
     apply: Callable[[AnyVectorEnv, Sequence[object]], None]
@@ -41,17 +44,22 @@ class VectorTasks(SplitTasks):
     action_space: Box | Discrete
     """Where policies act."""
     action_map: ActionMap | None = None
-    """From there to the environment's action space; None where it is the same."""
+    """Map from policy actions to the environment's.
+
+    None where the action space is the same.
+    """
     horizon: int
     success_key: str | None
 
     @property
     def reports_success(self) -> bool:
-        """Whether there is a key of the infos that says so."""
+        """Whether the infos have a success key."""
         return self.success_key is not None
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots; how many workers it has is its own affair.
+        """Build an environment with ``num_envs`` slots.
+
+        The environment itself decides how many workers it has.
 
         Raises:
             MetarlError: on any other engine than "auto" or "vector".
@@ -69,7 +77,7 @@ def from_vector_env(
     test_sample: Sampler[P] | Sequence[P] | None = None,
     **settings: Unpack[TaskSettings],
 ) -> VectorTasks:
-    """Make a task distribution of a Gymnasium vector environment.
+    """Make a Gymnasium vector environment a task distribution.
 
     Args:
         make: builds one with a number of slots. Its autoreset must be disabled, and ``reset`` must take a
@@ -115,9 +123,10 @@ def from_vector_env(
 
 
 class VectorTaskEnv(TaskVectorEnv):
-    """Keeps the contract of :class:`~metarl.vector_env.TaskVectorEnv` over one that does not know it.
+    """Adds the task contract to a vector environment.
 
-    An idle slot runs episodes that nobody sees, since many environments will not step one that is over.
+    It keeps that of :class:`~metarl.vector_env.TaskVectorEnv`. An idle slot runs episodes that nobody sees,
+    since many environments will not step one that is over.
     """
 
     def __init__(self, distribution: VectorTasks, num_envs: int) -> None:
@@ -146,7 +155,9 @@ class VectorTaskEnv(TaskVectorEnv):
         self._wanted = list(self._running)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i from its next reset on; other slots stay idle.
+        """Assign ``tasks[i]`` to slot i.
+
+        They count from its next reset on; other slots stay idle.
 
         Raises:
             MetarlError: on more tasks than slots, none, or a task that is none of the distribution's.
@@ -162,7 +173,9 @@ class VectorTaskEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in slots that have a task.
+
+        ``options["reset_mask"]`` selects some of them.
 
         Raises:
             TypeError: if the mask is no bool array.
@@ -215,7 +228,10 @@ class VectorTaskEnv(TaskVectorEnv):
         close(self._env, self._plan.name)
 
     def _success(self, info: Mapping[str, object], live: Flags) -> dict[str, Flags]:
-        """Return what the infos say of success; a slot that says nothing is not solved."""
+        """Return the success that the infos report.
+
+        A slot that reports nothing is not solved.
+        """
         key = self._plan.success_key
         if key is None or key not in info:
             return {}
@@ -245,7 +261,10 @@ class VectorTaskEnv(TaskVectorEnv):
 
     @contextmanager
     def _told(self, when: str) -> Iterator[None]:
-        """Let what the environment raises or returns amiss say where: in which task, at which step."""
+        """Name task and step in the environment's errors.
+
+        This covers both exceptions and wrong return values.
+        """
         tasks = list(dict.fromkeys(task.id for task in self._running))
         others = f" or one of {len(tasks) - 1} others" if len(tasks) > 1 else ""
         try:
@@ -269,7 +288,10 @@ class VectorTaskEnv(TaskVectorEnv):
         *,
         shown: Flags,
     ) -> None:
-        """Start an episode in the slots of a mask, and record what some show."""
+        """Start an episode in masked slots.
+
+        Record the observations of the slots in ``shown``.
+        """
         fresh = self._seeds.integers(2**31, size=self.num_envs).tolist()
         given = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
         with self._told("at the reset"):

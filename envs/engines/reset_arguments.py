@@ -1,4 +1,7 @@
-"""Seeds and reset masks, the arguments of a vector environment's ``reset``."""
+"""Seeds and reset masks of ``reset``.
+
+They are arguments of a vector environment's ``reset``.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,9 @@ def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> li
 
 
 def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Flags, dict[str, object] | None]:
-    """Split options into the reset mask, by default all True, and the rest.
+    """Split options into reset mask and rest.
 
-    The rules are those of :class:`gymnasium.vector.SyncVectorEnv`.
+    The mask is all True by default. The rules are those of :class:`gymnasium.vector.SyncVectorEnv`.
 
     Raises:
         TypeError: if the mask is no bool array.

@@ -1,4 +1,6 @@
-"""Which numbers of a MuJoCo model a task may change, in words: ``body_mass:torso:x0.5..2``.
+"""Model variations of a task, in words.
+
+``body_mass:torso:x0.5..2`` says which numbers of a MuJoCo model a task may change.
 
 A phrase is a field, a selector of its numbers, and a range, joined by colons:
 
@@ -43,13 +45,16 @@ _ROWS = {
     "site": ("site", "nsite"),
     "tendon": ("tendon", "ntendon"),
 }
-"""By the first word of a field: what its rows are called by, and how many there are."""
+"""Object names and counts by a field's prefix.
+
+The prefix is the field's first word; the name calls its rows.
+"""
 _RANGE = re.compile(r"(x?)(.+?)\.\.(.+)")
 _SELECTOR = re.compile(r"(.+?)(?:\[(\d+)\])?")
 
 
 class ModelVariation(NamedTuple):
-    """Numbers of a model that one parameter of a task changes together."""
+    """Model numbers that one task parameter changes."""
 
     field: str
     indices: tuple[Index, ...]
@@ -60,7 +65,10 @@ class ModelVariation(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelVariations:
-    """Turns the parameters of a task into changes, one for each variation."""
+    """Turns a task's parameters into model changes.
+
+    There is one for each variation.
+    """
 
     variations: tuple[ModelVariation, ...]
 
@@ -112,7 +120,10 @@ def _known_field(field: str, model: mujoco.MjModel) -> str:
 
 
 def _rows_fit(name: str, model: mujoco.MjModel) -> bool:
-    """Return whether a field has a row for each object of its kind."""
+    """Return whether a field has rows per object.
+
+    They are those of its kind.
+    """
     kind = name.split("_")[0]
     value = getattr(model, name, None) if kind in _ROWS else None
     return isinstance(value, np.ndarray) and value.shape[:1] == (getattr(model, _ROWS[kind][1]),)
@@ -142,7 +153,10 @@ def _rows(field: str, name: str, model: mujoco.MjModel, robot: str) -> list[int]
 
 
 def _driven_joints(model: mujoco.MjModel) -> dict[str, int]:
-    """Return the actuators by the joints that they drive; many have no name of their own."""
+    """Return actuators by their joints.
+
+    Many have no name of their own.
+    """
     joint = int(mujoco.mjtTrn.mjTRN_JOINT)
     driving = np.flatnonzero(model.actuator_trntype == joint).tolist()
     return {model.joint(int(model.actuator_trnid[row, 0])).name: row for row in driving}
@@ -181,7 +195,10 @@ def _read_selector(text: str, phrase: str) -> tuple[str, int | None]:
 
 
 def _read_range(text: str, phrase: str) -> tuple[Range, bool]:
-    """Return a range with its margins, and whether it is one of factors."""
+    """Return a range and whether it multiplies.
+
+    The range has its margins.
+    """
     match = _RANGE.fullmatch(text)
     try:
         low, high = (float(match[2]), float(match[3])) if match else (math.nan, math.nan)

@@ -1,7 +1,7 @@
-"""Gymnasium's MuJoCo robots on threads, with observations and rewards as array arithmetic.
+"""Gymnasium's MuJoCo robots on threads.
 
-Bit for bit the episodes of Gymnasium's own environments, without their Python. A task may change the model of
-its world, and what the robot is paid for.
+Observations and rewards are array arithmetic. Bit for bit the episodes of Gymnasium's own environments,
+without their Python. A task may change the model of its world, and what the robot is paid for.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
 
 
 class LocomotionVectorEnv(SlotEngine):
-    """A :class:`~metarl.vector_env.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
+    """Task vector environment over threaded MuJoCo worlds.
 
-    A slot draws its initial noise as Gymnasium's environment would: from a generator that a seed starts anew,
-    and that without one goes on. A world with NaN or huge numbers is truncated at that step with
-    reward 0 and its last sound observation, logged and counted.
+    It is a :class:`~metarl.vector_env.TaskVectorEnv`. A slot draws its initial noise as Gymnasium's
+    environment would: from a generator that a seed starts anew, and that without one goes on. A world with
+    NaN or huge numbers is truncated at that step with reward 0 and its last sound observation, logged and
+    counted.
 
     Args:
         family: the robot, and what the tasks change.
@@ -97,7 +98,9 @@ class LocomotionVectorEnv(SlotEngine):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, object] | None = None,
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in slots that have a task.
+
+        ``options["reset_mask"]`` selects some of them.
 
         Returns:
             Observations ``[N, O]`` of all slots, and Gymnasium's infos of those that started.
@@ -156,7 +159,9 @@ class LocomotionVectorEnv(SlotEngine):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return what a camera of the robot's model sees of a slot, ``[height, width, 3]``.
+        """Return a slot's picture, ``[height, width, 3]``.
+
+        It shows what a camera of the robot's model sees.
 
         Args:
             slot: 0 to ``num_envs - 1``; one that never ran shows the model's initial state.
@@ -187,7 +192,10 @@ class LocomotionVectorEnv(SlotEngine):
             self._physics.expand(name)
 
     def _start(self, slot: int, seed: int | None) -> WorldState:
-        """Give a slot its task, and return the state that it starts from."""
+        """Give a slot its task; return its start.
+
+        The start is the state from which it begins.
+        """
         task = self._tasks[slot]
         self._running[slot] = task
         self._parameters[:, slot] = task.parameters
@@ -209,7 +217,10 @@ class LocomotionVectorEnv(SlotEngine):
         self._observations[slots] = np.asarray(shown).T
 
     def _evaluate(self, slots: Slots, before: Array, actions: Array) -> Outcome:
-        """Write what some slots show after a step, and return their outcome, ``[n]`` each."""
+        """Write slots' observations; return outcomes, ``[n]`` each.
+
+        They follow a step.
+        """
         moment = self._moment(slots)
         self._show(moment, slots)
         return self._models.judge(
@@ -221,7 +232,10 @@ class LocomotionVectorEnv(SlotEngine):
         )
 
     def _infos(self, quantities: Quantities, slots: Slots) -> dict[str, object]:
-        """Spread numbers of some slots over all, with masks, as Gymnasium's vector environments do."""
+        """Spread some slots' numbers over all.
+
+        Masks are added as Gymnasium's vector environments do.
+        """
         named = np.zeros(self.num_envs, np.bool_)
         named[slots] = True
         infos: dict[str, object] = {}

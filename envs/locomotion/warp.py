@@ -1,4 +1,7 @@
-"""Gymnasium's MuJoCo robots on a device, with the models that tasks make of them."""
+"""Gymnasium's MuJoCo robots on a device.
+
+Tasks make their models.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         self._constants = {
             name: torch.ones(num_envs, width, device=self._device) for name, width in sizes.items()
         }
-        """``[N, ...]``: simulated seconds of a step, the tasks' parameters, the bodies' masses."""
+        """Per-slot data, ``[N, ...]``.
+
+        They are the simulated seconds of a step, the tasks' parameters, the bodies' masses.
+        """
         self._starts = {name: values.clone() for name, values in self._constants.items()}
         self._seen = torch.zeros(self.observation_space.shape or (), device=self._device)
         self._before = torch.zeros(len(self._models.robot.axes), num_envs, device=self._device)
@@ -73,9 +79,10 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return what a camera of the robot's model sees of a slot, ``[height, width, 3]``.
+        """Return a slot's picture, ``[height, width, 3]``.
 
-        As :meth:`.LocomotionVectorEnv.render_slot`; it is drawn by MuJoCo C of the state on the device.
+        It shows what a camera of the robot's model sees. As :meth:`.LocomotionVectorEnv.render_slot`; it is
+        drawn by MuJoCo C of the state on the device.
 
         Raises:
             MetarlError: if there is no such slot or camera, or the size makes no sense.
@@ -130,7 +137,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         self._physics.step(self._models.frame_skip, ctrl=actions, mask=live)
 
     def _remember(self) -> None:
-        """Take note of where the robots are, for their velocities."""
+        """Record the robots' positions for their velocities."""
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         self._before = tensor(tracked(self._columns, self._models.robot, rows, masses)).clone()
 
@@ -145,7 +152,10 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         return StepOutcome(tensor(outcome.reward), tensor(outcome.terminated), None)
 
     def _show(self, mask: torch.Tensor) -> Moment:
-        """Write what the slots of ``mask [N]`` show; return the moment of all."""
+        """Write masked slots' observations; return all.
+
+        The mask is ``[N]``; the moment of all slots is returned.
+        """
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         moment = moment_of(self._columns, self._models.robot, rows, masses)
         shown = tensor(observe(self._models.robot, self._models.options, moment)).T

@@ -1,4 +1,4 @@
-"""Which goals the slots of a benchmark run, and in which order."""
+"""Goals of a benchmark's slots, in order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from metarl.errors import require, unknown_name
 from metarl.types import Task
 
 Select: TypeAlias = Literal["random", "pseudorandom"]
-"""``"random"`` draws one at a time; ``"pseudorandom"`` shuffles and uses each once before any again."""
+"""Order of the goals: ``"random"`` or ``"pseudorandom"``.
+
+``"random"`` draws one at a time; ``"pseudorandom"`` shuffles and uses each once before any again.
+"""
 
 
 class GoalChoice:
-    """The tasks that one slot runs, one after another.
+    """Sequence of one slot's tasks.
 
     Args:
         tasks: at least one.

@@ -1,7 +1,7 @@
-"""The data of the Meta-World engine's slots, a row for each.
+"""Data of the Meta-World engine's slots.
 
-The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`, either on the arrays by
-NumPy, or as a C function that the stepper's threads call for each row.
+There is a row for each. The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`,
+either on the arrays by NumPy, or as a C function that the stepper's threads call for each row.
 """
 
 from __future__ import annotations
@@ -61,13 +61,16 @@ class Tables:
         self.frames = np.zeros((slots, FRAME_SIZE))
         """The last frames, unclipped."""
         self.first = np.zeros((slots, 1))
-        """1 where an episode's first step comes next, else 0."""
+        """Whether an episode's first step comes next.
+
+        It is 1 there, else 0.
+        """
         self.observations = np.zeros((slots, OBSERVATION_SIZE))
         self.outcomes = np.zeros((slots, len(OUTCOMES)))
         """Of the last step: :data:`OUTCOMES`."""
 
     def in_order(self) -> list[Rows]:
-        """Return the arrays in the order of their numbers."""
+        """Return the arrays, ordered by number."""
         return [
             self.features,
             self.actions,
@@ -79,14 +82,20 @@ class Tables:
         ]
 
     def begin(self, slot: int, observation: Array, constants: Array) -> None:
-        """Let an episode begin: what the reset showed, ``[39]``, and what it fixed, ``[C]``."""
+        """Begin an episode.
+
+        The reset's observation is ``[39]``, and its constants are ``[C]``.
+        """
         self.observations[slot] = observation
         self.frames[slot] = observation[:FRAME_SIZE]
         self.constants[slot, : len(constants)] = constants
         self.first[slot] = 1
 
     def advance(self, task: SawyerTask, slots: npt.NDArray[np.int64]) -> None:
-        """Let NumPy compute what some slots, all of one family, show after a step."""
+        """Compute some slots' observations in NumPy.
+
+        They are after a step, and the slots are of one family.
+        """
         width, fixed = num_features(task), num_constants(task)
         result = after_step(
             task,
@@ -126,12 +135,18 @@ def c_function(task: SawyerTask, tables: Tables) -> CFunction:
 
 
 def num_features(task: SawyerTask) -> int:
-    """Return how many numbers a task reads from the physics."""
+    """Return a task's number of features.
+
+    They are read from the physics.
+    """
     return max(int(place.stop) for place in task.places.values())
 
 
 def num_constants(task: SawyerTask) -> int:
-    """Return how many numbers a reset fixes for a task."""
+    """Return a task's number of constants.
+
+    A reset fixes them.
+    """
     return max(int(place.stop) for place in task.constant_places.values())
 
 

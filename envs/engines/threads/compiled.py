@@ -1,7 +1,7 @@
-"""Worlds on the threads of ``stepper.c``, compiled on first use.
+"""Worlds on the threads of ``stepper.c``.
 
-It is built against the headers and the library that the mujoco wheel ships, and serves that version only: the
-layout of MuJoCo's structures differs from one to the next.
+It is compiled on first use. It is built against the headers and the library that the mujoco wheel ships, and
+serves that version only: the layout of MuJoCo's structures differs from one to the next.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class BuildError(RuntimeError):
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """Return the compiled stepper, or None with a warning if it cannot be built."""
+    """Return the compiled stepper, or None.
+
+    It is None, with a warning, if it cannot be built.
+    """
     try:
         return open_library()
     except (BuildError, WriteError) as error:
@@ -51,7 +54,7 @@ def load() -> ctypes.CDLL | None:
 
 
 def open_library() -> ctypes.CDLL:
-    """Return the compiled stepper, built unless it was before.
+    """Return the compiled stepper, built once.
 
     Raises:
         BuildError: if it cannot be built or loaded.
@@ -89,7 +92,7 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
 
 
 def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str] = ()) -> list[int]:
-    """Compile functions unless that was done before, and return their addresses.
+    """Compile functions once, and return their addresses.
 
     Raises:
         BuildError: without a compiler, or if compiling fails.
@@ -105,7 +108,9 @@ def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str]
 
 
 def find_compiler() -> list[str]:
-    """Return the C compiler's command: ``$CC``, which may hold arguments or a launcher, or ``cc``.
+    """Return the C compiler's command.
+
+    It is ``$CC``, which may hold arguments or a launcher, or ``cc``.
 
     Raises:
         BuildError: if there is none, or ``$CC`` names no program.
@@ -124,7 +129,10 @@ def find_compiler() -> list[str]:
 
 
 def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) -> Path:
-    """Return the shared library of some C source, in the user's cache folder."""
+    """Return some C source's shared library.
+
+    It is in the user's cache folder.
+    """
     compiler = find_compiler()
     arguments = [word for word in compiler if word.startswith("-")]
     key = "\0".join([source, platform.machine(), *_FLAGS, *flags, *link, *arguments])
@@ -175,7 +183,10 @@ class CompiledStepper:
             raise EngineError(f"{num_threads} threads could not be started.")
 
     def attach(self, index: int, world: World) -> None:
-        """Let slot ``index`` be this world, as it now is."""
+        """Assign this world to slot ``index``.
+
+        The slot gets it as it now is.
+        """
         library, pool, data = self._library, self._pool, world.data
         library.metarl_world(pool, index, world.model._address, data._address, world.finish, world.can_reuse)
         for name, row in world.fields.items():
@@ -204,7 +215,7 @@ class CompiledStepper:
         self._kept[index] = (world, dict(world.fields), copies, touches, world.computation)
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
-        """Step the worlds, gather their features and set their flags.
+        """Step the worlds; gather features and flags.
 
         Raises:
             EngineError: after it was closed, and in a process forked from the one that built it: threads do

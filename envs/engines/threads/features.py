@@ -1,7 +1,7 @@
-"""Named numbers of a simulated world: positions, joint angles, contacts.
+"""Named numbers of a simulated world.
 
-A list of features is resolved against a model once; what comes out says which numbers of an ``mjData`` make
-up which columns of a row of ``float64``.
+Examples are positions, joint angles and contacts. A list of features is resolved against a model once; what
+comes out says which numbers of an ``mjData`` make up which columns of a row of ``float64``.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ _WHOLE = {
     "ten_length": ("ntendon", 1),
     "ten_velocity": ("ntendon", 1),
 }
-"""Arrays that can be read whole: of what in the model there is a row each, and how long it is."""
+"""Arrays that can be read whole.
+
+Each has the model's count of rows and the length of a row.
+"""
 _PADS = ("leftpad_geom", "rightpad_geom")
 
 
 class Named(Protocol):
-    """Anything that names numbers of a world the way :class:`Feature` does."""
+    """Anything that names numbers as :class:`Feature` does."""
 
     @property
     def field(self) -> str:
@@ -56,20 +59,29 @@ class Named(Protocol):
 
 
 class Feature(NamedTuple):
-    """Some numbers of MuJoCo's data: a field of a named body, site, geom or joint."""
+    """Some numbers of MuJoCo's data.
+
+    They are a field of a named body, site, geom or joint.
+    """
 
     field: str
-    """``xpos`` (metres) and ``xmat`` (row-major) of a body, site or geom, ``xquat`` (wxyz) of a body;
-    ``qpos`` and ``qvel`` of a joint; ``touching`` of a geom, 1 where both finger pads press on it, else 0;
-    of ``"all"``, a whole array: ``qpos``, ``qvel``, ``qfrc_actuator``, of all bodies ``cfrc_ext``,
-    ``cinert``, ``cvel`` and ``xipos``, of all tendons ``ten_length`` and ``ten_velocity``."""
+    """Field of the object.
+
+    ``xpos`` (metres) and ``xmat`` (row-major) of a body, site or geom, ``xquat`` (wxyz) of a body; ``qpos``
+    and ``qvel`` of a joint; ``touching`` of a geom, 1 where both finger pads press on it, else 0; of
+    ``"all"``, a whole array: ``qpos``, ``qvel``, ``qfrc_actuator``, of all bodies ``cfrc_ext``, ``cinert``,
+    ``cvel`` and ``xipos``, of all tendons ``ten_length`` and ``ten_velocity``.
+    """
     of: str
     """``"body"``, ``"site"``, ``"geom"``, ``"joint"`` or ``"all"``."""
     name: str = ""
 
 
 class Numbers(NamedTuple):
-    """``size`` numbers of the data's array ``field`` from index ``start``, and the column they begin at."""
+    """A slice of the data's array ``field``.
+
+    It has ``size`` numbers from index ``start``; its column in the features is given too.
+    """
 
     field: str
     start: int
@@ -78,7 +90,10 @@ class Numbers(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """The geoms of two finger pads, the geom they may press on, and its column."""
+    """Two finger pads and a geom.
+
+    They are the geoms of the pads, the geom they may press on, and its column.
+    """
 
     left: int
     right: int
@@ -88,13 +103,13 @@ class Touch(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the features of one model come from, and the columns they go to."""
+    """Sources of one model's features and their columns."""
 
     numbers: tuple[Numbers, ...]
     """Neighbours in both are merged."""
     touches: tuple[Touch, ...]
     columns: dict[Named, slice]
-    """The columns of each feature, in the order in which they were asked for."""
+    """Columns of each feature, in requested order."""
     width: int
     """Columns in all."""
 
@@ -136,15 +151,19 @@ def read(model: mujoco.MjModel, data: mujoco.MjData, features: Sequence[Named]) 
 
 
 def flat(data: mujoco.MjData, part: Numbers) -> Array:
-    """Return the live numbers of a world's data that ``part`` names, ``[count]``."""
+    """Return a part's live numbers, ``[count]``.
+
+    They are the numbers of a world's data that ``part`` names.
+    """
     values: Array = getattr(data, part.field)
     return values.reshape(-1)[part.start : part.start + part.size]
 
 
 def is_touching(data: mujoco.MjData, touch: Touch) -> bool:
-    """Whether both pads press on the geom, as Meta-World's ``touching_object`` decides it.
+    """Whether both pads press on the geom.
 
-    A pad presses where the sum of ``efc_force[efc_address]`` over its contacts with the geom is above zero.
+    Meta-World's ``touching_object`` decides it likewise. A pad presses where the sum of
+    ``efc_force[efc_address]`` over its contacts with the geom is above zero.
 
     Quirk, kept: an inactive contact has address -1, which Meta-World reads as the last row.
     """
@@ -182,7 +201,10 @@ def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
 
 
 def stand_in(geom: str) -> str:
-    """Return the name of the site that takes the place of a visual geom."""
+    """Return the site that replaces a visual geom.
+
+    Its name is returned.
+    """
     return f"geom:{geom}"
 
 
