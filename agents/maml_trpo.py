@@ -110,9 +110,11 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         adapted = self.adapted(theta, chunk.num_tasks, inner)
         distribution = self.policy(adapted, outer.observations)
         old = frozen(distribution)
+        # the surrogate's value and KL = 0 at theta, differentiable through the adaptation
         start = meta_objective(distribution, old, outer, chunk.share)
 
         def evaluate(candidate: Params) -> LossAndKL:
+            # the line search needs values only, so no graph is kept
             moved = self.adapted_constants(candidate, chunk.num_tasks, inner)
             with torch.no_grad():
                 return meta_objective(self.policy(moved, outer.observations), old, outer, chunk.share)
@@ -140,8 +142,10 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         """
         stride = self.config.curvature_stride
         num_tasks = outer.observations.shape[0]
+        # fewer transitions: curvature is an estimate, and costs most of the step
         few = [batch.subsample(stride, at_least=MIN_CURVATURE_SAMPLES) for batch in inner]
         moved = self.adapted(theta, num_tasks, few)
+        # the values are those adapted from all transitions, the derivative is that of the subsample
         anchored = {name: adapted[name] + (moved[name] - moved[name].detach()) for name in moved}
         judged = outer.subsample(stride, at_least=MIN_CURVATURE_SAMPLES)
         distribution = self.policy(anchored, judged.observations)

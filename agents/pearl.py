@@ -111,6 +111,7 @@ class PEARLConfig(SACConfig, AgentConfig):
         Raises:
             MetarlError: if actions are choices, which no squashed Gaussian draws.
         """
+        # the policy is a squashed normal distribution, which has no discrete form
         space = suite.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
             raise MetarlError(
@@ -118,8 +119,10 @@ class PEARLConfig(SACConfig, AgentConfig):
                 "take an agent for choices, such as rl2."
             )
         observations, actions = observation_size(suite.observation_space), action_size(space)
+        # encoder q(z | c), policy pi(a | s, z) and critic Q(s, a, z)
         networks = Networks.of(self, observations, actions)
         params = networks.initial_params(torch.Generator().manual_seed(seed), self.initial_temperature)
+        # networks act in -1..1, which is mapped to the bounds of the actions
         middle, half = (torch.as_tensor(part, dtype=torch.float32) for part in squashed_range(space))
         return PEARL(
             self,
@@ -277,6 +280,7 @@ class PEARL:
             # lines 10 to 20: gradient steps, each on some of the tasks
             learned, metrics = self.gradient_steps(steps, episodes, rng, should_stop)
         except Stopped:
+            # a step that was stopped leaves no trace
             self.replay.load_state(before)
             raise
         self.learned = learned
@@ -350,9 +354,11 @@ class PEARL:
         newest = self.replay.sample(tasks, config.context_size, rng, newest=first)
         context = self._context(newest.observations, newest.actions, newest.rewards, newest.next_observations)
         actions = self.actions.to_networks(batch.actions).flatten(0, 1)
+        # rewards are scaled for the critic only; the context has scaled them by itself
         transitions = SACBatch(
             actions, config.reward_scale * batch.rewards.flatten(), batch.terminated.flatten()
         )
+        # all noise is drawn here: z by reparameterisation, and actions of this and the next state
         latents, *noises = (
             torch.randn(size, generator=generator, device=self.device)
             for size in ((len(tasks), config.latent_size), actions.shape, actions.shape)

@@ -94,6 +94,7 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
         adapted = parallel_map(adapt_chunk, self.chunks(rollouts))
         phi = join_tasks([moved for moved, _ in adapted])
         # theta <- theta + epsilon * mean over i of (phi_i - theta)
+        # the gradient of half the squared distance is theta - phi, so the plain step is Reptile's
         step = descend_objective(
             self.params,
             self.outer_state,

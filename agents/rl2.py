@@ -177,6 +177,7 @@ class RL2Config(AgentConfig, PPOConfig):
 
         They fit the suite's spaces.
         """
+        # input at step t: observation_t, action_{t-1}, reward_{t-1}, start_t
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         policy = RecurrentPolicy(
             input_size=observations + actions + 2,  # the previous action, the previous reward, a start
@@ -322,6 +323,7 @@ class RL2:
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
         """Take PPO's steps on whole trials; see :class:`metarl.meta_learner.MetaLearner`."""
+        # the K episodes of a task are one trial: memory passes from one to the next
         trials = join_trials(rollouts)
         sequences = self.sequences(trials)
         params, memory = self.params, self.optimizer_memory
@@ -330,6 +332,7 @@ class RL2:
         metrics: dict[str, float] = {}
         steps = 0
         for _ in range(self.config.epochs):
+            # a minibatch is some sequences, whole in time, as the recurrence needs them
             order = torch.from_numpy(rng.permutation(len(sequences.memory))).to(self.device)
             for chosen in order.chunk(self.config.minibatches):
                 if should_stop():
@@ -338,17 +341,21 @@ class RL2:
                 live_steps = sequences.experience.live[:, chosen].sum()
                 parts = self._parts(chosen, len(sequences.features))
                 losses = [partial(self._loss, sequences, part, live_steps) for part in parts]
+                # losses of the parts add up to that of the minibatch
                 slope = loss_and_gradient(losses, params)
                 gradients, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
                 params, memory = one_step(params, memory, gradients, self.optimizer, lr, kind)
                 params = self.policy.within_bounds(params)
                 metrics = {**slope.metrics, "gradient_norm": norm}
                 steps += 1
+            # the policy has moved far enough from the one that acted
             if 0 < self.config.max_kl < metrics["kl"]:
                 break
+        # schedules count meta-iterations, not Adam's steps
         if f"{kind}.{UPDATES}" in memory:
             memory = {**memory, f"{kind}.{UPDATES}": memory[f"{kind}.{UPDATES}"] + 1}
         self.params, self.optimizer_memory = detach(params), memory
+        # the new scales serve from the next meta-batch on
         self._rescale(trials)
         return {**metrics, "steps": float(steps), "learning_rate": lr, **self._spread()}
 
@@ -412,6 +419,7 @@ class RL2:
         features, live = time_first(self.scales.features(trials.inputs)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
         steps, experience = self.config.chunk_steps, self._experience(trials)
+        # whole trials: each sequence starts with the trial's own memory
         if not 0 < steps < len(features):
             return Sequences(features, start, acted, experience)
         chunks = -(-len(features) // steps)
@@ -419,6 +427,7 @@ class RL2:
         @torch.no_grad()
         def starts(part: torch.Tensor) -> torch.Tensor:
             """Return the chunks' initial memories, ``[chunks, B, H]``."""
+            # the memory before chunk c is that after its predecessor's last step
             after = self.policy.memories(self.params, features[:, part], start[part], live[:, part])
             return torch.cat([start[part].unsqueeze(0), after[steps - 1 :: steps][: chunks - 1]])
 
@@ -430,6 +439,7 @@ class RL2:
             filled = torch.cat([values, values.new_zeros(chunks * steps - len(values), *values.shape[1:])])
             return filled.view(chunks, steps, *values.shape[1:]).transpose(0, 1).flatten(1, 2)
 
+        # the recurrence over whole trials is read once more, without a graph
         parts = self._parts(torch.arange(len(start), device=self.device), len(features))
         memory = torch.cat(parallel_map(starts, parts), dim=1).flatten(0, 1)
         return Sequences(cut(features), memory, cut(acted), Experience(*(cut(part) for part in experience)))
@@ -454,6 +464,7 @@ class RL2:
                 gae_lambda=self.config.gae_lambda,
             )
         scaled = scaled_advantages(advantages, live)
+        # returns are advantages plus values, the value network's target
         parts = (trials.actions, trials.log_probs, scaled, values, advantages + values, live)
         return Experience(*(time_first(part) for part in parts))
 

@@ -162,6 +162,7 @@ class VariBADConfig(AgentConfig, PPOConfig):
     def __post_init__(self) -> None:
         """Check the numbers and how they fit together."""
         super().__post_init__()
+        # names and sizes first, then those that must fit together
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         for name in ("decoder_sizes", "hidden_sizes"):
             require(len(getattr(self, name)) > 0, f"{name} must have one number or more", "none")
@@ -311,10 +312,13 @@ class BeliefActor:
         remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), begun.flatten())
         belief = encoder.belief(self.params, remembered)
         read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
+        # embed the step since the last action
         policy, values = self.networks.policy(self.params, read)
         actions = mode(policy) if generator is None else sample(policy, generator)
+        # m_t: mean and deviation of q(m | tau_{:t})
         extras = {
             "value": values.view(shape),
+            # the policy reads s_t and the belief's parameters, not a sample of it
             "belief_mean": belief.mean.view(*shape, -1),
             "belief_log_std": belief.log_std.view(*shape, -1),
         }
@@ -340,6 +344,7 @@ class VariBAD:
     ) -> None:
         self.config, self.networks = config, networks
         encoder, policy = networks.encoder, networks.policy
+        # phi of the encoder, and the decoders that have a weight
         vae = encoder.initial_params(generator)
         if config.reward_weight:
             vae = join(vae, networks.reward_decoder.initial_params(generator))
@@ -349,11 +354,13 @@ class VariBAD:
         self.policy_params, self.vae_params = (
             {name: value.to(device) for name, value in params.items()} for params in (acting, vae)
         )
+        # two optimisers: policy and ELBO have a step size each
         self.policy_adam = start_descent(self.policy_params, DescentConfig(), name=POLICY_ADAM)
         self.vae_adam = start_descent(self.vae_params, DescentConfig(), name=VAE_ADAM)
         observations = (encoder.observation_size,)
         shapes = (observations, observations, (), ())
         self.scales = Scales(*(no_moments(*shape, device=device) for shape in shapes))
+        # the buffer holds whole trials
         self.buffer = ReplayBuffer(config.buffer_trials * config.trial_episodes * horizon, device)
         self.updates = 0
 
@@ -457,6 +464,7 @@ class VariBAD:
         belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
         read = time_first(self.scales.features.policy_inputs(trials.inputs.observations, belief))
         experience = self._experience(trials)
+        # the distribution before the update, for the KL divergence
         with torch.no_grad():
             acted, _ = self.networks.policy(params, read)
 
@@ -469,6 +477,7 @@ class VariBAD:
         metrics: dict[str, float] = {}
         steps = 0
         for _ in range(self.config.epochs):
+            # a minibatch is some trials, whole in time
             order = torch.from_numpy(rng.permutation(read.shape[1])).to(self.device)
             for chosen in order.chunk(self.config.minibatches):
                 if should_stop():
@@ -481,6 +490,7 @@ class VariBAD:
                 params = self.networks.policy.within_bounds(params)
                 metrics = {**slope.metrics, "gradient_norm": norm}
                 steps += 1
+            # the policy has moved far enough from the one that acted
             if 0 < self.config.max_kl < metrics["kl"]:
                 break
         if "log_std" in params:
@@ -503,6 +513,7 @@ class VariBAD:
 
         Advantages run over the whole trial, with rewards in units of the returns' deviation.
         """
+        # returns have about unit deviation, which suits the value network
         rewards, values = trials.rewards / self.scales.returns.deviation, trials.extras["value"]
         advantages = generalized_advantages(
             rewards,
@@ -538,8 +549,10 @@ class VariBAD:
         for _ in range(self.config.vae_updates + (0 if self.updates else self.config.pretrain_updates)):
             if should_stop():
                 raise Stopped
+            # a minibatch of old trials too: the ELBO does not depend on the policy that acted
             leaves = requires_grad(params)
             trials = self.buffer.sample_trials(self.config.vae_trials, rng)
+            # all noise of the bound comes from one generator
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             bound = self._bound(leaves, trials, features, generator)
             gradients = gradient(bound.loss, leaves)
@@ -556,6 +569,7 @@ class VariBAD:
             time_first(part)
             for part in (trials.actions, trials.rewards, trials.observations, trials.episode_starts)
         )
+        # step t is embedded with action and reward of t - 1; the first has none
         seen = Transition(
             torch.cat([torch.zeros_like(actions[:1]), actions[:-1]]),
             features.rewards(torch.cat([torch.zeros_like(rewards[:1]), rewards[:-1]])),
@@ -588,6 +602,7 @@ class VariBAD:
         followed_by = time_first(features.observations(trials.next_observations))
         change = time_first(features.changes(trials.next_observations - trials.observations))
         rewards = time_first(features.rewards(trials.rewards)).unsqueeze(-1)
+        # p(s' | s, a, m) and p(r | s, a, s', m)
         before, after = (observations, actions), (observations, actions, followed_by)
         networks, config = self.networks, self.config
         decoders = (

@@ -92,6 +92,7 @@ def processes(
     """
     if engine not in ("auto", "processes"):
         raise unknown_name("engine", engine, ("auto", "processes"))
+    # an action map lets the policy act in -1..1
     action_map = tasks.action_map if isinstance(tasks, MapsActions) else None
     return ProcessTaskVectorEnv(
         factory,
@@ -134,10 +135,12 @@ def from_gymnasium(
             setting does not exist, if an agent cannot take the observations
             or actions, if the horizon is nowhere to be found, or if a task is in both splits.
     """
+    # check the arguments before anything is built
     check_settings(settings)
     check_takes({"sample(rng)": sample, "test_sample(rng)": test_sample})
     check_takes({"apply(env, task)": apply, "task_options(task)": task_options})
     name = settings.get("name") or _name(env)
+    # build one environment, for its spaces and its horizon
     with user_errors(name):
         maker = _maker(env, settings.get("horizon"))
     with user_errors(name):
@@ -148,9 +151,11 @@ def from_gymnasium(
         action_map = make_action_map(actions, settings.get("actions", "rescale"))
         horizon = _horizon(built, settings.get("horizon"))
         registered = gymnasium.registry.get(built.spec.id) if built.spec is not None else None
+        # its own tasks serve only if neither sample nor apply replaces them
         own = isinstance(built.unwrapped, SetsTasks) and sample is None and apply is None
     finally:
         close(built, name)
+    # find out how tasks are drawn and set
     source: Sampler[object] | Sequence[object]
     if own:
         source, change = OwnTasks(maker), cast("Callable[[object, object], None]", _set_task)
@@ -161,10 +166,12 @@ def from_gymnasium(
             f"The tasks of {name} need sample, and apply or task_options to tell the environment; "
             "only one with methods sample_tasks and set_task can do without."
         )
+    # draw the lists, and check that they are apart
     splits = make_splits(name, source, cast("Sampler[object] | Sequence[object] | None", test_sample))
     options = cast("Callable[[object], Mapping[str, object]] | None", task_options)
     tuning = Tuning(change, options, settings.get("success_key"))
     observed = tuple(settings.get("observed", ()))
+    # raises if an observed name is no parameter
     splits.layout.describe(observed)
     return ProcessTasks(
         splits=splits,
@@ -214,9 +221,11 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
 
     A worker may not know the id.
     """
+    # a factory is used as it is
     if not isinstance(env, str):
         require(callable(env), "An environment is given by its id or by a factory", repr(env))
         return cast("Callable[[], GymEnv]", env)
+    # "module:Name-v0" imports the module, as gymnasium.make does
     module, _, name = env.rpartition(":")
     try:
         if module:
@@ -226,8 +235,10 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
         raise MetarlError(f"Gymnasium knows no environment {env!r}: {str(error).rstrip('.')}") from error
     except ImportError as error:
         raise MetarlError(f"The module of the environment {env!r} is missing: {error}.") from error
+    # the time limit is Gymnasium's wrapper, built from the spec
     if horizon is not None:
         spec = replace(spec, max_episode_steps=horizon)
+    # pictures need a render mode that is chosen when the environment is made
     probe = gymnasium.make(spec, disable_env_checker=True)
     modes: object = probe.metadata.get("render_modes", ())
     close(probe, env)

@@ -92,11 +92,13 @@ def from_vector_env(
         MetarlError: if the environment resets its slots by itself, if an agent cannot take the observations
             or actions, if there is no horizon, or if a task is in both splits.
     """
+    # check the arguments before anything is built
     check_settings(settings)
     if "horizon" not in settings:
         raise MetarlError("A vector environment does not tell its limit of steps; give one: horizon=200.")
     horizon = settings["horizon"]
     name = settings.get("name", "my-vector-env")
+    # build one slot, for its spaces and its autoreset mode
     with user_errors(name):
         built = make(1)
     try:
@@ -106,6 +108,7 @@ def from_vector_env(
         _check_autoreset(built)
     finally:
         close(built, name)
+    # draw the lists, and check that they are apart
     observed = tuple(settings.get("observed", ()))
     splits = make_splits(name, sample, test_sample)
     splits.layout.describe(observed)
@@ -131,11 +134,13 @@ class VectorTaskEnv(TaskVectorEnv):
 
     def __init__(self, distribution: VectorTasks, num_envs: int) -> None:
         require(num_envs >= 1, "The number of slots must be 1 or more", num_envs)
+        # the engine resets slots on request only
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         with user_errors(distribution.name):
             self._env = distribution.make(num_envs)
         self._plan = distribution
         self.num_envs = num_envs
+        # spaces are those that the policy sees
         self.single_observation_space = self._env.single_observation_space
         self.single_action_space = distribution.action_space
         self.observation_space = self._env.observation_space
@@ -143,6 +148,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self._reader = ObservationReader(
             distribution.observation_space.dtype, distribution.observation_space.shape
         )
+        # all slots are idle until the first reset
         self._live = np.zeros(num_envs, np.bool_)
         self._over = np.ones(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
@@ -150,6 +156,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self._seen: Array = np.zeros(
             (num_envs, *distribution.observation_space.shape), distribution.observation_space.dtype
         )
+        # tasks until set_tasks is called
         listed = distribution.tasks("train")
         self._running = [listed[slot % len(listed)] for slot in range(num_envs)]
         self._wanted = list(self._running)
@@ -205,10 +212,12 @@ class VectorTaskEnv(TaskVectorEnv):
             raise MetarlError(
                 f"Expected actions of shape {self.action_space.shape}, got {np.shape(actions)}."
             )
+        # ended slots must be reset before the next step, whether or not the caller asks for it
         if self._over.any():
             self._begin(self._over.copy(), [None] * self.num_envs, None, shown=np.zeros_like(self._over))
         live, every = self._live.copy(), np.ones(self.num_envs, np.bool_)
         self._steps += live
+        # step all slots; nothing counts of those that are idle
         mapped = self._plan.action_map
         with self._told(f"at step {self._steps.max()}"):
             taken = np.array(actions) if mapped is None else mapped(actions)
@@ -217,6 +226,7 @@ class VectorTaskEnv(TaskVectorEnv):
             rewards = reals(paid, live, "reward")
             self._see(seen, live)
             shown = self._success(infos, live)
+        # a slot ends by itself or at the horizon, and is idle afterwards
         self._over = ended | cut
         terminated = live & ended
         truncated = live & ~terminated & (cut | (self._steps >= self._plan.horizon))
@@ -241,6 +251,7 @@ class VectorTaskEnv(TaskVectorEnv):
 
     def _see(self, observations: object, slots: Flags) -> None:
         """Take note of what some slots show."""
+        # one row a slot, whatever the type
         shape = np.shape(cast("Array", observations))
         if shape[:1] != (self.num_envs,):
             raise UnfitValue(
@@ -249,9 +260,11 @@ class VectorTaskEnv(TaskVectorEnv):
                 "Return one array for all slots.",
             )
         rows = cast("Array", observations)
+        # the usual case: an array that needs no conversion
         if type(rows) is np.ndarray and (rows.dtype, shape) == (self._seen.dtype, self._seen.shape):
             self._seen[slots] = rows[slots]
             return
+        # otherwise row by row, so that an error can name its slot
         for slot in np.flatnonzero(slots).tolist():
             try:
                 self._seen[slot] = self._reader.read(rows[slot])

@@ -305,12 +305,14 @@ def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> Pertu
         raise MetarlError(
             f"The suite {base.name} has no env_factory, so nothing can be put around its robots."
         )
+    # noise and offsets may leave the bounds of the observation space
     space = base.observation_space
     free = Box(-np.inf, np.inf, space.shape, np.float64 if space.dtype == np.float64 else np.float32)
     sensing = any(isinstance(each, SensorNoise | SensorOffset) for each in perturbations)
     empty = PerturbedTasks(
         base=base, perturbations=perturbations, observation_space=free if sensing else space, listed={}
     )
+    # the lists are drawn once, from seeds of their own
     listed: dict[Split, tuple[Task, ...]] = {}
     for split, seed in zip(_SPLITS, (2101, 2102), strict=True):
         rng = np.random.default_rng(seed)

@@ -64,12 +64,14 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Infos]:
         """Step every slot, or reset finished ones."""
+        # NEXT_STEP: slots that ended in the last step are reset in this one
         waiting = self._over
         observations, rewards, terminated, truncated, step_infos = self.env.step(actions)
         infos = with_masks(step_infos, ~waiting)
         self._over = terminated.astype(np.bool_) | truncated.astype(np.bool_)
         starting = waiting if self._mode is AutoresetMode.NEXT_STEP else self._over
         if starting.any():
+            # SAME_STEP: slots that end now are reset at once
             if self._mode is AutoresetMode.SAME_STEP:
                 infos = with_final(infos, observations, starting)
                 self._over = np.zeros(self.num_envs, np.bool_)
@@ -131,11 +133,13 @@ def with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
         observations: the last ones of the ended episodes, ``[N, O]``.
         ended: which slots.
     """
+    # SAME_STEP: observations shown are those of the new episodes, so the last ones move to the infos
     final_obs = np.full(len(ended), None, object)
     for slot in np.flatnonzero(ended):
         final_obs[slot] = observations[slot].copy()
     final: Infos = {}
     rest: Infos = {}
+    # split each entry by its mask: ended episodes and the rest
     for name, values, mask in _entries(infos):
         for part, chosen in ((final, mask & ended), (rest, mask & ~ended)):
             if chosen.any():

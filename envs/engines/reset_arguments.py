@@ -43,6 +43,7 @@ def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Fla
         return np.ones(num_envs, np.bool_), options
     rest = dict(options)
     mask = rest.pop("reset_mask")
+    # TypeError and ValueError, as for any wrong argument
     if not isinstance(mask, np.ndarray):
         raise TypeError(f"reset_mask must be a NumPy array, but it is a {type(mask).__name__}.")
     if mask.shape != (num_envs,):

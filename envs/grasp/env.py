@@ -103,11 +103,13 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
             MetarlError: if there is no such object, or the goal is too near.
         """
         assert self._last_rand_vec is not None
+        # rand_vec: three numbers of the object, then start and goal
         x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()
         apart = math.hypot(x - goal_x, y - goal_y)
         require(
             apart >= NEAREST_GOAL, f"A goal must be {NEAREST_GOAL} m from the start over the table", apart
         )
+        # Meta-World compiles one model, which gets the object's fields at each reset
         thing = Thing(*self._last_rand_vec[:3].tolist())
         for field, values in object_fields(self.shape, thing).items():
             write_field(self.model, field, values)
@@ -120,6 +122,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
 
         It is the object's; the published class knows one width.
         """
+        # as in the published method, with the object's own radius
         left, right = (self.data.body(name).xpos[1] for name in ("leftpad", "rightpad"))
         sides = (
             (left - obj_pos[1], self.init_left_pad[1]),
@@ -135,6 +138,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
             for apart, pad in sides
         )
         assert self.obj_init_pos is not None
+        # x and z: the hand is over the object, along the fingers' free directions
         across = tolerance(
             float(np.linalg.norm((self.tcp_center - obj_pos)[::2])),
             bounds=(0, 0.005),
@@ -142,6 +146,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
             sigmoid="long_tail",
         )
         caging = hamacher_product(hamacher_product(left_caging, right_caging), across)
+        # closing pays only once the object is caged
         gripping = min(max(0, action[-1]), 1) if caging > 0.97 else 0.0
         reward: float = (hamacher_product(caging, gripping) + caging) / 2
         return reward

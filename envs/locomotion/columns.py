@@ -37,6 +37,7 @@ class Columns(NamedTuple):
 
 def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Columns:
     """Choose the worlds' features; return their columns."""
+    # positions and velocities first, then the numbers that this robot needs
     qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
     followed = {
         "joints": qpos,
@@ -47,6 +48,7 @@ def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Col
     insides = [Feature(field, "all") for field in _insides(options)]
     names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
     tendons = [Feature(name, "all") for name in names]
+    # a feature that is needed twice is gathered once
     physics.bind([list(dict.fromkeys([qpos, qvel, followed, *forces, *insides, *tendons]))])
     places = physics.layout(0).columns
     return Columns(

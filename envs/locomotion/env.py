@@ -155,6 +155,7 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
     """
     if robot not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", robot, _mujoco_ids())
+    # no time limit: the engine truncates episodes
     try:
         env: gymnasium.Env[Array, Action] = gymnasium.make(
             robot, disable_env_checker=True, max_episode_steps=-1, **options

@@ -36,6 +36,7 @@ class LocomotionTasks:
         self.family = family
         self.robot = find_robot(family.robot)
         self.options = self.robot.options(family.options)
+        # Gymnasium's environment gives model, spaces and initial state
         env = self.robot.environment(**family.options)
         self.model: mujoco.MjModel = env.model
         self.observation_space, self.action_space = (

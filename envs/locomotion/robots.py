@@ -157,11 +157,13 @@ class Robot:
             MetarlError: on an option that the environment does not have.
         """
         parameters = inspect.signature(self.environment).parameters
+        # defaults are read from Gymnasium's constructor, so that they follow its version
         defaults = {
             name: parameter.default
             for name, parameter in parameters.items()
             if parameter.default is not inspect.Parameter.empty
         }
+        # those of the base class are known too, such as its camera's
         known = defaults.keys() | inspect.signature(MujocoEnv).parameters.keys()
         for name in given:
             if name not in known:
@@ -240,19 +242,23 @@ def evaluate(
         seconds: simulated time of the step.
         initial_height: second coordinate of the initial state.
     """
+    # velocity = (x' - x) / dt, for each axis that the robot tracks
     velocity = (moment.tracked - before) / seconds
     infos = whereabouts(robot, moment, initial_height)
     infos |= {f"{axis}_velocity": velocity[i] for i, axis in enumerate(robot.axes)}
     forward = options.forward_reward_weight * velocity[0]
     if robot.pays_for_controls:
         actions = namespace(actions).asarray(actions, dtype=moment.qpos.dtype)
+    # r = forward + healthy - control cost - contact cost
     costs: Array = options.ctrl_cost_weight * _sum(actions * actions)
     infos |= {"reward_forward": forward, "reward_ctrl": -costs}
     if robot.feels_contacts:
+        # each force is clipped, then the cost
         forces = _clipped(moment.contact_forces, options.contact_force_range)
         contact_cost: Array = options.contact_cost_weight * _sum(forces * forces)
         contact_cost = namespace(forces).clip(contact_cost, *options.contact_cost_range)
         costs, infos["reward_contact"] = costs + contact_cost, -contact_cost
+    # robots without a notion of health never fall
     if robot.is_healthy is None:
         return Outcome(forward - costs, _nowhere(forward), infos)
     healthy = robot.is_healthy(moment, options)

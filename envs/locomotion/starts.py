@@ -99,14 +99,17 @@ class Starts:
             layout: what is read from the state.
         """
         model, data = self._changer.model, self._data
+        # the task's model first, since MuJoCo derives the initial state from it
         self._changer.put(fields)
         mujoco.mj_resetData(model, data)
+        # Gymnasium's order of draws: positions, then velocities
         positions, velocities = noise(
             self._robot, self._scale, model.nq, model.nv, self._generator(slot, seed)
         )
         data.qpos[:] = self._init_qpos + positions
         data.qvel[:] = self._init_qvel + velocities
         mujoco.mj_forward(model, data)
+        # the whole state, so that another simulation continues bit for bit
         integration = np.empty(mujoco.mj_stateSize(model, _STATE))
         mujoco.mj_getState(model, data, integration, _STATE)
         row = np.zeros(layout.width)

@@ -96,10 +96,12 @@ class MujocoTasks:
             EngineError: if "warp" is not installed here.
         """
         robot, tasks = self.family.robot, self.tasks("train")
+        # array arithmetic exists for Gymnasium's own robots only
         if engine == "auto":
             engine = "threads" if robot in ROBOTS else "processes"
         if engine == "threads" or is_warp(engine):
             self._check_robot(engine)
+        # the extra's module is imported on demand: it needs Warp
         if is_warp(engine):
             with extra_imported():
                 from metarl.envs.locomotion.warp import WarpLocomotionVectorEnv  # noqa: PLC0415  # an extra

@@ -63,6 +63,7 @@ class LocomotionVectorEnv(SlotEngine):
         tasks = (Task(family.name, (), family.name),) if default_tasks is None else default_tasks
         check_slots(tasks, num_envs, horizon)
         require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
+        # models and initial states, shared with the other engines
         self._models = LocomotionTasks(family, tasks, num_envs)
         robot, model = self._models.robot, self._models.model
         super().__init__(
@@ -75,6 +76,7 @@ class LocomotionVectorEnv(SlotEngine):
         self.diverged = 0
         """Episodes that were cut because their physics diverged."""
         self._running = list(self._tasks)
+        # one model for all worlds; fields that tasks change are a world's own
         self._physics = BatchedPhysics(
             [model],
             [0] * num_envs,
@@ -85,9 +87,11 @@ class LocomotionVectorEnv(SlotEngine):
         self.closed = False
         self._columns = bind(self._physics, robot, self._models.options)
         self._expand()
+        # inputs of the rewards: seconds of a step, body masses, parameters
         self._seconds = np.full(num_envs, model.opt.timestep * self._models.frame_skip)
         self._masses = np.repeat(model.body_mass[:, None], num_envs, axis=1)
         self._parameters = np.zeros((self._models.num_parameters, num_envs))
+        # all slots are idle until the first reset
         self._live: Flags = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
         self._observations = np.zeros(self.observation_space.shape or ())
@@ -134,16 +138,20 @@ class LocomotionVectorEnv(SlotEngine):
             MetarlError: if the actions have a wrong shape.
         """
         self._check_shape(np.shape(actions))
+        # float32 stays as it is: costs are computed in the type that Gymnasium would have
         given = np.asarray(actions)
         if given.dtype != np.float32:
             given = given.astype(np.float64)
         live = self._live.copy()
         rows = vector(self._physics.features.T)
+        # positions before the step, as velocities are their change
         before = np.array(tracked(self._columns, self._models.robot, rows, vector(self._masses)))
         self._physics.step(self._models.frame_skip, ctrl=given.astype(np.float64), mask=live)
         self._steps[live] += 1
+        # worlds that diverged are cut, without a reward
         diverged = live & self._physics.diverged
         self.diverged += log_diverged(diverged, self._running, self._steps)
+        # observations and rewards of the others, in one piece of array arithmetic
         slots = np.flatnonzero(live & ~diverged)
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
         infos: dict[str, object] = {}
@@ -151,6 +159,7 @@ class LocomotionVectorEnv(SlotEngine):
             outcome = self._evaluate(slots, before[:, slots], given[slots].T)
             rewards[slots], terminated[slots] = np.asarray(outcome.reward), np.asarray(outcome.terminated)
             infos = self._infos(outcome.quantities, slots)
+        # a slot ends by falling, at the horizon or by diverging
         truncated = diverged | (live & ~terminated & (self._steps >= self._horizon))
         self._live &= ~(terminated | truncated)
         flags = cast("Array", terminated), cast("Array", truncated)

@@ -63,6 +63,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
             device=choose_device(device),
         )
         self._columns = bind(self._physics, self._models.robot, self._models.options)
+        # one row of constants a slot, as the rewards read them
         model, sizes = self._models.model, {"seconds": 1, "parameters": self._models.num_parameters}
         sizes["masses"] = model.nbody
         self._constants = {
@@ -76,6 +77,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         self._seen = torch.zeros(self.observation_space.shape or (), device=self._device)
         self._before = torch.zeros(len(self._models.robot.axes), num_envs, device=self._device)
 
+    # constants of the next episodes, copied at the reset
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
@@ -114,9 +116,11 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         """Draw what slots begin with, and send it."""
         models, layout = self._models, self._physics.layout(0)
         starts = [models.start(slot, self._tasks[slot], seeds[slot], layout) for slot in slots]
+        # a slot's infos name the task from now on
         for slot in slots:
             self._running[slot] = self._tasks[slot]
         self._physics.prepare(slots, [start.state for start in starts])
+        # send everything to the device in one copy for each array
         columns = {
             "seconds": [[start.timestep * models.frame_skip] for start in starts],
             "parameters": [self._tasks[slot].parameters for slot in slots],

@@ -69,13 +69,16 @@ def assign_goals(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) ->
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)
+    # fewer slots than families: each slot has several families in turn
     if num_slots < len(families):
         parts = list(families.values())
         return [tuple(task for part in parts[slot::num_slots] for task in part) for slot in range(num_slots)]
+    # otherwise families get equally many slots, the first of them one more
     base, extra = divmod(num_slots, len(families))
     assigned: list[tuple[Task, ...]] = []
     for index, goals in enumerate(families.values()):
         slots = base + (index < extra)
+        # slots of a family share its goals out, or each has all
         hands = min(slots, len(goals)) if share_goals else 1
         assigned += [tuple(goals[slot % hands :: hands]) for slot in range(slots)]
     return assigned

@@ -142,6 +142,7 @@ def measure_officially(
     """
     steps = 0
 
+    # the evaluator counts no steps, so they are counted here
     def count(slots: int) -> None:
         nonlocal steps
         steps += slots
@@ -156,6 +157,7 @@ def measure_officially(
         deterministic=settings.deterministic,
         on_step=count,
     )
+    # threads of torch would compete with those of the physics
     with one_thread():
         success, mean_return, families = metalearning_evaluation(
             driven,

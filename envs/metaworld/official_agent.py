@@ -105,12 +105,15 @@ class OfficialAgent:
 
         Shapes are ``[N, K, T, ...]``; T is the longest's length.
         """
+        # the evaluator asks for episodes, in steps of all slots
         ended = np.stack([step.terminated | step.truncated for step in self._steps]).astype(np.bool_)
         if ended.sum(axis=0).min() < self._episodes:
             raise MetarlError(f"Expected {self._episodes} episodes of each task, got fewer.")
+        # cut each slot's steps into episodes: first and last step of each
         lasts = np.stack([np.flatnonzero(column)[: self._episodes] for column in ended.T])  # [N, K]
         firsts = np.concatenate([np.zeros((len(lasts), 1), np.int64), lasts[:, :-1] + 1], axis=1)
         steps = firsts[..., None] + np.arange((lasts - firsts).max() + 1)
+        # shorter episodes are padded, and the padding is masked
         mask = steps <= lasts[..., None]
         slots, clipped = np.arange(self._num_tasks), np.minimum(steps, lasts[..., None])
 

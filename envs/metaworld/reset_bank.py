@@ -186,6 +186,7 @@ class ResetBank:
 
     def _file(self, family: str) -> Path:
         assert self._folder is not None
+        # the name changes with everything that a snapshot depends on
         extractor = f"{self._constants.__module__}.{self._constants.__qualname__}"
         names = [(wanted.field, wanted.of, wanted.name) for wanted in self._features[family]]
         key = (
@@ -271,6 +272,7 @@ def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
             raise MetarlError(f"{family} does not accept the random vector {env._last_rand_vec}.")
         return type(env)._get_state_rand_vec(env)
 
+    # an attribute of the instance hides the class's method
     env._get_state_rand_vec = rand_vec  # type: ignore[method-assign]  # for this reset only
     try:
         yield
@@ -295,6 +297,7 @@ def _transfer(full: mujoco.MjModel, slim: mujoco.MjModel, field: str) -> Array:
 
 
 def _write(path: Path, snapshots: Mapping[bytes, Snapshot]) -> None:
+    # all snapshots of a family have the same constants, so a table holds them
     kept = list(snapshots.values())
     names = {frozenset(one.constants) for one in kept}
     if len(names) > 1:
@@ -311,6 +314,7 @@ def _write(path: Path, snapshots: Mapping[bytes, Snapshot]) -> None:
         columns[f"field/{field}"] = np.stack([one.world.fields[field] for one in kept])
     for name in kept[0].constants:
         columns[f"constant/{name}"] = np.stack([one.constants[name] for one in kept])
+    # the file is whole or absent, also after an interruption
     archive = io.BytesIO()
     np.savez(archive, allow_pickle=False, **columns)
     write_whole(path, archive.getvalue())

@@ -87,6 +87,7 @@ class SawyerResets:
         catalog = known.catalog(reward_version)
         self.catalog: dict[str, SawyerTask] = {family: catalog[family] for family in self.families}
         """The observation and reward of each family."""
+        # versions of the constants have folders of their own
         folder = None if cache is None else cache / _constants_version(catalog)
         features = {family: task.features for family, task in self.catalog.items()}
         self._bank = ResetBank(

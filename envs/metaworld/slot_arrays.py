@@ -105,6 +105,7 @@ class Tables:
             _of(self.frames, slots),
             _of(self.first, slots)[0] > 0.5,
         )
+        # rows of other slots stay as they are
         self.frames[slots] = np.asarray(result.frame).T
         self.observations[slots] = np.asarray(result.observation).T
         self.outcomes[slots] = np.stack([np.asarray(value) for value in _columns(result.outcome)], axis=1)
@@ -116,6 +117,7 @@ class Tables:
 def c_function(task: SawyerTask, tables: Tables) -> CFunction:
     """Return what :meth:`Tables.advance` does, for one row."""
     function, fixed = CFunction(tables.in_order()), num_constants(task)
+    # the same reward function as NumPy's, called with expressions
     first = function.load(_Table.FIRST, 1)
     result = after_step(
         task,
@@ -125,10 +127,12 @@ def c_function(task: SawyerTask, tables: Tables) -> CFunction:
         function.load(_Table.FRAMES, FRAME_SIZE),
         first[0] > 0.5,
     )
+    # the next step reads this frame as its last one
     function.store(_Table.FRAMES, result.frame)
     function.store(_Table.OBSERVATIONS, result.observation)
     function.store(_Table.OUTCOMES, stack(*_columns(result.outcome)))
     function.store(_Table.FIRST, first * 0.0)
+    # only tasks that fix constants at the first step write them
     if task.latch is not None:
         function.store(_Table.CONSTANTS, result.constants)
     return function

@@ -79,12 +79,14 @@ class SawyerVectorEnv(SlotEngine):
         self.diverged = 0
         """Episodes that were cut because their physics diverged."""
         self._running = list(self._tasks)
+        # one model a family, one world a slot
         self._physics = BatchedPhysics(
             self._resets.models(),
             self._resets.numbers(self._tasks),
             stepper=stepper,
             num_threads=num_threads,
         )
+        # rewards read features and constants; a compiled stepper computes them on its threads
         self.closed = False
         catalog = self._resets.catalog
         self._physics.bind([task.features for task in catalog.values()])
@@ -119,12 +121,14 @@ class SawyerVectorEnv(SlotEngine):
             MetarlError: if Meta-World does not accept a task's parameters.
         """
         slots = self._to_start(options)
+        # resets are restored from snapshots, not simulated
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in slots])
         self._live[slots] = False  # should anything below be interrupted
         for slot, snapshot in zip(slots, snapshots, strict=True):
             self._running[slot] = self._tasks[slot]
             self._arms.reset(slot, snapshot.arm)
             self._tables.begin(slot, snapshot.observation, snapshot.constants["reward"])
+        # a slot may change its family, and its model with it
         self._physics.assign(self._resets.numbers(self._running))
         self._physics.set_state(slots, [snapshot.world for snapshot in snapshots])
         self._steps[slots] = 0
@@ -146,15 +150,18 @@ class SawyerVectorEnv(SlotEngine):
             MetarlError: if the actions have a wrong shape.
         """
         self._check_shape(np.shape(actions))
+        # actions move the mocap bodies within their box
         self._tables.actions[...] = actions
         live = self._live.copy()
         ctrl, mocap_pos, mocap_quat = self._arms.act(self._tables.actions, live)
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
         self._steps[live] += 1
+        # worlds that diverged are cut, without reward or success
         diverged = live & self._physics.diverged
         self.diverged += log_diverged(diverged, self._running, self._steps)
         self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
+        # without compiled rewards, NumPy computes them here
         if not self._computes:
             self._advance(sound)
         rewards = np.where(sound, self._tables.outcomes[:, 0], 0.0)

@@ -184,6 +184,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self.options = options or VectorOptions()
         self.num_envs = len(tasks)
         require(self.num_envs >= 1, "num_envs must be 1 or more", self.num_envs)
+        # each slot has a sequence of goals, seeded by seed and slot
         self._choices = [
             GoalChoice(few, self.options.task_select, (seed, slot)) for slot, few in enumerate(tasks)
         ]
@@ -195,6 +196,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             "render_modes": ["rgb_array"],
             "render_fps": RENDER_FPS,
         }
+        # the engine resets on request only; autoreset is added here
         self._families = list(families)
         self._engine = SawyerVectorEnv(
             families=self._families,
@@ -211,6 +213,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self.single_action_space = self._engine.single_action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = self._engine.action_space
+        # nothing runs before the first reset
         self._tasks: list[Task | None] = [None] * self.num_envs
         self._over = np.zeros(self.num_envs, np.bool_)
         self._goals = np.zeros((self.num_envs, 3))
@@ -274,20 +277,24 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         """
         self._check_open()
         self._check_started()
+        # NEXT_STEP: slots that ended in the last step are reset in this one
         waiting = self._over
         observations, rewards, _, cut, step_infos = self._engine.step(cast("Array", actions))
         infos = self._infos(~waiting)
         truncated = cast("Flags", cut)
         terminated = np.zeros(self.num_envs, np.bool_)
+        # Meta-World itself never terminates
         if self.options.terminate_on_success:
             terminated |= cast("Flags", step_infos["success"])
             self._engine.stop(terminated)
         self._over = terminated | truncated
+        # some goals move with the objects, so they are read again
         if self.options.goal_visible and self._engine.has_moving_goals:
             self._goals = self._engine.goals()
         shown = self._decorated(observations)
         if self._mode is AutoresetMode.NEXT_STEP and waiting.any():
             shown[waiting] = self._start(waiting)[waiting]
+        # SAME_STEP: slots that end now are reset at once, and the infos keep their last step
         if self._mode is AutoresetMode.SAME_STEP and self._over.any():
             ended = self._over
             infos = with_final(infos, shown, ended)

@@ -133,6 +133,7 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         They go to slots that begin another task than last.
         """
         del seeds
+        # nothing is sent for a slot that runs the same task again: it is on the device
         new = [
             slot
             for slot in slots
@@ -143,10 +144,12 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in new])
         for slot in new:
             self._running[slot] = self._tasks[slot]
+        # a slot may change its family, and its batch with it
         numbers = self._resets.numbers(self._shown_tasks())
         self._physics.assign(numbers)
         self._physics.prepare(new, [snapshot.world for snapshot in snapshots])
         self._tables.prepare(new, snapshots)
+        # slots by family, for one call of each reward function
         members: dict[int, list[int]] = {}
         for slot, number in enumerate(numbers):
             members.setdefault(number, []).append(slot)

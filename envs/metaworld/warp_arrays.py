@@ -56,6 +56,7 @@ class TensorTables:
 
         They are the observation, clipped and not, the resets' constants, and the arms.
         """
+        # rows at the next reset, of the same shapes
         self._starts = {name: rows.clone() for name, rows in self.rows.items()}
         self.first = torch.zeros(num_envs, dtype=torch.bool, device=device)
         """Whether an episode's first step comes next."""
@@ -145,6 +146,7 @@ class TensorTables:
         actions: torch.Tensor,
         sound: torch.Tensor,
     ) -> None:
+        # rows of this family's slots
         rows, fixed = {name: self.rows[name][slots] for name in self.rows}, num_constants(task)
         result = after_step(
             task,
@@ -154,6 +156,7 @@ class TensorTables:
             vector(rows["frames"].T),
             cast(Mask, self.first[slots]),
         )
+        # slots that are not sound keep their rows: no branch waits for the device
         shown = {"frames": result.frame, "observations": result.observation}
         for name, values in shown.items():
             self.rows[name][slots] = torch.where(sound, tensor(values).T, rows[name])

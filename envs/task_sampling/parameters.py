@@ -78,6 +78,7 @@ class Layout:
         Raises:
             MetarlError: if the parameters are laid out in another way, or one is not finite.
         """
+        # a lone number or array is a dictionary of one entry without a name
         values = parameters if isinstance(parameters, Mapping) else {None: parameters}
         wanted = [name for name, _, _ in self.leaves]
         if set(values) != set(wanted):
@@ -85,6 +86,7 @@ class Layout:
         numbers: list[float] = []
         for name, shape, dtype in self.leaves:
             array = _numbers(name, values[name])
+            # an integer dtype would drop the fraction when parameters are restored
             if array.dtype.kind == "f" and np.dtype(dtype).kind != "f":
                 raise MetarlError(
                     f"{_called(name)} was a whole number in the first task and is {array} in another; "

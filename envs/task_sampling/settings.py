@@ -62,6 +62,7 @@ def check_settings(settings: Mapping[str, object]) -> None:
     observed = settings.get("observed", ())
     names = isinstance(observed, list | tuple) and all(isinstance(name, str) for name in observed)
     require(names, "observed must be a list of names of parameters", repr(observed))
+    # bools are ints in Python, but no horizons
     horizon = settings.get("horizon", 1)
     whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
     require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))

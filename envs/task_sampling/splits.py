@@ -129,6 +129,7 @@ def make_splits(
             "A list of training tasks needs a list of held-out tasks beside it: test_sample=[…]."
         )
     layout = Layout.of(_first(sample))
+    # the held-out tasks come first: training tasks that equal one of them are left out
     if test_sample is not None:
         test = _listed(name, "test", test_sample, layout, set())
         train = _listed(name, "train", sample, layout, {task.parameters for task in test})

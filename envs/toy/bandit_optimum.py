@@ -131,16 +131,20 @@ def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: in
         MetarlError: if the discount is not within 0..1.
     """
     require(0 < discount < 1, "discount must be above 0 and below 1", discount)
+    # beyond this depth what is left is worth less than 1e-5 of the whole
     ahead = lookahead or math.ceil(math.log(1e-5) / math.log(discount))
     rewards = np.linspace(0, 1, grid)
+    # a known arm that pays r for ever is worth r / (1 - discount)
     retired = rewards / (1 - discount)
     indices = np.full((pulls + 1, pulls + 1), np.nan)
     value = np.maximum(retired, _means(pulls + ahead)[:, None] / (1 - discount))
     for taken in range(pulls + ahead - 1, -1, -1):  # all states of so many pulls, by wins
         mean = _means(taken)[:, None]
+        # E[r + discount V], by Beta posteriors: a win adds 1 to wins, a loss to losses
         going_on = mean * (1 + discount * value[1:]) + (1 - mean) * discount * value[:-1]
         value = np.maximum(retired, going_on)
         if taken <= pulls:
+            # the index is the r at which pulling and retiring are worth the same
             wins = np.arange(taken + 1)
             indices[wins, taken - wins] = _roots(going_on - retired, rewards)
     return indices

@@ -145,8 +145,10 @@ class BanditVectorEnv(SlotEngine):
         self.closed = False
         self._arms = distribution.arms
         self._slots = np.arange(num_envs)
+        # generators of the slots, seeded at the reset
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._probabilities = np.zeros((num_envs, self._arms))
+        # thresholds are drawn at the reset: an episode is a function of (task, seed, actions)
         self._thresholds = np.zeros((num_envs, self._horizon))
         self._pulls = np.zeros(num_envs, dtype=np.int64)
         self._live: Flags = np.zeros(num_envs, dtype=np.bool_)
@@ -197,6 +199,7 @@ class BanditVectorEnv(SlotEngine):
             bool(in_range.all()), f"arms must be between 0 and {self._arms - 1}", arms[~in_range].tolist()
         )
         live = self._live
+        # a slot that is over reads its last threshold, which does not count
         number = np.minimum(self._pulls, self._horizon - 1)
         pays = self._thresholds[self._slots, number] < self._probabilities[self._slots, arms]
         self._pulls += live

@@ -181,15 +181,18 @@ class PointVectorEnv(SlotEngine):
         """
         live = self._live
         moves = np.minimum(np.maximum(actions, -MAX_STEP), MAX_STEP)
+        # slots that are over stay where they are
         np.add(self._positions, moves, out=self._positions, where=live[:, None])
         offsets = self._positions - self._goals
         distances = np.sqrt(offsets[:, 0] ** 2 + offsets[:, 1] ** 2)
         self._steps += live
+        # the paper's code ends episodes by a square, not a circle, around the goal
         terminated = self._nothing.copy()
         if self._terminates:
             terminated = live & (np.abs(offsets).max(axis=1) < _TERMINATION_WIDTH)
         truncated = live & (self._steps >= self._horizon) & ~terminated
         infos = {"success": live & (distances <= MAX_STEP)}
+        # r = -|x - goal|
         rewards = np.where(live, -distances, 0.0)
         self._live = live & ~(terminated | truncated)
         return self._positions.copy(), rewards, terminated, truncated, infos

@@ -51,9 +51,11 @@ def draw(
             f"Expected a picture of 1 to {MAX_SIZE} pixels along each side, got {width} x {height}."
         )
     x, y = _plane(width, height)
+    # a point beyond the picture is drawn on its edge
     edge = np.array([np.abs(x).max(), np.abs(y).max()]) - _DOT
     seen = np.clip(position, -edge, edge)
     picture = np.full((height, width, 3), _PAPER, np.uint8)
+    # from the back to the front
     picture[(np.abs(x) <= goal_limit) & (np.abs(y) <= goal_limit)] = _SQUARE
     picture[_near(x, y, goal, radius)] = _CIRCLE
     picture[_near(x, y, goal, _DOT)] = _GOAL

@@ -163,15 +163,18 @@ class Supervisor:
         self._hangs.clear()
         try:
             self._start_missing()
+            # send what each worker has to do; a new one reads its blueprint first
             for worker in self._workers.values():
                 if message := messages.get(worker.blueprint.number):
                     worker.queue.append(message)
                 if worker.queue:
                     self._send(worker)
+            # wait for all, replacing those that die or hang
             while self._busy:
                 for worker in self._wait(failures):
                     self._replace(worker, messages, recover, place)
         except BaseException:
+            # after an interruption no worker's state is known
             self._kill_busy()
             raise
         return [failures[number] for number in sorted(failures)]
@@ -203,10 +206,12 @@ class Supervisor:
 
         The blueprint is the first message to send.
         """
+        # the child inherits one end of the pipe and the memory, nothing else
         ours, theirs = multiprocessing.Pipe()
         on_main_thread = threading.current_thread() is threading.main_thread()
         descriptors = (theirs.fileno(), self._memory)
         arguments = [str(number) for number in (*descriptors, int(on_main_thread))]
+        # a Ctrl-C that arrives now waits until the child ignores it
         with theirs, _signals_held_back():
             process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, *arguments, *sys.path],
@@ -244,7 +249,9 @@ class Supervisor:
         except (EOFError, OSError):
             return False
         worker.started = True
+        # the first message is answered; the next may go
         worker.queue.popleft()
+        # a worker that failed gets no further messages
         if answer != DONE:
             failures[worker.blueprint.number] = pickle.loads(answer)
             worker.queue.clear()
@@ -282,15 +289,18 @@ class Supervisor:
 
         The message is sent again even if the lost worker had answered it: the catching up ends before it.
         """
+        # stop the old process, and count the loss
         number, slots = worker.blueprint.number, worker.blueprint.slots
         reason = self._remove(worker)
         self._losses[number] += 1
         who = f"Worker {number} (slots {_listed(slots)})"
         self._hangs[number] += worker.hung
+        # give up on an environment that does it again and again
         if self._losses[number] > MAX_LOSSES or self._hangs[number] > MAX_HANGS:
             advice = f"; {SLOW}" if worker.hung else ""
             times = f"{self._losses[number]} times in a row"
             raise EngineError(f"{who} was lost {times}; the last {reason}{place(number)}{advice}.")
+        # replay: the new process runs the episodes up to this command
         catch_up = recover(slots)
         steps, episodes = sum(len(e.actions) for e in catch_up.episodes), len(catch_up.episodes)
         logger.warning("%s %s: restarted, %d steps of %d episodes run again", who, reason, steps, episodes)
@@ -298,6 +308,7 @@ class Supervisor:
         successor = self._start(worker.blueprint)
         if catch_up.episodes:
             successor.queue.append(pickle.dumps(catch_up))
+        # the command that was interrupted follows the replay
         if number in messages:
             successor.queue.append(messages[number])
         self._send(successor)

@@ -104,6 +104,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._log = EpisodeLog()
         self._reports_success = False
 
+        # shared memory: one row a slot, and a counter a worker
         self._shares = _shares(num_envs, num_workers or usable_cores())
         observation, action = _spec(observation_space), _spec(action_space)
         layout = shared_layout(num_envs, len(self._shares), observation, action)
@@ -119,6 +120,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         # Ends the workers when this object is collected or the interpreter exits, whichever comes first.
         self._finalizer = weakref.finalize(self, _end, self._supervisor, memory)
         try:
+            # wait for the workers, which load the factory
             self._command({})
         except BaseException:
             self.close()
@@ -174,9 +176,11 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         slots = [slot for slot in range(len(self._tasks)) if mask[slot]]
         no_actions = self._shared.actions[:0]
         episodes = [
+            # a seed that is not given is the next of the slot's own sequence
             Episode(slot, self._tasks[slot], self._next_seed(slot, seeds[slot]), rest, no_actions)
             for slot in slots
         ]
+        # slots that start are not live until all of them have started
         self._stop(slots)
         self._play({number: pickle.dumps(Run(part)) for number, part in self._by_worker(episodes)})
         self._log.begin(episodes)
@@ -202,12 +206,15 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         shared = self._shared
         if np.shape(actions) != shared.actions.shape:
             raise MetarlError(f"Expected actions of shape {shared.actions.shape}, got {np.shape(actions)}.")
+        # workers read the actions from shared memory
         shared.actions[...] = actions if self._action_map is None else self._action_map(actions)
         for array in (shared.rewards, shared.terminated, shared.truncated, shared.success, shared.reported):
             array.fill(0)
         workers = len(self._shares)
+        # only workers with a live slot are asked
         at_work = (number for number in range(workers) if shared.live[number::workers].any())
         self._play(dict.fromkeys(at_work, STEP))
+        # kept for replays until no running episode needs them
         self._log.record(shared.actions.copy())
         terminated, truncated = shared.terminated.copy(), shared.truncated.copy()
         self._stop(np.flatnonzero(terminated | truncated).tolist())

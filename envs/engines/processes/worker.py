@@ -144,6 +144,7 @@ class EnvPool:
         Raises:
             MetarlError: as the factory raised it; any other exception of its becomes an EngineError.
         """
+        # the last one given back comes first
         for index in reversed(range(len(self._idle))):
             if self._idle[index][0] == family:
                 return self._idle.pop(index)[1]
@@ -195,9 +196,11 @@ class Worker:
         Environments are built when they are needed.
         """
         self._slots = blueprint.slots
+        # the rows of this worker's slots in the shared arrays
         self._rows = slice(self._slots.start, self._slots.stop, self._slots.step)
         self._number = blueprint.number
         self._shared = map_shared(memory, blueprint.layout)
+        # goes on from the counter of the worker before
         self._count = int(self._shared.progress[self._number])
         observations = self._shared.observations
         self._reader = ObservationReader(observations.dtype, observations.shape[1:])
@@ -258,6 +261,7 @@ class Worker:
         slot = command.slot
         if slot not in self._envs:
             raise MetarlError(f"Slot {slot} has nothing to show: a reset must start an episode in it first.")
+        # a MetarlError is a sentence already; other exceptions become one
         try:
             picture = _picture(self._envs[slot], command)
         except MetarlError:
@@ -268,6 +272,7 @@ class Worker:
                 f"The {self._which(slot)}, after {self._steps[slot]} steps, cannot draw itself "
                 f"({exception_text(error)}){hint}."
             ) from error
+        # a picture must be what the engine promises
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
             family = self._tasks[slot].family
             raise MetarlError(
@@ -418,6 +423,7 @@ def _ignore_signals(die_with_parent: bool) -> None:
 
 
 def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
+    # the first message is the blueprint
     blueprint: Blueprint = pickle.loads(connection.recv_bytes())
     try:
         worker = Worker(blueprint, memory)
@@ -425,6 +431,7 @@ def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
         connection.send_bytes(pickle.dumps(_failure(error)))
         return
     connection.send_bytes(DONE)
+    # one answer for each message, in order
     try:
         while True:
             connection.send_bytes(_answer(worker, connection.recv_bytes()))

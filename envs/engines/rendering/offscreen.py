@@ -51,12 +51,14 @@ class Offscreen:
             raise MetarlError(
                 f"Expected a picture of 1 to {MAX_SIZE} pixels along each side, got {width} x {height}."
             )
+        # the model sets the size of the buffer that pictures are drawn into
         buffer = model.vis.global_
         buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
         self._model = model
         self._scene = mujoco.MjvScene(model, _MAX_GEOMS)
         self._camera, self._look = mujoco.MjvCamera(), mujoco.MjvOption()
         self._size = mujoco.MjrRect(0, 0, width, height)
+        # the context must be current before anything of OpenGL is made
         self._gl = gl_context()
         self._gl.make_current()
         try:

@@ -99,9 +99,11 @@ class BatchedPhysics:
             EngineError: if the compiled stepper is asked for and cannot be built.
         """
         self.models = list(models)
+        # inputs are as wide as the widest model's
         self._num_ctrl = max((model.nu for model in models), default=0)
         self._num_mocap = max((model.nmocap for model in models), default=0)
         self._finish = finish
+        # reuse needs a model in which it was shown to be exact
         self._reuse = [reuse_forward and can_reuse_forward(model, finish) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
         self._functions: list[int] = []
@@ -114,8 +116,10 @@ class BatchedPhysics:
 
         They are live.
         """
+        # more threads than worlds would idle
         self.num_threads = min(num_threads or usable_cores(), max(len(families), 1))
         self._stepper = _make_stepper(stepper, self.num_threads, self._status)
+        # every world has data of its own; models are shared
         self._worlds = [self._new_world(index, family) for index, family in enumerate(families)]
         for index, world in enumerate(self._worlds):
             self._stepper.attach(index, world)
@@ -195,6 +199,7 @@ class BatchedPhysics:
             Whether they run; not with Python threads, nor where they cannot be compiled.
         """
         if not self.is_compiled:
+            # without a compiler the caller computes in NumPy
             return False
         try:
             self._functions = compile_functions(functions)
@@ -202,6 +207,7 @@ class BatchedPhysics:
             _LOG.warning("Rewards are computed by NumPy, which is slower: %s.", error)
             return False
         self._tables = list(tables)
+        # worlds point to the functions, so all are attached anew
         for index, world in enumerate(self._worlds):
             world.computation = self._computation(index, world.family)
             self._stepper.attach(index, world)
@@ -298,9 +304,11 @@ class BatchedPhysics:
             if not state.fields.keys() <= world.fields.keys():
                 missing = ", ".join(sorted(state.fields.keys() - world.fields.keys()))
                 raise MetarlError(f"The state has its own {missing}; expand these model fields first.")
+            # fields that the state does not name are the family's own
             for name, rows in world.fields.items():
                 rows[...] = state.fields[name] if name in state.fields else read_field(world.model, name)
             world.row[...] = state.features
+            # the forward pass is of the old state
             status.forward_is_current[index] = 0
             status.flags[index] = 0
 
@@ -312,10 +320,12 @@ class BatchedPhysics:
         model = self.models[family]
         data = self._spare[family].pop() if self._spare[family] else mujoco.MjData(model)
         mujoco.mj_resetData(model, data)
+        # fields that worlds have to themselves start as the family's
         for field, rows in self._expanded.items():
             rows[index] = read_field(model, field)
         fields = {field: rows[index] for field, rows in self._expanded.items()}
         layout = self._layouts[family]
+        # nothing of an earlier world in this slot remains
         self._status.forward_is_current[index] = 0
         self._status.flags[index] = 0
         self.features[index] = 0

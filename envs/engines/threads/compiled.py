@@ -135,12 +135,15 @@ def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) 
     """
     compiler = find_compiler()
     arguments = [word for word in compiler if word.startswith("-")]
+    # the name changes with everything that the compiled code depends on
     key = "\0".join([source, platform.machine(), *_FLAGS, *flags, *link, *arguments])
     if not cache_folder().is_dir():
         raise BuildError("there is no folder for compiled code")
     target = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    # a library that someone else could have written is not loaded
     if is_own_file(target):
         return target
+    # build in a scratch folder of the same file system
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         written, output = Path(scratch) / "source.c", Path(scratch) / "library.so"
         write_whole(written, source.encode())
@@ -188,10 +191,12 @@ class CompiledStepper:
         The slot gets it as it now is.
         """
         library, pool, data = self._library, self._pool, world.data
+        # the thread pool reads model and data by their addresses
         library.metarl_world(pool, index, world.model._address, data._address, world.finish, world.can_reuse)
         for name, row in world.fields.items():
             if not library.metarl_expand(pool, index, name.encode(), row.ctypes.data):
                 raise EngineError(f"A model has no field of numbers called {name!r}.")
+        # copies after each step: from (address, 8 bytes a number) to (column, size)
         copies = np.array(
             [
                 (getattr(data, part.field).ctypes.data + 8 * part.start, part.column, part.size)
@@ -212,6 +217,7 @@ class CompiledStepper:
         if world.computation is not None:
             function, rows = world.computation
             library.metarl_compute(pool, index, function, rows.ctypes.data)
+        # the pool holds addresses only, so the objects are kept alive here
         self._kept[index] = (world, dict(world.fields), copies, touches, world.computation)
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
@@ -223,10 +229,12 @@ class CompiledStepper:
         """
         if self._pool is None:
             raise EngineError("The physics threads have ended; build a new environment.")
+        # threads do not survive a fork
         if os.getpid() != self._process:
             raise EngineError(
                 "The physics threads stayed in the parent process; build the environment after the fork."
             )
+        # NULL stands for an input that stays as it is
         mask, ctrl, mocap_pos, mocap_quat = (None if value is None else value.ctypes.data for value in inputs)
         columns = 0 if inputs.ctrl is None else inputs.ctrl.shape[1]
         mocap = next((value for value in (inputs.mocap_pos, inputs.mocap_quat) if value is not None), None)

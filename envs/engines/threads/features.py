@@ -128,6 +128,7 @@ def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
     columns: dict[Named, slice] = {}
     column = 0
     for feature in features:
+        # one column for a contact, else one for each number
         count = 1
         if feature.field == "touching":
             touches += _touches(model, feature, column)
@@ -136,6 +137,7 @@ def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
             count = numbers[-1].size
         columns[feature] = slice(column, column + count)
         column += count
+    # neighbours are merged: fewer copies after each step
     return Layout(tuple(_merge(numbers)), tuple(touches), columns, column)
 
 
@@ -185,15 +187,19 @@ def _touches(model: mujoco.MjModel, feature: Named, column: int) -> list[Touch]:
 
 def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
     field, of, name = feature.field, feature.of, feature.name
+    # a whole array
     if of == "all" and field in _WHOLE:
         count, width = _WHOLE[field]
         return Numbers(field, 0, width * getattr(model, count), column)
+    # a joint: its type says how many numbers it has
     if of == "joint" and field in ("qpos", "qvel"):
         joint = _known(model, of, name)
         start = (model.jnt_qposadr if field == "qpos" else model.jnt_dofadr)[joint]
         return Numbers(field, int(start), _joint_width(int(model.jnt_type[joint]), field), column)
+    # else a frame: position, rotation matrix or quaternion
     if field not in _FRAMES or of not in ("body", "site", "geom") or (of != "body" and field == "xquat"):
         raise MetarlError(f"A world has no feature {field!r} of a {of}.")
+    # a visual geom that was left out has a site in its place
     if of == "geom" and _find(model, "geom", name) < 0 <= _find(model, "site", stand_in(name)):
         of, name = "site", stand_in(name)
     source = field if of == "body" else f"{of}_{field}"
@@ -231,6 +237,7 @@ def _merge(numbers: Sequence[Numbers]) -> list[Numbers]:
     merged: list[Numbers] = []
     for part in numbers:
         last = merged[-1] if merged else None
+        # the last part ends where this one begins, in the data as in the columns
         if (
             last is not None
             and last.field == part.field

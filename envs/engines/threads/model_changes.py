@@ -77,6 +77,7 @@ class ModelChanger:
             MetarlError: if a field or an index in it is not known, a value is not finite, or MuJoCo derives
                 the field itself and so overwrites it.
         """
+        # start from the original, whatever was changed before
         self.put({})
         changed = set()
         for change in changes:
@@ -85,12 +86,14 @@ class ModelChanger:
             write_field(self.model, change.field, self._after(change))
         if not changed:
             return {}
+        # MuJoCo derives fields from the changed ones; a change that it overwrites has no effect
         wanted = {name: read_field(self.model, name) for name in changed}
         self._put |= {*self._fields, _SOLVER_SCALE}
         self._derive()
         for name, values in wanted.items():
             if not np.array_equal(read_field(self.model, name), values):
                 raise MetarlError(f"MuJoCo derives {name} from other fields; change those.")
+        # fields that differ are those that a world needs for itself
         differing = {name for name in {*self._fields, _SOLVER_SCALE, *changed} if self._differs(name)}
         self._put = differing
         fields = {name: read_field(self.model, name) for name in sorted(differing)}
@@ -111,6 +114,7 @@ class ModelChanger:
         self._put = set(fields)
 
     def _after(self, change: Change) -> Array:
+        # check the field, then the value, then the result
         field, index, value = change.field, change.index, change.value
         if "." not in field and field not in self._fields:
             raise unknown_name("model field of numbers", field, self._fields)

@@ -66,17 +66,21 @@ class PortableStepper:
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds; gather features and flags."""
+        # a world in which MuJoCo raised an error does not step
         stepped = (self._status.flags & FATAL) == 0
         if inputs.mask is not None:
             stepped &= inputs.mask
+        # threads take the next world from one iterator, so a slow world delays no other
         turns = iter([(index, self._worlds[index]) for index in np.flatnonzero(stepped).tolist()])
         others = [self._threads.submit(self._work, turns, inputs, num_substeps) for _ in range(self._others)]
         try:
             self._work(turns, inputs, num_substeps)
         finally:
             wait(others)  # also after Ctrl-C: no thread steps on while the next step begins
+        # errors of other threads are raised here
         for other in others:
             other.result()
+        # arrays of all worlds, made once the worlds are known
         if self._alarms is None:
             self._alarms = _Alarms([(index, views.world) for index, views in self._worlds.items()])
         self._alarms.raise_flags(self._status.flags, stepped)
@@ -147,12 +151,15 @@ class _Views:
         The copy is the thread's own; the world's fields are written into it.
         """
         world = self.world
+        # a world without fields of its own uses the shared model
         if not world.fields:
             return world.model
+        # a copy a thread and family, into which each world's fields are written in turn
         if world.family not in models:
             models[world.family] = (copy.copy(world.model), {})
         model, arrays = models[world.family]
         for name, row in world.fields.items():
+            # options are single numbers, which have no array to write into
             if "." in name:
                 write_field(model, name, row)
                 continue
@@ -190,10 +197,12 @@ class _Alarms:
         if not self._numbers:
             return
         looked_at = stepped & ((flags & FATAL) == 0)
+        # |x| <= limit is false for NaN too
         bad = ~(np.abs(np.concatenate(self._numbers)) <= BAD_NUMBER)  # NaN is not below, either
         if bad.any():
             bad &= looked_at[self._slots]
             np.bitwise_or.at(flags, self._slots[bad], self._bits[bad])
+        # MuJoCo counts its warnings; the counters start anew
         for row, kind in np.argwhere(np.stack(self._counts)).tolist():
             slot, warnings = self._warnings[row]
             if looked_at[slot]:

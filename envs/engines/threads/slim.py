@@ -25,6 +25,7 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
             the very same frame. A name that the file lacks is passed over.
     """
     model = compile_slim(slim_spec(path))
+    # geoms without contacts are gone with the visual parts, though their pose may be read
     unseen = [name for name in read_geoms if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) < 0]
     if not unseen:
         return model
@@ -33,6 +34,7 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
         if mujoco.mj_name2id(full, mujoco.mjtObj.mjOBJ_GEOM, name) < 0:
             continue
         geom = full.geom(name)
+        # a site has the same pose and costs no contact search
         body = spec.body(full.body(int(geom.bodyid[0])).name)
         body.add_site(name=stand_in(name), pos=geom.pos, quat=geom.quat)
     return compile_slim(spec)

@@ -170,6 +170,7 @@ def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
     The result must be the same, bit for bit. Between the two only controls and mocap bodies change, so
     nothing that ``step_from_forward`` of ``stepper.c`` leaves out may depend on these.
     """
+    # conditions under which the forward pass of a step's end equals that of the next one's start
     mocap = np.flatnonzero(model.body_mocapid >= 0)
     colliding = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
     plain = model.nsensor == model.ntendon == model.nflex == model.nplugin == model.opt.enableflags == 0
@@ -182,6 +183,7 @@ def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
         and plain
         and joints_only
         and not holds_sites
+        # mocap bodies are moved between the steps: nothing may hang on them or collide with them
         and not np.isin(model.body_parentid, mocap).any()
         and not np.isin(model.geom_bodyid[colliding], mocap).any()
     )

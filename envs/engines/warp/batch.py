@@ -89,11 +89,13 @@ class WarpBatch:
         self._fields: dict[str, torch.Tensor] = {}
         with wp.ScopedDevice(str(device)), _told_what_fits(num_worlds, device):
             self._model, self._data = _put(model, num_worlds, plan)
+            # tensors that share memory with Warp's arrays
             self.contact = {
                 name: wp.to_torch(getattr(self._data.contact, name))
                 for name in ("geom", "worldid", "efc_address")
             }
             self.forces = wp.to_torch(self._data.efc.force)
+            # every world starts in the model's initial state
             initial = stacked([self.reader.initial()])
             self._start = {
                 name: torch.as_tensor(values, device=device).repeat_interleave(num_worlds, dim=0)
@@ -185,6 +187,7 @@ class WarpBatch:
         Warp loads kernels at their first launch, which must not fall into a capture; and PyTorch's default
         stream cannot be captured, so this is done on Warp's own.
         """
+        # capturing needs a step that has run before, so the worlds' state is put back afterwards
         kept = {name: self.field(name).clone() for name in self._start}
         torch.cuda.synchronize(self.device)
         with wp.ScopedDevice(str(self.device)):

@@ -51,6 +51,7 @@ def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> 
     except NotImplementedError as error:
         what = str(error).rstrip(".")
         raise MetarlError(f"MuJoCo Warp cannot step this model ({what}); the engine threads can.") from error
+    # Warp has no argument for options by world, so their arrays are replaced
     for name in names:
         if name in _OPTIONS:
             holder, leaf = _place(there, name)

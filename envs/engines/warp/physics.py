@@ -63,6 +63,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         chosen = plan or BatchPlan()
         self.device, self._plan = device, replace(chosen, expanded=seen(chosen.expanded))
         self.models = list(models)
+        # families with equal models share a batch
         self._distinct: list[mujoco.MjModel] = []  # one a batch
         self._batch_of = [self._batch_number(model) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
@@ -131,16 +132,19 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         """
         if list(families) == self._families:
             return
+        # a world that keeps its family keeps its row
         before = list(zip(self._families, self._rows, strict=True)) or [(-1, -1)] * len(families)
         taken: dict[int, set[int]] = {}
         for (old, row), family in zip(before, families, strict=True):
             if old == family:
                 taken.setdefault(self._batch_of[family], set()).add(row)
+        # the others take free rows of their batches
         free = {batch: _free_rows(taken.get(batch, set())) for batch in range(len(self._distinct))}
         rows = [
             row if old == family else next(free[self._batch_of[family]])
             for (old, row), family in zip(before, families, strict=True)
         ]
+        # batches that are too small are made anew, with the old worlds in them
         for batch in sorted({self._batch_of[family] for family in families}):
             pairs = zip(families, rows, strict=True)
             self._make_room(batch, 1 + max(row for family, row in pairs if self._batch_of[family] == batch))
@@ -181,9 +185,11 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         """
         if not worlds:
             return
+        # equal states are converted and sent once
         distinct = list({id(state): state for state in states}.values())
         order = {id(state): index for index, state in enumerate(distinct)}
         wanted = dict(zip(worlds, (order[id(state)] for state in states), strict=True))
+        # a batch takes the states of its own worlds, by row
         for member in self._members:
             mine = [(row, wanted[slot]) for row, slot in _pairs(member) if slot in wanted]
             if not mine:
@@ -197,6 +203,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
                 name: torch.as_tensor(values, device=self.device)[places] for name, values in table.items()
             }
             batch.prepare(rows, sent)
+        # the features at the start, for the observation of the reset
         shown = np.zeros((len(distinct), self.features.shape[1]), np.float32)
         for row, state in zip(shown, distinct, strict=True):
             row[: len(state.features)] = state.features
@@ -300,6 +307,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
 
     def _group(self) -> list[_Members]:
         found: dict[int, list[int]] = {}
+        # slots by family, for one index operation each
         for slot, family in enumerate(self._families):
             found.setdefault(family, []).append(slot)
         return [

@@ -62,13 +62,16 @@ class StartReader:
         Quaternions have length one, as MuJoCo itself uses them.
         """
         model, data = self._model, self._data
+        # the model first, since poses depend on it
         for field in self._expanded:
             values = state.fields.get(field)
             write_field(model, field, read_field(self._original, field) if values is None else values)
         mujoco.mj_setState(model, data, state.integration, _STATE)
+        # positions and velocities that Warp keeps as state
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
+        # Warp does not normalise mocap quaternions itself, but MuJoCo C does
         data.mocap_quat[...] /= np.linalg.norm(data.mocap_quat, axis=-1, keepdims=True)
         read = {name: np.array(getattr(data, name), np.float32) for name in START_FIELDS}
         if "site_pos" in self._expanded:

@@ -148,13 +148,16 @@ class WarpVectorEnv(SlotEngine):
         """
         self._check_open()
         self._count_broken()
+        # slots that have a task and are in the mask
         wanted = torch.zeros_like(self._live)
         wanted[: len(self._tasks)] = True
         if mask is not None:
             wanted &= mask
         chosen = [True] * len(self._tasks) if mask is None else wanted.tolist()
         slots = [slot for slot in range(len(self._tasks)) if chosen[slot]]
+        # the host sends new tasks; the device does the rest
         self._prepare(slots, seeds or [None] * self.num_envs)
+        # rows of other slots are left alone, by masks instead of indices
         self._physics.restore(wanted)
         self._begin(wanted)
         self._steps.masked_fill_(wanted, 0)
@@ -174,11 +177,13 @@ class WarpVectorEnv(SlotEngine):
         given, live = actions.to(self._device, torch.float32), self._live
         self._act(given, live)
         self._steps += live
+        # a world that diverged is cut, without reward or success
         diverged = live & self._physics.diverged
         self._broken += diverged
         sound = live & ~diverged
         judged = self._judge(given, sound)
         terminated = sound & judged.terminated
+        # a slot ends by itself, at the horizon or by diverging
         truncated = diverged | (live & ~terminated & (self._steps >= self._horizon))
         self._live = live & ~(terminated | truncated)
         return TensorStep(

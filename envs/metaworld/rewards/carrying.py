@@ -90,14 +90,17 @@ def shelf_place(w: Worlds) -> Outcome:
     grasped = cage(w, w.obj, radius=0.02, pads=0.05, xz=0.01, density="low")
     reward = hamacher(grasped, in_place)
 
+    # below the board or behind it the puck cannot get to its place
     x, y, z, target_x, target_y = w.obj[0], w.obj[1], w.obj[2], w.target[0], w.target[1]
     front = target_y - 3 * 0.05
     below = (z > 0.0) & (z < 0.24) & (x > target_x - 0.15) & (x < target_x + 0.15)
     approaching = below & (y > front) & (y < target_y)
+    # the further in and the lower, the greater the loss
     loss = hamacher((y - front) / (3 * 0.05), (0.24 - z) / 0.24)
     in_place = where(approaching, clip(in_place - loss, 0.0, 1.0), in_place)
     in_place = where(below & (y > target_y), 0.0, in_place)
 
+    # a bonus while the puck is held above the table
     holding = w.holding(0.025, lift=0.01)
     reward = where(holding, reward + (1.0 + 5.0 * in_place), reward)
     return _outcome(w, _arrived(w, reward), grasped, in_place)

@@ -20,14 +20,17 @@ def door_open(w: Worlds) -> Outcome:
     The hand comes to the handle from above.
     """
     door = w.obj + w.offset(-0.05, 0.0, 0.0)
+    # ready: the hand is over a floor around the handle, and near it
     floor = funnel(norm((w.hand - door)[:2]), 0.12, 0.04, 0.4)
     near = close(norm(w.hand - door - w.offset(0.05, 0.03, -0.01)), 0.12 / 2.0, 0.5)
     ready = hamacher(above(floor, w.hand[2], floor / 2.0), near)
 
+    # opened: 1 from 91 to 120 degrees, of which 0.2 is for having left the frame
     angle = -w.read(joint("doorjoint"))[0]
     swung = 0.8 * between(math.pi / 2.0 + math.pi / 6 - angle, 0.0, 0.5, math.pi / 3.0)
     opened = where(angle > math.pi / 90.0, 0.2 + swung, swung)
 
+    # r = 2 H(ready, grab) + 8 opened, and 10 once the door is open
     grab = effort(w)
     done = abs(w.obj[0] - w.target[0]) <= 0.08
     reward = where(done, 10.0, 2.0 * hamacher(ready, grab) + 8.0 * opened)
@@ -102,12 +105,15 @@ def box_close(w: Worlds) -> Outcome:
     It is grasped from above, lifted and put on the box.
     """
     lid = w.obj + w.offset(0.0, 0.0, 0.02)
+    # ready: the hand is over a floor around the lid, and near it
     floor = funnel(norm((w.hand - lid)[:2]), 0.02, 0.04, 0.4)
     ready = hamacher(above(floor, w.hand[2], floor / 2.0), close(norm(w.hand - lid), 0.02, 0.5))
 
+    # lifted: 0.2 for leaving the table, the rest for nearness to the box
     placed = 0.8 * close(norm((w.target - lid) * w.offset(1.0, 1.0, 3.0)), 0.05, 0.25)
     lifted = where(lid[2] > 0.04, 0.2 + placed, placed)
 
+    # r = 2 H(grab, ready) + 8 lifted, less where the lid is turned
     grab = effort(w)
     done = w.obj_to_target < 0.08
     reward = where(done, 10.0, 2.0 * hamacher(grab, ready) + 8.0 * lifted)

@@ -58,8 +58,10 @@ def cage(
     start = w.obj_init if start is None else start
     # Quirk, kept: the margin is from the pads of now to the object at the reset, so it moves with the hand.
     margin = abs(abs(w.pads_y - start[1]) - pads)
+    # a pad cages while its distance from the object is between radius and pads
     sides = cast(Vector, between(abs(w.pads_y - obj[1]), radius, pads, margin))
     caging = hamacher(hamacher(sides[0], sides[1]), _across(w, obj, start, xz))
+    # closing pays only once the object is caged
     grip = hamacher(caging, where(caging > 0.97, closing(w, desired), 0.0))
     if density == "high":
         return (grip + caging) / 2.0
