@@ -1,9 +1,10 @@
-"""ANIL and BOIL: MAML that adapts a part of the policy only, the head or the body.
+"""ANIL and BOIL: adapt only head or body.
 
-Sources: Raghu et al. 2020, ANIL (arXiv 1909.09157): MAML's inner loop changes little but the last layer, so
-only that adapts, and the features are meta-learned. Oh et al. 2021, BOIL (arXiv 2008.08882): the last layer
-stays, so that adapting must change the features. The rest is MAML, and so is the outer step, a trust region:
-as in ANIL's own experiments; BOIL has none in reinforcement learning.
+Both are MAML with the adaptation limited to a part of the policy. Sources: Raghu et al. 2020, ANIL (arXiv
+1909.09157): MAML's inner loop changes little but the last layer, so only that adapts, and the features are
+meta-learned. Oh et al. 2021, BOIL (arXiv 2008.08882): the last layer stays, so that adapting must change the
+features. The rest is MAML, and so is the outer step, a trust region: as in ANIL's own experiments; BOIL has
+none in reinforcement learning.
 
     adapt:     head <- head - inner_lr * grad_head L(theta), body as it is    (ANIL; BOIL the other way round)
 
@@ -63,6 +64,9 @@ class BOIL(MAMLTRPO, built_from=BOILConfig):
 
 
 def head(names: Collection[str]) -> list[str]:
-    """Return the parameters of the last layer and the deviation, among those of a perceptron."""
+    """Return names of the last layer and deviation.
+
+    They are taken from the parameters of a perceptron.
+    """
     last = max(int(name.removeprefix("layer_").partition(".")[0]) for name in names if name != "log_std")
     return [name for name in names if name.startswith(f"layer_{last}.") or name == "log_std"]

@@ -35,7 +35,7 @@ class DiCEMAMLConfig(MAMLVPGConfig):
 
 
 class DiCEMAML(MAMLVPG, built_from=DiCEMAMLConfig):
-    """The agent: MAML with a policy-gradient outer step and another inner loss."""
+    """MAML with DiCE's inner loss."""
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
         """Return each task's DiCE loss, ``[M]``."""

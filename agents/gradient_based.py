@@ -1,4 +1,6 @@
-"""Shared by all agents that adapt by gradient: settings, inner loop, actor and state.
+"""Shared parts of gradient-based agents.
+
+These are settings, inner loop, actor and state.
 
 An algorithm adds its outer step, ``outer_step``, and changes of this what makes it itself:
 
@@ -53,11 +55,14 @@ class MetaPolicy(Policy, Protocol):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter that is meta-learned, without a task axis."""
+        """Return the meta-learned parameters' shapes, without task axis."""
         ...
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw them; runs feed float32, other dtypes are for functions of tensors alone."""
+        """Draw the parameters.
+
+        Runs feed float32; other dtypes are for functions of tensors alone.
+        """
         ...
 
     def within_bounds(self, params: Params) -> Params:
@@ -70,16 +75,22 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     """The inner loop, on top of the network and the advantages."""
 
     agent_class: ClassVar[type[GradientBasedAgent[GradientBasedConfig]]]
-    """The agent that these settings build; the agent's class sets it, by ``built_from``."""
+    """The agent that these settings build.
+
+    The agent's class sets it, by ``built_from``.
+    """
     adapts_in_training: ClassVar[bool] = True
     """Whether a meta-iteration has inner steps."""
 
     inner_lr: Annotated[float, Gt(0), Le(1000)] = 0.1
     """Step size of the adaptation."""
     adaptation_steps: int = 1
-    """Gradient steps of the adaptation in training, each from episodes of its own."""
+    """Gradient steps of the adaptation in training.
+
+    Each from episodes of its own.
+    """
     first_order: bool = False
-    """Leave out the derivative of the adaptation step itself (FOMAML)."""
+    """Leave out the adaptation step's derivative (FOMAML)."""
 
     def __post_init__(self) -> None:
         """Check that adaptation steps fit the algorithm."""
@@ -109,7 +120,9 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
         return self.build_policy(suite)
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
-        """Return the first parameters of an inner rule that is learned, on the device of the policy's.
+        """Return a learned inner rule's first parameters.
+
+        They are on the device of the policy's parameters.
 
         Args:
             params: the policy's.
@@ -123,7 +136,10 @@ class LayeredPolicy(Policy, Protocol):
     """A policy that shows what its layers do."""
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of observations ``[M, B, O]``; the last gives the actions' mean."""
+        """Return each layer's output for ``[M, B, O]``.
+
+        The last gives the actions' mean.
+        """
         ...
 
 
@@ -135,7 +151,10 @@ class AdaptedPolicy:
     params: Params
     """Stacked."""
     inner_state: Params = field(default_factory=dict)
-    """State of a learned inner rule between steps, stacked; the policy does not read it."""
+    """State of a learned inner rule between steps, stacked.
+
+    The policy does not read it.
+    """
 
     @property
     def device(self) -> torch.device:
@@ -148,14 +167,20 @@ class AdaptedPolicy:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions for observations ``[M, K, O]``; without a generator, take the most likely."""
+        """Draw actions for observations ``[M, K, O]``.
+
+        Without a generator, take the most likely.
+        """
         distribution = self.policy(self.params, inputs.observations)
         actions = mode(distribution) if generator is None else sample(distribution, generator)
         return Action(actions, log_prob(distribution, actions)), memory
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of ``[M, B, O]``; nothing if the policy does not show its layers."""
+        """Return each layer's output for ``[M, B, O]``.
+
+        Return nothing if the policy does not show its layers.
+        """
         policy = self.policy
         return policy.activations(self.params, observations) if isinstance(policy, LayeredPolicy) else {}
 
@@ -166,12 +191,18 @@ class AdaptedPolicy:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Experience of some of a meta-batch's tasks, which one thread computes on."""
+    """Experience of the tasks of one thread.
+
+    These are some of a meta-batch's tasks.
+    """
 
     tasks: slice
     """Which tasks of the meta-batch."""
     share: float
-    """How many of the meta-batch's tasks these are, 0..1: the weight of their mean in the mean of all."""
+    """Share of the meta-batch's tasks, 0..1.
+
+    It is the weight of their mean in the mean of all.
+    """
     batches: Sequence[Batch]
     """Before adapting, after one step, …, after the last."""
 
@@ -185,10 +216,16 @@ ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig, covariant=True)
 
 
 class GradientBasedAgent(ABC, Generic[ConfigT]):
-    """Meta-parameters theta and how they adapt; an algorithm says how they learn."""
+    """Meta-parameters theta and how they adapt.
+
+    An algorithm says how they learn.
+    """
 
     def __init_subclass__(cls, *, built_from: type[GradientBasedConfig] | None = None) -> None:
-        """Have the settings that an algorithm is built from build it."""
+        """Register the agent class with its settings.
+
+        The settings then build the algorithm.
+        """
         super().__init_subclass__()
         if built_from is not None:
             built_from.agent_class = cls
@@ -197,7 +234,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         self.config = config
         self.policy = policy
         self.params = policy.within_bounds(params)
-        """theta: all that is meta-learned, the policy's parameters and those of the inner rule."""
+        """All meta-learned parameters, theta.
+
+        These are the policy's parameters and those of the inner rule.
+        """
         self.outer_state = self.initial_outer_state()
         """Memory of the outer step between updates, by names that theta does not have."""
         join(self.params, self.outer_state)  # raises now what would else spoil the first checkpoint
@@ -206,10 +246,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Take an outer step on theta, from rollouts before adapting, after one step, …, after the last.
+        """Take an outer step on theta.
 
-        A step of many seconds asks ``should_stop`` every second and raises
-        :class:`metarl.errors.Stopped`. Returns metrics by name.
+        The rollouts are those before adapting, after one step, …, after the last. A step of many seconds asks
+        ``should_stop`` every second and raises :class:`metarl.errors.Stopped`. Returns metrics by name.
         """
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
@@ -217,26 +257,35 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return policy_gradient_loss(policy, params, batch)
 
     def inner_rule(self, theta: Params) -> float | Params | UpdateRule:
-        """Return the step size of the inner loop, or what makes the step, as theta says."""
+        """Return the inner step size or rule.
+
+        Theta says which of them makes the step.
+        """
         return self.config.inner_lr
 
     @property
     def adaptable(self) -> Collection[str]:
-        """Names of the parameters that adapt: those of the policy."""
+        """Names of the adapting parameters, the policy's."""
         return self.policy.shapes.keys()
 
     def per_task(self, theta: Params, num_tasks: int) -> Params:
-        """Return what each task starts from, stacked ``[M, ...]`` and differentiable by theta."""
+        """Return each task's starting parameters, ``[M, ...]``.
+
+        They are stacked and differentiable by theta.
+        """
         return stack({name: theta[name] for name in self.policy.shapes}, num_tasks)
 
     def initial_outer_state(self) -> Params:
-        """Return what the outer step remembers before the first update."""
+        """Return the outer step's initial memory."""
         return {}
 
     # What an outer step calls.
 
     def chunks(self, rollouts: Sequence[Rollout]) -> list[Chunk]:
-        """Return the experience as the losses read it, shared out among threads by tasks."""
+        """Return the experience, shared among threads by tasks.
+
+        It is laid out as the losses read it.
+        """
         num_tasks = rollouts[-1].mask.shape[0]
 
         def of_tasks(tasks: slice) -> Chunk:
@@ -248,7 +297,9 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
     def inner_loop(
         self, theta: Params, start: Params, batches: Sequence[Batch], *, first_order: bool
     ) -> Params:
-        """Take an inner step for each batch, by the rule that theta says.
+        """Take an inner step for each batch.
+
+        The rule is the one that theta says.
 
         Args:
             theta: the meta-parameters; what the rule makes of them is differentiable.
@@ -270,7 +321,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         )
 
     def inner_loop_stages(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> list[Params]:
-        """Return each task's parameters before every inner step and after the last; see :meth:`adapted`."""
+        """Return each task's parameters along the adaptation.
+
+        These are before every inner step and after the last; see :meth:`adapted`.
+        """
         first_order = self.config.first_order
         stages = [self.per_task(theta, num_tasks)]
         for batch in batches:
@@ -278,17 +332,23 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return stages
 
     def adapted(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> Params:
-        """Return each task's adapted parameters, differentiable by theta as the settings say."""
+        """Return each task's adapted parameters.
+
+        They are differentiable by theta as the settings say.
+        """
         start = self.per_task(theta, num_tasks)
         return self.inner_loop(theta, start, batches, first_order=self.config.first_order)
 
     def adapted_constants(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> Params:
-        """Return each task's adapted parameters, cut off from any graph."""
+        """Return each task's adapted parameters, detached."""
         start = requires_grad(self.per_task(theta, num_tasks))
         return detach(self.inner_loop(theta, start, batches, first_order=True))
 
     def task_slices(self, rollout: Rollout) -> list[slice]:
-        """Return which tasks each thread computes on; a GPU takes all tasks at once."""
+        """Return which tasks each thread computes on.
+
+        A GPU takes all tasks at once.
+        """
         num_tasks = rollout.mask.shape[0]
         if self.device.type != "cpu":
             return [slice(0, num_tasks)]
@@ -313,15 +373,24 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return device_of(self.params)
 
     def baseline_features(self, observation_size: int) -> int:
-        """Return the number of features of the baseline, see :func:`estimate_advantages`."""
+        """Return the baseline's number of features.
+
+        See :func:`estimate_advantages`.
+        """
         return num_linear_features(observation_size)
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Return theta for every task; no random number is drawn."""
+        """Return theta for every task.
+
+        No random number is drawn.
+        """
         return self.actor_of(self.per_task(self.params, num_tasks))
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Take one inner step on each task; no random number is drawn."""
+        """Take one inner step on each task.
+
+        No random number is drawn.
+        """
         assert isinstance(actor, AdaptedPolicy)
         stacked = actor.params | actor.inner_state
 
@@ -339,11 +408,14 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         rng: np.random.Generator | None = None,
         should_stop: Callable[[], bool] = never,
     ) -> dict[str, float]:
-        """Take an outer step on theta; it needs neither tasks nor random numbers."""
+        """Take an outer step on theta.
+
+        It needs neither tasks nor random numbers.
+        """
         return self.outer_step(rollouts, should_stop)
 
     def state(self) -> State:
-        """Return copies of theta and of what the outer step remembers."""
+        """Return copies of theta and optimiser memory."""
         tensors = join(self.params, self.outer_state)
         return State({name: value.clone() for name, value in tensors.items()}, {})
 
@@ -358,7 +430,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         self.outer_state = {name: loaded[name] for name in self.outer_state}
 
     def actor_of(self, stacked: Params) -> AdaptedPolicy:
-        """Return the policy of each task; part what it reads from what the inner rule remembers."""
+        """Return the policy of each task.
+
+        It parts the policy's parameters from the memory of the inner rule.
+        """
         read = {*self.policy.shapes, *self.adaptable}
         params = {name: value for name, value in stacked.items() if name in read}
         inner_state = {name: value for name, value in stacked.items() if name not in read}
@@ -371,11 +446,11 @@ def device_of(params: Params) -> torch.device:
 
 
 def inward(policy: MetaPolicy, theta: Params, gradients: Params) -> Params:
-    """Tell the parameters that a step may move, 1, from those held at a bound, 0.
+    """Return a mask of the movable parameters.
 
-    Held is what stands at a bound and would leave it by following the negative gradient, as in projected
-    Newton methods (Bertsekas 1982, SIAM J. Control Optim. 20, 221-246). As soon as its gradient points
-    inwards it is free again.
+    It is 1 for parameters that a step may move, and 0 for those held at a bound. Held is what stands at a
+    bound and would leave it by following the negative gradient, as in projected Newton methods (Bertsekas
+    1982, SIAM J. Control Optim. 20, 221-246). As soon as its gradient points inwards it is free again.
     """
     ahead = policy.within_bounds({name: value - gradients[name].sign() for name, value in theta.items()})
     return {
@@ -390,7 +465,10 @@ def frozen(distribution: Distribution) -> Distribution:
 
 
 def spread_metrics(distribution: Distribution, share: float = 1.0) -> dict[str, float]:
-    """Say how much an adapted policy explores; ``share`` is the weight of its tasks among all."""
+    """Return how much an adapted policy explores.
+
+    ``share`` is the weight of its tasks among all.
+    """
     metrics = {"entropy": share * float(entropy(distribution).mean())}
     if isinstance(distribution, Gaussian):
         metrics["std"] = share * float(distribution.log_std.exp().mean())

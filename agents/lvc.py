@@ -33,7 +33,7 @@ class LVCConfig(MAMLVPGConfig):
 
 
 class LVC(MAMLVPG, built_from=LVCConfig):
-    """The agent: MAML with a policy-gradient outer step and another inner loss."""
+    """MAML with the LVC inner loss."""
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
         """Return each task's LVC loss, ``[M]``."""

@@ -54,7 +54,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         return start_descent(self.params, self.config)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Take some steps on the clipped objective of one meta-batch."""
+        """Take clipped steps on one meta-batch."""
         chunks = self.chunks(rollouts)
         # pi_old: the adapted policies that collected the last episodes, held fixed from here on
         collected_by = parallel_map(self.collected_by, chunks)
@@ -83,7 +83,10 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         }
 
     def meta_loss(self, theta: Params, chunk: Chunk, old: Distribution) -> LossAndMetrics:
-        """Return the clipped loss of a chunk's adapted policies, its share of the mean over all tasks."""
+        """Return the clipped loss of a chunk.
+
+        It is that of the adapted policies, and its share of the mean over all tasks.
+        """
         *inner, outer = chunk.batches
         # theta_i' = adapt(theta), MAML's inner loop
         adapted = self.adapted(theta, chunk.num_tasks, inner)
@@ -95,7 +98,10 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         return LossAndMetrics(chunk.share * loss, {"kl": chunk.share * float(kl)})
 
     def collected_by(self, chunk: Chunk) -> Distribution:
-        """Return the adapted policies that collected a chunk's last episodes."""
+        """Return the policies of a chunk's last episodes.
+
+        These adapted policies collected the episodes.
+        """
         *inner, outer = chunk.batches
         adapted = self.adapted_constants(self.params, chunk.num_tasks, inner)
         return frozen(self.policy(adapted, outer.observations))

@@ -41,11 +41,12 @@ from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
 MIN_CURVATURE_SAMPLES = 50
-"""Least number of live transitions of a task in the Fisher matrix, if the task has that many.
+"""Least transitions of a task in the Fisher matrix.
 
-With 2, 5 and 20 tasks of 500 random transitions (39 observations, 64 x 64 units) every step was accepted with
-25 to 500 of them. More of them need fewer trials of the line search, but with 100 an update of the preset
-``ml1`` takes a fifth longer than with 50, and with 500 twice as long or more.
+Fewer are used only if the task does not have that many live transitions. With 2, 5 and 20 tasks of 500 random
+transitions (39 observations, 64 x 64 units) every step was accepted with 25 to 500 of them. More of them need
+fewer trials of the line search, but with 100 an update of the preset ``ml1`` takes a fifth longer than with
+50, and with 500 twice as long or more.
 """
 MAX_CURVATURE_STRIDE = 1000
 
@@ -58,8 +59,11 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
     source: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400"
 
     curvature_stride: Annotated[int, Ge(1), Le(MAX_CURVATURE_STRIDE)] = 10
-    """The Fisher matrix is estimated from one in this many live transitions, at least 50 of a task or all
-    that it has; gradient and line search use all."""
+    """Stride of the transitions in the Fisher matrix.
+
+    It is estimated from one in this many live transitions, at least 50 of a task or all that it has; gradient
+    and line search use all.
+    """
 
 
 class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
@@ -96,16 +100,21 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         return step.metrics | add_metrics([part.spread for part in objectives])
 
     def objective(self, chunk: Chunk) -> TrustRegionObjective:
-        """Return a chunk's share of the surrogate and the divergence, at theta and as functions."""
+        """Return a chunk's share of surrogate and divergence.
+
+        Both are given at theta and as functions.
+        """
         *inner, outer = chunk.batches
         # theta_i' = adapt(theta) for each task, and pi_old, the policies that it makes
         theta = requires_grad(self.params)
         adapted = self.adapted(theta, chunk.num_tasks, inner)
         distribution = self.policy(adapted, outer.observations)
         old = frozen(distribution)
+        # the surrogate's value and KL = 0 at theta, differentiable through the adaptation
         start = meta_objective(distribution, old, outer, chunk.share)
 
         def evaluate(candidate: Params) -> LossAndKL:
+            # the line search needs values only, so no graph is kept
             moved = self.adapted_constants(candidate, chunk.num_tasks, inner)
             with torch.no_grad():
                 return meta_objective(self.policy(moved, outer.observations), old, outer, chunk.share)
@@ -126,14 +135,17 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         outer: Batch,
         share: float = 1.0,
     ) -> Curvature:
-        """Return the Fisher-vector product at theta, through the adaptation, on a subsample.
+        """Return the Fisher-vector product at theta.
 
-        The adapted parameters have their true values; only the Jacobian of adapting is subsampled.
+        It goes through the adaptation, on a subsample. The adapted parameters have their true values; only
+        the Jacobian of adapting is subsampled.
         """
         stride = self.config.curvature_stride
         num_tasks = outer.observations.shape[0]
+        # fewer transitions: curvature is an estimate, and costs most of the step
         few = [batch.subsample(stride, at_least=MIN_CURVATURE_SAMPLES) for batch in inner]
         moved = self.adapted(theta, num_tasks, few)
+        # the values are those adapted from all transitions, the derivative is that of the subsample
         anchored = {name: adapted[name] + (moved[name] - moved[name].detach()) for name in moved}
         judged = outer.subsample(stride, at_least=MIN_CURVATURE_SAMPLES)
         distribution = self.policy(anchored, judged.observations)
@@ -152,7 +164,10 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
 
 
 class TrustRegionObjective(NamedTuple):
-    """One chunk's share of what the outer step descends; the chunks' shares add up."""
+    """One chunk's share of what the outer step descends.
+
+    The chunks' shares add up.
+    """
 
     start: LossAndKL
     """At theta."""
@@ -171,9 +186,10 @@ def added(parts: Sequence[LossAndKL]) -> LossAndKL:
 
 
 def meta_objective(new: Distribution, old: Distribution, batch: Batch, share: float = 1.0) -> LossAndKL:
-    """Return the negative surrogate and the KL divergence, each a mean over tasks and transitions.
+    """Return negative surrogate and KL divergence.
 
-    Both are multiplied by ``share``, the weight of these tasks among all.
+    Each is a mean over tasks and transitions. Both are multiplied by ``share``, the weight of these tasks
+    among all.
     """
     ratio = torch.exp(log_prob(new, batch.actions) - log_prob(old, batch.actions))
     surrogate = share * (batch.weights * batch.advantages * ratio).sum(dim=1).mean()

@@ -46,11 +46,14 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
     """The agent: meta-parameters theta, and how they learn."""
 
     def initial_outer_state(self) -> Params:
-        """Return what the outer optimiser remembers before the first update."""
+        """Return the outer optimiser's initial memory."""
         return start_descent(self.params, self.config)
 
     def meta_loss(self, theta: Params, chunk: Chunk) -> LossAndMetrics:
-        """Return the loss of a chunk's adapted policies, its share of the mean over tasks and transitions."""
+        """Return a chunk's loss after adaptation.
+
+        It is the chunk's share of the mean over tasks and transitions.
+        """
         *inner, outer = chunk.batches
         # theta_i' = theta - alpha grad L_i(theta), on the episodes before each inner step (lines 5 to 7)
         adapted = self.adapted(theta, chunk.num_tasks, inner)
@@ -65,7 +68,7 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
         return [partial(self.meta_loss, chunk=chunk) for chunk in self.chunks(rollouts)]
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Take one step down the gradient of the meta-loss."""
+        """Step down the gradient of the meta-loss."""
         # theta <- theta - beta grad_theta sum_i L_i(theta_i')   (line 10)
         step = descend_objective(self.params, self.outer_state, self.objectives(rollouts), self.config)
         self.params, self.outer_state = self.policy.within_bounds(step.params), step.memory

@@ -1,4 +1,6 @@
-"""Meta-LSTM: a learned inner optimiser, an LSTM with the policy's parameters as its cell state.
+"""Meta-LSTM: a learned inner optimiser.
+
+An LSTM has the policy's parameters as its cell state.
 
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning" (openreview.net, rJY0-Kcll),
 algorithm 1, with the policy-gradient surrogate for the loss of the learner:
@@ -38,11 +40,20 @@ class MetaLSTMConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Ravi and Larochelle 2017, openreview rJY0-Kcll"
 
     inner_lr: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Input gate before anything is learned: what a gradient is multiplied by; below one."""
+    """Input gate at the start, below one.
+
+    A gradient is multiplied by it.
+    """
     forget: Annotated[float, Gt(0), Lt(1)] = 0.99
-    """Forget gate before anything is learned: what a parameter is multiplied by; below one."""
+    """Forget gate at the start, below one.
+
+    A parameter is multiplied by it.
+    """
     lstm_size: Annotated[int, Ge(1), Le(1024)] = 8
-    """Units of the LSTM that reads loss and gradient; the paper has 20."""
+    """Units of the LSTM that reads loss and gradient.
+
+    The paper has 20.
+    """
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
         """Return the first weights of the LSTM."""
@@ -54,7 +65,7 @@ class MetaLSTMConfig(MAMLTRPOConfig):
 
 
 class MetaLSTM(MAMLTRPO, built_from=MetaLSTMConfig):
-    """The agent: meta-parameters theta, the LSTM's weights among them."""
+    """Meta-parameters theta, with the LSTM's weights."""
 
     config: MetaLSTMConfig
 
@@ -63,7 +74,7 @@ class MetaLSTM(MAMLTRPO, built_from=MetaLSTMConfig):
         return self.optimizer.rule(theta)
 
     def per_task(self, theta: Params, num_tasks: int) -> Params:
-        """Return the first cell state, and a blank inner state, for each task."""
+        """Return each task's initial cell and inner state."""
         start = super().per_task(theta, num_tasks)
         return join(start, self.optimizer.blank_memory(start))
 

@@ -1,4 +1,6 @@
-"""Meta-SGD: MAML with learned inner step sizes, one for each coordinate of each parameter.
+"""Meta-SGD: MAML with learned inner step sizes.
+
+There is one for each coordinate of each parameter.
 
 Source: Li et al. 2017 (arXiv 1707.09835), equation 1 and algorithm 2:
 
@@ -22,7 +24,7 @@ from metarl.functional.params import flatten
 from metarl.types import Params, Rollout
 
 PREFIX = "inner_lr."
-"""Before a parameter's name, the name of its step sizes."""
+"""Prefix of a parameter's step sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class MetaSGDConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Li et al. 2017, arXiv 1707.09835"
 
     inner_lr: float = 0.1
-    """Step size of every parameter before anything is learned."""
+    """Initial step size of every parameter."""
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
         """Return alpha, all step sizes being equal."""
@@ -41,7 +43,7 @@ class MetaSGDConfig(MAMLTRPOConfig):
 
 
 def equal_step_sizes(params: Params, inner_lr: float) -> Params:
-    """Return alpha with the shapes of ``params``, the same everywhere."""
+    """Return a constant alpha shaped as ``params``."""
     return {PREFIX + name: torch.full_like(value, inner_lr) for name, value in params.items()}
 
 

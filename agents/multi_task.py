@@ -1,4 +1,6 @@
-"""The baseline of every comparison: one policy trained on all tasks together, then fine-tuned.
+"""Multi-task policy, fine-tuned: every comparison's baseline.
+
+One policy is trained on all tasks together.
 
 Source: Finn et al. 2017 (arXiv 1703.03400), section 5.3, "pretrained": the policy learns the mean return of
 all tasks and does not learn to adapt; on a new task it takes the same inner steps as MAML does.
@@ -19,7 +21,10 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 
 @dataclass(frozen=True, kw_only=True)
 class MultiTaskConfig(MAMLTRPOConfig):
-    """One policy trained on all tasks without adapting, and fine-tuned on a new one."""
+    """One policy for all tasks, fine-tuned on new ones.
+
+    Training does not adapt.
+    """
 
     kind: ClassVar[str] = "multi-task"
     source: ClassVar[str] = 'Finn et al. 2017, arXiv 1703.03400, the "pretrained" baseline'

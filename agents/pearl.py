@@ -1,9 +1,10 @@
-"""PEARL: infers the task from experience, and learns off-policy (Rakelly et al. 2019, arXiv 1903.08254).
+"""PEARL: off-policy learning with task inference.
 
-An encoder turns each transition into a Gaussian factor of what the task may be; their product is the
-posterior q(z | c) of a latent z, given the context c of all transitions so far (section 4.1 there). Policy
-and Q functions of soft actor-critic read z beside the observation. A task is explored by posterior sampling:
-z is drawn once for an episode, from the prior before anything was seen (section 4.3).
+Source: Rakelly et al. 2019 (arXiv 1903.08254). It infers the task from experience. An encoder turns each
+transition into a Gaussian factor of what the task may be; their product is the posterior q(z | c) of a latent
+z, given the context c of all transitions so far (section 4.1 there). Policy and Q functions of soft
+actor-critic read z beside the observation. A task is explored by posterior sampling: z is drawn once for an
+episode, from the prior before anything was seen (section 4.3).
 """
 
 from __future__ import annotations
@@ -56,40 +57,61 @@ class PEARLConfig(SACConfig, AgentConfig):
     trial: ClassVar[Trial] = "parallel"
 
     adaptation_steps: Annotated[int, Ge(1), Le(100)] = 1
-    """Rollouts with z from the posterior in a meta-iteration, after one with z from the prior."""
+    """Further rollouts of a meta-iteration.
+
+    Their z is from the posterior; one rollout with z from the prior comes before them.
+    """
     latent_size: Annotated[int, Ge(1), Le(1024)] = 5
     """Numbers of z."""
     hidden_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (128, 128)
-    """Units of each hidden layer of policy and Q functions."""
+    """Units per hidden layer of policy and Q functions."""
     encoder_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (64, 64)
     """Units of each hidden layer of the encoder."""
     next_observation_in_context: bool = False
-    """Let the encoder read what followed, for tasks that differ in their dynamics."""
+    """Let the encoder read next observations.
+
+    This is for tasks that differ in their dynamics.
+    """
     kl_weight: Annotated[float, Ge(0), Le(1e6)] = 0.1
-    """Weight of the posterior's divergence from the prior, for each task of a gradient step."""
+    """Weight of the divergence from the prior.
+
+    It is that of the posterior's, for each task of a gradient step.
+    """
     reward_scale: Annotated[float, Gt(0), Le(1e6)] = 1.0
     """Multiplies the rewards that critic and encoder read."""
     tasks_per_step: Annotated[int, Ge(1), Le(10_000)] = 8
-    """Tasks of a gradient step, drawn from those in the replay buffer."""
+    """Tasks of a gradient step.
+
+    Drawn from those in the replay buffer.
+    """
     batch_size: Annotated[int, Ge(1), Le(100_000)] = 64
-    """SACBatch of each of these tasks that actor and critic learn from."""
+    """Transitions per task for actor and critic.
+
+    Each task of a gradient step has such a batch.
+    """
     context_size: Annotated[int, Ge(1), Le(100_000)] = 64
-    """SACBatch of each of these tasks that the encoder reads."""
+    """Transitions per task for the encoder."""
     update_ratio: Annotated[float, Gt(0), Le(1000)] = 0.05
     """Gradient steps for each environment step."""
     initial_iterations: Annotated[int, Ge(0)] = 1
-    """Meta-iterations at the start that only fill the replay buffer, from all of a fixed list of tasks."""
+    """First meta-iterations, which only fill the buffer.
+
+    The buffer is filled from all of a fixed list of tasks.
+    """
     replay_capacity: Annotated[int, Ge(1), Le(1_000_000_000)] = 1_000_000
     """Newest environment steps that are kept."""
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> PEARL:
-        """Return an agent with freshly drawn parameters for the suite's spaces.
+        """Return an agent with freshly drawn parameters.
+
+        They fit the suite's spaces.
 
         Raises:
             MetarlError: if actions are choices, which no squashed Gaussian draws.
         """
+        # the policy is a squashed normal distribution, which has no discrete form
         space = suite.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
             raise MetarlError(
@@ -97,8 +119,10 @@ class PEARLConfig(SACConfig, AgentConfig):
                 "take an agent for choices, such as rl2."
             )
         observations, actions = observation_size(suite.observation_space), action_size(space)
+        # encoder q(z | c), policy pi(a | s, z) and critic Q(s, a, z)
         networks = Networks.of(self, observations, actions)
         params = networks.initial_params(torch.Generator().manual_seed(seed), self.initial_temperature)
+        # networks act in -1..1, which is mapped to the bounds of the actions
         middle, half = (torch.as_tensor(part, dtype=torch.float32) for part in squashed_range(space))
         return PEARL(
             self,
@@ -111,7 +135,10 @@ class PEARLConfig(SACConfig, AgentConfig):
 
 @dataclass(frozen=True)
 class Networks:
-    """The three networks; policy and critic read ``[observation, z]``."""
+    """The three networks.
+
+    Policy and critic read ``[observation, z]``.
+    """
 
     policy: SquashedPolicy
     critic: TwinCritic
@@ -131,7 +158,7 @@ class Networks:
         )
 
     def initial_params(self, generator: torch.Generator, temperature: float) -> Params:
-        """Draw the parameters of all three, and the log of the temperature."""
+        """Draw the networks' parameters and log temperature."""
         params: Params = {}
         for part in (self.policy, self.critic, self.encoder):
             params |= part.network.initial_params(generator)
@@ -139,9 +166,10 @@ class Networks:
 
 
 def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
-    """Return each episode of rollouts as a rollout of its own, ``[M, 1, T, ...]``, the last one first.
+    """Return each episode as a rollout of its own.
 
-    So the newest n that a replay buffer is given are the n episodes with which a trial begins.
+    Shapes are ``[M, 1, T, ...]``; the last episode comes first. So the newest n that a replay buffer is given
+    are the n episodes with which a trial begins.
     """
 
     def slot(rollout: Rollout, place: int) -> Rollout:
@@ -206,7 +234,7 @@ class PEARL:
 
     @property
     def adaptation_steps(self) -> int:
-        """Rollouts with z from the posterior in a meta-iteration."""
+        """Rollouts of a meta-iteration with z from the posterior."""
         return self.config.adaptation_steps
 
     @property
@@ -222,7 +250,10 @@ class PEARL:
 
     @torch.no_grad()
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> PosteriorActor:
-        """Add a rollout to what is known of each task, and draw z anew from the posterior."""
+        """Add a rollout and redraw z.
+
+        The rollout is added to each task's context, and z is drawn from the new posterior.
+        """
         assert isinstance(actor, PosteriorActor), "PEARL adapts its own actors"
         encoder = unflatten(self.learned.critic, self.sac.critic_like)
         seen = self.networks.encoder(encoder, self._context_of(rollout), rollout.mask.flatten(1))
@@ -235,7 +266,10 @@ class PEARL:
         rng: np.random.Generator,
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
-        """Fill the buffer and take gradient steps; see :class:`metarl.meta_learner.MetaLearner`."""
+        """Fill the buffer and take gradient steps.
+
+        See :class:`metarl.meta_learner.MetaLearner`.
+        """
         before = self.replay.state()
         env_steps = sum(rollout.num_steps for rollout in rollouts)
         steps = max(1, round(self.config.update_ratio * env_steps))
@@ -246,6 +280,7 @@ class PEARL:
             # lines 10 to 20: gradient steps, each on some of the tasks
             learned, metrics = self.gradient_steps(steps, episodes, rng, should_stop)
         except Stopped:
+            # a step that was stopped leaves no trace
             self.replay.load_state(before)
             raise
         self.learned = learned
@@ -256,14 +291,17 @@ class PEARL:
         }
 
     def plan(self, iteration: int) -> Plan:
-        """Return the steps of a meta-iteration: the first only fill the buffer, with z from the prior."""
+        """Return the steps of a meta-iteration.
+
+        The first iterations only fill the buffer, with z from the prior.
+        """
         if iteration >= self.config.initial_iterations:
             return Plan()
         tasks: Literal["all tasks", "meta-batch"] = "all tasks" if self.fixed_tasks else "meta-batch"
         return Plan(tasks, adaptation_steps=0, learns=False)
 
     def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
-        """Add rollouts to the replay buffer, each episode by itself."""
+        """Add each episode of rollouts to the buffer."""
         for episode in episodes_from_the_last(rollouts):
             self.replay.add(tasks, [episode])
 
@@ -271,7 +309,9 @@ class PEARL:
     def gradient_steps(
         self, steps: int, episodes: int, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[SACState, list[SACMetrics]]:
-        """Return what would be learned by some gradient steps on the replay buffer.
+        """Return the result of some gradient steps.
+
+        They learn from the replay buffer.
 
         Args:
             steps: how many.
@@ -300,7 +340,10 @@ class PEARL:
         rng: np.random.Generator,
         generator: torch.Generator,
     ) -> tuple[SACState, SACMetrics]:
-        """Take one gradient step on some of the tasks in the buffer (algorithm 1, lines 11 to 19 there)."""
+        """Take one gradient step on buffered tasks.
+
+        These are lines 11 to 19 of the paper's algorithm 1, for some of the tasks in the buffer.
+        """
         config = self.config
         # a batch for actor and critic of each task, and a context: as many of the first episodes of its last
         # trial as an agent that adapts may have seen
@@ -311,9 +354,11 @@ class PEARL:
         newest = self.replay.sample(tasks, config.context_size, rng, newest=first)
         context = self._context(newest.observations, newest.actions, newest.rewards, newest.next_observations)
         actions = self.actions.to_networks(batch.actions).flatten(0, 1)
+        # rewards are scaled for the critic only; the context has scaled them by itself
         transitions = SACBatch(
             actions, config.reward_scale * batch.rewards.flatten(), batch.terminated.flatten()
         )
+        # all noise is drawn here: z by reparameterisation, and actions of this and the next state
         latents, *noises = (
             torch.randn(size, generator=generator, device=self.device)
             for size in ((len(tasks), config.latent_size), actions.shape, actions.shape)
@@ -346,7 +391,10 @@ class PEARL:
         return torch.cat(parts, dim=-1)
 
     def state(self) -> State:
-        """Return copies of the parameters and Adam's memory, and the replay buffer's segments."""
+        """Return copies of parameters, Adam's memory and buffer.
+
+        The buffer is returned as its segments.
+        """
         tensors = {name: value.clone() for name, value in self._tensors().items()}
         return State(tensors, {}, self.replay.state().segments)
 
@@ -366,7 +414,10 @@ class PEARL:
         self.replay.load_state(state)
 
     def _groups(self) -> tuple[tuple[str, Params], ...]:
-        """Return prefix and parameters of each vector that is learned, in the order of SACState."""
+        """Return each learned vector's prefix and parameters.
+
+        They are in the order of SACState.
+        """
         return (
             ("", self.sac.actor_like),
             ("", self.sac.critic_like),
@@ -382,7 +433,10 @@ class PEARL:
 
 
 def _mean(metrics: Sequence[SACMetrics]) -> dict[str, float]:
-    """Return the mean over gradient steps of what each says; nothing if there were none."""
+    """Return the mean metrics over gradient steps.
+
+    Return nothing if there were no steps.
+    """
     if not metrics:
         return {}
     means = torch.stack([torch.stack(tuple(step)) for step in metrics]).double().mean(dim=0)

@@ -53,25 +53,37 @@ from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
 INNER_KL_WEIGHT = "inner_kl_weight"
-"""Name of the etas among what is remembered, ``[adaptation_steps]``."""
+"""Name of the etas in memory, ``[adaptation_steps]``."""
 TOLERANCE = 1.5
 WEIGHT_RANGE = 2.0**20
-"""An adaptive weight stays within this factor of its start, either way: 20 doublings."""
+"""Largest factor of an adaptive weight's change.
+
+The weight stays within this factor of its start, either way: 20 doublings.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProMPConfig(ClippedConfig, GradientBasedConfig):
-    """Proximal meta-policy search: a clipped outer step and a low-variance inner one."""
+    """ProMP: proximal meta-policy search.
+
+    The outer step is clipped, and the inner one has low variance.
+    """
 
     kind: ClassVar[str] = "promp"
     source: ClassVar[str] = "Rothfuss et al. 2019, arXiv 1810.06784"
 
     clip: float = 0.3
-    """Likelihood ratios count within one plus or minus this."""
+    """Clipping range of likelihood ratios around one."""
     inner_kl_weight: Annotated[float, Ge(0), Le(1e6)] = 5e-4
-    """Weight of the KL divergence of the policy before adaptation; with a target, what it starts from."""
+    """Weight of the pre-adaptation KL divergence.
+
+    It belongs to the policy before adaptation; with a target, the weight starts from this.
+    """
     target_inner_kl: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
-    """Divergence, in nats, that the weight is adapted to after each update; 0 leaves the weight fixed."""
+    """Target divergence in nats; 0 fixes the weight.
+
+    The weight is adapted to it after each update.
+    """
 
     def __post_init__(self) -> None:
         """Check that a target has a weight to start from."""
@@ -87,18 +99,24 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
     """The agent: meta-parameters theta, and how they learn."""
 
     def initial_outer_state(self) -> Params:
-        """Return what Adam remembers before the first update, and the first weights of the divergences."""
+        """Return Adam's and the weights' initial memory.
+
+        The weights are those of the divergences.
+        """
         config = self.config
         weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
         return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
-        """Return each task's loss ``[M]``: likelihood ratios to the policy that drew the actions."""
+        """Return each task's likelihood-ratio loss, ``[M]``.
+
+        Ratios are to the policy that drew the actions.
+        """
         log_probs = log_prob(policy(params, batch.observations), batch.actions)
         return likelihood_ratio(log_probs, batch.log_probs, batch)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Take some steps on the clipped and penalised objective of one meta-batch."""
+        """Take clipped and penalised steps on one meta-batch."""
         # theta_o and what it adapts to: the policies that collected the episodes
         chunks = parallel_map(self.anchor, self.chunks(rollouts))
         adam = {name: value for name, value in self.outer_state.items() if name != INNER_KL_WEIGHT}
@@ -130,9 +148,10 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         }
 
     def anchor(self, chunk: Chunk) -> AnchoredChunk:
-        """Return a chunk with the policies that collected its batches, and their log densities.
+        """Return a chunk with its behaviour policies.
 
-        They are computed anew by what computes the ratios, so that every ratio starts at exactly one.
+        These collected its batches; their log densities are included. They are computed anew by what computes
+        the ratios, so that every ratio starts at exactly one.
         """
         old: list[Distribution] = []
         anchored: list[Batch] = []
@@ -146,7 +165,10 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         return AnchoredChunk(old, anchored, chunk.num_tasks, chunk.share)
 
     def terms(self, theta: Params, chunk: AnchoredChunk) -> Terms:
-        """Return what the objective is made of, at theta, the inner steps taken anew; a chunk's share."""
+        """Return a chunk's terms of the objective at theta.
+
+        The inner steps are taken anew; the terms are the chunk's share.
+        """
         batches = chunk.batches
         # adapt(theta), by likelihood ratios to pi_o
         stages = self.inner_loop_stages(theta, chunk.num_tasks, batches[:-1])
@@ -164,7 +186,10 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         return Terms(*(chunk.share * term for term in terms))
 
     def adapted_weights(self, weights: torch.Tensor, divergences: torch.Tensor) -> torch.Tensor:
-        """Return the etas for the next update: doubled, halved or the same, ``[adaptation_steps]``."""
+        """Return the next etas, ``[adaptation_steps]``.
+
+        Each is doubled, halved or the same.
+        """
         target = self.config.target_inner_kl
         if target == 0:
             return weights
@@ -175,7 +200,10 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
 
 
 class AnchoredChunk(NamedTuple):
-    """A chunk of tasks, with the policies that collected its episodes."""
+    """A chunk with its behaviour policies.
+
+    These policies collected its episodes.
+    """
 
     old: Sequence[Distribution]
     """Before adapting, after one step, …; constants."""
@@ -187,14 +215,23 @@ class AnchoredChunk(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Terms of ProMP's objective, each a mean over tasks and transitions."""
+    """Terms of ProMP's objective.
+
+    Each is a mean over tasks and transitions.
+    """
 
     clipped: torch.Tensor
     """The clipped loss of the adapted policies."""
     inner_kl: torch.Tensor
-    """``[adaptation_steps]``, KL divergence from the policy before each inner step."""
+    """KL divergence per inner step, ``[adaptation_steps]``.
+
+    It is measured from the policy before each inner step.
+    """
     outer_kl: torch.Tensor
-    """Likewise after the last; a metric, no part of the objective."""
+    """KL divergence after the last step.
+
+    It is a metric, no part of the objective.
+    """
 
 
 def added(parts: Sequence[Terms]) -> Terms:

@@ -1,4 +1,6 @@
-"""Reptile: move theta towards what it became on each task; nothing is differentiated through the adaptation.
+"""Reptile: move theta towards each task's adapted parameters.
+
+Nothing is differentiated through the adaptation.
 
 Source: Nichol et al. 2018 (arXiv 1803.02999), algorithm 2, the batched version. With k inner steps on a
 task's own episodes, each step from fresh ones by the policy that it starts from:
@@ -41,18 +43,27 @@ from metarl.types import Params, Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class ReptileConfig(DescentConfig, GradientBasedConfig):
-    """Moves towards the adapted parameters; first order, without a meta-objective."""
+    """Reptile: moves towards the adapted parameters.
+
+    It is first order, without a meta-objective.
+    """
 
     kind: ClassVar[str] = "reptile"
     source: ClassVar[str] = "Nichol et al. 2018, arXiv 1803.02999"
 
     first_order: bool = True
-    """Nothing is differentiated through the adaptation: always true here."""
+    """Always true: adaptation is not differentiated."""
     outer_lr: float = 0.1
-    """How far theta goes towards the mean of the adapted parameters; 1 goes all the way. Adam's step is
-    another matter: about 0.001."""
+    """Outer step size; 1 reaches the adapted mean.
+
+    It is how far theta goes towards the mean of the adapted parameters. Adam needs a smaller one: about
+    0.001.
+    """
     outer_optimizer: OuterOptimizer = "sgd"
-    """The paper's plain step, or Adam on the way to the adapted parameters as if it were a gradient."""
+    """Plain step of the paper, or Adam.
+
+    Adam takes the way to the adapted parameters as if it were a gradient.
+    """
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -61,14 +72,17 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
 
 
 class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
-    """The agent: meta-parameters theta, and how they follow the adapted ones."""
+    """Meta-parameters theta, which follow the adapted ones."""
 
     def initial_outer_state(self) -> Params:
-        """Return what the optimiser remembers before the first update."""
+        """Return the optimiser's initial memory."""
         return start_descent(self.params, self.config)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Take an inner step from every rollout, the last one too, and go towards where they lead."""
+        """Step from every rollout; move towards the results.
+
+        The last rollout has an inner step too.
+        """
 
         def adapt_chunk(chunk: Chunk) -> tuple[Params, dict[str, float]]:
             moved = self.adapted_constants(self.params, chunk.num_tasks, chunk.batches)
@@ -80,6 +94,7 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
         adapted = parallel_map(adapt_chunk, self.chunks(rollouts))
         phi = join_tasks([moved for moved, _ in adapted])
         # theta <- theta + epsilon * mean over i of (phi_i - theta)
+        # the gradient of half the squared distance is theta - phi, so the plain step is Reptile's
         step = descend_objective(
             self.params,
             self.outer_state,
@@ -91,9 +106,10 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
 
 
 def distance(theta: Params, adapted: Params) -> torch.Tensor:
-    """Return half the squared distance from theta to stacked parameters, a mean over tasks.
+    """Return half the squared distance to theta.
 
-    Its gradient is ``theta - mean(adapted)``, so that a step down it is Reptile's.
+    It is the distance of stacked parameters, as a mean over tasks. Its gradient is ``theta - mean(adapted)``,
+    so that a step down it is Reptile's.
     """
     squares = [(value - adapted[name]).square().sum() / len(adapted[name]) for name, value in theta.items()]
     return 0.5 * torch.stack(squares).sum()

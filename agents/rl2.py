@@ -1,9 +1,10 @@
-"""RL²: a recurrent policy that learns how to learn (Duan et al. 2016, arXiv 1611.02779).
+"""RL²: a recurrent policy that learns to learn.
 
-The policy reads the observation, its previous action, the previous reward and whether an episode starts
-(section 2.2 there). Its memory lasts over all episodes of a trial, so it can explore in the first and use in
-the next what it found. A trial is one episode of an outer problem, which PPO solves (Schulman et al. 2017,
-arXiv 1707.06347). Wang et al. 2016 (arXiv 1611.05763) proposed the same with another policy gradient.
+Source: Duan et al. 2016 (arXiv 1611.02779). The policy reads the observation, its previous action, the
+previous reward and whether an episode starts (section 2.2 there). Its memory lasts over all episodes of a
+trial, so it can explore in the first and use in the next what it found. A trial is one episode of an outer
+problem, which PPO solves (Schulman et al. 2017, arXiv 1707.06347). Wang et al. 2016 (arXiv 1611.05763)
+proposed the same with another policy gradient.
 """
 
 from __future__ import annotations
@@ -48,10 +49,16 @@ from metarl.types import Params, Rollout, State, Task
 
 Baseline: TypeAlias = Literal["network", "linear"]
 WORK_SHARE = 4
-"""Parts of a minibatch are larger than other agents' chunks by about the root of this: each has a loss and a
-recurrence of its own. Measured with 25 trials of 300 steps and 128 units: 3 parts cost less than 1 or 6."""
+"""Squared size of minibatch parts, relative to chunks.
+
+Parts are larger than other agents' chunks by about the root of this: each has a loss and a recurrence of its
+own. Measured with 25 trials of 300 steps and 128 units: 3 parts cost less than 1 or 6.
+"""
 POLICY, VALUE = "policy", "value"
-"""Names of what an actor keeps of each step beside its actions."""
+"""Names of an actor's records besides actions.
+
+The actor keeps them of each step.
+"""
 Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
 Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
@@ -70,44 +77,65 @@ class RL2Config(AgentConfig, PPOConfig):
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
     """Episodes of a trial, over which memory is kept."""
     cell: str = "gru"
-    """The memory: "gru", or "linear", which is several times as fast in learning."""
+    """Memory type: "gru" or "linear".
+
+    "linear" is several times as fast in learning.
+    """
     memory_size: Units = 128
-    """Numbers that are remembered; also the units of the layers after the memory."""
+    """Size of the memory.
+
+    The layers after the memory have as many units.
+    """
     embedding_size: Units = 128
     """Units of the layer before the memory."""
     head: HeadName = "perceptron"
-    """What acts: a perceptron that reads embedding and memory, or "hypernetwork": the memory generates its
-    weights (Beck et al. 2022, arXiv 2210.11348)."""
+    """Policy head: a perceptron or "hypernetwork".
+
+    The perceptron reads embedding and memory; with "hypernetwork" the memory generates its weights (Beck et
+    al. 2022, arXiv 2210.11348).
+    """
     head_size: Units = 32
     """Units of the layer that a hypernetwork generates."""
     tanh_mean: bool = False
     """Bound the mean action by tanh."""
     initial_std: Deviation = 1.0
-    """Standard deviation of every action component at the start."""
+    """Initial standard deviation of every action component."""
     min_std: Deviation = 0.1
     """Standard deviations never fall below this."""
     max_std: Deviation = 10.0
     """Standard deviations never rise above this."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Reward discount for each step, across the episodes of a trial too."""
+    """Reward discount per step, also across a trial's episodes."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
     """Weight of longer returns in the advantages."""
     baseline: Baseline = "network"
-    """What returns are compared with: a value network, or "linear" features fitted to each task's trials."""
+    """Baseline of the returns: "network" or "linear".
+
+    The network predicts values; "linear" features are fitted to each task's trials.
+    """
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the optimiser."""
     outer_optimizer: OuterOptimizer = DescentConfig.outer_optimizer
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent."""
+    """Optimiser of the policy's parameters.
+
+    Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent.
+    """
     weight_decay: Annotated[float, Ge(0), Le(1000)] = DescentConfig.weight_decay
-    """AdamW alone shrinks every parameter by this times the step size."""
+    """Weight decay per step size, of AdamW alone."""
     lr_schedule: LearningRateSchedule = DescentConfig.lr_schedule
-    """How the step size falls from learning_rate to 0."""
+    """Schedule of the step size, learning_rate to 0."""
     lr_iterations: int = DescentConfig.lr_iterations
     """Meta-iterations until a linear or cosine schedule reaches 0."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps through which gradients flow back; 0 for whole trials."""
+    """Steps through which gradients flow back.
+
+    0 for whole trials.
+    """
     scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations that the running scales of observations, rewards and returns learn from; then they stay."""
+    """Iterations in which the running scales learn.
+
+    They are scales of observations, rewards and returns; afterwards they stay.
+    """
 
     def __post_init__(self) -> None:
         """Check names, and deviations together."""
@@ -145,7 +173,11 @@ class RL2Config(AgentConfig, PPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> RL2:
-        """Return an agent with freshly drawn parameters for the suite's spaces."""
+        """Return an agent with freshly drawn parameters.
+
+        They fit the suite's spaces.
+        """
+        # input at step t: observation_t, action_{t-1}, reward_{t-1}, start_t
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         policy = RecurrentPolicy(
             input_size=observations + actions + 2,  # the previous action, the previous reward, a start
@@ -167,7 +199,7 @@ class RL2Config(AgentConfig, PPOConfig):
 
 
 class Scales(NamedTuple):
-    """Running moments of what the network reads and of what its value predicts."""
+    """Running moments of network inputs and values."""
 
     observations: Moments
     rewards: Moments
@@ -175,7 +207,7 @@ class Scales(NamedTuple):
 
     @property
     def features(self) -> Features:
-        """What turns inputs into what the network reads, by the moments of now."""
+        """Scaling of network inputs by current moments."""
         return Features(self.observations.scale, self.rewards.deviation)
 
 
@@ -186,7 +218,10 @@ class Features(NamedTuple):
     reward_deviation: torch.Tensor
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
-        """Return observation, previous action and reward, and whether an episode starts, ``[..., I]``."""
+        """Return the network's input, ``[..., I]``.
+
+        It has observation, previous action and reward, and whether an episode starts.
+        """
         rewards = (inputs.previous_rewards / self.reward_deviation).clamp(-10.0, 10.0)
         parts = (
             self.observations(inputs.observations),
@@ -199,7 +234,7 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class RecurrentActor:
-    """The one policy for M tasks; what tells the tasks apart is in its memory."""
+    """One policy for M tasks with separate memories."""
 
     policy: RecurrentPolicy
     params: Params
@@ -217,7 +252,10 @@ class RecurrentActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Read a step and draw actions; without a generator, take the most likely."""
+        """Read a step and draw actions.
+
+        Without a generator, take the most likely.
+        """
         shape = inputs.previous_rewards.shape
         read = self.features(inputs).flatten(0, 1)
         (policy, values), remembered = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
@@ -231,7 +269,10 @@ class RecurrentActor:
 
 
 class Sequences(NamedTuple):
-    """Sequences of a meta-batch, whole trials or chunks of them, ``[S, B, ...]``."""
+    """Sequences of a meta-batch, ``[S, B, ...]``.
+
+    They are whole trials or chunks of them.
+    """
 
     features: torch.Tensor
     memory: torch.Tensor
@@ -242,7 +283,7 @@ class Sequences(NamedTuple):
 
 
 class RL2:
-    """The recurrent policy's parameters, the optimiser's memory, and the running scales."""
+    """Policy parameters, optimiser memory and running scales."""
 
     trial: Trial = "sequential"
 
@@ -264,11 +305,14 @@ class RL2:
         return next(iter(self.params.values())).device
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> RecurrentActor:
-        """Return the policy, to be used with a blank memory."""
+        """Return the policy, for a blank memory."""
         return RecurrentActor(self.policy, self.params, self.scales.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the same policy: what it learned of its tasks is in the memory that goes on."""
+        """Return the same policy.
+
+        Whatever it learned of its tasks is in the memory that continues.
+        """
         return actor
 
     def update(
@@ -279,6 +323,7 @@ class RL2:
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
         """Take PPO's steps on whole trials; see :class:`metarl.meta_learner.MetaLearner`."""
+        # the K episodes of a task are one trial: memory passes from one to the next
         trials = join_trials(rollouts)
         sequences = self.sequences(trials)
         params, memory = self.params, self.optimizer_memory
@@ -287,6 +332,7 @@ class RL2:
         metrics: dict[str, float] = {}
         steps = 0
         for _ in range(self.config.epochs):
+            # a minibatch is some sequences, whole in time, as the recurrence needs them
             order = torch.from_numpy(rng.permutation(len(sequences.memory))).to(self.device)
             for chosen in order.chunk(self.config.minibatches):
                 if should_stop():
@@ -295,22 +341,26 @@ class RL2:
                 live_steps = sequences.experience.live[:, chosen].sum()
                 parts = self._parts(chosen, len(sequences.features))
                 losses = [partial(self._loss, sequences, part, live_steps) for part in parts]
+                # losses of the parts add up to that of the minibatch
                 slope = loss_and_gradient(losses, params)
                 gradients, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
                 params, memory = one_step(params, memory, gradients, self.optimizer, lr, kind)
                 params = self.policy.within_bounds(params)
                 metrics = {**slope.metrics, "gradient_norm": norm}
                 steps += 1
+            # the policy has moved far enough from the one that acted
             if 0 < self.config.max_kl < metrics["kl"]:
                 break
+        # schedules count meta-iterations, not Adam's steps
         if f"{kind}.{UPDATES}" in memory:
             memory = {**memory, f"{kind}.{UPDATES}": memory[f"{kind}.{UPDATES}"] + 1}
         self.params, self.optimizer_memory = detach(params), memory
+        # the new scales serve from the next meta-batch on
         self._rescale(trials)
         return {**metrics, "steps": float(steps), "learning_rate": lr, **self._spread()}
 
     def state(self) -> State:
-        """Return copies of parameters, the optimiser's memory and scales."""
+        """Return copies of parameters, optimiser memory and scales."""
         return State(
             {name: value.clone() for name, value in self._tensors().items()}, {"updates": self.updates}
         )
@@ -338,7 +388,10 @@ class RL2:
     def _loss(
         self, sequences: Sequences, chosen: torch.Tensor, live_steps: torch.Tensor, params: Params
     ) -> LossAndMetrics:
-        """Return what some sequences add to the loss of a minibatch with so many live steps."""
+        """Return some sequences' share of a minibatch's loss.
+
+        The share is by live steps.
+        """
         part = sequences.experience.of_trials(chosen)
         policy, values = self.policy.sequence(
             params, sequences.features.index_select(1, chosen), sequences.memory[chosen], part.live
@@ -347,7 +400,10 @@ class RL2:
         return ppo_loss(policy, values, acted, part, self.config, live_steps=live_steps)
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split sequences, by their numbers, into parts for threads; a GPU takes all at once."""
+        """Split sequences into parts for threads.
+
+        Parts are given by the sequences' numbers; a GPU takes all at once.
+        """
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.params.values())
@@ -356,31 +412,43 @@ class RL2:
         return chosen.tensor_split(len(task_chunks(most, work)))
 
     def sequences(self, trials: Trials) -> Sequences:
-        """Return what the update reads: whole trials, or chunks, each from the memory that it began with."""
+        """Return the update's sequences: trials or chunks.
+
+        Each starts from the memory that it began with.
+        """
         features, live = time_first(self.scales.features(trials.inputs)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
         steps, experience = self.config.chunk_steps, self._experience(trials)
+        # whole trials: each sequence starts with the trial's own memory
         if not 0 < steps < len(features):
             return Sequences(features, start, acted, experience)
         chunks = -(-len(features) // steps)
 
         @torch.no_grad()
         def starts(part: torch.Tensor) -> torch.Tensor:
-            """Return the memory before the first step of each chunk, ``[chunks, B, H]``."""
+            """Return the chunks' initial memories, ``[chunks, B, H]``."""
+            # the memory before chunk c is that after its predecessor's last step
             after = self.policy.memories(self.params, features[:, part], start[part], live[:, part])
             return torch.cat([start[part].unsqueeze(0), after[steps - 1 :: steps][: chunks - 1]])
 
         def cut(values: torch.Tensor) -> torch.Tensor:
-            """Return ``[S, B, ...]`` as ``[steps, chunks * B, ...]``, filled up with zeros."""
+            """Cut ``[S, B, ...]`` into ``[steps, chunks * B, ...]``.
+
+            The end is filled up with zeros.
+            """
             filled = torch.cat([values, values.new_zeros(chunks * steps - len(values), *values.shape[1:])])
             return filled.view(chunks, steps, *values.shape[1:]).transpose(0, 1).flatten(1, 2)
 
+        # the recurrence over whole trials is read once more, without a graph
         parts = self._parts(torch.arange(len(start), device=self.device), len(features))
         memory = torch.cat(parallel_map(starts, parts), dim=1).flatten(0, 1)
         return Sequences(cut(features), memory, cut(acted), Experience(*(cut(part) for part in experience)))
 
     def _experience(self, trials: Trials) -> Experience:
-        """Return advantages over the whole trial, with rewards in units of the returns' deviation."""
+        """Return advantages over the whole trial.
+
+        Rewards are in units of the returns' deviation.
+        """
         live = trials.live
         values = trials.extras.get(VALUE, torch.zeros_like(trials.rewards))
         if self.config.baseline == "linear":
@@ -396,11 +464,15 @@ class RL2:
                 gae_lambda=self.config.gae_lambda,
             )
         scaled = scaled_advantages(advantages, live)
+        # returns are advantages plus values, the value network's target
         parts = (trials.actions, trials.log_probs, scaled, values, advantages + values, live)
         return Experience(*(time_first(part) for part in parts))
 
     def _linear_advantages(self, trials: Trials) -> torch.Tensor:
-        """Return advantages ``[M, K, S]`` over a baseline that is fitted to each task's trials."""
+        """Return advantages ``[M, K, S]`` over linear baselines.
+
+        A baseline is fitted to each task's trials.
+        """
         num_tasks, never = len(trials.live), torch.zeros_like(trials.live)
         observations = trials.inputs.observations
         whole = Rollout(
@@ -428,7 +500,10 @@ class RL2:
         return torch.cat(parallel_map(of_tasks, task_chunks(num_tasks, work)))
 
     def _rescale(self, trials: Trials) -> None:
-        """Let the scales see a meta-batch; they serve from the next one on."""
+        """Update the scales with a meta-batch.
+
+        They serve from the next one on.
+        """
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return
@@ -440,6 +515,6 @@ class RL2:
         self.scales = Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
 
     def _spread(self) -> dict[str, float]:
-        """Return the mean deviation of the actions, where they have one."""
+        """Return the mean deviation of continuous actions."""
         log_std = self.params.get("log_std")
         return {} if log_std is None else {"std": float(log_std.exp().mean())}

@@ -1,9 +1,10 @@
-"""VariBAD: a policy that acts on a belief about its task (Zintgraf et al. 2020, arXiv 1910.08348).
+"""VariBAD: acting on a belief about the task.
 
-A recurrent encoder turns the transitions of a trial into a Gaussian over an embedding m of the task. It
-learns from the ELBO alone: with m, decoders predict the rewards and transitions of the whole trial, past
-and future. The policy reads the observation and the mean and log variance of the belief. PPO trains it on
-whole trials (Schulman et al. 2017, arXiv 1707.06347); its gradient stops at the belief.
+Source: Zintgraf et al. 2020 (arXiv 1910.08348). A recurrent encoder turns the transitions of a trial into a
+Gaussian over an embedding m of the task. It learns from the ELBO alone: with m, decoders predict the rewards
+and transitions of the whole trial, past and future. The policy reads the observation and the mean and log
+variance of the belief. PPO trains it on whole trials (Schulman et al. 2017, arXiv 1707.06347); its gradient
+stops at the belief.
 """
 
 from __future__ import annotations
@@ -46,9 +47,12 @@ from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
 MEMORY = "memory"
-"""Name of the encoder's memory, ``[M, K, H]``, that an actor carries."""
+"""Name of the actor's encoder memory, ``[M, K, H]``."""
 BEGUN = "begun"
-"""Name of the flag, ``[M, K]`` bool, that says whether the trial's first step is past."""
+"""Name of the trial's started flag, ``[M, K]`` bool.
+
+It says whether the trial's first step is past.
+"""
 POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
 """Names of what the two optimisers remember."""
 MAX_STD = 10.0
@@ -69,11 +73,17 @@ class VariBADConfig(AgentConfig, PPOConfig):
     trial: ClassVar[Trial] = "sequential"
 
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
-    """Episodes of a trial, over which the belief is kept."""
+    """Episodes of a trial.
+
+    Over which the belief is kept.
+    """
     latent_size: Units = 5
-    """Numbers of the embedding that the belief is about."""
+    """Size of the task embedding."""
     cell: str = "gru"
-    """The encoder's memory: "gru", or "linear", which is several times as fast in learning."""
+    """Encoder memory: "gru" or "linear".
+
+    "linear" is several times as fast in learning.
+    """
     memory_size: Units = 128
     """Numbers that the encoder remembers."""
     observation_embedding: Units = 32
@@ -81,53 +91,78 @@ class VariBADConfig(AgentConfig, PPOConfig):
     action_embedding: Units = 16
     """Units of the encoder's layer that reads actions."""
     reward_embedding: Units = 16
-    """Units of the encoder's layer that reads rewards and episode starts."""
+    """Units that read rewards and episode starts.
+
+    They are a layer of the encoder.
+    """
     decoder_sizes: tuple[Units, ...] = (64, 32)
     """Units of each hidden layer of the decoders."""
     hidden_sizes: tuple[Units, ...] = (128, 128)
-    """Units of each hidden layer of the policy and of its value."""
+    """Units per hidden layer of policy and value."""
     tanh_mean: bool = False
     """Bound the mean action by tanh."""
     initial_std: float = 1.0
-    """Standard deviation of every action component at the start."""
+    """Initial standard deviation of every action component."""
     min_std: Annotated[float, Gt(0)] = 0.1
     """Standard deviations never fall below this."""
     max_std: Annotated[float, Le(1e4)] = MAX_STD
     """Standard deviations never rise above this."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Reward discount for each step, across the episodes of a trial too."""
+    """Reward discount per step, also across a trial's episodes."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
     """Weight of longer returns in the advantages."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the policy's Adam."""
     vae_learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
-    """Step size of the Adam of encoder and decoders."""
+    """Step size of the belief's Adam.
+
+    It trains encoder and decoders.
+    """
     vae_updates: Annotated[int, Ge(0)] = 20
     """Steps of encoder and decoders in each iteration."""
     pretrain_updates: Annotated[int, Ge(0)] = 0
-    """Further such steps in the first iteration, on what was collected in it."""
+    """Further such steps in the first iteration.
+
+    They learn from that iteration's trials.
+    """
     vae_trials: Annotated[int, Ge(1), Le(1_000_000)] = 16
     """Trials of the buffer in each of these steps."""
     buffer_trials: Annotated[int, Ge(1), Le(1_000_000)] = 1000
     """Trials that the buffer keeps."""
     elbo_steps: Annotated[int, Ge(0)] = 16
-    """Steps of each trial at which the bound is taken; 0 for all."""
+    """Steps of each trial at which the bound is taken.
+
+    0 for all.
+    """
     decoded_steps: Annotated[int, Ge(0)] = 32
-    """Steps of each trial that are decoded; 0 for all."""
+    """Steps decoded per trial; 0 for all."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps of the encoder through which gradients flow back; 0 for whole trials."""
+    """Steps of the encoder through which gradients flow back.
+
+    0 for whole trials.
+    """
     kl_weight: Weight = 0.1
-    """Weight of the divergence of a belief from the one before."""
+    """Weight of the divergence between consecutive beliefs."""
     reward_weight: Weight = 1.0
-    """Weight of the likelihood of rewards; 0 for no such decoder."""
+    """Weight of the likelihood of rewards.
+
+    0 for no such decoder.
+    """
     state_weight: Weight = 1.0
-    """Weight of the likelihood of transitions; 0 for no such decoder."""
+    """Weight of the likelihood of transitions.
+
+    0 for no such decoder.
+    """
     scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations that the running scales of observations, rewards and returns learn from; then they stay."""
+    """Iterations in which the running scales learn.
+
+    They are scales of observations, rewards and returns; afterwards they stay.
+    """
 
     def __post_init__(self) -> None:
-        """Check the numbers, also those that must fit together."""
+        """Check the numbers and how they fit together."""
         super().__post_init__()
+        # names and sizes first, then those that must fit together
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         for name in ("decoder_sizes", "hidden_sizes"):
             require(len(getattr(self, name)) > 0, f"{name} must have one number or more", "none")
@@ -150,7 +185,10 @@ class VariBADConfig(AgentConfig, PPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> VariBAD:
-        """Return an agent with freshly drawn parameters for the suite's spaces."""
+        """Return an agent with freshly drawn parameters.
+
+        They fit the suite's spaces.
+        """
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         networks = Networks(
             encoder=BeliefEncoder(
@@ -201,7 +239,7 @@ class Networks(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """Running moments of what the networks read and of what they predict."""
+    """Running moments of network inputs and predictions."""
 
     observations: Moments
     changes: Moments
@@ -223,7 +261,10 @@ class Features(NamedTuple):
     rewards: Scale
 
     def policy_inputs(self, observations: torch.Tensor, belief: Gaussian) -> torch.Tensor:
-        """Return scaled observation, mean and log variance, ``[..., O + 2 L]``."""
+        """Return the policy's input, ``[..., O + 2 L]``.
+
+        It has the scaled observation, mean and log variance.
+        """
         return torch.cat([self.observations(observations), belief.mean, 2 * belief.log_std], dim=-1)
 
     def transition(self, inputs: Inputs) -> Transition:
@@ -271,10 +312,13 @@ class BeliefActor:
         remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), begun.flatten())
         belief = encoder.belief(self.params, remembered)
         read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
+        # embed the step since the last action
         policy, values = self.networks.policy(self.params, read)
         actions = mode(policy) if generator is None else sample(policy, generator)
+        # m_t: mean and deviation of q(m | tau_{:t})
         extras = {
             "value": values.view(shape),
+            # the policy reads s_t and the belief's parameters, not a sample of it
             "belief_mean": belief.mean.view(*shape, -1),
             "belief_log_std": belief.log_std.view(*shape, -1),
         }
@@ -283,7 +327,10 @@ class BeliefActor:
 
 
 class VariBAD:
-    """Policy and belief, an optimiser for each, running scales, and a replay buffer."""
+    """Policy and belief with their training state.
+
+    There is an optimiser for each, running scales and a replay buffer.
+    """
 
     trial: Trial = "sequential"
 
@@ -297,6 +344,7 @@ class VariBAD:
     ) -> None:
         self.config, self.networks = config, networks
         encoder, policy = networks.encoder, networks.policy
+        # phi of the encoder, and the decoders that have a weight
         vae = encoder.initial_params(generator)
         if config.reward_weight:
             vae = join(vae, networks.reward_decoder.initial_params(generator))
@@ -306,11 +354,13 @@ class VariBAD:
         self.policy_params, self.vae_params = (
             {name: value.to(device) for name, value in params.items()} for params in (acting, vae)
         )
+        # two optimisers: policy and ELBO have a step size each
         self.policy_adam = start_descent(self.policy_params, DescentConfig(), name=POLICY_ADAM)
         self.vae_adam = start_descent(self.vae_params, DescentConfig(), name=VAE_ADAM)
         observations = (encoder.observation_size,)
         shapes = (observations, observations, (), ())
         self.scales = Scales(*(no_moments(*shape, device=device) for shape in shapes))
+        # the buffer holds whole trials
         self.buffer = ReplayBuffer(config.buffer_trials * config.trial_episodes * horizon, device)
         self.updates = 0
 
@@ -344,7 +394,10 @@ class VariBAD:
         rng: np.random.Generator,
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
-        """Improve policy and belief, each by its own loss; see :class:`metarl.meta_learner.MetaLearner`."""
+        """Improve policy and belief by separate losses.
+
+        See :class:`metarl.meta_learner.MetaLearner`.
+        """
         trials = join_trials(rollouts)
         # 1. the policy, on the beliefs with which it acted
         policy_params, policy_adam, of_policy = self._improve_policy(trials, rng, should_stop)
@@ -365,7 +418,10 @@ class VariBAD:
         return {**of_policy, **of_belief}
 
     def state(self) -> State:
-        """Return copies of parameters, optimisers' memories and scales, and the buffer's segments."""
+        """Return copies of the training state.
+
+        It has parameters, optimisers' memories and scales, and the buffer's segments.
+        """
         copies = {name: value.clone() for name, value in self._tensors().items()}
         return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
@@ -396,7 +452,9 @@ class VariBAD:
     def _improve_policy(
         self, trials: Trials, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[Params, Params, dict[str, float]]:
-        """Take PPO's steps; return parameters, Adam's memory and metrics.
+        """Take PPO's steps.
+
+        Return parameters, Adam's memory and metrics.
 
         Raises:
             Stopped: if ``should_stop`` says so.
@@ -406,6 +464,7 @@ class VariBAD:
         belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
         read = time_first(self.scales.features.policy_inputs(trials.inputs.observations, belief))
         experience = self._experience(trials)
+        # the distribution before the update, for the KL divergence
         with torch.no_grad():
             acted, _ = self.networks.policy(params, read)
 
@@ -418,6 +477,7 @@ class VariBAD:
         metrics: dict[str, float] = {}
         steps = 0
         for _ in range(self.config.epochs):
+            # a minibatch is some trials, whole in time
             order = torch.from_numpy(rng.permutation(read.shape[1])).to(self.device)
             for chosen in order.chunk(self.config.minibatches):
                 if should_stop():
@@ -430,6 +490,7 @@ class VariBAD:
                 params = self.networks.policy.within_bounds(params)
                 metrics = {**slope.metrics, "gradient_norm": norm}
                 steps += 1
+            # the policy has moved far enough from the one that acted
             if 0 < self.config.max_kl < metrics["kl"]:
                 break
         if "log_std" in params:
@@ -437,7 +498,10 @@ class VariBAD:
         return params, adam, {**metrics, "steps": float(steps)}
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split trials into parts for threads; a GPU takes all at once."""
+        """Split trials into parts for threads.
+
+        A GPU takes all at once.
+        """
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.policy_params.values())
@@ -449,6 +513,7 @@ class VariBAD:
 
         Advantages run over the whole trial, with rewards in units of the returns' deviation.
         """
+        # returns have about unit deviation, which suits the value network
         rewards, values = trials.rewards / self.scales.returns.deviation, trials.extras["value"]
         advantages = generalized_advantages(
             rewards,
@@ -472,7 +537,9 @@ class VariBAD:
     def _improve_belief(
         self, features: Features, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[Params, Params, dict[str, float]]:
-        """Take the ELBO's steps; return parameters, Adam's memory and metrics.
+        """Take the ELBO's steps.
+
+        Return parameters, Adam's memory and metrics.
 
         Raises:
             Stopped: if ``should_stop`` says so.
@@ -482,8 +549,10 @@ class VariBAD:
         for _ in range(self.config.vae_updates + (0 if self.updates else self.config.pretrain_updates)):
             if should_stop():
                 raise Stopped
+            # a minibatch of old trials too: the ELBO does not depend on the policy that acted
             leaves = requires_grad(params)
             trials = self.buffer.sample_trials(self.config.vae_trials, rng)
+            # all noise of the bound comes from one generator
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             bound = self._bound(leaves, trials, features, generator)
             gradients = gradient(bound.loss, leaves)
@@ -492,11 +561,15 @@ class VariBAD:
         return params, adam, metrics
 
     def beliefs(self, params: Params, trials: ReplayedTrials, features: Features) -> Gaussian:
-        """Return the belief before each step of trials, ``[S, B, L]``."""
+        """Return the beliefs before steps, ``[S, B, L]``.
+
+        They are those of trials.
+        """
         actions, rewards, observations, starts = (
             time_first(part)
             for part in (trials.actions, trials.rewards, trials.observations, trials.episode_starts)
         )
+        # step t is embedded with action and reward of t - 1; the first has none
         seen = Transition(
             torch.cat([torch.zeros_like(actions[:1]), actions[:-1]]),
             features.rewards(torch.cat([torch.zeros_like(rewards[:1]), rewards[:-1]])),
@@ -509,7 +582,7 @@ class VariBAD:
     def _bound(
         self, params: Params, trials: ReplayedTrials, features: Features, generator: torch.Generator
     ) -> ELBO:
-        """Return the ELBO of some trials, at some of their steps."""
+        """Return some trials' ELBO at some steps."""
         live = time_first(trials.mask)
         beliefs = self.beliefs(params, trials, features)
         times = random_steps(live, self.config.elbo_steps, generator)
@@ -529,6 +602,7 @@ class VariBAD:
         followed_by = time_first(features.observations(trials.next_observations))
         change = time_first(features.changes(trials.next_observations - trials.observations))
         rewards = time_first(features.rewards(trials.rewards)).unsqueeze(-1)
+        # p(s' | s, a, m) and p(r | s, a, s', m)
         before, after = (observations, actions), (observations, actions, followed_by)
         networks, config = self.networks, self.config
         decoders = (
@@ -542,7 +616,10 @@ class VariBAD:
         ]
 
     def _rescaled(self, trials: Trials, rollouts: Sequence[Rollout]) -> Scales:
-        """Return scales that have seen a meta-batch, while they still learn."""
+        """Return scales updated with a meta-batch.
+
+        They change only while they still learn.
+        """
         if self.updates >= self.config.scale_iterations:
             return self.scales
         live = trials.live
@@ -555,7 +632,7 @@ class VariBAD:
 
 
 def _changes(rollout: Rollout) -> torch.Tensor:
-    """Return by how much each live step changed the observation, ``[n, O]``."""
+    """Return live steps' changes in observation, ``[n, O]``."""
     final = rollout.final_observations.unsqueeze(2)
     last = (rollout.mask.sum(dim=2, keepdim=True) - 1).unsqueeze(-1).expand(final.shape)
     followed_by = torch.cat([rollout.observations[:, :, 1:], final], dim=2).scatter(2, last, final)

@@ -1,4 +1,7 @@
-"""Task distributions (suites) and the engines that step them; their names are registered with Gymnasium."""
+"""Task distributions (suites) and their engines.
+
+Their names are registered with Gymnasium.
+"""
 
 from metarl.envs.custom.from_gymnasium import from_gymnasium
 from metarl.envs.registration import register_envs

@@ -1,6 +1,7 @@
-"""``gymnasium.make_vec("metarl/point")``: a suite's vector environment with the tasks of a split.
+"""Gymnasium names of suites, such as ``metarl/point``.
 
-And what ``gymnasium.make`` makes of the same name: one task as an ordinary environment.
+``gymnasium.make_vec("metarl/point")`` makes a suite's vector environment with the tasks of a split. And what
+``gymnasium.make`` makes of the same name: one task as an ordinary environment.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def make_suite(
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     **settings: object,
 ) -> SelfResetting | TaskVectorEnv:
-    """Build a suite's vector environment; the slots run the listed tasks of a split in turn.
+    """Build a suite's vector environment.
+
+    The slots run the listed tasks of a split in turn.
 
     Args:
         suite: its registered name.
@@ -81,7 +84,9 @@ def make_task(
 
 
 class OneTask(gymnasium.Env[Array, Array]):
-    """One task as an ordinary Gymnasium environment: a task vector environment of a single slot.
+    """One task as an ordinary Gymnasium environment.
+
+    It is a task vector environment of a single slot.
 
     Args:
         env: is closed with this.
@@ -104,19 +109,28 @@ class OneTask(gymnasium.Env[Array, Array]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start an episode; a seed decides everything in it."""
+        """Start an episode.
+
+        A seed decides everything in it.
+        """
         super().reset(seed=seed)
         observations, infos = self.env.reset(seed=seed, options=options)
         return observations[0], _of_slot(infos)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Step the environment, which is truncated at its horizon."""
+        """Step the environment.
+
+        It is truncated at its horizon.
+        """
         observations, rewards, terminated, truncated, infos = self.env.step(np.asarray(action)[None])
         flags = bool(terminated[0]), bool(truncated[0])
         return observations[0], float(rewards[0]), *flags, _of_slot(infos)
 
     def render(self) -> Picture | None:
-        """Return a picture, ``[height, width, 3]``, where the render mode asks for any."""
+        """Return a picture, ``[height, width, 3]``.
+
+        Return none where the render mode asks for none.
+        """
         return None if self.render_mode is None else renderable(self.env).render_slot(0)
 
     def close(self) -> None:
@@ -125,7 +139,7 @@ class OneTask(gymnasium.Env[Array, Array]):
 
 
 def _of_slot(infos: dict[str, object]) -> dict[str, object]:
-    """Return what the infos say of the only slot."""
+    """Return the only slot's infos."""
     return {
         name: values[0]
         for name, values in infos.items()

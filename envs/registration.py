@@ -1,6 +1,7 @@
-"""The names under which Gymnasium makes our vector environments: ``import metarl.envs`` registers them.
+"""Gymnasium names of our vector environments.
 
-Nothing but names is loaded here; Meta-World and MuJoCo are imported when an environment is made.
+``import metarl.envs`` registers them. Nothing but names is loaded here; Meta-World and MuJoCo are imported
+when an environment is made.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ SAWYER_FAMILIES = (
     "window-close-v3",
     "window-open-v3",
 )
-"""Meta-World's, of which each is an environment of its own."""
+"""Meta-World's families, each an own environment."""
 _MAKERS = "metarl.envs.metaworld.gymnasium_ids"
 SUITES = (
     "ant-dir",
@@ -78,12 +79,18 @@ SUITES = (
     "walker2d-rand-params",
     "walker2d-vel",
 )
-"""Those with a vector environment that gives its slots the tasks of a split, in turn."""
+"""Suites with a vector environment.
+
+It gives its slots the tasks of a split, in turn.
+"""
 _SUITE_MAKER = "metarl.envs.gymnasium_ids"
 
 
 def register_envs() -> None:
-    """Register every environment; those that already are stay as they are."""
+    """Register every environment.
+
+    Those that already are stay as they are.
+    """
     for benchmark in ("ML1", "ML10", "ML25", "ML45"):
         for split in ("train", "test"):
             _register(f"{benchmark}-{split}", "make_ml", benchmark=benchmark, split=split)

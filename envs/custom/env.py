@@ -1,4 +1,4 @@
-"""Gymnasium environments with tasks to set and a horizon."""
+"""Gymnasium environments with settable tasks and a horizon."""
 
 from __future__ import annotations
 
@@ -24,28 +24,37 @@ Info: TypeAlias = dict[str, object]
 
 @dataclass(frozen=True)
 class Tuning:
-    """How to change an environment for a task; each of the three may be None."""
+    """How to change an environment for a task.
+
+    Each of the three may be None.
+    """
 
     apply: Callable[[object, object], None] | None = None
     """Changes the environment itself, given the parameters."""
     options: Callable[[object], Mapping[str, object]] | None = None
     """Turns the parameters into the ``options`` of ``reset``."""
     success_key: str | None = None
-    """Where an environment's info says that the task is solved."""
+    """The info key that reports success."""
 
 
 @dataclass(frozen=True)
 class GymnasiumFactory:
-    """Builds the environments of one family; it travels to the workers."""
+    """Builds the environments of one family.
+
+    It travels to the workers.
+    """
 
     family: str
     maker: EnvSpec | Callable[[], GymEnv]
-    """A spec and not an id: what a program registers, its workers know nothing of."""
+    """An environment's spec.
+
+    An id would not do: workers know nothing of the ids that a program registers.
+    """
     layout: Layout
     tuning: Tuning
     horizon: int
     registered: EnvSpec | None = None
-    """The entry of Gymnasium's registry under its environment's name."""
+    """Gymnasium's registry entry of the environment."""
 
     def __call__(self, family: str) -> GymnasiumTaskEnv:
         """Build one.
@@ -61,11 +70,12 @@ class GymnasiumFactory:
 
 
 class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
-    """Changes the environment when a task is set, truncates at the horizon, and passes success on.
+    """Sets tasks, truncates at the horizon, reports success.
 
-    ``apply`` gets what there is to change: of an environment that Gymnasium made from a name, the one inside
-    Gymnasium's wrappers; of any other, exactly what its factory returned. If it has a MuJoCo model, that is
-    first made what it was at the start, so that a change never builds on the one before.
+    Setting a task changes the environment. ``apply`` gets what there is to change: of an environment that
+    Gymnasium made from a name, the one inside Gymnasium's wrappers; of any other, exactly what its factory
+    returned. If it has a MuJoCo model, that is first made what it was at the start, so that a change never
+    builds on the one before.
     """
 
     def __init__(self, env: GymEnv, factory: GymnasiumFactory) -> None:
@@ -89,7 +99,7 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
             self._plan.tuning.apply(self._target, self._parameters)
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Array, Info]:
-        """Start an episode, with the task's options where it has any."""
+        """Start an episode, with the task's reset options."""
         self._steps = 0
         if self._plan.tuning.options is not None:
             given = self._plan.tuning.options(self._parameters)
@@ -100,7 +110,9 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         return cast("Array", observation), {}
 
     def step(self, action: object) -> tuple[Array, float, bool, bool, Info]:
-        """Take one step; the one that reaches the horizon is the last.
+        """Take one step.
+
+        The one that reaches the horizon is the last.
 
         Raises:
             UnfitValue: on a flag or a success that is no truth value; rewards are left to the worker.
@@ -118,7 +130,10 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
 
 
 class ModelBackup:
-    """A copy of the numbers of an environment's MuJoCo model, if it has one."""
+    """A copy of a MuJoCo model's numbers.
+
+    It is that of an environment's model, if it has one.
+    """
 
     def __init__(self, env: object) -> None:
         model = getattr(env, "model", None)
@@ -142,14 +157,19 @@ def _copy_numbers(source: object, target: object) -> None:
 
 
 def _make_known(spec: EnvSpec) -> None:
-    """Register an environment with Gymnasium, as importing its package does."""
+    """Register an environment with Gymnasium.
+
+    Importing its package does the same.
+    """
     if isinstance(spec.entry_point, str):
         importlib.import_module(spec.entry_point.partition(":")[0])
     gymnasium.registry.setdefault(spec.id, spec)
 
 
 def build(maker: EnvSpec | Callable[[], GymEnv], *, checked: bool) -> GymEnv:
-    """Build an environment, one that can draw itself where its spec says that it could.
+    """Build an environment, with drawing where possible.
+
+    Its spec says whether it can draw itself.
 
     Raises:
         MetarlError: if a factory returns anything else.

@@ -1,4 +1,7 @@
-"""Your own environment as a task distribution: an id or a factory, a sampler, and what a task changes."""
+"""Your own Gymnasium environment as a task distribution.
+
+It takes an id or a factory, a sampler, and a function that applies a task.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ EnvT = TypeVar("EnvT")
 
 @runtime_checkable
 class SetsTasks(Protocol):
-    """An environment that draws tasks and runs one, as those of garage and learn2learn do."""
+    """An environment that draws and runs tasks.
+
+    Those of garage and learn2learn do.
+    """
 
     def sample_tasks(self, num_tasks: int) -> Sequence[object]:
         """Draw tasks."""
@@ -56,11 +62,14 @@ class ProcessTasks(SplitTasks):
     action_space: Box | Discrete
     """Where policies act."""
     action_map: ActionMap | None = None
-    """From there to the environments' action space; None where it is the same."""
+    """Map from policy actions to the environment's.
+
+    None where the action space is the same.
+    """
     horizon: int
     reports_success: bool
     timeout: float = TIMEOUT
-    """Seconds that one environment may take to be built, be reset or make a step."""
+    """Seconds to build, reset or step an environment."""
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
@@ -74,13 +83,16 @@ class ProcessTasks(SplitTasks):
 def processes(
     tasks: TaskDistribution, factory: EnvFactory, num_envs: int, engine: str, num_workers: int
 ) -> ProcessTaskVectorEnv:
-    """Build an environment in worker processes, the only engine that there is.
+    """Build an environment in worker processes.
+
+    There is no other engine.
 
     Raises:
         MetarlError: on any other engine.
     """
     if engine not in ("auto", "processes"):
         raise unknown_name("engine", engine, ("auto", "processes"))
+    # an action map lets the policy act in -1..1
     action_map = tasks.action_map if isinstance(tasks, MapsActions) else None
     return ProcessTaskVectorEnv(
         factory,
@@ -123,10 +135,12 @@ def from_gymnasium(
             setting does not exist, if an agent cannot take the observations
             or actions, if the horizon is nowhere to be found, or if a task is in both splits.
     """
+    # check the arguments before anything is built
     check_settings(settings)
     check_takes({"sample(rng)": sample, "test_sample(rng)": test_sample})
     check_takes({"apply(env, task)": apply, "task_options(task)": task_options})
     name = settings.get("name") or _name(env)
+    # build one environment, for its spaces and its horizon
     with user_errors(name):
         maker = _maker(env, settings.get("horizon"))
     with user_errors(name):
@@ -137,9 +151,11 @@ def from_gymnasium(
         action_map = make_action_map(actions, settings.get("actions", "rescale"))
         horizon = _horizon(built, settings.get("horizon"))
         registered = gymnasium.registry.get(built.spec.id) if built.spec is not None else None
+        # its own tasks serve only if neither sample nor apply replaces them
         own = isinstance(built.unwrapped, SetsTasks) and sample is None and apply is None
     finally:
         close(built, name)
+    # find out how tasks are drawn and set
     source: Sampler[object] | Sequence[object]
     if own:
         source, change = OwnTasks(maker), cast("Callable[[object, object], None]", _set_task)
@@ -150,10 +166,12 @@ def from_gymnasium(
             f"The tasks of {name} need sample, and apply or task_options to tell the environment; "
             "only one with methods sample_tasks and set_task can do without."
         )
+    # draw the lists, and check that they are apart
     splits = make_splits(name, source, cast("Sampler[object] | Sequence[object] | None", test_sample))
     options = cast("Callable[[object], Mapping[str, object]] | None", task_options)
     tuning = Tuning(change, options, settings.get("success_key"))
     observed = tuple(settings.get("observed", ()))
+    # raises if an observed name is no parameter
     splits.layout.describe(observed)
     return ProcessTasks(
         splits=splits,
@@ -169,9 +187,10 @@ def from_gymnasium(
 
 
 class OwnTasks:
-    """Draws tasks with the ``sample_tasks`` of an environment, from a generator that the caller gives.
+    """Draws tasks with an environment's ``sample_tasks``.
 
-    Such methods draw from ``self.np_random`` or from NumPy's global generator, which is put back.
+    The caller gives the generator. Such methods draw from ``self.np_random`` or from NumPy's global
+    generator, which is put back.
     """
 
     def __init__(self, maker: EnvSpec | Callable[[], GymEnv]) -> None:
@@ -198,10 +217,15 @@ def _set_task(env: gymnasium.Env[object, object], task: object) -> None:
 
 
 def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
-    """Return a factory, or the spec of an id, which a worker may not know."""
+    """Return a factory, or an id's spec.
+
+    A worker may not know the id.
+    """
+    # a factory is used as it is
     if not isinstance(env, str):
         require(callable(env), "An environment is given by its id or by a factory", repr(env))
         return cast("Callable[[], GymEnv]", env)
+    # "module:Name-v0" imports the module, as gymnasium.make does
     module, _, name = env.rpartition(":")
     try:
         if module:
@@ -211,8 +235,10 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
         raise MetarlError(f"Gymnasium knows no environment {env!r}: {str(error).rstrip('.')}") from error
     except ImportError as error:
         raise MetarlError(f"The module of the environment {env!r} is missing: {error}.") from error
+    # the time limit is Gymnasium's wrapper, built from the spec
     if horizon is not None:
         spec = replace(spec, max_episode_steps=horizon)
+    # pictures need a render mode that is chosen when the environment is made
     probe = gymnasium.make(spec, disable_env_checker=True)
     modes: object = probe.metadata.get("render_modes", ())
     close(probe, env)
@@ -224,7 +250,7 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
 def _first_build(
     maker: EnvSpec | Callable[[], GymEnv], name: str
 ) -> tuple[EnvSpec | Callable[[], GymEnv], GymEnv]:
-    """Build an environment, without pictures where that is the only way.
+    """Build an environment, without pictures if necessary.
 
     Returns:
         The spec or factory that builds it, and the environment. Some have the mode "rgb_array" but no

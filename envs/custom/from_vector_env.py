@@ -1,4 +1,7 @@
-"""Task distributions from Gymnasium vector environments with a task to set in each slot."""
+"""Task distributions from Gymnasium vector environments.
+
+Each slot has a task to set.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ AnyVectorEnv: TypeAlias = "VectorEnv[Array, Array, Array]"
 
 @dataclass(frozen=True, kw_only=True)
 class VectorTasks(SplitTasks):
-    """A task distribution over a vector environment of the user's own."""
+    """A task distribution over a vector environment."""
 
     make: Callable[[int], AnyVectorEnv]
     apply: Callable[[AnyVectorEnv, Sequence[object]], None]
@@ -41,17 +44,22 @@ class VectorTasks(SplitTasks):
     action_space: Box | Discrete
     """Where policies act."""
     action_map: ActionMap | None = None
-    """From there to the environment's action space; None where it is the same."""
+    """Map from policy actions to the environment's.
+
+    None where the action space is the same.
+    """
     horizon: int
     success_key: str | None
 
     @property
     def reports_success(self) -> bool:
-        """Whether there is a key of the infos that says so."""
+        """Whether the infos have a success key."""
         return self.success_key is not None
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots; how many workers it has is its own affair.
+        """Build an environment with ``num_envs`` slots.
+
+        The environment itself decides how many workers it has.
 
         Raises:
             MetarlError: on any other engine than "auto" or "vector".
@@ -69,7 +77,7 @@ def from_vector_env(
     test_sample: Sampler[P] | Sequence[P] | None = None,
     **settings: Unpack[TaskSettings],
 ) -> VectorTasks:
-    """Make a task distribution of a Gymnasium vector environment.
+    """Make a Gymnasium vector environment a task distribution.
 
     Args:
         make: builds one with a number of slots. Its autoreset must be disabled, and ``reset`` must take a
@@ -84,11 +92,13 @@ def from_vector_env(
         MetarlError: if the environment resets its slots by itself, if an agent cannot take the observations
             or actions, if there is no horizon, or if a task is in both splits.
     """
+    # check the arguments before anything is built
     check_settings(settings)
     if "horizon" not in settings:
         raise MetarlError("A vector environment does not tell its limit of steps; give one: horizon=200.")
     horizon = settings["horizon"]
     name = settings.get("name", "my-vector-env")
+    # build one slot, for its spaces and its autoreset mode
     with user_errors(name):
         built = make(1)
     try:
@@ -98,6 +108,7 @@ def from_vector_env(
         _check_autoreset(built)
     finally:
         close(built, name)
+    # draw the lists, and check that they are apart
     observed = tuple(settings.get("observed", ()))
     splits = make_splits(name, sample, test_sample)
     splits.layout.describe(observed)
@@ -115,18 +126,21 @@ def from_vector_env(
 
 
 class VectorTaskEnv(TaskVectorEnv):
-    """Keeps the contract of :class:`~metarl.vector_env.TaskVectorEnv` over one that does not know it.
+    """Adds the task contract to a vector environment.
 
-    An idle slot runs episodes that nobody sees, since many environments will not step one that is over.
+    It keeps that of :class:`~metarl.vector_env.TaskVectorEnv`. An idle slot runs episodes that nobody sees,
+    since many environments will not step one that is over.
     """
 
     def __init__(self, distribution: VectorTasks, num_envs: int) -> None:
         require(num_envs >= 1, "The number of slots must be 1 or more", num_envs)
+        # the engine resets slots on request only
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         with user_errors(distribution.name):
             self._env = distribution.make(num_envs)
         self._plan = distribution
         self.num_envs = num_envs
+        # spaces are those that the policy sees
         self.single_observation_space = self._env.single_observation_space
         self.single_action_space = distribution.action_space
         self.observation_space = self._env.observation_space
@@ -134,6 +148,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self._reader = ObservationReader(
             distribution.observation_space.dtype, distribution.observation_space.shape
         )
+        # all slots are idle until the first reset
         self._live = np.zeros(num_envs, np.bool_)
         self._over = np.ones(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
@@ -141,12 +156,15 @@ class VectorTaskEnv(TaskVectorEnv):
         self._seen: Array = np.zeros(
             (num_envs, *distribution.observation_space.shape), distribution.observation_space.dtype
         )
+        # tasks until set_tasks is called
         listed = distribution.tasks("train")
         self._running = [listed[slot % len(listed)] for slot in range(num_envs)]
         self._wanted = list(self._running)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i from its next reset on; other slots stay idle.
+        """Assign ``tasks[i]`` to slot i.
+
+        They count from its next reset on; other slots stay idle.
 
         Raises:
             MetarlError: on more tasks than slots, none, or a task that is none of the distribution's.
@@ -162,7 +180,9 @@ class VectorTaskEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in slots that have a task.
+
+        ``options["reset_mask"]`` selects some of them.
 
         Raises:
             TypeError: if the mask is no bool array.
@@ -192,10 +212,12 @@ class VectorTaskEnv(TaskVectorEnv):
             raise MetarlError(
                 f"Expected actions of shape {self.action_space.shape}, got {np.shape(actions)}."
             )
+        # ended slots must be reset before the next step, whether or not the caller asks for it
         if self._over.any():
             self._begin(self._over.copy(), [None] * self.num_envs, None, shown=np.zeros_like(self._over))
         live, every = self._live.copy(), np.ones(self.num_envs, np.bool_)
         self._steps += live
+        # step all slots; nothing counts of those that are idle
         mapped = self._plan.action_map
         with self._told(f"at step {self._steps.max()}"):
             taken = np.array(actions) if mapped is None else mapped(actions)
@@ -204,6 +226,7 @@ class VectorTaskEnv(TaskVectorEnv):
             rewards = reals(paid, live, "reward")
             self._see(seen, live)
             shown = self._success(infos, live)
+        # a slot ends by itself or at the horizon, and is idle afterwards
         self._over = ended | cut
         terminated = live & ended
         truncated = live & ~terminated & (cut | (self._steps >= self._plan.horizon))
@@ -215,7 +238,10 @@ class VectorTaskEnv(TaskVectorEnv):
         close(self._env, self._plan.name)
 
     def _success(self, info: Mapping[str, object], live: Flags) -> dict[str, Flags]:
-        """Return what the infos say of success; a slot that says nothing is not solved."""
+        """Return the success that the infos report.
+
+        A slot that reports nothing is not solved.
+        """
         key = self._plan.success_key
         if key is None or key not in info:
             return {}
@@ -225,6 +251,7 @@ class VectorTaskEnv(TaskVectorEnv):
 
     def _see(self, observations: object, slots: Flags) -> None:
         """Take note of what some slots show."""
+        # one row a slot, whatever the type
         shape = np.shape(cast("Array", observations))
         if shape[:1] != (self.num_envs,):
             raise UnfitValue(
@@ -233,9 +260,11 @@ class VectorTaskEnv(TaskVectorEnv):
                 "Return one array for all slots.",
             )
         rows = cast("Array", observations)
+        # the usual case: an array that needs no conversion
         if type(rows) is np.ndarray and (rows.dtype, shape) == (self._seen.dtype, self._seen.shape):
             self._seen[slots] = rows[slots]
             return
+        # otherwise row by row, so that an error can name its slot
         for slot in np.flatnonzero(slots).tolist():
             try:
                 self._seen[slot] = self._reader.read(rows[slot])
@@ -245,7 +274,10 @@ class VectorTaskEnv(TaskVectorEnv):
 
     @contextmanager
     def _told(self, when: str) -> Iterator[None]:
-        """Let what the environment raises or returns amiss say where: in which task, at which step."""
+        """Name task and step in the environment's errors.
+
+        This covers both exceptions and wrong return values.
+        """
         tasks = list(dict.fromkeys(task.id for task in self._running))
         others = f" or one of {len(tasks) - 1} others" if len(tasks) > 1 else ""
         try:
@@ -269,7 +301,10 @@ class VectorTaskEnv(TaskVectorEnv):
         *,
         shown: Flags,
     ) -> None:
-        """Start an episode in the slots of a mask, and record what some show."""
+        """Start an episode in masked slots.
+
+        Record the observations of the slots in ``shown``.
+        """
         fresh = self._seeds.integers(2**31, size=self.num_envs).tolist()
         given = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
         with self._told("at the reset"):

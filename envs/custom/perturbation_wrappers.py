@@ -1,7 +1,7 @@
-"""Faults of a real robot as Gymnasium wrappers: delayed actions, weak actuators, wrong sensors.
+"""Faults of a real robot as Gymnasium wrappers.
 
-``set_perturbation(numbers)`` sets how large a fault is from the next reset on. The agent observes only its
-effect.
+They are delayed actions, weak actuators and wrong sensors. ``set_perturbation(numbers)`` sets how large a
+fault is from the next reset on. The agent observes only its effect.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ Stepped: TypeAlias = tuple[Array, SupportsFloat, bool, bool, Info]
 
 
 class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
-    """Changes actions before and observations after the environment; as it stands, neither."""
+    """Base that may change actions and observations.
+
+    Actions change before the environment, observations after; the base changes neither.
+    """
 
     def __init__(self, env: GymEnv) -> None:
         super().__init__(env)
@@ -33,7 +36,10 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         self.perturbation: Array = np.zeros(0)
         """Holds in the running episode."""
         self.noise = np.random.default_rng(0)
-        """A generator of its own, so that it changes no draw of the environment."""
+        """A generator of the perturbation's own.
+
+        So it changes no draw of the environment.
+        """
 
     def set_perturbation(self, numbers: Sequence[float]) -> None:
         """Change the perturbation from the next reset on."""
@@ -66,9 +72,10 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
 
 
 class DelayedActions(PerturbationWrapper):
-    """Actions arrive a number of steps late, and the robot rests until then; one number.
+    """Delays actions by a number of steps.
 
-    At rest is zero, or what comes nearest in the action space; of choices, the first.
+    The robot rests until the first arrives. The parameter is one number. At rest is zero, or what comes
+    nearest in the action space; of choices, the first.
     """
 
     def begin(self) -> None:
@@ -82,9 +89,10 @@ class DelayedActions(PerturbationWrapper):
 
 
 class WeakActuators(PerturbationWrapper):
-    """Every actuator has a gain: 1 is sound, 0.5 weak, 0 dead, -1 reversed.
+    """Multiplies every actuator by a gain.
 
-    The gain scales the distance from rest, and the result is clipped to the action space; A numbers.
+    1 is sound, 0.5 weak, 0 dead, -1 reversed. The gain scales the distance from rest, and the result is
+    clipped to the action space; A numbers.
     """
 
     def transmit(self, action: Array) -> Array:
@@ -96,7 +104,10 @@ class WeakActuators(PerturbationWrapper):
 
 
 class NoisySensors(PerturbationWrapper):
-    """Every observed number has noise of one standard deviation, fresh at each step; one number."""
+    """Adds normal noise to every observed number.
+
+    The standard deviation is one number; the noise is fresh at each step.
+    """
 
     def distort(self, observation: Array) -> Array:
         """Return the observation with noise."""
@@ -105,7 +116,7 @@ class NoisySensors(PerturbationWrapper):
 
 
 class ShiftedSensors(PerturbationWrapper):
-    """Some observed numbers have a fixed offset: a camera that was bumped."""
+    """Offsets some observed numbers, like a bumped camera."""
 
     def __init__(self, env: GymEnv, entries: Sequence[int]) -> None:
         super().__init__(env)
@@ -119,7 +130,7 @@ class ShiftedSensors(PerturbationWrapper):
 
 
 def resting(space: gymnasium.Space[Array]) -> Array:
-    """Return the action that is nearest to doing nothing."""
+    """Return the action nearest to doing nothing."""
     if isinstance(space, gymnasium.spaces.Discrete):
         return np.asarray(space.start, space.dtype)
     assert isinstance(space, gymnasium.spaces.Box)

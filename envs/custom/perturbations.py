@@ -1,4 +1,6 @@
-"""Faults of a real robot as part of a task, for distributions in worker processes.
+"""Faults of a real robot in tasks.
+
+They are for distributions in worker processes.
 
     with_perturbations(distribution, ActionDelay(), WeakActuator())
 
@@ -47,7 +49,7 @@ class Spaces(NamedTuple):
 
 
 class Perturbation(Protocol):
-    """A fault that a robot may have, and how large it may be."""
+    """A fault of a robot and its range."""
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
         """Draw how large it is in a task.
@@ -87,7 +89,10 @@ class ActionDelay:
 
 @dataclass(frozen=True, kw_only=True)
 class WeakActuator:
-    """One actuator is weaker; a gain below zero pulls the wrong way."""
+    """One actuator is weaker.
+
+    A gain below zero pulls the wrong way.
+    """
 
     train: Range = (0.4, 1.0)
     """Gains."""
@@ -99,7 +104,7 @@ class WeakActuator:
         check_apart(self.train, self.test)
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
-        """Draw the gains of all actuators, of which one is not 1.
+        """Draw all gains, one of them not 1.
 
         Raises:
             MetarlError: if actions are choices.
@@ -137,12 +142,18 @@ class SensorNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class SensorOffset:
-    """Some observed numbers have a fixed offset, such as a camera that was bumped."""
+    """A fixed offset on some observations.
+
+    A bumped camera is an example.
+    """
 
     entries: tuple[int, ...] = ()
-    """Which numbers of an observation; none stands for all."""
+    """Indices of observed numbers; none for all."""
     train: Range = (0.0, 0.05)
-    """How far off each may be, in either direction, in the observation's own units."""
+    """Largest offset of each number, either way.
+
+    It is in the observation's own units.
+    """
     test: Range = (0.05, 0.1)
     """Likewise, of held-out tasks."""
 
@@ -169,7 +180,7 @@ class SensorOffset:
 
 
 class InProcesses(TaskDistribution, Protocol):
-    """A distribution that says how a worker builds its environments."""
+    """A distribution that describes its environments to workers."""
 
     @property
     def env_factory(self) -> EnvFactory:
@@ -184,7 +195,10 @@ class PerturbedTasks:
     base: InProcesses
     perturbations: tuple[Perturbation, ...]
     observation_space: Box
-    """The base's, without bounds where a sensor may now show anything."""
+    """The base's observation space, partly without bounds.
+
+    Bounds are missing where a sensor may now show anything.
+    """
     listed: Mapping[Split, tuple[Task, ...]]
 
     @property
@@ -219,22 +233,31 @@ class PerturbedTasks:
 
     @property
     def env_factory(self) -> EnvFactory:
-        """Builds the base's environment with the perturbations around it."""
+        """Builder of perturbed base environments."""
         return PerturbedFactory(self.base.env_factory, self.perturbations, self._sizes())
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return the base's list, each task with perturbations drawn once and for all."""
+        """Return the base's list with perturbations.
+
+        Each task's perturbations are drawn once and for all.
+        """
         return self.listed[split]
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks of the base and fresh perturbations for training, or tasks of the held-out list."""
+        """Draw tasks of the base with perturbations.
+
+        For training the perturbations are fresh; otherwise tasks are of the held-out list.
+        """
         if split == "train":
             return [self._perturb(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
         places = {task.id: index for index, task in enumerate(self.base.tasks(split))}
         return [self.listed[split][places[task.id]] for task in self.base.sample(num_tasks, rng, split)]
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the base's parameters, then the perturbations'; those of sensors are observed."""
+        """Return the base's parameters, then the perturbations'.
+
+        Those of sensors are observed.
+        """
         example = next(task for task in self.tasks("train") if task.family == family)
         own = len(example.parameters) - sum(self._sizes())
         described = [Parameter(f"parameter {number}", observed=False) for number in range(own)]
@@ -266,7 +289,9 @@ class PerturbedTasks:
 
 
 def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> PerturbedTasks:
-    """Return a distribution of the same tasks on a robot with perturbations.
+    """Return a distribution of tasks with perturbations.
+
+    The tasks are the same, and the robot has perturbations.
 
     Args:
         base: what :func:`metarl.envs.from_gymnasium` makes, or any other with an ``env_factory``.
@@ -280,12 +305,14 @@ def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> Pertu
         raise MetarlError(
             f"The suite {base.name} has no env_factory, so nothing can be put around its robots."
         )
+    # noise and offsets may leave the bounds of the observation space
     space = base.observation_space
     free = Box(-np.inf, np.inf, space.shape, np.float64 if space.dtype == np.float64 else np.float32)
     sensing = any(isinstance(each, SensorNoise | SensorOffset) for each in perturbations)
     empty = PerturbedTasks(
         base=base, perturbations=perturbations, observation_space=free if sensing else space, listed={}
     )
+    # the lists are drawn once, from seeds of their own
     listed: dict[Split, tuple[Task, ...]] = {}
     for split, seed in zip(_SPLITS, (2101, 2102), strict=True):
         rng = np.random.default_rng(seed)
@@ -298,7 +325,10 @@ _SPLITS: tuple[Split, Split] = ("train", "test")
 
 @dataclass(frozen=True)
 class PerturbedFactory:
-    """Builds environments with perturbations; it travels to the workers."""
+    """Builds environments with perturbations.
+
+    It travels to the workers.
+    """
 
     base: EnvFactory
     perturbations: tuple[Perturbation, ...]
@@ -319,7 +349,10 @@ class PerturbedFactory:
 
 
 class PerturbedEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
-    """Passes a task's numbers to the environment and its perturbations."""
+    """Passes numbers to environment and perturbations.
+
+    They are those of a task.
+    """
 
     def __init__(self, env: GymEnv, factory: PerturbedFactory) -> None:
         self._tasked = env
@@ -355,7 +388,9 @@ class DrawnPerturbedEnv(PerturbedEnv):
 
 
 def check_apart(train: Range, test: Range, *, lowest: float = -np.inf, shared_end: bool = True) -> None:
-    """Make sure that two ranges make sense and do not overlap; they may share an end.
+    """Check that two ranges are separate.
+
+    They must make sense and not overlap; they may share an end.
 
     Raises:
         MetarlError: if they do.

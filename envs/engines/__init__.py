@@ -1,1 +1,4 @@
-"""Engines that step worlds: threads, processes, MuJoCo Warp. No suite is known here."""
+"""Engines for worlds: threads, processes, MuJoCo Warp.
+
+No suite is known here.
+"""

@@ -1,8 +1,9 @@
-"""The few array operations that NumPy and torch share, and the shapes they work on.
+"""Array operations common to NumPy and torch.
 
-A ``Vector`` has its components first and its worlds last, ``[k, ..., worlds]``; one component of it is an
-``Array``, ``[..., worlds]``, and a comparison of those is a ``Mask``. Axes between them, such as a rollout's
-steps, are carried along. Every function works in the precision and on the device of its arguments.
+Here are only the few that are used, and the shapes that they work on. A ``Vector`` has its components first
+and its worlds last, ``[k, ..., worlds]``; one component of it is an ``Array``, ``[..., worlds]``, and a
+comparison of those is a ``Mask``. Axes between them, such as a rollout's steps, are carried along. Every
+function works in the precision and on the device of its arguments.
 """
 
 from __future__ import annotations
@@ -94,14 +95,17 @@ class _Namespace(Protocol):
 
 
 def vector(x: NDArray[np.float64] | NDArray[np.float32] | torch.Tensor) -> Vector:
-    """Cast a NumPy array or tensor to :class:`Vector` for type checkers."""
+    """Cast an array for type checkers.
+
+    It may be a NumPy array or a tensor, and becomes a :class:`Vector`.
+    """
     return cast(Vector, x)
 
 
 def namespace(x: object) -> _Namespace:
-    """Return the library that an array belongs to, NumPy or torch, without importing either.
+    """Return an array's library, NumPy or torch.
 
-    An array of another kind names its library itself, as ``array_library``.
+    Neither is imported for it. An array of another kind names its library itself, as ``array_library``.
     """
     kind = type(x)
     if kind not in _LIBRARIES:
@@ -114,7 +118,10 @@ _LIBRARIES: dict[type, _Namespace] = {}
 
 
 def where(condition: Mask, first: Array | float, second: Array | float) -> Array:
-    """Choose per world between two arrays, or an array and a number."""
+    """Choose per world between arrays or numbers.
+
+    The second choice may be a number.
+    """
     return namespace(condition).where(condition, first, second)
 
 
@@ -124,7 +131,10 @@ def maximum(first: Array, second: Array) -> Array:
 
 
 def clip(x: Array, lower: Array | float | None, upper: Array | float | None) -> Array:
-    """Limit each number to ``[lower, upper]``; None leaves that side open."""
+    """Limit each number to ``[lower, upper]``.
+
+    None leaves that side open.
+    """
     xp = namespace(x)
     if xp.__name__ != "numpy":
         return xp.clip(x, lower, upper)
@@ -139,7 +149,7 @@ def log(x: Array) -> Array:
 
 
 def norm(vector: Vector) -> Array:
-    """Return the Euclidean length over the components, ``[k, ..., worlds] -> [..., worlds]``.
+    """Return Euclidean lengths, ``[k, ..., worlds] -> [..., worlds]``.
 
     By ``vecdot``, because it rounds as the dot product does by which NumPy's norm takes one vector's length.
     """
@@ -148,7 +158,7 @@ def norm(vector: Vector) -> Array:
 
 
 def stack(*components: Array) -> Vector:
-    """Make a vector of numbers per world that have one shape."""
+    """Stack equally shaped numbers into a vector."""
     xp = namespace(components[0])
     if xp.__name__ == "numpy":  # in a quarter of the time that NumPy's own stack takes
         return xp.asarray(components, dtype=None)
@@ -161,12 +171,18 @@ def filled(like: Array, value: Array | float) -> Array:
 
 
 def aligned(vector: Vector, like: Vector) -> Vector:
-    """Insert axes after the first to match ``like``: ``[k, worlds] -> [k, 1, worlds]``."""
+    """Insert axes after the first to match ``like``.
+
+    ``[k, worlds] -> [k, 1, worlds]``.
+    """
     return vector[(slice(None), *[None] * (like.ndim - vector.ndim))]
 
 
 def constant(values: tuple[float, ...], like: Vector) -> Vector:
-    """Return one vector for every world, ``[k, 1, ..., 1]`` as ``like`` has axes."""
+    """Return a vector shaped for broadcasting.
+
+    It is the same for every world: ``[k, 1, ..., 1]`` with the axes of ``like``.
+    """
     return _constant(values, namespace(like), like.dtype, like.device, like.ndim)
 
 

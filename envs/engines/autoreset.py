@@ -1,8 +1,9 @@
-"""Slots that start their next episode by themselves, when and as Gymnasium defines it.
+"""Slots that reset themselves, as Gymnasium defines it.
 
-https://farama.org/Vector-Autoreset-Mode: with ``NextStep`` the step after an episode's last one resets its
-slot and ignores the action; with ``SameStep`` the last step returns the first observation of the next
-episode, and the last one of the episode that is over in ``infos["final_obs"]``.
+Its autoreset modes define when and how. https://farama.org/Vector-Autoreset-Mode: with ``NextStep`` the step
+after an episode's last one resets its slot and ignores the action; with ``SameStep`` the last step returns
+the first observation of the next episode, and the last one of the episode that is over in
+``infos["final_obs"]``.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Infos: TypeAlias = dict[str, object]
-"""Of each name the values of all slots, ``[N, …]``, and after an underscore which slots have one."""
+"""Values of all slots and their masks.
+
+The values are ``[N, …]`` by name; the name after an underscore has the mask of slots that have one.
+"""
 
 
 class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
-    """Wraps a task vector environment so that slots reset themselves; tasks stay until ``set_tasks``.
+    """Makes the slots of an environment reset themselves.
+
+    It wraps a task vector environment; tasks stay until ``set_tasks``.
 
     Args:
         env: is closed with this.
@@ -40,24 +46,32 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
         self._over = np.zeros(env.num_envs, np.bool_)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; see :meth:`.TaskVectorEnv.set_tasks`."""
+        """Assign ``tasks[i]`` to slot i.
+
+        They count from its next reset on; see :meth:`.TaskVectorEnv.set_tasks`.
+        """
         self._tasks_env.set_tasks(tasks)
 
     def reset(self, *, seed: int | None = None, options: Infos | None = None) -> tuple[Array, Infos]:
-        """Start episodes in all slots, or in those that ``options["reset_mask"]`` names."""
+        """Start episodes in all or masked slots.
+
+        The mask is ``options["reset_mask"]``.
+        """
         mask, _ = split_options(options, self.num_envs)
         observations, infos = self.env.reset(seed=seed, options=options)
         self._over = self._over & ~mask
         return observations, with_masks(infos, mask)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, Infos]:
-        """Step every slot, or reset it where an episode is over."""
+        """Step every slot, or reset finished ones."""
+        # NEXT_STEP: slots that ended in the last step are reset in this one
         waiting = self._over
         observations, rewards, terminated, truncated, step_infos = self.env.step(actions)
         infos = with_masks(step_infos, ~waiting)
         self._over = terminated.astype(np.bool_) | truncated.astype(np.bool_)
         starting = waiting if self._mode is AutoresetMode.NEXT_STEP else self._over
         if starting.any():
+            # SAME_STEP: slots that end now are reset at once
             if self._mode is AutoresetMode.SAME_STEP:
                 infos = with_final(infos, observations, starting)
                 self._over = np.zeros(self.num_envs, np.bool_)
@@ -99,9 +113,9 @@ def renderable(env: TaskVectorEnv) -> Renderable:
 
 
 def with_masks(infos: Infos, stepped: Flags) -> Infos:
-    """Return infos with a mask for each entry: ``stepped`` where there is none.
+    """Return infos with a mask for each.
 
-    Without any slot there are none, as in Gymnasium.
+    It is ``stepped`` for entries that have none. Without any slot there are none, as in Gymnasium.
     """
     if not stepped.any():
         return {}
@@ -110,18 +124,22 @@ def with_masks(infos: Infos, stepped: Flags) -> Infos:
 
 
 def with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
-    """Return the infos with those of ended episodes moved to ``final_info``, as Gymnasium lays them out.
+    """Return infos with ended ones in ``final_info``.
+
+    They are laid out as Gymnasium does it.
 
     Args:
         infos: with masks.
         observations: the last ones of the ended episodes, ``[N, O]``.
         ended: which slots.
     """
+    # SAME_STEP: observations shown are those of the new episodes, so the last ones move to the infos
     final_obs = np.full(len(ended), None, object)
     for slot in np.flatnonzero(ended):
         final_obs[slot] = observations[slot].copy()
     final: Infos = {}
     rest: Infos = {}
+    # split each entry by its mask: ended episodes and the rest
     for name, values, mask in _entries(infos):
         for part, chosen in ((final, mask & ended), (rest, mask & ~ended)):
             if chosen.any():
@@ -133,7 +151,7 @@ def with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
 
 
 def _merged(infos: Infos, others: Infos) -> Infos:
-    """Return the infos of some slots with those of others."""
+    """Combine some slots' infos with others'."""
     both = dict(infos)
     for name, values, mask in _entries(others):
         if name in both:

@@ -1,4 +1,7 @@
-"""Seeds and reset masks, the arguments of a vector environment's ``reset``."""
+"""Seeds and reset masks of ``reset``.
+
+They are arguments of a vector environment's ``reset``.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,9 @@ def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> li
 
 
 def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Flags, dict[str, object] | None]:
-    """Split options into the reset mask, by default all True, and the rest.
+    """Split options into reset mask and rest.
 
-    The rules are those of :class:`gymnasium.vector.SyncVectorEnv`.
+    The mask is all True by default. The rules are those of :class:`gymnasium.vector.SyncVectorEnv`.
 
     Raises:
         TypeError: if the mask is no bool array.
@@ -40,6 +43,7 @@ def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Fla
         return np.ones(num_envs, np.bool_), options
     rest = dict(options)
     mask = rest.pop("reset_mask")
+    # TypeError and ValueError, as for any wrong argument
     if not isinstance(mask, np.ndarray):
         raise TypeError(f"reset_mask must be a NumPy array, but it is a {type(mask).__name__}.")
     if mask.shape != (num_envs,):

@@ -1,4 +1,7 @@
-"""The base of engines that hold all worlds themselves: slots, and the tasks that they run."""
+"""The base of engines with all worlds themselves.
+
+It has the slots and the tasks that they run.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,9 @@ class SlotEngine(TaskVectorEnv):
         self._tasks = [tasks[slot % len(tasks)] for slot in range(num_envs)]
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i from its next reset on; stop the other slots.
+        """Assign ``tasks[i]`` to slot i.
+
+        They count from its next reset on. Other slots stop.
 
         Raises:
             MetarlError: on more tasks than slots, none, or a task that this engine cannot run.
@@ -81,7 +86,9 @@ class SlotEngine(TaskVectorEnv):
         """
 
     def _to_start(self, options: dict[str, object] | None) -> list[int]:
-        """Return the slots to start: those in the mask that have a task.
+        """Return the masked slots that have a task.
+
+        They are the ones to start.
 
         Raises:
             TypeError: if the mask is no bool array.
@@ -107,7 +114,7 @@ class SlotEngine(TaskVectorEnv):
 
 
 def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
-    """Make sure that there are slots, steps and tasks.
+    """Check that slots, steps and tasks exist.
 
     Raises:
         MetarlError: if there are not.
@@ -118,7 +125,10 @@ def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
 
 
 def log_diverged(diverged: npt.NDArray[np.bool_], tasks: Sequence[Task], steps: npt.NDArray[np.int64]) -> int:
-    """Log the task and step of each slot that diverged, ``[N]``; return how many did."""
+    """Log and count the diverged slots, ``[N]``.
+
+    The log has the task and step of each.
+    """
     slots = np.flatnonzero(diverged).tolist()
     for slot in slots:
         task, step = tasks[slot], steps[slot]

@@ -1,4 +1,6 @@
-"""Meta-World's pick-place environment with another object in the hand's reach: the reference of the suite.
+"""Meta-World's pick-place with another object.
+
+It is the reference of the suite; the object is in the hand's reach.
 
 Observation, success and reward are the published class's own, with two numbers that follow from the object:
 its height on the table, and the width at which the fingers close on it.
@@ -33,16 +35,22 @@ from metarl.errors import require, unknown_name
 Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 PARAMETERS = ("size", "mass", "friction", "x", "y", "goal x", "goal y", "goal z")
-"""Of a task: the object, where it starts, where it should go; metres and kilograms."""
+"""A task's object, start and goal.
+
+Units are metres and kilograms.
+"""
 NEAREST_GOAL = 0.15
-"""Least distance over the table between start and goal, metres; pick-place-v3 draws anew below it."""
+"""Least table distance of start and goal, metres.
+
+pick-place-v3 draws anew below it.
+"""
 _PAD_REACH = 0.05  # metres; Meta-World's
 _SQUEEZE = 0.005  # metres; the puck's radius less the radius in Meta-World's reward
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def shape_of(family: str) -> str:
-    """Return the shape of a family such as ``"grasp-sphere"``.
+    """Return a family's shape, as of ``"grasp-sphere"``.
 
     Raises:
         MetarlError: if there is none.
@@ -53,11 +61,17 @@ def shape_of(family: str) -> str:
 
 
 class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
-    """Meta-World's class for one shape; a random vector is one of :data:`PARAMETERS`."""
+    """Meta-World's class for one shape.
+
+    A random vector is one of :data:`PARAMETERS`.
+    """
 
     shape: ClassVar[str]
     grasp_radius = math.nan
-    """How near to the object's centre a pad may come and still cage it, metres."""
+    """Least distance of a caging pad, metres.
+
+    It is measured from the object's centre.
+    """
 
     def __init__(self, reward_function_version: str = "v2") -> None:
         super().__init__(reward_function_version=reward_function_version)
@@ -75,7 +89,10 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         return model, mujoco.MjData(model)
 
     def _get_state_rand_vec(self) -> Array:
-        """Return what the published class draws: where the object starts and where it should go."""
+        """Return the published class's start and goal.
+
+        They are drawn.
+        """
         size, _, _, x, y, *goal = super()._get_state_rand_vec()
         return np.array([x, y, rest_height(self.shape, size), *goal])
 
@@ -86,11 +103,13 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
             MetarlError: if there is no such object, or the goal is too near.
         """
         assert self._last_rand_vec is not None
+        # rand_vec: three numbers of the object, then start and goal
         x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()
         apart = math.hypot(x - goal_x, y - goal_y)
         require(
             apart >= NEAREST_GOAL, f"A goal must be {NEAREST_GOAL} m from the start over the table", apart
         )
+        # Meta-World compiles one model, which gets the object's fields at each reset
         thing = Thing(*self._last_rand_vec[:3].tolist())
         for field, values in object_fields(self.shape, thing).items():
             write_field(self.model, field, values)
@@ -99,7 +118,11 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         return observation
 
     def _gripper_caging_reward(self, action: Action, obj_pos: Array, *_: object, **__: object) -> float:
-        """Return the published reward for this object's width, of which the published class knows one."""
+        """Return the published reward for this width.
+
+        It is the object's; the published class knows one width.
+        """
+        # as in the published method, with the object's own radius
         left, right = (self.data.body(name).xpos[1] for name in ("leftpad", "rightpad"))
         sides = (
             (left - obj_pos[1], self.init_left_pad[1]),
@@ -115,6 +138,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
             for apart, pad in sides
         )
         assert self.obj_init_pos is not None
+        # x and z: the hand is over the object, along the fingers' free directions
         across = tolerance(
             float(np.linalg.norm((self.tcp_center - obj_pos)[::2])),
             bounds=(0, 0.005),
@@ -122,6 +146,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
             sigmoid="long_tail",
         )
         caging = hamacher_product(hamacher_product(left_caging, right_caging), across)
+        # closing pays only once the object is caged
         gripping = min(max(0, action[-1]), 1) if caging > 0.97 else 0.0
         reward: float = (hamacher_product(caging, gripping) + caging) / 2
         return reward
@@ -143,5 +168,5 @@ def task_fields(family: str, parameters: Array) -> dict[str, Array]:
 
 
 def full_model(family: str) -> mujoco.MjModel:
-    """Compile a family's model with all that is seen."""
+    """Compile a family's model with visual parts."""
     return full_object_model(shape_of(family))

@@ -1,8 +1,8 @@
-"""Objects to grasp: ten shapes in any size, mass and friction.
+"""Objects to grasp.
 
-A shape is measured in the half of its width between the fingers, along y, which is an object's ``size``. The
-body's origin is the point to hold. Mass is spread evenly over the volume of the parts; where they overlap it
-counts twice.
+There are ten shapes in any size, mass and friction. A shape is measured in the half of its width between the
+fingers, along y, which is an object's ``size``. The body's origin is the point to hold. Mass is spread evenly
+over the volume of the parts; where they overlap it counts twice.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ FIELDS = (
     *("body_pos", "body_mass", "body_inertia", "body_ipos", "body_iquat", "body_invweight0"),
     *("body_subtreemass", "dof_M0", "dof_invweight0", "qpos0", "qpos_spring", "stat.meaninertia"),
 )
-"""The model fields that differ between two objects of one shape."""
+"""Model fields that differ between one shape's objects."""
 GAP = 1e-4
-"""How far above the table an object starts, metres: MuJoCo finds no sound contact of cylinders at 0."""
+"""Height of an object above the table, metres.
+
+It is so at the start: MuJoCo finds no sound contact of cylinders at 0.
+"""
 _SPINNING, _ROLLING = 0.1, 0.01  # metres; the first is Meta-World's, the second keeps round things at rest
 _COLOR, _OTHER_COLOR = (0.95, 0.7, 0.1, 1.0), (0.15, 0.3, 0.7, 1.0)  # of the part to hold, and of the rest
 _ALONG_X = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)
@@ -45,26 +48,44 @@ class Part(NamedTuple):
 
     geom: mujoco.mjtGeom
     size: tuple[float, float, float]
-    """As MuJoCo understands it for this kind of geom."""
+    """Geom size as MuJoCo defines it.
+
+    It depends on the kind of geom.
+    """
     x: float = 0.0
-    """Its centre's distance from the body's origin, along x."""
+    """Offset of its centre along x.
+
+    It is measured from the body's origin.
+    """
     lying: bool = False
-    """Whether its axis is along x; else it stands."""
+    """Whether its axis is along x.
+
+    Else it stands.
+    """
 
 
 class Shape(NamedTuple):
-    """The parts of an object; the first is the one to hold."""
+    """The parts of an object.
+
+    The first is the one to hold.
+    """
 
     parts: tuple[Part, ...]
     rest: float = 1.0
-    """Height of the origin on the table, in units of the object's size."""
+    """Height of the origin on the table.
+
+    It is in units of the object's size.
+    """
 
 
 class Thing(NamedTuple):
-    """The numbers that differ between two objects of one shape."""
+    """Numbers that differ between one shape's objects."""
 
     size: float
-    """Half the width that the fingers close on, metres."""
+    """Half the width between the fingers, metres.
+
+    The fingers close on it.
+    """
     mass: float
     """Kilograms."""
     friction: float
@@ -90,18 +111,29 @@ SHAPES: dict[str, Shape] = {
     "hammer": Shape((Part(_BOX, (3, 1, 1), x=-1), Part(_BOX, (1, 2.2, 1), x=3))),
     "beads": Shape(tuple(Part(_SPHERE, (1, 0, 0), x=x) for x in (0.0, 1.6, -1.6))),
 }
-"""All shapes by name; cylinder of size 0.02 is Meta-World's own puck but for its inertia and friction."""
+"""All shapes by name.
+
+Cylinder of size 0.02 is Meta-World's own puck but for its inertia and friction.
+"""
 TYPICAL = Thing(size=0.018, mass=0.4, friction=1.0)
-"""The object that a family's shared model is compiled with."""
+"""Object that a family's model is compiled with.
+
+The objects of a family share this model.
+"""
 
 
 def rest_height(shape: str, size: float) -> float:
-    """Return the height at which an object's origin starts, metres."""
+    """Return an object's starting height, metres.
+
+    It is that of its origin.
+    """
     return SHAPES[shape].rest * size + GAP
 
 
 def object_fields(shape: str, thing: Thing) -> dict[str, Array]:
-    """Return :data:`FIELDS` of the model with this object, compiled by MuJoCo.
+    """Return the :data:`FIELDS` of an object's model.
+
+    The model has this object and is compiled by MuJoCo.
 
     Raises:
         MetarlError: if a number is not positive.
@@ -110,14 +142,17 @@ def object_fields(shape: str, thing: Thing) -> dict[str, Array]:
 
 
 def object_model(shape: str, thing: Thing = TYPICAL) -> mujoco.MjModel:
-    """Compile Meta-World's pick-place scene with another object and without what is only seen."""
+    """Compile pick-place with another object.
+
+    Meta-World's scene is left without its visual parts.
+    """
     model = compile_slim(_with_object(_kept_spec(), shape, thing))
     weld_hand(model)
     return model
 
 
 def full_object_model(shape: str, thing: Thing = TYPICAL) -> mujoco.MjModel:
-    """Compile the scene with another object and all that is seen."""
+    """Compile the scene with object and visual parts."""
     return _with_object(mujoco.MjSpec.from_file(_scene()), shape, thing).compile()
 
 
@@ -133,14 +168,17 @@ def _compiled_fields(shape: str, thing: Thing) -> dict[str, Array]:
 
 @functools.cache
 def _kept_spec() -> mujoco.MjSpec:
-    """Return a scene with processed meshes, which compiles again in a tenth of the time."""
+    """Return a scene with processed meshes.
+
+    It compiles again in a tenth of the time.
+    """
     spec = slim_spec(_scene())
     spec.compile()
     return spec
 
 
 def _with_object(spec: mujoco.MjSpec, shape: str, thing: Thing) -> mujoco.MjSpec:
-    """Put an object in the place of the one that a scene has."""
+    """Replace the object of a scene."""
     for name, value in thing._asdict().items():
         require(0 < value < math.inf, f"The {name} of an object must be positive and finite", value)
     # Pairs of geoms are tried one by one: MuJoCo's search trees are too big to keep a copy for each world.
@@ -175,7 +213,10 @@ def _geometry(part: Part, size: float) -> dict[str, object]:
 
 
 def _inertia(shape: str, thing: Thing) -> tuple[float, Array, Array, Array]:
-    """Return mass, centre, axes and principal moments of an object, which MuJoCo finds from its geoms."""
+    """Return mass, centre, axes and principal moments.
+
+    They are those of an object, which MuJoCo finds from its geoms.
+    """
     spec = mujoco.MjSpec()
     body = spec.worldbody.add_body()
     body.add_freejoint()

@@ -1,7 +1,8 @@
-"""Grasping objects that the arm has not held before: ten shapes to carry.
+"""Grasping new objects of ten shapes.
 
-A task is an object (shape, size, mass, friction), its place on the table and a goal above it, drawn as
-Meta-World's pick-place-v3 draws them. The agent observes neither which object it is nor where the goal is.
+The arm has not held them before, and carries them. A task is an object (shape, size, mass, friction), its
+place on the table and a goal above it, drawn as Meta-World's pick-place-v3 draws them. The agent observes
+neither which object it is nor where the goal is.
 """
 
 from __future__ import annotations
@@ -39,13 +40,22 @@ from metarl.types import Task
 HeldOut: TypeAlias = Literal["both", "shapes", "ranges"]
 
 TRAIN_SHAPES = ("box", "brick", "cylinder", "roller", "sphere", "capsule", "dumbbell")
-"""One of each kind of surface (flat, round once, round twice) and one compound."""
+"""Training shapes.
+
+One of each kind of surface (flat, round once, round twice) and one compound.
+"""
 TEST_SHAPES = ("ellipsoid", "hammer", "beads")
-"""A surface of no training shape, a compound with its weight beside the hand, and one without a flat side."""
+"""Test shapes.
+
+A surface of no training shape, a compound with its weight beside the hand, and one without a flat side.
+"""
 
 
 class Ranges(NamedTuple):
-    """Intervals of the numbers of an object; each is drawn uniformly from one of its intervals."""
+    """Intervals of an object's numbers.
+
+    Each number is drawn uniformly from one of its intervals.
+    """
 
     size: tuple[tuple[float, float], ...]
     """Metres."""
@@ -60,7 +70,10 @@ UNSEEN_RANGES = Ranges(
     mass=((0.1, 0.2), (0.6, 1.0)),
     friction=((0.6, 0.8), (1.2, 1.5)),
 )
-"""Around the training ranges: smaller or larger, lighter or heavier, and more or less slippery."""
+"""Intervals around the training ranges.
+
+Objects are smaller or larger, lighter or heavier, and more or less slippery.
+"""
 _STARTS = ((-0.1, 0.1), (0.6, 0.7))
 _GOALS = ((-0.1, 0.1), (0.8, 0.9), (0.05, 0.3))  # both are pick-place-v3's, metres
 
@@ -72,11 +85,17 @@ def _reward(w: Worlds) -> Outcome:
 TASK = SawyerTask(
     objects=TASKS["pick-place-v3"].objects, grip="objGeom", constants=("grasp_radius",), reward=_reward
 )
-"""The task of every shape: pick-place-v3's, with the object's own width."""
+"""Pick-place-v3's task with the object's own width.
+
+All shapes have it.
+"""
 
 
 def families(reward: RewardVersion = "v2") -> dict[str, SawyerTask]:
-    """Return all families; they have Meta-World's rewards of today only."""
+    """Return all families.
+
+    They have Meta-World's rewards of today only.
+    """
     assert reward == "v2"
     return {PREFIX + shape: TASK for shape in SHAPES}
 
@@ -93,7 +112,10 @@ def _stepped_model(family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
 
 
 def _version() -> str:
-    """Return a name for the objects as they are, and for what their resets leave behind."""
+    """Return a name for objects and resets.
+
+    It stands for the objects as they are, and for the state that their resets leave.
+    """
     source = inspect.getsource(grasp_objects) + inspect.getsource(grasp_env)
     return hashlib.sha256(source.encode()).hexdigest()[:12]
 
@@ -114,7 +136,10 @@ FAMILIES = Families(
 
 @dataclass(frozen=True, kw_only=True)
 class GraspShapesConfig(SuiteConfig):
-    """The Sawyer arm picks and places objects; tested on objects it never held."""
+    """The Sawyer arm grasps many shapes.
+
+    It picks and places objects; tests have objects it never held.
+    """
 
     kind: ClassVar[str] = "grasp-shapes"
 
@@ -123,13 +148,22 @@ class GraspShapesConfig(SuiteConfig):
     test_shapes: tuple[str, ...] = TEST_SHAPES
     """Shapes held out."""
     held_out: HeldOut = "both"
-    """Test on new "shapes", on known ones of new size, mass and friction ("ranges"), or on "both"."""
+    """Test on "shapes", "ranges" or "both".
+
+    "shapes" are new ones; "ranges" are new size, mass and friction of known shapes.
+    """
     layouts: Annotated[int, Ge(1), Le(10_000)] = 50
-    """Objects with start and goal of each shape, in each split."""
+    """Tasks per shape in each split.
+
+    A task is an object with start and goal.
+    """
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
-    """Steps of an episode, at most Meta-World's own 500."""
+    """Steps of an episode.
+
+    At most Meta-World's own 500.
+    """
     task_seed: Seed = 42
-    """Seed from which all tasks are drawn; the run's seed is another."""
+    """Seed of all tasks; independent of the run's."""
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -163,7 +197,9 @@ class GraspShapesConfig(SuiteConfig):
 
 
 def draw_tasks(shape: str, ranges: Ranges, count: int, seed: int, split: Split) -> tuple[Task, ...]:
-    """Draw tasks of a shape; the first of them do not depend on how many are drawn.
+    """Draw tasks of a shape.
+
+    The first of them do not depend on how many are drawn.
 
     Raises:
         MetarlError: on an unknown shape.
@@ -182,7 +218,10 @@ def _draw_thing(ranges: Ranges, rng: np.random.Generator) -> Thing:
 
 
 def _draw_layout(rng: np.random.Generator) -> tuple[float, ...]:
-    """Draw start and goal until they are far enough apart over the table, as pick-place-v3 does."""
+    """Draw start and goal far enough apart.
+
+    They are drawn anew until the distance over the table suffices, as pick-place-v3 does.
+    """
     while True:
         start, goal = ([float(rng.uniform(*axis)) for axis in box] for box in (_STARTS, _GOALS))
         if np.hypot(start[0] - goal[0], start[1] - goal[1]) >= NEAREST_GOAL:
@@ -199,7 +238,10 @@ class GraspShapesTasks(SawyerTasks):
     known: ClassVar[Families] = FAMILIES
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the name of each parameter; the arm observes the object, but no goal."""
+        """Return each parameter's name and visibility.
+
+        The arm observes the object, but no goal.
+        """
         seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
         hidden = ("goal[0]", "goal[1]", "goal[2]")
         return [Parameter(name, name in seen) for name in (*seen, *hidden)]

@@ -1,6 +1,6 @@
-"""The numbers of a world that the locomotion engines read after a step.
+"""Numbers of a world that locomotion engines read.
 
-The arithmetic is the same for NumPy's arrays and for tensors.
+They are read after a step. The arithmetic is the same for NumPy's arrays and for tensors.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ ArrayT = TypeVar("ArrayT")
 MaskT = TypeVar("MaskT")
 
 _UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
-"""The insides that a robot may observe, and how many numbers at the start of each it does not: those of the
-world that it stands in, and of its own free joint."""
+"""Observable arrays and their leading omitted numbers.
+
+The insides that a robot may observe, and how many numbers at the start of each it does not: those of the
+world that it stands in, and of its own free joint.
+"""
 
 
 class Columns(NamedTuple):
@@ -33,7 +36,8 @@ class Columns(NamedTuple):
 
 
 def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Columns:
-    """Choose what is read from the worlds, and return where it is found."""
+    """Choose the worlds' features; return their columns."""
+    # positions and velocities first, then the numbers that this robot needs
     qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
     followed = {
         "joints": qpos,
@@ -44,6 +48,7 @@ def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Col
     insides = [Feature(field, "all") for field in _insides(options)]
     names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
     tendons = [Feature(name, "all") for name in names]
+    # a feature that is needed twice is gathered once
     physics.bind([list(dict.fromkeys([qpos, qvel, followed, *forces, *insides, *tendons]))])
     places = physics.layout(0).columns
     return Columns(
@@ -57,7 +62,10 @@ def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Col
 
 
 def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Moment:
-    """Return what the features of worlds, ``[F, worlds]``, tell of their states; see :func:`tracked`."""
+    """Return states from features, ``[F, worlds]``.
+
+    See :func:`tracked`.
+    """
     return Moment(
         qpos=rows[columns.qpos],
         qvel=rows[columns.qvel],
@@ -69,7 +77,9 @@ def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> M
 
 
 def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vector:
-    """Return the coordinates that the velocity is the change of, ``[axes, worlds]``.
+    """Return the tracked coordinates, ``[axes, worlds]``.
+
+    Velocity is their change.
 
     Args:
         columns: where they are.
@@ -84,7 +94,10 @@ def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vec
 
 
 def finish_of(robot: Robot) -> Finish:
-    """Return what must follow a robot's last substep: contact forces, where it feels them."""
+    """Return the computation after the last substep.
+
+    It is that of contact forces, where the robot feels them.
+    """
     return Finish.RNE if robot.feels_contacts else Finish.NOTHING
 
 

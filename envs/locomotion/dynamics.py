@@ -1,9 +1,10 @@
-"""Changed dynamics: robots with other masses, friction or gravity.
+"""Changed dynamics of robots.
 
-Hopper and walker follow PEARL (Rakelly et al. 2019, arXiv 1903.08254), which takes them from rand_param_envs
-(code dennisl88/rand_param_envs): each mass, inertia and friction coefficient is multiplied by 1.5^u, each
-damping by 1.3^u, all u independent and uniform in -3..3. There MuJoCo's derived constants stayed the
-original model's; here they follow. The general suite varies any field of any MuJoCo environment.
+They have other masses, friction or gravity. Hopper and walker follow PEARL (Rakelly et al. 2019, arXiv
+1903.08254), which takes them from rand_param_envs (code dennisl88/rand_param_envs): each mass, inertia and
+friction coefficient is multiplied by 1.5^u, each damping by 1.3^u, all u independent and uniform in -3..3.
+There MuJoCo's derived constants stayed the original model's; here they follow. The general suite varies any
+field of any MuJoCo environment.
 """
 
 from __future__ import annotations
@@ -24,9 +25,15 @@ from metarl.errors import MetarlError, require
 from metarl.settings import Horizon
 
 _FIELDS = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
-"""The fields that rand_param_envs varies, and the base of its factors."""
+"""Fields and factor bases of rand_param_envs.
+
+These fields vary there.
+"""
 _BEYOND = 1.0
-"""By how much exponents out of range exceed those of training at most."""
+"""Largest excess of exponents out of range.
+
+It is how far they exceed those of training at most.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +43,10 @@ class ChangedDynamicsConfig(SuiteConfig):
     horizon: Horizon = 200
     """Steps of an episode, PEARL's."""
     test_range: TestRange = "in"
-    """Test on new models from the training range, or on models with every number beyond it ("out")."""
+    """Test models: from the training range or "out".
+
+    With "out" every number is beyond the range.
+    """
 
     def __post_init__(self) -> None:
         """Check the test range."""
@@ -46,7 +56,7 @@ class ChangedDynamicsConfig(SuiteConfig):
     def tasks(
         self, name: str, robot: str, options: Mapping[str, object], variations: Sequence[ModelVariation]
     ) -> MujocoTasks:
-        """Return models that the variations make of a robot."""
+        """Return a robot's models by the variations."""
         ranges = tuple(variation.range for variation in variations)
         family = LocomotionFamily(
             name=name, robot=robot, options=options, dynamics=ModelVariations(tuple(variations))
@@ -65,10 +75,16 @@ class RandParamsConfig(ChangedDynamicsConfig):
     """The settings of the suites of rand_param_envs."""
 
     log_scale_limit: Annotated[float, Gt(0), Le(10)] = 3.0
-    """Exponents are uniform in minus this to plus this; out of range they are greater by up to 1."""
+    """Largest exponent in training.
+
+    Exponents are uniform in minus this to plus this; out of range they are greater by up to 1.
+    """
 
     def rand_params(self, robot: str, options: Mapping[str, object]) -> MujocoTasks:
-        """Return models of a robot with other masses, inertias, damping and friction."""
+        """Return models with other dynamics.
+
+        They are of one robot, with other masses, inertias, damping and friction.
+        """
         env, inner = make_env(robot, options)
         variations = [
             variation._replace(range=self._range(base))
@@ -90,7 +106,10 @@ class HopperRandParamsConfig(RandParamsConfig):
     kind: ClassVar[str] = "hopper-rand-params"
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution; reward and termination are Gymnasium's, which are PEARL's."""
+        """Return the task distribution.
+
+        Reward and termination are Gymnasium's, which are PEARL's.
+        """
         return self.rand_params("Hopper-v5", {})
 
 
@@ -101,21 +120,30 @@ class Walker2dRandParamsConfig(RandParamsConfig):
     kind: ClassVar[str] = "walker2d-rand-params"
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution, with rand_param_envs' 5 time steps per action."""
+        """Return the task distribution.
+
+        An action takes 5 time steps, as in rand_param_envs.
+        """
         return self.rand_params("Walker2d-v5", {"frame_skip": 5})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicsConfig(ChangedDynamicsConfig):
-    """Any MuJoCo environment of Gymnasium's with any numbers of its model hidden."""
+    """Any Gymnasium MuJoCo environment with hidden numbers.
+
+    Any numbers of its model may be hidden.
+    """
 
     kind: ClassVar[str] = "dynamics"
 
     env: str = "HalfCheetah-v5"
     """Gymnasium's id."""
     vary: tuple[str, ...] = ("body_mass:torso:x0.5..2", "geom_friction:all[0]:x0.5..2")
-    """The numbers that vary, FIELD:NAME:RANGE each: body_mass:torso:x0.5..2 multiplies by a factor,
-    opt.gravity:z:-12..-7 sets a value; NAME may be "all" (one factor) or "each" (a factor a number)."""
+    """The numbers that vary, FIELD:NAME:RANGE each.
+
+    body_mass:torso:x0.5..2 multiplies by a factor, opt.gravity:z:-12..-7 sets a value; NAME may be "all" (one
+    factor) or "each" (a factor a number).
+    """
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -124,7 +152,10 @@ class DynamicsConfig(ChangedDynamicsConfig):
 
     @property
     def label(self) -> str:
-        """Suite and environment, so that runs on two robots do not share a name."""
+        """Name with suite and environment.
+
+        So runs on two robots do not share a name.
+        """
         return f"{self.kind}-{self.env.replace('/', '-')}"
 
     def build(self) -> MujocoTasks:

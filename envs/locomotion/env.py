@@ -1,7 +1,7 @@
-"""Gymnasium's MuJoCo environments with tasks to set, as workers run them.
+"""Gymnasium's MuJoCo environments with tasks to set.
 
-The environment is Gymnasium's own, whichever it is; a task's reward takes the place of its reward, and a
-task's model that of its model.
+Workers run them in this way. The environment is Gymnasium's own, whichever it is; a task's reward takes the
+place of its reward, and a task's model that of its model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ Action: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.float64]"
 
 @dataclass(frozen=True)
 class GymnasiumFactory:
-    """Builds the environment of a family; it travels to the workers."""
+    """Picklable builder of a family's environment.
+
+    It travels to the workers.
+    """
 
     family: LocomotionFamily
     horizon: int
@@ -49,7 +52,10 @@ class GymnasiumFactory:
 
 
 class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
-    """Gymnasium's environment under a task; an episode is a function of (task, seed, actions)."""
+    """Gymnasium's environment under a task.
+
+    An episode is a function of (task, seed, actions).
+    """
 
     def __init__(self, family: LocomotionFamily, horizon: int, num_parameters: int) -> None:
         """Build the environment; see :class:`GymnasiumFactory` for the arguments."""
@@ -81,7 +87,9 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start an episode of the task, as Gymnasium's environment does.
+        """Start an episode of the task.
+
+        It starts as Gymnasium's environment does.
 
         Raises:
             MetarlError: if no task is set, or no model can be made of its parameters.
@@ -96,14 +104,17 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
         return self._env.reset(seed=seed, options=options)
 
     def step(self, action: Action) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Take one step of Gymnasium's environment, paid for by the task."""
+        """Take one step with the task's reward.
+
+        The step is that of Gymnasium's environment.
+        """
         observation, reward, terminated, _, infos = self._env.step(action)
         self._steps += 1
         truncated = not terminated and self._steps >= self._horizon
         return observation, self._paid(infos, float(reward)), bool(terminated), truncated, infos
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return what a camera of the model sees, ``[height, width, 3]``.
+        """Return a camera's picture, ``[height, width, 3]``.
 
         Raises:
             MetarlError: on an unknown camera, or a size that makes no sense.
@@ -132,7 +143,9 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
 
 
 def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[Array, Action], MujocoEnv]:
-    """Build a MuJoCo environment by Gymnasium's id, without a time limit.
+    """Build a MuJoCo environment without time limit.
+
+    It is given by Gymnasium's id.
 
     Returns:
         The environment, and what is inside all of its wrappers.
@@ -142,6 +155,7 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
     """
     if robot not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", robot, _mujoco_ids())
+    # no time limit: the engine truncates episodes
     try:
         env: gymnasium.Env[Array, Action] = gymnasium.make(
             robot, disable_env_checker=True, max_episode_steps=-1, **options
@@ -155,7 +169,7 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
 
 
 def _mujoco_ids() -> list[str]:
-    """Return the ids of Gymnasium's MuJoCo environments that need no other package."""
+    """Return Gymnasium's MuJoCo ids without further packages."""
     prefix = "gymnasium.envs.mujoco."
     specs = gymnasium.registry.values()
     return [spec.id for spec in specs if str(spec.entry_point).startswith(prefix) and spec.id.endswith("v5")]

@@ -1,4 +1,6 @@
-"""Which numbers of a MuJoCo model a task may change, in words: ``body_mass:torso:x0.5..2``.
+"""Model variations of a task, in words.
+
+``body_mass:torso:x0.5..2`` says which numbers of a MuJoCo model a task may change.
 
 A phrase is a field, a selector of its numbers, and a range, joined by colons:
 
@@ -43,13 +45,16 @@ _ROWS = {
     "site": ("site", "nsite"),
     "tendon": ("tendon", "ntendon"),
 }
-"""By the first word of a field: what its rows are called by, and how many there are."""
+"""Object names and counts by a field's prefix.
+
+The prefix is the field's first word; the name calls its rows.
+"""
 _RANGE = re.compile(r"(x?)(.+?)\.\.(.+)")
 _SELECTOR = re.compile(r"(.+?)(?:\[(\d+)\])?")
 
 
 class ModelVariation(NamedTuple):
-    """Numbers of a model that one parameter of a task changes together."""
+    """Model numbers that one task parameter changes."""
 
     field: str
     indices: tuple[Index, ...]
@@ -60,7 +65,10 @@ class ModelVariation(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelVariations:
-    """Turns the parameters of a task into changes, one for each variation."""
+    """Turns a task's parameters into model changes.
+
+    There is one for each variation.
+    """
 
     variations: tuple[ModelVariation, ...]
 
@@ -87,13 +95,16 @@ def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[ModelVar
     parts = phrase.split(":")
     if len(parts) < (2 if phrase.startswith("opt.") else 3):
         raise MetarlError(f"Expected FIELD:NAME:RANGE, like body_mass:torso:x0.5..2, got {phrase!r}.")
+    # FIELD:NAME:RANGE; a name may contain colons
     field, *selector, numbers = parts
     span, scale = _read_range(numbers, phrase)
     values = read_field(model, _known_field(field, model))
+    # options have components instead of rows
     if field.startswith("opt."):
         return [ModelVariation(field, (_option_index(field, selector, values),), span, scale)]
     name, column = _read_selector(":".join(selector), phrase)
     indices = _entries(values, _rows(field, name, model, robot), column, field)
+    # "each": a parameter for every number, without those that a factor leaves at 0
     if name == "each":
         changing = [index for index in indices if not scale or values[index] != 0.0]
         if not changing:
@@ -112,7 +123,10 @@ def _known_field(field: str, model: mujoco.MjModel) -> str:
 
 
 def _rows_fit(name: str, model: mujoco.MjModel) -> bool:
-    """Return whether a field has a row for each object of its kind."""
+    """Return whether a field has rows per object.
+
+    They are those of its kind.
+    """
     kind = name.split("_")[0]
     value = getattr(model, name, None) if kind in _ROWS else None
     return isinstance(value, np.ndarray) and value.shape[:1] == (getattr(model, _ROWS[kind][1]),)
@@ -126,23 +140,29 @@ def _is_of_numbers(name: str, model: mujoco.MjModel) -> bool:
 
 def _rows(field: str, name: str, model: mujoco.MjModel, robot: str) -> list[int]:
     """Return the rows of a field that a name means."""
+    # the prefix of the field says of which objects it has rows
     prefix = field.split("_")[0]
     kind, count = _ROWS[prefix][0], getattr(model, _ROWS[prefix][1])
     if name in ("all", "each"):
         return list(range(count))
     objects = [getattr(model, kind)(index) for index in range({"joint": model.njnt}.get(kind, count))]
     names = {each.name: each.id for each in objects if each.name}
+    # actuators without a name go by the joint that they drive
     if kind == "actuator":
         names = _driven_joints(model) | names
     if name not in names:
         raise unknown_name(f"{kind} of {robot}", name, [*names, "all", "each"])
+    # a joint has as many rows as degrees of freedom
     if prefix != "dof":
         return [names[name]]
     return [row for row in range(count) if model.dof_jntid[row] == names[name]]
 
 
 def _driven_joints(model: mujoco.MjModel) -> dict[str, int]:
-    """Return the actuators by the joints that they drive; many have no name of their own."""
+    """Return actuators by their joints.
+
+    Many have no name of their own.
+    """
     joint = int(mujoco.mjtTrn.mjTRN_JOINT)
     driving = np.flatnonzero(model.actuator_trntype == joint).tolist()
     return {model.joint(int(model.actuator_trnid[row, 0])).name: row for row in driving}
@@ -181,18 +201,24 @@ def _read_selector(text: str, phrase: str) -> tuple[str, int | None]:
 
 
 def _read_range(text: str, phrase: str) -> tuple[Range, bool]:
-    """Return a range with its margins, and whether it is one of factors."""
+    """Return a range and whether it multiplies.
+
+    The range has its margins.
+    """
     match = _RANGE.fullmatch(text)
     try:
         low, high = (float(match[2]), float(match[3])) if match else (math.nan, math.nan)
     except ValueError:
         low = high = math.nan
+    # also refuses NaN, which compares false
     if match is None or not (-math.inf < low < high < math.inf):
         raise MetarlError(f"Expected a range like x0.5..2 or 3..5 at the end, got {phrase!r}.")
+    # margins of factors are a quarter of the range, on a logarithmic scale
     if match[1]:
         require(low > 0, f"Factors in {phrase!r} must be positive", low)
         stretch = (high / low) ** _BEYOND
         return Range(low, high, low / stretch, high * stretch, logarithmic=True), True
+    # margins of values stay on their side of zero
     margin = _BEYOND * (high - low)
     least = max(low - margin, low / 2) if low > 0 else low - margin
     return Range(low, high, least, high + margin if high > 0 else min(high + margin, high / 2)), False

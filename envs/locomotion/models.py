@@ -1,4 +1,7 @@
-"""Robot, models by parameters and initial states, shared by the engines of locomotion."""
+"""Robot with models and states for tasks.
+
+The engines of locomotion share models by parameters and initial states.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from metarl.types import Task
 
 
 class LocomotionTasks:
-    """A robot, and what its tasks make of it.
+    """A robot and its tasks' models.
 
     Args:
         family: the robot, and what the tasks change.
@@ -33,6 +36,7 @@ class LocomotionTasks:
         self.family = family
         self.robot = find_robot(family.robot)
         self.options = self.robot.options(family.options)
+        # Gymnasium's environment gives model, spaces and initial state
         env = self.robot.environment(**family.options)
         self.model: mujoco.MjModel = env.model
         self.observation_space, self.action_space = (
@@ -47,11 +51,13 @@ class LocomotionTasks:
 
     @property
     def expanded(self) -> list[str]:
-        """The model fields that worlds of these tasks have to themselves."""
+        """Model fields of each world's own."""
         return sorted({name for fields in self._fields.values() for name in fields})
 
     def accept(self, tasks: Sequence[Task]) -> None:
-        """Make the model fields of some tasks, in place of those of other tasks.
+        """Make the model fields of some tasks.
+
+        They take the place of those of other tasks.
 
         Raises:
             MetarlError: on a task of another family, with another number of parameters, or with parameters
@@ -64,14 +70,16 @@ class LocomotionTasks:
         return self.starts.draw(slot, seed, self._fields[task.parameters], layout)
 
     def masses(self, start: Start) -> Array:
-        """Return the masses of the bodies of a world, ``[nbody]``, kilograms."""
+        """Return bodies' masses, ``[nbody]``, kilograms."""
         masses: Array = start.state.fields.get("body_mass", self.model.body_mass)
         return masses
 
     def judge(
         self, moment: Moment, *, before: Vector, actions: Vector, seconds: Vector, parameters: Vector
     ) -> Outcome:
-        """Return what followed a step of worlds, in NumPy or torch.
+        """Return the outcome of a step.
+
+        It is that of worlds, in NumPy or torch.
 
         Args:
             moment: what the step left.

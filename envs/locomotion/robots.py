@@ -1,9 +1,9 @@
-"""Gymnasium's MuJoCo robots as array arithmetic: observations, falls and rewards.
+"""Gymnasium's MuJoCo robots as array arithmetic.
 
-HalfCheetah, Ant, Hopper, Walker2d and Humanoid in the version v5 of Gymnasium. Each is a few data; what they
-have in common is written once, over arrays with the worlds last, in NumPy or torch alike. The
-numbers are those of Gymnasium's own environments, bit for bit: sums are taken in the order in which NumPy
-takes them.
+It has observations, falls and rewards. HalfCheetah, Ant, Hopper, Walker2d and Humanoid in the version v5 of
+Gymnasium. Each is a few data; what they have in common is written once, over arrays with the worlds last, in
+NumPy or torch alike. The numbers are those of Gymnasium's own environments, bit for bit: sums are taken in
+the order in which NumPy takes them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ from metarl.envs.engines.threads.features import Array as Numbers
 from metarl.errors import unknown_name
 
 Quantities: TypeAlias = dict[str, Array]
-"""Numbers per world, ``[..., worlds]``, by the names that Gymnasium's infos give them."""
+"""Numbers per world, ``[..., worlds]``, by name.
+
+Gymnasium's infos give them these names.
+"""
 Range: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Arguments of the constructors of Gymnasium's environments, by the same names.
+    """Constructor arguments of Gymnasium's environments.
 
-    The values here serve robots that lack an option; the defaults of those that have it are Gymnasium's.
+    They have the same names there. The values here serve robots that lack an option; the defaults of those
+    that have it are Gymnasium's.
     """
 
     forward_reward_weight: float = 1.0
@@ -62,20 +66,32 @@ class Options:
 
 
 class Moment(NamedTuple):
-    """A state of the worlds, as a step or a reset leaves it."""
+    """A state of the worlds.
+
+    A step or a reset leaves it.
+    """
 
     qpos: Vector
     """``[nq, ..., worlds]``."""
     qvel: Vector
     """``[nv, ..., worlds]``."""
     tracked: Vector
-    """The coordinates that velocities are the change of, ``[axes, ..., worlds]``, metres."""
+    """Tracked coordinates, ``[axes, ..., worlds]``, metres.
+
+    Velocities are their change.
+    """
     contact_forces: Vector
-    """``cfrc_ext`` of all bodies, ``[6 * nbody, ..., worlds]``; nothing where the robot does not look."""
+    """Contact forces, ``[6 * nbody, ..., worlds]``.
+
+    ``cfrc_ext`` of all bodies; nothing where the robot does not look.
+    """
     insides: Vector
-    """The other numbers that it observes, ``[k, ..., worlds]``, or none."""
+    """Further observed numbers, ``[k, ..., worlds]``, or none."""
     tendons: Vector
-    """Lengths, then velocities, ``[2 * ntendon, ..., worlds]``; nothing where the infos do not tell."""
+    """Tendons' lengths, then velocities.
+
+    The shape is ``[2 * ntendon, ..., worlds]``; nothing where the infos have none.
+    """
 
 
 class Outcome(NamedTuple):
@@ -93,36 +109,61 @@ class Robot:
 
     environment: Callable[..., MujocoEnv]
     axes: tuple[str, ...] = ("x",)
-    """The coordinates along which it walks: they come first in ``qpos`` and may be hidden."""
+    """Coordinates along which it walks.
+
+    They come first in ``qpos`` and may be hidden.
+    """
     is_healthy: Callable[[Moment, Options], Mask] | None = None
-    """Whether it is still upright; without it an episode never terminates."""
+    """Whether it is still upright.
+
+    Without it an episode never terminates.
+    """
     max_observed_velocity: float | None = None
-    """Observed velocities are clipped to plus and minus this."""
+    """Limit of observed velocities.
+
+    They are clipped to plus and minus this.
+    """
     has_normal_velocity_noise: bool = False
-    """Whether a reset draws velocities from a normal distribution, else from a uniform one."""
+    """Whether resets draw velocities normally.
+
+    Otherwise a uniform distribution is used.
+    """
     feels_contacts: bool = False
-    """Whether it observes contact forces, and pays for them."""
+    """Whether it observes contact forces.
+
+    It then pays for them too.
+    """
     tracks: Literal["joints", "body", "mass"] = "joints"
-    """Whose velocity counts: that of the first coordinates, of the main body, or of the centre of mass."""
+    """Source of the velocity that counts.
+
+    It is that of the first coordinates, of the main body, or of the centre of mass.
+    """
     pays_for_controls: bool = False
-    """Whether the actions' cost is that of the controls, which are float64 whatever the actions are."""
+    """Whether controls cost, instead of actions.
+
+    Controls are float64 whatever the actions are.
+    """
     reports_height: bool = False
     """Whether the infos hold ``z_distance_from_origin``."""
     reports_tendons: bool = False
-    """Whether they hold lengths and velocities of the tendons."""
+    """Whether infos hold tendon lengths and velocities."""
 
     def options(self, given: Mapping[str, object]) -> Options:
-        """Return Gymnasium's defaults with what is given in their place.
+        """Return Gymnasium's defaults with overrides.
+
+        Arguments that are given take their place.
 
         Raises:
             MetarlError: on an option that the environment does not have.
         """
         parameters = inspect.signature(self.environment).parameters
+        # defaults are read from Gymnasium's constructor, so that they follow its version
         defaults = {
             name: parameter.default
             for name, parameter in parameters.items()
             if parameter.default is not inspect.Parameter.empty
         }
+        # those of the base class are known too, such as its camera's
         known = defaults.keys() | inspect.signature(MujocoEnv).parameters.keys()
         for name in given:
             if name not in known:
@@ -145,7 +186,10 @@ def find_robot(name: str) -> Robot:
 
 
 def noise(robot: Robot, scale: float, nq: int, nv: int, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
-    """Draw what a reset adds to the initial positions and velocities, ``[nq]`` and ``[nv]``."""
+    """Draw a reset's noise, ``[nq]`` and ``[nv]``.
+
+    It is added to the initial positions and velocities.
+    """
     positions = rng.uniform(low=-scale, high=scale, size=nq)
     if robot.has_normal_velocity_noise:
         return positions, scale * rng.standard_normal(nv)
@@ -198,19 +242,23 @@ def evaluate(
         seconds: simulated time of the step.
         initial_height: second coordinate of the initial state.
     """
+    # velocity = (x' - x) / dt, for each axis that the robot tracks
     velocity = (moment.tracked - before) / seconds
     infos = whereabouts(robot, moment, initial_height)
     infos |= {f"{axis}_velocity": velocity[i] for i, axis in enumerate(robot.axes)}
     forward = options.forward_reward_weight * velocity[0]
     if robot.pays_for_controls:
         actions = namespace(actions).asarray(actions, dtype=moment.qpos.dtype)
+    # r = forward + healthy - control cost - contact cost
     costs: Array = options.ctrl_cost_weight * _sum(actions * actions)
     infos |= {"reward_forward": forward, "reward_ctrl": -costs}
     if robot.feels_contacts:
+        # each force is clipped, then the cost
         forces = _clipped(moment.contact_forces, options.contact_force_range)
         contact_cost: Array = options.contact_cost_weight * _sum(forces * forces)
         contact_cost = namespace(forces).clip(contact_cost, *options.contact_cost_range)
         costs, infos["reward_contact"] = costs + contact_cost, -contact_cost
+    # robots without a notion of health never fall
     if robot.is_healthy is None:
         return Outcome(forward - costs, _nowhere(forward), infos)
     healthy = robot.is_healthy(moment, options)
@@ -303,9 +351,10 @@ def _nowhere(like: Array) -> Mask:
 
 
 def _sum(x: Vector) -> Array:
-    """Add up the components, ``[k, ..., worlds] -> [..., worlds]``, k up to 128.
+    """Add up components, ``[k, ..., worlds] -> [..., worlds]``.
 
-    In the order in which NumPy adds up one vector: eight partial sums, then what is left over.
+    k is up to 128. In the order in which NumPy adds up one vector: eight partial sums, then what is left
+    over.
     """
     count = x.shape[0]
     whole = count - count % 8

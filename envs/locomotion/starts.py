@@ -1,4 +1,4 @@
-"""Locomotion tasks, and the states that their episodes start from."""
+"""Locomotion tasks and their episodes' initial states."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from metarl.envs.locomotion.robots import Options, Quantities, Robot, noise
 from metarl.vector_env import Picture
 
 Reward: TypeAlias = Callable[[Quantities, Vector], Array]
-"""Gets the infos of a step, ``[worlds]`` each and named as Gymnasium names them, and the parameters of the
-worlds' tasks, ``[P, worlds]``; returns rewards ``[worlds]``."""
+"""Reward function of a task.
+
+It gets the infos of a step, ``[worlds]`` each and named as Gymnasium names them, and the parameters of the
+worlds' tasks, ``[P, worlds]``; it returns rewards ``[worlds]``.
+"""
 Dynamics: TypeAlias = Callable[[tuple[float, ...]], Sequence[Change]]
-"""Gets the parameters of a task; returns what they change about the model."""
+"""Function from task parameters to model changes."""
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocomotionFamily:
-    """A robot, and what the parameters of a task mean to it."""
+    """A robot and its parameters' meaning."""
 
     name: str
     """The family of its tasks."""
@@ -39,9 +42,12 @@ class LocomotionFamily:
     options: Mapping[str, object] = field(default_factory=dict)
     """Arguments of Gymnasium's constructor."""
     reward: Reward | None = None
-    """In place of Gymnasium's reward; terminations and infos remain."""
+    """Reward in place of Gymnasium's.
+
+    Terminations and infos remain.
+    """
     dynamics: Dynamics | None = None
-    """How tasks change the model; without it they do not."""
+    """Model changes of tasks, or none."""
 
 
 class Start(NamedTuple):
@@ -53,7 +59,9 @@ class Start(NamedTuple):
 
 
 class Starts:
-    """Makes initial states as Gymnasium's ``reset`` does, in a simulation kept for it.
+    """Initial states by Gymnasium's ``reset``.
+
+    They are made in a simulation kept for it.
 
     Args:
         env: Gymnasium's own environment, of which the model and the initial state are taken.
@@ -91,14 +99,17 @@ class Starts:
             layout: what is read from the state.
         """
         model, data = self._changer.model, self._data
+        # the task's model first, since MuJoCo derives the initial state from it
         self._changer.put(fields)
         mujoco.mj_resetData(model, data)
+        # Gymnasium's order of draws: positions, then velocities
         positions, velocities = noise(
             self._robot, self._scale, model.nq, model.nv, self._generator(slot, seed)
         )
         data.qpos[:] = self._init_qpos + positions
         data.qvel[:] = self._init_qvel + velocities
         mujoco.mj_forward(model, data)
+        # the whole state, so that another simulation continues bit for bit
         integration = np.empty(mujoco.mj_stateSize(model, _STATE))
         mujoco.mj_getState(model, data, integration, _STATE)
         row = np.zeros(layout.width)
@@ -107,7 +118,9 @@ class Starts:
         return Start(WorldState(integration, fields, row), model.opt.timestep)
 
     def picture(self, state: WorldState, camera: str, width: int, height: int) -> Picture:
-        """Return what a camera of the model sees of a state, ``[height, width, 3]``.
+        """Return a state's picture, ``[height, width, 3]``.
+
+        It shows what a camera of the model sees.
 
         Raises:
             MetarlError: if there is no such camera, or the size makes no sense.

@@ -1,4 +1,7 @@
-"""Tasks on one of Gymnasium's MuJoCo robots: what is drawn, and the engine that steps it."""
+"""Tasks on a Gymnasium MuJoCo robot.
+
+Here are their distributions and the engine that steps them.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,21 @@ from metarl.vector_env import TaskVectorEnv
 _log = logging.getLogger(__name__)
 
 LISTED = {"train": 100, "test": 30}
-"""Tasks of the fixed list of a split, as many as Rakelly et al. 2019 train and test on."""
+"""Tasks of a split's fixed list.
+
+There are as many as Rakelly et al. 2019 train and test on.
+"""
 _SEEDS = {"train": 1903, "test": 8254}
 _SHORT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class MujocoTasks:
-    """Tasks drawn from a continuous distribution, or all of the few that there are.
+    """Tasks from a continuous or finite distribution.
 
-    Training draws fresh tasks. The test split is a fixed list of tasks that training meets with probability
-    zero; a fixed list of other tasks stands for the training split. Where there are only a few tasks,
-    ``only`` names them, and both splits are these.
+    A finite one has all of the few that there are. Training draws fresh tasks. The test split is a fixed list
+    of tasks that training meets with probability zero; a fixed list of other tasks stands for the training
+    split. Where there are only a few tasks, ``only`` names them, and both splits are these.
     """
 
     name: str
@@ -45,7 +51,7 @@ class MujocoTasks:
     train: Draw | None = None
     test: Draw | None = None
     only: tuple[Parameters, ...] = ()
-    """All tasks that there are, where there is nothing to draw from."""
+    """All tasks of a finite distribution."""
     observation_space: Box
     """Gymnasium's."""
     action_space: Box
@@ -54,7 +60,7 @@ class MujocoTasks:
 
     @property
     def tests_on_training_tasks(self) -> bool:
-        """Whether training leaves no task to be tested on."""
+        """Whether training covers all tasks."""
         return bool(self.only)
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
@@ -64,7 +70,9 @@ class MujocoTasks:
         return tuple(self._fresh(LISTED[split], np.random.default_rng(_SEEDS[split]), split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh tasks to train on, or tasks of the test list evenly.
+        """Draw tasks; fresh ones for training.
+
+        Others are of the test list, evenly.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive.
@@ -88,10 +96,12 @@ class MujocoTasks:
             EngineError: if "warp" is not installed here.
         """
         robot, tasks = self.family.robot, self.tasks("train")
+        # array arithmetic exists for Gymnasium's own robots only
         if engine == "auto":
             engine = "threads" if robot in ROBOTS else "processes"
         if engine == "threads" or is_warp(engine):
             self._check_robot(engine)
+        # the extra's module is imported on demand: it needs Warp
         if is_warp(engine):
             with extra_imported():
                 from metarl.envs.locomotion.warp import WarpLocomotionVectorEnv  # noqa: PLC0415  # an extra
@@ -140,7 +150,9 @@ class MujocoTasks:
 def many_tasks(
     family: LocomotionFamily, test_range: TestRange, *, train: Draw, test: Draw, horizon: int
 ) -> MujocoTasks:
-    """Return a distribution over fresh tasks; ``…-out`` in its name means a test out of range.
+    """Return a distribution over fresh tasks.
+
+    ``…-out`` in its name means a test out of range.
 
     Raises:
         MetarlError: if the robot's observations or actions are no numbers.
@@ -159,9 +171,10 @@ def many_tasks(
 
 
 def fixed_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon: int) -> MujocoTasks:
-    """Return a distribution over all the tasks that there are, which is also tested on them.
+    """Return a distribution over a few tasks.
 
-    The papers do so, and the name says it, ``…-published``.
+    They are all the tasks that there are; it is also tested on them. The papers do so, and the name says it,
+    ``…-published``.
     """
     name = f"{family.name}-published"
     _log.warning("%s is tested on its %d training tasks, as there are no others.", name, len(only))
@@ -186,6 +199,9 @@ def _spaces(family: LocomotionFamily) -> tuple[Box, Box]:
 
 
 def _label(parameters: Sequence[float]) -> str:
-    """Return the numbers of a task; of many, a digest."""
+    """Return a task's numbers or their digest.
+
+    A digest stands for many.
+    """
     text = ",".join(repr(value) for value in parameters)
     return text if len(parameters) <= _SHORT else hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Gymnasium's MuJoCo robots on threads, with observations and rewards as array arithmetic.
+"""Gymnasium's MuJoCo robots on threads.
 
-Bit for bit the episodes of Gymnasium's own environments, without their Python. A task may change the model of
-its world, and what the robot is paid for.
+Observations and rewards are array arithmetic. Bit for bit the episodes of Gymnasium's own environments,
+without their Python. A task may change the model of its world, and what the robot is paid for.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
 
 
 class LocomotionVectorEnv(SlotEngine):
-    """A :class:`~metarl.vector_env.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
+    """Task vector environment over threaded MuJoCo worlds.
 
-    A slot draws its initial noise as Gymnasium's environment would: from a generator that a seed starts anew,
-    and that without one goes on. A world with NaN or huge numbers is truncated at that step with
-    reward 0 and its last sound observation, logged and counted.
+    It is a :class:`~metarl.vector_env.TaskVectorEnv`. A slot draws its initial noise as Gymnasium's
+    environment would: from a generator that a seed starts anew, and that without one goes on. A world with
+    NaN or huge numbers is truncated at that step with reward 0 and its last sound observation, logged and
+    counted.
 
     Args:
         family: the robot, and what the tasks change.
@@ -62,6 +63,7 @@ class LocomotionVectorEnv(SlotEngine):
         tasks = (Task(family.name, (), family.name),) if default_tasks is None else default_tasks
         check_slots(tasks, num_envs, horizon)
         require(num_threads >= 0, "num_threads must be 0 or more", num_threads)
+        # models and initial states, shared with the other engines
         self._models = LocomotionTasks(family, tasks, num_envs)
         robot, model = self._models.robot, self._models.model
         super().__init__(
@@ -74,6 +76,7 @@ class LocomotionVectorEnv(SlotEngine):
         self.diverged = 0
         """Episodes that were cut because their physics diverged."""
         self._running = list(self._tasks)
+        # one model for all worlds; fields that tasks change are a world's own
         self._physics = BatchedPhysics(
             [model],
             [0] * num_envs,
@@ -84,9 +87,11 @@ class LocomotionVectorEnv(SlotEngine):
         self.closed = False
         self._columns = bind(self._physics, robot, self._models.options)
         self._expand()
+        # inputs of the rewards: seconds of a step, body masses, parameters
         self._seconds = np.full(num_envs, model.opt.timestep * self._models.frame_skip)
         self._masses = np.repeat(model.body_mass[:, None], num_envs, axis=1)
         self._parameters = np.zeros((self._models.num_parameters, num_envs))
+        # all slots are idle until the first reset
         self._live: Flags = np.zeros(num_envs, np.bool_)
         self._steps = np.zeros(num_envs, np.int64)
         self._observations = np.zeros(self.observation_space.shape or ())
@@ -97,7 +102,9 @@ class LocomotionVectorEnv(SlotEngine):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, object] | None = None,
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in slots that have a task.
+
+        ``options["reset_mask"]`` selects some of them.
 
         Returns:
             Observations ``[N, O]`` of all slots, and Gymnasium's infos of those that started.
@@ -131,16 +138,20 @@ class LocomotionVectorEnv(SlotEngine):
             MetarlError: if the actions have a wrong shape.
         """
         self._check_shape(np.shape(actions))
+        # float32 stays as it is: costs are computed in the type that Gymnasium would have
         given = np.asarray(actions)
         if given.dtype != np.float32:
             given = given.astype(np.float64)
         live = self._live.copy()
         rows = vector(self._physics.features.T)
+        # positions before the step, as velocities are their change
         before = np.array(tracked(self._columns, self._models.robot, rows, vector(self._masses)))
         self._physics.step(self._models.frame_skip, ctrl=given.astype(np.float64), mask=live)
         self._steps[live] += 1
+        # worlds that diverged are cut, without a reward
         diverged = live & self._physics.diverged
         self.diverged += log_diverged(diverged, self._running, self._steps)
+        # observations and rewards of the others, in one piece of array arithmetic
         slots = np.flatnonzero(live & ~diverged)
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
         infos: dict[str, object] = {}
@@ -148,6 +159,7 @@ class LocomotionVectorEnv(SlotEngine):
             outcome = self._evaluate(slots, before[:, slots], given[slots].T)
             rewards[slots], terminated[slots] = np.asarray(outcome.reward), np.asarray(outcome.terminated)
             infos = self._infos(outcome.quantities, slots)
+        # a slot ends by falling, at the horizon or by diverging
         truncated = diverged | (live & ~terminated & (self._steps >= self._horizon))
         self._live &= ~(terminated | truncated)
         flags = cast("Array", terminated), cast("Array", truncated)
@@ -156,7 +168,9 @@ class LocomotionVectorEnv(SlotEngine):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return what a camera of the robot's model sees of a slot, ``[height, width, 3]``.
+        """Return a slot's picture, ``[height, width, 3]``.
+
+        It shows what a camera of the robot's model sees.
 
         Args:
             slot: 0 to ``num_envs - 1``; one that never ran shows the model's initial state.
@@ -187,7 +201,10 @@ class LocomotionVectorEnv(SlotEngine):
             self._physics.expand(name)
 
     def _start(self, slot: int, seed: int | None) -> WorldState:
-        """Give a slot its task, and return the state that it starts from."""
+        """Give a slot its task; return its start.
+
+        The start is the state from which it begins.
+        """
         task = self._tasks[slot]
         self._running[slot] = task
         self._parameters[:, slot] = task.parameters
@@ -209,7 +226,10 @@ class LocomotionVectorEnv(SlotEngine):
         self._observations[slots] = np.asarray(shown).T
 
     def _evaluate(self, slots: Slots, before: Array, actions: Array) -> Outcome:
-        """Write what some slots show after a step, and return their outcome, ``[n]`` each."""
+        """Write slots' observations; return outcomes, ``[n]`` each.
+
+        They follow a step.
+        """
         moment = self._moment(slots)
         self._show(moment, slots)
         return self._models.judge(
@@ -221,7 +241,10 @@ class LocomotionVectorEnv(SlotEngine):
         )
 
     def _infos(self, quantities: Quantities, slots: Slots) -> dict[str, object]:
-        """Spread numbers of some slots over all, with masks, as Gymnasium's vector environments do."""
+        """Spread some slots' numbers over all.
+
+        Masks are added as Gymnasium's vector environments do.
+        """
         named = np.zeros(self.num_envs, np.bool_)
         named[slots] = True
         infos: dict[str, object] = {}

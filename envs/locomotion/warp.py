@@ -1,4 +1,7 @@
-"""Gymnasium's MuJoCo robots on a device, with the models that tasks make of them."""
+"""Gymnasium's MuJoCo robots on a device.
+
+Tasks make their models.
+"""
 
 from __future__ import annotations
 
@@ -60,22 +63,28 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
             device=choose_device(device),
         )
         self._columns = bind(self._physics, self._models.robot, self._models.options)
+        # one row of constants a slot, as the rewards read them
         model, sizes = self._models.model, {"seconds": 1, "parameters": self._models.num_parameters}
         sizes["masses"] = model.nbody
         self._constants = {
             name: torch.ones(num_envs, width, device=self._device) for name, width in sizes.items()
         }
-        """``[N, ...]``: simulated seconds of a step, the tasks' parameters, the bodies' masses."""
+        """Per-slot data, ``[N, ...]``.
+
+        They are the simulated seconds of a step, the tasks' parameters, the bodies' masses.
+        """
         self._starts = {name: values.clone() for name, values in self._constants.items()}
         self._seen = torch.zeros(self.observation_space.shape or (), device=self._device)
         self._before = torch.zeros(len(self._models.robot.axes), num_envs, device=self._device)
 
+    # constants of the next episodes, copied at the reset
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return what a camera of the robot's model sees of a slot, ``[height, width, 3]``.
+        """Return a slot's picture, ``[height, width, 3]``.
 
-        As :meth:`.LocomotionVectorEnv.render_slot`; it is drawn by MuJoCo C of the state on the device.
+        It shows what a camera of the robot's model sees. As :meth:`.LocomotionVectorEnv.render_slot`; it is
+        drawn by MuJoCo C of the state on the device.
 
         Raises:
             MetarlError: if there is no such slot or camera, or the size makes no sense.
@@ -107,9 +116,11 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         """Draw what slots begin with, and send it."""
         models, layout = self._models, self._physics.layout(0)
         starts = [models.start(slot, self._tasks[slot], seeds[slot], layout) for slot in slots]
+        # a slot's infos name the task from now on
         for slot in slots:
             self._running[slot] = self._tasks[slot]
         self._physics.prepare(slots, [start.state for start in starts])
+        # send everything to the device in one copy for each array
         columns = {
             "seconds": [[start.timestep * models.frame_skip] for start in starts],
             "parameters": [self._tasks[slot].parameters for slot in slots],
@@ -130,7 +141,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         self._physics.step(self._models.frame_skip, ctrl=actions, mask=live)
 
     def _remember(self) -> None:
-        """Take note of where the robots are, for their velocities."""
+        """Record the robots' positions for their velocities."""
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         self._before = tensor(tracked(self._columns, self._models.robot, rows, masses)).clone()
 
@@ -145,7 +156,10 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         return StepOutcome(tensor(outcome.reward), tensor(outcome.terminated), None)
 
     def _show(self, mask: torch.Tensor) -> Moment:
-        """Write what the slots of ``mask [N]`` show; return the moment of all."""
+        """Write masked slots' observations; return all.
+
+        The mask is ``[N]``; the moment of all slots is returned.
+        """
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         moment = moment_of(self._columns, self._models.robot, rows, masses)
         shown = tensor(observe(self._models.robot, self._models.options, moment)).T

@@ -1,7 +1,7 @@
-"""Meta-World's own environments with tasks to set, the reference of the engines.
+"""Meta-World's own environments with tasks to set.
 
-Physics, observations and rewards are the class's own. Added are a task to set, the suite's horizon, and
-success as a bool; the goal stays hidden.
+They are the reference of the engines. Physics, observations and rewards are the class's own. Added are a task
+to set, the suite's horizon, and success as a bool; the goal stays hidden.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def observation_space() -> Box:
-    """Return Meta-World's bounds, ``[39]``: two frames of 18 numbers, then zeros for the hidden goal."""
+    """Return Meta-World's observation bounds, ``[39]``.
+
+    They are two frames of 18 numbers, then zeros for the hidden goal.
+    """
     hand = SawyerXYZEnv._HAND_SPACE
     low = np.concatenate([hand.low, [-1.0], np.full(14, -np.inf)])
     high = np.concatenate([hand.high, [1.0], np.full(14, np.inf)])
@@ -44,18 +47,30 @@ def observation_space() -> Box:
 
 
 def action_space() -> Box:
-    """Return the space of actions, ``[4]``: where the hand moves, and how the gripper pulls."""
+    """Return the space of actions, ``[4]``.
+
+    They say where the hand moves, and how the gripper pulls.
+    """
     return Box(-1.0, 1.0, (4,), np.float32)
 
 
 @dataclass(frozen=True)
 class MetaWorldFactory:
-    """Builds the environment of a family; it travels to the workers."""
+    """Picklable builder of a family's environment.
+
+    It travels to the workers.
+    """
 
     horizon: int = MAX_HORIZON
-    """Steps after which an episode is truncated, 1 to 500."""
+    """Steps of an episode, 1 to 500.
+
+    It is truncated then.
+    """
     reward: RewardVersion = "v2"
-    """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
+    """Meta-World's reward version.
+
+    "v2" are those of today, "v1" the original ones.
+    """
     known: Families = METAWORLD
     """The families that it can build."""
 
@@ -69,9 +84,10 @@ class MetaWorldFactory:
 
 
 class MetaWorldEnv(gymnasium.Env[Floats, Action]):
-    """One environment; an episode is a function of (task, actions), bit for bit.
+    """One environment.
 
-    Raw actions reach the reward; the package itself clips the ones that move the hand. It takes about 31 MB.
+    An episode is a function of (task, actions), bit for bit. Raw actions reach the reward; the package itself
+    clips the ones that move the hand. It takes about 31 MB.
     """
 
     def __init__(
@@ -143,7 +159,9 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         return observation, float(reward), False, truncated, {"success": bool(info["success"])}
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return what a camera of the full model sees, ``[height, width, 3]``.
+        """Return a picture, ``[height, width, 3]``.
+
+        It shows what a camera of the full model sees.
 
         Raises:
             MetarlError: on an unknown camera, or a size that makes no sense.

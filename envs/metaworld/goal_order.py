@@ -1,4 +1,4 @@
-"""Which goals the slots of a benchmark run, and in which order."""
+"""Goals of a benchmark's slots, in order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from metarl.errors import require, unknown_name
 from metarl.types import Task
 
 Select: TypeAlias = Literal["random", "pseudorandom"]
-"""``"random"`` draws one at a time; ``"pseudorandom"`` shuffles and uses each once before any again."""
+"""Order of the goals: ``"random"`` or ``"pseudorandom"``.
+
+``"random"`` draws one at a time; ``"pseudorandom"`` shuffles and uses each once before any again.
+"""
 
 
 class GoalChoice:
-    """The tasks that one slot runs, one after another.
+    """Sequence of one slot's tasks.
 
     Args:
         tasks: at least one.
@@ -66,13 +69,16 @@ def assign_goals(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) ->
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)
+    # fewer slots than families: each slot has several families in turn
     if num_slots < len(families):
         parts = list(families.values())
         return [tuple(task for part in parts[slot::num_slots] for task in part) for slot in range(num_slots)]
+    # otherwise families get equally many slots, the first of them one more
     base, extra = divmod(num_slots, len(families))
     assigned: list[tuple[Task, ...]] = []
     for index, goals in enumerate(families.values()):
         slots = base + (index < extra)
+        # slots of a family share its goals out, or each has all
         hands = min(slots, len(goals)) if share_goals else 1
         assigned += [tuple(goals[slot % hands :: hands]) for slot in range(slots)]
     return assigned

@@ -1,8 +1,9 @@
-"""The goals of Meta-World's published benchmarks, drawn by the installed package and kept in a cache.
+"""Goals of Meta-World's published benchmarks.
 
-The package simulates a reset for each goal that it draws: 1 s for ML1, 8 s for ML10, 40 s for ML45. So
-the goals are written as JSON to :func:`metarl.system.caches.cache_folder`. A cache that is damaged or cannot
-be written is no mistake: the goals are drawn again.
+The installed package draws them, and a cache keeps them. The package simulates a reset for each goal that it
+draws: 1 s for ML1, 8 s for ML10, 40 s for ML45. So the goals are written as JSON to
+:func:`metarl.system.caches.cache_folder`. A cache that is damaged or cannot be written is no mistake: the
+goals are drawn again.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class Goal(NamedTuple):
 
     family: str
     parameters: tuple[float, ...]
-    """Meta-World's ``rand_vec``: where the goal is, and in most families where the object starts."""
+    """Meta-World's ``rand_vec``.
+
+    It has the goal, and in most families the object's start.
+    """
 
 
 class Goals(NamedTuple):
@@ -56,7 +60,9 @@ class Goals(NamedTuple):
 
 
 def published_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
-    """Return the goals of a benchmark, from the cache if it has them.
+    """Return the goals of a benchmark.
+
+    They are from the cache if it has them.
 
     Args:
         benchmark: which one.
@@ -86,7 +92,9 @@ def draw_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
 
 
 def _decode(tasks: Sequence[PublishedTask]) -> tuple[Goal, ...]:
-    """Unpack Meta-World's tasks, which are pickles that the package itself has just made.
+    """Unpack Meta-World's tasks.
+
+    They are pickles that the package itself has just made.
 
     Raises:
         MetarlError: if they hold anything that a :class:`Goal` would lose.
@@ -109,7 +117,10 @@ def _cache_path(benchmark: Benchmark, seed: int, family: str) -> Path:
 
 
 def _read(path: Path) -> Goals | None:
-    """Return the goals of a cache file, None if there is none or it is not whole."""
+    """Return a cache file's goals.
+
+    Return None if there is none or it is not whole.
+    """
     try:
         data = json.loads(path.read_bytes())
         goals = Goals(*(tuple(Goal(name, tuple(v)) for name, v in data[split]) for split in Goals._fields))

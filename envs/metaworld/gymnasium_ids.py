@@ -38,10 +38,10 @@ def make_ml(
     published: bool = False,
     **options: object,
 ) -> MetaWorldVectorEnv:
-    """Build a split of a meta-learning benchmark, with hidden goals shared out to slots.
+    """Build a split of a meta-learning benchmark.
 
-    As in Meta-World a slot keeps its goal until ``sample_tasks()``, or from reset to reset a new one with
-    ``sample_tasks_on_reset=True``.
+    Hidden goals are shared out to slots. As in Meta-World a slot keeps its goal until ``sample_tasks()``, or
+    from reset to reset a new one with ``sample_tasks_on_reset=True``.
 
     Args:
         benchmark: ``"ML1"``, ``"ML10"``, ``"ML25"`` or ``"ML45"``.
@@ -63,7 +63,9 @@ def make_ml(
 
 
 def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: object) -> MetaWorldVectorEnv:
-    """Build a multi-task benchmark: goals visible, a new one of the family's 50 at each reset.
+    """Build a multi-task benchmark.
+
+    Goals are visible; each reset has a new one of the family's 50.
 
     Args:
         benchmark: ``"MT10"``, ``"MT25"`` or ``"MT50"``.
@@ -84,7 +86,9 @@ def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: o
 def make_mt1(
     *, env_name: str | None = None, num_envs: int = 1, seed: int = SEED, **options: object
 ) -> MetaWorldVectorEnv:
-    """Build a single family: goals visible, a new one of its 50 at each reset.
+    """Build a single family.
+
+    Goals are visible; each reset has a new one of its 50.
 
     Args:
         env_name: the family, ``"pick-place-v3"``.

@@ -1,6 +1,7 @@
-"""Meta-World's arm: models without visual parts, and actions on the mocap body.
+"""Models and actions of Meta-World's arm.
 
-https://github.com/Farama-Foundation/Metaworld, ``SawyerXYZEnv.set_xyz_action`` and ``step``.
+Models have no visual parts, and actions move the mocap body. https://github.com/Farama-Foundation/Metaworld,
+``SawyerXYZEnv.set_xyz_action`` and ``step``.
 """
 
 from __future__ import annotations
@@ -22,21 +23,33 @@ from metarl.errors import unknown_name
 FRAME_SKIP = 5
 """Simulation steps of one environment step, 12.5 ms."""
 EXPANDED = ("body_pos", "site_pos")
-"""The model fields that a reset of Meta-World edits: at most one row of each."""
+"""Model fields that a reset edits.
+
+A reset of Meta-World edits at most one row of each.
+"""
 
 WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
-"""Meta-World's numbers: no offset, and its own rotation and torque scale."""
+"""Numbers of Meta-World's weld.
+
+There is no offset; rotation and torque scale are its own.
+"""
 
 
 def reset_welds(model: mujoco.MjModel) -> None:
-    """Write a model's welds to mocap bodies as ``SawyerMocapBase.reset_mocap_welds`` does."""
+    """Write a model's welds to mocap bodies.
+
+    ``SawyerMocapBase.reset_mocap_welds`` writes the same.
+    """
     if model.nmocap > 0:
         welds = np.flatnonzero(model.eq_type == int(mujoco.mjtEq.mjEQ_WELD))
         model.eq_data[welds, : len(WELD)] = WELD
 
 
 def mend_meta_world() -> None:
-    """Let Meta-World's own environments use :func:`reset_welds` where their method would fail."""
+    """Patch Meta-World to use :func:`reset_welds`.
+
+    Its own environments use it where their method would fail.
+    """
 
     def reset_mocap_welds(self: SawyerMocapBase) -> None:
         reset_welds(self.model)
@@ -51,7 +64,9 @@ Actions: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def environment_class(family: str) -> type[SawyerXYZEnv]:
-    """Return Meta-World's class of a family such as ``"pick-place-v3"``.
+    """Return a family's class of Meta-World.
+
+    A family is a name such as ``"pick-place-v3"``.
 
     Raises:
         MetarlError: if there is none.
@@ -63,7 +78,9 @@ def environment_class(family: str) -> type[SawyerXYZEnv]:
 
 
 def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
-    """Compile a family's model without visual parts; states stay the same, bit for bit.
+    """Compile a family's model without visual parts.
+
+    States stay the same, bit for bit.
 
     Args:
         family: the environment's name.
@@ -75,31 +92,49 @@ def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
 
 
 def weld_hand(model: mujoco.MjModel) -> None:
-    """Weld the hand to the mocap body as Meta-World does once it has compiled a model."""
+    """Weld the hand to the mocap body.
+
+    Meta-World does so once it has compiled a model.
+    """
     blank = SawyerXYZEnv.__new__(SawyerXYZEnv)
     blank.model = model
     blank.reset_mocap_welds()
 
 
 def no_fields(family: str, rand_vec: Array) -> dict[str, Array]:
-    """Return nothing: the tasks of a family share all that a reset does not edit."""
+    """Return nothing.
+
+    The tasks of a family share all that a reset does not edit.
+    """
     del family, rand_vec
     return {}
 
 
 class Models(NamedTuple):
-    """Where a bank of resets takes its families from; Meta-World's own by default."""
+    """Sources of a reset bank's families.
+
+    By default they are Meta-World's own.
+    """
 
     environment: Callable[[str], type[SawyerXYZEnv]] = environment_class
     """Returns a family's environment class."""
     stepped: Callable[[str, tuple[str, ...]], mujoco.MjModel] = sawyer_model
-    """Compiles a family's model, given the geoms with a pose that is read."""
+    """Compiles a family's model.
+
+    It is given the geoms with a pose that is read.
+    """
     fields: Callable[[str, Array], dict[str, Array]] = no_fields
-    """Returns the model fields, besides :data:`EXPANDED`, that a task of a family has to itself."""
+    """Returns the fields of a task's own.
+
+    These are model fields of a family's task, besides :data:`EXPANDED`.
+    """
     expanded: tuple[str, ...] = EXPANDED
-    """All model fields that tasks of a family do not share."""
+    """Model fields that a family's tasks do not share."""
     version: str = ""
-    """Changes with what a reset leaves behind, so that no older file of resets is taken for it."""
+    """Version of the reset files.
+
+    It changes with the state that a reset leaves, so that no older file of resets is taken for it.
+    """
 
 
 METAWORLD_MODELS = Models()
@@ -113,11 +148,17 @@ class ArmInputs(NamedTuple):
     mocap_pos: Array
     """``[num_worlds, 1, 3]``, metres."""
     mocap_quat: Array
-    """``[num_worlds, 1, 4]``, as Meta-World writes it, not of length one."""
+    """Orientations, ``[num_worlds, 1, 4]``.
+
+    Meta-World writes them so, not of length one.
+    """
 
 
 class Arm(NamedTuple):
-    """Where a hand's target is, and where actions may move it."""
+    """A hand's target and its limits.
+
+    Actions may move the target within them.
+    """
 
     position: Array
     """``[3]``, metres."""
@@ -130,7 +171,7 @@ class Arm(NamedTuple):
 
 
 def read_arm(env: SawyerXYZEnv) -> Arm:
-    """Return the arm of one of Meta-World's environments as it is now."""
+    """Return a Meta-World environment's present arm."""
     position, low, high, scale = (
         np.array(value, np.float64)
         for value in (env.data.mocap_pos[0], env.mocap_low, env.mocap_high, env.action_scale)
@@ -139,10 +180,10 @@ def read_arm(env: SawyerXYZEnv) -> Arm:
 
 
 def hand_target(actions: Vector, position: Vector, low: Vector, high: Vector, scale: Vector) -> Vector:
-    """Return where actions move the targets of hands, ``[3, worlds]``, metres.
+    """Return the moved targets, ``[3, worlds]``, metres.
 
-    The sum is taken as NumPy takes it in Meta-World: the move in the precision of the actions (float32 from
-    its action space), the position in its own.
+    They are those of hands, and actions move them. The sum is taken as NumPy takes it in Meta-World: the move
+    in the precision of the actions (float32 from its action space), the position in its own.
 
     Args:
         actions: ``[4, worlds]``, three moves and the effort of the fingers, in [-1, 1].
@@ -157,7 +198,10 @@ def hand_target(actions: Vector, position: Vector, low: Vector, high: Vector, sc
 
 
 class MocapArms:
-    """The targets of the arms' hands, which actions move within each environment's box."""
+    """The targets of the arms' hands.
+
+    Actions move them within each environment's box.
+    """
 
     def __init__(self, num_worlds: int) -> None:
         self.position: Array = np.zeros((num_worlds, 3))

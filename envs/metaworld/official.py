@@ -33,11 +33,17 @@ from metarl.vector_env import Array
 
 EVALUATOR = "metaworld.evaluation.metalearning_evaluation"
 EVALUATION_EPISODES = 3
-"""Its default: episodes of a family that it counts in each round."""
+"""The evaluator's default of episodes per round.
+
+They are the episodes of a family that it counts in each round.
+"""
 
 
 class Layout(NamedTuple):
-    """How the goals of a family are met: some at once, the others in further rounds."""
+    """Rounds of a family's goals.
+
+    Some are met at once, the others in further rounds.
+    """
 
     slots: int
     """Of each family."""
@@ -56,11 +62,17 @@ PUBLISHED = {
     "ml25": Layout(10, 4),
     "ml45": Layout(9, 5),
 }
-"""Of Meta-World+ (McLean et al. 2025, arXiv 2505.11289): 40 to 50 goals of each family."""
+"""Layouts of Meta-World+.
+
+They have 40 to 50 goals of each family. Source: McLean et al. 2025 (arXiv 2505.11289).
+"""
 
 
 def layout(benchmark: str, tasks: Sequence[Task]) -> Layout:
-    """Return the published layout of a benchmark, or as much of it as there are tasks for."""
+    """Return the published layout of a benchmark.
+
+    It is as much of it as there are tasks for.
+    """
     families = [task.family for task in tasks]
     fewest = min(families.count(family) for family in set(families))
     wanted = PUBLISHED.get(benchmark.partition("-")[0], PUBLISHED["ml1"])
@@ -71,7 +83,10 @@ def layout(benchmark: str, tasks: Sequence[Task]) -> Layout:
 def official_steps(
     tasks: Sequence[Task], settings: OfficialSettings, plan: Layout, horizon: int
 ) -> tuple[int, int]:
-    """Return the most vector steps, and the most environment steps, that the evaluation takes."""
+    """Return the evaluation's most steps.
+
+    They are vector steps and environment steps.
+    """
     episodes = settings.adaptation_steps * settings.adaptation_episodes
     steps = plan.rounds * (episodes + -(-EVALUATION_EPISODES // plan.slots)) * horizon
     return steps, steps * plan.slots * len({task.family for task in tasks})
@@ -99,7 +114,10 @@ def official_evaluation(
 
 
 def same_step_options(horizon: int, reward: RewardVersion = "v2", num_threads: int = 0) -> VectorOptions:
-    """Return what the evaluator expects: slots reset themselves at once and keep their goal."""
+    """Return the environment that the evaluator expects.
+
+    Slots reset themselves at once and keep their goal.
+    """
     return VectorOptions(
         max_episode_steps=horizon,
         autoreset_mode=AutoresetMode.SAME_STEP,
@@ -118,9 +136,13 @@ def measure_officially(
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> OfficialEvaluation:
-    """Call Meta-World's evaluator, on our environment or on one that ``metaworld.make_ml_envs_test`` made."""
+    """Call Meta-World's evaluator.
+
+    It runs on our environment or on one that ``metaworld.make_ml_envs_test`` made.
+    """
     steps = 0
 
+    # the evaluator counts no steps, so they are counted here
     def count(slots: int) -> None:
         nonlocal steps
         steps += slots
@@ -135,6 +157,7 @@ def measure_officially(
         deterministic=settings.deterministic,
         on_step=count,
     )
+    # threads of torch would compete with those of the physics
     with one_thread():
         success, mean_return, families = metalearning_evaluation(
             driven,
@@ -157,7 +180,9 @@ def measure_officially(
 
 
 class OfficialVectorEnv(MetaWorldVectorEnv):
-    """Our fast environment in the shape that the evaluator wants: ``call``, ``get_attr``, episode returns.
+    """Our fast environment for Meta-World's evaluator.
+
+    The evaluator uses ``call``, ``get_attr`` and episode returns.
 
     Args:
         tasks: those of one family one after another.
@@ -182,7 +207,9 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
         self._returns = np.zeros(self.num_envs)
 
     def call(self, name: str, *arguments: bool) -> tuple[object, ...]:
-        """Do in every slot what the evaluator asks for.
+        """Call a method in every slot.
+
+        The evaluator says which.
 
         Raises:
             MetarlError: if this version of Meta-World asks for something else.
@@ -198,7 +225,9 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
         return ()
 
     def get_attr(self, name: str) -> tuple[object, ...]:
-        """Return what the evaluator wants to know of each slot.
+        """Return an attribute of each slot.
+
+        The evaluator says which.
 
         Raises:
             MetarlError: if this version of Meta-World wants to know something else.
@@ -219,7 +248,10 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: npt.NDArray[np.float32]
     ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot; ``infos["final_info"]["episode"]["r"]`` has the returns of those that end."""
+        """Step every slot.
+
+        ``infos["final_info"]["episode"]["r"]`` has the returns of those that end.
+        """
         observations, rewards, terminated, truncated, infos = super().step(actions)
         self._returns += rewards
         ended = terminated | truncated

@@ -1,9 +1,9 @@
-"""Any of our meta-learners as Meta-World's ``MetaLearningAgent``, which its own evaluator drives.
+"""Our meta-learners as Meta-World's ``MetaLearningAgent``.
 
-The evaluator (metaworld 3.1.1) steps a vector environment that resets slots by itself, and passes each step
-to the agent; from these the rollout is put together that our ``adapt`` learns from. It passes on no
-observation after an episode's last step, so ``final_observations`` holds the one before it. Only agents that
-bootstrap truncated episodes read it.
+Its own evaluator drives any of them. The evaluator (metaworld 3.1.1) steps a vector environment that resets
+slots by itself, and passes each step to the agent; from these the rollout is put together that our ``adapt``
+learns from. It passes on no observation after an episode's last step, so ``final_observations`` holds the one
+before it. Only agents that bootstrap truncated episodes read it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 ACTION_SIZE = 4
-"""Three moves of the hand and the effort of the fingers."""
+"""Three hand moves and the fingers' effort."""
 
 
 class OfficialAgent:
-    """Adapts a meta-learner to ``num_tasks`` tasks at once, one in each slot.
+    """Adapts a meta-learner to ``num_tasks`` tasks.
+
+    They run at once, one in each slot.
 
     Args:
         learner: is not changed.
@@ -62,7 +64,10 @@ class OfficialAgent:
         self._steps: list[Timestep] = []
 
     def adapt_action(self, observations: Floats) -> tuple[Floats, dict[str, npt.NDArray[np.float32]]]:
-        """Draw actions ``[N, A]`` that an adaptation will learn from, and their log densities ``[N]``."""
+        """Draw actions ``[N, A]`` and log densities ``[N]``.
+
+        An adaptation will learn from them.
+        """
         action = self._act(observations, self._generator)
         return _numpy(action.actions[:, 0]), {"log_probs": action.log_probs[:, 0].cpu().numpy()}
 
@@ -71,7 +76,7 @@ class OfficialAgent:
         self._steps.append(timestep)
 
     def adapt(self) -> None:
-        """Learn from the episodes that are noted, and forget them."""
+        """Learn from the recorded episodes, then forget them."""
         self._actor = self._learner.adapt(self._actor, self._rollout(), self._rng)
         self._steps = []
 
@@ -80,7 +85,10 @@ class OfficialAgent:
         return _numpy(self._act(observations, None if self._deterministic else self._generator).actions[:, 0])
 
     def reset(self, env_mask: Flags) -> None:
-        """Do nothing: a policy remembers nothing of an episode."""
+        """Do nothing.
+
+        A policy remembers nothing of an episode.
+        """
 
     def _act(self, observations: Floats, generator: torch.Generator | None) -> Action:
         if self._on_step is not None:
@@ -93,18 +101,27 @@ class OfficialAgent:
         return action
 
     def _rollout(self) -> Rollout:
-        """Return the first K episodes of each slot, ``[N, K, T, ...]``; T is the longest's length."""
+        """Return the first K episodes of slots.
+
+        Shapes are ``[N, K, T, ...]``; T is the longest's length.
+        """
+        # the evaluator asks for episodes, in steps of all slots
         ended = np.stack([step.terminated | step.truncated for step in self._steps]).astype(np.bool_)
         if ended.sum(axis=0).min() < self._episodes:
             raise MetarlError(f"Expected {self._episodes} episodes of each task, got fewer.")
+        # cut each slot's steps into episodes: first and last step of each
         lasts = np.stack([np.flatnonzero(column)[: self._episodes] for column in ended.T])  # [N, K]
         firsts = np.concatenate([np.zeros((len(lasts), 1), np.int64), lasts[:, :-1] + 1], axis=1)
         steps = firsts[..., None] + np.arange((lasts - firsts).max() + 1)
+        # shorter episodes are padded, and the padding is masked
         mask = steps <= lasts[..., None]
         slots, clipped = np.arange(self._num_tasks), np.minimum(steps, lasts[..., None])
 
         def episodes(column: npt.NDArray[np.generic]) -> torch.Tensor:
-            """Return ``[N, K, T, ...]`` of ``[steps, N, ...]``, zero where no episode runs."""
+            """Return ``[N, K, T, ...]`` of ``[steps, N, ...]``.
+
+            It is zero where no episode runs.
+            """
             taken = column[clipped, slots[:, None, None]].copy()
             taken[~mask] = 0
             return torch.from_numpy(taken)
@@ -128,6 +145,9 @@ def _column(rows: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
 
 
 def _numpy(actions: torch.Tensor) -> Floats:
-    """Return actions as float32 numbers, the precision of Meta-World's action space."""
+    """Return actions as float32.
+
+    Meta-World's action space has this precision.
+    """
     array: Floats = actions.float().cpu().numpy()
     return array

@@ -1,8 +1,8 @@
-"""Pictures of Meta-World's worlds, drawn with its full models.
+"""Pictures of Meta-World's worlds.
 
-The engine steps models without what is only seen. To draw a world, its state and the positions that its reset
-edited are copied into the full model; what comes out is, pixel for pixel, what Meta-World's own environment
-draws in that state.
+They are drawn with its full models. The engine steps models without what is only seen. To draw a world, its
+state and the positions that its reset edited are copied into the full model; what comes out is, pixel for
+pixel, what Meta-World's own environment draws in that state.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from metarl.envs.engines.threads.features import Array
 from metarl.envs.metaworld.models import environment_class
 
 FullModel: TypeAlias = Callable[[str], mujoco.MjModel]
-"""Compiles the model of a family with all that is seen."""
+"""Compiles a family's model with visual parts."""
 CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
-"""Every model's, in its order; those in the corners stand on their heads."""
+"""Cameras of every model, in its order.
+
+Those in the corners stand on their heads.
+"""
 DEFAULT_SIZE = 480
 RENDERERS_KEPT = 50
-"""Of each engine, so that all families can be looked at in turn."""
+"""Renderers kept by each engine.
+
+So all families can be looked at in turn.
+"""
 _BEST = "corner2"
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -35,13 +41,17 @@ _KINDS = {
     "geom_pos": mujoco.mjtObj.mjOBJ_GEOM,
     "geom_size": mujoco.mjtObj.mjOBJ_GEOM,
 }
-"""The model fields of a world by which its pictures differ, and what they are of."""
+"""Model fields that change a world's pictures.
+
+Given with each is the kind of object that it is of.
+"""
 
 
 class SawyerRenderer:
-    """Draws the worlds of one family; to be used by the thread that made it.
+    """Draws the worlds of one family.
 
-    It holds the full model (20 MB) and its meshes and textures in the graphics library.
+    Only the thread that made it may use it. It holds the full model (20 MB) and its meshes and textures in
+    the graphics library.
 
     Args:
         family: the environment's name, ``"pick-place-v3"``.
@@ -70,7 +80,7 @@ class SawyerRenderer:
         self._offscreen = Offscreen(self._model, width=width, height=height)
 
     def frame(self, integration: Array, fields: Mapping[str, Array], camera: str | None = None) -> Frame:
-        """Return the picture of a state, ``[height, width, 3]``.
+        """Return a state's picture, ``[height, width, 3]``.
 
         Args:
             integration: MuJoCo's ``mjSTATE_INTEGRATION``.
@@ -97,15 +107,24 @@ class SawyerRenderer:
 
 
 class SawyerRenderers:
-    """Renderers of an engine, made on demand; the longest unused are closed."""
+    """Renderers of an engine, made on demand.
+
+    The longest unused are closed.
+    """
 
     def __init__(self, full: FullModel | None = None) -> None:
-        """Start empty; ``full`` compiles the full model of a family, None for Meta-World's."""
+        """Start empty.
+
+        ``full`` compiles the full model of a family, None for Meta-World's.
+        """
         self._full = full
         self._renderers: dict[tuple[str, int, int], SawyerRenderer] = {}
 
     def get(self, family: str, stepped: mujoco.MjModel, *, width: int, height: int) -> SawyerRenderer:
-        """Return the renderer of a family for pictures of this size; see :class:`SawyerRenderer`."""
+        """Return a family's renderer for this size.
+
+        See :class:`SawyerRenderer`.
+        """
         key = (family, width, height)
         renderer = self._renderers.pop(key, None)
         renderer = renderer or SawyerRenderer(family, stepped, width=width, height=height, full=self._full)
@@ -121,7 +140,9 @@ class SawyerRenderers:
 
 
 def full_model(family: str) -> mujoco.MjModel:
-    """Compile a family's model with all that is seen, in 0.2 to 0.8 s.
+    """Compile a family's model with visual parts.
+
+    It takes 0.2 to 0.8 s.
 
     Raises:
         MetarlError: on a family that Meta-World does not have.
@@ -133,7 +154,7 @@ def full_model(family: str) -> mujoco.MjModel:
 def _same_objects(
     stepped: mujoco.MjModel, full: mujoco.MjModel, kind: mujoco.mjtObj
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the indices of the named objects of both models, in each.
+    """Return named objects' indices in both models.
 
     The stepped model has some sites more, in the place of geoms. A reset edits only what has a name.
     """

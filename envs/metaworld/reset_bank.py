@@ -1,8 +1,9 @@
-"""Resets of Meta-World's environments, taken once from Meta-World itself and restored in microseconds.
+"""Snapshots of Meta-World's resets.
 
-The state after a reset depends on the family and the random vector of the task alone, bit for bit, though a
-reset simulates two runs of 50 steps of the hand. The bank lets Meta-World reset once and keeps the state, the
-model fields that changed and the constants that rewards need; worlds are put there any number of times.
+Meta-World itself makes each once; they are restored in microseconds. The state after a reset depends on the
+family and the random vector of the task alone, bit for bit, though a reset simulates two runs of 50 steps of
+the hand. The bank lets Meta-World reset once and keeps the state, the model fields that changed and the
+constants that rewards need; worlds are put there any number of times.
 """
 
 from __future__ import annotations
@@ -47,23 +48,27 @@ class Snapshot(NamedTuple):
     world: WorldState
     """For :meth:`~.batched.BatchedPhysics.set_state`."""
     observation: Array
-    """``[39]``, what the reset returned with the goal hidden."""
+    """Observation of the reset, ``[39]``, goal hidden."""
     arm: Arm
     """For :meth:`~.sawyer.MocapArms.reset`."""
     constants: Constants
-    """The constants of the rewards, by the names of Meta-World's attributes."""
+    """Reward constants by Meta-World's attribute names."""
 
 
 @functools.cache
 def _shared_model(models: Models, family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
-    """Compile a model once a process, in 0.1 s; no one writes to it."""
+    """Compile a model once a process.
+
+    It takes 0.1 s; no one writes to it.
+    """
     return models.stepped(family, read_geoms)
 
 
 def numeric_attributes(env: SawyerXYZEnv, family: str) -> Constants:
-    """Return copies of all attributes of an environment that are numbers or arrays of numbers.
+    """Return copies of an environment's numeric attributes.
 
-    Left out are those that depend on what the environment did before, such as its seed.
+    They are numbers or arrays of numbers. Left out are those that depend on what the environment did before,
+    such as its seed.
     """
     del family  # their names say enough
     found = {}
@@ -76,7 +81,10 @@ def numeric_attributes(env: SawyerXYZEnv, family: str) -> Constants:
 
 
 class ResetBank:
-    """Snapshots by family and random vector, in memory and, where a folder is given, on disk."""
+    """Snapshots by family and random vector.
+
+    They are in memory and, where a folder is given, on disk.
+    """
 
     def __init__(
         self,
@@ -114,14 +122,19 @@ class ResetBank:
         return list(self._features)
 
     def model(self, family: str) -> mujoco.MjModel:
-        """Return the family's physics model; every call gives the same one."""
+        """Return the family's physics model.
+
+        Every call gives the same one.
+        """
         if family not in self._models:
             geoms = {feature.name for feature in self._features[family] if feature.of == "geom"}
             self._models[family] = _shared_model(self._source, family, tuple(sorted(geoms)))
         return self._models[family]
 
     def snapshot(self, family: str, rand_vec: Sequence[float] | Array) -> Snapshot:
-        """Return the reset of a task, simulating it if it is new (about 10 ms).
+        """Return the reset of a task.
+
+        A new one is simulated (about 10 ms).
 
         Args:
             family: the environment's name.
@@ -139,17 +152,23 @@ class ResetBank:
         return known[vector.tobytes()]
 
     def snapshots(self, family: str) -> Iterator[Snapshot]:
-        """Go through the snapshots of a family in the order in which they were taken."""
+        """Yield a family's snapshots, oldest first."""
         return iter(self._known(family).values())
 
     def prepare(self, tasks: Iterable[tuple[str, Sequence[float]]]) -> None:
-        """Simulate the resets of new tasks, and write them to the folder."""
+        """Simulate and store the resets of new tasks.
+
+        They are written to the folder.
+        """
         for family, vector in sorted(tasks, key=lambda task: task[0]):
             self.snapshot(family, vector)
         self.save()
 
     def save(self) -> None:
-        """Write the families that have new snapshots to the folder, if there is one."""
+        """Write families with new snapshots.
+
+        They are written to the folder, if there is one.
+        """
         for family in sorted(self._unsaved) if self._folder else ():
             _write(self._file(family), self._snapshots[family])
         self._unsaved.clear()
@@ -167,6 +186,7 @@ class ResetBank:
 
     def _file(self, family: str) -> Path:
         assert self._folder is not None
+        # the name changes with everything that a snapshot depends on
         extractor = f"{self._constants.__module__}.{self._constants.__qualname__}"
         names = [(wanted.field, wanted.of, wanted.name) for wanted in self._features[family]]
         key = (
@@ -180,7 +200,10 @@ class ResetBank:
         return self._folder / f"{family}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
 
     def environment(self, family: str) -> SawyerXYZEnv:
-        """Return Meta-World's environment of a family, the one that resets are taken from."""
+        """Return a family's Meta-World environment.
+
+        Resets are taken from this one.
+        """
         if self._env is None or self._env[0] != family:
             self.close()
             self._env = family, self._source.environment(family)(reward_function_version=self._reward)
@@ -213,7 +236,9 @@ def check_parameters(env: SawyerXYZEnv, family: str, vector: Array) -> None:
 
 
 def reset_to(env: SawyerXYZEnv, family: str, vector: Array) -> Array:
-    """Reset a Meta-World environment to a task, with the goal hidden; return the observation, ``[39]``.
+    """Reset a Meta-World environment to a task.
+
+    The goal is hidden; return the observation, ``[39]``.
 
     Raises:
         MetarlError: if the vector has a wrong size or the environment rejects it.
@@ -226,14 +251,20 @@ def reset_to(env: SawyerXYZEnv, family: str, vector: Array) -> Array:
 
 
 def set_rand_vec(env: SawyerXYZEnv, family: str, vector: Array) -> None:
-    """Let a Meta-World environment run the task of a random vector, with the goal hidden."""
+    """Set a random vector's task, goal hidden.
+
+    The environment is Meta-World's.
+    """
     task = {"env_cls": SawyerXYZEnv, "rand_vec": vector, "partially_observable": True}
     env.set_task(MetaWorldTask(env_name=family, data=pickle.dumps(task)))
 
 
 @contextmanager
 def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
-    """Stop a reset that rejects its fixed vector, which Meta-World would repeat for ever."""
+    """Stop a reset that rejects its vector.
+
+    Meta-World would repeat it for ever, as the vector is fixed.
+    """
     draws = itertools.count()
 
     def rand_vec() -> Array:
@@ -241,6 +272,7 @@ def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
             raise MetarlError(f"{family} does not accept the random vector {env._last_rand_vec}.")
         return type(env)._get_state_rand_vec(env)
 
+    # an attribute of the instance hides the class's method
     env._get_state_rand_vec = rand_vec  # type: ignore[method-assign]  # for this reset only
     try:
         yield
@@ -249,7 +281,10 @@ def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
 
 
 def _transfer(full: mujoco.MjModel, slim: mujoco.MjModel, field: str) -> Array:
-    """Return the slim model's field with the full one's rows, matched by name."""
+    """Return the slim model's field.
+
+    Its rows are those of the full one, matched by name.
+    """
     kind = {"body_pos": mujoco.mjtObj.mjOBJ_BODY, "site_pos": mujoco.mjtObj.mjOBJ_SITE}[field]
     rows = np.array(getattr(slim, field))
     source = getattr(full, field)
@@ -262,6 +297,7 @@ def _transfer(full: mujoco.MjModel, slim: mujoco.MjModel, field: str) -> Array:
 
 
 def _write(path: Path, snapshots: Mapping[bytes, Snapshot]) -> None:
+    # all snapshots of a family have the same constants, so a table holds them
     kept = list(snapshots.values())
     names = {frozenset(one.constants) for one in kept}
     if len(names) > 1:
@@ -278,6 +314,7 @@ def _write(path: Path, snapshots: Mapping[bytes, Snapshot]) -> None:
         columns[f"field/{field}"] = np.stack([one.world.fields[field] for one in kept])
     for name in kept[0].constants:
         columns[f"constant/{name}"] = np.stack([one.constants[name] for one in kept])
+    # the file is whole or absent, also after an interruption
     archive = io.BytesIO()
     np.savez(archive, allow_pickle=False, **columns)
     write_whole(path, archive.getvalue())

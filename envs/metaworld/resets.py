@@ -1,4 +1,7 @@
-"""Models and initial states of Meta-World's tasks, shared by its engines."""
+"""Models and initial states of Meta-World's tasks.
+
+Its engines share them.
+"""
 
 from __future__ import annotations
 
@@ -32,23 +35,29 @@ def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
 
 @dataclass(frozen=True)
 class Families:
-    """The families that an engine can run; Meta-World's own 50 by default."""
+    """Families that an engine can run.
+
+    By default they are Meta-World's own 50.
+    """
 
     catalog: Callable[[RewardVersion], Mapping[str, SawyerTask]] = tasks_with
-    """Returns them by name, with the rewards of a version."""
+    """Returns families by name, for a reward version."""
     constants: Extractor = episode_constants
-    """The constants that a reset fixes for the rewards, under the key ``"reward"``."""
+    """Constants of the rewards, under ``"reward"``.
+
+    A reset fixes them.
+    """
     models: Models = METAWORLD_MODELS
     """Where their environments and models come from."""
     full_model: FullModel = full_model
-    """Compiles the model of a family with all that is seen."""
+    """Compiles a family's model with visual parts."""
 
 
 METAWORLD = Families()
 
 
 class SawyerResets:
-    """The families that an engine serves, and the bank of their resets.
+    """An engine's families and reset bank.
 
     Args:
         families: every family that a task may be of.
@@ -78,6 +87,7 @@ class SawyerResets:
         catalog = known.catalog(reward_version)
         self.catalog: dict[str, SawyerTask] = {family: catalog[family] for family in self.families}
         """The observation and reward of each family."""
+        # versions of the constants have folders of their own
         folder = None if cache is None else cache / _constants_version(catalog)
         features = {family: task.features for family, task in self.catalog.items()}
         self._bank = ResetBank(
@@ -86,11 +96,14 @@ class SawyerResets:
         self._prepared: set[str] = set()  # families with the resets of their default tasks in the bank
 
     def model(self, family: str) -> mujoco.MjModel:
-        """Return a family's physics model; no one may write to it."""
+        """Return a family's physics model.
+
+        No one may write to it.
+        """
         return self._bank.model(family)
 
     def models(self) -> list[mujoco.MjModel]:
-        """Return the model of every family, in their order."""
+        """Return every family's model, in order."""
         return [self._bank.model(family) for family in self.families]
 
     def numbers(self, tasks: Sequence[Task]) -> list[int]:
@@ -98,7 +111,7 @@ class SawyerResets:
         return [self.families[task.family] for task in tasks]
 
     def check_families(self, tasks: Sequence[Task]) -> None:
-        """Make sure that tasks are of families known here.
+        """Check that tasks are of known families.
 
         Raises:
             MetarlError: if one is not.
@@ -123,7 +136,7 @@ class SawyerResets:
         return [self._bank.snapshot(task.family, task.parameters) for task in tasks]
 
     def close(self) -> None:
-        """Keep the states of new tasks for the next time."""
+        """Save the states of new tasks."""
         self._save()
         self._bank.close()
 
@@ -135,6 +148,9 @@ class SawyerResets:
 
 
 def _constants_version(catalog: Mapping[str, SawyerTask]) -> str:
-    """Return a name for the order in which the rewards' constants are kept."""
+    """Return the reward constants' layout name.
+
+    It stands for the order in which they are kept.
+    """
     order = sorted((family, tuple(task.constant_places)) for family, task in catalog.items())
     return hashlib.sha256(repr(order).encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""The data of the Meta-World engine's slots, a row for each.
+"""Data of the Meta-World engine's slots.
 
-The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`, either on the arrays by
-NumPy, or as a C function that the stepper's threads call for each row.
+There is a row for each. The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`,
+either on the arrays by NumPy, or as a C function that the stepper's threads call for each row.
 """
 
 from __future__ import annotations
@@ -61,13 +61,16 @@ class Tables:
         self.frames = np.zeros((slots, FRAME_SIZE))
         """The last frames, unclipped."""
         self.first = np.zeros((slots, 1))
-        """1 where an episode's first step comes next, else 0."""
+        """Whether an episode's first step comes next.
+
+        It is 1 there, else 0.
+        """
         self.observations = np.zeros((slots, OBSERVATION_SIZE))
         self.outcomes = np.zeros((slots, len(OUTCOMES)))
         """Of the last step: :data:`OUTCOMES`."""
 
     def in_order(self) -> list[Rows]:
-        """Return the arrays in the order of their numbers."""
+        """Return the arrays, ordered by number."""
         return [
             self.features,
             self.actions,
@@ -79,14 +82,20 @@ class Tables:
         ]
 
     def begin(self, slot: int, observation: Array, constants: Array) -> None:
-        """Let an episode begin: what the reset showed, ``[39]``, and what it fixed, ``[C]``."""
+        """Begin an episode.
+
+        The reset's observation is ``[39]``, and its constants are ``[C]``.
+        """
         self.observations[slot] = observation
         self.frames[slot] = observation[:FRAME_SIZE]
         self.constants[slot, : len(constants)] = constants
         self.first[slot] = 1
 
     def advance(self, task: SawyerTask, slots: npt.NDArray[np.int64]) -> None:
-        """Let NumPy compute what some slots, all of one family, show after a step."""
+        """Compute some slots' observations in NumPy.
+
+        They are after a step, and the slots are of one family.
+        """
         width, fixed = num_features(task), num_constants(task)
         result = after_step(
             task,
@@ -96,6 +105,7 @@ class Tables:
             _of(self.frames, slots),
             _of(self.first, slots)[0] > 0.5,
         )
+        # rows of other slots stay as they are
         self.frames[slots] = np.asarray(result.frame).T
         self.observations[slots] = np.asarray(result.observation).T
         self.outcomes[slots] = np.stack([np.asarray(value) for value in _columns(result.outcome)], axis=1)
@@ -107,6 +117,7 @@ class Tables:
 def c_function(task: SawyerTask, tables: Tables) -> CFunction:
     """Return what :meth:`Tables.advance` does, for one row."""
     function, fixed = CFunction(tables.in_order()), num_constants(task)
+    # the same reward function as NumPy's, called with expressions
     first = function.load(_Table.FIRST, 1)
     result = after_step(
         task,
@@ -116,22 +127,30 @@ def c_function(task: SawyerTask, tables: Tables) -> CFunction:
         function.load(_Table.FRAMES, FRAME_SIZE),
         first[0] > 0.5,
     )
+    # the next step reads this frame as its last one
     function.store(_Table.FRAMES, result.frame)
     function.store(_Table.OBSERVATIONS, result.observation)
     function.store(_Table.OUTCOMES, stack(*_columns(result.outcome)))
     function.store(_Table.FIRST, first * 0.0)
+    # only tasks that fix constants at the first step write them
     if task.latch is not None:
         function.store(_Table.CONSTANTS, result.constants)
     return function
 
 
 def num_features(task: SawyerTask) -> int:
-    """Return how many numbers a task reads from the physics."""
+    """Return a task's number of features.
+
+    They are read from the physics.
+    """
     return max(int(place.stop) for place in task.places.values())
 
 
 def num_constants(task: SawyerTask) -> int:
-    """Return how many numbers a reset fixes for a task."""
+    """Return a task's number of constants.
+
+    A reset fixes them.
+    """
     return max(int(place.stop) for place in task.constant_places.values())
 
 

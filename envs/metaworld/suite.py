@@ -1,7 +1,8 @@
-"""Meta-World's meta-learning benchmarks as task distributions (Yu et al. 2019, arXiv 1910.10897).
+"""Meta-World's meta-learning benchmarks as task distributions.
 
-The goals are those of the installed package's own benchmark objects. Drawing them takes it 8 s for ML10
-and 40 s for ML45, so they are kept as JSON in the user's cache folder.
+Source: Yu et al. 2019 (arXiv 1910.10897). The goals are those of the installed package's own benchmark
+objects. Drawing them takes it 8 s for ML10 and 40 s for ML45, so they are kept as JSON in the user's cache
+folder.
 """
 
 from __future__ import annotations
@@ -36,11 +37,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class MetaWorldTasks(SawyerTasks):
-    """Goals of Meta-World families: 50 of each for training, 50 of each for testing."""
+    """Goals of Meta-World families.
+
+    There are 50 of each for training, 50 of each for testing.
+    """
 
     engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes", "warp")
-    """``"warp"`` keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA
-    it runs on the CPU, slowly. A device may follow it, ``"warp:cuda:1"``."""
+    """Engines that run the suite.
+
+    ``"warp"`` keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it
+    runs on the CPU, slowly. A device may follow it, ``"warp:cuda:1"``.
+    """
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots; see :meth:`.SawyerTasks.make_vector_env`.
@@ -65,7 +72,10 @@ class MetaWorldTasks(SawyerTasks):
         )
 
     def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
-        """Return the most vector steps, and the most environment steps, that Meta-World's evaluator takes."""
+        """Return the evaluator's most steps.
+
+        They are vector steps and environment steps of Meta-World's evaluator.
+        """
         return official_steps(tasks, settings, layout(self.name, tasks), self.horizon)
 
     def official_evaluation(
@@ -78,7 +88,10 @@ class MetaWorldTasks(SawyerTasks):
         num_workers: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> OfficialEvaluation:
-        """Let Meta-World's own evaluator measure an agent; see :mod:`.metaworld_official`."""
+        """Measure an agent by Meta-World's evaluator.
+
+        See :mod:`.metaworld_official`.
+        """
         return official_evaluation(
             agent,
             tasks,
@@ -98,11 +111,20 @@ class MetaWorldConfig(SuiteConfig):
     """The settings of all Meta-World suites."""
 
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
-    """Steps of an episode, at most Meta-World's own 500."""
+    """Steps of an episode.
+
+    At most Meta-World's own 500.
+    """
     goal_seed: Annotated[int, Ge(0), Lt(2**32 - 1)] = 42
-    """Seed of Meta-World's own benchmark, from which all goals come; the run's seed is another."""
+    """Seed of Meta-World's goals; independent of the run's.
+
+    It is that of Meta-World's own benchmark.
+    """
     reward: RewardVersion = "v2"
-    """Meta-World's rewards of today, 0 to 10 a step ("v2"), or its original ones, up to thousands ("v1")."""
+    """Meta-World's reward version.
+
+    "v2" are those of today, 0 to 10 a step; "v1" the original ones, up to thousands.
+    """
 
     def __post_init__(self) -> None:
         """Check the version of the rewards."""
@@ -116,7 +138,10 @@ class MetaWorldConfig(SuiteConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ML1Config(MetaWorldConfig):
-    """Meta-World ML1: one family, 50 goals to train on and 50 others to be tested on."""
+    """Meta-World ML1: new goals of one family.
+
+    It has 50 goals to train on and 50 others to be tested on.
+    """
 
     kind: ClassVar[str] = "ml1"
 
@@ -131,7 +156,10 @@ class ML1Config(MetaWorldConfig):
 
     @property
     def label(self) -> str:
-        """Benchmark and family, so that runs on two families do not share a name."""
+        """Name with benchmark and family.
+
+        So runs on two families do not share a name.
+        """
         return f"{self.kind}-{self.task}"
 
     def build(self) -> MetaWorldTasks:
@@ -142,7 +170,7 @@ class ML1Config(MetaWorldConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ML10Config(MetaWorldConfig):
-    """Meta-World ML10: 10 families to train on, 5 others to be tested on."""
+    """Meta-World ML10: 10 training families, 5 test ones."""
 
     kind: ClassVar[str] = "ml10"
 
@@ -154,18 +182,24 @@ class ML10Config(MetaWorldConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ML25Config(MetaWorldConfig):
-    """Meta-World ML25: 24 families to train on (25 as published), 5 others to be tested on."""
+    """Meta-World ML25: 24 training families, 5 test ones.
+
+    As published it trains on 25.
+    """
 
     kind: ClassVar[str] = "ml25"
 
     published: bool = False
-    """Train on all 25 families of the published list, of which basketball-v3 is a test family too."""
+    """Train on all 25 published families.
+
+    One of them, basketball-v3, is a test family too.
+    """
 
     def build(self) -> MetaWorldTasks:
-        """Return the task distribution; its name, ml25-clean or ml25-published, says which it is.
+        """Return the task distribution.
 
-        The clean one has the published test families and trains on the published families but for
-        basketball-v3, with the published goals.
+        Its name, ml25-clean or ml25-published, says which it is. The clean one has the published test
+        families and trains on the published families but for basketball-v3, with the published goals.
         """
         goals = published_goals("ml25", self.goal_seed)
         if self.published:
@@ -177,7 +211,7 @@ class ML25Config(MetaWorldConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ML45Config(MetaWorldConfig):
-    """Meta-World ML45: 45 families to train on, 5 others to be tested on."""
+    """Meta-World ML45: 45 training families, 5 test ones."""
 
     kind: ClassVar[str] = "ml45"
 
@@ -188,7 +222,7 @@ class ML45Config(MetaWorldConfig):
 
 
 def ml25_leak() -> tuple[str, ...]:
-    """Return the families that the published ML25 both trains and tests on."""
+    """Return published ML25's training families in the test."""
     return tuple(family for family in ML25_V3["train"] if family in ML25_V3["test"])
 
 
@@ -206,7 +240,9 @@ def _separate_families(tasks: MetaWorldTasks) -> MetaWorldTasks:
 
 
 def _distribution(name: str, goals: Goals, config: MetaWorldConfig) -> MetaWorldTasks:
-    """Return the goals as tasks, numbered within their family.
+    """Return the goals as numbered tasks.
+
+    They are numbered within their family.
 
     Raises:
         MetarlError: if a test goal is a training goal.

@@ -1,4 +1,7 @@
-"""Tasks of Meta-World's arm as a distribution: lists, spaces and engines."""
+"""Tasks of Meta-World's arm as a distribution.
+
+It has lists, spaces and engines.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from metarl.vector_env import TaskVectorEnv
 
 @dataclass(frozen=True, kw_only=True)
 class SawyerTasks:
-    """Tasks of the Sawyer arm, those to train on and those to be tested on."""
+    """Training and test tasks of the Sawyer arm."""
 
     name: str
     """``"ml10"``, ``"ml1-reach-v3"``."""
@@ -34,12 +37,15 @@ class SawyerTasks:
     horizon: int = MAX_HORIZON
     """Steps after which an episode is truncated."""
     reward: RewardVersion = "v2"
-    """Meta-World's rewards of today ("v2") or its original ones ("v1")."""
+    """Meta-World's reward version.
+
+    "v2" are those of today, "v1" the original ones.
+    """
     reports_success: bool = True
     """Every family says whether its task is solved."""
 
     known: ClassVar[Families] = METAWORLD
-    """Where the families' environments, models and rewards come from."""
+    """Source of the families' environments, models and rewards."""
     engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes")
     """The names that :meth:`make_vector_env` takes."""
 
@@ -55,7 +61,10 @@ class SawyerTasks:
 
     @property
     def observation_space(self) -> Box:
-        """Space of one observation, ``[39]``; the goal's three entries are zero."""
+        """Space of one observation, ``[39]``.
+
+        The goal's three entries are zero.
+        """
         return observation_space()
 
     @property
@@ -68,7 +77,9 @@ class SawyerTasks:
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks with every family as often as every other, give or take one.
+        """Draw tasks, with every family equally often.
+
+        They differ by at most one.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive.
@@ -76,7 +87,10 @@ class SawyerTasks:
         return sample_evenly(self.tasks(split), num_tasks, rng)
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the name of each parameter; the arm sees where an object is, but no goal."""
+        """Return each parameter's name and visibility.
+
+        The arm sees where an object is, but no goal.
+        """
         every = [Parameter(f"object[{axis}]", observed=True) for axis in range(3)]
         every += [Parameter(f"goal[{axis}]", observed=False) for axis in range(3)]
         count = next(len(task.parameters) for task in (*self.train, *self.test) if task.family == family)

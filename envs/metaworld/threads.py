@@ -1,7 +1,8 @@
-"""Meta-World on threads: physics in one batch, observations and rewards as array arithmetic.
+"""Meta-World on threads.
 
-The episodes of Meta-World's own environments without their Python: states, observations and success bit for
-bit, rewards but for their rounding. A reset restores a state that Meta-World itself produced once.
+Physics is one batch, observations and rewards are array arithmetic. The episodes of Meta-World's own
+environments without their Python: states, observations and success bit for bit, rewards but for their
+rounding. A reset restores a state that Meta-World itself produced once.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class SawyerVectorEnv(SlotEngine):
-    """A :class:`~metarl.vector_env.TaskVectorEnv` over MuJoCo worlds that are stepped on threads.
+    """Task vector environment over threaded Meta-World worlds.
 
-    Nothing in a Meta-World episode is random, so a seed changes nothing. A world with NaN or
-    huge numbers is truncated at that step with reward 0 and its last sound observation, logged and counted.
+    It is a :class:`~metarl.vector_env.TaskVectorEnv`. Nothing in a Meta-World episode is random, so a seed
+    changes nothing. A world with NaN or huge numbers is truncated at that step with reward 0 and its last
+    sound observation, logged and counted.
 
     Args:
         families: every family that a task may be of.
@@ -77,12 +79,14 @@ class SawyerVectorEnv(SlotEngine):
         self.diverged = 0
         """Episodes that were cut because their physics diverged."""
         self._running = list(self._tasks)
+        # one model a family, one world a slot
         self._physics = BatchedPhysics(
             self._resets.models(),
             self._resets.numbers(self._tasks),
             stepper=stepper,
             num_threads=num_threads,
         )
+        # rewards read features and constants; a compiled stepper computes them on its threads
         self.closed = False
         catalog = self._resets.catalog
         self._physics.bind([task.features for task in catalog.values()])
@@ -104,7 +108,9 @@ class SawyerVectorEnv(SlotEngine):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, object] | None = None,
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in slots that have a task.
+
+        ``options["reset_mask"]`` selects some of them.
 
         Returns:
             Observations ``[N, 39]`` of all slots, and no infos.
@@ -115,12 +121,14 @@ class SawyerVectorEnv(SlotEngine):
             MetarlError: if Meta-World does not accept a task's parameters.
         """
         slots = self._to_start(options)
+        # resets are restored from snapshots, not simulated
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in slots])
         self._live[slots] = False  # should anything below be interrupted
         for slot, snapshot in zip(slots, snapshots, strict=True):
             self._running[slot] = self._tasks[slot]
             self._arms.reset(slot, snapshot.arm)
             self._tables.begin(slot, snapshot.observation, snapshot.constants["reward"])
+        # a slot may change its family, and its model with it
         self._physics.assign(self._resets.numbers(self._running))
         self._physics.set_state(slots, [snapshot.world for snapshot in snapshots])
         self._steps[slots] = 0
@@ -142,15 +150,18 @@ class SawyerVectorEnv(SlotEngine):
             MetarlError: if the actions have a wrong shape.
         """
         self._check_shape(np.shape(actions))
+        # actions move the mocap bodies within their box
         self._tables.actions[...] = actions
         live = self._live.copy()
         ctrl, mocap_pos, mocap_quat = self._arms.act(self._tables.actions, live)
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
         self._steps[live] += 1
+        # worlds that diverged are cut, without reward or success
         diverged = live & self._physics.diverged
         self.diverged += log_diverged(diverged, self._running, self._steps)
         self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
+        # without compiled rewards, NumPy computes them here
         if not self._computes:
             self._advance(sound)
         rewards = np.where(sound, self._tables.outcomes[:, 0], 0.0)
@@ -162,17 +173,25 @@ class SawyerVectorEnv(SlotEngine):
         return self._tables.observations.copy(), rewards, terminated, cast("Array", truncated), infos
 
     def stop(self, slots: Flags) -> None:
-        """End the episodes of some slots, ``[N]``: they are idle until their next reset."""
+        """End the episodes of some slots, ``[N]``.
+
+        They are idle until their next reset.
+        """
         self._live &= ~slots
 
     def outcomes(self) -> dict[str, Array]:
-        """Return Meta-World's ``info`` of each slot's last step, ``[N]`` each; all 0 if it diverged."""
+        """Return ``info`` of the last step, ``[N]`` each.
+
+        It is Meta-World's; all 0 if the slot diverged.
+        """
         columns = dict(zip(OUTCOMES, self._tables.outcomes.T.copy(), strict=True))
         reward = columns.pop("reward")
         return {**columns, "unscaled_reward": reward}
 
     def goals(self, *, clipped: bool = True) -> Array:
-        """Return the goals as Meta-World shows them where they are not hidden, ``[N, 3]``, metres.
+        """Return unhidden goals, ``[N, 3]``, metres.
+
+        Meta-World shows them so where they are not hidden.
 
         Args:
             clipped: as after a step; what a reset returns is not clipped to the space of goals.
@@ -186,7 +205,10 @@ class SawyerVectorEnv(SlotEngine):
         return goals
 
     def goal_bounds(self) -> tuple[Array, Array]:
-        """Return the lowest and the highest goal that these families can show, ``[3]`` each, metres."""
+        """Return the goals' bounds, ``[3]`` each, metres.
+
+        They are the lowest and the highest that these families can show.
+        """
         tasks = list({task.family: task for task in self._resets.default_tasks}.values())
         places = [self._resets.catalog[task.family].constant_places for task in tasks]
         constants = [snapshot.constants["reward"] for snapshot in self._resets.snapshots(tasks)]
@@ -198,7 +220,7 @@ class SawyerVectorEnv(SlotEngine):
 
     @property
     def has_moving_goals(self) -> bool:
-        """Whether the goal of some family moves within an episode."""
+        """Whether some goal moves within an episode."""
         return any("target_pos" in self._resets.catalog[family].live for family in self._resets.families)
 
     def render_slot(
@@ -209,7 +231,9 @@ class SawyerVectorEnv(SlotEngine):
         width: int = DEFAULT_SIZE,
         height: int = DEFAULT_SIZE,
     ) -> Picture:
-        """Return what a camera of Meta-World's full model sees of a slot, ``[height, width, 3]``.
+        """Return a slot's picture, ``[height, width, 3]``.
+
+        It shows what a camera of Meta-World's full model sees.
 
         Args:
             slot: 0 to ``num_envs - 1``; one that never ran shows the model's initial state.
@@ -228,7 +252,7 @@ class SawyerVectorEnv(SlotEngine):
         return renderer.frame(state.integration, state.fields, camera)
 
     def close_extras(self, **_: object) -> None:
-        """End the threads, and keep the states of new tasks for the next time."""
+        """End the threads; save new tasks' states."""
         self._renderers.close()
         self._physics.close()
         self._resets.close()
@@ -244,7 +268,7 @@ class SawyerVectorEnv(SlotEngine):
         return {family: np.array(members, np.int64) for family, members in slots.items()}
 
     def _advance(self, sound: Flags) -> None:
-        """Let NumPy compute what sound slots show after a step."""
+        """Compute sound slots' observations in NumPy."""
         for family, slots in self._groups.items():
             running = sound[slots]
             if running.any():

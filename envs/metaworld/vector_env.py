@@ -1,7 +1,8 @@
-"""Meta-World as a plain Gymnasium vector environment: autoreset, goals that follow one another, pictures.
+"""Meta-World as a plain Gymnasium vector environment.
 
-The same as :class:`gymnasium.vector.SyncVectorEnv` over Meta-World's own environments, step for step, at the
-speed of :class:`~.threads.SawyerVectorEnv`.
+It has autoreset, goals that follow one another, and pictures. The same as
+:class:`gymnasium.vector.SyncVectorEnv` over Meta-World's own environments, step for step, at the speed of
+:class:`~.threads.SawyerVectorEnv`.
 """
 
 from __future__ import annotations
@@ -30,42 +31,78 @@ from metarl.types import Task
 from metarl.vector_env import Array, Picture
 
 RENDER_FPS = 80
-"""Steps of an environment in a second of the world."""
+"""Steps per simulated second."""
 _GOAL = slice(36, 39)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorOptions:
-    """Options of a vector environment, named as Meta-World names them where it has them."""
+    """Options of a vector environment.
+
+    They have Meta-World's names where it has them.
+    """
 
     goal_visible: bool = False
-    """Show the goal in the observation's last three numbers, as the multi-task benchmarks do; else zeros."""
+    """Show the goal instead of zeros.
+
+    It is in the observation's last three numbers, as in the multi-task benchmarks.
+    """
     use_one_hot: bool = False
-    """Append to the observation which family runs, one number for each family of the benchmark."""
+    """Append the running family to the observation.
+
+    There is one number for each family of the benchmark.
+    """
     terminate_on_success: bool = False
-    """End an episode at its first success; else it goes on to its last step."""
+    """End an episode at its first success.
+
+    Otherwise it continues to its last step.
+    """
     max_episode_steps: int = MAX_HORIZON
-    """Steps after which an episode is truncated, 1 to 500."""
+    """Steps of an episode, 1 to 500.
+
+    It is truncated then.
+    """
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP
-    """When a slot starts its next episode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``."""
+    """When a slot starts its next episode.
+
+    Either ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
+    """
     task_select: Select = "random"
-    """How a slot's next task is chosen: ``"random"``, or ``"pseudorandom"``, each once before any again."""
+    """How a slot's next task is chosen.
+
+    Either ``"random"``, or ``"pseudorandom"``, each once before any again.
+    """
     sample_tasks_on_reset: bool = True
-    """Take the next task at each reset; else only in a reset with a seed and in ``sample_tasks()``."""
+    """Take the next task at each reset.
+
+    Otherwise only in a reset with a seed and in ``sample_tasks()``.
+    """
     reward_function_version: RewardVersion = "v2"
-    """Meta-World's rewards of today, at most 10 a step, or its original ones (``"v1"``)."""
+    """Meta-World's reward version.
+
+    By default those of today, at most 10 a step; ``"v1"`` are its original ones.
+    """
     num_threads: int = 0
-    """Threads that step the worlds; 0 for one a core. Results do not depend on it."""
+    """Threads of the physics; 0 for each core.
+
+    Results do not depend on it.
+    """
     stepper: StepperName = "auto"
-    """``"compiled"``, ``"portable"``, or ``"auto"`` for the first that works; results do not depend on it."""
+    """Stepper: ``"compiled"``, ``"portable"`` or ``"auto"``.
+
+    ``"auto"`` takes the first that works; results do not depend on it.
+    """
     render_mode: Literal["rgb_array"] | None = None
     """``"rgb_array"`` to let ``render()`` return pictures."""
     render_slots: Sequence[int] | None = None
     """The slots that ``render()`` shows; None for all."""
     camera_name: str | None = None
-    """One of Meta-World's cameras; None for corner2 turned upright."""
+    """Camera of Meta-World's.
+
+    None for corner2 turned upright.
+    """
     camera_id: int | None = None
-    """The camera by its number in the model, instead of its name."""
+    """Number of the camera, instead of its name."""
     width: int = DEFAULT_SIZE
     """Of the pictures, pixels."""
     height: int = DEFAULT_SIZE
@@ -83,7 +120,10 @@ class VectorOptions:
 
     @property
     def camera(self) -> str | None:
-        """The camera's name, None for the choice of the engine."""
+        """The camera's name, None for the default.
+
+        The engine then chooses.
+        """
         return self.camera_name if self.camera_id is None else CAMERAS[self.camera_id]
 
     def _check_camera(self) -> None:
@@ -144,6 +184,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self.options = options or VectorOptions()
         self.num_envs = len(tasks)
         require(self.num_envs >= 1, "num_envs must be 1 or more", self.num_envs)
+        # each slot has a sequence of goals, seeded by seed and slot
         self._choices = [
             GoalChoice(few, self.options.task_select, (seed, slot)) for slot, few in enumerate(tasks)
         ]
@@ -155,6 +196,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             "render_modes": ["rgb_array"],
             "render_fps": RENDER_FPS,
         }
+        # the engine resets on request only; autoreset is added here
         self._families = list(families)
         self._engine = SawyerVectorEnv(
             families=self._families,
@@ -171,6 +213,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self.single_action_space = self._engine.single_action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = self._engine.action_space
+        # nothing runs before the first reset
         self._tasks: list[Task | None] = [None] * self.num_envs
         self._over = np.zeros(self.num_envs, np.bool_)
         self._goals = np.zeros((self.num_envs, 3))
@@ -178,7 +221,10 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
 
     @property
     def tasks(self) -> tuple[Task | None, ...]:
-        """The task that each slot runs, None before its first reset."""
+        """The task that each slot runs.
+
+        It is None before its first reset.
+        """
         return tuple(self._tasks)
 
     def reset(
@@ -187,7 +233,9 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, object] | None = None,
     ) -> tuple[Array, Infos]:
-        """Start episodes in all slots, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in all or masked slots.
+
+        The mask is ``options["reset_mask"]``.
 
         Returns:
             Observations ``[N, O]`` of all slots, and no infos.
@@ -214,7 +262,9 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: npt.NDArray[np.float32]
     ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot; which ones start anew, and when, is a matter of the autoreset mode.
+        """Step every slot.
+
+        The autoreset mode says which ones start anew, and when.
 
         Args:
             actions: ``[N, 4]``; rounded to float32.
@@ -227,20 +277,24 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         """
         self._check_open()
         self._check_started()
+        # NEXT_STEP: slots that ended in the last step are reset in this one
         waiting = self._over
         observations, rewards, _, cut, step_infos = self._engine.step(cast("Array", actions))
         infos = self._infos(~waiting)
         truncated = cast("Flags", cut)
         terminated = np.zeros(self.num_envs, np.bool_)
+        # Meta-World itself never terminates
         if self.options.terminate_on_success:
             terminated |= cast("Flags", step_infos["success"])
             self._engine.stop(terminated)
         self._over = terminated | truncated
+        # some goals move with the objects, so they are read again
         if self.options.goal_visible and self._engine.has_moving_goals:
             self._goals = self._engine.goals()
         shown = self._decorated(observations)
         if self._mode is AutoresetMode.NEXT_STEP and waiting.any():
             shown[waiting] = self._start(waiting)[waiting]
+        # SAME_STEP: slots that end now are reset at once, and the infos keep their last step
         if self._mode is AutoresetMode.SAME_STEP and self._over.any():
             ended = self._over
             infos = with_final(infos, shown, ended)
@@ -249,7 +303,9 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         return shown, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[Picture, ...]:
-        """Return a picture, ``[height, width, 3]``, of each slot that is to be shown.
+        """Return pictures of slots, ``[height, width, 3]``.
+
+        There is one of each slot that is to be shown.
 
         Raises:
             MetarlError: without a render mode.
@@ -274,7 +330,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self._engine.close()
 
     def _start(self, mask: Flags) -> Array:
-        """Start episodes in the masked slots, and return what all slots show."""
+        """Start masked episodes; return all observations."""
         for slot in np.flatnonzero(mask):
             if self._tasks[slot] is None or self.options.sample_tasks_on_reset:
                 self._tasks[slot] = self._choices[slot].next()
@@ -305,7 +361,10 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         return observations
 
     def _infos(self, stepped: Flags) -> Infos:
-        """Return what Meta-World says of the slots that stepped; nothing if none did, as Gymnasium does."""
+        """Return the infos of stepped slots.
+
+        They are Meta-World's; there are none if no slot stepped, as in Gymnasium.
+        """
         if not stepped.any():
             return {}
         values: dict[str, npt.NDArray[np.generic]] = {

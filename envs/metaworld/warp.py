@@ -1,4 +1,7 @@
-"""Meta-World on a device: physics, observations, rewards and success in its memory."""
+"""Meta-World on a device.
+
+Physics, observations, rewards and success are in its memory.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ from metarl.vector_env import Array, Picture, check_slot
 
 
 class WarpSawyerVectorEnv(WarpVectorEnv):
-    """Meta-World's families as a :class:`.WarpVectorEnv`. Nothing in an episode is random.
+    """Meta-World's families as a :class:`.WarpVectorEnv`.
+
+    Nothing in an episode is random.
 
     Args:
         families: every family that a task may be of.
@@ -71,7 +76,9 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         self._slots: dict[int, torch.Tensor] = {}
 
     def goals(self, *, clipped: bool = True) -> Array:
-        """Return the goals as Meta-World shows them where they are not hidden, ``[N, 3]``, metres.
+        """Return unhidden goals, ``[N, 3]``, metres.
+
+        Meta-World shows them so where they are not hidden.
 
         Args:
             clipped: as after a step; what a reset returns is not clipped to the space of goals.
@@ -87,9 +94,10 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         width: int = DEFAULT_SIZE,
         height: int = DEFAULT_SIZE,
     ) -> Picture:
-        """Return what a camera of Meta-World's full model sees of a slot, ``[height, width, 3]``.
+        """Return a slot's picture, ``[height, width, 3]``.
 
-        As :meth:`.SawyerVectorEnv.render_slot`; the picture is drawn by MuJoCo C of the state on the device.
+        It shows what a camera of Meta-World's full model sees. As :meth:`.SawyerVectorEnv.render_slot`; the
+        picture is drawn by MuJoCo C of the state on the device.
 
         Raises:
             MetarlError: if there is no such slot or camera, or the size makes no sense.
@@ -102,7 +110,7 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         return renderer.frame(state.integration, state.fields, camera)
 
     def close_extras(self, **_: object) -> None:
-        """Let go of the worlds, and keep the states of new tasks for the next time."""
+        """Release the worlds; save new tasks' states."""
         super().close_extras()
         self._renderers.close()
         self._resets.close()
@@ -120,8 +128,12 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         return self._tables.rows["observations"]
 
     def _prepare(self, slots: Sequence[int], seeds: Sequence[int | None]) -> None:
-        """Send initial states to slots that begin another task than last."""
+        """Send initial states of new tasks.
+
+        They go to slots that begin another task than last.
+        """
         del seeds
+        # nothing is sent for a slot that runs the same task again: it is on the device
         new = [
             slot
             for slot in slots
@@ -132,10 +144,12 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in new])
         for slot in new:
             self._running[slot] = self._tasks[slot]
+        # a slot may change its family, and its batch with it
         numbers = self._resets.numbers(self._shown_tasks())
         self._physics.assign(numbers)
         self._physics.prepare(new, [snapshot.world for snapshot in snapshots])
         self._tables.prepare(new, snapshots)
+        # slots by family, for one call of each reward function
         members: dict[int, list[int]] = {}
         for slot, number in enumerate(numbers):
             members.setdefault(number, []).append(slot)
@@ -154,6 +168,9 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         return StepOutcome(outcomes[:, 0], torch.zeros_like(sound), outcomes[:, 1] > 0.5)
 
     def _shown_tasks(self) -> list[Task]:
-        """Return the task of each slot, or a default one if none ran."""
+        """Return the task of each slot.
+
+        It is a default one if none ran.
+        """
         idle = self._resets.default_tasks
         return [task or idle[slot % len(idle)] for slot, task in enumerate(self._running)]

@@ -1,6 +1,7 @@
-"""Data of the slots on the device: :class:`metarl.envs.metaworld.slot_arrays.Tables` as tensors.
+"""Data of the slots on the device.
 
-The arithmetic is the very same, :func:`metarl.envs.metaworld.rewards.step.after_step`, in float32.
+They are :class:`metarl.envs.metaworld.slot_arrays.Tables` as tensors. The arithmetic is the very same,
+:func:`metarl.envs.metaworld.rewards.step.after_step`, in float32.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Targets(NamedTuple):
 
 
 class TensorTables:
-    """A row for every slot, and what the row will be at the slot's next reset.
+    """Rows of slots, now and after the reset.
+
+    The reset is the slot's next one.
 
     Args:
         num_envs: slots.
@@ -49,7 +52,11 @@ class TensorTables:
             **_ARM_WIDTHS,
         }
         self.rows = {name: torch.zeros(num_envs, width, device=device) for name, width in widths.items()}
-        """``[N, ...]``: what was seen last, clipped and not, what the resets fixed, and the arms."""
+        """Latest data of slots, ``[N, ...]``.
+
+        They are the observation, clipped and not, the resets' constants, and the arms.
+        """
+        # rows at the next reset, of the same shapes
         self._starts = {name: rows.clone() for name, rows in self.rows.items()}
         self.first = torch.zeros(num_envs, dtype=torch.bool, device=device)
         """Whether an episode's first step comes next."""
@@ -57,7 +64,10 @@ class TensorTables:
         """Of the last step: :data:`~metarl.envs.metaworld.slot_arrays.OUTCOMES`."""
 
     def prepare(self, slots: Sequence[int], snapshots: Sequence[Snapshot]) -> None:
-        """Let some slots begin with these resets at their next :meth:`begin`."""
+        """Prepare resets for some slots.
+
+        They begin with these at their next :meth:`begin`.
+        """
         device, width = self.first.device, self.rows["constants"].shape[1]
         columns = {name: [getattr(one.arm, name).reshape(-1) for one in snapshots] for name in Arm._fields}
         columns["observations"] = [one.observation for one in snapshots]
@@ -70,13 +80,16 @@ class TensorTables:
             self._starts[name].index_copy_(0, index, sent)
 
     def begin(self, mask: torch.Tensor) -> None:
-        """Let episodes begin in the slots of ``mask [N]``; no other row changes."""
+        """Begin episodes in slots of ``mask [N]``.
+
+        No other row changes.
+        """
         for name, rows in self.rows.items():
             torch.where(mask[:, None], self._starts[name], rows, out=rows)
         self.first |= mask
 
     def act(self, actions: torch.Tensor, live: torch.Tensor) -> Targets:
-        """Move the arms of live slots by actions ``[N, 4]``."""
+        """Move live slots' arms by actions ``[N, 4]``."""
         arms = (vector(self.rows[name].T) for name in _ARM_WIDTHS)
         moved = tensor(hand_target(vector(actions.T), *arms)).T
         torch.where(live[:, None], moved, self.rows["position"], out=self.rows["position"])
@@ -90,7 +103,9 @@ class TensorTables:
         actions: torch.Tensor,
         sound: torch.Tensor,
     ) -> None:
-        """Compute observations and outcomes of the sound slots, family by family.
+        """Compute sound slots' observations and outcomes.
+
+        It goes family by family.
 
         Args:
             catalog: the task of each family.
@@ -112,7 +127,10 @@ class TensorTables:
         *,
         clipped: bool,
     ) -> torch.Tensor:
-        """Return the goals of the slots, ``[N, 3]``, metres; the arguments are those of :meth:`advance`."""
+        """Return the slots' goals, ``[N, 3]``, metres.
+
+        The arguments are those of :meth:`advance`.
+        """
         goals = torch.zeros(len(features), 3, device=features.device)
         for family, places in slots.items():
             task, constants = catalog[family], self.rows["constants"][places]
@@ -128,6 +146,7 @@ class TensorTables:
         actions: torch.Tensor,
         sound: torch.Tensor,
     ) -> None:
+        # rows of this family's slots
         rows, fixed = {name: self.rows[name][slots] for name in self.rows}, num_constants(task)
         result = after_step(
             task,
@@ -137,6 +156,7 @@ class TensorTables:
             vector(rows["frames"].T),
             cast(Mask, self.first[slots]),
         )
+        # slots that are not sound keep their rows: no branch waits for the device
         shown = {"frames": result.frame, "observations": result.observation}
         for name, values in shown.items():
             self.rows[name][slots] = torch.where(sound, tensor(values).T, rows[name])

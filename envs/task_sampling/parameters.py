@@ -1,4 +1,7 @@
-"""The parameters of a task, as its author writes them and as plain numbers."""
+"""Parameters of a task, structured and flat.
+
+Its author writes the structure; flat ones are plain numbers.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,19 @@ from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Parameter
 
 Leaf: TypeAlias = "tuple[str | None, tuple[int, ...] | None, str]"
-"""A name in the dictionary, or None where there is none; a shape, or None for a lone number; the dtype."""
+"""Name, shape and dtype.
+
+The name in the dictionary, or None where there is none; the shape, or None for a lone number; the dtype.
+"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How parameters become numbers and numbers become the same parameters again.
+    """Layout that flattens and restores parameters.
 
-    Parameters are a number, an array or sequence of numbers, or a dictionary of such by name. Arrays and
-    sequences come back as arrays, whole numbers as ``int``, others as ``float`` and truth values as ``bool``.
+    Numbers become the same parameters again. Parameters are a number, an array or sequence of numbers, or a
+    dictionary of such by name. Arrays and sequences come back as arrays, whole numbers as ``int``, others as
+    ``float`` and truth values as ``bool``.
     """
 
     leaves: tuple[Leaf, ...]
@@ -44,7 +51,9 @@ class Layout:
         return sum(math.prod(shape or ()) for _, shape, _ in self.leaves)
 
     def describe(self, observed: Sequence[str]) -> tuple[Parameter, ...]:
-        """Describe each number of a task, given the names of those that an agent may observe.
+        """Describe each number of a task.
+
+        The names given are those that an agent may observe.
 
         Raises:
             MetarlError: if there is no parameter of such a name.
@@ -62,11 +71,14 @@ class Layout:
         return tuple(described)
 
     def flatten(self, parameters: object) -> tuple[float, ...]:
-        """Return the numbers, in the order of the example's dictionary.
+        """Return the numbers.
+
+        They are in the order of the example's dictionary.
 
         Raises:
             MetarlError: if the parameters are laid out in another way, or one is not finite.
         """
+        # a lone number or array is a dictionary of one entry without a name
         values = parameters if isinstance(parameters, Mapping) else {None: parameters}
         wanted = [name for name, _, _ in self.leaves]
         if set(values) != set(wanted):
@@ -74,6 +86,7 @@ class Layout:
         numbers: list[float] = []
         for name, shape, dtype in self.leaves:
             array = _numbers(name, values[name])
+            # an integer dtype would drop the fraction when parameters are restored
             if array.dtype.kind == "f" and np.dtype(dtype).kind != "f":
                 raise MetarlError(
                     f"{_called(name)} was a whole number in the first task and is {array} in another; "

@@ -1,4 +1,7 @@
-"""Distributions of a task's numbers: ranges to train on, and margins beyond them for tests."""
+"""Distributions of a task's numbers.
+
+They have ranges to train on, and margins beyond them for tests.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ Parameters: TypeAlias = tuple[float, ...]
 Draw: TypeAlias = Callable[[np.random.Generator], Parameters]
 """Draws the parameters of one task."""
 TestRange: TypeAlias = Literal["in", "out"]
-"""Whether test tasks are new draws from what training draws from ("in"), or beyond it ("out")."""
+"""Whether tests are in ("in") or out ("out").
+
+"in" are new draws from what training draws from, "out" are beyond it.
+"""
 
 
 def check_test_range(test_range: str) -> None:
@@ -29,19 +35,28 @@ def check_test_range(test_range: str) -> None:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``; those beyond reach from ``least`` and to ``greatest``."""
+    """Numbers from ``low`` to ``high``.
+
+    Those beyond reach from ``least`` and to ``greatest``.
+    """
 
     low: float
     high: float
     least: float
-    """At most ``low``, and ``low`` itself where there is no margin below."""
+    """Lower end of the margin.
+
+    At most ``low``, and ``low`` itself where there is no margin below.
+    """
     greatest: float
-    """At least ``high``, and ``high`` itself where there is no margin above."""
+    """Upper end of the margin.
+
+    At least ``high``, and ``high`` itself where there is no margin above.
+    """
     logarithmic: bool = False
-    """Whether the logarithm is uniform, else the number itself."""
+    """Whether the logarithm is uniform, not the number."""
 
     def draw(self, rng: np.random.Generator, *, beyond: bool = False) -> float:
-        """Draw a number from the range or from its margins."""
+        """Draw from the range or its margins."""
         least, low, high, greatest = (self._to(x) for x in (self.least, self.low, self.high, self.greatest))
         if not beyond:
             return self._from(rng.uniform(low, high))
@@ -57,7 +72,10 @@ class Range:
 
 @dataclass(frozen=True)
 class Ranges:
-    """One number from each of several ranges: all from within, or all from beyond."""
+    """One number from each of several ranges.
+
+    All are from within, or all from beyond.
+    """
 
     ranges: tuple[Range, ...]
     beyond: bool = False
@@ -69,7 +87,10 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Ring:
-    """Points of the plane, uniform over the area between two circles around the origin."""
+    """Points of the plane in a ring.
+
+    They are uniform over the area between two circles around the origin.
+    """
 
     inner: float
     outer: float
@@ -83,7 +104,10 @@ class Ring:
 
 @dataclass(frozen=True)
 class Arc:
-    """Unit vectors of the plane with uniform angles, radians."""
+    """Unit vectors of the plane.
+
+    Angles are uniform, radians.
+    """
 
     first: float
     last: float

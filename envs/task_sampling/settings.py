@@ -1,4 +1,7 @@
-"""The settings of a user's own distribution, checked before any of them is used."""
+"""Settings of a user's own distribution.
+
+They are checked before any of them is used.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,37 @@ class TaskSettings(TypedDict, total=False):
     """Optional settings of a distribution."""
 
     horizon: int
-    """Steps of an episode; by default the environment's own limit."""
+    """Steps of an episode.
+
+    By default the environment's own limit.
+    """
     success_key: str
-    """The key of ``info`` that says whether the task is solved."""
+    """Key of ``info`` that says "solved"."""
     name: str
-    """Its name in results; by default the environment's name."""
+    """Its name in results.
+
+    By default the environment's name.
+    """
     actions: ActionMode
-    """How a policy's actions reach the environment: "rescale", the default, clips them to the action space
-    and maps -1..1 to its bounds where they are finite; "clip" clips only; "raw" passes them on, for an
-    environment that reads actions beyond its bounds itself."""
+    """How a policy's actions reach the environment.
+
+    "rescale", the default, clips them to the action space and maps -1..1 to its bounds where they are finite;
+    "clip" clips only; "raw" passes them on, for an environment that reads actions beyond its bounds itself.
+    """
     timeout: float
-    """Seconds that one environment may take to be built, be reset or make a step; by default 60. Not for
-    vector environments, which run in this process."""
+    """Seconds to build, reset or step an environment.
+
+    By default 60. Not for vector environments, which run in this process.
+    """
     observed: Sequence[str]
-    """Names of parameters that an agent may observe, such as where an object is; the checker accepts them."""
+    """Names of parameters an agent may observe.
+
+    An example is where an object is; the checker accepts them.
+    """
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
-    """Make sure that there are such settings, and that they are of the right type.
+    """Check names and types of settings.
 
     Raises:
         MetarlError: on a name that is not known, a horizon that is no whole number from 1 to 1000000, an
@@ -46,6 +62,7 @@ def check_settings(settings: Mapping[str, object]) -> None:
     observed = settings.get("observed", ())
     names = isinstance(observed, list | tuple) and all(isinstance(name, str) for name in observed)
     require(names, "observed must be a list of names of parameters", repr(observed))
+    # bools are ints in Python, but no horizons
     horizon = settings.get("horizon", 1)
     whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
     require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))
@@ -57,7 +74,9 @@ def check_settings(settings: Mapping[str, object]) -> None:
 
 
 def check_takes(functions: Mapping[str, object]) -> None:
-    """Make sure that functions can be called with as many arguments as they will be.
+    """Check that functions take enough arguments.
+
+    They can be called with as many as they will be.
 
     Args:
         functions: by how they are called, ``"apply(env, task)"``; what is no function is passed over.

@@ -1,4 +1,7 @@
-"""Training tasks and held-out tasks from two lists of parameters, or from functions that draw them."""
+"""Training and held-out tasks.
+
+They are from two lists of parameters, or from functions that draw them.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,25 @@ from metarl.types import Task
 
 P = TypeVar("P")
 Sampler: TypeAlias = Callable[[np.random.Generator], P]
-"""Draws the parameters of one task; the generator is the only source of randomness."""
+"""Draws one task's parameters.
+
+The generator is the only source of randomness.
+"""
 Numbers: TypeAlias = tuple[float, ...]
 
 LISTED = 40
-"""Tasks in the list that stands for a split of drawn tasks."""
+"""Tasks in a drawn split's list."""
 _SEEDS: dict[Split, int] = {"train": 1703, "test": 3400}
 _DRAWS = 1000
-"""Consecutive rejections after which the search for tasks stops."""
+"""Consecutive rejections that stop the search."""
 
 
 @dataclass(frozen=True)
 class TaskSplits:
-    """The tasks of one family: a list of each split, or fresh training draws.
+    """Tasks of one family.
 
-    No task that is drawn for training is one of the held-out list.
+    They are a list of each split, or fresh training draws. No task that is drawn for training is one of the
+    held-out list.
     """
 
     name: str
@@ -39,14 +46,19 @@ class TaskSplits:
     train: tuple[Task, ...]
     test: tuple[Task, ...]
     draw: Callable[[np.random.Generator], Numbers] | None
-    """Draws a fresh training task; None where the list is all there is."""
+    """Draws a fresh training task.
+
+    None where the list is all there is.
+    """
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's list."""
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh training tasks, or tasks of the list where nothing is drawn.
+        """Draw fresh training tasks.
+
+        They are of the list where nothing is drawn.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive, or ``sample`` draws held-out tasks only.
@@ -75,11 +87,16 @@ class SplitTasks:
         return self.splits.name
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return the split's tasks; where they are drawn, a fixed list that stands for them."""
+        """Return the split's tasks.
+
+        Where they are drawn, it is a fixed list that stands for them.
+        """
         return self.splits.tasks(split)
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks; fresh ones for training, where a sampler draws them.
+        """Draw tasks.
+
+        Those for training are fresh, where a sampler draws them.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive.
@@ -87,14 +104,17 @@ class SplitTasks:
         return self.splits.sample(num_tasks, rng, split)
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the name of each parameter, and whether an agent may observe it."""
+        """Return each parameter's name and visibility.
+
+        It says whether an agent may observe it.
+        """
         return self.splits.layout.describe(self.observed)
 
 
 def make_splits(
     name: str, sample: Sampler[P] | Sequence[P], test_sample: Sampler[P] | Sequence[P] | None
 ) -> TaskSplits:
-    """Return the splits that two lists or samplers describe.
+    """Return splits of two lists or samplers.
 
     Args:
         name: the family's.
@@ -109,6 +129,7 @@ def make_splits(
             "A list of training tasks needs a list of held-out tasks beside it: test_sample=[…]."
         )
     layout = Layout.of(_first(sample))
+    # the held-out tasks come first: training tasks that equal one of them are left out
     if test_sample is not None:
         test = _listed(name, "test", test_sample, layout, set())
         train = _listed(name, "train", sample, layout, {task.parameters for task in test})
@@ -125,7 +146,10 @@ def make_splits(
 
 
 def drawn_task(name: str, split: Split, numbers: Numbers) -> Task:
-    """Return a task named by its numbers, or by a digest of many."""
+    """Return a task named by its numbers.
+
+    A digest stands for many.
+    """
     words = ",".join(repr(number) for number in numbers)
     if len(numbers) > 4:
         words = hashlib.sha256(words.encode()).hexdigest()[:16]
@@ -142,7 +166,10 @@ def _first(source: Sampler[P] | Sequence[P]) -> P:
 def _listed(
     name: str, split: Split, source: Sampler[P] | Sequence[P], layout: Layout, taken: set[Numbers]
 ) -> tuple[Task, ...]:
-    """Return a list as tasks, or draw some that are not taken."""
+    """Return listed or drawn tasks.
+
+    Those drawn are not taken yet.
+    """
     if callable(source):
         found = _distinct(_draw(source, layout), split, taken)
         return tuple(drawn_task(name, split, numbers) for numbers in found)
@@ -158,7 +185,10 @@ def _draw(sample: Sampler[P], layout: Layout) -> Callable[[np.random.Generator],
 def _distinct(
     draw: Callable[[np.random.Generator], Numbers], split: Split, taken: set[Numbers]
 ) -> list[Numbers]:
-    """Return up to :data:`LISTED` different tasks, none of them taken; the same ones each time."""
+    """Return up to :data:`LISTED` different tasks.
+
+    None of them is taken; they are the same ones each time.
+    """
     found: dict[Numbers, None] = {}
     for numbers in islice(_fresh(draw, np.random.default_rng(_SEEDS[split]), taken), 2 * LISTED):
         found[numbers] = None
@@ -170,7 +200,10 @@ def _distinct(
 def _fresh(
     draw: Callable[[np.random.Generator], Numbers], rng: np.random.Generator, refused: set[Numbers]
 ) -> Iterator[Numbers]:
-    """Yield tasks that are not rejected; stop after too many consecutive rejections."""
+    """Yield tasks that are not rejected.
+
+    Stop after too many consecutive rejections.
+    """
     in_vain = 0
     while in_vain < _DRAWS:
         numbers = draw(rng)

@@ -1,7 +1,8 @@
-"""How well Bernoulli bandits can be played, for arms uniform in 0..1: the exact optimum, and indices.
+"""Optimal play of Bernoulli bandits.
 
-An arm that paid ``wins`` times and failed ``losses`` times has the posterior Beta(wins + 1, losses + 1), with
-mean ``(wins + 1) / (wins + losses + 2)``. Tables are indexed by ``[wins, losses]``.
+Here are the exact optimum and indices, for arms uniform in 0..1. An arm that paid ``wins`` times and failed
+``losses`` times has the posterior Beta(wins + 1, losses + 1), with mean ``(wins + 1) / (wins + losses + 2)``.
+Tables are indexed by ``[wins, losses]``.
 
 - :class:`BayesOptimal` is exact, by dynamic programming over the multiset of the arms' counts. For 5 arms and
   100 pulls there are too many states.
@@ -24,18 +25,21 @@ from metarl.errors import require
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Counts: TypeAlias = npt.NDArray[np.int64]
 Multiset: TypeAlias = tuple[tuple[int, int], ...]
-"""Wins and losses of every arm, sorted: which arm is which does not matter."""
+"""Sorted wins and losses of every arm.
+
+The order of the arms does not matter.
+"""
 
 MAX_STATES = 2_000_000
 
 
 class Choice(NamedTuple):
-    """The best that can be done from a state."""
+    """The best value and action of a state."""
 
     value: float
     """Expected reward from here to the last pull."""
     arm: tuple[int, int]
-    """Wins and losses of an arm that is best to pull."""
+    """Wins and losses of a best arm."""
 
 
 def num_states(arms: int, pulls: int) -> int:
@@ -49,9 +53,10 @@ def is_solvable(arms: int, pulls: int) -> bool:
 
 
 class BayesOptimal:
-    """The strategy of highest expected return, by dynamic programming.
+    """Bayes-optimal strategy, by dynamic programming.
 
-    ``V(s) = max_i p_i (1 + V(s, arm i won)) + (1 - p_i) V(s, arm i lost)``, with the posterior means p_i.
+    Its expected return is the highest. ``V(s) = max_i p_i (1 + V(s, arm i won)) + (1 - p_i) V(s, arm i
+    lost)``, with the posterior means p_i.
 
     Args:
         arms: k.
@@ -72,11 +77,14 @@ class BayesOptimal:
 
     @cached_property
     def value(self) -> float:
-        """Expected return of an episode, over bandits drawn from the prior."""
+        """Expected return over bandits from the prior."""
         return self._best(((0, 0),) * self.arms).value
 
     def choose(self, wins: Counts, losses: Counts) -> Counts:
-        """Return the best arm ``[N]`` for counts ``[N, k]``; of equal ones the first."""
+        """Return the best arm ``[N]`` for counts.
+
+        Counts are ``[N, k]``; of equal arms take the first.
+        """
         counts = np.stack([wins, losses], axis=-1).tolist()
         return np.array([self._arm([(won, lost) for won, lost in each]) for each in counts], np.int64)
 
@@ -101,7 +109,9 @@ class BayesOptimal:
 
 
 def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: int = 501) -> Numbers:
-    """Return Gittins indices of arms for an endless discounted game, ``[pulls + 1, pulls + 1]``.
+    """Return Gittins indices, ``[pulls + 1, pulls + 1]``.
+
+    They are of arms for an endless discounted game.
 
     The index of a state is the reward of a known arm at which playing on and retiring to that arm are worth
     the same (calibration; Gittins, Glazebrook and Weber 2011, chapter 8). For each reward r on a grid::
@@ -121,23 +131,29 @@ def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: in
         MetarlError: if the discount is not within 0..1.
     """
     require(0 < discount < 1, "discount must be above 0 and below 1", discount)
+    # beyond this depth what is left is worth less than 1e-5 of the whole
     ahead = lookahead or math.ceil(math.log(1e-5) / math.log(discount))
     rewards = np.linspace(0, 1, grid)
+    # a known arm that pays r for ever is worth r / (1 - discount)
     retired = rewards / (1 - discount)
     indices = np.full((pulls + 1, pulls + 1), np.nan)
     value = np.maximum(retired, _means(pulls + ahead)[:, None] / (1 - discount))
     for taken in range(pulls + ahead - 1, -1, -1):  # all states of so many pulls, by wins
         mean = _means(taken)[:, None]
+        # E[r + discount V], by Beta posteriors: a win adds 1 to wins, a loss to losses
         going_on = mean * (1 + discount * value[1:]) + (1 - mean) * discount * value[:-1]
         value = np.maximum(retired, going_on)
         if taken <= pulls:
+            # the index is the r at which pulling and retiring are worth the same
             wins = np.arange(taken + 1)
             indices[wins, taken - wins] = _roots(going_on - retired, rewards)
     return indices
 
 
 def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
-    """Return indices for each number of pulls left, ``[pulls + 1, pulls + 1, pulls + 1]`` by (left, w, l).
+    """Return indices by pulls left, wins, losses.
+
+    Shapes are ``[pulls + 1, pulls + 1, pulls + 1]`` by (left, w, l).
 
     The price r of a pull at which an arm, played for as long as it is worth it and at most ``left`` times,
     earns nothing (Bradt, Johnson and Karlin 1956; Lattimore 2016, section 2)::
@@ -162,18 +178,27 @@ def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
 
 
 def _means(taken: int) -> Numbers:
-    """Return posterior means after so many pulls, by wins, ``[taken + 1]``."""
+    """Return posterior means by wins, ``[taken + 1]``.
+
+    They are those after ``taken`` pulls.
+    """
     return np.asarray((np.arange(taken + 1) + 1) / (taken + 2), np.float64)
 
 
 def _mean_square(side: int) -> Numbers:
-    """Return posterior means ``[side, side]`` by wins and losses."""
+    """Return posterior means by results, ``[side, side]``.
+
+    Axes are wins and losses.
+    """
     count = np.arange(side)
     return np.asarray((count[:, None] + 1) / (np.add.outer(count, count) + 2), np.float64)
 
 
 def _roots(differences: Numbers, grid: Numbers) -> Numbers:
-    """Return where rows of decreasing numbers ``[N, G]`` cross zero along a grid ``[G]``."""
+    """Return zero crossings of rows ``[N, G]``.
+
+    The rows decrease along a grid ``[G]``.
+    """
     after = np.clip((differences > 0).sum(axis=1), 1, len(grid) - 1)
     rows = np.arange(len(differences))
     above, below = differences[rows, after - 1], differences[rows, after]

@@ -1,7 +1,7 @@
-"""Strategies for Bernoulli bandits that see how often each arm won and lost; beside them agents are judged.
+"""Strategies for Bernoulli bandits, as baselines.
 
-Each plays N bandits at once. Equal arms are told apart by their place, which makes no difference: all arms
-have the same prior.
+They see how often each arm won and lost; agents are compared with them. Each plays N bandits at once. Equal
+arms are told apart by their place, which makes no difference: all arms have the same prior.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ class Strategy(Protocol):
     """A way to play."""
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
-        """Return the arms to pull, ``[N]``, for counts ``[N, k]``."""
+        """Return arms, ``[N]``, for counts ``[N, k]``."""
         ...
 
 
 def best(scores: Numbers) -> Counts:
-    """Return the arm ``[N]`` of the highest score ``[N, k]``, of equal ones the first."""
+    """Return the first highest scores' arms, ``[N]``.
+
+    Scores are ``[N, k]``.
+    """
     return np.asarray(scores.argmax(axis=1), np.int64)
 
 
@@ -47,22 +50,34 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Thompson:
-    """An arm with the probability that it is the best (Thompson 1933)."""
+    """Thompson sampling: an arm by its chance.
+
+    The chance is the probability that it is the best (Thompson 1933).
+    """
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
-        """Return the best arms of a bandit drawn from the posterior."""
+        """Return a posterior bandit's best arms."""
         return best(rng.beta(wins + 1, losses + 1))
 
 
 @dataclass(frozen=True)
 class UCB1:
-    """The arm of the highest upper confidence bound (Auer et al. 2002, figure 1)."""
+    """The highest upper confidence bound's arm.
+
+    Source: Auer et al. 2002, figure 1.
+    """
 
     width: float = 1.0
-    """Factor of the bound's width; 1 as published, less explores less."""
+    """Width factor of the bound.
+
+    It is 1 as published; less explores less.
+    """
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
-        """Return the arms of the highest bounds; arms that were never pulled come first."""
+        """Return the arms of the highest bounds.
+
+        Arms that were never pulled come first.
+        """
         pulls = wins + losses
         taken = np.maximum(pulls.sum(axis=1, keepdims=True), 1)
         tried = np.maximum(pulls, 1)
@@ -72,7 +87,10 @@ class UCB1:
 
 @dataclass(frozen=True, eq=False)
 class Gittins:
-    """The arm of the highest index of an endless discounted game."""
+    """The highest Gittins index's arm.
+
+    The index is that of an endless discounted game.
+    """
 
     table: Numbers
     """``[wins, losses]``, of :func:`metarl.envs.toy.bandit_optimum.gittins_indices`."""
@@ -84,7 +102,10 @@ class Gittins:
 
 @dataclass(frozen=True, eq=False)
 class FiniteHorizonGittins:
-    """The arm of the highest index for as many pulls as are left."""
+    """The highest finite-horizon index's arm.
+
+    The horizon is that of the pulls that are left.
+    """
 
     table: Numbers
     """``[left, wins, losses]``, of :func:`metarl.envs.toy.bandit_optimum.finite_horizon_indices`."""

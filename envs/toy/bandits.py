@@ -1,8 +1,9 @@
-"""Bernoulli bandits: which of k arms pays most? (Duan et al. 2016, arXiv 1611.02779, section 3.1).
+"""Bernoulli bandits: which of k arms pays most?
 
-A pull is a step, and an episode is a whole trial of ``horizon`` pulls, so an agent with a memory explores and
-exploits within one episode (``trial_episodes=1``). Observations are constant: rewards alone tell the arms
-apart. How well one can do is known: :mod:`metarl.envs.toy.bandit_optimum`.
+Source: Duan et al. 2016 (arXiv 1611.02779, section 3.1). A pull is a step, and an episode is a whole trial of
+``horizon`` pulls, so an agent with a memory explores and exploits within one episode (``trial_episodes=1``).
+Observations are constant: rewards alone tell the arms apart. How well one can do is known:
+:mod:`metarl.envs.toy.bandit_optimum`.
 """
 
 from __future__ import annotations
@@ -34,18 +35,24 @@ _TRAIN_SEED, _TEST_SEED = 1611, 2779
 
 @dataclass(frozen=True, kw_only=True)
 class BanditsConfig(SuiteConfig):
-    """Bernoulli bandits (Duan et al. 2016): which arm pays most, found within one episode."""
+    """Bernoulli bandits, played within one episode.
+
+    The agent finds which arm pays most (Duan et al. 2016).
+    """
 
     kind: ClassVar[str] = "bandits"
 
     arms: Annotated[int, Ge(2), Le(MAX_ARMS)] = 5
     """Arms of every bandit."""
     horizon: Horizon = 10
-    """Pulls of an episode, which is a whole trial."""
+    """Pulls of an episode, a whole trial."""
 
     @property
     def label(self) -> str:
-        """Name with the sizes, as returns of other sizes cannot be compared."""
+        """Name with the sizes.
+
+        Returns of other sizes cannot be compared.
+        """
         return f"{self.kind}-{self.arms}x{self.horizon}"
 
     def build(self) -> BanditTasks:
@@ -86,7 +93,7 @@ class BanditTasks:
         return tuple(_draw(_LISTED_TASKS, self.arms, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh bandits to train on, or bandits of the test list.
+        """Draw fresh training or listed test bandits.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive.
@@ -99,7 +106,9 @@ class BanditTasks:
     def make_vector_env(
         self, num_envs: int, *, engine: str = "auto", num_workers: int = 0
     ) -> BanditVectorEnv:
-        """Build an environment with ``num_envs`` slots; it has no workers.
+        """Build an environment with ``num_envs`` slots.
+
+        It has no workers.
 
         Raises:
             MetarlError: on any other engine than "auto" or "tensor".
@@ -117,7 +126,9 @@ class BanditVectorEnv(SlotEngine):
     """
 
     def __init__(self, distribution: BanditTasks, num_envs: int) -> None:
-        """Give every slot one of the distribution's listed training bandits, in turn.
+        """Give every slot a listed training bandit.
+
+        The distribution's list is used in turn.
 
         Raises:
             MetarlError: if ``num_envs`` is not positive.
@@ -134,8 +145,10 @@ class BanditVectorEnv(SlotEngine):
         self.closed = False
         self._arms = distribution.arms
         self._slots = np.arange(num_envs)
+        # generators of the slots, seeded at the reset
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._probabilities = np.zeros((num_envs, self._arms))
+        # thresholds are drawn at the reset: an episode is a function of (task, seed, actions)
         self._thresholds = np.zeros((num_envs, self._horizon))
         self._pulls = np.zeros(num_envs, dtype=np.int64)
         self._live: Flags = np.zeros(num_envs, dtype=np.bool_)
@@ -143,7 +156,9 @@ class BanditVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, Flags]]:
-        """Start episodes in every slot or in those of ``options["reset_mask"]``.
+        """Start episodes in all or masked slots.
+
+        The mask is ``options["reset_mask"]``.
 
         Returns:
             Observations ``[N, 1]``, all 0, and no information.
@@ -167,7 +182,7 @@ class BanditVectorEnv(SlotEngine):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Pull an arm of every bandit that has pulls left.
+        """Pull an arm of every unfinished bandit.
 
         Args:
             actions: ``[N]``, an arm each.
@@ -184,6 +199,7 @@ class BanditVectorEnv(SlotEngine):
             bool(in_range.all()), f"arms must be between 0 and {self._arms - 1}", arms[~in_range].tolist()
         )
         live = self._live
+        # a slot that is over reads its last threshold, which does not count
         number = np.minimum(self._pulls, self._horizon - 1)
         pays = self._thresholds[self._slots, number] < self._probabilities[self._slots, arms]
         self._pulls += live

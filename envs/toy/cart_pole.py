@@ -1,4 +1,7 @@
-"""Balancing poles that have not been balanced before: Gymnasium's CartPole with other poles and motors."""
+"""Balancing new poles.
+
+It is Gymnasium's CartPole with other poles and motors, which have not been balanced before.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ Pole: TypeAlias = dict[str, float]
 
 
 TRAIN: Ranges = {"half_length": (0.3, 1.0), "mass": (0.05, 0.3), "force": (6.0, 12.0)}
-"""Metres, kilograms and newtons; Gymnasium's own are 0.5, 0.1 and 10."""
+"""Training ranges in metres, kilograms and newtons.
+
+Gymnasium's own numbers are 0.5, 0.1 and 10.
+"""
 
 
 TEST: Ranges = {"half_length": (1.0, 1.5), "mass": (0.3, 0.5), "force": (12.0, 16.0)}
@@ -28,7 +34,10 @@ TEST: Ranges = {"half_length": (1.0, 1.5), "mass": (0.3, 0.5), "force": (12.0, 1
 
 
 def poles(ranges: Ranges, reversed_motor: bool) -> Callable[[np.random.Generator], Pole]:
-    """Return a sampler of poles, uniform in ranges; a negative force is reversed."""
+    """Return a uniform sampler of poles.
+
+    A negative force is reversed.
+    """
 
     def sample(rng: np.random.Generator) -> Pole:
         pole = {name: rng.uniform(low, high) for name, (low, high) in ranges.items()}
@@ -40,7 +49,10 @@ def poles(ranges: Ranges, reversed_motor: bool) -> Callable[[np.random.Generator
 
 
 def change_pole(env: CartPoleEnv, pole: Pole) -> None:
-    """Give CartPole another pole and motor, and all that it computes from them once."""
+    """Give CartPole another pole and motor.
+
+    Whatever it computes from them once is changed too.
+    """
     env.length, env.masspole, env.force_mag = pole["half_length"], pole["mass"], pole["force"]
     env.total_mass = env.masscart + env.masspole
     env.polemass_length = env.masspole * env.length
@@ -48,14 +60,20 @@ def change_pole(env: CartPoleEnv, pole: Pole) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CartPoleConfig(SuiteConfig):
-    """CartPole with changed poles: other lengths, masses and motors, held-out ones outside the ranges."""
+    """CartPole with other poles and motors.
+
+    Lengths, masses and motors change; held-out ones are outside the ranges.
+    """
 
     kind: ClassVar[str] = "cart-pole"
 
     horizon: Horizon = 200
     """Steps of an episode."""
     reversed_motor: bool = True
-    """Let the motor pull the other way in half of the tasks, so that acting blindly fails in half of them."""
+    """Let the motor pull backwards in half the tasks.
+
+    So acting blindly fails in half of them.
+    """
 
     def build(self) -> ProcessTasks:
         """Return the task distribution."""

@@ -1,8 +1,8 @@
-"""2-D navigation to a goal that is not observed (Finn et al. 2017, section 5.3).
+"""2-D navigation to an unobserved goal.
 
-All slots are one NumPy array each, so a step costs about the same for one slot and for two hundred.
-The best possible return has a closed form, with adaptation (:func:`optimal_return`) and without
-(:func:`unadapted_return`).
+Source: Finn et al. 2017, section 5.3. All slots are one NumPy array each, so a step costs about the same for
+one slot and for two hundred. The best possible return has a closed form, with adaptation
+(:func:`optimal_return`) and without (:func:`unadapted_return`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from metarl.vector_env import Array, Picture, check_slot
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 MAX_STEP = 0.1
-"""How far an action moves the point along each axis at most; also the radius within which it has arrived."""
+"""Largest displacement of a step along each axis.
+
+It is also the radius within which the point has arrived.
+"""
 GOAL_LIMIT = 0.5
-"""Goals are in the square from minus this to plus this."""
+"""Half the side of the goals' square."""
 _TERMINATION_WIDTH = 0.01
 _LISTED_GOALS = 40
 _TRAIN_SEED, _TEST_SEED = 1703, 3400
@@ -37,14 +40,20 @@ _TRAIN_SEED, _TEST_SEED = 1703, 3400
 
 @dataclass(frozen=True, kw_only=True)
 class PointConfig(SuiteConfig):
-    """2-D navigation to a hidden goal (Finn et al. 2017); the best return is known."""
+    """2-D navigation to a hidden goal.
+
+    The suite is that of Finn et al. 2017; the best return is known.
+    """
 
     kind: ClassVar[str] = "point"
 
     horizon: Horizon = 100
     """Steps of an episode."""
     terminate_at_goal: bool = False
-    """End an episode within 0.01 of the goal along both axes, as the paper's own code does."""
+    """End an episode near the goal.
+
+    Near is within 0.01 along both axes, as the paper's own code does.
+    """
 
     def build(self) -> PointTasks:
         """Return the task distribution."""
@@ -80,7 +89,7 @@ class PointTasks:
         return tuple(_draw_goals(_LISTED_GOALS, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh goals to train on, or goals of the test list.
+        """Draw fresh training or listed test goals.
 
         Raises:
             MetarlError: if ``num_tasks`` is not positive.
@@ -91,7 +100,9 @@ class PointTasks:
         return _draw_goals(num_tasks, rng, split)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> PointVectorEnv:
-        """Build an environment with ``num_envs`` slots; it has no workers, so their number changes nothing.
+        """Build an environment with ``num_envs`` slots.
+
+        It has no workers, so their number changes nothing.
 
         Raises:
             MetarlError: on any other engine than "auto" or "tensor".
@@ -110,7 +121,9 @@ class PointVectorEnv(SlotEngine):
     """
 
     def __init__(self, distribution: PointTasks, num_envs: int) -> None:
-        """Give every slot one of the distribution's listed training goals, in turn.
+        """Give every slot a listed training goal.
+
+        The distribution's list is used in turn.
 
         Raises:
             MetarlError: if ``num_envs`` is not positive.
@@ -135,7 +148,9 @@ class PointVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, Flags]]:
-        """Start episodes at the origin, in every slot or in those of ``options["reset_mask"]``.
+        """Start episodes at the origin.
+
+        They start in every slot or in those of ``options["reset_mask"]``.
 
         Returns:
             Positions ``[N, 2]`` and no information.
@@ -154,7 +169,9 @@ class PointVectorEnv(SlotEngine):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Move every point with a running episode by its action, clipped to ±0.1 along each axis.
+        """Move every running point by its action.
+
+        The action is clipped to ±0.1 along each axis.
 
         Args:
             actions: ``[N, 2]``.
@@ -164,15 +181,18 @@ class PointVectorEnv(SlotEngine):
         """
         live = self._live
         moves = np.minimum(np.maximum(actions, -MAX_STEP), MAX_STEP)
+        # slots that are over stay where they are
         np.add(self._positions, moves, out=self._positions, where=live[:, None])
         offsets = self._positions - self._goals
         distances = np.sqrt(offsets[:, 0] ** 2 + offsets[:, 1] ** 2)
         self._steps += live
+        # the paper's code ends episodes by a square, not a circle, around the goal
         terminated = self._nothing.copy()
         if self._terminates:
             terminated = live & (np.abs(offsets).max(axis=1) < _TERMINATION_WIDTH)
         truncated = live & (self._steps >= self._horizon) & ~terminated
         infos = {"success": live & (distances <= MAX_STEP)}
+        # r = -|x - goal|
         rewards = np.where(live, -distances, 0.0)
         self._live = live & ~(terminated | truncated)
         return self._positions.copy(), rewards, terminated, truncated, infos
@@ -184,7 +204,9 @@ class PointVectorEnv(SlotEngine):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a picture of the point, its goal and the square of goals, ``[height, width, 3]``.
+        """Return a picture, ``[height, width, 3]``.
+
+        It shows the point, its goal and the square of goals.
 
         Args:
             slot: 0 to ``num_envs - 1``.
@@ -202,7 +224,7 @@ class PointVectorEnv(SlotEngine):
 
 
 def optimal_return(task: Task, horizon: int) -> float:
-    """Return the best possible undiscounted return of an episode.
+    """Return an episode's best possible undiscounted return.
 
     Each axis moves by at most 0.1 a step whatever the other does, so after t steps the offset along an
     axis is at least ``max(|g| - 0.1 t, 0)``, and walking straight along both axes at once attains both
@@ -218,11 +240,12 @@ def optimal_return(task: Task, horizon: int) -> float:
 
 
 def unadapted_return(horizon: int) -> float:
-    """Return the best expected return, over training goals, of a policy that never learns its goal.
+    """Return the best return without adapting.
 
-    It stays at the origin, in episodes of fixed length: without the reward in the observation, where the
-    point is at step t does not depend on the goal, and the mean distance to a uniform goal is least from
-    the middle of the square of side s, where it is ``s (sqrt(2) + log(1 + sqrt(2))) / 6``.
+    It is the expected one, over training goals, of a policy that never learns its goal. It stays at the
+    origin, in episodes of fixed length: without the reward in the observation, where the point is at step t
+    does not depend on the goal, and the mean distance to a uniform goal is least from the middle of the
+    square of side s, where it is ``s (sqrt(2) + log(1 + sqrt(2))) / 6``.
     """
     side = 2 * GOAL_LIMIT
     return -horizon * side * (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 6

@@ -1,4 +1,7 @@
-"""A picture of the point suite: the square of goals, goal, circle of success, point."""
+"""A picture of the point suite.
+
+It shows the square of goals, goal, circle of success, point.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from metarl.vector_env import Array, Picture
 MAX_SIZE = 4096
 """Pixels along a side."""
 VIEW = 0.75
-"""The shorter side shows the plane from minus this to plus this; a point beyond is drawn on the edge."""
+"""Half the plane's extent along the shorter side.
+
+The picture shows the plane from minus this to plus this; a point beyond is drawn on the edge.
+"""
 _PAPER, _SQUARE, _CIRCLE, _GOAL, _POINT = (
     (255, 255, 255),
     (238, 238, 242),
@@ -25,7 +31,9 @@ _DOT = 0.025
 def draw(
     position: Array, goal: Array, *, goal_limit: float, radius: float, width: int, height: int
 ) -> Picture:
-    """Return the picture, ``[height, width, 3]``, with y upwards.
+    """Return the picture, ``[height, width, 3]``.
+
+    The y axis points upwards.
 
     Args:
         position: where the point is, ``[2]``.
@@ -43,9 +51,11 @@ def draw(
             f"Expected a picture of 1 to {MAX_SIZE} pixels along each side, got {width} x {height}."
         )
     x, y = _plane(width, height)
+    # a point beyond the picture is drawn on its edge
     edge = np.array([np.abs(x).max(), np.abs(y).max()]) - _DOT
     seen = np.clip(position, -edge, edge)
     picture = np.full((height, width, 3), _PAPER, np.uint8)
+    # from the back to the front
     picture[(np.abs(x) <= goal_limit) & (np.abs(y) <= goal_limit)] = _SQUARE
     picture[_near(x, y, goal, radius)] = _CIRCLE
     picture[_near(x, y, goal, _DOT)] = _GOAL
@@ -54,7 +64,10 @@ def draw(
 
 
 def _plane(width: int, height: int) -> tuple[Array, Array]:
-    """Return x ``[1, width]`` and y ``[height, 1]`` of the middle of each pixel."""
+    """Return the pixels' x ``[1, width]`` and y.
+
+    y is ``[height, 1]``; both are of the middle of each pixel.
+    """
     scale = 2 * VIEW / min(width, height)
     x: Array = (np.arange(width, dtype=np.float64) - (width - 1) / 2) * scale
     y: Array = ((height - 1) / 2 - np.arange(height, dtype=np.float64)) * scale

@@ -1,4 +1,7 @@
-"""Seeds and actions of the running episodes, kept so that they can be run again."""
+"""Seeds and actions of the running episodes.
+
+They are kept so that the episodes can be run again.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from metarl.vector_env import Array
 
 
 class EpisodeLog:
-    """Task and seed of each running episode, and the actions of all slots since the oldest of them began."""
+    """Tasks, seeds and actions of running episodes.
+
+    The actions are those of all slots since the oldest episode began.
+    """
 
     def __init__(self) -> None:
         self._running: dict[int, tuple[Episode, int]] = {}  # by slot, with the clock at which it began
@@ -20,7 +26,10 @@ class EpisodeLog:
         self._clock = 0
 
     def begin(self, episodes: Sequence[Episode]) -> None:
-        """Remember fresh episodes, and forget the actions that no running one has taken."""
+        """Record fresh episodes, and forget unneeded actions.
+
+        No running episode has taken those actions.
+        """
         for episode in episodes:
             self._running[episode.slot] = (episode, self._clock)
         oldest = min((began for _, began in self._running.values()), default=self._clock)
@@ -33,16 +42,19 @@ class EpisodeLog:
         self._clock += 1
 
     def end(self, slots: Iterable[int]) -> None:
-        """Forget the episodes of these slots, if they have any."""
+        """Forget the episodes of these slots."""
         for slot in slots:
             self._running.pop(slot, None)
 
     def steps(self, slot: int) -> int | None:
-        """Return how many steps a slot's running episode has taken; None where none is running."""
+        """Return a slot's number of episode steps.
+
+        Return None where no episode is running.
+        """
         return self._clock - self._running[slot][1] if slot in self._running else None
 
     def running(self, slots: range) -> Run:
-        """Return the command that replays the running episodes of these slots."""
+        """Return the command that replays slots' episodes."""
         return Run(tuple(self._up_to_date(slot) for slot in slots if slot in self._running))
 
     def _up_to_date(self, slot: int) -> Episode:

@@ -1,4 +1,7 @@
-"""Calls of a user's environment in this process: what it raises becomes a sentence."""
+"""Calls of a user's environment in this process.
+
+Each exception of it becomes a sentence.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ class Closable(Protocol):
 
 @contextmanager
 def user_errors(name: str, what: str = "cannot be built") -> Iterator[None]:
-    """Turn exceptions of an environment into a sentence that names it; Ctrl-C stays what it is.
+    """Turn an environment's exceptions into a MetarlError.
+
+    The message names the environment; Ctrl-C stays as it is.
 
     Args:
         name: the environment's.
@@ -41,7 +46,10 @@ def user_errors(name: str, what: str = "cannot be built") -> Iterator[None]:
 
 
 def close(env: Closable, name: str) -> None:
-    """Close an environment, and warn if it raises an exception, by which nothing is lost."""
+    """Close an environment; warn if that fails.
+
+    Nothing is lost by such an exception.
+    """
     try:
         env.close()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, there is nothing to be done

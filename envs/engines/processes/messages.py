@@ -1,4 +1,7 @@
-"""The arrays that engine and workers share, and their messages on the pipe."""
+"""Shared arrays and pipe messages of workers.
+
+Engine and workers share both.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ ArraySpec: TypeAlias = tuple[str, tuple[int, ...]]
 
 
 class Shared(NamedTuple):
-    """The arrays that the engine and all its workers see; W is the number of workers."""
+    """Arrays shared by engine and all workers.
+
+    W is the number of workers.
+    """
 
     actions: Array
     """``[N, A]``, in the action space's dtype."""
@@ -37,17 +43,26 @@ class Shared(NamedTuple):
     reported: Flags
     """``[N]``, whether the environment said anything about success."""
     live: Flags
-    """``[N]``, whether an episode is running; only the engine writes it."""
+    """Whether an episode is running, ``[N]``.
+
+    Only the engine writes it.
+    """
     progress: npt.NDArray[np.uint64]
-    """``[W]``, counts what each worker has done, so that the engine notices one that hangs."""
+    """Progress count of each worker, ``[W]``.
+
+    By it the engine notices one that hangs.
+    """
     at: npt.NDArray[np.int64]
-    """``[W]``, the slot that each worker works on, or -1: said of a worker that is lost."""
+    """Slot that each worker works on, ``[W]``.
+
+    It is -1 for none. The report of a lost worker names it.
+    """
 
 
 def shared_layout(
     num_envs: int, num_workers: int, observation: ArraySpec, action: ArraySpec
 ) -> tuple[ArraySpec, ...]:
-    """Return dtype and shape of each array of :class:`Shared`, in order.
+    """Return dtypes and shapes of :class:`Shared`, in order.
 
     Args:
         num_envs: N.
@@ -67,12 +82,18 @@ def shared_layout(
 
 
 def shared_size(layout: tuple[ArraySpec, ...]) -> int:
-    """Return the bytes that the arrays take, each on cache lines of its own."""
+    """Return the arrays' size in bytes.
+
+    Each array is on cache lines of its own.
+    """
     return sum(_padded(spec) for spec in layout)
 
 
 def new_memory(size: int) -> int:
-    """Return the descriptor of a nameless file in memory, gone with its last user."""
+    """Return a nameless memory file's descriptor.
+
+    The file is gone with its last user.
+    """
     if hasattr(os, "memfd_create"):
         memory = os.memfd_create("metarl")
     else:
@@ -99,7 +120,7 @@ def _padded(spec: ArraySpec) -> int:
 
 
 class Blueprint(NamedTuple):
-    """The first message to a worker: what it is."""
+    """The first message to a worker: its description."""
 
     number: int
     """Which worker it is."""
@@ -110,7 +131,10 @@ class Blueprint(NamedTuple):
     factory: bytes
     """The environment factory, by :func:`metarl.plugins.user_modules.dumps`."""
     max_idle: int
-    """Environments that are kept without a slot, so that a family's return costs no rebuild."""
+    """Idle environments to keep.
+
+    So a family's return costs no rebuild.
+    """
 
 
 class Episode(NamedTuple):
@@ -121,23 +145,29 @@ class Episode(NamedTuple):
     seed: int
     options: dict[str, object] | None
     actions: Array
-    """``[t, A]``, steps to take right after the reset; none for a fresh episode."""
+    """Steps after the reset, ``[t, A]``.
+
+    There are none for a fresh episode.
+    """
 
 
 class TryFamilies(NamedTuple):
-    """The command to see whether an environment of each family can be built."""
+    """Command to try building each family."""
 
     families: tuple[str, ...]
 
 
 class Run(NamedTuple):
-    """The command to start episodes, and to take the steps that they come with."""
+    """Command to start episodes and replay steps."""
 
     episodes: tuple[Episode, ...]
 
 
 class Draw(NamedTuple):
-    """The command to write a picture of a slot to a file, in NumPy's format."""
+    """Command to write a slot's picture.
+
+    The file is in NumPy's format.
+    """
 
     slot: int
     path: str
@@ -148,19 +178,31 @@ class Draw(NamedTuple):
 
 Command: TypeAlias = TryFamilies | Run | Draw
 STEP = b"step"
-"""The command to step the live slots, sent as it is; every other command is pickled."""
+"""Command to step the live slots.
+
+It is sent as it is; every other command is pickled.
+"""
 DONE = b""
-"""The answer to a command that was carried out; any other is a pickled :class:`Failure`."""
+"""Answer to a successful command.
+
+Any other answer is a pickled :class:`Failure`.
+"""
 
 
 class Failure(NamedTuple):
-    """The answer to a command that raised an exception."""
+    """Answer to a command that raised an exception."""
 
     message: str
     traceback: str
     by_engine: bool
-    """Whether an EngineError is due, or a plain MetarlError."""
+    """Whether to raise an EngineError.
+
+    Otherwise a plain MetarlError is raised.
+    """
 
 
 TIMEOUT = 60.0
-"""Seconds that a worker may take over one environment, unless the settings say otherwise."""
+"""Default time limit of an environment call, seconds.
+
+The settings may say otherwise.
+"""

@@ -1,8 +1,8 @@
-"""Start worker processes, send them commands in lock step, and replace those that die or hang.
+"""Supervision of worker processes.
 
-The workers are plain child processes and not :mod:`multiprocessing`'s: so a script needs no
-``if __name__ == "__main__"``, and no worker inherits the pipe of another, which would keep it from seeing
-that the engine has gone.
+It starts them, sends commands in lock step, and replaces those that die or hang. The workers are plain child
+processes and not :mod:`multiprocessing`'s: so a script needs no ``if __name__ == "__main__"``, and no worker
+inherits the pipe of another, which would keep it from seeing that the engine has gone.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ from metarl.envs.engines.processes.worker import QUIET_SIGNALS
 from metarl.errors import EngineError
 
 MAX_LOSSES = 3
-"""How often one worker may be lost within one command."""
+"""Losses of a worker allowed per command."""
 MAX_HANGS = 1
-"""How often one worker may hang within one command: what is slow once is slow again."""
+"""Hangs of a worker allowed per command.
+
+An environment that is slow once is slow again.
+"""
 SLOW = (
     "if building, a reset or a step may take that long, raise the limit: from_gymnasium(..., timeout=600), "
     "or timeout of ProcessTaskVectorEnv"
 )
 """Advice on a worker that hung repeatedly."""
 STARTUP_SECONDS = 120.0
-"""The time a new worker has to import what it needs."""
+"""Seconds for a new worker's imports."""
 EXIT_SECONDS = 5.0
-"""The time a worker has to close its environments at the end."""
+"""Seconds for a worker to close its environments."""
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -51,11 +54,17 @@ ONE_THREAD = {
     "NUMEXPR_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
 }
-"""There is a worker for each core, so threads inside them would only compete."""
+"""Variables that limit a worker's threads to one.
+
+There is a worker for each core, so threads inside them would only compete.
+"""
 STDERR = 2
-"""The file descriptor of standard error, whatever stands in for ``sys.stderr``."""
+"""File descriptor of standard error.
+
+It ignores whatever stands in for ``sys.stderr``.
+"""
 CHECKS = 4
-"""How often within the timeout the engine looks whether a worker gets on."""
+"""Progress checks of the engine per timeout."""
 PROGRAM = (
     "import sys; sys.path[:] = sys.argv[4:]; "
     "from metarl.envs.engines.processes.worker import main; main(*map(int, sys.argv[1:4]))"
@@ -63,7 +72,10 @@ PROGRAM = (
 logger = logging.getLogger(__name__)
 
 Recover: TypeAlias = Callable[[range], Run]
-"""Returns the command that brings a new worker to where the one that owned these slots was."""
+"""Returns the command that restores lost episodes.
+
+It brings a new worker to where the one that owned these slots was.
+"""
 
 
 @dataclass(eq=False)
@@ -74,18 +86,27 @@ class WorkerProcess:
     process: subprocess.Popen[bytes]
     connection: Connection[bytes, bytes]
     queue: deque[bytes]
-    """Messages that it has not answered yet; of those, it has been sent at most the first."""
+    """Unanswered messages.
+
+    The worker has been sent at most the first of them.
+    """
     started: bool = False
     """Whether it has answered any."""
     progress: int = 0
     """Its counter when the engine last looked."""
     since: float = 0.0
-    """When the counter last moved or a message was last sent, in seconds of the monotonic clock."""
+    """Time of the latest progress, monotonic seconds.
+
+    The counter moved or a message was sent then.
+    """
     hung: bool = False
     """Whether it was given up."""
 
     def end(self) -> int:
-        """Let the process end, by force if it does not, and return its exit status."""
+        """End the process and return its status.
+
+        Force is used if it does not end by itself.
+        """
         self.connection.close()
         try:
             return self.process.wait(EXIT_SECONDS)
@@ -122,7 +143,9 @@ class Supervisor:
     def command(
         self, messages: Mapping[int, bytes], recover: Recover, place: Callable[[int], str]
     ) -> list[Failure]:
-        """Send one command to each worker and wait for all replies, restarting workers that die.
+        """Send one command to each worker.
+
+        Wait for all replies, restarting workers that die.
 
         Args:
             messages: by number of the worker.
@@ -140,15 +163,18 @@ class Supervisor:
         self._hangs.clear()
         try:
             self._start_missing()
+            # send what each worker has to do; a new one reads its blueprint first
             for worker in self._workers.values():
                 if message := messages.get(worker.blueprint.number):
                     worker.queue.append(message)
                 if worker.queue:
                     self._send(worker)
+            # wait for all, replacing those that die or hang
             while self._busy:
                 for worker in self._wait(failures):
                     self._replace(worker, messages, recover, place)
         except BaseException:
+            # after an interruption no worker's state is known
             self._kill_busy()
             raise
         return [failures[number] for number in sorted(failures)]
@@ -165,7 +191,10 @@ class Supervisor:
         self._blueprints = ()
 
     def _start_missing(self) -> None:
-        """Start missing workers: all at first, later those left by an interrupted replacement."""
+        """Start missing workers.
+
+        At first all are missing, later those left by an interrupted replacement.
+        """
         if len(self._workers) < len(self._blueprints):
             existing = {worker.blueprint.number for worker in self._workers.values()}
             for blueprint in self._blueprints:
@@ -173,11 +202,16 @@ class Supervisor:
                     self._start(blueprint)
 
     def _start(self, blueprint: Blueprint) -> WorkerProcess:
-        """Start a worker, with its blueprint as the first message to send."""
+        """Start a worker, with its blueprint queued.
+
+        The blueprint is the first message to send.
+        """
+        # the child inherits one end of the pipe and the memory, nothing else
         ours, theirs = multiprocessing.Pipe()
         on_main_thread = threading.current_thread() is threading.main_thread()
         descriptors = (theirs.fileno(), self._memory)
         arguments = [str(number) for number in (*descriptors, int(on_main_thread))]
+        # a Ctrl-C that arrives now waits until the child ignores it
         with theirs, _signals_held_back():
             process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, *arguments, *sys.path],
@@ -199,20 +233,25 @@ class Supervisor:
             worker.connection.send_bytes(worker.queue[0])
 
     def _wait(self, failures: dict[int, Failure]) -> list[WorkerProcess]:
-        """Receive the next answers, send what follows, and return lost workers."""
+        """Exchange messages, and return lost workers.
+
+        Receive the next answers and send the messages that follow.
+        """
         events = self._poll.poll(max(1.0, 1000 * self._timeout / CHECKS))
         if not events:
             return [worker for fd in self._busy if self._is_hung(worker := self._workers[fd])]
         return [worker for fd, _ in events if not self._receive(worker := self._workers[fd], failures)]
 
     def _receive(self, worker: WorkerProcess, failures: dict[int, Failure]) -> bool:
-        """Take an answer, and return whether there was one to take."""
+        """Receive an answer; return whether one was there."""
         try:
             answer = worker.connection.recv_bytes()
         except (EOFError, OSError):
             return False
         worker.started = True
+        # the first message is answered; the next may go
         worker.queue.popleft()
+        # a worker that failed gets no further messages
         if answer != DONE:
             failures[worker.blueprint.number] = pickle.loads(answer)
             worker.queue.clear()
@@ -223,7 +262,10 @@ class Supervisor:
         return True
 
     def _is_hung(self, worker: WorkerProcess) -> bool:
-        """Return whether a worker has made no progress for too long, and kill it if so."""
+        """Kill a worker that hangs; return whether it did.
+
+        A worker hangs if it has made no progress for too long.
+        """
         now, progress = time.monotonic(), int(self._progress[worker.blueprint.number])
         if progress != worker.progress:
             worker.progress, worker.since = progress, now
@@ -233,7 +275,7 @@ class Supervisor:
         return worker.hung
 
     def _patience(self, worker: WorkerProcess) -> float:
-        """Return the seconds without progress after which a worker counts as hung."""
+        """Return the timeout of a hung worker, seconds."""
         return self._timeout if worker.started else max(self._timeout, STARTUP_SECONDS)
 
     def _replace(
@@ -243,19 +285,22 @@ class Supervisor:
         recover: Recover,
         place: Callable[[int], str],
     ) -> None:
-        """Replace a lost worker and let the new one catch up.
+        """Replace a lost worker and restore its episodes.
 
         The message is sent again even if the lost worker had answered it: the catching up ends before it.
         """
+        # stop the old process, and count the loss
         number, slots = worker.blueprint.number, worker.blueprint.slots
         reason = self._remove(worker)
         self._losses[number] += 1
         who = f"Worker {number} (slots {_listed(slots)})"
         self._hangs[number] += worker.hung
+        # give up on an environment that does it again and again
         if self._losses[number] > MAX_LOSSES or self._hangs[number] > MAX_HANGS:
             advice = f"; {SLOW}" if worker.hung else ""
             times = f"{self._losses[number]} times in a row"
             raise EngineError(f"{who} was lost {times}; the last {reason}{place(number)}{advice}.")
+        # replay: the new process runs the episodes up to this command
         catch_up = recover(slots)
         steps, episodes = sum(len(e.actions) for e in catch_up.episodes), len(catch_up.episodes)
         logger.warning("%s %s: restarted, %d steps of %d episodes run again", who, reason, steps, episodes)
@@ -263,6 +308,7 @@ class Supervisor:
         successor = self._start(worker.blueprint)
         if catch_up.episodes:
             successor.queue.append(pickle.dumps(catch_up))
+        # the command that was interrupted follows the replay
         if number in messages:
             successor.queue.append(messages[number])
         self._send(successor)
@@ -281,7 +327,10 @@ class Supervisor:
         return f"ended with status {status}"
 
     def _kill_busy(self) -> None:
-        """Kill busy workers: nobody waits for their answers any more."""
+        """Kill busy workers.
+
+        Nobody waits for their answers any more.
+        """
         for worker in self._workers.values():
             if worker.queue:
                 worker.process.kill()
@@ -290,7 +339,10 @@ class Supervisor:
 
 
 def _standard_error() -> int:
-    """Return the descriptor for a worker's output: standard error, if it is open."""
+    """Return the descriptor for a worker's output.
+
+    It is standard error, if it is open.
+    """
     try:
         os.fstat(STDERR)
     except OSError:  # closed, as in some daemons
@@ -299,14 +351,20 @@ def _standard_error() -> int:
 
 
 def _listed(slots: range) -> str:
-    """Return the slots for a message: all of few, the ends of many."""
+    """Return a list of slots for messages.
+
+    It shows all of few, and the ends of many.
+    """
     names = [str(slot) for slot in slots]
     return ", ".join(names if len(names) <= 6 else [*names[:3], "…", names[-1]])
 
 
 @contextlib.contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Block signals while a child starts, so that no Ctrl-C hits it before it is ready."""
+    """Block signals while a child starts.
+
+    So no Ctrl-C hits it before it is ready.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, QUIET_SIGNALS)
     try:
         yield

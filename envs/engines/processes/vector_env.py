@@ -1,7 +1,8 @@
-"""The engine for any Gymnasium environment: worker processes that each own several environments.
+"""Vector environment over worker processes.
 
-All slots are stepped in lock step. A worker that dies or hangs is replaced, and its running episodes are run
-again: the engine keeps their seeds and their actions, and an episode is a function of (task, seed, actions).
+It is the engine for any Gymnasium environment; each worker owns several environments. All slots are stepped
+in lock step. A worker that dies or hangs is replaced, and its running episodes are run again: the engine
+keeps their seeds and their actions, and an episode is a function of (task, seed, actions).
 """
 
 from __future__ import annotations
@@ -46,15 +47,19 @@ from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv, check_fits, check_slot
 
 IDLE_ENVS_PER_SLOT = 2
-"""Environments that a worker keeps idle, for each slot of its, in case their family comes again."""
+"""Idle environments to keep for each slot.
+
+They serve if their family is used again.
+"""
 
 
 class ProcessTaskVectorEnv(TaskVectorEnv):
-    """A :class:`~metarl.vector_env.TaskVectorEnv` over environments in worker processes (not on Windows).
+    """Task vector environment over worker processes.
 
-    A slot that is reset without a seed gets the next of its own sequence of seeds, which its last explicit
-    seed determines. Of the environments' infos, ``"success"`` is passed on. After an exception other than
-    a refused argument every slot is idle, and a reset starts afresh.
+    It is a :class:`~metarl.vector_env.TaskVectorEnv`; it does not run on Windows. A slot that is reset
+    without a seed gets the next of its own sequence of seeds, which its last explicit seed determines. Of the
+    environments' infos, ``"success"`` is passed on. After an exception other than a refused argument every
+    slot is idle, and a reset starts afresh.
 
     Args:
         env_factory: builds an environment for a family; it travels to the workers by cloudpickle.
@@ -99,6 +104,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._log = EpisodeLog()
         self._reports_success = False
 
+        # shared memory: one row a slot, and a counter a worker
         self._shares = _shares(num_envs, num_workers or usable_cores())
         observation, action = _spec(observation_space), _spec(action_space)
         layout = shared_layout(num_envs, len(self._shares), observation, action)
@@ -114,6 +120,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         # Ends the workers when this object is collected or the interpreter exits, whichever comes first.
         self._finalizer = weakref.finalize(self, _end, self._supervisor, memory)
         try:
+            # wait for the workers, which load the factory
             self._command({})
         except BaseException:
             self.close()
@@ -121,11 +128,13 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
 
     @property
     def restarts(self) -> int:
-        """How often a worker was lost and its episodes were run again."""
+        """Count of lost workers with rerun episodes."""
         return self._supervisor.restarts
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i from its next reset on; stop the other slots.
+        """Assign ``tasks[i]`` to slot i.
+
+        They count from its next reset on. Other slots stop.
 
         Args:
             tasks: at least one task and at most ``num_envs``; the same task may come several times.
@@ -145,7 +154,9 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, object] | None = None,
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in slots that have a task.
+
+        ``options["reset_mask"]`` selects some of them.
 
         Args:
             seed: slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence.
@@ -165,9 +176,11 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         slots = [slot for slot in range(len(self._tasks)) if mask[slot]]
         no_actions = self._shared.actions[:0]
         episodes = [
+            # a seed that is not given is the next of the slot's own sequence
             Episode(slot, self._tasks[slot], self._next_seed(slot, seeds[slot]), rest, no_actions)
             for slot in slots
         ]
+        # slots that start are not live until all of them have started
         self._stop(slots)
         self._play({number: pickle.dumps(Run(part)) for number, part in self._by_worker(episodes)})
         self._log.begin(episodes)
@@ -193,12 +206,15 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         shared = self._shared
         if np.shape(actions) != shared.actions.shape:
             raise MetarlError(f"Expected actions of shape {shared.actions.shape}, got {np.shape(actions)}.")
+        # workers read the actions from shared memory
         shared.actions[...] = actions if self._action_map is None else self._action_map(actions)
         for array in (shared.rewards, shared.terminated, shared.truncated, shared.success, shared.reported):
             array.fill(0)
         workers = len(self._shares)
+        # only workers with a live slot are asked
         at_work = (number for number in range(workers) if shared.live[number::workers].any())
         self._play(dict.fromkeys(at_work, STEP))
+        # kept for replays until no running episode needs them
         self._log.record(shared.actions.copy())
         terminated, truncated = shared.terminated.copy(), shared.truncated.copy()
         self._stop(np.flatnonzero(terminated | truncated).tolist())
@@ -213,7 +229,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return what the environment of a slot shows, ``[height, width, 3]``.
+        """Return a slot's picture, ``[height, width, 3]``.
 
         An environment with a method ``draw`` (:class:`~.worker.Drawable`) is asked for a camera and a size;
         any other for its ``render()``, in its own size; that needs the render mode "rgb_array".
@@ -231,7 +247,10 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             return cast("Picture", np.load(command.path, allow_pickle=False))
 
     def close_extras(self, **_: object) -> None:
-        """End the workers; called by ``close``, which may be called any number of times."""
+        """End the workers.
+
+        ``close`` calls it, and may be called any number of times.
+        """
         self._finalizer()
 
     def _infos(self) -> dict[str, object]:
@@ -240,7 +259,10 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return {"success": self._shared.success.copy(), "_success": reported} if self._reports_success else {}
 
     def _next_seed(self, slot: int, explicit: int | None) -> int:
-        """Return the seed of a slot's new episode, whichever worker runs it."""
+        """Return the seed of a slot's new episode.
+
+        It does not depend on the worker.
+        """
         if explicit is not None:
             self._seeds[slot] = (explicit, 0)
             return explicit
@@ -254,7 +276,10 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return [(number, part) for number, part in enumerate(parts) if part]
 
     def _try_families(self, tasks: Sequence[Task]) -> None:
-        """Build an environment of each new family in the worker that will need it first."""
+        """Build each new family where first needed.
+
+        The worker that will need it builds one environment.
+        """
         new: dict[str, int] = {}
         for slot, task in enumerate(tasks):
             if task.family not in self._families:
@@ -274,7 +299,10 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._log.end(slots)
 
     def _play(self, messages: Mapping[int, bytes]) -> None:
-        """Run a command that advances episodes; stop all of them if it fails."""
+        """Run a command that advances episodes.
+
+        Stop all of them if it fails.
+        """
         try:
             self._command(messages)
         except BaseException:
@@ -287,7 +315,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             raise _error(failures[0])
 
     def _place(self, number: int) -> str:
-        """Return the task and step a worker is at, as far as known."""
+        """Return a worker's task and step, if known."""
         slot = int(self._shared.at[number])
         if slot < 0:
             return ""

@@ -1,8 +1,8 @@
-"""The program of an environment worker, which runs some slots of a vector environment on command.
+"""Program of an environment worker.
 
-Started by :mod:`metarl.envs.engines.processes.supervisor`. It imports neither torch nor matplotlib, so that
-a worker starts fast and stays small. Commands come over a pipe; all numbers of a step go through one shared
-mapping.
+It runs some slots of a vector environment on command. Started by
+:mod:`metarl.envs.engines.processes.supervisor`. It imports neither torch nor matplotlib, so that a worker
+starts fast and stays small. Commands come over a pipe; all numbers of a step go through one shared mapping.
 """
 
 from __future__ import annotations
@@ -46,13 +46,19 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BEFORE_RESET = -1
-"""The number of the step before a reset, in which an environment is given its task."""
+"""Number of the step before a reset.
+
+An environment is given its task in it.
+"""
 _TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EEXIST, errno.EBUSY}
 IN_USE = (
     " There is an environment for each slot, several in a process and several processes at once: let each "
     "take a port, a lock or a file of its own."
 )
-"""Added where something is taken already, by the environment of another slot as a rule."""
+"""Hint for errors about resources in use.
+
+It is added where something is taken already, as a rule by the environment of another slot.
+"""
 _LONGEST = 500
 
 
@@ -75,7 +81,10 @@ class TaskEnv(Protocol):
         ...
 
     def step(self, action: Never) -> tuple[Array, SupportsFloat, bool, bool, Mapping[str, object]]:
-        """Take one step, as Gymnasium defines it; with ``Never``, any type of action will do."""
+        """Take one step, as Gymnasium defines it.
+
+        With ``Never``, any type of action will do.
+        """
         ...
 
     def close(self) -> None:
@@ -85,10 +94,16 @@ class TaskEnv(Protocol):
 
 @runtime_checkable
 class Drawable(Protocol):
-    """A :class:`TaskEnv` that draws itself from a camera of choice, whatever its render mode."""
+    """A :class:`TaskEnv` that draws from any camera.
+
+    Its render mode does not matter.
+    """
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return a picture, ``[height, width, 3]``, as :class:`metarl.vector_env.Renderable` describes it."""
+        """Return a picture, ``[height, width, 3]``.
+
+        :class:`metarl.vector_env.Renderable` describes it.
+        """
         ...
 
 
@@ -102,11 +117,17 @@ class Rendering(Protocol):
 
 
 EnvFactory: TypeAlias = Callable[[str], TaskEnv]
-"""Builds an environment for a family name; a MetarlError that it raises reaches the user as it is."""
+"""Builds an environment for a family name.
+
+A MetarlError that it raises reaches the user as it is.
+"""
 
 
 class EnvPool:
-    """Environments by family, built when none is idle; beyond ``max_idle`` the longest idle are closed."""
+    """Pool of environments by family.
+
+    They are built when none is idle; beyond ``max_idle`` the longest idle are closed.
+    """
 
     def __init__(self, factory: EnvFactory, max_idle: int) -> None:
         """Start empty."""
@@ -116,11 +137,14 @@ class EnvPool:
         self._warned: set[str] = set()  # each sentence is logged once
 
     def take(self, family: str) -> TaskEnv:
-        """Return an environment of the family: the last one given back, or else a new one.
+        """Return an environment of the family.
+
+        It is the last one given back, or else a new one.
 
         Raises:
             MetarlError: as the factory raised it; any other exception of its becomes an EngineError.
         """
+        # the last one given back comes first
         for index in reversed(range(len(self._idle))):
             if self._idle[index][0] == family:
                 return self._idle.pop(index)[1]
@@ -161,14 +185,22 @@ class EnvPool:
 
 
 class Worker:
-    """The slots of one worker; slot i's numbers are row i of the shared arrays."""
+    """Slots of one worker.
+
+    Slot i's numbers are row i of the shared arrays.
+    """
 
     def __init__(self, blueprint: Blueprint, memory: int) -> None:
-        """Map the memory and load the factory; environments are built when they are needed."""
+        """Map the memory and load the factory.
+
+        Environments are built when they are needed.
+        """
         self._slots = blueprint.slots
+        # the rows of this worker's slots in the shared arrays
         self._rows = slice(self._slots.start, self._slots.stop, self._slots.step)
         self._number = blueprint.number
         self._shared = map_shared(memory, blueprint.layout)
+        # goes on from the counter of the worker before
         self._count = int(self._shared.progress[self._number])
         observations = self._shared.observations
         self._reader = ObservationReader(observations.dtype, observations.shape[1:])
@@ -191,14 +223,14 @@ class Worker:
         return self.run(command.episodes)
 
     def try_families(self, families: Sequence[str]) -> None:
-        """Build an environment of each family, to see that it can be built."""
+        """Check that each family's environment builds."""
         self._shared.at[self._number] = -1
         for family in families:
             self._pool.give_back(family, self._pool.take(family))
             self._tick()
 
     def run(self, episodes: Sequence[Episode]) -> None:
-        """Start episodes, and take the steps that they come with.
+        """Start episodes and replay their steps.
 
         Args:
             episodes: of slots that are not live, or in a new worker that is to catch up.
@@ -229,6 +261,7 @@ class Worker:
         slot = command.slot
         if slot not in self._envs:
             raise MetarlError(f"Slot {slot} has nothing to show: a reset must start an episode in it first.")
+        # a MetarlError is a sentence already; other exceptions become one
         try:
             picture = _picture(self._envs[slot], command)
         except MetarlError:
@@ -239,6 +272,7 @@ class Worker:
                 f"The {self._which(slot)}, after {self._steps[slot]} steps, cannot draw itself "
                 f"({exception_text(error)}){hint}."
             ) from error
+        # a picture must be what the engine promises
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
             family = self._tasks[slot].family
             raise MetarlError(
@@ -254,9 +288,9 @@ class Worker:
         self._pool.close()
 
     def _release(self, starting: Iterable[int]) -> None:
-        """Return the environments of starting and idle slots to the pool.
+        """Return environments of starting and idle slots.
 
-        The first slot's goes last, so that each slot gets its own again.
+        They go to the pool. The first slot's goes last, so that each slot gets its own again.
         """
         free = {*starting, *(slot for slot in self._envs if not self._shared.live[slot])}
         for slot in sorted(free & self._envs.keys(), reverse=True):
@@ -294,7 +328,10 @@ class Worker:
             shared.success[slot] = truth(info["success"], "info['success']")
 
     def _convert(self) -> None:
-        """Convert the step's observations at once, or one by one if some do not fit."""
+        """Convert the step's observations.
+
+        They are converted at once, or one by one if some do not fit.
+        """
         slots = self._unconverted
         if not slots:
             return
@@ -315,7 +352,10 @@ class Worker:
         self._shared.progress[self._number] = self._count
 
     def _guard(self, slot: int, work: Callable[[T], None], argument: T) -> None:
-        """Do some work of a slot; an exception says where it happened."""
+        """Work on a slot and locate errors.
+
+        An exception says where it happened.
+        """
         self._shared.at[self._number] = slot
         try:
             work(argument)
@@ -350,7 +390,9 @@ def _picture(env: TaskEnv, wanted: Draw) -> object:
 
 
 def main(pipe: int, memory: int, die_with_parent: bool) -> None:
-    """Serve commands until the engine closes its end of the pipe, or ends in whatever way.
+    """Serve commands until the pipe closes.
+
+    The engine closes its end, or ends in any other way.
 
     Args:
         pipe: file descriptor of this end of the pipe.
@@ -367,9 +409,10 @@ def main(pipe: int, memory: int, die_with_parent: bool) -> None:
 
 
 def _ignore_signals(die_with_parent: bool) -> None:
-    """Ignore Ctrl-C and SIGTERM: the engine decides when a worker ends.
+    """Ignore Ctrl-C and SIGTERM.
 
-    A handler, and not SIG_IGN, because programs that an environment starts would inherit the latter.
+    The engine decides when a worker ends. A handler, and not SIG_IGN, because programs that an environment
+    starts would inherit the latter.
     """
     for number in QUIET_SIGNALS:
         signal.signal(number, lambda *_: None)
@@ -380,6 +423,7 @@ def _ignore_signals(die_with_parent: bool) -> None:
 
 
 def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
+    # the first message is the blueprint
     blueprint: Blueprint = pickle.loads(connection.recv_bytes())
     try:
         worker = Worker(blueprint, memory)
@@ -387,6 +431,7 @@ def _serve(connection: Connection[bytes, bytes], memory: int) -> None:
         connection.send_bytes(pickle.dumps(_failure(error)))
         return
     connection.send_bytes(DONE)
+    # one answer for each message, in order
     try:
         while True:
             connection.send_bytes(_answer(worker, connection.recv_bytes()))
@@ -413,7 +458,10 @@ def _failure(error: BaseException) -> Failure:
 
 
 def exception_text(error: BaseException) -> str:
-    """Return type and text of an exception on one line, without a full stop."""
+    """Return an exception's type and text.
+
+    They are on one line, without a full stop.
+    """
     try:
         text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
     except Exception:  # noqa: BLE001 - its text is the environment's code too

@@ -1,6 +1,7 @@
-"""Passes what environments print to standard error, up to a limit for each worker.
+"""Limited output of environments to standard error.
 
-A program's standard output is its own, and an environment that prints at every step would bury it.
+The limit is for each worker. A program's standard output is its own, and an environment that prints at every
+step would bury it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import io
 from typing import TextIO
 
 MOST_PRINTED = 10_000
-"""Characters that the environments of one worker may print."""
+"""Character limit of one worker's output."""
 
 
 class CappedOutput(io.TextIOBase):
-    """Passes text on until it is too much, says so once, and drops the rest.
+    """Passes text on up to a limit.
+
+    Beyond it, it says so once and drops the rest.
 
     Args:
         target: where the text goes.

@@ -1,7 +1,8 @@
-"""The choice of OpenGL backend for pictures, by MuJoCo's own variable.
+"""The choice of OpenGL backend for pictures.
 
-It comes from where the environment variable ``MUJOCO_GL`` says (``egl``, ``osmesa``, ``glfw``); without it
-from the screen where there is one, and else from whichever library is there for machines that have none.
+MuJoCo's own variable sets it. It comes from where the environment variable ``MUJOCO_GL`` says (``egl``,
+``osmesa``, ``glfw``); without it from the screen where there is one, and else from whichever library is there
+for machines that have none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ INSTALL = (
 
 @functools.cache
 def gl_backend() -> str:
-    """Return which of MuJoCo's modules makes the OpenGL contexts."""
+    """Return MuJoCo's module for OpenGL contexts."""
     named = os.environ.get("MUJOCO_GL", "").strip().lower()
     if named in ("egl", "osmesa", "glfw"):
         return named
@@ -32,9 +33,10 @@ def gl_backend() -> str:
 
 
 def choose_backend() -> None:
-    """Let renderers that are made from now on draw without a screen where there is none.
+    """Let new renderers draw without a screen.
 
-    Gymnasium's look at the variable, and else try to open a window first.
+    This applies only where there is no screen. Gymnasium's look at the variable, and else try to open a
+    window first.
     """
     if gl_backend() in ("egl", "osmesa"):
         os.environ.setdefault("MUJOCO_GL", gl_backend())

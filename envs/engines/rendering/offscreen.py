@@ -1,4 +1,7 @@
-"""Pictures of MuJoCo models without a window, as arrays; :mod:`.gl_backend` finds the OpenGL for them."""
+"""Pictures of MuJoCo models without a window.
+
+They are arrays; :mod:`.gl_backend` finds the OpenGL for them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ class _Context(Protocol):
 
 
 class Offscreen:
-    """Draws one model into memory; to be used by the thread that made it.
+    """Draws one model into memory.
+
+    Only the thread that made it may use it.
 
     Args:
         model: what is drawn; its offscreen buffer grows to the size of the pictures.
@@ -46,12 +51,14 @@ class Offscreen:
             raise MetarlError(
                 f"Expected a picture of 1 to {MAX_SIZE} pixels along each side, got {width} x {height}."
             )
+        # the model sets the size of the buffer that pictures are drawn into
         buffer = model.vis.global_
         buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
         self._model = model
         self._scene = mujoco.MjvScene(model, _MAX_GEOMS)
         self._camera, self._look = mujoco.MjvCamera(), mujoco.MjvOption()
         self._size = mujoco.MjrRect(0, 0, width, height)
+        # the context must be current before anything of OpenGL is made
         self._gl = gl_context()
         self._gl.make_current()
         try:
@@ -60,7 +67,9 @@ class Offscreen:
             raise _no_gl(error) from error
 
     def frame(self, data: mujoco.MjData, camera: str) -> Frame:
-        """Return a picture, ``[height, width, 3]``, of data with poses that belong to its state.
+        """Return a picture, ``[height, width, 3]``.
+
+        The data's poses must belong to its state.
 
         Raises:
             MetarlError: if the model has no such camera.
@@ -77,7 +86,10 @@ class Offscreen:
         return np.ascontiguousarray(picture[::-1])  # OpenGL counts rows from below
 
     def close(self) -> None:
-        """Free what the graphics library holds; it may be called again."""
+        """Free the graphics memory.
+
+        It may be called again.
+        """
         self._gl.make_current()  # names are freed in the context that is current, whosever it is
         self._drawing.free()
 
@@ -98,7 +110,9 @@ _of_this_thread = threading.local()
 
 
 def gl_context() -> _Context:
-    """Return this thread's OpenGL context, which all its drawings share.
+    """Return this thread's OpenGL context.
+
+    All drawings of the thread share it.
 
     Raises:
         EngineError: if there is no OpenGL; it says what to install.

@@ -52,14 +52,23 @@ _DIVERGED = FATAL | sum(
 
 
 class WorldState(NamedTuple):
-    """All that a world needs to go on exactly where it was, under any stepper."""
+    """State of a world that continues exactly.
+
+    It works under any stepper.
+    """
 
     integration: Array
-    """``mjSTATE_INTEGRATION``: positions, velocities, controls, mocap poses, warm start, time."""
+    """Integration state of MuJoCo.
+
+    ``mjSTATE_INTEGRATION``: positions, velocities, controls, mocap poses, warm start, time.
+    """
     fields: dict[str, Array]
     """The expanded model fields."""
     features: Array
-    """The bound features as they were, ``[width]``; fewer leave the rest zero."""
+    """Bound features, ``[width]``.
+
+    Fewer leave the rest zero.
+    """
 
 
 class BatchedPhysics:
@@ -90,9 +99,11 @@ class BatchedPhysics:
             EngineError: if the compiled stepper is asked for and cannot be built.
         """
         self.models = list(models)
+        # inputs are as wide as the widest model's
         self._num_ctrl = max((model.nu for model in models), default=0)
         self._num_mocap = max((model.nmocap for model in models), default=0)
         self._finish = finish
+        # reuse needs a model in which it was shown to be exact
         self._reuse = [reuse_forward and can_reuse_forward(model, finish) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
         self._functions: list[int] = []
@@ -101,9 +112,14 @@ class BatchedPhysics:
         self._status = WorldStatus(len(families))
         self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
         self.features: Array = np.zeros((len(families), 0))
-        """The bound numbers after the last step, ``[num_worlds, width]``, live."""
+        """Bound numbers after the step, ``[num_worlds, width]``.
+
+        They are live.
+        """
+        # more threads than worlds would idle
         self.num_threads = min(num_threads or usable_cores(), max(len(families), 1))
         self._stepper = _make_stepper(stepper, self.num_threads, self._status)
+        # every world has data of its own; models are shared
         self._worlds = [self._new_world(index, family) for index, family in enumerate(families)]
         for index, world in enumerate(self._worlds):
             self._stepper.attach(index, world)
@@ -125,24 +141,31 @@ class BatchedPhysics:
 
     @property
     def flags(self) -> Flags:
-        """Warnings since each world's last ``set_state``, ``[num_worlds]``: bit w for ``mjtWarning`` w."""
+        """Warnings of each world, ``[num_worlds]``.
+
+        They count since its last ``set_state``: bit w for ``mjtWarning`` w.
+        """
         return self._status.flags
 
     @property
     def diverged(self) -> Mask:
-        """Worlds with NaN or huge numbers, or in which MuJoCo raised an error, ``[num_worlds]``.
+        """Diverged worlds, ``[num_worlds]``.
 
-        MuJoCo itself resets such a world and goes on; its episode is over.
+        They have NaN or huge numbers, or MuJoCo raised an error in them. MuJoCo itself resets such a world
+        and goes on; its episode is over.
         """
         diverged: Mask = (self._status.flags & _DIVERGED) != 0
         return diverged
 
     def data(self, world: int) -> mujoco.MjData:
-        """Return a world's data to look at; poses are those of the last step."""
+        """Return a world's data for reading.
+
+        Poses are those of the last step.
+        """
         return self._worlds[world].data
 
     def bind(self, features: Sequence[Sequence[Named]]) -> Array:
-        """Choose what is read from the worlds of each family.
+        """Choose the features of each family's worlds.
 
         Args:
             features: for each family what to read, in order.
@@ -163,9 +186,10 @@ class BatchedPhysics:
         return self.features
 
     def compute(self, functions: Sequence[CFunction], tables: Sequence[Rows]) -> bool:
-        """Let each world run its family's function after each step, unless it has diverged.
+        """Run a family's function after each step.
 
-        Call this after :meth:`bind`, which makes new :attr:`features`.
+        A world that has diverged does not run it. Call this after :meth:`bind`, which makes new
+        :attr:`features`.
 
         Args:
             functions: one a family.
@@ -175,6 +199,7 @@ class BatchedPhysics:
             Whether they run; not with Python threads, nor where they cannot be compiled.
         """
         if not self.is_compiled:
+            # without a compiler the caller computes in NumPy
             return False
         try:
             self._functions = compile_functions(functions)
@@ -182,6 +207,7 @@ class BatchedPhysics:
             _LOG.warning("Rewards are computed by NumPy, which is slower: %s.", error)
             return False
         self._tables = list(tables)
+        # worlds point to the functions, so all are attached anew
         for index, world in enumerate(self._worlds):
             world.computation = self._computation(index, world.family)
             self._stepper.attach(index, world)
@@ -192,9 +218,9 @@ class BatchedPhysics:
         return self._layouts[family]
 
     def expand(self, field: str) -> list[Array]:
-        """Give every world a model field of its own, which counts from the next step on.
+        """Give every world its own model field.
 
-        MuJoCo's numbers that depend on the field are not derived anew.
+        It counts from the next step on. MuJoCo's numbers that depend on the field are not derived anew.
 
         Args:
             field: of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape [1].
@@ -210,7 +236,9 @@ class BatchedPhysics:
         return self._expanded[field]
 
     def assign(self, families: Sequence[int]) -> None:
-        """Change the families of the worlds; one that changes starts in its model's initial state.
+        """Change the families of the worlds.
+
+        One that changes starts in its model's initial state.
 
         Args:
             families: ``[num_worlds]``.
@@ -230,7 +258,9 @@ class BatchedPhysics:
         mocap_quat: Array | None = None,
         mask: Mask | None = None,
     ) -> None:
-        """Step the worlds, then gather :attr:`features` and set :attr:`flags`.
+        """Step the worlds and gather features.
+
+        Set :attr:`features` and :attr:`flags`.
 
         Args:
             num_substeps: simulation steps.
@@ -259,9 +289,9 @@ class BatchedPhysics:
         return states
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
-        """Put some worlds in given states with their features; clear their flags.
+        """Set states and features of some worlds.
 
-        An expanded field that a state lacks becomes the model's.
+        Their flags are cleared. An expanded field that a state lacks becomes the model's.
 
         Raises:
             MetarlError: if a state names a field that is not expanded.
@@ -274,9 +304,11 @@ class BatchedPhysics:
             if not state.fields.keys() <= world.fields.keys():
                 missing = ", ".join(sorted(state.fields.keys() - world.fields.keys()))
                 raise MetarlError(f"The state has its own {missing}; expand these model fields first.")
+            # fields that the state does not name are the family's own
             for name, rows in world.fields.items():
                 rows[...] = state.fields[name] if name in state.fields else read_field(world.model, name)
             world.row[...] = state.features
+            # the forward pass is of the old state
             status.forward_is_current[index] = 0
             status.flags[index] = 0
 
@@ -288,10 +320,12 @@ class BatchedPhysics:
         model = self.models[family]
         data = self._spare[family].pop() if self._spare[family] else mujoco.MjData(model)
         mujoco.mj_resetData(model, data)
+        # fields that worlds have to themselves start as the family's
         for field, rows in self._expanded.items():
             rows[index] = read_field(model, field)
         fields = {field: rows[index] for field, rows in self._expanded.items()}
         layout = self._layouts[family]
+        # nothing of an earlier world in this slot remains
         self._status.forward_is_current[index] = 0
         self._status.flags[index] = 0
         self.features[index] = 0

@@ -1,7 +1,8 @@
-"""C source from functions of arrays, which are called with expressions instead of numbers.
+"""C source from functions of arrays.
 
-So a formula is written once, for NumPy, for torch and for the compiled stepper. Its threads call the C
-function for each world right after the world's step.
+The functions are called with expressions instead of numbers. So a formula is written once, for NumPy, for
+torch and for the compiled stepper. Its threads call the C function for each world right after the world's
+step.
 """
 
 from __future__ import annotations
@@ -40,22 +41,34 @@ class CFunction:
         self._stores: list[str] = []
 
     def load(self, table: int, width: int) -> Vector:
-        """Return the first columns of a world's row as expressions, ``[width, 1]``."""
+        """Return a row's first columns as expressions.
+
+        The shape is ``[width, 1]``.
+        """
         terms = [self.variable(self._number(table, column)) for column in range(width)]
         return cast(Vector, _expressions(terms)[:, None])
 
     def store(self, table: int, values: Vector) -> None:
-        """Write expressions ``[width, 1]`` to the first columns of a row, once everything is read."""
+        """Write expressions to a row's first columns.
+
+        They are ``[width, 1]``, and written once everything is read.
+        """
         for column, term in enumerate(np.asarray(values, object).ravel().tolist()):
             self._stores.append(f"{self._number(table, column)} = {_text(term)};")
 
     def source(self, name: str) -> str:
-        """Return the definition of the function, which takes pointers to the rows."""
+        """Return the definition of the function.
+
+        It takes pointers to the rows.
+        """
         lines = [f"double {term.name} = {value};" for value, term in self._variables.items()]
         return f"void {name}(char* const* rows) {{\n  " + "\n  ".join([*lines, *self._stores]) + "\n}\n"
 
     def variable(self, value: str) -> Term:
-        """Return a variable with this value, the same one if there is one already."""
+        """Return a variable with this value.
+
+        It is the same one if there is one already.
+        """
         if value not in self._variables:
             self._variables[value] = Term(self, f"v{len(self._variables)}")
         return self._variables[value]
@@ -104,7 +117,10 @@ def _text(operand: Operand) -> str:
 
 
 def _each(pattern: str) -> Callable[..., Expressions]:
-    """Return a function of arrays, the first of terms, that writes down ``pattern`` for each element."""
+    """Return an elementwise function written as ``pattern``.
+
+    It is a function of arrays, the first of them terms.
+    """
 
     def one(first: Term, *others: Operand) -> Term:
         return first.function.variable(pattern.format(first.name, *map(_text, others)))
@@ -116,7 +132,10 @@ class _Linalg:
     _fma = staticmethod(_each("fma({}, {}, {})"))
 
     def vecdot(self, first: Expressions, second: Expressions, /, *, axis: int) -> Expressions:
-        """Return dot products over the first axis, rounded once a term as in BLAS."""
+        """Return dot products over the first axis.
+
+        They are rounded once a term as in BLAS.
+        """
         assert axis == 0
         total: Expressions = first[0] * second[0]
         for a, b in zip(first[1:], second[1:], strict=True):
@@ -125,7 +144,10 @@ class _Linalg:
 
 
 class _Library:
-    """The functions that NumPy and torch share, as far as formulas use them, for expressions."""
+    """Functions common to NumPy and torch, for expressions.
+
+    They are those that formulas use.
+    """
 
     __name__ = "c_functions"
     linalg = _Linalg()
@@ -158,7 +180,10 @@ class _Library:
 
 
 class Expressions(np.ndarray[tuple[int, ...], np.dtype[np.object_]]):
-    """An array of terms and constants; NumPy applies operators to each of them."""
+    """An array of terms and constants.
+
+    NumPy applies operators to each of them.
+    """
 
     array_library: ClassVar[_Library] = _Library()
     """Where :func:`metarl.envs.engines.arrays.namespace` finds the functions."""
@@ -166,7 +191,10 @@ class Expressions(np.ndarray[tuple[int, ...], np.dtype[np.object_]]):
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: object, **options: object
     ) -> Expressions:
-        """Apply an operation to each element; by itself NumPy makes bools of comparisons."""
+        """Apply an operation to each element.
+
+        By itself NumPy makes bools of comparisons.
+        """
         del method, options
         return _expressions(ufunc(*(np.asarray(x, object) for x in inputs), dtype=object))
 

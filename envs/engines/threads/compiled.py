@@ -1,7 +1,7 @@
-"""Worlds on the threads of ``stepper.c``, compiled on first use.
+"""Worlds on the threads of ``stepper.c``.
 
-It is built against the headers and the library that the mujoco wheel ships, and serves that version only: the
-layout of MuJoCo's structures differs from one to the next.
+It is compiled on first use. It is built against the headers and the library that the mujoco wheel ships, and
+serves that version only: the layout of MuJoCo's structures differs from one to the next.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class BuildError(RuntimeError):
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """Return the compiled stepper, or None with a warning if it cannot be built."""
+    """Return the compiled stepper, or None.
+
+    It is None, with a warning, if it cannot be built.
+    """
     try:
         return open_library()
     except (BuildError, WriteError) as error:
@@ -51,7 +54,7 @@ def load() -> ctypes.CDLL | None:
 
 
 def open_library() -> ctypes.CDLL:
-    """Return the compiled stepper, built unless it was before.
+    """Return the compiled stepper, built once.
 
     Raises:
         BuildError: if it cannot be built or loaded.
@@ -89,7 +92,7 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
 
 
 def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str] = ()) -> list[int]:
-    """Compile functions unless that was done before, and return their addresses.
+    """Compile functions once, and return their addresses.
 
     Raises:
         BuildError: without a compiler, or if compiling fails.
@@ -105,7 +108,9 @@ def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str]
 
 
 def find_compiler() -> list[str]:
-    """Return the C compiler's command: ``$CC``, which may hold arguments or a launcher, or ``cc``.
+    """Return the C compiler's command.
+
+    It is ``$CC``, which may hold arguments or a launcher, or ``cc``.
 
     Raises:
         BuildError: if there is none, or ``$CC`` names no program.
@@ -124,15 +129,21 @@ def find_compiler() -> list[str]:
 
 
 def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) -> Path:
-    """Return the shared library of some C source, in the user's cache folder."""
+    """Return some C source's shared library.
+
+    It is in the user's cache folder.
+    """
     compiler = find_compiler()
     arguments = [word for word in compiler if word.startswith("-")]
+    # the name changes with everything that the compiled code depends on
     key = "\0".join([source, platform.machine(), *_FLAGS, *flags, *link, *arguments])
     if not cache_folder().is_dir():
         raise BuildError("there is no folder for compiled code")
     target = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    # a library that someone else could have written is not loaded
     if is_own_file(target):
         return target
+    # build in a scratch folder of the same file system
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         written, output = Path(scratch) / "source.c", Path(scratch) / "library.so"
         write_whole(written, source.encode())
@@ -175,12 +186,17 @@ class CompiledStepper:
             raise EngineError(f"{num_threads} threads could not be started.")
 
     def attach(self, index: int, world: World) -> None:
-        """Let slot ``index`` be this world, as it now is."""
+        """Assign this world to slot ``index``.
+
+        The slot gets it as it now is.
+        """
         library, pool, data = self._library, self._pool, world.data
+        # the thread pool reads model and data by their addresses
         library.metarl_world(pool, index, world.model._address, data._address, world.finish, world.can_reuse)
         for name, row in world.fields.items():
             if not library.metarl_expand(pool, index, name.encode(), row.ctypes.data):
                 raise EngineError(f"A model has no field of numbers called {name!r}.")
+        # copies after each step: from (address, 8 bytes a number) to (column, size)
         copies = np.array(
             [
                 (getattr(data, part.field).ctypes.data + 8 * part.start, part.column, part.size)
@@ -201,10 +217,11 @@ class CompiledStepper:
         if world.computation is not None:
             function, rows = world.computation
             library.metarl_compute(pool, index, function, rows.ctypes.data)
+        # the pool holds addresses only, so the objects are kept alive here
         self._kept[index] = (world, dict(world.fields), copies, touches, world.computation)
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
-        """Step the worlds, gather their features and set their flags.
+        """Step the worlds; gather features and flags.
 
         Raises:
             EngineError: after it was closed, and in a process forked from the one that built it: threads do
@@ -212,10 +229,12 @@ class CompiledStepper:
         """
         if self._pool is None:
             raise EngineError("The physics threads have ended; build a new environment.")
+        # threads do not survive a fork
         if os.getpid() != self._process:
             raise EngineError(
                 "The physics threads stayed in the parent process; build the environment after the fork."
             )
+        # NULL stands for an input that stays as it is
         mask, ctrl, mocap_pos, mocap_quat = (None if value is None else value.ctypes.data for value in inputs)
         columns = 0 if inputs.ctrl is None else inputs.ctrl.shape[1]
         mocap = next((value for value in (inputs.mocap_pos, inputs.mocap_quat) if value is not None), None)

@@ -1,7 +1,7 @@
-"""Named numbers of a simulated world: positions, joint angles, contacts.
+"""Named numbers of a simulated world.
 
-A list of features is resolved against a model once; what comes out says which numbers of an ``mjData`` make
-up which columns of a row of ``float64``.
+Examples are positions, joint angles and contacts. A list of features is resolved against a model once; what
+comes out says which numbers of an ``mjData`` make up which columns of a row of ``float64``.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ _WHOLE = {
     "ten_length": ("ntendon", 1),
     "ten_velocity": ("ntendon", 1),
 }
-"""Arrays that can be read whole: of what in the model there is a row each, and how long it is."""
+"""Arrays that can be read whole.
+
+Each has the model's count of rows and the length of a row.
+"""
 _PADS = ("leftpad_geom", "rightpad_geom")
 
 
 class Named(Protocol):
-    """Anything that names numbers of a world the way :class:`Feature` does."""
+    """Anything that names numbers as :class:`Feature` does."""
 
     @property
     def field(self) -> str:
@@ -56,20 +59,29 @@ class Named(Protocol):
 
 
 class Feature(NamedTuple):
-    """Some numbers of MuJoCo's data: a field of a named body, site, geom or joint."""
+    """Some numbers of MuJoCo's data.
+
+    They are a field of a named body, site, geom or joint.
+    """
 
     field: str
-    """``xpos`` (metres) and ``xmat`` (row-major) of a body, site or geom, ``xquat`` (wxyz) of a body;
-    ``qpos`` and ``qvel`` of a joint; ``touching`` of a geom, 1 where both finger pads press on it, else 0;
-    of ``"all"``, a whole array: ``qpos``, ``qvel``, ``qfrc_actuator``, of all bodies ``cfrc_ext``,
-    ``cinert``, ``cvel`` and ``xipos``, of all tendons ``ten_length`` and ``ten_velocity``."""
+    """Field of the object.
+
+    ``xpos`` (metres) and ``xmat`` (row-major) of a body, site or geom, ``xquat`` (wxyz) of a body; ``qpos``
+    and ``qvel`` of a joint; ``touching`` of a geom, 1 where both finger pads press on it, else 0; of
+    ``"all"``, a whole array: ``qpos``, ``qvel``, ``qfrc_actuator``, of all bodies ``cfrc_ext``, ``cinert``,
+    ``cvel`` and ``xipos``, of all tendons ``ten_length`` and ``ten_velocity``.
+    """
     of: str
     """``"body"``, ``"site"``, ``"geom"``, ``"joint"`` or ``"all"``."""
     name: str = ""
 
 
 class Numbers(NamedTuple):
-    """``size`` numbers of the data's array ``field`` from index ``start``, and the column they begin at."""
+    """A slice of the data's array ``field``.
+
+    It has ``size`` numbers from index ``start``; its column in the features is given too.
+    """
 
     field: str
     start: int
@@ -78,7 +90,10 @@ class Numbers(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """The geoms of two finger pads, the geom they may press on, and its column."""
+    """Two finger pads and a geom.
+
+    They are the geoms of the pads, the geom they may press on, and its column.
+    """
 
     left: int
     right: int
@@ -88,13 +103,13 @@ class Touch(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the features of one model come from, and the columns they go to."""
+    """Sources of one model's features and their columns."""
 
     numbers: tuple[Numbers, ...]
     """Neighbours in both are merged."""
     touches: tuple[Touch, ...]
     columns: dict[Named, slice]
-    """The columns of each feature, in the order in which they were asked for."""
+    """Columns of each feature, in requested order."""
     width: int
     """Columns in all."""
 
@@ -113,6 +128,7 @@ def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
     columns: dict[Named, slice] = {}
     column = 0
     for feature in features:
+        # one column for a contact, else one for each number
         count = 1
         if feature.field == "touching":
             touches += _touches(model, feature, column)
@@ -121,6 +137,7 @@ def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
             count = numbers[-1].size
         columns[feature] = slice(column, column + count)
         column += count
+    # neighbours are merged: fewer copies after each step
     return Layout(tuple(_merge(numbers)), tuple(touches), columns, column)
 
 
@@ -136,15 +153,19 @@ def read(model: mujoco.MjModel, data: mujoco.MjData, features: Sequence[Named]) 
 
 
 def flat(data: mujoco.MjData, part: Numbers) -> Array:
-    """Return the live numbers of a world's data that ``part`` names, ``[count]``."""
+    """Return a part's live numbers, ``[count]``.
+
+    They are the numbers of a world's data that ``part`` names.
+    """
     values: Array = getattr(data, part.field)
     return values.reshape(-1)[part.start : part.start + part.size]
 
 
 def is_touching(data: mujoco.MjData, touch: Touch) -> bool:
-    """Whether both pads press on the geom, as Meta-World's ``touching_object`` decides it.
+    """Whether both pads press on the geom.
 
-    A pad presses where the sum of ``efc_force[efc_address]`` over its contacts with the geom is above zero.
+    Meta-World's ``touching_object`` decides it likewise. A pad presses where the sum of
+    ``efc_force[efc_address]`` over its contacts with the geom is above zero.
 
     Quirk, kept: an inactive contact has address -1, which Meta-World reads as the last row.
     """
@@ -166,15 +187,19 @@ def _touches(model: mujoco.MjModel, feature: Named, column: int) -> list[Touch]:
 
 def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
     field, of, name = feature.field, feature.of, feature.name
+    # a whole array
     if of == "all" and field in _WHOLE:
         count, width = _WHOLE[field]
         return Numbers(field, 0, width * getattr(model, count), column)
+    # a joint: its type says how many numbers it has
     if of == "joint" and field in ("qpos", "qvel"):
         joint = _known(model, of, name)
         start = (model.jnt_qposadr if field == "qpos" else model.jnt_dofadr)[joint]
         return Numbers(field, int(start), _joint_width(int(model.jnt_type[joint]), field), column)
+    # else a frame: position, rotation matrix or quaternion
     if field not in _FRAMES or of not in ("body", "site", "geom") or (of != "body" and field == "xquat"):
         raise MetarlError(f"A world has no feature {field!r} of a {of}.")
+    # a visual geom that was left out has a site in its place
     if of == "geom" and _find(model, "geom", name) < 0 <= _find(model, "site", stand_in(name)):
         of, name = "site", stand_in(name)
     source = field if of == "body" else f"{of}_{field}"
@@ -182,7 +207,10 @@ def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
 
 
 def stand_in(geom: str) -> str:
-    """Return the name of the site that takes the place of a visual geom."""
+    """Return the site that replaces a visual geom.
+
+    Its name is returned.
+    """
     return f"geom:{geom}"
 
 
@@ -209,6 +237,7 @@ def _merge(numbers: Sequence[Numbers]) -> list[Numbers]:
     merged: list[Numbers] = []
     for part in numbers:
         last = merged[-1] if merged else None
+        # the last part ends where this one begins, in the data as in the columns
         if (
             last is not None
             and last.field == part.field

@@ -1,4 +1,7 @@
-"""The physics that engines use, on threads of a CPU or on a GPU."""
+"""Physics on CPU threads or a GPU.
+
+All engines use this interface.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,15 @@ MaskT_co = TypeVar("MaskT_co", covariant=True)
 
 
 class Physics(Protocol[ArrayT, MaskT_co]):
-    """Worlds of several models that are stepped together, with their numbers as arrays or as tensors."""
+    """Worlds of several models, stepped together.
+
+    Their numbers are arrays or tensors.
+    """
 
     models: list[mujoco.MjModel]
     """One a family."""
     features: ArrayT
-    """``[num_worlds, width]``, the bound numbers after the last step."""
+    """Bound numbers after a step, ``[num_worlds, width]``."""
 
     @property
     def num_worlds(self) -> int:
@@ -31,7 +37,10 @@ class Physics(Protocol[ArrayT, MaskT_co]):
         """Worlds that broke since their last ``set_state``, ``[num_worlds]``."""
 
     def bind(self, features: Sequence[Sequence[Named]]) -> ArrayT:
-        """Choose what is read from the worlds of each family; return :attr:`features`."""
+        """Choose the features of each family's worlds.
+
+        Return :attr:`features`.
+        """
 
     def layout(self, family: int) -> Layout:
         """Return the columns of a family's features."""

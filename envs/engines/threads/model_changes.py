@@ -1,8 +1,9 @@
-"""Models that differ from world to world, with everything that MuJoCo derives from what differs.
+"""Models that differ from world to world.
 
-A mass does not change alone: MuJoCo keeps inverse weights, subtree masses and actuator accelerations of the
-initial pose, by which it scales constraints and measures the solver's progress. MuJoCo's own ``mj_setConst``
-derives them anew, once per task, and they become fields of a world like the mass itself.
+Everything that MuJoCo derives from a difference is changed too. A mass does not change alone: MuJoCo keeps
+inverse weights, subtree masses and actuator accelerations of the initial pose, by which it scales constraints
+and measures the solver's progress. MuJoCo's own ``mj_setConst`` derives them anew, once per task, and they
+become fields of a world like the mass itself.
 """
 
 from __future__ import annotations
@@ -33,10 +34,16 @@ class Change:
     """One change of a model field."""
 
     field: str
-    """An array of :class:`mujoco.MjModel` (``"body_mass"``, ``"actuator_gear"``) or a number of its options
-    (``"opt.gravity"``, ``"opt.timestep"``)."""
+    """Field of the model or its options.
+
+    An array of :class:`mujoco.MjModel` (``"body_mass"``, ``"actuator_gear"``) or a number of its options
+    (``"opt.gravity"``, ``"opt.timestep"``).
+    """
     index: Index
-    """The part of the field that changes, as NumPy indexes it; ``...`` for all."""
+    """Part of the field that changes.
+
+    It is an index of NumPy; ``...`` for all.
+    """
     value: float
     """The new value, or the factor."""
     scale: bool = False
@@ -44,7 +51,9 @@ class Change:
 
 
 class ModelChanger:
-    """A scratch model that takes changes and returns all the fields they affect.
+    """A scratch model for changed fields.
+
+    It takes changes and returns all the fields they affect.
 
     Args:
         model: what the changes start from; it stays as it is.
@@ -59,14 +68,16 @@ class ModelChanger:
         self._put: set[str] = set()
 
     def fields(self, changes: Iterable[Change]) -> Fields:
-        """Return every field that is not the original's after some changes, made in order.
+        """Return all fields affected by some changes.
 
-        Those that MuJoCo derives are among them.
+        The changes are made in order; the fields are those that are not the original's. Those that MuJoCo
+        derives are among them.
 
         Raises:
             MetarlError: if a field or an index in it is not known, a value is not finite, or MuJoCo derives
                 the field itself and so overwrites it.
         """
+        # start from the original, whatever was changed before
         self.put({})
         changed = set()
         for change in changes:
@@ -75,12 +86,14 @@ class ModelChanger:
             write_field(self.model, change.field, self._after(change))
         if not changed:
             return {}
+        # MuJoCo derives fields from the changed ones; a change that it overwrites has no effect
         wanted = {name: read_field(self.model, name) for name in changed}
         self._put |= {*self._fields, _SOLVER_SCALE}
         self._derive()
         for name, values in wanted.items():
             if not np.array_equal(read_field(self.model, name), values):
                 raise MetarlError(f"MuJoCo derives {name} from other fields; change those.")
+        # fields that differ are those that a world needs for itself
         differing = {name for name in {*self._fields, _SOLVER_SCALE, *changed} if self._differs(name)}
         self._put = differing
         fields = {name: read_field(self.model, name) for name in sorted(differing)}
@@ -90,7 +103,10 @@ class ModelChanger:
         return fields
 
     def put(self, fields: Mapping[str, Array]) -> None:
-        """Let :attr:`model` have these fields, and the original's else."""
+        """Set these fields in :attr:`model`.
+
+        All others are the original's.
+        """
         for name in self._put - fields.keys():
             write_field(self.model, name, read_field(self._original, name))
         for name, values in fields.items():
@@ -98,6 +114,7 @@ class ModelChanger:
         self._put = set(fields)
 
     def _after(self, change: Change) -> Array:
+        # check the field, then the value, then the result
         field, index, value = change.field, change.index, change.value
         if "." not in field and field not in self._fields:
             raise unknown_name("model field of numbers", field, self._fields)
@@ -125,7 +142,10 @@ class ModelChanger:
 
 
 def _float_fields(model: mujoco.MjModel) -> Fields:
-    """Return live views of all arrays of a model that hold numbers, by name."""
+    """Return live views of a model's number arrays.
+
+    They are given by name.
+    """
     values = ((name, getattr(model, name)) for name in dir(model) if not name.startswith("_"))
     return {
         name: value for name, value in values if isinstance(value, np.ndarray) and value.dtype == np.float64

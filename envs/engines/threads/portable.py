@@ -1,4 +1,7 @@
-"""Worlds on Python threads: MuJoCo releases the interpreter lock while it steps."""
+"""Worlds on Python threads.
+
+MuJoCo releases the interpreter lock while it steps.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ _BAD = (
 )
 
 _Models: TypeAlias = dict[int, tuple[mujoco.MjModel, dict[str, Array]]]
-"""A thread's own copy of each family's model, and its fields that worlds have to themselves."""
+"""A thread's model copies and their varying fields.
+
+There is a copy for each family; the fields are those that worlds have to themselves.
+"""
 
 
 class PortableStepper:
@@ -51,23 +57,30 @@ class PortableStepper:
         started.wait()
 
     def attach(self, index: int, world: World) -> None:
-        """Let slot ``index`` be this world, as it now is."""
+        """Assign this world to slot ``index``.
+
+        The slot gets it as it now is.
+        """
         self._worlds[index] = _Views(world)
         self._alarms = None
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
-        """Step the worlds, gather their features and set their flags."""
+        """Step the worlds; gather features and flags."""
+        # a world in which MuJoCo raised an error does not step
         stepped = (self._status.flags & FATAL) == 0
         if inputs.mask is not None:
             stepped &= inputs.mask
+        # threads take the next world from one iterator, so a slow world delays no other
         turns = iter([(index, self._worlds[index]) for index in np.flatnonzero(stepped).tolist()])
         others = [self._threads.submit(self._work, turns, inputs, num_substeps) for _ in range(self._others)]
         try:
             self._work(turns, inputs, num_substeps)
         finally:
             wait(others)  # also after Ctrl-C: no thread steps on while the next step begins
+        # errors of other threads are raised here
         for other in others:
             other.result()
+        # arrays of all worlds, made once the worlds are known
         if self._alarms is None:
             self._alarms = _Alarms([(index, views.world) for index, views in self._worlds.items()])
         self._alarms.raise_flags(self._status.flags, stepped)
@@ -77,7 +90,10 @@ class PortableStepper:
         self._threads.shutdown()
 
     def _work(self, turns: Iterator[tuple[int, _Views]], inputs: Inputs, num_substeps: int) -> None:
-        """Step worlds until none is left; taking the next one is atomic."""
+        """Step worlds until none is left.
+
+        Taking the next one is atomic.
+        """
         models: _Models = self._local.__dict__.setdefault("models", {})
         for index, views in turns:
             try:
@@ -88,10 +104,11 @@ class PortableStepper:
 
 
 class _Views:
-    """Live views of one world's numbers, made once: the steps cost no look-up by name.
+    """Live views of one world's numbers.
 
-    Nothing here but MuJoCo's own steps may let go of the interpreter, as some of NumPy's functions do
-    (``dot``, ``take``): each time another thread takes it, and has to be waited for.
+    They are made once: the steps cost no look-up by name. Nothing here but MuJoCo's own steps may let go of
+    the interpreter, as some of NumPy's functions do (``dot``, ``take``): each time another thread takes it,
+    and has to be waited for.
     """
 
     def __init__(self, world: World) -> None:
@@ -104,7 +121,7 @@ class _Views:
         ]
 
     def write(self, inputs: Inputs, index: int) -> None:
-        """Set what the world is given, its row of the inputs."""
+        """Set the world's inputs from its row."""
         if inputs.ctrl is not None:
             self._ctrl[:] = inputs.ctrl[index, : self._ctrl.size]
         if inputs.mocap_pos is not None:
@@ -129,14 +146,20 @@ class _Views:
             world.row[touch.column] = is_touching(data, touch)
 
     def _model_among(self, models: _Models) -> mujoco.MjModel:
-        """Return the thread's own copy of the world's model, with the world's fields written into it."""
+        """Return the thread's model with a world's fields.
+
+        The copy is the thread's own; the world's fields are written into it.
+        """
         world = self.world
+        # a world without fields of its own uses the shared model
         if not world.fields:
             return world.model
+        # a copy a thread and family, into which each world's fields are written in turn
         if world.family not in models:
             models[world.family] = (copy.copy(world.model), {})
         model, arrays = models[world.family]
         for name, row in world.fields.items():
+            # options are single numbers, which have no array to write into
             if "." in name:
                 write_field(model, name, row)
                 continue
@@ -147,7 +170,10 @@ class _Views:
 
 
 class _Alarms:
-    """Live views of the numbers and warnings that show a broken world."""
+    """Live views that show a broken world.
+
+    They are of its numbers and warnings.
+    """
 
     def __init__(self, worlds: Sequence[tuple[int, World]]) -> None:
         """Keep live views of what is looked at.
@@ -164,14 +190,19 @@ class _Alarms:
         self._counts = [warnings.number for _, warnings in self._warnings]
 
     def raise_flags(self, flags: Flags, stepped: Mask) -> None:
-        """Set the flags ``[num_worlds]`` of the worlds that stepped, unless MuJoCo stopped in their midst."""
+        """Set the flags of stepped worlds, ``[num_worlds]``.
+
+        Worlds that MuJoCo stopped in their midst are left out.
+        """
         if not self._numbers:
             return
         looked_at = stepped & ((flags & FATAL) == 0)
+        # |x| <= limit is false for NaN too
         bad = ~(np.abs(np.concatenate(self._numbers)) <= BAD_NUMBER)  # NaN is not below, either
         if bad.any():
             bad &= looked_at[self._slots]
             np.bitwise_or.at(flags, self._slots[bad], self._bits[bad])
+        # MuJoCo counts its warnings; the counters start anew
         for row, kind in np.argwhere(np.stack(self._counts)).tolist():
             slot, warnings = self._warnings[row]
             if looked_at[slot]:

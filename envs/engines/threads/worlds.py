@@ -1,4 +1,7 @@
-"""The records of both steppers: worlds, the inputs of a step, and how a step ends."""
+"""Records of both steppers.
+
+They are worlds, the inputs of a step, and how a step ends.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,20 @@ Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
 Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 FATAL = 1 << 30
-"""Flag of a world in which MuJoCo raised an error; the lower bits are those of MuJoCo's warnings."""
+"""Flag of an error raised by MuJoCo.
+
+The lower bits are those of MuJoCo's warnings.
+"""
 EXACT_VERSIONS = (330,)
-"""Versions of MuJoCo under which a reused forward pass was shown to give the same bits."""
+"""MuJoCo versions with exact forward-pass reuse.
+
+Under them a reused forward pass was shown to give the same bits.
+"""
 BAD_NUMBER = 1e10
-"""MuJoCo calls a number bad that is NaN or larger than this."""
+"""Limit of sound numbers.
+
+MuJoCo calls a number bad that is NaN or larger than this.
+"""
 
 
 class Finish(IntEnum):
@@ -28,13 +40,19 @@ class Finish(IntEnum):
 
     NOTHING = 0
     FORWARD = 1
-    """``mj_forward``, as Meta-World does, so that poses and contacts belong to the state."""
+    """Compute ``mj_forward``, as Meta-World does.
+
+    Poses and contacts then belong to the state.
+    """
     RNE = 2
-    """``mj_rnePostConstraint``, as Gymnasium does, for contact forces on bodies."""
+    """Compute ``mj_rnePostConstraint``, as Gymnasium does.
+
+    It gives contact forces on bodies.
+    """
 
 
 class Computation(NamedTuple):
-    """A compiled :class:`~.c_functions.CFunction`, and what it is called with."""
+    """A compiled :class:`~.c_functions.CFunction` and its arguments."""
 
     function: int
     """Its address."""
@@ -49,22 +67,31 @@ class World:
     family: int
     """Index of its model."""
     model: mujoco.MjModel
-    """Shared with every world of the family; never written to."""
+    """The family's shared model; never written to."""
     data: mujoco.MjData
     fields: dict[str, Array]
-    """Model fields of its own, by name, in the model's shape."""
+    """Model fields of its own, by name.
+
+    They have the model's shape.
+    """
     layout: Layout
     row: Array
     """Where its features are written, ``[layout.width]``."""
     finish: Finish
     can_reuse: bool
-    """Whether the forward pass at the end of a step may serve the next one."""
+    """Whether a step may reuse the forward pass.
+
+    It is the one at the end of the step before.
+    """
     computation: Computation | None
     """Runs after each step; compiled steppers only."""
 
 
 class Inputs(NamedTuple):
-    """The inputs of every world for a step; None leaves what is there."""
+    """Inputs of every world for a step.
+
+    None leaves the previous ones.
+    """
 
     mask: Mask | None
     """``[num_worlds]``, which worlds step."""
@@ -80,10 +107,13 @@ class Stepper(Protocol):
     """Steps worlds on threads."""
 
     def attach(self, index: int, world: World) -> None:
-        """Let slot ``index`` be this world, as it now is."""
+        """Assign this world to slot ``index``.
+
+        The slot gets it as it now is.
+        """
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
-        """Step the worlds, gather their features and set their flags."""
+        """Step the worlds; gather features and flags."""
 
     def close(self) -> None:
         """End the threads."""
@@ -97,7 +127,10 @@ class WorldStatus:
     forward_is_current: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(init=False)
     """Whether the data's forward pass belongs to its state."""
     flags: Flags = field(init=False)
-    """Warnings since the last :meth:`~.batched.BatchedPhysics.set_state`, bit w for ``mjtWarning`` w."""
+    """Warnings, bit w for ``mjtWarning`` w.
+
+    They count since the last :meth:`~.batched.BatchedPhysics.set_state`.
+    """
 
     def __post_init__(self) -> None:
         self.forward_is_current = np.zeros(self.num_worlds, np.uint8)
@@ -105,10 +138,11 @@ class WorldStatus:
 
 
 def read_field(model: mujoco.MjModel, name: str) -> Array:
-    """Return a copy of a model's field; a single number has shape ``[1]``.
+    """Return a copy of a model's field.
 
-    Besides the arrays of :class:`mujoco.MjModel` these are the numbers of its options (``"opt.gravity"``)
-    and ``"stat.meaninertia"``, by which the constraint solver measures its progress.
+    A single number has shape ``[1]``. Besides the arrays of :class:`mujoco.MjModel` these are the numbers of
+    its options (``"opt.gravity"``) and ``"stat.meaninertia"``, by which the constraint solver measures its
+    progress.
 
     Raises:
         MetarlError: if there is none of that name.
@@ -124,18 +158,19 @@ def read_field(model: mujoco.MjModel, name: str) -> Array:
 
 
 def write_field(model: mujoco.MjModel, name: str, values: Array) -> None:
-    """Set a model's field to what :func:`read_field` would then return."""
+    """Set a model's field as :func:`read_field` returns it."""
     holder, _, leaf = name.rpartition(".")
     owner = getattr(model, holder) if holder else model
     setattr(owner, leaf, values.item() if isinstance(getattr(owner, leaf), float) else values)
 
 
 def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
-    """Whether the next step may reuse the last forward pass, bit for bit.
+    """Whether a step may reuse the forward pass.
 
-    Between the two only controls and mocap bodies change, so nothing that ``step_from_forward`` of
-    ``stepper.c`` leaves out may depend on these.
+    The result must be the same, bit for bit. Between the two only controls and mocap bodies change, so
+    nothing that ``step_from_forward`` of ``stepper.c`` leaves out may depend on these.
     """
+    # conditions under which the forward pass of a step's end equals that of the next one's start
     mocap = np.flatnonzero(model.body_mocapid >= 0)
     colliding = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
     plain = model.nsensor == model.ntendon == model.nflex == model.nplugin == model.opt.enableflags == 0
@@ -148,6 +183,7 @@ def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
         and plain
         and joints_only
         and not holds_sites
+        # mocap bodies are moved between the steps: nothing may hang on them or collide with them
         and not np.isin(model.body_parentid, mocap).any()
         and not np.isin(model.geom_bodyid[colliding], mocap).any()
     )

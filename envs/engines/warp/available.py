@@ -1,4 +1,7 @@
-"""Names of the engine warp, and an error that says how to install it."""
+"""Names of the engine warp.
+
+Here is also the error that says how to install it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from metarl.errors import EngineError
 
 
 def is_warp(engine: str) -> bool:
-    """Whether an engine's name is that of MuJoCo Warp."""
+    """Whether an engine's name is MuJoCo Warp's."""
     return engine.partition(":")[0] == "warp"
 
 
 def device_of(engine: str) -> str:
-    """Return the device that an engine's name gives, or ``auto``."""
+    """Return an engine name's device, or ``auto``."""
     return engine.partition(":")[2] or "auto"
 
 

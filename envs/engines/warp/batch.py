@@ -1,7 +1,7 @@
-"""Worlds of one model in one (Model, Data, CUDA graph) of MuJoCo Warp, seen as tensors.
+"""Worlds of one model in MuJoCo Warp.
 
-Tensors and Warp's arrays share their memory, and no array is bound anew after a graph has been captured: all
-that changes is written in place.
+They are one (Model, Data, CUDA graph), seen as tensors. Tensors and Warp's arrays share their memory, and no
+array is bound anew after a graph has been captured: all that changes is written in place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from metarl.envs.engines.warp.starts import VELOCITIES, StartReader, stacked
 from metarl.errors import MetarlError
 
 WORLD_BYTES = 500_000
-"""An estimate of what a world takes with the default buffers, most of it to collide convex shapes."""
+"""Estimated bytes of a world, with default buffers.
+
+Most of them serve to collide convex shapes.
+"""
 _LOST = (
     mjw.OverflowType.NEFC
     | mjw.OverflowType.NJMAX_NNZ
@@ -32,20 +35,26 @@ _LOST = (
     | mjw.OverflowType.NARROWPHASE
     | mjw.OverflowType.CCD
 )
-"""Overflows after which a contact or a constraint is missing."""
+"""Overflows that lose a contact or constraint."""
 _CHECKED = ("qpos", "qvel", "qacc")
 
 
 @dataclass(frozen=True)
 class BufferSizes:
-    """How much room a world has; the most seen in 500 random substeps of the 50 tasks is 53 and 215."""
+    """Buffer sizes of a world.
+
+    The most seen in 500 random substeps of the 50 tasks is 53 and 215.
+    """
 
     contacts: int = 64
-    """Contacts of a world on average: the worlds of a batch share one buffer."""
+    """Mean contacts of a world.
+
+    The worlds of a batch share one buffer.
+    """
     constraints: int = 256
     """Rows of constraints of each world."""
     convex: int = 48
-    """Pairs of convex geoms of a world on average."""
+    """Mean pairs of convex geoms per world."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class BatchPlan:
 
     sizes: BufferSizes = field(default_factory=BufferSizes)
     expanded: tuple[str, ...] = ()
-    """The model fields that every world has to itself."""
+    """Model fields of each world's own."""
     finish: Finish = Finish.FORWARD
     """The computation after the last substep of a step."""
 
@@ -80,11 +89,13 @@ class WarpBatch:
         self._fields: dict[str, torch.Tensor] = {}
         with wp.ScopedDevice(str(device)), _told_what_fits(num_worlds, device):
             self._model, self._data = _put(model, num_worlds, plan)
+            # tensors that share memory with Warp's arrays
             self.contact = {
                 name: wp.to_torch(getattr(self._data.contact, name))
                 for name in ("geom", "worldid", "efc_address")
             }
             self.forces = wp.to_torch(self._data.efc.force)
+            # every world starts in the model's initial state
             initial = stacked([self.reader.initial()])
             self._start = {
                 name: torch.as_tensor(values, device=device).repeat_interleave(num_worlds, dim=0)
@@ -93,28 +104,37 @@ class WarpBatch:
         self.restore(torch.ones(num_worlds, dtype=torch.bool, device=device))
 
     def field(self, name: str) -> torch.Tensor:
-        """Return a live field of Warp's data or of the worlds' model, ``[N, ...]``."""
+        """Return a live field, ``[N, ...]``.
+
+        It is one of Warp's data or of the worlds' model.
+        """
         if name not in self._fields:
             is_own = name in self.plan.expanded
             self._fields[name] = wp.to_torch(own(self._model, name) if is_own else getattr(self._data, name))
         return self._fields[name]
 
     def state(self, row: int) -> WorldState:
-        """Return a world's state, as MuJoCo C takes it."""
+        """Return a world's state for MuJoCo C."""
         names = self._start.keys()
         return self.reader.state({name: self.field(name)[row].cpu().numpy() for name in names})
 
     def prepare(self, rows: torch.Tensor, starts: Mapping[str, torch.Tensor]) -> None:
-        """Let some worlds start from these states at their next :meth:`restore`, ``[R, ...]`` each."""
+        """Prepare states for some worlds, ``[R, ...]`` each.
+
+        They start from these at their next :meth:`restore`.
+        """
         for name, values in starts.items():
             self._start[name].index_copy_(0, rows, values)
 
     def restore(self, mask: torch.Tensor) -> None:
-        """Put the worlds of ``mask [num_worlds]`` where they start; no other world's memory changes."""
+        """Restore the worlds of ``mask [num_worlds]``.
+
+        They go where they start; no other world's memory changes.
+        """
         self._restore(mask, tuple(self._start))
 
     def step(self, num_substeps: int) -> None:
-        """Step every world, and compute what the plan wants after it."""
+        """Step every world, then follow the plan."""
         if self.device.type == "cpu":
             with wp.ScopedDevice("cpu"):
                 self._advance(num_substeps)
@@ -126,9 +146,10 @@ class WarpBatch:
         wp.capture_launch(self._graphs[num_substeps], stream=stream)
 
     def take_broken(self) -> torch.Tensor:
-        """Return which worlds lost a contact or hold bad numbers, ``[num_worlds]``, and put these back.
+        """Return and restore broken worlds, ``[num_worlds]``.
 
-        Put back, they do no harm to the others, with whom they share buffers.
+        They lost a contact or hold bad numbers, and are put back. Put back, they do no harm to the others,
+        with whom they share buffers.
         """
         broken = (self.field("overflow") & int(_LOST)) != 0
         for name in _CHECKED:
@@ -139,7 +160,10 @@ class WarpBatch:
         return broken
 
     def copy_from(self, other: WarpBatch) -> None:
-        """Let the first worlds be those of a batch of the same model, smaller or with fewer own fields."""
+        """Copy a batch into the first worlds.
+
+        It is of the same model, and is smaller or has fewer own fields.
+        """
         for name in other._start:
             self.field(name)[: other.num_worlds] = other.field(name)
             self._start[name][: other.num_worlds] = other._start[name]
@@ -158,11 +182,12 @@ class WarpBatch:
             mjw.rne_postconstraint(self._model, self._data)
 
     def _capture(self, num_substeps: int) -> wp.Graph:
-        """Record a step, which leaves every world's state as it is.
+        """Record a step; leave every state unchanged.
 
         Warp loads kernels at their first launch, which must not fall into a capture; and PyTorch's default
         stream cannot be captured, so this is done on Warp's own.
         """
+        # capturing needs a step that has run before, so the worlds' state is put back afterwards
         kept = {name: self.field(name).clone() for name in self._start}
         torch.cuda.synchronize(self.device)
         with wp.ScopedDevice(str(self.device)):
@@ -178,7 +203,9 @@ class WarpBatch:
 
 
 def _put(model: mujoco.MjModel, num_worlds: int, plan: BatchPlan) -> tuple[mjw.Model, mjw.Data]:
-    """Copy a model and its initial state to the current device.
+    """Copy model and initial state to the device.
+
+    It is the current one.
 
     Raises:
         MetarlError: if MuJoCo Warp cannot step the model.
@@ -221,7 +248,10 @@ def _told_what_fits(num_worlds: int, device: torch.device) -> Iterator[None]:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return how much memory a device has left; of the CPU, how much the machine has."""
+    """Return a device's free memory.
+
+    For the CPU it is that of the machine.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())

@@ -1,4 +1,7 @@
-"""Features of worlds on a device: :mod:`metarl.envs.engines.threads.features` as tensors."""
+"""Features of worlds on a device.
+
+They are :mod:`metarl.envs.engines.threads.features` as tensors.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from metarl.envs.engines.warp.batch import WarpBatch
 
 
 def gather(batch: WarpBatch, layout: Layout, rows: torch.Tensor) -> torch.Tensor:
-    """Return the features of some worlds of a batch, ``[len(rows), layout.width]``."""
+    """Return some worlds' features, ``[len(rows), layout.width]``."""
     columns = torch.zeros(len(rows), layout.width, device=batch.device)
     for part in layout.numbers:
         values = batch.field(part.field).flatten(1)[:, part.start : part.start + part.size]
@@ -20,17 +23,20 @@ def gather(batch: WarpBatch, layout: Layout, rows: torch.Tensor) -> torch.Tensor
 
 
 def touching(batch: WarpBatch, touch: Touch) -> torch.Tensor:
-    """Return in which worlds both pads press on the geom, ``[num_worlds]`` bool.
+    """Return where both pads press, ``[num_worlds]`` bool.
 
-    Unlike Meta-World, which reads the force of an inactive contact from the last constraint, here it
-    has none: the order of constraints is not MuJoCo's own.
+    They press on the geom. Unlike Meta-World, which reads the force of an inactive contact from the last
+    constraint, here it has none: the order of constraints is not MuJoCo's own.
     """
     left, right = (_pressure(batch, pad, touch.target) > 0 for pad in (touch.left, touch.right))
     return left & right
 
 
 def _pressure(batch: WarpBatch, pad: int, target: int) -> torch.Tensor:
-    """Return the sum of the normal forces between two geoms, ``[num_worlds]``."""
+    """Return normal forces between two geoms, ``[num_worlds]``.
+
+    Each is a sum.
+    """
     geoms, worlds = batch.contact["geom"], batch.contact["worldid"]
     address = batch.contact["efc_address"][:, 0]
     used = torch.arange(len(geoms), device=batch.device) < batch.field("nacon")  # the rest is of older steps

@@ -1,4 +1,4 @@
-"""Model fields that every world has to itself, in the model of MuJoCo Warp."""
+"""Model fields of each world's own in Warp."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ import warp as wp
 from metarl.errors import MetarlError
 
 UNSEEN = ("cam_", "light_", "mat_", "tex_", "bvh_", "stat.", "dof_M0", "dof_length")
-"""Beginnings of fields that MuJoCo derives or draws with, and no step of Warp looks at."""
+"""Prefixes of fields that no Warp step reads.
+
+MuJoCo derives or draws with them.
+"""
 _OPTIONS = ("opt.gravity", "opt.timestep")
-"""Of the others Warp decides once for all worlds whether they count, as of wind and density."""
+"""Options that Warp keeps per world.
+
+Of the others Warp decides once for all worlds whether they count, as of wind and density.
+"""
 
 
 def seen(fields: Iterable[str]) -> tuple[str, ...]:
-    """Return the fields that a step of Warp looks at.
+    """Return the fields that a Warp step reads.
 
     Raises:
         MetarlError: if worlds cannot differ in one of them.
@@ -32,7 +38,9 @@ def seen(fields: Iterable[str]) -> tuple[str, ...]:
 
 
 def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> mjw.Model:
-    """Copy a model to the current device, with some fields for every world.
+    """Copy a model with own fields per world.
+
+    The copy is on the current device.
 
     Raises:
         MetarlError: if MuJoCo Warp cannot step the model.
@@ -43,6 +51,7 @@ def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> 
     except NotImplementedError as error:
         what = str(error).rstrip(".")
         raise MetarlError(f"MuJoCo Warp cannot step this model ({what}); the engine threads can.") from error
+    # Warp has no argument for options by world, so their arrays are replaced
     for name in names:
         if name in _OPTIONS:
             holder, leaf = _place(there, name)
@@ -53,7 +62,7 @@ def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> 
 
 
 def own(model: mjw.Model, field: str) -> wp.array:
-    """Return the array of a field that worlds have to themselves."""
+    """Return the array of a per-world field."""
     holder, leaf = _place(model, field)
     return getattr(holder, leaf)
 
@@ -64,6 +73,9 @@ def _place(model: mjw.Model, field: str) -> tuple[object, str]:
 
 
 def _is_batched(field: str) -> bool:
-    """Whether Warp's model has the field, with a first axis of worlds."""
+    """Whether Warp has the field per world.
+
+    The first axis is then that of the worlds.
+    """
     kinds = {each.name: each.type for each in dataclasses.fields(mjw.Model)}
     return tuple(getattr(kinds.get(field), "shape", ()))[:1] == ("*",)

@@ -1,6 +1,7 @@
-"""Worlds of several models on a device, as tensors: :mod:`metarl.envs.engines.threads.batched` for a GPU.
+"""Worlds of several models on a device.
 
-Families of the same model share a batch. Each batch is stepped on its own, one after the other.
+They are tensors: :mod:`metarl.envs.engines.threads.batched` for a GPU. Families of the same model share a
+batch. Each batch is stepped on its own, one after the other.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         chosen = plan or BatchPlan()
         self.device, self._plan = device, replace(chosen, expanded=seen(chosen.expanded))
         self.models = list(models)
+        # families with equal models share a batch
         self._distinct: list[mujoco.MjModel] = []  # one a batch
         self._batch_of = [self._batch_number(model) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
@@ -69,7 +71,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._families: list[int] = []
         self._rows: list[int] = []
         self.features = torch.zeros(len(families), 0, device=device)
-        """The bound numbers after the last step, ``[num_worlds, width]``."""
+        """Bound numbers after a step, ``[num_worlds, width]``."""
         self._first_features = self.features.clone()
         self._diverged = torch.zeros(len(families), dtype=torch.bool, device=device)
         self.assign(families)
@@ -81,7 +83,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
 
     @property
     def diverged(self) -> torch.Tensor:
-        """Worlds with a lost contact, or NaN or huge numbers, since their last state, ``[N]``."""
+        """Broken worlds, ``[N]``, since their last state.
+
+        They lost a contact, or hold NaN or huge numbers.
+        """
         return self._diverged
 
     @property
@@ -90,7 +95,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return len(self._in_use())
 
     def bind(self, features: Sequence[Sequence[Named]]) -> torch.Tensor:
-        """Choose what is read from the worlds of each family; see :meth:`.BatchedPhysics.bind`."""
+        """Choose the features of each family's worlds.
+
+        See :meth:`.BatchedPhysics.bind`.
+        """
         pairs = zip(self.models, features, strict=True)
         self._layouts = [resolve(model, wanted) for model, wanted in pairs]
         width = max((layout.width for layout in self._layouts), default=0)
@@ -103,7 +111,9 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return self._layouts[family]
 
     def expand(self, field: str) -> None:
-        """Give every world a model field of its own, if a step reads it.
+        """Give every world its own model field.
+
+        This is done only if a step reads it.
 
         Raises:
             MetarlError: if worlds cannot differ in it.
@@ -116,19 +126,25 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             self._replace(batch, old.num_worlds)
 
     def assign(self, families: Sequence[int]) -> None:
-        """Change the families of the worlds; one that changes starts in its model's initial state."""
+        """Change the families of the worlds.
+
+        One that changes starts in its model's initial state.
+        """
         if list(families) == self._families:
             return
+        # a world that keeps its family keeps its row
         before = list(zip(self._families, self._rows, strict=True)) or [(-1, -1)] * len(families)
         taken: dict[int, set[int]] = {}
         for (old, row), family in zip(before, families, strict=True):
             if old == family:
                 taken.setdefault(self._batch_of[family], set()).add(row)
+        # the others take free rows of their batches
         free = {batch: _free_rows(taken.get(batch, set())) for batch in range(len(self._distinct))}
         rows = [
             row if old == family else next(free[self._batch_of[family]])
             for (old, row), family in zip(before, families, strict=True)
         ]
+        # batches that are too small are made anew, with the old worlds in them
         for batch in sorted({self._batch_of[family] for family in families}):
             pairs = zip(families, rows, strict=True)
             self._make_room(batch, 1 + max(row for family, row in pairs if self._batch_of[family] == batch))
@@ -146,7 +162,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         mocap_quat: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> None:
-        """Step the worlds, then gather :attr:`features` and set :attr:`diverged`."""
+        """Step the worlds and gather features.
+
+        Set :attr:`features` and :attr:`diverged`.
+        """
         inputs = {"ctrl": ctrl, "mocap_pos": mocap_pos, "mocap_quat": mocap_quat}
         for member in self._members:
             for name, values in inputs.items():
@@ -160,12 +179,17 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._mark_broken(mask)
 
     def prepare(self, worlds: Sequence[int], states: Sequence[WorldState]) -> None:
-        """Let some worlds start from these states at their next :meth:`restore`; each state is sent once."""
+        """Prepare states for the next :meth:`restore`.
+
+        Some worlds start from them; each state is sent once.
+        """
         if not worlds:
             return
+        # equal states are converted and sent once
         distinct = list({id(state): state for state in states}.values())
         order = {id(state): index for index, state in enumerate(distinct)}
         wanted = dict(zip(worlds, (order[id(state)] for state in states), strict=True))
+        # a batch takes the states of its own worlds, by row
         for member in self._members:
             mine = [(row, wanted[slot]) for row, slot in _pairs(member) if slot in wanted]
             if not mine:
@@ -179,6 +203,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
                 name: torch.as_tensor(values, device=self.device)[places] for name, values in table.items()
             }
             batch.prepare(rows, sent)
+        # the features at the start, for the observation of the reset
         shown = np.zeros((len(distinct), self.features.shape[1]), np.float32)
         for row, state in zip(shown, distinct, strict=True):
             row[: len(state.features)] = state.features
@@ -187,9 +212,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._first_features.index_copy_(0, slots, torch.as_tensor(shown, device=self.device)[places])
 
     def restore(self, mask: torch.Tensor) -> None:
-        """Put the worlds of ``mask [num_worlds]`` in the states that were prepared, and call them sound.
+        """Restore the worlds of ``mask [num_worlds]``.
 
-        They show the features of these states.
+        They start in the states that were prepared, and count as sound. They show the features of these
+        states.
         """
         for batch, members in self._in_use().items():
             worlds = self._batches[batch]
@@ -201,7 +227,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._diverged = self._diverged & ~mask
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
-        """Put some worlds in given states; the features are those of the state."""
+        """Set the states of some worlds.
+
+        The features are those of the state.
+        """
         slots = list(worlds)
         self.prepare(slots, list(states))
         mask = torch.zeros(self.num_worlds, dtype=torch.bool)
@@ -209,7 +238,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self.restore(mask.to(self.device))
 
     def get_state(self, worlds: Iterable[int]) -> list[WorldState]:
-        """Return the states of some worlds, in which MuJoCo C can go on."""
+        """Return the states of some worlds.
+
+        MuJoCo C can continue from them.
+        """
         states = []
         for world in worlds:
             state = self._batch(world).state(self._rows[world])
@@ -217,7 +249,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return states
 
     def field(self, world: int, name: str) -> torch.Tensor:
-        """Return a copy of a world's numbers of one field of Warp's data, or of its model."""
+        """Return a copy of a world's field.
+
+        It is one of Warp's data, or of its model.
+        """
         return self._batch(world).field(name)[self._rows[world]].clone()
 
     def close(self) -> None:
@@ -226,7 +261,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._members = []
 
     def _batch_number(self, model: mujoco.MjModel) -> int:
-        """Return the number of the batch of all models that are the same, byte for byte."""
+        """Return the number of equal models' batch.
+
+        The models are the same, byte for byte.
+        """
         keys = [_digest(known) for known in self._distinct]
         key = _digest(model)
         if key not in keys:
@@ -245,7 +283,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return found
 
     def _show(self, member: _Members, mask: torch.Tensor | None) -> None:
-        """Write what is read from a family's worlds, of those that the mask has."""
+        """Write features of a family's masked worlds."""
         layout, slots = self._layouts[member.family], member.slots
         seen = gather(self._batches[member.batch], layout, member.rows)
         if mask is not None:
@@ -258,7 +296,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             self._replace(batch, num_worlds)
 
     def _replace(self, batch: int, num_worlds: int) -> None:
-        """Make a batch anew, in which the worlds of the old one go on."""
+        """Rebuild a batch.
+
+        The worlds of the old one continue in it.
+        """
         old = self._batches.get(batch)
         self._batches[batch] = WarpBatch(self._distinct[batch], num_worlds, self.device, self._plan)
         if old is not None:
@@ -266,6 +307,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
 
     def _group(self) -> list[_Members]:
         found: dict[int, list[int]] = {}
+        # slots by family, for one index operation each
         for slot, family in enumerate(self._families):
             found.setdefault(family, []).append(slot)
         return [
@@ -279,7 +321,10 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         ]
 
     def _start_anew(self, changed: Sequence[bool]) -> None:
-        """Put worlds that changed their family in their model's initial state."""
+        """Reset worlds that changed their family.
+
+        They start in their model's initial state.
+        """
         slots = np.flatnonzero(changed).tolist()
         states: dict[int, WorldState] = {}
         for slot in slots:

@@ -1,4 +1,4 @@
-"""States that worlds start from, as the arrays that MuJoCo Warp keeps of them."""
+"""Initial states as MuJoCo Warp's arrays."""
 
 from __future__ import annotations
 
@@ -15,24 +15,35 @@ from metarl.envs.engines.threads.features import Array
 from metarl.envs.engines.threads.worlds import read_field, write_field
 
 Start: TypeAlias = dict[str, npt.NDArray[np.float32]]
-"""By name, what a world starts from; with a leading axis, what many worlds do."""
+"""Initial arrays of a world, by name.
+
+With a leading axis, they are those of many worlds.
+"""
 
 _IN_FRAME = (int(mujoco.mjtSameFrame.mjSAMEFRAME_BODY), int(mujoco.mjtSameFrame.mjSAMEFRAME_INERTIA))
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
 """The fields that change with every step."""
 POSES = ("geom_xpos", "geom_xmat")
-"""MuJoCo Warp computes these of geoms that are fixed to the world once, when its data is made. A world with
-the body elsewhere needs them written, or its contacts stay where the model has them."""
+"""Geom poses, written for fixed geoms too.
+
+MuJoCo Warp computes these of geoms that are fixed to the world once, when its data is made. A world with the
+body elsewhere needs them written, or its contacts stay where the model has them.
+"""
 VELOCITIES = ("cvel", "cdof_dot")
-"""MuJoCo Warp builds a weld's constraint from these as the step before left them, so they are state: without
-them the first step after a reset depends on what the world did before, and a NaN outlives it."""
+"""Velocities that are state in MuJoCo Warp.
+
+MuJoCo Warp builds a weld's constraint from these as the step before left them, so they are state: without
+them the first step after a reset depends on what the world did before, and a NaN outlives it.
+"""
 START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES)
-"""The states that worlds start from, besides the model fields of their own."""
+"""Initial states, besides per-world model fields."""
 
 
 class StartReader:
-    """Turns states of MuJoCo's own into starts, and back, by way of a scratch world.
+    """Converts between MuJoCo states and starts.
+
+    It uses a scratch world.
 
     Args:
         model: what the states belong to; it stays as it is.
@@ -46,15 +57,21 @@ class StartReader:
         self._in_frame = np.isin(model.site_sameframe, _IN_FRAME)
 
     def read(self, state: WorldState) -> Start:
-        """Return a state's numbers; quaternions come out with length one, as MuJoCo itself uses them."""
+        """Return a state's numbers.
+
+        Quaternions have length one, as MuJoCo itself uses them.
+        """
         model, data = self._model, self._data
+        # the model first, since poses depend on it
         for field in self._expanded:
             values = state.fields.get(field)
             write_field(model, field, read_field(self._original, field) if values is None else values)
         mujoco.mj_setState(model, data, state.integration, _STATE)
+        # positions and velocities that Warp keeps as state
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
+        # Warp does not normalise mocap quaternions itself, but MuJoCo C does
         data.mocap_quat[...] /= np.linalg.norm(data.mocap_quat, axis=-1, keepdims=True)
         read = {name: np.array(getattr(data, name), np.float32) for name in START_FIELDS}
         if "site_pos" in self._expanded:
@@ -63,7 +80,10 @@ class StartReader:
         return read | {name: read_field(model, name).astype(np.float32) for name in self._expanded}
 
     def state(self, start: Start) -> WorldState:
-        """Return the state that a world's numbers are; of a start, only what changes is looked at."""
+        """Return a world's state from its numbers.
+
+        Of a start, only the changing numbers are read.
+        """
         for name in STATE_FIELDS:
             if name == "time":
                 self._data.time = start[name].item()

@@ -1,7 +1,7 @@
-"""The base of engines on a device: from reset to truncation nothing waits for the host.
+"""The base of engines on a device.
 
-Episodes are those of the threads engine, up to float32 and MuJoCo's version; the two never
-belong in one table.
+From reset to truncation nothing waits for the host. Episodes are those of the threads engine, up to float32
+and MuJoCo's version; the two never belong in one table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class StepOutcome(NamedTuple):
-    """The outcome of a step, ``[N]`` each; undefined for slots that are not sound."""
+    """The outcome of a step, ``[N]`` each.
+
+    It is undefined for slots that are not sound.
+    """
 
     rewards: torch.Tensor
     terminated: torch.Tensor
@@ -85,7 +88,7 @@ class WarpVectorEnv(SlotEngine):
 
     @property
     def diverged_by_task(self) -> dict[str, int]:
-        """How many of these there were of each task, by its id."""
+        """Count of these per task id."""
         self._count_broken()
         return dict(self._told)
 
@@ -95,7 +98,9 @@ class WarpVectorEnv(SlotEngine):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, object] | None = None,
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in all slots that have a task, or in those that ``options["reset_mask"]`` names.
+        """Start episodes in slots that have a task.
+
+        ``options["reset_mask"]`` selects some of them.
 
         Returns:
             Observations ``[N, O]`` of all slots, and no infos.
@@ -111,7 +116,9 @@ class WarpVectorEnv(SlotEngine):
         return _array(self.reset_tensors(mask.to(self._device), seeds)), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot; as :meth:`step_tensors`, from and to NumPy.
+        """Step every live slot.
+
+        It is :meth:`step_tensors`, from and to NumPy.
 
         Raises:
             MetarlError: if the actions have a wrong shape.
@@ -128,7 +135,9 @@ class WarpVectorEnv(SlotEngine):
     def reset_tensors(
         self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
     ) -> torch.Tensor:
-        """Start episodes in slots with a task, or of ``mask [N]``; return ``[N, O]``.
+        """Start episodes; return ``[N, O]``.
+
+        They start in slots with a task, or of ``mask [N]``.
 
         Args:
             mask: which slots; None for all.
@@ -139,13 +148,16 @@ class WarpVectorEnv(SlotEngine):
         """
         self._check_open()
         self._count_broken()
+        # slots that have a task and are in the mask
         wanted = torch.zeros_like(self._live)
         wanted[: len(self._tasks)] = True
         if mask is not None:
             wanted &= mask
         chosen = [True] * len(self._tasks) if mask is None else wanted.tolist()
         slots = [slot for slot in range(len(self._tasks)) if chosen[slot]]
+        # the host sends new tasks; the device does the rest
         self._prepare(slots, seeds or [None] * self.num_envs)
+        # rows of other slots are left alone, by masks instead of indices
         self._physics.restore(wanted)
         self._begin(wanted)
         self._steps.masked_fill_(wanted, 0)
@@ -165,11 +177,13 @@ class WarpVectorEnv(SlotEngine):
         given, live = actions.to(self._device, torch.float32), self._live
         self._act(given, live)
         self._steps += live
+        # a world that diverged is cut, without reward or success
         diverged = live & self._physics.diverged
         self._broken += diverged
         sound = live & ~diverged
         judged = self._judge(given, sound)
         terminated = sound & judged.terminated
+        # a slot ends by itself, at the horizon or by diverging
         truncated = diverged | (live & ~terminated & (self._steps >= self._horizon))
         self._live = live & ~(terminated | truncated)
         return TensorStep(
@@ -195,22 +209,34 @@ class WarpVectorEnv(SlotEngine):
 
     @abstractmethod
     def _prepare(self, slots: Sequence[int], seeds: Sequence[int | None]) -> None:
-        """Let the tasks of some slots be what runs there from their next :meth:`_begin` on."""
+        """Assign tasks to some slots.
+
+        They count from their next :meth:`_begin` on.
+        """
 
     @abstractmethod
     def _begin(self, mask: torch.Tensor) -> None:
-        """Begin episodes in the slots of ``mask [N]``; their worlds are at the start."""
+        """Begin episodes in slots of ``mask [N]``.
+
+        Their worlds are at the start.
+        """
 
     @abstractmethod
     def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
-        """Step the worlds of live slots, ``[N]``, under actions ``[N, A]``."""
+        """Step live slots ``[N]`` by actions ``[N, A]``."""
 
     @abstractmethod
     def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
-        """Compute what sound slots, ``[N]``, show after a step; the others show what they did."""
+        """Compute the observations of sound slots, ``[N]``.
+
+        The others keep theirs.
+        """
 
     def _count_broken(self) -> None:
-        """Log and count, by task, what broke since the last look; this waits for the device."""
+        """Log and count broken slots by task.
+
+        They broke since the last look; this waits for the device.
+        """
         counts = self._broken.tolist()
         self._broken.zero_()
         found: collections.Counter[str] = collections.Counter()
@@ -223,7 +249,7 @@ class WarpVectorEnv(SlotEngine):
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that worlds shall be on, and say so where it is slow.
+    """Return the worlds' device; warn if slow.
 
     Raises:
         MetarlError: if there is no such device here.

@@ -13,7 +13,10 @@ Y, Z = 1, 2
 
 
 def _near(w: Worlds, radius: float) -> Array:
-    """Quirk, kept: the margin is from where the hand was at the reset to where the button is now."""
+    """Return the reward for nearness to the button.
+
+    Quirk, kept: the margin is from where the hand was at the reset to where the button is now.
+    """
     return close(w.tcp_to_obj, radius, norm(w.obj - w.init_tcp))
 
 
@@ -23,22 +26,31 @@ def _outcome(w: Worlds, reward: Array, near: Array, pressed: Array, left: Array,
 
 @dataclass(frozen=True, kw_only=True)
 class Button:
-    """Approach the button, and press it once the fingers are there."""
+    """Approach the button, then press it.
+
+    It is pressed once the fingers are there.
+    """
 
     axis: int
     """Along which it is pressed, 1 or 2."""
     radius: float
     """Within which approaching pays in full, metres."""
     within: float
-    """Distance of the fingers from which pressing pays, metres."""
+    """Finger distance from which pressing pays, metres."""
     weights: tuple[float, float]
     """Of approaching and pressing."""
     done: float
-    """The distance that may be left to press, metres."""
+    """Distance that may be left, metres."""
     closed: bool = False
-    """Whether to approach with the gripper closed. Quirk, kept: else it is called closed, but is open."""
+    """Whether to approach with the gripper closed.
+
+    Quirk, kept: else it is called closed, but is open.
+    """
     depth: float | None = None
-    """How far the button goes, metres; as at the reset unless given."""
+    """Travel of the button, metres.
+
+    It is as at the reset unless given.
+    """
 
     def __call__(self, w: Worlds) -> Outcome:
         """Return the rewards of a step."""
@@ -52,7 +64,10 @@ class Button:
 
 
 def button_wall(w: Worlds) -> Outcome:
-    """Approach closed over the wall, then (quirk, kept) be paid for opening as well as for pressing."""
+    """Approach closed over the wall, then press.
+
+    Quirk, kept: opening pays then as well as pressing.
+    """
     near = _near(w, 0.01)
     left = abs(w.target[Y] - w.obj[Y])
     pressed = close(left, 0.005, w.fixed("obj_to_target_init")[0])
@@ -62,7 +77,7 @@ def button_wall(w: Worlds) -> Outcome:
 
 
 def door_lock(w: Worlds) -> Outcome:
-    """Come near with the left pad and push the lock down."""
+    """Push the lock down by the left pad."""
     pad_to_lock = norm((w.obj - w.read(body("leftpad"))) * w.offset(0.25, 1.0, 0.5))
     near = close(
         pad_to_lock, 0.01, pad_to_lock

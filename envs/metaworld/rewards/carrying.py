@@ -27,7 +27,10 @@ def _arrived(w: Worlds, reward: Array) -> Array:
 
 
 def push(w: Worlds) -> Outcome:
-    """Push the puck over the table. Quirk, kept: the grasp reward is added twice while holding."""
+    """Push the puck over the table.
+
+    Quirk, kept: the grasp reward is added twice while holding.
+    """
     in_place = _in_place(w)
     grasped = cage(w, w.obj, radius=0.015, pads=0.05, xz=0.005)
     dense = 2.0 * grasped
@@ -68,7 +71,10 @@ def _over_wall(w: Worlds, dense: Array, past_wall: Array, in_place: Array) -> Ar
 
 
 def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
-    """Hold the puck at the target; a pad within ``radius`` does not cage."""
+    """Hold the puck at the target.
+
+    A pad within ``radius`` does not cage.
+    """
     in_place, grasped = _in_place(w), cage_between(w, radius)
     holding = w.holding(0.02, lift=0.01)
     reward = carried(grasped, in_place, holding, 5.0 * in_place, w.obj_to_target < 0.05)
@@ -76,19 +82,25 @@ def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
 
 
 def shelf_place(w: Worlds) -> Outcome:
-    """Put the puck on a shelf; below and behind the board the place reward shrinks."""
+    """Put the puck on a shelf.
+
+    Below and behind the board the place reward shrinks.
+    """
     in_place = _in_place(w)
     grasped = cage(w, w.obj, radius=0.02, pads=0.05, xz=0.01, density="low")
     reward = hamacher(grasped, in_place)
 
+    # below the board or behind it the puck cannot get to its place
     x, y, z, target_x, target_y = w.obj[0], w.obj[1], w.obj[2], w.target[0], w.target[1]
     front = target_y - 3 * 0.05
     below = (z > 0.0) & (z < 0.24) & (x > target_x - 0.15) & (x < target_x + 0.15)
     approaching = below & (y > front) & (y < target_y)
+    # the further in and the lower, the greater the loss
     loss = hamacher((y - front) / (3 * 0.05), (0.24 - z) / 0.24)
     in_place = where(approaching, clip(in_place - loss, 0.0, 1.0), in_place)
     in_place = where(below & (y > target_y), 0.0, in_place)
 
+    # a bonus while the puck is held above the table
     holding = w.holding(0.025, lift=0.01)
     reward = where(holding, reward + (1.0 + 5.0 * in_place), reward)
     return _outcome(w, _arrived(w, reward), grasped, in_place)
@@ -104,7 +116,10 @@ def hand_insert(w: Worlds) -> Outcome:
 
 
 def coffee(w: Worlds) -> Outcome:
-    """Move the mug to or from the machine; its distance counts double over the table."""
+    """Move the mug to or from the machine.
+
+    Its distance counts double over the table.
+    """
     scale = w.offset(2.0, 2.0, 1.0)
     left = norm((w.obj - w.target) * scale)
     in_place = close(left, 0.05, norm((w.obj_init - w.target) * scale))
@@ -115,7 +130,10 @@ def coffee(w: Worlds) -> Outcome:
 
 
 def basketball(w: Worlds) -> Outcome:
-    """Carry the ball over the hoop, at a height of 30 cm."""
+    """Carry the ball over the hoop.
+
+    It is carried at a height of 30 cm.
+    """
     target = stack(w.target[0], w.target[1], filled(w.target[2], 0.3))
     scale = w.offset(1.0, 1.0, 2.0)
     left = norm((w.obj - target) * scale)
@@ -128,7 +146,10 @@ def basketball(w: Worlds) -> Outcome:
 
 
 def bin_picking(w: Worlds) -> Outcome:
-    """Carry the block from one bin over the edge into the other."""
+    """Carry the block over the bins' edge.
+
+    It goes from one bin into the other.
+    """
     in_place = close(w.obj_to_target, 0.05, w.fixed("target_to_obj_init")[0])
     floors = [funnel(norm((w.hand - bin_)[:2]), 0.03, 0.02, 0.2) for bin_ in (w.obj_init, w.target)]
     clear = above(where(floors[0] < floors[1], floors[0], floors[1]), w.hand[2], 0.05)
@@ -141,7 +162,10 @@ def bin_picking(w: Worlds) -> Outcome:
 
 
 def pick_out_of_hole(w: Worlds) -> Outcome:
-    """Lift the block out of a hole. Quirk, kept: the radius is 5 cm, not the 2 cm that the task defines."""
+    """Lift the block out of a hole.
+
+    Quirk, kept: the radius is 5 cm, not the 2 cm that the task defines.
+    """
     in_place = close(w.obj_to_target, 0.02, norm(w.obj_init - w.target))
     clear = above(funnel(norm((w.tcp - w.obj_init)[:2]), 0.03, 0.015, 0.15), w.tcp[2], 0.02)
     grasped = cage(w, w.obj, radius=0.015, pads=0.02, xz=0.03, desired=0.1)

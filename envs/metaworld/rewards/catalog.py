@@ -1,4 +1,7 @@
-"""All 50 tasks of Meta-World v3 by name, with rewards v2 and v1."""
+"""All 50 Meta-World v3 tasks by name.
+
+They have rewards v2 and v1.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,15 @@ REWARD_VERSIONS: tuple[RewardVersion, ...] = ("v2", "v1")
 _FAMILIES = (reach, carrying, sweeping, tools, buttons, handles, doors, plates)
 
 TASKS: dict[str, SawyerTask] = {name: task for family in _FAMILIES for name, task in family.TASKS.items()}
-"""With the rewards of today, at most 10 a step."""
+"""Tasks with today's rewards, at most 10.
+
+That is the most of a step.
+"""
 ORIGINAL_TASKS: dict[str, SawyerTask] = {name: original(task, name) for name, task in TASKS.items()}
-"""With the original rewards, up to thousands a step."""
+"""Tasks with the original rewards.
+
+They are up to thousands a step.
+"""
 
 
 def tasks_with(reward: RewardVersion) -> dict[str, SawyerTask]:

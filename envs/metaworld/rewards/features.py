@@ -1,4 +1,7 @@
-"""The numbers that a task reads from MuJoCo, as data for an engine to gather."""
+"""Numbers that a task reads from MuJoCo.
+
+They are data for an engine to gather.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,16 @@ _SIZES = {"xpos": 3, "xquat": 4, "xmat": 9, "qpos": 1, "touching": 1}
 
 
 class Feature(NamedTuple):
-    """Some numbers of MuJoCo's data: a field of a named body, site, geom or joint."""
+    """Some numbers of MuJoCo's data.
+
+    They are a field of a named body, site, geom or joint.
+    """
 
     field: Literal["xpos", "xquat", "xmat", "qpos", "touching"]
-    """``touching`` is 1 where both finger pads press on the geom, else 0."""
+    """Field of the data.
+
+    ``touching`` is 1 where both finger pads press on the geom, else 0.
+    """
     of: Literal["body", "site", "geom", "joint"]
     name: str
 
@@ -37,17 +46,23 @@ def geom(name: str) -> Feature:
 
 
 def joint(name: str) -> Feature:
-    """Return the coordinate of a hinge or slide joint."""
+    """Return a hinge or slide joint's coordinate."""
     return Feature("qpos", "joint", name)
 
 
 def quat(name: str) -> Feature:
-    """Return the quaternion of a body as MuJoCo has it, w x y z."""
+    """Return a body's quaternion, w x y z.
+
+    MuJoCo has it in this order.
+    """
     return Feature("xquat", "body", name)
 
 
 def matrix(of: Literal["body", "site", "geom"], name: str) -> Feature:
-    """Return the rotation matrix, row by row, which Meta-World makes a quaternion x y z w."""
+    """Return the rotation matrix, row by row.
+
+    Meta-World makes a quaternion x y z w of it.
+    """
     return Feature("xmat", of, name)
 
 
@@ -69,7 +84,10 @@ HAND = (
 
 
 def layout(features: tuple[Feature, ...]) -> dict[Feature, slice]:
-    """Return the place of each feature in the flat array, in the order given."""
+    """Return each feature's place in the array.
+
+    The array is flat, in the order given.
+    """
     places: dict[Feature, slice] = {}
     start = 0
     for feature in features:

@@ -1,4 +1,7 @@
-"""Rewards for caging and gripping an object, which most tasks share."""
+"""Rewards for caging and gripping an object.
+
+Most tasks share them.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,18 @@ from metarl.envs.metaworld.rewards.tolerance import between, close, hamacher
 
 
 def effort(w: Worlds) -> Array:
-    """Return the gripper's action from 0 for opening to 1 for closing."""
+    """Return the gripper's action, 0 to 1.
+
+    It is 0 for opening and 1 for closing.
+    """
     return (clip(w.action[3], -1.0, 1.0) + 1.0) / 2.0
 
 
 def closing(w: Worlds, desired: float = 1.0) -> Array:
-    """Return the closing action as a share of ``desired``, 0 to 1."""
+    """Return the closing action's share of ``desired``.
+
+    It is from 0 to 1.
+    """
     return clip(w.action[3], 0.0, desired) / desired
 
 
@@ -31,7 +40,9 @@ def cage(
     density: Literal["high", "medium", "low"] = "high",
     start: Vector | None = None,
 ) -> Array:
-    """Return the grasp reward of most tasks, 0 to 1: caged, below the hand, gripped.
+    """Return the usual grasp reward, 0 to 1.
+
+    The object is caged, below the hand and gripped. Most tasks have it.
 
     Args:
         w: The worlds.
@@ -47,8 +58,10 @@ def cage(
     start = w.obj_init if start is None else start
     # Quirk, kept: the margin is from the pads of now to the object at the reset, so it moves with the hand.
     margin = abs(abs(w.pads_y - start[1]) - pads)
+    # a pad cages while its distance from the object is between radius and pads
     sides = cast(Vector, between(abs(w.pads_y - obj[1]), radius, pads, margin))
     caging = hamacher(hamacher(sides[0], sides[1]), _across(w, obj, start, xz))
+    # closing pays only once the object is caged
     grip = hamacher(caging, where(caging > 0.97, closing(w, desired), 0.0))
     if density == "high":
         return (grip + caging) / 2.0
@@ -59,16 +72,19 @@ def cage(
 
 
 def cage_between(w: Worlds, radius: Array | float = 0.015) -> Array:
-    """Return :func:`cage` of pick-place, where a pad on the wrong side does not cage."""
+    """Return :func:`cage` of pick-place.
+
+    There a pad on the wrong side does not cage.
+    """
     caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, 0.005))
     grip = hamacher(caging, where(caging > 0.97, closing(w), 0.0))
     return (grip + caging) / 2.0
 
 
 def pinch(w: Worlds, *, radius: float, slack: float, xz: float) -> Array:
-    """Return the grasp reward of the sweeping tasks: pads within ``slack`` of the object.
+    """Return the sweeping tasks' grasp reward.
 
-    Quirk, kept: the gripper's action does not enter.
+    The pads are within ``slack`` of the object. Quirk, kept: the gripper's action does not enter.
     """
     caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, xz))
     grip = where(caging > 0.95, _between_pads(w, radius, radius + slack), 0.0)
@@ -76,18 +92,27 @@ def pinch(w: Worlds, *, radius: float, slack: float, xz: float) -> Array:
 
 
 def carried(grasped: Array, in_place: Array, holding: Mask, bonus: Array, arrived: Mask) -> Array:
-    """Return the usual sum: grasp and place together, a bonus while holding, 10 on arrival."""
+    """Return the usual sum of rewards.
+
+    It is grasp and place together, a bonus while holding, 10 on arrival.
+    """
     reward = hamacher(grasped, in_place)
     return where(arrived, 10.0, where(holding, reward + (1.0 + bonus), reward))
 
 
 def _between_pads(w: Worlds, radius: Array | float, reach: float) -> Array:
-    """Return how well the object is between the left and the right pad."""
+    """Return how well the pads surround the object.
+
+    They are the left and the right pad.
+    """
     left, right = w.pads_y[0] - w.obj[1], w.obj[1] - w.pads_y[1]
     # Quirk, kept: the margin is meant to be that of the pads at the reset, but follows the pads of now.
     return hamacher(*(between(side, radius, reach, abs(abs(side) - 0.05)) for side in (left, right)))
 
 
 def _across(w: Worlds, obj: Vector, start: Vector, xz: float) -> Array:
-    """Return how near the hand is to the object in x and z."""
+    """Return the hand's nearness in x and z.
+
+    It is that to the object.
+    """
     return close(norm((w.tcp - obj)[::2]), xz, norm((start - w.init_tcp)[::2]) - xz)

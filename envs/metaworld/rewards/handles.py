@@ -1,4 +1,7 @@
-"""Move a handle: press, pull, slide a window, close a drawer, turn a faucet or dial."""
+"""Move a handle.
+
+It is pressed, pulled, a window's to slide, a drawer's to close, a faucet's or dial's to turn.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ Shape = Callable[[Array, float, Array], Array]
 
 
 def _reach(w: Worlds, handle: Vector, start: Vector, radius: float, shape: Shape) -> tuple[Array, Array]:
-    """Return the distance from the fingers to the handle and the reward for it."""
+    """Return fingers' distance to the handle and reward."""
     distance = norm(handle - w.tcp)
     return distance, shape(distance, radius, abs(norm(start - w.init_tcp) - radius))
 
 
 def _moved(distance: Array, start: Array, radius: float) -> Array:
-    """Return the reward for the way left of a handle."""
+    """Return the reward for a handle's remaining way."""
     return close(distance, radius, abs(start - radius))
 
 
@@ -46,7 +49,10 @@ def handle_press(w: Worlds) -> Outcome:
 
 
 def drawer_close(w: Worlds) -> Outcome:
-    """Push the drawer in. Quirk, kept: the radius is 5 cm, not the 4 cm that the task defines."""
+    """Push the drawer in.
+
+    Quirk, kept: the radius is 5 cm, not the 4 cm that the task defines.
+    """
     in_place = _moved(w.obj_to_target, norm(w.obj_init - w.target), 0.05)
     tcp_to_obj, reach = _reach(w, w.obj, w.obj_init, 0.005, gaussian)
     reach = hamacher(reach, closing(w))
@@ -56,7 +62,10 @@ def drawer_close(w: Worlds) -> Outcome:
 
 
 def faucet(w: Worlds, *, knob: tuple[float, float, float]) -> Outcome:
-    """Turn the faucet: bring its handle, seen ``knob`` beside where it is observed, to the target."""
+    """Turn the faucet by its handle.
+
+    The handle, seen ``knob`` beside where it is observed, goes to the target.
+    """
     handle = w.obj + w.offset(*knob)
     left = norm(handle - w.target)
     in_place = _moved(left, norm(w.obj_init - w.target), 0.07)
@@ -66,7 +75,10 @@ def faucet(w: Worlds, *, knob: tuple[float, float, float]) -> Outcome:
 
 
 def dial_turn(w: Worlds) -> Outcome:
-    """Turn the dial by pushing beside its knob with the gripper closed."""
+    """Turn the dial with the gripper closed.
+
+    The gripper pushes beside its knob.
+    """
     push_init = w.fixed("dial_push_position")
     in_place = _moved(w.obj_to_target, norm(push_init - w.target), 0.07)
     tcp_to_obj, reach = _reach(w, w.obj + w.offset(0.05, 0.02, 0.09), push_init, 0.005, gaussian)
@@ -77,7 +89,10 @@ def dial_turn(w: Worlds) -> Outcome:
 
 
 def handle_pull(w: Worlds) -> Outcome:
-    """Grasp the handle and pull it up. Quirk, kept: its y is compared with its z at the reset."""
+    """Grasp the handle and pull it up.
+
+    Quirk, kept: its y is compared with its z at the reset.
+    """
     left = abs(w.target[2] - w.obj[2])
     in_place = close(left, 0.05, abs(w.target[2] - w.obj_init[2]))
     grasped = cage(w, w.obj, radius=0.022, pads=0.05, xz=0.01)
@@ -85,7 +100,10 @@ def handle_pull(w: Worlds) -> Outcome:
 
 
 def handle_pull_side(w: Worlds) -> Outcome:
-    """Grasp the handle from the side and pull it up."""
+    """Pull the handle up from the side.
+
+    It is grasped from there.
+    """
     in_place = close(w.obj_to_target, 0.05, norm(w.obj_init - w.target))
     grasped = cage(w, w.obj, radius=0.032, pads=0.06, xz=0.01)
     return _pulled(w, w.obj_to_target, in_place, grasped, raised=w.obj[2], done=0.08)

@@ -1,4 +1,7 @@
-"""Meta-World's observation: hand, gripper and objects, now and a step before, and the goal."""
+"""Meta-World's observation.
+
+It has hand, gripper and objects, now and a step before, and the goal.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _HAND_HIGH = (0.525, 1.025, 0.7, 1.0)
 
 
 def frame(task: SawyerTask, features: Vector) -> Vector:
-    """Return what is seen at one moment, ``[18, ..., worlds]``, unclipped."""
+    """Return one frame, ``[18, ..., worlds]``, unclipped.
+
+    It shows one moment.
+    """
     hand, right, left = (features[task.places[body(name)]] for name in ("hand", "rightclaw", "leftclaw"))
     opened = clip(norm(right - left) / 0.1, 0.0, 1.0)
     rows = [hand, stack(opened)]
@@ -27,23 +33,30 @@ def frame(task: SawyerTask, features: Vector) -> Vector:
 
 
 def observe(now: Vector, before: Vector, goal: Vector | None = None) -> Vector:
-    """Stack two frames and the goal, ``[39, ..., worlds]``, clipped to the observation space.
+    """Stack two frames and goal, ``[39, ..., worlds]``.
 
-    ``before`` is the frame of the previous step; at the first step, that of the reset. ``goal`` is what
-    :func:`visible_goal` gives; None hides it behind zeros. (What a reset returns is not clipped.)
+    They are clipped to the observation space. ``before`` is the frame of the previous step; at the first
+    step, that of the reset. ``goal`` is what :func:`visible_goal` gives; None hides it behind zeros. (What a
+    reset returns is not clipped.)
     """
     goal = now[:3] * 0.0 if goal is None else goal
     return namespace(now).concatenate([_clipped(now), _clipped(before), goal])
 
 
 def frames_before(frames: Vector, reset_frame: Vector) -> Vector:
-    """Return each step's previous frame, ``[18, steps, worlds]``, from the frames and that of the reset."""
+    """Return previous frames, ``[18, steps, worlds]``.
+
+    They come from the frames of all steps and that of the reset.
+    """
     whole = slice(None)
     return namespace(frames).concatenate([reset_frame[(whole, None)], frames[(whole, slice(-1))]], 1)
 
 
 def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipped: bool = True) -> Vector:
-    """Return the observed goal, ``[3, ..., worlds]``; a reset's is not clipped."""
+    """Return the observed goal, ``[3, ..., worlds]``.
+
+    A reset's is not clipped.
+    """
     places, xp = task.constant_places, namespace(features)
     low, high, fixed = (
         aligned(constants[places[name]], features) for name in ("goal_low", "goal_high", "target_pos")
@@ -75,10 +88,11 @@ def _rotation(task: SawyerTask, seen: Object, features: Vector) -> Vector:
 
 
 def quaternion(matrix: Vector) -> Vector:
-    """Return x y z w of rotation matrices given row by row, ``[9, ..., worlds] -> [4, ..., worlds]``.
+    """Return quaternions x y z w of matrices.
 
-    The largest of the four numbers comes out positive (Markley 2008, https://doi.org/10.2514/1.31730): so
-    SciPy chooses, and Meta-World with it.
+    The rotation matrices are given row by row, ``[9, ..., worlds] -> [4, ..., worlds]``. The largest of the
+    four numbers comes out positive (Markley 2008, https://doi.org/10.2514/1.31730): so SciPy chooses, and
+    Meta-World with it.
     """
     xx, xy, xz, yx, yy, yz, zx, zy, zz = (matrix[i] for i in range(9))
     trace = xx + yy + zz

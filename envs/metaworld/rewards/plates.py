@@ -1,4 +1,7 @@
-"""Slide a puck over the table: forward, sideways and back."""
+"""Slide a puck over the table.
+
+It goes forward, sideways or back.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from metarl.envs.metaworld.rewards.tolerance import close, hamacher
 
 
 def _rewards(w: Worlds, slack: float) -> tuple[Array, Array]:
-    """Return the rewards for coming to the puck and for bringing it to the target."""
+    """Return rewards for reaching and moving the puck.
+
+    It is to be moved to the target.
+    """
     grasped = close(w.tcp_to_obj, 0.05, norm(w.init_tcp - w.obj_init) - slack)
     return grasped, close(w.obj_to_target, 0.05, norm(w.obj_init - w.target) - slack)
 
@@ -27,7 +33,10 @@ def plate_slide(w: Worlds) -> Outcome:
 
 
 def plate_slide_low(w: Worlds) -> Outcome:
-    """Slide the puck, hooked from above, with the fingers on the table."""
+    """Slide the puck, hooked from above.
+
+    The fingers are on the table.
+    """
     grasped, in_place = _rewards(w, slack=0.05)
     hooked = (w.tcp[2] <= 0.03) & (w.tcp_to_obj < 0.07)
     return _outcome(w, where(hooked, 2.0 + 7.0 * in_place, 1.5 * grasped), grasped, in_place)

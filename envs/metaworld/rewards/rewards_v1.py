@@ -1,7 +1,8 @@
-"""All 50 tasks of Meta-World v3 with their original rewards, which Meta-World calls "v1".
+"""All 50 Meta-World tasks with original rewards.
 
-Observations are those of today's rewards; reward, success and info values differ, and so do the constants
-that a reset fixes for them. The formulas are in :mod:`~metarl.envs.metaworld.rewards.rewards_v1_moving` and
+The tasks are those of v3; Meta-World calls the rewards "v1". Observations are those of today's rewards;
+reward, success and info values differ, and so do the constants that a reset fixes for them. The formulas are
+in :mod:`~metarl.envs.metaworld.rewards.rewards_v1_moving` and
 :mod:`~metarl.envs.metaworld.rewards.rewards_v1_placing`.
 """
 
@@ -24,9 +25,12 @@ class Original(NamedTuple):
 
     reward: Callable[[Worlds], Outcome]
     constants: tuple[str, ...]
-    """The constants that a reset fixes for it, by Meta-World's names."""
+    """Constants that a reset fixes for it.
+
+    They have Meta-World's names.
+    """
     reads: tuple[Feature, ...] = ()
-    """Features that it reads besides the hand and the objects."""
+    """Features besides the hand and the objects."""
 
 
 def original(task: SawyerTask, name: str) -> SawyerTask:

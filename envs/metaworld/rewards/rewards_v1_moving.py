@@ -1,4 +1,6 @@
-"""Meta-World's original rewards ("v1") of the tasks that move something without lifting it, and of reaching.
+"""Original rewards ("v1") for moving and reaching.
+
+They are Meta-World's, for tasks that move something without lifting it, and for reaching.
 
     reward = -|object - fingers| + [fingers within 5 cm] * max(payoff(way left), 0)
 
@@ -17,7 +19,7 @@ from metarl.envs.metaworld.rewards.features import site
 from metarl.envs.metaworld.rewards.task import Outcome, Worlds
 
 NEAR = 0.05
-"""Distance of the fingers from which moving the object pays, metres."""
+"""Finger distance from which moving pays, metres."""
 X, Y, Z, XY, XYZ = slice(0, 1), slice(1, 2), slice(2, 3), slice(0, 2), slice(0, 3)
 
 
@@ -28,9 +30,10 @@ def payoff(
     slope: float = 1000.0,
     peak: float = 1000.0,
 ) -> Array:
-    """Return slope · (most - left) + peak · (exp(-left² / widths₁) + exp(-left² / widths₂)).
+    """Return the progress reward with its peak.
 
-    ``left`` is the way left, ``most`` that at the reset, metres; ``widths`` are square metres.
+    It is slope · (most - left) + peak · (exp(-left² / widths₁) + exp(-left² / widths₂)). ``left`` is the way
+    left, ``most`` that at the reset, metres; ``widths`` are square metres.
     """
     exp, square = namespace(left).exp, left * left
     return slope * (most - left) + peak * (exp(-square / widths[0]) + exp(-square / widths[1]))
@@ -44,10 +47,11 @@ def squeeze(w: Worlds) -> Array:
 def approach(
     w: Worlds, *, beside: float = NEAR, near: float = NEAR, sink: float = 2.0, height: Array | None = None
 ) -> Array:
-    """Return the reward for coming to the object from above.
+    """Return the reward for approaching from above.
 
-    Beside it, the distance in x and y counts, and ``sink`` times how far the fingers are from ``height``
-    (where they were at the reset); over it (``beside``) the distance; at it (``near``) also the squeeze.
+    It is the object that is approached. Beside it, the distance in x and y counts, and ``sink`` times how far
+    the fingers are from ``height`` (where they were at the reset); over it (``beside``) the distance; at it
+    (``near``) also the squeeze.
     """
     height = w.init_tcp[2] if height is None else height
     flat = norm((w.obj - w.tcp)[:2])
@@ -56,7 +60,10 @@ def approach(
 
 
 def moved(reward: Array, left: Array, done: float, grasped: float = 0.0) -> Outcome:
-    """Return the usual info values: they say what is left, and nothing of the fingers."""
+    """Return the usual info values.
+
+    They have the distance left, and nothing of the fingers.
+    """
     return Outcome(reward, left <= done, 1.0, grasped, 0.0, 0.0, left)
 
 
@@ -77,9 +84,15 @@ class Move:
     widths: tuple[float, float] = (0.01, 0.001)
     """Of the payoff, square metres."""
     one_finger: bool = False
-    """Quirk, kept: whether the left fingertip has to be near, rather than the middle between the two."""
+    """Whether the left fingertip counts.
+
+    Quirk, kept: it has to be near, rather than the middle between the two.
+    """
     may_lose: bool = False
-    """Quirk, kept: whether the payoff may fall below 0, where the way left has become longer."""
+    """Whether the payoff may fall below 0.
+
+    Quirk, kept: it does so where the way left has become longer.
+    """
     grasped: float = 0.0
     """The constant value of ``grasp_success``."""
 
@@ -97,7 +110,10 @@ def _left_fingertip(w: Worlds) -> Vector:
 
 
 def door_open(w: Worlds) -> Outcome:
-    """Pull the door open; it counts as open by x alone."""
+    """Pull the door open.
+
+    It counts as open by x alone.
+    """
     opened = Move(way=XY, most="maxPullDist", done=0.0)(w)
     done = abs(w.obj[0] - w.target[0]) <= 0.08
     return replace(opened, success=done, near_object=0.0, obj_to_target=0.0)
@@ -110,19 +126,28 @@ def door_close(w: Worlds) -> Outcome:
 
 
 def lever_pull(w: Worlds) -> Outcome:
-    """Lift the lever. Quirk, kept: its distance in metres is held to be an angle, for success."""
+    """Lift the lever.
+
+    Quirk, kept: its distance in metres is held to be an angle, for success.
+    """
     lifted = Move(way=XYZ, most="maxPullDist", done=math.pi / 24)(w)
     return replace(lifted, obj_to_target=0.0)
 
 
 def coffee_push(w: Worlds) -> Outcome:
-    """Push the mug to the machine: paid in the plane, done in space."""
+    """Push the mug to the machine.
+
+    The reward is for the plane, success for space.
+    """
     reward = Move(way=XY, most="maxPushDist", done=0.0)(w).reward
     return moved(reward, w.obj_to_target, 0.07)
 
 
 def coffee_pull(w: Worlds) -> Outcome:
-    """Pull the mug away. Quirk, kept: "beside the mug" is measured from the origin of the world."""
+    """Pull the mug away.
+
+    Quirk, kept: "beside the mug" is measured from the origin of the world.
+    """
     x, y, height = w.obj[0], w.obj[1], filled(w.obj[0], w.init_tcp[2])
     beside, near = norm(stack(x, y, height)), w.tcp_to_obj < NEAR
     over = where(near, 0.1 - w.tcp_to_obj + squeeze(w), 0.1 - w.tcp_to_obj)
@@ -131,12 +156,18 @@ def coffee_pull(w: Worlds) -> Outcome:
 
 
 def sweep(w: Worlds) -> Outcome:
-    """Sweep the puck off the table; once it has fallen, nothing is left."""
+    """Sweep the puck off the table.
+
+    Once it has fallen, nothing is left.
+    """
     return _swept(w, w.obj[2] < w.obj_init[2] - 0.05)
 
 
 def sweep_into(w: Worlds) -> Outcome:
-    """Sweep the puck into the hole, which is about where y is between 40 cm and a metre."""
+    """Sweep the puck into the hole.
+
+    The hole is about where y is between 40 cm and a metre.
+    """
     fallen = w.obj[2] < w.obj_init[2] - 0.05
     return _swept(w, fallen & (w.obj[1] > 0.4) & (w.obj[1] < 1.0))
 
@@ -147,21 +178,30 @@ def _swept(w: Worlds, fallen: Mask) -> Outcome:
 
 
 def peg_unplug(w: Worlds) -> Outcome:
-    """Come to the peg from above and pull it out. Quirk, kept: "above" is where the hand was, not its tip."""
+    """Pull the peg out from above.
+
+    Quirk, kept: "above" is where the hand was, not its tip.
+    """
     left = norm((w.obj - w.target)[:2])
     pay = _paid(w, w.tcp_to_obj < NEAR, left, "maxPlacingDist")
     return moved(approach(w, height=w.fixed("hand_init_pos")[2]) + pay, left, 0.07)
 
 
 def hand_insert(w: Worlds) -> Outcome:
-    """Put the hand into the hole. Quirk, kept: obj_to_target is that of the reset, and success with it."""
+    """Put the hand into the hole.
+
+    Quirk, kept: obj_to_target is that of the reset, and success with it.
+    """
     flat, depth = norm((w.tcp - w.target)[:2]), abs(w.tcp[2] - w.target[2])
     reward = _paid(w, flat < NEAR, depth, "maxReachDist") - flat
     return moved(reward, norm(w.obj_init - w.target), 0.05)
 
 
 def reach(w: Worlds) -> Outcome:
-    """Reach the target. Quirk, kept: near_object and grasp_reward are the distance to it."""
+    """Reach the target.
+
+    Quirk, kept: near_object and grasp_reward are the distance to it.
+    """
     left = norm(w.tcp - w.target)
     reward = clip(payoff(left, w.fixed("maxReachDist")[0]), 0.0, None)
     return Outcome(reward, left <= 0.05, left, 1.0, left, 0.0, left)

@@ -1,4 +1,6 @@
-"""Meta-World's original rewards ("v1") of the tasks that pick something up and put or use it somewhere.
+"""Original rewards ("v1") for picking and placing.
+
+They are Meta-World's, for tasks that pick something up and put or use it somewhere.
 
     reward = approach + 100 * (height, up to the height to lift to) + [lifted and held] * payoff(way left)
 
@@ -18,36 +20,51 @@ from metarl.envs.metaworld.rewards.task import Outcome, Worlds
 from metarl.envs.metaworld.rewards.tools import stick_is_inserted
 
 HELD = 0.1
-"""Distance of the fingers within which the object is taken to be held, metres."""
+"""Finger distance of a held object, metres.
+
+Within it the object is taken to be held.
+"""
 _SOFT = (0.01, 0.001)
 _SHARP = (0.001, 0.0001)
 
 
 def _lifted(w: Worlds, z: Array) -> Mask:
-    """Return where a height is that to lift to, or 1 cm below."""
+    """Return where height ``z`` counts as lifted.
+
+    It is the height to lift to, or at most 1 cm below.
+    """
     return z >= w.fixed("heightTarget")[0] - 0.01
 
 
 def _lift(w: Worlds, z: Array, rest: Array, picked: Mask, held: Mask, less: Array | float = 0.0) -> Array:
-    """Return 100 times the height of what is held and off its rest, as if at the top once it is picked."""
+    """Return 100 times the lifted height.
+
+    It counts for an object that is held and off its rest, as if at the top once it is picked.
+    """
     top = w.fixed("heightTarget")[0]
     rising = where(held & (z > rest + 0.005), 100.0 * (where(z < top, z, top) - less), 0.0)
     return where(picked, 100.0 * (top - less), rising)
 
 
 def _done(reward: Array, success: Mask) -> Outcome:
-    """Return the info values of tasks that say nothing but their success."""
+    """Return the info values of success-only tasks."""
     return Outcome(reward, success, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Carry:
-    """Come from above, pick the object up, and carry it to the target."""
+    """Pick the object up and carry it.
+
+    The hand comes from above; the object goes to the target.
+    """
 
     done: float
     """The distance that may be left, metres."""
     in_hole: bool = False
-    """Whether the lift is paid from 2 cm below where the object lay, rather than from the table."""
+    """Whether the lift counts from the object.
+
+    It is paid from 2 cm below where the object was, rather than from the table.
+    """
 
     def __call__(self, w: Worlds) -> Outcome:
         """Return the rewards of a step."""
@@ -68,14 +85,20 @@ def box_close(w: Worlds) -> Outcome:
 
 
 def peg_insert(w: Worlds) -> Outcome:
-    """Bring the peg's head to the hole, then the peg itself."""
+    """Bring the peg's head to the hole.
+
+    Then the peg itself.
+    """
     head = norm(w.read(site("pegHead")) - w.target)
     left = where(head <= 0.05, w.obj_to_target, head)
     return moved(_carried(w, approach(w, sink=1.0), left), w.obj_to_target, 0.07)
 
 
 def bin_picking(w: Worlds) -> Outcome:
-    """Carry the block over the other bin and let it go there: opening the gripper pays 200."""
+    """Carry the block over and let go.
+
+    It goes over the other bin: opening the gripper pays 200.
+    """
     rest, z, off = w.fixed("objHeight")[0], w.obj[2], abs(w.obj - w.target)
     over = (off[0] < 0.05) & (off[1] < 0.05)
     left, picked, held = norm((w.obj - w.target)[:2]), _lifted(w, z), w.tcp_to_obj < HELD
@@ -88,7 +111,10 @@ def bin_picking(w: Worlds) -> Outcome:
 
 
 def assembly(w: Worlds) -> Outcome:
-    """Bring the nut of a wrench over the peg, then down."""
+    """Bring a wrench's nut over the peg.
+
+    It goes down then.
+    """
     nut, rest = w.read(body("RoundNut")), w.fixed("obj_height")[0]
     off, down = abs(nut - w.target), abs(nut[2] - rest)
     placed = (off[0] < 0.03) & (off[1] < 0.03)
@@ -102,7 +128,10 @@ def assembly(w: Worlds) -> Outcome:
 
 
 def disassemble(w: Worlds) -> Outcome:
-    """Lift the nut off the peg. Quirk, kept: off by its side, the fingers do not matter any more."""
+    """Lift the nut off the peg.
+
+    Quirk, kept: off by its side, the fingers do not matter any more.
+    """
     z, reach = w.obj[2], w.tcp_to_obj
     picked = _lifted(w, z) & (reach < 0.04)
     lift = _lift(w, z, w.fixed("objHeight")[0], picked, reach < 0.04)
@@ -115,12 +144,18 @@ def disassemble(w: Worlds) -> Outcome:
 
 
 def _grasping(w: Worlds) -> Array:
-    """Return the reward for coming to a tool, from wherever."""
+    """Return the reward for reaching a tool.
+
+    The hand may come from any direction.
+    """
     return where(w.tcp_to_obj < NEAR, squeeze(w) - w.tcp_to_obj, -w.tcp_to_obj)
 
 
 def hammer(w: Worlds) -> Outcome:
-    """Bring the hammer's head to the nail, and the nail in."""
+    """Drive the nail in with the hammer.
+
+    The hammer's head comes to the nail first.
+    """
     nail = w.read(site("nailHead"))
     left = norm(nail - w.read(geom("HammerHead"))) + abs(nail[1] - w.target[1])
     picked, held = _lifted(w, w.obj[2]), w.tcp_to_obj < HELD
@@ -131,7 +166,10 @@ def hammer(w: Worlds) -> Outcome:
 
 
 def stick_push(w: Worlds) -> Outcome:
-    """Push a thermos with a stick. Quirk, kept: success is never reported."""
+    """Push a thermos with a stick.
+
+    Quirk, kept: success is never reported.
+    """
     reward, left = _with_stick(w, "maxPushDist", _SHARP)
     return moved(reward, left, done=-1.0)
 

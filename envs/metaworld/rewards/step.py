@@ -1,4 +1,7 @@
-"""Observation, reward and info values of a step, from the features that the physics gathers."""
+"""Observation, reward and infos of a step.
+
+They are computed from the features that the physics gathers.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ class StepResult(NamedTuple):
     observation: Vector
     """``[39, worlds]``, clipped."""
     constants: Vector
-    """``[C, worlds]``, with what is fixed at the first step."""
+    """Constants, ``[C, worlds]``.
+
+    They include those fixed at the first step.
+    """
     outcome: Outcome
 
 

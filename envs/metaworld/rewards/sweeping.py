@@ -17,7 +17,10 @@ def sweep(w: Worlds) -> Outcome:
 
 
 def sweep_into(w: Worlds) -> Outcome:
-    """Sweep the puck into the hole; its depth does not count."""
+    """Sweep the puck into the hole.
+
+    Its depth does not count.
+    """
     target = stack(filled(w.obj[0], w.target[0]), filled(w.obj[1], w.target[1]), w.obj[2])
     grasped = pinch(w, radius=0.02, slack=0.005, xz=0.01)
     return _sweep(w, norm(w.obj - target), norm(w.obj_init - target), grasped)
@@ -47,10 +50,12 @@ def soccer(w: Worlds) -> Outcome:
     left = norm((w.obj - w.target) * scale)
     # Quirk, kept: the margin is how far the ball has come, not how far it was at the reset.
     in_place = close(left, 0.07, norm((w.obj - w.obj_init) * scale))
+    # behind the goal's line, but beside the goal
     line = w.target[1] - 0.1
     missed = (w.obj[1] > line) & (abs(w.obj[0] - w.target[0]) > 0.1)
     behind = 2.0 * ((w.obj[1] - line) / (1.0 - line))
     in_place = where(missed, clip(in_place - behind, 0.0, 1.0), in_place)
+    # r = 3 grasped + 6.5 in_place, and 10 on arrival
     grasped = pinch(w, radius=0.013, slack=0.01, xz=0.005)
     reward = where(left < 0.07, 10.0, 3.0 * grasped + 6.5 * in_place)
     done, near = w.obj_to_target <= 0.07, w.tcp_to_obj <= 0.03

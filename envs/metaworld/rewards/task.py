@@ -1,4 +1,7 @@
-"""A Meta-World task as data and a reward function, and the worlds that the function reads."""
+"""A Meta-World task and the worlds it reads.
+
+It is data and a reward function.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from metarl.envs.engines.arrays import Array, Mask, Vector, aligned, constant, n
 from metarl.envs.metaworld.rewards.features import HAND, Feature, body, layout, site, touching
 
 _RESET_CONSTANTS = {"init_tcp": 3, "obj_init_pos": 3, "target_pos": 3, "goal_low": 3, "goal_high": 3}
-"""The constants that a reset fixes for every task, with their sizes, by Meta-World's names."""
+"""Constants of every task with their sizes.
+
+A reset fixes them; they have Meta-World's names.
+"""
 _OTHER_CONSTANTS = {
     "hand_init_pos": 3,
     "stick_init_pos": 3,
@@ -42,35 +48,53 @@ NO_ROTATION = (0.0, 0.0, 0.0, 0.0)
 
 
 class Object(NamedTuple):
-    """One object as the observation shows it: a position and a quaternion."""
+    """One observed object: position and quaternion."""
 
     position: Feature
     rotation: Feature | tuple[float, float, float, float]
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     knob: Feature | None = None
-    """A joint about the vertical; the position is then that of a knob 5 cm from the axis."""
+    """Joint about the vertical.
+
+    The position is then that of a knob 5 cm from the axis.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class SawyerTask:
-    """The observation, features and reward of one of the 50 tasks."""
+    """Observation, features and reward of a task.
+
+    It is one of the 50.
+    """
 
     objects: tuple[Object, ...]
     reward: Callable[[Worlds], Outcome]
     grip: str | None = None
-    """The geom that the fingers are to hold, where the task looks at contacts."""
+    """Geom that the fingers are to hold.
+
+    It is given where the task looks at contacts.
+    """
     reads: tuple[Feature, ...] = ()
-    """Features of the reward besides the hand and the objects."""
+    """Reward features besides hand and objects."""
     constants: tuple[str, ...] = ()
-    """Constants of a reset besides those of every task."""
+    """Reset constants besides those of every task."""
     live: dict[str, Feature] = field(default_factory=dict)
-    """Quirk, kept: constants that Meta-World never copied, so that they move with the simulation."""
+    """Constants that move with the simulation.
+
+    Quirk, kept: Meta-World never copied them.
+    """
     latch: Callable[[Worlds], Array] | None = None
-    """Quirk, kept: ``target_to_obj_init`` is taken at the first step of an episode, not at the reset."""
+    """Returns ``target_to_obj_init`` at the first step.
+
+    Quirk, kept: it is taken there in an episode, not at the reset.
+    """
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
-        """The features that an engine gathers after each step, in this order."""
+        """Features that an engine gathers, in order.
+
+        It does so after each step.
+        """
         wanted = [*HAND, *(seen.position for seen in self.objects)]
         wanted += [seen.rotation for seen in self.objects if isinstance(seen.rotation, Feature)]
         wanted += [seen.knob for seen in self.objects if seen.knob]
@@ -92,7 +116,10 @@ class SawyerTask:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Meta-World's results of a step: the reward and the entries of ``info``, each ``[..., worlds]``."""
+    """Meta-World's reward and ``info`` of a step.
+
+    Each is ``[..., worlds]``.
+    """
 
     reward: Array
     success: Array | Mask
@@ -113,15 +140,27 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Worlds:
-    """The worlds of one task at one step, or at all steps of a rollout."""
+    """Worlds of one task.
+
+    They are those of one step, or of all steps of a rollout.
+    """
 
     task: SawyerTask
     features: Vector
-    """``[F, ..., worlds]``, laid out as the task says."""
+    """Features, ``[F, ..., worlds]``.
+
+    They are laid out as the task says.
+    """
     obs: Vector
-    """``[39, ..., worlds]``, clipped: it is what Meta-World's rewards read."""
+    """Clipped observation, ``[39, ..., worlds]``.
+
+    Meta-World's rewards read it clipped.
+    """
     action: Vector
-    """``[4, ..., worlds]`` as the agent gave it: Meta-World's rewards read it before it is clipped."""
+    """Unclipped action, ``[4, ..., worlds]``.
+
+    Meta-World's rewards read it as the agent gave it.
+    """
     constants: Vector
     """``[C, worlds]``, laid out as the task says."""
 
@@ -130,13 +169,19 @@ class Worlds:
         return self.features[self.task.places[feature]]
 
     def fixed(self, name: str) -> Vector:
-        """Return what the reset fixed under this name, ``[size, ..., worlds]``."""
+        """Return a reset constant, ``[size, ..., worlds]``.
+
+        It has this name.
+        """
         if name in self.task.live:
             return self.read(self.task.live[name])
         return aligned(self.constants[self.task.constant_places[name]], self.features)
 
     def offset(self, x: float, y: float, z: float) -> Vector:
-        """Return a vector that is the same in every world, to add or to scale with."""
+        """Return a vector shared by every world.
+
+        It is to add or to scale with.
+        """
         return constant((x, y, z), self.obs)
 
     @cached_property
@@ -146,7 +191,10 @@ class Worlds:
 
     @cached_property
     def pads_y(self) -> Vector:
-        """The y of the left and right finger pad, ``[2, ..., worlds]``; they close along it."""
+        """The y of both finger pads.
+
+        The shape is ``[2, ..., worlds]``, left and right; they close along it.
+        """
         return stack(self.read(body("leftpad"))[1], self.read(body("rightpad"))[1])
 
     @property
@@ -196,7 +244,7 @@ class Worlds:
 
     @cached_property
     def obj_to_target(self) -> Array:
-        """The distance from the object to where it should go."""
+        """The distance from object to target."""
         return norm(self.obj - self.target)
 
     @property
@@ -206,26 +254,36 @@ class Worlds:
         return self.read(touching(self.task.grip))[0] > 0.5
 
     def lifted(self, height: float) -> Mask:
-        """Return where the object is more than ``height`` above its place at the reset."""
+        """Return where the object is lifted.
+
+        It is more than ``height`` above its place at the reset.
+        """
         return self.obj[2] - height > self.obj_init[2]
 
     def gripped(self, lift: float | None = None) -> Mask:
-        """Return where the fingers press on the object, lifted by ``lift`` if given."""
+        """Return where the fingers press on the object.
+
+        It is lifted by ``lift`` if given.
+        """
         held = self.touching & (self.opened > 0)
         return held if lift is None else held & self.lifted(lift)
 
     def holding(self, within: float, lift: float | None = None) -> Mask:
-        """Return where the fingers are near the object, lifted by ``lift`` if given."""
+        """Return where the fingers are near the object.
+
+        It is lifted by ``lift`` if given.
+        """
         held = (self.tcp_to_obj < within) & (self.opened > 0)
         return held if lift is None else held & self.lifted(lift)
 
 
 def evaluate(task: SawyerTask, features: Vector, action: Vector, constants: Vector, obs: Vector) -> Outcome:
-    """Return reward, success and info values, ``[..., worlds]`` each, in the precision of the features.
+    """Return reward, success and info values.
 
-    Shapes: ``features [F, ..., worlds]``, ``action [4, ..., worlds]`` unclipped, ``constants [C, worlds]``,
-    ``obs [39, ..., worlds]`` as :func:`metarl.envs.metaworld.rewards.observation.observe` gives it. The
-    middle axes may be those of a whole rollout.
+    They are ``[..., worlds]`` each, in the precision of the features. Shapes: ``features [F, ..., worlds]``,
+    ``action [4, ..., worlds]`` unclipped, ``constants [C, worlds]``, ``obs [39, ..., worlds]`` as
+    :func:`metarl.envs.metaworld.rewards.observation.observe` gives it. The middle axes may be those of a
+    whole rollout.
 
     Float32 actions are widened first. Meta-World rounds some rewards to single precision where the gripper's
     action enters them; those differ by up to 3e-7 of 10.
@@ -237,16 +295,20 @@ def evaluate(task: SawyerTask, features: Vector, action: Vector, constants: Vect
 
 
 def _plain(value: Array | Mask | float, like: Vector) -> Array:
-    """Return an array in the precision and shape of ``like``, with 1 for true."""
+    """Return an array as ``like``.
+
+    It has that precision and shape, with 1 for true.
+    """
     xp = namespace(like)
     array = xp.asarray(value, dtype=like.dtype, device=like.device)
     return array if array.shape == like.shape else xp.broadcast_to(array, like.shape)
 
 
 def latch(task: SawyerTask, features: Vector, constants: Vector, obs: Vector) -> Vector:
-    """Return the constants with those that Meta-World fixes at an episode's first step.
+    """Return constants with first-step ones.
 
-    Shapes: ``features [F, worlds]``, ``constants [C, worlds]``, ``obs [39, worlds]``.
+    Meta-World fixes these at an episode's first step. Shapes: ``features [F, worlds]``, ``constants [C,
+    worlds]``, ``obs [39, worlds]``.
     """
     if task.latch is None:
         return constants

@@ -1,4 +1,7 @@
-"""Grasp a tool and use it: wrench, hammer, pegs and sticks."""
+"""Grasp a tool and use it.
+
+Tools are wrench, hammer, pegs and sticks.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ _QUARTER_TURN = (0.707, 0.0, 0.0, 0.707)
 
 
 def _along_handle(w: Worlds, half_length: float) -> Vector:
-    """Return the point of a handle along x that is nearest to the hand."""
+    """Return the handle's point nearest to the hand.
+
+    The handle is along x.
+    """
     beside = abs(w.obj[0] - w.hand[0]) < half_length
     return stack(where(beside, w.hand[0], w.obj[0]), w.obj[1], w.obj[2])
 
@@ -27,12 +33,15 @@ def assembly(w: Worlds) -> Outcome:
     error = w.target - nut
     radius = norm(error[:2])
     done = (radius < 0.02) & (error[2] > 0.0)
+    # the floor has a hole over the peg, wider once the nut is on it
     inner = where(done, 0.02, filled(radius, 0.01))
     height = funnel(radius, inner, 0.02, 0.2)
+    # the way to go: over the floor's height first, then onto the peg
     way = stack(error[0], error[1], height - nut[2]) * w.offset(1.0, 1.0, 3.0)
     placed = 0.9 * close(norm(way), 0.02, 0.4)
     in_place = where((nut[2] > 0.02) | (radius < inner), 0.1 + placed, placed)
 
+    # r = (2 grasped + 6 in_place) upright, and 10 on arrival
     upright = turned(w.quaternion, _QUARTER_TURN, 0.4)
     grasped = cage(w, _along_handle(w, 0.02 / 2.0), radius=0.015, pads=0.02, xz=0.01, density="medium")
     reward = where(done, 10.0, (2.0 * grasped + 6.0 * in_place) * upright)
@@ -68,7 +77,10 @@ _ONES = tuple(site(f"top_left_corner_collision_box_{i}") for i in (1, 2))
 
 
 def peg_insert(w: Worlds) -> Outcome:
-    """Put a peg into the hole of a box, past two prisms below the hole."""
+    """Put a peg into a box's hole.
+
+    The way is past two prisms below the hole.
+    """
     head, scale = w.read(site("pegHead")), w.offset(1.0, 2.0, 2.0)
     left = norm((head - w.target) * scale)
     in_place = close(left, 0.07, norm((w.fixed("peg_head_pos_init") - w.target) * scale))
@@ -95,15 +107,21 @@ def peg_unplug(w: Worlds) -> Outcome:
 
 
 def stick_push(w: Worlds) -> Outcome:
-    """Push a thermos with a stick; success needs the fingers on the stick."""
+    """Push a thermos with a stick.
+
+    Success needs the fingers on the stick.
+    """
     stick, start = w.obj + w.offset(0.015, 0.0, 0.0), w.fixed("stick_init_pos")
+    # in_place: the stick is near the target; brought: the thermos is
     in_place = close(norm(stick - w.target), 0.12, norm(start - w.target) - 0.12)
     left = norm(w.second_obj - w.target)
     brought = close(left, 0.12, norm(w.obj_init - w.target) - 0.12)
     to_stick = norm(stick - w.tcp)
+    # the stick is held once it is off the table between open fingers
     raised = (w.opened > 0) & (stick[2] - 0.01 > start[2])
     holding = (to_stick < 0.02) & raised
     caged = cage(w, stick, radius=0.04, pads=0.05, xz=0.01, start=start)
+    # r = 2 + 5 in_place + 3 brought while holding, and 10 on arrival
     held = where(left <= 0.12, 10.0, 2.0 + 5.0 * in_place + 3.0 * brought)
     grip = w.touching & raised
     grasped = where(holding, 1.0, caged)
@@ -112,22 +130,30 @@ def stick_push(w: Worlds) -> Outcome:
 
 
 def stick_is_inserted(w: Worlds) -> Mask:
-    """Return where the stick's end is in the handle of the thermos, or behind it."""
+    """Return where the stick hooks the handle.
+
+    The stick's end is in the handle of the thermos, or behind it.
+    """
     handle, end = w.second_obj, w.read(site("stick_end"))
     off = abs(end - handle)
     return (end[0] >= handle[0]) & (off[1] <= 0.04) & (off[2] <= 0.06)
 
 
 def stick_pull(w: Worlds) -> Outcome:
-    """Pull a thermos with a stick that is hooked into its handle."""
+    """Pull a thermos with a hooked stick.
+
+    The stick is hooked into its handle.
+    """
     stick, start = w.obj, w.fixed("stick_init_pos")
     handle = w.second_obj
     shift, scale = w.offset(0.05, 0.0, 0.0), w.offset(1.0, 1.0, 2.0)
     container, container_init = handle + shift, w.obj_init + shift
+    # three ways: the stick to the thermos, back with it, and the thermos to the target
     in_place = close(norm((stick - container) * scale), 0.05, norm((start - container_init) * scale))
     returned = close(norm(stick - w.target), 0.05, norm(start - w.target))
     brought = close(norm(container - w.target), 0.05, norm(w.obj_init - w.target))
 
+    # holding the stick pays less until it is in the handle
     inserted = stick_is_inserted(w)
     left = norm(handle - w.target)
     holding = w.holding(0.02) & (stick[2] - 0.01 > start[2])
