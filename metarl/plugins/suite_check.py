@@ -1,4 +1,6 @@
-"""Check that a task distribution keeps its promises: a sentence for each fault, and how to mend it.
+"""Check of the promises that a suite makes.
+
+Each fault is a sentence, with how to mend it.
 
 What :mod:`metarl.tasks` asks for is tried out on a few slots: lists and samples of tasks, then whole episodes
 with known actions. The distribution is built for it as for training, on its fastest engine. A doubt is no
@@ -35,16 +37,19 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 SLOTS = 4
 STEPS = 100
-"""Longer episodes are run to their end once, to see that they have one."""
+"""Longest episode that is run to its end twice.
+
+Longer ones are run once, to see that they have an end.
+"""
 _DRAWN = 100
 _FAMILIES = 12
-"""Families of a suite in which leaks are looked for, at most."""
+"""Most families that are searched for leaks."""
 _SECONDS = 15.0
 """After which no further family is looked at."""
 
 
 class Probe:
-    """A distribution, a vector environment of its, and what several checks look at."""
+    """Distribution, environment and plays that the checks share."""
 
     def __init__(self, suite: TaskDistribution) -> None:
         self.suite = suite
@@ -61,7 +66,7 @@ class Probe:
 
     @cached_property
     def wide(self) -> TaskVectorEnv:
-        """A vector environment with a slot for each task that is compared."""
+        """Vector environment with a slot per compared task."""
         return self.suite.make_vector_env(TASKS)
 
     @cached_property
@@ -75,7 +80,10 @@ class Probe:
         return self.compare(self.families[0])
 
     def compare(self, family: str) -> Plays:
-        """Play several tasks of a family alike, for as long as an episode or the time lasts."""
+        """Play several tasks of a family alike.
+
+        The play lasts as long as an episode, or as the time allows.
+        """
         plans = standard_plans(self.suite.action_space, self.suite.horizon)
         return play_plans(self.wide, siblings(self.suite, family), plans)
 
@@ -87,16 +95,18 @@ class Probe:
 
 
 Check = Callable[[Probe], Iterator[Finding | str]]
-"""Yields faults, doubts, and sentences about what was left out."""
+"""Iterator of faults, doubts, and sentences about omitted parts."""
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
-    """Try a distribution out and return its faults; there is none in one that keeps every promise."""
+    """Return a distribution's faults, if it has any."""
     return examine(suite).faults
 
 
 def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
-    """Try a distribution out; return faults, doubts and limits.
+    """Try a distribution out; return its findings.
+
+    These are faults, doubts and limits.
 
     Args:
         suite: the distribution.
@@ -129,7 +139,10 @@ def _sorted(found: list[Finding | str]) -> Findings:
 
 
 def lists(suite: TaskDistribution) -> Iterator[Fault]:
-    """Look at the two splits: apart, fixed, named, and sampled by the generator alone."""
+    """Check both splits: apart, fixed, named and reproducible.
+
+    Reproducible: samples depend on the generator alone.
+    """
     try:
         check_disjoint(suite)
     except MetarlError as error:
@@ -158,7 +171,7 @@ def lists(suite: TaskDistribution) -> Iterator[Fault]:
 
 
 def spaces(suite: TaskDistribution) -> Iterator[Fault]:
-    """See that an agent can take the observations and the actions."""
+    """Check that an agent can use both spaces."""
     for look, space in ((vectors, suite.observation_space), (action_size, suite.action_space)):
         try:
             look(space)
@@ -169,7 +182,10 @@ def spaces(suite: TaskDistribution) -> Iterator[Fault]:
 
 
 def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
-    """Look for NaN, infinity and what float32 cannot hold, beside which nothing else can be compared."""
+    """Check for numbers that float32 cannot hold.
+
+    NaN and infinity are among them; beside them nothing else can be compared.
+    """
     observations, rewards = probe.whole.observations, probe.whole.rewards
     for name, part in (("an observation", observations), ("a reward", rewards)):
         with np.errstate(over="ignore"):
@@ -216,7 +232,10 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
 
 
 def repeats(probe: Probe) -> Iterator[Fault]:
-    """Run the same task, seed and actions once more, in an environment that has seen others."""
+    """Repeat a task, seed and actions.
+
+    The environment has seen other tasks meanwhile.
+    """
     play(probe.env, probe.tasks[::-1], probe.draw(min(5, probe.length), seed=9), seed=4)
     if not same(play(probe.env, probe.tasks, probe.actions), probe.whole):
         yield Fault(
@@ -227,7 +246,10 @@ def repeats(probe: Probe) -> Iterator[Fault]:
 
 
 def replays(probe: Probe) -> Iterator[Fault]:
-    """Break an episode off, and replay it in a fresh environment and in other slots."""
+    """Replay an interrupted episode elsewhere.
+
+    It is replayed in a fresh environment and in other slots.
+    """
     middle = probe.length // 2
     fresh = probe.suite.make_vector_env(SLOTS)
     try:
@@ -253,12 +275,18 @@ def replays(probe: Probe) -> Iterator[Fault]:
 
 
 def tasks_differ(probe: Probe) -> Iterator[Finding]:
-    """Run different tasks from the same seeds with the same actions, of many kinds."""
+    """Play different tasks from the same seeds.
+
+    All play the same actions, of many kinds.
+    """
     yield from effects_of_tasks(probe.suite, probe.wide, probe.first)
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Run the same tasks from the same seeds with other actions, then with some that carry far."""
+    """Play the same tasks with other actions.
+
+    The seeds are the same; some of the actions carry far.
+    """
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
@@ -271,7 +299,10 @@ def actions_matter(probe: Probe) -> Iterator[Fault]:
 
 
 def takes_any_action(probe: Probe) -> Iterator[Fault]:
-    """Take actions as a policy draws them, beyond the bounds too."""
+    """Check actions of any size, beyond the bounds too.
+
+    They are as a policy draws them.
+    """
     if not isinstance(probe.suite.action_space, Box):
         return
     count, size = min(20, probe.length), probe.suite.action_space.shape
@@ -287,7 +318,7 @@ def takes_any_action(probe: Probe) -> Iterator[Fault]:
 
 
 def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
-    """Look whether observations tell the task, or which family it is of."""
+    """Check that observations hide the task and family."""
     begun = time.monotonic()
     looked: list[Plays] = []
     for family in probe.families[:_FAMILIES]:
@@ -304,7 +335,7 @@ def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
 
 
 def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
-    """Look at the end of episodes, and at what comes after."""
+    """Check the end of episodes, and afterwards."""
     horizon = probe.suite.horizon
     trajectory = play(probe.env, probe.tasks, probe.draw(horizon + 2))
     if (trajectory.terminated & trajectory.truncated).any():
@@ -333,7 +364,10 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
 
 
 def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Look whether all episodes are cut at one length before the horizon; limits that vary are no fault."""
+    """Check whether all episodes end at one early length.
+
+    Limits that vary are no fault.
+    """
     horizon = probe.suite.horizon
     truncated = (probe.first.ends & 2).astype(np.bool_)
     others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]
@@ -439,6 +473,6 @@ def _raised(what: str, error: Exception) -> Fault:
 
 
 def describe_error(error: Exception) -> str:
-    """Return the text of an exception, without a full stop."""
+    """Return an exception's text, without its full stop."""
     text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
     return text.rstrip(".")

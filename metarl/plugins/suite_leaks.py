@@ -1,4 +1,6 @@
-"""Which entries of observations tell an agent what it should infer by acting?
+"""Search for leaks: observed entries that reveal the task.
+
+An agent should infer the task by acting.
 
 Tasks are compared under equal seeds and actions. An entry that differs between them from the reset on, or
 later on in a way that no state explains, is a leak; effects of a task's dynamics differ as well, but they
@@ -21,19 +23,34 @@ from metarl.vector_env import Array
 Kind: TypeAlias = Literal["constant", "relative", "reward", "function", "alone", "start"]
 
 EXACT = 1e-5
-"""Relative error of a relation that counts as exact; float32 observations reach 1e-7."""
+"""Relative error of an exact relation.
+
+Float32 observations reach 1e-7.
+"""
 LASTING = 3
-"""Steps for which a value must stay to count as shown."""
+"""Steps for which a value must stay."""
 _ROWS = 500
 """Samples of a regression."""
 _PLANS = 3
-"""Plans that must agree on what depends on the task alone; at least two seeds are among any three."""
+"""Plans that must agree on an entry.
+
+Among any three plans are at least two seeds.
+"""
 _WIDE = 64
-"""Entries that may differ before an entry is no longer compared to all others, which would take long."""
+"""Entries beyond which an entry is not compared to others.
+
+Comparing all of them would take long.
+"""
 _RIDGES = (1e-6, 1e-3, 0.1)
-"""Smoothing of a regression: little for smooth relations, more for rounded ones; the best one counts."""
+"""Smoothing strengths of a regression.
+
+Little for smooth relations, more for rounded ones; the best one counts.
+"""
 _WIDTHS = (0.5, 2.0)
-"""Widths of its kernel, in standard deviations of the inputs; likewise."""
+"""Kernel widths in standard deviations of the inputs.
+
+The best one counts.
+"""
 
 
 class Leak(NamedTuple):
@@ -41,17 +58,23 @@ class Leak(NamedTuple):
 
     entry: int
     since: int
-    """Steps after the reset at which tasks first differ in it."""
+    """Steps from reset to the tasks' first difference."""
     kind: Kind
     """``constant``: a task's own value, whatever the seed and the actions; ``relative``: such a value plus a
     linear function of the state; ``reward``: minus the reward, as a distance is; ``function``: some other
     function of task and state; ``alone``: it moves with no action; ``start``: the task changes the reset."""
     certain: bool
-    """Whether it can be nothing but a leak, if what it depends on is to be inferred."""
+    """Whether the entry can only be a leak.
+
+    This holds if the task parameter that it depends on is to be inferred.
+    """
 
 
 def find_leaks(plays: Plays) -> list[Leak]:
-    """Return the entries that depend on the task where a state alone would not, in order."""
+    """Return, in order, entries that reveal the task.
+
+    They depend on the task where a state alone would not.
+    """
     if not np.isfinite(plays.observations).all() or len(plays.tasks) < 2:
         return []
     evidence = Evidence(plays)
@@ -60,7 +83,10 @@ def find_leaks(plays: Plays) -> list[Leak]:
 
 
 def _look(evidence: Evidence, entry: int) -> Leak | None:
-    """Tell the kind of one entry that differs between tasks; None if it may well be a state."""
+    """Classify an entry that differs between tasks.
+
+    Returns None if it may well be a state.
+    """
     since = int(evidence.onset[entry])
     at_reset = since == 0
     slope = evidence.reward_slope(entry)
@@ -87,7 +113,10 @@ def _look(evidence: Evidence, entry: int) -> Leak | None:
 
 
 def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
-    """Tell the kind of an entry that differs from the reset on and then moves."""
+    """Classify an entry that differs from the reset.
+
+    Such an entry moves afterwards.
+    """
     shared = evidence.reward_is_shared
     if evidence.is_shifted(entry):
         return Leak(entry, 0, "relative", certain=shared or not evidence.moved[entry])
@@ -102,7 +131,7 @@ def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Shared statistics of the same plays; ``O`` entries in each array."""
+    """Shared statistics of the plays, ``O`` entries each."""
 
     plays: Plays
 
@@ -284,7 +313,9 @@ class Evidence:
 
 
 def shows_which_task(values: Array) -> bool:
-    """Return whether entries are a number for each task (or family) in turn, or one-hot.
+    """Return whether entries number the tasks.
+
+    Numbers count tasks (or families) in turn, or are one-hot.
 
     Args:
         values: ``[tasks, entries]``, of entries that depend on nothing but the task.
@@ -306,7 +337,7 @@ def _any(flags: Flags, axes: tuple[int, ...]) -> Flags:
 
 
 def _nan_width(values: Array) -> Array:
-    """Return the range of each column that has numbers."""
+    """Return each column's range, ignoring NaN."""
     low = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     high = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
     return np.where(high >= low, high - low, 0.0)
