@@ -137,7 +137,10 @@ class Evidence:
 
     @cached_property
     def spread(self) -> Array:
-        """How far apart tasks are at equal seed, actions and step, ``[V, T + 1, O]``."""
+        """Spread over tasks, ``[V, T + 1, O]``.
+
+        It is measured at equal seed, actions and step.
+        """
         return task_spread(self.plays.observations, self.plays.valid)
 
     @cached_property
@@ -152,7 +155,10 @@ class Evidence:
 
     @cached_property
     def moved(self) -> Flags:
-        """Entries that actions move: plans of one seed differ in them."""
+        """Entries that actions move.
+
+        Plans of one seed differ in them.
+        """
         seeds = [plan.seed for plan in self.plays.plans]
         alike = [index for index, seed in enumerate(seeds) if seed == seeds[0]]
         both = np.expand_dims(self.plays.valid[alike].all(axis=0), -1)
@@ -167,12 +173,18 @@ class Evidence:
 
     @cached_property
     def moving(self) -> Flags:
-        """Clean entries that actions move: as far as they show, the task does not change the dynamics."""
+        """Clean entries that actions move.
+
+        As far as these entries show, the task does not change the dynamics.
+        """
         return self.clean & self.moved
 
     @cached_property
     def suspects(self) -> Flags:
-        """Entries that must not explain others: each may itself be a leak."""
+        """Entries that must not explain others.
+
+        Each may itself be a leak.
+        """
         return np.array(
             [
                 differs and (self.onset[entry] == 0 or self.is_constant(entry))
@@ -182,7 +194,9 @@ class Evidence:
 
     @cached_property
     def own(self) -> tuple[Array, Flags, Flags]:
-        """Each task's value where all plans agree on it, ``[T + 1, M, O]``.
+        """Each task's value under all plans, ``[T + 1, M, O]``.
+
+        There is one where all plans agree on it.
 
         With it come where enough plans tell it (``[T + 1, M]``), and the steps at which entries have
         a value for each task and not the same for all (``[T + 1, O]``).
@@ -196,7 +210,10 @@ class Evidence:
         return low, known, np.asarray(pure & apart)
 
     def is_constant(self, entry: int) -> bool:
-        """Return whether each task shows a value of its own, for a while or in a flash."""
+        """Return whether tasks have values of their own.
+
+        Each task shows its value for a while or in a flash.
+        """
         values, known, steps = self.own
         at = np.flatnonzero(steps[:, entry])
         if not len(at):
@@ -213,14 +230,20 @@ class Evidence:
         return bool(at[0] > 1 or self.onset[entry] == 0) and not elsewhere.any()
 
     def is_alone(self, entry: int) -> bool:
-        """Return whether it separates tasks by moving as no seed and no action makes it."""
+        """Return whether its movement alone separates tasks.
+
+        No seed and no action makes it move so.
+        """
         _, known, steps = self.own
         since = self.onset[entry]
         counted = known[since:].any(axis=1).sum()
         return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
 
     def is_shifted(self, entry: int) -> bool:
-        """Return whether tasks differ by the same number at every step, seed and action."""
+        """Return whether tasks differ by a constant.
+
+        It is the same number at every step, seed and action.
+        """
         since = int(self.onset[entry])
         seen = self.plays.observations[:, since:, :, entry]
         both = self.plays.valid[:, since:] & self.plays.valid[:, since:, :1]
@@ -235,7 +258,9 @@ class Evidence:
         return bool(width.max() <= 0.01 * np.nanmax(np.abs(known)))
 
     def is_relative(self, entry: int, explaining: Flags) -> bool:
-        """Return whether it is a number of the task's plus a linear function of other entries.
+        """Return whether it is linear plus a task's number.
+
+        The linear function is one of other entries.
 
         A regression with common slopes and one intercept a task: exact, and only with different intercepts.
         """
@@ -262,7 +287,10 @@ class Evidence:
         return bool(error <= EXACT * size and np.ptp(intercepts) > 100 * EXACT * size)
 
     def reward_slope(self, entry: int) -> float:
-        """Return by how much it changes with the reward of the step before; 0 unless that is all it shows."""
+        """Return its slope over the previous step's reward.
+
+        It is 0 unless the reward is all that the entry shows.
+        """
         valid = self.plays.valid[:, 1:]
         shown, paid = self.plays.observations[:, 1:, :, entry][valid], self.plays.rewards[valid]
         if paid.std() == 0 or shown.std() == 0:
@@ -273,7 +301,9 @@ class Evidence:
 
     @cached_property
     def reward_is_shared(self) -> bool:
-        """Whether one function of observation and action gives the rewards of all tasks.
+        """Whether one reward function fits all tasks.
+
+        It is a function of observation and action.
 
         Fitted on some tasks, it must predict those of the others. If it does, nothing is left to be inferred.
         """
@@ -286,7 +316,9 @@ class Evidence:
         return max(fits) > 0.9
 
     def is_function_of_clean_state(self, entry: int) -> bool:
-        """Return whether the task and the entries that it leaves alone predict it, with no memory.
+        """Return whether task and clean entries predict it.
+
+        The clean entries are those that the task leaves alone; the prediction has no memory.
 
         Fitted on some plans, it must predict the others.
         """
@@ -302,7 +334,10 @@ class Evidence:
         return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:
-        """Return the state after each step, with the action if ``actions``, ``[V, T, M, ...]``."""
+        """Return states after each step, ``[V, T, M, ...]``.
+
+        With ``actions``, the action is among them.
+        """
         states = self.plays.observations[:, 1:, :, entries]
         if not actions:
             return states
@@ -358,7 +393,9 @@ def _centred(values: Array, group: npt.NDArray[np.intp]) -> Array:
 
 
 def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> float:
-    """Return R² of a kernel regression on held-out tasks, or on held-out plans.
+    """Return held-out R² of a kernel regression.
+
+    Tasks are held out, or plans.
 
     Args:
         inputs: ``[V, T, M, I]``.
@@ -390,7 +427,10 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
 
 
 def _kernel(one: Array, other: Array, width: float) -> Array:
-    """Return a Gaussian kernel, wider where the inputs have more dimensions, ``[rows, rows]``."""
+    """Return a Gaussian kernel, ``[rows, rows]``.
+
+    It is wider where the inputs have more dimensions.
+    """
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2.0 * one @ other.T
     kernel: Array = np.exp(-np.maximum(squares, 0.0) / (2.0 * width**2 * one.shape[1]))
     return kernel

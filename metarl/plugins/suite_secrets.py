@@ -1,4 +1,7 @@
-"""Traces observations that show an agent its task to parameters, as faults or doubts."""
+"""Trace leaks to task parameters.
+
+Observations that show an agent its task become faults or doubts.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,25 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 MEND = "Leave it out: an agent is to find out by acting."
 _NAMED = 3
-"""Entries and parameters that a sentence names; it counts the others."""
+"""Most entries and parameters named in a sentence.
+
+It counts the others.
+"""
 _ALONG = 0.9
-"""Correlation from which an entry counts as following a parameter."""
+"""Least correlation of an entry that follows a parameter."""
 _TRIES = 3
-"""Other values that each parameter is given to see what it changes."""
+"""Number of other values tried for each parameter."""
 
 
 class Traced(NamedTuple):
-    """A leak and the parameters that it depends on."""
+    """Leak, and the parameters that it depends on."""
 
     leak: Leak
     parameters: tuple[int, ...]
 
 
 def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield what observations of one family tell about its tasks.
+    """Yield findings on what observations of a family reveal.
 
     Args:
         suite: the distribution.
@@ -78,7 +84,10 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
 
 
 def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
-    """Yield whether entries that never change within a family are its number, or one-hot."""
+    """Yield findings on entries that reveal the family.
+
+    Such entries never change within a family and are its number, or one-hot.
+    """
     if len(looked) < 2:
         return
     seen = [plays.observations for plays in looked]
@@ -101,7 +110,10 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
 
 
 def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
-    """Return a name for each of a task's parameters, the suite's own where it has them."""
+    """Return names of a task's parameters.
+
+    They are the suite's own where it has them.
+    """
     count = len(task.parameters)
     own = suite.describe_parameters(task.family) if isinstance(suite, DescribesParameters) else ()
     if len(own) == count:
@@ -110,7 +122,7 @@ def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
 
 
 def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequence[int]) -> Array:
-    """Change one parameter at a time, and see which leaks change.
+    """Change single parameters; return the leaks that follow.
 
     Returns:
         ``[leaks, parameters]``: 1 where a leak changes, 0 where it does not, NaN where the suite takes no
@@ -134,7 +146,10 @@ def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequ
 
 
 def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]) -> Array | None:
-    """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
+    """Return changed leaks ``[tasks, leaks]``; None if refused.
+
+    A leak has changed where it differs from the first task's.
+    """
     last = max(leak.since for leak in leaks) + 1
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
@@ -152,7 +167,10 @@ def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Seq
 
 
 def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
-    """Return the base task with other tasks' values of one parameter."""
+    """Return the base task with one parameter varied.
+
+    The values are those of other tasks.
+    """
     values = dict.fromkeys(
         task.parameters[number] for task in others if task.parameters[number] != base.parameters[number]
     )
@@ -164,7 +182,10 @@ def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
 
 
 def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
-    """Return the parameters of a leak; of those that could not be changed alone, those that it follows."""
+    """Return the parameters of a leak.
+
+    Of the parameters that could not be changed alone, it counts those that the leak follows.
+    """
     refused = np.flatnonzero(
         np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0)
     ).tolist()
@@ -176,13 +197,16 @@ def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
 
 
 def _values(plays: Plays, leaks: Sequence[Leak]) -> Array:
-    """Return each task's value of some entries when they are first shown, ``[M, entries]``."""
+    """Return entries' first values by task, ``[M, entries]``."""
     columns = [plays.observations[0, leak.since, :, leak.entry] for leak in leaks]
     return np.array(columns).reshape(len(columns), len(plays.tasks)).T
 
 
 def _correlation(leak: Leak, plays: Plays, number: int) -> float:
-    """Return how closely an entry follows a parameter, over tasks."""
+    """Return an entry's correlation with a parameter.
+
+    It is taken over tasks.
+    """
     shown = plays.observations[0, leak.since, :, leak.entry]
     given = plays.parameters[:, number]
     if shown.std() == 0 or given.std() == 0:
@@ -191,7 +215,10 @@ def _correlation(leak: Leak, plays: Plays, number: int) -> float:
 
 
 def _sentence(traced: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
-    """Say which entries depend on which parameters, since when and how closely."""
+    """Describe which entries depend on which parameters.
+
+    The sentence also says since when and how closely.
+    """
     groups: dict[tuple[Kind, int], list[Traced]] = {}
     for each in traced:
         groups.setdefault((each.leak.kind, each.leak.since), []).append(each)
@@ -201,7 +228,7 @@ def _sentence(traced: Sequence[Traced], described: Sequence[Parameter], plays: P
 
 
 def _clause(group: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
-    """Say it of entries of one kind, that are shown from the same step on."""
+    """Describe entries of one kind and first step."""
     kind, since = group[0].leak.kind, group[0].leak.since
     numbers = sorted({number for each in group for number in each.parameters})
     names = _listed([described[number].name for number in numbers]) or "no parameter alone"
