@@ -1,4 +1,7 @@
-"""One process a run: a lock on the run's folder, which the kernel releases however its holder ends."""
+"""Locks on runs' folders, one process each.
+
+The kernel releases a lock however its holder ends.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a run's folder from other processes, and from other parts of this one.
+    """Lock a run's folder.
+
+    Other processes are kept out, and other parts of this one.
 
     On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 

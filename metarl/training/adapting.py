@@ -1,4 +1,7 @@
-"""Adapt a trained agent to one held-out task, and keep what goes on acting."""
+"""Adapt a trained agent to one held-out task.
+
+The adapted policy can go on acting.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ class Adapted(NamedTuple):
     actor: Actor
     """Acts on the task, M = 1."""
     experience: tuple[Rollout, ...]
-    """Episodes that it adapted from, a rollout for each step."""
+    """Rollouts that it adapted from, by step."""
 
     @property
     def after(self) -> Rollout | None:
-        """Last rollout of the trial, for ``collect(after=...)``; it holds the memory."""
+        """Last rollout of the trial, with its memory.
+
+        It serves as ``collect(after=...)``.
+        """
         return self.experience[-1] if self.experience else None
 
 
