@@ -31,7 +31,7 @@ class Task:
     family: str
     """Which environment, ``"pick-place-v3"`` or ``"point"``."""
     parameters: tuple[float, ...]
-    """What distinguishes the tasks of the family: a goal, a mass, a direction."""
+    """Numbers of the task within its family: a goal, a mass, a direction."""
     id: str
     """A name that is unique in its distribution and stays the same from run to run."""
 

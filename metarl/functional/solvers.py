@@ -52,7 +52,7 @@ def conjugate_gradient(
 
 
 class LineSearch(NamedTuple):
-    """What a line search found."""
+    """Result of a line search."""
 
     point: torch.Tensor
     """``[P]``: the accepted point, or the start itself."""

@@ -76,11 +76,14 @@ class Batch:
             return self
         position = torch.arange(size, dtype=torch.float64, device=self.weights.device)
         horizon = self.horizon or size
+        # low-discrepancy keys: the smallest ones are spread evenly over steps and episodes
         step, episode = position % horizon, position.div(horizon, rounding_mode="floor")
         keys = (step * STEP_SPREAD + episode * EPISODE_SPREAD) % 1.0
         live = self.weights > 0
         counts = live.sum(dim=1, keepdim=True)
+        # each task keeps one of ``stride`` transitions, but at least ``at_least``
         kept = torch.maximum((counts + stride - 1) // stride, counts.clamp(max=at_least))
+        # transitions past the end get a key beyond all others
         chosen = torch.where(live, keys, 2.0).argsort(dim=1, stable=True)[:, : int(kept.max())]
         tasks = torch.arange(len(chosen), device=chosen.device).unsqueeze(1)
         within = torch.arange(chosen.shape[1], device=chosen.device) < kept
@@ -123,9 +126,11 @@ def estimate_advantages(
     steps = torch.arange(mask.shape[-1], device=mask.device)
     features = linear_features(rollout.observations, steps)
     returns = discounted_returns(rollout.rewards.double(), mask, discount)
+    # the fit starts from what equal rewards explain exactly, so it only learns the rest
     constant = constant_reward_values(returns, mask, discount)
     explained = constant[:, None, :-1]
     weights = fit_linear(features, returns - explained, mask)
+    # value of the observation after the last step: zero unless truncated episodes are bootstrapped
     final_values = (
         _final_values(rollout, weights, constant)
         if bootstrap_truncated
@@ -140,6 +145,7 @@ def estimate_advantages(
         discount=discount,
         gae_lambda=gae_lambda,
     )
+    # advantages of pure rounding noise must not be scaled up to a deviation of one
     share = above_rounding(live_rms(returns - explained, mask), live_rms(returns, mask))
     return (share * normalize(advantages, mask, norm)).to(rollout.rewards.dtype)
 

@@ -213,6 +213,7 @@ def descend_objective(
     """
     prefix = name or config.outer_optimizer
     counter = f"{prefix}.{UPDATES}"
+    # the schedule counts updates, not steps, so all steps of one update share a step size
     lr = config.learning_rate(float(memory.get(counter, 0.0)))
     first: dict[str, float] = {}
     for step in range(steps):
@@ -222,6 +223,7 @@ def descend_objective(
         norm = float(flatten(gradients).norm())
         if step == 0:
             first = {"surrogate_before": float(loss), "gradient_norm": norm, **metrics}
+        # g <- g * max_norm / |g|
         if 0 < config.max_gradient_norm < norm:
             gradients = {key: value * (config.max_gradient_norm / norm) for key, value in gradients.items()}
         params, memory = one_step(params, memory, gradients, config, lr, prefix)
@@ -257,6 +259,7 @@ def torch_step(
     else:
         optimizer = torch.optim.RMSprop(list(leaves.values()), lr=lr, foreach=False)
     for key, leaf in leaves.items():
+        # hand the gradients and the remembered state to torch's optimiser
         leaf.grad = gradients[key].detach().clone()
         state = {part: memory[f"{prefix}.{part}.{key}"].clone() for part in TORCH_STATE[kind]}
         optimizer.state[leaf] = {**state, "step": state["step"].cpu()}

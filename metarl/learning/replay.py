@@ -119,6 +119,7 @@ class ReplayBuffer:
         self._read_saved()
         require(len(rollouts) > 0, "An addition to a replay buffer needs at least one rollout", "none")
         require(len(tasks) == len(rollouts[0].mask), "Tasks must be as many as the rollout has", len(tasks))
+        # one row for each live step, and one for the observation after each episode
         rows, lengths = _rows(rollouts)
         per_task = lengths[0].numel()
         episodes = Episodes(
@@ -130,6 +131,7 @@ class ReplayBuffer:
         )
         self._append({name: value.to(self.device) for name, value in rows.items()}, episodes)
         self._additions += 1
+        # forget the oldest block, but never the newest one
         while len(self._blocks) > 1 and self.num_steps > self.capacity:
             del self._blocks[0]
             self._indices.clear()
@@ -223,6 +225,7 @@ class ReplayBuffer:
         """
         if self._saved is None:
             return
+        # clear first, since appending must not read the saved segments again
         saved = self._saved
         self._clear()
         try:
@@ -233,6 +236,7 @@ class ReplayBuffer:
                 self._blocks[-1].adopt(segment)
                 self._additions = int(episodes.addition[-1]) + 1
         except MetarlError:
+            # a failed read leaves the buffer as it was, so the next use reports the error again
             self._saved = saved
             raise
 
@@ -274,6 +278,7 @@ class ReplayBuffer:
             return
         start = self._blocks[0].place if self._blocks else self._end
         kept = self._end - start
+        # growing by half keeps the cost of copying linear in all rows ever added
         room = max(kept + count, kept * 3 // 2)
         storage = {
             name: torch.zeros(room, *value.shape[1:], dtype=value.dtype, device=self.device)
@@ -281,6 +286,7 @@ class ReplayBuffer:
         }
         for name, value in self._storage.items():
             storage[name][:kept] = value[start : self._end]
+        # blocks are views by place, so they only need to learn where their rows are now
         for block in self._blocks:
             block.move(storage, block.place - start)
         self._storage, self._end = storage, kept

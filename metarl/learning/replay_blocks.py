@@ -123,7 +123,7 @@ class Index:
     trials: Integers
     """Places in ``rows`` of the trials' beginnings.
 
-    Their number comes at the end.
+    The number of rows comes at the end.
     """
     additions: Integers
     """Likewise for additions."""
@@ -156,6 +156,7 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
     additions: list[Integers] = []
     for block in blocks:
         table = block.episodes
+        # each episode has one row more than steps: the observation after its last step
         starts = block.first_row + np.cumsum(table.length + 1) - (table.length + 1)
         own = np.ones(len(starts), np.bool_)
         if name is not None:
@@ -168,7 +169,9 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
         return Index(*(np.zeros(size, np.int64) for size in (0, 1, 1)))
     start, length, addition = (np.concatenate(part) for part in (first_rows, lengths, additions))
     before = np.cumsum(length) - length  # steps of earlier episodes
+    # row of step j: start of its episode + j - steps of all earlier episodes
     rows = np.repeat(start - before, length) + np.arange(length.sum())
+    # the first episode of each addition
     changes = np.diff(addition, prepend=-1) != 0
     return Index(
         rows,

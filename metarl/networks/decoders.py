@@ -1,4 +1,7 @@
-"""Decoders that predict a step of a task from an embedding of the task."""
+"""Decoders of steps from task embeddings.
+
+They predict a step of a task from an embedding of the task.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDecoder:
-    """A perceptron that reads pairs of steps and embeddings.
+    """Perceptron of pairs of steps and embeddings.
 
     The first layer is linear in both, so each is multiplied once and pairs are only added.
     """
@@ -43,7 +46,7 @@ class LatentDecoder:
         }
 
     def __call__(self, params: Params, steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Return predictions for each pair of a step and an embedding.
+        """Predict each pair of step and embedding.
 
         Args:
             params: by name.

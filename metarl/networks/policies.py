@@ -20,7 +20,7 @@ from metarl.types import Params
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 MAX_STD = 1e4
-"""Bound above any useful mean, below overflowing squares.
+"""Largest bound of deviations.
 
 It is far above what any action needs, and far below where squares of deviations overflow.
 """

@@ -78,6 +78,7 @@ class RecurrentPolicy:
             params |= self._hypernetwork(generator)
         else:
             params |= _layer("policy_hidden", read, width, math.sqrt(2), generator)
+            # a small last layer makes the first actions nearly independent of the inputs
             params |= _layer("policy", width, self.action_size, 0.01, generator)
         if self.has_value:
             params |= _layer("value_hidden", read, width, math.sqrt(2), generator)

@@ -68,12 +68,14 @@ def accumulate_(
     cut = blocks * length
     block_factors = factors[:cut].view(blocks, length, *factors.shape[1:])
     block_values = values[:cut].view(blocks, length, *values.shape[1:])
+    # 1. inside every block at once, as if each began with zero
     within = range(length - 2, -1, -1) if reverse else range(1, length)
     step = 1 if reverse else -1
     for place in within:
         block_values[:, place].addcmul_(block_factors[:, place], block_values[:, place + step])
         block_factors[:, place].mul_(block_factors[:, place + step])
     last = 0 if reverse else -1
+    # 2. from block to block, h_end = end + share * h_start
     ends, shares = block_values[:, last], block_factors[:, last]
     starts = torch.empty_like(ends)
     carry = start
@@ -82,6 +84,7 @@ def accumulate_(
     for block in reversed(range(blocks)) if reverse else range(blocks):
         starts[block] = carry
         carry = torch.addcmul(ends[block], shares[block], carry)
+    # 3. every step gets its share of the state before its block
     block_values.addcmul_(block_factors, starts.unsqueeze(1))
     if not reverse:
         _one_by_one_(factors, values, carry, range(cut, len(values)))

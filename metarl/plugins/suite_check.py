@@ -2,9 +2,9 @@
 
 Each fault is a sentence, with how to mend it.
 
-What :mod:`metarl.tasks` asks for is tried out on a few slots: lists and samples of tasks, then whole episodes
-with known actions. The distribution is built for it as for training, on its fastest engine. A doubt is no
-fault: it says what the check could not tell, and why.
+The promises of :mod:`metarl.tasks` are tried out on a few slots: lists and samples of tasks, then whole
+episodes with known actions. The distribution is built for it as for training, on its fastest engine. A doubt
+is no fault: it says what the check could not tell, and why.
 """
 
 from __future__ import annotations
@@ -155,12 +155,14 @@ def lists(suite: TaskDistribution) -> Iterator[Fault]:
             "The list of tasks is another one each time it is asked for.",
             "Draw it once, or from a seed that stays the same.",
         )
+    # samples must depend on the generator alone
     one, again = (suite.sample(_DRAWN, np.random.default_rng(1)) for _ in range(2))
     if one != again:
         yield Fault(
             "Sampling from the same generator gives different tasks.",
             "Let sample draw from the generator that it is given, and from nothing else.",
         )
+    # a training sample must not be a held-out task
     held_out = {(task.family, task.parameters) for task in suite.tasks("test")}
     few = isinstance(suite, TestsOnTrainingTasks) and suite.tests_on_training_tasks
     if not few and any((task.family, task.parameters) in held_out for task in one):
@@ -343,6 +345,7 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
             "A step says both terminated and truncated.",
             "Say terminated alone where the task has ended the episode.",
         )
+    # true after steps at which the episode still runs
     running = ~np.logical_or.accumulate(trajectory.terminated | trajectory.truncated)
     lengths = 1 + running.sum(axis=0)
     cut = trajectory.truncated.any(axis=0)
@@ -354,6 +357,7 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
         return
     if (cut & (lengths < horizon)).any():
         yield from _early_cuts(probe, lengths[cut])
+    # steps past each episode's end
     after = np.arange(1, horizon + 3)[:, None] > lengths
     flags = (trajectory.terminated | trajectory.truncated | trajectory.success)[after]
     if trajectory.rewards[after].any() or flags.any():
@@ -393,6 +397,7 @@ def keeps_arrays_apart(probe: Probe) -> Iterator[Fault]:
         )
     probe.env.set_tasks(probe.tasks)
     seen = probe.env.reset(seed=0)[0]
+    # spoil the returned array, then see whether the episode minds
     seen += 1
     again = steps(probe.env, probe.actions[:3], probe.whole.observations[0])
     if not np.array_equal(again.observations[1:], probe.whole.observations[1 : len(again.observations)]):

@@ -55,10 +55,12 @@ def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) 
     if len(plays.tasks) < 2 or plays.effects:
         return
     family = plays.tasks[0].family
+    # standard plays show nothing, so try actions that carry far
     tasks = siblings(suite, family, _GUIDED_TASKS)
     steps = min(suite.horizon, 2000)
     if play_plans(env, tasks, guided_plans(suite.action_space, steps), _SECONDS).effects:
         return
+    # still the same: look whether setting a task changes the environment's state
     trace = read_back(suite, env, tasks)
     same = "Different tasks give the same episodes"
     if trace is None:
@@ -270,12 +272,15 @@ def _parts(value: object) -> list[object]:
         return [part for item in value.items() for part in item]
     if isinstance(value, list | tuple | set | frozenset | np.ndarray | deque):
         return list(value)
+    # a built-in method: its state is the object it is bound to
     if callable(value) and not hasattr(value, "__dict__"):
         return [getattr(value, "__self__", None)]
+    # a closure keeps state in its cells and defaults
     if isinstance(value, FunctionType | MethodType):
         cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
         return [*cells, getattr(value, "__defaults__", None), getattr(value, "__self__", None)]
     module = type(value).__module__
+    # MuJoCo's objects have arrays as attributes, without a ``__dict__``
     if module.startswith("mujoco"):
         read = [_read(value, name) for name in dir(value)]
         return [part for part in read if isinstance(part, np.ndarray | float | int)]

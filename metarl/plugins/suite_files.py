@@ -1,6 +1,6 @@
 """Suites in Python files, ``my_file.py:my_distribution``, without a package.
 
-What the name stands for may be a distribution, a suite's config, or a function without arguments that returns
+The name stands for a distribution, a suite's config, or a function without arguments that returns
 one of them; the same goes for what a package declares in the entry-point group ``metarl.suites``.
 """
 

@@ -218,6 +218,7 @@ class Evidence:
         at = np.flatnonzero(steps[:, entry])
         if not len(at):
             return False
+        # longest run of consecutive steps at which no task's value changes
         run = longest = 1
         for before, after in pairwise(at):
             both = known[before] & known[after]
@@ -226,6 +227,7 @@ class Evidence:
             longest = max(longest, run)
         if longest >= LASTING:
             return True
+        # a flash counts only if tasks agree at all other steps
         elsewhere = np.delete(self.spread[:, :, entry], at, axis=1)
         return bool(at[0] > 1 or self.onset[entry] == 0) and not elsewhere.any()
 
@@ -264,6 +266,7 @@ class Evidence:
 
         A regression with common slopes and one intercept a task: exact, and only with different intercepts.
         """
+        # entries that may explain this one, but not itself
         columns = np.flatnonzero(explaining & (np.arange(len(explaining)) != entry))
         valid = self.plays.valid.copy()
         valid[:, : self.onset[entry]] = False
@@ -274,6 +277,7 @@ class Evidence:
         rows = self.plays.observations[plan[chosen], step[chosen], task[chosen]]
         task = task[chosen]
         target, inputs = rows[:, entry], rows[:, columns]
+        # centring by task removes the intercepts, which leaves common slopes
         inner_target, inner = _centred(target[:, None], task)[:, 0], _centred(inputs, task)
         scale = inner.std(axis=0)
         inner, inputs = inner[:, scale > 0] / scale[scale > 0], inputs[:, scale > 0] / scale[scale > 0]
@@ -282,6 +286,7 @@ class Evidence:
             return False
         slopes = np.linalg.lstsq(inner, inner_target, rcond=1e-9)[0]
         error = (inner_target - inner @ slopes).std()
+        # each task's intercept is the mean of what the slopes leave
         rest = target - inputs @ slopes
         intercepts = np.array([rest[task == one].mean() for one in np.unique(task)])
         return bool(error <= EXACT * size and np.ptp(intercepts) > 100 * EXACT * size)
@@ -417,6 +422,7 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
     mean, spread = y[fitted].mean(), y[tested].std()
     if spread == 0 or not x.shape[1]:
         return 0.0
+    # ridge regression in the eigenbasis of the kernel: one decomposition serves all ridges
     errors = []
     for width in _WIDTHS:
         values, vectors = np.linalg.eigh(_kernel(x[fitted], x[fitted], width))

@@ -157,12 +157,14 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
         low, high = _bounds(space)
         rest = _rest(space)
         directions = []
+        # one action at its bound, all others at rest
         for axis in range(min(len(rest), most // 4)):
             for end in (low, high):
                 direction = rest.copy()
                 direction[axis] = end[axis]
                 directions.append(direction)
         rng = np.random.default_rng(15)
+        # corners and random directions move several joints at once
         directions += [low, high]
         directions += [rng.uniform(low, high) for _ in range(most // 4)]
         directions += [np.where(rng.random(len(rest)) < 0.5, low, high) for _ in range(most // 8)]
@@ -183,12 +185,14 @@ def play_plans(
 
     The vector environment has a slot for each task, or more.
     """
+    # all plays together must fit into memory
     limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * _size(env))))
     left = seconds
     played = []
     for index, plan in enumerate(plans):
         one, took = _play(env, tasks, plan, limit, left / (len(plans) - index))
         left = max(0.0, left - took)
+        # a play that was cut short for time cuts all others
         limit = min(limit, len(one.rewards))
         played.append(one)
     return Plays(

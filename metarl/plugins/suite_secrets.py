@@ -47,12 +47,15 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
     leaks = find_leaks(plays)
     if not leaks:
         return
+    # parameters that differ, and those that the suite allows agents to see
     described = describe(suite, plays.tasks[0])
     differ = set(np.flatnonzero((plays.parameters != plays.parameters[:1]).any(axis=0)).tolist())
     allowed = {number for number, each in enumerate(described) if each.observed}
+    # which leak depends on which parameter
     dependence = trace(env, plays, leaks, sorted(differ))
     traced = [_traced(leak, plays, row) for leak, row in zip(leaks, dependence, strict=True)]
     traced = [each for each in traced if each.leak.certain or each.parameters]
+    # a leak of allowed parameters alone is none
     traced = [each for each in traced if not each.parameters or not set(each.parameters) <= allowed]
     certain = [each for each in traced if each.leak.certain]
     values = _values(plays, [each.leak for each in certain if each.leak.kind == "constant"])
@@ -61,6 +64,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
             f"Observations show which task it is, as a number or one-hot, in {_entries(certain)}.", MEND
         )
         return
+    # observations that leave some parameters hidden may be a robot's legitimate view
     shown = {number for each in certain for number in each.parameters}
     hidden = differ - allowed - shown
     if certain and not hidden:
@@ -91,6 +95,7 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
     if len(looked) < 2:
         return
     seen = [plays.observations for plays in looked]
+    # entries that are constant within each family
     still = np.array([(each == each[:1, :1, :1]).all(axis=(0, 1, 2)) for each in seen]).all(axis=0)
     values = np.array([each[0, 0, 0, still] for each in seen])
     apart = (values != values[0]).any(axis=0)

@@ -59,9 +59,11 @@ def collect(
             f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {env.num_envs}."
         )
     recorder = make_recorder(env, tasks, episodes, horizon)
+    # all randomness comes from ``rng``: actions by one seed, resets by one for each slot
     generator = torch.Generator(actor.device)
     generator.manual_seed(int(rng.integers(2**63)))
     seeds = rng.integers(2**31, size=env.num_envs).tolist()
+    # a trial goes on from its last episode: memory, action and reward carry over
     before = _start(env, actor, (len(tasks), episodes)) if after is None else last_step(after)
     memory = initial_memory = before.memory
     actions, rewards = before.actions, before.rewards
@@ -76,6 +78,7 @@ def collect(
             observations, live = (seen.to(actor.device) for seen in recorder.observe(step))
             inputs = Inputs(observations, actions, rewards, starts, live)
             action, new_memory = actor.act(inputs, memory, None if deterministic else generator)
+            # slots that are over keep the memory of their last live step
             memory = keep_idle(memory, new_memory, live)
             actions, rewards = action.actions, recorder.act(step, action).to(actor.device)
             if action.extras:

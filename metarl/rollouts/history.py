@@ -76,6 +76,7 @@ def join_trials(rollouts: Sequence[Rollout]) -> Trials:
     live = packed("mask")
     sequences = {name: packed(name) for name in parts[0]}
     for value in sequences.values():
+        # steps past the end are gathered from elsewhere, so blank them
         value[~live] = 0
     return Trials(
         inputs=Inputs(
@@ -99,8 +100,10 @@ def _steps(rollout: Rollout, before: Rollout | None) -> Params:
     They are by name; inputs are the action and reward before a step.
     """
     actions, rewards = torch.zeros_like(rollout.actions), torch.zeros_like(rollout.rewards)
+    # step t sees the action and reward of step t - 1
     actions[:, :, 1:], rewards[:, :, 1:] = rollout.actions[:, :, :-1], rollout.rewards[:, :, :-1]
     if before is not None:
+        # the first step of an episode sees the last action and reward of the one before
         last = last_step(before)
         actions[:, :, 0], rewards[:, :, 0] = last.actions, last.rewards
     starts = torch.zeros_like(rollout.mask)

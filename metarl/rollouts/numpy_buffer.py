@@ -62,7 +62,7 @@ class Recorder(Protocol):
         ...
 
     def is_over(self, step: int) -> bool:
-        """Whether every episode is known to be over.
+        """Whether no episode is known to be running.
 
         This is asked after a step.
         """
@@ -125,12 +125,14 @@ class HostRecorder:
         row[:] = action.actions.reshape(row.shape).cpu().numpy()
         self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
         self._check_finite("action", row, step)
+        # slots without a task get zeros
         self._sent[:slots] = row
         taken = env_actions(self._env.single_action_space, self._sent)
         returned = self._env.step(taken)
         try:
             self._keep(step, unpack_step(returned))
         except UnfitValue as error:
+            # name the task and step, which only the recorder knows
             task = self.slot_tasks[error.slot or 0]
             raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
         self.live &= ~(self.terminated[step] | self.truncated[step])

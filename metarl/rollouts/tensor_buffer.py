@@ -80,6 +80,7 @@ class TensorRecorder:
         self.rewards[step] = rewards[:slots]
         self.terminated[step], self.truncated[step] = terminated[:slots], truncated[:slots]
         if success is not None:
+            # a slot that is over may go on reporting success
             solved = success[:slots] & self.live
             self._success = solved if self._success is None else self._success | solved
             if step == 0:

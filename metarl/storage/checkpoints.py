@@ -44,9 +44,9 @@ from metarl.types import Json, Params, State
 FORMAT = 1
 """Version of the format of checkpoints without segments."""
 FORMAT_WITH_SEGMENTS = 2
-"""Format version without the layout of metarl 0.1.
+"""Version of the format of checkpoints with segments.
 
-It is the version of all other checkpoints; metarl 0.1 does not understand it.
+metarl 0.1 does not understand it.
 """
 
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
@@ -143,9 +143,11 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
             f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
             f"({__version__}) understands formats {FORMAT} and {FORMAT_WITH_SEGMENTS}."
         )
+    # 2. the tensors, against the sum in the state
     weights = _read(path / _WEIGHTS)
     if sha256(weights) != state.get("weights_sha256"):
         raise _damaged(path, f"{_WEIGHTS} is not what was saved")
+    # 3. the segments that it refers to
     stored, segments = _segments_of(path.absolute().parent), _references(path, state)
     if with_segments:
         try:
@@ -271,6 +273,7 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
         "progress": checkpoint.progress,
         "agent": checkpoint.agent.values,
     }
+    # checkpoints without segments stay readable by older versions
     if segments:
         state["segments"] = segments
     try:

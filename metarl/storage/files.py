@@ -59,6 +59,7 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
         temporary = _temporary(path.parent)
         try:
             write_synced(temporary, content, mode)
+            # renaming is atomic: readers see the old file or the new one
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

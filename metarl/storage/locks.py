@@ -38,6 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
+        # the holder wrote its process id into the lock
         holder = path.read_text(encoding="utf-8", errors="replace").strip() or "(unknown)"
         raise MetarlError(
             f"The run {folder} is still going on in process {holder}; stop that one first."
@@ -45,6 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DENIED:
             raise _refusal(folder, error) from error
+        # the file system knows no locks: go on, but say so
         _warn_once(folder, error.strerror or str(error))
     try:
         try:

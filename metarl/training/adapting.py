@@ -47,6 +47,7 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     agent, measured = experiment.agent, experiment.config.evaluation
     sequential = agent.trial == "sequential"
     episodes = 1 if sequential else measured.adaptation_episodes
+    # the stream depends on the seed and the task alone, not on how many tasks are adapted to
     rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
     actor = agent.initial_actor(1, rng)
     experience: list[Rollout] = []

@@ -305,6 +305,7 @@ class Experiment:
             if self._evaluates_after(self.iteration):
                 metrics |= self._brief_test(env)
             self.elapsed += time.perf_counter() - start
+            # log before saving, so that a checkpoint never claims iterations without a row
             self._forget_evaluation()
             self._log(log, metrics)
             self._finished = self._checkpoint()
@@ -328,12 +329,14 @@ class Experiment:
                 should_stop=lambda: self._stop,
                 plan=plan,
             )
+        # a diverged agent must not be saved, nor act in the next iteration
         seen = sampled_inputs(done.rollouts[-1]) if done.rollouts else self._blank_inputs()
         check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
         if plan.collects == "meta-batch" and plan.learns:
             self.tally = count_iteration(
                 self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
             )
+        # tell the user as soon as it is certain that nothing is learned
         self._give(running_notices(self.tally, self.training_notices()))
         steps = sum(rollout.num_steps for rollout in done.rollouts)
         self.env_steps += steps

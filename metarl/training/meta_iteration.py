@@ -101,6 +101,7 @@ def meta_iteration(
         )
 
     def collect_and_adapt(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
+        # collect, then (adapt, collect) for each adaptation step
         actors, rollouts = [agent.initial_actor(len(group), rng)], list[Rollout]()
         for step in range(steps + 1):
             if step > 0:
@@ -111,7 +112,9 @@ def meta_iteration(
         return rollouts, actors
 
     with stoppable(should_stop):
+        # tasks take turns where there are more of them than slots
         done = [collect_and_adapt(group) for group in turns_of(tasks, env.num_envs, episodes, plan)]
+        # put the turns together again: rollout j of all tasks
         rollouts = [join_tasks(parts) for parts in zip(*(turn for turn, _ in done), strict=True)]
         with clock.timed("update"):
             metrics = _learn(agent, plan, rollouts, tasks, rng, should_stop)

@@ -150,6 +150,7 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
             f"Expected a run or a checkpoint, got the folder of a sweep, {sweep}; "
             f"name one of its runs, {str(sweep).removesuffix('-sweep')}-seedN."
         )
+    # a link to a checkpoint counts as the checkpoint itself
     place = path if path.parent.name == CHECKPOINTS else path.resolve()
     if (place / CONFIG).is_file():
         return path, None

@@ -131,6 +131,7 @@ class Sweep:
             Stopped: after :meth:`request_stop`; what the runs had finished is saved.
         """
         waiting = [run for run in self.runs if not run.finished]
+        # each process is pinned to its share, so that runs do not slow each other down
         free = core_shares(sorted(os.sched_getaffinity(0)), min(parallel, max(1, len(waiting))))
         cores: dict[SeedRun, list[int]] = {}
         ended: dict[SeedRun, int] = {}
@@ -142,6 +143,7 @@ class Sweep:
                     self._running[run] = self._start(run, cores[run])
                 waiting = [run for run in waiting if run not in cores]
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+                # cores of finished runs go to the next ones
                 gone = self._reap()
                 free += [cores[run] for run in gone]
                 ended |= gone
