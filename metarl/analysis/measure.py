@@ -109,11 +109,13 @@ def trace_adaptation(
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
+        # 1. adapt as an evaluation does
         before = explainable(agent.initial_actor(len(chunk), rng))
         experience, actor = [], before
         for _ in range(config.adaptation_steps):
             experience.append(run(chunk, actor, episodes=config.adaptation_episodes, rng=rng))
             actor = explainable(agent.adapt(actor, experience[-1], rng))
+        # 2. measure every variant from the same seed, so that they differ in nothing else
         seed = int(rng.integers(2**63))
         variants = variants_of(layers_of(before.params))
         stages = [
@@ -126,6 +128,7 @@ def trace_adaptation(
             )
             for variant in variants
         ]
+        # 3. put together what adapting changed
         steps = sum(rollout.num_steps for rollout in experience)
         effects = from_rollouts(chunk, stages, steps)
         parts.append(_trace(before, actor, experience[0], variants, effects))

@@ -50,6 +50,7 @@ class Comparison:
             experiment.agent.trial,
         )
         self.store = Store(folder, self._settings())
+        # random streams go by a task's place in the whole list, whichever tasks are chosen
         self._places = {task: place for place, task in enumerate(experiment.suite.tasks("test"))}
         self._stop = False
 
@@ -150,6 +151,7 @@ class Comparison:
             "engine": self.experiment.config.sampling.engine,
             "horizon": self.experiment.suite.horizon,
             "training_seed": self.experiment.config.seed,
+            # whichever checkpoint it was, these are its weights
             "weights_sha256": weights_sum(self.experiment.agent.state()),
             "iteration": self.experiment.iteration,
             "seed": self.config.seed,

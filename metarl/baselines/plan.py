@@ -92,6 +92,7 @@ class Baseline:
 
 def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
     """Return the meta-learned agent, then the baselines."""
+    # one baseline for each budget and algorithm
     scratch = [
         Baseline("scratch", name, budget)
         for budget in sorted(set(config.budgets))

@@ -81,6 +81,7 @@ class BaselineRunner:
         )
         steps = range(measured.adaptation_steps + 1)
         episodes = episodes_of_step(measured, self.experiment.agent.trial)
+        # steps on this task before each stage
         learned = tuple(step * episodes * horizon for step in steps)
         return Measured(evaluation, learned, self.experiment.env_steps)
 
@@ -147,6 +148,7 @@ class BaselineRunner:
         PPO has a whole episode of every slot in a rollout; SAC takes one gradient step for each step of all
         slots, which is what SB3 does by default.
         """
+        # two steps of every slot must fit into the budget
         slots = max(1, min(self.experiment.config.sampling.meta_batch_size, self.step_budgets.training // 2))
         env = TaskVecEnv(
             self._env(slots),
@@ -159,6 +161,7 @@ class BaselineRunner:
             steps=max(steps, 2 * slots),
             seed=seed,
             rollout=max(ROLLOUT, slots * self.suite.horizon),
+            # one update for each step of all slots together
             updates_per_step=1 / slots,
         )
         return ALGORITHMS[baseline.algorithm](env, config)

@@ -67,7 +67,7 @@ def limits(
         return Limits(np.clip(found - half, *bounds), np.clip(found + half, *bounds))
     # rescale to p in 0..1
     share = np.clip((found - bounds[0]) / width, 0, 1)
-    # a few degrees of freedom underestimate the spread of a share: widen by (dof + 2) / (dof + 1)
+    # the variance of m = dof + 1 values, taken (m + 1) / m times since few skew values hide their tail
     variance = source.variance / width**2 * (source.dof + 2) / (source.dof + 1)
     known = ~negligible(variance, (0, 1)) & (share > 0) & (share < 1)
     # n = p (1 - p) / variance, shrunk by (z / t)^2 for the unknown variance

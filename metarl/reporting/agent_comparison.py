@@ -104,6 +104,7 @@ def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
     for axes, quantity in zip(panels, quantities, strict=True):
         for place, result in enumerate(results):
             means = result.measures()[quantity].means
+            # slightly above and below the row, so that neither hides the other
             dot(axes, place - 0.12, means[0], BEFORE, filled=False, label="before adapting")
             dot(axes, place + 0.12, means[-1], AFTER, label="after")
         label_quantity(axes, quantity)

@@ -46,6 +46,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     configs = [read_config(folder) for folder in folders]
     measured = [read_evaluation(folder) for folder in folders]
     evaluations = [each.evaluation for each in measured]
+    # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
     for folder, config in zip(folders, configs, strict=True):
         if shared_settings(config) != content:
@@ -55,13 +56,16 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     )
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
+    # one config for all, with the list of seeds
     content["seeds"] = [config.seed for config in configs]
     write_json(files[0], content, indent=2)
     rows = average([read_metrics(folder) for folder in folders])
+    # durations of parts differ between machines; only the clock is kept
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
     write_csv(files[1], kept)
     seeds = [f"seed {config.seed}" for config in configs]
     write_csv(files[2], _rows_by_seed(seeds, evaluations))
+    # a file by family, if there are several
     families = sorted({task.family for task in evaluations[0].tasks})
     if len(families) > 1:
         files.append(output / "families.csv")
@@ -71,12 +75,14 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
             for row in _rows_by_seed(seeds, [part.only(name) for part in evaluations])
         ]
         write_csv(files[3], rows_of_families)
+    # the figures of a single run, with intervals over seeds
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     learning_curve(rows, figures[0], title, _footer(len(folders)))
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, seeds=len(folders))
     trial = evaluations[0].trial
+    # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)
 

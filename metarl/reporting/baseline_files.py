@@ -86,6 +86,7 @@ def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str)
         The files of the comparison.
     """
     folder = comparison.store.folder
+    # each agent's own files first, then the comparison of all
     for baseline, measured in comparison.results:
         _write_agent(comparison, baseline, measured)
     files = [folder / f"comparison{ending}" for ending in (".json", ".csv", ".png")]

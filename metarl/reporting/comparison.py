@@ -163,6 +163,7 @@ def compare(
     last = ours.evaluations[0].adaptation_steps
     require(0 <= step <= last, f"step must be in 0..{last}", step)
     families = tuple(task.family for task in ours.evaluations[0].tasks)
+    # tasks are resampled within their families
     stratified = dataclasses.replace(how, strata=families)
     scores = {
         quantity: tuple(scores_of(side.evaluations, step, quantity) for side in (ours, theirs))

@@ -27,6 +27,7 @@ def layer_table(found: dict[str, Json]) -> Table:
     changes, seen = _part(found, "changes"), _part(found, "representations")
     rows = []
     for layer in dict.fromkeys(map(layer_of, changes)):
+        # shares of a layer's tensors add up, since squared lengths do
         share = sum(_interval(_part(changes, n)["share"]).mean for n in changes if layer_of(n) == layer)
         values: list[Value] = [share, None, None]
         if layer in seen:
@@ -92,6 +93,7 @@ def map_table(found: dict[str, Json]) -> Table:
             "variance of the directions in the plane, %", (f"{100 * _number(placed['variance_shown']):.0f}",)
         ),
     ]
+    # None if no family has enough different tasks
     if isinstance(alike, dict):
         rows += [
             Row("rank correlation of the distances", (f"{_number(alike['rank_correlation']):.2f}",)),

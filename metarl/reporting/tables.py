@@ -84,6 +84,7 @@ def change_table(
     """
     kinds = [("return", 0)]
     if parts and all(successes is not None for _, successes in parts.values()):
+        # success first, where every part reports it
         kinds.insert(0, ("success %", 1))
     columns = [
         Column(f"{kind} {when}", percent if place else number)
@@ -121,6 +122,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
         f"per goal: {count(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
         f"official: {official.evaluator},\nthe first episodes to finish, cut at success; it reports too much"
     )
+    # percent, NaN where the suite does not report success
     rates = evaluation.task_successes
     ours = (
         float(evaluation.task_returns[:, step].mean()),
@@ -158,6 +160,7 @@ def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Tabl
     letters = [chr(ord("A") + place) for place in range(len(results) + 1)]
     lines = []
     for letter, result in zip(letters[1:], results, strict=True):
+        # "63 [55, 70]" becomes "63 % [55, 70]"
         chance = with_interval(result.improvement, percent).replace(" ", " % ", 1)
         lines.append(f"A beats {letter} on a task with a probability of {chance}")
         lines.append(f"A - {letter}: {with_interval(result.difference, form)}")

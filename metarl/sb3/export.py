@@ -72,11 +72,13 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
             device="cpu",
             _init_setup_model=False,
         )
+        # what PPO's constructor would have taken from an environment
         agent.observation_space = suite.observation_space
         agent.action_space = bounded(suite.action_space)
         agent.n_envs = 1
         agent.set_logger(Logger(folder=None, output_formats=[]))
         agent._setup_model()
+    # the value network, which metarl lacks, stays freshly drawn
     weights = agent.policy.state_dict() | to_sb3(policy, select(actor.params, task))
     agent.policy.load_state_dict(weights)
     return agent

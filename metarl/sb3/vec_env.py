@@ -71,6 +71,7 @@ class TaskVecEnv(VecEnv):
             with_task(vectors(env.single_observation_space), task_size),
             Box(-1.0, 1.0, space.shape, np.float32) if unit_actions else deepcopy(space),
         )
+        # every slot has a task before the first reset
         self._tasks = list(draw(range(env.num_envs)))
         self._solved = np.zeros(env.num_envs, np.bool_)
         self._actions: Array = np.zeros(env.action_space.shape or ())
@@ -106,12 +107,14 @@ class TaskVecEnv(VecEnv):
         observations, rewards, terminated, truncated, named = self.env.step(
             actions.astype(self.env.single_action_space.dtype)
         )
+        # SB3 bootstraps the value only where "TimeLimit.truncated" is set
         ended, cut = terminated.astype(np.bool_), truncated.astype(np.bool_)
         infos: list[dict[str, object]] = [{"TimeLimit.truncated": bool(flag)} for flag in cut & ~ended]
         self._note_success(named.get("success"), infos)
         done = ended | cut
         if done.any():
             seen = self._show(observations)
+            # keep the last observation in the info, as the returned one is the next episode's first
             for slot in np.flatnonzero(done):
                 infos[slot] |= {"terminal_observation": seen[slot]}
                 infos[slot] |= {"is_success": bool(self._solved[slot])} if "success" in named else {}

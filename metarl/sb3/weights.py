@@ -109,6 +109,7 @@ def _read(path: Path) -> tuple[Params, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             with archive.open("policy.pth") as file:
+                # weights_only: a stranger's pickle must not run code
                 weights = torch.load(file, map_location="cpu", weights_only=True)
             activation = _activation(json.loads(archive.read("data")))
     except (

@@ -57,6 +57,7 @@ def baseline_command(arguments: list[str]) -> None:
         f"{experiment.suite.name}, seed {config.seed}. Everything goes to {folder}."
     )
     folder.mkdir(parents=True, exist_ok=True)
+    # two processes must not write to the same results
     with locked(folder):
         compute(comparison)
         table = rows(comparison)
@@ -86,6 +87,7 @@ def compute(comparison: Comparison) -> None:
 
     with runs.stop_on_signals(comparison), comparison.open_runner(on_step) as runner:
         try:
+            # speeds first, so that the bar can show seconds instead of steps of unequal cost
             seconds_per_step |= comparison.seconds_per_step(runner)
             console.print(plan_table(comparison, seconds_per_step))
             progress.expect(sum(comparison.seconds(b, seconds_per_step) for b in comparison.baselines))

@@ -54,10 +54,12 @@ def check_command(arguments: list[str]) -> None:
         raise MetarlError(
             f"metarl check needs a suite, one of {known}, or my_file.py:my_distribution; or --agent AGENT."
         )
+    # options of a registered suite are its settings
     name, *options = arguments
     default = CheckArguments(suite=registry.suite_named(name))
     wanted = tyro.cli(CheckArguments, default=default, args=options, prog=f"metarl check {name}")
     suite = wanted.suite.build()
+    # say what the environment gets of a policy's actions, which users often overlook
     about = describe_actions(suite.action_space, suite)
     say(f"Checking {suite.name}: episodes of {suite.horizon} steps; {about}.")
     for note in hardly_covered(suite.action_space, suite):

@@ -43,6 +43,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
         prog=f"metarl check --agent {name}",
         description=cleandoc(CheckAgentArguments.__doc__ or ""),
     )
+    # short episodes by default: a check must not take minutes
     short = {"horizon": HORIZON, "terminate_at_goal": True}
     chosen = (
         construct(registry.suite(SUITE), short)

@@ -79,6 +79,7 @@ def cuda_of_driver() -> tuple[int, int] | None:
 def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
     """Yield the devices here, with a word on each."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
+    # a list of numbers, one for each level of nested parallelism, is valid for OpenMP
     if threads and not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", threads):
         yield "OMP_NUM_THREADS", f"{threads!r} is no number of threads: set it to one, or unset it"
     yield "cpu", f"{platform.machine()}, {usable_cores()} cores for this process"

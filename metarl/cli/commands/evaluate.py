@@ -88,6 +88,7 @@ def evaluate_command(arguments: list[str]) -> None:
         workers=options.workers,
         engine=options.engine,
     )
+    # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
     rng = make_rng(options.seed, Purpose.EVALUATION)
@@ -104,9 +105,11 @@ def evaluate_command(arguments: list[str]) -> None:
         files = []
         evaluation = None
         if options.protocol != "official":
+            # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
             files += show_evaluation(experiment, evaluation, folder, stem, physics)
         if suite is not None:
+            # the publisher's protocol, beside ours if both ran
             files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
         if options.episode_curve:
             files += measure_episode_curve(experiment, chosen, options, folder / f"{stem}-episodes", physics)
@@ -190,6 +193,7 @@ def measure_episode_curve(
 ) -> list[Path]:
     """Measure, print and write one step from some episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
+    # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=options.workers)
@@ -257,6 +261,7 @@ def show_evaluation(
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
+    # aggregates and notices are of adaptation steps, not of the curve over episodes
     if axis is None:
         console.print(aggregate_table(summary, evaluation.trial))
     if axis is None and len({task.family for task in evaluation.tasks}) > 1:

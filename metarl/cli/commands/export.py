@@ -58,10 +58,12 @@ def export_command(arguments: list[str]) -> None:
         f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
         f"seed {options.seed}."
     )
+    # adapt, then write the policy of this one task
     adapted = adapt_to(experiment, task, steps, options.seed)
     save(to_ppo(adapted.actor, 0, experiment.suite, seed=options.seed), options.output)
     say(f'Wrote {options.output}; stable_baselines3.PPO.load("{options.output}", env=...) goes on training.')
     suite = experiment.suite
+    # PPO's file holds no rescaling of actions, so say how to get it
     if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
         say(
             f"It acts in {suite.action_space}, which the suite's environments rescale; an environment of "

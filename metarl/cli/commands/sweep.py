@@ -76,6 +76,7 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
         with runs.stop_on_signals(sweep), Progress(console, "starting", iterations) as progress:
             look = follow(sweep, progress)
             failed = sweep.run(parallel, look)
+            # once more at the end, so that the last results are shown
             look()
             return failed
     except Stopped:
@@ -116,6 +117,7 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     title = f"{sweep.config.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
     console.print(evaluation_table(evaluations[0], summary, title, seeds=len(evaluations)))
     if len(finished) > 1:
+        # a table by seed says something only if there are several
         names = [f"seed {run.seed}" for run in finished]
         console.print(seed_table(dict(zip(names, evaluations, strict=True))))
     console.print(aggregate_table(summary, evaluations[0].trial))

@@ -64,6 +64,7 @@ def watch_command(arguments: list[str]) -> None:
     view = View(camera=options.camera, size=options.size)
     experiment = open_for(options)
     task = choose_task(experiment, options.task)
+    # a window alone writes no file
     path = None if options.window and options.output is None else output_path(experiment, task, options)
     steps = experiment.config.evaluation.adaptation_steps
     say(
@@ -162,6 +163,7 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
 
 def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window | None) -> None:
     """Write the film, and repeat it in the window."""
+    # the first and the last measured episode, beside one another
     before, after = filmed.clips[0], filmed.clips[-1]
     steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
     trial = filmed.evaluation.trial

@@ -69,6 +69,7 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=2 * len(explanation.layers))
     for axes, quantity in zip(panels, quantities, strict=True):
         axes.axvline(0, color=FAINT, linewidth=1)
+        # the gain of adapting everything
         axes.axvline(_gain(explanation.gain("all"), quantity).mean, color="black", linewidth=1)
         for place, layer in enumerate(explanation.layers):
             alone, others = (explanation.gain(f"{which} {layer}") for which in ("only", "all but"))
@@ -92,11 +93,13 @@ def draw_map(explanation: Explanation, title: str) -> Figure:
     placed, alike = explanation.task_map, explanation.likeness
     tasks = [explanation.trace.tasks[place] for place in placed.places]
     families = sorted({task.family for task in tasks})
+    # colour by family, or by the parameters that vary most within one
     columns = [] if len(families) > 1 else varying(tasks)[:2]
     footer = (
         "Principal components of the directions of the adaptation vectors, "
         f"{100 * placed.shown:.0f} % of their variance; a dot is a held-out task."
     )
+    # a number for what the eye sees in the plane
     if alike is not None:
         footer += f" Rank correlation of the distances {alike.correlation:.2f}, p = {alike.p_value:.2g}."
     figure, panels = dot_sheet(title, footer, panels=max(1, len(columns)), rows=15)

@@ -167,10 +167,12 @@ def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval]
     """Write each mean beside its point, to three digits."""
     means = [interval.mean for interval in intervals]
     largest = max(map(abs, means))
+    # three significant digits of the largest mean
     digits = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
     for step, mean in zip(steps, means, strict=True):
         text = f"{mean:.0%}".replace("%", " %") if quantity == "success" else f"{mean:,.{digits}f}"
         axes.annotate(
+            # a minus sign, not a hyphen
             text.replace("-", "−"),
             (step, mean),
             xytext=(7, -11),

@@ -57,6 +57,7 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> 
     figure, panels = blank(title, len(profiles), top=0.91)
     for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
         for place, (name, profile) in enumerate(found.items()):
+            # columns of [mean, low, high] at each threshold
             mean, low, high = np.asarray(profile.shares, np.float64).T
             colour = MANY[place % len(MANY)]
             draw_line(axes, Line(name, profile.thresholds, mean, low, high, colour, band=True))

@@ -115,6 +115,7 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
         if all(measured_steps(c, name, "train") for c in curves.values())
     ]
     columns = 2 if len(curves) <= 6 else 4
+    # each row of the legend needs 5 % of the height
     figure, panels = blank(title, len(quantities), top=0.91 - 0.05 * -(-len(curves) // columns))
     for axes, quantity in zip(panels, quantities, strict=True):
         for colour, (label, rows) in zip(COLOURS, curves.items(), strict=False):

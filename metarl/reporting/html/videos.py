@@ -85,6 +85,7 @@ def film_pairs(
         Stopped: if the experiment was asked to stop.
     """
     experiment.observers = [observer]
+    # only the first and the last measured rollout are filmed
     measured = measured_rollouts(experiment)
     env = experiment.make_env()
     try:

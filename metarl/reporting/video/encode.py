@@ -81,6 +81,7 @@ def _encode(frames: Sequence[Picture], path: Path, frames_per_second: int) -> No
     with writer:
         for frame in frames:
             height, width = frame.shape[:2]
+            # H.264 with 4:2:0 chroma needs even sides
             writer.append_data(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
 
 
