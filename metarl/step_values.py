@@ -157,9 +157,11 @@ class ObservationReader:
                 f"shape {array.shape} and dtype {array.dtype}",
                 "Give observation_space the shape and the dtype of what reset and step return.",
             )
+        # convert, then ask whether the numbers survived
         with np.errstate(all="ignore"):
             converted = array.astype(self.dtype)
         if self.dtype.kind == "f":
+            # an infinity is fine only where the environment gave one
             held = None if np.isfinite(converted).all() else np.isfinite(converted) | ~np.isfinite(array)
         else:
             held = np.asarray(converted == array)

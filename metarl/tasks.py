@@ -158,11 +158,13 @@ def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generato
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)
+    # every family gets ``rounds`` tasks, and a random few get one more
     rounds, remainder = divmod(num_tasks, len(families))
     extra = set(rng.permutation(len(families))[:remainder].tolist())
     drawn = []
     for index, members in enumerate(families.values()):
         count = rounds + (index in extra)
+        # whole permutations in a row: no repeat before all members have been drawn
         order = [rng.permutation(len(members)) for _ in range(-(-count // len(members)))]
         drawn += [members[i] for i in np.concatenate(order)[:count]] if count else []
     return drawn

@@ -205,6 +205,7 @@ def make_batch(rollout: Rollout, advantages: torch.Tensor) -> Batch:
         observations=rollout.observations.flatten(1, 2),
         actions=rollout.actions.flatten(1, 2),
         advantages=advantages.flatten(1),
+        # every live transition of a task counts equally, and the rest not at all
         weights=mask / mask.sum(dim=1, keepdim=True),
         log_probs=rollout.log_probs.flatten(1),
         horizon=rollout.mask.shape[-1],

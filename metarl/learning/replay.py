@@ -258,6 +258,7 @@ class ReplayBuffer:
             self._blocks.append(Block(self._storage, self._end, after))
         self._blocks[-1].extend(count, episodes)
         self._end += count
+        # indices of these tasks, and of all tasks, are out of date now
         self._indices.pop(None, None)
         for name in episodes.names:
             self._indices.pop(name, None)
@@ -306,6 +307,7 @@ class ReplayBuffer:
 
     def _gather(self, rows: Integers) -> Params:
         """Return steps at rows ``[...]``, with next observations."""
+        # rows count from the buffer's start, places from that of the memory block
         places = torch.from_numpy(rows - self._first_row + self._blocks[0].place).to(self.device)
         flat = places.reshape(-1)
 
@@ -327,6 +329,7 @@ def _rows(rollouts: Sequence[Rollout]) -> tuple[Params, torch.Tensor]:
     """
     mask = torch.stack([rollout.mask for rollout in rollouts], dim=2)
     lengths = mask.sum(dim=-1)
+    # row j is kept for j <= length: the live steps and one row after them
     kept = torch.arange(mask.shape[-1] + 1, device=mask.device) <= lengths.unsqueeze(-1)
 
     def with_row_after(name: str) -> torch.Tensor:
@@ -335,6 +338,7 @@ def _rows(rollouts: Sequence[Rollout]) -> tuple[Params, torch.Tensor]:
 
     rows = {name: with_row_after(name).detach() for name in STEP_FIELDS}
     final = torch.stack([rollout.final_observations for rollout in rollouts], dim=2).unsqueeze(3)
+    # that row holds the observation after the last step
     place = lengths[..., None, None].expand(final.shape)
     rows["observations"] = rows["observations"].scatter(3, place, final)
     return {name: value[kept] for name, value in rows.items()}, lengths

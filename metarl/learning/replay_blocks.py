@@ -51,6 +51,7 @@ class Episodes:
 
     def followed_by(self, other: Episodes) -> Episodes:
         """Return these episodes and then others."""
+        # tasks of the second table get their number in the joined list of names
         place = {name: index for index, name in enumerate(dict.fromkeys((*self.names, *other.names)))}
         moved = np.array([place[name] for name in other.names], np.int64)
         return Episodes(
@@ -194,6 +195,7 @@ def unpack(tensors: Params) -> tuple[Params, Episodes]:
     names = json.loads(tensors[_TASK_IDS].numpy().tobytes())
     rows = {name: tensors[name] for name in STEP_FIELDS}
     episodes = Episodes(tuple(names), **{name: tensors[name].cpu().numpy() for name in _EPISODE_FIELDS})
+    # an episode has one row more than steps, and every task has a name
     fits = (
         {len(value) for value in rows.values()} == {int((episodes.length + 1).sum())}
         and episodes.length.min(initial=1) >= 1

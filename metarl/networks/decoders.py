@@ -40,6 +40,7 @@ class LatentDecoder:
                 f"{self.name}_layer",
                 (first, *others, self.output_size),
                 generator,
+                # small first predictions, whatever the embedding
                 last_gain=0.1,
                 dtype=dtype,
             ),

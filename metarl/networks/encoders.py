@@ -117,5 +117,6 @@ class BeliefEncoder:
         for chunk in embedded.split(chunk_steps or max(1, len(embedded))):
             if len(chunk):
                 found.append(self.cell.sequence(params, chunk, memory, everything[: len(chunk)]))
+                # truncated backpropagation: no gradient flows into the chunk before
                 memory = found[-1][-1].detach()
         return torch.cat(found)

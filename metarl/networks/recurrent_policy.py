@@ -150,6 +150,7 @@ class RecurrentPolicy:
         inputs, embedded, memory = (part.flatten(0, -2) for part in (inputs, embedded, memory))
         generated = self.head == "hypernetwork"
         heads = ([] if generated else ["policy"]) + (["value"] if self.has_value else [])
+        # one matrix product serves the hidden layers of all perceptron heads
         hidden = self._hidden(params, heads, embedded, memory) if heads else embedded
         chosen = (
             self._generated(params, inputs, memory)

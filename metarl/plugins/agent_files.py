@@ -74,6 +74,7 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise MetarlError(f"Expected {where} to be a config that builds an agent, but it has no {missing}.")
+    # annotations that the dataclass decorator of the base class has not turned into settings
     unseen = [
         name
         for name, hint in inspect.get_annotations(found).items()

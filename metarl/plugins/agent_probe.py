@@ -188,6 +188,7 @@ def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, 
     for step in range(int(rollout.mask.any(dim=0).any(dim=0).sum())):
         live = rollout.mask[..., step]
         yield Inputs(rollout.observations[:, :, step], actions, rewards, starts, live), step
+        # the next step sees this action and reward
         actions, rewards = rollout.actions[:, :, step], rollout.rewards[..., step]
         starts = torch.zeros_like(starts)
 

@@ -39,6 +39,7 @@ def check_reopens(config: ExperimentConfig) -> None:
     for each in parts:
         _check_json(each)
     try:
+        # go the whole way there and back, as reopening does
         again = registry.config_from_json(json.loads(json.dumps(to_json(config))))
     except (TypeError, ValueError) as error:
         raise MetarlError(f"This run could never be opened again: {error}") from error

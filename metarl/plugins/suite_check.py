@@ -190,6 +190,7 @@ def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
     """
     observations, rewards = probe.whole.observations, probe.whole.rewards
     for name, part in (("an observation", observations), ("a reward", rewards)):
+        # what overflows float32 becomes infinite
         with np.errstate(over="ignore"):
             finite = np.isfinite(part.astype(np.float32))
         if finite.all():
@@ -218,6 +219,7 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
         )
     observations = probe.whole.observations
     space = suite.observation_space
+    # bounds of the space, entry by entry
     outside = (observations < space.low) | (observations > space.high)
     if outside.any():
         entry = int(np.argwhere(outside)[0][-1])
@@ -323,6 +325,7 @@ def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
     """Check that observations hide the task and family."""
     begun = time.monotonic()
     looked: list[Plays] = []
+    # at least one family, then as many as the time allows
     for family in probe.families[:_FAMILIES]:
         if looked and time.monotonic() - begun > _SECONDS:
             break
@@ -331,6 +334,7 @@ def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
     yield from told_by_family(looked)
     if len(looked) < len(probe.families):
         yield f"Leaks were looked for in {len(looked)} of {len(probe.families)} families."
+    # plays of slow or wide suites are cut short, which the user must know
     seen = min(plays.rewards.shape[1] for plays in looked)
     if seen < probe.suite.horizon:
         yield f"Leaks were looked for in the first {seen} of {probe.suite.horizon} steps: it is slow or wide."
@@ -409,6 +413,7 @@ def keeps_arrays_apart(probe: Probe) -> Iterator[Fault]:
 
 def resets_by_mask(probe: Probe) -> Iterator[Fault]:
     """Reset some slots in the middle."""
+    # after one step, reset every second slot
     half = np.arange(SLOTS) % 2 == 0
     begun = play(probe.env, probe.tasks, probe.actions[:1])
     seen, _ = probe.env.reset(seed=0, options={"reset_mask": half})

@@ -239,6 +239,7 @@ def _clause(group: Sequence[Traced], described: Sequence[Parameter], plays: Play
     names = _listed([described[number].name for number in numbers]) or "no parameter alone"
     several = "entry" if len(group) == 1 else "entries"
     entries = f"{several} {_listed([str(each.leak.entry) for each in group])}"
+    # each entry's strongest correlation with one of its parameters
     closest = [
         max((abs(_correlation(each.leak, plays, number)) for number in each.parameters), default=0.0)
         for each in group

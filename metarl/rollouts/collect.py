@@ -167,6 +167,7 @@ def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:
     stacked: Params = {}
     for name, first in steps[0].items():
         values = first.new_zeros(*mask.shape, *first.shape[2:])
+        # steps after the last live one stay zero
         values[:, :, : len(steps)] = torch.stack([step[name] for step in steps], dim=2)
         values[~mask] = 0
         stacked[name] = values

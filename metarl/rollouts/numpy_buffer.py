@@ -146,6 +146,7 @@ class HostRecorder:
         self.terminated[step] = truths(terminated, used, "terminated")[:slots]
         self.truncated[step] = truths(truncated, used, "truncated")[:slots]
         if "success" in infos:
+            # success is read of running episodes only
             used[:slots] = self.live
             solved = truths(infos["success"], used, "infos['success']")[:slots]
             self.success = solved if self.success is None else self.success | solved

@@ -135,6 +135,7 @@ def count_iteration(
         tally,
         iterations=tally.iterations + 1,
         counts=tally.counts + counts,
+        # counts only as long as every iteration so far had equal rewards
         equal_rewards=tally.equal_rewards + (equal and tally.equal_rewards == tally.iterations),
         streaks={name: tally.streaks.get(name, Streak()).after(so) for name, so in happened.items()},
     )

@@ -326,6 +326,7 @@ def drop_unneeded_segments(folder: Path) -> None:
     for path in folder.glob("*"):
         if path.is_dir() and path.suffix != _TEMPORARY:
             with contextlib.suppress(DamagedCheckpoint):
+                # what a damaged checkpoint refers to cannot be known, nor used
                 needed |= set(_references(path, _parse(path, _unseal(path, _read(path / _STATE)))))
     drop_segments(stored, needed)
 
@@ -392,6 +393,7 @@ def _write(path: Path, files: dict[str, bytes]) -> None:
         write_synced(temporary / name, data)
     sync_folder(temporary)
     if path.exists():
+        # keep the old one until the new one is in place
         path.replace(path.with_suffix(_REPLACED))
     temporary.replace(path)
     sync_folder(path.parent)

@@ -87,6 +87,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         sync_folder(temporary)
         temporary.replace(folder)
     except BaseException:
+        # nothing remains of a folder that could not be finished
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)

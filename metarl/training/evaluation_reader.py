@@ -156,6 +156,7 @@ def read_measured(path: Path) -> Measured:
         evaluation = evaluation_from_json(data)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise MetarlError(f"{path} is not an evaluation that metarl wrote ({error}).") from error
+    # returns and successes are [tasks, stages, episodes]
     shapes = {array.shape for array in (evaluation.returns, evaluation.successes) if array is not None}
     if len(shapes) > 1 or evaluation.returns.ndim != 3 or len(evaluation.tasks) != len(evaluation.returns):
         raise MetarlError(f"{path} is not an evaluation that metarl wrote (its numbers do not fit together).")

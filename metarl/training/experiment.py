@@ -109,6 +109,7 @@ class Experiment:
         Every episode is taken to be a full one.
         """
         iterations = range(self.iteration, self.config.iterations)
+        # training, evaluations during it, and the one at its end
         brief = sum(self._evaluates_after(n + 1) for n in iterations) + (
             0 if self._restored else self._evaluates_after(0)
         )

@@ -63,6 +63,7 @@ def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, s
             "episodes (--sampling.episodes)."
         ),
     }.items():
+        # often enough, or said before while the run went on
         times = tally.streaks.get(name, Streak()).times
         if times > SHARE * total or (times and name in tally.said):
             notices[name] = sentence.format(f"{times} of {total} {_COUNTED.get(name, 'iterations')}")
@@ -94,6 +95,7 @@ def evaluation_notices(counts: Counts, *, success: bool, measured_success: bool,
         horizon: of an episode; of one step, a trained agent may well succeed at the first.
     """
     notices = success_notices(counts, success)
+    # with one step an episode, success at the first step is no sign of a fault
     if horizon == 1:
         notices.pop("solved_at_once", None)
     if success and counts.reporting and not measured_success:
@@ -142,6 +144,7 @@ def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting
         horizon: of an episode.
         setting: the option that sets ``episodes``.
     """
+    # at least two transitions for each feature
     transitions, needed = episodes * horizon, 2 * baseline_features
     if transitions >= needed:
         return {}
@@ -165,6 +168,7 @@ def kept_notices(evaluation: Mapping[str, Json]) -> list[str]:
 
 def _equal_rewards(tally: Tally) -> Notices:
     times, total = tally.equal_rewards, tally.iterations
+    # the whole run, or many iterations from the first on
     if not times or (times < IN_A_ROW and times < total):
         return {}
     return {

@@ -185,6 +185,7 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
         raise MetarlError(f"There is no folder {path}.")
     if (path / CONFIG).is_file():
         raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
+    # not in a run, but perhaps a checkpoint that was copied elsewhere
     if not any(path.glob("*.safetensors")):
         raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
     return load(path, with_segments=False)
@@ -218,6 +219,7 @@ def open_trained(
     config = config_from_json({**checkpoint.config, "device": device})
     config = replace(
         config,
+        # where and how to step is the machine's matter, not the run's
         sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
         evaluation=evaluation or config.evaluation,
     )

@@ -171,6 +171,7 @@ class Sweep:
     def _check_settings(self, run: SeedRun) -> None:
         if not run.started:
             return
+        # a sweep that is started again must be the same one
         found, expected = shared_settings(read_config(run.folder)), shared_settings(self.config)
         if found != expected:
             differ = [name for name in expected if found.get(name) != expected[name]]
