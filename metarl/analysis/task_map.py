@@ -23,33 +23,53 @@ _LARGEST_BATCH = 2_000_000  # ranks that are held at once
 
 @dataclass(frozen=True)
 class TaskMap:
-    """Tasks in the plane; those that do not move the policy have no direction and are left out."""
+    """Tasks in the plane.
+
+    Those that do not move the policy have no direction and are left out.
+    """
 
     places: tuple[int, ...]
     """Which of the tasks are on the map."""
     points: Values
     """``[len(places), 2]``."""
     shown: float
-    """Share of the directions' variance that the plane shows."""
+    """Share of variance that the plane shows.
+
+    It is the variance of the directions.
+    """
     cosines: Values
-    """``[len(places), len(places)]``, cosine of the angle between two adaptation vectors."""
+    """Cosines of the angles between adaptation vectors.
+
+    ``[len(places), len(places)]``.
+    """
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Whether tasks that are close to each other move the policy alike."""
+    """Test whether close tasks move policies alike."""
 
     correlation: float
-    """Spearman's rank correlation of both distances over the pairs of a family, the mean over families."""
+    """Rank correlation of both distances.
+
+    It is Spearman's, over the pairs of a family, the mean over families.
+    """
     p_value: float
-    """How often tasks that are exchanged within their family correlate as much (Mantel 1967)."""
+    """P-value of a permutation test.
+
+    It says how often tasks that are exchanged within their family correlate as much (Mantel 1967).
+    """
     pairs: int
     families: int
-    """Families that were counted: of three tasks or more, at different distances from each other."""
+    """Number of families that were counted.
+
+    They have three tasks or more, at different distances from each other.
+    """
 
 
 def task_map(vectors: Values) -> TaskMap:
-    """Return principal components of the directions of ``[T, D]``.
+    """Return the directions' principal components.
+
+    The vectors are ``[T, D]``.
 
     This is classical multidimensional scaling of the distances ``sqrt(2 - 2 cos)`` between directions.
     """
@@ -70,7 +90,7 @@ def task_map(vectors: Values) -> TaskMap:
 
 
 def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -> Likeness | None:
-    """Correlate the distances of tasks with those of their adaptation vectors.
+    """Correlate distances of tasks and adaptation vectors.
 
     Tasks are as far apart as their parameters (Euclidean), vectors as ``1 - cos``; only tasks of one family
     are compared. The p-value is one-sided: that of a correlation as large or larger.
@@ -97,11 +117,17 @@ def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -
 
 
 Ranks = tuple[Values, Values]
-"""Of both distances between the tasks of a family, ``[n, n]`` each, symmetric."""
+"""Ranks of distances between a family's tasks.
+
+They are of both distances, ``[n, n]`` each, symmetric.
+"""
 
 
 def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
-    """Return a family's ranks, or None without different distances."""
+    """Return a family's ranks, if distances differ.
+
+    None without different distances.
+    """
     places = [place for place, task in enumerate(tasks) if task.family == family]
     if len(places) < 3:
         return None
@@ -114,7 +140,10 @@ def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
 
 
 def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values:
-    """Return the correlations after exchanging the tasks at random, ``[PERMUTATIONS]``."""
+    """Return correlations of random permutations, ``[PERMUTATIONS]``.
+
+    The tasks are exchanged at random.
+    """
     at_once = max(1, _LARGEST_BATCH // ours.size)
     found = []
     for start in range(0, PERMUTATIONS, at_once):
@@ -125,7 +154,10 @@ def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values
 
 
 def _correlations(ours: Values, theirs: Values, orders: npt.NDArray[np.int64]) -> Values:
-    """Return the correlation over pairs of tasks for each order ``[R, n]`` of ours."""
+    """Return correlations for each order ``[R, n]``.
+
+    They are over pairs of tasks, and the order is of ours.
+    """
     first, second = np.triu_indices(len(ours), 1)
     fixed = theirs[first, second] - theirs[first, second].mean()
     moving = ours[orders[:, first], orders[:, second]]

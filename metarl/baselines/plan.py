@@ -114,7 +114,10 @@ class StepBudgets:
     """Environment steps that each agent may learn from."""
 
     adaptation: int
-    """On a held-out task: at most what the meta-learned agent has adapted on after its last step."""
+    """Largest budget on a held-out task.
+
+    It is what the meta-learned agent has adapted on after its last step.
+    """
     training: int
     """On training tasks, all of them together."""
 
@@ -130,7 +133,7 @@ def step_budgets(
     meta_steps: int,
     trial: Trial = "parallel",
 ) -> StepBudgets:
-    """Return the same budgets for all: those of the meta-learned agent.
+    """Return budgets equal to the meta-learned agent's.
 
         on a held-out task = adaptation steps x episodes that each learns from x horizon
 

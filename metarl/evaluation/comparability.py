@@ -105,7 +105,7 @@ def conditions(side: Side) -> dict[str, str]:
 def adaptation_episodes(side: Side) -> int:
     """Return the episodes of a parallel agent's adaptation step.
 
-    The step learned from so many of each task.
+    They are counted for each task.
 
     Raises:
         MetarlError: if the file does not say so.

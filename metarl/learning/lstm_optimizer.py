@@ -152,7 +152,7 @@ def remember(
     take, keep, show, offered = (own + shared.unsqueeze(1)).chunk(4, dim=-1)
     cell = keep.sigmoid() * memory[CELL] + take.sigmoid() * offered.tanh()
     hidden = show.sigmoid() * cell.tanh()
-    # forget and input gate beside each other: [h, theta, the gate before] w + b
+    # forget and input gate side by side: [h, theta, the gate before] w + b
     gates = torch.sigmoid(
         hidden @ weights["gates.hidden"]
         + theta.unsqueeze(-1) * weights["gates.parameter"]

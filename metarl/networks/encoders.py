@@ -105,7 +105,7 @@ class BeliefEncoder:
         Args:
             params: by name.
             seen: ``[S, B, ...]``, of each step; the first is not read.
-            chunk_steps: gradients flow back through so many steps; 0 for all of them.
+            chunk_steps: most steps that gradients flow back through; 0 for all of them.
 
         Returns:
             ``[S, B, H]``; the first is blank.

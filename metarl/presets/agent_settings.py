@@ -136,7 +136,7 @@ def equal_steps(iterations: int, agent: AgentConfig) -> int:
 def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConfig:
     """Return a meta-batch of ``tasks * episodes`` episodes.
 
-    Agents of :data:`ONE_TRIAL_A_TASK` take so many tasks with one trial each.
+    Agents of :data:`ONE_TRIAL_A_TASK` take that number of tasks with one trial each.
     """
     if agent.kind in ONE_TRIAL_A_TASK:
         return SamplingConfig(meta_batch_size=tasks * episodes, episodes=1)

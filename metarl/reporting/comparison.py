@@ -125,7 +125,7 @@ def read_evaluated(folder: Path) -> EvaluatedRun:
 
 
 def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
-    """Return runs whose scores may be compared stage by stage.
+    """Return runs with scores comparable stage by stage.
 
     Runs of parallel and of sequential agents are laid out along the episodes of experience after which all
     were measured; others stay as they are.

@@ -1,4 +1,7 @@
-"""An adapted policy as a file that ``stable_baselines3.PPO.load`` opens and trains further."""
+"""Adapted policies as files of PPO.
+
+``stable_baselines3.PPO.load`` opens and trains them further.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 @runtime_checkable
 class MLPActor(Protocol):
-    """An actor with a Gaussian perceptron's parameters for each of M tasks."""
+    """Actor with one Gaussian perceptron per task.
+
+    There are M tasks.
+    """
 
     @property
     def policy(self) -> GaussianMLPPolicy:
@@ -40,7 +46,9 @@ class MLPActor(Protocol):
 
 
 def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -> PPO:
-    """Return the policy that acts on one task as a PPO agent with the default settings.
+    """Return a task's policy as a PPO agent.
+
+    The agent has the default settings.
 
     Its actions are clipped to the action space by stable-baselines3, as the suite's environments do
     themselves. PPO's value network, of which metarl has none, is new: the hidden layers are the policy's in

@@ -28,7 +28,10 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 WORK_PER_CHUNK = 2**24
-"""Multiply-adds of one pass over a network that are worth a chunk of their own; see :func:`task_chunks`."""
+"""Multiply-adds of a pass worth a chunk.
+
+It is one pass over a network; see :func:`task_chunks`.
+"""
 
 _limit: ContextVar[int] = ContextVar("learning_threads", default=0)
 _should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
@@ -85,7 +88,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Let :func:`parallel_map` ask before each item whether to stop.
+    """Let :func:`parallel_map` stop between items.
+
+    It asks before each item whether to stop.
 
     All long computations of agents go through it, so that each of them ends within a chunk of work.
     """

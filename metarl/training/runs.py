@@ -64,7 +64,7 @@ def refuse_existing(folder: Path) -> None:
     """Check that a new run's folder is new.
 
     Raises:
-        MetarlError: if it exists; says how to go on with the run in it.
+        MetarlError: if it exists; says how to resume the run in it.
     """
     if (folder / CONFIG).is_file():
         raise MetarlError(

@@ -58,7 +58,7 @@ class SeedRun:
 
     @property
     def started(self) -> bool:
-        """Whether there is something to go on with."""
+        """Whether there is a run to resume."""
         return (self.folder / CONFIG).is_file()
 
     @property

@@ -1,4 +1,7 @@
-"""``metarl baseline``: stable-baselines3 on the same held-out tasks with the same budget."""
+"""``metarl baseline``: stable-baselines3 at equal budget.
+
+It learns on the same held-out tasks.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,7 @@ def compute(comparison: Comparison) -> None:
 
 
 def plan_table(comparison: Comparison, seconds_per_step: Mapping[str, float]) -> Table:
-    """Return the pending work, and the time that it takes."""
+    """Return the pending work with its time."""
     rows, total = [], 0.0
     for baseline in comparison.baselines:
         if steps := comparison.pending_steps(baseline):

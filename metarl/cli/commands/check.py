@@ -1,4 +1,7 @@
-"""``metarl check``: does a task distribution, or an agent, keep its promises, and how to mend it if not."""
+"""``metarl check``: check the promises of suites and agents.
+
+It also says how to mend a broken one.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ def _count(word: str, things: Sequence[object]) -> str:
 
 
 def _open(findings: Findings, joined: str) -> str:
-    """Say how many questions the check could not answer."""
+    """Describe how many questions stayed open.
+
+    The check could not answer them.
+    """
     if not findings.doubts:
         return ""
     verb = "is" if len(findings.doubts) == 1 else "are"

@@ -1,4 +1,7 @@
-"""``metarl check --agent``: does an agent keep its promises, each told in one sentence."""
+"""``metarl check --agent``: check an agent's promises.
+
+Each has one sentence.
+"""
 
 from __future__ import annotations
 

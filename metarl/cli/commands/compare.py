@@ -1,4 +1,7 @@
-"""``metarl compare``: compare runs or sweeps on the same held-out tasks."""
+"""``metarl compare``: compare runs or sweeps.
+
+They must have the same held-out tasks.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +128,10 @@ def write(
 def pair_json(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
 ) -> dict[str, Json]:
-    """Return every number of a comparison of two as plain JSON."""
+    """Return a comparison of two as JSON.
+
+    It holds every number.
+    """
     axis = steps_axis(ours.evaluations[0])
     return {
         "ours": ours.name,

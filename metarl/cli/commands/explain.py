@@ -1,4 +1,7 @@
-"""``metarl explain``: which layers adaptation changes, and the gain of each."""
+"""``metarl explain``: measure which layers adaptation changes.
+
+It also measures the gain of each.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ def explain_command(arguments: list[str]) -> None:
 
 
 def open_for(options: ExplainArguments) -> Experiment:
-    """Open the trained agent, with the numbers that were asked for.
+    """Open the trained agent with the options' numbers.
 
     Raises:
         MetarlError: as :func:`metarl.training.runs.open_trained`.

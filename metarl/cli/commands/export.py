@@ -1,4 +1,7 @@
-"""``metarl export``: adapt to a task and save the policy as a file of stable-baselines3's PPO."""
+"""``metarl export``: save an adapted policy for SB3.
+
+The agent adapts to a task; the file is one of stable-baselines3's PPO.
+"""
 
 from __future__ import annotations
 

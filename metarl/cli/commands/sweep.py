@@ -1,4 +1,7 @@
-"""``metarl sweep``: train or resume several seeds of one experiment, and combine them."""
+"""``metarl sweep``: train several seeds and combine them.
+
+Seeds of one experiment are trained or resumed.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,10 @@ def sweep_command(arguments: list[str]) -> None:
 
 
 def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
-    """Train the unfinished seeds, showing the progress; return the failed ones."""
+    """Train unfinished seeds; return the failed ones.
+
+    The progress is shown.
+    """
     done = sum(run.finished for run in sweep.runs)
     begun = sum(run.started and not run.finished for run in sweep.runs)
     say(

@@ -1,4 +1,4 @@
-"""Train an experiment, showing its progress and its results."""
+"""Training with progress and results on the console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``metarl watch``: see an agent adapt to a held-out task, in a window or as an MP4."""
+"""``metarl watch``: see an agent adapt.
+
+The task is a held-out one; the film is shown in a window or written as an MP4.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def watch_command(arguments: list[str]) -> None:
 
 
 def experience(experiment: Experiment, steps: int) -> str:
-    """Return what the agent learns from before the last episode."""
+    """Describe the experience before the last episode.
+
+    The agent learns from it.
+    """
     if experiment.agent.trial == "sequential":
         return count(steps, "episode") + " in one trial, then the last"
     episodes = experiment.config.evaluation.adaptation_episodes
@@ -133,7 +139,10 @@ def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> 
 def watch(
     experiment: Experiment, task: Task, seed: int, view: View, on_frame: Callable[[Clip], None] | None
 ) -> Film:
-    """Film the adaptation, or all rollouts for a window."""
+    """Film the adaptation.
+
+    For a window, all rollouts are filmed.
+    """
     measured = measured_rollouts(experiment)
     steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
@@ -146,7 +155,7 @@ def watch(
 
 
 def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
-    """Return a function that shows each new frame in a window."""
+    """Return a callback that shows new frames."""
     measured = measured_rollouts(experiment)
 
     def show_frame(clip: Clip) -> None:

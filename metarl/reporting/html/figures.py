@@ -62,7 +62,7 @@ def adaptation_panels(groups: Sequence[Group]) -> list[Panel]:
     for quantity in ("success", "return"):
         lines = []
         for index, group in enumerate(groups):
-            steps = np.arange(len(group.summary.returns)) + 0.04 * index  # beside each other
+            steps = np.arange(len(group.summary.returns)) + 0.04 * index  # side by side
             lines += _summary_lines(group.name, index, steps.tolist(), group.summary, quantity)
         title = f"{quantity.capitalize()} after adaptation steps"
         panels += panel(title, lines, quantity, "Adaptation steps")
