@@ -147,7 +147,9 @@ def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Ten
 
 
 def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
-    """Clip a gradient's norm; return both.
+    """Clip a gradient's norm.
+
+    Returns the gradient and its own norm, before clipping.
 
     Source: Pascanu et al. 2013, arXiv 1211.5063.
     """

@@ -66,7 +66,7 @@ class SACBatch(NamedTuple):
 
 
 class States(NamedTuple):
-    """Inputs of the networks, and their metrics' costs."""
+    """States that the networks read, with a penalty."""
 
     states: torch.Tensor
     """``[B, S]``, states.
@@ -149,9 +149,9 @@ def critic_target(
 
 
 def critic_loss(q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return half the squared error, over both critics.
+    """Return both critics' half mean squared error.
 
-    The mean over B is added over both Q functions ``[2, B]`` (equation 5).
+    It is the mean over B, added over both Q functions ``[2, B]`` (equation 5).
     """
     return 0.5 * (q - target).square().mean(dim=1).sum()
 
@@ -196,7 +196,10 @@ class SAC:
     actor_like: Params
     """The actor's parameters by name, for their shapes."""
     critic_like: Params
-    """Names of the critic's optimiser, its own first."""
+    """Parameter names in the critic's optimiser.
+
+    The critic's own come first.
+    """
 
     @staticmethod
     def of(

@@ -39,9 +39,9 @@ class ContextEncoder:
 
     @property
     def network(self) -> DenseNetwork:
-        """Perceptron of means, then unscaled variances.
+        """Perceptron of a factor's mean and variance.
 
-        Its last layer gives both.
+        Its last layer gives the means, then what becomes the variances.
         """
         return DenseNetwork(ENCODER, (self.context_size, *self.hidden_sizes, 2 * self.latent_size))
 

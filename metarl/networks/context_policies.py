@@ -1,6 +1,6 @@
 """Policy with context inputs of its own.
 
-The inputs stand beside the observation; the context alone is a task's own.
+A few inputs stand beside the observation; the context alone is a task's own.
 
 Source: Zintgraf et al. 2019, CAVIA (arXiv 1810.03642), section 3: the context parameters phi are concatenated
 to the input of the first layer, start every task at zero, and are all that adapts; the weights are shared.

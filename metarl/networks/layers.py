@@ -68,7 +68,7 @@ def apply_layers(
     inputs: torch.Tensor,
     activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Return a perceptron's outputs, linear at last.
+    """Return a perceptron's outputs.
 
     Its last layer is linear.
     """

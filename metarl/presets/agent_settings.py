@@ -20,7 +20,7 @@ SHARED: Mapping[str, Mapping[str, object]] = {
     "half-cheetah-vel": _HALF_CHEETAH,
     # with smaller meta-batches than the published, learns twice as fast at first (results/README.md)
     "ml45": {"max_kl": 0.03},
-    # the reward tells at once how good a move was; the others were found by search (results/README.md). Few
+    # the reward shows at once how good a move was; the others were found by search (results/README.md). Few
     # steps of conjugate gradient keep to directions of which the curvature is well known
     "point": {"discount": 0.0, "min_std": 1.0, "inner_lr": 0.2, "cg_iters": 3},
 }
