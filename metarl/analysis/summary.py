@@ -114,6 +114,7 @@ def _gains(trace: AdaptationTrace, rng: np.random.Generator, how: Bootstrap) -> 
     returns, successes = trace.effects.task_returns, trace.effects.task_successes
     of_rates = replace(how, bounds=RATE)
     for place, variant in enumerate(trace.variants):
+        # variant 0 has nothing adapted, so all gains are over it
         if place > 0:
             yield Gain(
                 variant.name,

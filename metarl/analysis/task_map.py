@@ -75,7 +75,9 @@ def task_map(vectors: Values) -> TaskMap:
     """
     lengths = np.linalg.norm(vectors, axis=1)
     places = np.flatnonzero(lengths > 0)
+    # unit vectors: only the direction of the adaptation counts, not its length
     directions = vectors[places] / lengths[places, None]
+    # principal components are the singular vectors of the centred directions
     left, spread, _ = np.linalg.svd(directions - directions.mean(axis=0), full_matrices=False)
     points = np.zeros((len(places), 2))
     shown = min(2, len(spread))
@@ -110,6 +112,7 @@ def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -
     correlation = float(
         np.mean([_correlations(*ranks, np.arange(len(ranks[0]))[None])[0] for ranks in found])
     )
+    # as large by chance alone: exchange the tasks of each family
     exchanged = np.mean([_exchanged(*ranks, rng) for ranks in found], axis=0)
     as_large = int((exchanged >= correlation - 1e-9).sum())
     pairs = sum(len(ours) * (len(ours) - 1) // 2 for ours, _ in found)
@@ -132,6 +135,7 @@ def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
     if len(places) < 3:
         return None
     between_tasks = pdist(np.array([tasks[place].parameters for place in places], np.float64))
+    # 1 - cos, in the order of scipy's pdist
     upper = np.triu_indices(len(places), 1)
     between_vectors = 1 - cosines[np.ix_(places, places)][upper]
     if np.ptp(between_tasks) == 0 or np.ptp(between_vectors) < 1e-12:

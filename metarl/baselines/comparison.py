@@ -112,6 +112,7 @@ class Comparison:
         for baseline in self.baselines:
             for phase in self.pending_steps(baseline):
                 if phase not in seconds_per_step:
+                    # phases that several baselines share are measured once
                     training = phase == BaselineRunner.phase(baseline, training=True)
                     measuring = phase == MEASURE
                     seconds_per_step[phase] = (

@@ -142,6 +142,7 @@ class PPOLearner(Learner):
 
     def _build(self) -> int:
         steps, slots = self.config.steps, self.env.num_envs
+        # whole rollouts of equal length that use up the budget, never more
         rollouts = -(-steps // self.config.rollout)
         per_slot = steps // (rollouts * slots)
         self.model = PPO(
@@ -174,6 +175,7 @@ class SACLearner(Learner):
 
     def _build(self) -> int:
         slots = self.env.num_envs
+        # every step is one of all slots
         planned = self.config.steps // slots * slots
         self.model = SAC(
             "MlpPolicy",

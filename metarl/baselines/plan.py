@@ -99,6 +99,7 @@ def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
         for name in dict.fromkeys(config.algorithms)
         if "scratch" in config.kinds
     ]
+    # these learn from training tasks first
     kinds: tuple[BaselineKind, ...] = ("multitask", "oracle")
     trained = [
         Baseline(kind, name)
@@ -155,4 +156,5 @@ def step_budgets(
         "training_steps must be positive for an agent that has not been trained",
         training,
     )
+    # adaptation steps x episodes of each x horizon
     return StepBudgets(steps * episodes_of_step(measured, trial) * horizon, training)

@@ -118,6 +118,7 @@ class BaselineRunner:
         seed, steps = self._seed(baseline, task), self.step_budgets.on_task(baseline)
         learner = self._on_task(baseline, task, steps, seed)
         stages = []
+        # fine-tuning: measure the loaded weights first, as adaptation measures step 0
         if start is not None:
             learner.load(start)
             stages.append(self._measure(learner.actor, task))
@@ -144,6 +145,7 @@ class BaselineRunner:
             learner = self._on_task(baseline, self.suite.tasks("test")[0], steps, 0)
         start = time.perf_counter()
         learner.learn(lambda slots: self.on_step("pace", slots))
+        # SAC's warm-up has no gradient steps and takes hardly any time, so its steps do not count
         counted = steps if baseline.algorithm == "ppo" else SAC_PILOT * slots
         return (time.perf_counter() - start) / counted
 

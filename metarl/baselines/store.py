@@ -78,6 +78,7 @@ class Store:
         there = _read(folder / SETTINGS)
         for name, expected in self.settings.items():
             if there.get(name) != expected:
+                # results of other settings must not be mixed with these
                 held = f"with {name} {there[name]}" if name in there else f"that do not record {name}"
                 raise MetarlError(
                     f"Expected the results in {folder} to have {name} {expected}, got results {held}; "

@@ -32,6 +32,7 @@ class LatentDecoder:
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         """Draw orthogonal weights, small ones for the outputs."""
+        # W [step, embedding] = W_s step + W_e embedding: two layers, added
         first, *others = self.hidden_sizes
         return {
             **draw_layer(f"{self.name}_step", self.input_size, first, generator, dtype=dtype),

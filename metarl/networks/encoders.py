@@ -66,6 +66,7 @@ class BeliefEncoder:
             "see_action": (self.action_size, self.action_embedding, 1.0),
             "see_reward": (2, self.reward_embedding, 1.0),
             "see_observation": (self.observation_size, self.observation_embedding, 1.0),
+            # a small gain keeps first beliefs near the standard normal
             "belief": (self.memory_size, 2 * self.latent_size, 0.1),
         }
         params = self.cell.initial_params(generator, dtype)

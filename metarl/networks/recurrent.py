@@ -115,6 +115,7 @@ class GRUCell:
             return after
         states = []
         for step, alive in zip(inputs, live, strict=True):
+            # idle slots keep their memory
             memory = torch.where(alive.unsqueeze(1), torch.gru_cell(step, memory, *weights), memory)
             states.append(memory)
         return torch.stack(states)

@@ -58,6 +58,7 @@ class NetworkConfig(Settings):
             MetarlError: if observations are no vectors, or actions neither vectors nor choices.
         """
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
+        # a choice has no deviation, so its policy takes fewer settings
         if isinstance(suite.action_space, gymnasium.spaces.Discrete):
             return CategoricalMLPPolicy(
                 observation_size=observations,

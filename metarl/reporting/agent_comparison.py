@@ -83,6 +83,7 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
         "training": run.training,
     }
     for quantity, measures in result.measures().items():
+        # for each quantity: before, after, the gain, and robust measures of after
         row |= interval_columns(f"{quantity}_before", measures.means[0])
         row |= interval_columns(f"{quantity}_after", measures.means[-1])
         row[f"{quantity}_after_by_seed"] = " ".join(f"{value:g}" for value in result.of_seeds[quantity])

@@ -97,6 +97,7 @@ def _footer(seeds: int) -> str:
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
     """Return rows of each seed, and of all, by adaptation step."""
     rows: list[dict[str, str | float]] = []
+    # each seed by itself, then all together
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
     for label, parts in [*groups, ("all", list(evaluations))]:
         summary = summarize_seeds(parts, np.random.default_rng(0))

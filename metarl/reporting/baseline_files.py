@@ -151,6 +151,7 @@ def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> lis
 def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured) -> None:
     experiment = comparison.experiment
     stages = baseline.stages(experiment.config.evaluation.adaptation_steps)
+    # training steps are the baseline's, not those of the agent that provenance names
     own = measured.to_json()
     about: dict[str, Json] = {
         "baseline": baseline.stem,

@@ -15,6 +15,7 @@ from metarl.storage.metrics import Row
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
     """Return means of shared metrics, with ``/low`` and ``/high`` over runs."""
     merged = []
+    # up to the shortest run
     for rows in zip(*runs, strict=False):
         names = [name for name in rows[0] if all(name in row for row in rows)]
         columns = {
@@ -23,6 +24,7 @@ def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
         row: Row = {}
         for name, values in columns.items():
             row[name] = values[0] if name == "iteration" else float(np.mean(values))
+            # a range over runs of wall-clock times says nothing
             if "/" in name and not name.startswith("time/"):
                 row[f"{name}/low"], row[f"{name}/high"] = min(values), max(values)
         merged.append(row)

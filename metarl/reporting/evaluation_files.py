@@ -49,6 +49,7 @@ def write_evaluation(
         "summary": dict(summary.metrics()),
         **evaluation.to_json(),
     }
+    # the JSON comes last: where it is, the other files are whole
     write_rows(files[1], _rows(evaluation, along))
     adaptation_curve(along.values, summary.returns, summary.successes, files[2], title, along.label)
     write_json(files[0], content)
@@ -58,6 +59,7 @@ def write_evaluation(
 def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluation | None) -> Path:
     """Write the publisher's result and its difference from ours to ``<path>-official.json``."""
     content = official.to_json()
+    # both protocols at the same number of adaptation steps
     if per_goal is not None:
         step = official.settings.adaptation_steps
         returned = float(per_goal.task_returns[:, step].mean())

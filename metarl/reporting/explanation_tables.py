@@ -54,6 +54,7 @@ def parameter_table(found: dict[str, Json]) -> Table:
     rows = []
     for name in changes:
         change = _part(changes, name)
+        # a tensor of zeros has no relative change
         relative = "was zero" if change["relative"] is None else _interval(change["relative"])
         rows.append(Row(name, (_interval(change["norm"]), relative, _interval(change["share"]))))
     steps = found["adaptation_steps"]

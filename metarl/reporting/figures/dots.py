@@ -17,6 +17,7 @@ from metarl.reporting.figures.style import DPI, FAINT, LABELS, TEXT, WIDTH, styl
 def dot_sheet(title: str, footer: str, *, panels: int, rows: int) -> tuple[Figure, list[Axes]]:
     """Return a figure with panels for a number of rows."""
     small = textwrap.wrap(footer, 150)
+    # inches for the title and for the wrapped footer
     above, below = 0.42, 0.05 + 0.13 * len(small)
     height = above + below + 0.7 + 0.2 * max(rows, 6)
     layout = ConstrainedLayoutEngine(

@@ -33,6 +33,7 @@ def draw_layers(explanation: Explanation, title: str) -> Figure:
     absolute, relative = panels
     for place, each in enumerate(moved):
         dot(absolute, place, each.norm, BLUE)
+        # no share of a norm of zero
         if each.relative is None:
             relative.annotate("was zero", (0, place), fontsize=7, color=FAINT, va="center")
         else:
@@ -53,6 +54,7 @@ def draw_representation(explanation: Explanation, title: str) -> Figure:
     for axes, intervals, values in zip(panels, found, single, strict=True):
         for place, name in enumerate(names):
             dots = values[name]
+            # single tasks just below the mean's dot
             axes.plot(dots, np.full(len(dots), place + 0.22), "o", color=FAINT, markersize=2.5, alpha=0.5)
             dot(axes, place, intervals[name], BLUE)
     panels[0].set_xlabel("Linear CKA with before (1: the same shape)")

@@ -89,6 +89,7 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
             draw_line(axes, line)
         label_axes(axes, quantity)
         label_env_steps(axes, rows)
+        # a second axis along the top: wall-clock time
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
     _draw_legend(figure, measured_steps(rows, "return"), held_out)
@@ -113,6 +114,7 @@ def draw_adaptation_curve(
     """
     curves = {"return": returns} | ({} if successes is None else {"success": successes})
     for quantity, intervals in curves.items():
+        # every stage needs an interval
         if len(intervals) != len(steps) or not steps:
             raise MetarlError(
                 f"An adaptation curve needs one {quantity} for each number of steps, "

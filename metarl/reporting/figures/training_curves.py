@@ -99,6 +99,7 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
             for row in trained
         ]
     means: list[Row] = []
+    # window k holds the steps in ((k - 1) window, k window]
     for index, found in groupby(trained, key=lambda row: int(np.ceil(row["env_steps"] / window))):
         together = list(found)
         names = [name for name in together[0] if _is_mean(name)]

@@ -88,11 +88,13 @@ def panel(title: str, lines: Sequence[Line], quantity: str, horizontal: str) -> 
         draw_line(axes, line)
     label_axes(axes, quantity)
     if horizontal == ENV_STEPS:
+        # steps in thousands or millions, or whole numbers of episodes
         label_env_steps(axes, [{"env_steps": float(line.x.max())} for line in lines])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(horizontal)
     axes.legend(frameon=False, fontsize=8, labelcolor=TEXT)
+    # inside the page, so that the report is one file
     image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"
     return [Panel(title, image, f"{title}. {'; '.join(map(describe, lines))}.", tuple(lines))]
 
@@ -130,6 +132,7 @@ def _learning(groups: Sequence[Group], index: int, split: str, quantity: str) ->
             continue
         mean, low, high = _interval(runs, name, values)
         label = stage_name(step) if after else "before adaptation"
+        # one colour a group; a single group has colours by stage
         if len(groups) > 1:
             label, colour = f"{groups[index].name}, {label}", PALETTE[index % len(PALETTE)]
         else:

@@ -70,6 +70,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
         pairs: the videos of each group by its name.
         no_videos: why a group has none, by its name.
     """
+    # style and script go into the page, which then opens without a network
     folder = files("metarl.reporting.html")
     style, script, page = (
         (folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html")
@@ -108,6 +109,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
 def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
     """Return a group's part of the page."""
     values = group.task_returns if group.task_successes is None else group.task_successes
+    # by success where it is known, or else by return
     gains = values[:, -1] - values[:, 0]
     return Section(
         name=group.name,
@@ -148,6 +150,7 @@ def headline(group: Group) -> str:
     trial = group.runs[0].measured.evaluation.trial
     sequential = trial == "sequential"
     start, what = ("in the first episode", "Experience") if sequential else ("before adapting", "Adapting")
+    # the interval excludes 0
     surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
     return (
         f"{name}: {before} {start}, {after} {stage_name(last, trial)}. "

@@ -126,6 +126,7 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     if not folders:
         raise MetarlError("metarl report needs a run or more: metarl report runs/A runs/B")
     members = [run for folder in folders for run in runs_of(folder)]
+    # a run may be named twice by different paths
     places = [folder.resolve() for folder in members]
     for index, place in enumerate(places):
         if place in places[:index]:
@@ -137,6 +138,7 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     check_comparable(sides)
     for sentence in unrecorded(sides):
         report(sentence)
+    # runs of one config are seeds of one group
     grouped: dict[str, list[Run]] = {}
     for run in found:
         grouped.setdefault(experiment_key(run.config), []).append(run)
@@ -169,9 +171,11 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         return [each for each in measured if is_of(each.about, checkpoint)]
 
     found = read_evaluations(folder)
+    # of the newest checkpoint, and over adaptation steps
     evaluations = [each for each in of_now(found) if COUNTS not in each.about]
     if not evaluations:
         raise MetarlError(_no_evaluation(folder, iteration, found))
+    # the evaluation at the run's end goes before later ones
     at_the_end = [each for each in evaluations if each.path.name == EVALUATION]
     measured = at_the_end[0] if at_the_end else evaluations[0]
     check_run(config, measured)
