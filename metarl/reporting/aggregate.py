@@ -1,4 +1,7 @@
-"""Combine several seeds of one experiment into one folder."""
+"""Combination of one experiment's seeds.
+
+They go into one folder.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ CLOCK = "time/elapsed"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
-    """Combine finished runs that differ only in their seed.
+    """Combine finished runs of different seeds.
+
+    The runs must differ only in their seed.
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
@@ -95,7 +100,10 @@ def _footer(seeds: int) -> str:
 
 
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
-    """Return rows of each seed, and of all, by adaptation step."""
+    """Return rows by seed and adaptation step.
+
+    Rows of all seeds together follow.
+    """
     rows: list[dict[str, str | float]] = []
     # each seed by itself, then all together
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]

@@ -25,7 +25,10 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Result:
-    """One agent at one stage: means over tasks, and steps."""
+    """One agent at one stage.
+
+    It has means over tasks, and steps.
+    """
 
     stem: str
     """Of the agent's files."""
@@ -80,7 +83,9 @@ def caption_of(comparison: Comparison) -> str:
 
 
 def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str) -> list[Path]:
-    """Write ``comparison`` as JSON, CSV and PNG, and each agent's evaluation likewise.
+    """Write ``comparison`` as JSON, CSV and PNG.
+
+    Each agent's evaluation is written likewise.
 
     Returns:
         The files of the comparison.
@@ -109,7 +114,10 @@ def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str)
 
 
 def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
-    """Draw returns and successes of all rows with intervals."""
+    """Draw all rows' returns and successes.
+
+    They have intervals.
+    """
     quantities = ["return"] + (["success"] if any(row.successes for row in rows) else [])
     figure, panels = dot_sheet(title, caption, panels=len(quantities), rows=len(rows))
     for axes, quantity in zip(panels, quantities, strict=True):
@@ -124,7 +132,10 @@ def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
 
 
 def short(count: float) -> str:
-    """Return a number of steps in about four characters: 950, 3k, 1.6M."""
+    """Format steps in about four characters.
+
+    Such as 950, 3k, 1.6M.
+    """
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:.3g}{unit}"

@@ -1,4 +1,7 @@
-"""CSV files of curves and intervals; means of curves."""
+"""CSV files of curves and intervals.
+
+Means of curves are here too.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from metarl.storage.metrics import Row
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return means of shared metrics, with ``/low`` and ``/high`` over runs."""
+    """Average shared metrics over runs.
+
+    Columns ``/low`` and ``/high`` have the range over runs.
+    """
     merged = []
     # up to the shortest run
     for rows in zip(*runs, strict=False):
@@ -37,6 +43,6 @@ def interval_columns(name: str, interval: Interval) -> dict[str, str | float]:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
-    """Write rows as CSV, with the columns of all."""
+    """Write rows as CSV, with every column."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     write_rows(path, [names, *([row.get(name, "") for name in names] for row in rows)])

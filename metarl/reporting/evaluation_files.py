@@ -25,7 +25,9 @@ def write_evaluation(
     title: str,
     axis: Axis | None = None,
 ) -> list[Path]:
-    """Write ``stem.csv`` (a row for each task and step), ``stem.png`` and ``stem.json`` (every episode).
+    """Write an evaluation's CSV, figure and JSON.
+
+    ``stem.csv`` (a row for each task and step), ``stem.png`` and ``stem.json`` (every episode).
 
     The JSON comes last, so that where it is, all of them are.
 
@@ -57,7 +59,10 @@ def write_evaluation(
 
 
 def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluation | None) -> Path:
-    """Write the publisher's result and its difference from ours to ``<path>-official.json``."""
+    """Write the publisher's result to ``<path>-official.json``.
+
+    It has its difference from ours.
+    """
     content = official.to_json()
     # both protocols at the same number of adaptation steps
     if per_goal is not None:
@@ -82,7 +87,10 @@ def write_learning_curve(folder: Path, title: str) -> Path:
 
 
 def _rows(evaluation: Evaluation, axis: Axis) -> Iterator[list[str | int | float]]:
-    """Yield a header, then rows by task and adaptation steps."""
+    """Yield a header, then an evaluation's rows.
+
+    There is one for each task and number of adaptation steps.
+    """
     yield ["task", "family", axis.name, "episodes", "return_mean", "return_std", "success_rate"]
     successes = evaluation.task_successes
     for index, task in enumerate(evaluation.tasks):

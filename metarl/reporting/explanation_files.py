@@ -18,7 +18,9 @@ CsvRow = list[str | float]
 def write_explanation(
     folder: Path, stem: str, explanation: Explanation, content: dict[str, Json], title: str
 ) -> list[Path]:
-    """Write ``stem.json``, ``stem.csv`` (a row for each task and number) and the figures.
+    """Write an explanation's JSON, CSV and figures.
+
+    ``stem.json``, ``stem.csv`` (a row for each task and number) and the figures.
 
     Args:
         folder: of the files; it exists.

@@ -61,7 +61,10 @@ def _has_home() -> bool:
 
 @functools.cache
 def _choose(xdg: str, home: str, user: int) -> Path:
-    """Return the first usable folder, searching once per environment."""
+    """Return the first usable folder.
+
+    It is searched for once per environment.
+    """
     reasons = ["there is no home" if not list(_homes()) else ""]
     # the first folder that can be made and that nobody else can write to
     for folder in (*_homes(), *_temporary(user)):

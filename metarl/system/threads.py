@@ -38,7 +38,9 @@ _should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", 
 
 
 def learning_threads() -> int:
-    """Return how many threads adapting and learning use now.
+    """Return the current number of learning threads.
+
+    Adapting and learning use them.
 
     As many as :func:`use_threads` says; if it says nothing, one for each usable core, and no more than
     ``OMP_NUM_THREADS`` where that is set, as PyTorch itself takes it.
@@ -122,7 +124,9 @@ def task_chunks(num_tasks: int, work: int) -> list[slice]:
 
 
 def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
-    """Map a function over items on the learning threads.
+    """Map a function on the learning threads.
+
+    It maps over items.
 
     Results keep the items' order.
 

@@ -27,7 +27,7 @@ def draw(explanation: Explanation, title: str) -> dict[str, Figure]:
 
 
 def draw_layers(explanation: Explanation, title: str) -> Figure:
-    """Draw the change of each tensor, absolute and relative."""
+    """Draw tensors' absolute and relative changes."""
     moved = explanation.layer_changes
     figure, panels = dot_sheet(title, _over(explanation), panels=2, rows=len(moved))
     absolute, relative = panels
@@ -45,7 +45,10 @@ def draw_layers(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_representation(explanation: Explanation, title: str) -> Figure:
-    """Draw how alike each layer's activations are before and after adapting."""
+    """Draw similarity of each layer's activations.
+
+    They are compared before and after adapting.
+    """
     names = list(explanation.similarities)
     footer = f"{_over(explanation)} Small dots: single tasks. The last layer's activations are the actions."
     figure, panels = dot_sheet(title, footer, panels=2, rows=2 * len(names))
@@ -65,7 +68,10 @@ def draw_representation(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_effects(explanation: Explanation, title: str) -> Figure:
-    """Draw gains of each layer alone and of all others."""
+    """Draw gains of single and other layers.
+
+    Each layer is adapted alone, or all others are.
+    """
     quantities = ["return"] + (["success"] if explanation.gain("all").of_success else [])
     footer = f"{_over(explanation)} Lines: nothing adapted (grey) and everything (black)."
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=2 * len(explanation.layers))
@@ -91,7 +97,10 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_map(explanation: Explanation, title: str) -> Figure:
-    """Draw tasks by their adaptation vectors, coloured by family or parameter."""
+    """Draw tasks by their adaptation vectors.
+
+    They are coloured by family or parameter.
+    """
     placed, alike = explanation.task_map, explanation.likeness
     tasks = [explanation.trace.tasks[place] for place in placed.places]
     families = sorted({task.family for task in tasks})
@@ -122,7 +131,10 @@ def draw_map(explanation: Explanation, title: str) -> Figure:
 
 
 def varying(tasks: Sequence[Task]) -> list[int]:
-    """Return parameters that differ among tasks, the widest spread first."""
+    """Return varying parameters, widest spread first.
+
+    They differ among the tasks.
+    """
     spread = np.std([task.parameters for task in tasks], axis=0)
     order = sorted(range(len(spread)), key=lambda column: -spread[column])
     return [column for column in order if spread[column] > 0]

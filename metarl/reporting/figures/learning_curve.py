@@ -1,4 +1,4 @@
-"""Figures of a run: learning curve and adaptation curve."""
+"""Learning and adaptation curves of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _INTERVALS = "Bars: 95 % intervals of the mean over"
 
 
 def learning_curve(rows: Sequence[Row], path: Path, title: str, footer: str = "") -> None:
-    """Write the learning curve of a run as a PNG.
+    """Write a run's learning curve as PNG.
 
     Args:
         rows: the metrics, as :func:`metarl.storage.metrics.read_metrics` returns them.
@@ -57,7 +57,9 @@ def adaptation_curve(
     *,
     seeds: int = 1,
 ) -> None:
-    """Write return and success over adaptation steps as a PNG.
+    """Write a run's adaptation curve as PNG.
+
+    It shows return and success over adaptation steps.
 
     Args:
         steps: numbers of adaptation steps, ``0, 1, 2, …``.
@@ -131,7 +133,10 @@ def draw_adaptation_curve(
 
 
 def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
-    """Return training lines and held-out intervals, before and after adapting."""
+    """Return a quantity's training and held-out lines.
+
+    They are before and after adapting; those of held-out tasks have intervals.
+    """
     lines = []
     stages = measured_steps(rows, quantity)
     for step in stages:
@@ -146,12 +151,15 @@ def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
 
 
 def _look(step: int, stages: Sequence[int]) -> tuple[str, bool]:
-    """Return the colour of a stage, and whether it is dashed."""
+    """Return a stage's colour and dashes."""
     return (BEFORE, True) if step == stages[0] else (AFTER, False)
 
 
 def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
-    """Show wall-clock time along the top, proportional to steps."""
+    """Label wall-clock time along the top.
+
+    It is taken to be proportional to steps.
+    """
     steps, seconds = series(rows, "env_steps", "time/elapsed")
     if not len(steps) or steps[-1] <= 0 or seconds[-1] <= 0:
         return
@@ -166,7 +174,10 @@ def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval], quantity: str) -> None:
-    """Write each mean beside its point, to three digits."""
+    """Write each mean beside its point.
+
+    It has three digits.
+    """
     means = [interval.mean for interval in intervals]
     largest = max(map(abs, means))
     # three significant digits of the largest mean

@@ -33,7 +33,10 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of the config, or a version, for each group."""
+    """One setting or version, by group.
+
+    The setting is one of the config.
+    """
 
     name: str
     values: tuple[str, ...]
@@ -54,7 +57,10 @@ class Section:
     families: Table
     tasks: Table
     largest_gain: float
-    """Of a task, without its sign: the longest bar."""
+    """Largest gain: the longest bar.
+
+    It is that of a task, without its sign.
+    """
     pairs: tuple[Pair, ...]
     no_videos: str
     """Reason why there are none."""
@@ -127,7 +133,7 @@ def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
 
 
 def about(group: Group) -> str:
-    """Describe the runs of a group in a line."""
+    """Describe a group's runs in a line."""
     seeds = ", ".join(str(seed) for seed in group.seeds)
     first = group.runs[0]
     return (
@@ -138,7 +144,10 @@ def about(group: Group) -> str:
 
 
 def headline(group: Group) -> str:
-    """Return results before and after adapting in two sentences."""
+    """Describe adaptation in two sentences.
+
+    They are results before and after adapting.
+    """
     summary, last = group.summary, group.runs[0].measured.evaluation.adaptation_steps
     if last == 0:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
@@ -160,7 +169,7 @@ def headline(group: Group) -> str:
 
 
 def outcome_of(summary: Summary, step: int) -> str:
-    """Return success after some steps, or return without success."""
+    """Return success, or else return, after some steps."""
     if summary.successes:
         return f"{percent(summary.successes[step].mean)} %"
     return number(summary.returns[step].mean)
@@ -172,7 +181,10 @@ def quantity(summary: Summary) -> str:
 
 
 def setting_values(group: Group) -> dict[str, str]:
-    """Return every setting of a group by its dotted name."""
+    """Return a group's settings by dotted name.
+
+    Every one is among them.
+    """
     content: dict[str, Json] = {
         **json.loads(json.dumps(to_json(group.config))),
         "seed": list(group.seeds),
@@ -182,7 +194,10 @@ def setting_values(group: Group) -> dict[str, str]:
 
 
 def version_values(group: Group) -> dict[str, str]:
-    """Return the versions with which a group's runs were saved."""
+    """Return the versions behind a group's runs.
+
+    The runs were saved with them.
+    """
     names = dict.fromkeys(name for run in group.runs for name in run.versions)
     return {
         name: ", ".join(sorted({str(run.versions.get(name, "unknown")) for run in group.runs}))
@@ -191,7 +206,10 @@ def version_values(group: Group) -> dict[str, str]:
 
 
 def settings(values: Sequence[Mapping[str, str]]) -> list[Setting]:
-    """Return settings side by side; a group may lack some."""
+    """Return groups' settings side by side.
+
+    A group may lack some.
+    """
     names = dict.fromkeys(name for group in values for name in group)
     return [Setting(name, tuple(group.get(name, "") for group in values)) for name in names]
 
