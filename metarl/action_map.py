@@ -1,4 +1,6 @@
-"""How a policy's actions become an environment's: clipped to its space, and rescaled from -1..1.
+"""Map from a policy's actions to an environment's.
+
+Actions are clipped to its space, and rescaled from -1..1.
 
 A Gaussian policy starts around 0 with a deviation near 1, so its unit is the range -1..1. Rescaling maps that
 range to the bounds of each action, as :class:`gymnasium.wrappers.RescaleAction` does. Clipping moves actions
@@ -19,25 +21,40 @@ from metarl.errors import MetarlError
 from metarl.vector_env import Array
 
 ActionMode: TypeAlias = Literal["rescale", "clip", "raw"]
-"""Clip and rescale, clip only, or pass actions on as the policy drew them."""
+"""Ways to map actions.
+
+Clip and rescale, clip only, or pass actions on as the policy drew them.
+"""
 NO_BOUND = 1e15
-"""A bound this far out stands for none: spaces write the largest float for it."""
+"""Bounds this far out stand for none.
+
+Spaces write the largest float for it.
+"""
 FEW_HIT, SMALL_PART = 0.25, 0.1
-"""Below these shares a policy's first actions hardly reach an action's range."""
+"""Shares of a range that are hardly reached.
+
+Below them, a policy's first actions hardly reach an action's range.
+"""
 
 
 @runtime_checkable
 class MapsActions(Protocol):
-    """A task distribution that says how actions reach its environments."""
+    """Task distribution that maps actions to its environments.
+
+    It says how actions reach them.
+    """
 
     @property
     def action_map(self) -> ActionMap | None:
-        """The map; None where environments get choices, or actions as the policy drew them."""
+        """Map of actions, if any.
+
+        None where environments get choices, or actions as the policy drew them.
+        """
         ...
 
 
 class ActionMap:
-    """Maps a policy's actions ``[N, A]`` to an environment's.
+    """Map from policies' actions ``[N, A]`` to environments'.
 
     An action with two finite bounds is rescaled from -1..1 if ``rescales`` is set; one with a single bound
     is clipped, one with none is passed on. Actions of an integer space are rounded.
@@ -57,7 +74,10 @@ class ActionMap:
         bounded = np.isfinite(self.low) & np.isfinite(self.high)
         other = (self.low != -1.0) | (self.high != 1.0)
         self.rescaled: npt.NDArray[np.bool_] = bounded & other & rescales
-        """``[A]``, which actions are rescaled: those in -1..1 are already in the policy's unit."""
+        """``[A]``, which actions are rescaled.
+
+        Those in -1..1 are already in the policy's unit.
+        """
         self._rescales = bool(self.rescaled.any())
         self.whole = not np.issubdtype(space.dtype, np.floating)
         """Whether actions are whole numbers."""
@@ -73,7 +93,10 @@ class ActionMap:
         return Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
 
     def __call__(self, actions: Array) -> Array:
-        """Return actions ``[N, A]`` of the environment's space and dtype."""
+        """Map actions ``[N, A]`` to the environment's space.
+
+        The result has the space's dtype.
+        """
         if self._clips and actions.dtype == self.space.dtype:
             return np.minimum(np.maximum(actions, self._low), self._high)
         drawn = np.asarray(actions, np.float64)
@@ -84,7 +107,10 @@ class ActionMap:
         return (np.rint(clipped) if self.whole else clipped).astype(self.space.dtype)
 
     def describe(self) -> str:
-        """Say in a few words what becomes of a policy's actions."""
+        """Describe the mapping in a few words.
+
+        It says what becomes of a policy's actions.
+        """
         parts = ["clipped"] if np.isfinite([self.low, self.high]).any() else []
         if self.rescaled.any():
             some = "" if self.rescaled.all() else f" in {_entries(self.rescaled)}"
@@ -101,7 +127,9 @@ def rescale(actions: Array, low: Array, high: Array) -> Array:
 
 
 def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
-    """Return the map to an environment's action space; None where actions are passed on as they are.
+    """Return an action space's map, if needed.
+
+    None where actions are passed on as they are.
 
     Raises:
         MetarlError: on "raw" for whole numbers, which no Gaussian policy draws.
@@ -119,7 +147,9 @@ def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
 
 
 def squashed_range(space: Box) -> tuple[Array, Array]:
-    """Return middle and half-width of the actions that a squashed policy draws, ``[A]`` each.
+    """Return a squashed policy's action range.
+
+    It is the middle and half-width of the actions that it draws, ``[A]`` each.
 
     An action with two finite bounds has their range; any other has the policy's own unit, -1..1.
     """
@@ -130,7 +160,10 @@ def squashed_range(space: Box) -> tuple[Array, Array]:
 
 
 def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
-    """Say what actions a policy draws, and what the environment gets."""
+    """Describe a policy's and the environment's actions.
+
+    A policy draws them, and the environment gets what becomes of them.
+    """
     mapped = suite.action_map if isinstance(suite, MapsActions) else None
     if isinstance(suite_space, Discrete):
         return f"an action is one of {suite_space}"
@@ -140,7 +173,9 @@ def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
 
 
 def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
-    """Return a sentence for each range of actions that a policy's first actions hardly reach.
+    """Describe action ranges that are hardly reached.
+
+    There is a sentence for each range that a policy's first actions hardly reach.
 
     These are normally distributed around 0 with deviation 1, whatever the bounds.
     """

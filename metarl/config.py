@@ -1,4 +1,6 @@
-"""The config of a run, frozen, written as JSON to the run folder and to every checkpoint.
+"""Config of a run.
+
+It is frozen, and written as JSON to the run folder and to every checkpoint.
 
 Suites and agents bring configs of their own, found by name through the entry points; here are the two
 bases that they inherit and everything that all runs share.
@@ -160,11 +162,16 @@ class ExperimentConfig(Settings):
 
     @property
     def label(self) -> str:
-        """What results call the tasks: the suite, and the bonus if there is one."""
+        """Name of the tasks in results.
+
+        It is the suite, and the bonus if there is one.
+        """
         return bonus_name(self.suite.label, self.success_bonus)
 
     def build_suite(self) -> TaskDistribution:
-        """Return the task distribution, with the bonus on its rewards.
+        """Build the task distribution, with any bonus.
+
+        The bonus is on its rewards.
 
         Raises:
             MetarlError: if success is to be paid and the suite does not report it.
@@ -173,7 +180,7 @@ class ExperimentConfig(Settings):
 
 
 def check_device(name: str) -> None:
-    """Make sure that PyTorch can compute on a device.
+    """Check that PyTorch computes on a device.
 
     Raises:
         MetarlError: if it cannot here.
@@ -189,7 +196,10 @@ def check_device(name: str) -> None:
 
 
 def to_json(config: ExperimentConfig) -> dict[str, Json]:
-    """Return the config as JSON; suite and agent carry their ``kind``."""
+    """Return the config as JSON.
+
+    Suite and agent carry their ``kind``.
+    """
     data: dict[str, Json] = dataclasses.asdict(config)
     for part in ("suite", "agent"):
         fields = data[part]
@@ -243,7 +253,9 @@ def _kind(data: Mapping[str, Json], part: str) -> str:
 
 
 def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
-    """Build a config from settings by name, whatever its class; lists become tuples.
+    """Build a config from settings by name.
+
+    It may be of any class; lists become tuples.
 
     Raises:
         MetarlError: on a setting that the config does not have or that is missing, or on a value of the
@@ -264,7 +276,10 @@ def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
 
 
 def _fits(value: object, hint: object) -> bool:
-    """Return whether a value from JSON can be of a type; types that JSON does not know fit anything."""
+    """Return whether a JSON value fits a type.
+
+    Types that JSON does not know fit anything.
+    """
     kind, arguments = typing.get_origin(hint), typing.get_args(hint)
     if kind is tuple:
         return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)

@@ -17,11 +17,11 @@ class MetarlError(ValueError):
 
 
 class NonFiniteError(MetarlError):
-    """An environment returned a NaN or an infinite number."""
+    """NaN or infinity from an environment."""
 
 
 class NonFiniteActionError(NonFiniteError):
-    """A policy chose a NaN or an infinite number.
+    """NaN or infinity from a policy.
 
     The agent is at fault, not the environment.
     """
@@ -37,11 +37,16 @@ class Stopped(Exception):
 
 
 class EngineError(MetarlError):
-    """An environment raised an exception, or its workers keep dying."""
+    """Exception of an environment, or dying workers.
+
+    Workers keep dying where restarting does not help.
+    """
 
 
 def require(condition: bool, wanted: str, came: object) -> None:
-    """Refuse a value that makes no sense (a comparison with NaN is false, so NaN is refused too).
+    """Refuse a value that makes no sense.
+
+    A comparison with NaN is false, so NaN is refused too.
 
     Raises:
         MetarlError: naming what was ``wanted`` and what ``came``, unless ``condition`` holds.
@@ -51,11 +56,13 @@ def require(condition: bool, wanted: str, came: object) -> None:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetarlError:
-    """Describe an unknown name, with the nearest known one.
+    """Describe an unknown name and its neighbour.
+
+    The neighbour is the nearest known name.
 
     Args:
         kind: what the name was meant to be, in the singular (``"suite"``).
-        name: the name that came.
+        name: the name that was given.
         known: the names that would have been right.
 
     Returns:

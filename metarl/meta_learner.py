@@ -23,7 +23,7 @@ NO_EXTRAS: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 class Inputs(NamedTuple):
-    """A policy's inputs at one step, for M tasks."""
+    """Policy inputs at one step, M tasks."""
 
     observations: torch.Tensor
     """``[M, K, O]``."""
@@ -32,13 +32,19 @@ class Inputs(NamedTuple):
     previous_rewards: torch.Tensor
     """``[M, K]``, likewise."""
     episode_starts: torch.Tensor
-    """``[M, K]`` bool, true before the first step of an episode."""
+    """``[M, K]`` bool, true before an episode's first step."""
     live: torch.Tensor
-    """``[M, K]`` bool, false where the episode is over; what is chosen there is not used."""
+    """``[M, K]`` bool, false for ended episodes.
+
+    What is chosen there is not used.
+    """
 
 
 def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
-    """Return a trial's first inputs for observations ``[M, K, O]``."""
+    """Return first inputs for observations ``[M, K, O]``.
+
+    They are a trial's.
+    """
     shape = observations.shape[:2]
     return Inputs(
         observations,
@@ -57,11 +63,14 @@ class Action(NamedTuple):
     log_probs: torch.Tensor
     """``[M, K]``, log density of the actions."""
     extras: Mapping[str, torch.Tensor] = NO_EXTRAS
-    """``[M, K, ...]`` by name, kept for each step in ``Rollout.extras``: a value, a latent."""
+    """Extras of each step, by name.
+
+    ``[M, K, ...]``, kept in ``Rollout.extras``: a value, a latent.
+    """
 
 
 class Actor(Protocol):
-    """A policy for each of M tasks, ready to act."""
+    """Policy for each of M tasks."""
 
     @property
     def device(self) -> torch.device:
@@ -69,7 +78,7 @@ class Actor(Protocol):
         ...
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return a trial's first memory, ``[M, K, ...]`` by name.
+        """Return first memory, ``[M, K, ...]`` by name.
 
         It is empty for a policy without memory.
         """
@@ -101,7 +110,7 @@ def never() -> bool:
 
 
 class MetaLearner(Protocol):
-    """An agent that learns to adapt to new tasks.
+    """Agent that learns to adapt to tasks.
 
     A meta-iteration: ``actor = initial_actor(M, rng)``; then ``adaptation_steps`` times, collect a rollout
     with the actor and ``actor = adapt(actor, rollout, rng)``; collect a last rollout; ``update``.
@@ -160,7 +169,7 @@ class MetaLearner(Protocol):
         ...
 
     def state(self) -> State:
-        """Return copies of all that later updates depend on."""
+        """Copy everything that later updates depend on."""
         ...
 
     def load_state(self, state: State) -> None:
@@ -193,7 +202,10 @@ class Scheduled(Protocol):
     """
 
     def plan(self, iteration: int) -> Plan:
-        """Return the steps of a meta-iteration, counted from 0; a function of the number alone."""
+        """Return the plan of a meta-iteration.
+
+        It is counted from 0, and the plan is a function of the number alone.
+        """
         ...
 
     def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
@@ -202,5 +214,8 @@ class Scheduled(Protocol):
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:
-    """Return an agent's plan of a meta-iteration, the default one where it has none."""
+    """Return an agent's plan of a meta-iteration.
+
+    It is the default one where the agent has none.
+    """
     return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()

@@ -1,4 +1,6 @@
-"""The root of all configs: bounds are written in the types of fields, and checked in one place.
+"""The root of all configs, with bounds.
+
+Bounds are written in the types of fields, and checked in one place.
 
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
 
@@ -30,14 +32,16 @@ Bound: TypeAlias = Ge | Gt | Le | Lt
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Frozen settings that are checked when they are made.
+    """Frozen settings, checked on creation.
 
     A class with checks of several fields together extends ``__post_init__`` and calls
     ``super().__post_init__()`` in it. Each class of a config that inherits from several is then checked once.
     """
 
     def __post_init__(self) -> None:
-        """Check every field, or every item of a tuple, against the bounds in its type.
+        """Check every field against its bounds.
+
+        The bounds are in its type; of a tuple, every item is checked.
 
         Raises:
             MetarlError: on the first value out of bounds; NaN is out of all.
@@ -53,7 +57,10 @@ class Settings:
 
 @functools.cache
 def _bounds_of(config: type[object]) -> dict[str, tuple[Bound, ...]]:
-    """Return the bounds of the fields that have some; a field keeps those of the class that it overrides."""
+    """Return the bounds of the bounded fields.
+
+    A field keeps those of the class that it overrides.
+    """
     found = {}
     for base in reversed(config.__mro__):
         for name, hint in typing.get_type_hints(base, include_extras=True).items():
@@ -63,7 +70,10 @@ def _bounds_of(config: type[object]) -> dict[str, tuple[Bound, ...]]:
 
 
 def _find(hint: object) -> tuple[Bound, ...]:
-    """Return the bounds in a type, also those in ``X | None`` and ``tuple[X, ...]``."""
+    """Find the bounds in a type.
+
+    Also those in ``X | None`` and ``tuple[X, ...]``.
+    """
     here = tuple(item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Bound))
     return here or next(filter(None, map(_find, typing.get_args(hint))), ())
 
@@ -74,7 +84,10 @@ def _holds(bound: Bound, value: float) -> bool:
 
 
 def _describe(bounds: tuple[Bound, ...]) -> str:
-    """Return bounds as ``in (0, 10]``, or as ``>= 1`` if there is only one."""
+    """Describe bounds as ``in (0, 10]``.
+
+    If there is only one, as ``>= 1``.
+    """
     limits = [(_KINDS[type(bound)], *dataclasses.astuple(bound)) for bound in bounds]
     if len(limits) == 1:
         return f"{limits[0][0].sign} {limits[0][1]}"

@@ -37,7 +37,9 @@ def vectors(space: gymnasium.Space[object]) -> Box:
 
 
 def action_size(space: gymnasium.Space[object]) -> int:
-    """Return A, an action's size or number of choices.
+    """Return an action's size or choices, A.
+
+    It is the number of components or of choices.
 
     Raises:
         MetarlError: if actions are neither vectors of real numbers nor one choice of several.
@@ -53,7 +55,9 @@ def action_size(space: gymnasium.Space[object]) -> int:
 
 
 def env_actions(space: gymnasium.Space[object], actions: Array) -> Array:
-    """Convert a policy's actions ``[N, A]`` to a space's own.
+    """Convert actions ``[N, A]`` to a space's own.
+
+    They are a policy's.
 
     Choices become ``[N]`` whole numbers; vectors stay as they are, in the space's dtype.
     """

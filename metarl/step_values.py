@@ -1,4 +1,6 @@
-"""Takes an environment's observations, rewards, flags and success exactly, or refuses them.
+"""Checks of an environment's returned values.
+
+Observations, rewards, flags and success are taken exactly, or refused.
 
 Nothing is cast in silence: a value that its destination cannot hold raises :class:`UnfitValue`, and whoever
 stepped the environment adds the task and the step. Environment workers import this module, so it never
@@ -22,13 +24,18 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 TRUTH = "True, False, 0 or 1"
 OLD_GYM = "Environments of the old gym are wrapped by shimmy.GymV21CompatibilityV0."
 _KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
-"""Kinds of NumPy dtypes that fit into a space of a kind; whole numbers may go into a float Box."""
+"""Kinds of dtypes that fit into spaces.
+
+They are NumPy's; whole numbers may go into a float Box.
+"""
 _SHOWN = 60
 _DOUBLE = np.dtype(np.float64)
 
 
 class UnfitValue(MetarlError):
-    """An environment returned something else than Gymnasium or its spaces promise.
+    """A value that breaks the environment's promises.
+
+    It is something else than Gymnasium or its spaces promise.
 
     Args:
         expected: what the value should be.
@@ -42,12 +49,18 @@ class UnfitValue(MetarlError):
         self.expected, self.got, self.mend, self.slot = expected, got, mend, slot
 
     def at(self, where: str) -> EngineError:
-        """Return the error that also says where: ``"from the environment of …, at step 3"``."""
+        """Return the error with its place.
+
+        The place is such as ``"from the environment of …, at step 3"``.
+        """
         return EngineError(f"Expected {self.expected}, got {self.got} {where}. {self.mend}")
 
 
 Step: TypeAlias = tuple[object, object, object, object, Mapping[str, object]]
-"""Observation, reward, terminated, truncated and info of a step, not looked at yet."""
+"""Unchecked outcome of a step.
+
+Observation, reward, terminated, truncated and info.
+"""
 
 
 def unpack_step(returned: object) -> Step:
@@ -79,7 +92,9 @@ def unpack_reset(returned: object) -> object:
 
 
 def truth(value: object, name: str) -> bool:
-    """Return a flag: a boolean, or 0 or 1 of any numeric type, also in an array of one element.
+    """Return a flag from any boolean-like value.
+
+    A boolean, or 0 or 1 of any numeric type, also in an array of one element.
 
     Args:
         value: what the environment returned.
@@ -98,7 +113,9 @@ def truth(value: object, name: str) -> bool:
 
 
 def real(value: object, name: str) -> float:
-    """Return one real number, such as a reward, also from an array of one element.
+    """Return one real number, such as a reward.
+
+    It may also come in an array of one element.
 
     Raises:
         UnfitValue: on several numbers, none, text, None or a complex number.
@@ -127,7 +144,9 @@ class ObservationReader:
         self._narrow = self.dtype.kind == "f" and self.dtype.itemsize < _DOUBLE.itemsize
 
     def narrows(self, value: object) -> TypeGuard[npt.NDArray[np.float64]]:
-        """Whether a value is an array of doubles for a narrower float, as many environments return.
+        """Whether a value is doubles for narrower floats.
+
+        It is an array; many environments return such arrays.
 
         Its numbers are not looked at: the caller may convert many such arrays at once.
         """
@@ -139,7 +158,9 @@ class ObservationReader:
         )
 
     def read(self, value: object) -> Values:
-        """Return an observation that the space's dtype can hold; its own dtype may be another.
+        """Return an observation in the space's dtype.
+
+        The space's dtype can hold it; its own dtype may be another.
 
         NaN and infinity are left as they are.
 
@@ -157,9 +178,11 @@ class ObservationReader:
                 f"shape {array.shape} and dtype {array.dtype}",
                 "Give observation_space the shape and the dtype of what reset and step return.",
             )
+        # convert, then ask whether the numbers survived
         with np.errstate(all="ignore"):
             converted = array.astype(self.dtype)
         if self.dtype.kind == "f":
+            # an infinity is fine only where the environment gave one
             held = None if np.isfinite(converted).all() else np.isfinite(converted) | ~np.isfinite(array)
         else:
             held = np.asarray(converted == array)
@@ -179,7 +202,9 @@ class ObservationReader:
 
 
 def truths(values: object, live: Flags, name: str) -> Flags:
-    """Return the flags of a vector environment, ``[N]``; slots that are not live are false.
+    """Return a vector environment's flags, ``[N]``.
+
+    Slots that are not live are false.
 
     Args:
         values: what the environment returned.
@@ -199,7 +224,9 @@ def truths(values: object, live: Flags, name: str) -> Flags:
 
 
 def reals(values: object, live: Flags, name: str) -> npt.NDArray[np.float64]:
-    """Return the numbers of a vector environment, ``[N]``; slots that are not live have zeros.
+    """Return a vector environment's numbers, ``[N]``.
+
+    Slots that are not live have zeros.
 
     Raises:
         UnfitValue: if there is not one real number for each slot.
@@ -230,7 +257,10 @@ def _column(values: object, size: int, name: str) -> Values:
 
 
 def _number(value: object) -> Real | Decimal | None:
-    """Return the one real number that a value is or holds, None where it is none."""
+    """Return a value's one real number, or None.
+
+    None where it neither is nor holds one.
+    """
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         value = array.item() if array.size == 1 else None
@@ -251,6 +281,9 @@ def _check_info(info: object, method: str) -> None:
 
 
 def _shown(value: object) -> str:
-    """Return a value for a message, on one line and not too long."""
+    """Return a value, shortened for a message.
+
+    It is on one line and not too long.
+    """
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -1,4 +1,6 @@
-"""Success paid in the reward: the same tasks, in which a step that solves the task is worth more.
+"""Success bonus on the reward.
+
+The tasks stay the same, but a step that solves the task is worth more.
 
 Some rewards of robots pay failing steps nearly as much as solving ones, so a policy that maximises them need
 not solve the task (docs/metaworld.md). The bonus is part of the suite's name wherever a result stands.
@@ -22,7 +24,9 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorS
 
 
 def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution:
-    """Return a distribution that pays ``bonus`` more for solving steps; itself for a bonus of 0.
+    """Return a distribution with a success bonus.
+
+    It pays ``bonus`` more for solving steps; for a bonus of 0 it is the given one.
 
     Raises:
         MetarlError: if the suite does not report success.
@@ -38,13 +42,19 @@ def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution
 
 
 def bonus_name(name: str, bonus: float) -> str:
-    """Return what results call a suite with a bonus, ``"ml1-push-v3+success10"``."""
+    """Name a suite with a bonus.
+
+    Results call it ``"ml1-push-v3+success10"``.
+    """
     return f"{name}+success{bonus:g}" if bonus else name
 
 
 @dataclass(frozen=True)
 class BonusTasks:
-    """A :class:`~metarl.tasks.TaskDistribution` that pays success beside its base's reward."""
+    """Task distribution that also pays for success.
+
+    It is a :class:`~metarl.tasks.TaskDistribution`; its base's reward is paid too.
+    """
 
     base: TaskDistribution
     bonus: float
@@ -93,7 +103,7 @@ class BonusTasks:
         return self.base.sample(num_tasks, rng, split)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build the base's environment with the bonus on its rewards."""
+        """Build the base's environment with the bonus."""
         env = self.base.make_vector_env(num_envs, engine=engine, num_workers=num_workers)
         drawable, tensors = isinstance(env, Renderable), isinstance(env, TensorVectorEnv)
         kinds = {
@@ -106,7 +116,10 @@ class BonusTasks:
 
 
 class BonusVectorEnv(TaskVectorEnv):
-    """Steps another environment and pays ``bonus`` for each step after which the task is solved."""
+    """Vector environment that pays a success bonus.
+
+    It steps another environment and pays ``bonus`` for each step after which the task is solved.
+    """
 
     def __init__(self, env: TaskVectorEnv, bonus: float) -> None:
         self.env, self.bonus = env, bonus
@@ -118,11 +131,17 @@ class BonusVectorEnv(TaskVectorEnv):
 
     @property
     def restarts(self) -> int:
-        """How often a worker was lost and its episodes were run again."""
+        """Number of lost workers.
+
+        Their episodes were run again.
+        """
         return self.env.restarts
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on."""
+        """Set slot i's next task, ``tasks[i]``.
+
+        It runs from its next reset on.
+        """
         self.env.set_tasks(tasks)
 
     def reset(
@@ -183,4 +202,4 @@ class TensorBonusVectorEnv(BonusVectorEnv):
 
 
 class DrawableTensorBonusVectorEnv(DrawableBonusVectorEnv, TensorBonusVectorEnv):
-    """One that can be looked at and speaks tensors."""
+    """Success-bonus environment with pictures and tensors."""

@@ -1,4 +1,7 @@
-"""The two protocols of the world: a distribution over tasks, and the vector environment that runs them."""
+"""Protocol of task distributions.
+
+A task distribution makes the vector environments that run its tasks.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ from metarl.vector_env import TaskVectorEnv
 
 Split: TypeAlias = Literal["train", "test"]
 MAX_DRAWS = 100
-"""How often training tasks that turn out to be held out are drawn again."""
+"""Most redraws of held-out training tasks.
+
+They turn out to be held out.
+"""
 
 
 class TaskDistribution(Protocol):
-    """Tasks to learn from and tasks to be tested on."""
+    """Tasks for training and testing."""
 
     @property
     def name(self) -> str:
@@ -32,7 +38,10 @@ class TaskDistribution(Protocol):
 
     @property
     def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
-        """Space of one action: a vector, or one choice of several."""
+        """Space of one action.
+
+        It is a vector, or one choice of several.
+        """
         ...
 
     @property
@@ -42,15 +51,20 @@ class TaskDistribution(Protocol):
 
     @property
     def reports_success(self) -> bool:
-        """Whether the environments say that a task is solved."""
+        """Whether environments report solved tasks."""
         ...
 
     def tasks(self, split: Split) -> Sequence[Task]:
-        """Return the split's tasks in a fixed order; of an infinite split, a list that stands for it."""
+        """Return the split's tasks in fixed order.
+
+        Of an infinite split, it is a list that stands for it.
+        """
         ...
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks from a split, as evenly over its families as ``num_tasks`` allows.
+        """Draw tasks from a split.
+
+        They are spread as evenly over its families as ``num_tasks`` allows.
 
         Args:
             num_tasks: how many, one or more; beyond the size of a finite split tasks come again.
@@ -75,33 +89,50 @@ class TaskDistribution(Protocol):
 
 @runtime_checkable
 class TestsOnTrainingTasks(Protocol):
-    """A :class:`TaskDistribution` that may be tested on training tasks, where there are no others."""
+    """Distribution that may test on training tasks.
+
+    It is a :class:`TaskDistribution` where there are no others.
+    """
 
     @property
     def tests_on_training_tasks(self) -> bool:
-        """Whether it is; its name then says so, ``"half-cheetah-dir-published"``."""
+        """Whether it tests on training tasks.
+
+        Its name then says so, ``"half-cheetah-dir-published"``.
+        """
         ...
 
 
 class Parameter(NamedTuple):
-    """One of the numbers that single out a task."""
+    """One number of a task's parameters.
+
+    It is one of those that single out a task.
+    """
 
     name: str
     observed: bool
-    """Whether an agent may observe it, such as where an object is; all others it has to infer."""
+    """Whether an agent may observe it.
+
+    Such as where an object is; all others it has to infer.
+    """
 
 
 @runtime_checkable
 class DescribesParameters(Protocol):
-    """A :class:`TaskDistribution` that says what its tasks' parameters are."""
+    """Distribution that describes its tasks' parameters.
+
+    It is a :class:`TaskDistribution`.
+    """
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return one description for each parameter of a family's tasks."""
+        """Describe each parameter of a family's tasks."""
         ...
 
 
 def check_disjoint(distribution: TaskDistribution) -> None:
-    """Make sure that no test task is a training task, but for :class:`TestsOnTrainingTasks`, which says so.
+    """Check that no test task is for training.
+
+    :class:`TestsOnTrainingTasks` may say that one is.
 
     Raises:
         MetarlError: if one is, by id or by (family, parameters).
@@ -115,7 +146,9 @@ def check_disjoint(distribution: TaskDistribution) -> None:
 
 
 def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw training tasks, once more for each that is also a test task.
+    """Draw training tasks, replacing held-out ones.
+
+    Each that is also a test task is drawn once more.
 
     Ranges that are drawn from may meet the listed test tasks, which :func:`check_disjoint` cannot see.
 
@@ -140,7 +173,9 @@ def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.rand
 
 
 def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw tasks with every family as often as every other, give or take one.
+    """Draw tasks evenly over families.
+
+    Every family is drawn as often as every other, give or take one.
 
     Which families get the remainder, and which tasks of a family are taken, is random; a task comes a
     second time only when its family has no other left.
@@ -158,11 +193,13 @@ def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generato
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)
+    # every family gets ``rounds`` tasks, and a random few get one more
     rounds, remainder = divmod(num_tasks, len(families))
     extra = set(rng.permutation(len(families))[:remainder].tolist())
     drawn = []
     for index, members in enumerate(families.values()):
         count = rounds + (index in extra)
+        # whole permutations in a row: no repeat before all members have been drawn
         order = [rng.permutation(len(members)) for _ in range(-(-count // len(members)))]
         drawn += [members[i] for i in np.concatenate(order)[:count]] if count else []
     return drawn

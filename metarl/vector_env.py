@@ -1,4 +1,7 @@
-"""The contract of vector environments with a task in each slot; pictures and tensors are optional."""
+"""Contract of vector environments with tasks.
+
+There is a task in each slot; pictures and tensors are optional.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,16 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
-"""``[height, width, 3]``: red, green and blue, the first row on top."""
+"""RGB picture, ``[height, width, 3]``.
+
+Red, green and blue, the first row on top.
+"""
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
-    """A Gymnasium vector environment with a task to set in each slot.
+    """Vector environment with a task per slot.
+
+    It is one of Gymnasium's, with a task to set in each slot.
 
     ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot stays idle after its episode
     until ``reset(options={"reset_mask": ...})`` names it. Stepping an idle slot does nothing: its
@@ -39,7 +47,9 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
 
     @abstractmethod
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Let slot i run ``tasks[i]`` from its next reset on; slots past the last task stay idle.
+        """Set slot i's next task, ``tasks[i]``.
+
+        It runs from its next reset on; slots past the last task stay idle.
 
         Args:
             tasks: at least one task and at most ``num_envs``; the same task may come several times.
@@ -50,18 +60,26 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
 
     @property
     def restarts(self) -> int:
-        """How often a worker was lost and its episodes were run again."""
+        """Number of lost workers.
+
+        Their episodes were run again.
+        """
         return 0
 
 
 @runtime_checkable
 class Renderable(Protocol):
-    """A :class:`TaskVectorEnv` that can be looked at; ``isinstance`` checks which can."""
+    """Task environment that draws pictures.
+
+    It is a :class:`TaskVectorEnv`; ``isinstance`` checks which can.
+    """
 
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a picture of a slot as it is now, which changes nothing in it.
+        """Return a slot's picture as it is.
+
+        This changes nothing in it.
 
         An episode that is over is seen at its end.
 
@@ -78,7 +96,9 @@ class Renderable(Protocol):
 
 
 def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
-    """Make sure that there is a task, and a slot for each.
+    """Check that every task has a slot.
+
+    There must be a task at least.
 
     Raises:
         MetarlError: if there is not.
@@ -98,7 +118,10 @@ def check_slot(slot: int, num_envs: int) -> None:
 
 
 class TensorStep(NamedTuple):
-    """The outcome of a step, on the environment's device."""
+    """Outcome of a step, on the device.
+
+    The device is the environment's.
+    """
 
     observations: torch.Tensor
     """``[N, O]`` float32."""
@@ -109,12 +132,17 @@ class TensorStep(NamedTuple):
     truncated: torch.Tensor
     """``[N]`` bool."""
     success: torch.Tensor | None
-    """``[N]`` bool, whether the task is solved after this very step; None where the suite does not say."""
+    """``[N]`` bool, success after this very step.
+
+    It says whether the task is solved; None where the suite does not say.
+    """
 
 
 @runtime_checkable
 class TensorVectorEnv(Protocol):
-    """A :class:`~metarl.vector_env.TaskVectorEnv` with tensors too; ``isinstance`` checks for it.
+    """Task environment that returns tensors too.
+
+    It is a :class:`~metarl.vector_env.TaskVectorEnv`; ``isinstance`` checks for it.
 
     Returned tensors are copies or never written again, and nothing here waits for the device.
     """
@@ -127,7 +155,9 @@ class TensorVectorEnv(Protocol):
     def reset_tensors(
         self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
     ) -> torch.Tensor:
-        """Start episodes in the slots that have a task, or in those of ``mask [N]``; return ``[N, O]``.
+        """Start episodes, and return observations ``[N, O]``.
+
+        They start in the slots that have a task, or in those of ``mask [N]``.
 
         Args:
             mask: which slots; None for all.

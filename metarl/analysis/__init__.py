@@ -1,1 +1,4 @@
-"""Which layers adaptation changes, and the gain of each."""
+"""Measurement of adaptation's changes, layer by layer.
+
+It finds which layers adaptation changes, and the gain of each.
+"""

@@ -1,4 +1,4 @@
-"""Layers of a policy, and how far adaptation changes each.
+"""Policy layers, and their changes by adaptation.
 
 The part of a parameter's name before the last dot is its layer: ``layer_0.weight`` and ``layer_0.bias``
 are of ``layer_0``; ``log_std`` is a layer of its own.
@@ -25,7 +25,10 @@ class Explainable(Actor, Protocol):
 
     @property
     def params(self) -> Params:
-        """Stacked, ``[M, ...]``, by names of which the part before the last dot is the layer."""
+        """Stacked parameters, ``[M, ...]``, by name.
+
+        The part of a name before the last dot is the layer.
+        """
         ...
 
     def with_params(self, params: Params) -> Explainable:
@@ -33,7 +36,9 @@ class Explainable(Actor, Protocol):
         ...
 
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's activations on observations ``[M, B, O]``: ``[M, B, units]`` by its name.
+        """Return each layer's activations on observations.
+
+        Observations are ``[M, B, O]``, activations ``[M, B, units]`` by the layer's name.
 
         In order; the activations of the last layer are the most likely actions. Empty if the policy does not
         show its layers.
@@ -57,15 +62,21 @@ def explainable(actor: Actor) -> Explainable:
 
 @dataclass(frozen=True)
 class Change:
-    """Change of one tensor of parameters, on T tasks."""
+    """Change of one parameter tensor on T tasks."""
 
     name: str
     norm: Values
     """``[T]``, Euclidean norm of the change."""
     relative: Values | None
-    """``[T]``, the same over the norm before adapting; None where that is zero."""
+    """``[T]``, change over the norm before adapting.
+
+    None where that norm is zero.
+    """
     share: Values
-    """``[T]``, part of the squared length of the whole adaptation vector; zero where nothing moved."""
+    """``[T]``, share of the squared adaptation vector.
+
+    It is a part of its squared length; zero where nothing moved.
+    """
 
 
 def layer_of(name: str) -> str:
@@ -74,7 +85,7 @@ def layer_of(name: str) -> str:
 
 
 def layers_of(params: Params) -> list[str]:
-    """Return the layers of a policy, in the order of its parameters."""
+    """Return a policy's layers in parameter order."""
     return list(dict.fromkeys(map(layer_of, params)))
 
 

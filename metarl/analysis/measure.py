@@ -1,4 +1,6 @@
-"""Measure which layers adaptation changes, and the gain of each.
+"""Measurement of layers' changes and gains.
+
+It finds which layers adaptation changes, and the gain of each.
 
 Gains are measured in rollouts: with nothing adapted, with everything, with one layer alone adapted, and with
 all but one, all from the same seeds.
@@ -37,7 +39,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class AdaptationTrace:
-    """Changes of a policy by adapting to T tasks, and their effects."""
+    """Changes and effects of adapting to T tasks.
+
+    They are changes of a policy.
+    """
 
     changes: tuple[Change, ...]
     """Of each tensor of parameters."""
@@ -45,7 +50,10 @@ class AdaptationTrace:
     """Of each layer, ``[T]``: linear CKA of its activations before and after adapting, on the observations
     of the unadapted policy."""
     shifts: dict[str, Values]
-    """Of each layer, ``[T]``: how far these activations moved as a whole, in units of their spread."""
+    """Each layer's shift of activations, ``[T]``.
+
+    It says how far these activations moved as a whole, in units of their spread.
+    """
     vectors: Values
     """``[T, D]``, the adaptation vectors."""
     variants: tuple[Variant, ...]
@@ -59,7 +67,10 @@ class AdaptationTrace:
 
 
 def variants_of(layers: Sequence[str]) -> tuple[Variant, ...]:
-    """Return the variants: nothing adapted, everything, each layer alone, all but each."""
+    """Return the variants of a policy.
+
+    Nothing adapted, everything, each layer alone, all but each.
+    """
     everything = frozenset(layers)
     return (
         Variant("none", frozenset()),
@@ -72,7 +83,10 @@ def variants_of(layers: Sequence[str]) -> tuple[Variant, ...]:
 def trace_steps(
     config: MeasurementConfig, layers: Collection[str], num_tasks: int, num_envs: int, horizon: int
 ) -> int:
-    """Return the vector steps of :func:`trace_adaptation` if every episode lasts to the horizon."""
+    """Return the vector steps of :func:`trace_adaptation`.
+
+    Every episode is taken to last to the horizon.
+    """
     chunks = -(-num_tasks // max(1, num_envs // slots_needed(config)))
     return chunks * (config.adaptation_steps + 2 + 2 * len(layers)) * horizon
 
@@ -109,11 +123,13 @@ def trace_adaptation(
     parts = []
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
+        # 1. adapt as an evaluation does
         before = explainable(agent.initial_actor(len(chunk), rng))
         experience, actor = [], before
         for _ in range(config.adaptation_steps):
             experience.append(run(chunk, actor, episodes=config.adaptation_episodes, rng=rng))
             actor = explainable(agent.adapt(actor, experience[-1], rng))
+        # 2. measure every variant from the same seed, so that they differ in nothing else
         seed = int(rng.integers(2**63))
         variants = variants_of(layers_of(before.params))
         stages = [
@@ -126,6 +142,7 @@ def trace_adaptation(
             )
             for variant in variants
         ]
+        # 3. put together what adapting changed
         steps = sum(rollout.num_steps for rollout in experience)
         effects = from_rollouts(chunk, stages, steps)
         parts.append(_trace(before, actor, experience[0], variants, effects))

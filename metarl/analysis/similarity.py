@@ -1,4 +1,6 @@
-"""Similarity of two representations: of shape, and of place.
+"""Similarity of representations' shape and place.
+
+It is that of two representations.
 
 Linear centered kernel alignment (CKA) compares the shape: it is 1 for representations that a rotation, a
 reflection, a scaling of all units together or a shift turns into one another, and 0 where no linear function
@@ -11,7 +13,9 @@ import torch
 
 
 def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Return the similarity of the shape of two representations, in 0..1.
+    """Return two representations' similarity of shape.
+
+    It is in 0..1.
 
     Source: Kornblith et al. 2019 (arXiv 1905.00414), section 3.
     For centered X and Y (equation 4 with linear kernels, written with their features)::
@@ -33,7 +37,7 @@ def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def shift(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Return the shift of a representation, over its spread.
+    """Return a representation's shift over its spread.
 
     That is the distance between both means over the root of the mean squared distance from the mean before.
 

@@ -1,4 +1,7 @@
-"""Summarize the trace of an adaptation, with 95 % intervals over tasks."""
+"""Summaries of adaptation traces, with 95 % intervals.
+
+The intervals are over tasks.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,21 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class LayerChange:
-    """How far one tensor of parameters moved, a mean over tasks."""
+    """Mean movement of a parameter tensor over tasks."""
 
     name: str
     norm: Interval
     """Of the change."""
     relative: Interval | None
-    """Over the norm before adapting; None where that is zero."""
+    """Change over the norm before adapting.
+
+    None where that norm is zero.
+    """
     share: Interval
-    """Of the squared length of the whole adaptation vector."""
+    """Share of the adaptation vector's squared length.
+
+    The vector is the whole one.
+    """
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,15 @@ class Explanation:
     adaptation_steps: int
     layer_changes: tuple[LayerChange, ...]
     similarities: dict[str, Interval]
-    """Linear CKA of each layer's activations before and after adapting; the last layer's are the actions."""
+    """Linear CKA before and after adapting, by layer.
+
+    It is of each layer's activations; the last layer's are the actions.
+    """
     shifts: dict[str, Interval]
-    """How far they moved as a whole, in units of their spread."""
+    """Shift of the activations over their spread.
+
+    It says how far they moved as a whole.
+    """
     task_map: TaskMap
     likeness: Likeness | None
     """None where no family has tasks enough."""
@@ -99,6 +114,7 @@ def _gains(trace: AdaptationTrace, rng: np.random.Generator, how: Bootstrap) -> 
     returns, successes = trace.effects.task_returns, trace.effects.task_successes
     of_rates = replace(how, bounds=RATE)
     for place, variant in enumerate(trace.variants):
+        # variant 0 has nothing adapted, so all gains are over it
         if place > 0:
             yield Gain(
                 variant.name,

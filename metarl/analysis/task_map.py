@@ -23,39 +23,61 @@ _LARGEST_BATCH = 2_000_000  # ranks that are held at once
 
 @dataclass(frozen=True)
 class TaskMap:
-    """Tasks in the plane; those that do not move the policy have no direction and are left out."""
+    """Tasks in the plane.
+
+    Those that do not move the policy have no direction and are left out.
+    """
 
     places: tuple[int, ...]
     """Which of the tasks are on the map."""
     points: Values
     """``[len(places), 2]``."""
     shown: float
-    """Share of the directions' variance that the plane shows."""
+    """Share of variance that the plane shows.
+
+    It is the variance of the directions.
+    """
     cosines: Values
-    """``[len(places), len(places)]``, cosine of the angle between two adaptation vectors."""
+    """Cosines of the angles between adaptation vectors.
+
+    ``[len(places), len(places)]``.
+    """
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Whether tasks that are close to each other move the policy alike."""
+    """Test whether close tasks move policies alike."""
 
     correlation: float
-    """Spearman's rank correlation of both distances over the pairs of a family, the mean over families."""
+    """Rank correlation of both distances.
+
+    It is Spearman's, over the pairs of a family, the mean over families.
+    """
     p_value: float
-    """How often tasks that are exchanged within their family correlate as much (Mantel 1967)."""
+    """P-value of a permutation test.
+
+    It says how often tasks that are exchanged within their family correlate as much (Mantel 1967).
+    """
     pairs: int
     families: int
-    """Families that were counted: of three tasks or more, at different distances from each other."""
+    """Number of families that were counted.
+
+    They have three tasks or more, at different distances from each other.
+    """
 
 
 def task_map(vectors: Values) -> TaskMap:
-    """Return principal components of the directions of ``[T, D]``.
+    """Return the directions' principal components.
+
+    The vectors are ``[T, D]``.
 
     This is classical multidimensional scaling of the distances ``sqrt(2 - 2 cos)`` between directions.
     """
     lengths = np.linalg.norm(vectors, axis=1)
     places = np.flatnonzero(lengths > 0)
+    # unit vectors: only the direction of the adaptation counts, not its length
     directions = vectors[places] / lengths[places, None]
+    # principal components are the singular vectors of the centred directions
     left, spread, _ = np.linalg.svd(directions - directions.mean(axis=0), full_matrices=False)
     points = np.zeros((len(places), 2))
     shown = min(2, len(spread))
@@ -70,7 +92,7 @@ def task_map(vectors: Values) -> TaskMap:
 
 
 def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -> Likeness | None:
-    """Correlate the distances of tasks with those of their adaptation vectors.
+    """Correlate distances of tasks and adaptation vectors.
 
     Tasks are as far apart as their parameters (Euclidean), vectors as ``1 - cos``; only tasks of one family
     are compared. The p-value is one-sided: that of a correlation as large or larger.
@@ -90,6 +112,7 @@ def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -
     correlation = float(
         np.mean([_correlations(*ranks, np.arange(len(ranks[0]))[None])[0] for ranks in found])
     )
+    # as large by chance alone: exchange the tasks of each family
     exchanged = np.mean([_exchanged(*ranks, rng) for ranks in found], axis=0)
     as_large = int((exchanged >= correlation - 1e-9).sum())
     pairs = sum(len(ours) * (len(ours) - 1) // 2 for ours, _ in found)
@@ -97,15 +120,22 @@ def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -
 
 
 Ranks = tuple[Values, Values]
-"""Of both distances between the tasks of a family, ``[n, n]`` each, symmetric."""
+"""Ranks of distances between a family's tasks.
+
+They are of both distances, ``[n, n]`` each, symmetric.
+"""
 
 
 def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
-    """Return a family's ranks, or None without different distances."""
+    """Return a family's ranks, if distances differ.
+
+    None without different distances.
+    """
     places = [place for place, task in enumerate(tasks) if task.family == family]
     if len(places) < 3:
         return None
     between_tasks = pdist(np.array([tasks[place].parameters for place in places], np.float64))
+    # 1 - cos, in the order of scipy's pdist
     upper = np.triu_indices(len(places), 1)
     between_vectors = 1 - cosines[np.ix_(places, places)][upper]
     if np.ptp(between_tasks) == 0 or np.ptp(between_vectors) < 1e-12:
@@ -114,7 +144,10 @@ def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
 
 
 def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values:
-    """Return the correlations after exchanging the tasks at random, ``[PERMUTATIONS]``."""
+    """Return correlations of random permutations, ``[PERMUTATIONS]``.
+
+    The tasks are exchanged at random.
+    """
     at_once = max(1, _LARGEST_BATCH // ours.size)
     found = []
     for start in range(0, PERMUTATIONS, at_once):
@@ -125,7 +158,10 @@ def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values
 
 
 def _correlations(ours: Values, theirs: Values, orders: npt.NDArray[np.int64]) -> Values:
-    """Return the correlation over pairs of tasks for each order ``[R, n]`` of ours."""
+    """Return correlations for each order ``[R, n]``.
+
+    They are over pairs of tasks, and the order is of ours.
+    """
     first, second = np.triu_indices(len(ours), 1)
     fixed = theirs[first, second] - theirs[first, second].mean()
     moving = ours[orders[:, first], orders[:, second]]

@@ -1,1 +1,4 @@
-"""Functions for scripts and notebooks, offered by ``import metarl``."""
+"""Functions for scripts and notebooks.
+
+``import metarl`` offers them.
+"""

@@ -33,7 +33,10 @@ class Run:
 
     experiment: Experiment
     evaluation: Evaluation | None
-    """The evaluation on every held-out task when training ended; None for a loaded run."""
+    """Final evaluation on every held-out task.
+
+    It was made when training ended; None for a loaded run.
+    """
 
     @property
     def folder(self) -> Path:
@@ -78,7 +81,9 @@ def train(
     observers: Sequence[Observer] = (),
     **settings: object,
 ) -> Run:
-    """Train an agent and evaluate it on held-out tasks.
+    """Train an agent, then evaluate it.
+
+    The evaluation is on held-out tasks.
 
     Args:
         what: a preset's or a suite's name, as on the command line, or a whole config.
@@ -111,7 +116,7 @@ def train(
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Open a trained run, or one of its checkpoints.
+    """Open a trained run or its checkpoint.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged.

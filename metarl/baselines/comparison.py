@@ -1,4 +1,6 @@
-"""Baselines at equal budget: each on the same held-out tasks, with the same episodes from the same seeds.
+"""Baselines on held-out tasks, at equal budget.
+
+Each has the same held-out tasks, with the same episodes from the same seeds.
 
 Finished results are kept: a comparison that was stopped, or that has more baselines, budgets or tasks than
 before, computes only the missing ones.
@@ -23,7 +25,9 @@ from metarl.types import Json, Task
 
 
 class Comparison:
-    """A run's agent and its baselines on held-out tasks.
+    """Comparison of a run's agent and its baselines.
+
+    It is on held-out tasks.
 
     Args:
         experiment: with a trained agent.
@@ -50,12 +54,16 @@ class Comparison:
             experiment.agent.trial,
         )
         self.store = Store(folder, self._settings())
+        # random streams go by a task's place in the whole list, whichever tasks are chosen
         self._places = {task: place for place, task in enumerate(experiment.suite.tasks("test"))}
         self._stop = False
 
     @property
     def pending(self) -> list[tuple[Baseline, Task]]:
-        """Baselines and tasks without a result yet, in the order of computation."""
+        """Missing results, in the order of computation.
+
+        These are baselines and tasks without a result yet.
+        """
         return [(b, task) for b in self.baselines for task in self.tasks if not self._is_done(b, task)]
 
     @property
@@ -67,11 +75,14 @@ class Comparison:
         ]
 
     def request_stop(self) -> None:
-        """Raise Stopped before the next step; finished results are kept."""
+        """Stop before the next step, keeping results.
+
+        Stopped is raised; finished results are kept.
+        """
         self._stop = True
 
     def open_runner(self, on_step: OnStep) -> BaselineRunner:
-        """Return the runner of the baselines, a context manager."""
+        """Open the baselines' runner, a context manager."""
 
         def step(phase: str, slots: int) -> None:
             if self._stop:
@@ -87,7 +98,7 @@ class Comparison:
             on_result(baseline, task)
 
     def pending_steps(self, baseline: Baseline) -> Counter[str]:
-        """Return environment steps left in each phase, at most."""
+        """Return each phase's remaining environment steps, at most."""
         todo = sum(not self._is_done(baseline, task) for task in self.tasks)
         steps = Counter({MEASURE: todo * self._measured_steps(baseline)})
         steps[BaselineRunner.phase(baseline, training=False)] = todo * self.step_budgets.on_task(baseline)
@@ -96,11 +107,12 @@ class Comparison:
         return +steps
 
     def seconds_per_step(self, runner: BaselineRunner) -> dict[str, float]:
-        """Measure the seconds that a step of each pending phase takes."""
+        """Measure seconds per step of pending phases."""
         seconds_per_step: dict[str, float] = {}
         for baseline in self.baselines:
             for phase in self.pending_steps(baseline):
                 if phase not in seconds_per_step:
+                    # phases that several baselines share are measured once
                     training = phase == BaselineRunner.phase(baseline, training=True)
                     measuring = phase == MEASURE
                     seconds_per_step[phase] = (
@@ -111,7 +123,7 @@ class Comparison:
         return seconds_per_step
 
     def seconds(self, baseline: Baseline, seconds_per_step: Mapping[str, float]) -> float:
-        """Estimate the seconds that a baseline's pending results take."""
+        """Estimate the seconds of a baseline's pending results."""
         return sum(count * seconds_per_step[phase] for phase, count in self.pending_steps(baseline).items())
 
     def _measure(self, runner: BaselineRunner, baseline: Baseline, task: Task) -> Measured:
@@ -125,7 +137,7 @@ class Comparison:
         return runner.on_task(baseline, task, weights)
 
     def _measured_steps(self, baseline: Baseline) -> int:
-        """Return the steps of measuring an agent on a task."""
+        """Return the steps of one measurement on a task."""
         measured = self.experiment.config.evaluation
         stages = len(baseline.stages(measured.adaptation_steps))
         adapting = self.step_budgets.adaptation if baseline.kind == META else 0
@@ -138,7 +150,7 @@ class Comparison:
         return f"{baseline.stem}/task{self._places[task]:04d}"
 
     def _settings(self) -> dict[str, Json]:
-        """Return the settings that all results of one folder share."""
+        """Return the settings shared by a folder's results."""
         config = to_json(self.experiment.config)
         measured = asdict(self.experiment.config.evaluation)
         return {
@@ -150,6 +162,7 @@ class Comparison:
             "engine": self.experiment.config.sampling.engine,
             "horizon": self.experiment.suite.horizon,
             "training_seed": self.experiment.config.seed,
+            # whichever checkpoint it was, these are its weights
             "weights_sha256": weights_sum(self.experiment.agent.state()),
             "iteration": self.experiment.iteration,
             "seed": self.config.seed,

@@ -1,4 +1,4 @@
-"""PPO and SAC of stable-baselines3 at an exact budget.
+"""PPO and SAC at an exact budget.
 
 Settings are stable-baselines3's defaults (PPO: learning rate 3e-4, rollouts of 2048 steps, 10 epochs of
 batches of 64, discount 0.99, lambda 0.95, clip 0.2, 64-64 tanh; SAC: learning rate 3e-4, batches of 256,
@@ -44,7 +44,10 @@ class LearnerConfig:
     """Budget and seed of one baseline."""
 
     steps: int
-    """Environment steps at most; a few less, where they do not divide into whole rollouts."""
+    """Environment steps at most.
+
+    A few less, where they do not divide into whole rollouts.
+    """
     seed: int
     """Everything that is random follows from it."""
     rollout: int = ROLLOUT
@@ -54,7 +57,7 @@ class LearnerConfig:
 
 
 class Learner(ABC):
-    """One agent and its training environment, with actions in -1..1."""
+    """Agent and training environment, actions in -1..1."""
 
     model: BaseAlgorithm
 
@@ -72,20 +75,20 @@ class Learner(ABC):
 
     @abstractmethod
     def _build(self) -> int:
-        """Set ``model`` and return how many steps it will take."""
+        """Set ``model``, and return its number of steps."""
 
     @property
     @abstractmethod
     def actor(self) -> SB3Actor:
-        """The policy; it shares its parameters with the agent."""
+        """Policy that shares the agent's parameters."""
 
     @property
     def weights(self) -> Params:
-        """Copies of all learned tensors, without the optimisers' state."""
+        """Copies of learned tensors, without optimiser state."""
         return {name: value.detach().clone() for name, value in self._tensors().items()}
 
     def load(self, weights: Params) -> None:
-        """Go on from the weights of an agent like this one.
+        """Continue from a similar agent's weights.
 
         Raises:
             MetarlError: if they are of another architecture.
@@ -123,7 +126,10 @@ class PPOLearner(Learner):
 
     @property
     def actor(self) -> SB3Actor:
-        """The policy; its deviation does not depend on the observation."""
+        """Policy with state-independent deviation.
+
+        The deviation does not depend on the observation.
+        """
         policy = self.model.policy
         assert isinstance(policy, ActorCriticPolicy)
 
@@ -136,6 +142,7 @@ class PPOLearner(Learner):
 
     def _build(self) -> int:
         steps, slots = self.config.steps, self.env.num_envs
+        # whole rollouts of equal length that use up the budget, never more
         rollouts = -(-steps // self.config.rollout)
         per_slot = steps // (rollouts * slots)
         self.model = PPO(
@@ -168,6 +175,7 @@ class SACLearner(Learner):
 
     def _build(self) -> int:
         slots = self.env.num_envs
+        # every step is one of all slots
         planned = self.config.steps // slots * slots
         self.model = SAC(
             "MlpPolicy",
@@ -190,14 +198,20 @@ ALGORITHMS: dict[AlgorithmName, type[Learner]] = {"ppo": PPOLearner, "sac": SACL
 
 @dataclass(frozen=True)
 class SB3Actor:
-    """A policy of stable-baselines3 as an actor on one task."""
+    """Policy of stable-baselines3 as an actor.
+
+    It acts on one task.
+    """
 
     distribution: Callable[[torch.Tensor], Gaussian]
     """From observations ``[B, O]``, before any squashing."""
     env: TaskVecEnv
-    """Training environment, with actions in -1..1; has their scaling."""
+    """Training environment with actions in -1..1.
+
+    It has their scaling.
+    """
     squashed: bool
-    """Whether tanh bounds the actions; if not, they are clipped."""
+    """Whether tanh bounds actions, or clipping does."""
     task: Task | None = None
     """Task that an oracle sees."""
 
@@ -216,7 +230,10 @@ class SB3Actor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Choose actions for observations ``[1, K, O]``; densities are those before squashing and scaling."""
+        """Choose actions for observations ``[1, K, O]``.
+
+        Densities are those before squashing and scaling.
+        """
         gaussian = self.distribution(self._see(inputs.observations).flatten(0, 1))
         drawn = gaussian.mean if generator is None else sample(gaussian, generator)
         unit = torch.tanh(drawn) if self.squashed else drawn
@@ -233,7 +250,10 @@ class SB3Actor:
 
 @contextmanager
 def _by_itself() -> Iterator[None]:
-    """Isolate SB3's global seeds and warnings; use one core."""
+    """Isolate SB3's seeds and warnings, on one core.
+
+    The seeds are global ones.
+    """
     with global_generators_kept(), warnings.catch_warnings(), one_thread():
         warnings.filterwarnings(
             "ignore", message="You have specified a mini-batch size", category=UserWarning

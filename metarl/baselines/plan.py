@@ -92,12 +92,14 @@ class Baseline:
 
 def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
     """Return the meta-learned agent, then the baselines."""
+    # one baseline for each budget and algorithm
     scratch = [
         Baseline("scratch", name, budget)
         for budget in sorted(set(config.budgets))
         for name in dict.fromkeys(config.algorithms)
         if "scratch" in config.kinds
     ]
+    # these learn from training tasks first
     kinds: tuple[BaselineKind, ...] = ("multitask", "oracle")
     trained = [
         Baseline(kind, name)
@@ -113,7 +115,10 @@ class StepBudgets:
     """Environment steps that each agent may learn from."""
 
     adaptation: int
-    """On a held-out task: at most what the meta-learned agent has adapted on after its last step."""
+    """Largest budget on a held-out task.
+
+    It is what the meta-learned agent has adapted on after its last step.
+    """
     training: int
     """On training tasks, all of them together."""
 
@@ -129,7 +134,7 @@ def step_budgets(
     meta_steps: int,
     trial: Trial = "parallel",
 ) -> StepBudgets:
-    """Return the same budgets for all: those of the meta-learned agent.
+    """Return budgets equal to the meta-learned agent's.
 
         on a held-out task = adaptation steps x episodes that each learns from x horizon
 
@@ -151,4 +156,5 @@ def step_budgets(
         "training_steps must be positive for an agent that has not been trained",
         training,
     )
+    # adaptation steps x episodes of each x horizon
     return StepBudgets(steps * episodes_of_step(measured, trial) * horizon, training)

@@ -22,21 +22,33 @@ from metarl.types import Params, Task
 from metarl.vector_env import TaskVectorEnv
 
 TASK_SLOTS = 8
-"""Episodes of a held-out task that a baseline learns from at a time."""
+"""Held-out task's episodes per rollout.
+
+A baseline learns from as many at a time.
+"""
 PPO_PILOT = 512
-"""Steps on which the speed of PPO is measured."""
+"""Steps that measure the speed of PPO."""
 SAC_PILOT = 10
-"""Steps of all slots on which the speed of SAC is measured, after its warm-up."""
+"""Steps that measure the speed of SAC.
+
+They are steps of all slots, after its warm-up.
+"""
 WARM_UP = 100
 """Environment steps before SAC learns, its default."""
 MEASURE = "measure"
 
 OnStep: TypeAlias = Callable[[str, int], None]
-"""Called at each step with the phase (:meth:`BaselineRunner.phase`) and number of slots; may raise."""
+"""Step callback with the phase and slots; may raise.
+
+The phase is :meth:`BaselineRunner.phase`; slots is their number.
+"""
 
 
 class BaselineRunner:
-    """Trains and measures the baselines; closes its environments on exit."""
+    """Runner that trains and measures the baselines.
+
+    It closes its environments on exit.
+    """
 
     def __init__(
         self, experiment: Experiment, config: ComparisonConfig, step_budgets: StepBudgets, on_step: OnStep
@@ -63,11 +75,14 @@ class BaselineRunner:
 
     @staticmethod
     def phase(baseline: Baseline, *, training: bool) -> str:
-        """Return the name of a phase: its steps take equally long."""
+        """Name a phase of equally long steps."""
         return f"{baseline.algorithm}/{'training' if training else 'task'}"
 
     def meta(self, task: Task) -> Measured:
-        """Measure the meta-learned agent before adapting and after each adaptation step."""
+        """Measure the meta-learned agent over adaptation steps.
+
+        It is measured before adapting and after each step.
+        """
         measured, horizon = self.measured, self.suite.horizon
         evaluation = evaluate(
             self.experiment.agent,
@@ -81,21 +96,29 @@ class BaselineRunner:
         )
         steps = range(measured.adaptation_steps + 1)
         episodes = episodes_of_step(measured, self.experiment.agent.trial)
+        # steps on this task before each stage
         learned = tuple(step * episodes * horizon for step in steps)
         return Measured(evaluation, learned, self.experiment.env_steps)
 
     def train(self, baseline: Baseline) -> Params:
-        """Train a baseline on training tasks, new ones each episode."""
+        """Train a baseline on new training tasks.
+
+        Each episode has new ones.
+        """
         seed = self._seed(baseline, None)
         learner = self._on_training(baseline, seed, self.step_budgets.training)
         self._learn(learner, self.phase(baseline, training=True))
         return learner.weights
 
     def on_task(self, baseline: Baseline, task: Task, start: Params | None) -> Measured:
-        """Train a baseline on a held-out task; measure before and after."""
+        """Train and measure on a held-out task.
+
+        It is measured before and after.
+        """
         seed, steps = self._seed(baseline, task), self.step_budgets.on_task(baseline)
         learner = self._on_task(baseline, task, steps, seed)
         stages = []
+        # fine-tuning: measure the loaded weights first, as adaptation measures step 0
         if start is not None:
             learner.load(start)
             stages.append(self._measure(learner.actor, task))
@@ -122,6 +145,7 @@ class BaselineRunner:
             learner = self._on_task(baseline, self.suite.tasks("test")[0], steps, 0)
         start = time.perf_counter()
         learner.learn(lambda slots: self.on_step("pace", slots))
+        # SAC's warm-up has no gradient steps and takes hardly any time, so its steps do not count
         counted = steps if baseline.algorithm == "ppo" else SAC_PILOT * slots
         return (time.perf_counter() - start) / counted
 
@@ -135,7 +159,7 @@ class BaselineRunner:
         return (time.perf_counter() - start) / (steps * self.measured.episodes)
 
     def _on_task(self, baseline: Baseline, task: Task, steps: int, seed: int) -> Learner:
-        """Build an agent that learns on a held-out task."""
+        """Build a learner for a held-out task."""
         slots = max(1, min(TASK_SLOTS, steps // 2))
         env = TaskVecEnv(self._env(slots), in_turn([task]), seed=seed, unit_actions=True)
         config = LearnerConfig(steps=steps, seed=seed, updates_per_step=self.config.updates_per_step)
@@ -147,6 +171,7 @@ class BaselineRunner:
         PPO has a whole episode of every slot in a rollout; SAC takes one gradient step for each step of all
         slots, which is what SB3 does by default.
         """
+        # two steps of every slot must fit into the budget
         slots = max(1, min(self.experiment.config.sampling.meta_batch_size, self.step_budgets.training // 2))
         env = TaskVecEnv(
             self._env(slots),
@@ -159,6 +184,7 @@ class BaselineRunner:
             steps=max(steps, 2 * slots),
             seed=seed,
             rollout=max(ROLLOUT, slots * self.suite.horizon),
+            # one update for each step of all slots together
             updates_per_step=1 / slots,
         )
         return ALGORITHMS[baseline.algorithm](env, config)
@@ -206,7 +232,7 @@ class BaselineRunner:
 
 
 def _side_by_side(stages: Sequence[Evaluation], learned: int) -> Evaluation:
-    """Return the measurements of one task at several stages as one."""
+    """Join one task's measurements at several stages."""
     successes = [stage.successes for stage in stages if stage.successes is not None]
     return Evaluation(
         tasks=stages[0].tasks,

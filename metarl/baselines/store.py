@@ -23,12 +23,18 @@ SETTINGS = "settings.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """An agent on one held-out task or on several."""
+    """Measurement on one or several held-out tasks.
+
+    It is of one agent.
+    """
 
     evaluation: Evaluation
     """``[tasks, stages, episodes]``."""
     task_steps: tuple[int, ...]
-    """Environment steps on each task that it had learned from at each stage."""
+    """Steps learned from each task, by stage.
+
+    They are environment steps.
+    """
     training_steps: int
     """Environment steps on training tasks before that."""
 
@@ -40,7 +46,7 @@ class Measured:
 
 
 def put_together(parts: Sequence[Measured]) -> Measured:
-    """Return the measurements of one agent on different tasks as one."""
+    """Join one agent's measurements on different tasks."""
     first = parts[0]
     return Measured(join([part.evaluation for part in parts]), first.task_steps, first.training_steps)
 
@@ -62,13 +68,17 @@ class Store:
         self._check()
 
     def _check(self) -> bool:
-        """Return whether the folder has results of these settings."""
+        """Return whether the folder's results share settings.
+
+        The settings are those of this comparison.
+        """
         folder = self.folder
         if not (folder / SETTINGS).is_file():
             return False
         there = _read(folder / SETTINGS)
         for name, expected in self.settings.items():
             if there.get(name) != expected:
+                # results of other settings must not be mixed with these
                 held = f"with {name} {there[name]}" if name in there else f"that do not record {name}"
                 raise MetarlError(
                     f"Expected the results in {folder} to have {name} {expected}, got results {held}; "
@@ -77,7 +87,10 @@ class Store:
         return True
 
     def _claim(self) -> None:
-        """Write the settings, unless another process has written others by now."""
+        """Write the settings, unless other settings exist.
+
+        Another process may have written others by now.
+        """
         if not self._check():
             write_json(self.folder / SETTINGS, self.settings)
 
@@ -104,7 +117,10 @@ class Store:
         write_json(self._part(name), done.to_json())
 
     def has_weights(self, name: str) -> bool:
-        """Return whether an agent has learned from training tasks already."""
+        """Return whether an agent finished its training.
+
+        It has learned from training tasks already.
+        """
         return self._weights(name).is_file()
 
     def weights(self, name: str, learn: Callable[[], Params]) -> Params:

@@ -1,4 +1,7 @@
-"""Output of every command: sentences on one console, mistakes on standard error."""
+"""Console of all commands.
+
+Sentences go to one console, mistakes to standard error.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import sys
 from rich.console import Console
 
 NOBODY_READS = 141
-"""Exit code if the reader of the output has closed it, ``metarl list | head -1``: that of SIGPIPE."""
+"""Exit code of a closed output: SIGPIPE's.
+
+The reader has closed it, as in ``metarl list | head -1``.
+"""
 
 
 class _Console(Console):
@@ -35,7 +41,7 @@ def say_error(message: str) -> None:
 
 
 def silence() -> None:
-    """Discard all further output, also that of Python at its end."""
+    """Discard all output, even at Python's end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(AttributeError, ValueError, OSError):  # a caller's object, which is no file
         os.dup2(nowhere, sys.stdout.fileno())

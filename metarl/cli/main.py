@@ -1,4 +1,4 @@
-"""The command line: ``metarl COMMAND``, found as an entry point."""
+"""Command line ``metarl COMMAND``, an entry point."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def exit_code(work: Callable[[], None]) -> int:
-    """Run ``work``, and print a user's mistake in one sentence.
+    """Run ``work``, and report users' mistakes.
+
+    A mistake is printed in one sentence.
 
     Returns:
         The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a
@@ -70,7 +72,7 @@ def exit_code(work: Callable[[], None]) -> int:
 
 
 def is_want_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Return whether memory ran out, on a device too."""
+    """Return whether host or device memory ran out."""
     torch = sys.modules.get("torch")  # not imported for this alone
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
@@ -110,7 +112,10 @@ def require_posix() -> None:
 
 
 def open_output() -> None:
-    """Make standard output and error usable: they may be closed, ``metarl list >&-``, or odd objects."""
+    """Make standard output and error usable.
+
+    They may be closed, ``metarl list >&-``, or odd objects.
+    """
     sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
 
 
@@ -138,7 +143,7 @@ class _Output(io.TextIOBase):
 
 
 def nobody_reads(error: OSError) -> bool:
-    """Return whether the reader of standard output is gone."""
+    """Return whether standard output lost its reader."""
     if not isinstance(error, BrokenPipeError):
         return False
     watch = select.poll()

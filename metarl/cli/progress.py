@@ -1,4 +1,7 @@
-"""The progress of every command: a bar with time left on a terminal, elsewhere a line now and then."""
+"""Progress of every command.
+
+On a terminal it is a bar with time left, elsewhere a line now and then.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ SECONDS_BETWEEN_UPDATES = 0.2
 
 
 class Progress:
-    """Shows the progress of a command, as observer of an experiment.
+    """Progress display that observes an experiment.
 
     Args:
         console: where to.
@@ -82,7 +85,7 @@ class Progress:
             self._draw()
 
     def report(self, headline: str, line: str, *, force: bool = False) -> None:
-        """Show a headline, or without a terminal a line now and then."""
+        """Show a headline, or occasional lines without terminal."""
         self._bar.headline = headline
         now = time.monotonic()
         if not self._console.is_terminal and (force or now - self._last_line >= SECONDS_BETWEEN_LINES):
@@ -90,7 +93,7 @@ class Progress:
             self._print(line)
 
     def pace(self) -> str:
-        """Return speed, share done and time left in words."""
+        """Describe speed, share done and time left."""
         elapsed = max(1e-9, time.monotonic() - self._start)
         share = min(1.0, self._done / self._total) if self._total else 0.0
         left = clock(elapsed * (1 - share) / share) if share else "an unknown time"
@@ -121,7 +124,7 @@ class Progress:
 
 
 class _Bar(Bar):
-    """A bar below a line of text, on terminals only."""
+    """Terminal bar below a line of text."""
 
     def __init__(self, console: Console, headline: str) -> None:
         self.headline = headline
@@ -167,7 +170,7 @@ def showing(experiment: Experiment, headline: str, vector_steps: int) -> Iterato
 
 
 def describe(metrics: dict[str, float]) -> str:
-    """Return an iteration's results in words, before -> after adapting."""
+    """Describe an iteration's results, before -> after adapting."""
     parts = [
         _stages(metrics, "return", "train/return", "{:.1f}"),
         _stages(metrics, "success", "train/success", "{:.0%}"),

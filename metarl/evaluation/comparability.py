@@ -1,4 +1,6 @@
-"""Decides which evaluations compare, report, sweeps and the scripts may put into one table.
+"""Rules on which evaluations share a table.
+
+Compare, report, sweeps and the scripts go by them.
 
 They refuse evaluations in which a score means something else: other settings of the suite, other held-out
 tasks, another measurement of the adaptation, other physics. They only print differences between agents: how
@@ -74,7 +76,10 @@ def check_comparable(sides: Sequence[Side]) -> None:
 
 
 def conditions(side: Side) -> dict[str, str]:
-    """Return the conditions that all evaluations of one table must share, as far as recorded."""
+    """Return the recorded conditions of a table.
+
+    All its evaluations must share them, as far as they are recorded.
+    """
     found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
     settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
     found |= {f"the suite's {name}": value for name, value in settings.items()}
@@ -98,7 +103,9 @@ def conditions(side: Side) -> dict[str, str]:
 
 
 def adaptation_episodes(side: Side) -> int:
-    """Return how many episodes an adaptation step of a parallel agent learned from.
+    """Return the episodes of a parallel agent's adaptation step.
+
+    They are counted for each task.
 
     Raises:
         MetarlError: if the file does not say so.
@@ -115,7 +122,7 @@ def adaptation_episodes(side: Side) -> int:
 
 
 def unrecorded(sides: Sequence[Side]) -> list[str]:
-    """Name the conditions that one side's file does not record and another's does."""
+    """Name conditions that only one side records."""
     known = {name for side in sides for name in conditions(side)}
     missing = {side.name: sorted(known - conditions(side).keys()) for side in sides}
     return [

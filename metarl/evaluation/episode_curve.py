@@ -1,4 +1,7 @@
-"""How much data adaptation needs: held-out performance after one step from 1, 2, 5, … episodes."""
+"""Held-out performance over adaptation episodes.
+
+It is measured after one step from 1, 2, 5, … episodes, and shows how much data adaptation needs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from metarl.vector_env import TaskVectorEnv
 
 
 def check_counts(counts: Sequence[int]) -> None:
-    """Make sure that numbers of episodes rise from 1 or more.
+    """Check that numbers of episodes rise from 1.
 
     Raises:
         MetarlError: if they do not.
@@ -39,14 +42,20 @@ def first_episodes(rollout: Rollout, count: int) -> Rollout:
 
 
 def slots_for(config: MeasurementConfig, counts: Sequence[int]) -> int:
-    """Return the fewest slots with which :func:`episode_curve` can run a task."""
+    """Return the fewest slots for :func:`episode_curve`.
+
+    They are enough to run a task.
+    """
     return max(config.episodes, *counts)
 
 
 def curve_steps(
     config: MeasurementConfig, counts: Sequence[int], num_tasks: int, num_envs: int, horizon: int
 ) -> int:
-    """Return how often :func:`episode_curve` steps its environment if every episode lasts to the horizon."""
+    """Return the vector steps of :func:`episode_curve`.
+
+    Every episode is taken to last to the horizon.
+    """
     chunks = -(-num_tasks // max(1, num_envs // slots_for(config, counts)))
     return chunks * (len(counts) + 2) * horizon
 
@@ -63,7 +72,9 @@ def episode_curve(
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Measure an agent before adapting, and after one step from each number of episodes.
+    """Measure an agent over numbers of adaptation episodes.
+
+    It is measured before adapting, and after one step from each number.
 
     The fewer episodes are the first of the more, so that the points of the curve differ in nothing else. They
     are not the episodes that are measured.
@@ -101,6 +112,7 @@ def episode_curve(
         chunk = tasks[start : start + at_once]
         unadapted = agent.initial_actor(len(chunk), rng)
         experience = run(chunk, unadapted, episodes=counts[-1])
+        # fewer episodes are the first of the more
         adapted = [agent.adapt(unadapted, first_episodes(experience, count), rng) for count in counts]
         stages = [measure(chunk, actor) for actor in (unadapted, *adapted)]
         parts.append(from_rollouts(chunk, stages, experience.num_steps))

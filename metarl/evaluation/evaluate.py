@@ -1,4 +1,7 @@
-"""Meta-testing: an agent on tasks that it was never trained on, before and after adapting to them."""
+"""Meta-testing on held-out tasks.
+
+The agent was never trained on them; it is measured before and after adapting to them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def evaluate(
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Measure an agent on tasks before adapting and after each adaptation step.
+    """Measure an agent before and during adaptation.
+
+    It is measured on tasks before adapting and after each adaptation step.
 
     A sequential agent's step is one more episode of each slot's trial: measured episodes are its experience,
     and its actions are chosen in the same way throughout.
@@ -66,29 +71,38 @@ def evaluate(
         return run(chunk, actor, episodes=config.adaptation_episodes)
 
     parts = []
+    # as many tasks at once as there are slots for
     for start in range(0, len(tasks), at_once):
         chunk = tasks[start : start + at_once]
         actor, counts = agent.initial_actor(len(chunk), rng), Counts()
         stages, env_steps = [measure(chunk, actor)], 0
         for _ in range(adaptation_steps):
+            # measured episodes are experience only where the agent learns from them
             experience = learn_from(chunk, actor, stages[-1])
             env_steps += experience.num_steps if experience is not stages[-1] else 0
             before, actor = actor, agent.adapt(actor, experience, rng)
             counts += count_adaptation(before, actor, experience)
             after = stages[-1] if agent.trial == "sequential" else None
             stages.append(measure(chunk, actor, after=after))
+        # put the stages of these tasks together
         counts += sum(map(count_episodes, stages), Counts())
         parts.append(replace(from_rollouts(chunk, stages, env_steps, agent.trial), counts=counts))
     return join(parts)
 
 
 def episodes_of_step(config: MeasurementConfig, trial: Trial) -> int:
-    """Return how many episodes of experience an adaptation step takes: one more of a trial, or a batch."""
+    """Return the experience of an adaptation step.
+
+    It is one more episode of a trial, or a batch of episodes.
+    """
     return 1 if trial == "sequential" else config.adaptation_episodes
 
 
 def slots_needed(config: MeasurementConfig, trial: Trial = "parallel") -> int:
-    """Return the fewest slots with which :func:`evaluate` can run a task."""
+    """Return the fewest slots for :func:`evaluate`.
+
+    They are enough to run a task.
+    """
     return config.episodes if trial == "sequential" else max(config.episodes, config.adaptation_episodes)
 
 
@@ -100,7 +114,10 @@ def vector_steps(
     horizon: int,
     trial: Trial = "parallel",
 ) -> int:
-    """Return how often :func:`evaluate` steps its environment if every episode lasts to the horizon."""
+    """Return the vector steps of :func:`evaluate`.
+
+    Every episode is taken to last to the horizon.
+    """
     chunks = -(-num_tasks // max(1, num_envs // slots_needed(config, trial)))
     reuses = trial == "sequential" or _reuses_episodes(config)
     rollouts = adaptation_steps + 1 if reuses else 2 * adaptation_steps + 1

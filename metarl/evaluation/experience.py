@@ -1,4 +1,6 @@
-"""Agents that adapt from batches of episodes and agents that remember, on one axis: episodes of experience.
+"""All agents on one axis: episodes of experience.
+
+Some adapt from batches of episodes, others remember.
 
 An adaptation step of a parallel agent takes ``adaptation_episodes`` of experience, a sequential agent's one.
 After as many episodes on the task both have been given the same, so their scores may be compared there.
@@ -14,7 +16,9 @@ from metarl.evaluation.record import Evaluation
 
 
 def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int, ...]:
-    """Return the episodes of experience on the task before each measured stage.
+    """Return the experience before each measured stage.
+
+    It counts episodes on the task.
 
     Args:
         evaluation: of any agent.
@@ -27,7 +31,7 @@ def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int
 
 
 def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:
-    """Return the numbers of episodes after which all were measured.
+    """Return the experience at which all were measured.
 
     Args:
         experiences: each agent's name, and what :func:`experience_of` says.
@@ -46,7 +50,10 @@ def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
 
 
 def at_counts(evaluation: Evaluation, adaptation_episodes: int, counts: Sequence[int]) -> Evaluation:
-    """Return the stages of an evaluation after these numbers of episodes, laid out along them."""
+    """Return an evaluation's stages at these counts.
+
+    They are those after these numbers of episodes, laid out along them.
+    """
     stages = [experience_of(evaluation, adaptation_episodes).index(count) for count in counts]
     return replace(
         evaluation,

@@ -1,4 +1,6 @@
-"""Confidence intervals for estimates that several independent sources of chance move.
+"""Confidence intervals under several sources of chance.
+
+The sources are independent, and move the estimates.
 
 A score of seed i on task j is modelled as a mean + a seed effect + a task effect + a rest. All seeds meet the
 same tasks, so both effects stay in the mean over all scores, however many of the other there are. Each source
@@ -26,7 +28,7 @@ class Source(NamedTuple):
     """One source of chance: seeds, or tasks."""
 
     variance: Values
-    """``[K]``, the part of each estimate's variance that comes from it."""
+    """``[K]``, the source's part of each estimate's variance."""
     dof: Values
     """``[K]``, degrees of freedom of that variance."""
 
@@ -41,7 +43,7 @@ class Limits(NamedTuple):
 def limits(
     found: Values, source: Source, level: float, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> Limits:
-    """Return the intervals of K estimates for one source of chance.
+    """Return K intervals for one source of chance.
 
     Without finite bounds, Student's ``found ± t sqrt(variance)``, with the t quantile of ``source.dof``.
 
@@ -60,26 +62,34 @@ def limits(
     quantile = -stdtrit(source.dof, outside)
     width = bounds[1] - bounds[0]
     if not np.isfinite(width):
+        # found ± t sqrt(variance)
         half = quantile * np.sqrt(source.variance)
         return Limits(np.clip(found - half, *bounds), np.clip(found + half, *bounds))
+    # rescale to p in 0..1
     share = np.clip((found - bounds[0]) / width, 0, 1)
+    # the variance of m = dof + 1 values, taken (m + 1) / m times since few skew values hide their tail
     variance = source.variance / width**2 * (source.dof + 2) / (source.dof + 1)
     known = ~negligible(variance, (0, 1)) & (share > 0) & (share < 1)
+    # n = p (1 - p) / variance, shrunk by (z / t)^2 for the unknown variance
     trials = share * (1 - share) / np.where(known, variance, 1) * (ndtri(outside) / quantile) ** 2
     hits, misses = np.where(known, share * trials, 1), np.where(known, (1 - share) * trials, 1)
+    # Clopper-Pearson with p n successes in n trials
     low = np.where(known, betaincinv(hits, misses + 1, outside), share)
     high = np.where(known, betaincinv(hits + 1, misses, 1 - outside), share)
     return Limits(bounds[0] + width * np.minimum(low, share), bounds[0] + width * np.maximum(high, share))
 
 
 def negligible(variance: Values, bounds: tuple[float, float]) -> npt.NDArray[np.bool_]:
-    """Return which variances are zero, or beside finite bounds no more than rounding."""
+    """Return which variances are zero.
+
+    Beside finite bounds, those that are no more than rounding count as zero.
+    """
     width = bounds[1] - bounds[0]
     return np.asarray(variance <= (_NOTHING * width**2 if np.isfinite(width) else 0.0))
 
 
 def combine(found: Values, parts: Sequence[Limits]) -> Limits:
-    """Return the intervals of estimates that all parts move independently.
+    """Combine the intervals of independent parts.
 
     The distances from the estimate add up as squares::
 
@@ -94,7 +104,9 @@ def combine(found: Values, parts: Sequence[Limits]) -> Limits:
 
 
 def unseen(found: Values, tasks: int, level: float, bounds: tuple[float, float]) -> Limits:
-    """Return the intervals of estimates that all tasks agree on.
+    """Return intervals for estimates without spread over tasks.
+
+    All tasks agree on these estimates.
 
     Tasks of a kind that none of T drawn ones is of have a probability of at most
     ``r = 1 - ((1 - level) / 2)^(1 / T)``, about 3.7 / T at 95 % (the two-sided rule of three). Their scores
@@ -110,7 +122,9 @@ def unseen(found: Values, tasks: int, level: float, bounds: tuple[float, float])
 def rank_limits(
     found: float, seeds: tuple[int, int], concordance: float, tasks: Limits, level: float
 ) -> Limits:
-    """Return the least interval of a Mann-Whitney statistic of few seeds against few.
+    """Return the least interval of few seeds' Mann-Whitney statistic.
+
+    It compares few seeds against few.
 
     Where all seeds of one run beat all of another, the spread over seeds is zero, and yet of two equal agents
     with three seeds each one does so in one case of ten. So the variance over seeds is taken from the

@@ -1,4 +1,7 @@
-"""Evaluators that the publishers of a suite ship, for numbers to compare with theirs."""
+"""Evaluators that a suite's publishers ship.
+
+Their numbers can be compared with the publishers'.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class OfficialEvaluation:
     tasks: int
     """Tasks that it met."""
     counted_episodes: int
-    """Episodes that it counted, of all that were run to measure."""
+    """Episodes counted, of all measured ones."""
     success_rate: float
     """Mean over families."""
     mean_return: float
@@ -43,7 +46,7 @@ class OfficialEvaluation:
     family_successes: dict[str, float]
     """Success rate of each family."""
     env_steps: int
-    """Environment steps taken, those of the adaptation among them."""
+    """Environment steps taken, including the adaptation's."""
 
     def to_json(self) -> dict[str, Json]:
         """Return every number as plain JSON."""
@@ -56,7 +59,7 @@ class OfficiallyEvaluated(Protocol):
     """A :class:`~metarl.tasks.TaskDistribution` with an evaluator of its publisher."""
 
     def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
-        """Return the most vector steps, and the most environment steps, that the evaluation takes."""
+        """Return the evaluation's most vector and environment steps."""
         ...
 
     def official_evaluation(
@@ -69,7 +72,9 @@ class OfficiallyEvaluated(Protocol):
         num_workers: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> OfficialEvaluation:
-        """Let the publisher's evaluator measure an agent, which is not changed.
+        """Run the publisher's evaluator on an agent.
+
+        The agent is not changed.
 
         Args:
             agent: any meta-learner.

@@ -23,21 +23,33 @@ EXPERIENCE = "experience_episodes"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All measured episodes: exactly n of each task after each number of adaptation steps."""
+    """All measured episodes.
+
+    There are exactly n of each task after each number of adaptation steps.
+    """
 
     tasks: tuple[Task, ...]
     returns: Array
     """``[tasks, adaptation steps + 1, n]``, undiscounted."""
     successes: Successes | None
-    """``[tasks, adaptation steps + 1, n]``, solved at any step; None where the suite does not say."""
+    """``[tasks, adaptation steps + 1, n]``, solved at any step.
+
+    None where the suite does not say.
+    """
     env_steps: int
-    """Environment steps taken, those of the adaptation among them."""
+    """Environment steps taken, including the adaptation's."""
     counts: Counts = field(default_factory=Counts, compare=False)
-    """Counts that notices are made from; not kept in files."""
+    """Counts behind the notices; not kept in files."""
     trial: Trial = "parallel"
-    """Whether a step is an adaptation from episodes of its own, or one more episode of experience."""
+    """Whether a step adapts from separate episodes.
+
+    If not, it is one more episode of experience.
+    """
     experience: tuple[int, ...] = ()
-    """Episodes of experience before each stage, where these are not 0, 1, 2, …; not kept in files."""
+    """Episodes of experience before each stage.
+
+    Given where these are not 0, 1, 2, …; not kept in files.
+    """
 
     @property
     def adaptation_steps(self) -> int:
@@ -46,16 +58,22 @@ class Evaluation:
 
     @property
     def task_returns(self) -> Array:
-        """Mean return of each task after each step, ``[tasks, adaptation steps + 1]``."""
+        """Each task's mean return by step.
+
+        ``[tasks, adaptation steps + 1]``.
+        """
         return np.asarray(np.mean(self.returns, axis=2), np.float64)
 
     @property
     def task_successes(self) -> Array | None:
-        """Share of each task's episodes that succeed, ``[tasks, adaptation steps + 1]``."""
+        """Each task's share of successful episodes by step.
+
+        ``[tasks, adaptation steps + 1]``.
+        """
         return None if self.successes is None else np.mean(self.successes, axis=2)
 
     def only(self, family: str) -> Evaluation:
-        """Return the part that one family of tasks makes."""
+        """Return the part of one family's tasks."""
         chosen = np.array([task.family == family for task in self.tasks])
         return replace(
             self,
@@ -105,10 +123,13 @@ class Axis:
     short: str
     """Of a narrow column."""
     values: tuple[int, ...]
-    """``(0, 1, 2)``: before adapting, after one step, after two."""
+    """Stages, as ``(0, 1, 2)`` adaptation steps."""
 
     def stage(self, index: int) -> str:
-        """Return a stage in words, ``"2 adaptation steps"`` or ``"1 episode of experience"``."""
+        """Describe a stage in words.
+
+        ``"2 adaptation steps"`` or ``"1 episode of experience"``.
+        """
         number = self.values[index]
         if self.name == EXPERIENCE:
             return f"{count(number, 'episode')} of experience"
@@ -116,7 +137,10 @@ class Axis:
 
 
 def steps_axis(evaluation: Evaluation) -> Axis:
-    """Return the axis of :func:`evaluate`: adaptation steps, or episodes of experience in a trial."""
+    """Return the axis of an evaluation's steps.
+
+    :func:`evaluate` takes adaptation steps, or episodes of experience in a trial.
+    """
     steps = tuple(range(evaluation.adaptation_steps + 1))
     if evaluation.trial == "sequential":
         values = evaluation.experience or steps
@@ -125,7 +149,9 @@ def steps_axis(evaluation: Evaluation) -> Axis:
 
 
 def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Values | None:
-    """Return the score of each seed on each task, ``[S, T]``, after some adaptation steps.
+    """Return scores ``[S, T]`` after some adaptation steps.
+
+    They are those of each seed on each task.
 
     Args:
         evaluations: of S seeds on the same T tasks.
@@ -138,7 +164,9 @@ def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Va
 
 
 def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
-    """Make sure that evaluations can be compared task by task.
+    """Check that evaluations share tasks and steps.
+
+    They can then be compared task by task.
 
     Raises:
         MetarlError: if there are none, or their tasks or numbers of adaptation steps differ.
@@ -162,7 +190,10 @@ def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
 def from_rollouts(
     tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: int, trial: Trial = "parallel"
 ) -> Evaluation:
-    """Return the evaluation that was measured in ``stages``, beside which other steps were taken."""
+    """Return the evaluation measured in ``stages``.
+
+    Other steps were taken beside them.
+    """
     successes = [stage.success.cpu().numpy() for stage in stages if stage.success is not None]
     return Evaluation(
         tasks=tuple(tasks),
@@ -174,7 +205,10 @@ def from_rollouts(
 
 
 def join(parts: Sequence[Evaluation]) -> Evaluation:
-    """Put evaluations of different tasks, or of different agents on the same tasks, one after another."""
+    """Join evaluations of different tasks or agents.
+
+    Different agents must be on the same tasks; they come one after another.
+    """
     successes = [part.successes for part in parts if part.successes is not None]
     return Evaluation(
         tasks=tuple(task for part in parts for task in part.tasks),

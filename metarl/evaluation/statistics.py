@@ -1,4 +1,6 @@
-"""Means, interquartile means, medians and profiles over tasks and seeds, all with intervals.
+"""Statistics over tasks and seeds, with intervals.
+
+These are means, interquartile means, medians and profiles.
 
 The aggregates are those of Agarwal et al. 2021 (arXiv 2108.13264) on scores ``[S, T]`` of S training seeds on
 T tasks. There are two kinds of interval:
@@ -34,7 +36,10 @@ _LARGEST_BATCH = 5_000_000  # numbers that are held at once while resampling: 40
 
 
 class Interval(NamedTuple):
-    """A number, mostly a mean over tasks, and the interval that holds it with the stated confidence."""
+    """Number with its confidence interval.
+
+    The number is mostly a mean over tasks; the interval holds it with the stated confidence.
+    """
 
     mean: float
     low: float
@@ -48,13 +53,25 @@ class Bootstrap:
     level: float = 0.95
     """Confidence, between 0 and 1."""
     resamples: int = 2000
-    """How often seeds and tasks are drawn again where a bootstrap is needed."""
+    """Number of resamples of seeds and tasks.
+
+    They are drawn where a bootstrap is needed.
+    """
     over: Literal["both", "seeds"] = "both"
-    """Whether other seeds on other tasks are meant, or other seeds on these tasks."""
+    """Whether intervals cover other tasks too.
+
+    They are about other seeds on other tasks, or about other seeds on these tasks.
+    """
     strata: tuple[str, ...] = ()
-    """Of each task its stratum, its family for instance; without, all tasks are of one kind."""
+    """Stratum of each task, for instance its family.
+
+    Without, all tasks are of one kind.
+    """
     bounds: tuple[float, float] = (-np.inf, np.inf)
-    """Least and greatest score: of a rate ``RATE``. Intervals stay within."""
+    """Least and greatest score.
+
+    ``RATE`` for a rate. Intervals stay within.
+    """
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -64,17 +81,26 @@ class Bootstrap:
 
 
 class Aggregates(NamedTuple):
-    """Three ways to put scores into one number, each with its interval."""
+    """Three aggregates of scores, with intervals.
+
+    Each puts the scores into one number.
+    """
 
     mean: Interval
     iqm: Interval
-    """Mean of the middle half of all scores: far less moved by single ones than the mean."""
+    """Mean of the middle half of scores.
+
+    Single ones move it far less than the mean.
+    """
     median: Interval
     """Median over tasks of the mean over seeds."""
 
 
 class Profile(NamedTuple):
-    """Share of the scores above each threshold (Agarwal et al. 2021, section 4.2)."""
+    """Share of scores above each threshold.
+
+    Source: Agarwal et al. 2021, section 4.2.
+    """
 
     thresholds: Values
     """``[K]``."""
@@ -88,17 +114,25 @@ DEFAULT = Bootstrap()
 
 
 def mean(scores: Values) -> Values:
-    """Return the mean over seeds and tasks, ``[..., S, T]`` to ``[...]``."""
+    """Return means over seeds and tasks.
+
+    ``[..., S, T]`` to ``[...]``.
+    """
     return np.asarray(scores.mean(axis=(-2, -1)), np.float64)
 
 
 def median(scores: Values) -> Values:
-    """Return the median over tasks of the mean over seeds, ``[..., S, T]`` to ``[...]``."""
+    """Return medians over tasks of seeds' means.
+
+    ``[..., S, T]`` to ``[...]``.
+    """
     return np.asarray(np.median(scores.mean(axis=-2), axis=-1), np.float64)
 
 
 def interquartile_mean(scores: Values) -> Values:
-    """Return the mean of the middle half, ``[..., S, T]`` to ``[...]``.
+    """Return interquartile means over seeds and tasks.
+
+    ``[..., S, T]`` to ``[...]``: the mean of the middle half.
 
     Of n scores the lowest and the highest ``floor(n / 4)`` are left out.
     """
@@ -130,7 +164,9 @@ def confidence_interval(values: Values, rng: np.random.Generator, how: Bootstrap
 
 
 def mean_intervals(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> list[Interval]:
-    """Return the means over seeds and tasks of K quantities with their intervals.
+    """Return K quantities' means with intervals.
+
+    The means are over seeds and tasks.
 
     Args:
         values: ``[S, T, K]``, all finite; each quantity as in :func:`confidence_interval`.
@@ -141,7 +177,10 @@ def mean_intervals(values: Values, rng: np.random.Generator, how: Bootstrap = DE
 
 
 def aggregates(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> Aggregates:
-    """Return mean, interquartile mean and median; arguments and errors as :func:`confidence_interval`."""
+    """Return mean, interquartile mean and median.
+
+    Arguments and errors are those of :func:`confidence_interval`.
+    """
     scores = _matrix(values)
 
     def others(drawn: Values) -> Values:
@@ -153,7 +192,9 @@ def aggregates(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAUL
 def paired_gain(
     before: Values, after: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Interval:
-    """Return the mean of ``after - before`` with its interval; it is above 0 if adapting helps.
+    """Return the mean gain with its interval.
+
+    It is the mean of ``after - before``, above 0 if adapting helps.
 
     Args:
         before: ``[T]`` or ``[S, T]``, as in :func:`confidence_interval`.
@@ -170,7 +211,10 @@ def paired_gain(
 def share_worse(
     before: Values, after: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Interval:
-    """Return the share of tasks (of each seed) that score lower ``after`` than ``before``, with its interval.
+    """Return the share of worsened tasks.
+
+    It comes with its interval, and counts tasks (of each seed) that score lower ``after`` than
+    ``before``.
 
     Arguments and errors as :func:`paired_gain`.
     """
@@ -181,7 +225,9 @@ def share_worse(
 def performance_profile(
     values: Values, thresholds: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Profile:
-    """Return the share of scores above each threshold, with pointwise intervals.
+    """Return a performance profile with pointwise intervals.
+
+    It is the share of scores above each threshold.
 
     Args:
         values: ``[T]`` or ``[S, T]``, as in :func:`confidence_interval`.
@@ -198,7 +244,9 @@ def performance_profile(
 
 
 def difference(ours: Values, theirs: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> Interval:
-    """Return by how much the mean of ours is above theirs, on the same tasks.
+    """Return the mean difference on the same tasks.
+
+    It says by how much the mean of ours is above theirs.
 
     The interval has three sources: the seeds of ours, the seeds of theirs, and the tasks with the difference
     that each shows. A side of one seed is about that agent. Arguments and errors as
@@ -212,7 +260,9 @@ def difference(ours: Values, theirs: Values, rng: np.random.Generator, how: Boot
 def probability_of_improvement(
     ours: Values, theirs: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Interval:
-    """Return how likely a seed of ours beats one of theirs on a task; a tie counts half.
+    """Return the probability that ours beats theirs.
+
+    It is that of a seed of ours against one of theirs on a task; a tie counts half.
 
     The mean over tasks of ``P(ours > theirs) + P(ours = theirs) / 2`` over all pairs of seeds, which is the
     Mann-Whitney statistic (Agarwal et al. 2021, section 4.3). The interval has the three sources of
@@ -242,7 +292,9 @@ def probability_of_improvement(
 
 
 def _concordance(*runs: Values) -> float:
-    """Return how far seeds keep their order over the tasks: Kendall's W, the mean over runs of several seeds.
+    """Return seeds' agreement over tasks, Kendall's W.
+
+    It says how far seeds keep their order; it is the mean over runs of several seeds.
 
     1 if the order is the same on all tasks, about 1 / T if the tasks' orders have nothing in common.
     """
@@ -291,7 +343,10 @@ def _matrix(values: Values) -> Values:
 
 
 def _pair_intervals(cells: Values, rng: np.random.Generator, how: Bootstrap) -> list[Interval]:
-    """Return the means of ``[S, S', T, K]``, of pairs of seeds of two runs, with intervals."""
+    """Return means over paired seeds, with intervals.
+
+    Values are ``[S, S', T, K]``, of pairs of seeds of two runs.
+    """
     # Of equal cells one says the mean without the rounding of a sum.
     equal = (cells == cells[:1, :1, :1]).all(axis=(0, 1, 2))
     found = np.where(equal, cells[0, 0, 0], cells.mean(axis=(0, 1, 2)))
@@ -306,7 +361,10 @@ def _pair_intervals(cells: Values, rng: np.random.Generator, how: Bootstrap) -> 
 
 
 def _seed_source(means: Values) -> Source:
-    """Return the seeds as a source of chance, from their means ``[S, K]``; one seed is none."""
+    """Return the seeds as a source of chance.
+
+    It is made from their means ``[S, K]``; one seed is none.
+    """
     seeds, count = means.shape
     if seeds == 1:
         return Source(np.zeros(count), np.ones(count))
@@ -314,12 +372,17 @@ def _seed_source(means: Values) -> Source:
 
 
 def _variance(values: Values) -> Values:
-    """Return the unbiased variance over the first axis, exactly zero where all are equal."""
+    """Return the variance over the first axis.
+
+    It is unbiased, and exactly zero where all are equal.
+    """
     return np.asarray((values - values[0]).var(axis=0, ddof=1), np.float64)
 
 
 def _task_source(means: Values, how: Bootstrap) -> Source:
-    """Return the tasks as a source of chance, from their means ``[T, K]``.
+    """Return the tasks as a source of chance.
+
+    It is made from their means ``[T, K]``.
 
     Over strata of T_h tasks the variance is ``sum_h V_h`` with ``V_h = (T_h / T)^2 s_h^2 / T_h``, and has
     ``(sum_h V_h)^2 / sum_h V_h^2 / (T_h - 1)`` degrees of freedom (Satterthwaite 1946).
@@ -339,7 +402,9 @@ def _task_source(means: Values, how: Bootstrap) -> Source:
 def _drawn_intervals(
     scores: Values, statistic: Callable[[Values], Values], rng: np.random.Generator, how: Bootstrap
 ) -> list[Interval]:
-    """Return K numbers made of scores, by a ``statistic`` of ``[R, S, T]`` to ``[R, K]``, with intervals.
+    """Return bootstrap intervals of a ``statistic``.
+
+    It maps ``[R, S, T]`` to ``[R, K]``: K numbers made of scores.
 
     Each source's variance is that over resamples which draw it alone. Drawing n of n again gives (n - 1) / n
     of the variance, which is made good; over H strata, T - H of T tasks are free. The degrees of freedom are
@@ -372,7 +437,10 @@ def _drawn_intervals(
 
 
 def _joined(found: Values, sources: Sequence[Source], tasks: int, how: Bootstrap) -> list[Interval]:
-    """Return numbers ``[K]`` with the intervals that all sources of chance make together."""
+    """Return numbers ``[K]`` with combined intervals.
+
+    All sources of chance make them together.
+    """
     both = combine(found, [limits(found, source, how.level, how.bounds) for source in sources])
     alone = unseen(found, tasks, how.level, how.bounds)
     variance = sum((source.variance for source in sources), np.zeros_like(found))
@@ -382,7 +450,10 @@ def _joined(found: Values, sources: Sequence[Source], tasks: int, how: Bootstrap
 
 
 def _percentiles(found: Values, drawn: Values, how: Bootstrap) -> list[Interval]:
-    """Return numbers ``[K]`` with the quantiles of their resamples, ``[R, K]``."""
+    """Return numbers ``[K]`` with percentile intervals.
+
+    These are quantiles of their resamples, ``[R, K]``.
+    """
     outside = (1 - how.level) / 2
     return _intervals(found, Limits(*np.quantile(drawn, [outside, 1 - outside], axis=0)))
 
@@ -392,7 +463,10 @@ def _intervals(found: Values, ends: Limits) -> list[Interval]:
 
 
 def _draw_pairs(cells: Values, rng: np.random.Generator, how: Bootstrap) -> Values:
-    """Return means ``[R, K]`` of pairs ``[S, S', T, K]`` with both runs' seeds drawn for each task."""
+    """Draw means ``[R, K]`` of resampled pairs.
+
+    Pairs are ``[S, S', T, K]``; both runs' seeds are drawn for each task.
+    """
     ours, theirs, tasks, _ = cells.shape
     drawn = []
     for count in _batches(how.resamples, cells.size):
@@ -409,7 +483,7 @@ def _batches(resamples: int, size: int) -> Iterator[int]:
 
 
 def _draw_tasks(tasks: int, count: int, rng: np.random.Generator, how: Bootstrap) -> Indices:
-    """Return indices of tasks, ``[R, 1, T]``, drawn within their strata."""
+    """Draw task indices within strata, ``[R, 1, T]``."""
     parts = [
         members[rng.integers(len(members), size=(count, len(members)))]
         for members in _strata(how.strata, tasks)
@@ -418,7 +492,10 @@ def _draw_tasks(tasks: int, count: int, rng: np.random.Generator, how: Bootstrap
 
 
 def _strata(labels: Sequence[str], tasks: int) -> list[Indices]:
-    """Return the places of each stratum's tasks; where a stratum has one alone, all are put together."""
+    """Return the indices of each stratum's tasks.
+
+    Where a stratum has one alone, all are put together.
+    """
     if labels and len(labels) != tasks:
         raise MetarlError(f"Every task needs one stratum, but there are {len(labels)} for {tasks} tasks.")
     names = np.array(labels)

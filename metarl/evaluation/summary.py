@@ -1,4 +1,7 @@
-"""Means of evaluations with intervals, of one seed or of several."""
+"""Summaries of evaluations, with intervals.
+
+They are means of one seed or of several.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +25,32 @@ from metarl.evaluation.statistics import (
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of one quantity, return or success, after 0, 1, … adaptation steps."""
+    """Measures of returns or successes by adaptation step.
+
+    The steps are 0, 1, ….
+    """
 
     means: tuple[Interval, ...]
     iqms: tuple[Interval, ...]
     """Interquartile means."""
     medians: tuple[Interval, ...]
     gains: tuple[Interval, ...]
-    """Paired over tasks: mean after k steps minus before adapting."""
+    """Paired mean gain over adaptation steps.
+
+    Paired over tasks: mean after k steps minus before adapting.
+    """
     worse: tuple[Interval, ...]
-    """Share of tasks that score lower than before adapting."""
+    """Share of tasks that adapting worsens.
+
+    They score lower than before adapting.
+    """
 
 
 @dataclass(frozen=True)
 class Summary:
-    """An evaluation in few numbers, each with its 95 % interval over tasks, and seeds if several.
+    """Summary of an evaluation, with 95 % intervals.
+
+    Each number has one, over tasks, and seeds if several.
 
     It says what fresh seeds would do on fresh tasks of the same families; of one seed, what that agent would
     do. How it is made: :mod:`metarl.evaluation.statistics`.
@@ -58,16 +72,22 @@ class Summary:
 
     @property
     def return_gains(self) -> tuple[Interval, ...]:
-        """Mean gain of return by adapting, after 0, 1, … steps."""
+        """Mean gain of return by step.
+
+        It is that of adapting, after 0, 1, … steps.
+        """
         return self.of_return.gains
 
     @property
     def success_gains(self) -> tuple[Interval, ...] | None:
-        """Mean gain of the success rate by adapting, after 0, 1, … steps."""
+        """Mean gain of success rate by step.
+
+        It is that of adapting, after 0, 1, … steps.
+        """
         return None if self.of_success is None else self.of_success.gains
 
     def metrics(self) -> dict[str, float]:
-        """Return the summary under the names that a run's metrics have."""
+        """Return the summary by a run's metric names."""
         named = {"return": self.of_return} | ({"success": self.of_success} if self.of_success else {})
         return {
             f"test/{name}/step_{step}{ending}": value
@@ -90,12 +110,15 @@ def _named(quantity: str, measures: Measures) -> dict[str, tuple[Interval, ...]]
 
 
 def summarize(evaluation: Evaluation, rng: np.random.Generator) -> Summary:
-    """Put an evaluation into few numbers; resamples of tasks are drawn from ``rng``."""
+    """Summarize an evaluation.
+
+    Resamples of tasks are drawn from ``rng``.
+    """
     return summarize_seeds([evaluation], rng)
 
 
 def summarize_seeds(evaluations: Sequence[Evaluation], rng: np.random.Generator) -> Summary:
-    """Put evaluations of several training seeds on the same tasks into few numbers.
+    """Summarize several seeds' evaluations on shared tasks.
 
     Raises:
         MetarlError: if the tasks, or the numbers of adaptation steps, are not the same.

@@ -88,6 +88,7 @@ def maml(
     for number, tasks_of_batch in enumerate(batches, start=1):
         batch = [to_device(task, where) for task in tasks_of_batch]
         if number == 1:
+            # check on the first task what autograd would report obscurely
             losses.check(batch[0].support)
         value = meta_loss(losses, params, batch, inner_lr, num_inner_steps, first_order=first_order)
         if not torch.isfinite(value):
@@ -95,6 +96,7 @@ def maml(
                 f"The loss of outer step {number} is {value.item()}: inner_lr {inner_lr} or outer_lr "
                 f"{outer_lr} is too large, or a task holds numbers that are not finite."
             )
+        # gradients of unused parameters are None, which Adam skips
         gradients = torch.autograd.grad(value, list(params.values()), allow_unused=True)
         for parameter, slope in zip(params.values(), gradients, strict=True):
             parameter.grad = slope

@@ -98,6 +98,7 @@ class TaskLosses:
                 (the running statistics of batch normalisation), or cannot run for many tasks at once.
         """
         params, (inputs, targets) = trainable(self.model), examples
+        # call it on copies of the buffers, and see whether it changes them
         before = {name: value.clone() for name, value in self.model.named_buffers()}
         copies = {name: value.clone() for name, value in before.items()}
         try:
@@ -109,6 +110,7 @@ class TaskLosses:
             ) from error
         if value.ndim:
             raise MetarlError(f"The loss must be a scalar, but its shape is {tuple(value.shape)}.")
+        # running statistics would leak from one task to the next
         changed = [name for name in before if not torch.equal(before[name], copies[name])]
         if changed:
             raise MetarlError(
@@ -116,6 +118,7 @@ class TaskLosses:
                 f"another; call model.eval(), or give batch normalisation track_running_stats=False."
             )
         try:
+            # a batch of one task: finds operations that vmap cannot batch
             self(stack(params, 1), (inputs.unsqueeze(0), targets.unsqueeze(0)))
         except RuntimeError as error:
             raise MetarlError(

@@ -71,6 +71,7 @@ def meta_batches(
     """
     source = iter(tasks)
     if count is not None and source is not tasks:
+        # a list may be read again; an iterator ends
         source = _again_and_again(tasks)
     for number in itertools.count():
         if number == count:
@@ -78,6 +79,7 @@ def meta_batches(
         batch = [check_task(task) for task in itertools.islice(source, size)]
         if not batch and number == 0:
             raise MetarlError("Expected at least one task, got an empty iterable.")
+        # with a fixed count, a short batch would weigh its tasks more
         if count is not None and len(batch) < size:
             raise MetarlError(
                 f"Expected {count} meta-batches of {size} tasks, but the tasks ended in meta-batch {number}."

@@ -1,4 +1,6 @@
-"""Action distributions as functions of tensors: the diagonal Gaussian and the categorical.
+"""Action distributions: diagonal Gaussian and categorical.
+
+They are functions of tensors.
 
 Components of a Gaussian are independent, so densities add their logs. A categorical draws one-hot vectors, so
 that the values of either have a last axis A. Each function serves both, as the type of its argument says.
@@ -14,7 +16,7 @@ import torch
 
 
 class Gaussian(NamedTuple):
-    """Diagonal Gaussians; the two tensors broadcast against each other."""
+    """Diagonal Gaussians with broadcastable mean and deviation."""
 
     mean: torch.Tensor
     """``[..., A]``."""
@@ -33,7 +35,10 @@ Distribution: TypeAlias = Gaussian | Categorical
 
 
 def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
-    """Draw from each distribution, ``[..., A]``, NaN if it is not finite; no gradient flows."""
+    """Draw values ``[..., A]``, without gradients.
+
+    They are NaN if the distribution is not finite.
+    """
     if isinstance(distribution, Categorical):
         probabilities = distribution.logits.detach().softmax(dim=-1)
         flat = probabilities.reshape(-1, probabilities.shape[-1])
@@ -47,7 +52,10 @@ def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tens
 
 
 def mode(distribution: Distribution) -> torch.Tensor:
-    """Return the most likely value of each distribution, ``[..., A]``, NaN if it is not finite."""
+    """Return the most likely values, ``[..., A]``.
+
+    They are NaN if the distribution is not finite.
+    """
     if isinstance(distribution, Categorical):
         logits = distribution.logits
         chosen = torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
@@ -56,7 +64,10 @@ def mode(distribution: Distribution) -> torch.Tensor:
 
 
 def log_prob(distribution: Distribution, values: torch.Tensor) -> torch.Tensor:
-    """Return the log density of ``values`` ``[..., A]``, of one-hot ones their log probability, ``[...]``."""
+    """Return log densities ``[...]`` of ``values`` ``[..., A]``.
+
+    For one-hot values they are log probabilities.
+    """
     if isinstance(distribution, Categorical):
         # log p = sum_i x_i (l_i - log sum_j exp l_j)
         return (values * distribution.logits.log_softmax(dim=-1)).sum(dim=-1)
@@ -83,7 +94,10 @@ def kl_divergence(first: Distribution, second: Distribution) -> torch.Tensor:
 
 
 def entropy(distribution: Distribution) -> torch.Tensor:
-    """Return the entropy in nats, of a Gaussian the differential one, ``[...]``."""
+    """Return entropy in nats, ``[...]``.
+
+    Of a Gaussian it is the differential one.
+    """
     if isinstance(distribution, Categorical):
         logs = distribution.logits.log_softmax(dim=-1)
         return -(logs.exp() * logs).sum(dim=-1)
@@ -92,7 +106,9 @@ def entropy(distribution: Distribution) -> torch.Tensor:
 
 
 def fisher_product(distribution: Distribution, change: Distribution) -> Distribution:
-    """Multiply a change of the distribution's tensors by its Fisher information in them.
+    """Multiply tensors' change by the Fisher information.
+
+    It is the information of the distribution in its tensors.
 
     Of a Gaussian it is diagonal: ``1 / sigma^2`` for the mean and 2 for the log of the deviation. Of a
     categorical with probabilities p it is ``diag(p) - p p'``. It is also the Hessian of
@@ -108,5 +124,5 @@ def fisher_product(distribution: Distribution, change: Distribution) -> Distribu
 
 
 def rebuilt(distribution: Distribution, parts: Iterable[torch.Tensor]) -> Distribution:
-    """Return a distribution of the same kind with other tensors."""
+    """Rebuild the distribution with other tensors."""
     return type(distribution)(*parts)

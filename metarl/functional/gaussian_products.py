@@ -1,4 +1,6 @@
-"""Products of Gaussian factors, as sums of their natural parameters.
+"""Products of Gaussian factors.
+
+They are sums of natural parameters.
 
 Source: Rakelly et al. 2019, PEARL (arXiv 1903.08254), section 4.1: ``q(z|c)`` is proportional to the product
 over transitions of ``N(f_mu(c_n), f_sigma(c_n))``. A product does not depend on the order of its factors.
@@ -14,12 +16,18 @@ from metarl.functional.distributions import Gaussian, kl_divergence
 
 
 class Evidence(NamedTuple):
-    """The natural parameters of a product of Gaussians; those of more factors add up."""
+    """Natural parameters of a product of Gaussians.
+
+    Those of more factors add up.
+    """
 
     precision: torch.Tensor
-    """``[..., Z]``, sum over factors of 1 / sigma^2; zero where there is none yet."""
+    """``[..., Z]``, sum of the factors' 1 / sigma^2.
+
+    It is zero where there is no factor yet.
+    """
     weighted_mean: torch.Tensor
-    """``[..., Z]``, sum over factors of mu / sigma^2."""
+    """``[..., Z]``, sum of the factors' mu / sigma^2."""
 
     def __add__(self, other: object) -> Evidence:
         """Multiply two products."""
@@ -53,7 +61,9 @@ def gather_evidence(
 
 
 def posterior(evidence: Evidence) -> Gaussian:
-    """Return the product as a Gaussian; the standard normal where there is no evidence.
+    """Return the product as a Gaussian.
+
+    It is the standard normal where there is no evidence.
 
     1 / sigma^2 = sum_n 1 / sigma_n^2,   mu = sigma^2 sum_n mu_n / sigma_n^2
     """

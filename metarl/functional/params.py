@@ -1,4 +1,6 @@
-"""Parameters as dicts of tensors; with a leading axis M they hold one set for each task.
+"""Parameters as dicts of tensors.
+
+With a leading axis M they hold one set for each task.
 
 A gradient with respect to stacked parameters is a gradient per task, because no task's loss reads
 another's set: one backward pass serves them all.
@@ -15,7 +17,10 @@ from metarl.types import Params
 
 
 def stack(params: Params, num_tasks: int) -> Params:
-    """Give every task the same parameters: ``[...]`` becomes ``[M, ...]`` without a copy."""
+    """Expand parameters ``[...]`` to all tasks ``[M, ...]``.
+
+    Every task has the same, without a copy.
+    """
     return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
 
 
@@ -39,26 +44,35 @@ def select(params: Params, task: int) -> Params:
 
 
 def select_tasks(params: Params, tasks: slice) -> Params:
-    """Take some tasks' parameters out of stacked ones, still stacked; the tensors are views."""
+    """Select tasks of stacked parameters, as views."""
     return {name: value[tasks] for name, value in params.items()}
 
 
 def join_tasks(parts: Sequence[Params]) -> Params:
-    """Undo :func:`select_tasks`: put stacked parameters of different tasks one after another."""
+    """Join stacked parameters of different tasks.
+
+    They come one after another; this undoes :func:`select_tasks`.
+    """
     if len(parts) == 1:
         return dict(parts[0])
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def add(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Add tensors of one shape in order, in float64, and round the sum once."""
+    """Add same-shaped tensors in order, in float64.
+
+    The sum is rounded once.
+    """
     if len(parts) == 1:
         return parts[0]
     return torch.stack([part.double() for part in parts]).sum(dim=0).to(parts[0].dtype)
 
 
 def add_params(parts: Sequence[Params]) -> Params:
-    """Add parameters, or gradients, name by name; see :func:`add`."""
+    """Add parameters or gradients, by name.
+
+    See :func:`add`.
+    """
     return {name: add([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -68,17 +82,26 @@ def detach(params: Params) -> Params:
 
 
 def requires_grad(params: Params) -> Params:
-    """Return leaves that share memory with ``params`` and ask for gradients."""
+    """Return leaves that require gradients.
+
+    They share memory with ``params``.
+    """
     return {name: value.detach().requires_grad_() for name, value in params.items()}
 
 
 def flatten(params: Params) -> torch.Tensor:
-    """Concatenate all parameters into one vector, in the dict's order."""
+    """Concatenate parameters into one vector, in order.
+
+    The order is the dict's.
+    """
     return torch.cat([value.reshape(-1) for value in params.values()])
 
 
 def unflatten(vector: torch.Tensor, like: Params) -> Params:
-    """Undo :func:`flatten`, with the names and shapes of ``like``."""
+    """Undo :func:`flatten`, given names and shapes.
+
+    These are those of ``like``.
+    """
     pieces = vector.split([value.numel() for value in like.values()])
     return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
 
@@ -103,18 +126,23 @@ def map_values(function: Callable[[torch.Tensor], torch.Tensor], params: Params)
 
 
 def flatten_tasks(params: Params) -> torch.Tensor:
-    """Concatenate each task's parameters ``[M, ...]`` into one vector, ``[M, P]``."""
+    """Concatenate each task's parameters, ``[M, ...]`` to ``[M, P]``."""
     return torch.cat([value.flatten(1) for value in params.values()], dim=1)
 
 
 def unflatten_tasks(vectors: torch.Tensor, like: Params) -> Params:
-    """Undo :func:`flatten_tasks`, with the names and shapes of ``like``."""
+    """Undo :func:`flatten_tasks`, given names and shapes.
+
+    These are those of ``like``.
+    """
     pieces = vectors.split([value[0].numel() for value in like.values()], dim=1)
     return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
 
 
 def take_saved(own: Params, saved: Params) -> Params:
-    """Return copies of saved tensors, each on the device of the one that it replaces.
+    """Copy saved tensors to their replacements' devices.
+
+    Each copy is on the device of the tensor that it replaces.
 
     Raises:
         MetarlError: if names, shapes or dtypes differ.

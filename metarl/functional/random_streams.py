@@ -1,4 +1,6 @@
-"""Random streams by purpose: two of them never share a number, and none is that of a bare seed.
+"""Independent random streams by purpose.
+
+Two of them never share a number, and none is that of a bare seed.
 
 ``np.random.default_rng([seed, 0, 0])`` is ``np.random.default_rng(seed)``, since NumPy pads seeds with zeros,
 and a seed past 2**32 spills into the next word. So a stream's entropy is a SHA-256 digest of all its names.
@@ -16,12 +18,15 @@ _SALT = "metarl"
 
 
 class Purpose(Enum):
-    """Use of random numbers; the values are part of every stream, so they never change."""
+    """Use of random numbers.
+
+    The values are part of every stream, so they never change.
+    """
 
     TRAINING = "training"
-    """Tasks and episodes of a meta-iteration; the index is the iteration."""
+    """Tasks and episodes of the indexed meta-iteration."""
     TRAINING_TASKS = "training tasks"
-    """The fixed list of training tasks, where a run has one."""
+    """A run's fixed list of training tasks."""
     VALIDATION_TASKS = "validation tasks"
     """The few held-out tasks of the learning curve."""
     VALIDATION = "validation"
@@ -29,25 +34,31 @@ class Purpose(Enum):
     TEST = "test"
     """Episodes of the evaluation at a run's end."""
     EVALUATION = "evaluation"
-    """Held-out tasks that are chosen later on, and episodes on them."""
+    """Held-out tasks and episodes, chosen later on."""
     OFFICIAL = "official evaluation"
     """Episodes of a publisher's own evaluator."""
     EPISODE_CURVE = "episode curve"
-    """Episodes of the curve over numbers of adaptation episodes."""
+    """Episodes of the curve over adaptation episodes."""
     EXPLANATION = "explanation"
     """Tasks and episodes that an adaptation is explained by."""
     RESAMPLES = "resamples"
     """Resamples of a bootstrap."""
     FILM = "film"
-    """Episodes that are filmed, or that an export adapts from; the index is the task's place."""
+    """Episodes of films and exports, by task.
+
+    The index is the task's place; an export adapts from its episodes.
+    """
     BASELINE_TEST = "baseline test"
-    """Episodes that a baseline is measured on; the index is the task's place."""
+    """Episodes that measure a baseline, by task.
+
+    The index is the task's place.
+    """
     BASELINE_TASKS = "baseline tasks"
     """Training tasks of a baseline."""
     BASELINE_LEARNING = "baseline learning"
     """A baseline's first weights and its actions."""
     BASELINE_EPISODES = "baseline episodes"
-    """Seeds of the episodes that a baseline learns from."""
+    """Seeds of a baseline's training episodes."""
     TROUBLE = "trouble"
     """Noise of sensors that fail."""
 

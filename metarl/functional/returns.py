@@ -1,4 +1,6 @@
-"""Discounted returns and advantages, over whole episodes of whole meta-batches at once.
+"""Discounted returns and advantages of whole meta-batches.
+
+They are computed over whole episodes at once.
 
 Two endings are kept apart: after a terminal step nothing follows and its value is zero; after a truncated
 one the episode would have gone on, and the value of what followed stands in for the rest.
@@ -10,7 +12,9 @@ import torch
 
 
 def discounted_returns(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
-    """Sum the rewards that follow each step: ``G_t = r_t + discount * G_{t+1}``.
+    """Sum each step's discounted future rewards.
+
+    ``G_t = r_t + discount * G_{t+1}``.
 
     Args:
         rewards: ``[..., T]``.
@@ -34,7 +38,9 @@ def generalized_advantages(
     discount: float,
     gae_lambda: float,
 ) -> torch.Tensor:
-    """Estimate advantages by GAE(lambda) (Schulman et al. 2016, arXiv 1506.02438, equation 16).
+    """Estimate advantages by GAE(lambda).
+
+    Source: Schulman et al. 2016, arXiv 1506.02438, equation 16.
 
     Args:
         rewards: ``[..., T]``.
@@ -67,7 +73,10 @@ def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) ->
 
 
 def _next_live(values: torch.Tensor, mask: torch.Tensor, final_values: torch.Tensor) -> torch.Tensor:
-    """Return the value at the next live step of each step, or the final one, ``[..., T]``."""
+    """Return each step's next live value, ``[..., T]``.
+
+    It is the final value where no live step follows.
+    """
     following, found = final_values, []
     for step in reversed(range(values.shape[-1])):
         found.append(following)

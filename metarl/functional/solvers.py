@@ -1,4 +1,7 @@
-"""The two numerical solvers of trust-region methods: conjugate gradient and backtracking line search."""
+"""Conjugate gradient and backtracking line search.
+
+They are the two numerical solvers of trust-region methods.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ def conjugate_gradient(
     iterations: int,
     tolerance: float = 1e-10,
 ) -> torch.Tensor:
-    """Solve ``H x = target`` for a symmetric positive definite H that is known by its products.
+    """Solve ``H x = target`` by conjugate gradients.
+
+    H is symmetric positive definite, and known by its products.
 
     Args:
         product: maps ``[P]`` to ``H [P]``.
@@ -47,7 +52,7 @@ def conjugate_gradient(
 
 
 class LineSearch(NamedTuple):
-    """What a line search found."""
+    """Result of a line search."""
 
     point: torch.Tensor
     """``[P]``: the accepted point, or the start itself."""
@@ -65,7 +70,9 @@ def backtracking_line_search(
     shrink: float,
     max_trials: int,
 ) -> LineSearch:
-    """Try ``start + shrink^j step`` for j = 0, 1, … and take the first acceptable point.
+    """Backtrack to the first acceptable point.
+
+    The points are ``start + shrink^j step`` for j = 0, 1, …
 
     Args:
         acceptable: judges a point ``[P]``.

@@ -1,4 +1,7 @@
-"""The tanh of a Gaussian, which acts within -1..1 (Haarnoja et al. 2018, arXiv 1801.01290, appendix C)."""
+"""The tanh of a Gaussian, within -1..1.
+
+Source: Haarnoja et al. 2018, arXiv 1801.01290, appendix C.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ import torch
 from metarl.functional.distributions import Gaussian
 
 EPSILON = 1e-6
-"""Keeps the logarithm finite where tanh has rounded to 1; the authors' own number."""
+"""Offset that keeps the logarithm finite.
+
+Tanh may have rounded to 1; the number is the authors' own.
+"""
 
 
 class SquashedSample(NamedTuple):

@@ -1,4 +1,6 @@
-"""The inner loop: one pure function that adapts a policy to each task, wherever a policy is adapted.
+"""The inner loop: adaptation as a pure function.
+
+It is the one function by which a policy is adapted to each task.
 
 Acting, the meta-objective and meta-testing all call :func:`adapt`; they differ only in whether the result
 can be differentiated again. The loss and its data come before it, in the order in which they are used.
@@ -21,15 +23,17 @@ DataT = TypeVar("DataT")
 
 
 class Policy(Protocol):
-    """A policy as a function of (stacked parameters, observations)."""
+    """Policy as a function of (stacked parameters, observations)."""
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
-        """Return the action distributions of observations ``[M, B, O]``."""
+        """Return action distributions for observations ``[M, B, O]``."""
         ...
 
 
 def policy_gradient_loss(policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
-    """Return each task's loss ``[M]``; its gradient is the policy gradient (Williams 1992).
+    """Return each task's policy-gradient loss, ``[M]``.
+
+    Its gradient is the policy gradient (Williams 1992).
 
     ``L = -mean_t A_t log pi(a_t | s_t)``, the inner loss of MAML (Finn et al. 2017, equation 4).
     """
@@ -41,7 +45,10 @@ InnerLoss: TypeAlias = Callable[[Policy, Params, Batch], torch.Tensor]
 
 
 class UpdateRule(Protocol):
-    """Moves the parameters in one inner step; its memory travels with them under other names."""
+    """Rule of one inner step.
+
+    It moves the parameters; its memory travels with them under other names.
+    """
 
     def __call__(self, params: Params, gradients: Params, losses: torch.Tensor) -> Params:
         """Return the parameters that the step changes.
@@ -55,7 +62,10 @@ class UpdateRule(Protocol):
 
 
 def descend(inner_lr: float | Params) -> UpdateRule:
-    """Return gradient descent, ``theta - inner_lr * gradient``, with one step size or one for each name."""
+    """Return the gradient-descent update rule.
+
+    ``theta - inner_lr * gradient``, with one step size or one for each name.
+    """
 
     def rule(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
         return {
@@ -75,7 +85,9 @@ def inner_steps(
     first_order: bool = False,
     adaptable: Collection[str] | None = None,
 ) -> Params:
-    """Take one step for each batch, whatever the losses are of; see :func:`adapt`.
+    """Take one step per batch, for any losses.
+
+    See :func:`adapt`.
 
     Args:
         losses: each task's own loss ``[M]``, a function of (stacked parameters, one batch).
@@ -106,7 +118,9 @@ def adapt(
     adaptable: Collection[str] | None = None,
     loss: InnerLoss = policy_gradient_loss,
 ) -> Params:
-    """Take one step for each batch, by default of gradient descent: ``theta - inner_lr * grad L(theta)``.
+    """Adapt by one step per batch.
+
+    The default step is gradient descent: ``theta - inner_lr * grad L(theta)``.
 
     Source: Finn et al. 2017 (arXiv 1703.03400), section 2.2.
 

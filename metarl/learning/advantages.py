@@ -1,4 +1,7 @@
-"""Advantages of a rollout, and the batch of transitions that losses read."""
+"""Advantages and transition batches of a rollout.
+
+Losses read these batches.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,18 @@ AdvantageNorm: TypeAlias = Literal["std", "var", "none"]
 
 
 STEP_SPREAD, EPISODE_SPREAD = (math.sqrt(5) - 1) / 2, math.sqrt(2) - 1
-"""Irrational numbers that no fraction comes close to: their multiples spread evenly over 0..1."""
+"""Irrational numbers far from any fraction.
+
+Their multiples spread evenly over 0..1.
+"""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions of M tasks as the losses read them, the episodes of a task joined end to end."""
+    """Transitions of M tasks, episodes end to end.
+
+    Losses read them so.
+    """
 
     observations: torch.Tensor
     """``[M, B, O]``."""
@@ -35,11 +44,17 @@ class Batch:
     advantages: torch.Tensor
     """``[M, B]``."""
     weights: torch.Tensor
-    """``[M, B]``, one over the task's number of transitions, and zero past the end of an episode."""
+    """``[M, B]``, each transition's weight.
+
+    One over the task's number of transitions, and zero past the end of an episode.
+    """
     log_probs: torch.Tensor
-    """``[M, B]``, log density of the actions under the policy that drew them."""
+    """``[M, B]``, log density under the acting policy."""
     horizon: int
-    """T, by which transitions are split into episodes; 0 where some were left out."""
+    """T, the length of an episode in B.
+
+    Transitions are split into episodes by it; 0 where some were left out.
+    """
 
     def subsample(self, stride: int, *, at_least: int) -> Batch:
         """Keep every stride-th live transition of each task.
@@ -61,11 +76,14 @@ class Batch:
             return self
         position = torch.arange(size, dtype=torch.float64, device=self.weights.device)
         horizon = self.horizon or size
+        # low-discrepancy keys: the smallest ones are spread evenly over steps and episodes
         step, episode = position % horizon, position.div(horizon, rounding_mode="floor")
         keys = (step * STEP_SPREAD + episode * EPISODE_SPREAD) % 1.0
         live = self.weights > 0
         counts = live.sum(dim=1, keepdim=True)
+        # each task keeps one of ``stride`` transitions, but at least ``at_least``
         kept = torch.maximum((counts + stride - 1) // stride, counts.clamp(max=at_least))
+        # transitions past the end get a key beyond all others
         chosen = torch.where(live, keys, 2.0).argsort(dim=1, stable=True)[:, : int(kept.max())]
         tasks = torch.arange(len(chosen), device=chosen.device).unsqueeze(1)
         within = torch.arange(chosen.shape[1], device=chosen.device) < kept
@@ -88,7 +106,9 @@ def estimate_advantages(
     norm: AdvantageNorm,
     bootstrap_truncated: bool = False,
 ) -> torch.Tensor:
-    """Return the advantages of a rollout, ``[M, K, T]``, with a linear baseline fitted to each task.
+    """Return a rollout's advantages, ``[M, K, T]``.
+
+    A linear baseline is fitted to each task.
 
     Args:
         rollout: the episodes; the baseline is fitted to their own returns.
@@ -106,9 +126,11 @@ def estimate_advantages(
     steps = torch.arange(mask.shape[-1], device=mask.device)
     features = linear_features(rollout.observations, steps)
     returns = discounted_returns(rollout.rewards.double(), mask, discount)
+    # the fit starts from what equal rewards explain exactly, so it only learns the rest
     constant = constant_reward_values(returns, mask, discount)
     explained = constant[:, None, :-1]
     weights = fit_linear(features, returns - explained, mask)
+    # value of the observation after the last step: zero unless truncated episodes are bootstrapped
     final_values = (
         _final_values(rollout, weights, constant)
         if bootstrap_truncated
@@ -123,6 +145,7 @@ def estimate_advantages(
         discount=discount,
         gae_lambda=gae_lambda,
     )
+    # advantages of pure rounding noise must not be scaled up to a deviation of one
     share = above_rounding(live_rms(returns - explained, mask), live_rms(returns, mask))
     return (share * normalize(advantages, mask, norm)).to(rollout.rewards.dtype)
 
@@ -135,7 +158,9 @@ def _final_values(rollout: Rollout, weights: torch.Tensor, constant: torch.Tenso
 
 
 def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm) -> torch.Tensor:
-    """Center and scale the advantages of each task over its live steps; ``[M, K, T]`` to the same.
+    """Normalize each task's advantages, ``[M, K, T]``, over live steps.
+
+    They are centered and scaled.
 
     With ``"var"`` 1e-8 is added to the variance, as in the programs that divide so.
     """
@@ -150,13 +175,18 @@ def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm)
 
 
 def live_rms(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the root of each task's mean square over its live steps, ``[M, K, T]`` to ``[M, 1, 1]``."""
+    """Return each task's root mean square, ``[M, 1, 1]``.
+
+    It is taken over the live steps of ``[M, K, T]``.
+    """
     squares = torch.where(mask, values, 0.0).square().sum(dim=(1, 2), keepdim=True)
     return (squares / mask.sum(dim=(1, 2), keepdim=True)).sqrt()
 
 
 def above_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """Return the share of scaled values that is more than rounding, in 0..1: mostly 1.
+    """Return the share above rounding, in 0..1.
+
+    It is the share of scaled values that is more than rounding, mostly 1.
 
     Environments round rewards to float32, which is precise to 6e-8 of a number. Scaling to a deviation of one
     would make full-size noise of what differs by less than a millionth; the share makes up for it.
@@ -169,12 +199,13 @@ def above_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
 
 
 def make_batch(rollout: Rollout, advantages: torch.Tensor) -> Batch:
-    """Join the episodes of each task, with their advantages ``[M, K, T]``."""
+    """Join each task's episodes, with advantages ``[M, K, T]``."""
     mask = rollout.mask.flatten(1).to(advantages.dtype)
     return Batch(
         observations=rollout.observations.flatten(1, 2),
         actions=rollout.actions.flatten(1, 2),
         advantages=advantages.flatten(1),
+        # every live transition of a task counts equally, and the rest not at all
         weights=mask / mask.sum(dim=1, keepdim=True),
         log_probs=rollout.log_probs.flatten(1),
         horizon=rollout.mask.shape[-1],

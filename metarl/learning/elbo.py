@@ -1,4 +1,6 @@
-"""The evidence lower bound of beliefs over a trial (Zintgraf et al. 2020, arXiv 1910.08348).
+"""Evidence lower bound of beliefs over a trial.
+
+Source: Zintgraf et al. 2020, arXiv 1910.08348.
 
 For a belief at step t of a trial of H steps,
 
@@ -20,27 +22,33 @@ from metarl.functional.distributions import Gaussian, kl_divergence
 
 
 class Picks(NamedTuple):
-    """Some steps of each of B trials, with weights."""
+    """Weighted steps of each of B trials."""
 
     steps: torch.Tensor
     """``[n, B]`` int64."""
     weights: torch.Tensor
-    """``[n, B]``; weighted sums over the picks have the sum over all live steps as their expectation."""
+    """``[n, B]``, weights of an unbiased sum.
+
+    The expectation of weighted sums over the picks is the sum over all live steps.
+    """
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the picked entries of ``[S, B, ...]``, ``[n, B, ...]``."""
+        """Pick entries ``[n, B, ...]`` of ``[S, B, ...]``."""
         index = self.steps.view(*self.steps.shape, *[1] * (values.ndim - 2))
         return values.gather(0, index.expand(*self.steps.shape, *values.shape[2:]))
 
 
 def all_steps(live: torch.Tensor) -> Picks:
-    """Pick every step, with weight 0 where ``live``, ``[S, B]``, is false."""
+    """Pick every step, with weight 0 where dead.
+
+    Dead is where ``live``, ``[S, B]``, is false.
+    """
     steps = torch.arange(len(live), device=live.device).unsqueeze(1).expand(live.shape)
     return Picks(steps, live.float())
 
 
 def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> Picks:
-    """Pick random steps of each trial, spread evenly over it.
+    """Pick random steps, spread evenly over each trial.
 
     Args:
         live: ``[S, B]`` bool, true up to each trial's end.
@@ -81,13 +89,19 @@ def belief_divergences(beliefs: Gaussian) -> torch.Tensor:
 
 
 def unit_log_likelihood(predicted: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Return ``log N(seen; predicted, 1)``, summed over the last axis, ``[..., D]`` to ``[...]``."""
+    """Return unit-variance log likelihoods, ``[..., D]`` to ``[...]``.
+
+    ``log N(seen; predicted, 1)``, summed over the last axis.
+    """
     size = seen.shape[-1]
     return -0.5 * (seen - predicted).square().sum(dim=-1) - 0.5 * size * math.log(2 * math.pi)
 
 
 Decoder: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Predicts ``[P, N, B, D]`` from steps ``[N, B, I]`` and embeddings ``[P, B, L]``."""
+"""Maps steps ``[N, B, I]`` and embeddings to predictions.
+
+Embeddings are ``[P, B, L]``, predictions ``[P, N, B, D]``.
+"""
 
 
 class Prediction(NamedTuple):
@@ -104,12 +118,15 @@ class Prediction(NamedTuple):
 
 
 class ELBO(NamedTuple):
-    """Minus the bound, as a loss, and its parts."""
+    """Minus the bound, as a loss, with parts."""
 
     loss: torch.Tensor
     """A scalar that can be differentiated."""
     metrics: dict[str, float]
-    """``elbo``; ``belief_kl``, nats of a belief from the one before; ``NAME_error``, a mean squared error."""
+    """Metrics ``elbo``, ``belief_kl`` and ``NAME_error``.
+
+    ``belief_kl``: nats of a belief from the one before; ``NAME_error``: a mean squared error.
+    """
 
 
 def elbo_loss(
@@ -121,7 +138,9 @@ def elbo_loss(
     latents: torch.Tensor,
     kl_weight: float,
 ) -> ELBO:
-    """Return minus the mean of ELBO_t over trials and their steps t.
+    """Return minus the mean of ELBO_t.
+
+    The mean is over trials and their steps t.
 
     Args:
         beliefs: ``[S, B, L]``, before each step.

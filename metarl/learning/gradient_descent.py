@@ -1,4 +1,6 @@
-"""Outer steps by gradients alone, on closures of the meta-parameters, by optimisers that have names.
+"""Outer steps by named gradient optimisers.
+
+They work on closures of the meta-parameters, by gradients alone.
 
 AdamW and RMSprop are torch's. Adam and plain descent are written out here, because torch's Adam rounds in
 another order: published runs would end in other bits.
@@ -27,9 +29,12 @@ LearningRateSchedule: TypeAlias = Literal["constant", "cosine", "linear"]
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 """Adam's betas and epsilon, as its authors propose."""
 UPDATES = "updates"
-"""Name of the number of updates so far, which a learning-rate schedule goes by."""
+"""Name of the update count.
+
+A learning-rate schedule goes by it.
+"""
 TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
-"""Names of the state that torch's optimisers keep for each parameter."""
+"""Names of torch's optimiser state per parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +64,7 @@ class DescentConfig(Settings):
         )
 
     def learning_rate(self, updates: float) -> float:
-        """Return the step size after a number of updates."""
+        """Return the step size after some updates."""
         if self.lr_schedule == "constant":
             return self.outer_lr
         gone = min(updates / self.lr_iterations, 1.0)
@@ -70,7 +75,10 @@ class DescentConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ClippedConfig(DescentConfig):
-    """Several steps on one meta-batch, held back by clipping (Schulman et al. 2017, arXiv 1707.06347)."""
+    """Several clipped steps on one meta-batch.
+
+    Source: Schulman et al. 2017, arXiv 1707.06347.
+    """
 
     outer_steps: Annotated[int, Ge(1), Le(1000)] = 5
     """Steps of the meta-parameters on each meta-batch."""
@@ -87,11 +95,17 @@ class LossAndMetrics(NamedTuple):
 
 
 Objective: TypeAlias = Callable[[Params], LossAndMetrics]
-"""One chunk's part of the objective: losses and metrics of all chunks add up."""
+"""One chunk's part of the objective.
+
+Losses and metrics of all chunks add up.
+"""
 
 
 class LossAndGradient(NamedTuple):
-    """The whole objective at some parameters: all chunks added up."""
+    """Whole objective at some parameters.
+
+    All chunks are added up.
+    """
 
     loss: torch.Tensor
     """A scalar, without a graph."""
@@ -100,7 +114,10 @@ class LossAndGradient(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """Parameters and memory after some steps, and the metrics before the first."""
+    """Result of a descent.
+
+    Parameters and memory after some steps, and the metrics before the first.
+    """
 
     params: Params
     memory: Params
@@ -130,7 +147,10 @@ def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> P
 
 
 def loss_and_gradient(objectives: Sequence[Objective], params: Params) -> LossAndGradient:
-    """Differentiate each chunk's objective, on as many threads as learning has, and add them in order."""
+    """Differentiate each chunk's objective, and add.
+
+    Chunks are taken on as many threads as learning has, and added in order.
+    """
 
     def of_chunk(objective: Objective) -> LossAndGradient:
         leaves = requires_grad(params)
@@ -146,7 +166,10 @@ def loss_and_gradient(objectives: Sequence[Objective], params: Params) -> LossAn
 
 
 def value_of(objectives: Sequence[Objective], params: Params) -> LossAndMetrics:
-    """Return the sum of loss and metrics over chunks; the loss has no graph."""
+    """Return the objective, without a graph.
+
+    It is the sum of loss and metrics over chunks.
+    """
 
     def of_chunk(objective: Objective) -> LossAndMetrics:
         loss, metrics = objective(requires_grad(params))
@@ -172,7 +195,9 @@ def descend_objective(
     name: str = "",
     should_stop: Callable[[], bool] = never,
 ) -> Descent:
-    """Take some steps down an objective, differentiating it anew before each.
+    """Take several steps down an objective.
+
+    It is differentiated anew before each.
 
     Args:
         params: where the first step starts.
@@ -188,6 +213,7 @@ def descend_objective(
     """
     prefix = name or config.outer_optimizer
     counter = f"{prefix}.{UPDATES}"
+    # the schedule counts updates, not steps, so all steps of one update share a step size
     lr = config.learning_rate(float(memory.get(counter, 0.0)))
     first: dict[str, float] = {}
     for step in range(steps):
@@ -197,6 +223,7 @@ def descend_objective(
         norm = float(flatten(gradients).norm())
         if step == 0:
             first = {"surrogate_before": float(loss), "gradient_norm": norm, **metrics}
+        # g <- g * max_norm / |g|
         if 0 < config.max_gradient_norm < norm:
             gradients = {key: value * (config.max_gradient_norm / norm) for key, value in gradients.items()}
         params, memory = one_step(params, memory, gradients, config, lr, prefix)
@@ -208,7 +235,7 @@ def descend_objective(
 def one_step(
     params: Params, memory: Params, gradients: Params, config: DescentConfig, lr: float, prefix: str
 ) -> tuple[Params, Params]:
-    """Take one step of the optimiser that the settings name."""
+    """Take one step of the configured optimiser."""
     kind = config.outer_optimizer
     if kind == "sgd":
         return {key: value - lr * gradients[key] for key, value in params.items()}, memory
@@ -232,6 +259,7 @@ def torch_step(
     else:
         optimizer = torch.optim.RMSprop(list(leaves.values()), lr=lr, foreach=False)
     for key, leaf in leaves.items():
+        # hand the gradients and the remembered state to torch's optimiser
         leaf.grad = gradients[key].detach().clone()
         state = {part: memory[f"{prefix}.{part}.{key}"].clone() for part in TORCH_STATE[kind]}
         optimizer.state[leaf] = {**state, "step": state["step"].cpu()}
@@ -249,7 +277,10 @@ def torch_step(
 def adam_step(
     params: Params, memory: Params, gradients: Params, lr: float, prefix: str = "adam"
 ) -> tuple[Params, Params]:
-    """Take one step of Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
+    """Take one step of Adam.
+
+    Source: Kingma and Ba 2015, arXiv 1412.6980, algorithm 1.
+    """
     count = memory[f"{prefix}.count"] + 1
     # m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2
     means = {

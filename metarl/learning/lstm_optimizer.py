@@ -1,4 +1,6 @@
-"""An LSTM as the inner optimiser; its cell state is the policy's parameters.
+"""An LSTM as the inner optimiser.
+
+Its cell state is the policy's parameters.
 
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning", section 3 (openreview.net,
 rJY0-Kcll). With theta a parameter and g its gradient, one step is
@@ -25,14 +27,22 @@ from metarl.learning.adaptation import UpdateRule
 from metarl.types import Params
 
 LOG_SCALE = 10.0
-"""p of the log scaling: numbers below exp(-p) count as small."""
+"""p of the log scaling.
+
+Numbers below exp(-p) count as small.
+"""
 
 HIDDEN, CELL, GATES = "memory.hidden", "memory.cell", "memory.gates"
-"""Names of the memory between steps, beside the parameters: ``[M, P, H]`` twice, and ``[M, P, 2]``."""
+"""Names of the optimiser's memory between steps.
+
+It is kept beside the parameters: ``[M, P, H]`` twice, and ``[M, P, 2]``.
+"""
 
 
 def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
-    """Return size and sign of numbers of any magnitude, ``[...]`` to ``[..., 2]``, each within about ±1.
+    """Return log size and sign, ``[..., 2]``.
+
+    Numbers ``[...]`` may be of any magnitude; each result is within about ±1.
 
     ``(log|x| / p, sign x)`` where ``|x| >= exp(-p)``, and ``(-1, exp(p) x)`` below.
     Source: Andrychowicz et al. 2016 (arXiv 1606.04474), appendix A.
@@ -48,7 +58,10 @@ def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMOptimizer:
-    """The learned inner step: shapes and initial values; its weights are in the caller's hand."""
+    """Learned inner step: shapes and initial values.
+
+    The caller holds its weights.
+    """
 
     hidden_size: int = 20
     """H, units of the first layer."""
@@ -76,7 +89,7 @@ class LSTMOptimizer:
         inner_lr: float,
         dtype: torch.dtype = torch.float32,
     ) -> Params:
-        """Draw weights with which a step is nearly that of gradient descent.
+        """Draw weights of nearly gradient descent.
 
         Args:
             generator: where they are drawn from, uniform in ±0.01 as in the paper's own code.
@@ -91,7 +104,10 @@ class LSTMOptimizer:
         return {**weights, "gates.bias": torch.tensor(logits, dtype=dtype)}
 
     def blank_memory(self, params: Params) -> Params:
-        """Return the memory before the first step, zeros, for stacked parameters ``[M, ...]``."""
+        """Return zero memory for stacked parameters ``[M, ...]``.
+
+        It is the memory before the first step.
+        """
         num_tasks = next(iter(params.values())).shape[0]
         like = next(iter(params.values()))
         coordinates = sum(value[0].numel() for value in params.values())
@@ -99,7 +115,10 @@ class LSTMOptimizer:
         return {name: like.new_zeros(num_tasks, coordinates, size) for name, size in sizes.items()}
 
     def rule(self, weights: Params) -> UpdateRule:
-        """Return the step with these weights; its parameters come with a memory."""
+        """Return the update rule with these weights.
+
+        Its parameters come with a memory.
+        """
 
         def step(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
             theta = {name: params[name] for name in gradients}
@@ -116,7 +135,9 @@ class LSTMOptimizer:
 def remember(
     weights: Params, memory: Params, theta: torch.Tensor, slopes: torch.Tensor, losses: torch.Tensor
 ) -> Params:
-    """Take in one gradient: return the memory after it, the gates that it opens among it.
+    """Read one gradient; return the new memory.
+
+    The gates that it opens are in it.
 
     Args:
         weights: of :class:`LSTMOptimizer`.
@@ -131,7 +152,7 @@ def remember(
     take, keep, show, offered = (own + shared.unsqueeze(1)).chunk(4, dim=-1)
     cell = keep.sigmoid() * memory[CELL] + take.sigmoid() * offered.tanh()
     hidden = show.sigmoid() * cell.tanh()
-    # forget and input gate beside each other: [h, theta, the gate before] w + b
+    # forget and input gate side by side: [h, theta, the gate before] w + b
     gates = torch.sigmoid(
         hidden @ weights["gates.hidden"]
         + theta.unsqueeze(-1) * weights["gates.parameter"]

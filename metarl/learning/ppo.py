@@ -1,4 +1,7 @@
-"""Proximal policy optimisation on batches of whole trials (Schulman et al. 2017, arXiv 1707.06347)."""
+"""Proximal policy optimisation on whole trials.
+
+Source: Schulman et al. 2017, arXiv 1707.06347.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ class PPOConfig(Settings):
 
 
 class Experience(NamedTuple):
-    """Steps that a policy took; all shapes but the actions' are ``[S, B]``."""
+    """Steps that a policy took, ``[S, B]``.
+
+    Only the actions have more axes.
+    """
 
     actions: torch.Tensor
     """``[S, B, A]``."""
@@ -51,7 +57,10 @@ class Experience(NamedTuple):
     advantages: torch.Tensor
     """Scaled as the loss takes them."""
     values: torch.Tensor
-    """Of the network that acted; zeros if it has none."""
+    """Values of the network that acted, or zeros.
+
+    They are zeros if it has none.
+    """
     targets: torch.Tensor
     """Targets of the values."""
     live: torch.Tensor
@@ -71,7 +80,9 @@ def ppo_loss(
     *,
     live_steps: torch.Tensor | None = None,
 ) -> LossAndMetrics:
-    """Return the loss of some trials, and metrics that are means over live steps.
+    """Return PPO's loss on trials, and metrics.
+
+    The metrics are means over live steps.
 
     Args:
         policy: of each step, ``[S, B, ...]``.
@@ -105,7 +116,9 @@ def ppo_loss(
 
 
 def value_error(values: torch.Tensor, experience: Experience, config: PPOConfig) -> torch.Tensor:
-    """Return each value's error, ``[S, B]``, squared where it is small.
+    """Return each value's error, ``[S, B]``.
+
+    It is squared where it is small.
 
     With ``value_clip`` it is the larger of the errors of the value and of the clipped value, as in OpenAI's
     baselines (https://github.com/openai/baselines, ppo2).
@@ -124,14 +137,22 @@ def _error(values: torch.Tensor, targets: torch.Tensor, config: PPOConfig) -> to
 
 
 def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
-    """Return advantages of mean 0 and deviation 1 over the live steps of a batch, zero elsewhere."""
+    """Standardize a batch's advantages over live steps.
+
+    The mean is 0 and the deviation 1; other steps have zero.
+    """
     seen = advantages[live]
     deviation, mean = torch.std_mean(seen, correction=0)
     return torch.where(live, (advantages - mean) / (deviation + 1e-8), 0.0)
 
 
 def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
-    """Shorten a gradient to a norm (Pascanu et al. 2013, arXiv 1211.5063); return it and its own norm."""
+    """Clip a gradient's norm.
+
+    Returns the gradient and its own norm, before clipping.
+
+    Source: Pascanu et al. 2013, arXiv 1211.5063.
+    """
     norm = torch.stack([value.square().sum() for value in gradient.values()]).sum().sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return {name: factor * value for name, value in gradient.items()}, float(norm)

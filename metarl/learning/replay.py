@@ -1,4 +1,6 @@
-"""A replay buffer by task, for agents that learn from episodes more than once.
+"""Replay buffer by task.
+
+It is for agents that learn from episodes more than once.
 
 Rows are appended to one block of memory and never changed, so a snapshot of the buffer is a few references.
 On disk it is a list of segments of some megabytes, each written once; only the newest, which still grows,
@@ -19,13 +21,19 @@ from metarl.learning.replay_blocks import STEP_FIELDS, Block, Episodes, Index, I
 from metarl.types import Params, Rollout, Segment, State, Task
 
 SEGMENT_BYTES = 2 * 2**20
-"""A segment that has as much is closed: small enough to write anew, large enough to make few files."""
+"""Size at which a segment is closed.
+
+Small enough to write anew, large enough to make few files.
+"""
 SEGMENTS_OF_CAPACITY = 8
-"""A segment has at most this part of the buffer, as the oldest is dropped whole."""
+"""Largest part of the buffer in one segment.
+
+The oldest segment is dropped whole.
+"""
 
 
 class Transitions(NamedTuple):
-    """Steps that were drawn one by one, B of each of M tasks."""
+    """Single steps, B of each of M tasks."""
 
     observations: torch.Tensor
     """``[M, B, O]``."""
@@ -36,11 +44,17 @@ class Transitions(NamedTuple):
     next_observations: torch.Tensor
     """``[M, B, O]``."""
     terminated: torch.Tensor
-    """``[M, B]`` bool, true where the environment ended the episode, so that no value follows."""
+    """``[M, B]`` bool, true at terminal steps.
+
+    No value follows where the environment ended the episode.
+    """
 
 
 class ReplayedTrials(NamedTuple):
-    """Whole trials, N of each of M tasks, of S steps at most; entries are zero where ``mask`` is false."""
+    """Whole trials, N of each of M tasks.
+
+    They have S steps at most; entries are zero where ``mask`` is false.
+    """
 
     observations: torch.Tensor
     """``[M, N, S, O]``."""
@@ -53,13 +67,13 @@ class ReplayedTrials(NamedTuple):
     terminated: torch.Tensor
     """``[M, N, S]`` bool."""
     episode_starts: torch.Tensor
-    """``[M, N, S]`` bool, true at the first step of each episode."""
+    """``[M, N, S]`` bool, true at episodes' first steps."""
     mask: torch.Tensor
     """``[M, N, S]`` bool, true until the trial's end."""
 
 
 class ReplayBuffer:
-    """Trials of many tasks, the newest ``capacity`` steps of them.
+    """Newest ``capacity`` steps of trials, by task.
 
     Args:
         capacity: most steps. A single addition that is larger stays whole.
@@ -80,17 +94,22 @@ class ReplayBuffer:
 
     @property
     def task_ids(self) -> list[str]:
-        """Ids of the tasks in the buffer, oldest first."""
+        """Ids of buffered tasks, oldest first."""
         self._read_saved()
         return list(dict.fromkeys(name for block in self._blocks for name in block.episodes.task_names()))
 
     def steps_of(self, task: Task, *, newest: int = 0) -> int:
-        """Return the steps of a task, as many as :meth:`sample` draws from."""
+        """Return a task's number of steps.
+
+        :meth:`sample` draws from as many.
+        """
         self._read_saved()
         return len(self._index_of(task.id).newest(newest))
 
     def add(self, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> None:
-        """Append the trials of a meta-batch; the oldest segments go where the buffer is full.
+        """Append a meta-batch's trials.
+
+        The oldest segments go where the buffer is full.
 
         Args:
             tasks: the M tasks.
@@ -100,6 +119,7 @@ class ReplayBuffer:
         self._read_saved()
         require(len(rollouts) > 0, "An addition to a replay buffer needs at least one rollout", "none")
         require(len(tasks) == len(rollouts[0].mask), "Tasks must be as many as the rollout has", len(tasks))
+        # one row for each live step, and one for the observation after each episode
         rows, lengths = _rows(rollouts)
         per_task = lengths[0].numel()
         episodes = Episodes(
@@ -111,6 +131,7 @@ class ReplayBuffer:
         )
         self._append({name: value.to(self.device) for name, value in rows.items()}, episodes)
         self._additions += 1
+        # forget the oldest block, but never the newest one
         while len(self._blocks) > 1 and self.num_steps > self.capacity:
             del self._blocks[0]
             self._indices.clear()
@@ -118,7 +139,7 @@ class ReplayBuffer:
     def sample(
         self, tasks: Sequence[Task], batch_size: int, rng: np.random.Generator, *, newest: int = 0
     ) -> Transitions:
-        """Draw steps of each task, uniformly and with replacement.
+        """Draw each task's steps uniformly, with replacement.
 
         Args:
             tasks: M tasks.
@@ -179,7 +200,9 @@ class ReplayBuffer:
         return State({}, {}, tuple(block.segment() for block in self._blocks))
 
     def load_state(self, state: State) -> None:
-        """Go on from a state, of which only the segments are used.
+        """Continue from a state's segments.
+
+        Nothing else of the state is used.
 
         They are read when the buffer is first used: an agent that only acts never needs them.
         """
@@ -195,13 +218,14 @@ class ReplayBuffer:
         self._additions = 0
 
     def _read_saved(self) -> None:
-        """Read the segments that a loaded state refers to.
+        """Read a loaded state's segments.
 
         Raises:
             MetarlError: if one is damaged, or is none of a replay buffer.
         """
         if self._saved is None:
             return
+        # clear first, since appending must not read the saved segments again
         saved = self._saved
         self._clear()
         try:
@@ -212,6 +236,7 @@ class ReplayBuffer:
                 self._blocks[-1].adopt(segment)
                 self._additions = int(episodes.addition[-1]) + 1
         except MetarlError:
+            # a failed read leaves the buffer as it was, so the next use reports the error again
             self._saved = saved
             raise
 
@@ -220,7 +245,10 @@ class ReplayBuffer:
         return self._blocks[0].first_row
 
     def _append(self, rows: Params, episodes: Episodes, *, new_block: bool = False) -> None:
-        """Append rows and their episodes to the newest block, or to a new one where that is full."""
+        """Append rows and their episodes.
+
+        They go to the newest block, or to a new one where that is full.
+        """
         count = len(rows["rewards"])
         self._reserve(rows, count)
         for name, value in rows.items():
@@ -230,6 +258,7 @@ class ReplayBuffer:
             self._blocks.append(Block(self._storage, self._end, after))
         self._blocks[-1].extend(count, episodes)
         self._end += count
+        # indices of these tasks, and of all tasks, are out of date now
         self._indices.pop(None, None)
         for name in episodes.names:
             self._indices.pop(name, None)
@@ -242,11 +271,15 @@ class ReplayBuffer:
         )
 
     def _reserve(self, rows: Params, count: int) -> None:
-        """Make room for more rows; without any, move the rows that are kept to new memory."""
+        """Make room for more rows.
+
+        Without any, the rows that are kept move to new memory.
+        """
         if self._storage and self._end + count <= len(self._storage["rewards"]):
             return
         start = self._blocks[0].place if self._blocks else self._end
         kept = self._end - start
+        # growing by half keeps the cost of copying linear in all rows ever added
         room = max(kept + count, kept * 3 // 2)
         storage = {
             name: torch.zeros(room, *value.shape[1:], dtype=value.dtype, device=self.device)
@@ -254,12 +287,13 @@ class ReplayBuffer:
         }
         for name, value in self._storage.items():
             storage[name][:kept] = value[start : self._end]
+        # blocks are views by place, so they only need to learn where their rows are now
         for block in self._blocks:
             block.move(storage, block.place - start)
         self._storage, self._end = storage, kept
 
     def _index_of(self, name: str | None) -> Index:
-        """Return where the steps of a task are, or those of all tasks.
+        """Return indices of one or all tasks' steps.
 
         Raises:
             MetarlError: if there are none.
@@ -272,7 +306,8 @@ class ReplayBuffer:
         return self._indices[name]
 
     def _gather(self, rows: Integers) -> Params:
-        """Return the steps at rows ``[...]``, with the observations that follow."""
+        """Return steps at rows ``[...]``, with next observations."""
+        # rows count from the buffer's start, places from that of the memory block
         places = torch.from_numpy(rows - self._first_row + self._blocks[0].place).to(self.device)
         flat = places.reshape(-1)
 
@@ -286,12 +321,15 @@ class ReplayBuffer:
 
 
 def _rows(rollouts: Sequence[Rollout]) -> tuple[Params, torch.Tensor]:
-    """Return the live steps of trials, an extra row after each episode, and lengths ``[M, K, E]``.
+    """Return rows of trials, and lengths ``[M, K, E]``.
+
+    The rows are the live steps, with an extra row after each episode.
 
     Rows are in the order of tasks, then slots, then episodes, then steps.
     """
     mask = torch.stack([rollout.mask for rollout in rollouts], dim=2)
     lengths = mask.sum(dim=-1)
+    # row j is kept for j <= length: the live steps and one row after them
     kept = torch.arange(mask.shape[-1] + 1, device=mask.device) <= lengths.unsqueeze(-1)
 
     def with_row_after(name: str) -> torch.Tensor:
@@ -300,6 +338,7 @@ def _rows(rollouts: Sequence[Rollout]) -> tuple[Params, torch.Tensor]:
 
     rows = {name: with_row_after(name).detach() for name in STEP_FIELDS}
     final = torch.stack([rollout.final_observations for rollout in rollouts], dim=2).unsqueeze(3)
+    # that row holds the observation after the last step
     place = lengths[..., None, None].expand(final.shape)
     rows["observations"] = rows["observations"].scatter(3, place, final)
     return {name: value[kept] for name, value in rows.items()}, lengths

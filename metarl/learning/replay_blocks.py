@@ -1,4 +1,7 @@
-"""The layout of a replay buffer: episodes, blocks of rows that become segments, and indices by task."""
+"""Layout of a replay buffer.
+
+It has episodes, blocks of rows that become segments, and indices by task.
+"""
 
 from __future__ import annotations
 
@@ -26,25 +29,29 @@ _TASK_IDS = "task_ids"
 
 @dataclass(frozen=True)
 class Episodes:
-    """Episodes in the order of their rows, E of them."""
+    """E episodes, in the order of their rows."""
 
     names: tuple[str, ...]
     """Ids of tasks."""
     task: Integers
-    """``[E]``, the place of each episode's task in ``names``."""
+    """``[E]``, place of the episode's task in ``names``."""
     length: Integers
     """``[E]``, steps."""
     begins_trial: Flags
-    """``[E]``, false where an episode goes on with the trial of the one before."""
+    """``[E]``, false where the previous episode's trial continues."""
     addition: Integers
-    """``[E]``, which call of :meth:`ReplayBuffer.add` brought them, counted from the buffer's start."""
+    """``[E]``, number of the adding call.
+
+    Calls of :meth:`ReplayBuffer.add` are counted from the buffer's start.
+    """
 
     def task_names(self) -> list[str]:
-        """Return the ids of the tasks in the order in which they come."""
+        """Return the tasks' ids in order of appearance."""
         return [self.names[index] for index in dict.fromkeys(self.task.tolist())]
 
     def followed_by(self, other: Episodes) -> Episodes:
         """Return these episodes and then others."""
+        # tasks of the second table get their number in the joined list of names
         place = {name: index for index, name in enumerate(dict.fromkeys((*self.names, *other.names)))}
         moved = np.array([place[name] for name in other.names], np.int64)
         return Episodes(
@@ -57,7 +64,10 @@ class Episodes:
 
 
 class Block:
-    """Rows that make one segment; the newest block of a buffer still grows."""
+    """Rows of one segment.
+
+    The newest block of a buffer still grows.
+    """
 
     def __init__(self, storage: Params, place: int, first_row: int) -> None:
         self.first_row = first_row
@@ -69,7 +79,10 @@ class Block:
         self.move(storage, place)
 
     def move(self, storage: Params, place: int) -> None:
-        """Point to the same rows in other memory; segments that were given out follow."""
+        """Point to the same rows elsewhere.
+
+        They are in other memory; segments that were given out follow.
+        """
         self._storage, self.place = storage, place
 
     def extend(self, rows: int, episodes: Episodes) -> None:
@@ -80,11 +93,17 @@ class Block:
         self._segment = None
 
     def adopt(self, saved: Segment) -> None:
-        """Take the sum of the saved segment that the block was read from."""
+        """Adopt the sum of the block's saved segment.
+
+        The block was read from it.
+        """
         self.segment().sha256 = saved.sha256
 
     def segment(self) -> Segment:
-        """Return the block as it is now; later rows do not change the segment."""
+        """Return the block as an unchanging segment.
+
+        Later rows do not change the segment.
+        """
         if self._segment is None:
             self._segment = Segment(functools.partial(self._tensors, self.num_rows, self.episodes))
         return self._segment
@@ -101,14 +120,20 @@ class Index:
     """Where the steps of a task are."""
 
     rows: Integers
-    """``[n]`` of every step, in the order in which they were added."""
+    """``[n]``, rows of all steps, as added."""
     trials: Integers
-    """Places in ``rows`` at which trials begin, and their number at the end."""
+    """Places in ``rows`` of the trials' beginnings.
+
+    The number of rows comes at the end.
+    """
     additions: Integers
     """Likewise for additions."""
 
     def newest(self, count: int) -> Integers:
-        """Return the rows of the newest additions; 0 for all."""
+        """Return rows of the newest additions, or all.
+
+        A number of 0 stands for all.
+        """
         return self.rows[self._start(count) :]
 
     def draw_trials(self, num_trials: int, rng: np.random.Generator, newest: int) -> list[Integers]:
@@ -122,13 +147,17 @@ class Index:
 
 
 def index_of(blocks: Sequence[Block], name: str | None) -> Index:
-    """Find the steps of a task in the blocks; of all tasks for None."""
+    """Find the steps of one or all tasks.
+
+    None stands for all.
+    """
     first_rows: list[Integers] = []
     lengths: list[Integers] = []
     begins: list[Flags] = []
     additions: list[Integers] = []
     for block in blocks:
         table = block.episodes
+        # each episode has one row more than steps: the observation after its last step
         starts = block.first_row + np.cumsum(table.length + 1) - (table.length + 1)
         own = np.ones(len(starts), np.bool_)
         if name is not None:
@@ -141,7 +170,9 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
         return Index(*(np.zeros(size, np.int64) for size in (0, 1, 1)))
     start, length, addition = (np.concatenate(part) for part in (first_rows, lengths, additions))
     before = np.cumsum(length) - length  # steps of earlier episodes
+    # row of step j: start of its episode + j - steps of all earlier episodes
     rows = np.repeat(start - before, length) + np.arange(length.sum())
+    # the first episode of each addition
     changes = np.diff(addition, prepend=-1) != 0
     return Index(
         rows,
@@ -164,6 +195,7 @@ def unpack(tensors: Params) -> tuple[Params, Episodes]:
     names = json.loads(tensors[_TASK_IDS].numpy().tobytes())
     rows = {name: tensors[name] for name in STEP_FIELDS}
     episodes = Episodes(tuple(names), **{name: tensors[name].cpu().numpy() for name in _EPISODE_FIELDS})
+    # an episode has one row more than steps, and every task has a name
     fits = (
         {len(value) for value in rows.values()} == {int((episodes.length + 1).sum())}
         and episodes.length.min(initial=1) >= 1

@@ -1,4 +1,7 @@
-"""Settings of returns and advantages that any agent may have."""
+"""Settings of returns and advantages.
+
+Any agent may have them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ class ReturnsConfig(Settings):
     """Divisor of centered advantages; garage and metaworld-algorithms use "var"."""
 
     def batch(self, rollout: Rollout) -> Batch:
-        """Return the transitions of a rollout with their advantages, as losses read them."""
+        """Return a rollout's transitions with advantages.
+
+        Losses read them so.
+        """
         advantages = estimate_advantages(
             rollout,
             discount=self.discount,

@@ -1,4 +1,7 @@
-"""Running means and deviations over batches, to scale the inputs of networks."""
+"""Running means and deviations, scaling networks' inputs.
+
+They are taken over batches.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ class Scale(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """How many numbers were seen, their mean and their mean squared distance from it."""
+    """Count, mean and mean squared deviation of numbers.
+
+    The deviation is the distance from the mean.
+    """
 
     seen: torch.Tensor
     """A float64 scalar."""
@@ -35,21 +41,33 @@ class Moments(NamedTuple):
 
     @property
     def deviation(self) -> torch.Tensor:
-        """The standard deviation, :data:`LEAST_DEVIATION` at least; 1 before anything was seen."""
+        """Standard deviation, at least :data:`LEAST_DEVIATION`.
+
+        It is 1 before anything was seen.
+        """
         found = self.variance.sqrt().clamp(min=LEAST_DEVIATION)
         return torch.where(self.seen > 0, found, torch.ones_like(found)).float()
 
     @property
     def scale(self) -> Scale:
-        """Mean and deviation in float32, to be applied many times."""
+        """Scale in float32, to be applied many times.
+
+        It has mean and deviation.
+        """
         return Scale(self.mean.float(), self.deviation)
 
     def scaled(self, values: torch.Tensor, limit: float = 10.0) -> torch.Tensor:
-        """Return values ``[..., *shape]`` in units of the deviation, see :class:`Scale`."""
+        """Scale values ``[..., *shape]`` by the moments.
+
+        They are in units of the deviation, see :class:`Scale`.
+        """
         return self.scale(values, limit)
 
     def to_params(self, name: str) -> Params:
-        """Return the three tensors by names that begin with ``name``."""
+        """Return the moments as named tensors.
+
+        There are three; names begin with ``name``.
+        """
         return {f"{name}.{part}": value for part, value in self._asdict().items()}
 
     @staticmethod
@@ -59,13 +77,15 @@ class Moments(NamedTuple):
 
 
 def no_moments(*shape: int, device: torch.device | None = None) -> Moments:
-    """Return the moments of nothing yet, of numbers ``[*shape]``."""
+    """Return empty moments of numbers ``[*shape]``."""
     seen, mean = (torch.zeros(size, dtype=torch.float64, device=device) for size in ((), shape))
     return Moments(seen, mean, torch.zeros_like(mean))
 
 
 def with_batch(moments: Moments, values: torch.Tensor) -> Moments:
-    """Return the moments of all that was seen before and of ``values``, ``[n, ...]``.
+    """Add ``values``, ``[n, ...]``, to the moments.
+
+    The result is of all that was seen before and of these.
 
     Source: Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm", equations 2.1.
     """

@@ -1,4 +1,6 @@
-"""Soft actor-critic, as functions of tensors (Haarnoja et al. 2018, arXiv 1812.05905).
+"""Soft actor-critic as functions of tensors.
+
+Source: Haarnoja et al. 2018, arXiv 1812.05905.
 
 Twin Q functions with slowly moving targets, no value network, and a temperature that is learned. The states
 that the networks read may depend on parameters that learn with the critic, such as an encoder's: whoever
@@ -25,7 +27,10 @@ from metarl.types import Params
 
 TEMPERATURE = "log_temperature"
 WEIGHTS, ACTOR, CRITIC = "weights", "actor", "critic"
-"""The name of a vector of parameters in Adam's memory, and of the two optimisers."""
+"""Names of parameter vectors and their optimisers.
+
+The vector has its name in Adam's memory; there are two optimisers.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +52,27 @@ class SACConfig(Settings):
 
 
 class SACBatch(NamedTuple):
-    """What the critic learns from, beside the states."""
+    """Transitions that the critic learns from, without states."""
 
     actions: torch.Tensor
     """``[B, A]`` in -1..1."""
     rewards: torch.Tensor
     """``[B]``."""
     terminated: torch.Tensor
-    """``[B]`` bool: the environment ended the episode, so nothing follows; false where it was cut off."""
+    """``[B]`` bool: whether the environment ended the episode.
+
+    Nothing follows then; false where it was cut off.
+    """
 
 
 class States(NamedTuple):
-    """What the networks read, and what it costs."""
+    """States that the networks read, with a penalty."""
 
     states: torch.Tensor
-    """``[B, S]``; the critic's gradient flows on to whatever they depend on, the actor's does not."""
+    """``[B, S]``, states.
+
+    The critic's gradient flows on to whatever they depend on, the actor's does not.
+    """
     next_states: torch.Tensor
     """``[B, S]``, used without gradient."""
     penalty: torch.Tensor | float = 0.0
@@ -69,7 +80,10 @@ class States(NamedTuple):
 
 
 Look: TypeAlias = Callable[[Params], States]
-"""Gives the states, from the parameters that learn with the critic."""
+"""Maps the parameters beside the critic to states.
+
+They learn with the critic.
+"""
 
 
 class Noise(NamedTuple):
@@ -85,9 +99,12 @@ class SACState(NamedTuple):
     """All that a step changes."""
 
     actor: torch.Tensor
-    """``[P]``: the policy's parameters, then the log of the temperature."""
+    """``[P]``: policy parameters, then the log temperature."""
     critic: torch.Tensor
-    """``[Q + E]``: both Q functions' parameters, then those that learn with them."""
+    """``[Q + E]``: both Q functions' parameters, then others.
+
+    The others learn with them.
+    """
     target: torch.Tensor
     """``[Q]``, the slow copy of both Q functions."""
     adam: Params
@@ -95,14 +112,14 @@ class SACState(NamedTuple):
 
 
 class SACMetrics(NamedTuple):
-    """What a step says of itself: scalars, without a graph."""
+    """Metrics of a step: scalars without a graph."""
 
     critic_loss: torch.Tensor
     actor_loss: torch.Tensor
     temperature_loss: torch.Tensor
     temperature: torch.Tensor
     entropy: torch.Tensor
-    """Minus the mean log density of the drawn actions."""
+    """Minus the drawn actions' mean log density."""
     q: torch.Tensor
     """Mean value of the batch's own actions."""
     penalty: torch.Tensor
@@ -115,7 +132,9 @@ def critic_target(
     temperature: torch.Tensor,
     discount: float,
 ) -> torch.Tensor:
-    """Return what both Q functions should give, ``[B]`` (equations 2 and 3 of the paper).
+    """Return the target of both Q functions, ``[B]``.
+
+    Source: equations 2 and 3 of the paper.
 
     Args:
         batch: rewards and endings.
@@ -130,12 +149,17 @@ def critic_target(
 
 
 def critic_loss(q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return half the mean squared error, added over both Q functions ``[2, B]`` (equation 5)."""
+    """Return both critics' half mean squared error.
+
+    It is the mean over B, added over both Q functions ``[2, B]`` (equation 5).
+    """
     return 0.5 * (q - target).square().mean(dim=1).sum()
 
 
 def actor_loss(log_probs: torch.Tensor, q: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """Return what the policy descends, from ``[B]`` and ``[2, B]`` (equation 7).
+    """Return the policy's loss.
+
+    It takes ``[B]`` and ``[2, B]`` (equation 7).
 
     mean of alpha log pi(a | s) - min_i Q_i(s, a)
     """
@@ -145,7 +169,9 @@ def actor_loss(log_probs: torch.Tensor, q: torch.Tensor, temperature: torch.Tens
 def temperature_loss(
     log_temperature: torch.Tensor, log_probs: torch.Tensor, target_entropy: float
 ) -> torch.Tensor:
-    """Return what the log of the temperature descends (equation 18, on the log as is usual).
+    """Return the log temperature's loss.
+
+    It is equation 18, on the log as is usual.
 
     -log alpha times the mean of log pi(a | s) + the entropy that is aimed at
     """
@@ -153,13 +179,16 @@ def temperature_loss(
 
 
 def polyak(target: torch.Tensor, source: torch.Tensor, rate: float) -> torch.Tensor:
-    """Return the target moved by a share of the way to the source."""
+    """Move the target a share towards the source."""
     return torch.lerp(target, source, rate)
 
 
 @dataclass(frozen=True)
 class SAC:
-    """Both networks, the settings, and the names in each vector of parameters."""
+    """Networks, settings, and names of parameters.
+
+    There are both networks, and the names in each vector of parameters.
+    """
 
     policy: SquashedPolicy
     critic: TwinCritic
@@ -167,7 +196,10 @@ class SAC:
     actor_like: Params
     """The actor's parameters by name, for their shapes."""
     critic_like: Params
-    """Those of the critic's optimiser, the critic's own first."""
+    """Parameter names in the critic's optimiser.
+
+    The critic's own come first.
+    """
 
     @staticmethod
     def of(
@@ -207,7 +239,9 @@ class SAC:
         return SACState(actor, critic, flatten(self.target_like), adam)
 
     def step(self, state: SACState, batch: SACBatch, look: Look, noise: Noise) -> tuple[SACState, SACMetrics]:
-        """Take one gradient step of critic, actor and temperature, and move the target.
+        """Take one step of soft actor-critic.
+
+        It is a gradient step of critic, actor and temperature, and moves the target.
 
         Args:
             state: from :meth:`start` or the last step; not changed.

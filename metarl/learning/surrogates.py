@@ -1,4 +1,6 @@
-"""Losses with policy gradients as derivatives, as functions of log densities of any distribution.
+"""Losses with policy gradients as derivatives.
+
+They are functions of log densities of any distribution.
 
 Each maps ``log pi(a|s)``, ``[M, B]``, to each task's loss, ``[M]``. At the policy that drew the actions all
 have the gradient of :func:`metarl.learning.adaptation.policy_gradient_loss`, ``-mean_t A_t grad log pi``.
@@ -20,7 +22,9 @@ from metarl.learning.advantages import Batch
 
 
 def likelihood_ratio(log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return ``-mean_t A_t pi(a_t|s_t) / pi_old(a_t|s_t)``, each task's loss.
+    """Return each task's likelihood-ratio loss.
+
+    It is ``-mean_t A_t pi(a_t|s_t) / pi_old(a_t|s_t)``.
 
     Source: Rothfuss et al. 2019, ProMP (arXiv 1810.06784), section 6, the inner objective.
     """
@@ -29,7 +33,9 @@ def likelihood_ratio(log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch
 
 
 def low_variance_curvature(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the ratio to the policy itself, held fixed: one in value, not in its derivatives.
+    """Return the likelihood ratio to the fixed policy.
+
+    It is the ratio to the policy itself, held fixed: one in value, not in its derivatives.
 
     Source: Rothfuss et al. 2019 (arXiv 1810.06784), section 5, "low variance curvature".
     """
@@ -37,7 +43,9 @@ def low_variance_curvature(log_probs: torch.Tensor, batch: Batch) -> torch.Tenso
 
 
 def dice(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return each task's loss in the infinitely differentiable form, with advantages.
+    """Return each task's infinitely differentiable loss.
+
+    It has advantages.
 
     Foerster et al. 2018 (arXiv 1802.05098) give ``sum_t box_t r_t`` with ``box_t = exp(l_t - stop(l_t))`` and
     ``l_t = sum over u <= t of log pi(a_u|s_u)``. With advantages (Farquhar et al. 2019, arXiv 1909.10549):
@@ -60,7 +68,9 @@ def dice(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
 def clipped_ratio(
     log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch: Batch, *, clip: float
 ) -> torch.Tensor:
-    """Return ``-mean_t min(r_t A_t, clip(r_t, 1 - clip, 1 + clip) A_t)`` with ``r_t = pi / pi_old``.
+    """Return each task's clipped likelihood-ratio loss.
+
+    ``-mean_t min(r_t A_t, clip(r_t, 1 - clip, 1 + clip) A_t)`` with ``r_t = pi / pi_old``.
 
     Source: Schulman et al. 2017, PPO (arXiv 1707.06347), equation 7.
     """

@@ -1,4 +1,7 @@
-"""Outer steps on closures of the meta-parameters; nothing here knows of agents, tasks or policies."""
+"""Outer steps within a trust region.
+
+They work on closures of the meta-parameters; nothing here knows of agents, tasks or policies.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class TrustRegionConfig(Settings):
-    """The trust region of Schulman et al. 2015 (arXiv 1502.05477), appendix C."""
+    """Settings of the trust region.
+
+    Source: Schulman et al. 2015, arXiv 1502.05477, appendix C.
+    """
 
     max_kl: Annotated[float, Gt(0), Lt(math.inf)] = 0.01
     """Largest mean KL divergence of one step, in nats."""
@@ -34,7 +40,10 @@ class TrustRegionConfig(Settings):
 
 
 class LossAndKL(NamedTuple):
-    """Loss and KL divergence at some parameters; both are scalars."""
+    """Loss and KL divergence at some parameters.
+
+    Both are scalars.
+    """
 
     loss: torch.Tensor
     kl: torch.Tensor
@@ -44,7 +53,7 @@ Curvature: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TrustRegionStep(NamedTuple):
-    """The parameters after a step, and how it went."""
+    """Parameters after a step, and how it went."""
 
     params: Params
     accepted: bool
@@ -60,7 +69,9 @@ def trust_region_step(
     start: LossAndKL,
     config: TrustRegionConfig,
 ) -> TrustRegionStep:
-    """Follow the natural gradient to the edge of the trust region, then back until the loss improves.
+    """Take a natural-gradient step within the trust region.
+
+    It goes to the edge of the region, then back until the loss improves.
 
     Args:
         params: where the step starts.
@@ -114,7 +125,9 @@ def gauss_newton_product(
     params: Params,
     metric: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]],
 ) -> Curvature:
-    """Return the function ``v -> J'FJ v``, J the Jacobian of ``outputs`` with respect to ``params``.
+    """Return the Gauss-Newton product ``v -> J'FJ v``.
+
+    J is the Jacobian of ``outputs`` with respect to ``params``.
 
     Where a divergence of the outputs is at its minimum, its Hessian is exactly this, F being its Hessian
     in the outputs themselves (Martens 2020, arXiv 1412.1193, section 8). The graph is built once and kept:
@@ -126,6 +139,7 @@ def gauss_newton_product(
         metric: maps a change of the outputs to F times that change.
     """
     leaves = list(params.values())
+    # J'u is linear in u, so differentiating it with respect to u gives J v (a forward product)
     cotangents = [torch.zeros_like(output, requires_grad=True) for output in outputs]
     pulled_back = torch.autograd.grad(
         outputs, leaves, cotangents, create_graph=True, allow_unused=True, materialize_grads=True
@@ -133,6 +147,7 @@ def gauss_newton_product(
     flat = torch.cat([value.reshape(-1) for value in pulled_back])
 
     def product(vector: torch.Tensor) -> torch.Tensor:
+        # J v, then F J v, then J' F J v
         change = list(torch.autograd.grad(flat, cotangents, vector, retain_graph=True))
         pulled = torch.autograd.grad(
             outputs,

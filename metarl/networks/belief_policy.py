@@ -1,4 +1,7 @@
-"""A policy and a value of an observation and a belief, for Gaussian actions or for choices."""
+"""Policy and value of an observation and a belief.
+
+Actions are Gaussian or choices.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefPolicy:
-    """Two perceptrons that share no layer: one acts, one values."""
+    """Separate perceptrons of policy and value.
+
+    They share no layer.
+    """
 
     input_size: int
-    """Numbers of an observation and of a belief together."""
+    """Size of an observation and a belief together."""
     action_size: int
     discrete: bool
     hidden_sizes: tuple[int, ...]
@@ -27,7 +33,10 @@ class BeliefPolicy:
     max_std: float
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw orthogonal weights, small ones for actions (Andrychowicz et al. 2021, arXiv 2006.05990)."""
+        """Draw orthogonal weights, small ones for actions.
+
+        Source: Andrychowicz et al. 2021, arXiv 2006.05990.
+        """
         sizes = (self.input_size, *self.hidden_sizes)
         params = {
             **draw_layers("policy", (*sizes, self.action_size), generator, last_gain=0.01, dtype=dtype),
@@ -38,7 +47,10 @@ class BeliefPolicy:
         return params
 
     def __call__(self, params: Params, inputs: torch.Tensor) -> tuple[Distribution, torch.Tensor]:
-        """Return the distribution of actions and the value, of inputs ``[..., input_size]``."""
+        """Return action distribution and value.
+
+        Inputs are ``[..., input_size]``.
+        """
         values = apply_layers(params, "value", inputs, torch.tanh).squeeze(-1)
         chosen = apply_layers(params, "policy", inputs, torch.tanh)
         if self.discrete:
@@ -47,7 +59,10 @@ class BeliefPolicy:
         return Gaussian(mean, self._log_std(params).expand_as(mean)), values
 
     def within_bounds(self, params: Params) -> Params:
-        """Move every deviation into its bounds; the policy acts as before."""
+        """Clip every deviation to its bounds.
+
+        The policy acts as before.
+        """
         return params if self.discrete else {**params, "log_std": self._log_std(params)}
 
     def _log_std(self, params: Params) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""A probabilistic encoder of experience: each transition gives a Gaussian factor of what the task may be.
+"""Probabilistic encoder of experience.
+
+Each transition gives a Gaussian factor of what the task may be.
 
 Source: Rakelly et al. 2019, PEARL (arXiv 1903.08254), section 4.1.
 """
@@ -21,17 +23,26 @@ MIN_VARIANCE = 1e-7
 
 @dataclass(frozen=True, kw_only=True)
 class ContextEncoder:
-    """A perceptron reads a transition, and gives mean and variance of its factor."""
+    """Perceptron from a transition to its Gaussian factor.
+
+    It gives the factor's mean and variance.
+    """
 
     context_size: int
-    """Numbers of a transition: observation, action, reward, and maybe the next observation."""
+    """Size of a transition.
+
+    It has observation, action, reward, and maybe the next observation.
+    """
     latent_size: int
     """Z."""
     hidden_sizes: tuple[int, ...]
 
     @property
     def network(self) -> DenseNetwork:
-        """The perceptron; its last layer gives the means, then what becomes the variances."""
+        """Perceptron of a factor's mean and variance.
+
+        Its last layer gives the means, then what becomes the variances.
+        """
         return DenseNetwork(ENCODER, (self.context_size, *self.hidden_sizes, 2 * self.latent_size))
 
     def __call__(self, params: Params, context: torch.Tensor, mask: torch.Tensor | None = None) -> Evidence:

@@ -1,4 +1,6 @@
-"""A policy with a few inputs of its own beside the observation: the context, which alone is a task's own.
+"""Policy with context inputs of its own.
+
+A few inputs stand beside the observation; the context alone is a task's own.
 
 Source: Zintgraf et al. 2019, CAVIA (arXiv 1810.03642), section 3: the context parameters phi are concatenated
 to the input of the first layer, start every task at zero, and are all that adapts; the weights are shared.
@@ -15,12 +17,15 @@ from metarl.networks.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.types import Params
 
 CONTEXT = "context"
-"""Name of the context among a policy's parameters, ``[M, C]``."""
+"""Name of the context parameter, ``[M, C]``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextPolicy:
-    """A perceptron that reads ``[observation, context]``; the context is the same in every state."""
+    """Perceptron of ``[observation, context]``.
+
+    The context is the same in every state.
+    """
 
     network: GaussianMLPPolicy | CategoricalMLPPolicy
     """Reads O + C numbers, the context last."""
@@ -29,7 +34,10 @@ class ContextPolicy:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter that tasks share, without a task axis."""
+        """Shapes of the parameters that tasks share.
+
+        They have no task axis.
+        """
         return self.network.shapes
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
@@ -37,7 +45,10 @@ class ContextPolicy:
         return self.network.initial_params(generator, dtype)
 
     def blank_context(self, params: Params, num_tasks: int) -> Params:
-        """Return every task's context at its start: zeros, a leaf, on the device of ``params``."""
+        """Return every task's blank context.
+
+        It is zeros, a leaf, on the device of ``params``.
+        """
         like = next(iter(params.values()))
         return {CONTEXT: like.new_zeros(num_tasks, self.context_size, requires_grad=True)}
 
@@ -54,15 +65,21 @@ class ContextPolicy:
         return self.network(self._folded(params), observations)
 
     def within_bounds(self, params: Params) -> Params:
-        """Move what the network keeps in bounds into them."""
+        """Clip the network's parameters to their bounds."""
         return self.network.within_bounds(params)
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of observations ``[M, B, O]``; the last gives the means or logits."""
+        """Return each layer's output for observations ``[M, B, O]``.
+
+        The last gives the means or logits.
+        """
         return self.network.activations(self._folded(params), observations)
 
     def _folded(self, params: Params) -> Params:
-        """Return parameters of a network that reads the observation alone, for each task's context."""
+        """Fold each task's context into first-layer biases.
+
+        The returned parameters are of a network that reads the observation alone.
+        """
         weight, bias = params["layer_0.weight"], params["layer_0.bias"]
         split = weight.shape[1] - self.context_size
         # [s, phi] W + b = s W_s + (phi W_phi + b): the context moves the bias, once for all states

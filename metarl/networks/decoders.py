@@ -1,4 +1,7 @@
-"""Decoders that predict a step of a task from an embedding of the task."""
+"""Decoders of steps from task embeddings.
+
+They predict a step of a task from an embedding of the task.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDecoder:
-    """A perceptron that reads pairs of steps and embeddings.
+    """Perceptron of pairs of steps and embeddings.
 
     The first layer is linear in both, so each is multiplied once and pairs are only added.
     """
@@ -29,6 +32,7 @@ class LatentDecoder:
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         """Draw orthogonal weights, small ones for the outputs."""
+        # W [step, embedding] = W_s step + W_e embedding: two layers, added
         first, *others = self.hidden_sizes
         return {
             **draw_layer(f"{self.name}_step", self.input_size, first, generator, dtype=dtype),
@@ -37,13 +41,14 @@ class LatentDecoder:
                 f"{self.name}_layer",
                 (first, *others, self.output_size),
                 generator,
+                # small first predictions, whatever the embedding
                 last_gain=0.1,
                 dtype=dtype,
             ),
         }
 
     def __call__(self, params: Params, steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Return predictions for each pair of a step and an embedding.
+        """Predict each pair of step and embedding.
 
         Args:
             params: by name.

@@ -1,4 +1,6 @@
-"""Perceptrons of rectified linear units, which off-policy agents use; several can be stacked into one.
+"""Stackable perceptrons of rectified linear units.
+
+Off-policy agents use them; several can be stacked into one.
 
 Layers are named ``NAME.layer_0.weight`` and so on, so that one dict holds several networks.
 """
@@ -16,18 +18,23 @@ from metarl.types import Params
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """Shapes and the pass of one perceptron, or of several that read the same inputs.
+    """Shapes and forward pass of stacked perceptrons.
+
+    There is one, or several that read the same inputs.
 
     Weights are ``[in, out]`` and biases ``[out]``; of several copies ``[copies, in, out]`` and
     ``[copies, 1, out]``, so that one batched product serves all.
     """
 
     name: str
-    """What its parameters' names begin with."""
+    """Prefix of the parameters' names."""
     sizes: tuple[int, ...]
     """Inputs, units of each hidden layer, outputs."""
     copies: int = 0
-    """How many networks are stacked; 0 for a single one, without an axis for it."""
+    """Number of stacked networks.
+
+    0 for a single one, without an axis for it.
+    """
 
     @property
     def layers(self) -> int:
@@ -47,7 +54,10 @@ class DenseNetwork:
         return shapes
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw weights and biases uniformly within 1 / sqrt(fan-in), as :class:`torch.nn.Linear` does."""
+        """Draw weights and biases uniformly.
+
+        They are within 1 / sqrt(fan-in), as :class:`torch.nn.Linear` does.
+        """
         params: Params = {}
         for layer, fan_in in enumerate(self.sizes[:-1]):
             for part in ("weight", "bias"):

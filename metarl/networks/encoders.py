@@ -17,25 +17,31 @@ from metarl.networks.recurrent import Cell, make_cell
 from metarl.types import Params
 
 LOG_VARIANCE_LIMIT = 10.0
-"""Log variances of beliefs stay within this of zero, so that no divergence between two of them overflows."""
+"""Bound of beliefs' log variances around zero.
+
+It keeps divergences between two of them from overflowing.
+"""
 
 
 class Transition(NamedTuple):
-    """A step that is over: action, reward and next observation."""
+    """Finished step: action, reward and next observation."""
 
     actions: torch.Tensor
     """``[..., A]``."""
     rewards: torch.Tensor
     """``[...]``."""
     observations: torch.Tensor
-    """``[..., O]``, the next ones, or the first of a new episode."""
+    """``[..., O]``, next observations, or a new episode's first."""
     episode_starts: torch.Tensor
-    """``[...]``, whether a new episode has begun between action and observation."""
+    """``[...]``, whether a new episode has begun.
+
+    It has begun between action and observation.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefEncoder:
-    """Embeddings of transitions, a recurrent cell, and a Gaussian head."""
+    """Embedding of transitions, recurrent cell, Gaussian head."""
 
     observation_size: int
     action_size: int
@@ -55,11 +61,12 @@ class BeliefEncoder:
         return make_cell(self.cell_name, embedded, self.memory_size)
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters; all first beliefs are close to N(0, 1)."""
+        """Draw parameters, with first beliefs near N(0, 1)."""
         drawn = {
             "see_action": (self.action_size, self.action_embedding, 1.0),
             "see_reward": (2, self.reward_embedding, 1.0),
             "see_observation": (self.observation_size, self.observation_embedding, 1.0),
+            # a small gain keeps first beliefs near the standard normal
             "belief": (self.memory_size, 2 * self.latent_size, 0.1),
         }
         params = self.cell.initial_params(generator, dtype)
@@ -74,7 +81,10 @@ class BeliefEncoder:
         return torch.cat([torch.tanh(apply_layer(params, name, part)) for name, part in parts], dim=-1)
 
     def belief(self, params: Params, memory: torch.Tensor) -> Gaussian:
-        """Return the belief of a memory ``[..., H]``, two tensors ``[..., L]``."""
+        """Return a memory's belief, two tensors ``[..., L]``.
+
+        The memory is ``[..., H]``.
+        """
         mean, unbounded = apply_layer(params, "belief", memory).chunk(2, dim=-1)
         log_variance = LOG_VARIANCE_LIMIT * torch.tanh(unbounded / LOG_VARIANCE_LIMIT)
         return Gaussian(mean, 0.5 * log_variance)
@@ -82,7 +92,7 @@ class BeliefEncoder:
     def step(
         self, params: Params, seen: Transition, memory: torch.Tensor, begun: torch.Tensor
     ) -> torch.Tensor:
-        """Return the memory ``[B, H]`` after transitions of B trials.
+        """Read B transitions; return the memory ``[B, H]``.
 
         Where ``begun``, ``[B]``, is false, a trial shows its very first observation: there is no transition
         yet, so memory stays blank and the belief is the prior.
@@ -91,12 +101,12 @@ class BeliefEncoder:
         return torch.where(begun.unsqueeze(-1), read, memory)
 
     def sequence(self, params: Params, seen: Transition, *, chunk_steps: int = 0) -> torch.Tensor:
-        """Return the memory of whole trials before each of their steps.
+        """Return whole trials' memories before each step.
 
         Args:
             params: by name.
             seen: ``[S, B, ...]``, of each step; the first is not read.
-            chunk_steps: gradients flow back through so many steps; 0 for all of them.
+            chunk_steps: most steps that gradients flow back through; 0 for all of them.
 
         Returns:
             ``[S, B, H]``; the first is blank.
@@ -108,5 +118,6 @@ class BeliefEncoder:
         for chunk in embedded.split(chunk_steps or max(1, len(embedded))):
             if len(chunk):
                 found.append(self.cell.sequence(params, chunk, memory, everything[: len(chunk)]))
+                # truncated backpropagation: no gradient flows into the chunk before
                 memory = found[-1][-1].detach()
         return torch.cat(found)

@@ -1,4 +1,7 @@
-"""Linear layers by name, and perceptrons of them, whose parameters all tasks share."""
+"""Linear layers and perceptrons, with shared parameters.
+
+Layers have names; all tasks share the parameters.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ def draw_layer(
     gain: float = math.sqrt(2),
     dtype: torch.dtype = torch.float32,
 ) -> Params:
-    """Draw orthogonal weights ``[units, inputs]`` and a bias of zeros.
+    """Draw orthogonal weights and zero biases.
+
+    The weights are ``[units, inputs]``.
 
     Source: Saxe et al. 2014 (arXiv 1312.6120); which gain goes where is from Andrychowicz et al. 2021
     (arXiv 2006.05990).
@@ -43,7 +48,10 @@ def draw_layers(
     last_gain: float,
     dtype: torch.dtype = torch.float32,
 ) -> Params:
-    """Draw a perceptron: the units of each layer, from its inputs to its outputs."""
+    """Draw a perceptron with these layer widths.
+
+    These are the units of each layer, from its inputs to its outputs.
+    """
     params: Params = {}
     last = len(sizes) - 2
     for layer in range(last + 1):
@@ -60,7 +68,10 @@ def apply_layers(
     inputs: torch.Tensor,
     activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Return the outputs of a perceptron; its last layer is linear."""
+    """Return a perceptron's outputs.
+
+    Its last layer is linear.
+    """
     layer = 0
     hidden = apply_layer(params, f"{name}_0", inputs)
     while f"{name}_{layer + 1}.weight" in params:

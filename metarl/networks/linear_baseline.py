@@ -1,4 +1,7 @@
-"""The linear feature baseline, fitted for all tasks in one solve (Duan et al. 2016, arXiv 1604.06778)."""
+"""Linear feature baseline of all tasks.
+
+One solve fits it for all of them. Source: Duan et al. 2016, arXiv 1604.06778.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,16 @@ from metarl.types import Rollout
 OBSERVATION_LIMIT = 10.0
 TIME_SCALE = 100.0
 ENOUGH_TRANSITIONS = 2.0
-"""Live transitions for each feature that a fit needs; with fewer it takes much of the signal away."""
+"""Live transitions per feature that a fit needs.
+
+With fewer it takes much of the signal away.
+"""
 
 
 def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """Return the features of each step: ``o, o^2, t/100, (t/100)^2, (t/100)^3, 1``.
+    """Return each step's features, ``[..., 2 O + 4]``.
+
+    They are ``o, o^2, t/100, (t/100)^2, (t/100)^3, 1``.
 
     Args:
         observations: ``[..., O]``; entries are clipped to ±10.
@@ -29,14 +37,17 @@ def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Te
 
 
 def num_linear_features(observation_size: int) -> int:
-    """Return the number of :func:`linear_features` of observations of a size O."""
+    """Return the number of :func:`linear_features`.
+
+    It is that of observations of a size O.
+    """
     return 2 * observation_size + 4
 
 
 def fit_linear(
     features: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, *, ridge: float = 1e-5
 ) -> torch.Tensor:
-    """Solve one ridge regression for each task, in float64.
+    """Solve each task's ridge regression in float64.
 
     ``(X'X + ridge I) w = X'y``. On data so singular that the factorisation fails, that task's ridge is
     raised tenfold until it succeeds, so that the weights are always finite.
@@ -56,6 +67,7 @@ def fit_linear(
     require(ridge > 0, "ridge must be positive", ridge)
     rows = torch.where(mask.unsqueeze(-1), features, 0.0).flatten(1, 2)
     transposed = rows.transpose(1, 2)
+    # X'X and X'y of each task
     gram = transposed @ rows
     moments = transposed @ torch.where(mask, targets, 0.0).to(rows.dtype).flatten(1).unsqueeze(-1)
     finite = bool(gram.isfinite().all() & moments.isfinite().all())
@@ -63,6 +75,7 @@ def fit_linear(
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     ridges = torch.full((gram.shape[0], 1, 1), ridge, dtype=gram.dtype, device=gram.device)
     while True:
+        # only tasks with a failed factorisation get a larger ridge
         factor, failed = torch.linalg.cholesky_ex(gram + ridges * identity)
         if not failed.any():
             return torch.cholesky_solve(moments, factor).squeeze(-1)
@@ -70,7 +83,9 @@ def fit_linear(
 
 
 def constant_reward_values(returns: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
-    """Return what equal rewards, or equal returns, explain of the returns at each step.
+    """Return the values that equal rewards explain.
+
+    Equal returns count too; they are values of the returns at each step.
 
     Least squares on two columns, without a ridge: 1, and ``sum over j < n of discount^j`` where n steps are
     left to the longest episode. The ridge of :func:`fit_linear` would keep back some of them, and no cubic
@@ -99,7 +114,9 @@ def constant_reward_values(returns: torch.Tensor, mask: torch.Tensor, discount: 
 
 
 def transitions_per_feature(rollout: Rollout) -> float:
-    """Return live transitions for each feature of the baseline, of the task that has fewest.
+    """Return live transitions for each baseline feature.
+
+    It is that of the task that has fewest.
 
     Below :data:`ENOUGH_TRANSITIONS` the fit follows single returns and takes much of the signal away.
     """
@@ -108,5 +125,8 @@ def transitions_per_feature(rollout: Rollout) -> float:
 
 
 def predict_linear(weights: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Return the value of each step, ``[M, ...]``, from weights ``[M, F]`` and features ``[M, ..., F]``."""
+    """Predict each step's value, ``[M, ...]``.
+
+    Weights are ``[M, F]`` and features ``[M, ..., F]``.
+    """
     return torch.bmm(features.flatten(1, -2), weights.unsqueeze(-1)).view(features.shape[:-1])

@@ -1,4 +1,6 @@
-"""Multi-layer perceptrons that act: shapes and initial values; the parameters are in the caller's hand.
+"""Multi-layer perceptrons that act, as functions of parameters.
+
+Here are shapes and initial values; the caller holds the parameters.
 
 The Gaussian one moves in a space of real numbers, the categorical one takes one of several choices.
 """
@@ -18,12 +20,18 @@ from metarl.types import Params
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 MAX_STD = 1e4
-"""Far above what any action needs, and far below where squares of deviations overflow."""
+"""Largest bound of deviations.
+
+It is far above what any action needs, and far below where squares of deviations overflow.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianMLPPolicy:
-    """A perceptron gives the mean; the deviation of each action component is a parameter of its own."""
+    """Perceptron of the mean, with free deviations.
+
+    The deviation of each action component is a parameter of its own.
+    """
 
     observation_size: int
     action_size: int
@@ -46,7 +54,7 @@ class GaussianMLPPolicy:
         return {**layers, "log_std": (self.action_size,)}
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw the weights; every deviation is the initial one.
+        """Draw the weights; deviations are the initial one.
 
         Runs feed float32; other dtypes are for functions of tensors alone, as in tests by finite differences.
         """
@@ -69,7 +77,9 @@ class GaussianMLPPolicy:
         return Gaussian(mean, self._bounded(params["log_std"]).unsqueeze(1))
 
     def within_bounds(self, params: Params) -> Params:
-        """Move every deviation into its bounds; the policy acts as before.
+        """Clip every deviation to its bounds.
+
+        The policy acts as before.
 
         Applied after each outer step, so that a deviation does not drift where it has no effect.
         """
@@ -79,7 +89,10 @@ class GaussianMLPPolicy:
         return log_std.clamp(math.log(self.min_std), math.log(self.max_std))
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the mean."""
+        """Return each layer's output ``[M, B, units]`` for ``[M, B, O]``.
+
+        The last is the mean.
+        """
         return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
 
 
@@ -123,12 +136,15 @@ class CategoricalMLPPolicy:
         return params
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what each layer makes of ``[M, B, O]``: ``[M, B, units]``; the last is the logits."""
+        """Return each layer's output ``[M, B, units]`` for ``[M, B, O]``.
+
+        The last is the logits.
+        """
         return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
 
 
 def layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a perceptron's weights and biases, given the units of each layer."""
+    """Return shapes of a perceptron's weights and biases."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         shapes[f"layer_{layer}.weight"] = (fan_in, fan_out)
@@ -137,7 +153,10 @@ def layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 
 def draw_layers(shapes: dict[str, tuple[int, ...]], generator: torch.Generator, dtype: torch.dtype) -> Params:
-    """Draw weights by Xavier's uniform rule (Glorot and Bengio 2010, equation 16); all else is zero."""
+    """Draw Xavier-uniform weights, and zeros elsewhere.
+
+    Source: Glorot and Bengio 2010, equation 16.
+    """
     params = {name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}
     for name, value in params.items():
         if name.endswith("weight"):
@@ -152,7 +171,10 @@ def perceptron(
     hidden_layers: int,
     activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Return what each layer gives, ``[M, B, units]``, every task with its own weights."""
+    """Return each layer's output, ``[M, B, units]``.
+
+    Every task has its own weights.
+    """
     hidden, found = observations, {}
     for layer in range(hidden_layers + 1):
         bias = params[f"layer_{layer}.bias"].unsqueeze(1)

@@ -1,4 +1,6 @@
-"""A policy that acts by what is known of its task: a latent drawn from a posterior, once for each episode.
+"""Policy conditioned on a posterior over tasks.
+
+A latent is drawn from the posterior once for each episode.
 
 Posterior sampling explores consistently over an episode (Rakelly et al. 2019, arXiv 1903.08254, section 4.3).
 """
@@ -17,11 +19,11 @@ from metarl.networks.off_policy import SquashedPolicy
 from metarl.types import Params
 
 LATENT = "latent"
-"""Name of z, ``[M, K, Z]``, in the memory of an actor."""
+"""Name of the latent z, ``[M, K, Z]``, in memory."""
 
 
 class ActionRange(NamedTuple):
-    """Maps actions of the networks, in -1..1, to the suite's."""
+    """Map from networks' actions, in -1..1, to the suite's."""
 
     middle: torch.Tensor
     """``[A]``."""
@@ -39,7 +41,7 @@ class ActionRange(NamedTuple):
 
 @dataclass(frozen=True)
 class PosteriorActor:
-    """The policy for M tasks, with what is known of each."""
+    """Policy for M tasks, with each task's posterior."""
 
     policy: SquashedPolicy
     params: Params
@@ -55,7 +57,10 @@ class PosteriorActor:
         return self.evidence.precision.device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Draw z for each episode from its task's posterior, ``[M, K, Z]``: the same at each call."""
+        """Draw each episode's z from its posterior, ``[M, K, Z]``.
+
+        It is the same at each call.
+        """
         belief = posterior(self.evidence)
         tasks, size = belief.mean.shape
         generator = torch.Generator().manual_seed(self.seed)
@@ -64,7 +69,10 @@ class PosteriorActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions given z; without a generator, take the likeliest z and the squashed mean."""
+        """Draw actions given z.
+
+        Without a generator, take the likeliest z and the squashed mean.
+        """
         latents = memory[LATENT]
         if generator is None:
             latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)

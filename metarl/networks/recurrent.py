@@ -1,4 +1,6 @@
-"""Recurrent cells that remember, as functions of their parameters: one step, or a sequence at once.
+"""Recurrent cells, as functions of their parameters.
+
+They take one step, or a sequence at once.
 
 ``gru`` is the gated recurrent unit (Cho et al. 2014, arXiv 1406.1078) as PyTorch computes it. ``linear`` is
 minGRU (Feng et al. 2024, arXiv 2410.01201, section 3.1): its gate and its candidate see the input alone, so a
@@ -22,11 +24,11 @@ CellName: TypeAlias = Literal["gru", "linear"]
 
 
 class Cell(Protocol):
-    """A memory of ``size`` numbers that reads ``input_size`` numbers a step."""
+    """Memory of ``size`` numbers, reading ``input_size`` a step."""
 
     @property
     def sequences_per_thread(self) -> int:
-        """Fewest sequences that are worth a thread of their own."""
+        """Fewest sequences worth a thread of their own."""
         ...
 
     @property
@@ -35,11 +37,14 @@ class Cell(Protocol):
         ...
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters, each uniform within ``1 / sqrt(size)``, as PyTorch does."""
+        """Draw parameters uniformly, as PyTorch does.
+
+        Each is within ``1 / sqrt(size)``.
+        """
         ...
 
     def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return the memory ``[B, H]`` after reading inputs ``[B, I]``."""
+        """Return the memory ``[B, H]`` after inputs ``[B, I]``."""
         ...
 
     def sequence(
@@ -61,19 +66,25 @@ class Cell(Protocol):
 
 @dataclass(frozen=True)
 class GRUCell:
-    """The gated recurrent unit, with one matrix product a step."""
+    """Gated recurrent unit, one matrix product a step."""
 
     input_size: int
     size: int
 
     @property
     def sequences_per_thread(self) -> int:
-        """Fewest sequences that are worth a thread: each step costs much beside its products."""
+        """Fewest sequences worth a thread of their own.
+
+        Each step costs much beside its products.
+        """
         return 12
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter, gates in PyTorch's order: reset, update, candidate."""
+        """Shape of every parameter.
+
+        Gates are in PyTorch's order: reset, update, candidate.
+        """
         gates = 3 * self.size
         return {
             "cell.input_weight": (gates, self.input_size),
@@ -83,11 +94,14 @@ class GRUCell:
         }
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters, each uniform within ``1 / sqrt(size)``, as PyTorch does."""
+        """Draw parameters uniformly, as PyTorch does.
+
+        Each is within ``1 / sqrt(size)``.
+        """
         return _uniform(self.shapes, 1 / math.sqrt(self.size), generator, dtype)
 
     def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return the memory ``[B, H]`` after reading inputs ``[B, I]``."""
+        """Return the memory ``[B, H]`` after inputs ``[B, I]``."""
         return torch.gru_cell(inputs, memory, *(params[name] for name in self.shapes))
 
     def sequence(
@@ -96,10 +110,12 @@ class GRUCell:
         """Return the memory after each step, ``[T, B, H]``."""
         weights = [params[name] for name in self.shapes]
         if bool(live.all()):
+            # without idle steps, one call of the fused kernel does all
             after, _ = torch.gru(inputs, memory.unsqueeze(0), weights, True, 1, 0.0, False, False, False)
             return after
         states = []
         for step, alive in zip(inputs, live, strict=True):
+            # idle slots keep their memory
             memory = torch.where(alive.unsqueeze(1), torch.gru_cell(step, memory, *weights), memory)
             states.append(memory)
         return torch.stack(states)
@@ -118,16 +134,18 @@ class LinearCell:
 
     @property
     def sequences_per_thread(self) -> int:
-        """Fewest sequences that are worth a thread: a long one is by itself."""
+        """Fewest sequences worth a thread: one long one."""
         return 1
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter, the gate before the candidate."""
+        """Shape of every parameter, gate before candidate."""
         return {"cell.weight": (2 * self.size, self.input_size), "cell.bias": (2 * self.size,)}
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw weights within ``1 / sqrt(input_size)``, and gates for memories of 1 to 100 steps.
+        """Draw weights, and gates of spread time scales.
+
+        Weights are within ``1 / sqrt(input_size)``; gates give memories of 1 to 100 steps.
 
         A gate of ``1 / n`` forgets over about n steps; n is spread evenly on a log scale (compare the
         time scales of Tallec and Ollivier 2018, arXiv 1804.11188).
@@ -138,7 +156,7 @@ class LinearCell:
         return params
 
     def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return the memory ``[B, H]`` after reading inputs ``[B, I]``."""
+        """Return the memory ``[B, H]`` after inputs ``[B, I]``."""
         gate, candidate = linear(inputs, params["cell.weight"], params["cell.bias"]).chunk(2, dim=-1)
         return torch.lerp(memory, fast_tanh(candidate), torch.sigmoid(gate))
 

@@ -1,4 +1,6 @@
-"""A policy and a value with a memory, for Gaussian actions or for choices.
+"""Policy and value with a memory.
+
+Actions are Gaussian or choices.
 
 The policy's head is a perceptron, or a hypernetwork: the memory generates the layers of a small policy that
 reads the inputs (Beck et al. 2022, arXiv 2210.11348).
@@ -19,12 +21,12 @@ from metarl.networks.recurrent_scan import fast_tanh
 from metarl.types import Params
 
 MEMORY = "memory"
-"""Name of the memory, ``[M, K, H]``, that an actor carries."""
+"""Name of an actor's memory, ``[M, K, H]``."""
 HeadName: TypeAlias = Literal["perceptron", "hypernetwork"]
 
 
 class Reading(NamedTuple):
-    """What the network makes of a step or of a sequence of them."""
+    """Outputs of the network for steps or sequences."""
 
     policy: Distribution
     """``[..., A]``."""
@@ -34,7 +36,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentPolicy:
-    """An embedding, a recurrent cell, and two heads: one acts, one values.
+    """Embedding, recurrent cell, and heads of policy and value.
 
     The heads see the embedding beside the memory, so that what is seen now need not pass through the memory.
     """
@@ -47,7 +49,10 @@ class RecurrentPolicy:
     embedding_size: int
     head: HeadName
     head_size: int
-    """Units of the layer that a hypernetwork generates; a perceptron's layers are as wide as the memory."""
+    """Units of the generated layer of a hypernetwork.
+
+    A perceptron's layers are as wide as the memory.
+    """
     has_value: bool
     tanh_mean: bool
     initial_std: float
@@ -60,7 +65,10 @@ class RecurrentPolicy:
         return make_cell(self.cell_name, self.embedding_size, self.memory_size)
 
     def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw orthogonal weights, small ones for actions (Andrychowicz et al. 2021, arXiv 2006.05990)."""
+        """Draw orthogonal weights, small ones for actions.
+
+        Source: Andrychowicz et al. 2021, arXiv 2006.05990.
+        """
         width, read = self.memory_size, self.memory_size + self.embedding_size
         params = {
             **_layer("embedding", self.input_size, self.embedding_size, math.sqrt(2), generator),
@@ -70,6 +78,7 @@ class RecurrentPolicy:
             params |= self._hypernetwork(generator)
         else:
             params |= _layer("policy_hidden", read, width, math.sqrt(2), generator)
+            # a small last layer makes the first actions nearly independent of the inputs
             params |= _layer("policy", width, self.action_size, 0.01, generator)
         if self.has_value:
             params |= _layer("value_hidden", read, width, math.sqrt(2), generator)
@@ -81,7 +90,7 @@ class RecurrentPolicy:
     def step(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor
     ) -> tuple[Reading, torch.Tensor]:
-        """Return what inputs ``[B, I]`` are read as, and the memory after them, ``[B, H]``."""
+        """Read inputs ``[B, I]``; return outputs and memory ``[B, H]``."""
         embedded = self._embed(params, inputs)
         remembered = self.cell.step(params, embedded, memory)
         return self._read(params, inputs, embedded, remembered), remembered
@@ -107,31 +116,41 @@ class RecurrentPolicy:
     def memories(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
-        """Return the memory after each step of sequences, ``[T, B, H]``; arguments as :meth:`sequence`'s."""
+        """Return memories after each step, ``[T, B, H]``.
+
+        Arguments are those of :meth:`sequence`.
+        """
         return self.cell.sequence(params, self._embed(params, inputs), memory, live)
 
     def within_bounds(self, params: Params) -> Params:
-        """Move every deviation into its bounds; the policy acts as before."""
+        """Clip every deviation to its bounds.
+
+        The policy acts as before.
+        """
         return params if self.discrete else {**params, "log_std": self._log_std(params)}
 
     def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
-        """Return the distribution of a mean, or of logits, ``[..., A]``."""
+        """Return the distribution of means or logits, ``[..., A]``."""
         if self.discrete:
             return Categorical(chosen)
         return Gaussian(chosen, self._log_std(params).expand_as(chosen))
 
     def _embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
-        """Return what the cell and the heads read of inputs ``[..., I]``."""
+        """Embed inputs ``[..., I]`` for cell and heads."""
         return fast_tanh(_apply(params, "embedding", inputs))
 
     def _read(
         self, params: Params, inputs: torch.Tensor, embedded: torch.Tensor, memory: torch.Tensor
     ) -> Reading:
-        """Return policy and value from inputs, their embedding, and the memory after it, ``[..., H]``."""
+        """Return policy and value from all heads' inputs.
+
+        These are the inputs, their embedding, and the memory after it, ``[..., H]``.
+        """
         shape, width = inputs.shape[:-1], self.memory_size
         inputs, embedded, memory = (part.flatten(0, -2) for part in (inputs, embedded, memory))
         generated = self.head == "hypernetwork"
         heads = ([] if generated else ["policy"]) + (["value"] if self.has_value else [])
+        # one matrix product serves the hidden layers of all perceptron heads
         hidden = self._hidden(params, heads, embedded, memory) if heads else embedded
         chosen = (
             self._generated(params, inputs, memory)
@@ -145,7 +164,10 @@ class RecurrentPolicy:
     def _hidden(
         self, params: Params, heads: list[str], embedded: torch.Tensor, memory: torch.Tensor
     ) -> torch.Tensor:
-        """Return the hidden layers of all heads side by side, ``[N, heads * H]``."""
+        """Return all heads' hidden layers, ``[N, heads * H]``.
+
+        They are side by side.
+        """
         weight = torch.cat([params[f"{head}_hidden.weight"] for head in heads])
         bias = torch.cat([params[f"{head}_hidden.bias"] for head in heads])
         # [e, h] W' = e W_e' + h W_h', which need not copy e and h side by side
@@ -153,7 +175,10 @@ class RecurrentPolicy:
         return fast_tanh(linear(embedded, of_embedded, bias).addmm_(memory, of_memory.t()))
 
     def _generated(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return means or logits ``[N, A]`` of the policies that memories ``[N, H]`` generate."""
+        """Return means or logits ``[N, A]`` of generated policies.
+
+        The memories ``[N, H]`` generate them.
+        """
         layers = _apply(params, "hyper", memory)
         inner, units, outer = self.input_size, self.head_size, self.action_size
         weight, bias, out_weight, out_bias = layers.split([inner * units, units, units * outer, outer], dim=1)
@@ -162,7 +187,10 @@ class RecurrentPolicy:
         return torch.baddbmm(out_bias.unsqueeze(1), hidden, out_weight.view(-1, units, outer)).squeeze(1)
 
     def _hypernetwork(self, generator: torch.Generator) -> Params:
-        """Draw the generated policy as usual into the bias; weights are zero (Bias-HyperInit, section 4)."""
+        """Draw the hypernetwork: usual bias, zero weights.
+
+        The bias is the generated policy (Bias-HyperInit, section 4).
+        """
         hidden = _layer("hidden", self.input_size, self.head_size, math.sqrt(2), generator)
         acting = _layer("acting", self.head_size, self.action_size, 0.01, generator)
         parts = [layer.t().reshape(-1) if layer.ndim == 2 else layer for layer in (hidden | acting).values()]

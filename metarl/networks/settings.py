@@ -1,4 +1,7 @@
-"""Settings of a policy's network that any agent may have, and the building and drawing of it."""
+"""Settings of policy networks, building and drawing them.
+
+Any agent may have them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Settings):
-    """The policy's layers and the range of its deviations."""
+    """Layers of the policy, and its deviations' range."""
 
     hidden_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (64, 64)
     """Units of each hidden layer."""
@@ -33,7 +36,7 @@ class NetworkConfig(Settings):
     """Standard deviations never act above this."""
 
     def __post_init__(self) -> None:
-        """Check the nonlinearity, and that the deviations are in order."""
+        """Check the nonlinearity and the deviations' order."""
         super().__post_init__()
         require(
             self.activation in ACTIVATIONS,
@@ -47,12 +50,15 @@ class NetworkConfig(Settings):
         )
 
     def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy | CategoricalMLPPolicy:
-        """Return the network that fits the suite: categorical for one choice of several, or else Gaussian.
+        """Return the network that fits the suite.
+
+        It is categorical for one choice of several, or else Gaussian.
 
         Raises:
             MetarlError: if observations are no vectors, or actions neither vectors nor choices.
         """
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
+        # a choice has no deviation, so its policy takes fewer settings
         if isinstance(suite.action_space, gymnasium.spaces.Discrete):
             return CategoricalMLPPolicy(
                 observation_size=observations,
@@ -80,6 +86,6 @@ class DrawnPolicy(Protocol):
 
 
 def draw_params(policy: DrawnPolicy, seed: int, device: torch.device) -> Params:
-    """Draw a policy's first parameters, the same on every device."""
+    """Draw first parameters, the same on every device."""
     params = policy.initial_params(torch.Generator().manual_seed(seed))
     return {name: value.to(device) for name, value in params.items()}

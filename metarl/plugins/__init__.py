@@ -1,1 +1,1 @@
-"""Suites, agents, presets and commands by name or from files, and their checks."""
+"""Registry of suites, agents and presets; their checks."""

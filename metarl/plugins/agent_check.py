@@ -1,4 +1,6 @@
-"""Check that an agent keeps its promises: each claim is tried on a small suite, with a sentence for each.
+"""Check of the promises that an agent makes.
+
+Each claim is tried on a small suite, and has a sentence.
 
 The claims are those of :mod:`metarl.plugins.agent_claims`; the agents of metarl are held to the same.
 """
@@ -22,10 +24,13 @@ class Result(NamedTuple):
     """How one claim went."""
 
     claim: str
-    """The claim, in a sentence without its full stop."""
+    """Claim in a sentence, without its full stop."""
     verdict: Literal["pass", "FAIL", "open"]
     seen: str
-    """Observation that speaks against the claim, or why it cannot be judged; empty if it holds."""
+    """Observation against the claim, empty if it holds.
+
+    Also the reason why the claim cannot be judged.
+    """
 
     def __str__(self) -> str:
         return f"{self.verdict}  {self.claim}" + (f": {self.seen}." if self.seen else ".")

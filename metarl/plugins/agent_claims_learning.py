@@ -104,12 +104,14 @@ def loaded_agent_goes_on_like_the_saved_one(probe: AgentProbe) -> None:
     saved, loaded = probe.trained(seed=1), probe.build(seed=2)
     state = saved.state()
     try:
+        # a checkpoint keeps these values as JSON, so they must survive it
         values = json.loads(json.dumps(state.values))
     except (TypeError, ValueError) as error:
         raise BrokenPromise(f"the values of its state cannot be written as JSON: {error}") from error
     loaded.load_state(state._replace(values=values))
     one, other = (probe.likeliest(agent.initial_actor(TASKS, probe.rng())) for agent in (saved, loaded))
     expect(torch.equal(one, other), f"it acts differently, {apart(one, other)}")
+    # two updates: the second also depends on what the first left in the optimiser
     for number in range(2):
         rollouts = probe.meta_batch(saved, seed=10 * number)
         one, other = (probe.adapted(agent, rollouts[0]) for agent in (saved, loaded))
@@ -127,6 +129,7 @@ def state_of_another_architecture_is_refused(probe: AgentProbe) -> None:
     before = agent.state()
     name, value = next(iter(before.tensors.items()))
     row = value if value.ndim else value.reshape(1)
+    # another shape, a missing tensor, and one too many
     wider = {**before.tensors, name: torch.cat([row, row])}
     fewer = {other: tensor for other, tensor in before.tensors.items() if other != name}
     for what, tensors in (

@@ -69,6 +69,7 @@ def dead_slots_leave_all_others_alone(probe: AgentProbe) -> None:
     """Inputs of slots that are over change neither actions nor memories of the others."""
     actor = _remembering_actor(probe)
     memory, inputs = actor.initial_memory(EPISODES), probe.random_inputs(1)
+    # every second slot is over, with blank and then with absurd contents
     inputs.live[:, 1::2] = False
     outcomes = []
     for size in (0.0, 1e3):

@@ -1,4 +1,4 @@
-"""An agent without a package: its config in a Python file, ``my_file.py:MyConfig``.
+"""Agents in Python files, ``my_file.py:MyConfig``, without a package.
 
 The name stands for a class that inherits from :class:`metarl.config.AgentConfig`. A run records where the
 file is and its sums beside the agent's settings, so that the run can be opened again.
@@ -23,7 +23,7 @@ from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
 FILE, SHA256, MODULES = "agent_file", "agent_sha256", "agent_modules"
-"""Names of what a run records of the file, among the agent's settings."""
+"""Names of the recorded settings about the file."""
 _PARTS = (
     *("adaptation_steps", "trial", "device", "initial_actor"),
     *("adapt", "update", "state", "load_state"),
@@ -31,7 +31,9 @@ _PARTS = (
 
 
 def file_agent(place: str) -> type[AgentConfig]:
-    """Return the config class of an agent in a file, found again from any folder.
+    """Return the config class of a file's agent.
+
+    It is found again from any folder.
 
     It is a subclass of the class that the place names, with three settings more, which a run records.
 
@@ -44,18 +46,21 @@ def file_agent(place: str) -> type[AgentConfig]:
 
 
 def place_of(settings: Json) -> str | None:
-    """Return the place of the agent that a run's settings belong to, if it is one in a file."""
+    """Return the place of the agent behind settings.
+
+    None if the agent is not one in a file.
+    """
     place = settings.get(FILE) if isinstance(settings, Mapping) else None
     return str(place) if place else None
 
 
 def is_in_file(config: object) -> bool:
-    """Return whether a config, or its class, was found in a file."""
+    """Return whether a config (class) comes from a file."""
     return bool(getattr(config, FILE, ""))
 
 
 def config_class(found: object, where: str) -> type[AgentConfig]:
-    """Make sure that something is a config class that can build an agent.
+    """Check that a class configures an agent.
 
     Raises:
         MetarlError: if it is none; says what to do about it.
@@ -69,6 +74,7 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise MetarlError(f"Expected {where} to be a config that builds an agent, but it has no {missing}.")
+    # annotations that the dataclass decorator of the base class has not turned into settings
     unseen = [
         name
         for name, hint in inspect.get_annotations(found).items()
@@ -84,7 +90,10 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
 
 @cache
 def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[AgentConfig]:
-    """Return a config class that knows its file, which :mod:`dataclasses` makes of the user's own."""
+    """Return a config class that knows its file.
+
+    :mod:`dataclasses` makes it of the user's own.
+    """
 
     def build(
         self: AgentConfig,

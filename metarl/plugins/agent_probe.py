@@ -1,4 +1,7 @@
-"""A small trial of an agent, for claims about it: its config, a suite, and rollouts of both."""
+"""Small trial of an agent, for claims about it.
+
+It holds the agent's config, a suite, and rollouts of both.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,30 @@ STATES = 5
 
 
 class BrokenPromise(Exception):
-    """An agent does not do what it promises; says what was seen, without a full stop."""
+    """A broken promise, described without a full stop."""
 
 
 class OpenQuestion(Exception):
-    """A claim does not apply, or cannot be judged; says why, without a full stop."""
+    """A claim that cannot be judged.
+
+    It says why the claim does not apply or cannot be judged, without a full stop.
+    """
 
 
 def expect(condition: bool, seen: str) -> None:
-    """Raise :class:`BrokenPromise` with what was seen unless a condition holds."""
+    """Raise :class:`BrokenPromise` unless a condition holds.
+
+    The error says what was seen.
+    """
     if not condition:
         raise BrokenPromise(seen)
 
 
 class AgentProbe:
-    """Builds agents from one config, and collects small meta-batches of one suite for them."""
+    """Builder of agents and small meta-batches.
+
+    The agents are of one config, the meta-batches of one suite.
+    """
 
     device = torch.device("cpu")
 
@@ -55,7 +67,7 @@ class AgentProbe:
         return self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
 
     def rng(self, seed: int = 0) -> np.random.Generator:
-        """Return the random numbers of a claim, the same each time."""
+        """Return a claim's generator, always the same."""
         return np.random.default_rng(seed)
 
     @cached_property
@@ -93,12 +105,15 @@ class AgentProbe:
     def update(
         self, agent: MetaLearner, rollouts: Sequence[Rollout] | None = None, seed: int = 0
     ) -> dict[str, float]:
-        """Let an agent learn from a meta-batch, by default from that of a new agent."""
+        """Update an agent from a meta-batch.
+
+        By default, a new agent collects it.
+        """
         chosen = self.rollouts if rollouts is None else rollouts
         return agent.update(chosen, self.tasks, self.rng(seed), never)
 
     def states(self, num_tasks: int = TASKS, episodes: int = STATES) -> Inputs:
-        """Return first steps of trials, with the same observations for each task."""
+        """Return trials' first steps, observed alike in all tasks."""
         seen = torch.linspace(-0.5, 0.5, episodes * self.observation_size)
         seen = seen.reshape(1, episodes, self.observation_size).expand(num_tasks, -1, -1)
         return inputs_at_start(seen, self.action_size)
@@ -119,11 +134,14 @@ class AgentProbe:
         return act_at_start(actor, inputs or self.states(), generator)
 
     def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
-        """Return what an actor would do without noise, and how likely it is, in a few states of each task."""
+        """Return an actor's noiseless actions and their likelihood.
+
+        They are those in a few states of each task.
+        """
         return likely(act_at_start(actor, self.states(num_tasks), None))
 
     def adapted(self, agent: MetaLearner, rollout: Rollout, seed: int = 0) -> torch.Tensor:
-        """Return what an agent would do after adapting to a rollout, likewise."""
+        """Return the noiseless actions after adapting, likewise."""
         num_tasks = rollout.mask.shape[0]
         actor = agent.adapt(agent.initial_actor(num_tasks, self.rng()), rollout, self.rng(seed))
         return self.likeliest(actor, num_tasks)
@@ -141,7 +159,10 @@ class AgentProbe:
 
 
 def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
-    """Return the policies that collect a meta-batch, as :meth:`AgentProbe.meta_batch` makes them."""
+    """Return the policies that collect a meta-batch.
+
+    They are as :meth:`AgentProbe.meta_batch` makes them.
+    """
     actors = [agent.initial_actor(TASKS, probe.rng())]
     for rollout in probe.rollouts[:-1]:
         actors.append(agent.adapt(actors[-1], rollout, probe.rng()))
@@ -149,7 +170,7 @@ def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
 
 
 def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, int]]:
-    """Yield what a policy was given before each step of a rollout, and the step.
+    """Yield each step and the policy's inputs before it.
 
     Args:
         rollout: as :func:`metarl.rollouts.collect.collect` returned it.
@@ -167,22 +188,26 @@ def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, 
     for step in range(int(rollout.mask.any(dim=0).any(dim=0).sum())):
         live = rollout.mask[..., step]
         yield Inputs(rollout.observations[:, :, step], actions, rewards, starts, live), step
+        # the next step sees this action and reward
         actions, rewards = rollout.actions[:, :, step], rollout.rewards[..., step]
         starts = torch.zeros_like(starts)
 
 
 def likely(action: Action) -> torch.Tensor:
-    """Return actions with their log densities, ``[M, K, A + 1]``: choices alone may hide a difference."""
+    """Return actions and log densities, ``[M, K, A + 1]``.
+
+    Choices alone may hide a difference.
+    """
     return torch.cat([action.actions, action.log_probs.unsqueeze(-1)], dim=-1)
 
 
 def take_tasks(rollout: Rollout, order: Sequence[int]) -> Rollout:
-    """Return the rollout with its tasks in another order, or fewer of them."""
+    """Return the rollout of some tasks, in any order."""
     return rollout.map(lambda value: value[list(order)])
 
 
 def is_close(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether numbers are the same but for the order in which they were summed."""
+    """Return whether numbers agree up to summation order."""
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -199,12 +224,12 @@ def copy(params: Params) -> Params:
 
 
 def same(one: Params, other: Params) -> bool:
-    """Return whether tensors are the same by name, bit for bit."""
+    """Return whether named tensors agree bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def same_state(one: State, other: State) -> bool:
-    """Return whether two states are the same, bit for bit."""
+    """Return whether states agree bit for bit."""
     tensors = same(one.tensors, other.tensors) and len(one.segments) == len(other.segments)
     return (
         tensors
@@ -215,7 +240,7 @@ def same_state(one: State, other: State) -> bool:
 
 @contextmanager
 def watched_generators() -> Iterator[list[str]]:
-    """Fill a list, on exit, with the global generators that were drawn from meanwhile."""
+    """List, on exit, the global generators used meanwhile."""
     before = _global_states()
     drawn: list[str] = []
     yield drawn

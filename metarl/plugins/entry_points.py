@@ -1,4 +1,4 @@
-"""Entry points: what packages offer by name, described without importing it.
+"""Entry points, described without importing their packages.
 
 Nothing heavy is imported here, so that ``metarl --help`` and ``metarl list`` answer at once.
 """
@@ -43,7 +43,7 @@ def load(group: str, name: str) -> object:
 
 
 def find(group: str, name: str) -> EntryPoint:
-    """Return the entry point of a name, which is not yet loaded.
+    """Find a name's entry point without loading it.
 
     Raises:
         MetarlError: if there is none; names the nearest.
@@ -55,7 +55,9 @@ def find(group: str, name: str) -> EntryPoint:
 
 
 def describe(group: str, name: str) -> str:
-    """Say what a name stands for and where it was published, or why it does not load.
+    """Describe a name and its source, or its error.
+
+    The error says why the name does not load.
 
     The first line of its docstring is read from the source; what is not found there is imported.
     """
@@ -70,12 +72,12 @@ def describe(group: str, name: str) -> str:
 
 
 class About(NamedTuple):
-    """Docstring and source of a class or function, read without importing it."""
+    """Docstring and source, read without importing."""
 
     line: str
     """The first line of its docstring."""
     source: str
-    """Its attribute ``source``, where an algorithm was published; may be empty."""
+    """Attribute ``source``: the publication of an algorithm; may be empty."""
 
 
 def _entries(group: str) -> dict[str, EntryPoint]:
@@ -83,7 +85,10 @@ def _entries(group: str) -> dict[str, EntryPoint]:
 
 
 def _read(entry: EntryPoint) -> About | None:
-    """Return what the source says, or None where it cannot be read without running it."""
+    """Read the source, or return None.
+
+    None means that it cannot be read without running it.
+    """
     path = _source_file(tuple(entry.module.split(".")))
     for node in _parse(path).body if path is not None else ():
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.attr:
@@ -94,7 +99,7 @@ def _read(entry: EntryPoint) -> About | None:
 
 @functools.cache
 def _parse(path: Path) -> ast.Module:
-    """Return a source's tree, an empty one where it cannot be read."""
+    """Parse a source; unreadable ones are empty."""
     try:
         return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -103,7 +108,7 @@ def _parse(path: Path) -> ast.Module:
 
 @functools.cache
 def _source_file(parts: tuple[str, ...]) -> Path | None:
-    """Find a module's file without importing the packages that it is in."""
+    """Find a module's file without importing its packages."""
     try:
         spec = importlib.util.find_spec(parts[0])
         for depth in range(2, len(parts) + 1):

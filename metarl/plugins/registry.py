@@ -1,4 +1,6 @@
-"""Suites, agents, presets and commands by name, found through entry points.
+"""Registry of suites, agents, presets and commands.
+
+They are found by name through entry points.
 
 A package adds its own by declaring them in its pyproject.toml, just as this one does:
 
@@ -31,7 +33,9 @@ DEFAULT_AGENT = "maml-trpo"
 
 
 def suite(name: str) -> type[SuiteConfig]:
-    """Return a suite's config class; what is published without one gets one without settings.
+    """Return a suite's config class.
+
+    A suite that is published without one gets one without settings.
 
     Raises:
         MetarlError: if there is none of that name, or its package does not load.
@@ -43,7 +47,9 @@ def suite(name: str) -> type[SuiteConfig]:
 
 
 def suite_named(name: str) -> SuiteConfig:
-    """Return a suite with its default settings, by its name or by its place, ``my_file.py:my_distribution``.
+    """Return a suite with its default settings.
+
+    It is found by its name or by its place, ``my_file.py:my_distribution``.
 
     Raises:
         MetarlError: if there is none, or its package or its file does not load.
@@ -52,7 +58,9 @@ def suite_named(name: str) -> SuiteConfig:
 
 
 def agent(name: str) -> type[AgentConfig]:
-    """Return an agent's config class, by its name or by its place, ``my_file.py:MyConfig``.
+    """Return an agent's config class.
+
+    It is found by its name or by its place, ``my_file.py:MyConfig``.
 
     Raises:
         MetarlError: if there is none, or its package or its file does not load.
@@ -70,7 +78,9 @@ def preset(name: str) -> Preset:
 
 
 def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
-    """Return a preset's config, with the preset's own agent or another.
+    """Return a preset's config, with any agent.
+
+    By default the agent is the preset's own.
 
     A suite without a preset, or one in a file, is trained on with every setting's default.
 
@@ -91,7 +101,7 @@ def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
 
 
 def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
-    """Return the config of a run from its JSON.
+    """Rebuild a run's config from its JSON.
 
     Raises:
         MetarlError: on a suite, an agent or a setting that is not known, or a value out of range.
@@ -101,7 +111,10 @@ def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
 
 
 def same_class(one: type, other: type) -> bool:
-    """Return whether two classes of configs stand for the same, as a script's does for its module's."""
+    """Return whether two config classes stand for one.
+
+    A class in a script stands for the one of its module.
+    """
     if one is other:
         return True
     published = getattr(one, "published_object", None)
@@ -118,7 +131,10 @@ def _same_file(one: type, other: type) -> bool:
 
 
 def _published(name: str, found: object) -> type[SuiteConfig]:
-    """Return a config class for a distribution, or for a function that makes one."""
+    """Return a config class for a distribution.
+
+    It may also be made from a function that returns one.
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Published(SuiteConfig):

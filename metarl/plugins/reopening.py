@@ -1,4 +1,6 @@
-"""Refuses configs of runs that could never be opened again, before anything is computed.
+"""Check that a run's config can be opened again.
+
+A config that fails is refused before anything is computed.
 
 A run is opened from its ``config.json``: the classes of its suite and its agent are found by their names in
 the entry points, and built from the settings that are written there.
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check_reopens(config: ExperimentConfig) -> None:
-    """Make sure that a run can be opened again from what is written of its config.
+    """Check that a run can be reopened.
 
     Raises:
         MetarlError: if it cannot; says what to do about it.
@@ -37,6 +39,7 @@ def check_reopens(config: ExperimentConfig) -> None:
     for each in parts:
         _check_json(each)
     try:
+        # go the whole way there and back, as reopening does
         again = registry.config_from_json(json.loads(json.dumps(to_json(config))))
     except (TypeError, ValueError) as error:
         raise MetarlError(f"This run could never be opened again: {error}") from error
@@ -46,7 +49,7 @@ def check_reopens(config: ExperimentConfig) -> None:
 
 
 def _check_class(part: str, group: str, found: object, base: type) -> None:
-    """Make sure that an entry point leads from the name of a config to its class."""
+    """Check that an entry point leads to a class."""
     if not isinstance(found, base):
         raise MetarlError(
             f"Expected the {part} of a run to be a {base.__name__}, got {_described(found)}; give an "
@@ -85,7 +88,10 @@ def _how_to_register(group: str, kind: str, own: type) -> str:
 
 
 def _place(own: type) -> str:
-    """Return where a class is imported from; of a script's, where it would be."""
+    """Return the place that a class is imported from.
+
+    For a class in a script, it is where the class would be imported from.
+    """
     module = own.__module__
     if module == "__main__":
         module = Path(getattr(sys.modules[module], "__file__", None) or "my_module.py").stem
@@ -93,7 +99,7 @@ def _place(own: type) -> str:
 
 
 def _check_json(part: object) -> None:
-    """Make sure that all settings can be written as JSON."""
+    """Check that all settings fit into JSON."""
     for name, value in _settings(part).items():
         plain = dataclasses.asdict(value) if _is_config(value) else value
         try:
@@ -103,7 +109,7 @@ def _check_json(part: object) -> None:
 
 
 def _check_same(part: object, reopened: object) -> None:
-    """Make sure that all settings are what they were after they were written and read."""
+    """Check that JSON returns all settings unchanged."""
     others = _settings(reopened)
     for name, value in _settings(part).items():
         if not _same(value, others[name]):
@@ -132,7 +138,7 @@ def _is_config(value: object) -> TypeGuard[DataclassInstance]:
 
 
 def _same(value: object, other: object) -> bool:
-    """Return whether a setting is what it was; a list is as good as a tuple."""
+    """Return whether a setting is unchanged, lists being tuples."""
     if isinstance(value, list | tuple) and isinstance(other, list | tuple):
         return len(value) == len(other) and all(map(_same, value, other))
     if isinstance(value, dict) and isinstance(other, dict):

@@ -1,8 +1,10 @@
-"""Check that a task distribution keeps its promises: a sentence for each fault, and how to mend it.
+"""Check of the promises that a suite makes.
 
-What :mod:`metarl.tasks` asks for is tried out on a few slots: lists and samples of tasks, then whole episodes
-with known actions. The distribution is built for it as for training, on its fastest engine. A doubt is no
-fault: it says what the check could not tell, and why.
+Each fault is a sentence, with how to mend it.
+
+The promises of :mod:`metarl.tasks` are tried out on a few slots: lists and samples of tasks, then whole
+episodes with known actions. The distribution is built for it as for training, on its fastest engine. A doubt
+is no fault: it says what the check could not tell, and why.
 """
 
 from __future__ import annotations
@@ -35,16 +37,19 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 SLOTS = 4
 STEPS = 100
-"""Longer episodes are run to their end once, to see that they have one."""
+"""Longest episode that is run to its end twice.
+
+Longer ones are run once, to see that they have an end.
+"""
 _DRAWN = 100
 _FAMILIES = 12
-"""Families of a suite in which leaks are looked for, at most."""
+"""Most families that are searched for leaks."""
 _SECONDS = 15.0
 """After which no further family is looked at."""
 
 
 class Probe:
-    """A distribution, a vector environment of its, and what several checks look at."""
+    """Distribution, environment and plays that the checks share."""
 
     def __init__(self, suite: TaskDistribution) -> None:
         self.suite = suite
@@ -61,7 +66,7 @@ class Probe:
 
     @cached_property
     def wide(self) -> TaskVectorEnv:
-        """A vector environment with a slot for each task that is compared."""
+        """Vector environment with a slot per compared task."""
         return self.suite.make_vector_env(TASKS)
 
     @cached_property
@@ -75,7 +80,10 @@ class Probe:
         return self.compare(self.families[0])
 
     def compare(self, family: str) -> Plays:
-        """Play several tasks of a family alike, for as long as an episode or the time lasts."""
+        """Play several tasks of a family alike.
+
+        The play lasts as long as an episode, or as the time allows.
+        """
         plans = standard_plans(self.suite.action_space, self.suite.horizon)
         return play_plans(self.wide, siblings(self.suite, family), plans)
 
@@ -87,16 +95,18 @@ class Probe:
 
 
 Check = Callable[[Probe], Iterator[Finding | str]]
-"""Yields faults, doubts, and sentences about what was left out."""
+"""Iterator of faults, doubts, and sentences about omitted parts."""
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
-    """Try a distribution out and return its faults; there is none in one that keeps every promise."""
+    """Return a distribution's faults, if it has any."""
     return examine(suite).faults
 
 
 def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
-    """Try a distribution out; return faults, doubts and limits.
+    """Try a distribution out; return its findings.
+
+    These are faults, doubts and limits.
 
     Args:
         suite: the distribution.
@@ -129,7 +139,10 @@ def _sorted(found: list[Finding | str]) -> Findings:
 
 
 def lists(suite: TaskDistribution) -> Iterator[Fault]:
-    """Look at the two splits: apart, fixed, named, and sampled by the generator alone."""
+    """Check both splits: apart, fixed, named and reproducible.
+
+    Reproducible: samples depend on the generator alone.
+    """
     try:
         check_disjoint(suite)
     except MetarlError as error:
@@ -142,12 +155,14 @@ def lists(suite: TaskDistribution) -> Iterator[Fault]:
             "The list of tasks is another one each time it is asked for.",
             "Draw it once, or from a seed that stays the same.",
         )
+    # samples must depend on the generator alone
     one, again = (suite.sample(_DRAWN, np.random.default_rng(1)) for _ in range(2))
     if one != again:
         yield Fault(
             "Sampling from the same generator gives different tasks.",
             "Let sample draw from the generator that it is given, and from nothing else.",
         )
+    # a training sample must not be a held-out task
     held_out = {(task.family, task.parameters) for task in suite.tasks("test")}
     few = isinstance(suite, TestsOnTrainingTasks) and suite.tests_on_training_tasks
     if not few and any((task.family, task.parameters) in held_out for task in one):
@@ -158,7 +173,7 @@ def lists(suite: TaskDistribution) -> Iterator[Fault]:
 
 
 def spaces(suite: TaskDistribution) -> Iterator[Fault]:
-    """See that an agent can take the observations and the actions."""
+    """Check that an agent can use both spaces."""
     for look, space in ((vectors, suite.observation_space), (action_size, suite.action_space)):
         try:
             look(space)
@@ -169,9 +184,13 @@ def spaces(suite: TaskDistribution) -> Iterator[Fault]:
 
 
 def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
-    """Look for NaN, infinity and what float32 cannot hold, beside which nothing else can be compared."""
+    """Check for numbers that float32 cannot hold.
+
+    NaN and infinity are among them; beside them nothing else can be compared.
+    """
     observations, rewards = probe.whole.observations, probe.whole.rewards
     for name, part in (("an observation", observations), ("a reward", rewards)):
+        # what overflows float32 becomes infinite
         with np.errstate(over="ignore"):
             finite = np.isfinite(part.astype(np.float32))
         if finite.all():
@@ -200,6 +219,7 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
         )
     observations = probe.whole.observations
     space = suite.observation_space
+    # bounds of the space, entry by entry
     outside = (observations < space.low) | (observations > space.high)
     if outside.any():
         entry = int(np.argwhere(outside)[0][-1])
@@ -216,7 +236,10 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
 
 
 def repeats(probe: Probe) -> Iterator[Fault]:
-    """Run the same task, seed and actions once more, in an environment that has seen others."""
+    """Repeat a task, seed and actions.
+
+    The environment has seen other tasks meanwhile.
+    """
     play(probe.env, probe.tasks[::-1], probe.draw(min(5, probe.length), seed=9), seed=4)
     if not same(play(probe.env, probe.tasks, probe.actions), probe.whole):
         yield Fault(
@@ -227,7 +250,10 @@ def repeats(probe: Probe) -> Iterator[Fault]:
 
 
 def replays(probe: Probe) -> Iterator[Fault]:
-    """Break an episode off, and replay it in a fresh environment and in other slots."""
+    """Replay an interrupted episode elsewhere.
+
+    It is replayed in a fresh environment and in other slots.
+    """
     middle = probe.length // 2
     fresh = probe.suite.make_vector_env(SLOTS)
     try:
@@ -253,12 +279,18 @@ def replays(probe: Probe) -> Iterator[Fault]:
 
 
 def tasks_differ(probe: Probe) -> Iterator[Finding]:
-    """Run different tasks from the same seeds with the same actions, of many kinds."""
+    """Play different tasks from the same seeds.
+
+    All play the same actions, of many kinds.
+    """
     yield from effects_of_tasks(probe.suite, probe.wide, probe.first)
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Run the same tasks from the same seeds with other actions, then with some that carry far."""
+    """Play the same tasks with other actions.
+
+    The seeds are the same; some of the actions carry far.
+    """
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
@@ -271,7 +303,10 @@ def actions_matter(probe: Probe) -> Iterator[Fault]:
 
 
 def takes_any_action(probe: Probe) -> Iterator[Fault]:
-    """Take actions as a policy draws them, beyond the bounds too."""
+    """Check actions of any size, beyond the bounds too.
+
+    They are as a policy draws them.
+    """
     if not isinstance(probe.suite.action_space, Box):
         return
     count, size = min(20, probe.length), probe.suite.action_space.shape
@@ -287,9 +322,10 @@ def takes_any_action(probe: Probe) -> Iterator[Fault]:
 
 
 def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
-    """Look whether observations tell the task, or which family it is of."""
+    """Check that observations hide the task and family."""
     begun = time.monotonic()
     looked: list[Plays] = []
+    # at least one family, then as many as the time allows
     for family in probe.families[:_FAMILIES]:
         if looked and time.monotonic() - begun > _SECONDS:
             break
@@ -298,13 +334,14 @@ def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
     yield from told_by_family(looked)
     if len(looked) < len(probe.families):
         yield f"Leaks were looked for in {len(looked)} of {len(probe.families)} families."
+    # plays of slow or wide suites are cut short, which the user must know
     seen = min(plays.rewards.shape[1] for plays in looked)
     if seen < probe.suite.horizon:
         yield f"Leaks were looked for in the first {seen} of {probe.suite.horizon} steps: it is slow or wide."
 
 
 def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
-    """Look at the end of episodes, and at what comes after."""
+    """Check the end of episodes, and afterwards."""
     horizon = probe.suite.horizon
     trajectory = play(probe.env, probe.tasks, probe.draw(horizon + 2))
     if (trajectory.terminated & trajectory.truncated).any():
@@ -312,6 +349,7 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
             "A step says both terminated and truncated.",
             "Say terminated alone where the task has ended the episode.",
         )
+    # true after steps at which the episode still runs
     running = ~np.logical_or.accumulate(trajectory.terminated | trajectory.truncated)
     lengths = 1 + running.sum(axis=0)
     cut = trajectory.truncated.any(axis=0)
@@ -323,6 +361,7 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
         return
     if (cut & (lengths < horizon)).any():
         yield from _early_cuts(probe, lengths[cut])
+    # steps past each episode's end
     after = np.arange(1, horizon + 3)[:, None] > lengths
     flags = (trajectory.terminated | trajectory.truncated | trajectory.success)[after]
     if trajectory.rewards[after].any() or flags.any():
@@ -333,7 +372,10 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
 
 
 def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Look whether all episodes are cut at one length before the horizon; limits that vary are no fault."""
+    """Check whether all episodes end at one early length.
+
+    Limits that vary are no fault.
+    """
     horizon = probe.suite.horizon
     truncated = (probe.first.ends & 2).astype(np.bool_)
     others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]
@@ -359,6 +401,7 @@ def keeps_arrays_apart(probe: Probe) -> Iterator[Fault]:
         )
     probe.env.set_tasks(probe.tasks)
     seen = probe.env.reset(seed=0)[0]
+    # spoil the returned array, then see whether the episode minds
     seen += 1
     again = steps(probe.env, probe.actions[:3], probe.whole.observations[0])
     if not np.array_equal(again.observations[1:], probe.whole.observations[1 : len(again.observations)]):
@@ -370,6 +413,7 @@ def keeps_arrays_apart(probe: Probe) -> Iterator[Fault]:
 
 def resets_by_mask(probe: Probe) -> Iterator[Fault]:
     """Reset some slots in the middle."""
+    # after one step, reset every second slot
     half = np.arange(SLOTS) % 2 == 0
     begun = play(probe.env, probe.tasks, probe.actions[:1])
     seen, _ = probe.env.reset(seed=0, options={"reset_mask": half})
@@ -439,6 +483,6 @@ def _raised(what: str, error: Exception) -> Fault:
 
 
 def describe_error(error: Exception) -> str:
-    """Return the text of an exception, without a full stop."""
+    """Return an exception's text, without its full stop."""
     text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
     return text.rstrip(".")

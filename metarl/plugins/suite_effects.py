@@ -1,4 +1,6 @@
-"""Do tasks differ in effect? Where no episode shows it, the environment's own state is read back.
+"""Check that tasks differ in effect.
+
+Where no episode shows a difference, the environment's own state is read back.
 
 A sparse reward looks as if all tasks were the same to any agent that does not reach it. So sameness alone is
 no fault: it is one if setting a task leaves no trace in the environment either.
@@ -21,19 +23,19 @@ from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 State: TypeAlias = list[dict[str, bytes]]
-"""Digests of all attributes of each layer of wrappers, the outermost first."""
+"""Digests of attributes by wrapper layer, outermost first."""
 
 _DEPTH = 6
 _READ_STEPS = 100
 _GUIDED_TASKS = 6
 _SECONDS = 10.0
 _OWN = ("np_random", "_np_random", "_np_random_seed", "spec", "metadata", "render_mode")
-"""Attributes of Gymnasium's that say nothing about a task."""
+"""Gymnasium's attributes that are independent of the task."""
 
 
 @runtime_checkable
 class BuildsEnvironments(Protocol):
-    """A distribution that can build one environment in this process."""
+    """Distribution that builds single environments in this process."""
 
     def env_factory(self, family: str) -> object:
         """Build an environment of a family."""
@@ -41,7 +43,9 @@ class BuildsEnvironments(Protocol):
 
 
 def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield a fault or a doubt if no play shows a difference between tasks.
+    """Yield a fault or doubt for tasks without effect.
+
+    There is none if a play shows a difference between tasks.
 
     Args:
         suite: the distribution.
@@ -51,10 +55,12 @@ def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) 
     if len(plays.tasks) < 2 or plays.effects:
         return
     family = plays.tasks[0].family
+    # standard plays show nothing, so try actions that carry far
     tasks = siblings(suite, family, _GUIDED_TASKS)
     steps = min(suite.horizon, 2000)
     if play_plans(env, tasks, guided_plans(suite.action_space, steps), _SECONDS).effects:
         return
+    # still the same: look whether setting a task changes the environment's state
     trace = read_back(suite, env, tasks)
     same = "Different tasks give the same episodes"
     if trace is None:
@@ -106,13 +112,19 @@ class Trace(NamedTuple):
     changed: list[str]
     """Attributes that differ between tasks."""
     lost: list[str]
-    """Those of them that were set on a wrapper of Gymnasium's, beside an unchanged one of the same name."""
+    """Differences on a wrapper of Gymnasium's only.
+
+    An attribute of the same name beside it is unchanged.
+    """
     unread: bool
-    """Whether a few steps read none of them, as far as the check can see."""
+    """Whether a few steps seem to read none."""
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
-    """Set tasks, reset, and compare the state of the environment; None if its state cannot be read."""
+    """Set tasks, reset, and compare the environment's state.
+
+    Returns None if the state cannot be read.
+    """
     if not isinstance(suite, BuildsEnvironments):
         try:
             return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
@@ -132,7 +144,9 @@ def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]
 
 
 def _compared(states: Sequence[State], wrapped: Sequence[str]) -> Trace:
-    """Compare states, of which the first two are of the same task: what differs there is a clock or a count.
+    """Compare states, the first two of one task.
+
+    Differences between those two are clocks or counts.
 
     Args:
         states: after each task.
@@ -148,7 +162,7 @@ def _compared(states: Sequence[State], wrapped: Sequence[str]) -> Trace:
 
 
 def _differing(states: Sequence[State]) -> list[tuple[int, str]]:
-    """Return layers and attributes that are not the same in all states."""
+    """Return layers and attributes that differ among states."""
     first = states[0]
     return [
         (place, name)
@@ -159,7 +173,10 @@ def _differing(states: Sequence[State]) -> list[tuple[int, str]]:
 
 
 def _own_names(env: object) -> list[str]:
-    """Return attributes of Gymnasium's own wrappers that the environment inside them has too."""
+    """Return wrapper attributes that the inner environment shares.
+
+    The wrappers are Gymnasium's own.
+    """
     names: list[str] = []
     inner: object = env
     while isinstance(inner, gymnasium.Wrapper):
@@ -170,7 +187,9 @@ def _own_names(env: object) -> list[str]:
 
 
 def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
-    """Return whether an episode reads none of these attributes of the environment inside its wrappers.
+    """Return whether an episode reads none of these attributes.
+
+    They are attributes of the environment inside its wrappers.
 
     For the time of the episode, the environment gets a class that notes every name that is looked up.
     """
@@ -197,14 +216,17 @@ def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
 
 
 def _slots_after(env: TaskVectorEnv, task: Task) -> State:
-    """Return the state of a vector environment with one task in all slots."""
+    """Return the slots' state with one task in all."""
     env.set_tasks([task] * env.num_envs)
     env.reset(seed=[0] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
     return [_digests(env)]
 
 
 def _state_after(env: object, task: Task) -> State:
-    """Return the state of an environment once a task has begun; metarl's own wrappers are left out."""
+    """Return an environment's state after a task begins.
+
+    The wrappers of metarl are left out.
+    """
     env.set_task(task)  # type: ignore[attr-defined]  # a worker's environment has it
     env.reset(seed=0)  # type: ignore[attr-defined]  # as above
     layers = []
@@ -226,7 +248,9 @@ def _digests(owner: object) -> dict[str, bytes]:
 
 
 def _digest(value: object, depth: int, seen: frozenset[int]) -> bytes:
-    """Return bytes that differ where values do: of numbers, arrays, containers, models and plain objects.
+    """Return bytes that differ where values do.
+
+    Values are numbers, arrays, containers, models and plain objects.
 
     Raises:
         UnreadableError: on an object that keeps its state where Python cannot see it.
@@ -248,12 +272,15 @@ def _parts(value: object) -> list[object]:
         return [part for item in value.items() for part in item]
     if isinstance(value, list | tuple | set | frozenset | np.ndarray | deque):
         return list(value)
+    # a built-in method: its state is the object it is bound to
     if callable(value) and not hasattr(value, "__dict__"):
         return [getattr(value, "__self__", None)]
+    # a closure keeps state in its cells and defaults
     if isinstance(value, FunctionType | MethodType):
         cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
         return [*cells, getattr(value, "__defaults__", None), getattr(value, "__self__", None)]
     module = type(value).__module__
+    # MuJoCo's objects have arrays as attributes, without a ``__dict__``
     if module.startswith("mujoco"):
         read = [_read(value, name) for name in dir(value)]
         return [part for part in read if isinstance(part, np.ndarray | float | int)]
@@ -266,14 +293,14 @@ def _parts(value: object) -> list[object]:
 
 
 class UnreadableError(Exception):
-    """An object keeps its state where Python cannot see it."""
+    """An object's state that Python cannot see."""
 
 
 _SKIPPED = (
     *(Task, gymnasium.Space, np.random.Generator, np.random.RandomState, np.random.SeedSequence),
     *(np.dtype, type, ModuleType),
 )
-"""Objects that say nothing about which task was set."""
+"""Objects that are independent of the task."""
 
 
 def _attributes(value: object) -> list[str]:

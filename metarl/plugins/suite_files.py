@@ -1,6 +1,6 @@
-"""A suite without a package: a distribution in a Python file, ``my_file.py:my_distribution``.
+"""Suites in Python files, ``my_file.py:my_distribution``, without a package.
 
-What the name stands for may be a distribution, a suite's config, or a function without arguments that returns
+The name stands for a distribution, a suite's config, or a function without arguments that returns
 one of them; the same goes for what a package declares in the entry-point group ``metarl.suites``.
 """
 
@@ -47,7 +47,9 @@ class FileSuiteConfig(SuiteConfig):
 
 
 def file_suite(place: str) -> FileSuiteConfig:
-    """Return the config of a suite in a file, found again from any folder.
+    """Return the config of a suite in a file.
+
+    It is found again from any folder.
 
     Raises:
         MetarlError: if there is no such file, or no name is given.

@@ -1,4 +1,4 @@
-"""Results of checking a suite: faults, and doubts where the check could not tell."""
+"""Findings of a suite's check: faults and doubts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Fault(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """A promise that may or may not be kept: the check could not tell."""
+    """A promise that the check could not judge."""
 
     what: str
-    """The observation, and why it proves nothing; one or two sentences."""
+    """Observation, and why it proves nothing, as sentences."""
     mend: str
-    """How the user can tell, or say so; a sentence."""
+    """Sentence on how the user can decide."""
 
     def __str__(self) -> str:
         return f"{self.what} {self.mend}"
@@ -40,4 +40,4 @@ class Findings:
     faults: list[Fault] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
-    """Parts of a slow or large suite that were not looked at; sentences."""
+    """Unchecked parts of a slow or large suite."""

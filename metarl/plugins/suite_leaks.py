@@ -1,4 +1,6 @@
-"""Which entries of observations tell an agent what it should infer by acting?
+"""Search for leaks: observed entries that reveal the task.
+
+An agent should infer the task by acting.
 
 Tasks are compared under equal seeds and actions. An entry that differs between them from the reset on, or
 later on in a way that no state explains, is a leak; effects of a task's dynamics differ as well, but they
@@ -21,19 +23,34 @@ from metarl.vector_env import Array
 Kind: TypeAlias = Literal["constant", "relative", "reward", "function", "alone", "start"]
 
 EXACT = 1e-5
-"""Relative error of a relation that counts as exact; float32 observations reach 1e-7."""
+"""Relative error of an exact relation.
+
+Float32 observations reach 1e-7.
+"""
 LASTING = 3
-"""Steps for which a value must stay to count as shown."""
+"""Steps for which a value must stay."""
 _ROWS = 500
 """Samples of a regression."""
 _PLANS = 3
-"""Plans that must agree on what depends on the task alone; at least two seeds are among any three."""
+"""Plans that must agree on an entry.
+
+Among any three plans are at least two seeds.
+"""
 _WIDE = 64
-"""Entries that may differ before an entry is no longer compared to all others, which would take long."""
+"""Entries beyond which an entry is not compared to others.
+
+Comparing all of them would take long.
+"""
 _RIDGES = (1e-6, 1e-3, 0.1)
-"""Smoothing of a regression: little for smooth relations, more for rounded ones; the best one counts."""
+"""Smoothing strengths of a regression.
+
+Little for smooth relations, more for rounded ones; the best one counts.
+"""
 _WIDTHS = (0.5, 2.0)
-"""Widths of its kernel, in standard deviations of the inputs; likewise."""
+"""Kernel widths in standard deviations of the inputs.
+
+The best one counts.
+"""
 
 
 class Leak(NamedTuple):
@@ -41,17 +58,23 @@ class Leak(NamedTuple):
 
     entry: int
     since: int
-    """Steps after the reset at which tasks first differ in it."""
+    """Steps from reset to the tasks' first difference."""
     kind: Kind
     """``constant``: a task's own value, whatever the seed and the actions; ``relative``: such a value plus a
     linear function of the state; ``reward``: minus the reward, as a distance is; ``function``: some other
     function of task and state; ``alone``: it moves with no action; ``start``: the task changes the reset."""
     certain: bool
-    """Whether it can be nothing but a leak, if what it depends on is to be inferred."""
+    """Whether the entry can only be a leak.
+
+    This holds if the task parameter that it depends on is to be inferred.
+    """
 
 
 def find_leaks(plays: Plays) -> list[Leak]:
-    """Return the entries that depend on the task where a state alone would not, in order."""
+    """Return, in order, entries that reveal the task.
+
+    They depend on the task where a state alone would not.
+    """
     if not np.isfinite(plays.observations).all() or len(plays.tasks) < 2:
         return []
     evidence = Evidence(plays)
@@ -60,7 +83,10 @@ def find_leaks(plays: Plays) -> list[Leak]:
 
 
 def _look(evidence: Evidence, entry: int) -> Leak | None:
-    """Tell the kind of one entry that differs between tasks; None if it may well be a state."""
+    """Classify an entry that differs between tasks.
+
+    Returns None if it may well be a state.
+    """
     since = int(evidence.onset[entry])
     at_reset = since == 0
     slope = evidence.reward_slope(entry)
@@ -87,7 +113,10 @@ def _look(evidence: Evidence, entry: int) -> Leak | None:
 
 
 def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
-    """Tell the kind of an entry that differs from the reset on and then moves."""
+    """Classify an entry that differs from the reset.
+
+    Such an entry moves afterwards.
+    """
     shared = evidence.reward_is_shared
     if evidence.is_shifted(entry):
         return Leak(entry, 0, "relative", certain=shared or not evidence.moved[entry])
@@ -102,13 +131,16 @@ def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Shared statistics of the same plays; ``O`` entries in each array."""
+    """Shared statistics of the plays, ``O`` entries each."""
 
     plays: Plays
 
     @cached_property
     def spread(self) -> Array:
-        """How far apart tasks are at equal seed, actions and step, ``[V, T + 1, O]``."""
+        """Spread over tasks, ``[V, T + 1, O]``.
+
+        It is measured at equal seed, actions and step.
+        """
         return task_spread(self.plays.observations, self.plays.valid)
 
     @cached_property
@@ -123,7 +155,10 @@ class Evidence:
 
     @cached_property
     def moved(self) -> Flags:
-        """Entries that actions move: plans of one seed differ in them."""
+        """Entries that actions move.
+
+        Plans of one seed differ in them.
+        """
         seeds = [plan.seed for plan in self.plays.plans]
         alike = [index for index, seed in enumerate(seeds) if seed == seeds[0]]
         both = np.expand_dims(self.plays.valid[alike].all(axis=0), -1)
@@ -138,12 +173,18 @@ class Evidence:
 
     @cached_property
     def moving(self) -> Flags:
-        """Clean entries that actions move: as far as they show, the task does not change the dynamics."""
+        """Clean entries that actions move.
+
+        As far as these entries show, the task does not change the dynamics.
+        """
         return self.clean & self.moved
 
     @cached_property
     def suspects(self) -> Flags:
-        """Entries that must not explain others: each may itself be a leak."""
+        """Entries that must not explain others.
+
+        Each may itself be a leak.
+        """
         return np.array(
             [
                 differs and (self.onset[entry] == 0 or self.is_constant(entry))
@@ -153,7 +194,9 @@ class Evidence:
 
     @cached_property
     def own(self) -> tuple[Array, Flags, Flags]:
-        """Each task's value where all plans agree on it, ``[T + 1, M, O]``.
+        """Each task's value under all plans, ``[T + 1, M, O]``.
+
+        There is one where all plans agree on it.
 
         With it come where enough plans tell it (``[T + 1, M]``), and the steps at which entries have
         a value for each task and not the same for all (``[T + 1, O]``).
@@ -167,11 +210,15 @@ class Evidence:
         return low, known, np.asarray(pure & apart)
 
     def is_constant(self, entry: int) -> bool:
-        """Return whether each task shows a value of its own, for a while or in a flash."""
+        """Return whether tasks have values of their own.
+
+        Each task shows its value for a while or in a flash.
+        """
         values, known, steps = self.own
         at = np.flatnonzero(steps[:, entry])
         if not len(at):
             return False
+        # longest run of consecutive steps at which no task's value changes
         run = longest = 1
         for before, after in pairwise(at):
             both = known[before] & known[after]
@@ -180,18 +227,25 @@ class Evidence:
             longest = max(longest, run)
         if longest >= LASTING:
             return True
+        # a flash counts only if tasks agree at all other steps
         elsewhere = np.delete(self.spread[:, :, entry], at, axis=1)
         return bool(at[0] > 1 or self.onset[entry] == 0) and not elsewhere.any()
 
     def is_alone(self, entry: int) -> bool:
-        """Return whether it separates tasks by moving as no seed and no action makes it."""
+        """Return whether its movement alone separates tasks.
+
+        No seed and no action makes it move so.
+        """
         _, known, steps = self.own
         since = self.onset[entry]
         counted = known[since:].any(axis=1).sum()
         return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
 
     def is_shifted(self, entry: int) -> bool:
-        """Return whether tasks differ by the same number at every step, seed and action."""
+        """Return whether tasks differ by a constant.
+
+        It is the same number at every step, seed and action.
+        """
         since = int(self.onset[entry])
         seen = self.plays.observations[:, since:, :, entry]
         both = self.plays.valid[:, since:] & self.plays.valid[:, since:, :1]
@@ -206,10 +260,13 @@ class Evidence:
         return bool(width.max() <= 0.01 * np.nanmax(np.abs(known)))
 
     def is_relative(self, entry: int, explaining: Flags) -> bool:
-        """Return whether it is a number of the task's plus a linear function of other entries.
+        """Return whether it is linear plus a task's number.
+
+        The linear function is one of other entries.
 
         A regression with common slopes and one intercept a task: exact, and only with different intercepts.
         """
+        # entries that may explain this one, but not itself
         columns = np.flatnonzero(explaining & (np.arange(len(explaining)) != entry))
         valid = self.plays.valid.copy()
         valid[:, : self.onset[entry]] = False
@@ -220,6 +277,7 @@ class Evidence:
         rows = self.plays.observations[plan[chosen], step[chosen], task[chosen]]
         task = task[chosen]
         target, inputs = rows[:, entry], rows[:, columns]
+        # centring by task removes the intercepts, which leaves common slopes
         inner_target, inner = _centred(target[:, None], task)[:, 0], _centred(inputs, task)
         scale = inner.std(axis=0)
         inner, inputs = inner[:, scale > 0] / scale[scale > 0], inputs[:, scale > 0] / scale[scale > 0]
@@ -228,12 +286,16 @@ class Evidence:
             return False
         slopes = np.linalg.lstsq(inner, inner_target, rcond=1e-9)[0]
         error = (inner_target - inner @ slopes).std()
+        # each task's intercept is the mean of what the slopes leave
         rest = target - inputs @ slopes
         intercepts = np.array([rest[task == one].mean() for one in np.unique(task)])
         return bool(error <= EXACT * size and np.ptp(intercepts) > 100 * EXACT * size)
 
     def reward_slope(self, entry: int) -> float:
-        """Return by how much it changes with the reward of the step before; 0 unless that is all it shows."""
+        """Return its slope over the previous step's reward.
+
+        It is 0 unless the reward is all that the entry shows.
+        """
         valid = self.plays.valid[:, 1:]
         shown, paid = self.plays.observations[:, 1:, :, entry][valid], self.plays.rewards[valid]
         if paid.std() == 0 or shown.std() == 0:
@@ -244,7 +306,9 @@ class Evidence:
 
     @cached_property
     def reward_is_shared(self) -> bool:
-        """Whether one function of observation and action gives the rewards of all tasks.
+        """Whether one reward function fits all tasks.
+
+        It is a function of observation and action.
 
         Fitted on some tasks, it must predict those of the others. If it does, nothing is left to be inferred.
         """
@@ -257,7 +321,9 @@ class Evidence:
         return max(fits) > 0.9
 
     def is_function_of_clean_state(self, entry: int) -> bool:
-        """Return whether the task and the entries that it leaves alone predict it, with no memory.
+        """Return whether task and clean entries predict it.
+
+        The clean entries are those that the task leaves alone; the prediction has no memory.
 
         Fitted on some plans, it must predict the others.
         """
@@ -273,7 +339,10 @@ class Evidence:
         return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:
-        """Return the state after each step, with the action if ``actions``, ``[V, T, M, ...]``."""
+        """Return states after each step, ``[V, T, M, ...]``.
+
+        With ``actions``, the action is among them.
+        """
         states = self.plays.observations[:, 1:, :, entries]
         if not actions:
             return states
@@ -284,7 +353,9 @@ class Evidence:
 
 
 def shows_which_task(values: Array) -> bool:
-    """Return whether entries are a number for each task (or family) in turn, or one-hot.
+    """Return whether entries number the tasks.
+
+    Numbers count tasks (or families) in turn, or are one-hot.
 
     Args:
         values: ``[tasks, entries]``, of entries that depend on nothing but the task.
@@ -306,7 +377,7 @@ def _any(flags: Flags, axes: tuple[int, ...]) -> Flags:
 
 
 def _nan_width(values: Array) -> Array:
-    """Return the range of each column that has numbers."""
+    """Return each column's range, ignoring NaN."""
     low = np.where(np.isfinite(values), values, np.inf).min(axis=0)
     high = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
     return np.where(high >= low, high - low, 0.0)
@@ -327,7 +398,9 @@ def _centred(values: Array, group: npt.NDArray[np.intp]) -> Array:
 
 
 def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> float:
-    """Return R² of a kernel regression on held-out tasks, or on held-out plans.
+    """Return held-out R² of a kernel regression.
+
+    Tasks are held out, or plans.
 
     Args:
         inputs: ``[V, T, M, I]``.
@@ -349,6 +422,7 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
     mean, spread = y[fitted].mean(), y[tested].std()
     if spread == 0 or not x.shape[1]:
         return 0.0
+    # ridge regression in the eigenbasis of the kernel: one decomposition serves all ridges
     errors = []
     for width in _WIDTHS:
         values, vectors = np.linalg.eigh(_kernel(x[fitted], x[fitted], width))
@@ -359,7 +433,10 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
 
 
 def _kernel(one: Array, other: Array, width: float) -> Array:
-    """Return a Gaussian kernel, wider where the inputs have more dimensions, ``[rows, rows]``."""
+    """Return a Gaussian kernel, ``[rows, rows]``.
+
+    It is wider where the inputs have more dimensions.
+    """
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2.0 * one @ other.T
     kernel: Array = np.exp(-np.maximum(squares, 0.0) / (2.0 * width**2 * one.shape[1]))
     return kernel

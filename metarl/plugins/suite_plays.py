@@ -1,4 +1,6 @@
-"""Episodes that differ in their task alone: what a check of a suite compares tasks by.
+"""Episodes that differ in their task alone.
+
+A check of a suite compares tasks by them.
 
 All tasks start from the same seed and take the same actions. Several such plays, with other seeds and other
 kinds of actions, tell what depends on the task from what depends on the state.
@@ -23,7 +25,10 @@ from metarl.vector_env import Array, TaskVectorEnv
 TASKS = 10
 """Tasks that are compared, at most."""
 SECONDS = 8.0
-"""How long the plays of one family may take; slow environments are seen for fewer steps."""
+"""Seconds for the plays of one family.
+
+Slow environments are seen for fewer steps.
+"""
 _LEAST = 5
 """Steps that are taken however slow they are."""
 _NUMBERS = 20_000_000
@@ -32,13 +37,13 @@ _HOLD = 12
 """Steps for which a held action is repeated."""
 _ROUNDING = 1e-7
 _BOUNDLESS = 10.0
-"""How large actions get where the space has no bound."""
+"""Size of actions in a space without bounds."""
 
 Flags = npt.NDArray[np.bool_]
 
 
 class Plan(NamedTuple):
-    """Actions of one play and the seed of its reset."""
+    """Actions of one play, and its reset's seed."""
 
     kind: str
     seed: int
@@ -57,9 +62,12 @@ class Plays:
     rewards: Array
     """``[V, T, M]``."""
     ends: npt.NDArray[np.int8]
-    """``[V, T, M]``: 1 where the step terminated the episode, 2 where it truncated it, 4 added on success."""
+    """``[V, T, M]``: how the step ended.
+
+    1 where the step terminated the episode, 2 where it truncated it, 4 added on success.
+    """
     valid: Flags
-    """``[V, T + 1, M]``: whether the observation belongs to an episode that was running."""
+    """``[V, T + 1, M]``: whether the observed episode was running."""
 
     @property
     def parameters(self) -> Array:
@@ -68,7 +76,7 @@ class Plays:
 
     @property
     def effects(self) -> bool:
-        """Whether any two tasks differ in anything that an episode returns."""
+        """Whether tasks differ in anything an episode returns."""
         lived = self.valid[:, 1:]
         seen = task_spread(self.observations, self.valid).any()
         paid = task_spread(self.rewards[..., None], lived).any()
@@ -76,13 +84,18 @@ class Plays:
 
     @property
     def answer_actions(self) -> bool:
-        """Return whether plans of equal seeds differ in anything that an episode returns."""
+        """Return whether plans of equal seeds differ.
+
+        They may differ in anything that an episode returns.
+        """
         parts = (self.observations, self.rewards, self.ends)
         return any(bool((part != part[:1]).any()) for part in parts)
 
 
 def task_spread(values: Array, valid: Flags) -> Array:
-    """Return how far apart the tasks are, ``[V, T, O]``, where two of them are still running.
+    """Return the spread over running tasks, ``[V, T, O]``.
+
+    At least two of the tasks must still be running.
 
     Differences that no network in float32 can see are zero.
 
@@ -98,7 +111,9 @@ def task_spread(values: Array, valid: Flags) -> Array:
 
 
 def rounding(values: Array) -> Array:
-    """Return the difference, per entry, that is too small to be seen by a network in float32, ``[O]``.
+    """Return invisible differences per entry, ``[O]``.
+
+    A network in float32 cannot see a difference as small as that.
 
     Physics that repeats to the last bit for one task may round otherwise for another.
     """
@@ -108,13 +123,19 @@ def rounding(values: Array) -> Array:
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
-    """Return up to ``count`` training tasks of a family, all with different parameters."""
+    """Return training tasks of a family, differently parametrised.
+
+    There are up to ``count`` of them; all have different parameters.
+    """
     listed = {task.parameters: task for task in suite.tasks("train") if task.family == family}
     return list(listed.values())[:count]
 
 
 def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
-    """Return plans of several kinds: drawn at random, held for a while, drifting, constant, at rest."""
+    """Return plans of several kinds.
+
+    Actions are drawn at random, held for a while, drifting, constant, at rest.
+    """
     return [
         Plan("random", 0, draw_actions(space, num_steps, 1, 11)[:, 0]),
         Plan("random", 1, draw_actions(space, num_steps, 1, 12)[:, 0]),
@@ -125,7 +146,10 @@ def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
 
 
 def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
-    """Return plans that carry far: each choice or direction held on, corners, slow and fast random walks."""
+    """Return plans that carry far.
+
+    Each choice or direction is held on; then come corners, and slow and fast random walks.
+    """
     if isinstance(space, Discrete):
         choices = space.start + np.arange(min(int(space.n), most))
         far = [Plan("constant", 0, _constant(space, num_steps, np.asarray(choice))) for choice in choices]
@@ -133,12 +157,14 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
         low, high = _bounds(space)
         rest = _rest(space)
         directions = []
+        # one action at its bound, all others at rest
         for axis in range(min(len(rest), most // 4)):
             for end in (low, high):
                 direction = rest.copy()
                 direction[axis] = end[axis]
                 directions.append(direction)
         rng = np.random.default_rng(15)
+        # corners and random directions move several joints at once
         directions += [low, high]
         directions += [rng.uniform(low, high) for _ in range(most // 4)]
         directions += [np.where(rng.random(len(rest)) < 0.5, low, high) for _ in range(most // 8)]
@@ -153,16 +179,20 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task; after ``seconds`` all of them are cut to the steps so far.
+    """Play every plan with every task.
+
+    After ``seconds`` all of them are cut to the steps so far.
 
     The vector environment has a slot for each task, or more.
     """
+    # all plays together must fit into memory
     limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * _size(env))))
     left = seconds
     played = []
     for index, plan in enumerate(plans):
         one, took = _play(env, tasks, plan, limit, left / (len(plans) - index))
         left = max(0.0, left - took)
+        # a play that was cut short for time cuts all others
         limit = min(limit, len(one.rewards))
         played.append(one)
     return Plays(
@@ -176,7 +206,10 @@ def play_plans(
 
 
 class _Play(NamedTuple):
-    """Episodes of all tasks under one plan, as in :class:`Plays`."""
+    """Episodes of all tasks under one plan.
+
+    Shapes are as in :class:`Plays`.
+    """
 
     observations: Array
     rewards: Array
@@ -187,7 +220,7 @@ class _Play(NamedTuple):
 def _play(
     env: TaskVectorEnv, tasks: Sequence[Task], plan: Plan, limit: int, seconds: float
 ) -> tuple[_Play, float]:
-    """Return the episodes and the seconds that their steps took."""
+    """Return the episodes and their steps' seconds."""
     count = len(tasks)
     env.set_tasks(tasks)
     first, _ = env.reset(seed=[plan.seed] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
@@ -237,4 +270,4 @@ def _held(space: Box | Discrete, num_steps: int, seed: int, hold: int = _HOLD) -
 
 
 Progress = Callable[[str], None]
-"""Called with the name of the part that is looked at next."""
+"""Called with the name of the next part."""

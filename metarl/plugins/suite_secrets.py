@@ -1,4 +1,7 @@
-"""Traces observations that show an agent its task to parameters, as faults or doubts."""
+"""Trace leaks to task parameters.
+
+Observations that show an agent its task become faults or doubts.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,25 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 MEND = "Leave it out: an agent is to find out by acting."
 _NAMED = 3
-"""Entries and parameters that a sentence names; it counts the others."""
+"""Most entries and parameters named in a sentence.
+
+It counts the others.
+"""
 _ALONG = 0.9
-"""Correlation from which an entry counts as following a parameter."""
+"""Least correlation of an entry that follows a parameter."""
 _TRIES = 3
-"""Other values that each parameter is given to see what it changes."""
+"""Number of other values tried for each parameter."""
 
 
 class Traced(NamedTuple):
-    """A leak and the parameters that it depends on."""
+    """Leak, and the parameters that it depends on."""
 
     leak: Leak
     parameters: tuple[int, ...]
 
 
 def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield what observations of one family tell about its tasks.
+    """Yield findings on what observations of a family reveal.
 
     Args:
         suite: the distribution.
@@ -41,12 +47,15 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
     leaks = find_leaks(plays)
     if not leaks:
         return
+    # parameters that differ, and those that the suite allows agents to see
     described = describe(suite, plays.tasks[0])
     differ = set(np.flatnonzero((plays.parameters != plays.parameters[:1]).any(axis=0)).tolist())
     allowed = {number for number, each in enumerate(described) if each.observed}
+    # which leak depends on which parameter
     dependence = trace(env, plays, leaks, sorted(differ))
     traced = [_traced(leak, plays, row) for leak, row in zip(leaks, dependence, strict=True)]
     traced = [each for each in traced if each.leak.certain or each.parameters]
+    # a leak of allowed parameters alone is none
     traced = [each for each in traced if not each.parameters or not set(each.parameters) <= allowed]
     certain = [each for each in traced if each.leak.certain]
     values = _values(plays, [each.leak for each in certain if each.leak.kind == "constant"])
@@ -55,6 +64,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
             f"Observations show which task it is, as a number or one-hot, in {_entries(certain)}.", MEND
         )
         return
+    # observations that leave some parameters hidden may be a robot's legitimate view
     shown = {number for each in certain for number in each.parameters}
     hidden = differ - allowed - shown
     if certain and not hidden:
@@ -78,10 +88,14 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
 
 
 def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
-    """Yield whether entries that never change within a family are its number, or one-hot."""
+    """Yield findings on entries that reveal the family.
+
+    Such entries never change within a family and are its number, or one-hot.
+    """
     if len(looked) < 2:
         return
     seen = [plays.observations for plays in looked]
+    # entries that are constant within each family
     still = np.array([(each == each[:1, :1, :1]).all(axis=(0, 1, 2)) for each in seen]).all(axis=0)
     values = np.array([each[0, 0, 0, still] for each in seen])
     apart = (values != values[0]).any(axis=0)
@@ -101,7 +115,10 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
 
 
 def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
-    """Return a name for each of a task's parameters, the suite's own where it has them."""
+    """Return names of a task's parameters.
+
+    They are the suite's own where it has them.
+    """
     count = len(task.parameters)
     own = suite.describe_parameters(task.family) if isinstance(suite, DescribesParameters) else ()
     if len(own) == count:
@@ -110,7 +127,7 @@ def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
 
 
 def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequence[int]) -> Array:
-    """Change one parameter at a time, and see which leaks change.
+    """Change single parameters; return the leaks that follow.
 
     Returns:
         ``[leaks, parameters]``: 1 where a leak changes, 0 where it does not, NaN where the suite takes no
@@ -134,7 +151,10 @@ def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequ
 
 
 def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]) -> Array | None:
-    """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
+    """Return changed leaks ``[tasks, leaks]``; None if refused.
+
+    A leak has changed where it differs from the first task's.
+    """
     last = max(leak.since for leak in leaks) + 1
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
@@ -152,7 +172,10 @@ def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Seq
 
 
 def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
-    """Return the base task with other tasks' values of one parameter."""
+    """Return the base task with one parameter varied.
+
+    The values are those of other tasks.
+    """
     values = dict.fromkeys(
         task.parameters[number] for task in others if task.parameters[number] != base.parameters[number]
     )
@@ -164,7 +187,10 @@ def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
 
 
 def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
-    """Return the parameters of a leak; of those that could not be changed alone, those that it follows."""
+    """Return the parameters of a leak.
+
+    Of the parameters that could not be changed alone, it counts those that the leak follows.
+    """
     refused = np.flatnonzero(
         np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0)
     ).tolist()
@@ -176,13 +202,16 @@ def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
 
 
 def _values(plays: Plays, leaks: Sequence[Leak]) -> Array:
-    """Return each task's value of some entries when they are first shown, ``[M, entries]``."""
+    """Return entries' first values by task, ``[M, entries]``."""
     columns = [plays.observations[0, leak.since, :, leak.entry] for leak in leaks]
     return np.array(columns).reshape(len(columns), len(plays.tasks)).T
 
 
 def _correlation(leak: Leak, plays: Plays, number: int) -> float:
-    """Return how closely an entry follows a parameter, over tasks."""
+    """Return an entry's correlation with a parameter.
+
+    It is taken over tasks.
+    """
     shown = plays.observations[0, leak.since, :, leak.entry]
     given = plays.parameters[:, number]
     if shown.std() == 0 or given.std() == 0:
@@ -191,7 +220,10 @@ def _correlation(leak: Leak, plays: Plays, number: int) -> float:
 
 
 def _sentence(traced: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
-    """Say which entries depend on which parameters, since when and how closely."""
+    """Describe which entries depend on which parameters.
+
+    The sentence also says since when and how closely.
+    """
     groups: dict[tuple[Kind, int], list[Traced]] = {}
     for each in traced:
         groups.setdefault((each.leak.kind, each.leak.since), []).append(each)
@@ -201,12 +233,13 @@ def _sentence(traced: Sequence[Traced], described: Sequence[Parameter], plays: P
 
 
 def _clause(group: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
-    """Say it of entries of one kind, that are shown from the same step on."""
+    """Describe entries of one kind and first step."""
     kind, since = group[0].leak.kind, group[0].leak.since
     numbers = sorted({number for each in group for number in each.parameters})
     names = _listed([described[number].name for number in numbers]) or "no parameter alone"
     several = "entry" if len(group) == 1 else "entries"
     entries = f"{several} {_listed([str(each.leak.entry) for each in group])}"
+    # each entry's strongest correlation with one of its parameters
     closest = [
         max((abs(_correlation(each.leak, plays, number)) for number in each.parameters), default=0.0)
         for each in group

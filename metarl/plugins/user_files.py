@@ -1,4 +1,6 @@
-"""A Python file of a user's that a run depends on: ``my_file.py:my_name``, for a suite or an agent.
+"""User's Python files that a run depends on.
+
+``my_file.py:my_name`` stands for a suite or an agent.
 
 The file is run when it is needed, and found again by its absolute path. A run records the SHA-256 of the file
 and of each module beside it that it imports, so that a change of any of them is noticed.
@@ -30,17 +32,23 @@ NOUNS = {"suite": "distribution", "agent": "config"}
 
 
 def is_place(name: str) -> bool:
-    """Return whether a name is meant to be one in a file."""
+    """Return whether a name points into a file."""
     return ".py:" in name or name.endswith(".py")
 
 
 class Sums(NamedTuple):
-    """Contents of a file and of the modules beside it, as a run records them."""
+    """Recorded contents of a file and its neighbours.
+
+    The neighbours are the modules beside it.
+    """
 
     sha256: str
     """Of the file."""
     modules: tuple[str, ...]
-    """SHA-256 and path, from the file's folder on, of each module beside it that it imports."""
+    """SHA-256 and path of each imported neighbour.
+
+    The path begins at the file's folder.
+    """
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class UserFile:
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
-        """Return the file of a place, found again from any folder.
+        """Return a place's file, found from any folder.
 
         Raises:
             MetarlError: if the place does not name a file and something in it.
@@ -71,7 +79,9 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
     def sums(self) -> Sums:
-        """Return the SHA-256 of the file and of what it imports from its folder.
+        """Return checksums of the file and its imports.
+
+        They are SHA-256 sums; the imports are those from the file's folder.
 
         Raises:
             MetarlError: if one of them cannot be read.
@@ -81,7 +91,7 @@ class UserFile:
         return Sums(digests[self.path.name], modules)
 
     def tell_changes(self, recorded: Sums) -> None:
-        """Log which files are not as they were when the run was started."""
+        """Log files that changed since the run's start."""
         now = self._digests()
         before = dict[str, str]()
         if recorded.sha256:
@@ -94,7 +104,9 @@ class UserFile:
                 logger.warning("%s has changed since this run was started.", self.path.parent / name)
 
     def find(self, use: Callable[[object], ResultT]) -> ResultT:
-        """Run the file and return what ``use`` makes of what the name stands for.
+        """Run the file, and apply ``use``.
+
+        ``use`` gets the object that the name stands for; its result is returned.
 
         Raises:
             MetarlError: if the file is gone, does not run, or has no such name.
@@ -107,7 +119,10 @@ class UserFile:
             return use(cast("object", getattr(module, self.name)))
 
     def _load(self) -> ModuleType:
-        """Run the file; what it imports is looked for in its folder first, as from a script there."""
+        """Run the file, importing from its folder first.
+
+        A script in that folder would import likewise.
+        """
         self._digests()  # says which file cannot be read
         try:
             return import_file(self.path)
@@ -115,7 +130,7 @@ class UserFile:
             raise at_fault(error, f"The {self.part}'s file {self.path} does not run") from error
 
     def _digests(self) -> Mapping[str, str]:
-        """Return SHA-256 by path from the file's folder on."""
+        """Return SHA-256 by path below the file's folder."""
         try:
             files = files_imported(self.path)
         except OSError as error:
@@ -128,7 +143,7 @@ class UserFile:
 
 
 def require_parts(found: object, parts: Sequence[str], expected: str, where: str, mend: str) -> None:
-    """Make sure that an object has what its protocol asks for.
+    """Check that an object satisfies its protocol.
 
     Raises:
         MetarlError: naming the first part that is missing.
@@ -142,7 +157,10 @@ def require_parts(found: object, parts: Sequence[str], expected: str, where: str
 
 
 def at_fault(error: BaseException, sentence: str) -> MetarlError:
-    """Return the one sentence about an exception of a user's code, with its file and line."""
+    """Describe an exception with its file and line.
+
+    It is one of a user's code, in one sentence.
+    """
     place = line_of(error)
     if isinstance(error, MetarlError):
         return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error
@@ -152,7 +170,10 @@ def at_fault(error: BaseException, sentence: str) -> MetarlError:
 
 
 def about_opengl(error: BaseException) -> str:
-    """Say what MuJoCo may miss, which looks for a library to draw with as soon as it is imported."""
+    """Describe the OpenGL library that MuJoCo may miss.
+
+    MuJoCo looks for a library to draw with as soon as it is imported.
+    """
     places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
     if not re.search("OpenGL|MUJOCO_GL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
         return ""

@@ -1,4 +1,7 @@
-"""Which modules beside a user's file it imports, read from the sources without running them."""
+"""Neighbouring modules that a user's file imports.
+
+They are read from the sources without running them.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 _ENTRY_POINT = re.compile(r"[A-Za-z_][\w.]*:[\w.-]+")
-"""Names of classes in modules, as ``gymnasium.register`` and others take them."""
+"""Classes named by module, as ``gymnasium.register`` takes them."""
 
 
 def find_beside(folder: str, name: str) -> ModuleSpec | None:
-    """Return where a folder's module ``a`` or ``a.b`` would be loaded from; None if it has none.
+    """Return the file of a folder's module, if any.
+
+    It is where ``a`` or ``a.b`` would be loaded from.
 
     A folder without ``__init__.py`` counts only where no package has its name, as in Python.
     """
@@ -36,7 +41,10 @@ def _is_package(name: str) -> bool:
 
 
 def files_imported(path: Path) -> dict[str, bytes]:
-    """Return the content of a file and of all modules beside it that it may import, now or later."""
+    """Return contents of a file and its possible imports.
+
+    The imports are all modules beside it that it may import, now or later.
+    """
     folder = str(path.parent)
     files: dict[str, bytes] = {}
     pending = [(str(path), "")]
@@ -50,7 +58,10 @@ def files_imported(path: Path) -> dict[str, bytes]:
 
 
 def _files_of(folder: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield file and package of a module, and of the packages around it; of ``a.*`` all modules in ``a``."""
+    """Yield a module's files and packages.
+
+    The packages around it are among them; of ``a.*``, all modules in ``a``.
+    """
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         name = ".".join(parts[:end])
@@ -73,7 +84,9 @@ def _files_in(folder: str, package: str) -> Iterator[tuple[str, str]]:
 
 
 def imported_names(source: bytes, package: str) -> set[str]:
-    """Return the modules that a source may import, wherever in it; ``a.*`` for any one of a package.
+    """Return modules that a source may import anywhere.
+
+    ``a.*`` stands for any one of a package.
 
     Args:
         source: of a module.
@@ -102,7 +115,7 @@ def _joined(*parts: str) -> str:
 
 
 def _above(package: str, level: int) -> str:
-    """Return the package that ``level`` leading dots stand for."""
+    """Return the package of ``level`` leading dots."""
     parts = package.split(".")
     return ".".join(parts[: len(parts) - level + 1]) if level else ""
 
@@ -113,13 +126,16 @@ def _absolute(name: str, package: str) -> str:
 
 
 def _imports(function: ast.expr) -> bool:
-    """Return whether a function that is called is one that imports."""
+    """Return whether a called function imports."""
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     return name in ("import_module", "__import__")
 
 
 def _pattern(argument: ast.expr) -> str:
-    """Return the name that such a call imports, as far as it is written there: ``tasks.*``."""
+    """Return the import pattern of such a call.
+
+    It is the name as far as it is written there: ``tasks.*``.
+    """
     first = argument
     while isinstance(first, ast.BinOp | ast.JoinedStr):
         first = first.left if isinstance(first, ast.BinOp) else next(iter(first.values), ast.Constant(""))

@@ -1,4 +1,6 @@
-"""The modules beside a user's file: each folder has its own, under names that no other folder shares.
+"""Separate namespaces for the modules beside users' files.
+
+Each folder has its own, under names that no other folder shares.
 
 A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.plugins.user_modules.<folder>.helpers``,
 so another folder may hold one of the same name. Imports in such modules look beside the file first, as in a
@@ -32,7 +34,10 @@ from metarl.plugins.user_imports import files_imported, find_beside
 
 __path__: list[str] = []  # makes this module a package; a finder below knows what is in it
 FOLDERS = "METARL_USER_FOLDERS"
-"""Environment variable with a JSON list of the folders in use, for processes that environments start."""
+"""Environment variable of the folders in use.
+
+It holds them as a JSON list, for processes that environments start.
+"""
 
 # Loggers of users' modules are named after them and must not take part in what metarl's own show.
 logging.getLogger(__name__).setLevel(logging.WARNING)
@@ -40,24 +45,27 @@ logging.getLogger(__name__).setLevel(logging.WARNING)
 
 @dataclass
 class UserFolder:
-    """A folder of users' files as it was when it was first imported from."""
+    """Folder of users' files, as first imported."""
 
     path: str
     version: int = 0
-    """Counts up when a module has changed since it was read."""
+    """Version; counts up with changes of read modules."""
     sources: dict[str, bytes] = field(default_factory=dict)
-    """Sources that were read, by file, so that a worker that starts later runs the same code."""
+    """Sources that were read, by file.
+
+    A worker that starts later runs the same code.
+    """
     failed: bool = False
-    """Whether a file of it did not run, so that it is to be read again."""
+    """Whether a failed file is to be reread."""
 
     @property
     def package(self) -> str:
-        """The name that the folder's modules are imported under."""
+        """Name that the folder's modules are imported under."""
         name = f"f{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]}"
         return f"{__name__}.{name}" + (f"v{self.version}" if self.version else "")
 
     def changed(self, files: Mapping[str, bytes]) -> bool:
-        """Return whether a file is not as it was when it was read."""
+        """Return whether a file has changed since reading."""
         return any(self.sources.get(name, content) != content for name, content in files.items())
 
     def holds(self, name: str) -> bool:
@@ -71,7 +79,9 @@ _aliases: dict[str, UserFolder] = {}  # which folder's modules have bare names n
 
 
 def import_file(path: Path) -> ModuleType:
-    """Run a user's file as a module of its folder, or return the one that was run before.
+    """Import a user's file as its folder's module.
+
+    A file that was run before is not run again.
 
     Its functions and classes travel to workers whole; the modules that it imports are imported there.
     """
@@ -99,7 +109,10 @@ def import_file(path: Path) -> ModuleType:
 
 @contextmanager
 def bare_names(module: ModuleType) -> Iterator[None]:
-    """Let whoever imports by a string, as entry points do, find the modules beside a user's file."""
+    """Make modules beside users' files importable by string.
+
+    Entry points import so.
+    """
     _drop_aliases()
     _loading.append(_folders[str(module.__package__)])
     try:
@@ -110,7 +123,10 @@ def bare_names(module: ModuleType) -> Iterator[None]:
 
 
 def line_of(error: BaseException) -> str:
-    """Return where in a user's modules an error arose, `` (helpers.py, line 3)``, or nothing."""
+    """Return an error's line in a user's modules.
+
+    It is written `` (helpers.py, line 3)``, or empty.
+    """
     place = ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f" ({Path(error.filename).name}, line {error.lineno})"
@@ -124,19 +140,25 @@ def line_of(error: BaseException) -> str:
 
 
 def as_written(text: str) -> str:
-    """Return a text with the names of users' modules as their authors write them."""
+    """Write users' module names as their authors do."""
     return re.sub(rf"{re.escape(__name__)}\.f\w+\.", "", text)
 
 
 def dumps(factory: object) -> bytes:
-    """Pickle what uses modules beside users' files, for :func:`loads` in another process."""
+    """Pickle objects that use modules beside users' files.
+
+    :func:`loads` reads them in another process.
+    """
     data: bytes = cloudpickle.dumps(factory)
     used = [folder for folder in _folders.values() if folder.package.encode() in data]
     return pickle.dumps((used, data))
 
 
 def loads(pickled: bytes) -> object:
-    """Return what was pickled by :func:`dumps`, with its modules as they were there."""
+    """Load what :func:`dumps` pickled, with its modules.
+
+    The modules are as they were there.
+    """
     folders, data = pickle.loads(pickled)
     for folder in folders:
         _add(folder)
@@ -144,7 +166,10 @@ def loads(pickled: bytes) -> object:
 
 
 def _folder_of(path: Path) -> UserFolder:
-    """Return the folder of a file; a new version of it if one of its modules has changed."""
+    """Return a file's folder, reloaded after changes.
+
+    It is a new version if one of its modules has changed.
+    """
     files = files_imported(path)
     known = [folder for folder in _folders.values() if folder.path == str(path.parent)]
     folder = max(known, key=lambda each: each.version, default=None)
@@ -156,7 +181,10 @@ def _folder_of(path: Path) -> UserFolder:
 
 
 def _add(folder: UserFolder) -> None:
-    """Make the modules of a folder importable, here and in processes that are started from now on."""
+    """Make a folder's modules importable, also in workers.
+
+    Workers are processes that are started from now on.
+    """
     if builtins.__import__ is not _import_beside:
         builtins.__import__ = _import_beside
     _folders[folder.package] = folder
@@ -169,7 +197,7 @@ def _inherited_folders() -> list[str]:
 
 
 def _folder_in(names: Mapping[str, object] | None) -> UserFolder | None:
-    """Return the folder that the module with these global names belongs to, if any."""
+    """Return the folder of a module's globals, if any."""
     name = str((names or {}).get("__name__"))
     folder = name.removeprefix(f"{__name__}.").partition(".")[0]
     return _folders.get(f"{__name__}.{folder}")
@@ -185,7 +213,10 @@ def _import_beside(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> ModuleType:
-    """Import as ``import`` does; where a user's module imports one beside it, take that one."""
+    """Import as ``import`` does, neighbours first.
+
+    Where a user's module imports one beside it, that one is taken.
+    """
     folder = None if level else _folder_in(globals)
     top = name.partition(".")[0]
     if folder is None or not folder.holds(top):
@@ -195,7 +226,10 @@ def _import_beside(
 
 
 class _UserLoader(SourceFileLoader):
-    """Runs the source that was read first, and no cached code: it may be older than it looks."""
+    """Loader that runs the source first read.
+
+    It runs no cached code, which may be older than it looks.
+    """
 
     def __init__(self, name: str, path: str, folder: UserFolder) -> None:
         super().__init__(name, path)
@@ -210,7 +244,10 @@ class _UserLoader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules of users' folders by their full names, and those below a bare name."""
+    """Finder of users' modules by full name.
+
+    It also finds those below a bare name.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -227,7 +264,7 @@ class _Finder(MetaPathFinder):
 
 
 def _folder_named(package: str) -> UserFolder | None:
-    """Return the folder of a package, one that a parent process uses included."""
+    """Return a package's folder, even a parent process's."""
     first, _, version = package.rpartition(".")[2].partition("v")
     for path in _inherited_folders() if package not in _folders else ():
         if UserFolder(path).package.endswith(f".{first}"):
@@ -236,7 +273,10 @@ def _folder_named(package: str) -> UserFolder | None:
 
 
 def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
-    """Return where to load a folder's package from, or a module in the places of its parent."""
+    """Return the spec of a folder's package or module.
+
+    A module is looked for in the places of its parent.
+    """
     if places is None:
         package = ModuleSpec(name, None, is_package=True)
         package.submodule_search_locations = [folder.path]
@@ -248,7 +288,7 @@ def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> Module
 
 
 class _Alias(Loader):
-    """Gives a module of a user's folder a bare name as well."""
+    """Bare name of a user's folder's module."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -265,7 +305,10 @@ class _Alias(Loader):
 
 
 class _BareFinder(MetaPathFinder):
-    """Finds modules of users' folders that are imported by a string, where nothing else has the name."""
+    """Finder of users' modules imported by a string.
+
+    It takes part only where nothing else has the name.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -289,7 +332,10 @@ class _BareFinder(MetaPathFinder):
 
 
 def _drop_aliases() -> None:
-    """Take back all bare names, so that the next import looks again."""
+    """Remove all bare names.
+
+    The next import looks again.
+    """
     for name in [name for name in sys.modules if name.partition(".")[0] in _aliases]:
         del sys.modules[name]
     _aliases.clear()

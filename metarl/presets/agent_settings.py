@@ -20,7 +20,7 @@ SHARED: Mapping[str, Mapping[str, object]] = {
     "half-cheetah-vel": _HALF_CHEETAH,
     # with smaller meta-batches than the published, learns twice as fast at first (results/README.md)
     "ml45": {"max_kl": 0.03},
-    # the reward tells at once how good a move was; the others were found by search (results/README.md). Few
+    # the reward shows at once how good a move was; the others were found by search (results/README.md). Few
     # steps of conjugate gradient keep to directions of which the curvature is well known
     "point": {"discount": 0.0, "min_std": 1.0, "inner_lr": 0.2, "cg_iters": 3},
 }
@@ -136,7 +136,7 @@ def equal_steps(iterations: int, agent: AgentConfig) -> int:
 def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConfig:
     """Return a meta-batch of ``tasks * episodes`` episodes.
 
-    Agents of :data:`ONE_TRIAL_A_TASK` take so many tasks with one trial each.
+    Agents of :data:`ONE_TRIAL_A_TASK` take that number of tasks with one trial each.
     """
     if agent.kind in ONE_TRIAL_A_TASK:
         return SamplingConfig(meta_batch_size=tasks * episodes, episodes=1)

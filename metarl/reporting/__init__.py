@@ -1,1 +1,1 @@
-"""Tables, CSV files, figures, pages and videos of results."""
+"""Tables, CSV files, figures, pages and videos."""

@@ -26,7 +26,10 @@ class AgentResult:
     summary: Summary
     """Of all seeds."""
     of_seeds: dict[str, tuple[float, ...]]
-    """Each seed's mean after the last adaptation step, by quantity."""
+    """Each seed's final mean, by quantity.
+
+    It is the mean after the last adaptation step.
+    """
 
     def measures(self) -> dict[str, Measures]:
         """Return the measures by quantity."""
@@ -35,7 +38,9 @@ class AgentResult:
 
 
 def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list[Path]:
-    """Write ``agents.csv`` and ``agents.png``: results after the last adaptation step.
+    """Write ``agents.csv`` and ``agents.png``.
+
+    They show results after the last adaptation step.
 
     The table has mean, interquartile mean, gain and share made worse, with 95 % intervals over seeds and
     tasks, and each seed's mean.
@@ -56,7 +61,10 @@ def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
-    """Return names of agents, or of folders if those repeat."""
+    """Return distinct names of agents or folders.
+
+    They are names of folders if those of agents repeat.
+    """
     for names in ([run.agent for run in runs], [run.name for run in runs]):
         if len(set(names)) == len(runs):
             return names
@@ -83,6 +91,7 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
         "training": run.training,
     }
     for quantity, measures in result.measures().items():
+        # for each quantity: before, after, the gain, and robust measures of after
         row |= interval_columns(f"{quantity}_before", measures.means[0])
         row |= interval_columns(f"{quantity}_after", measures.means[-1])
         row[f"{quantity}_after_by_seed"] = " ".join(f"{value:g}" for value in result.of_seeds[quantity])
@@ -93,7 +102,10 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
 
 
 def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
-    """Draw every agent before and after adapting, the best on top."""
+    """Draw every agent before and after adapting.
+
+    The best is on top.
+    """
     seeds = sorted({len(result.run.evaluations) for result in results})
     footer = (
         f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % "
@@ -104,6 +116,7 @@ def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
     for axes, quantity in zip(panels, quantities, strict=True):
         for place, result in enumerate(results):
             means = result.measures()[quantity].means
+            # slightly above and below the row, so that neither hides the other
             dot(axes, place - 0.12, means[0], BEFORE, filled=False, label="before adapting")
             dot(axes, place + 0.12, means[-1], AFTER, label="after")
         label_quantity(axes, quantity)

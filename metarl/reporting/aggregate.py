@@ -1,4 +1,7 @@
-"""Combine several seeds of one experiment into one folder."""
+"""Combination of one experiment's seeds.
+
+They go into one folder.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ CLOCK = "time/elapsed"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
-    """Combine finished runs that differ only in their seed.
+    """Combine finished runs of different seeds.
+
+    The runs must differ only in their seed.
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
@@ -46,6 +51,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     configs = [read_config(folder) for folder in folders]
     measured = [read_evaluation(folder) for folder in folders]
     evaluations = [each.evaluation for each in measured]
+    # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
     for folder, config in zip(folders, configs, strict=True):
         if shared_settings(config) != content:
@@ -55,13 +61,16 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     )
     output.mkdir(parents=True, exist_ok=True)
     files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
+    # one config for all, with the list of seeds
     content["seeds"] = [config.seed for config in configs]
     write_json(files[0], content, indent=2)
     rows = average([read_metrics(folder) for folder in folders])
+    # durations of parts differ between machines; only the clock is kept
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
     write_csv(files[1], kept)
     seeds = [f"seed {config.seed}" for config in configs]
     write_csv(files[2], _rows_by_seed(seeds, evaluations))
+    # a file by family, if there are several
     families = sorted({task.family for task in evaluations[0].tasks})
     if len(families) > 1:
         files.append(output / "families.csv")
@@ -71,12 +80,14 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
             for row in _rows_by_seed(seeds, [part.only(name) for part in evaluations])
         ]
         write_csv(files[3], rows_of_families)
+    # the figures of a single run, with intervals over seeds
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     learning_curve(rows, figures[0], title, _footer(len(folders)))
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, seeds=len(folders))
     trial = evaluations[0].trial
+    # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)
 
@@ -89,8 +100,12 @@ def _footer(seeds: int) -> str:
 
 
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
-    """Return rows of each seed, and of all, by adaptation step."""
+    """Return rows by seed and adaptation step.
+
+    Rows of all seeds together follow.
+    """
     rows: list[dict[str, str | float]] = []
+    # each seed by itself, then all together
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
     for label, parts in [*groups, ("all", list(evaluations))]:
         summary = summarize_seeds(parts, np.random.default_rng(0))

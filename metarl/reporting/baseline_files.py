@@ -25,7 +25,10 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Result:
-    """One agent at one stage: means over tasks, and steps."""
+    """One agent at one stage.
+
+    It has means over tasks, and steps.
+    """
 
     stem: str
     """Of the agent's files."""
@@ -80,12 +83,15 @@ def caption_of(comparison: Comparison) -> str:
 
 
 def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str) -> list[Path]:
-    """Write ``comparison`` as JSON, CSV and PNG, and each agent's evaluation likewise.
+    """Write ``comparison`` as JSON, CSV and PNG.
+
+    Each agent's evaluation is written likewise.
 
     Returns:
         The files of the comparison.
     """
     folder = comparison.store.folder
+    # each agent's own files first, then the comparison of all
     for baseline, measured in comparison.results:
         _write_agent(comparison, baseline, measured)
     files = [folder / f"comparison{ending}" for ending in (".json", ".csv", ".png")]
@@ -108,7 +114,10 @@ def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str)
 
 
 def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
-    """Draw returns and successes of all rows with intervals."""
+    """Draw all rows' returns and successes.
+
+    They have intervals.
+    """
     quantities = ["return"] + (["success"] if any(row.successes for row in rows) else [])
     figure, panels = dot_sheet(title, caption, panels=len(quantities), rows=len(rows))
     for axes, quantity in zip(panels, quantities, strict=True):
@@ -123,7 +132,10 @@ def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
 
 
 def short(count: float) -> str:
-    """Return a number of steps in about four characters: 950, 3k, 1.6M."""
+    """Format steps in about four characters.
+
+    Such as 950, 3k, 1.6M.
+    """
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:.3g}{unit}"
@@ -150,6 +162,7 @@ def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> lis
 def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured) -> None:
     experiment = comparison.experiment
     stages = baseline.stages(experiment.config.evaluation.adaptation_steps)
+    # training steps are the baseline's, not those of the agent that provenance names
     own = measured.to_json()
     about: dict[str, Json] = {
         "baseline": baseline.stem,

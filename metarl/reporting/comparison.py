@@ -1,4 +1,7 @@
-"""Compare runs or sweeps on the same held-out tasks."""
+"""Comparison of runs or sweeps.
+
+They are on the same held-out tasks.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run, or several that differ in their seed only."""
+    """A run, or several with different seeds.
+
+    They differ in their seed only.
+    """
 
     name: str
     """Its folder's."""
@@ -44,7 +50,10 @@ class EvaluatedRun:
     files: tuple[Measured, ...] = ()
     """Files of the evaluations, if they were read."""
     success_bonus: float = 0.0
-    """Reward of a step that solves the task, on top of the suite's own."""
+    """Bonus reward of solving steps.
+
+    It is on top of the suite's own reward.
+    """
     agent: str = ""
     """Registered name of its agent."""
 
@@ -65,7 +74,10 @@ class EvaluatedRun:
         ]
 
     def at_counts(self, counts: Sequence[int]) -> EvaluatedRun:
-        """Return the stages after these numbers of episodes of experience."""
+        """Return the stages at these episode counts.
+
+        They count episodes of experience.
+        """
         evaluations = tuple(
             at_counts(side.evaluation, adaptation_episodes(side), counts) for side in self.sides
         )
@@ -96,7 +108,10 @@ class ComparisonResult:
     difference: Interval
     """Mean of ours minus mean of theirs."""
     improvement: Interval
-    """Probability that a seed of ours beats one of theirs on a task."""
+    """Probability that ours beats theirs.
+
+    It is that of a seed of ours against one of theirs on a task.
+    """
 
     def to_json(self) -> dict[str, Json]:
         """Return every number as plain JSON."""
@@ -110,7 +125,9 @@ class ComparisonResult:
 
 
 def read_evaluated(folder: Path) -> EvaluatedRun:
-    """Return a finished run, or the finished runs of a sweep.
+    """Return the finished runs of a folder.
+
+    The folder is that of a finished run, or of a sweep.
 
     Raises:
         MetarlError: if the folder is neither.
@@ -125,7 +142,7 @@ def read_evaluated(folder: Path) -> EvaluatedRun:
 
 
 def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
-    """Return runs whose scores may be compared stage by stage.
+    """Return runs with scores comparable stage by stage.
 
     Runs of parallel and of sequential agents are laid out along the episodes of experience after which all
     were measured; others stay as they are.
@@ -143,7 +160,9 @@ def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
 
 
 def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
-    """Check that the scores of the runs mean the same.
+    """Check that the runs' scores are comparable.
+
+    They must mean the same.
 
     Raises:
         MetarlError: if they were measured differently; names the difference.
@@ -154,7 +173,9 @@ def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
 def compare(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, how: Bootstrap
 ) -> dict[str, ComparisonResult]:
-    """Compare returns and success rates after some adaptation steps.
+    """Compare returns and success rates.
+
+    They are those after some adaptation steps.
 
     Raises:
         MetarlError: if the two cannot be compared, or were not measured after ``step`` steps.
@@ -163,6 +184,7 @@ def compare(
     last = ours.evaluations[0].adaptation_steps
     require(0 <= step <= last, f"step must be in 0..{last}", step)
     families = tuple(task.family for task in ours.evaluations[0].tasks)
+    # tasks are resampled within their families
     stratified = dataclasses.replace(how, strata=families)
     scores = {
         quantity: tuple(scores_of(side.evaluations, step, quantity) for side in (ours, theirs))

@@ -1,4 +1,7 @@
-"""CSV files of curves and intervals; means of curves."""
+"""CSV files of curves and intervals.
+
+Means of curves are here too.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,12 @@ from metarl.storage.metrics import Row
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return means of shared metrics, with ``/low`` and ``/high`` over runs."""
+    """Average shared metrics over runs.
+
+    Columns ``/low`` and ``/high`` have the range over runs.
+    """
     merged = []
+    # up to the shortest run
     for rows in zip(*runs, strict=False):
         names = [name for name in rows[0] if all(name in row for row in rows)]
         columns = {
@@ -23,6 +30,7 @@ def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
         row: Row = {}
         for name, values in columns.items():
             row[name] = values[0] if name == "iteration" else float(np.mean(values))
+            # a range over runs of wall-clock times says nothing
             if "/" in name and not name.startswith("time/"):
                 row[f"{name}/low"], row[f"{name}/high"] = min(values), max(values)
         merged.append(row)
@@ -35,6 +43,6 @@ def interval_columns(name: str, interval: Interval) -> dict[str, str | float]:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, str | float]] | Sequence[Row]) -> None:
-    """Write rows as CSV, with the columns of all."""
+    """Write rows as CSV, with every column."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     write_rows(path, [names, *([row.get(name, "") for name in names] for row in rows)])

@@ -25,7 +25,9 @@ def write_evaluation(
     title: str,
     axis: Axis | None = None,
 ) -> list[Path]:
-    """Write ``stem.csv`` (a row for each task and step), ``stem.png`` and ``stem.json`` (every episode).
+    """Write an evaluation's CSV, figure and JSON.
+
+    ``stem.csv`` (a row for each task and step), ``stem.png`` and ``stem.json`` (every episode).
 
     The JSON comes last, so that where it is, all of them are.
 
@@ -49,6 +51,7 @@ def write_evaluation(
         "summary": dict(summary.metrics()),
         **evaluation.to_json(),
     }
+    # the JSON comes last: where it is, the other files are whole
     write_rows(files[1], _rows(evaluation, along))
     adaptation_curve(along.values, summary.returns, summary.successes, files[2], title, along.label)
     write_json(files[0], content)
@@ -56,8 +59,12 @@ def write_evaluation(
 
 
 def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluation | None) -> Path:
-    """Write the publisher's result and its difference from ours to ``<path>-official.json``."""
+    """Write the publisher's result to ``<path>-official.json``.
+
+    It has its difference from ours.
+    """
     content = official.to_json()
+    # both protocols at the same number of adaptation steps
     if per_goal is not None:
         step = official.settings.adaptation_steps
         returned = float(per_goal.task_returns[:, step].mean())
@@ -80,7 +87,10 @@ def write_learning_curve(folder: Path, title: str) -> Path:
 
 
 def _rows(evaluation: Evaluation, axis: Axis) -> Iterator[list[str | int | float]]:
-    """Yield a header, then rows by task and adaptation steps."""
+    """Yield a header, then an evaluation's rows.
+
+    There is one for each task and number of adaptation steps.
+    """
     yield ["task", "family", axis.name, "episodes", "return_mean", "return_std", "success_rate"]
     successes = evaluation.task_successes
     for index, task in enumerate(evaluation.tasks):

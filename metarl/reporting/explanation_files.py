@@ -18,7 +18,9 @@ CsvRow = list[str | float]
 def write_explanation(
     folder: Path, stem: str, explanation: Explanation, content: dict[str, Json], title: str
 ) -> list[Path]:
-    """Write ``stem.json``, ``stem.csv`` (a row for each task and number) and the figures.
+    """Write an explanation's JSON, CSV and figures.
+
+    ``stem.json``, ``stem.csv`` (a row for each task and number) and the figures.
 
     Args:
         folder: of the files; it exists.
@@ -44,6 +46,7 @@ def _csv_rows(explanation: Explanation) -> Iterator[CsvRow]:
     trace = explanation.trace
     for place, task in enumerate(trace.tasks):
         named: CsvRow = [task.id, task.family]
+        # one row for each number of each task, long format
         for change in trace.changes:
             yield [*named, "change_norm", change.name, float(change.norm[place])]
             if change.relative is not None:
@@ -55,6 +58,7 @@ def _csv_rows(explanation: Explanation) -> Iterator[CsvRow]:
             yield [*named, "return", variant.name, float(trace.effects.task_returns[place, index])]
             if trace.effects.task_successes is not None:
                 yield [*named, "success", variant.name, float(trace.effects.task_successes[place, index])]
+    # tasks without a direction are not on the map
     for place, point in zip(explanation.task_map.places, explanation.task_map.points.tolist(), strict=True):
         named = [trace.tasks[place].id, trace.tasks[place].family]
         yield from ([*named, "map", axis, value] for axis, value in zip("xy", point, strict=True))

@@ -1,4 +1,7 @@
-"""Tables of an explanation, from its JSON: the terminal and the HTML report show the same."""
+"""Tables of an explanation.
+
+They are made from its JSON: the terminal and the HTML report show the same.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,14 @@ def explanation_tables(found: dict[str, Json]) -> list[Table]:
 
 
 def layer_table(found: dict[str, Json]) -> Table:
-    """Return each layer's share of the change, and its similarity."""
+    """Return each layer's change and similarity.
+
+    The change is its share of the whole.
+    """
     changes, seen = _part(found, "changes"), _part(found, "representations")
     rows = []
     for layer in dict.fromkeys(map(layer_of, changes)):
+        # shares of a layer's tensors add up, since squared lengths do
         share = sum(_interval(_part(changes, n)["share"]).mean for n in changes if layer_of(n) == layer)
         values: list[Value] = [share, None, None]
         if layer in seen:
@@ -53,6 +60,7 @@ def parameter_table(found: dict[str, Json]) -> Table:
     rows = []
     for name in changes:
         change = _part(changes, name)
+        # a tensor of zeros has no relative change
         relative = "was zero" if change["relative"] is None else _interval(change["relative"])
         rows.append(Row(name, (_interval(change["norm"]), relative, _interval(change["share"]))))
     steps = found["adaptation_steps"]
@@ -67,7 +75,10 @@ def parameter_table(found: dict[str, Json]) -> Table:
 
 
 def gain_table(gains: dict[str, Json], quantity: str, column: Column) -> Table:
-    """Return gains of each layer alone and of all others."""
+    """Return gains of single and other layers.
+
+    Each layer is adapted alone, or all others are.
+    """
 
     def gain(variant: str) -> Interval:
         return _interval(_part(gains, variant)[quantity])
@@ -81,7 +92,7 @@ def gain_table(gains: dict[str, Json], quantity: str, column: Column) -> Table:
 
 
 def map_table(found: dict[str, Json]) -> Table:
-    """Return whether tasks that are alike move the policy alike."""
+    """Return whether similar tasks move policies alike."""
     placed, alike = _part(found, "task_map"), found["likeness"]
     tasks, effects = placed["tasks"], _part(found, "effects")["tasks"]
     assert isinstance(tasks, list)
@@ -92,6 +103,7 @@ def map_table(found: dict[str, Json]) -> Table:
             "variance of the directions in the plane, %", (f"{100 * _number(placed['variance_shown']):.0f}",)
         ),
     ]
+    # None if no family has enough different tasks
     if isinstance(alike, dict):
         rows += [
             Row("rank correlation of the distances", (f"{_number(alike['rank_correlation']):.2f}",)),

@@ -1,4 +1,7 @@
-"""The look of tables in a terminal; imports nothing heavy."""
+"""Look of tables in a terminal.
+
+It imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from rich.table import Table
 
 
 def plain_table(title: str, caption: str = "") -> Table:
-    """Return a table in the common look, without columns."""
+    """Return an empty table in common look.
+
+    It has no columns.
+    """
     return Table(
         title=title,
         caption=caption or None,

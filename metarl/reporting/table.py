@@ -1,4 +1,7 @@
-"""One table type for terminal, CSV and HTML report."""
+"""One table type for every output.
+
+Terminal, CSV and HTML report use it.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,15 @@ Form: TypeAlias = Callable[[float], str]
 
 
 def number(value: float) -> str:
-    """Return a number with one decimal, or none if large."""
+    """Format a number with one decimal.
+
+    Large ones have none.
+    """
     return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def percent(value: float) -> str:
-    """Return a share as a percentage, without the sign."""
+    """Format a share as percentage, without sign."""
     return str(round(100 * value))
 
 
@@ -31,7 +37,10 @@ def whole(value: float) -> str:
 
 
 def with_interval(interval: Interval, form: Form) -> str:
-    """Return a number with its interval: ``12.3 [11.0, 13.5]``."""
+    """Format a number with its interval.
+
+    Such as ``12.3 [11.0, 13.5]``.
+    """
     mean, low, high = map(form, interval)
     return f"{mean} [{low}, {high}]"
 
@@ -46,7 +55,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as text, and as a number to sort by."""
+    """A value as text and sorting number."""
 
     text: str
     interval: str = ""
@@ -55,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its name, and a value for each column."""
+    """A row: name, and values by column."""
 
     name: str
     values: tuple[Value, ...]
@@ -76,7 +85,10 @@ class Table:
     caption: str = ""
 
     def cells(self, row: Row) -> list[Cell | None]:
-        """Return a row as text, with None for each missing value."""
+        """Return a row as text.
+
+        Each missing value is None.
+        """
         return [_cell(value, column.form) for value, column in zip(row.values, self.columns, strict=True)]
 
     def __rich__(self) -> RichTable:
@@ -92,7 +104,9 @@ class Table:
         return table
 
     def csv(self, names: Sequence[str]) -> Iterator[list[str | int | float]]:
-        """Yield a header and the rows, an interval as three columns.
+        """Yield a header and the rows.
+
+        An interval becomes three columns.
 
         Args:
             names: of the CSV's columns: the rows' names, their details, then one for each column.

@@ -1,4 +1,7 @@
-"""Tables of evaluations; in a terminal they fit into 80 columns."""
+"""Tables of evaluations.
+
+In a terminal they fit into 80 columns.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,19 @@ from metarl.reporting.table import Column, Row, Table, Value, number, percent, w
 from metarl.text import count, stage_name
 
 WIDTH = 80
-"""Columns of a terminal that all tables fit into."""
+"""Columns of a terminal for every table.
+
+All tables fit into them.
+"""
 FORMS = {"return": number, "success": percent}
 
 
 def evaluation_table(
     evaluation: Evaluation, summary: Summary, title: str, axis: Axis | None = None, seeds: int = 1
 ) -> Table:
-    """Return means and gains with 95 % intervals, by steps.
+    """Return means and gains by step.
+
+    They have 95 % intervals.
 
     Args:
         evaluation: of one of the seeds.
@@ -50,7 +58,10 @@ def evaluation_table(
 
 
 def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
-    """Return interquartile means, medians and worsened tasks, after adapting."""
+    """Return robust measures after adapting.
+
+    These are interquartile means, medians and worsened tasks.
+    """
     last = len(summary.returns) - 1
     rows = [
         Row(
@@ -74,7 +85,9 @@ def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
 def change_table(
     names: str, parts: Mapping[str, tuple[Values, Values | None]], steps: int, title: str = ""
 ) -> Table:
-    """Return gains and means before and after, by task set.
+    """Return changes by adapting, by task set.
+
+    Columns are gains and means before and after.
 
     Args:
         names: label of the sets' names.
@@ -84,6 +97,7 @@ def change_table(
     """
     kinds = [("return", 0)]
     if parts and all(successes is not None for _, successes in parts.values()):
+        # success first, where every part reports it
         kinds.insert(0, ("success %", 1))
     columns = [
         Column(f"{kind} {when}", percent if place else number)
@@ -101,7 +115,7 @@ def change_table(
 
 
 def seed_table(evaluations: Mapping[str, Evaluation]) -> Table:
-    """Return the means of each seed, by its name."""
+    """Return each seed's means by name."""
     parts = {name: (one.task_returns, one.task_successes) for name, one in evaluations.items()}
     return change_table("seed", parts, next(iter(evaluations.values())).adaptation_steps, "by seed")
 
@@ -115,12 +129,13 @@ def family_table(evaluation: Evaluation) -> Table:
 
 
 def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Table:
-    """Return the numbers of both protocols, and their difference."""
+    """Return both protocols' numbers and difference."""
     step = official.settings.adaptation_steps
     caption = (
         f"per goal: {count(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
         f"official: {official.evaluator},\nthe first episodes to finish, cut at success; it reports too much"
     )
+    # percent, NaN where the suite does not report success
     rates = evaluation.task_successes
     ours = (
         float(evaluation.task_returns[:, step].mean()),
@@ -138,7 +153,10 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
 
 
 def official_table(official: OfficialEvaluation) -> Table:
-    """Return each family's success rate as the publisher's evaluator reports it."""
+    """Return each family's official success rate.
+
+    The publisher's evaluator reports it.
+    """
     rates = dict(official.family_successes)
     if len(rates) > 1:
         rates["all"] = official.success_rate
@@ -148,7 +166,9 @@ def official_table(official: OfficialEvaluation) -> Table:
 
 
 def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Table:
-    """Return scores of A, B, C, …, and A's chances.
+    """Return scores of several, and A's chances.
+
+    The scores are of A, B, C, ….
 
     Args:
         quantity: ``"return"`` or ``"success"``.
@@ -158,6 +178,7 @@ def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Tabl
     letters = [chr(ord("A") + place) for place in range(len(results) + 1)]
     lines = []
     for letter, result in zip(letters[1:], results, strict=True):
+        # "63 [55, 70]" becomes "63 % [55, 70]"
         chance = with_interval(result.improvement, percent).replace(" ", " % ", 1)
         lines.append(f"A beats {letter} on a task with a probability of {chance}")
         lines.append(f"A - {letter}: {with_interval(result.difference, form)}")

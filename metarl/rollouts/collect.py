@@ -30,7 +30,9 @@ def collect(
     after: Rollout | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Rollout:
-    """Run episodes of every task at once, with one policy call for all of them at each step.
+    """Collect episodes of every task at once.
+
+    There is one policy call for all of them at each step.
 
     Args:
         env: at least ``len(tasks) * episodes`` slots.
@@ -57,9 +59,11 @@ def collect(
             f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {env.num_envs}."
         )
     recorder = make_recorder(env, tasks, episodes, horizon)
+    # all randomness comes from ``rng``: actions by one seed, resets by one for each slot
     generator = torch.Generator(actor.device)
     generator.manual_seed(int(rng.integers(2**63)))
     seeds = rng.integers(2**31, size=env.num_envs).tolist()
+    # a trial goes on from its last episode: memory, action and reward carry over
     before = _start(env, actor, (len(tasks), episodes)) if after is None else last_step(after)
     memory = initial_memory = before.memory
     actions, rewards = before.actions, before.rewards
@@ -74,6 +78,7 @@ def collect(
             observations, live = (seen.to(actor.device) for seen in recorder.observe(step))
             inputs = Inputs(observations, actions, rewards, starts, live)
             action, new_memory = actor.act(inputs, memory, None if deterministic else generator)
+            # slots that are over keep the memory of their last live step
             memory = keep_idle(memory, new_memory, live)
             actions, rewards = action.actions, recorder.act(step, action).to(actor.device)
             if action.extras:
@@ -92,7 +97,10 @@ def collect(
 
 @dataclass(frozen=True)
 class LastStep:
-    """Memory, action and reward that a policy takes to the next episode of a trial."""
+    """Last step of an episode in a trial.
+
+    A policy takes its memory, action and reward to the next episode.
+    """
 
     memory: Params
     """``[M, K, ...]`` by name."""
@@ -103,14 +111,17 @@ class LastStep:
 
 
 def last_step(rollout: Rollout) -> LastStep:
-    """Return the memory, action and reward at the end of each episode."""
+    """Return each episode's final memory, action and reward."""
     last = rollout.mask.sum(dim=2, keepdim=True).clamp(min=1) - 1
     actions = rollout.actions.gather(2, last[..., None].expand(*last.shape, rollout.actions.shape[-1]))
     return LastStep(rollout.final_memory, actions.squeeze(2), rollout.rewards.gather(2, last).squeeze(2))
 
 
 def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
-    """Return the new memory where ``live``, ``[M, K]``, and the old one elsewhere."""
+    """Keep the old memory of idle slots.
+
+    The new one is taken where ``live``, ``[M, K]``.
+    """
     return {
         name: torch.where(live.view(*live.shape, *[1] * (value.ndim - 2)), value, old[name])
         for name, value in new.items()
@@ -118,7 +129,10 @@ def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
 
 
 def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int) -> Recorder:
-    """Return the recorder of an environment: on its device if it returns tensors."""
+    """Return an environment's recorder.
+
+    It is on the environment's device if that returns tensors.
+    """
     slot_tasks = [task for task in tasks for _ in range(episodes)]
     if isinstance(env, TensorVectorEnv):
         return TensorRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
@@ -126,7 +140,10 @@ def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, hori
 
 
 def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
-    """Return rollouts of different tasks, with the same episodes and horizon, as one."""
+    """Join rollouts of different tasks.
+
+    They have the same episodes and horizon.
+    """
     if len(rollouts) == 1:
         return rollouts[0]
     parts = [rollout.tensors() for rollout in rollouts]
@@ -134,19 +151,23 @@ def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
-    """Return the blank memory, action and reward before a trial."""
+    """Return blank memory, action and reward."""
     size = action_size(env.single_action_space)
     actions = torch.zeros(*shape, size, device=actor.device)
     return LastStep(actor.initial_memory(shape[1]), actions, torch.zeros(shape, device=actor.device))
 
 
 def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:
-    """Return ``[M, K, T, ...]`` of each step's extras, zero where no episode runs."""
+    """Stack the steps' extras, ``[M, K, T, ...]``.
+
+    They are zero where no episode runs.
+    """
     if not steps:
         return {}
     stacked: Params = {}
     for name, first in steps[0].items():
         values = first.new_zeros(*mask.shape, *first.shape[2:])
+        # steps after the last live one stay zero
         values[:, :, : len(steps)] = torch.stack([step[name] for step in steps], dim=2)
         values[~mask] = 0
         stacked[name] = values

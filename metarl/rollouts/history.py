@@ -1,4 +1,7 @@
-"""Whole trials as sequences: episodes of a slot one after another, as learners with a memory read them."""
+"""Whole trials as sequences.
+
+Episodes of a slot come one after another, as learners with a memory read them.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,15 @@ from metarl.types import Params, Rollout
 
 @dataclass(frozen=True)
 class Trials:
-    """Trials of M tasks, K each, of S steps at most; gaps after early ends of episodes are closed.
+    """Trials of M tasks, K each.
+
+    They have S steps at most; gaps after early ends of episodes are closed.
 
     Steps past a trial's end have ``inputs.live`` false, and entries of zero.
     """
 
     inputs: Inputs
-    """``[M, K, S, ...]``, as the policy was given them."""
+    """``[M, K, S, ...]``, inputs of the policy."""
     actions: torch.Tensor
     """``[M, K, S, A]``."""
     log_probs: torch.Tensor
@@ -40,7 +45,10 @@ class Trials:
 
 
 def time_first(values: torch.Tensor) -> torch.Tensor:
-    """Return ``[M, K, S, ...]`` as ``[S, M * K, ...]``, for recurrent cells."""
+    """Reshape ``[M, K, S, ...]`` to ``[S, M * K, ...]``.
+
+    Recurrent cells read it so.
+    """
     return values.flatten(0, 1).transpose(0, 1).contiguous()
 
 
@@ -68,6 +76,7 @@ def join_trials(rollouts: Sequence[Rollout]) -> Trials:
     live = packed("mask")
     sequences = {name: packed(name) for name in parts[0]}
     for value in sequences.values():
+        # steps past the end are gathered from elsewhere, so blank them
         value[~live] = 0
     return Trials(
         inputs=Inputs(
@@ -86,10 +95,15 @@ def join_trials(rollouts: Sequence[Rollout]) -> Trials:
 
 
 def _steps(rollout: Rollout, before: Rollout | None) -> Params:
-    """Return each step of an episode with the action and reward before it, ``[M, K, T, ...]`` by name."""
+    """Return steps and their inputs, ``[M, K, T, ...]``.
+
+    They are by name; inputs are the action and reward before a step.
+    """
     actions, rewards = torch.zeros_like(rollout.actions), torch.zeros_like(rollout.rewards)
+    # step t sees the action and reward of step t - 1
     actions[:, :, 1:], rewards[:, :, 1:] = rollout.actions[:, :, :-1], rollout.rewards[:, :, :-1]
     if before is not None:
+        # the first step of an episode sees the last action and reward of the one before
         last = last_step(before)
         actions[:, :, 0], rewards[:, :, 0] = last.actions, last.rewards
     starts = torch.zeros_like(rollout.mask)

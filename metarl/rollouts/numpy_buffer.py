@@ -1,4 +1,7 @@
-"""Recorders keep the episodes of an environment that is stepped: the protocol, and the one for NumPy."""
+"""Recorders of episodes, and the one for NumPy.
+
+A recorder keeps the episodes of an environment that is stepped.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,20 @@ from metarl.types import Rollout, Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 OF_EACH_STEP = ("observations", "actions", "log_probs", "rewards", "mask", "terminated", "truncated")
-"""Arrays kept of every step, steps first; a rollout has them under the same names, tasks first."""
+"""Arrays kept of every step, steps first.
+
+A rollout has them under the same names, tasks first.
+"""
 
 
 _Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]]
 
 
 class Recorder(Protocol):
-    """Steps an environment and keeps ``[T, n, ...]`` of the n = M * K slots in use."""
+    """Environment and record of its slots, ``[T, n, ...]``.
+
+    There are n = M * K slots in use.
+    """
 
     slot_tasks: list[Task]
     """``[n]``, the task of each slot."""
@@ -39,15 +48,24 @@ class Recorder(Protocol):
         ...
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write observations before a step; return them, ``[M, K, O]``, and the live mask, ``[M, K]``."""
+        """Write and return observations and live mask.
+
+        They are ``[M, K, O]`` before a step, and ``[M, K]``.
+        """
         ...
 
     def act(self, step: int, action: Action) -> torch.Tensor:
-        """Step the environment, write actions and outcomes, and return the rewards, ``[M, K]``."""
+        """Step, record, and return rewards ``[M, K]``.
+
+        Actions and outcomes are written.
+        """
         ...
 
     def is_over(self, step: int) -> bool:
-        """Whether, after a step, no episode is known to be running."""
+        """Whether no episode is known to be running.
+
+        This is asked after a step.
+        """
         ...
 
     def finish(self) -> Rollout:
@@ -88,7 +106,10 @@ class HostRecorder:
         self._shown, _ = self._env.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes lists too
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write observations before a step; return them, ``[M, K, O]``, and the live mask, ``[M, K]``."""
+        """Write and return observations and live mask.
+
+        They are ``[M, K, O]`` before a step, and ``[M, K]``.
+        """
         row = self.observations[step]
         self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
         self.mask[step] = self.live
@@ -96,30 +117,36 @@ class HostRecorder:
         return torch.from_numpy(row).view(*self._shape, -1), live
 
     def act(self, step: int, action: Action) -> torch.Tensor:
-        """Step the environment, write actions and outcomes, and return the rewards, ``[M, K]``."""
+        """Step, record, and return rewards ``[M, K]``.
+
+        Actions and outcomes are written.
+        """
         slots, row = len(self.slot_tasks), self.actions[step]
         row[:] = action.actions.reshape(row.shape).cpu().numpy()
         self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
         self._check_finite("action", row, step)
+        # slots without a task get zeros
         self._sent[:slots] = row
         taken = env_actions(self._env.single_action_space, self._sent)
         returned = self._env.step(taken)
         try:
             self._keep(step, unpack_step(returned))
         except UnfitValue as error:
+            # name the task and step, which only the recorder knows
             task = self.slot_tasks[error.slot or 0]
             raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
         self.live &= ~(self.terminated[step] | self.truncated[step])
         return torch.from_numpy(self.rewards[step]).view(self._shape)
 
     def _keep(self, step: int, returned: Step) -> None:
-        """Write the results of a step; nothing is cast silently."""
+        """Write a step's results without silent casts."""
         slots, used = len(self.slot_tasks), np.arange(self._env.num_envs) < len(self.slot_tasks)
         self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
         self._write("reward", self.rewards[step], reals(rewards, used, "rewards")[:slots], step)
         self.terminated[step] = truths(terminated, used, "terminated")[:slots]
         self.truncated[step] = truths(truncated, used, "truncated")[:slots]
         if "success" in infos:
+            # success is read of running episodes only
             used[:slots] = self.live
             solved = truths(infos["success"], used, "infos['success']")[:slots]
             self.success = solved if self.success is None else self.success | solved
@@ -159,7 +186,10 @@ class HostRecorder:
         return steps.view(*self._shape, *steps.shape[1:])
 
     def _write(self, what: str, row: npt.NDArray[np.float32], values: Array, step: int) -> None:
-        """Write numbers of an environment, if they are finite and float32 can hold them."""
+        """Write numbers that are finite in float32.
+
+        They are an environment's.
+        """
         with np.errstate(over="ignore"):
             row[:] = values
         if not np.isfinite(row).all() and np.isfinite(values).all():
@@ -174,7 +204,9 @@ class HostRecorder:
 
 
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
-    """Return the error that names the task and the step of a number that is not finite.
+    """Return the error of a number that is not finite.
+
+    It names the task and the step.
 
     Args:
         what: "observation", "action" or "reward".
@@ -187,7 +219,10 @@ def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> N
 
 
 def too_large(what: str, task: Task, step: int) -> NonFiniteError:
-    """Return the error for a finite number that agents, which compute in float32, cannot take."""
+    """Return the error of a number beyond float32.
+
+    It is finite, but agents compute in float32.
+    """
     return NonFiniteError(
         f"{_where(what, task, step)} is too large for float32, in which agents compute. Scale it down."
     )

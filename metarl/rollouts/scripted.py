@@ -1,4 +1,7 @@
-"""Whole episodes with given actions, which checks and tests of environments compare."""
+"""Whole episodes with given actions.
+
+Checks and tests of environments compare them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class Trajectory(NamedTuple):
     truncated: npt.NDArray[np.bool_]
     """``[T, N]``."""
     success: npt.NDArray[np.bool_]
-    """``[T, N]``; all false where the suite does not say."""
+    """``[T, N]``; all false if success is unknown.
+
+    A suite need not say it.
+    """
 
     def slot(self, index: int) -> Trajectory:
         """Return one slot's steps, ``[T]``."""
@@ -44,7 +50,10 @@ def same(one: Trajectory, other: Trajectory) -> bool:
 
 
 def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
-    """Step through ``actions``, ``[T, N, A]``; ``first`` holds the observations before."""
+    """Step through ``actions``, ``[T, N, A]``.
+
+    ``first`` holds the observations before.
+    """
     observations, rewards, terminated, truncated, success = [np.array(first)], [], [], [], []
     for action in actions:
         observation, reward, ended, cut, infos = env.step(action)
@@ -61,7 +70,9 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
 def play(
     env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
 ) -> Trajectory:
-    """Set the tasks, reset every slot and step through ``actions``, ``[T, N, A]``.
+    """Reset to tasks, and step through ``actions``.
+
+    These are ``[T, N, A]``; every slot is reset.
 
     Args:
         env: the slots.
@@ -75,13 +86,18 @@ def play(
 
 
 def play_alike(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
-    """Play tasks from one seed and with the first slot's actions in every slot."""
+    """Play tasks with one seed and actions.
+
+    Every slot takes the first slot's actions.
+    """
     alike = np.repeat(actions[:, :1], env.num_envs, axis=1)
     return play(env, tasks, alike, seed=[seed] * env.num_envs)
 
 
 def draw_actions(space: Box | Discrete, num_steps: int, num_envs: int, seed: int = 0) -> Array:
-    """Draw actions uniformly within the bounds, ``[T, N, A]``, or choices, ``[T, N]``.
+    """Draw uniform actions ``[T, N, A]``, or choices ``[T, N]``.
+
+    Actions are within the bounds.
 
     Without a bound, actions are in -1..1.
     """

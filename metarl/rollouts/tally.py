@@ -1,4 +1,7 @@
-"""Counts over a run, from which :mod:`metarl.training.notices` says where nothing was learned or measured."""
+"""Counts over a run, for its notices.
+
+From them :mod:`metarl.training.notices` says where nothing was learned or measured.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from metarl.meta_learner import Actor, Inputs, act_at_start, inputs_at_start
 from metarl.types import Json, Rollout
 
 COMPARED_STEPS = 8
-"""Steps of each episode on which two policies are compared."""
+"""Steps per episode on which policies are compared."""
 
 
 @runtime_checkable
 class FitsBaseline(Protocol):
-    """An agent that fits a baseline to each task's own transitions."""
+    """Agent with a baseline for each task.
+
+    It is fitted to the task's own transitions.
+    """
 
     def baseline_features(self, observation_size: int) -> int:
         """Return the number of features of the baseline."""
@@ -30,13 +36,13 @@ class Counts:
 
     episodes: int = 0
     reporting: int = 0
-    """Episodes of rollouts in which a step reported success, true or false."""
+    """Episodes that reported success, true or false."""
     solved_at_once: int = 0
     """Episodes with success at their first step."""
     adaptations: int = 0
-    """Inner steps, each of all tasks of a rollout."""
+    """Inner steps, each of all tasks."""
     unchanged: int = 0
-    """Inner steps that left the policy of every task as it was."""
+    """Inner steps without effect on any policy."""
 
     def __add__(self, other: Counts) -> Counts:
         """Add the counts of other rollouts."""
@@ -46,7 +52,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Streak:
-    """How often something happened, and how often in a row until now."""
+    """Total and current streak of something's occurrences."""
 
     times: int = 0
     in_a_row: int = 0
@@ -58,24 +64,39 @@ class Streak:
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over the meta-iterations of a run; saved with its progress."""
+    """Tally of a run's meta-iterations.
+
+    It is saved with the run's progress.
+    """
 
     iterations: int = 0
     counts: Counts = field(default_factory=Counts)
     equal_rewards: int = 0
-    """Iterations from the first on in which all episodes of a task had the same rewards."""
+    """Iterations of equal rewards, since the first.
+
+    In them, all episodes of a task had the same rewards.
+    """
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     """By name, see :func:`happenings`."""
     said: tuple[str, ...] = ()
-    """Names of the notices that were given while the run went on."""
+    """Names of notices that were already given.
+
+    They were given while the run went on.
+    """
 
     def to_json(self) -> dict[str, Json]:
-        """Return the tally as plain JSON; :func:`tally_from_json` gives it back exactly."""
+        """Return the tally as plain JSON.
+
+        :func:`tally_from_json` gives it back exactly.
+        """
         return {**asdict(self), "said": list(self.said)}
 
 
 def tally_from_json(data: Json) -> Tally:
-    """Return the tally that :meth:`Tally.to_json` wrote; an empty one for older checkpoints."""
+    """Rebuild a tally from :meth:`Tally.to_json`.
+
+    For older checkpoints it is empty.
+    """
     streaks = _object(_object(data).get("streaks"))
     said = _object(data).get("said")
     return Tally(
@@ -114,6 +135,7 @@ def count_iteration(
         tally,
         iterations=tally.iterations + 1,
         counts=tally.counts + counts,
+        # counts only as long as every iteration so far had equal rewards
         equal_rewards=tally.equal_rewards + (equal and tally.equal_rewards == tally.iterations),
         streaks={name: tally.streaks.get(name, Streak()).after(so) for name, so in happened.items()},
     )
@@ -126,7 +148,9 @@ def happenings(
     equal: bool,
     baseline_features: int,
 ) -> dict[str, bool]:
-    """Say which of the things that a streak counts happened in an iteration.
+    """Return which counted things happened in an iteration.
+
+    A streak counts them.
 
     Equal rewards explain an update or an adaptation that changes nothing, so these do not count then.
     """
@@ -140,20 +164,26 @@ def happenings(
 
 
 def count_rollouts(rollouts: Sequence[Rollout], actors: Sequence[Actor]) -> Counts:
-    """Count the episodes of rollouts, and the adaptations from each of their policies to the next."""
+    """Count episodes of rollouts, and adaptations between them.
+
+    An adaptation leads from each of the policies to the next.
+    """
     episodes = [count_episodes(rollout) for rollout in rollouts]
     steps = zip(actors[:-1], actors[1:], rollouts, strict=False)
     return sum((count_adaptation(*step) for step in steps), sum(episodes, Counts()))
 
 
 def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
-    """Count one inner step: a rollout, and the policies before and after adapting to it."""
+    """Count one inner step.
+
+    It is a rollout, and the policies before and after adapting to it.
+    """
     learned = _remembers(rollout) or not act_alike(before, after, sampled_inputs(rollout))
     return Counts(adaptations=1, unchanged=int(not learned))
 
 
 def count_episodes(rollout: Rollout) -> Counts:
-    """Count the episodes of a rollout and their reports of success."""
+    """Count episodes and their reports of success."""
     episodes = rollout.mask[..., 0].numel()
     at_once = rollout.success_at_first_step
     return Counts(
@@ -164,25 +194,34 @@ def count_episodes(rollout: Rollout) -> Counts:
 
 
 def equal_rewards(rollouts: Sequence[Rollout]) -> bool:
-    """Return whether all episodes of a task have the same rewards; of tasks with one episode, all tasks."""
+    """Return whether a task's episodes have equal rewards.
+
+    Of tasks with one episode, all tasks must have the same.
+    """
     return all(_equal(rollout.rewards * rollout.mask) for rollout in rollouts)
 
 
 def act_alike(one: Actor, other: Actor, inputs: Inputs) -> bool:
-    """Return whether two policies prefer the very same actions, with the very same density."""
+    """Return whether two policies act exactly alike.
+
+    They prefer the very same actions, with the very same density.
+    """
     actions, others = (act_at_start(actor, inputs, None) for actor in (one, other))
     return torch.equal(actions.actions, others.actions) and torch.equal(actions.log_probs, others.log_probs)
 
 
 def sampled_inputs(rollout: Rollout) -> Inputs:
-    """Return some steps of every episode, ``[M, K * steps, ...]``, as first steps of trials."""
+    """Return sampled steps, ``[M, K * steps, ...]``.
+
+    They are some steps of every episode, as first steps of trials.
+    """
     stride = -(-rollout.observations.shape[2] // COMPARED_STEPS)
     observations = rollout.observations[:, :, ::stride].flatten(1, 2)
     return inputs_at_start(observations, rollout.actions.shape[-1])
 
 
 def _remembers(rollout: Rollout) -> bool:
-    """Return whether the policy's memory changed while it acted."""
+    """Return whether the memory changed while acting."""
     before, after = rollout.initial_memory, rollout.final_memory
     return any(not torch.equal(before[name], after[name]) for name in after)
 

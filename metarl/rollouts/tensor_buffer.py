@@ -1,4 +1,7 @@
-"""Writing episodes down in the memory of the device that steps them, without waiting for it."""
+"""Recorder in device memory, without waiting.
+
+Episodes are written down in the memory of the device that steps them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from metarl.vector_env import TensorStep, TensorVectorEnv
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 CHECK_EVERY = 50
-"""Steps between two looks at the device: whether any episode runs still, and all numbers are finite."""
+"""Steps between two looks at the device.
+
+A look shows whether any episode runs still, and all numbers are finite.
+"""
 
 
 class TensorRecorder:
@@ -34,7 +40,7 @@ class TensorRecorder:
 
     @property
     def num_live(self) -> int:
-        """Episodes that were running when the device was last looked at."""
+        """Running episodes at the last look."""
         return self._num_live
 
     def reset(self, seeds: list[int]) -> None:
@@ -48,13 +54,19 @@ class TensorRecorder:
         )
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write observations before a step; return them, ``[M, K, O]``, and the live mask, ``[M, K]``."""
+        """Write and return observations and live mask.
+
+        They are ``[M, K, O]`` before a step, and ``[M, K]``.
+        """
         self.observations[step] = self._shown[: self._slots]
         self.mask[step] = self.live
         return self.observations[step].view(*self._shape, -1), self.mask[step].view(self._shape)
 
     def act(self, step: int, action: Action) -> torch.Tensor:
-        """Step the environment, write actions and outcomes, and return the rewards, ``[M, K]``."""
+        """Step, record, and return rewards ``[M, K]``.
+
+        Actions and outcomes are written.
+        """
         slots, drawn = self._slots, action.actions.reshape(self._slots, -1)
         if step == 0:
             self.actions = self._empty(self._horizon, width=drawn.shape[1])
@@ -68,6 +80,7 @@ class TensorRecorder:
         self.rewards[step] = rewards[:slots]
         self.terminated[step], self.truncated[step] = terminated[:slots], truncated[:slots]
         if success is not None:
+            # a slot that is over may go on reporting success
             solved = success[:slots] & self.live
             self._success = solved if self._success is None else self._success | solved
             if step == 0:
@@ -76,7 +89,7 @@ class TensorRecorder:
         return self.rewards[step].view(self._shape)
 
     def is_over(self, step: int) -> bool:
-        """Whether no episode was running when the device was last looked at.
+        """Whether no episode ran at the last look.
 
         Raises:
             NonFiniteError: if a number that was written since the last look is not finite.
@@ -109,7 +122,7 @@ class TensorRecorder:
     def _empty(
         self, steps: int | None = None, *, width: int | None = None, dtype: torch.dtype = torch.float32
     ) -> torch.Tensor:
-        """Return zeros ``[steps, n, width]`` without the axes that are not given."""
+        """Return zeros ``[steps, n, width]``, omitting absent axes."""
         shape = [size for size in (steps, self._slots, width) if size is not None]
         return torch.zeros(shape, dtype=dtype, device=self._shown.device)
 
@@ -124,7 +137,7 @@ class TensorRecorder:
         )
 
     def _check_kinds(self, returned: TensorStep, step: int) -> None:
-        """Look at shapes and dtypes, for which nothing waits for the device.
+        """Check shapes and dtypes without waiting.
 
         Raises:
             EngineError: if a flag or success is no bool tensor, or a tensor has not one row a slot.
@@ -144,7 +157,10 @@ class TensorRecorder:
             ).at(f"from task {self.slot_tasks[0].id!r} and the other slots, at step {step + 1}")
 
     def _check_finite(self, end: int) -> None:
-        """Look at the steps written since the last look, in the order in which a host would have."""
+        """Check the new steps for finite numbers.
+
+        They are looked at in the order in which a host would have looked.
+        """
         since, self._checked = self._checked, end
         quantities = {"observation": self.observations, "action": self.actions, "reward": self.rewards}
         broken = {

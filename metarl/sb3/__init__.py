@@ -1,1 +1,4 @@
-"""To and from stable-baselines3 (Raffin et al. 2021): its view of our environments, its agents, its files."""
+"""Bridge to and from stable-baselines3.
+
+It has its view of our environments, its agents and its files (Raffin et al. 2021).
+"""

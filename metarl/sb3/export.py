@@ -1,4 +1,7 @@
-"""An adapted policy as a file that ``stable_baselines3.PPO.load`` opens and trains further."""
+"""Adapted policies as files of PPO.
+
+``stable_baselines3.PPO.load`` opens and trains them further.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 @runtime_checkable
 class MLPActor(Protocol):
-    """An actor with a Gaussian perceptron's parameters for each of M tasks."""
+    """Actor with one Gaussian perceptron per task.
+
+    There are M tasks.
+    """
 
     @property
     def policy(self) -> GaussianMLPPolicy:
@@ -40,7 +46,9 @@ class MLPActor(Protocol):
 
 
 def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -> PPO:
-    """Return the policy that acts on one task as a PPO agent with the default settings.
+    """Return a task's policy as a PPO agent.
+
+    The agent has the default settings.
 
     Its actions are clipped to the action space by stable-baselines3, as the suite's environments do
     themselves. PPO's value network, of which metarl has none, is new: the hidden layers are the policy's in
@@ -72,11 +80,13 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
             device="cpu",
             _init_setup_model=False,
         )
+        # what PPO's constructor would have taken from an environment
         agent.observation_space = suite.observation_space
         agent.action_space = bounded(suite.action_space)
         agent.n_envs = 1
         agent.set_logger(Logger(folder=None, output_formats=[]))
         agent._setup_model()
+    # the value network, which metarl lacks, stays freshly drawn
     weights = agent.policy.state_dict() | to_sb3(policy, select(actor.params, task))
     agent.policy.load_state_dict(weights)
     return agent

@@ -1,4 +1,7 @@
-"""stable-baselines3 seeds and draws from global generators; here they are put back as they were."""
+"""Global random generators, restored after use.
+
+stable-baselines3 seeds and draws from them; here they are put back as they were.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ import torch
 
 @contextmanager
 def global_generators_kept() -> Iterator[None]:
-    """Leave the global generators of Python, NumPy and PyTorch as if nothing in here had happened."""
+    """Restore the generators of Python, NumPy and PyTorch.
+
+    They are the global ones, left as if nothing in here had happened.
+    """
     python, numpy_ = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:

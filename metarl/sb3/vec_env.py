@@ -24,11 +24,16 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Slots: TypeAlias = None | int | Iterable[int]
 TaskDraw: TypeAlias = Callable[[Sequence[int]], Sequence[Task]]
-"""Says which tasks the next episodes of some slots are of, one for each slot."""
+"""Tasks of the slots' next episodes.
+
+There is one for each of the slots that are named.
+"""
 
 
 class TaskVecEnv(VecEnv):
-    """Steps all slots at once, and starts the next episode of a slot as soon as one is over.
+    """Vector environment with immediate next episodes.
+
+    It steps all slots at once, and starts the next episode of a slot as soon as one is over.
 
     The next episode is of whatever task ``draw`` names for its slot. As everywhere in stable-baselines3,
     the observation that is returned with ``done`` is the first of the next episode; the last one is in
@@ -71,6 +76,7 @@ class TaskVecEnv(VecEnv):
             with_task(vectors(env.single_observation_space), task_size),
             Box(-1.0, 1.0, space.shape, np.float32) if unit_actions else deepcopy(space),
         )
+        # every slot has a task before the first reset
         self._tasks = list(draw(range(env.num_envs)))
         self._solved = np.zeros(env.num_envs, np.bool_)
         self._actions: Array = np.zeros(env.action_space.shape or ())
@@ -93,7 +99,10 @@ class TaskVecEnv(VecEnv):
         return self._show(observations)
 
     def step_async(self, actions: npt.NDArray[np.floating]) -> None:
-        """Keep the actions, ``[N, A]`` or for choices ``[N]``, for :meth:`step_wait`."""
+        """Keep the actions for :meth:`step_wait`.
+
+        They are ``[N, A]`` or for choices ``[N]``.
+        """
         self._actions = np.asarray(actions, np.float64)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -106,12 +115,14 @@ class TaskVecEnv(VecEnv):
         observations, rewards, terminated, truncated, named = self.env.step(
             actions.astype(self.env.single_action_space.dtype)
         )
+        # SB3 bootstraps the value only where "TimeLimit.truncated" is set
         ended, cut = terminated.astype(np.bool_), truncated.astype(np.bool_)
         infos: list[dict[str, object]] = [{"TimeLimit.truncated": bool(flag)} for flag in cut & ~ended]
         self._note_success(named.get("success"), infos)
         done = ended | cut
         if done.any():
             seen = self._show(observations)
+            # keep the last observation in the info, as the returned one is the next episode's first
             for slot in np.flatnonzero(done):
                 infos[slot] |= {"terminal_observation": seen[slot]}
                 infos[slot] |= {"is_success": bool(self._solved[slot])} if "success" in named else {}
@@ -119,7 +130,10 @@ class TaskVecEnv(VecEnv):
         return self._show(observations), rewards.astype(np.float32), done, infos
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Let slot i start its next episode from ``seed + i``; the seeds after that follow from ``seed``."""
+        """Seed slot i's next episode with ``seed + i``.
+
+        The seeds after that follow from ``seed``.
+        """
         seed = int(self._rng.integers(2**31)) if seed is None else seed
         self._rng = make_rng(seed, Purpose.BASELINE_EPISODES)
         self._seeds = [seed + slot for slot in range(self.num_envs)]
@@ -130,13 +144,16 @@ class TaskVecEnv(VecEnv):
         self.env.close()
 
     def get_images(self) -> list[Picture | None]:
-        """Return a picture of every slot, where the environment can be looked at."""
+        """Return every slot's picture, if available.
+
+        The environment may not be one that can be looked at.
+        """
         if not isinstance(self.env, Renderable):
             return [None] * self.num_envs
         return [self.env.render_slot(slot) for slot in range(self.num_envs)]
 
     def get_attr(self, attr_name: str, indices: Slots = None) -> list[object]:
-        """Return an attribute of the environment, once for each slot."""
+        """Return an environment attribute for each slot."""
         if attr_name == "render_mode":
             value: object = "rgb_array" if isinstance(self.env, Renderable) else None
         else:
@@ -144,7 +161,9 @@ class TaskVecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: object, indices: Slots = None) -> None:
-        """Refuse: the slots are rows of arrays, not environments of their own.
+        """Refuse, as slots are rows of arrays.
+
+        They are no environments of their own.
 
         Raises:
             MetarlError: always.
@@ -196,7 +215,9 @@ class TaskVecEnv(VecEnv):
 
 
 def check_waits(env: gymnasium.vector.VectorEnv[Array, Array, Array]) -> None:
-    """Make sure that the slots of an environment take tasks, and wait to be reset when an episode is over.
+    """Check that slots take tasks and wait.
+
+    They must wait to be reset when an episode is over.
 
     Raises:
         MetarlError: if they do not.
@@ -209,17 +230,23 @@ def check_waits(env: gymnasium.vector.VectorEnv[Array, Array, Array]) -> None:
 
 
 def in_turn(tasks: Sequence[Task]) -> TaskDraw:
-    """Give slot i the task ``i`` for good, and begin anew with the first where there are more slots."""
+    """Assign tasks to slots in turn, for good.
+
+    Slot i has task i, beginning anew with the first where there are more slots.
+    """
     return lambda slots: [tasks[slot % len(tasks)] for slot in slots]
 
 
 def from_training(suite: TaskDistribution, rng: np.random.Generator) -> TaskDraw:
-    """Draw a training task for each episode, those that start together evenly over the families."""
+    """Draw a training task for each episode.
+
+    Those that start together are spread evenly over the families.
+    """
     return lambda slots: sample_training(suite, len(slots), rng)
 
 
 def task_numbers(task: Task, size: int) -> Array:
-    """Return a task's parameters with zeros after them, ``[size]``.
+    """Return a task's zero-padded parameters, ``[size]``.
 
     Raises:
         MetarlError: if it has more.
@@ -230,7 +257,10 @@ def task_numbers(task: Task, size: int) -> Array:
 
 
 def with_task(space: Box, task_size: int) -> Box:
-    """Return an observation space with ``task_size`` numbers more, which may be any."""
+    """Extend an observation space by ``task_size`` numbers.
+
+    They may be any numbers.
+    """
     if not task_size:
         return deepcopy(space)
     low, high = np.full(task_size, -np.inf), np.full(task_size, np.inf)
@@ -242,7 +272,7 @@ def with_task(space: Box, task_size: int) -> Box:
 
 
 def takes(space: gymnasium.Space[object]) -> Box | Discrete:
-    """Make sure that actions are choices or have bounds.
+    """Check that actions are choices or bounded.
 
     Raises:
         MetarlError: if they are neither.
@@ -251,7 +281,9 @@ def takes(space: gymnasium.Space[object]) -> Box | Discrete:
 
 
 def bounded(space: gymnasium.Space[object]) -> Box:
-    """Make sure that actions have bounds, without which stable-baselines3 has nothing to clip to.
+    """Check that actions have bounds.
+
+    Without them, stable-baselines3 has nothing to clip to.
 
     Raises:
         MetarlError: if they have none.
@@ -262,6 +294,9 @@ def bounded(space: gymnasium.Space[object]) -> Box:
 
 
 def scale_of(space: Box) -> Callable[[Array], Array]:
-    """Return the map from -1..1, which clips, to the bounds of a space."""
+    """Return the clipping map from -1..1 to bounds.
+
+    They are the bounds of a space.
+    """
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     return lambda actions: rescale(np.clip(actions, -1.0, 1.0), low, high)

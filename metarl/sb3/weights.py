@@ -1,4 +1,6 @@
-"""A Gaussian perceptron's weights under the names of stable-baselines3's PPO, and back.
+"""Conversion of policy weights to PPO and back.
+
+A Gaussian perceptron's weights have the names of stable-baselines3's PPO.
 
 A PPO file is a zip: ``policy.pth`` holds the weights, ``data`` the settings as JSON, of which some values are
 pickled. Only the weights are read here, by PyTorch's reader that knows nothing but tensors, and the readable
@@ -26,7 +28,10 @@ _ACTIVATION = re.compile(r"activation\.(\w+)'>$")
 
 @runtime_checkable
 class HasPolicy(Protocol):
-    """Whatever acts through a Gaussian perceptron; ``isinstance`` asks for the attribute only."""
+    """Actor with a Gaussian perceptron.
+
+    ``isinstance`` asks for the attribute only.
+    """
 
     @property
     def policy(self) -> GaussianMLPPolicy:
@@ -35,7 +40,9 @@ class HasPolicy(Protocol):
 
 
 def start_from_ppo(agent: MetaLearner, path: Path) -> None:
-    """Give an agent's policy, before it has learned anything, the weights of a PPO policy.
+    """Start an agent from a PPO policy's weights.
+
+    The agent has learned nothing before.
 
     Raises:
         MetarlError: if the agent has no Gaussian perceptron of its own, or as in :func:`params_from_ppo`.
@@ -48,11 +55,13 @@ def start_from_ppo(agent: MetaLearner, path: Path) -> None:
 
 
 def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:
-    """Read the weights of an "MlpPolicy" from the file that ``PPO.save`` wrote; its value network is left.
+    """Read "MlpPolicy" weights from a PPO file.
+
+    ``PPO.save`` wrote it; its value network is left.
 
     Args:
         path: the file.
-        policy: the architecture that is wanted.
+        policy: the expected architecture.
 
     Returns:
         Parameters of ``policy``, float32, on the CPU.
@@ -75,7 +84,9 @@ def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:
 
 
 def to_sb3(policy: GaussianMLPPolicy, params: Params) -> Params:
-    """Return one set of parameters under the names of PPO's policy, transposed as PyTorch's layers are.
+    """Return parameters under PPO's names.
+
+    It is one set, transposed as PyTorch's layers are.
 
     The deviation is the one that acts, within the policy's bounds.
     """
@@ -86,7 +97,7 @@ def to_sb3(policy: GaussianMLPPolicy, params: Params) -> Params:
 
 
 def sb3_names(policy: GaussianMLPPolicy) -> dict[str, str]:
-    """Return PPO's name for each of a perceptron's parameters."""
+    """Return PPO's names of a perceptron's parameters."""
     last = len(policy.hidden_sizes)
     layers = {layer: f"mlp_extractor.policy_net.{2 * layer}" for layer in range(last)} | {last: "action_net"}
     named = {f"layer_{layer}.{part}": f"{layers[layer]}.{part}" for layer in layers for part in _PARTS}
@@ -95,11 +106,13 @@ def sb3_names(policy: GaussianMLPPolicy) -> dict[str, str]:
 
 _PARTS = ("weight", "bias")
 DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
-"""Errors of reading a file that is no PPO agent."""
+"""Errors of reading a file that is not PPO's."""
 
 
 def _read(path: Path) -> tuple[Params, str]:
-    """Return the weights in a PPO file and the name of its activation.
+    """Read a PPO file's weights and activation.
+
+    The activation is its name.
 
     Raises:
         MetarlError: if it is none.
@@ -109,6 +122,7 @@ def _read(path: Path) -> tuple[Params, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             with archive.open("policy.pth") as file:
+                # weights_only: a stranger's pickle must not run code
                 weights = torch.load(file, map_location="cpu", weights_only=True)
             activation = _activation(json.loads(archive.read("data")))
     except (
@@ -126,7 +140,10 @@ def _read(path: Path) -> tuple[Params, str]:
 
 
 def _activation(data: object) -> str:
-    """Return the activation that the settings name in readable JSON; MlpPolicy's own is tanh."""
+    """Return the activation that the settings name.
+
+    It is read from readable JSON; MlpPolicy's own is tanh.
+    """
     settings = data.get("policy_kwargs") if isinstance(data, dict) else None
     named = str(settings.get("activation_fn", "")) if isinstance(settings, dict) else ""
     found = _ACTIVATION.search(named)

@@ -1,4 +1,6 @@
-"""Checkpoints: whole or absent, checked when read, and nothing in them is ever executed.
+"""Checkpoints that are whole or absent, and checked.
+
+They are checked when read, and nothing in them is ever executed.
 
 A checkpoint is a folder named by its iteration, ``00000040``, with the tensors in ``weights.safetensors``
 and all the rest in ``state.json``. It is written beside its place under a temporary name, synced to disk
@@ -42,7 +44,10 @@ from metarl.types import Json, Params, State
 FORMAT = 1
 """Version of the format of checkpoints without segments."""
 FORMAT_WITH_SEGMENTS = 2
-"""Version of the format of the others, which metarl 0.1 does not understand."""
+"""Version of the format of checkpoints with segments.
+
+metarl 0.1 does not understand it.
+"""
 
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
@@ -51,27 +56,38 @@ _SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
 
 
 class DamagedCheckpoint(MetarlError):
-    """A checkpoint that differs from what was saved, or cannot be read."""
+    """A checkpoint that is altered or unreadable."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run needs to go on exactly where it was."""
+    """All that a run needs to continue exactly."""
 
     iteration: int
     """Meta-iterations that are done."""
     config: dict[str, Json]
     """The run's config."""
     agent: State
-    """The agent's state; its tensors are on the CPU after loading."""
+    """State of the agent.
+
+    Its tensors are on the CPU after loading.
+    """
     progress: dict[str, Json]
-    """Counters and random states of the run: environment steps, elapsed seconds, …"""
+    """Counters and random states of the run.
+
+    Environment steps, elapsed seconds, …
+    """
     versions: dict[str, Json] = field(default_factory=dict, compare=False, repr=False)
-    """Of metarl and the libraries that it was saved with, by name; empty before it is saved."""
+    """Versions of metarl and its libraries, by name.
+
+    They are those that it was saved with; empty before it is saved.
+    """
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write a checkpoint, whole or not at all, then delete those that are no longer kept.
+    """Write a checkpoint, and delete old ones.
+
+    It is written whole or not at all; then those go that are no longer kept.
 
     Checkpoints of later iterations are deleted too: resuming discards them.
 
@@ -106,7 +122,9 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 
 def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
-    """Read one checkpoint and verify it; a stranger's is safe to read, for nothing in it is executed.
+    """Read one checkpoint and verify it.
+
+    A stranger's is safe to read, for nothing in it is executed.
 
     Args:
         path: its folder.
@@ -125,9 +143,11 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
             f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
             f"({__version__}) understands formats {FORMAT} and {FORMAT_WITH_SEGMENTS}."
         )
+    # 2. the tensors, against the sum in the state
     weights = _read(path / _WEIGHTS)
     if sha256(weights) != state.get("weights_sha256"):
         raise _damaged(path, f"{_WEIGHTS} is not what was saved")
+    # 3. the segments that it refers to
     stored, segments = _segments_of(path.absolute().parent), _references(path, state)
     if with_segments:
         try:
@@ -176,7 +196,9 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
 
 
 def find(folder: Path, name: str) -> Path:
-    """Return the checkpoint of an iteration, which a user may write without zeros, ``40``.
+    """Find the checkpoint of an iteration.
+
+    A user may write the iteration without zeros, ``40``.
 
     Raises:
         MetarlError: if there is none; names those that there are.
@@ -189,7 +211,7 @@ def find(folder: Path, name: str) -> Path:
 
 
 def names_of_checkpoints(folder: Path) -> list[str]:
-    """Return the iterations of the checkpoints in a folder, the oldest first."""
+    """Return a folder's checkpointed iterations, oldest first."""
     return sorted({path.stem for path in _stored(folder)})
 
 
@@ -209,7 +231,10 @@ class Identity(NamedTuple):
 
 
 def newest_identity(folder: Path) -> Identity | None:
-    """Return the agent of the newest checkpoint without reading its tensors; None if none is whole."""
+    """Return the newest checkpoint's agent identity.
+
+    Its tensors are not read. None if no checkpoint is whole.
+    """
     for path in _stored(folder):
         try:
             state = _parse(path, _unseal(path, _read(path / _STATE)))
@@ -220,17 +245,23 @@ def newest_identity(folder: Path) -> Identity | None:
 
 
 def has_whole(folder: Path) -> bool:
-    """Return whether a folder holds a finished checkpoint, even if it was damaged later."""
+    """Return whether a folder has a finished checkpoint.
+
+    It counts even if it was damaged later.
+    """
     return bool(_stored(folder))
 
 
 def weights_sum(agent: State) -> str:
-    """Return the SHA-256 sum of an agent's tensors, as its checkpoint has it."""
+    """Return a checkpoint's SHA-256 of the agent's tensors."""
     return sha256(encode_tensors(agent.tensors))
 
 
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Return the contents of a checkpoint's files by name; its segments have their sums by now."""
+    """Encode a checkpoint as files by name.
+
+    Its segments have their sums by now.
+    """
     weights = encode_tensors(checkpoint.agent.tensors)
     segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
     state: dict[str, Json] = {
@@ -242,6 +273,7 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
         "progress": checkpoint.progress,
         "agent": checkpoint.agent.values,
     }
+    # checkpoints without segments stay readable by older versions
     if segments:
         state["segments"] = segments
     try:
@@ -255,7 +287,10 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
 
 
 def library_versions() -> dict[str, Json]:
-    """Return the versions of metarl and of the libraries that results depend on, by name."""
+    """Return versions of metarl and relevant libraries.
+
+    They are by name; results depend on these libraries.
+    """
     versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -264,12 +299,15 @@ def library_versions() -> dict[str, Json]:
 
 
 def _segments_of(folder: Path) -> Path:
-    """Return where the run keeps the segments that the checkpoints in ``folder`` refer to."""
+    """Return the folder of the run's segments.
+
+    The checkpoints in ``folder`` refer to them.
+    """
     return folder.absolute().parent / SEGMENTS
 
 
 def _references(path: Path, state: dict[str, Json]) -> list[str]:
-    """Return the sums of the segments that a checkpoint needs."""
+    """Return sums of the segments that a checkpoint needs."""
     names = state.get("segments", [])
     if not isinstance(names, list) or not all(map(is_sum, names)):
         raise _damaged(path, f"{_STATE} names no segments")
@@ -277,7 +315,10 @@ def _references(path: Path, state: dict[str, Json]) -> list[str]:
 
 
 def drop_unneeded_segments(folder: Path) -> None:
-    """Delete the segments that no checkpoint in ``folder`` refers to, as a killed run may have left."""
+    """Delete segments without a checkpoint in ``folder``.
+
+    A killed run may have left some.
+    """
     stored = _segments_of(folder)
     if not stored.is_dir():
         return
@@ -285,12 +326,15 @@ def drop_unneeded_segments(folder: Path) -> None:
     for path in folder.glob("*"):
         if path.is_dir() and path.suffix != _TEMPORARY:
             with contextlib.suppress(DamagedCheckpoint):
+                # what a damaged checkpoint refers to cannot be known, nor used
                 needed |= set(_references(path, _parse(path, _unseal(path, _read(path / _STATE)))))
     drop_segments(stored, needed)
 
 
 def _seal(body: bytes) -> bytes:
-    """Put a checksum in front of the body; the whole is still JSON.
+    """Add a checksum to the JSON body.
+
+    It comes in front of the body; the whole is still JSON.
 
     Every version of the format keeps this envelope, so that damage is never taken for another version.
     """
@@ -349,13 +393,14 @@ def _write(path: Path, files: dict[str, bytes]) -> None:
         write_synced(temporary / name, data)
     sync_folder(temporary)
     if path.exists():
+        # keep the old one until the new one is in place
         path.replace(path.with_suffix(_REPLACED))
     temporary.replace(path)
     sync_folder(path.parent)
 
 
 def _stored(folder: Path) -> list[Path]:
-    """Return the checkpoints that were finished, the newest first."""
+    """Return finished checkpoints, the newest first."""
     pattern = re.compile(rf"\d{{8,}}(?:{re.escape(_REPLACED)})?")
     names = [path for path in folder.glob("*") if pattern.fullmatch(path.name)]
     return sorted(names, key=lambda path: (_iteration(path), path.suffix == ""), reverse=True)
@@ -366,7 +411,10 @@ def _iteration(path: Path) -> int:
 
 
 def _tidy(folder: Path) -> None:
-    """Delete unfinished folders of a killed run, and complete a replacement."""
+    """Remove remains of a killed run.
+
+    Unfinished folders are deleted, and a replacement is completed.
+    """
     for path in folder.glob(f"*{_TEMPORARY}"):
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(f"*{_REPLACED}"):
@@ -385,14 +433,20 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint; one that is half deleted already bears a name that is never read."""
+    """Delete a checkpoint safely.
+
+    One that is half deleted already bears a name that is never read.
+    """
     doomed = path.with_suffix(_TEMPORARY)
     path.replace(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _size(stored: Path, checkpoint: Checkpoint) -> int:
-    """Return the bytes that a checkpoint needs, with those of its segments that are not stored yet."""
+    """Return the bytes that a checkpoint needs.
+
+    Its segments that are not stored yet are included.
+    """
     files = _encode(checkpoint)
     missing = unsaved(stored, checkpoint.agent.segments)
     return sum(map(len, files.values())) + sum(len(encode_tensors(part.tensors())) for part in missing)

@@ -1,4 +1,6 @@
-"""The one writer of files: each is whole or absent, whatever the process, the machine or the disk does.
+"""The one writer of files, whole or absent.
+
+This holds whatever the process, the machine or the disk does.
 
 A file is written under a temporary name beside its place, synced to disk and renamed. The temporary name says
 which process it belongs to, so that two never share one, and the next writer deletes those of killed ones.
@@ -32,11 +34,16 @@ _ABANDONED = 24 * 3600.0  # seconds, where the process may still run, unseen
 
 
 class WriteError(MetarlError):
-    """A file that cannot be written; the cause says why."""
+    """A file that cannot be written.
+
+    The cause says why.
+    """
 
 
 def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """Write a file, whole or not at all; its folder is made if need be.
+    """Write a file, whole or not at all.
+
+    Its folder is made if need be.
 
     Args:
         path: the file.
@@ -52,6 +59,7 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
         temporary = _temporary(path.parent)
         try:
             write_synced(temporary, content, mode)
+            # renaming is atomic: readers see the old file or the new one
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -64,7 +72,7 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder with files in it, whole or not at all.
+    """Make a folder of files, whole or absent.
 
     Raises:
         OSError: if it cannot be made, or holds something already.
@@ -79,13 +87,14 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         sync_folder(temporary)
         temporary.replace(folder)
     except BaseException:
+        # nothing remains of a folder that could not be finished
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(folder.parent)
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether there is no space left, on the disk or in the user's quota."""
+    """Return whether the disk or quota is full."""
     return error.errno in _FULL
 
 
@@ -112,7 +121,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
 
 
 def write_synced(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write a new file and wait until the disk has it.
+    """Write a new file, and sync it.
 
     Raises:
         OSError: if it exists, or cannot be written.
@@ -136,7 +145,10 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder's names to disk, if the file system can."""
+    """Sync a folder's names, if supported.
+
+    The file system may not support it.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -150,7 +162,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Wait until the disk has a file, if the file system can.
+    """Sync a file, if supported.
+
+    The file system may not support it.
 
     Raises:
         OSError: if the disk fails.
@@ -163,7 +177,7 @@ def sync(descriptor: int) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Delete the temporary files and folders of processes that were killed."""
+    """Delete temporary files and folders of killed processes."""
     for path in folder.glob(".metarl-*.tmp"):
         if not _is_abandoned(path):
             continue
@@ -197,7 +211,10 @@ def _is_abandoned(path: Path) -> bool:
 
 @functools.cache
 def _process_table() -> str:
-    """Return a name for this boot of this machine or container, where process numbers are unique."""
+    """Name this boot of the machine or container.
+
+    Process numbers are unique within one boot.
+    """
     words = [socket.gethostname()]
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -210,7 +227,9 @@ def _process_table() -> str:
 
 @contextmanager
 def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
-    """Delete the new files of a folder if the disk fails while they are written.
+    """Delete a folder's new files on disk failure.
+
+    The failure may come while they are written.
 
     Args:
         folder: where they are written; it is there.

@@ -1,4 +1,7 @@
-"""One process a run: a lock on the run's folder, which the kernel releases however its holder ends."""
+"""Locks on runs' folders, one process each.
+
+The kernel releases a lock however its holder ends.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a run's folder from other processes, and from other parts of this one.
+    """Lock a run's folder.
+
+    Other processes are kept out, and other parts of this one.
 
     On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 
@@ -33,6 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
+        # the holder wrote its process id into the lock
         holder = path.read_text(encoding="utf-8", errors="replace").strip() or "(unknown)"
         raise MetarlError(
             f"The run {folder} is still going on in process {holder}; stop that one first."
@@ -40,6 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DENIED:
             raise _refusal(folder, error) from error
+        # the file system knows no locks: go on, but say so
         _warn_once(folder, error.strerror or str(error))
     try:
         try:

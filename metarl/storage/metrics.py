@@ -1,4 +1,6 @@
-"""The numbers of a run: one JSON object a row in ``metrics.jsonl``, and the same for TensorBoard.
+"""Metrics of a run, for files and TensorBoard.
+
+``metrics.jsonl`` has one JSON object a row.
 
 Metrics under ``time/`` are wall-clock times. All others are the same, bit for bit, when a
 run is repeated, or killed and resumed, on a CPU with the same versions.
@@ -41,7 +43,10 @@ class Closable(Protocol):
 
 
 class MetricsLog:
-    """Writes the metrics of a run as they come; each row is on disk when :meth:`log` returns."""
+    """Log of a run's metrics.
+
+    Each row is on disk when :meth:`log` returns.
+    """
 
     def __init__(self, run_folder: Path, resume_after: int | None) -> None:
         """Open the log.
@@ -94,13 +99,18 @@ class MetricsLog:
 
 
 class _Events:
-    """A TensorBoard event file without the thread of PyTorch's writer.
+    """TensorBoard event file without a writer thread.
+
+    PyTorch's writer has a thread.
 
     That thread prints a traceback when the disk is full, and would be lost in a forked process.
     """
 
     def __init__(self, folder: Path, purge_from: int | None) -> None:
-        """Begin a file; it hides what earlier files hold from step ``purge_from`` on."""
+        """Begin a file.
+
+        It hides what earlier files hold from step ``purge_from`` on.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a run in the order of their names, so the time comes first.
         self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("ab", buffering=0)
@@ -124,7 +134,9 @@ class _Events:
 
 
 def read_metrics(run_folder: Path) -> list[Row]:
-    """Return the rows of a run, oldest first; a last row that was cut short is left out.
+    """Read a run's rows, oldest first.
+
+    A last row that was cut short is left out.
 
     Raises:
         MetarlError: if there are none, or a row is damaged.
@@ -138,7 +150,7 @@ def read_metrics(run_folder: Path) -> list[Row]:
 
 
 def _number(name: str, value: SupportsFloat) -> float | int:
-    """Return the value as a plain Python number, whatever kind of number it was."""
+    """Convert any kind of number to plain Python."""
     number = int(value) if isinstance(value, Integral) else float(value)
     if not math.isfinite(number):
         raise MetarlError(f"The metric {name!r} must be a finite number, but it is {number}.")
@@ -146,7 +158,7 @@ def _number(name: str, value: SupportsFloat) -> float | int:
 
 
 def _rows(path: Path, data: bytes) -> Iterator[tuple[bytes, Row]]:
-    """Yield each whole line with the row that it holds."""
+    """Yield each whole line with its row."""
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):  # the last line, of a writer that was killed or is at it
             return
@@ -165,7 +177,10 @@ def _parse(line: bytes) -> Row | None:
 
 
 def _drop_later_rows(path: Path, last: int) -> None:
-    """Cut the file back to the rows up to iteration ``last``: the old file or the new, never a part."""
+    """Drop rows after iteration ``last`` from the file.
+
+    The result is the old file or the new, never a part.
+    """
     if not path.exists():
         return
     data = path.read_bytes()
@@ -175,7 +190,9 @@ def _drop_later_rows(path: Path, last: int) -> None:
 
 
 def _append(descriptor: int, record: bytes) -> None:
-    """Write a record and wait until it is on disk; on failure cut the file back.
+    """Append a record, and sync it.
+
+    On failure the file is cut back.
 
     The file must be open for appending, or the next record would leave a gap.
     """
@@ -192,7 +209,7 @@ def _append(descriptor: int, record: bytes) -> None:
 
 @contextmanager
 def _closed_on_error(file: Closable) -> Iterator[None]:
-    """Close a file if an operation on it fails."""
+    """Close a file if an operation fails."""
     try:
         yield
     except OSError:
@@ -202,7 +219,7 @@ def _closed_on_error(file: Closable) -> Iterator[None]:
 
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system into a sentence."""
+    """Turn operating-system errors into a sentence."""
     try:
         yield
     except OSError as error:

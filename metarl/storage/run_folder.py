@@ -1,4 +1,4 @@
-"""Names of the files of a run and of a sweep."""
+"""File names of runs and sweeps."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ CONFIG = "config.json"
 
 
 SWEEP = "sweep.json"
-"""In the folder of a sweep: which runs it is made of."""
+"""File of a sweep's runs, in its folder."""
 
 
 CHECKPOINTS = "checkpoints"
 
 
 SEGMENTS = "segments"
-"""Blocks of tensors, such as parts of a replay buffer, that checkpoints refer to."""
+"""Folder of the segments of checkpoints.
+
+Segments are blocks of tensors, such as parts of a replay buffer.
+"""
 
 
 EVALUATION = "evaluation.json"
-"""On every test task, at the end of a run."""
+"""Evaluation on every test task, after training."""
 
 
 def sweep_runs(folder: Path) -> list[Path]:
-    """Return the folders of the runs that a sweep has finished.
+    """Return the folders of a sweep's finished runs.
 
     Raises:
         MetarlError: if it has finished none, or its file is damaged.

@@ -1,4 +1,6 @@
-"""Segments of a run: blocks of tensors that are written once, however many checkpoints need them.
+"""Segments: shared blocks of tensors, written once.
+
+Any number of checkpoints may need them.
 
 A segment is a file ``RUN/segments/<SHA-256>.safetensors``. It is written before the first checkpoint that
 refers to it and deleted after the last, so a checkpoint that is whole has all its segments. A process that
@@ -22,7 +24,7 @@ _NAME = re.compile(r"([0-9a-f]{64})\.safetensors")
 
 
 class DamagedSegment(MetarlError):
-    """A segment that is missing or not what was saved."""
+    """A segment that is missing or altered."""
 
     def __init__(self, name: str, problem: str) -> None:
         self.reason = f"its segment {name[:12]} {problem}"
@@ -30,12 +32,12 @@ class DamagedSegment(MetarlError):
 
 
 def is_sum(text: object) -> bool:
-    """Return whether something can be the sum of a segment."""
+    """Return whether something looks like a segment's sum."""
     return isinstance(text, str) and _NAME.fullmatch(f"{text}.safetensors") is not None
 
 
 def write_segments(folder: Path, segments: Sequence[Segment]) -> None:
-    """Write those segments that the folder does not have yet.
+    """Write segments that the folder lacks.
 
     Raises:
         WriteError: if one cannot be written.
@@ -49,12 +51,15 @@ def write_segments(folder: Path, segments: Sequence[Segment]) -> None:
 
 
 def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:
-    """Return those segments that the folder does not have."""
+    """Return segments that the folder lacks."""
     return [part for part in segments if not (part.sha256 and _file(folder, part.sha256).is_file())]
 
 
 def saved_segment(folder: Path, name: str) -> Segment:
-    """Return a segment that reads its file when its tensors are asked for."""
+    """Return a saved segment that reads lazily.
+
+    It reads its file when its tensors are asked for.
+    """
     return Segment(functools.partial(read_segment, folder, name), name)
 
 
@@ -77,7 +82,9 @@ def read_segment(folder: Path, name: str) -> Params:
 
 
 def check_segments(folder: Path, names: Sequence[str]) -> None:
-    """Read each segment once, without keeping it in memory.
+    """Verify each segment without keeping it.
+
+    Each is read once.
 
     Raises:
         DamagedSegment: if one is missing or altered.
@@ -93,7 +100,10 @@ def check_segments(folder: Path, names: Sequence[str]) -> None:
 
 
 def drop_segments(folder: Path, needed: Collection[str]) -> None:
-    """Delete the segments of a folder that are not needed; other files stay."""
+    """Delete unneeded segments of a folder.
+
+    Other files stay.
+    """
     for path in folder.glob("*.safetensors"):
         name = _NAME.fullmatch(path.name)
         if name is not None and name[1] not in needed:

@@ -1,4 +1,7 @@
-"""Tensors as bytes in the safetensors format: reading a stranger's runs no code."""
+"""Tensors as safetensors bytes, safe from strangers.
+
+Reading them runs no code.
+"""
 
 from __future__ import annotations
 
@@ -35,5 +38,8 @@ def sha256(content: bytes) -> str:
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy on the CPU that shares memory with nothing, as safetensors requires it."""
+    """Return a CPU copy that shares no memory.
+
+    Safetensors requires it.
+    """
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -22,7 +22,9 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_folder() -> Path:
-    """Return this user's folder for caches, ``$XDG_CACHE_HOME/metarl`` or ``~/.cache/metarl``.
+    """Return this user's folder for caches.
+
+    ``$XDG_CACHE_HOME/metarl`` or ``~/.cache/metarl``.
 
     Without a home where it can be made, it is a folder in the temporary one. Where that cannot be either,
     a line in the log says so and the path is one that nobody can write to.
@@ -40,7 +42,10 @@ def is_own_file(path: Path) -> bool:
 
 
 def keep_matplotlib_quiet() -> None:
-    """Give Matplotlib our cache folder if it has none."""
+    """Give Matplotlib our cache folder if needed.
+
+    It is needed if it has none.
+    """
     if "MPLCONFIGDIR" not in os.environ and not _has_home() and cache_folder() != _NOWHERE:
         os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
 
@@ -56,8 +61,12 @@ def _has_home() -> bool:
 
 @functools.cache
 def _choose(xdg: str, home: str, user: int) -> Path:
-    """Return the first usable folder, searching once per environment."""
+    """Return the first usable folder.
+
+    It is searched for once per environment.
+    """
     reasons = ["there is no home" if not list(_homes()) else ""]
+    # the first folder that can be made and that nobody else can write to
     for folder in (*_homes(), *_temporary(user)):
         try:
             _make_own(folder)

@@ -17,7 +17,9 @@ UNLIMITED = 2**20
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of usable cores, at least 1.
+    """Return the number of usable cores.
+
+    It is at least 1.
 
     The process's affinity and its container's quota limit it.
 
@@ -29,7 +31,10 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
-    """Yield folders of this process's control groups, version 2 or 1."""
+    """Yield this process's control-group folders.
+
+    They are of version 2 or 1.
+    """
     mounted = root / "sys/fs/cgroup"
     yield from (mounted, mounted / "cpu")
     try:

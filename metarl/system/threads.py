@@ -28,14 +28,19 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 WORK_PER_CHUNK = 2**24
-"""Multiply-adds of one pass over a network that are worth a chunk of their own; see :func:`task_chunks`."""
+"""Multiply-adds of a pass worth a chunk.
+
+It is one pass over a network; see :func:`task_chunks`.
+"""
 
 _limit: ContextVar[int] = ContextVar("learning_threads", default=0)
 _should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
 
 
 def learning_threads() -> int:
-    """Return how many threads adapting and learning use now.
+    """Return the current number of learning threads.
+
+    Adapting and learning use them.
 
     As many as :func:`use_threads` says; if it says nothing, one for each usable core, and no more than
     ``OMP_NUM_THREADS`` where that is set, as PyTorch itself takes it.
@@ -85,7 +90,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Let :func:`parallel_map` ask before each item whether to stop.
+    """Let :func:`parallel_map` stop between items.
+
+    It asks before each item whether to stop.
 
     All long computations of agents go through it, so that each of them ends within a chunk of work.
     """
@@ -117,7 +124,9 @@ def task_chunks(num_tasks: int, work: int) -> list[slice]:
 
 
 def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
-    """Map a function over items on the learning threads.
+    """Map a function on the learning threads.
+
+    It maps over items.
 
     Results keep the items' order.
 

@@ -1,4 +1,7 @@
-"""Adapt a trained agent to one held-out task, and keep what goes on acting."""
+"""Adapt a trained agent to one held-out task.
+
+The adapted policy can go on acting.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ class Adapted(NamedTuple):
     actor: Actor
     """Acts on the task, M = 1."""
     experience: tuple[Rollout, ...]
-    """Episodes that it adapted from, a rollout for each step."""
+    """Rollouts that it adapted from, by step."""
 
     @property
     def after(self) -> Rollout | None:
-        """Last rollout of the trial, for ``collect(after=...)``; it holds the memory."""
+        """Last rollout of the trial, with its memory.
+
+        It serves as ``collect(after=...)``.
+        """
         return self.experience[-1] if self.experience else None
 
 
@@ -41,6 +47,7 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     agent, measured = experiment.agent, experiment.config.evaluation
     sequential = agent.trial == "sequential"
     episodes = 1 if sequential else measured.adaptation_episodes
+    # the stream depends on the seed and the task alone, not on how many tasks are adapted to
     rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
     actor = agent.initial_actor(1, rng)
     experience: list[Rollout] = []

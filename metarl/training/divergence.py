@@ -1,4 +1,7 @@
-"""Finds diverged policies before they are saved or used, and names the agent."""
+"""Diverged policies, found before they are used.
+
+They are not saved either, and the error names the agent.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,16 @@ OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
 
 
 class DivergedError(MetarlError):
-    """An agent that learned or adapted until its numbers were no longer finite."""
+    """An agent that learned or adapted until it diverged.
+
+    Its numbers are no longer finite.
+    """
 
 
 def divergence(agent: MetaLearner, inputs: Inputs) -> str:
-    """Return what of an agent is not finite, in a few words; nothing if it acts.
+    """Describe what of an agent is not finite.
+
+    The description is a few words, empty if the agent acts.
 
     Args:
         agent: its parameters are looked at, and what it does before it has adapted.
@@ -39,7 +47,7 @@ def divergence(agent: MetaLearner, inputs: Inputs) -> str:
 
 
 def acts_finitely(actor: Actor, inputs: Inputs) -> bool:
-    """Return whether all actions drawn for inputs are finite."""
+    """Return whether all drawn actions are finite."""
     generator = torch.Generator(actor.device).manual_seed(0)
     on_device = Inputs(*(part.to(actor.device) for part in inputs))
     action = act_at_start(actor, on_device, generator)
@@ -53,7 +61,7 @@ def check_update(
     metrics: Mapping[str, float],
     iteration: int,
 ) -> None:
-    """Make sure that an update has left an agent that acts.
+    """Check that an updated agent acts.
 
     Raises:
         DivergedError: if it has not; names the agent and its step sizes.
@@ -66,7 +74,7 @@ def check_update(
 
 
 def check_loaded(agent: MetaLearner, observation_size: int, action_size: int, source: str, mend: str) -> None:
-    """Make sure that an agent that was read from a file acts.
+    """Check that an agent from a file acts.
 
     Raises:
         DivergedError: if it does not; names the ``source``, and says how to ``mend`` it.
@@ -88,7 +96,9 @@ def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
 
 @contextmanager
 def naming_agent(config: AgentConfig) -> Iterator[None]:
-    """Name the agent where it chooses an action that is not finite.
+    """Name the agent in errors of its actions.
+
+    Such an action is not finite.
 
     Raises:
         DivergedError: instead of the error that names the task.
@@ -102,7 +112,10 @@ def naming_agent(config: AgentConfig) -> Iterator[None]:
 
 
 def diverged(config: AgentConfig, wrong: str, settings: Sequence[str]) -> DivergedError:
-    """Return the error that names an agent and those of the settings that it has."""
+    """Return the error with the agent's step settings.
+
+    It names the agent and those of the settings that it has.
+    """
     sizes = [(name, getattr(config, name, None)) for name in settings]
     options = [f"--agent.{name.replace('_', '-')} ({size})" for name, size in sizes if size is not None]
     mend = f"Lower {' or '.join(options)}." if options else "Lower its step size."

@@ -1,4 +1,6 @@
-"""The one reader of evaluations: each names its agent, and is refused for any other.
+"""The one reader of evaluations.
+
+Each evaluation names its agent, and is refused for any other.
 
 ``evaluation.json`` in a run's folder is the evaluation at its end. It is written last, so that where it is
 whole the run is finished, unless it was trained on since.
@@ -27,7 +29,10 @@ from metarl.types import Json
 _NUMBERS = ("tasks", "returns", "successes")
 _SAME_RUN = ("suite", "agent")
 _MAY_CHANGE = ("every", "tasks")
-"""Settings of evaluations during training, which the last one does not depend on."""
+"""Settings of evaluations during training.
+
+The last evaluation does not depend on them.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,19 +46,25 @@ class Measured:
 
     @property
     def iteration(self) -> int | None:
-        """Meta-iterations that the agent had learned from; None where the file does not say."""
+        """Meta-iterations before the evaluation; None if not recorded.
+
+        The agent had learned from them.
+        """
         iteration = self.about.get("iteration")
         return iteration if isinstance(iteration, int) else None
 
     @property
     def training_steps(self) -> int | None:
-        """Environment steps that the agent had learned from; None where the file does not say."""
+        """Environment steps before the evaluation; None if not recorded.
+
+        The agent had learned from them.
+        """
         steps = self.about.get("training_steps")
         return steps if isinstance(steps, int) else None
 
     @property
     def training(self) -> str:
-        """How much the agent had learned from, in words."""
+        """Amount that the agent had learned from, in words."""
         if self.iteration is None:
             return "an unrecorded number of iterations"
         steps = "" if self.training_steps is None else f" ({self.training_steps:,} environment steps)"
@@ -61,7 +72,10 @@ class Measured:
 
 
 def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
-    """Return whether a result is of the agent in a checkpoint, as far as its file says."""
+    """Return whether a result belongs to a checkpoint's agent.
+
+    It is decided as far as the result's file says.
+    """
     weights = about.get("weights_sha256")
     if weights is not None and weights != weights_sum(checkpoint.agent):
         return False
@@ -69,7 +83,10 @@ def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
 
 
 def provenance(experiment: Experiment) -> dict[str, Json]:
-    """Return iteration, weights, versions and config of a result, for its file."""
+    """Return a result's provenance, for its file.
+
+    These are iteration, weights, versions and config.
+    """
     return {
         "iteration": experiment.iteration,
         "training_steps": experiment.env_steps,
@@ -101,13 +118,16 @@ def read_evaluation(folder: Path) -> Measured:
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether a run was trained and evaluated to its end."""
+    """Return whether a run was trained and evaluated."""
     return _is_finished(folder, tuple(_stamps(folder)))
 
 
 @lru_cache(maxsize=4096)
 def _is_finished(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> bool:
-    """Answer once for each state of the files; a sweep asks several times a second."""
+    """Answer once for each state of the files.
+
+    A sweep asks several times a second.
+    """
     try:
         read_evaluation(folder)
     except MetarlError:
@@ -136,6 +156,7 @@ def read_measured(path: Path) -> Measured:
         evaluation = evaluation_from_json(data)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise MetarlError(f"{path} is not an evaluation that metarl wrote ({error}).") from error
+    # returns and successes are [tasks, stages, episodes]
     shapes = {array.shape for array in (evaluation.returns, evaluation.successes) if array is not None}
     if len(shapes) > 1 or evaluation.returns.ndim != 3 or len(evaluation.tasks) != len(evaluation.returns):
         raise MetarlError(f"{path} is not an evaluation that metarl wrote (its numbers do not fit together).")
@@ -162,7 +183,10 @@ def read_json(path: Path) -> dict[str, Json]:
 
 
 def _of_something_else(folder: Path, measured: Measured) -> str:
-    """Say why an evaluation is not that of the run as it is now; nothing if it is."""
+    """Explain why an evaluation is of something else.
+
+    That is, not of the run as it is now. The explanation is empty if it is.
+    """
     config = read_config(folder)
     own, recorded = to_json(config), measured.about.get("config")
     if isinstance(recorded, dict) and (name := _difference(own, recorded, (*_SAME_RUN, "evaluation"))):
@@ -182,7 +206,9 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
 
 
 def check_run(config: ExperimentConfig, measured: Measured) -> None:
-    """Make sure that an evaluation is of a run's agent, however and whenever it was measured.
+    """Check that an evaluation is of a run's agent.
+
+    How and when it was measured does not matter.
 
     Raises:
         MetarlError: if it is of another run.
@@ -193,7 +219,10 @@ def check_run(config: ExperimentConfig, measured: Measured) -> None:
 
 
 def _difference(own: Mapping[str, Json], recorded: Mapping[str, Json], sections: Sequence[str]) -> str:
-    """Name the first setting in which a run and the one that an evaluation is of differ."""
+    """Name the first setting that differs.
+
+    Compared are a run and the one that an evaluation is of.
+    """
     own = json.loads(json.dumps(own))  # as the file has it: lists for tuples
     for section in sections:
         ours, theirs = own.get(section), recorded.get(section)

@@ -1,4 +1,6 @@
-"""One run: the loop of meta-iterations, its log, evaluations and checkpoints, and going on after a stop.
+"""One run: training, logging, evaluation and checkpoints.
+
+It is a loop of meta-iterations, and goes on after a stop.
 
 Every random number of iteration n comes from a stream that is a function of (seed, purpose, n), and every
 episode begins with a reset to a seed. So nothing random outlives an iteration, and the agent's state and
@@ -50,17 +52,26 @@ from metarl.vector_env import TaskVectorEnv
 logger = logging.getLogger(__name__)
 
 MAX_TRANSITIONS = 100_000_000
-"""Of one rollout, which is held in memory; the largest published meta-batches have 0.5 million."""
+"""Most transitions of one rollout, held in memory.
+
+The largest published meta-batches have 0.5 million.
+"""
 
 
 class Experiment:
-    """A run in its folder: ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``."""
+    """A run in its folder.
+
+    The folder holds ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``.
+    """
 
     def __init__(self, config: ExperimentConfig, folder: Path, observers: Sequence[Observer] = ()) -> None:
         self.config = config
         self.folder = folder
         self.observers = list(observers)
-        """Called in this order; more may be added at any time."""
+        """Observers, called in this order.
+
+        More may be added at any time.
+        """
         self.suite: TaskDistribution = config.build_suite()
         check_disjoint(self.suite)
         transitions = self.num_envs * self.suite.horizon
@@ -84,14 +95,21 @@ class Experiment:
 
     @property
     def num_envs(self) -> int:
-        """Slots of the run's vector environment: a whole meta-batch, or one task's evaluation."""
+        """Slots of the run's vector environment.
+
+        There are enough for a whole meta-batch, or for one task's evaluation.
+        """
         sampling = self.config.sampling
         return max(sampling.meta_batch_size * sampling.episodes, slots_needed(self.config.evaluation))
 
     @property
     def vector_steps(self) -> int:
-        """Steps of the vector environment that the rest of the run takes, if every episode is a full one."""
+        """Vector-environment steps of the rest of the run.
+
+        Every episode is taken to be a full one.
+        """
         iterations = range(self.iteration, self.config.iterations)
+        # training, evaluations during it, and the one at its end
         brief = sum(self._evaluates_after(n + 1) for n in iterations) + (
             0 if self._restored else self._evaluates_after(0)
         )
@@ -103,12 +121,18 @@ class Experiment:
 
     @property
     def most_env_steps(self) -> int:
-        """Environment steps of the whole training, if every episode is a full one."""
+        """Environment steps of the whole training.
+
+        Every episode is taken to be a full one.
+        """
         episodes = sum(self._rollouts_of(n)[1] for n in range(self.config.iterations))
         return episodes * self.suite.horizon
 
     def _rollouts_of(self, iteration: int) -> tuple[int, int]:
-        """Return how many rollouts an iteration collects, and of how many episodes in all."""
+        """Return an iteration's numbers of rollouts and episodes.
+
+        The number of episodes is that of all rollouts.
+        """
         plan, sampling = plan_of(self.agent, iteration), self.config.sampling
         if plan.collects == "nothing":
             return 0, 0
@@ -120,7 +144,9 @@ class Experiment:
 
     @property
     def brief_adaptation_steps(self) -> int:
-        """Adaptation steps of an evaluation during training: as many as training has.
+        """Adaptation steps of evaluations during training.
+
+        There are as many as training has.
 
         Of an agent that adapts by steps one at least, though training may have none; what a memory does after
         the trial that it was trained on says nothing.
@@ -130,11 +156,14 @@ class Experiment:
 
     @property
     def saved_iteration(self) -> int:
-        """The last iteration that is finished and will not be lost."""
+        """Last finished iteration that will not be lost."""
         return self._finished.iteration if self._finished is not None else 0
 
     def request_stop(self) -> None:
-        """End the run before its next step or chunk of learning; :meth:`run` saves and raises Stopped."""
+        """Stop the run before its next step.
+
+        Learning ends before its next chunk; :meth:`run` saves and raises Stopped.
+        """
         self._stop = True
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -159,7 +188,7 @@ class Experiment:
         self._restored = True
 
     def initialize(self) -> None:
-        """Start from the policy that the config names, if it names one.
+        """Initialise from the config's policy file, if any.
 
         Raises:
             MetarlError: if its file does not hold what the agent needs.
@@ -178,7 +207,9 @@ class Experiment:
         check_loaded(self.agent, *sizes, source, mend)
 
     def run(self) -> Evaluation:
-        """Train to the last iteration, then evaluate on every test task.
+        """Train to the end, then evaluate.
+
+        The evaluation takes every test task.
 
         Raises:
             Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
@@ -202,16 +233,22 @@ class Experiment:
             env.close()
 
     def make_env(self) -> TaskVectorEnv:
-        """Build the run's vector environment; the caller closes it."""
+        """Build the vector environment; the caller closes it."""
         sampling = self.config.sampling
         return self.suite.make_vector_env(self.num_envs, engine=sampling.engine, num_workers=sampling.workers)
 
     def test(self, env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
-        """Evaluate on tasks, with the adaptation steps that the config names."""
+        """Evaluate on tasks, as the config says.
+
+        The config names the adaptation steps.
+        """
         return self._evaluate(env, tasks, self.config.evaluation.adaptation_steps, rng)
 
     def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
-        """Return the steps of the vector environment that an evaluation takes, if every episode is full."""
+        """Return an evaluation's vector-environment steps.
+
+        Every episode is taken to be a full one.
+        """
         horizon = self.suite.horizon
         return vector_steps(
             self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon, self.agent.trial
@@ -219,13 +256,16 @@ class Experiment:
 
     @property
     def baseline_features(self) -> int:
-        """Features of the agent's baseline; 0 if it has none."""
+        """Number of the baseline's features; 0 without one."""
         if not isinstance(self.agent, FitsBaseline):
             return 0
         return self.agent.baseline_features(observation_size(self.suite.observation_space))
 
     def training_notices(self) -> Notices:
-        """Return what must be known of the training so far; see :mod:`metarl.training.notices`."""
+        """Return the training's notices so far.
+
+        See :mod:`metarl.training.notices`.
+        """
         success = self.suite.reports_success
         return training_notices(self.tally, self.config.agent, self.baseline_features, success)
 
@@ -266,6 +306,7 @@ class Experiment:
             if self._evaluates_after(self.iteration):
                 metrics |= self._brief_test(env)
             self.elapsed += time.perf_counter() - start
+            # log before saving, so that a checkpoint never claims iterations without a row
             self._forget_evaluation()
             self._log(log, metrics)
             self._finished = self._checkpoint()
@@ -289,12 +330,14 @@ class Experiment:
                 should_stop=lambda: self._stop,
                 plan=plan,
             )
+        # a diverged agent must not be saved, nor act in the next iteration
         seen = sampled_inputs(done.rollouts[-1]) if done.rollouts else self._blank_inputs()
         check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
         if plan.collects == "meta-batch" and plan.learns:
             self.tally = count_iteration(
                 self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
             )
+        # tell the user as soon as it is certain that nothing is learned
         self._give(running_notices(self.tally, self.training_notices()))
         steps = sum(rollout.num_steps for rollout in done.rollouts)
         self.env_steps += steps
@@ -315,7 +358,10 @@ class Experiment:
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
     def _brief_tasks(self) -> list[Task]:
-        """Return the few held-out tasks of the learning curve, the same throughout the run."""
+        """Return the held-out tasks of the learning curve.
+
+        They are few, and the same throughout the run.
+        """
         tasks = self.suite.tasks("test")
         count = min(self.config.evaluation.tasks, len(tasks))
         return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))
@@ -340,7 +386,7 @@ class Experiment:
         return every > 0 and iteration % every == 0
 
     def on_step(self, episodes: int) -> None:
-        """Tell the observers of a step that so many episodes are about to take.
+        """Notify the observers of a step's running episodes.
 
         Raises:
             Stopped: after :meth:`request_stop`.
@@ -357,7 +403,10 @@ class Experiment:
             observer.on_iteration(self.iteration, row)
 
     def _forget_evaluation(self) -> None:
-        """Delete what was measured at the end of a shorter run: it is of another agent now."""
+        """Delete the evaluation of a shorter run.
+
+        It is of another agent now.
+        """
         for ending in (".json", ".csv", ".png"):  # JSON first: without it the others count for nothing
             (self.folder / EVALUATION).with_suffix(ending).unlink(missing_ok=True)
 

@@ -1,4 +1,7 @@
-"""One meta-iteration: collect, adapt, collect again, learn; or another plan of the agent."""
+"""One meta-iteration: collect, adapt, collect again, learn.
+
+An agent may have another plan.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,20 @@ class MetaIteration:
     """Results of one meta-iteration."""
 
     rollouts: tuple[Rollout, ...]
-    """Before adapting, after one step, …, after the last; empty if nothing was collected."""
+    """Rollouts before adapting, after each step, in order.
+
+    Empty if nothing was collected.
+    """
     actors: tuple[Actor, ...]
-    """The policies that collected them, on the last tasks if the tasks were too many for one turn."""
+    """Policies that collected them.
+
+    If the tasks were too many for one turn, these are the policies on the last tasks.
+    """
     metrics: dict[str, float]
-    """Of the agent's update; the mean over several, empty without one."""
+    """Metrics of the update.
+
+    The mean over several updates, empty without one.
+    """
     seconds: dict[str, float]
     """Wall-clock time of each of ``PARTS``."""
 
@@ -60,7 +72,7 @@ def meta_iteration(
     should_stop: Callable[[], bool] = never,
     plan: Plan = DEFAULT_PLAN,
 ) -> MetaIteration:
-    """Collect episodes and let the agent learn, as it plans.
+    """Collect and learn, as the agent plans.
 
     A sequential agent's rollouts are the episodes of one trial in each slot, with memory kept between them.
     Tasks that need more slots than there are take turns.
@@ -89,6 +101,7 @@ def meta_iteration(
         )
 
     def collect_and_adapt(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
+        # collect, then (adapt, collect) for each adaptation step
         actors, rollouts = [agent.initial_actor(len(group), rng)], list[Rollout]()
         for step in range(steps + 1):
             if step > 0:
@@ -99,7 +112,9 @@ def meta_iteration(
         return rollouts, actors
 
     with stoppable(should_stop):
+        # tasks take turns where there are more of them than slots
         done = [collect_and_adapt(group) for group in turns_of(tasks, env.num_envs, episodes, plan)]
+        # put the turns together again: rollout j of all tasks
         rollouts = [join_tasks(parts) for parts in zip(*(turn for turn, _ in done), strict=True)]
         with clock.timed("update"):
             metrics = _learn(agent, plan, rollouts, tasks, rng, should_stop)
@@ -114,7 +129,10 @@ def _learn(
     rng: np.random.Generator,
     should_stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Let the agent learn from rollouts or keep them, then learn from what it has; return mean metrics."""
+    """Let the agent learn; return mean metrics.
+
+    It learns from the rollouts, or keeps them and learns from all that it has.
+    """
     said = list[Mapping[str, float]]()
     if rollouts and plan.learns:
         said.append(agent.update(rollouts, tasks, rng, should_stop))
@@ -126,7 +144,10 @@ def _learn(
 
 
 def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) -> list[Sequence[Task]]:
-    """Return the tasks that are collected on at once; all tasks take turns where slots are too few."""
+    """Return the tasks of each turn.
+
+    Where slots are too few for all tasks at once, the tasks take turns.
+    """
     if plan.collects == "nothing":
         return []
     if plan.collects == "meta-batch":
@@ -136,7 +157,10 @@ def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) ->
 
 
 def mean_metrics(said: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric over those updates that have it."""
+    """Return each metric's mean.
+
+    It is taken over those updates that have the metric.
+    """
     names = dict.fromkeys(name for metrics in said for name in metrics)
     values = {name: [metrics[name] for metrics in said if name in metrics] for name in names}
     return {name: own[0] if len(own) == 1 else sum(own) / len(own) for name, own in values.items()}

@@ -1,4 +1,6 @@
-"""Notices: sentences of a run that learned nothing, or that measured nothing.
+"""Notices of runs without learning or measurement.
+
+They are sentences of a run that learned nothing, or that measured nothing.
 
 A notice is a function of counts, and certain. It is given once while the run goes on, after
 :data:`IN_A_ROW` iterations in a row where one alone may be chance, and once more at the run's end.
@@ -14,11 +16,17 @@ from metarl.text import count
 from metarl.types import Json
 
 IN_A_ROW = 5
-"""Iterations in a row after which a notice is given while the run goes on."""
+"""Consecutive iterations before a notice.
+
+It is given while the run goes on.
+"""
 SHARE = 0.1
-"""Share of all iterations above which a notice is given at the end."""
+"""Share of iterations before a final notice."""
 NEARLY_ALL = 0.99
-"""Share of episodes with success at the first step from which on success says nothing."""
+"""Share of first-step successes before a notice.
+
+From this share of episodes on, success says nothing.
+"""
 
 Notices = dict[str, str]
 """Sentences by name."""
@@ -55,6 +63,7 @@ def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, s
             "episodes (--sampling.episodes)."
         ),
     }.items():
+        # often enough, or said before while the run went on
         times = tally.streaks.get(name, Streak()).times
         if times > SHARE * total or (times and name in tally.said):
             notices[name] = sentence.format(f"{times} of {total} {_COUNTED.get(name, 'iterations')}")
@@ -65,7 +74,10 @@ _COUNTED = {"zero_gradient": "updates", "refused": "steps"}
 
 
 def running_notices(tally: Tally, notices: Notices) -> Notices:
-    """Return those notices of a training that are certain already, and that were not given before."""
+    """Return a training's new, certain notices.
+
+    They are certain already, and were not given before.
+    """
     certain = {name for name, streak in tally.streaks.items() if streak.in_a_row >= IN_A_ROW}
     certain |= {"solved_at_once", "unreported"}
     if tally.equal_rewards >= IN_A_ROW:
@@ -74,7 +86,7 @@ def running_notices(tally: Tally, notices: Notices) -> Notices:
 
 
 def evaluation_notices(counts: Counts, *, success: bool, measured_success: bool, horizon: int) -> Notices:
-    """Return the notices of an evaluation on held-out tasks.
+    """Return notices of an evaluation on held-out tasks.
 
     Args:
         counts: of its rollouts.
@@ -83,6 +95,7 @@ def evaluation_notices(counts: Counts, *, success: bool, measured_success: bool,
         horizon: of an episode; of one step, a trained agent may well succeed at the first.
     """
     notices = success_notices(counts, success)
+    # with one step an episode, success at the first step is no sign of a fault
     if horizon == 1:
         notices.pop("solved_at_once", None)
     if success and counts.reporting and not measured_success:
@@ -99,7 +112,7 @@ def evaluation_notices(counts: Counts, *, success: bool, measured_success: bool,
 
 
 def success_notices(counts: Counts, success: bool) -> Notices:
-    """Return the notices of a success rate that says nothing."""
+    """Return notices of a meaningless success rate."""
     if counts.solved_at_once and counts.solved_at_once >= NEARLY_ALL * counts.episodes:
         return {
             "solved_at_once": (
@@ -119,7 +132,9 @@ def success_notices(counts: Counts, success: bool) -> Notices:
 
 
 def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting: str) -> Notices:
-    """Return a notice if a baseline has more than half as many features as transitions to fit.
+    """Return the notice of an overfitting baseline.
+
+    It is given if the baseline has more than half as many features as transitions to fit.
 
     Such a baseline explains part of what the actions gained, and takes it out of the advantages.
 
@@ -129,6 +144,7 @@ def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting
         horizon: of an episode.
         setting: the option that sets ``episodes``.
     """
+    # at least two transitions for each feature
     transitions, needed = episodes * horizon, 2 * baseline_features
     if transitions >= needed:
         return {}
@@ -142,13 +158,17 @@ def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting
 
 
 def kept_notices(evaluation: Mapping[str, Json]) -> list[str]:
-    """Return the notices in the JSON of an evaluation; none in those from before there were any."""
+    """Return notices from an evaluation's JSON.
+
+    There are none in those from before there were any.
+    """
     notices = evaluation.get("notices")
     return [str(sentence) for sentence in notices] if isinstance(notices, list) else []
 
 
 def _equal_rewards(tally: Tally) -> Notices:
     times, total = tally.equal_rewards, tally.iterations
+    # the whole run, or many iterations from the first on
     if not times or (times < IN_A_ROW and times < total):
         return {}
     return {

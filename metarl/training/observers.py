@@ -1,4 +1,7 @@
-"""Observers of a run: progress bars, loggers, anything that follows it without taking part."""
+"""Observers of a run.
+
+Progress bars, loggers, anything that follows a run without taking part.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,29 @@ from typing import Protocol, runtime_checkable
 
 
 class Observer(Protocol):
-    """Follows a run; an exception that it raises ends the run."""
+    """Observer of a run; its exceptions end the run."""
 
     def on_step(self, episodes: int) -> None:
-        """Receive the number of running episodes, before each vector step."""
+        """Receive the running episodes before a vector step.
+
+        It is their number.
+        """
         ...
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Receive the metrics of an iteration; iteration 0 is before training."""
+        """Receive an iteration's metrics.
+
+        Iteration 0 is before training.
+        """
         ...
 
 
 @runtime_checkable
 class HearsNotices(Protocol):
-    """An observer that shows notices; where there is none, they are logged."""
+    """Observer that shows notices.
+
+    Without any such observer, they are logged.
+    """
 
     def on_notice(self, sentence: str) -> None:
         """Show a notice."""

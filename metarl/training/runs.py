@@ -1,4 +1,4 @@
-"""Folders of runs: open a new one, resume one, stop one cleanly."""
+"""Folders of runs: start, resume and stop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ from metarl.types import Json
 
 
 def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = ()) -> Experiment:
-    """Open a new run in a folder of its own below ``root``.
+    """Start a run in a new folder.
+
+    The folder is below ``root``.
 
     Raises:
         MetarlError: if the folder exists, or cannot be made, or the run could never be opened again.
@@ -59,10 +61,10 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
 
 
 def refuse_existing(folder: Path) -> None:
-    """Make sure that a new run's folder is new.
+    """Check that a new run's folder is new.
 
     Raises:
-        MetarlError: if it exists; says how to go on with the run in it.
+        MetarlError: if it exists; says how to resume the run in it.
     """
     if (folder / CONFIG).is_file():
         raise MetarlError(
@@ -74,13 +76,16 @@ def refuse_existing(folder: Path) -> None:
 
 
 def discard(experiment: Experiment) -> None:
-    """Remove the folder of a run that ended before its first checkpoint."""
+    """Remove a run without a checkpoint."""
     if not has_checkpoints(experiment.folder):
         shutil.rmtree(experiment.folder, ignore_errors=True)
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether a run has got as far as a checkpoint, not counting one that a kill cut short."""
+    """Return whether a run has finished a checkpoint.
+
+    One that a kill cut short does not count.
+    """
     return has_whole(folder / CHECKPOINTS)
 
 
@@ -92,7 +97,9 @@ def resume(
     iterations: int | None = None,
     device: str | None = None,
 ) -> Experiment:
-    """Open a run that was stopped, at its newest whole checkpoint or at an earlier one.
+    """Resume a stopped run.
+
+    It goes on from its newest whole checkpoint or from an earlier one.
 
     Args:
         path: the run's folder, or that of one of its checkpoints, to go back to it: later
@@ -130,7 +137,9 @@ def resume(
 
 
 def split_checkpoint(path: Path) -> tuple[Path, str | None]:
-    """Return the run that a path names, and the checkpoint where it names one, ``RUN/checkpoints/40``.
+    """Split a path into run and checkpoint.
+
+    A checkpoint's path is ``RUN/checkpoints/40``.
 
     Raises:
         MetarlError: if it names the folder of all checkpoints, or of a sweep.
@@ -141,6 +150,7 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
             f"Expected a run or a checkpoint, got the folder of a sweep, {sweep}; "
             f"name one of its runs, {str(sweep).removesuffix('-sweep')}-seedN."
         )
+    # a link to a checkpoint counts as the checkpoint itself
     place = path if path.parent.name == CHECKPOINTS else path.resolve()
     if (place / CONFIG).is_file():
         return path, None
@@ -153,7 +163,9 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load the newest whole checkpoint of a run, or one checkpoint by its own folder, to act and adapt.
+    """Load a checkpoint to act and adapt.
+
+    It is the newest whole one of a run, or the one that its own folder names.
 
     The agent's segments are not verified, as only training needs them.
 
@@ -173,6 +185,7 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
         raise MetarlError(f"There is no folder {path}.")
     if (path / CONFIG).is_file():
         raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
+    # not in a run, but perhaps a checkpoint that was copied elsewhere
     if not any(path.glob("*.safetensors")):
         raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
     return load(path, with_segments=False)
@@ -187,7 +200,9 @@ def open_trained(
     workers: int = 0,
     engine: str = "",
 ) -> Experiment:
-    """Open a trained agent to evaluate it; the run itself stays as it is.
+    """Open a trained agent to evaluate it.
+
+    The run itself stays as it is.
 
     Args:
         path: a run's folder (its newest whole checkpoint is taken), or one checkpoint's.
@@ -204,6 +219,7 @@ def open_trained(
     config = config_from_json({**checkpoint.config, "device": device})
     config = replace(
         config,
+        # where and how to step is the machine's matter, not the run's
         sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
         evaluation=evaluation or config.evaluation,
     )
@@ -213,7 +229,7 @@ def open_trained(
 
 
 def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
-    """Return the physics of an agent's training and of its evaluation here.
+    """Return the physics of training and evaluation here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
 
@@ -230,13 +246,16 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the folder of the run that a checkpoint belongs to; any other path stays as it is."""
+    """Return the run's folder of a checkpoint's path.
+
+    Any other path stays as it is.
+    """
     checkpoints = path.resolve().parent
     return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
 
 
 def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})) -> ExperimentConfig:
-    """Return the config of a run, with some settings changed.
+    """Read a run's config, changing some settings.
 
     Raises:
         MetarlError: if the folder is no run, or its config is damaged or cannot be used here.
@@ -256,17 +275,17 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:
-    """Write the config of a run, whole or not at all."""
+    """Write a run's config, whole or not at all."""
     write_json(folder / CONFIG, to_json(config), indent=2)
 
 
 def default_name(config: ExperimentConfig) -> str:
-    """Name a run after its suite, its agent and its seed."""
+    """Name a run by suite, agent and seed."""
     return f"{config.label}-{config.agent.kind}-seed{config.seed}"
 
 
 class Stoppable(Protocol):
-    """Work that can end early and leave everything in order."""
+    """Work that can stop early, in good order."""
 
     def request_stop(self) -> None:
         """End soon."""
@@ -275,7 +294,9 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stop_on_signals(work: Stoppable) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end a run cleanly: the first asks it to stop, a second one kills it.
+    """Stop a run cleanly on SIGINT or SIGTERM.
+
+    The first signal asks it to stop, a second one kills it.
 
     Outside the main thread, where Python allows no handlers of signals, the work goes on without them.
     """

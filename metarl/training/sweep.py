@@ -1,4 +1,6 @@
-"""Several seeds of one experiment, each a ``metarl train`` in a process of its own.
+"""Several seeds of one experiment, as processes.
+
+Each is a ``metarl train`` in a process of its own.
 
 A given number run at once, each on its share of the cores. Results do not depend on that:
 the engines give the same episodes on any number of threads, and PyTorch has one thread in each process.
@@ -51,12 +53,12 @@ class SeedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether it was trained and evaluated to its end."""
+        """Whether training and evaluation are finished."""
         return is_finished(self.folder)
 
     @property
     def started(self) -> bool:
-        """Whether there is something to go on with."""
+        """Whether there is a run to resume."""
         return (self.folder / CONFIG).is_file()
 
     @property
@@ -72,7 +74,9 @@ class SeedRun:
 
 
 class Sweep:
-    """The seeds of a sweep, in ``root``, and its own folder ``<name>-sweep`` there.
+    """Seeds of a sweep in ``root``.
+
+    The sweep has a folder of its own there, ``<name>-sweep``.
 
     Args:
         config: of the first seed's run.
@@ -108,11 +112,16 @@ class Sweep:
         return list(self._running)
 
     def request_stop(self) -> None:
-        """Let every run save itself and end; :meth:`run` then raises Stopped."""
+        """Stop every run after saving.
+
+        :meth:`run` then raises Stopped.
+        """
         self._stop = True
 
     def run(self, parallel: int, on_look: Callable[[], None]) -> dict[SeedRun, int]:
-        """Train every seed that is not finished, some at once; return the exit codes of those that failed.
+        """Train unfinished seeds; return exit codes of failures.
+
+        Some are trained at once.
 
         Args:
             parallel: how many at once.
@@ -122,6 +131,7 @@ class Sweep:
             Stopped: after :meth:`request_stop`; what the runs had finished is saved.
         """
         waiting = [run for run in self.runs if not run.finished]
+        # each process is pinned to its share, so that runs do not slow each other down
         free = core_shares(sorted(os.sched_getaffinity(0)), min(parallel, max(1, len(waiting))))
         cores: dict[SeedRun, list[int]] = {}
         ended: dict[SeedRun, int] = {}
@@ -133,6 +143,7 @@ class Sweep:
                     self._running[run] = self._start(run, cores[run])
                 waiting = [run for run in waiting if run not in cores]
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+                # cores of finished runs go to the next ones
                 gone = self._reap()
                 free += [cores[run] for run in gone]
                 ended |= gone
@@ -146,7 +157,7 @@ class Sweep:
         return {run: code for run, code in ended.items() if code != 0 or not run.finished}
 
     def write_index(self) -> None:
-        """Write which runs the sweep is made of, whole or not at all."""
+        """Write the list of runs, whole or not at all."""
         content: dict[str, Json] = {
             "config": shared_settings(self.config),
             "seeds": [run.seed for run in self.runs],
@@ -160,6 +171,7 @@ class Sweep:
     def _check_settings(self, run: SeedRun) -> None:
         if not run.started:
             return
+        # a sweep that is started again must be the same one
         found, expected = shared_settings(read_config(run.folder)), shared_settings(self.config)
         if found != expected:
             differ = [name for name in expected if found.get(name) != expected[name]]
@@ -190,7 +202,10 @@ class Sweep:
         return ended
 
     def _end_all(self) -> None:
-        """Let every process that still runs save itself; a second signal kills this one, and they follow."""
+        """Stop all running processes after they save.
+
+        A second signal kills this process, and they follow.
+        """
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():
@@ -199,13 +214,16 @@ class Sweep:
 
 
 def core_shares(cores: Sequence[int], parallel: int) -> list[list[int]]:
-    """Share cores out among runs, as evenly as can be; with more runs than cores they share them."""
+    """Share cores among runs, as evenly as possible.
+
+    If there are more runs than cores, runs share cores.
+    """
     if parallel >= len(cores):
         return [[cores[index % len(cores)]] for index in range(parallel)]
     return [list(cores[index::parallel]) for index in range(parallel)]
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something."""
+    """Return a log's last line that is not blank."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line), "it said nothing")

@@ -1,4 +1,7 @@
-"""The tasks of a meta-iteration: drawn anew from the suite, or from a list that the run keeps."""
+"""Tasks of a meta-iteration.
+
+They are drawn anew from the suite, or from a list that the run keeps.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ class TrainingTasks:
         """The list, empty where there is none."""
 
     def check(self, agent: MetaLearner, iterations: int) -> None:
-        """Make sure that there is a list, if the agent ever collects on all of it.
+        """Check that a list exists if needed.
+
+        An agent needs one that ever collects on all of it.
 
         Raises:
             MetarlError: if there is none.
@@ -53,7 +58,7 @@ class TrainingTasks:
 
 
 def fixed_tasks(suite: TaskDistribution, count: int, rng: np.random.Generator) -> tuple[Task, ...]:
-    """Draw a list of training tasks that are all different.
+    """Draw a list of different training tasks.
 
     A suite with a finite list of its own gives that list, or an evenly drawn part of it.
     """

@@ -1,4 +1,7 @@
-"""The option ``--agent``, which decides which other options there are."""
+"""Option ``--agent``, parsed before all others.
+
+It decides which other options there are.
+"""
 
 from __future__ import annotations
 

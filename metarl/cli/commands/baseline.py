@@ -1,4 +1,7 @@
-"""``metarl baseline``: stable-baselines3 on the same held-out tasks with the same budget."""
+"""``metarl baseline``: stable-baselines3 at equal budget.
+
+It learns on the same held-out tasks.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,7 @@ def baseline_command(arguments: list[str]) -> None:
         f"{experiment.suite.name}, seed {config.seed}. Everything goes to {folder}."
     )
     folder.mkdir(parents=True, exist_ok=True)
+    # two processes must not write to the same results
     with locked(folder):
         compute(comparison)
         table = rows(comparison)
@@ -86,6 +90,7 @@ def compute(comparison: Comparison) -> None:
 
     with runs.stop_on_signals(comparison), comparison.open_runner(on_step) as runner:
         try:
+            # speeds first, so that the bar can show seconds instead of steps of unequal cost
             seconds_per_step |= comparison.seconds_per_step(runner)
             console.print(plan_table(comparison, seconds_per_step))
             progress.expect(sum(comparison.seconds(b, seconds_per_step) for b in comparison.baselines))
@@ -97,7 +102,7 @@ def compute(comparison: Comparison) -> None:
 
 
 def plan_table(comparison: Comparison, seconds_per_step: Mapping[str, float]) -> Table:
-    """Return the pending work, and the time that it takes."""
+    """Return the pending work with its time."""
     rows, total = [], 0.0
     for baseline in comparison.baselines:
         if steps := comparison.pending_steps(baseline):

@@ -1,4 +1,7 @@
-"""``metarl check``: does a task distribution, or an agent, keep its promises, and how to mend it if not."""
+"""``metarl check``: check the promises of suites and agents.
+
+It also says how to mend a broken one.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,12 @@ def check_command(arguments: list[str]) -> None:
         raise MetarlError(
             f"metarl check needs a suite, one of {known}, or my_file.py:my_distribution; or --agent AGENT."
         )
+    # options of a registered suite are its settings
     name, *options = arguments
     default = CheckArguments(suite=registry.suite_named(name))
     wanted = tyro.cli(CheckArguments, default=default, args=options, prog=f"metarl check {name}")
     suite = wanted.suite.build()
+    # say what the environment gets of a policy's actions, which users often overlook
     about = describe_actions(suite.action_space, suite)
     say(f"Checking {suite.name}: episodes of {suite.horizon} steps; {about}.")
     for note in hardly_covered(suite.action_space, suite):
@@ -84,7 +89,10 @@ def _count(word: str, things: Sequence[object]) -> str:
 
 
 def _open(findings: Findings, joined: str) -> str:
-    """Say how many questions the check could not answer."""
+    """Describe how many questions stayed open.
+
+    The check could not answer them.
+    """
     if not findings.doubts:
         return ""
     verb = "is" if len(findings.doubts) == 1 else "are"

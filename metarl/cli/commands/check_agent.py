@@ -1,4 +1,7 @@
-"""``metarl check --agent``: does an agent keep its promises, each told in one sentence."""
+"""``metarl check --agent``: check an agent's promises.
+
+Each has one sentence.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
         prog=f"metarl check --agent {name}",
         description=cleandoc(CheckAgentArguments.__doc__ or ""),
     )
+    # short episodes by default: a check must not take minutes
     short = {"horizon": HORIZON, "terminate_at_goal": True}
     chosen = (
         construct(registry.suite(SUITE), short)

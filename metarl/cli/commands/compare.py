@@ -1,4 +1,7 @@
-"""``metarl compare``: compare runs or sweeps on the same held-out tasks."""
+"""``metarl compare``: compare runs or sweeps.
+
+They must have the same held-out tasks.
+"""
 
 from __future__ import annotations
 
@@ -71,16 +74,19 @@ def compare_command(arguments: list[str]) -> None:
     check_comparable_runs(runs)
     first, *others = runs
     axis = steps_axis(first.evaluations[0])
+    # a stage is a number of steps or of episodes; step is its place on the axis
     stage = axis.values[-1] if options.step < 0 else options.step
     require(stage in axis.values, f"step must be one of {', '.join(map(str, axis.values))}", stage)
     step = axis.values.index(stage)
     results = [compare(first, other, step, Bootstrap(over=options.over)) for other in others]
+    # runs have letters, since their names may be long
     letters = [chr(ord("A") + place) for place in range(len(runs))]
     for letter, run in zip(letters, runs, strict=True):
         say(f"{letter}: {run.name}, {count(len(run.evaluations), 'seed')}")
     say(f"On {len(first.evaluations[0].tasks)} held-out tasks of {first.label}, after {axis.stage(step)}.")
     for letter, run in zip(letters, runs, strict=True):
         say(f"{letter} was trained for {run.training}.")
+    # older files lack some conditions, so the user must judge them
     for sentence in unrecorded([side for run in runs for side in run.sides]):
         say(sentence)
     for quantity in ("return", "success"):
@@ -122,7 +128,10 @@ def write(
 def pair_json(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
 ) -> dict[str, Json]:
-    """Return every number of a comparison of two as plain JSON."""
+    """Return a comparison of two as JSON.
+
+    It holds every number.
+    """
     axis = steps_axis(ours.evaluations[0])
     return {
         "ours": ours.name,

@@ -1,4 +1,4 @@
-"""``metarl doctor``: versions, devices, and which engines can run here."""
+"""``metarl doctor``: versions, devices and usable engines."""
 
 from __future__ import annotations
 
@@ -29,9 +29,15 @@ LIBRARIES = (
 )
 SETUP_WARP = "`make setup-warp` makes an environment, .venv-warp, for it"
 WARP_MUJOCO = "3.17"
-"""First version of MuJoCo with a Warp that takes Meta-World's models."""
+"""First MuJoCo version with Warp for Meta-World.
+
+Its Warp takes Meta-World's models.
+"""
 GRAPHS_DRIVER = (12, 4)
-"""The first CUDA that a driver must support for steps to be captured."""
+"""First CUDA that captures steps.
+
+A driver must support it.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def installed(name: str) -> str | None:
 
 
 def cuda_of_driver() -> tuple[int, int] | None:
-    """Return the newest CUDA of the driver, if there is one."""
+    """Return the driver's newest CUDA, if any."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -77,8 +83,9 @@ def cuda_of_driver() -> tuple[int, int] | None:
 
 
 def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield the devices here, with a word on each."""
+    """Yield devices here, with a short description."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
+    # a list of numbers, one for each level of nested parallelism, is valid for OpenMP
     if threads and not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", threads):
         yield "OMP_NUM_THREADS", f"{threads!r} is no number of threads: set it to one, or unset it"
     yield "cpu", f"{platform.machine()}, {usable_cores()} cores for this process"
@@ -97,7 +104,7 @@ def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
 
 
 def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield each engine, and how to get it if missing.
+    """Yield engines, and how to get missing ones.
 
     Args:
         mujoco: MuJoCo's version.

@@ -1,4 +1,7 @@
-"""``metarl evaluate``: measure how a trained agent adapts to held-out tasks."""
+"""``metarl evaluate``: measure adaptation to held-out tasks.
+
+The agent is a trained one.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ class EvaluateArguments(MeasurementConfig):
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check that the tasks are chosen in one way."""
+        """Check that one option chooses the tasks."""
         super().__post_init__()
         require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         if self.episode_curve:
@@ -88,6 +91,7 @@ def evaluate_command(arguments: list[str]) -> None:
         workers=options.workers,
         engine=options.engine,
     )
+    # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
     rng = make_rng(options.seed, Purpose.EVALUATION)
@@ -104,9 +108,11 @@ def evaluate_command(arguments: list[str]) -> None:
         files = []
         evaluation = None
         if options.protocol != "official":
+            # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
             files += show_evaluation(experiment, evaluation, folder, stem, physics)
         if suite is not None:
+            # the publisher's protocol, beside ours if both ran
             files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
         if options.episode_curve:
             files += measure_episode_curve(experiment, chosen, options, folder / f"{stem}-episodes", physics)
@@ -128,7 +134,9 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its official evaluator is to run.
+    """Return the suite for official evaluation, if any.
+
+    It is the suite if its official evaluator is to run.
 
     Raises:
         MetarlError: if only that is to be run and there is none.
@@ -160,7 +168,10 @@ def measure_officially(
     per_goal: Evaluation | None,
     path: Path,
 ) -> list[Path]:
-    """Run the publisher's evaluator; print and write its result beside ours."""
+    """Run the publisher's evaluator; print and write.
+
+    Its result stands beside ours.
+    """
     settings = OfficialSettings(
         adaptation_steps=min(options.adaptation_steps, experiment.brief_adaptation_steps),
         adaptation_episodes=options.adaptation_episodes,
@@ -188,8 +199,12 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write one step from some episodes."""
+    """Measure, print and write the episode curve.
+
+    A point is one step from some episodes.
+    """
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
+    # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=options.workers)
@@ -253,10 +268,14 @@ def show_evaluation(
     axis: Axis | None = None,
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Print an evaluation's tables and notices, and write its files."""
+    """Print an evaluation's tables; write its files.
+
+    Its notices are printed too.
+    """
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
+    # aggregates and notices are of adaptation steps, not of the curve over episodes
     if axis is None:
         console.print(aggregate_table(summary, evaluation.trial))
     if axis is None and len({task.family for task in evaluation.tasks}) > 1:

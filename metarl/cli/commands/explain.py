@@ -1,4 +1,7 @@
-"""``metarl explain``: which layers adaptation changes, and the gain of each."""
+"""``metarl explain``: measure which layers adaptation changes.
+
+It also measures the gain of each.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,7 @@ def explain_command(arguments: list[str]) -> None:
     options = tyro.cli(ExplainArguments, args=arguments, prog="metarl explain")
     experiment = open_for(options)
     rng = make_rng(options.seed, Purpose.EXPLANATION)
+    # refuse agents without visible layers before anything is computed
     layers = layers_of(explainable(experiment.agent.initial_actor(1, rng)).params)
     tasks = choose_tasks(experiment, options.task, options.tasks, rng)
     require(len(tasks) > 1, "Explaining compares tasks, so two or more are needed", count(len(tasks), "task"))
@@ -90,7 +94,7 @@ def explain_command(arguments: list[str]) -> None:
 
 
 def open_for(options: ExplainArguments) -> Experiment:
-    """Open the trained agent, with the numbers that were asked for.
+    """Open the trained agent with the options' numbers.
 
     Raises:
         MetarlError: as :func:`metarl.training.runs.open_trained`.

@@ -1,4 +1,7 @@
-"""``metarl export``: adapt to a task and save the policy as a file of stable-baselines3's PPO."""
+"""``metarl export``: save an adapted policy for SB3.
+
+The agent adapts to a task; the file is one of stable-baselines3's PPO.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +61,12 @@ def export_command(arguments: list[str]) -> None:
         f"{task.id}: {count(steps, 'step')} of {count(measured.adaptation_episodes, 'episode')} each, "
         f"seed {options.seed}."
     )
+    # adapt, then write the policy of this one task
     adapted = adapt_to(experiment, task, steps, options.seed)
     save(to_ppo(adapted.actor, 0, experiment.suite, seed=options.seed), options.output)
     say(f'Wrote {options.output}; stable_baselines3.PPO.load("{options.output}", env=...) goes on training.')
     suite = experiment.suite
+    # PPO's file holds no rescaling of actions, so say how to get it
     if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
         say(
             f"It acts in {suite.action_space}, which the suite's environments rescale; an environment of "

@@ -1,4 +1,7 @@
-"""Options of ``metarl train``: parsed before heavy imports, so that help and errors come soon."""
+"""Options of ``metarl train``, parsed first.
+
+They are parsed before heavy imports, so that help and errors come soon.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``metarl report``: one HTML file about runs and their adaptation."""
+"""``metarl report``: one HTML file about runs.
+
+It shows their adaptation.
+"""
 
 from __future__ import annotations
 

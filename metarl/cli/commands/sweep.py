@@ -1,4 +1,7 @@
-"""``metarl sweep``: train or resume several seeds of one experiment, and combine them."""
+"""``metarl sweep``: train several seeds and combine them.
+
+Seeds of one experiment are trained or resumed.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,10 @@ def sweep_command(arguments: list[str]) -> None:
 
 
 def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
-    """Train the unfinished seeds, showing the progress; return the failed ones."""
+    """Train unfinished seeds; return the failed ones.
+
+    The progress is shown.
+    """
     done = sum(run.finished for run in sweep.runs)
     begun = sum(run.started and not run.finished for run in sweep.runs)
     say(
@@ -76,6 +82,7 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
         with runs.stop_on_signals(sweep), Progress(console, "starting", iterations) as progress:
             look = follow(sweep, progress)
             failed = sweep.run(parallel, look)
+            # once more at the end, so that the last results are shown
             look()
             return failed
     except Stopped:
@@ -116,6 +123,7 @@ def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
     title = f"{sweep.config.label}, {sweep.config.agent.kind}, {seeds}, held-out tasks"
     console.print(evaluation_table(evaluations[0], summary, title, seeds=len(evaluations)))
     if len(finished) > 1:
+        # a table by seed says something only if there are several
         names = [f"seed {run.seed}" for run in finished]
         console.print(seed_table(dict(zip(names, evaluations, strict=True))))
     console.print(aggregate_table(summary, evaluations[0].trial))

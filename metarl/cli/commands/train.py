@@ -25,7 +25,10 @@ def train_command(arguments: list[str]) -> None:
 
 
 def start(arguments: Sequence[str]) -> None:
-    """Train the preset that comes first, with the options that follow."""
+    """Train a preset with options.
+
+    The preset comes first, the options follow.
+    """
     from metarl.cli.commands.options import configured  # noqa: PLC0415  # start-up time
 
     name, *options = arguments
@@ -66,7 +69,9 @@ def preset_first(arguments: Sequence[str], command: str, example: str) -> list[s
 
 
 def suite_first(arguments: Sequence[str]) -> list[str]:
-    """Move the name after ``--suite`` to the preset's place.
+    """Move the suite's name to the front.
+
+    The name after ``--suite`` takes the preset's place.
 
     Raises:
         MetarlError: if no name follows.
@@ -84,7 +89,7 @@ def suite_first(arguments: Sequence[str]) -> list[str]:
 
 
 def show_train_usage() -> None:
-    """Print the help of ``metarl train`` without a preset."""
+    """Print the preset-less help of ``metarl train``."""
     say(
         "usage: metarl train PRESET [--agent AGENT|FILE.py:CONFIG] [OPTIONS]\n"
         "       metarl train --suite SUITE|FILE.py:NAME [--agent AGENT|FILE.py:CONFIG] [OPTIONS]\n"

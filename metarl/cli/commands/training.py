@@ -1,4 +1,4 @@
-"""Train an experiment, showing its progress and its results."""
+"""Training with progress and results on the console."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
         )
         raise
     except BaseException as error:
+        # a failed run is kept only if it holds a checkpoint or a traceback
         if not keep_traceback(error, experiment.folder) and new:
             runs.discard(experiment)
         raise

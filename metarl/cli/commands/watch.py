@@ -1,4 +1,7 @@
-"""``metarl watch``: see an agent adapt to a held-out task, in a window or as an MP4."""
+"""``metarl watch``: see an agent adapt.
+
+The task is a held-out one; the film is shown in a window or written as an MP4.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +67,7 @@ def watch_command(arguments: list[str]) -> None:
     view = View(camera=options.camera, size=options.size)
     experiment = open_for(options)
     task = choose_task(experiment, options.task)
+    # a window alone writes no file
     path = None if options.window and options.output is None else output_path(experiment, task, options)
     steps = experiment.config.evaluation.adaptation_steps
     say(
@@ -80,7 +84,10 @@ def watch_command(arguments: list[str]) -> None:
 
 
 def experience(experiment: Experiment, steps: int) -> str:
-    """Return what the agent learns from before the last episode."""
+    """Describe the experience before the last episode.
+
+    The agent learns from it.
+    """
     if experiment.agent.trial == "sequential":
         return count(steps, "episode") + " in one trial, then the last"
     episodes = experiment.config.evaluation.adaptation_episodes
@@ -132,7 +139,10 @@ def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> 
 def watch(
     experiment: Experiment, task: Task, seed: int, view: View, on_frame: Callable[[Clip], None] | None
 ) -> Film:
-    """Film the adaptation, or all rollouts for a window."""
+    """Film the adaptation.
+
+    For a window, all rollouts are filmed.
+    """
     measured = measured_rollouts(experiment)
     steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
@@ -145,7 +155,7 @@ def watch(
 
 
 def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
-    """Return a function that shows each new frame in a window."""
+    """Return a callback that shows new frames."""
     measured = measured_rollouts(experiment)
 
     def show_frame(clip: Clip) -> None:
@@ -162,6 +172,7 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
 
 def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window | None) -> None:
     """Write the film, and repeat it in the window."""
+    # the first and the last measured episode, beside one another
     before, after = filmed.clips[0], filmed.clips[-1]
     steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
     trial = filmed.evaluation.trial

@@ -1,4 +1,7 @@
-"""Curves: means over an axis, with intervals as bars or bands."""
+"""Curves with bars or bands.
+
+They are means over an axis, with intervals.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Line:
     joined: bool = True
     """Whether a line joins the points."""
     band: bool = False
-    """Show the intervals as a band instead of bars."""
+    """Draw intervals as a band, not bars."""
 
 
 def interval_line(label: str, x: Sequence[float], intervals: Sequence[Interval], colour: str = BLUE) -> Line:
@@ -75,13 +78,16 @@ def draw_line(axes: Axes, line: Line) -> None:
 
 
 def series(rows: Sequence[Row], *names: str) -> list[Values]:
-    """Return columns of the rows that have all of them."""
+    """Return columns of the complete rows.
+
+    Complete are rows that have all of the columns.
+    """
     found = [[row[name] for name in names] for row in rows if all(name in row for name in names)]
     return list(np.asarray(found, np.float64).reshape(-1, len(names)).T)
 
 
 def measured_steps(rows: Sequence[Row], quantity: str, split: str = "train|test") -> list[int]:
-    """Return the first and last adaptation step in the rows."""
+    """Return the rows' first and last adaptation step."""
     pattern = re.compile(rf"(?:{split})/{quantity}/step_(\d+)")
     names = {name for row in rows for name in row}
     found = sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)

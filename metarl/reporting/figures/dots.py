@@ -1,4 +1,7 @@
-"""Dot plots: a row for each name, a dot with its interval in each panel."""
+"""Dot plots with intervals.
+
+There is a row for each name, and a dot with its interval in each panel.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,12 @@ from metarl.reporting.figures.style import DPI, FAINT, LABELS, TEXT, WIDTH, styl
 
 
 def dot_sheet(title: str, footer: str, *, panels: int, rows: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels for a number of rows."""
+    """Return a figure sized for its rows.
+
+    It has panels.
+    """
     small = textwrap.wrap(footer, 150)
+    # inches for the title and for the wrapped footer
     above, below = 0.42, 0.05 + 0.13 * len(small)
     height = above + below + 0.7 + 0.2 * max(rows, 6)
     layout = ConstrainedLayoutEngine(
@@ -42,7 +49,10 @@ def dot(
 
 
 def name_rows(panels: Sequence[Axes], names: Sequence[str]) -> None:
-    """Name the rows beside the first panel, from top to bottom."""
+    """Name the rows from top to bottom.
+
+    Names stand beside the first panel.
+    """
     for axes in panels:
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names))
@@ -57,7 +67,10 @@ def label_quantity(axes: Axes, quantity: str) -> None:
 
 
 def draw_legend(figure: Figure, axes: Axes) -> None:
-    """Explain the dots of a panel above it, each label once."""
+    """Draw a panel's legend above it.
+
+    It explains the dots, each label once.
+    """
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(
         handles.values(), handles, loc="upper right", ncols=2, frameon=False, fontsize=8.5, labelcolor=TEXT

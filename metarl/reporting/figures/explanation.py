@@ -27,12 +27,13 @@ def draw(explanation: Explanation, title: str) -> dict[str, Figure]:
 
 
 def draw_layers(explanation: Explanation, title: str) -> Figure:
-    """Draw the change of each tensor, absolute and relative."""
+    """Draw tensors' absolute and relative changes."""
     moved = explanation.layer_changes
     figure, panels = dot_sheet(title, _over(explanation), panels=2, rows=len(moved))
     absolute, relative = panels
     for place, each in enumerate(moved):
         dot(absolute, place, each.norm, BLUE)
+        # no share of a norm of zero
         if each.relative is None:
             relative.annotate("was zero", (0, place), fontsize=7, color=FAINT, va="center")
         else:
@@ -44,7 +45,10 @@ def draw_layers(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_representation(explanation: Explanation, title: str) -> Figure:
-    """Draw how alike each layer's activations are before and after adapting."""
+    """Draw similarity of each layer's activations.
+
+    They are compared before and after adapting.
+    """
     names = list(explanation.similarities)
     footer = f"{_over(explanation)} Small dots: single tasks. The last layer's activations are the actions."
     figure, panels = dot_sheet(title, footer, panels=2, rows=2 * len(names))
@@ -53,6 +57,7 @@ def draw_representation(explanation: Explanation, title: str) -> Figure:
     for axes, intervals, values in zip(panels, found, single, strict=True):
         for place, name in enumerate(names):
             dots = values[name]
+            # single tasks just below the mean's dot
             axes.plot(dots, np.full(len(dots), place + 0.22), "o", color=FAINT, markersize=2.5, alpha=0.5)
             dot(axes, place, intervals[name], BLUE)
     panels[0].set_xlabel("Linear CKA with before (1: the same shape)")
@@ -63,12 +68,16 @@ def draw_representation(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_effects(explanation: Explanation, title: str) -> Figure:
-    """Draw gains of each layer alone and of all others."""
+    """Draw gains of single and other layers.
+
+    Each layer is adapted alone, or all others are.
+    """
     quantities = ["return"] + (["success"] if explanation.gain("all").of_success else [])
     footer = f"{_over(explanation)} Lines: nothing adapted (grey) and everything (black)."
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=2 * len(explanation.layers))
     for axes, quantity in zip(panels, quantities, strict=True):
         axes.axvline(0, color=FAINT, linewidth=1)
+        # the gain of adapting everything
         axes.axvline(_gain(explanation.gain("all"), quantity).mean, color="black", linewidth=1)
         for place, layer in enumerate(explanation.layers):
             alone, others = (explanation.gain(f"{which} {layer}") for which in ("only", "all but"))
@@ -88,15 +97,20 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_map(explanation: Explanation, title: str) -> Figure:
-    """Draw tasks by their adaptation vectors, coloured by family or parameter."""
+    """Draw tasks by their adaptation vectors.
+
+    They are coloured by family or parameter.
+    """
     placed, alike = explanation.task_map, explanation.likeness
     tasks = [explanation.trace.tasks[place] for place in placed.places]
     families = sorted({task.family for task in tasks})
+    # colour by family, or by the parameters that vary most within one
     columns = [] if len(families) > 1 else varying(tasks)[:2]
     footer = (
         "Principal components of the directions of the adaptation vectors, "
         f"{100 * placed.shown:.0f} % of their variance; a dot is a held-out task."
     )
+    # a number for what the eye sees in the plane
     if alike is not None:
         footer += f" Rank correlation of the distances {alike.correlation:.2f}, p = {alike.p_value:.2g}."
     figure, panels = dot_sheet(title, footer, panels=max(1, len(columns)), rows=15)
@@ -117,7 +131,10 @@ def draw_map(explanation: Explanation, title: str) -> Figure:
 
 
 def varying(tasks: Sequence[Task]) -> list[int]:
-    """Return parameters that differ among tasks, the widest spread first."""
+    """Return varying parameters, widest spread first.
+
+    They differ among the tasks.
+    """
     spread = np.std([task.parameters for task in tasks], axis=0)
     order = sorted(range(len(spread)), key=lambda column: -spread[column])
     return [column for column in order if spread[column] > 0]

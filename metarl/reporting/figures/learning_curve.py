@@ -1,4 +1,4 @@
-"""Figures of a run: learning curve and adaptation curve."""
+"""Learning and adaptation curves of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _INTERVALS = "Bars: 95 % intervals of the mean over"
 
 
 def learning_curve(rows: Sequence[Row], path: Path, title: str, footer: str = "") -> None:
-    """Write the learning curve of a run as a PNG.
+    """Write a run's learning curve as PNG.
 
     Args:
         rows: the metrics, as :func:`metarl.storage.metrics.read_metrics` returns them.
@@ -57,7 +57,9 @@ def adaptation_curve(
     *,
     seeds: int = 1,
 ) -> None:
-    """Write return and success over adaptation steps as a PNG.
+    """Write a run's adaptation curve as PNG.
+
+    It shows return and success over adaptation steps.
 
     Args:
         steps: numbers of adaptation steps, ``0, 1, 2, …``.
@@ -89,6 +91,7 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
             draw_line(axes, line)
         label_axes(axes, quantity)
         label_env_steps(axes, rows)
+        # a second axis along the top: wall-clock time
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
     _draw_legend(figure, measured_steps(rows, "return"), held_out)
@@ -113,6 +116,7 @@ def draw_adaptation_curve(
     """
     curves = {"return": returns} | ({} if successes is None else {"success": successes})
     for quantity, intervals in curves.items():
+        # every stage needs an interval
         if len(intervals) != len(steps) or not steps:
             raise MetarlError(
                 f"An adaptation curve needs one {quantity} for each number of steps, "
@@ -129,7 +133,10 @@ def draw_adaptation_curve(
 
 
 def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
-    """Return training lines and held-out intervals, before and after adapting."""
+    """Return a quantity's training and held-out lines.
+
+    They are before and after adapting; those of held-out tasks have intervals.
+    """
     lines = []
     stages = measured_steps(rows, quantity)
     for step in stages:
@@ -144,12 +151,15 @@ def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
 
 
 def _look(step: int, stages: Sequence[int]) -> tuple[str, bool]:
-    """Return the colour of a stage, and whether it is dashed."""
+    """Return a stage's colour and dashes."""
     return (BEFORE, True) if step == stages[0] else (AFTER, False)
 
 
 def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
-    """Show wall-clock time along the top, proportional to steps."""
+    """Label wall-clock time along the top.
+
+    It is taken to be proportional to steps.
+    """
     steps, seconds = series(rows, "env_steps", "time/elapsed")
     if not len(steps) or steps[-1] <= 0 or seconds[-1] <= 0:
         return
@@ -164,13 +174,18 @@ def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval], quantity: str) -> None:
-    """Write each mean beside its point, to three digits."""
+    """Write each mean beside its point.
+
+    It has three digits.
+    """
     means = [interval.mean for interval in intervals]
     largest = max(map(abs, means))
+    # three significant digits of the largest mean
     digits = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
     for step, mean in zip(steps, means, strict=True):
         text = f"{mean:.0%}".replace("%", " %") if quantity == "success" else f"{mean:,.{digits}f}"
         axes.annotate(
+            # a minus sign, not a hyphen
             text.replace("-", "−"),
             (step, mean),
             xytext=(7, -11),

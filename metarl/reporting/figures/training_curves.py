@@ -1,4 +1,7 @@
-"""Training curves of several runs, as CSV and as one figure."""
+"""Training curves as CSV and figure.
+
+They are of several runs, in one figure.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ COLOURS = ("#000000", *MANY)
 def write_curves(
     folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float = 0
 ) -> list[Path]:
-    """Draw training curves of runs or sweeps, finished or not.
+    """Write training curves of runs or sweeps.
+
+    These may be finished or not.
 
     Writes ``curves.csv`` (a row for each run and window) and ``curves.png``.
 
@@ -67,7 +72,7 @@ def write_curves(
 
 
 def read_curve(folder: Path) -> list[Row]:
-    """Return a run's metrics, or means over a sweep.
+    """Return a run's metrics or sweep's means.
 
     Raises:
         MetarlError: if there are neither.
@@ -86,7 +91,7 @@ def read_curve(folder: Path) -> list[Row]:
 
 
 def windowed(rows: Sequence[Row], window: float) -> list[Row]:
-    """Return means of training metrics over windows of steps.
+    """Average training metrics over step windows.
 
     ``env_steps`` is the end of the window: the iterations in ``(k - 1) window < env_steps <= k window``. A
     window of 0 keeps every iteration, with its held-out metrics and the range over seeds.
@@ -99,6 +104,7 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
             for row in trained
         ]
     means: list[Row] = []
+    # window k holds the steps in ((k - 1) window, k window]
     for index, found in groupby(trained, key=lambda row: int(np.ceil(row["env_steps"] / window))):
         together = list(found)
         names = [name for name in together[0] if _is_mean(name)]
@@ -108,13 +114,17 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) -> Figure:
-    """Draw return, and success if all runs have it: dashed before adapting, solid after the last step."""
+    """Draw return, and success where all report it.
+
+    Dashed before adapting, solid after the last step.
+    """
     quantities = [
         name
         for name in ("return", "success")
         if all(measured_steps(c, name, "train") for c in curves.values())
     ]
     columns = 2 if len(curves) <= 6 else 4
+    # each row of the legend needs 5 % of the height
     figure, panels = blank(title, len(quantities), top=0.91 - 0.05 * -(-len(curves) // columns))
     for axes, quantity in zip(panels, quantities, strict=True):
         for colour, (label, rows) in zip(COLOURS, curves.items(), strict=False):
@@ -146,5 +156,8 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
 
 
 def _is_mean(name: str) -> bool:
-    """Return whether a metric is one of training, and no end of a range over seeds."""
+    """Return whether a metric is a training mean.
+
+    Ends of a range over seeds are none.
+    """
     return name.startswith("train/") and not name.endswith(("/low", "/high"))

@@ -30,7 +30,10 @@ from metarl.text import stage_name
 _SIZE = (3.9, 3.2)  # inches; narrow, for a telephone
 LEVEL = 0.95
 ENV_STEPS = ""
-"""Axis label of curves over environment steps: the unit depends on their number."""
+"""Axis label of environment steps.
+
+The unit depends on their number.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def adaptation_panels(groups: Sequence[Group]) -> list[Panel]:
     for quantity in ("success", "return"):
         lines = []
         for index, group in enumerate(groups):
-            steps = np.arange(len(group.summary.returns)) + 0.04 * index  # beside each other
+            steps = np.arange(len(group.summary.returns)) + 0.04 * index  # side by side
             lines += _summary_lines(group.name, index, steps.tolist(), group.summary, quantity)
         title = f"{quantity.capitalize()} after adaptation steps"
         panels += panel(title, lines, quantity, "Adaptation steps")
@@ -88,11 +91,13 @@ def panel(title: str, lines: Sequence[Line], quantity: str, horizontal: str) -> 
         draw_line(axes, line)
     label_axes(axes, quantity)
     if horizontal == ENV_STEPS:
+        # steps in thousands or millions, or whole numbers of episodes
         label_env_steps(axes, [{"env_steps": float(line.x.max())} for line in lines])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(horizontal)
     axes.legend(frameon=False, fontsize=8, labelcolor=TEXT)
+    # inside the page, so that the report is one file
     image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"
     return [Panel(title, image, f"{title}. {'; '.join(map(describe, lines))}.", tuple(lines))]
 
@@ -104,7 +109,9 @@ def describe(line: Line) -> str:
 
 
 def over_seeds(values: Values, bounds: tuple[float, float]) -> tuple[Values, Values, Values]:
-    """Return means over seeds with 95 % t intervals, for fresh seeds.
+    """Return means and t intervals over seeds.
+
+    The intervals are of 95 %, for fresh seeds.
 
     Args:
         values: ``[seeds, points]`` of two or more seeds.
@@ -130,6 +137,7 @@ def _learning(groups: Sequence[Group], index: int, split: str, quantity: str) ->
             continue
         mean, low, high = _interval(runs, name, values)
         label = stage_name(step) if after else "before adaptation"
+        # one colour a group; a single group has colours by stage
         if len(groups) > 1:
             label, colour = f"{groups[index].name}, {label}", PALETTE[index % len(PALETTE)]
         else:
@@ -141,7 +149,10 @@ def _learning(groups: Sequence[Group], index: int, split: str, quantity: str) ->
 def _interval(
     runs: Sequence[Sequence[Row]], name: str, values: Values
 ) -> tuple[Values, Values | None, Values | None]:
-    """Return a metric with its interval over seeds or tasks."""
+    """Return a metric's interval over seeds or tasks.
+
+    The metric comes with it.
+    """
     if len(runs) > 1:
         return over_seeds(values, RATE if "/success/" in name else (-np.inf, np.inf))
     if any(f"{name}/low" in row for row in runs[0]):
@@ -150,7 +161,10 @@ def _interval(
 
 
 def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
-    """Return environment steps ``[points]`` and a metric ``[runs, points]``."""
+    """Return steps ``[points]`` and metric ``[runs, points]``.
+
+    They are environment steps.
+    """
     found = [
         series([{"env_steps": row["iteration"], **row} for row in run], "env_steps", name) for run in runs
     ]
@@ -160,7 +174,10 @@ def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
 
 
 def _by_episodes(group: Group, index: int, quantity: str) -> list[Line]:
-    """Return a group's curve if all runs measured it alike."""
+    """Return a group's curve over episodes, if comparable.
+
+    All its runs must have measured it alike.
+    """
     found = [run.by_episodes for run in group.runs]
     measured = [each for each in found if each is not None]
     alike = {(str(each.about[COUNTS]), each.evaluation.tasks) for each in measured}

@@ -33,7 +33,10 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of the config, or a version, for each group."""
+    """One setting or version, by group.
+
+    The setting is one of the config.
+    """
 
     name: str
     values: tuple[str, ...]
@@ -54,7 +57,10 @@ class Section:
     families: Table
     tasks: Table
     largest_gain: float
-    """Of a task, without its sign: the longest bar."""
+    """Largest gain: the longest bar.
+
+    It is that of a task, without its sign.
+    """
     pairs: tuple[Pair, ...]
     no_videos: str
     """Reason why there are none."""
@@ -70,6 +76,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
         pairs: the videos of each group by its name.
         no_videos: why a group has none, by its name.
     """
+    # style and script go into the page, which then opens without a network
     folder = files("metarl.reporting.html")
     style, script, page = (
         (folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html")
@@ -108,6 +115,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
 def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
     """Return a group's part of the page."""
     values = group.task_returns if group.task_successes is None else group.task_successes
+    # by success where it is known, or else by return
     gains = values[:, -1] - values[:, 0]
     return Section(
         name=group.name,
@@ -125,7 +133,7 @@ def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
 
 
 def about(group: Group) -> str:
-    """Describe the runs of a group in a line."""
+    """Describe a group's runs in a line."""
     seeds = ", ".join(str(seed) for seed in group.seeds)
     first = group.runs[0]
     return (
@@ -136,7 +144,10 @@ def about(group: Group) -> str:
 
 
 def headline(group: Group) -> str:
-    """Return results before and after adapting in two sentences."""
+    """Describe adaptation in two sentences.
+
+    They are results before and after adapting.
+    """
     summary, last = group.summary, group.runs[0].measured.evaluation.adaptation_steps
     if last == 0:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
@@ -148,6 +159,7 @@ def headline(group: Group) -> str:
     trial = group.runs[0].measured.evaluation.trial
     sequential = trial == "sequential"
     start, what = ("in the first episode", "Experience") if sequential else ("before adapting", "Adapting")
+    # the interval excludes 0
     surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
     return (
         f"{name}: {before} {start}, {after} {stage_name(last, trial)}. "
@@ -157,7 +169,7 @@ def headline(group: Group) -> str:
 
 
 def outcome_of(summary: Summary, step: int) -> str:
-    """Return success after some steps, or return without success."""
+    """Return success, or else return, after some steps."""
     if summary.successes:
         return f"{percent(summary.successes[step].mean)} %"
     return number(summary.returns[step].mean)
@@ -169,7 +181,10 @@ def quantity(summary: Summary) -> str:
 
 
 def setting_values(group: Group) -> dict[str, str]:
-    """Return every setting of a group by its dotted name."""
+    """Return a group's settings by dotted name.
+
+    Every one is among them.
+    """
     content: dict[str, Json] = {
         **json.loads(json.dumps(to_json(group.config))),
         "seed": list(group.seeds),
@@ -179,7 +194,10 @@ def setting_values(group: Group) -> dict[str, str]:
 
 
 def version_values(group: Group) -> dict[str, str]:
-    """Return the versions with which a group's runs were saved."""
+    """Return the versions behind a group's runs.
+
+    The runs were saved with them.
+    """
     names = dict.fromkeys(name for run in group.runs for name in run.versions)
     return {
         name: ", ".join(sorted({str(run.versions.get(name, "unknown")) for run in group.runs}))
@@ -188,7 +206,10 @@ def version_values(group: Group) -> dict[str, str]:
 
 
 def settings(values: Sequence[Mapping[str, str]]) -> list[Setting]:
-    """Return settings side by side; a group may lack some."""
+    """Return groups' settings side by side.
+
+    A group may lack some.
+    """
     names = dict.fromkeys(name for group in values for name in group)
     return [Setting(name, tuple(group.get(name, "") for group in values)) for name in names]
 

@@ -1,4 +1,7 @@
-"""Data of a report: runs of one suite, grouped by everything but their seed."""
+"""Data of a report, grouped by config.
+
+The runs are of one suite, grouped by everything but their seed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ from metarl.types import Json, Task
 EVALUATIONS, BASELINES = "evaluations", "baselines"
 EXPLANATIONS = "explanations"
 COUNTS = "adaptation_episodes"
-"""In an evaluation that is laid out along numbers of episodes instead of adaptation steps."""
+"""Key of an evaluation over episode counts.
+
+Such an evaluation is laid out along numbers of episodes instead of adaptation steps.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,18 +45,27 @@ class Run:
     """Of its newest whole checkpoint."""
     env_steps: int
     versions: dict[str, Json]
-    """Of the libraries that the checkpoint was saved with."""
+    """Versions of the checkpoint's libraries."""
     rows: list[Row]
     """Its metrics."""
     measured: Measured
-    """On held-out tasks: at the run's end, or else what ``metarl evaluate`` did last."""
+    """Evaluation on held-out tasks.
+
+    It is that at the run's end, or else what ``metarl evaluate`` did last.
+    """
     baselines: tuple[Measured, ...]
     official: dict[str, Json]
-    """Newest result of the publisher's evaluator; empty if there is none."""
+    """Newest official result, empty if none.
+
+    It is the result of the publisher's evaluator.
+    """
     by_episodes: Measured | None
-    """The newest evaluation after one step from 0, 1, 2, 5, … episodes."""
+    """Newest evaluation over adaptation episodes.
+
+    It is the one after one step from 0, 1, 2, 5, … episodes.
+    """
     explanation: dict[str, Json] | None
-    """Newest result of ``metarl explain``, if there is one."""
+    """Newest result of ``metarl explain``, if any."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +92,27 @@ class Group:
 
     @property
     def task_returns(self) -> Values:
-        """Mean over seeds and episodes of each task, ``[tasks, adaptation steps + 1]``."""
+        """Each task's mean return by step.
+
+        It is over seeds and episodes, ``[tasks, adaptation steps + 1]``.
+        """
         means: Values = np.mean([run.measured.evaluation.task_returns for run in self.runs], axis=0)
         return means
 
     @property
     def task_successes(self) -> Values | None:
-        """Likewise the share of episodes that succeed; None where the suite does not say."""
+        """Each task's success rate by step.
+
+        It is the share of episodes that succeed, likewise; None where the suite does not say.
+        """
         rates = [run.measured.evaluation.task_successes for run in self.runs]
         known = [rate for rate in rates if rate is not None]
         return np.asarray(np.mean(known, axis=0), np.float64) if len(known) == len(rates) else None
 
     def by_gain(self) -> list[int]:
-        """Return the tasks' places, the greatest gain by adaptation first.
+        """Sort tasks by gain, the greatest first.
+
+        Returned are their places; the gain is that by adaptation.
 
         The gain is that in success and, among equals or where the suite reports none, that in return.
         """
@@ -100,11 +123,17 @@ class Group:
 
     @cached_property
     def summary(self) -> Summary:
-        """Averages over seeds and tasks, with 95 % intervals."""
+        """Averages with 95 % intervals.
+
+        They are over seeds and tasks.
+        """
         return summarize_seeds([run.measured.evaluation for run in self.runs], np.random.default_rng(0))
 
     def baselines(self) -> dict[str, list[Measured]]:
-        """Return the baselines by their label, one of each run that has it."""
+        """Return the baselines by their label.
+
+        There is one of each run that has it.
+        """
         found: dict[str, list[Measured]] = {}
         for run in self.runs:
             for measured in run.baselines:
@@ -113,7 +142,9 @@ class Group:
 
 
 def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group]:
-    """Read runs, and group those that differ only in seed.
+    """Read runs, and group them by config.
+
+    Those in a group differ only in seed.
 
     Args:
         folders: the runs', or those of sweeps, read as their finished runs.
@@ -126,6 +157,7 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     if not folders:
         raise MetarlError("metarl report needs a run or more: metarl report runs/A runs/B")
     members = [run for folder in folders for run in runs_of(folder)]
+    # a run may be named twice by different paths
     places = [folder.resolve() for folder in members]
     for index, place in enumerate(places):
         if place in places[:index]:
@@ -137,6 +169,7 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     check_comparable(sides)
     for sentence in unrecorded(sides):
         report(sentence)
+    # runs of one config are seeds of one group
     grouped: dict[str, list[Run]] = {}
     for run in found:
         grouped.setdefault(experiment_key(run.config), []).append(run)
@@ -149,12 +182,14 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """Return a run, or the finished runs of a sweep."""
+    """Return a run, or a sweep's finished runs."""
     return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
 
 
 def read_run(folder: Path, report: Callable[[str], None]) -> Run:
-    """Read all that a run's folder holds for a report.
+    """Read a run's data for a report.
+
+    It is all that its folder holds.
 
     Raises:
         MetarlError: if it is no run, has no checkpoint or no evaluation, or a file is damaged.
@@ -169,9 +204,11 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         return [each for each in measured if is_of(each.about, checkpoint)]
 
     found = read_evaluations(folder)
+    # of the newest checkpoint, and over adaptation steps
     evaluations = [each for each in of_now(found) if COUNTS not in each.about]
     if not evaluations:
         raise MetarlError(_no_evaluation(folder, iteration, found))
+    # the evaluation at the run's end goes before later ones
     at_the_end = [each for each in evaluations if each.path.name == EVALUATION]
     measured = at_the_end[0] if at_the_end else evaluations[0]
     check_run(config, measured)
@@ -195,7 +232,10 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
 
 
 def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:
-    """Return the error of a run without an evaluation of its newest checkpoint."""
+    """Return the error of a missing evaluation.
+
+    The run has none of its newest checkpoint.
+    """
     others = sorted({each.iteration for each in found if each.iteration is not None} - {iteration})
     if others:
         return (
@@ -211,7 +251,9 @@ def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> s
 
 
 def read_evaluations(folder: Path) -> list[Measured]:
-    """Read a run's evaluations on held-out tasks, the newest first.
+    """Read a run's evaluations, newest first.
+
+    They are those on held-out tasks.
 
     Raises:
         MetarlError: if a file is damaged.
@@ -227,13 +269,13 @@ def read_evaluations(folder: Path) -> list[Measured]:
 
 
 def read_newest(folder: Path, pattern: str, checkpoint: Checkpoint) -> dict[str, Json] | None:
-    """Read the newest matching file of a checkpoint, if any."""
+    """Read a checkpoint's newest matching file, if any."""
     found = map(read_json, newest_first(list(folder.glob(pattern))))
     return next((data for data in found if is_of(data, checkpoint)), None)
 
 
 def newest_first(paths: Sequence[Path]) -> list[Path]:
-    """Return files by the time of their last change."""
+    """Sort files by last change, newest first."""
     return sorted(paths, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
 
 
@@ -245,7 +287,7 @@ def read_baselines(folder: Path) -> list[Measured]:
 
 
 def check_seeds(members: Sequence[Run]) -> None:
-    """Make sure that runs of one config differ in their seed.
+    """Check that one config's runs differ in seed.
 
     Raises:
         MetarlError: if two are the same run over again.
@@ -261,7 +303,10 @@ def check_seeds(members: Sequence[Run]) -> None:
 
 
 def experiment_key(config: ExperimentConfig) -> str:
-    """Return a group's settings: all but seed, name, device."""
+    """Return a group's settings as a key.
+
+    All settings but seed, name, device.
+    """
     content = shared_settings(config)
     return json.dumps({name: content[name] for name in content if name != "device"})
 
@@ -276,7 +321,10 @@ def group_name(names: Sequence[str]) -> str:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Return the names, those that come again with a number."""
+    """Make names unique by numbers.
+
+    Those that come again get a number.
+    """
     return [
         name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
         for i, name in enumerate(names)

@@ -33,7 +33,10 @@ class Explained:
 
 
 def policy_table(groups: Sequence[Group]) -> Table:
-    """Return each group's agent after 0, 1, … adaptation steps."""
+    """Return each group's agent by adaptation step.
+
+    The steps are 0, 1, ….
+    """
     success = (_SUCCESS, _GAINS[1]) if groups[0].task_successes is not None else ()
     columns = (
         _RETURN,
@@ -46,7 +49,10 @@ def policy_table(groups: Sequence[Group]) -> Table:
 
 
 def seed_table(groups: Sequence[Group]) -> Table:
-    """Return the means of each run, for groups of several."""
+    """Return each run's means.
+
+    Only groups of several runs have them.
+    """
     runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
     parts = {run.folder.resolve().name: _values(run.measured.evaluation) for run in runs}
     return change_table("run", parts, _steps(groups[0]))
@@ -59,7 +65,10 @@ def task_table(group: Group) -> Table:
 
 
 def family_table(group: Group) -> Table:
-    """Return means over each family's tasks, if there are several."""
+    """Return each family's means, if several.
+
+    They are over its tasks.
+    """
     places: dict[str, list[int]] = {}
     for place, task in enumerate(group.tasks):
         places.setdefault(task.family, []).append(place)
@@ -81,14 +90,20 @@ def baseline_table(groups: Sequence[Group]) -> Table:
 
 
 def baseline_tasks(groups: Sequence[Group]) -> str:
-    """Return the number of held-out tasks of the baselines: ``"5"``, or ``"2 to 5"``."""
+    """Return the baselines' number of held-out tasks.
+
+    Such as ``"5"``, or ``"2 to 5"``.
+    """
     found = [each for group in groups for parts in group.baselines().values() for each in parts]
     counts = sorted({len(each.evaluation.tasks) for each in found})
     return " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
 
 
 def official_table(groups: Sequence[Group]) -> Table:
-    """Return the publisher's numbers beside those of every task."""
+    """Return official results beside ours.
+
+    Official are the publisher's numbers, ours those of every task.
+    """
     columns = (
         Column("official success %", percent),
         Column("success per task %", percent),
@@ -103,7 +118,9 @@ def official_table(groups: Sequence[Group]) -> Table:
 
 
 def explained(groups: Sequence[Group]) -> list[Explained]:
-    """Return the explanation of the first run of each group that has one.
+    """Return explanations of each group's first explained run.
+
+    Groups without one are left out.
 
     Raises:
         MetarlError: if a file is not an explanation.
@@ -152,7 +169,10 @@ def _baseline_rows(label: str, found: Sequence[Measured]) -> list[Row]:
 
 
 def _over_runs(parts: Sequence[Evaluation]) -> Summary:
-    """Summarize over seeds; as one seed if tasks differ."""
+    """Summarize runs over seeds.
+
+    They count as one seed if tasks differ.
+    """
     rng = np.random.default_rng(0)
     same = all(part.tasks == parts[0].tasks for part in parts)
     return summarize_seeds(parts, rng) if same else summarize(join(parts), rng)

@@ -1,4 +1,7 @@
-"""Videos of a report: episodes before and after adapting."""
+"""Videos of a report.
+
+They show episodes before and after adapting.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ class Choice:
 
 
 def choose(group: Group, names: Sequence[str]) -> list[Choice]:
-    """Return named tasks, or those of greatest, median, least gain.
+    """Choose tasks by name or gain.
+
+    They are named tasks, or those of greatest, median, least gain.
 
     Raises:
         MetarlError: if a name is no held-out task's.
@@ -65,7 +70,7 @@ def choose(group: Group, names: Sequence[str]) -> list[Choice]:
 
 
 def open_first(group: Group) -> Experiment:
-    """Open the trained agent of a group's first seed."""
+    """Open the agent of a group's first seed."""
     return runs.open_trained(group.runs[0].folder, report=lambda _: None)  # reported when it was read
 
 
@@ -85,6 +90,7 @@ def film_pairs(
         Stopped: if the experiment was asked to stop.
     """
     experiment.observers = [observer]
+    # only the first and the last measured rollout are filmed
     measured = measured_rollouts(experiment)
     env = experiment.make_env()
     try:

@@ -21,7 +21,9 @@ _GAP = 4  # pixels between pictures
 
 
 def mp4(frames: Sequence[Picture], frames_per_second: int = FRAMES_PER_SECOND) -> bytes:
-    """Return frames as an MP4; to sides of an odd number of pixels one is added.
+    """Encode frames as an MP4.
+
+    To sides of an odd number of pixels one is added.
 
     Raises:
         MetarlError: if there are no frames, or the encoder fails.
@@ -81,11 +83,15 @@ def _encode(frames: Sequence[Picture], path: Path, frames_per_second: int) -> No
     with writer:
         for frame in frames:
             height, width = frame.shape[:2]
+            # H.264 with 4:2:0 chroma needs even sides
             writer.append_data(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
 
 
 def _caption(lines: Sequence[str], width: int) -> Picture:
-    """Write lines of text, white on black, the first one larger."""
+    """Write white text on black.
+
+    The first line is larger.
+    """
     sizes = [max(12, width // 22)] + [max(10, width // 27)] * (len(lines) - 1)
     height = int(sum(1.45 * size for size in sizes)) + 10
     picture = Image.new("RGB", (width, height), _PAPER)

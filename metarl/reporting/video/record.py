@@ -1,4 +1,6 @@
-"""Films of an adaptation: the episodes that an evaluation runs on one task, seen as they are run.
+"""Films of an adaptation to one task.
+
+They show the episodes that an evaluation runs on the task, seen as they are run.
 
 An evaluation is given an environment that looks at one of its slots after each reset and step, and is
 otherwise the environment itself, so the film shows the measured episode.
@@ -23,17 +25,29 @@ from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
 MAX_FRAMES = 64
-"""Of an episode, about; of a longer one every second, third, … step is seen."""
+"""Number of frames of an episode, about.
+
+Of a longer episode every second, third, … step is seen.
+"""
 SLOT = 0
-"""That is seen: the first of a task's episodes."""
+"""Slot that is filmed.
+
+It is the first of a task's episodes.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View(Settings):
-    """From where an episode is seen, and how large."""
+    """Camera and size of the view.
+
+    It says from where an episode is seen, and how large.
+    """
 
     camera: str | None = None
-    """By the name that the suite gives it; None for the suite's choice."""
+    """Camera by the suite's name.
+
+    None for the suite's choice.
+    """
     size: Annotated[int, Ge(32), Le(2048)] = 480
     """Pixels along a side."""
 
@@ -45,12 +59,15 @@ class Clip:
     rollout: int
     """Of the evaluation, counted from 0."""
     frames: list[Picture] = field(default_factory=list)
-    """The first is the start and the last the end of the episode."""
+    """Frames from start to end.
+
+    The first is the start and the last the end of the episode.
+    """
     steps: int = 0
     total: float = 0.0
     """Return up to the last step."""
     solved_at: int | None = None
-    """The first step after which the task was solved."""
+    """First step after which the task was solved."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,10 @@ class Film:
     clips: tuple[Clip, ...]
     """Of the filmed rollouts, in their order."""
     evaluation: Evaluation
-    """Measurements on the task; the clips show the first of its episodes."""
+    """Measurements on the task.
+
+    The clips show the first of its episodes.
+    """
 
 
 def film(
@@ -74,7 +94,9 @@ def film(
     rollouts: Container[int],
     on_frame: Callable[[Clip], None] | None = None,
 ) -> Film:
-    """Evaluate an agent on one held-out task, and look at it.
+    """Film an agent's evaluation on one task.
+
+    The task is a held-out one.
 
     The episodes are those that ``experiment.test`` runs with the same random numbers, which are a function of
     the seed and the task.
@@ -99,7 +121,9 @@ def film(
 
 
 def measured_rollouts(experiment: Experiment) -> list[int]:
-    """Return the measured rollouts of an evaluation on one task.
+    """Return which rollouts are measured.
+
+    They are those of an evaluation on one task.
 
     The others are experience for adaptation, if it does not learn from the measured episodes.
     """
@@ -109,7 +133,9 @@ def measured_rollouts(experiment: Experiment) -> list[int]:
 
 
 def find_task(tasks: Sequence[Task], name: str, suite: str) -> Task:
-    """Return the task of an id, or the first of a family.
+    """Find a task by id or family.
+
+    Of a family it is the first task.
 
     Raises:
         MetarlError: if there is neither; names the nearest.
@@ -134,7 +160,9 @@ def outcome(clip: Clip, reports_success: bool) -> str:
 
 
 class FilmedEnv(TaskVectorEnv):
-    """A wrapper that renders one slot after each step.
+    """Environment wrapper that renders one slot.
+
+    It renders after each step.
 
     Args:
         env: the environment; the caller closes it.
@@ -170,7 +198,7 @@ class FilmedEnv(TaskVectorEnv):
         self.rollout = -1
         """Number of the one that is running."""
         self._clip: Clip | None = None
-        """Of the episode that is running and looked at."""
+        """Clip of the running episode, if filmed."""
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Do as the environment does."""
@@ -192,7 +220,7 @@ class FilmedEnv(TaskVectorEnv):
         return observations, infos
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Do as the environment does, and look at it."""
+        """Step the environment, and render."""
         observations, rewards, terminated, truncated, infos = self._env.step(actions)
         if self._clip is not None:
             self._follow(self._clip, rewards, infos.get("success"), bool(terminated[SLOT] or truncated[SLOT]))

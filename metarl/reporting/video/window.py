@@ -47,7 +47,7 @@ class Window:
         self._figure.canvas.flush_events()
 
     def repeat(self, frames: Sequence[Picture], frames_per_second: int) -> None:
-        """Show a film over and over until the window is closed."""
+        """Repeat a film until the window closes."""
         for frame in cycle(frames):
             self.show(frame)
             if self.closed:
