@@ -72,9 +72,9 @@ class PEARLConfig(SACConfig, AgentConfig):
     tasks_per_step: Annotated[int, Ge(1), Le(10_000)] = 8
     """Tasks of a gradient step, drawn from those in the replay buffer."""
     batch_size: Annotated[int, Ge(1), Le(100_000)] = 64
-    """SACBatch of each of these tasks that actor and critic learn from."""
+    """Transitions of each of these tasks that actor and critic learn from."""
     context_size: Annotated[int, Ge(1), Le(100_000)] = 64
-    """SACBatch of each of these tasks that the encoder reads."""
+    """Transitions of each of these tasks that the encoder reads."""
     update_ratio: Annotated[float, Gt(0), Le(1000)] = 0.05
     """Gradient steps for each environment step."""
     initial_iterations: Annotated[int, Ge(0)] = 1

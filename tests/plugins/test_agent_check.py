@@ -402,9 +402,10 @@ def test_question_that_does_not_apply_is_open() -> None:
     assert list(verdicts(config, SUITE, *names).values()) == ["pass", "open"]
 
 
-def test_exception_is_a_fault_that_names_its_line() -> None:
+@pytest.mark.parametrize("error", [KeyError("nothing there"), SystemExit("nothing there")])
+def test_exception_is_a_fault_that_names_its_line(error: BaseException) -> None:
     def falls(agent: MetaLearner, own: object, *_: object) -> None:
-        raise KeyError("nothing there")
+        raise error
 
     config = SpoiledConfig(spoil=replaced("update", falls))
     (result,) = check_agent(
@@ -412,7 +413,8 @@ def test_exception_is_a_fault_that_names_its_line() -> None:
     )
     line = falls.__code__.co_firstlineno + 1
     assert str(result) == (
-        f"FAIL  {SENTENCES['state_is_a_copy']}: KeyError: 'nothing there' (test_agent_check.py, line {line})."
+        f"FAIL  {SENTENCES['state_is_a_copy']}: {type(error).__name__}: {error} "
+        f"(test_agent_check.py, line {line})."
     )
 
 
