@@ -474,3 +474,11 @@ def test_command_takes_a_suite_and_settings(capsys: pytest.CaptureFixture[str]) 
     assert "There is no agent called 'no-such'" in capsys.readouterr().err
     assert main(["check", "--agent"]) == 2
     assert "--agent needs the name of an agent" in capsys.readouterr().err
+
+
+def test_command_says_once_that_an_agent_refuses_the_suite(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--agent", "pearl", "--suite", "bandits"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Expected actions that are vectors of real numbers" in printed.err
+    assert printed.err.count("\n") == 1
