@@ -69,6 +69,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetarlError:
         The error, for the caller to raise.
     """
     names = sorted(known)
+    if not names:
+        return MetarlError(f"There is no {kind} called {name!r}, nor any other.")
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(names)}."
     return MetarlError(f"There is no {kind} called {name!r}; {hint}")

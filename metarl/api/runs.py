@@ -70,7 +70,7 @@ class Run:
 
     def draw(self) -> Path:
         """Draw the learning curve; return its PNG file."""
-        return write_learning_curve(self.folder, self.suite.name)
+        return write_learning_curve(self.folder, self.suite.name, self.agent.trial)
 
 
 def train(

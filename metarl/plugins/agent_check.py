@@ -69,12 +69,12 @@ def _tried(claim: Claim, probe: AgentProbe) -> Result:
         return Result(sentence, "FAIL", str(broken))
     except OpenQuestion as question:
         return Result(sentence, "open", str(question))
-    except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, training would meet it
         return Result(sentence, "FAIL", _described(error))
     return Result(sentence, "pass", "")
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     """Say what was raised, and where."""
     text = " ".join(str(error).split()).rstrip(".")
     said = text if isinstance(error, MetarlError) else f"{type(error).__name__}: {text}"

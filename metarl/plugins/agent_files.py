@@ -107,7 +107,7 @@ def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[Agen
         file.tell_changes(recorded)
         try:
             agent = found.build(self, suite, seed=seed, device=device, sampling=sampling)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise at_fault(error, f"The agent of {file.place} fails when it is built") from error
         require_parts(
             agent, _PARTS, "an agent", f"the result of {file.place}.build", "see metarl.meta_learner"
@@ -117,7 +117,7 @@ def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[Agen
     def check(self: AgentConfig) -> None:
         try:
             found.__post_init__(self)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise at_fault(error, f"The settings of {file.place} cannot be checked") from error
 
     hidden = tyro.conf.Suppress

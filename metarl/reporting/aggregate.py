@@ -82,11 +82,11 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
         write_csv(files[3], rows_of_families)
     # the figures of a single run, with intervals over seeds
     figures = [output / "learning_curve.png", output / "adaptation.png"]
-    learning_curve(rows, figures[0], title, _footer(len(folders)))
+    trial = evaluations[0].trial
+    learning_curve(rows, figures[0], title, _footer(len(folders)), trial)
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, seeds=len(folders))
-    trial = evaluations[0].trial
     # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)

@@ -79,10 +79,10 @@ def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluatio
     return file
 
 
-def write_learning_curve(folder: Path, title: str) -> Path:
+def write_learning_curve(folder: Path, title: str, trial: str = "parallel") -> Path:
     """Draw a run's metrics into its ``learning_curve.png``."""
     path = folder / "learning_curve.png"
-    learning_curve(read_metrics(folder), path, title)
+    learning_curve(read_metrics(folder), path, title, trial=trial)
     return path
 
 

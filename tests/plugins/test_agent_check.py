@@ -402,9 +402,10 @@ def test_question_that_does_not_apply_is_open() -> None:
     assert list(verdicts(config, SUITE, *names).values()) == ["pass", "open"]
 
 
-def test_exception_is_a_fault_that_names_its_line() -> None:
+@pytest.mark.parametrize("error", [KeyError("nothing there"), SystemExit("nothing there")])
+def test_exception_is_a_fault_that_names_its_line(error: BaseException) -> None:
     def falls(agent: MetaLearner, own: object, *_: object) -> None:
-        raise KeyError("nothing there")
+        raise error
 
     config = SpoiledConfig(spoil=replaced("update", falls))
     (result,) = check_agent(
@@ -412,7 +413,8 @@ def test_exception_is_a_fault_that_names_its_line() -> None:
     )
     line = falls.__code__.co_firstlineno + 1
     assert str(result) == (
-        f"FAIL  {SENTENCES['state_is_a_copy']}: KeyError: 'nothing there' (test_agent_check.py, line {line})."
+        f"FAIL  {SENTENCES['state_is_a_copy']}: {type(error).__name__}: {error} "
+        f"(test_agent_check.py, line {line})."
     )
 
 
@@ -472,3 +474,11 @@ def test_command_takes_a_suite_and_settings(capsys: pytest.CaptureFixture[str]) 
     assert "There is no agent called 'no-such'" in capsys.readouterr().err
     assert main(["check", "--agent"]) == 2
     assert "--agent needs the name of an agent" in capsys.readouterr().err
+
+
+def test_command_says_once_that_an_agent_refuses_the_suite(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--agent", "pearl", "--suite", "bandits"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Expected actions that are vectors of real numbers" in printed.err
+    assert printed.err.count("\n") == 1

@@ -63,6 +63,10 @@ class Falling(MAMLVPGConfig):
     def build(self, suite, *, seed, device, sampling):
         return {}["nothing"]
 
+class Leaving(MAMLVPGConfig):
+    def build(self, suite, *, seed, device, sampling):
+        raise SystemExit("licence expired")
+
 class Number(MAMLVPGConfig):
     def build(self, suite, *, seed, device, sampling):
         return 3
@@ -85,6 +89,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     (tmp_path / "steps.py").write_text("STEP = 0.01\n")
+    (tmp_path / "empty.py").touch()
     path = tmp_path / "mine.py"
     path.write_text(FILE)
     return path
@@ -180,6 +185,7 @@ def test_config_without_a_name_of_its_own_is_called_by_its_class(place: Path) ->
         ("mine.py:Abstract", "'Abstract' of .* to be a config that builds an agent, but it has no build"),
         ("mine.py:Plain", "'Plain' of .* to be a dataclass, as it has the setting more, but it is a plain"),
         ("mine.py", "Expected an agent in a file as my_file.py:MyConfig, got 'mine.py'"),
+        ("empty.py:X", r"There is no config in .*empty.py called 'X', nor any other\.$"),
         ("yours.py:X", "The agent's file .*yours.py cannot be read .No such file or directory.; it must be"),
     ],
 )
@@ -197,6 +203,7 @@ def test_what_is_no_config_in_a_file_is_refused(
     ("name", "sentence"),
     [
         ("Falling", r"The agent of .*Falling fails when it is built: KeyError: 'nothing' "),
+        ("Leaving", r"The agent of .*Leaving fails when it is built: SystemExit: licence expired "),
         (
             "Number",
             "Expected the result of .*Number.build to be an agent, but it is of type int, which has",

@@ -97,6 +97,9 @@ def test_learning_curve_compares_the_first_and_the_last_adaptation_step() -> Non
     assert [y[0] for _, y in curves(figure.axes[0])] == [-49, 9]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["before adaptation", "after 10 adaptation steps"]
+    figure = draw_learning_curve(rows, trial="sequential")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["first episode", "after 10 episodes"]
 
 
 def test_learning_curve_without_success_has_one_panel() -> None:

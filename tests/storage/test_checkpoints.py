@@ -505,6 +505,14 @@ def test_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(
     assert same(load_newest(tmp_path, unheard), make(1))
 
 
+def test_full_disk_speaks_of_no_later_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for iteration in (1, 4):
+        save(tmp_path, make(iteration), keep=2)
+    fill_disk(monkeypatch, errno.ENOSPC)
+    with pytest.raises(MetarlError, match="; checkpoint 00000001 before it is intact"):
+        save(tmp_path, make(2), keep=2)
+
+
 def test_full_disk_at_the_first_checkpoint_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,11 @@ import tyro
 
 from metarl.cli.console import console, say
 from metarl.config import AgentConfig, construct
+from metarl.errors import MetarlError
 from metarl.plugins import registry
 from metarl.plugins.agent_check import check_agent
+from metarl.plugins.agent_probe import AgentProbe
+from metarl.tasks import TaskDistribution
 from metarl.text import count
 
 SUITE = "point"
@@ -54,6 +57,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
         else registry.suite_named(wanted.suite)
     )
     suite = chosen.build()
+    require_built(wanted.agent, suite)
     say(f"Checking {wanted.agent.kind} on {suite.name}, episodes of {suite.horizon} steps.")
     with console.status("Trying."):
         results = check_agent(wanted.agent, suite, lambda result: say(str(result)))
@@ -64,3 +68,17 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
     open_ones = sum(result.verdict == "open" for result in results)
     rest = f", {count(open_ones, 'promise')} could not be judged" if open_ones else ""
     say(f"{wanted.agent.kind} keeps every promise that was tried{rest}.")
+
+
+def require_built(config: AgentConfig, suite: TaskDistribution) -> None:
+    """Make sure that an agent does not refuse the suite; other exceptions are for the claims to tell.
+
+    Raises:
+        MetarlError: the agent's own, such as that it takes no choices.
+    """
+    try:
+        AgentProbe(config, suite).build()
+    except MetarlError:
+        raise
+    except Exception:  # noqa: BLE001 - each claim that needs the agent says what it was
+        return

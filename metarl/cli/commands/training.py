@@ -22,7 +22,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
         with runs.stop_on_signals(experiment):
             with watch(experiment, console):
                 evaluation = experiment.run()
-            curve = write_learning_curve(experiment.folder, experiment.suite.name)
+            curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
             files = show_evaluation(
                 experiment,
                 evaluation,

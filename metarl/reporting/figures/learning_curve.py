@@ -32,19 +32,22 @@ from metarl.text import stage_name
 _INTERVALS = "Bars: 95 % intervals of the mean over"
 
 
-def learning_curve(rows: Sequence[Row], path: Path, title: str, footer: str = "") -> None:
-    """Write a run's learning curve as PNG.
+def learning_curve(
+    rows: Sequence[Row], path: Path, title: str, footer: str = "", trial: str = "parallel"
+) -> None:
+    """Write the learning curve of a run as a PNG.
 
     Args:
         rows: the metrics, as :func:`metarl.storage.metrics.read_metrics` returns them.
         path: the file.
         title: above the panels.
         footer: meaning of lines and bars, if not those of one run.
+        trial: of the agent; steps of a sequential one are episodes.
 
     Raises:
         MetarlError: if the rows hold no return, or the file cannot be written.
     """
-    save(draw_learning_curve(rows, title, footer), path)
+    save(draw_learning_curve(rows, title, footer, trial), path)
 
 
 def adaptation_curve(
@@ -76,7 +79,9 @@ def adaptation_curve(
     save(draw_adaptation_curve(steps, returns, successes, title, label, seeds=seeds), path)
 
 
-def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") -> Figure:
+def draw_learning_curve(
+    rows: Sequence[Row], title: str = "", footer: str = "", trial: str = "parallel"
+) -> Figure:
     """Draw training and held-out performance over environment steps.
 
     Raises:
@@ -94,7 +99,7 @@ def draw_learning_curve(rows: Sequence[Row], title: str = "", footer: str = "") 
         # a second axis along the top: wall-clock time
         _label_clock(axes, rows)
     held_out = any(name.startswith("test/") for row in rows for name in row)
-    _draw_legend(figure, measured_steps(rows, "return"), held_out)
+    _draw_legend(figure, measured_steps(rows, "return"), held_out, trial)
     one_run = f"Lines: mean over the training tasks.{f' {_INTERVALS} held-out tasks.' if held_out else ''}"
     draw_footer(figure, footer or one_run)
     return figure
@@ -198,13 +203,18 @@ def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval]
     axes.margins(y=0.12)
 
 
-def _draw_legend(figure: Figure, stages: Sequence[int], held_out: bool) -> None:
+def _draw_legend(figure: Figure, stages: Sequence[int], held_out: bool, trial: str) -> None:
     handles = []
     for step in stages:
         colour, dashed = _look(step, stages)
         handles.append(
             Line2D(
-                [], [], linestyle="--" if dashed else "-", color=colour, label=stage_name(step), linewidth=1.6
+                [],
+                [],
+                linestyle="--" if dashed else "-",
+                color=colour,
+                label=stage_name(step, trial),
+                linewidth=1.6,
             )
         )
     if held_out:
