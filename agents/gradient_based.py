@@ -242,7 +242,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         """Memory of the outer step between updates, by names that theta does not have."""
         join(self.params, self.outer_state)  # raises now what would else spoil the first checkpoint
 
-    # What makes an algorithm itself.
+    # The parts that differ by algorithm.
 
     @abstractmethod
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
@@ -279,7 +279,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         """Return the outer step's initial memory."""
         return {}
 
-    # What an outer step calls.
+    # The helpers of an outer step.
 
     def chunks(self, rollouts: Sequence[Rollout]) -> list[Chunk]:
         """Return the experience, shared among threads by tasks.

@@ -47,7 +47,9 @@ from metarl.types import Params, Rollout, State, Task
 
 @dataclass(frozen=True, kw_only=True)
 class PEARLConfig(SACConfig, AgentConfig):
-    """PEARL: a posterior over a latent of the task, and soft actor-critic on a replay buffer.
+    """PEARL: soft actor-critic on a task posterior.
+
+    The posterior is over a latent of the task, and the transitions come from a replay buffer.
 
     One adaptation adds a rollout to the context, of however many episodes, and draws z anew.
     """
@@ -75,7 +77,7 @@ class PEARLConfig(SACConfig, AgentConfig):
     kl_weight: Annotated[float, Ge(0), Le(1e6)] = 0.1
     """Weight of the divergence from the prior.
 
-    It is that of the posterior's, for each task of a gradient step.
+    It is the divergence of the posterior, for each task of a gradient step.
     """
     reward_scale: Annotated[float, Gt(0), Le(1e6)] = 1.0
     """Multiplies the rewards that critic and encoder read."""
@@ -180,7 +182,7 @@ def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
 
 
 class Seen(NamedTuple):
-    """What a gradient step sees of M tasks."""
+    """Data of M tasks for a gradient step."""
 
     observations: torch.Tensor
     """``[M, B, O]``."""
@@ -196,7 +198,7 @@ def look_at(encoder: ContextEncoder, seen: Seen, kl_weight: float) -> Look:
     """Return how the states ``[observation, z]`` of M * B transitions come about.
 
     z of each task is drawn from q(z | c), so the critic's gradient reaches the encoder. The divergence from
-    the prior is added to the critic's loss (equation 1, whose likelihood is the critic's).
+    the prior is added to the critic's loss (equation 1, with the critic's likelihood).
     """
 
     def look(params: Params) -> States:

@@ -121,7 +121,10 @@ class RL2Config(AgentConfig, PPOConfig):
     Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent.
     """
     weight_decay: Annotated[float, Ge(0), Le(1000)] = DescentConfig.weight_decay
-    """Weight decay per step size, of AdamW alone."""
+    """Weight decay per step size, of AdamW alone.
+
+    It shrinks every parameter by this times the step size.
+    """
     lr_schedule: LearningRateSchedule = DescentConfig.lr_schedule
     """Schedule of the step size, learning_rate to 0."""
     lr_iterations: int = DescentConfig.lr_iterations
@@ -212,7 +215,7 @@ class Scales(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What a policy reads of its inputs."""
+    """Scales by which a policy reads its inputs."""
 
     observations: Scale
     reward_deviation: torch.Tensor

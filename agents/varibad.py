@@ -63,7 +63,9 @@ Weight: TypeAlias = Annotated[float, Ge(0), Le(1e6)]
 
 @dataclass(frozen=True, kw_only=True)
 class VariBADConfig(AgentConfig, PPOConfig):
-    """VariBAD: a policy on a belief, which an encoder learns by predicting rewards and transitions.
+    """VariBAD: a policy on a learned belief.
+
+    An encoder learns the belief by predicting rewards and transitions.
 
     ``sampling.episodes`` is the number of trials of each task.
     """

@@ -138,7 +138,7 @@ def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: in
     retired = rewards / (1 - discount)
     indices = np.full((pulls + 1, pulls + 1), np.nan)
     value = np.maximum(retired, _means(pulls + ahead)[:, None] / (1 - discount))
-    for taken in range(pulls + ahead - 1, -1, -1):  # all states of so many pulls, by wins
+    for taken in range(pulls + ahead - 1, -1, -1):  # all states of this number of pulls, by wins
         mean = _means(taken)[:, None]
         # E[r + discount V], by Beta posteriors: a win adds 1 to wins, a loss to losses
         going_on = mean * (1 + discount * value[1:]) + (1 - mean) * discount * value[:-1]
@@ -168,7 +168,7 @@ def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
     indices = np.full((pulls + 1, pulls + 1, pulls + 1), np.nan)
     earned = np.zeros((pulls + 1, pulls + 1, grid))
     for left in range(1, pulls + 1):
-        side = pulls - left + 1  # so many pulls at most were taken before
+        side = pulls - left + 1  # pulls taken before: 0 to side - 1
         mean = _mean_square(side)[..., None]
         pulled = mean - prices + mean * earned[1 : side + 1, :side] + (1 - mean) * earned[:side, 1 : side + 1]
         earned = np.maximum(pulled, 0)

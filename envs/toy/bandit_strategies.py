@@ -1,7 +1,7 @@
 """Strategies for Bernoulli bandits, as baselines.
 
 They see how often each arm won and lost; agents are compared with them. Each plays N bandits at once. Equal
-arms are told apart by their place, which makes no difference: all arms have the same prior.
+arms differ by their place only, which makes no difference: all arms have the same prior.
 """
 
 from __future__ import annotations
