@@ -1,1 +1,4 @@
-"""Registry of suites, agents and presets; their checks."""
+"""Suites, agents, presets and commands, with checks.
+
+They are found by name or in files.
+"""

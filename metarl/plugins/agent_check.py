@@ -29,7 +29,7 @@ class Result(NamedTuple):
     seen: str
     """Observation against the claim, empty if it holds.
 
-    Also the reason why the claim cannot be judged.
+    For a claim that cannot be judged, it is the reason.
     """
 
     def __str__(self) -> str:

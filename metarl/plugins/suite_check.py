@@ -37,9 +37,9 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 SLOTS = 4
 STEPS = 100
-"""Longest episode that is run to its end twice.
+"""Most steps of an episode in the checks.
 
-Longer ones are run once, to see that they have an end.
+Longer episodes are run to their end once, to see that they have one.
 """
 _DRAWN = 100
 _FAMILIES = 12
@@ -99,7 +99,10 @@ Check = Callable[[Probe], Iterator[Finding | str]]
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
-    """Return a distribution's faults, if it has any."""
+    """Try a distribution out, and return its faults.
+
+    There is none in one that keeps every promise.
+    """
     return examine(suite).faults
 
 

@@ -52,7 +52,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Streak:
-    """Total and current streak of something's occurrences."""
+    """Total and latest run of something's occurrences.
+
+    It counts how often something happened, and how often in a row until now.
+    """
 
     times: int = 0
     in_a_row: int = 0

@@ -137,6 +137,7 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     """
     if not path.is_dir():
         raise DamagedCheckpoint(f"There is no checkpoint {path}.")
+    # 1. the state: its seal, then its format
     state = _parse(path, _unseal(path, _read(path / _STATE)))
     if state.get("format") not in (FORMAT, FORMAT_WITH_SEGMENTS):
         raise MetarlError(
@@ -253,7 +254,10 @@ def has_whole(folder: Path) -> bool:
 
 
 def weights_sum(agent: State) -> str:
-    """Return a checkpoint's SHA-256 of the agent's tensors."""
+    """Return the SHA-256 sum of an agent's tensors.
+
+    Its checkpoint has the same sum.
+    """
     return sha256(encode_tensors(agent.tensors))
 
 

@@ -229,7 +229,7 @@ def _process_table() -> str:
 def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
     """Delete a folder's new files on disk failure.
 
-    The failure may come while they are written.
+    The disk may fail while they are written.
 
     Args:
         folder: where they are written; it is there.
