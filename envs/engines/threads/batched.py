@@ -1,6 +1,6 @@
 """Many MuJoCo worlds, of several models, as arrays.
 
-In the manner of mjbatch (https://pypi.org/project/mjbatch): ``bind`` names the numbers to read and gives a
+In the manner of mjbatch (the package of that name): ``bind`` names the numbers to read and gives a
 live array of them, ``expand`` gives every world a model field of its own, ``step`` advances all worlds in
 parallel. Worlds of one family share a model, and worlds of several families a batch. No result depends
 on the number of threads or on which stepper runs, bit for bit.
