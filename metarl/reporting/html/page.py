@@ -145,7 +145,7 @@ def headline(group: Group) -> str:
     low, high = form(gains[last].low), form(gains[last].high)
     name, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
     unit = " points" if summary.success_gains else ""
-    trial = group.runs[0].measured.evaluation.trial
+    trial = group.trial
     sequential = trial == "sequential"
     start, what = ("in the first episode", "Experience") if sequential else ("before adapting", "Adapting")
     surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
