@@ -12,7 +12,7 @@ import numpy as np
 
 from metarl.errors import MetarlError
 from metarl.evaluation.comparability import Side, check_comparable, shared_settings
-from metarl.evaluation.record import Evaluation
+from metarl.evaluation.record import Evaluation, steps_axis
 from metarl.evaluation.summary import Measures, summarize_seeds
 from metarl.reporting.csv_files import average, interval_columns, write_csv
 from metarl.reporting.figures.learning_curve import adaptation_curve, learning_curve
@@ -86,7 +86,8 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     learning_curve(rows, figures[0], title, _footer(len(folders)), trial)
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
-    adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, seeds=len(folders))
+    label, seeds = steps_axis(evaluations[0]).label, len(folders)
+    adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, label, seeds=seeds)
     # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)

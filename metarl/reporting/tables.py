@@ -83,7 +83,11 @@ def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
 
 
 def change_table(
-    names: str, parts: Mapping[str, tuple[Values, Values | None]], steps: int, title: str = ""
+    names: str,
+    parts: Mapping[str, tuple[Values, Values | None]],
+    steps: int,
+    title: str = "",
+    trial: str = "parallel",
 ) -> Table:
     """Return changes by adapting, by task set.
 
@@ -94,6 +98,7 @@ def change_table(
         parts: returns, and successes if known, ``[tasks, steps + 1]``, by the set's name.
         steps: adaptation steps.
         title: above the table.
+        trial: of the agent; steps of a sequential one are episodes.
     """
     kinds = [("return", 0)]
     if parts and all(successes is not None for _, successes in parts.values()):
@@ -111,13 +116,14 @@ def change_table(
             mean = np.asarray(found[place], np.float64).mean(axis=0)
             values += [float(mean[-1] - mean[0]), float(mean[0]), float(mean[-1])]
         rows.append(Row(name, tuple(values)))
-    return Table(names, tuple(columns), tuple(rows), title, f"after {count(steps, 'adaptation step')}")
+    return Table(names, tuple(columns), tuple(rows), title, stage_name(steps, trial))
 
 
 def seed_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """Return each seed's means by name."""
     parts = {name: (one.task_returns, one.task_successes) for name, one in evaluations.items()}
-    return change_table("seed", parts, next(iter(evaluations.values())).adaptation_steps, "by seed")
+    first = next(iter(evaluations.values()))
+    return change_table("seed", parts, first.adaptation_steps, "by seed", first.trial)
 
 
 def family_table(evaluation: Evaluation) -> Table:
@@ -125,7 +131,7 @@ def family_table(evaluation: Evaluation) -> Table:
     families = sorted({task.family for task in evaluation.tasks})
     of = {family: evaluation.only(family) for family in families}
     parts = {family: (one.task_returns, one.task_successes) for family, one in of.items()}
-    return change_table("family", parts, evaluation.adaptation_steps, "by family")
+    return change_table("family", parts, evaluation.adaptation_steps, "by family", evaluation.trial)
 
 
 def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Table:

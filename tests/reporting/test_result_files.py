@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from metarl.reporting.comparison import ComparisonResult
 from metarl.reporting.evaluation_files import write_evaluation
 from metarl.reporting.table import Table, number, percent, with_interval
 from metarl.reporting.tables import comparison_table, evaluation_table, family_table, seed_table
+from metarl.text import count
 from metarl.types import Task
 
 TASKS = tuple(Task(family, (float(i),), f"{family}/{i}") for family in ("push", "reach") for i in range(2))
@@ -182,3 +184,10 @@ def test_line_tells_pace_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lines_come_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(lines_of(monkeypatch, steps=100, share=0.25, elapsed=15.0)) == 1
+
+
+def test_tables_of_an_agent_with_a_memory_speak_of_episodes() -> None:
+    remembering = replace(evaluation(), trial="sequential")
+    steps = remembering.adaptation_steps
+    for table in (family_table(remembering), seed_table({"seed 4": remembering})):
+        assert table.caption == f"after {count(steps, 'episode')}"

@@ -67,8 +67,8 @@ def adaptation_panels(groups: Sequence[Group]) -> list[Panel]:
         for index, group in enumerate(groups):
             steps = np.arange(len(group.summary.returns)) + 0.04 * index  # side by side
             lines += _summary_lines(group.name, index, steps.tolist(), group.summary, quantity)
-        title = f"{quantity.capitalize()} after adaptation steps"
-        panels += panel(title, lines, quantity, "Adaptation steps")
+        along = "Episodes" if groups[0].trial == "sequential" else "Adaptation steps"
+        panels += panel(f"{quantity.capitalize()} after {along.lower()}", lines, quantity, along)
     return panels
 
 
@@ -136,7 +136,7 @@ def _learning(groups: Sequence[Group], index: int, split: str, quantity: str) ->
         if len(x) == 0:
             continue
         mean, low, high = _interval(runs, name, values)
-        label = stage_name(step) if after else "before adaptation"
+        label = stage_name(step if after else 0, groups[index].trial)
         # one colour a group; a single group has colours by stage
         if len(groups) > 1:
             label, colour = f"{groups[index].name}, {label}", PALETTE[index % len(PALETTE)]

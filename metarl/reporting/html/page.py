@@ -156,7 +156,7 @@ def headline(group: Group) -> str:
     low, high = form(gains[last].low), form(gains[last].high)
     name, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
     unit = " points" if summary.success_gains else ""
-    trial = group.runs[0].measured.evaluation.trial
+    trial = group.trial
     sequential = trial == "sequential"
     start, what = ("in the first episode", "Experience") if sequential else ("before adapting", "Adapting")
     # the interval excludes 0

@@ -86,6 +86,11 @@ class Group:
         return [run.config.seed for run in self.runs]
 
     @property
+    def trial(self) -> str:
+        """How a task's episodes relate, the same of every run."""
+        return self.runs[0].measured.evaluation.trial
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The held-out tasks, the same of every run."""
         return self.runs[0].measured.evaluation.tasks

@@ -55,13 +55,13 @@ def seed_table(groups: Sequence[Group]) -> Table:
     """
     runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
     parts = {run.folder.resolve().name: _values(run.measured.evaluation) for run in runs}
-    return change_table("run", parts, _steps(groups[0]))
+    return change_table("run", parts, _steps(groups[0]), trial=groups[0].trial)
 
 
 def task_table(group: Group) -> Table:
     """Return each held-out task, the greatest gain first."""
     parts = {group.tasks[place].id: _part(group, [place]) for place in group.by_gain()}
-    return change_table("task", parts, _steps(group))
+    return change_table("task", parts, _steps(group), trial=group.trial)
 
 
 def family_table(group: Group) -> Table:
@@ -73,7 +73,9 @@ def family_table(group: Group) -> Table:
     for place, task in enumerate(group.tasks):
         places.setdefault(task.family, []).append(place)
     families = sorted(places) if len(places) > 1 else []
-    return change_table("family", {name: _part(group, places[name]) for name in families}, _steps(group))
+    return change_table(
+        "family", {name: _part(group, places[name]) for name in families}, _steps(group), trial=group.trial
+    )
 
 
 def baseline_table(groups: Sequence[Group]) -> Table:
@@ -142,7 +144,7 @@ def explained(groups: Sequence[Group]) -> list[Explained]:
 
 def _policy_rows(group: Group) -> list[Row]:
     summary, rows = group.summary, []
-    last, trial = len(summary.returns) - 1, group.runs[0].measured.evaluation.trial
+    last, trial = len(summary.returns) - 1, group.trial
     for step in range(last + 1):
         values: list[Value] = [
             summary.returns[step],
