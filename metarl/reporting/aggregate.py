@@ -76,8 +76,8 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     learning_curve(rows, figures[0], title, _footer(len(folders)), trial)
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
-    label, seeds = steps_axis(evaluations[0]).label, len(folders)
-    adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, label, seeds=seeds)
+    label = steps_axis(evaluations[0]).label
+    adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, label, seeds=len(folders))
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     return files + figures + write_profiles(output, stages, title)
 
