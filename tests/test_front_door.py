@@ -117,6 +117,21 @@ def test_memory_goes_on_after_adapting(folder: Path) -> None:
     assert [rollout.mask.shape[1] for rollout in adapted.experience] == [1, 1]
     assert adapted.after is not None
     assert adapted.after.final_memory["memory"].any()
+    with pytest.raises(MetarlError, match="The number of adaptation steps must be 0 or more, but it is -1"):
+        run.adapt(run.suite.tasks("test")[0], steps=-1)
+    with pytest.raises(MetarlError, match="The task must be a held-out one of cart-pole"):
+        run.adapt(run.suite.tasks("train")[0])
+
+
+def test_curve_over_episodes_is_refused_for_a_memory_before_anything_is_measured(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metarl.train("cart-pole", "rl2", folder=folder, iterations=1, name="curve")
+    capsys.readouterr()
+    assert main(["evaluate", str(folder / "curve"), "--episode-curve", "1", "2"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "is for agents that adapt from several at once" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,20 @@ def check_counts(counts: Sequence[int]) -> None:
     require(counts[-1] <= 10_000, "A number of episodes must be at most 10000", counts[-1])
 
 
+def check_adapts_from_several(agent: MetaLearner) -> None:
+    """Refuse an agent with a memory, which adapts from one episode at a time.
+
+    Raises:
+        MetarlError: if it is one.
+    """
+    require(
+        agent.trial == "parallel",
+        "A curve over episodes adapted from is for agents that adapt from several at once; the evaluation of "
+        "an agent with a memory is such a curve already. The agent's trial must be parallel",
+        agent.trial,
+    )
+
+
 def episodes_axis(counts: Sequence[int]) -> Axis:
     """Return the axis of :func:`episode_curve`."""
     return Axis("adaptation_episodes", "Episodes adapted from, in one step", "episodes", (0, *counts))
@@ -96,12 +110,7 @@ def episode_curve(
         MetarlError: if ``env`` has too few slots, or ``counts`` do not rise.
     """
     check_counts(counts)
-    require(
-        agent.trial == "parallel",
-        "A curve over episodes adapted from is for agents that adapt from several at once; the evaluation of "
-        "an agent with a memory is such a curve already. The agent's trial must be parallel",
-        agent.trial,
-    )
+    check_adapts_from_several(agent)
     at_once = env.num_envs // slots_for(config, counts)
     require(at_once > 0, f"This curve needs {slots_for(config, counts)} slots or more", env.num_envs)
 

@@ -19,6 +19,7 @@ from metarl.reporting.figures.dots import dot, dot_sheet, label_quantity, name_r
 from metarl.reporting.figures.style import BLUE, ORANGE, save
 from metarl.reporting.table import Column, Row, Table, percent
 from metarl.storage.files import write_json, write_rows
+from metarl.text import count
 from metarl.training.evaluation_reader import provenance
 from metarl.types import Json
 
@@ -76,7 +77,8 @@ def caption_of(comparison: Comparison) -> str:
     """Return the caption of the table."""
     episodes = comparison.experiment.config.evaluation.episodes
     return (
-        f"mean over {len(comparison.tasks)} held-out tasks x {episodes} episodes [95 % interval over tasks]; "
+        f"mean over {count(len(comparison.tasks), 'held-out task')} x {count(episodes, 'episode')} "
+        "[95 % interval over tasks]; "
         "steps learned from: on each held-out task, and on training tasks before; "
         f"x1 = {comparison.step_budgets.adaptation:,}"
     )

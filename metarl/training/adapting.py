@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Actor
 from metarl.rollouts.collect import collect
@@ -42,13 +43,17 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
         seed: of the episodes, apart from the training's.
 
     Raises:
-        MetarlError: if the policy diverges.
+        MetarlError: if the task is none of those held out, if ``steps`` is negative, or if the policy
+            diverges.
     """
     agent, measured = experiment.agent, experiment.config.evaluation
     sequential = agent.trial == "sequential"
     episodes = 1 if sequential else measured.adaptation_episodes
+    held_out = list(experiment.suite.tasks("test"))
+    require(task in held_out, f"The task must be a held-out one of {experiment.suite.name}", repr(task.id))
+    require(steps >= 0, "The number of adaptation steps must be 0 or more", steps)
     # the stream depends on the seed and the task alone, not on how many tasks are adapted to
-    rng = make_rng(seed, Purpose.FILM, list(experiment.suite.tasks("test")).index(task))
+    rng = make_rng(seed, Purpose.FILM, held_out.index(task))
     actor = agent.initial_actor(1, rng)
     experience: list[Rollout] = []
     env = experiment.make_env()

@@ -21,7 +21,14 @@ from metarl.cli.console import console, say
 from metarl.cli.progress import showing
 from metarl.config import EvaluationConfig, MeasurementConfig
 from metarl.errors import MetarlError, require
-from metarl.evaluation.episode_curve import check_counts, curve_steps, episode_curve, episodes_axis, slots_for
+from metarl.evaluation.episode_curve import (
+    check_adapts_from_several,
+    check_counts,
+    curve_steps,
+    episode_curve,
+    episodes_axis,
+    slots_for,
+)
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Axis, Evaluation
 from metarl.evaluation.summary import summarize
@@ -91,6 +98,8 @@ def evaluate_command(arguments: list[str]) -> None:
         workers=options.workers,
         engine=options.engine,
     )
+    if options.episode_curve:
+        check_adapts_from_several(experiment.agent)
     # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
