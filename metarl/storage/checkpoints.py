@@ -459,7 +459,7 @@ def _size(stored: Path, checkpoint: Checkpoint) -> int:
 def _not_written(path: Path, error: OSError | WriteError, size: int) -> MetarlError:
     cause = error if isinstance(error, OSError) else error.__cause__
     assert isinstance(cause, OSError)
-    kept = [other.name for other in _stored(path.parent) if _iteration(other) < _iteration(path)]
+    kept = [other.name for other in _stored(path.parent) if _iteration(other) <= _iteration(path)]
     before = f"checkpoint {kept[0]} before it is intact" if kept else "there is none before it"
     if is_full(cause):
         return MetarlError(

@@ -182,7 +182,7 @@ def reseal(path: Path, part: str, changes: dict[str, object]) -> None:
     path.write_text(f'{{"sha256": "{hashlib.sha256(body.encode()).hexdigest()}", "state": {body}}}\n')
 
 
-def _draw_nothing(*arguments: object) -> None:
+def _draw_nothing(*arguments: object, **options: object) -> None:
     """Stand for a function that writes a figure."""
 
 

@@ -232,7 +232,7 @@ def test_notices_are_printed_and_kept_in_the_evaluation(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for figure in ("learning_curve", "adaptation_curve"):
-        monkeypatch.setattr(evaluation_files, figure, lambda *_: None)
+        monkeypatch.setattr(evaluation_files, figure, lambda *_, **__: None)
     leave_success_out(monkeypatch)
     assert main([*POINT, "--iterations", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
