@@ -20,10 +20,10 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import Stopped, require
+from metarl.errors import require
 from metarl.functional.distributions import log_prob, mode, sample
 from metarl.functional.params import detach, take_saved
-from metarl.functional.returns import discounted_returns, generalized_advantages
+from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
 from metarl.learning.gradient_descent import (
     UPDATES,
@@ -31,11 +31,10 @@ from metarl.learning.gradient_descent import (
     LearningRateSchedule,
     LossAndMetrics,
     OuterOptimizer,
-    loss_and_gradient,
     one_step,
     start_descent,
 )
-from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
+from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.running_scale import Moments, Scale, no_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.linear_baseline import num_linear_features
@@ -332,35 +331,30 @@ class RL2:
         params, memory = self.params, self.optimizer_memory
         kind = self.optimizer.outer_optimizer
         lr = self.optimizer.learning_rate(float(memory.get(f"{kind}.{UPDATES}", 0.0)))
-        metrics: dict[str, float] = {}
-        steps = 0
-        for _ in range(self.config.epochs):
-            # a minibatch is some sequences, whole in time, as the recurrence needs them
-            order = torch.from_numpy(rng.permutation(len(sequences.memory))).to(self.device)
-            for chosen in order.chunk(self.config.minibatches):
-                if should_stop():
-                    raise Stopped
-                # the sequences are read anew, each from the memory that it began with
-                live_steps = sequences.experience.live[:, chosen].sum()
-                parts = self._parts(chosen, len(sequences.features))
-                losses = [partial(self._loss, sequences, part, live_steps) for part in parts]
-                # losses of the parts add up to that of the minibatch
-                slope = loss_and_gradient(losses, params)
-                gradients, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
-                params, memory = one_step(params, memory, gradients, self.optimizer, lr, kind)
-                params = self.policy.within_bounds(params)
-                metrics = {**slope.metrics, "gradient_norm": norm}
-                steps += 1
-            # the policy has moved far enough from the one that acted
-            if 0 < self.config.max_kl < metrics["kl"]:
-                break
+
+        def step(params: Params, memory: Params, gradients: Params) -> tuple[Params, Params]:
+            params, memory = one_step(params, memory, gradients, self.optimizer, lr, kind)
+            return self.policy.within_bounds(params), memory
+
+        # the sequences are read anew for each minibatch, each from the memory that it began with
+        params, memory, metrics = ppo_steps(
+            params,
+            memory,
+            sequences.experience.live,
+            self.config,
+            loss=partial(self._loss, sequences),
+            split=partial(self._parts, steps=len(sequences.features)),
+            step=step,
+            rng=rng,
+            should_stop=should_stop,
+        )
         # schedules count meta-iterations, not Adam's steps
         if f"{kind}.{UPDATES}" in memory:
             memory = {**memory, f"{kind}.{UPDATES}": memory[f"{kind}.{UPDATES}"] + 1}
         self.params, self.optimizer_memory = detach(params), memory
         # the new scales serve from the next meta-batch on
         self._rescale(trials)
-        return {**metrics, "steps": float(steps), "learning_rate": lr, **self._spread()}
+        return {**metrics, "learning_rate": lr, **self._spread()}
 
     def state(self) -> State:
         """Return copies of parameters, optimiser memory and scales."""
@@ -457,11 +451,9 @@ class RL2:
         if self.config.baseline == "linear":
             advantages = self._linear_advantages(trials)
         else:
-            advantages = generalized_advantages(
+            advantages = trial_advantages(
                 trials.rewards / self.scales.returns.deviation,
                 values,
-                torch.zeros_like(values[..., 0]),  # a trial ends for good
-                torch.zeros_like(live),  # credit passes from one episode to those before
                 live,
                 discount=self.config.discount,
                 gae_lambda=self.config.gae_lambda,
@@ -510,9 +502,7 @@ class RL2:
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return
-        # returns so far, as in SB3's VecNormalize: their deviation is that of what the value predicts
-        forward = trials.rewards.flip(-1)
-        so_far = discounted_returns(forward, trials.live.flip(-1), self.config.discount).flip(-1)
+        so_far = returns_so_far(trials.rewards, trials.live, self.config.discount)
         live = trials.live
         seen = (trials.inputs.observations[live], trials.rewards[live], so_far[live])
         self.scales = Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))

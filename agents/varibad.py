@@ -23,16 +23,15 @@ from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
 from metarl.functional.distributions import Gaussian, log_prob, mode, rebuilt, sample
 from metarl.functional.params import detach, gradient, join, requires_grad, take_saved
-from metarl.functional.returns import discounted_returns, generalized_advantages
+from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
 from metarl.learning.gradient_descent import (
     DescentConfig,
     LossAndMetrics,
     adam_step,
-    loss_and_gradient,
     start_descent,
 )
-from metarl.learning.ppo import Experience, PPOConfig, clip_gradient, ppo_loss, scaled_advantages
+from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
 from metarl.learning.running_scale import Moments, Scale, no_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
@@ -461,14 +460,13 @@ class VariBAD:
         Raises:
             Stopped: if ``should_stop`` says so.
         """
-        params, adam = self.policy_params, self.policy_adam
         # beliefs are what was written down while acting: no gradient reaches the encoder
         belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
         read = time_first(self.scales.features.policy_inputs(trials.inputs.observations, belief))
         experience = self._experience(trials)
         # the distribution before the update, for the KL divergence
         with torch.no_grad():
-            acted, _ = self.networks.policy(params, read)
+            acted, _ = self.networks.policy(self.policy_params, read)
 
         def loss(chosen: torch.Tensor, live_steps: torch.Tensor, params: Params) -> LossAndMetrics:
             policy, values = self.networks.policy(params, read.index_select(1, chosen))
@@ -476,28 +474,24 @@ class VariBAD:
             before = rebuilt(acted, (tensor.index_select(1, chosen) for tensor in acted))
             return ppo_loss(policy, values, before, part, self.config, live_steps=live_steps)
 
-        metrics: dict[str, float] = {}
-        steps = 0
-        for _ in range(self.config.epochs):
-            # a minibatch is some trials, whole in time
-            order = torch.from_numpy(rng.permutation(read.shape[1])).to(self.device)
-            for chosen in order.chunk(self.config.minibatches):
-                if should_stop():
-                    raise Stopped
-                live_steps = experience.live[:, chosen].sum()
-                parts = self._parts(chosen, len(read))
-                slope = loss_and_gradient([partial(loss, part, live_steps) for part in parts], params)
-                gradients, norm = clip_gradient(slope.gradient, self.config.max_gradient_norm)
-                params, adam = adam_step(params, adam, gradients, self.config.learning_rate, POLICY_ADAM)
-                params = self.networks.policy.within_bounds(params)
-                metrics = {**slope.metrics, "gradient_norm": norm}
-                steps += 1
-            # the policy has moved far enough from the one that acted
-            if 0 < self.config.max_kl < metrics["kl"]:
-                break
+        def step(params: Params, adam: Params, gradients: Params) -> tuple[Params, Params]:
+            params, adam = adam_step(params, adam, gradients, self.config.learning_rate, POLICY_ADAM)
+            return self.networks.policy.within_bounds(params), adam
+
+        params, adam, metrics = ppo_steps(
+            self.policy_params,
+            self.policy_adam,
+            experience.live,
+            self.config,
+            loss=loss,
+            split=partial(self._parts, steps=len(read)),
+            step=step,
+            rng=rng,
+            should_stop=should_stop,
+        )
         if "log_std" in params:
             metrics["std"] = float(params["log_std"].exp().mean())
-        return params, adam, {**metrics, "steps": float(steps)}
+        return params, adam, metrics
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
         """Split trials into parts for threads.
@@ -517,11 +511,9 @@ class VariBAD:
         """
         # returns have about unit deviation, which suits the value network
         rewards, values = trials.rewards / self.scales.returns.deviation, trials.extras["value"]
-        advantages = generalized_advantages(
+        advantages = trial_advantages(
             rewards,
             values,
-            torch.zeros_like(values[..., 0]),  # a trial ends for good
-            torch.zeros_like(trials.live),  # credit passes from one episode to those before
             trials.live,
             discount=self.config.discount,
             gae_lambda=self.config.gae_lambda,
@@ -625,9 +617,7 @@ class VariBAD:
         if self.updates >= self.config.scale_iterations:
             return self.scales
         live = trials.live
-        # returns so far, as in SB3's VecNormalize: their deviation is that of what the value predicts
-        forward = trials.rewards.flip(-1)
-        so_far = discounted_returns(forward, live.flip(-1), self.config.discount).flip(-1)
+        so_far = returns_so_far(trials.rewards, live, self.config.discount)
         changes = torch.cat([_changes(rollout) for rollout in rollouts])
         seen = (trials.inputs.observations[live], changes, trials.rewards[live], so_far[live])
         return Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))

@@ -63,6 +63,32 @@ def generalized_advantages(
     return _discounted_sum(torch.where(mask, deltas, 0.0), mask, discount * gae_lambda)
 
 
+def trial_advantages(
+    rewards: torch.Tensor, values: torch.Tensor, live: torch.Tensor, *, discount: float, gae_lambda: float
+) -> torch.Tensor:
+    """Return advantages over whole trials, ``[..., T]``.
+
+    Credit passes from one episode to those before, and nothing follows a trial's last step.
+    """
+    return generalized_advantages(
+        rewards,
+        values,
+        torch.zeros_like(values[..., 0]),  # a trial ends for good
+        torch.zeros_like(live),  # no episode's end cuts the trial
+        live,
+        discount=discount,
+        gae_lambda=gae_lambda,
+    )
+
+
+def returns_so_far(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
+    """Return each step's discounted sum of rewards until then.
+
+    Their deviation is that of what a value predicts, as in stable-baselines3's ``VecNormalize``.
+    """
+    return discounted_returns(rewards.flip(-1), mask.flip(-1), discount).flip(-1)
+
+
 def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
     total = torch.zeros_like(terms[..., 0])
     sums = []

@@ -5,15 +5,19 @@ Source: Schulman et al. 2017, arXiv 1707.06347.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 from torch.nn.functional import smooth_l1_loss
 
+from metarl.errors import Stopped
 from metarl.functional.distributions import Distribution, entropy, kl_divergence, log_prob
-from metarl.learning.gradient_descent import LossAndMetrics
+from metarl.learning.gradient_descent import LossAndMetrics, loss_and_gradient
 from metarl.settings import Settings
 from metarl.types import Params
 
@@ -156,3 +160,63 @@ def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
     norm = torch.stack([value.square().sum() for value in gradient.values()]).sum().sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return {name: factor * value for name, value in gradient.items()}, float(norm)
+
+
+Step: TypeAlias = Callable[[Params, Params, Params], tuple[Params, Params]]
+"""An optimiser's step: parameters, its memory and a gradient to parameters and memory."""
+
+
+def ppo_steps(
+    params: Params,
+    memory: Params,
+    live: torch.Tensor,
+    config: PPOConfig,
+    *,
+    loss: Callable[[torch.Tensor, torch.Tensor, Params], LossAndMetrics],
+    split: Callable[[torch.Tensor], Sequence[torch.Tensor]],
+    step: Step,
+    rng: np.random.Generator,
+    should_stop: Callable[[], bool],
+) -> tuple[Params, Params, dict[str, float]]:
+    """Take the steps of an update, minibatch by minibatch.
+
+    Source: Schulman et al. 2017, arXiv 1707.06347, algorithm 1.
+
+    Args:
+        params: before the update.
+        memory: the optimiser's, likewise.
+        live: live steps of the sequences, ``[S, B]``.
+        config: epochs, minibatches and limits.
+        loss: the share of some sequences, given their numbers, the live steps of their minibatch and
+            parameters.
+        split: a minibatch's sequences into parts for threads.
+        step: the optimiser's.
+        rng: where the order of the sequences comes from.
+        should_stop: whether the run was asked to stop.
+
+    Returns:
+        Parameters, the optimiser's memory, and metrics of the last minibatch with the number of steps.
+
+    Raises:
+        Stopped: if ``should_stop`` says so.
+    """
+    metrics: dict[str, float] = {}
+    steps = 0
+    for _ in range(config.epochs):
+        # a minibatch is some sequences, whole in time, as a recurrence needs them
+        order = torch.from_numpy(rng.permutation(live.shape[1])).to(live.device)
+        for chosen in order.chunk(config.minibatches):
+            if should_stop():
+                raise Stopped
+            live_steps = live[:, chosen].sum()
+            # losses of the parts add up to that of the minibatch
+            parts = [partial(loss, part, live_steps) for part in split(chosen)]
+            slope = loss_and_gradient(parts, params)
+            gradients, norm = clip_gradient(slope.gradient, config.max_gradient_norm)
+            params, memory = step(params, memory, gradients)
+            metrics = {**slope.metrics, "gradient_norm": norm}
+            steps += 1
+        # the policy has moved far enough from the one that acted
+        if 0 < config.max_kl < metrics["kl"]:
+            break
+    return params, memory, {**metrics, "steps": float(steps)}
