@@ -56,13 +56,6 @@ class Moments(NamedTuple):
         """
         return Scale(self.mean.float(), self.deviation)
 
-    def scaled(self, values: torch.Tensor, limit: float = 10.0) -> torch.Tensor:
-        """Scale values ``[..., *shape]`` by the moments.
-
-        They are in units of the deviation, see :class:`Scale`.
-        """
-        return self.scale(values, limit)
-
     def to_params(self, name: str) -> Params:
         """Return the moments as named tensors.
 
