@@ -1,7 +1,4 @@
-"""Robot with models and states for tasks.
-
-The engines of locomotion share models by parameters and initial states.
-"""
+"""A robot with models and initial states for tasks, shared by the engines of locomotion."""
 
 from __future__ import annotations
 
@@ -23,10 +20,8 @@ from metarl.types import Task
 class LocomotionTasks:
     """A robot and its tasks' models.
 
-    Args:
-        family: the robot, and what the tasks change.
-        default_tasks: tasks that are sure to be wanted; they say how many parameters a task has.
-        num_slots: each draws its initial noise from a generator of its own.
+    ``default_tasks`` say how many parameters a task has; each of ``num_slots`` draws its initial noise from a
+    generator of its own.
 
     Raises:
         MetarlError: on a robot or an option that Gymnasium does not have, or as :meth:`accept`.
@@ -55,9 +50,7 @@ class LocomotionTasks:
         return sorted({name for fields in self._fields.values() for name in fields})
 
     def accept(self, tasks: Sequence[Task]) -> None:
-        """Make the model fields of some tasks.
-
-        They take the place of those of other tasks.
+        """Make the model fields of some tasks, in place of those of other tasks.
 
         Raises:
             MetarlError: on a task of another family, with another number of parameters, or with parameters
@@ -77,9 +70,7 @@ class LocomotionTasks:
     def judge(
         self, moment: Moment, *, before: Vector, actions: Vector, seconds: Vector, parameters: Vector
     ) -> Outcome:
-        """Return the outcome of a step.
-
-        It is that of worlds, in NumPy or torch.
+        """Return the outcome of a step, in NumPy or torch.
 
         Args:
             moment: what the step left.

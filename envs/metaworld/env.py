@@ -1,7 +1,7 @@
-"""Meta-World's own environments with tasks to set.
+"""Meta-World's own environments with tasks to set, the reference of the engines.
 
-They are the reference of the engines. Physics, observations and rewards are the class's own. Added are a task
-to set, the suite's horizon, and success as a bool; the goal stays hidden.
+Physics, observations and rewards are Meta-World's. Added are a task to set, the suite's horizon, and success
+as a bool; the goal stays hidden.
 """
 
 from __future__ import annotations
@@ -28,17 +28,12 @@ Floats: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 FAMILIES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
-"""The 50 families of environments."""
-MAX_HORIZON: int = SawyerXYZEnv.max_path_length
-"""Steps after which Meta-World itself ends an episode."""
+MAX_HORIZON: int = SawyerXYZEnv.max_path_length  # steps after which Meta-World ends an episode
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def observation_space() -> Box:
-    """Return Meta-World's observation bounds, ``[39]``.
-
-    They are two frames of 18 numbers, then zeros for the hidden goal.
-    """
+    """Return Meta-World's observation bounds, ``[39]``: two frames of 18, zeros for the goal."""
     hand = SawyerXYZEnv._HAND_SPACE
     low = np.concatenate([hand.low, [-1.0], np.full(14, -np.inf)])
     high = np.concatenate([hand.high, [1.0], np.full(14, np.inf)])
@@ -47,32 +42,17 @@ def observation_space() -> Box:
 
 
 def action_space() -> Box:
-    """Return the space of actions, ``[4]``.
-
-    They say where the hand moves, and how the gripper pulls.
-    """
+    """Return the space of actions, ``[4]``: three moves of the hand, the gripper's pull."""
     return Box(-1.0, 1.0, (4,), np.float32)
 
 
 @dataclass(frozen=True)
 class MetaWorldFactory:
-    """Picklable builder of a family's environment.
+    """Picklable builder of a family's environment, for the workers."""
 
-    It travels to the workers.
-    """
-
-    horizon: int = MAX_HORIZON
-    """Steps of an episode, 1 to 500.
-
-    It is truncated then.
-    """
+    horizon: int = MAX_HORIZON  # steps after which an episode is truncated, 1 to 500
     reward: RewardVersion = "v2"
-    """Meta-World's reward version.
-
-    "v2" are those of today, "v1" the original ones.
-    """
-    known: Families = METAWORLD
-    """The families that it can build."""
+    known: Families = METAWORLD  # the families that it can build
 
     def __call__(self, family: str) -> MetaWorldEnv:
         """Return an environment that waits for its task.
@@ -84,10 +64,9 @@ class MetaWorldFactory:
 
 
 class MetaWorldEnv(gymnasium.Env[Floats, Action]):
-    """One environment.
+    """One environment; an episode is a function of (task, actions), bit for bit.
 
-    An episode is a function of (task, actions), bit for bit. Raw actions reach the reward; the package itself
-    clips the ones that move the hand. It takes about 31 MB.
+    Raw actions reach the reward; the package itself clips the ones that move the hand. It takes about 31 MB.
     """
 
     def __init__(
@@ -98,7 +77,6 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         reward: RewardVersion = "v2",
         known: Families = METAWORLD,
     ) -> None:
-        """Build the environment; see :class:`MetaWorldFactory` for the arguments."""
         check_reward(reward)
         self.family = family
         self.horizon = horizon
@@ -125,10 +103,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Floats, dict[str, object]]:
-        """Start an episode of the task.
-
-        Returns:
-            The observation ``[39]`` and no information.
+        """Start an episode of the task; return the observation ``[39]`` and no infos.
 
         Raises:
             MetarlError: if no task is set, or Meta-World rejects its parameters.
@@ -140,13 +115,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         return observation, {}
 
     def step(self, action: Action) -> tuple[Floats, float, bool, bool, dict[str, object]]:
-        """Advance by one step of 12.5 ms.
-
-        Args:
-            action: ``[4]``.
-
-        Returns:
-            Observation ``[39]``, reward, False, whether the horizon is reached, ``{"success": bool}``.
+        """Advance by 12.5 ms; return ``[39]``, reward, False, truncated, ``{"success": bool}``.
 
         Raises:
             MetarlError: if the episode is over or none was started.
@@ -159,9 +128,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         return observation, float(reward), False, truncated, {"success": bool(info["success"])}
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return a picture, ``[height, width, 3]``.
-
-        It shows what a camera of the full model sees.
+        """Return a camera's picture of the full model, ``[height, width, 3]``.
 
         Raises:
             MetarlError: on an unknown camera, or a size that makes no sense.

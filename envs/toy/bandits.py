@@ -35,10 +35,7 @@ _TRAIN_SEED, _TEST_SEED = 1611, 2779
 
 @dataclass(frozen=True, kw_only=True)
 class BanditsConfig(SuiteConfig):
-    """Bernoulli bandits, played within one episode.
-
-    The agent finds which arm pays most (Duan et al. 2016).
-    """
+    """Bernoulli bandits, played within one episode (Duan et al. 2016)."""
 
     kind: ClassVar[str] = "bandits"
 
@@ -49,10 +46,7 @@ class BanditsConfig(SuiteConfig):
 
     @property
     def label(self) -> str:
-        """Name with the sizes.
-
-        Returns of other sizes cannot be compared.
-        """
+        """Name with the sizes: returns of other sizes cannot be compared."""
         return f"{self.kind}-{self.arms}x{self.horizon}"
 
     def build(self) -> BanditTasks:
@@ -106,9 +100,7 @@ class BanditTasks:
     def make_vector_env(
         self, num_envs: int, *, engine: str = "auto", num_workers: int = 0
     ) -> BanditVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        It has no workers.
+        """Build an environment with ``num_envs`` slots and no workers.
 
         Raises:
             MetarlError: on any other engine than "auto" or "tensor".
@@ -119,20 +111,13 @@ class BanditTasks:
 
 
 class BanditVectorEnv(SlotEngine):
-    """All bandits in plain array arithmetic.
+    """All bandits in plain array arithmetic; the slots run the listed training bandits in turn.
 
     A slot draws one uniform number a pull from a generator of its own, which its reset's seed starts; the
     pull pays 1 if that number is below the arm's probability, and 0 otherwise.
     """
 
     def __init__(self, distribution: BanditTasks, num_envs: int) -> None:
-        """Give every slot a listed training bandit.
-
-        The distribution's list is used in turn.
-
-        Raises:
-            MetarlError: if ``num_envs`` is not positive.
-        """
         listed, horizon = distribution.tasks("train"), distribution.horizon
         check_slots(listed, num_envs, horizon)
         super().__init__(
@@ -156,12 +141,7 @@ class BanditVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, Flags]]:
-        """Start episodes in all or masked slots.
-
-        The mask is ``options["reset_mask"]``.
-
-        Returns:
-            Observations ``[N, 1]``, all 0, and no information.
+        """Start episodes in all slots, or in those of ``options["reset_mask"]``; show ``[N, 1]`` zeros.
 
         Raises:
             TypeError: if the mask is no bool array.
@@ -182,13 +162,7 @@ class BanditVectorEnv(SlotEngine):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Pull an arm of every unfinished bandit.
-
-        Args:
-            actions: ``[N]``, an arm each.
-
-        Returns:
-            Observations ``[N, 1]``, rewards 0 or 1, terminated, truncated, each ``[N]``, and no information.
+        """Pull arms ``[N]`` of the unfinished bandits; rewards are 0 or 1.
 
         Raises:
             MetarlError: if there is no such arm.

@@ -1,7 +1,7 @@
-"""Worlds on the threads of ``stepper.c``.
+"""Worlds on the threads of ``stepper.c``, which is compiled on first use.
 
-It is compiled on first use. It is built against the headers and the library that the mujoco wheel ships, and
-serves that version only: the layout of MuJoCo's structures differs from one to the next.
+It is built against the headers and the library that the mujoco wheel ships, and serves that version only: the
+layout of MuJoCo's structures differs from one to the next.
 """
 
 from __future__ import annotations
@@ -42,10 +42,7 @@ class BuildError(RuntimeError):
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """Return the compiled stepper, or None.
-
-    It is None, with a warning, if it cannot be built.
-    """
+    """Return the compiled stepper; None, with a warning, if it cannot be built."""
     try:
         return open_library()
     except (BuildError, WriteError) as error:
@@ -69,13 +66,9 @@ def open_library() -> ctypes.CDLL:
 
 
 def build(extra_flags: Sequence[str] = ()) -> Path:
-    """Compile the stepper unless that was done before.
+    """Compile the stepper unless that was done; return the library in the user's cache folder.
 
-    Args:
-        extra_flags: for the compiler, a sanitizer's for instance.
-
-    Returns:
-        The shared library, in the user's cache folder.
+    ``extra_flags`` are for the compiler, a sanitizer's for instance.
 
     Raises:
         BuildError: without a compiler or the headers, for a MuJoCo that is not known, or if compiling fails.
@@ -108,9 +101,7 @@ def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str]
 
 
 def find_compiler() -> list[str]:
-    """Return the C compiler's command.
-
-    It is ``$CC``, which may hold arguments or a launcher, or ``cc``.
+    """Return the C compiler's command: ``$CC``, with its arguments or launcher, or ``cc``.
 
     Raises:
         BuildError: if there is none, or ``$CC`` names no program.
@@ -129,10 +120,7 @@ def find_compiler() -> list[str]:
 
 
 def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) -> Path:
-    """Return some C source's shared library.
-
-    It is in the user's cache folder.
-    """
+    """Return some C source's shared library, in the user's cache folder."""
     compiler = find_compiler()
     arguments = [word for word in compiler if word.startswith("-")]
     # the name changes with everything that the compiled code depends on
@@ -186,10 +174,7 @@ class CompiledStepper:
             raise EngineError(f"{num_threads} threads could not be started.")
 
     def attach(self, index: int, world: World) -> None:
-        """Assign this world to slot ``index``.
-
-        The slot gets it as it now is.
-        """
+        """Assign this world, as it now is, to slot ``index``."""
         library, pool, data = self._library, self._pool, world.data
         # the thread pool reads model and data by their addresses
         library.metarl_world(pool, index, world.model._address, data._address, world.finish, world.can_reuse)
@@ -224,8 +209,7 @@ class CompiledStepper:
         """Step the worlds; gather features and flags.
 
         Raises:
-            EngineError: after it was closed, and in a process forked from the one that built it: threads do
-                not follow a fork.
+            EngineError: after it was closed, and in a fork: threads do not follow a fork.
         """
         if self._pool is None:
             raise EngineError("The physics threads have ended; build a new environment.")
