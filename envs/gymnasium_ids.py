@@ -66,9 +66,6 @@ def make_task(
 
     ``task`` is its place in the list; ``render_mode="rgb_array"`` lets ``render()`` return pictures. For the
     other arguments see :func:`make_suite`.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
     """
     distribution, tasks = _tasks(suite, split, settings)
     require(0 <= task < len(tasks), f"task must be in 0..{len(tasks) - 1}", task)

@@ -91,11 +91,7 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         return cast("Array", observation), {}
 
     def step(self, action: object) -> tuple[Array, float, bool, bool, Info]:
-        """Take one step; the one that reaches the horizon is the last.
-
-        Raises:
-            UnfitValue: on a flag or a success that is no truth value; rewards are left to the worker.
-        """
+        """Take one step, the last at the horizon; raise ``UnfitValue`` on flags that are no truth values."""
         observation, reward, ended, truncated, info = unpack_step(self.env.step(action))
         self._steps += 1
         key = self._plan.tuning.success_key

@@ -63,11 +63,7 @@ class ProcessTasks(SplitTasks):
     timeout: float = TIMEOUT  # seconds to build, reset or step an environment
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "processes".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "processes"."""
         return processes(self, self.env_factory, num_envs, engine, num_workers)
 
 

@@ -50,11 +50,7 @@ class VectorTasks(SplitTasks):
         return self.success_key is not None
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots, which itself decides on its workers.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "vector".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "vector"."""
         if engine not in ("auto", "vector"):
             raise unknown_name("engine", engine, ("auto", "vector"))
         return VectorTaskEnv(self, num_envs)
@@ -119,7 +115,7 @@ def from_vector_env(
 class VectorTaskEnv(TaskVectorEnv):
     """Adds the contract of :class:`~metarl.vector_env.TaskVectorEnv` to a vector environment.
 
-    An idle slot runs episodes that nobody sees, since many environments will not step one that is over.
+    Idle slots run episodes that nobody sees: many environments do not step one that is over.
     """
 
     def __init__(self, distribution: VectorTasks, num_envs: int) -> None:
@@ -152,11 +148,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self._wanted = list(self._running)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i from its next reset on; other slots stay idle.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task that is none of the distribution's.
-        """
+        """Assign ``tasks[i]`` to slot i; see :meth:`.TaskVectorEnv.set_tasks`."""
         check_fits(tasks, self.num_envs)
         for task in tasks:
             if task.family != self._plan.name:
@@ -168,12 +160,7 @@ class VectorTaskEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
-        """
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``."""
         named, rest = split_options(options, self.num_envs)
         starts = named & (np.arange(self.num_envs) < len(self._wanted))
         for slot in np.flatnonzero(starts):
@@ -188,12 +175,7 @@ class VectorTaskEnv(TaskVectorEnv):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Step every slot with a running episode.
-
-        Returns:
-            Observations ``[N, O]``, rewards ``[N]`` float64, terminated ``[N]`` and truncated ``[N]``, and
-            ``{"success": ...}`` ``[N]`` where the environment says so.
-        """
+        """Step every slot with a running episode; infos have ``"success"`` where the environment does."""
         if np.shape(actions) != self.action_space.shape:
             raise MetarlError(
                 f"Expected actions of shape {self.action_space.shape}, got {np.shape(actions)}."

@@ -224,11 +224,7 @@ class PerturbedTasks:
         return described
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "processes".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "processes"."""
         return processes(self, self.env_factory, num_envs, engine, num_workers)
 
     def _perturb(self, task: Task, rng: np.random.Generator, split: Split) -> Task:
@@ -246,9 +242,8 @@ class PerturbedTasks:
 def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> PerturbedTasks:
     """Return a distribution of the same tasks on a robot with perturbations.
 
-    Args:
-        base: what :func:`metarl.envs.from_gymnasium` makes, or any other with an ``env_factory``.
-        perturbations: what may be wrong, the first one nearest to the environment.
+    ``base`` is any distribution with an ``env_factory``, such as those of :func:`metarl.envs.from_gymnasium`;
+    the first perturbation is nearest to the environment.
 
     Raises:
         MetarlError: if there is no perturbation, or one that does not apply to the base's environments.
@@ -327,10 +322,7 @@ class DrawnPerturbedEnv(PerturbedEnv):
 
 
 def check_apart(train: Range, test: Range, *, lowest: float = -np.inf, shared_end: bool = True) -> None:
-    """Check that ranges make sense and do not overlap; raise ``MetarlError`` if not.
-
-    They may share an end.
-    """
+    """Check that ranges make sense and do not overlap, but for an end; raise ``MetarlError`` if not."""
     for low, high in (train, test):
         require(
             lowest <= low <= high < np.inf, f"A range must go from low to high, {lowest} or more", (low, high)

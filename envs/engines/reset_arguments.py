@@ -13,11 +13,7 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
-    """Spread a seed over the slots as Gymnasium does.
-
-    Raises:
-        ValueError: if there is not one seed a slot.
-    """
+    """Spread a seed over the slots as Gymnasium does; raise ``ValueError`` if seeds are not one a slot."""
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, int | np.integer):

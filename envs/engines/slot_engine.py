@@ -55,11 +55,7 @@ class SlotEngine(TaskVectorEnv):
         self._tasks = [tasks[slot % len(tasks)] for slot in range(num_envs)]
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i from its next reset on; other slots stop.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task that this engine cannot run.
-        """
+        """Assign ``tasks[i]`` to slot i; see :meth:`.TaskVectorEnv.set_tasks`."""
         self._check_open()
         check_fits(tasks, self.num_envs)
         self._accept(tasks)

@@ -73,11 +73,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         return np.array([x, y, rest_height(self.shape, size), *goal])
 
     def reset_model(self) -> Array:
-        """Take the task's object, then reset as published.
-
-        Raises:
-            MetarlError: if there is no such object, or the goal is too near.
-        """
+        """Take the task's object, then reset as published; check object and goal."""
         assert self._last_rand_vec is not None
         # rand_vec: three numbers of the object, then start and goal
         x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()

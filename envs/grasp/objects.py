@@ -90,11 +90,7 @@ def rest_height(shape: str, size: float) -> float:
 
 
 def object_fields(shape: str, thing: Thing) -> dict[str, Array]:
-    """Return the :data:`FIELDS` of the compiled model with this object.
-
-    Raises:
-        MetarlError: if a number is not positive.
-    """
+    """Return the :data:`FIELDS` of the compiled model with this object, of positive numbers."""
     return {field: values.copy() for field, values in _compiled_fields(shape, thing).items()}
 
 

@@ -157,11 +157,7 @@ class GraspShapesConfig(SuiteConfig):
 
 
 def draw_tasks(shape: str, ranges: Ranges, count: int, seed: int, split: Split) -> tuple[Task, ...]:
-    """Draw tasks of a shape; the first do not depend on how many are drawn.
-
-    Raises:
-        MetarlError: on an unknown shape.
-    """
+    """Draw tasks of a shape; the first do not depend on how many are drawn."""
     if shape not in SHAPES:
         raise unknown_name("shape", shape, SHAPES)
     stream = (seed, split == "test", list(SHAPES).index(shape))

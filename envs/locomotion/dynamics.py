@@ -130,11 +130,7 @@ class DynamicsConfig(ChangedDynamicsConfig):
         return f"{self.kind}-{self.env.replace('/', '-')}"
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        Raises:
-            MetarlError: on an environment, a field or a name that is not known.
-        """
+        """Return the task distribution; raise ``MetarlError`` on unknown fields and names."""
         env, inner = make_env(self.env, {})
         variations = [
             variation for phrase in self.vary for variation in read_phrase(phrase, inner.model, self.env)

@@ -57,11 +57,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
         self._offscreen: tuple[tuple[int, int], Offscreen] | None = None
 
     def set_task(self, task: Task) -> None:
-        """Run this task from the next reset on.
-
-        Raises:
-            MetarlError: if it is of another family, or has another number of parameters.
-        """
+        """Run this task from the next reset on; raise ``MetarlError`` if it is of another family."""
         wanted = self._num_parameters
         if task.family != self._family.name or len(task.parameters) != wanted:
             raise MetarlError(
@@ -73,11 +69,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start an episode of the task, as Gymnasium's environment does.
-
-        Raises:
-            MetarlError: if no task is set, or no model can be made of its parameters.
-        """
+        """Start an episode of the task, as Gymnasium's environment does; a task must be set."""
         if self._task is None:
             raise MetarlError("A task must be set before the first reset, but there is none.")
         parameters = self._task.parameters
@@ -95,12 +87,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
         return observation, self._paid(infos, float(reward)), bool(terminated), truncated, infos
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return a camera's picture, ``[height, width, 3]``.
-
-        Raises:
-            MetarlError: on an unknown camera, or a size that makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a camera's picture, ``[height, width, 3]``; see :class:`.Offscreen`."""
         if self._offscreen is None or self._offscreen[0] != (width, height):
             self._close_offscreen()
             self._offscreen = (width, height), Offscreen(self._inner.model, width=width, height=height)
@@ -126,8 +113,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
 def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[Array, Action], MujocoEnv]:
     """Build a MuJoCo environment by Gymnasium's id, without time limit; also return its core.
 
-    Raises:
-        MetarlError: if there is none of that id, it is not MuJoCo's, or an option is not known.
+    An unknown id or option, and an environment that is not MuJoCo's, raise ``MetarlError``.
     """
     if robot not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", robot, _mujoco_ids())

@@ -71,11 +71,7 @@ class ModelVariations:
 
 
 def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[ModelVariation]:
-    """Return the variations that a phrase (see above) means; errors call the model ``robot``.
-
-    Raises:
-        MetarlError: on a phrase that cannot be read, or a name that the model does not have.
-    """
+    """Return a phrase's variations; raise ``MetarlError`` if it cannot be read or names nothing."""
     parts = phrase.split(":")
     if len(parts) < (2 if phrase.startswith("opt.") else 3):
         raise MetarlError(f"Expected FIELD:NAME:RANGE, like body_mass:torso:x0.5..2, got {phrase!r}.")

@@ -21,10 +21,7 @@ class LocomotionTasks:
     """A robot and its tasks' models.
 
     ``default_tasks`` say how many parameters a task has; each of ``num_slots`` draws its initial noise from a
-    generator of its own.
-
-    Raises:
-        MetarlError: on a robot or an option that Gymnasium does not have, or as :meth:`accept`.
+    generator of its own. An unknown robot or option raises ``MetarlError``.
     """
 
     def __init__(self, family: LocomotionFamily, default_tasks: Sequence[Task], num_slots: int) -> None:
@@ -50,12 +47,7 @@ class LocomotionTasks:
         return sorted({name for fields in self._fields.values() for name in fields})
 
     def accept(self, tasks: Sequence[Task]) -> None:
-        """Make the model fields of some tasks, in place of those of other tasks.
-
-        Raises:
-            MetarlError: on a task of another family, with another number of parameters, or with parameters
-                that no model can be made of.
-        """
+        """Make the model fields of some tasks; raise ``MetarlError`` if a task does not fit."""
         self._fields = {task.parameters: self._fields_of(task) for task in tasks}
 
     def start(self, slot: int, task: Task, seed: int | None, layout: Layout) -> Start:
@@ -72,12 +64,8 @@ class LocomotionTasks:
     ) -> Outcome:
         """Return the outcome of a step, in NumPy or torch.
 
-        Args:
-            moment: what the step left.
-            before: ``tracked`` of the moment before it.
-            actions: ``[A, worlds]``.
-            seconds: simulated time of the step, ``[worlds]``.
-            parameters: of the worlds' tasks, ``[P, worlds]``.
+        ``before`` is ``tracked`` of the moment before ``moment``; shapes are ``actions [A, worlds]``,
+        ``seconds [worlds]`` of the step, ``parameters [P, worlds]``.
         """
         outcome = evaluate(
             self.robot,

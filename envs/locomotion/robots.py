@@ -91,11 +91,7 @@ class Robot:
     reports_tendons: bool = False  # infos hold tendon lengths and velocities
 
     def options(self, given: Mapping[str, object]) -> Options:
-        """Return Gymnasium's defaults with these arguments in their place.
-
-        Raises:
-            MetarlError: on an option that the environment does not have.
-        """
+        """Return Gymnasium's defaults with these in their place; raise ``MetarlError`` on unknown ones."""
         parameters = inspect.signature(self.environment).parameters
         # defaults are read from Gymnasium's constructor, so that they follow its version
         defaults = {
@@ -164,16 +160,10 @@ def evaluate(
     seconds: Array | float,
     initial_height: float = 0.0,
 ) -> Outcome:
-    """Return rewards, terminations and infos of a step.
+    """Return rewards, terminations and infos of a step of ``seconds``.
 
-    Args:
-        robot: which one.
-        options: its weights and ranges.
-        moment: what the step left.
-        before: ``tracked`` of the moment before it.
-        actions: ``[A, ..., worlds]``; in float32 their cost is mostly a float32 too, as Gymnasium has it.
-        seconds: simulated time of the step.
-        initial_height: second coordinate of the initial state.
+    ``before`` is ``tracked`` of the moment before ``moment``. Float32 ``actions [A, ..., worlds]`` have
+    mostly a float32 cost, as in Gymnasium. ``initial_height`` is the second coordinate of the initial state.
     """
     # velocity = (x' - x) / dt, for each axis that the robot tracks
     velocity = (moment.tracked - before) / seconds

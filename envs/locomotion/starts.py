@@ -62,21 +62,14 @@ class Starts:
         self._size = (0, 0)
 
     def fields(self, changes: Iterable[Change]) -> Fields:
-        """Return the model fields that some changes entail.
-
-        Raises:
-            MetarlError: if no model can be made of them.
-        """
+        """Return the model fields that some changes entail; see :meth:`.ModelChanger.fields`."""
         return self._changer.fields(changes)
 
     def draw(self, slot: int, seed: int | None, fields: Fields, layout: Layout) -> Start:
-        """Draw a slot's initial state.
+        """Draw a slot's initial state, by its generator; a seed starts that anew.
 
-        Args:
-            slot: the slot with the generator that draws.
-            seed: starts the generator anew; None lets it go on.
-            fields: the model fields that are not the robot's own.
-            layout: what is read from the state.
+        ``fields`` are the model fields that are not the robot's own; ``layout`` says what is read from the
+        state.
         """
         model, data = self._changer.model, self._data
         # the task's model first, since MuJoCo derives the initial state from it
@@ -98,12 +91,7 @@ class Starts:
         return Start(WorldState(integration, fields, row), model.opt.timestep)
 
     def picture(self, state: WorldState, camera: str, width: int, height: int) -> Picture:
-        """Return a state's picture by a camera of the model, ``[height, width, 3]``.
-
-        Raises:
-            MetarlError: if there is no such camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a state's picture by a camera, ``[height, width, 3]``; see :class:`.Offscreen`."""
         model, data = self._changer.model, self._data
         self._changer.put(state.fields)
         mujoco.mj_setState(model, data, state.integration, _STATE)

@@ -61,11 +61,7 @@ class MujocoTasks:
         return tuple(self._fresh(LISTED[split], np.random.default_rng(_SEEDS[split]), split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks: fresh ones for training, others evenly from the test list.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw tasks: fresh ones for training, others evenly from the test list."""
         if split == "train" and not self.only:
             require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
             return self._fresh(num_tasks, rng, split)
@@ -78,11 +74,8 @@ class MujocoTasks:
         and "auto" takes it for them. "processes" runs Gymnasium's own environments, whichever they are, in
         workers. Both give the same episodes. "warp" keeps the worlds of these robots, but for Humanoid, in
         the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it runs on the CPU, slowly. A
-        device may follow it, "warp:cuda:1".
-
-        Raises:
-            MetarlError: on any other engine, or on threads or warp for another robot.
-            EngineError: if "warp" is not installed here.
+        device may follow it, "warp:cuda:1". Other engines and robots raise ``MetarlError``, a missing Warp
+        ``EngineError``.
         """
         robot, tasks = self.family.robot, self.tasks("train")
         # array arithmetic exists for Gymnasium's own robots only
@@ -139,11 +132,7 @@ class MujocoTasks:
 def many_tasks(
     family: LocomotionFamily, test_range: TestRange, *, train: Draw, test: Draw, horizon: int
 ) -> MujocoTasks:
-    """Return a distribution over fresh tasks; ``…-out`` in its name means a test out of range.
-
-    Raises:
-        MetarlError: if the robot's observations or actions are no numbers.
-    """
+    """Return a distribution over fresh tasks; ``…-out`` in its name means a test out of range."""
     name = f"{family.name}-out" if test_range == "out" else family.name
     observations, actions = _spaces(family)
     return MujocoTasks(

@@ -43,10 +43,6 @@ class LocomotionVectorEnv(SlotEngine):
         num_threads: threads; 0 for one a core that this process may use. Results do not depend on it.
         horizon: steps after which an episode is truncated.
         stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
-
-    Raises:
-        MetarlError: on a robot or an option that Gymnasium does not have, or a number that makes no sense.
-        EngineError: if the compiled stepper is asked for and cannot be built.
     """
 
     def __init__(
@@ -95,12 +91,7 @@ class LocomotionVectorEnv(SlotEngine):
     ) -> tuple[Array, dict[str, object]]:
         """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
 
-        Returns:
-            Observations ``[N, O]`` of all slots, and Gymnasium's infos of those that started.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
+        Infos are Gymnasium's, of those that started.
         """
         slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
         if not slots:
@@ -114,18 +105,7 @@ class LocomotionVectorEnv(SlotEngine):
         return self._observations.copy(), self._infos(places, slots)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot.
-
-        Args:
-            actions: ``[N, A]``; float32 actions have a float32 cost, as in Gymnasium.
-
-        Returns:
-            Observations ``[N, O]``, rewards ``[N]``, terminated ``[N]``, truncated ``[N]``, and Gymnasium's
-            infos, ``[N]`` each.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot by ``actions [N, A]``; infos are Gymnasium's, ``[N]`` each."""
         self._check_shape(np.shape(actions))
         # float32 stays as it is: costs are computed in the type that Gymnasium would have
         given = np.asarray(actions)
@@ -160,10 +140,6 @@ class LocomotionVectorEnv(SlotEngine):
         """Return a slot's picture by a camera of the robot's model, ``[height, width, 3]``.
 
         A slot that never ran shows the model's initial state; None is the camera that follows the robot.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
         """
         self._check_open()
         check_slot(slot, self.num_envs)

@@ -22,16 +22,12 @@ from metarl.vector_env import Picture, check_slot
 
 
 class WarpLocomotionVectorEnv(WarpVectorEnv):
-    """A locomotion family as a :class:`.WarpVectorEnv`.
+    """A locomotion family as a :class:`.WarpVectorEnv`; arguments as :class:`.LocomotionVectorEnv`.
 
     A slot draws its initial noise on the host as it does on threads, so that with the same seed an episode
     starts from the same state. Velocities are differences of float32 positions: far from the origin they are
-    coarser, by some 1e-4 metres a second at ten metres and 8 ms a step. For the arguments see
-    :class:`.LocomotionVectorEnv`; ``device="auto"`` is CUDA where there is some.
-
-    Raises:
-        MetarlError: on a robot or an option that Gymnasium does not have, a model that MuJoCo Warp cannot
-            step, a number that makes no sense, or a want of memory.
+    coarser, by some 1e-4 metres a second at ten metres and 8 ms a step. A model that MuJoCo Warp cannot step,
+    and a want of memory, raise ``MetarlError``.
     """
 
     def __init__(

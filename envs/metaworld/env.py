@@ -55,11 +55,7 @@ class MetaWorldFactory:
     known: Families = METAWORLD  # the families that it can build
 
     def __call__(self, family: str) -> MetaWorldEnv:
-        """Return an environment that waits for its task.
-
-        Raises:
-            MetarlError: on an unknown family or rewards that Meta-World does not have.
-        """
+        """Return an environment that waits for its task; raise ``MetarlError`` on unknown names."""
         return MetaWorldEnv(family, horizon=self.horizon, reward=self.reward, known=self.known)
 
 
@@ -90,11 +86,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         self._steps = horizon
 
     def set_task(self, task: Task) -> None:
-        """Run this task from the next reset on.
-
-        Raises:
-            MetarlError: if it is of another family, or its parameters cannot be the family's.
-        """
+        """Run this task from the next reset on; raise ``MetarlError`` if it cannot be the family's."""
         if task.family != self.family:
             raise MetarlError(f"Task {task.id!r} is of {task.family!r}; this is {self.family!r}.")
         check_parameters(self._inner, task.family, np.array(task.parameters))
@@ -103,11 +95,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Floats, dict[str, object]]:
-        """Start an episode of the task; return the observation ``[39]`` and no infos.
-
-        Raises:
-            MetarlError: if no task is set, or Meta-World rejects its parameters.
-        """
+        """Start an episode of the task, which must be set; return ``[39]`` and no infos."""
         if self._task is None:
             raise MetarlError(f"A task must be set before {self.family!r} is reset, but there is none.")
         observation = reset_to(self._inner, self.family, np.array(self._task.parameters))
@@ -115,11 +103,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         return observation, {}
 
     def step(self, action: Action) -> tuple[Floats, float, bool, bool, dict[str, object]]:
-        """Advance by 12.5 ms; return ``[39]``, reward, False, truncated, ``{"success": bool}``.
-
-        Raises:
-            MetarlError: if the episode is over or none was started.
-        """
+        """Advance by 12.5 ms; return ``[39]``, reward, False, truncated, ``{"success": bool}``."""
         if self._steps >= self.horizon:
             raise MetarlError(f"{self.family!r} must be reset before it is stepped again.")
         observation, reward, _, _, info = self._inner.step(np.asarray(action, dtype=np.float32))
@@ -128,12 +112,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         return observation, float(reward), False, truncated, {"success": bool(info["success"])}
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return a camera's picture of the full model, ``[height, width, 3]``.
-
-        Raises:
-            MetarlError: on an unknown camera, or a size that makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a camera's picture of the full model, ``[height, width, 3]``; see :class:`.Offscreen`."""
         model, data = self._inner.model, self._inner.data
         state = np.empty(mujoco.mj_stateSize(model, _STATE))
         mujoco.mj_getState(model, data, state, _STATE)

@@ -15,11 +15,7 @@ Select: TypeAlias = Literal["random", "pseudorandom"]
 
 
 class GoalChoice:
-    """Endless sequence of one slot's tasks, which depends on the seed alone.
-
-    Raises:
-        MetarlError: on another way to choose, or no tasks.
-    """
+    """Endless sequence of one slot's tasks, one or more, which depends on the seed alone."""
 
     def __init__(self, tasks: Sequence[Task], select: Select, seed: int | Sequence[int]) -> None:
         if select not in get_args(Select):

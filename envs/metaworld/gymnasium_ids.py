@@ -62,13 +62,10 @@ def make_ml(
 
 
 def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: object) -> MetaWorldVectorEnv:
-    """Build a multi-task benchmark, ``"MT10"``, ``"MT25"`` or ``"MT50"``.
+    """Build a multi-task benchmark, ``"MT10"``, ``"MT25"`` or ``"MT50"``, with visible goals.
 
-    Goals are visible; each reset has a new one of the family's 50. ``num_envs=10`` runs each of MT10's
-    families once. For ``seed`` and ``options`` see :func:`make_ml`.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
+    Each reset has a new one of the family's 50. ``num_envs=10`` runs each of MT10's families once. For
+    ``seed`` and ``options`` see :func:`make_ml`.
     """
     if benchmark not in _MULTI_TASK:
         raise unknown_name("multi-task benchmark", benchmark, _MULTI_TASK)
@@ -83,9 +80,6 @@ def make_mt1(
     """Build a single family such as ``"pick-place-v3"``, with visible goals.
 
     Each reset has a new one of its 50 goals. For ``seed`` and ``options`` see :func:`make_ml`.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
     """
     tasks = _distribution("ML1", env_name, seed, False).train
     return _make(tasks, num_envs, seed, {"goal_visible": True, **options}, share_goals=False)

@@ -40,11 +40,7 @@ Actions: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def environment_class(family: str) -> type[SawyerXYZEnv]:
-    """Return Meta-World's class of a family such as ``"pick-place-v3"``.
-
-    Raises:
-        MetarlError: if there is none.
-    """
+    """Return Meta-World's class of a family; raise ``MetarlError`` if there is none."""
     classes: dict[str, type[SawyerXYZEnv]] = ALL_V3_ENVIRONMENTS
     if family not in classes:
         raise unknown_name("Meta-World environment", family, classes)

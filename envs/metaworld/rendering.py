@@ -38,11 +38,7 @@ class SawyerRenderer:
     """Draws the worlds of one family; only the thread that made it may use it.
 
     It holds the full model (20 MB), meshes and textures. ``stepped`` is the model that the states belong to,
-    ``full`` compiles a family's full model (None: Meta-World's); width and height are pixels.
-
-    Raises:
-        MetarlError: on a family that Meta-World does not have, or a size that makes no sense.
-        EngineError: if there is no OpenGL; it says what to install.
+    ``full`` compiles a family's full model (None: Meta-World's). Errors are those of :class:`.Offscreen`.
     """
 
     def __init__(
@@ -60,16 +56,11 @@ class SawyerRenderer:
         self._offscreen = Offscreen(self._model, width=width, height=height)
 
     def frame(self, integration: Array, fields: Mapping[str, Array], camera: str | None = None) -> Frame:
-        """Return a state's picture, ``[height, width, 3]``.
+        """Return a picture, ``[height, width, 3]``, of a state ``mjSTATE_INTEGRATION``.
 
-        Args:
-            integration: MuJoCo's ``mjSTATE_INTEGRATION``.
-            fields: ``body_pos`` and ``site_pos`` of the world, in the order of the stepped model, metres; and
-                ``geom_pos`` and ``geom_size`` if they are its own.
-            camera: one of :data:`CAMERAS`, for Meta-World's own picture; None for corner2 turned upright.
-
-        Raises:
-            MetarlError: on an unknown camera.
+        ``fields`` are the world's own ``body_pos``, ``site_pos``, ``geom_pos`` and ``geom_size``, as far as
+        it has them, in the order of the stepped model. ``camera`` is one of :data:`CAMERAS`, for Meta-World's
+        own picture; None for corner2 turned upright.
         """
         for field, (theirs, ours) in self._rows.items():
             if field in fields:

@@ -116,9 +116,7 @@ class ResetBank:
     def snapshot(self, family: str, rand_vec: Sequence[float] | Array) -> Snapshot:
         """Return the reset of a task; a new one is simulated (about 10 ms).
 
-        Raises:
-            MetarlError: if the vector has a wrong size or the environment rejects it, a goal too near the
-                object for instance.
+        A vector of a wrong size, or one that the environment rejects, raises ``MetarlError``.
         """
         vector = np.asarray(rand_vec, np.float64)
         known = self._known(family)
@@ -199,11 +197,7 @@ def check_parameters(env: SawyerXYZEnv, family: str, vector: Array) -> None:
 
 
 def reset_to(env: SawyerXYZEnv, family: str, vector: Array) -> Array:
-    """Reset a Meta-World environment to a task, goal hidden; return the observation, ``[39]``.
-
-    Raises:
-        MetarlError: if the vector has a wrong size or the environment rejects it.
-    """
+    """Reset an environment to a task, goal hidden; return ``[39]``; check the vector."""
     check_parameters(env, family, vector)
     set_rand_vec(env, family, vector)
     with _no_rejection(env, family):

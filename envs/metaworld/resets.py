@@ -47,17 +47,9 @@ METAWORLD = Families()
 class SawyerResets:
     """An engine's families and reset bank.
 
-    ``families`` are all that a task may be of, ``default_tasks`` those that are sure to be needed.
-
-    Args:
-        families: every family that a task may be of.
-        default_tasks: tasks that are sure to be wanted.
-        cache: folder in which the states after resets are kept; None keeps them in memory only.
-        reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
-        known: what families there are.
-
-    Raises:
-        MetarlError: on rewards that Meta-World does not have, or a default task of no family here.
+    ``families`` are all that a task may be of, ``default_tasks`` those that are sure to be needed; ``cache``
+    is the folder in which the states after resets are kept, None keeps them in memory only. Unknown rewards
+    and a default task of no family here raise ``MetarlError``.
     """
 
     def __init__(

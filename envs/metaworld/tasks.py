@@ -60,11 +60,7 @@ class SawyerTasks:
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks, with every family equally often, give or take one.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw tasks, with every family equally often, give or take one."""
         return sample_evenly(self.tasks(split), num_tasks, rng)
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
@@ -75,14 +71,11 @@ class SawyerTasks:
         return every[:count]
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
+        """Build an environment; raise ``MetarlError`` on an unknown engine.
 
         The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs the
         families' own environments in worker processes. Both give the same episodes, bit for bit but for the
         rounding of rewards.
-
-        Raises:
-            MetarlError: on any other engine.
         """
         if engine in ("auto", "threads"):
             return SawyerVectorEnv(

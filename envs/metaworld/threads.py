@@ -99,16 +99,7 @@ class SawyerVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
-
-        Returns:
-            Observations ``[N, 39]`` of all slots, and no infos.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True.
-            MetarlError: if Meta-World does not accept a task's parameters.
-        """
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``."""
         slots = self._to_start(options)
         # resets are restored from snapshots, not simulated
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in slots])
@@ -126,18 +117,7 @@ class SawyerVectorEnv(SlotEngine):
         return self._tables.observations.copy(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot.
-
-        Args:
-            actions: ``[N, 4]``; they are rounded to float32, Meta-World's own precision.
-
-        Returns:
-            Observations ``[N, 39]``, rewards ``[N]``, terminated ``[N]`` (never), truncated ``[N]``, and
-            ``infos["success"]`` ``[N]`` bool.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot by ``actions [N, 4]``, rounded to float32; infos have ``"success"``."""
         self._check_shape(np.shape(actions))
         # actions move the mocap bodies within their box
         self._tables.actions[...] = actions
@@ -207,10 +187,6 @@ class SawyerVectorEnv(SlotEngine):
 
         A slot that never ran shows the model's initial state. ``camera`` is one of
         :data:`.rendering.CAMERAS`; None for corner2 turned upright.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
         """
         self._check_open()
         check_slot(slot, self.num_envs)

@@ -177,15 +177,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, Infos]:
-        """Start episodes in all slots, or in those of ``options["reset_mask"]``.
-
-        Returns:
-            Observations ``[N, O]`` of all slots, and no infos.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
-        """
+        """Start episodes in all slots, or in those of ``options["reset_mask"]``."""
         self._check_open()
         seeds = seeds_of_slots(seed, self.num_envs)
         mask, _ = split_options(options, self.num_envs)
@@ -204,16 +196,9 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: npt.NDArray[np.float32]
     ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot; the autoreset mode says which start anew, and when.
+        """Step every slot by ``actions [N, 4]``; the autoreset mode says which start anew, and when.
 
-        Args:
-            actions: ``[N, 4]``; rounded to float32.
-
-        Returns:
-            Observations ``[N, O]``, rewards, terminated and truncated ``[N]``, and infos.
-
-        Raises:
-            MetarlError: if a slot was not reset, or the actions have a wrong shape.
+        A slot that was not reset raises ``MetarlError``.
         """
         self._check_open()
         self._check_started()
@@ -243,12 +228,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         return shown, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[Picture, ...]:
-        """Return a picture, ``[height, width, 3]``, of each slot that is to be shown.
-
-        Raises:
-            MetarlError: without a render mode.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a picture, ``[height, width, 3]``, of each slot that is to be shown."""
         if self.render_mode is None:
             raise MetarlError('render() needs an environment that is made with render_mode="rgb_array".')
         chosen = self.options

@@ -24,14 +24,10 @@ from metarl.vector_env import Array, Picture, check_slot
 
 
 class WarpSawyerVectorEnv(WarpVectorEnv):
-    """Meta-World's families as a :class:`.WarpVectorEnv`; nothing in an episode is random.
+    """Meta-World's families as a :class:`.WarpVectorEnv`; arguments as :class:`.SawyerVectorEnv`.
 
-    For the arguments see :class:`.SawyerVectorEnv`; ``device="auto"`` is CUDA where there is some, ``sizes``
-    are those of the physics' buffers.
-
-    Raises:
-        MetarlError: on a family or rewards that Meta-World does not have, a number that makes no sense, or a
-            want of memory.
+    Nothing in an episode is random. ``sizes`` are those of the physics' buffers; a want of memory raises
+    ``MetarlError``.
     """
 
     def __init__(

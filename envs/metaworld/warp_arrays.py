@@ -24,10 +24,7 @@ _ARM_WIDTHS = {"position": 3, "low": 3, "high": 3, "scale": 1}
 
 
 class TensorTables:
-    """Rows of slots, now and right after their next reset.
-
-    ``constants`` is the most numbers that a reset fixes.
-    """
+    """Rows of slots, now and right after their next reset."""
 
     def __init__(self, num_envs: int, constants: int, device: torch.device) -> None:
         widths = {"observations": OBSERVATION_SIZE, "frames": FRAME_SIZE, "constants": constants}
@@ -76,12 +73,8 @@ class TensorTables:
     ) -> None:
         """Compute sound slots' observations and outcomes, family by family.
 
-        Args:
-            catalog: the task of each family.
-            slots: the slots of each family.
-            features: ``[N, F]``.
-            actions: ``[N, 4]``, as the agent gave them.
-            sound: ``[N]`` bool.
+        ``catalog`` and ``slots`` are each family's task and slots; ``features [N, F]``, ``actions [N, 4]`` as
+        the agent gave them, ``sound [N]``.
         """
         self.outcomes.zero_()
         for family, places in slots.items():

@@ -40,11 +40,7 @@ class Layout:
         return sum(math.prod(shape or ()) for _, shape, _ in self.leaves)
 
     def describe(self, observed: Sequence[str]) -> tuple[Parameter, ...]:
-        """Describe each number of a task; an agent may observe those of the names given.
-
-        Raises:
-            MetarlError: if there is no parameter of such a name.
-        """
+        """Describe each number of a task; raise ``MetarlError`` if an observed name is none."""
         known = [name for name, _, _ in self.leaves if name is not None]
         for wanted in observed:
             if wanted not in known:
@@ -58,11 +54,7 @@ class Layout:
         return tuple(described)
 
     def flatten(self, parameters: object) -> tuple[float, ...]:
-        """Return the numbers, in the order of the example's dictionary.
-
-        Raises:
-            MetarlError: if the parameters are laid out in another way, or one is not finite.
-        """
+        """Return the numbers in the example's order; raise ``MetarlError`` if they do not fit it."""
         # a lone number or array is a dictionary of one entry without a name
         values = parameters if isinstance(parameters, Mapping) else {None: parameters}
         wanted = [name for name, _, _ in self.leaves]

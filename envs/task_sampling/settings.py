@@ -34,13 +34,7 @@ class TaskSettings(TypedDict, total=False):
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
-    """Check names and types of settings.
-
-    Raises:
-        MetarlError: on a name that is not known, a horizon that is no whole number from 1 to 1000000, an
-            unknown way to pass on actions, a timeout that is no positive number, or observed that is no
-            list of names.
-    """
+    """Check names, types and limits of settings; raise ``MetarlError`` on those that do not fit."""
     for name in settings:
         if name not in TaskSettings.__annotations__:
             raise unknown_name("setting of a distribution", name, TaskSettings.__annotations__)
@@ -61,10 +55,7 @@ def check_settings(settings: Mapping[str, object]) -> None:
 def check_takes(functions: Mapping[str, object]) -> None:
     """Check that functions, named as they are called (``"apply(env, task)"``), take the arguments.
 
-    Other values are passed over.
-
-    Raises:
-        MetarlError: if one takes more or fewer.
+    A function that takes others raises ``MetarlError``; values of other kinds are passed over.
     """
     for call, function in functions.items():
         name, _, arguments = call.rstrip(")").partition("(")

@@ -44,11 +44,7 @@ class TaskSplits:
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh training tasks, or from the list where nothing is drawn.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive, or ``sample`` draws held-out tasks only.
-        """
+        """Draw fresh training tasks, or from the list where nothing is drawn."""
         if split == "test" or self.draw is None:
             return sample_evenly(self.tasks(split), num_tasks, rng)
         require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
@@ -89,10 +85,8 @@ def make_splits(
 ) -> TaskSplits:
     """Return splits of two lists or samplers.
 
-    Args:
-        name: the family's.
-        sample: draws a training task's parameters, or lists all of them.
-        test_sample: likewise for held-out tasks; None draws them with ``sample`` from seeds of their own.
+    ``sample`` draws a training task's parameters, or lists all of them; ``test_sample`` likewise for held-out
+    tasks, None draws them with ``sample`` from seeds of their own.
 
     Raises:
         MetarlError: if parameters are no numbers or not alike, a list is empty, or a task is in both splits.

@@ -50,10 +50,7 @@ class BayesOptimal:
     """Strategy with the highest expected return, by dynamic programming.
 
     ``V(s) = max_i p_i (1 + V(s, arm i won)) + (1 - p_i) V(s, arm i lost)``, with the posterior means p_i, for
-    episodes of ``pulls``.
-
-    Raises:
-        MetarlError: if there are too many states to visit.
+    episodes of ``pulls``. Too many states raise ``MetarlError``.
     """
 
     def __init__(self, arms: int, pulls: int) -> None:

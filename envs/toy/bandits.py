@@ -87,11 +87,7 @@ class BanditTasks:
         return tuple(_draw(_LISTED_TASKS, self.arms, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh training or listed test bandits.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw fresh training or listed test bandits."""
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
         require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
@@ -100,11 +96,7 @@ class BanditTasks:
     def make_vector_env(
         self, num_envs: int, *, engine: str = "auto", num_workers: int = 0
     ) -> BanditVectorEnv:
-        """Build an environment with ``num_envs`` slots and no workers.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "tensor".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "tensor"."""
         if engine not in ("auto", "tensor"):
             raise unknown_name("engine of the bandits suite", engine, ("auto", "tensor"))
         return BanditVectorEnv(self, num_envs)
@@ -141,13 +133,7 @@ class BanditVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, Flags]]:
-        """Start episodes in all slots, or in those of ``options["reset_mask"]``; show ``[N, 1]`` zeros.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if it is of another shape than ``[N]``, or false everywhere, or there is not one
-                seed a slot.
-        """
+        """Start episodes in all slots, or in those of ``options["reset_mask"]``; show ``[N, 1]`` zeros."""
         slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
         for slot in slots:
             generator = self._generators[slot]
@@ -162,11 +148,7 @@ class BanditVectorEnv(SlotEngine):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Pull arms ``[N]`` of the unfinished bandits; rewards are 0 or 1.
-
-        Raises:
-            MetarlError: if there is no such arm.
-        """
+        """Pull arms ``[N]`` of the unfinished bandits; raise ``MetarlError`` if there is no such arm."""
         arms = np.asarray(actions, np.int64)
         in_range = (arms >= 0) & (arms < self._arms)
         require(

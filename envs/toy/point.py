@@ -78,22 +78,14 @@ class PointTasks:
         return tuple(_draw_goals(_LISTED_GOALS, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh training or listed test goals.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw fresh training or listed test goals."""
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
         require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
         return _draw_goals(num_tasks, rng, split)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> PointVectorEnv:
-        """Build an environment with ``num_envs`` slots and no workers.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "tensor".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "tensor"."""
         if engine not in ("auto", "tensor"):
             raise unknown_name("engine of the point suite", engine, ("auto", "tensor"))
         return PointVectorEnv(self, num_envs)
@@ -128,12 +120,7 @@ class PointVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, Flags]]:
-        """Start episodes at the origin in all slots or those of ``options["reset_mask"]``.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if it is of another shape than ``[N]``, or false everywhere.
-        """
+        """Start episodes at the origin in all slots or those of ``options["reset_mask"]``."""
         slots = self._to_start(options)
         self._positions[slots] = 0.0
         self._goals[slots] = [_goal(self._tasks[slot]) for slot in slots]
@@ -170,11 +157,7 @@ class PointVectorEnv(SlotEngine):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a picture of point, goal and square of goals, ``[height, width, 3]``.
-
-        Raises:
-            MetarlError: if there is no such slot, a camera is named, or the size makes no sense.
-        """
+        """Return a picture of point, goal and square of goals, ``[height, width, 3]``."""
         check_slot(slot, self.num_envs)
         require(camera is None, "The point suite is seen from above only: camera must be None", camera)
         position, goal = self._positions[slot], self._goals[slot]

@@ -26,10 +26,7 @@ def draw(
     """Return the picture, ``[height, width, 3]``; the y axis points upwards.
 
     ``position`` and ``goal`` are ``[2]``, ``goal_limit`` is half the side of the square of goals, within
-    ``radius`` is success; width and height are pixels.
-
-    Raises:
-        MetarlError: on a size that makes no sense.
+    ``radius`` is success.
     """
     if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
         raise MetarlError(

@@ -23,12 +23,9 @@ class Closable(Protocol):
 
 @contextmanager
 def user_errors(name: str, what: str = "cannot be built") -> Iterator[None]:
-    """Turn an environment's exceptions into a MetarlError that names it; leave Ctrl-C alone.
+    """Turn an environment's exceptions, even ``sys.exit``, into an EngineError that names it.
 
-    ``what`` says what it cannot do, or where it failed.
-
-    Raises:
-        EngineError: for any exception but a MetarlError, and for ``sys.exit``.
+    ``what`` says what it cannot do, or where it failed. A MetarlError and Ctrl-C stay as they are.
     """
     try:
         yield

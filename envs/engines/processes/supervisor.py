@@ -108,16 +108,9 @@ class Supervisor:
     ) -> list[Failure]:
         """Send one command to each worker; wait for all replies, restarting workers that die.
 
-        Args:
-            messages: by number of the worker.
-            recover: asked for each worker that is lost, before it is sent its message again.
-            place: says where a worker is, for the message if it is given up.
-
-        Returns:
-            The exceptions that were raised in workers, in the order of the workers.
-
-        Raises:
-            EngineError: if a worker is lost over and over.
+        ``recover`` gives the replay of a lost worker, ``place`` says where it was, for the message if it is
+        given up. Return the exceptions that were raised in workers, in their order; raise ``EngineError`` if
+        a worker is lost over and over.
         """
         failures: dict[int, Failure] = {}
         self._losses.clear()

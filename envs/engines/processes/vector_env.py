@@ -127,11 +127,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return self._supervisor.restarts
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i from its next reset on; other slots stop.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task of a family that cannot be built.
-        """
+        """Assign ``tasks[i]`` to slot i; see :meth:`.TaskVectorEnv.set_tasks`."""
         self._check_open()
         check_fits(tasks, self.num_envs)
         self._try_families(tasks)
@@ -143,16 +139,10 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
     ) -> tuple[Array, dict[str, object]]:
         """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
 
-        Args:
-            seed: slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence.
-            options: the mask, bool ``[N]``; whatever else it holds goes to the environments' ``reset``.
-
-        Returns:
-            Observations ``[N, O]`` of all slots, and no infos.
+        Slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence; all other options
+        go to the environments' ``reset``.
 
         Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
             EngineError: if an environment raises an exception or workers are lost over and over.
         """
         self._check_open()
@@ -173,18 +163,11 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return self._shared.observations.copy(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot.
+        """Step every live slot by its row of ``actions [N, A]``.
 
-        Args:
-            actions: ``[N, A]``; rows of idle slots are not looked at.
-
-        Returns:
-            Observations ``[N, O]``, rewards ``[N]`` float64, terminated ``[N]`` and truncated ``[N]`` bool,
-            and infos: ``"success"`` ``[N]`` bool, if the environments report it, and ``"_success"`` ``[N]``,
-            which of them did.
+        Infos are ``"success"`` ``[N]``, if the environments report it, and ``"_success"``, which of them did.
 
         Raises:
-            MetarlError: if the actions have a wrong shape.
             EngineError: if an environment raises an exception or workers are lost over and over.
         """
         self._check_open()
@@ -219,10 +202,6 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         An environment with a method ``draw`` (:class:`~.worker.Drawable`) is asked for a camera and a size;
         any other for its ``render()``, in its own size, with the render mode "rgb_array". A finished episode
         can be looked at until other slots are reset.
-
-        Raises:
-            MetarlError: if there is no such slot, nothing was started in it, or its environment cannot draw.
-            EngineError: if the environment raises an exception or workers are lost over and over.
         """
         self._check_open()
         check_slot(slot, self.num_envs)

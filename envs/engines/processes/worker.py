@@ -115,8 +115,7 @@ class EnvPool:
     def take(self, family: str) -> TaskEnv:
         """Return the family's environment that was given back last, or a new one.
 
-        Raises:
-            MetarlError: as the factory raised it; any other exception of its becomes an EngineError.
+        A MetarlError of the factory stays as it is; any other exception becomes an EngineError.
         """
         # the last one given back comes first
         for index in reversed(range(len(self._idle))):
@@ -217,11 +216,7 @@ class Worker:
         self._convert()
 
     def draw(self, command: Draw) -> None:
-        """Write a picture of a slot to a file.
-
-        Raises:
-            MetarlError: if its environment cannot draw, or serves another slot by now.
-        """
+        """Write a slot's picture to a file; raise ``MetarlError`` if its environment has none."""
         slot = command.slot
         if slot not in self._envs:
             raise MetarlError(f"Slot {slot} has nothing to show: a reset must start an episode in it first.")

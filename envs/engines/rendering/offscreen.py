@@ -57,11 +57,7 @@ class Offscreen:
             raise _no_gl(error) from error
 
     def frame(self, data: mujoco.MjData, camera: str) -> Frame:
-        """Return a picture, ``[height, width, 3]``; the data's poses must belong to its state.
-
-        Raises:
-            MetarlError: if the model has no such camera.
-        """
+        """Return a picture, ``[height, width, 3]``; the data's poses must belong to its state."""
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = camera_id(self._model, camera)
         self._gl.make_current()
@@ -91,11 +87,7 @@ _of_this_thread = threading.local()
 
 
 def gl_context() -> _Context:
-    """Return this thread's OpenGL context, which all its drawings share.
-
-    Raises:
-        EngineError: if there is no OpenGL; it says what to install.
-    """
+    """Return the OpenGL context of all this thread's drawings; raise ``EngineError`` if there is none."""
     context: _Context | None = getattr(_of_this_thread, "context", None)
     if context is None:
         context = _new_context()

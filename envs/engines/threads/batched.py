@@ -144,11 +144,7 @@ class BatchedPhysics:
     def bind(self, features: Sequence[Sequence[Named]]) -> Array:
         """Choose the features of each family's worlds, in order; return :attr:`features`.
 
-        They are ``[num_worlds, width]``, written at each step; a family with fewer columns leaves the last
-        ones zero.
-
-        Raises:
-            MetarlError: if a feature is not known.
+        A family with fewer columns leaves the last ones zero. Unknown features raise ``MetarlError``.
         """
         self._layouts = [resolve(model, wanted) for model, wanted in zip(self.models, features, strict=True)]
         width = max((layout.width for layout in self._layouts), default=0)
@@ -159,13 +155,10 @@ class BatchedPhysics:
         return self.features
 
     def compute(self, functions: Sequence[CFunction], tables: Sequence[Rows]) -> bool:
-        """Run a family's function in each sound world after each step.
+        """Run a family's function in each sound world after each step; return whether it can.
 
         Call this after :meth:`bind`, which makes new :attr:`features`. The functions, one a family, were made
-        for the arrays ``tables``, ``[num_worlds, ...]``.
-
-        Returns:
-            Whether they run; not with Python threads, nor where they cannot be compiled.
+        for the arrays ``tables [num_worlds, ...]``; they need a compiler.
         """
         if not self.is_compiled:
             # without a compiler the caller computes in NumPy
@@ -200,10 +193,7 @@ class BatchedPhysics:
         return self._expanded[field]
 
     def assign(self, families: Sequence[int]) -> None:
-        """Change the families of the worlds, ``[num_worlds]``.
-
-        A world that changes starts in its model's initial state.
-        """
+        """Change the families of the worlds; one that changes starts in the initial state."""
         for index, (world, family) in enumerate(zip(self._worlds, families, strict=True)):
             if world.family != family:
                 self._spare[world.family].append(world.data)
@@ -250,10 +240,8 @@ class BatchedPhysics:
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
         """Set states and features of some worlds; clear their flags.
 
-        An expanded field that a state lacks becomes the model's.
-
-        Raises:
-            MetarlError: if a state names a field that is not expanded.
+        An expanded field that a state lacks becomes the model's; a field that is not expanded raises
+        ``MetarlError``.
         """
         for index, state in zip(worlds, states, strict=True):
             world, status = self._worlds[index], self._status

@@ -51,11 +51,7 @@ def load() -> ctypes.CDLL | None:
 
 
 def open_library() -> ctypes.CDLL:
-    """Return the compiled stepper, built once.
-
-    Raises:
-        BuildError: if it cannot be built or loaded.
-    """
+    """Return the compiled stepper, built once; raise ``BuildError`` if it cannot be loaded."""
     try:
         library = _declare(ctypes.CDLL(str(build())))
     except OSError as error:
@@ -68,10 +64,8 @@ def open_library() -> ctypes.CDLL:
 def build(extra_flags: Sequence[str] = ()) -> Path:
     """Compile the stepper unless that was done; return the library in the user's cache folder.
 
-    ``extra_flags`` are for the compiler, a sanitizer's for instance.
-
-    Raises:
-        BuildError: without a compiler or the headers, for a MuJoCo that is not known, or if compiling fails.
+    ``extra_flags`` are a sanitizer's, for instance. Without a compiler or headers, or for a MuJoCo that is
+    not known, this raises ``BuildError``.
     """
     if mujoco.mj_version() not in EXACT_VERSIONS:
         raise BuildError(f"the compiled stepper is not known to be exact under MuJoCo {mujoco.__version__}")
@@ -85,11 +79,7 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
 
 
 def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str] = ()) -> list[int]:
-    """Compile functions once, and return their addresses.
-
-    Raises:
-        BuildError: without a compiler, or if compiling fails.
-    """
+    """Compile functions once, and return their addresses; raise ``BuildError`` if that fails."""
     definitions = [function.source(f"function_{index}") for index, function in enumerate(functions)]
     path = _compile("functions", PRELUDE + "".join(definitions), extra_flags, ["-lm"])
     try:
@@ -101,11 +91,7 @@ def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str]
 
 
 def find_compiler() -> list[str]:
-    """Return the C compiler's command: ``$CC``, with its arguments or launcher, or ``cc``.
-
-    Raises:
-        BuildError: if there is none, or ``$CC`` names no program.
-    """
+    """Return the C compiler's command, ``$CC`` or ``cc``; raise ``BuildError`` if there is none."""
     named = os.environ.get("CC", "").strip()
     try:
         words = [named] if shutil.which(named) else shlex.split(named) or ["cc"]
@@ -206,11 +192,7 @@ class CompiledStepper:
         self._kept[index] = (world, dict(world.fields), copies, touches, world.computation)
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
-        """Step the worlds; gather features and flags.
-
-        Raises:
-            EngineError: after it was closed, and in a fork: threads do not follow a fork.
-        """
+        """Step the worlds; gather features and flags."""
         if self._pool is None:
             raise EngineError("The physics threads have ended; build a new environment.")
         # threads do not survive a fork

@@ -99,13 +99,10 @@ class Layout:
 
 
 def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
-    """Find the features in a model.
+    """Find the features in a model; raise ``MetarlError`` if a field or name is not known.
 
     A geom that the model lacks is looked for among the sites that :func:`~.slim.slim_model` leaves in the
     place of visual geoms; such a geom is never touched.
-
-    Raises:
-        MetarlError: if a feature's field or name is not known.
     """
     numbers: list[Numbers] = []
     touches: list[Touch] = []

@@ -87,13 +87,10 @@ class WorldStatus:
 
 
 def read_field(model: mujoco.MjModel, name: str) -> Array:
-    """Return a copy of a model's field; a single number has shape ``[1]``.
+    """Return a copy of a model's field; raise ``MetarlError`` if there is none of that name.
 
     Besides the arrays of :class:`mujoco.MjModel` these are the numbers of its options (``"opt.gravity"``) and
-    ``"stat.meaninertia"``, by which the constraint solver measures its progress.
-
-    Raises:
-        MetarlError: if there is none of that name.
+    ``"stat.meaninertia"``, by which the solver measures its progress; a single number has shape ``[1]``.
     """
     holder, _, leaf = name.rpartition(".")
     known = holder in ("", "opt") or name == "stat.meaninertia"

@@ -171,11 +171,7 @@ class WarpBatch:
 
 
 def _put(model: mujoco.MjModel, num_worlds: int, plan: BatchPlan) -> tuple[mjw.Model, mjw.Data]:
-    """Copy model and initial state to the current device.
-
-    Raises:
-        MetarlError: if MuJoCo Warp cannot step the model.
-    """
+    """Copy model and initial state to the device; raise ``MetarlError`` if Warp cannot step the model."""
     primitive = copy.copy(model)
     # Two boxes then meet by their own collider; its contacts are a hundred times nearer to MuJoCo's.
     primitive.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)

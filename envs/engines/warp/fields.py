@@ -19,11 +19,7 @@ _OPTIONS = ("opt.gravity", "opt.timestep")
 
 
 def seen(fields: Iterable[str]) -> tuple[str, ...]:
-    """Return the fields that a Warp step reads.
-
-    Raises:
-        MetarlError: if worlds cannot differ in one of them.
-    """
+    """Return the fields that a Warp step reads; raise ``MetarlError`` if worlds cannot differ in one."""
     wanted = tuple(name for name in fields if not name.startswith(UNSEEN))
     for name in wanted:
         if name not in _OPTIONS and not _is_batched(name):
@@ -32,11 +28,7 @@ def seen(fields: Iterable[str]) -> tuple[str, ...]:
 
 
 def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> mjw.Model:
-    """Copy a model with own fields per world to the current device.
-
-    Raises:
-        MetarlError: if MuJoCo Warp cannot step the model.
-    """
+    """Copy a model with own fields per world; raise ``MetarlError`` if Warp cannot step it."""
     names = list(fields)
     try:
         there = mjw.put_model(model, {name: num_worlds for name in names if name not in _OPTIONS})

@@ -97,11 +97,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return self._layouts[family]
 
     def expand(self, field: str) -> None:
-        """Give every world its own model field, if a step reads it.
-
-        Raises:
-            MetarlError: if worlds cannot differ in it.
-        """
+        """Give every world its own model field, if a step reads it; see :func:`.fields.seen`."""
         new = [name for name in seen([field]) if name not in self._plan.expanded]
         if not new:
             return

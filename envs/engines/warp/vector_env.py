@@ -84,27 +84,14 @@ class WarpVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
-
-        Returns:
-            Observations ``[N, O]`` of all slots, and no infos.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
-            MetarlError: if no episode can be made of a task's parameters.
-        """
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``."""
         slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
         mask = torch.zeros(self.num_envs, dtype=torch.bool)
         mask[slots] = True
         return _array(self.reset_tensors(mask.to(self._device), seeds)), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot: :meth:`step_tensors`, from and to NumPy.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot: :meth:`step_tensors`, from and to NumPy."""
         live = self._live.cpu().numpy()
         sent = torch.as_tensor(np.asarray(actions, np.float32), device=self._device)
         observations, rewards, terminated, truncated, success = self.step_tensors(sent)
@@ -120,9 +107,6 @@ class WarpVectorEnv(SlotEngine):
         """Start episodes in slots with a task, or of ``mask [N]``; return ``[N, O]``.
 
         ``seeds`` start the slots' generators anew; None lets them go on.
-
-        Raises:
-            MetarlError: if no episode can be made of a task's parameters.
         """
         self._check_open()
         self._count_broken()
@@ -143,11 +127,7 @@ class WarpVectorEnv(SlotEngine):
         return self._observations().clone()
 
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:
-        """Step every live slot by actions ``[N, A]``.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot by actions ``[N, A]``."""
         self._check_shape(actions.shape)
         given, live = actions.to(self._device, torch.float32), self._live
         self._act(given, live)
@@ -212,11 +192,7 @@ class WarpVectorEnv(SlotEngine):
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the worlds' device; warn if slow.
-
-    Raises:
-        MetarlError: if there is no such device here.
-    """
+    """Return the worlds' device, warn if slow; raise ``MetarlError`` if it is not there."""
     wp.init()
     chosen = ("cuda" if wp.is_cuda_available() else "cpu") if name == "auto" else name
     device = torch.device(chosen)
