@@ -33,7 +33,7 @@ from metarl.learning.gradient_descent import (
 )
 from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
-from metarl.learning.running_scale import Moments, Scale, no_moments, with_batch
+from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.belief_policy import BeliefPolicy
 from metarl.networks.decoders import LatentDecoder
@@ -437,17 +437,16 @@ class VariBAD:
         self.vae_params = {name: loaded[name] for name in self.vae_params}
         self.policy_adam = {name: loaded[name] for name in self.policy_adam}
         self.vae_adam = {name: loaded[name] for name in self.vae_adam}
-        self.scales = Scales(*(Moments.from_params(loaded, f"scale.{name}") for name in Scales._fields))
+        self.scales = Scales(*load_moments(loaded, Scales._fields))
         self.buffer.load_state(state)
         self.updates = int(str(state.values["updates"]))
 
     def _tensors(self) -> Params:
-        scales = [scale.to_params(f"scale.{name}") for name, scale in self.scales._asdict().items()]
         return {
             **self.params,
             **self.policy_adam,
             **self.vae_adam,
-            **{name: value for part in scales for name, value in part.items()},
+            **save_moments(self.scales._asdict()),
         }
 
     def _improve_policy(

@@ -1,6 +1,4 @@
-"""Recurrent cells, as functions of their parameters.
-
-They take one step, or a sequence at once.
+"""Recurrent cells, as functions of their parameters: one step, or a sequence at once.
 
 ``gru`` is the gated recurrent unit (Cho et al. 2014, arXiv 1406.1078) as PyTorch computes it. ``linear`` is
 minGRU (Feng et al. 2024, arXiv 2410.01201, section 3.1): its gate and its candidate see the input alone, so a
@@ -37,10 +35,7 @@ class Cell(Protocol):
         ...
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters uniformly, as PyTorch does.
-
-        Each is within ``1 / sqrt(size)``.
-        """
+        """Draw parameters uniformly within ``1 / sqrt(size)``, as PyTorch does."""
         ...
 
     def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -73,18 +68,12 @@ class GRUCell:
 
     @property
     def sequences_per_thread(self) -> int:
-        """Fewest sequences worth a thread of their own.
-
-        Each step costs much beside its products.
-        """
+        """Fewest sequences worth a thread: each step costs much beside its products."""
         return 12
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter.
-
-        Gates are in PyTorch's order: reset, update, candidate.
-        """
+        """Shape of every parameter; gates in PyTorch's order: reset, update, candidate."""
         gates = 3 * self.size
         return {
             "cell.input_weight": (gates, self.input_size),
@@ -94,10 +83,7 @@ class GRUCell:
         }
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters uniformly, as PyTorch does.
-
-        Each is within ``1 / sqrt(size)``.
-        """
+        """Draw parameters uniformly within ``1 / sqrt(size)``, as PyTorch does."""
         return _uniform(self.shapes, 1 / math.sqrt(self.size), generator, dtype)
 
     def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -143,9 +129,7 @@ class LinearCell:
         return {"cell.weight": (2 * self.size, self.input_size), "cell.bias": (2 * self.size,)}
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw weights, and gates of spread time scales.
-
-        Weights are within ``1 / sqrt(input_size)``; gates give memories of 1 to 100 steps.
+        """Draw weights within ``1 / sqrt(input_size)``, and gates that remember 1 to 100 steps.
 
         A gate of ``1 / n`` forgets over about n steps; n is spread evenly on a log scale (compare the
         time scales of Tallec and Ollivier 2018, arXiv 1804.11188).
@@ -172,11 +156,7 @@ CELLS: dict[str, type[GRUCell] | type[LinearCell]] = {"gru": GRUCell, "linear": 
 
 
 def make_cell(name: str, input_size: int, size: int) -> Cell:
-    """Return the cell of a name.
-
-    Raises:
-        MetarlError: if there is none of that name.
-    """
+    """Return the cell of a name; an unknown one raises ``MetarlError``."""
     if name not in CELLS:
         raise unknown_name("recurrent cell", name, CELLS)
     return CELLS[name](input_size, size)

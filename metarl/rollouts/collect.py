@@ -30,9 +30,7 @@ def collect(
     after: Rollout | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Rollout:
-    """Collect episodes of every task at once.
-
-    There is one policy call for all of them at each step.
+    """Collect episodes of every task at once, by one policy call a step.
 
     Args:
         env: at least ``len(tasks) * episodes`` slots.
@@ -97,10 +95,7 @@ def collect(
 
 @dataclass(frozen=True)
 class LastStep:
-    """Last step of an episode in a trial.
-
-    A policy takes its memory, action and reward to the next episode.
-    """
+    """What a policy takes from an episode of a trial to the next."""
 
     memory: Params
     """``[M, K, ...]`` by name."""
@@ -118,10 +113,7 @@ def last_step(rollout: Rollout) -> LastStep:
 
 
 def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
-    """Keep the old memory of idle slots.
-
-    The new one is taken where ``live``, ``[M, K]``.
-    """
+    """Take the new memory where ``live``, ``[M, K]``; elsewhere keep the old."""
     return {
         name: torch.where(live.view(*live.shape, *[1] * (value.ndim - 2)), value, old[name])
         for name, value in new.items()
@@ -129,10 +121,7 @@ def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
 
 
 def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int) -> Recorder:
-    """Return an environment's recorder.
-
-    It is on the environment's device if that returns tensors.
-    """
+    """Return an environment's recorder, on its device if it returns tensors."""
     slot_tasks = [task for task in tasks for _ in range(episodes)]
     if isinstance(env, TensorVectorEnv):
         return TensorRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
@@ -140,10 +129,7 @@ def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, hori
 
 
 def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
-    """Join rollouts of different tasks.
-
-    They have the same episodes and horizon.
-    """
+    """Join rollouts of different tasks with the same episodes and horizon."""
     if len(rollouts) == 1:
         return rollouts[0]
     parts = [rollout.tensors() for rollout in rollouts]
@@ -151,17 +137,13 @@ def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
-    """Return blank memory, action and reward."""
     size = action_size(env.single_action_space)
     actions = torch.zeros(*shape, size, device=actor.device)
     return LastStep(actor.initial_memory(shape[1]), actions, torch.zeros(shape, device=actor.device))
 
 
 def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:
-    """Stack the steps' extras, ``[M, K, T, ...]``.
-
-    They are zero where no episode runs.
-    """
+    """Stack the steps' extras, ``[M, K, T, ...]``, zero where no episode runs."""
     if not steps:
         return {}
     stacked: Params = {}
