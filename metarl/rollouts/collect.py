@@ -86,10 +86,7 @@ def collect(
                 break
     rollout = recorder.finish().to(actor.device)
     return replace(
-        rollout,
-        extras=_stacked(extras, rollout.mask),
-        initial_memory=initial_memory,
-        final_memory=memory,
+        rollout, extras=_stacked(extras, rollout.mask), initial_memory=initial_memory, final_memory=memory
     )
 
 
