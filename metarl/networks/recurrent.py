@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch.nn.functional import linear
@@ -18,46 +18,6 @@ from metarl.errors import unknown_name
 from metarl.networks.recurrent_scan import fast_tanh, gated_average
 from metarl.types import Params
 
-CellName: TypeAlias = Literal["gru", "linear"]
-
-
-class Cell(Protocol):
-    """Memory of ``size`` numbers, reading ``input_size`` a step."""
-
-    @property
-    def sequences_per_thread(self) -> int:
-        """Fewest sequences worth a thread of their own."""
-        ...
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by name."""
-        ...
-
-    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters uniformly within ``1 / sqrt(size)``, as PyTorch does."""
-        ...
-
-    def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return the memory ``[B, H]`` after inputs ``[B, I]``."""
-        ...
-
-    def sequence(
-        self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the memory after each step of a sequence.
-
-        Args:
-            params: by name.
-            inputs: ``[T, B, I]``, time first.
-            memory: ``[B, H]``, before the first step.
-            live: ``[T, B]`` bool; where it is false, memory stays as it was.
-
-        Returns:
-            ``[T, B, H]``.
-        """
-        ...
-
 
 @dataclass(frozen=True)
 class GRUCell:
@@ -65,11 +25,8 @@ class GRUCell:
 
     input_size: int
     size: int
-
-    @property
-    def sequences_per_thread(self) -> int:
-        """Fewest sequences worth a thread: each step costs much beside its products."""
-        return 12
+    sequences_per_thread: ClassVar[int] = 12
+    """Fewest sequences worth a thread: each step costs much beside its products."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -93,7 +50,14 @@ class GRUCell:
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
-        """Return the memory after each step, ``[T, B, H]``."""
+        """Return the memory after each step of a sequence, ``[T, B, H]``.
+
+        Args:
+            params: by name.
+            inputs: ``[T, B, I]``, time first.
+            memory: ``[B, H]``, before the first step.
+            live: ``[T, B]`` bool; where it is false, memory stays as it was.
+        """
         weights = [params[name] for name in self.shapes]
         if bool(live.all()):
             # without idle steps, one call of the fused kernel does all
@@ -117,11 +81,8 @@ class LinearCell:
 
     input_size: int
     size: int
-
-    @property
-    def sequences_per_thread(self) -> int:
-        """Fewest sequences worth a thread: one long one."""
-        return 1
+    sequences_per_thread: ClassVar[int] = 1
+    """Fewest sequences worth a thread: one long one."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -147,12 +108,14 @@ class LinearCell:
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
-        """Return the memory after each step, ``[T, B, H]``."""
+        """Return the memory after each step of a sequence, as :meth:`GRUCell.sequence`."""
         both = linear(inputs, params["cell.weight"], params["cell.bias"])
         return gated_average(both, memory, live)
 
 
-CELLS: dict[str, type[GRUCell] | type[LinearCell]] = {"gru": GRUCell, "linear": LinearCell}
+Cell: TypeAlias = GRUCell | LinearCell
+"""Memory of ``size`` numbers, which reads ``input_size`` numbers a step."""
+CELLS: dict[str, type[Cell]] = {"gru": GRUCell, "linear": LinearCell}
 
 
 def make_cell(name: str, input_size: int, size: int) -> Cell:

@@ -10,7 +10,7 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, Inputs
-from metarl.rollouts.numpy_buffer import HostRecorder, Recorder
+from metarl.rollouts.numpy_buffer import HostRecorder
 from metarl.rollouts.tensor_buffer import TensorRecorder
 from metarl.spaces import action_size
 from metarl.system.threads import one_thread
@@ -117,7 +117,9 @@ def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
     }
 
 
-def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int) -> Recorder:
+def make_recorder(
+    env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int
+) -> HostRecorder | TensorRecorder:
     """Return an environment's recorder, on its device if it returns tensors."""
     slot_tasks = [task for task in tasks for _ in range(episodes)]
     if isinstance(env, TensorVectorEnv):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,40 +23,8 @@ OF_EACH_STEP = ("observations", "actions", "log_probs", "rewards", "mask", "term
 _Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]]
 
 
-class Recorder(Protocol):
-    """Environment and record of its n = M * K slots in use, ``[T, n, ...]``."""
-
-    slot_tasks: list[Task]
-    """``[n]``, the task of each slot."""
-
-    @property
-    def num_live(self) -> int:
-        """Episodes still running, as far as is known."""
-        ...
-
-    def reset(self, seeds: list[int]) -> None:
-        """Start every slot's episode."""
-        ...
-
-    def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]`` before a step."""
-        ...
-
-    def act(self, step: int, action: Action) -> torch.Tensor:
-        """Step and record actions and outcomes; return rewards ``[M, K]``."""
-        ...
-
-    def is_over(self, step: int) -> bool:
-        """Whether no episode is known to be running after a step."""
-        ...
-
-    def finish(self) -> Rollout:
-        """Return the rollout."""
-        ...
-
-
 class HostRecorder:
-    """A :class:`Recorder` of an environment that speaks NumPy."""
+    """Record of an environment that speaks NumPy, of its n = M * K slots in use."""
 
     def __init__(
         self, env: TaskVectorEnv, slot_tasks: list[Task], shape: tuple[int, int], horizon: int

@@ -16,7 +16,7 @@ CHECK_EVERY = 50
 
 
 class TensorRecorder:
-    """A :class:`~metarl.rollouts.numpy_buffer.Recorder` of an environment that speaks tensors.
+    """Record of an environment that speaks tensors, of its n = M * K slots in use.
 
     All buffers are allocated once. The host asks the device for nothing but two numbers every
     :data:`CHECK_EVERY` steps, so that an end, or a number that is not finite, is noticed that much later.
