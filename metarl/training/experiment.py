@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,7 +190,8 @@ class Experiment:
     def _run(self) -> Evaluation:
         env = self.make_env()
         try:
-            with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
+            resume_after = self.iteration if self._restored else -1
+            with closing(MetricsLog(self.folder, resume_after)) as log:
                 self._train(env, log)
             return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
         except (Stopped, MetarlError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -72,12 +73,9 @@ def watch_command(arguments: list[str]) -> None:
         f"{task.id} of {experiment.suite.name}: {experience(experiment, steps)}."
     )
     window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
-    try:
+    with closing(window) if window is not None else nullcontext():
         filmed = watch(experiment, task, options.seed, view, live(window, experiment) if window else None)
         show(experiment, filmed, path, window)
-    finally:
-        if window is not None:
-            window.close()
 
 
 def experience(experiment: Experiment, steps: int) -> str:
@@ -125,12 +123,8 @@ def watch(
     measured = measured_rollouts(experiment)
     steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
-    env = experiment.make_env()
-    try:
-        with showing(experiment, f"filming {task.id}", steps):
-            return film(experiment, env, task, seed=seed, view=view, rollouts=rollouts, on_frame=on_frame)
-    finally:
-        env.close()
+    with closing(experiment.make_env()) as env, showing(experiment, f"filming {task.id}", steps):
+        return film(experiment, env, task, seed=seed, view=view, rollouts=rollouts, on_frame=on_frame)
 
 
 def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
@@ -140,10 +134,8 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
     def show_frame(clip: Clip) -> None:
         adapted = sum(rollout <= clip.rollout for rollout in measured) - 1
         learning = "" if clip.rollout in measured else ", learning from this"
-        lines = [
-            stage_name(adapted, experiment.agent.trial) + learning,
-            f"step {clip.steps}, return {clip.total:.1f}",
-        ]
+        stage = stage_name(adapted, experiment.agent.trial) + learning
+        lines = [stage, f"step {clip.steps}, return {clip.total:.1f}"]
         window.show(side_by_side([clip.frames[-1:]], [lines])[0])
 
     return show_frame
@@ -153,11 +145,12 @@ def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window
     """Write the film, and repeat it in the window."""
     # the first and the last measured episode, beside one another
     before, after = filmed.clips[0], filmed.clips[-1]
-    steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
+    stages, reports = (
+        ((0, before), (filmed.evaluation.adaptation_steps, after)),
+        experiment.suite.reports_success,
+    )
     trial = filmed.evaluation.trial
-    captions = [
-        [stage_name(stage, trial), outcome(clip, reports)] for stage, clip in ((0, before), (steps, after))
-    ]
+    captions = [[stage_name(stage, trial), outcome(clip, reports)] for stage, clip in stages]
     for name, said in captions:
         say(f"{name}: {said}")
     frames = side_by_side([before.frames, after.frames], captions)
