@@ -75,18 +75,10 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         # how far the adapted policies went from pi_old
         after = value_of(objectives, self.params)
         spread = [spread_metrics(old, chunk.share) for chunk, old in zip(chunks, collected_by, strict=True)]
-        return {
-            **step.metrics,
-            **after.metrics,
-            "surrogate_after": float(after.loss),
-            **add_metrics(spread),
-        }
+        return {**step.metrics, **after.metrics, "surrogate_after": float(after.loss), **add_metrics(spread)}
 
     def meta_loss(self, theta: Params, chunk: Chunk, old: Distribution) -> LossAndMetrics:
-        """Return the clipped loss of a chunk.
-
-        It is that of the adapted policies, and its share of the mean over all tasks.
-        """
+        """Return a chunk's share of the adapted policies' clipped loss."""
         *inner, outer = chunk.batches
         # theta_i' = adapt(theta), MAML's inner loop
         adapted = self.adapted(theta, chunk.num_tasks, inner)
@@ -98,10 +90,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         return LossAndMetrics(chunk.share * loss, {"kl": chunk.share * float(kl)})
 
     def collected_by(self, chunk: Chunk) -> Distribution:
-        """Return the policies of a chunk's last episodes.
-
-        These adapted policies collected the episodes.
-        """
+        """Return the adapted policies that collected a chunk's last episodes."""
         *inner, outer = chunk.batches
         adapted = self.adapted_constants(self.params, chunk.num_tasks, inner)
         return frozen(self.policy(adapted, outer.observations))

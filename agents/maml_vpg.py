@@ -50,10 +50,7 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
         return start_descent(self.params, self.config)
 
     def meta_loss(self, theta: Params, chunk: Chunk) -> LossAndMetrics:
-        """Return a chunk's loss after adaptation.
-
-        It is the chunk's share of the mean over tasks and transitions.
-        """
+        """Return a chunk's share of the loss after adaptation."""
         *inner, outer = chunk.batches
         # theta_i' = theta - alpha grad L_i(theta), on the episodes before each inner step (lines 5 to 7)
         adapted = self.adapted(theta, chunk.num_tasks, inner)

@@ -1,6 +1,4 @@
-"""Meta-SGD: MAML with learned inner step sizes.
-
-There is one for each coordinate of each parameter.
+"""Meta-SGD: MAML with a learned inner step size for each coordinate.
 
 Source: Li et al. 2017 (arXiv 1707.09835), equation 1 and algorithm 2:
 

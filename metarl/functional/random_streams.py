@@ -1,6 +1,4 @@
-"""Independent random streams by purpose.
-
-Two of them never share a number, and none is that of a bare seed.
+"""Independent random streams by purpose: no two share a number, and none is a bare seed's.
 
 ``np.random.default_rng([seed, 0, 0])`` is ``np.random.default_rng(seed)``, since NumPy pads seeds with zeros,
 and a seed past 2**32 spills into the next word. So a stream's entropy is a SHA-256 digest of all its names.
@@ -18,10 +16,7 @@ _SALT = "metarl"
 
 
 class Purpose(Enum):
-    """Use of random numbers.
-
-    The values are part of every stream, so they never change.
-    """
+    """Use of random numbers; the values are part of every stream, so they never change."""
 
     TRAINING = "training"
     """Tasks and episodes of the indexed meta-iteration."""
@@ -44,15 +39,9 @@ class Purpose(Enum):
     RESAMPLES = "resamples"
     """Resamples of a bootstrap."""
     FILM = "film"
-    """Episodes of films and exports, by task.
-
-    The index is the task's place; an export adapts from its episodes.
-    """
+    """Episodes of films and exports, by the task's place; an export adapts from them."""
     BASELINE_TEST = "baseline test"
-    """Episodes that measure a baseline, by task.
-
-    The index is the task's place.
-    """
+    """Episodes that measure a baseline, by the task's place."""
     BASELINE_TASKS = "baseline tasks"
     """Training tasks of a baseline."""
     BASELINE_LEARNING = "baseline learning"

@@ -1,7 +1,4 @@
-"""The tanh of a Gaussian, within -1..1.
-
-Source: Haarnoja et al. 2018, arXiv 1801.01290, appendix C.
-"""
+"""The tanh of a Gaussian, within -1..1 (Haarnoja et al. 2018, arXiv 1801.01290, appendix C)."""
 
 from __future__ import annotations
 
@@ -13,10 +10,7 @@ import torch
 from metarl.functional.distributions import Gaussian
 
 EPSILON = 1e-6
-"""Offset that keeps the logarithm finite.
-
-Tanh may have rounded to 1; the number is the authors' own.
-"""
+"""Keeps the logarithm finite where tanh has rounded to 1; the authors' own number."""
 
 
 class SquashedSample(NamedTuple):

@@ -27,10 +27,7 @@ class Picks(NamedTuple):
     steps: torch.Tensor
     """``[n, B]`` int64."""
     weights: torch.Tensor
-    """``[n, B]``, weights of an unbiased sum.
-
-    The expectation of weighted sums over the picks is the sum over all live steps.
-    """
+    """``[n, B]``; the expectation of weighted sums over the picks is the sum over all live steps."""
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
         """Pick entries ``[n, B, ...]`` of ``[S, B, ...]``."""
@@ -39,10 +36,7 @@ class Picks(NamedTuple):
 
 
 def all_steps(live: torch.Tensor) -> Picks:
-    """Pick every step, with weight 0 where dead.
-
-    Dead is where ``live``, ``[S, B]``, is false.
-    """
+    """Pick every step, with weight 0 where ``live``, ``[S, B]``, is false."""
     steps = torch.arange(len(live), device=live.device).unsqueeze(1).expand(live.shape)
     return Picks(steps, live.float())
 
@@ -65,43 +59,28 @@ def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> 
 
 
 def sample_latents(belief: Gaussian, generator: torch.Generator) -> torch.Tensor:
-    """Draw from beliefs by reparameterisation: ``m = mean + std * noise``.
-
-    Source: Kingma and Welling 2014 (arXiv 1312.6114), section 2.4.
-    """
+    """Draw ``m = mean + std * noise`` (Kingma and Welling 2014, arXiv 1312.6114, section 2.4)."""
     noise = torch.randn(belief.mean.shape, generator=generator, dtype=belief.mean.dtype)
     return belief.mean + belief.log_std.exp() * noise.to(belief.mean.device)
 
 
 def belief_divergences(beliefs: Gaussian) -> torch.Tensor:
-    """Return the divergence of each belief from its predecessor.
+    """Return each belief's divergence from its predecessor, ``[S, B]`` in nats.
 
-    The first belief is compared with N(0, 1).
-
-    Args:
-        beliefs: ``[S, B, L]``.
-
-    Returns:
-        ``[S, B]``, in nats.
+    ``beliefs`` are ``[S, B, L]``; the first is compared with N(0, 1).
     """
     before = Gaussian(*(torch.cat([torch.zeros_like(part[:1]), part[:-1]]) for part in beliefs))
     return kl_divergence(beliefs, before)
 
 
 def unit_log_likelihood(predicted: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Return unit-variance log likelihoods, ``[..., D]`` to ``[...]``.
-
-    ``log N(seen; predicted, 1)``, summed over the last axis.
-    """
+    """Return ``log N(seen; predicted, 1)``, ``[..., D]`` to ``[...]``."""
     size = seen.shape[-1]
     return -0.5 * (seen - predicted).square().sum(dim=-1) - 0.5 * size * math.log(2 * math.pi)
 
 
 Decoder: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Maps steps ``[N, B, I]`` and embeddings to predictions.
-
-Embeddings are ``[P, B, L]``, predictions ``[P, N, B, D]``.
-"""
+"""Maps steps ``[N, B, I]`` and embeddings ``[P, B, L]`` to predictions ``[P, N, B, D]``."""
 
 
 class Prediction(NamedTuple):
@@ -118,15 +97,12 @@ class Prediction(NamedTuple):
 
 
 class ELBO(NamedTuple):
-    """Minus the bound, as a loss, with parts."""
+    """Minus the bound, as a loss, and metrics."""
 
     loss: torch.Tensor
     """A scalar that can be differentiated."""
     metrics: dict[str, float]
-    """Metrics ``elbo``, ``belief_kl`` and ``NAME_error``.
-
-    ``belief_kl``: nats of a belief from the one before; ``NAME_error``: a mean squared error.
-    """
+    """``elbo``, ``belief_kl`` (nats of a belief from the one before) and mean squared ``NAME_error``."""
 
 
 def elbo_loss(
@@ -138,9 +114,7 @@ def elbo_loss(
     latents: torch.Tensor,
     kl_weight: float,
 ) -> ELBO:
-    """Return minus the mean of ELBO_t.
-
-    The mean is over trials and their steps t.
+    """Return minus the mean of ELBO_t over trials and their steps t.
 
     Args:
         beliefs: ``[S, B, L]``, before each step.

@@ -1,6 +1,4 @@
-"""An LSTM as the inner optimiser.
-
-Its cell state is the policy's parameters.
+"""An LSTM as the inner optimiser, with the policy's parameters as its cell state.
 
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning", section 3 (openreview.net,
 rJY0-Kcll). With theta a parameter and g its gradient, one step is
@@ -27,22 +25,14 @@ from metarl.learning.adaptation import UpdateRule
 from metarl.types import Params
 
 LOG_SCALE = 10.0
-"""p of the log scaling.
-
-Numbers below exp(-p) count as small.
-"""
+"""p of the log scaling: numbers below exp(-p) count as small."""
 
 HIDDEN, CELL, GATES = "memory.hidden", "memory.cell", "memory.gates"
-"""Names of the optimiser's memory between steps.
-
-It is kept beside the parameters: ``[M, P, H]`` twice, and ``[M, P, 2]``.
-"""
+"""Names of the optimiser's memory between steps: ``[M, P, H]`` twice, and ``[M, P, 2]``."""
 
 
 def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
-    """Return log size and sign, ``[..., 2]``.
-
-    Numbers ``[...]`` may be of any magnitude; each result is within about ±1.
+    """Return log size and sign of any numbers ``[...]``, within about ±1, ``[..., 2]``.
 
     ``(log|x| / p, sign x)`` where ``|x| >= exp(-p)``, and ``(-1, exp(p) x)`` below.
     Source: Andrychowicz et al. 2016 (arXiv 1606.04474), appendix A.
@@ -58,10 +48,7 @@ def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMOptimizer:
-    """Learned inner step: shapes and initial values.
-
-    The caller holds its weights.
-    """
+    """Learned inner step; the caller holds its weights."""
 
     hidden_size: int = 20
     """H, units of the first layer."""
@@ -89,7 +76,7 @@ class LSTMOptimizer:
         inner_lr: float,
         dtype: torch.dtype = torch.float32,
     ) -> Params:
-        """Draw weights of nearly gradient descent.
+        """Draw weights with which a step is nearly gradient descent.
 
         Args:
             generator: where they are drawn from, uniform in ±0.01 as in the paper's own code.
@@ -104,10 +91,7 @@ class LSTMOptimizer:
         return {**weights, "gates.bias": torch.tensor(logits, dtype=dtype)}
 
     def blank_memory(self, params: Params) -> Params:
-        """Return zero memory for stacked parameters ``[M, ...]``.
-
-        It is the memory before the first step.
-        """
+        """Return zeros before the first step on stacked parameters ``[M, ...]``."""
         num_tasks = next(iter(params.values())).shape[0]
         like = next(iter(params.values()))
         coordinates = sum(value[0].numel() for value in params.values())
@@ -115,10 +99,7 @@ class LSTMOptimizer:
         return {name: like.new_zeros(num_tasks, coordinates, size) for name, size in sizes.items()}
 
     def rule(self, weights: Params) -> UpdateRule:
-        """Return the update rule with these weights.
-
-        Its parameters come with a memory.
-        """
+        """Return the update rule with these weights; its parameters come with a memory."""
 
         def step(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
             theta = {name: params[name] for name in gradients}
@@ -135,9 +116,7 @@ class LSTMOptimizer:
 def remember(
     weights: Params, memory: Params, theta: torch.Tensor, slopes: torch.Tensor, losses: torch.Tensor
 ) -> Params:
-    """Read one gradient; return the new memory.
-
-    The gates that it opens are in it.
+    """Read one gradient; return the new memory, with the gates that it opens.
 
     Args:
         weights: of :class:`LSTMOptimizer`.

@@ -1,7 +1,4 @@
-"""Layout of a replay buffer.
-
-It has episodes, blocks of rows that become segments, and indices by task.
-"""
+"""Layout of a replay buffer: episodes, blocks of rows that become segments, indices by task."""
 
 from __future__ import annotations
 
@@ -40,10 +37,7 @@ class Episodes:
     begins_trial: Flags
     """``[E]``, false where the previous episode's trial continues."""
     addition: Integers
-    """``[E]``, number of the adding call.
-
-    Calls of :meth:`ReplayBuffer.add` are counted from the buffer's start.
-    """
+    """``[E]``, number of the call of :meth:`ReplayBuffer.add`, from the buffer's start."""
 
     def task_names(self) -> list[str]:
         """Return the tasks' ids in order of appearance."""
@@ -64,10 +58,7 @@ class Episodes:
 
 
 class Block:
-    """Rows of one segment.
-
-    The newest block of a buffer still grows.
-    """
+    """Rows of one segment; the newest block of a buffer still grows."""
 
     def __init__(self, storage: Params, place: int, first_row: int) -> None:
         self.first_row = first_row
@@ -79,10 +70,7 @@ class Block:
         self.move(storage, place)
 
     def move(self, storage: Params, place: int) -> None:
-        """Point to the same rows elsewhere.
-
-        They are in other memory; segments that were given out follow.
-        """
+        """Point to the same rows in other memory; segments that were given out follow."""
         self._storage, self.place = storage, place
 
     def extend(self, rows: int, episodes: Episodes) -> None:
@@ -93,17 +81,11 @@ class Block:
         self._segment = None
 
     def adopt(self, saved: Segment) -> None:
-        """Adopt the sum of the block's saved segment.
-
-        The block was read from it.
-        """
+        """Adopt the sum of the saved segment that the block was read from."""
         self.segment().sha256 = saved.sha256
 
     def segment(self) -> Segment:
-        """Return the block as an unchanging segment.
-
-        Later rows do not change the segment.
-        """
+        """Return the block as a segment, which later rows do not change."""
         if self._segment is None:
             self._segment = Segment(functools.partial(self._tensors, self.num_rows, self.episodes))
         return self._segment
@@ -122,18 +104,12 @@ class Index:
     rows: Integers
     """``[n]``, rows of all steps, as added."""
     trials: Integers
-    """Places in ``rows`` of the trials' beginnings.
-
-    The number of rows comes at the end.
-    """
+    """Places in ``rows`` where trials begin, then the number of rows."""
     additions: Integers
     """Likewise for additions."""
 
     def newest(self, count: int) -> Integers:
-        """Return rows of the newest additions, or all.
-
-        A number of 0 stands for all.
-        """
+        """Return rows of the newest additions; 0 stands for all."""
         return self.rows[self._start(count) :]
 
     def draw_trials(self, num_trials: int, rng: np.random.Generator, newest: int) -> list[Integers]:
@@ -147,10 +123,7 @@ class Index:
 
 
 def index_of(blocks: Sequence[Block], name: str | None) -> Index:
-    """Find the steps of one or all tasks.
-
-    None stands for all.
-    """
+    """Find the steps of one task, or of all for None."""
     first_rows: list[Integers] = []
     lengths: list[Integers] = []
     begins: list[Flags] = []
@@ -182,11 +155,7 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
 
 
 def unpack(tensors: Params) -> tuple[Params, Episodes]:
-    """Return the rows and episodes of a segment.
-
-    Raises:
-        MetarlError: if it is of something else.
-    """
+    """Return the rows and episodes of a segment; anything else raises ``MetarlError``."""
     expected = {*STEP_FIELDS, *_EPISODE_FIELDS, _TASK_IDS}
     if tensors.keys() != expected:
         raise MetarlError(

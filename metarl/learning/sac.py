@@ -27,10 +27,7 @@ from metarl.types import Params
 
 TEMPERATURE = "log_temperature"
 WEIGHTS, ACTOR, CRITIC = "weights", "actor", "critic"
-"""Names of parameter vectors and their optimisers.
-
-The vector has its name in Adam's memory; there are two optimisers.
-"""
+"""Names of a parameter vector in Adam's memory, and of the two optimisers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +56,14 @@ class SACBatch(NamedTuple):
     rewards: torch.Tensor
     """``[B]``."""
     terminated: torch.Tensor
-    """``[B]`` bool: whether the environment ended the episode.
-
-    Nothing follows then; false where it was cut off.
-    """
+    """``[B]`` bool, true where the environment ended the episode, false where it was cut off."""
 
 
 class States(NamedTuple):
     """States that the networks read, with a penalty."""
 
     states: torch.Tensor
-    """``[B, S]``, states.
-
-    The critic's gradient flows on to whatever they depend on, the actor's does not.
-    """
+    """``[B, S]``; the critic's gradient flows on to whatever they depend on, the actor's does not."""
     next_states: torch.Tensor
     """``[B, S]``, used without gradient."""
     penalty: torch.Tensor | float = 0.0
@@ -80,10 +71,7 @@ class States(NamedTuple):
 
 
 Look: TypeAlias = Callable[[Params], States]
-"""Maps the parameters beside the critic to states.
-
-They learn with the critic.
-"""
+"""Maps the critic's parameters, and those that learn with them, to states."""
 
 
 class Noise(NamedTuple):
@@ -101,10 +89,7 @@ class SACState(NamedTuple):
     actor: torch.Tensor
     """``[P]``: policy parameters, then the log temperature."""
     critic: torch.Tensor
-    """``[Q + E]``: both Q functions' parameters, then others.
-
-    The others learn with them.
-    """
+    """``[Q + E]``: both Q functions' parameters, then others that learn with them."""
     target: torch.Tensor
     """``[Q]``, the slow copy of both Q functions."""
     adam: Params
@@ -132,9 +117,7 @@ def critic_target(
     temperature: torch.Tensor,
     discount: float,
 ) -> torch.Tensor:
-    """Return the target of both Q functions, ``[B]``.
-
-    Source: equations 2 and 3 of the paper.
+    """Return the target of both Q functions, ``[B]`` (equations 2 and 3).
 
     Args:
         batch: rewards and endings.
@@ -149,32 +132,19 @@ def critic_target(
 
 
 def critic_loss(q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return both critics' half mean squared error.
-
-    It is the mean over B, added over both Q functions ``[2, B]`` (equation 5).
-    """
+    """Return half the mean squared error over B, added over both Q functions ``[2, B]`` (equation 5)."""
     return 0.5 * (q - target).square().mean(dim=1).sum()
 
 
 def actor_loss(log_probs: torch.Tensor, q: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """Return the policy's loss.
-
-    It takes ``[B]`` and ``[2, B]`` (equation 7).
-
-    mean of alpha log pi(a | s) - min_i Q_i(s, a)
-    """
+    """Return the mean of alpha log pi(a | s) - min_i Q_i(s, a), of ``[B]`` and ``[2, B]`` (equation 7)."""
     return (temperature * log_probs - torch.minimum(q[0], q[1])).mean()
 
 
 def temperature_loss(
     log_temperature: torch.Tensor, log_probs: torch.Tensor, target_entropy: float
 ) -> torch.Tensor:
-    """Return the log temperature's loss.
-
-    It is equation 18, on the log as is usual.
-
-    -log alpha times the mean of log pi(a | s) + the entropy that is aimed at
-    """
+    """Return minus log alpha times the mean of log pi(a | s) + target entropy (equation 18, on the log)."""
     return -log_temperature * (log_probs.detach().mean() + target_entropy)
 
 
@@ -185,10 +155,7 @@ def polyak(target: torch.Tensor, source: torch.Tensor, rate: float) -> torch.Ten
 
 @dataclass(frozen=True)
 class SAC:
-    """Networks, settings, and names of parameters.
-
-    There are both networks, and the names in each vector of parameters.
-    """
+    """Networks, settings, and the names in each vector of parameters."""
 
     policy: SquashedPolicy
     critic: TwinCritic
@@ -196,24 +163,13 @@ class SAC:
     actor_like: Params
     """The actor's parameters by name, for their shapes."""
     critic_like: Params
-    """Parameter names in the critic's optimiser.
-
-    The critic's own come first.
-    """
+    """Parameters of the critic's optimiser by name, the critic's own first."""
 
     @staticmethod
     def of(
         policy: SquashedPolicy, critic: TwinCritic, config: SACConfig, params: Params, encoder: Params
     ) -> SAC:
-        """Return the learner of some parameters.
-
-        Args:
-            policy: its network.
-            critic: its network.
-            config: the settings.
-            params: of policy, critic and temperature.
-            encoder: further parameters that learn with the critic.
-        """
+        """Return the learner of ``params``, with an ``encoder`` that learns with the critic."""
         own, twin = ({name: params[name] for name in net.network.shapes} for net in (policy, critic))
         actor = {**own, TEMPERATURE: params[TEMPERATURE]}
         return SAC(policy, critic, config, actor, {**twin, **encoder})
@@ -239,9 +195,7 @@ class SAC:
         return SACState(actor, critic, flatten(self.target_like), adam)
 
     def step(self, state: SACState, batch: SACBatch, look: Look, noise: Noise) -> tuple[SACState, SACMetrics]:
-        """Take one step of soft actor-critic.
-
-        It is a gradient step of critic, actor and temperature, and moves the target.
+        """Take a gradient step of critic, actor and temperature, and move the target.
 
         Args:
             state: from :meth:`start` or the last step; not changed.

@@ -1,7 +1,4 @@
-"""Decoders of steps from task embeddings.
-
-They predict a step of a task from an embedding of the task.
-"""
+"""Decoders that predict a task's steps from an embedding of the task."""
 
 from __future__ import annotations
 
@@ -48,15 +45,12 @@ class LatentDecoder:
         }
 
     def __call__(self, params: Params, steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Predict each pair of step and embedding.
+        """Predict each pair of step and embedding, ``[P, N, B, D]``.
 
         Args:
             params: by name.
             steps: ``[N, B, I]``, N steps of each of B trials.
             latents: ``[P, B, L]``, P embeddings of each.
-
-        Returns:
-            ``[P, N, B, D]``.
         """
         of_step = apply_layer(params, f"{self.name}_step", steps)
         of_latent = apply_layer(params, f"{self.name}_latent", latents)

@@ -1,6 +1,4 @@
-"""Multi-layer perceptrons that act, as functions of parameters.
-
-Here are shapes and initial values; the caller holds the parameters.
+"""Multi-layer perceptrons that act, as functions of parameters that the caller holds.
 
 The Gaussian one moves in a space of real numbers, the categorical one takes one of several choices.
 """
@@ -20,18 +18,12 @@ from metarl.types import Params
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 MAX_STD = 1e4
-"""Largest bound of deviations.
-
-It is far above what any action needs, and far below where squares of deviations overflow.
-"""
+"""Largest bound of deviations: above what any action needs, below where their squares overflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianMLPPolicy:
-    """Perceptron of the mean, with free deviations.
-
-    The deviation of each action component is a parameter of its own.
-    """
+    """Perceptron of the mean; each action component has a deviation as a parameter."""
 
     observation_size: int
     action_size: int
@@ -44,7 +36,6 @@ class GaussianMLPPolicy:
     """Nor above this."""
 
     def __post_init__(self) -> None:
-        """Check the activation's name."""
         _check_activation(self.activation)
 
     @property
@@ -54,32 +45,24 @@ class GaussianMLPPolicy:
         return {**layers, "log_std": (self.action_size,)}
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw the weights; deviations are the initial one.
-
-        Runs feed float32; other dtypes are for functions of tensors alone, as in tests by finite differences.
-        """
+        """Draw weights, in float32 for runs; deviations are the initial one."""
         params = draw_layers(self.shapes, generator, dtype)
         params["log_std"].fill_(math.log(self.initial_std))
         return params
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Gaussian:
-        """Return every task's action distribution.
+        """Return every task's mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
 
         Args:
             params: stacked, ``[M, ...]``.
             observations: ``[M, B, O]``.
-
-        Returns:
-            Mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
         """
         mean = self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"]
         # at a bound the slope is that of log_std; beyond it, where log_std has no effect, there is none
         return Gaussian(mean, self._bounded(params["log_std"]).unsqueeze(1))
 
     def within_bounds(self, params: Params) -> Params:
-        """Clip every deviation to its bounds.
-
-        The policy acts as before.
+        """Clip every deviation to its bounds; the policy acts as before.
 
         Applied after each outer step, so that a deviation does not drift where it has no effect.
         """
@@ -89,10 +72,7 @@ class GaussianMLPPolicy:
         return log_std.clamp(math.log(self.min_std), math.log(self.max_std))
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output ``[M, B, units]`` for ``[M, B, O]``.
-
-        The last is the mean.
-        """
+        """Return each layer's output ``[M, B, units]`` for ``[M, B, O]``; the last is the mean."""
         return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
 
 
@@ -107,7 +87,6 @@ class CategoricalMLPPolicy:
     activation: str = "tanh"
 
     def __post_init__(self) -> None:
-        """Check the activation's name."""
         _check_activation(self.activation)
 
     @property
@@ -120,14 +99,11 @@ class CategoricalMLPPolicy:
         return draw_layers(self.shapes, generator, dtype)
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Categorical:
-        """Return every task's action distribution.
+        """Return every task's logits ``[M, B, A]``.
 
         Args:
             params: stacked, ``[M, ...]``.
             observations: ``[M, B, O]``.
-
-        Returns:
-            Logits ``[M, B, A]``.
         """
         return Categorical(self.activations(params, observations)[f"layer_{len(self.hidden_sizes)}"])
 
@@ -136,10 +112,7 @@ class CategoricalMLPPolicy:
         return params
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output ``[M, B, units]`` for ``[M, B, O]``.
-
-        The last is the logits.
-        """
+        """Return each layer's output ``[M, B, units]`` for ``[M, B, O]``; the last is the logits."""
         return perceptron(params, observations, len(self.hidden_sizes), ACTIVATIONS[self.activation])
 
 
@@ -153,10 +126,7 @@ def layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 
 def draw_layers(shapes: dict[str, tuple[int, ...]], generator: torch.Generator, dtype: torch.dtype) -> Params:
-    """Draw Xavier-uniform weights, and zeros elsewhere.
-
-    Source: Glorot and Bengio 2010, equation 16.
-    """
+    """Draw Xavier-uniform weights (Glorot and Bengio 2010, equation 16), and zeros elsewhere."""
     params = {name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}
     for name, value in params.items():
         if name.endswith("weight"):
@@ -171,10 +141,7 @@ def perceptron(
     hidden_layers: int,
     activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> dict[str, torch.Tensor]:
-    """Return each layer's output, ``[M, B, units]``.
-
-    Every task has its own weights.
-    """
+    """Return each layer's output ``[M, B, units]``; every task has its own weights."""
     hidden, found = observations, {}
     for layer in range(hidden_layers + 1):
         bias = params[f"layer_{layer}.bias"].unsqueeze(1)

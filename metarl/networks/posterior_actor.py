@@ -1,6 +1,4 @@
-"""Policy conditioned on a posterior over tasks.
-
-A latent is drawn from the posterior once for each episode.
+"""Policy that draws a latent from a posterior over tasks, once for each episode.
 
 Posterior sampling explores consistently over an episode (Rakelly et al. 2019, arXiv 1903.08254, section 4.3).
 """
@@ -57,10 +55,7 @@ class PosteriorActor:
         return self.evidence.precision.device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Draw each episode's z from its posterior, ``[M, K, Z]``.
-
-        It is the same at each call.
-        """
+        """Draw each episode's z from its posterior, ``[M, K, Z]``, the same at each call."""
         belief = posterior(self.evidence)
         tasks, size = belief.mean.shape
         generator = torch.Generator().manual_seed(self.seed)
@@ -69,10 +64,7 @@ class PosteriorActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions given z.
-
-        Without a generator, take the likeliest z and the squashed mean.
-        """
+        """Draw actions given z; without a generator, take the likeliest z and the squashed mean."""
         latents = memory[LATENT]
         if generator is None:
             latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)

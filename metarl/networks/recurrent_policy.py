@@ -1,6 +1,4 @@
-"""Policy and value with a memory.
-
-Actions are Gaussian or choices.
+"""Policy and value with a memory; actions are Gaussian or choices.
 
 The policy's head is a perceptron, or a hypernetwork: the memory generates the layers of a small policy that
 reads the inputs (Beck et al. 2022, arXiv 2210.11348).
@@ -49,10 +47,7 @@ class RecurrentPolicy:
     embedding_size: int
     head: HeadName
     head_size: int
-    """Units of the generated layer of a hypernetwork.
-
-    A perceptron's layers are as wide as the memory.
-    """
+    """Units of the layer that a hypernetwork generates; a perceptron's are ``memory_size``."""
     has_value: bool
     tanh_mean: bool
     initial_std: float
@@ -65,10 +60,7 @@ class RecurrentPolicy:
         return make_cell(self.cell_name, self.embedding_size, self.memory_size)
 
     def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw orthogonal weights, small ones for actions.
-
-        Source: Andrychowicz et al. 2021, arXiv 2006.05990.
-        """
+        """Draw orthogonal weights, small ones for actions (Andrychowicz et al. 2021, arXiv 2006.05990)."""
         width, read = self.memory_size, self.memory_size + self.embedding_size
         params = {
             **_layer("embedding", self.input_size, self.embedding_size, math.sqrt(2), generator),
@@ -98,16 +90,13 @@ class RecurrentPolicy:
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> Reading:
-        """Return what sequences are read as.
+        """Return policy and values of each step, ``[T, B, ...]``.
 
         Args:
             params: by name.
             inputs: ``[T, B, I]``, time first.
             memory: ``[B, H]``, before the first step.
             live: ``[T, B]`` bool; where it is false, memory stays as it was.
-
-        Returns:
-            Policy and values of each step, ``[T, B, ...]``.
         """
         embedded = self._embed(params, inputs)
         states = self.cell.sequence(params, embedded, memory, live)
@@ -116,17 +105,11 @@ class RecurrentPolicy:
     def memories(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
-        """Return memories after each step, ``[T, B, H]``.
-
-        Arguments are those of :meth:`sequence`.
-        """
+        """Return memories after each step, ``[T, B, H]``; arguments as in :meth:`sequence`."""
         return self.cell.sequence(params, self._embed(params, inputs), memory, live)
 
     def within_bounds(self, params: Params) -> Params:
-        """Clip every deviation to its bounds.
-
-        The policy acts as before.
-        """
+        """Clip every deviation to its bounds; the policy acts as before."""
         return params if self.discrete else {**params, "log_std": self._log_std(params)}
 
     def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
@@ -136,17 +119,13 @@ class RecurrentPolicy:
         return Gaussian(chosen, self._log_std(params).expand_as(chosen))
 
     def _embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
-        """Embed inputs ``[..., I]`` for cell and heads."""
         weight, bias = params["embedding.weight"], params["embedding.bias"]
         return tanh_layer(weight, bias, inputs.flatten(0, -2)).view(*inputs.shape[:-1], -1)
 
     def _read(
         self, params: Params, inputs: torch.Tensor, embedded: torch.Tensor, memory: torch.Tensor
     ) -> Reading:
-        """Return policy and value from all heads' inputs.
-
-        These are the inputs, their embedding, and the memory after it, ``[..., H]``.
-        """
+        """Return policy and value from inputs, their embedding, and the memory after them, ``[..., H]``."""
         shape = inputs.shape[:-1]
         inputs, embedded, memory = (part.flatten(0, -2) for part in (inputs, embedded, memory))
         generated = self.head == "hypernetwork"
@@ -174,10 +153,7 @@ class RecurrentPolicy:
         return dict(zip(heads, layers, strict=True))
 
     def _generated(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return means or logits ``[N, A]`` of generated policies.
-
-        The memories ``[N, H]`` generate them.
-        """
+        """Return means or logits ``[N, A]`` of the policies that memories ``[N, H]`` generate."""
         layers = _apply(params, "hyper", memory)
         inner, units, outer = self.input_size, self.head_size, self.action_size
         weight, bias, out_weight, out_bias = layers.split([inner * units, units, units * outer, outer], dim=1)
@@ -186,10 +162,7 @@ class RecurrentPolicy:
         return torch.baddbmm(out_bias.unsqueeze(1), hidden, out_weight.view(-1, units, outer)).squeeze(1)
 
     def _hypernetwork(self, generator: torch.Generator) -> Params:
-        """Draw the hypernetwork: usual bias, zero weights.
-
-        The bias is the generated policy (Bias-HyperInit, section 4).
-        """
+        """Draw a hypernetwork of zero weights with a usual policy as its bias (Bias-HyperInit, section 4)."""
         hidden = _layer("hidden", self.input_size, self.head_size, math.sqrt(2), generator)
         acting = _layer("acting", self.head_size, self.action_size, 0.01, generator)
         parts = [layer.t().reshape(-1) if layer.ndim == 2 else layer for layer in (hidden | acting).values()]

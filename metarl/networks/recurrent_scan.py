@@ -14,17 +14,14 @@ from metarl.networks.tanh_layer import tanh_
 
 
 def gated_average(both: torch.Tensor, start: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
-    """Return all states of a gated average.
+    """Return all states of a gated average with ``z = sigmoid(gate)``, ``[T, B, H]``.
 
-    ``h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t)`` with ``z = sigmoid(gate)``, for all t.
+    ``h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t)``. A gradient of a gradient is not available.
 
     Args:
         both: ``[T, B, 2 H]``, the gate and then the candidate c.
         start: ``[B, H]``, ``h_0``.
         live: ``[T, B]`` bool; where it is false, ``h_t = h_{t-1}``.
-
-    Returns:
-        ``[T, B, H]``. A gradient of a gradient is not available.
     """
     idle = None if bool(live.all()) else ~live.unsqueeze(-1)
     states: torch.Tensor = _GatedAverage.apply(both, start, idle)  # type: ignore[no-untyped-call]  # PyTorch's
@@ -34,9 +31,7 @@ def gated_average(both: torch.Tensor, start: torch.Tensor, live: torch.Tensor) -
 def accumulate_(
     factors: torch.Tensor, values: torch.Tensor, start: torch.Tensor, *, reverse: bool = False
 ) -> torch.Tensor:
-    """Turn values into states in place.
-
-    ``h_t = factors_t h_{t-1} + values_t``; the factors are spoilt.
+    """Replace values by states ``h_t = factors_t h_{t-1} + values_t``; the factors are spoilt.
 
     Time is cut into about sqrt(T) blocks. Steps of all blocks are taken at once, as if each began with zero;
     then each block gets its share of the true start (Blelloch 1990, "Prefix sums and their applications").
@@ -44,12 +39,9 @@ def accumulate_(
 
     Args:
         factors: ``[T, ...]``, contiguous.
-        values: ``[T, ...]``, contiguous.
-        start: ``[...]``, what precedes the first step.
+        values: ``[T, ...]``, contiguous; returned.
+        start: ``[...]``, the state before the first step.
         reverse: go from the last step to the first: ``h_t = factors_t h_{t+1} + values_t``.
-
-    Returns:
-        The values.
     """
     length = math.isqrt(len(values))
     blocks = len(values) // length
@@ -82,10 +74,7 @@ def accumulate_(
 def _one_by_one_(
     factors: torch.Tensor, values: torch.Tensor, carry: torch.Tensor, steps: range
 ) -> torch.Tensor:
-    """Take the leftover steps; return the last state.
-
-    They are the steps that fill no block.
-    """
+    """Take the steps that fill no block; return the last state."""
     for step in steps:
         carry = values[step].addcmul_(factors[step], carry)
     return carry
@@ -115,10 +104,7 @@ class _GatedAverage(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Return gradients by the adjoint recurrence.
-
-        With ``g_t = dL/dh_t`` from outside, the adjoint is ``a_t = g_t + (1 - z_{t+1}) a_{t+1}``.
-        """
+        """Return gradients by the adjoint ``a_t = dL/dh_t + (1 - z_{t+1}) a_{t+1}``."""
         gate, candidate, start, states = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
         factors, one = torch.empty_like(gate), gate.new_ones(())
         torch.sub(one, gate[1:], out=factors[:-1])

@@ -1,7 +1,4 @@
-"""Whole episodes with given actions.
-
-Checks and tests of environments compare them.
-"""
+"""Whole episodes with given actions, for checks and tests of environments."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ class Trajectory(NamedTuple):
     truncated: npt.NDArray[np.bool_]
     """``[T, N]``."""
     success: npt.NDArray[np.bool_]
-    """``[T, N]``; all false if success is unknown.
-
-    A suite need not say it.
-    """
+    """``[T, N]``; all false where the suite does not report it."""
 
     def slot(self, index: int) -> Trajectory:
         """Return one slot's steps, ``[T]``."""
@@ -50,10 +44,7 @@ def same(one: Trajectory, other: Trajectory) -> bool:
 
 
 def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
-    """Step through ``actions``, ``[T, N, A]``.
-
-    ``first`` holds the observations before.
-    """
+    """Step through ``actions`` ``[T, N, A]``, after the ``first`` observations."""
     observations, rewards, terminated, truncated, success = [np.array(first)], [], [], [], []
     for action in actions:
         observation, reward, ended, cut, infos = env.step(action)
@@ -70,9 +61,7 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
 def play(
     env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
 ) -> Trajectory:
-    """Reset to tasks, and step through ``actions``.
-
-    These are ``[T, N, A]``; every slot is reset.
+    """Reset every slot, and step through ``actions`` ``[T, N, A]``.
 
     Args:
         env: the slots.
@@ -86,18 +75,13 @@ def play(
 
 
 def play_alike(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
-    """Play tasks with one seed and actions.
-
-    Every slot takes the first slot's actions.
-    """
+    """Play tasks with one seed and the first slot's actions in every slot."""
     alike = np.repeat(actions[:, :1], env.num_envs, axis=1)
     return play(env, tasks, alike, seed=[seed] * env.num_envs)
 
 
 def draw_actions(space: Box | Discrete, num_steps: int, num_envs: int, seed: int = 0) -> Array:
-    """Draw uniform actions ``[T, N, A]``, or choices ``[T, N]``.
-
-    Actions are within the bounds.
+    """Draw uniform actions ``[T, N, A]`` within the bounds, or choices ``[T, N]``.
 
     Without a bound, actions are in -1..1.
     """

@@ -1,7 +1,4 @@
-"""Adapt a trained agent to one held-out task.
-
-The adapted policy can go on acting.
-"""
+"""Adapt a trained agent to one held-out task, for a policy that can go on acting."""
 
 from __future__ import annotations
 
@@ -26,10 +23,7 @@ class Adapted(NamedTuple):
 
     @property
     def after(self) -> Rollout | None:
-        """Last rollout of the trial, with its memory.
-
-        It serves as ``collect(after=...)``.
-        """
+        """Last rollout of the trial, with its memory, for ``collect(after=...)``."""
         return self.experience[-1] if self.experience else None
 
 
@@ -43,8 +37,7 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
         seed: of the episodes, apart from the training's.
 
     Raises:
-        MetarlError: if the task is none of those held out, if ``steps`` is negative, or if the policy
-            diverges.
+        MetarlError: if the task is none of those held out, ``steps`` is negative, or the policy diverges.
     """
     agent, measured = experiment.agent, experiment.config.evaluation
     sequential = agent.trial == "sequential"

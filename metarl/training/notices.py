@@ -1,6 +1,4 @@
-"""Notices of runs without learning or measurement.
-
-They are sentences of a run that learned nothing, or that measured nothing.
+"""Notices, in sentences, of a run that learned nothing or measured nothing.
 
 A notice is a function of counts, and certain. It is given once while the run goes on, after
 :data:`IN_A_ROW` iterations in a row where one alone may be chance, and once more at the run's end.
@@ -16,17 +14,11 @@ from metarl.text import count
 from metarl.types import Json
 
 IN_A_ROW = 5
-"""Consecutive iterations before a notice.
-
-It is given while the run goes on.
-"""
+"""Consecutive iterations before a notice while the run goes on."""
 SHARE = 0.1
 """Share of iterations before a final notice."""
 NEARLY_ALL = 0.99
-"""Share of first-step successes before a notice.
-
-From this share of episodes on, success says nothing.
-"""
+"""Share of episodes with success at the first step from which on success says nothing."""
 
 Notices = dict[str, str]
 """Sentences by name."""
@@ -74,10 +66,7 @@ _COUNTED = {"zero_gradient": "updates", "refused": "steps"}
 
 
 def running_notices(tally: Tally, notices: Notices) -> Notices:
-    """Return a training's new, certain notices.
-
-    They are certain already, and were not given before.
-    """
+    """Return a training's notices that are certain already and were not given before."""
     certain = {name for name, streak in tally.streaks.items() if streak.in_a_row >= IN_A_ROW}
     certain |= {"solved_at_once", "unreported"}
     if tally.equal_rewards >= IN_A_ROW:
@@ -132,9 +121,7 @@ def success_notices(counts: Counts, success: bool) -> Notices:
 
 
 def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting: str) -> Notices:
-    """Return the notice of an overfitting baseline.
-
-    It is given if the baseline has more than half as many features as transitions to fit.
+    """Return the notice of a baseline with more than half as many features as transitions to fit.
 
     Such a baseline explains part of what the actions gained, and takes it out of the advantages.
 
@@ -158,10 +145,7 @@ def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting
 
 
 def kept_notices(evaluation: Mapping[str, Json]) -> list[str]:
-    """Return notices from an evaluation's JSON.
-
-    There are none in those from before there were any.
-    """
+    """Return the notices in an evaluation's JSON, none in those of early versions."""
     notices = evaluation.get("notices")
     return [str(sentence) for sentence in notices] if isinstance(notices, list) else []
 

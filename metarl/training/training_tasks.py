@@ -1,7 +1,4 @@
-"""Tasks of a meta-iteration.
-
-They are drawn anew from the suite, or from a list that the run keeps.
-"""
+"""Tasks of a meta-iteration, drawn from the suite or from a list that the run keeps."""
 
 from __future__ import annotations
 
@@ -31,9 +28,7 @@ class TrainingTasks:
         """The list, empty where there is none."""
 
     def check(self, agent: MetaLearner, iterations: int) -> None:
-        """Check that a list exists if needed.
-
-        An agent needs one that ever collects on all of it.
+        """Check that there is a list for an agent that ever collects on all of it.
 
         Raises:
             MetarlError: if there is none.
