@@ -18,18 +18,15 @@ from metarl.networks.recurrent import Cell, make_cell
 from metarl.networks.tanh_layer import fast_tanh, tanh_layer
 from metarl.types import Params
 
-MEMORY = "memory"
-"""Name of an actor's memory, ``[M, K, H]``."""
+MEMORY = "memory"  # name of an actor's memory, [M, K, H]
 HeadName: TypeAlias = Literal["perceptron", "hypernetwork"]
 
 
 class Reading(NamedTuple):
     """Outputs of the network for steps or sequences."""
 
-    policy: Distribution
-    """``[..., A]``."""
-    values: torch.Tensor | None
-    """``[...]``; None if the network has no value."""
+    policy: Distribution  # [..., A]
+    values: torch.Tensor | None  # [...]; None if the network has no value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +43,7 @@ class RecurrentPolicy:
     memory_size: int
     embedding_size: int
     head: HeadName
-    head_size: int
-    """Units of the layer that a hypernetwork generates; a perceptron's are ``memory_size``."""
+    head_size: int  # units of the layer that a hypernetwork generates; a perceptron's are memory_size
     has_value: bool
     tanh_mean: bool
     initial_std: float
@@ -90,14 +86,7 @@ class RecurrentPolicy:
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> Reading:
-        """Return policy and values of each step, ``[T, B, ...]``.
-
-        Args:
-            params: by name.
-            inputs: ``[T, B, I]``, time first.
-            memory: ``[B, H]``, before the first step.
-            live: ``[T, B]`` bool; where it is false, memory stays as it was.
-        """
+        """Return policy and values of each step, ``[T, B, ...]``, as :meth:`GRUCell.sequence` reads them."""
         embedded = self._embed(params, inputs)
         states = self.cell.sequence(params, embedded, memory, live)
         return self._read(params, inputs, embedded, states)
