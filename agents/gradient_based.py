@@ -28,9 +28,19 @@ from annotated_types import Gt, Le
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
 from metarl.functional.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
-from metarl.functional.params import detach, join, join_tasks, requires_grad, select_tasks, stack, take_saved
+from metarl.functional.params import (
+    detach,
+    join,
+    join_tasks,
+    map_values,
+    requires_grad,
+    select_tasks,
+    stack,
+    take_saved,
+)
 from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradient_loss
 from metarl.learning.advantages import Batch
+from metarl.learning.gradient_descent import DescentConfig, start_descent
 from metarl.learning.return_settings import ReturnsConfig
 from metarl.meta_learner import Action, Actor, Inputs, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
@@ -119,8 +129,7 @@ class AdaptedPolicy:
     """A policy with parameters for each of M tasks."""
 
     policy: Policy
-    params: Params
-    """Stacked."""
+    params: Params  # stacked
     inner_state: Params = field(default_factory=dict)
     """State of a learned inner rule between steps, stacked; the policy does not read it."""
 
@@ -155,12 +164,9 @@ class AdaptedPolicy:
 class Chunk:
     """Experience of the tasks of one thread."""
 
-    tasks: slice
-    """Which tasks of the meta-batch."""
-    share: float
-    """Share of the meta-batch's tasks, the weight of their mean in the mean of all."""
-    batches: Sequence[Batch]
-    """Before adapting, after one step, …, after the last."""
+    tasks: slice  # which tasks of the meta-batch
+    share: float  # share of the meta-batch's tasks, the weight of their mean in the mean of all
+    batches: Sequence[Batch]  # before adapting, after one step, …, after the last
 
     @property
     def num_tasks(self) -> int:
@@ -174,6 +180,8 @@ ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig, covariant=True)
 class GradientBasedAgent(ABC, Generic[ConfigT]):
     """Meta-parameters theta and how they adapt; an algorithm says how they learn."""
 
+    trial: Trial = "parallel"
+
     def __init_subclass__(cls, *, built_from: type[GradientBasedConfig] | None = None) -> None:
         """Let the settings build the agent class."""
         super().__init_subclass__()
@@ -181,13 +189,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
             built_from.agent_class = cls
 
     def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
-        self.config = config
-        self.policy = policy
+        self.config, self.policy = config, policy
+        self.adaptation_steps, self.device = config.adaptation_steps, device_of(params)
         self.params = policy.within_bounds(params)
-        """All meta-learned parameters, theta.
-
-        These are the policy's parameters and those of the inner rule.
-        """
+        """Theta: the parameters of the policy and of the inner rule."""
         self.outer_state = self.initial_outer_state()
         """Memory of the outer step between updates, by names that theta does not have."""
         join(self.params, self.outer_state)  # raises now what would else spoil the first checkpoint
@@ -220,8 +225,9 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return stack({name: theta[name] for name in self.policy.shapes}, num_tasks)
 
     def initial_outer_state(self) -> Params:
-        """Return the outer step's initial memory."""
-        return {}
+        """Return the outer step's initial memory: the optimiser's, if the settings name one."""
+        settings: object = self.config
+        return start_descent(self.params, settings) if isinstance(settings, DescentConfig) else {}
 
     # The helpers of an outer step.
 
@@ -284,21 +290,6 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     # The protocol of meta-learners, see :class:`metarl.meta_learner.MetaLearner`.
 
-    @property
-    def trial(self) -> Trial:
-        """Episodes of a task are samples of one policy."""
-        return "parallel"
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Adaptations in one meta-iteration."""
-        return self.config.adaptation_steps
-
-    @property
-    def device(self) -> torch.device:
-        """Where the agent computes."""
-        return device_of(self.params)
-
     def baseline_features(self, observation_size: int) -> int:
         """Return the baseline's number of features; see :func:`estimate_advantages`."""
         return num_linear_features(observation_size)
@@ -331,8 +322,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     def state(self) -> State:
         """Return copies of theta and optimiser memory."""
-        tensors = join(self.params, self.outer_state)
-        return State({name: value.clone() for name, value in tensors.items()}, {})
+        return State(map_values(torch.Tensor.clone, join(self.params, self.outer_state)), {})
 
     def load_state(self, state: State) -> None:
         """Go on from another theta; names, shapes or dtypes of another agent raise ``MetarlError``."""

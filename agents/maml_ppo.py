@@ -30,7 +30,6 @@ from metarl.learning.gradient_descent import (
     LossAndMetrics,
     add_metrics,
     descend_objective,
-    start_descent,
     value_of,
 )
 from metarl.learning.surrogates import clipped_ratio
@@ -48,10 +47,6 @@ class MAMLPPOConfig(ClippedConfig, GradientBasedConfig):
 
 class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
     """The agent: meta-parameters theta, and how they learn."""
-
-    def initial_outer_state(self) -> Params:
-        """Return what Adam remembers before the first update."""
-        return start_descent(self.params, self.config)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take clipped steps on one meta-batch."""

@@ -153,15 +153,11 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
 class TrustRegionObjective(NamedTuple):
     """One chunk's share of what the outer step descends; shares add up."""
 
-    start: LossAndKL
-    """At theta."""
-    gradient: Params
-    """Of the loss, at theta."""
+    start: LossAndKL  # at theta
+    gradient: Params  # of the loss, at theta
     curvature: Curvature
-    evaluate: Callable[[Params], LossAndKL]
-    """Loss and divergence at other meta-parameters."""
-    spread: dict[str, float]
-    """How much the adapted policies explore."""
+    evaluate: Callable[[Params], LossAndKL]  # loss and divergence at other meta-parameters
+    spread: dict[str, float]  # how much the adapted policies explore
 
 
 def added(parts: Sequence[LossAndKL]) -> LossAndKL:

@@ -29,7 +29,6 @@ from metarl.learning.gradient_descent import (
     LossAndMetrics,
     Objective,
     descend_objective,
-    start_descent,
 )
 from metarl.types import Params, Rollout
 
@@ -44,10 +43,6 @@ class MAMLVPGConfig(DescentConfig, GradientBasedConfig):
 
 class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
     """The agent: meta-parameters theta, and how they learn."""
-
-    def initial_outer_state(self) -> Params:
-        """Return the outer optimiser's initial memory."""
-        return start_descent(self.params, self.config)
 
     def meta_loss(self, theta: Params, chunk: Chunk) -> LossAndMetrics:
         """Return a chunk's share of the loss after adaptation."""

@@ -21,8 +21,7 @@ from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.functional.params import flatten
 from metarl.types import Params, Rollout
 
-PREFIX = "inner_lr."
-"""Prefix of a parameter's step sizes."""
+PREFIX = "inner_lr."  # prefix of a parameter's step sizes
 
 
 @dataclass(frozen=True, kw_only=True)

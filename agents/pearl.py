@@ -22,7 +22,7 @@ from metarl.action_map import squashed_range
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.functional.gaussian_products import kl_to_standard_normal, no_evidence, posterior
-from metarl.functional.params import take_saved, unflatten
+from metarl.functional.params import map_values, take_saved, unflatten
 from metarl.learning.replay import ReplayBuffer
 from metarl.learning.sac import (
     SAC,
@@ -158,14 +158,10 @@ def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
 class Seen(NamedTuple):
     """Data of M tasks for a gradient step."""
 
-    observations: torch.Tensor
-    """``[M, B, O]``."""
-    next_observations: torch.Tensor
-    """``[M, B, O]``."""
-    context: torch.Tensor
-    """``[M, C, context_size]``."""
-    noise: torch.Tensor
-    """``[M, Z]``, standard normal numbers that z is drawn by."""
+    observations: torch.Tensor  # [M, B, O]
+    next_observations: torch.Tensor  # [M, B, O]
+    context: torch.Tensor  # [M, C, context_size]
+    noise: torch.Tensor  # [M, Z], standard normal numbers that z is drawn by
 
 
 def look_at(encoder: ContextEncoder, seen: Seen, kl_weight: float) -> Look:
@@ -202,21 +198,12 @@ class PEARL:
         fixed_tasks: bool = False,
     ) -> None:
         self.config, self.networks, self.actions = config, networks, actions
+        self.adaptation_steps, self.device = config.adaptation_steps, actions.middle.device
         encoder = {name: params[name] for name in networks.encoder.network.shapes}
         self.sac = SAC.of(networks.policy, networks.critic, config, params, encoder)
         self.learned = self.sac.start()
-        self.replay = ReplayBuffer(config.replay_capacity, actions.middle.device)
+        self.replay = ReplayBuffer(config.replay_capacity, self.device)
         self.fixed_tasks = fixed_tasks
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Rollouts of a meta-iteration with z from the posterior."""
-        return self.config.adaptation_steps
-
-    @property
-    def device(self) -> torch.device:
-        """Where the agent computes."""
-        return self.actions.middle.device
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> PosteriorActor:
         """Return the policy with z from the prior."""
@@ -351,8 +338,7 @@ class PEARL:
 
     def state(self) -> State:
         """Return copies of parameters and Adam's memory, and the buffer's segments."""
-        tensors = {name: value.clone() for name, value in self._tensors().items()}
-        return State(tensors, {}, self.replay.state().segments)
+        return State(map_values(torch.Tensor.clone, self._tensors()), {}, self.replay.state().segments)
 
     def load_state(self, state: State) -> None:
         """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""

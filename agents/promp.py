@@ -46,14 +46,12 @@ from metarl.learning.gradient_descent import (
     LossAndMetrics,
     add_metrics,
     descend_objective,
-    start_descent,
 )
 from metarl.learning.surrogates import clipped_ratio, likelihood_ratio
 from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
-INNER_KL_WEIGHT = "inner_kl_weight"
-"""Name of the etas in memory, ``[adaptation_steps]``."""
+INNER_KL_WEIGHT = "inner_kl_weight"  # name of the etas in memory, [adaptation_steps]
 TOLERANCE = 1.5
 WEIGHT_RANGE = 2.0**20
 """An adaptive weight keeps within this factor of its start, either way: 20 doublings."""
@@ -90,7 +88,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         """Return the initial memory of Adam and the divergences' weights."""
         config = self.config
         weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
-        return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
+        return {**super().initial_outer_state(), INNER_KL_WEIGHT: weights}
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
         """Return each task's loss ``[M]``, by ratios to the policy that drew the actions."""
@@ -178,24 +176,18 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
 class AnchoredChunk(NamedTuple):
     """A chunk with the policies that collected its episodes."""
 
-    old: Sequence[Distribution]
-    """Before adapting, after one step, …; constants."""
-    batches: Sequence[Batch]
-    """Likewise; their log densities are those of ``old``."""
+    old: Sequence[Distribution]  # before adapting, after one step, …; constants
+    batches: Sequence[Batch]  # likewise; their log densities are those of old
     num_tasks: int
-    share: float
-    """Of the meta-batch's tasks."""
+    share: float  # of the meta-batch's tasks
 
 
 class Terms(NamedTuple):
     """Terms of ProMP's objective, means over tasks and transitions."""
 
-    clipped: torch.Tensor
-    """The clipped loss of the adapted policies."""
-    inner_kl: torch.Tensor
-    """KL divergence from the policy before each inner step, ``[adaptation_steps]``."""
-    outer_kl: torch.Tensor
-    """KL divergence after the last step; a metric, no part of the objective."""
+    clipped: torch.Tensor  # the clipped loss of the adapted policies
+    inner_kl: torch.Tensor  # KL divergence from the policy before each inner step, [adaptation_steps]
+    outer_kl: torch.Tensor  # KL divergence after the last step; a metric, no part of the objective
 
 
 def added(parts: Sequence[Terms]) -> Terms:

@@ -28,7 +28,6 @@ from metarl.learning.gradient_descent import (
     OuterOptimizer,
     add_metrics,
     descend_objective,
-    start_descent,
 )
 from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
@@ -56,10 +55,6 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
 
 class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
     """Meta-parameters theta, which follow the adapted ones."""
-
-    def initial_outer_state(self) -> Params:
-        """Return the optimiser's initial memory."""
-        return start_descent(self.params, self.config)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Step on every rollout, the last too; move towards the results."""

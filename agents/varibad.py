@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
-import gymnasium
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
@@ -22,7 +21,7 @@ from annotated_types import Ge, Gt, Le
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
 from metarl.functional.distributions import Gaussian, log_prob, mode, rebuilt, sample
-from metarl.functional.params import detach, gradient, join, requires_grad, take_saved
+from metarl.functional.params import detach, gradient, join, map_values, requires_grad, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
 from metarl.learning.gradient_descent import DescentConfig, LossAndMetrics, adam_step, start_descent
@@ -30,30 +29,21 @@ from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scal
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
 from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
-from metarl.networks.belief_policy import BeliefPolicy
-from metarl.networks.decoders import LatentDecoder
-from metarl.networks.encoders import BeliefEncoder, Transition
-from metarl.networks.recurrent import CELLS
+from metarl.networks.belief_settings import BeliefNetworkConfig, BeliefNetworks
+from metarl.networks.encoders import Transition
 from metarl.rollouts.history import Trials, join_trials, time_first
-from metarl.spaces import action_size, observation_size
 from metarl.system.threads import task_chunks
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
-MEMORY = "memory"
-"""Name of the actor's encoder memory, ``[M, K, H]``."""
-BEGUN = "begun"
-"""Name of the flag, ``[M, K]`` bool, of trials past their first step."""
-POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
-"""Names of what the two optimisers remember."""
-MAX_STD = 10.0
-
-Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
+MEMORY = "memory"  # name of the actor's encoder memory, [M, K, H]
+BEGUN = "begun"  # name of the flag, [M, K] bool, of trials past their first step
+POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"  # names of what the two optimisers remember
 Weight: TypeAlias = Annotated[float, Ge(0), Le(1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariBADConfig(AgentConfig, PPOConfig):
+class VariBADConfig(BeliefNetworkConfig, AgentConfig, PPOConfig):
     """VariBAD: a policy on a belief, learned by predicting rewards and transitions.
 
     ``sampling.episodes`` is the number of trials of each task.
@@ -65,30 +55,6 @@ class VariBADConfig(AgentConfig, PPOConfig):
 
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
     """Episodes of a trial, over which the belief is kept."""
-    latent_size: Units = 5
-    """Size of the task embedding."""
-    cell: str = "gru"
-    """Encoder memory: "gru", or "linear", which learns several times as fast."""
-    memory_size: Units = 128
-    """Numbers that the encoder remembers."""
-    observation_embedding: Units = 32
-    """Units of the encoder's layer that reads observations."""
-    action_embedding: Units = 16
-    """Units of the encoder's layer that reads actions."""
-    reward_embedding: Units = 16
-    """Units of the encoder's layer that reads rewards and episode starts."""
-    decoder_sizes: tuple[Units, ...] = (64, 32)
-    """Units of each hidden layer of the decoders."""
-    hidden_sizes: tuple[Units, ...] = (128, 128)
-    """Units per hidden layer of policy and value."""
-    tanh_mean: bool = False
-    """Bound the mean action by tanh."""
-    initial_std: float = 1.0
-    """Initial standard deviation of every action component."""
-    min_std: Annotated[float, Gt(0)] = 0.1
-    """Standard deviations never fall below this."""
-    max_std: Annotated[float, Le(1e4)] = MAX_STD
-    """Standard deviations never rise above this."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount per step, also across a trial's episodes."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
@@ -121,17 +87,8 @@ class VariBADConfig(AgentConfig, PPOConfig):
     """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
 
     def __post_init__(self) -> None:
-        """Check the numbers and how they fit together."""
+        """Check that a belief has something to learn from."""
         super().__post_init__()
-        # names and sizes first, then those that must fit together
-        require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
-        for name in ("decoder_sizes", "hidden_sizes"):
-            require(len(getattr(self, name)) > 0, f"{name} must have one number or more", "none")
-        require(
-            self.min_std <= self.initial_std <= self.max_std,
-            "Expected min_std <= initial_std <= max_std, as they say how far actions spread",
-            (self.min_std, self.initial_std, self.max_std),
-        )
         require(
             self.reward_weight + self.state_weight > 0,
             "reward_weight or state_weight must be positive, as a belief has nothing else to learn from",
@@ -147,61 +104,15 @@ class VariBADConfig(AgentConfig, PPOConfig):
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> VariBAD:
         """Return an agent for the suite's spaces with new parameters."""
-        observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
-        networks = Networks(
-            encoder=BeliefEncoder(
-                observation_size=observations,
-                action_size=actions,
-                latent_size=self.latent_size,
-                cell_name=self.cell,
-                memory_size=self.memory_size,
-                observation_embedding=self.observation_embedding,
-                action_embedding=self.action_embedding,
-                reward_embedding=self.reward_embedding,
-            ),
-            reward_decoder=LatentDecoder(
-                name="reward_decoder",
-                input_size=2 * observations + actions,  # p(r | s, a, s', m)
-                latent_size=self.latent_size,
-                output_size=1,
-                hidden_sizes=self.decoder_sizes,
-            ),
-            state_decoder=LatentDecoder(
-                name="state_decoder",
-                input_size=observations + actions,  # p(s' | s, a, m)
-                latent_size=self.latent_size,
-                output_size=observations,
-                hidden_sizes=self.decoder_sizes,
-            ),
-            policy=BeliefPolicy(
-                input_size=observations + 2 * self.latent_size,
-                action_size=actions,
-                discrete=isinstance(suite.action_space, gymnasium.spaces.Discrete),
-                hidden_sizes=self.hidden_sizes,
-                tanh_mean=self.tanh_mean,
-                initial_std=self.initial_std,
-                min_std=self.min_std,
-                max_std=self.max_std,
-            ),
-        )
-        return VariBAD(self, networks, suite.horizon, torch.Generator().manual_seed(seed), device)
-
-
-class Networks(NamedTuple):
-    """The four networks, as functions of their parameters."""
-
-    encoder: BeliefEncoder
-    reward_decoder: LatentDecoder
-    state_decoder: LatentDecoder
-    policy: BeliefPolicy
+        generator = torch.Generator().manual_seed(seed)
+        return VariBAD(self, self.build_networks(suite), suite.horizon, generator, device)
 
 
 class Scales(NamedTuple):
     """Running moments of network inputs and predictions."""
 
     observations: Moments
-    changes: Moments
-    """Of an observation in one step."""
+    changes: Moments  # of an observation in one step
     rewards: Moments
     returns: Moments
 
@@ -236,7 +147,7 @@ class Features(NamedTuple):
 class BeliefActor:
     """One policy for M tasks; beliefs are in memory."""
 
-    networks: Networks
+    networks: BeliefNetworks
     params: Params
     features: Features
     num_tasks: int
@@ -286,12 +197,13 @@ class VariBAD:
     def __init__(
         self,
         config: VariBADConfig,
-        networks: Networks,
+        networks: BeliefNetworks,
         horizon: int,
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
-        self.config, self.networks = config, networks
+        self.config, self.networks, self.device = config, networks, device
+        self.adaptation_steps = config.adaptation_steps
         encoder, policy = networks.encoder, networks.policy
         # phi of the encoder, and the decoders that have a weight
         vae = encoder.initial_params(generator)
@@ -314,19 +226,9 @@ class VariBAD:
         self.updates = 0
 
     @property
-    def adaptation_steps(self) -> int:
-        """Episodes after the first of a trial."""
-        return self.config.adaptation_steps
-
-    @property
     def params(self) -> Params:
         """Parameters of policy, encoder and decoders."""
         return join(self.policy_params, self.vae_params)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the agent computes."""
-        return next(iter(self.policy_params.values())).device
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> BeliefActor:
         """Return the policy, to be used with the prior belief."""
@@ -365,7 +267,7 @@ class VariBAD:
 
     def state(self) -> State:
         """Return copies of parameters, optimisers' memories and scales, and the buffer's segments."""
-        copies = {name: value.clone() for name, value in self._tensors().items()}
+        copies = map_values(torch.Tensor.clone, self._tensors())
         return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
     def load_state(self, state: State) -> None:

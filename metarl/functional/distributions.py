@@ -16,17 +16,14 @@ import torch
 class Gaussian(NamedTuple):
     """Diagonal Gaussians with broadcastable mean and deviation."""
 
-    mean: torch.Tensor
-    """``[..., A]``."""
-    log_std: torch.Tensor
-    """``[..., A]``."""
+    mean: torch.Tensor  # [..., A]
+    log_std: torch.Tensor  # [..., A]
 
 
 class Categorical(NamedTuple):
     """Choices of one of A, as one-hot vectors."""
 
-    logits: torch.Tensor
-    """``[..., A]``, log probabilities but for a constant."""
+    logits: torch.Tensor  # [..., A], log probabilities but for a constant
 
 
 Distribution: TypeAlias = Gaussian | Categorical

@@ -16,10 +16,8 @@ from metarl.functional.distributions import Gaussian, kl_divergence
 class Evidence(NamedTuple):
     """Natural parameters of a product of Gaussians; those of more factors add up."""
 
-    precision: torch.Tensor
-    """``[..., Z]``, sum of the factors' 1 / sigma^2, zero without factors."""
-    weighted_mean: torch.Tensor
-    """``[..., Z]``, sum of the factors' mu / sigma^2."""
+    precision: torch.Tensor  # [..., Z], sum of the factors' 1 / sigma^2, zero without factors
+    weighted_mean: torch.Tensor  # [..., Z], sum of the factors' mu / sigma^2
 
     def __add__(self, other: object) -> Evidence:
         """Multiply two products."""
@@ -36,12 +34,9 @@ def no_evidence(*shape: int, device: torch.device | None = None) -> Evidence:
 def gather_evidence(
     means: torch.Tensor, variances: torch.Tensor, mask: torch.Tensor | None = None
 ) -> Evidence:
-    """Multiply C Gaussian factors to evidence ``[..., Z]``.
+    """Multiply C factors, of means and variances ``[..., C, Z]``, to evidence ``[..., Z]``.
 
-    Args:
-        means: ``[..., C, Z]``.
-        variances: ``[..., C, Z]``.
-        mask: ``[..., C]`` bool, which factors count; all by default.
+    ``mask``, ``[..., C]`` bool, says which factors count, all by default.
     """
     precisions = variances.reciprocal()
     if mask is not None:

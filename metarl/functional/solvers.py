@@ -49,12 +49,9 @@ def conjugate_gradient(
 class LineSearch(NamedTuple):
     """Result of a line search."""
 
-    point: torch.Tensor
-    """``[P]``: the accepted point, or the start itself."""
-    accepted: bool
-    """Whether any point was accepted."""
-    trials: int
-    """Points that were tried."""
+    point: torch.Tensor  # [P]: the accepted point, or the start itself
+    accepted: bool  # whether any point was accepted
+    trials: int  # points that were tried
 
 
 def backtracking_line_search(
@@ -65,14 +62,9 @@ def backtracking_line_search(
     shrink: float,
     max_trials: int,
 ) -> LineSearch:
-    """Return the first acceptable point of ``start + shrink^j step`` from j = 0 on.
+    """Return the first acceptable point of ``start + shrink^j step``, ``[P]``, from j = 0 on.
 
-    Args:
-        acceptable: judges a point ``[P]``.
-        start: ``[P]``.
-        step: ``[P]``, the full step.
-        shrink: factor between trials, in 0..1.
-        max_trials: after which ``start`` is returned, unchanged.
+    After ``max_trials`` points it is ``start``, unchanged.
     """
     for trial in range(max_trials):
         point = start + shrink**trial * step

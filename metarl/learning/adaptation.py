@@ -76,15 +76,9 @@ def inner_steps(
     first_order: bool = False,
     adaptable: Collection[str] | None = None,
 ) -> Params:
-    """Take one step per batch, for any losses; other arguments are those of :func:`adapt`.
+    """Take one step per batch, for any losses; the other arguments are those of :func:`adapt`.
 
-    Args:
-        losses: each task's own loss ``[M]``, a function of (stacked parameters, one batch).
-        params: stacked ``[M, ...]``.
-        batches: one for each step.
-        inner_lr: step size or rule.
-        first_order: whether gradients are constants.
-        adaptable: names of the parameters that adapt.
+    ``losses`` gives each task's own loss ``[M]``, a function of (stacked parameters, one batch).
     """
     names = params.keys() if adaptable is None else adaptable
     rule = inner_lr if callable(inner_lr) else descend(inner_lr)

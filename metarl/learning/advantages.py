@@ -28,18 +28,13 @@ STEP_SPREAD, EPISODE_SPREAD = (math.sqrt(5) - 1) / 2, math.sqrt(2) - 1
 class Batch:
     """Transitions of M tasks, episodes end to end."""
 
-    observations: torch.Tensor
-    """``[M, B, O]``."""
-    actions: torch.Tensor
-    """``[M, B, A]``."""
-    advantages: torch.Tensor
-    """``[M, B]``."""
+    observations: torch.Tensor  # [M, B, O]
+    actions: torch.Tensor  # [M, B, A]
+    advantages: torch.Tensor  # [M, B]
     weights: torch.Tensor
     """``[M, B]``, one over the task's number of transitions, zero past the end of an episode."""
-    log_probs: torch.Tensor
-    """``[M, B]``, log density under the acting policy."""
-    horizon: int
-    """T, the length of an episode in B; 0 where some transitions were left out."""
+    log_probs: torch.Tensor  # [M, B], log density under the acting policy
+    horizon: int  # T, the length of an episode in B; 0 where some transitions were left out
 
     def subsample(self, stride: int, *, at_least: int) -> Batch:
         """Keep every stride-th live transition of each task.

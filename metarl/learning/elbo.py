@@ -24,8 +24,7 @@ from metarl.functional.distributions import Gaussian, kl_divergence
 class Picks(NamedTuple):
     """Weighted steps of each of B trials."""
 
-    steps: torch.Tensor
-    """``[n, B]`` int64."""
+    steps: torch.Tensor  # [n, B] int64
     weights: torch.Tensor
     """``[n, B]``; the expectation of weighted sums over the picks is the sum over all live steps."""
 
@@ -42,12 +41,9 @@ def all_steps(live: torch.Tensor) -> Picks:
 
 
 def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> Picks:
-    """Pick random steps, spread evenly over each trial.
+    """Pick random steps, one from each of ``count`` equal parts of every trial; 0 picks every step.
 
-    Args:
-        live: ``[S, B]`` bool, true up to each trial's end.
-        count: n, one from each of n equal parts of a trial; 0 or at least S picks every step.
-        generator: on the CPU.
+    ``live``, ``[S, B]`` bool, is true up to each trial's end; the generator is on the CPU.
     """
     if not 0 < count < len(live):
         return all_steps(live)
@@ -88,19 +84,15 @@ class Prediction(NamedTuple):
 
     name: str
     decoder: Decoder
-    inputs: torch.Tensor
-    """``[S, B, I]``."""
-    targets: torch.Tensor
-    """``[S, B, D]``, in units of their deviation."""
-    weight: float
-    """Of its log likelihood."""
+    inputs: torch.Tensor  # [S, B, I]
+    targets: torch.Tensor  # [S, B, D], in units of their deviation
+    weight: float  # of its log likelihood
 
 
 class ELBO(NamedTuple):
     """Minus the bound, as a loss, and metrics."""
 
-    loss: torch.Tensor
-    """A scalar that can be differentiated."""
+    loss: torch.Tensor  # a scalar that can be differentiated
     metrics: dict[str, float]
     """``elbo``, ``belief_kl`` (nats of a belief from the one before) and mean squared ``NAME_error``."""
 

@@ -24,10 +24,8 @@ from metarl.types import Params
 OuterOptimizer: TypeAlias = Literal["adam", "adamw", "rmsprop", "sgd"]
 LearningRateSchedule: TypeAlias = Literal["constant", "cosine", "linear"]
 
-MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
-"""Adam's betas and epsilon, as its authors propose."""
-UPDATES = "updates"
-"""Name of the count of updates, by which a learning-rate schedule goes."""
+MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8  # Adam's betas and epsilon, as its authors propose
+UPDATES = "updates"  # name of the count of updates, by which a learning-rate schedule goes
 TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
 """Names of torch's optimiser state per parameter."""
 
@@ -81,8 +79,7 @@ class ClippedConfig(DescentConfig):
 class LossAndMetrics(NamedTuple):
     """Loss and metrics at some parameters."""
 
-    loss: torch.Tensor
-    """A scalar that can be differentiated."""
+    loss: torch.Tensor  # a scalar that can be differentiated
     metrics: dict[str, float]
 
 
@@ -93,8 +90,7 @@ Objective: TypeAlias = Callable[[Params], LossAndMetrics]
 class LossAndGradient(NamedTuple):
     """Whole objective at some parameters, all chunks added up."""
 
-    loss: torch.Tensor
-    """A scalar, without a graph."""
+    loss: torch.Tensor  # a scalar, without a graph
     gradient: Params
     metrics: dict[str, float]
 

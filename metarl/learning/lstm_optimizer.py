@@ -24,8 +24,7 @@ from metarl.functional.params import flatten_tasks, unflatten_tasks
 from metarl.learning.adaptation import UpdateRule
 from metarl.types import Params
 
-LOG_SCALE = 10.0
-"""p of the log scaling: numbers below exp(-p) count as small."""
+LOG_SCALE = 10.0  # p of the log scaling: numbers below exp(-p) count as small
 
 HIDDEN, CELL, GATES = "memory.hidden", "memory.cell", "memory.gates"
 """Names of the optimiser's memory between steps: ``[M, P, H]`` twice, and ``[M, P, 2]``."""
@@ -50,8 +49,7 @@ def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
 class LSTMOptimizer:
     """Learned inner step; the caller holds its weights."""
 
-    hidden_size: int = 20
-    """H, units of the first layer."""
+    hidden_size: int = 20  # H, units of the first layer
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -118,12 +116,8 @@ def remember(
 ) -> Params:
     """Read one gradient; return the new memory, with the gates that it opens.
 
-    Args:
-        weights: of :class:`LSTMOptimizer`.
-        memory: before it.
-        theta: ``[M, P]``, every parameter of every task.
-        slopes: ``[M, P]``, their gradients.
-        losses: ``[M]``.
+    ``theta`` and ``slopes``, ``[M, P]``, are every parameter of every task and its gradient; ``losses``
+    ``[M]``.
     """
     # [g, L, h] W + b; the term of the loss L is the same for all coordinates of a task
     shared = log_scaled(losses) @ weights["lstm.loss"] + weights["lstm.bias"]

@@ -48,18 +48,12 @@ class PPOConfig(Settings):
 class Experience(NamedTuple):
     """Steps that a policy took, ``[S, B]``; only the actions have more axes."""
 
-    actions: torch.Tensor
-    """``[S, B, A]``."""
-    log_probs: torch.Tensor
-    """Under the policy that acted."""
-    advantages: torch.Tensor
-    """Scaled as the loss takes them."""
-    values: torch.Tensor
-    """Values of the network that acted, or zeros if it has none."""
-    targets: torch.Tensor
-    """Targets of the values."""
-    live: torch.Tensor
-    """Bool; other steps do not count."""
+    actions: torch.Tensor  # [S, B, A]
+    log_probs: torch.Tensor  # under the policy that acted
+    advantages: torch.Tensor  # scaled as the loss takes them
+    values: torch.Tensor  # values of the network that acted, or zeros if it has none
+    targets: torch.Tensor  # targets of the values
+    live: torch.Tensor  # bool; other steps do not count
 
     def of_trials(self, chosen: torch.Tensor) -> Experience:
         """Return some of the trials, by their numbers."""

@@ -27,14 +27,10 @@ SEGMENTS_OF_CAPACITY = 8
 class Transitions(NamedTuple):
     """Single steps, B of each of M tasks."""
 
-    observations: torch.Tensor
-    """``[M, B, O]``."""
-    actions: torch.Tensor
-    """``[M, B, A]``."""
-    rewards: torch.Tensor
-    """``[M, B]``."""
-    next_observations: torch.Tensor
-    """``[M, B, O]``."""
+    observations: torch.Tensor  # [M, B, O]
+    actions: torch.Tensor  # [M, B, A]
+    rewards: torch.Tensor  # [M, B]
+    next_observations: torch.Tensor  # [M, B, O]
     terminated: torch.Tensor
     """``[M, B]`` bool, true where the environment ended the episode, so that no value follows."""
 
@@ -42,28 +38,19 @@ class Transitions(NamedTuple):
 class ReplayedTrials(NamedTuple):
     """Whole trials, N of each of M tasks, S steps at most; zero where ``mask`` is false."""
 
-    observations: torch.Tensor
-    """``[M, N, S, O]``."""
-    actions: torch.Tensor
-    """``[M, N, S, A]``."""
-    rewards: torch.Tensor
-    """``[M, N, S]``."""
-    next_observations: torch.Tensor
-    """``[M, N, S, O]``."""
-    terminated: torch.Tensor
-    """``[M, N, S]`` bool."""
-    episode_starts: torch.Tensor
-    """``[M, N, S]`` bool, true at episodes' first steps."""
-    mask: torch.Tensor
-    """``[M, N, S]`` bool, true until the trial's end."""
+    observations: torch.Tensor  # [M, N, S, O]
+    actions: torch.Tensor  # [M, N, S, A]
+    rewards: torch.Tensor  # [M, N, S]
+    next_observations: torch.Tensor  # [M, N, S, O]
+    terminated: torch.Tensor  # [M, N, S] bool
+    episode_starts: torch.Tensor  # [M, N, S] bool, true at episodes' first steps
+    mask: torch.Tensor  # [M, N, S] bool, true until the trial's end
 
 
 class ReplayBuffer:
-    """Newest ``capacity`` steps of trials, by task.
+    """Newest ``capacity`` steps of trials, by task, in the memory of ``device``.
 
-    Args:
-        capacity: most steps. A single addition that is larger stays whole.
-        device: where the rows are kept and samples are returned.
+    A single addition that is larger than the capacity stays whole.
     """
 
     def __init__(self, capacity: int, device: torch.device | str = "cpu") -> None:
@@ -84,18 +71,11 @@ class ReplayBuffer:
         self._read_saved()
         return list(dict.fromkeys(name for block in self._blocks for name in block.episodes.task_names()))
 
-    def steps_of(self, task: Task, *, newest: int = 0) -> int:
-        """Return the number of a task's steps that :meth:`sample` draws from."""
-        self._read_saved()
-        return len(self._index_of(task.id).newest(newest))
-
     def add(self, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> None:
         """Append a meta-batch's trials; a full buffer drops its oldest segments.
 
-        Args:
-            tasks: the M tasks.
-            rollouts: each with the next episode of every trial, ``[M, K, T, ...]``. Of a parallel agent one
-                rollout: each of its episodes is then a trial of its own.
+        Each rollout has the next episode of every trial, ``[M, K, T, ...]``. A parallel agent gives one
+        rollout: each of its episodes is then a trial of its own.
         """
         self._read_saved()
         require(len(rollouts) > 0, "An addition to a replay buffer needs at least one rollout", "none")
@@ -120,16 +100,10 @@ class ReplayBuffer:
     def sample(
         self, tasks: Sequence[Task], batch_size: int, rng: np.random.Generator, *, newest: int = 0
     ) -> Transitions:
-        """Draw each task's steps uniformly, with replacement.
+        """Draw ``batch_size`` steps of each task, uniformly and with replacement.
 
-        Args:
-            tasks: M tasks.
-            batch_size: B.
-            rng: where the draws come from.
-            newest: only from this many of the newest additions of each task; 0 for all.
-
-        Raises:
-            MetarlError: if the buffer has no step of a task.
+        ``newest`` limits the draws to this many of a task's newest additions; 0 draws from all. A task
+        without steps raises ``MetarlError``.
         """
         self._read_saved()
         rows = [self._index_of(task.id).newest(newest) for task in tasks]
@@ -145,16 +119,11 @@ class ReplayBuffer:
         tasks: Sequence[Task] | None = None,
         newest: int = 0,
     ) -> ReplayedTrials:
-        """Draw whole trials, uniformly and with replacement.
+        """Draw N = ``num_trials`` whole trials, uniformly and with replacement.
 
-        Args:
-            num_trials: N.
-            rng: where the draws come from.
-            tasks: M tasks, of each of which N are drawn; None draws N of any task, and M is 1.
-            newest: only from this many of the newest additions (of each task); 0 for all.
-
-        Raises:
-            MetarlError: if the buffer has no trial of a task.
+        They are N of each of M ``tasks``; None draws N of any task, and M is 1. ``newest`` limits the draws
+        to this many of the newest additions (of each task); 0 draws from all. A task without trials raises
+        ``MetarlError``.
         """
         self._read_saved()
         groups: list[str | None] = [None] if tasks is None else [task.id for task in tasks]

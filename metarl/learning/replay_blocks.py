@@ -18,8 +18,7 @@ from metarl.types import Params, Segment
 Integers: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
-STEP_FIELDS = ("observations", "actions", "rewards", "terminated")
-"""Fields of a row."""
+STEP_FIELDS = ("observations", "actions", "rewards", "terminated")  # fields of a row
 _EPISODE_FIELDS = ("task", "length", "begins_trial", "addition")
 _TASK_IDS = "task_ids"
 
@@ -28,16 +27,11 @@ _TASK_IDS = "task_ids"
 class Episodes:
     """E episodes, in the order of their rows."""
 
-    names: tuple[str, ...]
-    """Ids of tasks."""
-    task: Integers
-    """``[E]``, place of the episode's task in ``names``."""
-    length: Integers
-    """``[E]``, steps."""
-    begins_trial: Flags
-    """``[E]``, false where the previous episode's trial continues."""
-    addition: Integers
-    """``[E]``, number of the call of :meth:`ReplayBuffer.add`, from the buffer's start."""
+    names: tuple[str, ...]  # ids of tasks
+    task: Integers  # [E], place of the episode's task in names
+    length: Integers  # [E], steps
+    begins_trial: Flags  # [E], false where the previous episode's trial continues
+    addition: Integers  # [E], number of the call of ReplayBuffer.add, from the buffer's start
 
     def task_names(self) -> list[str]:
         """Return the tasks' ids in order of appearance."""
@@ -101,12 +95,9 @@ class Block:
 class Index:
     """Where the steps of a task are."""
 
-    rows: Integers
-    """``[n]``, rows of all steps, as added."""
-    trials: Integers
-    """Places in ``rows`` where trials begin, then the number of rows."""
-    additions: Integers
-    """Likewise for additions."""
+    rows: Integers  # [n], rows of all steps, as added
+    trials: Integers  # places in rows where trials begin, then the number of rows
+    additions: Integers  # likewise for additions
 
     def newest(self, count: int) -> Integers:
         """Return rows of the newest additions; 0 stands for all."""
@@ -124,10 +115,7 @@ class Index:
 
 def index_of(blocks: Sequence[Block], name: str | None) -> Index:
     """Find the steps of one task, or of all for None."""
-    first_rows: list[Integers] = []
-    lengths: list[Integers] = []
-    begins: list[Flags] = []
-    additions: list[Integers] = []
+    parts: list[tuple[Integers, Integers, Flags, Integers]] = []
     for block in blocks:
         table = block.episodes
         # each episode has one row more than steps: the observation after its last step
@@ -135,13 +123,10 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
         own = np.ones(len(starts), np.bool_)
         if name is not None:
             own = table.task == (table.names.index(name) if name in table.names else -1)
-        first_rows.append(starts[own])
-        lengths.append(table.length[own])
-        begins.append(table.begins_trial[own])
-        additions.append(table.addition[own])
-    if not first_rows:
+        parts.append((starts[own], table.length[own], table.begins_trial[own], table.addition[own]))
+    if not parts:
         return Index(*(np.zeros(size, np.int64) for size in (0, 1, 1)))
-    start, length, addition = (np.concatenate(part) for part in (first_rows, lengths, additions))
+    start, length, begins, addition = (np.concatenate(part) for part in zip(*parts, strict=True))
     before = np.cumsum(length) - length  # steps of earlier episodes
     # row of step j: start of its episode + j - steps of all earlier episodes
     rows = np.repeat(start - before, length) + np.arange(length.sum())
@@ -149,7 +134,7 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
     changes = np.diff(addition, prepend=-1) != 0
     return Index(
         rows,
-        trials=np.append(before[np.concatenate(begins)], len(rows)),
+        trials=np.append(before[begins], len(rows)),
         additions=np.append(before[changes], len(rows)),
     )
 

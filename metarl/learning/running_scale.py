@@ -9,8 +9,7 @@ import torch
 
 from metarl.types import Params
 
-LEAST_DEVIATION = 1e-4
-"""Numbers that vary less are divided by this."""
+LEAST_DEVIATION = 1e-4  # numbers that vary less are divided by this
 
 
 class Scale(NamedTuple):
@@ -27,12 +26,9 @@ class Scale(NamedTuple):
 class Moments(NamedTuple):
     """Count, mean and mean squared deviation from the mean."""
 
-    seen: torch.Tensor
-    """A float64 scalar."""
-    mean: torch.Tensor
-    """``[...]`` float64."""
-    variance: torch.Tensor
-    """``[...]`` float64."""
+    seen: torch.Tensor  # a float64 scalar
+    mean: torch.Tensor  # [...] float64
+    variance: torch.Tensor  # [...] float64
 
     @property
     def deviation(self) -> torch.Tensor:

@@ -51,10 +51,8 @@ class SACConfig(Settings):
 class SACBatch(NamedTuple):
     """Transitions that the critic learns from, without states."""
 
-    actions: torch.Tensor
-    """``[B, A]`` in -1..1."""
-    rewards: torch.Tensor
-    """``[B]``."""
+    actions: torch.Tensor  # [B, A] in -1..1
+    rewards: torch.Tensor  # [B]
     terminated: torch.Tensor
     """``[B]`` bool, true where the environment ended the episode, false where it was cut off."""
 
@@ -64,10 +62,8 @@ class States(NamedTuple):
 
     states: torch.Tensor
     """``[B, S]``; the critic's gradient flows on to whatever they depend on, the actor's does not."""
-    next_states: torch.Tensor
-    """``[B, S]``, used without gradient."""
-    penalty: torch.Tensor | float = 0.0
-    """Added to the critic's loss."""
+    next_states: torch.Tensor  # [B, S], used without gradient
+    penalty: torch.Tensor | float = 0.0  # added to the critic's loss
 
 
 Look: TypeAlias = Callable[[Params], States]
@@ -77,23 +73,17 @@ Look: TypeAlias = Callable[[Params], States]
 class Noise(NamedTuple):
     """Standard normal numbers that actions are drawn by."""
 
-    now: torch.Tensor
-    """``[B, A]``, in the states."""
-    following: torch.Tensor
-    """``[B, A]``, in the next states."""
+    now: torch.Tensor  # [B, A], in the states
+    following: torch.Tensor  # [B, A], in the next states
 
 
 class SACState(NamedTuple):
     """All that a step changes."""
 
-    actor: torch.Tensor
-    """``[P]``: policy parameters, then the log temperature."""
-    critic: torch.Tensor
-    """``[Q + E]``: both Q functions' parameters, then others that learn with them."""
-    target: torch.Tensor
-    """``[Q]``, the slow copy of both Q functions."""
-    adam: Params
-    """Adam's memory of both optimisers."""
+    actor: torch.Tensor  # [P]: policy parameters, then the log temperature
+    critic: torch.Tensor  # [Q + E]: both Q functions' parameters, then others that learn with them
+    target: torch.Tensor  # [Q], the slow copy of both Q functions
+    adam: Params  # Adam's memory of both optimisers
 
 
 class SACMetrics(NamedTuple):
@@ -103,10 +93,8 @@ class SACMetrics(NamedTuple):
     actor_loss: torch.Tensor
     temperature_loss: torch.Tensor
     temperature: torch.Tensor
-    entropy: torch.Tensor
-    """Minus the drawn actions' mean log density."""
-    q: torch.Tensor
-    """Mean value of the batch's own actions."""
+    entropy: torch.Tensor  # minus the drawn actions' mean log density
+    q: torch.Tensor  # mean value of the batch's own actions
     penalty: torch.Tensor
 
 
@@ -119,12 +107,8 @@ def critic_target(
 ) -> torch.Tensor:
     """Return the target of both Q functions, ``[B]`` (equations 2 and 3).
 
-    Args:
-        batch: rewards and endings.
-        next_q: ``[2, B]``, both targets' values of the drawn next actions.
-        next_log_probs: ``[B]``, their log densities.
-        temperature: alpha.
-        discount: gamma.
+    ``next_q``, ``[2, B]``, are both targets' values of the drawn next actions, ``next_log_probs``, ``[B]``,
+    their log densities.
     """
     # y = r + gamma (1 - d) (min_i Q_i(s', a') - alpha log pi(a' | s'))
     following = torch.minimum(next_q[0], next_q[1]) - temperature * next_log_probs
@@ -160,10 +144,8 @@ class SAC:
     policy: SquashedPolicy
     critic: TwinCritic
     config: SACConfig
-    actor_like: Params
-    """The actor's parameters by name, for their shapes."""
-    critic_like: Params
-    """Parameters of the critic's optimiser by name, the critic's own first."""
+    actor_like: Params  # the actor's parameters by name, for their shapes
+    critic_like: Params  # parameters of the critic's optimiser by name, the critic's own first
 
     @staticmethod
     def of(
@@ -197,11 +179,7 @@ class SAC:
     def step(self, state: SACState, batch: SACBatch, look: Look, noise: Noise) -> tuple[SACState, SACMetrics]:
         """Take a gradient step of critic, actor and temperature, and move the target.
 
-        Args:
-            state: from :meth:`start` or the last step; not changed.
-            batch: B transitions.
-            look: gives their states.
-            noise: that actions are drawn by.
+        ``look`` gives the transitions' states; actions are drawn by ``noise``; ``state`` does not change.
         """
         critic_leaf, actor_leaf = (vector.detach().requires_grad_() for vector in (state.critic, state.actor))
         critic_params = unflatten(critic_leaf, self.critic_like)

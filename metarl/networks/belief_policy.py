@@ -16,8 +16,7 @@ from metarl.types import Params
 class BeliefPolicy:
     """Perceptrons of policy and value, which share no layer."""
 
-    input_size: int
-    """Size of an observation and a belief together."""
+    input_size: int  # size of an observation and a belief together
     action_size: int
     discrete: bool
     hidden_sizes: tuple[int, ...]

@@ -15,8 +15,7 @@ from metarl.networks.dense import DenseNetwork
 from metarl.types import Params
 
 ENCODER = "encoder"
-MIN_VARIANCE = 1e-7
-"""Least variance of a factor, so that precisions are finite."""
+MIN_VARIANCE = 1e-7  # least variance of a factor, so that precisions are finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +24,7 @@ class ContextEncoder:
 
     context_size: int
     """Size of a transition: observation, action, reward, and maybe the next observation."""
-    latent_size: int
-    """Z."""
+    latent_size: int  # Z
     hidden_sizes: tuple[int, ...]
 
     @property
@@ -35,12 +33,9 @@ class ContextEncoder:
         return DenseNetwork(ENCODER, (self.context_size, *self.hidden_sizes, 2 * self.latent_size))
 
     def __call__(self, params: Params, context: torch.Tensor, mask: torch.Tensor | None = None) -> Evidence:
-        """Multiply the factors of each task's transitions to evidence ``[M, Z]``.
+        """Multiply the factors of each task's transitions ``[M, C, context_size]`` to evidence ``[M, Z]``.
 
-        Args:
-            params: the encoder's, and maybe others.
-            context: ``[M, C, context_size]``; the order of transitions does not matter.
-            mask: ``[M, C]`` bool, which transitions there are; all by default.
+        Their order does not matter; ``mask``, ``[M, C]`` bool, says which there are, all by default.
         """
         raw = self.network(params, context.flatten(0, -2)).view(*context.shape[:-1], 2 * self.latent_size)
         means, variances = raw.chunk(2, dim=-1)

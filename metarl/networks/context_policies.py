@@ -14,18 +14,15 @@ from metarl.functional.distributions import Distribution
 from metarl.networks.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.types import Params
 
-CONTEXT = "context"
-"""Name of the context parameter, ``[M, C]``."""
+CONTEXT = "context"  # name of the context parameter, [M, C]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextPolicy:
     """Perceptron of ``[observation, context]``; the context is the same in every state."""
 
-    network: GaussianMLPPolicy | CategoricalMLPPolicy
-    """Reads O + C numbers, the context last."""
-    context_size: int
-    """C."""
+    network: GaussianMLPPolicy | CategoricalMLPPolicy  # reads O + C numbers, the context last
+    context_size: int  # C
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -42,12 +39,7 @@ class ContextPolicy:
         return {CONTEXT: like.new_zeros(num_tasks, self.context_size, requires_grad=True)}
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
-        """Return every task's action distribution, as the network gives it.
-
-        Args:
-            params: stacked ``[M, ...]``, the context among them.
-            observations: ``[M, B, O]``.
-        """
+        """Return every task's action distribution for observations ``[M, B, O]``, as the network gives it."""
         return self.network(self._folded(params), observations)
 
     def within_bounds(self, params: Params) -> Params:

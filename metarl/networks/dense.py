@@ -22,12 +22,9 @@ class DenseNetwork:
     ``[copies, 1, out]``, so that one batched product serves all.
     """
 
-    name: str
-    """Prefix of the parameters' names."""
-    sizes: tuple[int, ...]
-    """Inputs, units of each hidden layer, outputs."""
-    copies: int = 0
-    """Number of stacked networks; 0 for a single one, without an axis for it."""
+    name: str  # prefix of the parameters' names
+    sizes: tuple[int, ...]  # inputs, units of each hidden layer, outputs
+    copies: int = 0  # number of stacked networks; 0 for a single one, without an axis for it
 
     @property
     def layers(self) -> int:
@@ -58,12 +55,7 @@ class DenseNetwork:
         return params
 
     def __call__(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
-        """Return outputs ``[B, out]``, or of several copies ``[copies, B, out]``.
-
-        Args:
-            params: :attr:`shapes`, and maybe others.
-            inputs: ``[B, in]``.
-        """
+        """Return outputs ``[B, out]`` for ``[B, in]``, of several copies ``[copies, B, out]``."""
         hidden = inputs.expand(self.copies, *inputs.shape) if self.copies else inputs
         product = torch.baddbmm if self.copies else torch.addmm
         for layer in range(self.layers):

@@ -23,14 +23,10 @@ LOG_VARIANCE_LIMIT = 10.0
 class Transition(NamedTuple):
     """Finished step: action, reward and next observation."""
 
-    actions: torch.Tensor
-    """``[..., A]``."""
-    rewards: torch.Tensor
-    """``[...]``."""
-    observations: torch.Tensor
-    """``[..., O]``, next observations, or a new episode's first."""
-    episode_starts: torch.Tensor
-    """``[...]``, whether a new episode began between action and observation."""
+    actions: torch.Tensor  # [..., A]
+    rewards: torch.Tensor  # [...]
+    observations: torch.Tensor  # [..., O], next observations, or a new episode's first
+    episode_starts: torch.Tensor  # [...], whether a new episode began between action and observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +35,9 @@ class BeliefEncoder:
 
     observation_size: int
     action_size: int
-    latent_size: int
-    """L."""
+    latent_size: int  # L
     cell_name: str
-    memory_size: int
-    """H."""
+    memory_size: int  # H
     observation_embedding: int
     action_embedding: int
     reward_embedding: int
@@ -94,10 +88,8 @@ class BeliefEncoder:
     def sequence(self, params: Params, seen: Transition, *, chunk_steps: int = 0) -> torch.Tensor:
         """Return whole trials' memories before each step, ``[S, B, H]``; the first is blank.
 
-        Args:
-            params: by name.
-            seen: ``[S, B, ...]``, of each step; the first is not read.
-            chunk_steps: most steps that gradients flow back through; 0 for all of them.
+        ``seen`` are ``[S, B, ...]``, of each step, the first of which is not read. Gradients flow back
+        through ``chunk_steps`` steps at most; 0 stands for all.
         """
         embedded = self.embed(params, Transition(*(part[1:] for part in seen)))
         memory = embedded.new_zeros(embedded.shape[1], self.memory_size)

@@ -99,7 +99,7 @@ def transitions_per_feature(rollout: Rollout) -> float:
 
     Below :data:`ENOUGH_TRANSITIONS` the fit follows single returns and takes much of the signal away.
     """
-    features = 2 * rollout.observations.shape[-1] + 4
+    features = num_linear_features(rollout.observations.shape[-1])
     return int(rollout.mask.sum(dim=(1, 2)).min()) / features
 
 

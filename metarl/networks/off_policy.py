@@ -15,8 +15,7 @@ from metarl.networks.dense import DenseNetwork
 from metarl.types import Params
 
 POLICY, CRITIC = "policy", "critic"
-MIN_LOG_STD, MAX_LOG_STD = -20.0, 2.0
-"""Bounds of the policy's log deviations, the authors' own."""
+MIN_LOG_STD, MAX_LOG_STD = -20.0, 2.0  # bounds of the policy's log deviations, the authors' own
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,17 +16,14 @@ from metarl.meta_learner import Action, Inputs
 from metarl.networks.off_policy import SquashedPolicy
 from metarl.types import Params
 
-LATENT = "latent"
-"""Name of the latent z, ``[M, K, Z]``, in memory."""
+LATENT = "latent"  # name of the latent z, [M, K, Z], in memory
 
 
 class ActionRange(NamedTuple):
     """Map from networks' actions, in -1..1, to the suite's."""
 
-    middle: torch.Tensor
-    """``[A]``."""
-    half: torch.Tensor
-    """``[A]``, half of the range."""
+    middle: torch.Tensor  # [A]
+    half: torch.Tensor  # [A], half of the range
 
     def to_suite(self, actions: torch.Tensor) -> torch.Tensor:
         """Return actions ``[..., A]`` of the suite's space."""
@@ -44,10 +41,8 @@ class PosteriorActor:
     policy: SquashedPolicy
     params: Params
     actions: ActionRange
-    evidence: Evidence
-    """``[M, Z]``, of all experience so far."""
-    seed: int
-    """Of the draws of z."""
+    evidence: Evidence  # [M, Z], of all experience so far
+    seed: int  # of the draws of z
 
     @property
     def device(self) -> torch.device:

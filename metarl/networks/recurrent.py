@@ -15,7 +15,8 @@ import torch
 from torch.nn.functional import linear
 
 from metarl.errors import unknown_name
-from metarl.networks.recurrent_scan import fast_tanh, gated_average
+from metarl.networks.recurrent_scan import gated_average
+from metarl.networks.tanh_layer import fast_tanh
 from metarl.types import Params
 
 
@@ -52,11 +53,8 @@ class GRUCell:
     ) -> torch.Tensor:
         """Return the memory after each step of a sequence, ``[T, B, H]``.
 
-        Args:
-            params: by name.
-            inputs: ``[T, B, I]``, time first.
-            memory: ``[B, H]``, before the first step.
-            live: ``[T, B]`` bool; where it is false, memory stays as it was.
+        Inputs are ``[T, B, I]``, time first, and the memory before the first step ``[B, H]``. Where ``live``,
+        ``[T, B]``, is false, memory stays as it was.
         """
         weights = [params[name] for name in self.shapes]
         if bool(live.all()):
@@ -81,8 +79,7 @@ class LinearCell:
 
     input_size: int
     size: int
-    sequences_per_thread: ClassVar[int] = 1
-    """Fewest sequences worth a thread: one long one."""
+    sequences_per_thread: ClassVar[int] = 1  # fewest sequences worth a thread: one long one
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -113,8 +110,7 @@ class LinearCell:
         return gated_average(both, memory, live)
 
 
-Cell: TypeAlias = GRUCell | LinearCell
-"""Memory of ``size`` numbers, which reads ``input_size`` numbers a step."""
+Cell: TypeAlias = GRUCell | LinearCell  # memory of size numbers, which reads input_size numbers a step
 CELLS: dict[str, type[Cell]] = {"gru": GRUCell, "linear": LinearCell}
 
 

@@ -94,12 +94,9 @@ def collect(
 class LastStep:
     """What a policy takes from an episode of a trial to the next."""
 
-    memory: Params
-    """``[M, K, ...]`` by name."""
-    actions: torch.Tensor
-    """``[M, K, A]``."""
-    rewards: torch.Tensor
-    """``[M, K]``."""
+    memory: Params  # [M, K, ...] by name
+    actions: torch.Tensor  # [M, K, A]
+    rewards: torch.Tensor  # [M, K]
 
 
 def last_step(rollout: Rollout) -> LastStep:

@@ -20,18 +20,12 @@ class Trials:
     Steps past a trial's end have ``inputs.live`` false, and entries of zero.
     """
 
-    inputs: Inputs
-    """``[M, K, S, ...]``, inputs of the policy."""
-    actions: torch.Tensor
-    """``[M, K, S, A]``."""
-    log_probs: torch.Tensor
-    """``[M, K, S]``."""
-    rewards: torch.Tensor
-    """``[M, K, S]``."""
-    extras: Params
-    """``[M, K, S, ...]`` by name."""
-    initial_memory: Params
-    """``[M, K, ...]`` by name, before the first step."""
+    inputs: Inputs  # [M, K, S, ...], inputs of the policy
+    actions: torch.Tensor  # [M, K, S, A]
+    log_probs: torch.Tensor  # [M, K, S]
+    rewards: torch.Tensor  # [M, K, S]
+    extras: Params  # [M, K, S, ...] by name
+    initial_memory: Params  # [M, K, ...] by name, before the first step
 
     @property
     def live(self) -> torch.Tensor:

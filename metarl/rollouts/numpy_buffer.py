@@ -144,13 +144,9 @@ class HostRecorder:
 
 
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
-    """Return the error of a number that is not finite, with its task and step.
+    """Return the error of a number that is not finite, with its task and the steps before it.
 
-    Args:
-        what: "observation", "action" or "reward".
-        slot_tasks: of each slot.
-        slot: of the number.
-        step: steps that were taken before it.
+    ``what`` is "observation", "action" or "reward".
     """
     message = f"{_where(what, slot_tasks[slot], step)} is not finite."
     return NonFiniteActionError(message, step) if what == "action" else NonFiniteError(message)

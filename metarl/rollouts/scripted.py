@@ -16,26 +16,15 @@ from metarl.vector_env import Array, TaskVectorEnv
 class Trajectory(NamedTuple):
     """Steps of all slots, T first."""
 
-    observations: Array
-    """``[T + 1, N, O]``."""
-    rewards: Array
-    """``[T, N]``."""
-    terminated: npt.NDArray[np.bool_]
-    """``[T, N]``."""
-    truncated: npt.NDArray[np.bool_]
-    """``[T, N]``."""
-    success: npt.NDArray[np.bool_]
-    """``[T, N]``; all false where the suite does not report it."""
+    observations: Array  # [T + 1, N, O]
+    rewards: Array  # [T, N]
+    terminated: npt.NDArray[np.bool_]  # [T, N]
+    truncated: npt.NDArray[np.bool_]  # [T, N]
+    success: npt.NDArray[np.bool_]  # [T, N]; all false where the suite does not report it
 
     def slot(self, index: int) -> Trajectory:
         """Return one slot's steps, ``[T]``."""
-        return Trajectory(
-            self.observations[:, index],
-            self.rewards[:, index],
-            self.terminated[:, index],
-            self.truncated[:, index],
-            self.success[:, index],
-        )
+        return Trajectory._make(part[:, index] for part in self)
 
 
 def same(one: Trajectory, other: Trajectory) -> bool:
@@ -61,23 +50,13 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
 def play(
     env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
 ) -> Trajectory:
-    """Reset every slot, and step through ``actions`` ``[T, N, A]``.
+    """Reset every slot, the first of them to ``tasks``, and step through ``actions`` ``[T, N, A]``.
 
-    Args:
-        env: the slots.
-        tasks: of the first of them.
-        actions: of all.
-        seed: of the first slot, each further one having the next; or one for each.
+    ``seed`` is that of the first slot, each further one having the next; or one for each.
     """
     env.set_tasks(tasks)
     first, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # Gymnasium's take one for each slot too
     return steps(env, actions, first)
-
-
-def play_alike(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
-    """Play tasks with one seed and the first slot's actions in every slot."""
-    alike = np.repeat(actions[:, :1], env.num_envs, axis=1)
-    return play(env, tasks, alike, seed=[seed] * env.num_envs)
 
 
 def draw_actions(space: Box | Discrete, num_steps: int, num_envs: int, seed: int = 0) -> Array:

@@ -11,8 +11,7 @@ import torch
 from metarl.meta_learner import Actor, Inputs, act_at_start, inputs_at_start
 from metarl.types import Json, Rollout
 
-COMPARED_STEPS = 8
-"""Steps per episode on which policies are compared."""
+COMPARED_STEPS = 8  # steps per episode on which policies are compared
 
 
 @runtime_checkable
@@ -29,14 +28,10 @@ class Counts:
     """Episodes and adaptations of some rollouts."""
 
     episodes: int = 0
-    reporting: int = 0
-    """Episodes that reported success, true or false."""
-    solved_at_once: int = 0
-    """Episodes with success at their first step."""
-    adaptations: int = 0
-    """Inner steps, each of all tasks."""
-    unchanged: int = 0
-    """Inner steps without effect on any policy."""
+    reporting: int = 0  # episodes that reported success, true or false
+    solved_at_once: int = 0  # episodes with success at their first step
+    adaptations: int = 0  # inner steps, each of all tasks
+    unchanged: int = 0  # inner steps without effect on any policy
 
     def __add__(self, other: Counts) -> Counts:
         """Add the counts of other rollouts."""
@@ -62,12 +57,9 @@ class Tally:
 
     iterations: int = 0
     counts: Counts = field(default_factory=Counts)
-    equal_rewards: int = 0
-    """Iterations from the first on with equal rewards in all episodes of a task."""
-    streaks: Mapping[str, Streak] = field(default_factory=dict)
-    """By name, see :func:`happenings`."""
-    said: tuple[str, ...] = ()
-    """Names of notices that were given while the run went on."""
+    equal_rewards: int = 0  # iterations from the first on with equal rewards in all episodes of a task
+    streaks: Mapping[str, Streak] = field(default_factory=dict)  # by name, see happenings
+    said: tuple[str, ...] = ()  # names of notices that were given while the run went on
 
     def to_json(self) -> dict[str, Json]:
         """Return the tally as plain JSON, for :func:`tally_from_json`."""
@@ -99,14 +91,9 @@ def count_iteration(
     metrics: Mapping[str, float],
     baseline_features: int,
 ) -> Tally:
-    """Count one more meta-iteration.
+    """Count one more meta-iteration, of ``actors`` that collected ``rollouts`` and the update's ``metrics``.
 
-    Args:
-        tally: of the iterations before it.
-        rollouts: of the iteration.
-        actors: the policies that collected them.
-        metrics: of the agent's update.
-        baseline_features: of the agent's baseline; 0 if it has none.
+    ``baseline_features`` are 0 for an agent without a baseline.
     """
     counts, equal = count_rollouts(rollouts, actors), equal_rewards(rollouts)
     happened = happenings(rollouts, metrics, counts, equal, baseline_features)

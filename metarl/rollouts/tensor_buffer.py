@@ -11,8 +11,7 @@ from metarl.types import Rollout, Task
 from metarl.vector_env import TensorStep, TensorVectorEnv
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-CHECK_EVERY = 50
-"""Steps between looks at the device for running episodes and finite numbers."""
+CHECK_EVERY = 50  # steps between looks at the device for running episodes and finite numbers
 
 
 class TensorRecorder:
@@ -27,15 +26,11 @@ class TensorRecorder:
     ) -> None:
         self.slot_tasks = slot_tasks
         self._env, self._shape, self._slots, self._horizon = env, shape, len(slot_tasks), horizon
-        self._num_live = self._slots
+        self.num_live = self._slots
+        """Running episodes at the last look."""
         self._success: torch.Tensor | None = None
         self._success_at_first_step: torch.Tensor | None = None
         self._checked = 0
-
-    @property
-    def num_live(self) -> int:
-        """Running episodes at the last look."""
-        return self._num_live
 
     def reset(self, seeds: list[int]) -> None:
         """Start every slot's episode."""
@@ -85,8 +80,8 @@ class TensorRecorder:
         if (step + 1) % CHECK_EVERY and step + 1 < self._horizon:
             return False
         self._check_finite(step + 1)
-        self._num_live = int(self.live.sum())
-        return self._num_live == 0
+        self.num_live = int(self.live.sum())
+        return self.num_live == 0
 
     def finish(self) -> Rollout:
         """Return the rollout."""

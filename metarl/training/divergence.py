@@ -11,7 +11,7 @@ import torch
 
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError, NonFiniteActionError
-from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start, inputs_at_start
+from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start
 from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
@@ -52,10 +52,9 @@ def check_update(
         raise diverged(config, wrong, OUTER_STEP + INNER_STEP)
 
 
-def check_loaded(agent: MetaLearner, observation_size: int, action_size: int, source: str, mend: str) -> None:
+def check_loaded(agent: MetaLearner, inputs: Inputs, source: str, mend: str) -> None:
     """Check that the agent of ``source`` acts, or raise :class:`DivergedError` with how to ``mend`` it."""
-    wrong = divergence(agent, inputs_at_start(torch.zeros(1, 1, observation_size), action_size))
-    if wrong:
+    if wrong := divergence(agent, inputs):
         raise DivergedError(f"The agent {source} has diverged: {wrong}. {mend}")
 
 

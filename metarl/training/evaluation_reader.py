@@ -36,20 +36,21 @@ class Measured:
 
     path: Path
     evaluation: Evaluation
-    about: dict[str, Json]
-    """All else that the file says."""
+    about: dict[str, Json]  # all else that the file says
 
     @property
     def iteration(self) -> int | None:
         """Meta-iterations that the agent had learned from; None if not recorded."""
-        iteration = self.about.get("iteration")
-        return iteration if isinstance(iteration, int) else None
+        return self._number("iteration")
 
     @property
     def training_steps(self) -> int | None:
         """Environment steps that the agent had learned from; None if not recorded."""
-        steps = self.about.get("training_steps")
-        return steps if isinstance(steps, int) else None
+        return self._number("training_steps")
+
+    def _number(self, name: str) -> int | None:
+        value = self.about.get(name)
+        return value if isinstance(value, int) else None
 
     @property
     def training(self) -> str:
@@ -175,11 +176,7 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
 
 
 def check_run(config: ExperimentConfig, measured: Measured) -> None:
-    """Check that an evaluation is of a run's agent, however it was measured.
-
-    Raises:
-        MetarlError: if it is of another run.
-    """
+    """Raise ``MetarlError`` if an evaluation, however measured, is not of a run's agent."""
     recorded = measured.about.get("config")
     if isinstance(recorded, dict) and (name := _difference(to_json(config), recorded, _SAME_RUN)):
         raise MetarlError(f"{measured.path} is of a run with another {name}; delete it and measure again.")

@@ -58,13 +58,9 @@ class Experiment:
     """A run in its folder of ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``."""
 
     def __init__(self, config: ExperimentConfig, folder: Path, observers: Sequence[Observer] = ()) -> None:
-        self.config = config
-        self.folder = folder
+        self.config, self.folder = config, folder
         self.observers = list(observers)
-        """Observers, called in this order.
-
-        More may be added at any time.
-        """
+        """Called in this order; more may be added at any time."""
         self.suite: TaskDistribution = config.build_suite()
         check_disjoint(self.suite)
         transitions = self.num_envs * self.suite.horizon
@@ -78,12 +74,9 @@ class Experiment:
             self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
         self.training_tasks.check(self.agent, config.iterations)
-        self.iteration = 0
-        self.env_steps = 0
-        self.elapsed = 0.0
+        self.iteration, self.env_steps, self.elapsed = 0, 0, 0.0
         self.tally = Tally()
-        self._restored = False
-        self._stop = False
+        self._restored = self._stop = False
         self._finished: Checkpoint | None = None
 
     @property
@@ -97,9 +90,8 @@ class Experiment:
         """Vector-environment steps of the rest of the run, all episodes being full ones."""
         iterations = range(self.iteration, self.config.iterations)
         # training, evaluations during it, and the one at its end
-        brief = sum(self._evaluates_after(n + 1) for n in iterations) + (
-            0 if self._restored else self._evaluates_after(0)
-        )
+        brief = sum(self._evaluates_after(n + 1) for n in iterations)
+        brief += not self._restored and self._evaluates_after(0)
         return (
             sum(self._rollouts_of(n)[0] for n in iterations) * self.suite.horizon
             + brief * self.evaluation_steps(len(self._brief_tasks()), self.brief_adaptation_steps)
@@ -149,10 +141,9 @@ class Experiment:
             MetarlError: if it belongs to another architecture, has diverged, or has no run's counters.
         """
         self.agent.load_state(checkpoint.agent)
-        self._check_loaded(
-            f"{self.config.agent.kind} after {checkpoint.iteration} iterations",
-            "Take an earlier checkpoint, RUN/checkpoints/N.",
-        )
+        source = f"{self.config.agent.kind} after {checkpoint.iteration} iterations"
+        mend = "Take an earlier checkpoint, RUN/checkpoints/N."
+        check_loaded(self.agent, self._blank_inputs(), source, mend)
         self.iteration = checkpoint.iteration
         try:
             self.env_steps = int(str(checkpoint.progress["env_steps"]))
@@ -166,15 +157,12 @@ class Experiment:
         """Initialise from the config's policy file, if any; an unfit one raises ``MetarlError``."""
         if self.config.init_from:
             start_from_ppo(self.agent, Path(self.config.init_from))
-            self._check_loaded(f"of {self.config.init_from}", "Take another file.")
+            source, mend = f"of {self.config.init_from}", "Take another file."
+            check_loaded(self.agent, self._blank_inputs(), source, mend)
 
     def _blank_inputs(self) -> Inputs:
         observed = torch.zeros(1, 1, observation_size(self.suite.observation_space))
         return inputs_at_start(observed, action_size(self.suite.action_space))
-
-    def _check_loaded(self, source: str, mend: str) -> None:
-        sizes = observation_size(self.suite.observation_space), action_size(self.suite.action_space)
-        check_loaded(self.agent, *sizes, source, mend)
 
     def run(self) -> Evaluation:
         """Train to the end, then evaluate on every test task.
@@ -184,22 +172,16 @@ class Experiment:
             MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
                 checkpoint stands), or if another process has the run.
         """
-        with locked(self.folder), use_threads(self.config.threads):
-            return self._run()
-
-    def _run(self) -> Evaluation:
-        env = self.make_env()
-        try:
-            resume_after = self.iteration if self._restored else -1
-            with closing(MetricsLog(self.folder, resume_after)) as log:
-                self._train(env, log)
-            return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
-        except (Stopped, MetarlError):
-            if self._finished is not None:
-                self._save(self._finished)
-            raise
-        finally:
-            env.close()
+        with locked(self.folder), use_threads(self.config.threads), closing(self.make_env()) as env:
+            try:
+                resume_after = self.iteration if self._restored else -1
+                with closing(MetricsLog(self.folder, resume_after)) as log:
+                    self._train(env, log)
+                return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
+            except (Stopped, MetarlError):
+                if self._finished is not None:
+                    self._save(self._finished)
+                raise
 
     def make_env(self) -> TaskVectorEnv:
         """Build the vector environment; the caller closes it."""

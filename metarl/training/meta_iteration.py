@@ -16,8 +16,7 @@ from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
 
 DEFAULT_PLAN = Plan()
-PARTS = ("sampling", "adaptation", "update")
-"""Parts of a meta-iteration that are timed."""
+PARTS = ("sampling", "adaptation", "update")  # parts of a meta-iteration that are timed
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,8 @@ class MetaIteration:
     """Rollouts before adapting, after each step, in order; empty if nothing was collected."""
     actors: tuple[Actor, ...]
     """Policies that collected them, in the last turn where the tasks took turns."""
-    metrics: dict[str, float]
-    """Metrics of the update, the mean over several, empty without one."""
-    seconds: dict[str, float]
-    """Wall-clock time of each of ``PARTS``."""
+    metrics: dict[str, float]  # metrics of the update, the mean over several, empty without one
+    seconds: dict[str, float]  # wall-clock time of each of PARTS
 
 
 class _Clock:
@@ -80,12 +77,6 @@ def meta_iteration(
     clock = _Clock()
     steps = agent.adaptation_steps if plan.adaptation_steps is None else plan.adaptation_steps
 
-    def collect_once(actor: Actor, group: Sequence[Task], before: Sequence[Rollout]) -> Rollout:
-        after = before[-1] if before and agent.trial == "sequential" else None
-        return collect(
-            env, group, actor, episodes=episodes, horizon=horizon, rng=rng, after=after, on_step=on_step
-        )
-
     def collect_and_adapt(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
         # collect, then (adapt, collect) for each adaptation step
         actors, rollouts = [agent.initial_actor(len(group), rng)], list[Rollout]()
@@ -93,8 +84,20 @@ def meta_iteration(
             if step > 0:
                 with clock.timed("adaptation"):
                     actors.append(agent.adapt(actors[-1], rollouts[-1], rng))
+            # the episodes of a sequential agent go on from those before
+            after = rollouts[-1] if rollouts and agent.trial == "sequential" else None
             with clock.timed("sampling"):
-                rollouts.append(collect_once(actors[-1], group, rollouts))
+                rollout = collect(
+                    env,
+                    group,
+                    actors[-1],
+                    episodes=episodes,
+                    horizon=horizon,
+                    rng=rng,
+                    after=after,
+                    on_step=on_step,
+                )
+            rollouts.append(rollout)
         return rollouts, actors
 
     with stoppable(should_stop):

@@ -150,11 +150,10 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load a checkpoint to act and adapt, without verifying segments, which only training needs.
+    """Load a run's newest whole checkpoint, or the one of ``path``, to act and adapt.
 
-    Args:
-        path: the run's folder, for its newest whole checkpoint, or the checkpoint's.
-        report: called with a sentence for each damaged checkpoint.
+    Its segments are not verified, as only training needs them. Damaged checkpoints are reported in a
+    sentence.
 
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.

@@ -44,10 +44,8 @@ class SeedRun:
     """One seed's run."""
 
     seed: int
-    folder: Path
-    """The run's."""
-    log: Path
-    """File of its output."""
+    folder: Path  # the run's
+    log: Path  # file of its output
 
     @property
     def finished(self) -> bool:
@@ -74,12 +72,7 @@ class SeedRun:
 class Sweep:
     """Seeds of a sweep in ``root``, where it has a folder ``<name>-sweep``.
 
-    Args:
-        config: of the first seed's run.
-        preset: name of the preset, as for ``metarl train``.
-        options: of ``metarl train``, likewise.
-        count: seeds, from the config's on.
-        root: folder of the runs.
+    There are ``count`` seeds, from the config's on; ``preset`` and ``options`` are those of ``metarl train``.
 
     Raises:
         MetarlError: if there is a run or a sweep of that name with other settings.
@@ -114,9 +107,7 @@ class Sweep:
     def run(self, parallel: int, on_look: Callable[[], None]) -> dict[SeedRun, int]:
         """Train unfinished seeds, ``parallel`` at once; return exit codes of failures.
 
-        Args:
-            parallel: how many at once.
-            on_look: called some times a second.
+        ``on_look`` is called some times a second.
 
         Raises:
             Stopped: after :meth:`request_stop`; what the runs had finished is saved.
