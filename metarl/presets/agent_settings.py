@@ -110,21 +110,13 @@ def agent_config_for(preset: str, name: str) -> AgentConfig:
 
 
 def equal_steps(iterations: int, agent: AgentConfig) -> int:
-    """Return meta-iterations that spend equal environment steps.
-
-    Args:
-        iterations: meta-iterations of an agent that takes one inner step.
-        agent: the agent to count for.
-    """
+    """Return meta-iterations with the steps of ``iterations`` of an agent of one inner step."""
     rollouts = 1 + int(getattr(agent, "adaptation_steps", 1))
     return round(2 * iterations / rollouts)
 
 
 def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConfig:
-    """Return a meta-batch of ``tasks * episodes`` episodes.
-
-    Agents of :data:`ONE_TRIAL_A_TASK` take that number of tasks with one trial each.
-    """
+    """Return ``tasks * episodes`` episodes, one a task for agents of :data:`ONE_TRIAL_A_TASK`."""
     if agent.kind in ONE_TRIAL_A_TASK:
         return SamplingConfig(meta_batch_size=tasks * episodes, episodes=1)
     return SamplingConfig(meta_batch_size=tasks, episodes=episodes)

@@ -50,12 +50,12 @@ def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def saved_segment(folder: Path, name: str) -> Segment:
-    """Return a saved segment, which reads its file when its tensors are asked for."""
+    """Return a saved segment, which reads its file when asked."""
     return Segment(functools.partial(read_segment, folder, name), name)
 
 
 def read_segment(folder: Path, name: str) -> Params:
-    """Return the tensors of a segment; DamagedSegment if it is missing or altered."""
+    """Return a segment's tensors, or raise DamagedSegment."""
     try:
         content = _file(folder, name).read_bytes()
     except OSError as error:
