@@ -37,19 +37,12 @@ def make_ml(
     published: bool = False,
     **options: object,
 ) -> MetaWorldVectorEnv:
-    """Build a split of a meta-learning benchmark, with its hidden goals shared out to slots.
+    """Build a split of ``"ML1"``, ``"ML10"``, ``"ML25"`` or ``"ML45"``, with hidden goals.
 
-    As in Meta-World a slot keeps its goal until ``sample_tasks()``; ``sample_tasks_on_reset=True`` takes a
-    new one at each reset.
-
-    Args:
-        benchmark: ``"ML1"``, ``"ML10"``, ``"ML25"`` or ``"ML45"``.
-        split: ``"train"`` or ``"test"``.
-        num_envs: slots.
-        env_name: the family, for ML1.
-        seed: Meta-World's, from which all goals come; also of their order until a reset has a seed.
-        published: in ML25, train on the published list, of which one family is tested on too.
-        options: see :class:`.VectorOptions`.
+    The goals are shared out to slots. As in Meta-World a slot keeps its goal until ``sample_tasks()``;
+    ``sample_tasks_on_reset=True`` takes a new one at each reset. ``env_name`` is ML1's family; all goals come
+    from ``seed``, and their order until a reset has a seed; with ``published``, ML25 trains on a family that
+    it is tested on too; ``options`` are :class:`.VectorOptions`.
 
     Raises:
         MetarlError: on names or numbers that make no sense.

@@ -64,21 +64,17 @@ class TaskEnv(Protocol):
 
     def set_task(self, task: Task) -> None:
         """Run ``task`` from the next reset on."""
-        ...
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, Mapping[str, object]]:
         """Start an episode, as Gymnasium defines it."""
-        ...
 
     def step(self, action: Never) -> tuple[Array, SupportsFloat, bool, bool, Mapping[str, object]]:
         """Take one step, as Gymnasium defines it; with ``Never``, any type of action will do."""
-        ...
 
     def close(self) -> None:
         """Free what the environment holds."""
-        ...
 
 
 @runtime_checkable
@@ -87,7 +83,6 @@ class Drawable(Protocol):
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
         """Return a picture, ``[height, width, 3]``; see :class:`metarl.vector_env.Renderable`."""
-        ...
 
 
 @runtime_checkable
@@ -96,7 +91,6 @@ class Rendering(Protocol):
 
     def render(self) -> object:
         """Return what the environment's render mode says."""
-        ...
 
 
 # builds an environment for a family; a MetarlError that it raises reaches the user as it is

@@ -36,15 +36,6 @@ def observe(now: Vector, before: Vector, goal: Vector | None = None) -> Vector:
     return namespace(now).concatenate([_clipped(now), _clipped(before), goal])
 
 
-def frames_before(frames: Vector, reset_frame: Vector) -> Vector:
-    """Return previous frames, ``[18, steps, worlds]``.
-
-    They come from the frames of all steps and that of the reset.
-    """
-    whole = slice(None)
-    return namespace(frames).concatenate([reset_frame[(whole, None)], frames[(whole, slice(-1))]], 1)
-
-
 def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipped: bool = True) -> Vector:
     """Return the observed goal, ``[3, ..., worlds]``; a reset's is not clipped."""
     places, xp = task.constant_places, namespace(features)
