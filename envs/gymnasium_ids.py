@@ -36,10 +36,7 @@ def make_suite(
 
     ``engine`` steps the slots, on ``num_workers`` processes or threads, 0 for one a core; ``autoreset_mode``
     is ``"NextStep"``, ``"SameStep"``, or ``"Disabled"`` for what our own programs take; ``settings`` are the
-    suite's, such as its horizon.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
+    suite's, such as its horizon. Names and numbers that make no sense raise ``MetarlError``.
     """
     mode = read_mode(autoreset_mode)
     distribution, tasks = _tasks(suite, split, settings)

@@ -46,8 +46,7 @@ class Start(NamedTuple):
 class Starts:
     """Initial states by Gymnasium's ``reset``, made in a simulation kept for it.
 
-    ``env`` is Gymnasium's own environment, the source of model and initial state; each of ``num_slots`` draws
-    from a generator of its own.
+    ``env`` gives model and initial state; each slot draws from a generator of its own.
     """
 
     def __init__(self, env: MujocoEnv, robot: Robot, options: Options, num_slots: int) -> None:

@@ -153,8 +153,7 @@ def measure_officially(
 class OfficialVectorEnv(MetaWorldVectorEnv):
     """Our fast environment with the ``call``, ``get_attr`` and returns that the evaluator uses.
 
-    Each family has as many ``slots``, which share out its tasks; the other arguments are
-    :class:`.MetaWorldVectorEnv`'s.
+    Each family has as many ``slots``, which share out its tasks.
     """
 
     def __init__(

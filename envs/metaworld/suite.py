@@ -6,10 +6,9 @@ Source: Yu et al. 2019 (arXiv 1910.10897). The goals are those of the installed 
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias, cast
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
@@ -109,9 +108,9 @@ class MetaWorldConfig(SuiteConfig):
         super().__post_init__()
         check_reward(self.reward)
 
-    @abstractmethod
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
+        return _separate_families(_distribution(self.label, self.goals(), self))
 
     @property
     def label(self) -> str:
@@ -124,8 +123,9 @@ class MetaWorldConfig(SuiteConfig):
         numbers = {"goals": self.training_goals, "testgoals": self.test_goals}
         return "".join(f"+{name}{number}" for name, number in numbers.items() if number != PUBLISHED_GOALS)
 
-    def goals(self, benchmark: Benchmark, family: str = "") -> Goals:
+    def goals(self, family: str = "") -> Goals:
         """Return the first goals of each family, as many as the settings say."""
+        benchmark = cast("Benchmark", self.kind)
         return several_goals(benchmark, self.goal_seed, family, self.training_goals, self.test_goals)
 
 
@@ -149,7 +149,7 @@ class ML1Config(MetaWorldConfig):
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution, named after the family."""
-        return _distribution(self.label, self.goals("ml1", self.task), self)
+        return _distribution(self.label, self.goals(self.task), self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +157,6 @@ class ML10Config(MetaWorldConfig):
     """Meta-World ML10: 10 training families, 5 test ones."""
 
     kind: ClassVar[str] = "ml10"
-
-    def build(self) -> MetaWorldTasks:
-        """Return the task distribution."""
-        return _separate_families(_distribution(self.label, self.goals("ml10"), self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +173,7 @@ class ML25Config(MetaWorldConfig):
         The clean one has the published test families, and trains on the published families but for
         basketball-v3.
         """
-        goals = self.goals("ml25")
+        goals = self.goals()
         if self.published:
             _log.warning("ml25-published trains on %s, which it is also tested on.", ", ".join(ml25_leak()))
             return _distribution(f"ml25-published{self.goals_label}", goals, self)
@@ -192,10 +188,6 @@ class ML45Config(MetaWorldConfig):
 
     kind: ClassVar[str] = "ml45"
 
-    def build(self) -> MetaWorldTasks:
-        """Return the task distribution."""
-        return _separate_families(_distribution(self.label, self.goals("ml45"), self))
-
 
 def ml25_leak() -> tuple[str, ...]:
     """Return published ML25's training families in the test."""
@@ -204,10 +196,8 @@ def ml25_leak() -> tuple[str, ...]:
 
 def _separate_families(tasks: MetaWorldTasks) -> MetaWorldTasks:
     """Return the tasks; raise ``MetarlError`` if a family is in both splits."""
-    both = {task.family for task in tasks.train} & {task.family for task in tasks.test}
-    require(
-        not both, f"{tasks.name} must test on families that it does not train on", ", ".join(sorted(both))
-    )
+    both = sorted({task.family for task in tasks.train} & {task.family for task in tasks.test})
+    require(not both, f"{tasks.name} must test on families that it does not train on", ", ".join(both))
     return tasks
 
 

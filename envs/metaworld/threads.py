@@ -39,11 +39,8 @@ class SawyerVectorEnv(SlotEngine):
     last sound observation, logged and counted. ``num_threads=0`` is one a core that this process may use;
     results do not depend on it. ``stepper`` is "compiled", "portable" (Python threads, slower), or "auto" for
     the first that works; ``cache`` is the folder in which the states after resets are kept, None keeps them
-    in memory only.
-
-    Raises:
-        MetarlError: on a family or rewards that Meta-World does not have, or a number that makes no sense.
-        EngineError: if the compiled stepper is asked for and cannot be built.
+    in memory only. Unknown families and rewards raise ``MetarlError``, a compiled stepper that cannot be
+    built ``EngineError``.
     """
 
     def __init__(
@@ -149,10 +146,7 @@ class SawyerVectorEnv(SlotEngine):
         return {**columns, "unscaled_reward": reward}
 
     def goals(self, *, clipped: bool = True) -> Array:
-        """Return goals as Meta-World shows them where they are not hidden, ``[N, 3]``, metres.
-
-        ``clipped`` is as after a step; a reset returns goals that are not clipped to their space.
-        """
+        """Return goals as Meta-World shows them, ``[N, 3]``, metres; a reset's are not ``clipped``."""
         goals = np.zeros((self.num_envs, 3))
         for family, slots in self._groups.items():
             task = self._resets.catalog[family]

@@ -106,15 +106,12 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
 
     Slot i may run ``tasks[i]``; the goals that it meets follow from its seed alone: a reset with a seed
     starts their order anew (slot i gets ``seed + i``, or ``seed[i]``), ``seed`` holds until then. All else in
-    an episode is a function of task and actions. ``families`` are in the order of the one-hot numbers.
+    an episode is a function of task and actions. ``families`` are in the order of the one-hot numbers;
+    ``cache`` and errors are :class:`.SawyerVectorEnv`'s.
 
     ``infos`` holds, with Gymnasium's masks, Meta-World's seven values of a step: ``success`` (bool),
     ``near_object``, ``grasp_success``, ``grasp_reward``, ``in_place_reward``, ``obj_to_target`` and
     ``unscaled_reward``.
-
-    Raises:
-        MetarlError: on numbers, names or tasks that make no sense.
-        EngineError: if the compiled stepper is asked for and cannot be built.
     """
 
     def __init__(
@@ -189,10 +186,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: npt.NDArray[np.float32]
     ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot by ``actions [N, 4]``; the autoreset mode says which start anew, and when.
-
-        A slot that was not reset raises ``MetarlError``.
-        """
+        """Step every slot by ``actions [N, 4]``, once reset; the autoreset mode says which start anew."""
         self._check_open()
         self._check_started()
         # NEXT_STEP: slots that ended in the last step are reset in this one

@@ -85,10 +85,8 @@ def make_splits(
 ) -> TaskSplits:
     """Return splits of two lists or samplers.
 
-    Without ``test_sample`` the held-out tasks are drawn with ``sample`` from seeds of their own.
-
-    Raises:
-        MetarlError: if parameters are no numbers or not alike, a list is empty, or a task is in both splits.
+    Without ``test_sample`` the held-out tasks are drawn with ``sample`` from seeds of their own. Other
+    parameters than numbers, an empty list, and a task in both splits raise ``MetarlError``.
     """
     if not callable(sample) and test_sample is None:
         raise MetarlError(

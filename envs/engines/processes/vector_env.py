@@ -138,10 +138,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
 
         Slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence; all other options
-        go to the environments' ``reset``.
-
-        Raises:
-            EngineError: if an environment raises an exception or workers are lost over and over.
+        go to the environments' ``reset``. An exception there, and workers lost over and over, raise
+        ``EngineError``.
         """
         self._check_open()
         seeds = seeds_of_slots(seed, self.num_envs)
@@ -162,12 +160,9 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return self._shared.observations.copy(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot by its row of ``actions [N, A]``.
+        """Step every live slot by its row of ``actions [N, A]``; errors as in :meth:`reset`.
 
         Infos are ``"success"`` ``[N]``, if the environments report it, and ``"_success"``, which of them did.
-
-        Raises:
-            EngineError: if an environment raises an exception or workers are lost over and over.
         """
         self._check_open()
         shared = self._shared

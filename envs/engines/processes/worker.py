@@ -339,8 +339,7 @@ def _picture(env: TaskEnv, wanted: Draw) -> object:
 def main(pipe: int, memory: int, die_with_parent: bool) -> None:
     """Serve commands until the engine closes the pipe, or ends in any other way.
 
-    ``pipe`` and ``memory`` are file descriptors; with ``die_with_parent`` the kernel kills this process when
-    the thread that started it ends.
+    With ``die_with_parent`` the kernel kills this process when the thread that started it ends.
     """
     _ignore_signals(die_with_parent)
     sys.stdout = CappedOutput(sys.stderr)

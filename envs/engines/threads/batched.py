@@ -217,8 +217,7 @@ class BatchedPhysics:
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
         """Set states and features of some worlds; clear their flags.
 
-        An expanded field that a state lacks becomes the model's; a field that is not expanded raises
-        ``MetarlError``.
+        An expanded field that a state lacks becomes the model's; others raise ``MetarlError``.
         """
         for index, state in zip(worlds, states, strict=True):
             world, status = self._worlds[index], self._status

@@ -29,10 +29,9 @@ START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES)  # initial states, besides p
 
 
 class StartReader:
-    """Converts between MuJoCo states and starts, in a scratch world.
+    """Converts between MuJoCo states and starts, in a scratch copy of ``model``.
 
-    ``model``, to which the states belong, stays as it is; ``expanded`` are the model fields of each world's
-    own.
+    ``expanded`` are the model fields of each world's own.
     """
 
     def __init__(self, model: mujoco.MjModel, expanded: Sequence[str] = ()) -> None:

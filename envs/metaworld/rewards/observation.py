@@ -29,8 +29,7 @@ def frame(task: SawyerTask, features: Vector) -> Vector:
 def observe(now: Vector, before: Vector, goal: Vector | None = None) -> Vector:
     """Stack two frames, clipped, and the goal, ``[39, ..., worlds]``.
 
-    ``before`` is the frame of the previous step, or of the reset; ``goal`` is :func:`visible_goal`'s, None
-    for zeros.
+    ``before`` is the frame of the previous step, or of the reset; a ``goal`` of None shows zeros.
     """
     goal = now[:3] * 0.0 if goal is None else goal
     return namespace(now).concatenate([_clipped(now), _clipped(before), goal])
