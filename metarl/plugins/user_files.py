@@ -8,6 +8,7 @@ and of each module beside it that it imports, so that a change of any of them is
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import os
@@ -114,7 +115,7 @@ class UserFile:
         module = self._load()
         with bare_names(module):
             if not hasattr(module, self.name):
-                known = [each for each in vars(module) if not each.startswith("_")]
+                known = own_names(module, self.path.read_bytes())
                 raise unknown_name(f"{NOUNS[self.part]} in {self.path}", self.name, known)
             return use(cast("object", getattr(module, self.name)))
 
@@ -140,6 +141,13 @@ class UserFile:
             ) from error
         texts = {os.path.relpath(file, self.path.parent): text for file, text in files.items()}
         return {file: hashlib.sha256(texts[file]).hexdigest() for file in sorted(texts)}
+
+
+def own_names(module: ModuleType, source: bytes) -> list[str]:
+    """Return the public names that a module does not import."""
+    imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
+    imported = {(each.asname or each.name).partition(".")[0] for node in imports for each in node.names}
+    return [name for name in vars(module) if not name.startswith("_") and name not in imported]
 
 
 def require_parts(found: object, parts: Sequence[str], expected: str, where: str, mend: str) -> None:

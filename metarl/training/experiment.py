@@ -41,6 +41,7 @@ from metarl.training.notices import (
     Notices,
     baseline_notice,
     evaluation_notices,
+    filling_notice,
     running_notices,
     training_notices,
 )
@@ -84,7 +85,8 @@ class Experiment:
         self.agent: MetaLearner = config.agent.build(
             self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
-        self.training_tasks.check(self.agent, config.iterations)
+        with naming_agent(config.agent):
+            self.training_tasks.check(self.agent, config.iterations)
         self.iteration = 0
         self.env_steps = 0
         self.elapsed = 0.0
@@ -173,11 +175,12 @@ class Experiment:
             MetarlError: if it belongs to another architecture, has diverged, or does not hold a run's
                 counters.
         """
-        self.agent.load_state(checkpoint.agent)
-        self._check_loaded(
-            f"{self.config.agent.kind} after {checkpoint.iteration} iterations",
-            "Take an earlier checkpoint, RUN/checkpoints/N.",
-        )
+        with naming_agent(self.config.agent):
+            self.agent.load_state(checkpoint.agent)
+            self._check_loaded(
+                f"{self.config.agent.kind} after {checkpoint.iteration} iterations",
+                "Take an earlier checkpoint, RUN/checkpoints/N.",
+            )
         self.iteration = checkpoint.iteration
         try:
             self.env_steps = int(str(checkpoint.progress["env_steps"]))
@@ -213,10 +216,10 @@ class Experiment:
 
         Raises:
             Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
-            MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
-                checkpoint stands), or if another process has the run.
+            MetarlError: if an environment or an agent in a file misbehaves (likewise saved), if the disk
+                is full (the last checkpoint stands), or if another process has the run.
         """
-        with locked(self.folder), use_threads(self.config.threads):
+        with locked(self.folder), use_threads(self.config.threads), naming_agent(self.config.agent):
             return self._run()
 
     def _run(self) -> Evaluation:
@@ -225,7 +228,7 @@ class Experiment:
             with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
                 self._train(env, log)
             return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
-        except (Stopped, MetarlError):
+        except (Exception, SystemExit):
             if self._finished is not None:
                 self._save(self._finished)
             raise
@@ -278,7 +281,7 @@ class Experiment:
             success=self.suite.reports_success,
             measured_success=evaluation.successes is not None,
             horizon=horizon,
-        ) | baseline_notice(features, config.adaptation_episodes, horizon, "adaptation_episodes")
+        ) | baseline_notice(features, config.adaptation_episodes, horizon, "--adaptation-episodes")
 
     def _give(self, notices: Notices) -> None:
         """Give notices while the run goes on."""
@@ -294,6 +297,8 @@ class Experiment:
         if "baseline" not in self.tally.said:
             episodes, horizon = self.config.sampling.episodes, self.suite.horizon
             self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
+        if "filling" not in self.tally.said:
+            self._give(filling_notice(self.agent, self.config.iterations))
         if not self._restored:
             self.initialize()
             if self._evaluates_after(0):
