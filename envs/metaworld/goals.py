@@ -37,6 +37,8 @@ _BENCHMARKS: dict[Benchmark, Callable[..., metaworld.Benchmark]] = {
     "mt25": metaworld.MT25,
     "mt50": metaworld.MT50,
 }
+PUBLISHED_GOALS = 50
+"""Goals of each family in each split of a published benchmark."""
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +78,30 @@ def published_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
         goals = draw_goals(benchmark, seed, family)
         _write(path, goals)
     return goals
+
+
+def several_goals(benchmark: Benchmark, seed: int, family: str, train: int, test: int) -> Goals:
+    """Return ``train`` training goals and ``test`` test goals of each family.
+
+    The first 50 are the published ones of ``seed``; the blocks of 50 that follow are those of ``seed + 2``,
+    ``seed + 4``, and so on. ML1 draws its test goals with ``seed + 1``, so 2 keeps its splits apart.
+    """
+    blocks = [
+        published_goals(benchmark, seed + 2 * block, family)
+        for block in range(-(-max(train, test) // PUBLISHED_GOALS))
+    ]
+    return Goals(
+        _first_of_each([goal for block in blocks for goal in block.train], train),
+        _first_of_each([goal for block in blocks for goal in block.test], test),
+    )
+
+
+def _first_of_each(goals: Sequence[Goal], number: int) -> tuple[Goal, ...]:
+    """Return the first goals of each family, the families in their first order."""
+    families: dict[str, list[Goal]] = {}
+    for goal in goals:
+        families.setdefault(goal.family, []).append(goal)
+    return tuple(goal for family in families.values() for goal in family[:number])
 
 
 def draw_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:

@@ -11,7 +11,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
@@ -20,7 +20,7 @@ from metaworld.env_dict import ML25_V3
 from metarl.config import SuiteConfig
 from metarl.envs.engines.warp.available import device_of, extra_imported, is_warp
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
-from metarl.envs.metaworld.goals import Goal, Goals, published_goals
+from metarl.envs.metaworld.goals import PUBLISHED_GOALS, Benchmark, Goal, Goals, several_goals
 from metarl.envs.metaworld.official import layout, official_evaluation, official_steps
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
 from metarl.envs.metaworld.tasks import SawyerTasks
@@ -32,6 +32,7 @@ from metarl.tasks import Split, check_disjoint
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
+NumGoals: TypeAlias = Annotated[int, Ge(1), Le(10_000)]
 _log = logging.getLogger(__name__)
 
 
@@ -120,6 +121,10 @@ class MetaWorldConfig(SuiteConfig):
 
     It is that of Meta-World's own benchmark.
     """
+    training_goals: NumGoals = PUBLISHED_GOALS
+    """Training goals of each family; more than Meta-World's 50 are drawn by its own code with other seeds."""
+    test_goals: NumGoals = PUBLISHED_GOALS
+    """Held-out goals of each family; the first 50 are Meta-World's."""
     reward: RewardVersion = "v2"
     """Meta-World's reward version.
 
@@ -134,6 +139,21 @@ class MetaWorldConfig(SuiteConfig):
     @abstractmethod
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
+
+    @property
+    def label(self) -> str:
+        """Name with the numbers of goals that are not the published ones: ``"ml10+goals500"``."""
+        return f"{self.kind}{self.goals_label}"
+
+    @property
+    def goals_label(self) -> str:
+        """What follows the benchmark's name: ``"+goals500"``, ``"+testgoals200"`` or nothing."""
+        numbers = {"goals": self.training_goals, "testgoals": self.test_goals}
+        return "".join(f"+{name}{number}" for name, number in numbers.items() if number != PUBLISHED_GOALS)
+
+    def goals(self, benchmark: Benchmark, family: str = "") -> Goals:
+        """Return the first goals of each family, as many as the settings say."""
+        return several_goals(benchmark, self.goal_seed, family, self.training_goals, self.test_goals)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +180,11 @@ class ML1Config(MetaWorldConfig):
 
         So runs on two families do not share a name.
         """
-        return f"{self.kind}-{self.task}"
+        return f"{self.kind}-{self.task}{self.goals_label}"
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution, named after the family."""
-        goals = published_goals("ml1", self.goal_seed, self.task)
+        goals = self.goals("ml1", self.task)
         return _distribution(self.label, goals, self)
 
 
@@ -176,8 +196,8 @@ class ML10Config(MetaWorldConfig):
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
-        goals = published_goals("ml10", self.goal_seed)
-        return _separate_families(_distribution("ml10", goals, self))
+        goals = self.goals("ml10")
+        return _separate_families(_distribution(self.label, goals, self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,12 +221,14 @@ class ML25Config(MetaWorldConfig):
         Its name, ml25-clean or ml25-published, says which it is. The clean one has the published test
         families and trains on the published families but for basketball-v3, with the published goals.
         """
-        goals = published_goals("ml25", self.goal_seed)
+        goals = self.goals("ml25")
         if self.published:
             _log.warning("ml25-published trains on %s, which it is also tested on.", ", ".join(ml25_leak()))
-            return _distribution("ml25-published", goals, self)
+            return _distribution(f"ml25-published{self.goals_label}", goals, self)
         train = tuple(goal for goal in goals.train if goal.family not in ml25_leak())
-        return _separate_families(_distribution("ml25-clean", Goals(train, goals.test), self))
+        return _separate_families(
+            _distribution(f"ml25-clean{self.goals_label}", Goals(train, goals.test), self)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +239,8 @@ class ML45Config(MetaWorldConfig):
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
-        goals = published_goals("ml45", self.goal_seed)
-        return _separate_families(_distribution("ml45", goals, self))
+        goals = self.goals("ml45")
+        return _separate_families(_distribution(self.label, goals, self))
 
 
 def ml25_leak() -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 
 from metarl import __version__
 from metarl.cli.console import NOBODY_READS, console, say, say_error, silence
+from metarl.cli.kept_help import asks_for_help, show_help
 from metarl.errors import MetarlError, Stopped
 from metarl.plugins import entry_points
 from metarl.reporting.plain_tables import list_table
@@ -35,13 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def exit_code(work: Callable[[], None]) -> int:
-    """Run ``work``, and report users' mistakes.
-
-    A mistake is printed in one sentence.
+    """Run ``work``, and report a user's mistake in one sentence.
 
     Returns:
-        The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a
-        closed pipe.
+        0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a closed pipe.
     """
     try:
         with sigterm_as_interrupt():
@@ -97,25 +95,27 @@ def dispatch(arguments: list[str]) -> None:
     name, *rest = arguments
     require_posix()
     keep_matplotlib_quiet()
-    command = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
-    command(rest)
+    entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
+
+    def command() -> None:
+        run = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
+        run(rest)
+
+    # another package's command may take --help for something else
+    if asks_for_help(rest) and entry.value.startswith("metarl."):
+        show_help(arguments, command)
+    else:
+        command()
 
 
 def require_posix() -> None:
-    """Refuse to run on Windows.
-
-    Raises:
-        MetarlError: there.
-    """
+    """Raise MetarlError on Windows."""
     if platform.system() == "Windows":
         raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
 
 
 def open_output() -> None:
-    """Make standard output and error usable.
-
-    They may be closed, ``metarl list >&-``, or odd objects.
-    """
+    """Make standard outputs usable that are closed, ``metarl list >&-``, or odd objects."""
     sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
 
 
@@ -137,7 +137,6 @@ class _Output(io.TextIOBase):
         self._write = write
 
     def write(self, text: str) -> int:
-        """Write a text and return its length."""
         self._write(text)
         return len(text)
 

@@ -1,7 +1,4 @@
-"""Combination of one experiment's seeds.
-
-They go into one folder.
-"""
+"""Combination of one experiment's seeds in one folder."""
 
 from __future__ import annotations
 
@@ -27,9 +24,7 @@ CLOCK = "time/elapsed"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
-    """Combine finished runs of different seeds.
-
-    The runs must differ only in their seed.
+    """Combine finished runs that differ only in their seed.
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
@@ -39,7 +34,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
 
     Args:
         folders: the runs'.
-        output: where to; it is made if need be.
+        output: folder for the files; made if need be.
         title: of the figures.
 
     Returns:
@@ -94,17 +89,13 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
 
 
 def _footer(seeds: int) -> str:
-    """Return the small print below a learning curve."""
     if seeds == 1:
         return "Lines and markers: mean over tasks, of one seed."
     return f"Lines and markers: mean over {seeds} seeds. Bars: from the lowest seed to the highest."
 
 
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
-    """Return rows by seed and adaptation step.
-
-    Rows of all seeds together follow.
-    """
+    """Return rows by seed and adaptation step, then rows of all seeds together."""
     rows: list[dict[str, str | float]] = []
     # each seed by itself, then all together
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]

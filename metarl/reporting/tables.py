@@ -1,7 +1,4 @@
-"""Tables of evaluations.
-
-In a terminal they fit into 80 columns.
-"""
+"""Tables of evaluations, which fit into a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -19,19 +16,14 @@ from metarl.reporting.table import Column, Row, Table, Value, number, percent, w
 from metarl.text import count, stage_name
 
 WIDTH = 80
-"""Columns of a terminal for every table.
-
-All tables fit into them.
-"""
+"""Columns of a terminal, into which every table fits."""
 FORMS = {"return": number, "success": percent}
 
 
 def evaluation_table(
     evaluation: Evaluation, summary: Summary, title: str, axis: Axis | None = None, seeds: int = 1
 ) -> Table:
-    """Return means and gains by step.
-
-    They have 95 % intervals.
+    """Return means and gains by step, with 95 % intervals.
 
     Args:
         evaluation: of one of the seeds.
@@ -58,10 +50,7 @@ def evaluation_table(
 
 
 def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
-    """Return robust measures after adapting.
-
-    These are interquartile means, medians and worsened tasks.
-    """
+    """Return interquartile means, medians and worsened tasks after adapting."""
     last = len(summary.returns) - 1
     rows = [
         Row(
@@ -89,9 +78,7 @@ def change_table(
     title: str = "",
     trial: str = "parallel",
 ) -> Table:
-    """Return changes by adapting, by task set.
-
-    Columns are gains and means before and after.
+    """Return gains, and means before and after adapting, by task set.
 
     Args:
         names: label of the sets' names.
@@ -159,10 +146,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
 
 
 def official_table(official: OfficialEvaluation) -> Table:
-    """Return each family's official success rate.
-
-    The publisher's evaluator reports it.
-    """
+    """Return each family's success rate by the publisher's evaluator."""
     rates = dict(official.family_successes)
     if len(rates) > 1:
         rates["all"] = official.success_rate
@@ -172,13 +156,9 @@ def official_table(official: OfficialEvaluation) -> Table:
 
 
 def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Table:
-    """Return scores of several, and A's chances.
+    """Return the scores of A, B, C, …, and A's chance against each.
 
-    The scores are of A, B, C, ….
-
-    Args:
-        quantity: ``"return"`` or ``"success"``.
-        results: of A with B, of A with C, ….
+    ``results`` are of A with B, of A with C, …; ``quantity`` is ``"return"`` or ``"success"``.
     """
     form = FORMS[quantity]
     letters = [chr(ord("A") + place) for place in range(len(results) + 1)]

@@ -14,7 +14,6 @@ import pytest
 
 from metarl.cli.main import main
 from metarl.config import MeasurementConfig
-from metarl.envs.metaworld import suite
 from metarl.envs.metaworld.goals import Goals, published_goals
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy.point import PointConfig, PointTasks
@@ -444,6 +443,6 @@ def test_test_goal_in_training_is_refused(
 def test_test_goal_in_training_of_metaworld_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     goals = published_goals("ml1", 42, "reach-v3")
     stolen = Goals((*goals.train[:-1], goals.test[7]), goals.test)
-    monkeypatch.setattr(suite, "published_goals", lambda *_: stolen)
+    monkeypatch.setattr("metarl.envs.metaworld.goals.published_goals", lambda *_: stolen)
     with pytest.raises(MetarlError, match="Test task 'reach-v3/test/07' of ml1-reach-v3 is also a training"):
         ML1Config().build()

@@ -1,7 +1,4 @@
-"""``metarl evaluate``: measure adaptation to held-out tasks.
-
-The agent is a trained one.
-"""
+"""``metarl evaluate``: measure a trained agent's adaptation to held-out tasks."""
 
 from __future__ import annotations
 
@@ -173,11 +170,7 @@ def other_measurement(
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family.
-
-    Raises:
-        MetarlError: if one is none of the suite's.
-    """
+    """Return named held-out tasks, or some of each family; MetarlError if one is unknown."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -185,13 +178,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite for official evaluation, if any.
-
-    It is the suite if its official evaluator is to run.
-
-    Raises:
-        MetarlError: if only that is to be run and there is none.
-    """
+    """Return the suite if its official evaluator is to run; MetarlError if it must but has none."""
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
@@ -219,10 +206,7 @@ def measure_officially(
     per_goal: Evaluation | None,
     path: Path,
 ) -> list[Path]:
-    """Run the publisher's evaluator; print and write.
-
-    Its result stands beside ours.
-    """
+    """Run the publisher's evaluator; print and write its result beside ours."""
     settings = OfficialSettings(
         adaptation_steps=min(options.adaptation_steps, experiment.brief_adaptation_steps),
         adaptation_episodes=options.adaptation_episodes,
@@ -250,10 +234,7 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write the episode curve.
-
-    A point is one step from some episodes.
-    """
+    """Measure, print and write the curve of one adaptation step from more and more episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
@@ -319,10 +300,7 @@ def show_evaluation(
     axis: Axis | None = None,
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Print an evaluation's tables; write its files.
-
-    Its notices are printed too.
-    """
+    """Print an evaluation's tables and notices; write its files."""
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML25_V3, ML45_V3
 
-from metarl.envs.metaworld import suite as suites
 from metarl.envs.metaworld.env import FAMILIES, MetaWorldEnv, MetaWorldFactory, observation_space
 from metarl.envs.metaworld.goals import Benchmark, Goal, Goals, draw_goals, published_goals
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, RewardVersion
@@ -307,6 +306,47 @@ def test_ml1_tests_on_the_official_test_goals() -> None:
     assert tasks.test[7].id == "reach-v3/test/07"
 
 
+def test_more_goals_begin_with_the_published_ones() -> None:
+    published = ML1Config(task="reach-v3").build()
+    more = ML1Config(task="reach-v3", training_goals=120, test_goals=70).build()
+    assert (len(more.train), len(more.test)) == (120, 70)
+    assert more.train[:50] == published.train
+    assert more.test[:50] == published.test
+    assert len({task.parameters for task in (*more.train, *more.test)}) == 190
+
+
+def test_further_goals_are_those_that_metaworld_draws_with_other_seeds() -> None:
+    more = ML1Config(task="reach-v3", training_goals=60).build()
+    other = ML1Config(task="reach-v3", goal_seed=44).build()
+    assert [task.parameters for task in more.train[50:]] == [task.parameters for task in other.train[:10]]
+
+
+def test_fewer_goals_are_the_first_ones() -> None:
+    few = ML1Config(task="reach-v3", training_goals=3, test_goals=2).build()
+    published = ML1Config(task="reach-v3").build()
+    assert (few.train, few.test) == (published.train[:3], published.test[:2])
+
+
+def test_every_family_of_ml10_gets_as_many_goals() -> None:
+    tasks = ML10Config(training_goals=60, test_goals=10).build()
+    for split, number in ((tasks.train, 60), (tasks.test, 10)):
+        families = [task.family for task in split]
+        assert {families.count(family) for family in families} == {number}
+    assert tasks.test[0] == ML10Config().build().test[0]
+
+
+def test_numbers_of_goals_are_in_the_name_where_they_are_not_the_published_ones() -> None:
+    config = ML1Config(task="reach-v3", training_goals=60, test_goals=10)
+    assert config.label == config.build().name == "ml1-reach-v3+goals60+testgoals10"
+    assert ML10Config().label == "ml10"
+
+
+@pytest.mark.parametrize("goals", [0, 10_001])
+def test_number_of_goals_out_of_range_is_refused(goals: int) -> None:
+    with pytest.raises(MetarlError, match="training_goals"):
+        ML1Config(training_goals=goals)
+
+
 def test_ml10_gives_two_goals_a_family_to_a_meta_batch_of_twenty() -> None:
     drawn = ML10Config().build().sample(20, np.random.default_rng(0))
     families = [task.family for task in drawn]
@@ -333,7 +373,7 @@ def made_up_goals(monkeypatch: pytest.MonkeyPatch) -> None:
             )
         )
 
-    monkeypatch.setattr(suites, "published_goals", goals)
+    monkeypatch.setattr("metarl.envs.metaworld.goals.published_goals", goals)
 
 
 @pytest.mark.usefixtures("made_up_goals")
@@ -370,7 +410,7 @@ def test_clean_ml25_keeps_the_published_test_families(caplog: pytest.LogCaptureF
 
 def test_a_benchmark_that_leaks_a_family_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     leaking = Goals((Goal("reach-v3", (1.0,)),), (Goal("reach-v3", (2.0,)),))
-    monkeypatch.setattr(suites, "published_goals", lambda *_: leaking)
+    monkeypatch.setattr("metarl.envs.metaworld.goals.published_goals", lambda *_: leaking)
     with pytest.raises(MetarlError, match="does not train on, but it is reach-v3"):
         ML10Config().build()
 

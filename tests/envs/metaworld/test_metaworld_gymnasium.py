@@ -21,8 +21,8 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.types import Task as PublishedTask
 
+import metarl.envs.metaworld.goals
 import metarl.envs.metaworld.gymnasium_ids
-import metarl.envs.metaworld.suite
 from metarl.envs.engines.rendering import offscreen
 from metarl.envs.metaworld.env import FAMILIES
 from metarl.envs.metaworld.goal_order import GoalChoice, assign_goals
@@ -354,7 +354,7 @@ def few_goals(monkeypatch: pytest.MonkeyPatch) -> None:
         goals = [Goal(name, task.parameters) for name in names for task in tasks_of(name, (1, 2, 3, 4))]
         return Goals(tuple(goals[::2]), tuple(goals[1::2]) if benchmark == "ml1" else ())
 
-    for module in (metarl.envs.metaworld.suite, metarl.envs.metaworld.gymnasium_ids):
+    for module in (metarl.envs.metaworld.goals, metarl.envs.metaworld.gymnasium_ids):
         monkeypatch.setattr(module, "published_goals", drawn)
 
 
