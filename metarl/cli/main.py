@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def exit_code(work: Callable[[], None]) -> int:
+def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything was computed.") -> int:
     """Run ``work``, and report a user's mistake in one sentence.
 
     Returns:
@@ -50,7 +50,7 @@ def exit_code(work: Callable[[], None]) -> int:
     except Stopped:
         return 130
     except KeyboardInterrupt:
-        say("Stopped before anything was computed.")
+        say(stopped)
         return 130
     except MetarlError as error:
         say_error(f"{error}{about_current_folder()}")
