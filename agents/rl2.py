@@ -34,12 +34,13 @@ from metarl.learning.gradient_descent import (
     one_step,
     start_descent,
 )
-from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
+from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
 from metarl.networks.recurrent_policy import MEMORY, HeadName, RecurrentPolicy
+from metarl.networks.settings import draw_params
 from metarl.rollouts.history import Trials, join_trials, time_first
 from metarl.spaces import action_size, observation_size
 from metarl.system.threads import parallel_map, task_chunks
@@ -58,7 +59,7 @@ Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RL2Config(AgentConfig, PPOConfig):
+class RL2Config(AgentConfig, TrialPPOConfig):
     """RL²: a memory over whole trials, which PPO trains.
 
     ``sampling.episodes`` is the number of trials of each task.
@@ -68,8 +69,6 @@ class RL2Config(AgentConfig, PPOConfig):
     source: ClassVar[str] = "Duan et al. 2016, arXiv 1611.02779"
     trial: ClassVar[Trial] = "sequential"
 
-    trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
-    """Episodes of a trial, over which memory is kept."""
     cell: str = "gru"
     """Memory type: "gru", or "linear", which learns several times as fast."""
     memory_size: Units = 128
@@ -90,10 +89,6 @@ class RL2Config(AgentConfig, PPOConfig):
     """Standard deviations never fall below this."""
     max_std: Deviation = 10.0
     """Standard deviations never rise above this."""
-    discount: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Reward discount per step, also across a trial's episodes."""
-    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
-    """Weight of longer returns in the advantages."""
     baseline: Baseline = "network"
     """Baseline of the returns: the value "network", or "linear" features fitted to each task's trials."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
@@ -108,11 +103,8 @@ class RL2Config(AgentConfig, PPOConfig):
     """Meta-iterations until a linear or cosine schedule reaches 0."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps through which gradients flow back; 0 for whole trials."""
-    scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
 
     def __post_init__(self) -> None:
-        """Check names, and deviations together."""
         super().__post_init__()
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         require(self.head in get_args(HeadName), f"head must be one of {get_args(HeadName)}", repr(self.head))
@@ -127,11 +119,6 @@ class RL2Config(AgentConfig, PPOConfig):
             (self.min_std, self.initial_std, self.max_std),
         )
         _ = self.optimizer  # checks its numbers
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Episodes after the first."""
-        return self.trial_episodes - 1
 
     @property
     def optimizer(self) -> DescentConfig:
@@ -165,8 +152,7 @@ class RL2Config(AgentConfig, PPOConfig):
             min_std=self.min_std,
             max_std=self.max_std,
         )
-        params = policy.initial_params(torch.Generator().manual_seed(seed))
-        return RL2(self, policy, {name: value.to(device) for name, value in params.items()}, observations)
+        return RL2(self, policy, draw_params(policy, seed, device), observations)
 
 
 class Scales(NamedTuple):
@@ -189,7 +175,7 @@ class Features(NamedTuple):
     reward_deviation: torch.Tensor
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
-        """Return the network's input ``[..., I]``: observation, previous action and reward, episode start."""
+        """Return the network's input, ``[..., I]``."""
         rewards = (inputs.previous_rewards / self.reward_deviation).clamp(-10.0, 10.0)
         parts = (
             self.observations(inputs.observations),
@@ -220,7 +206,7 @@ class RecurrentActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Read a step and draw actions, the most likely ones without a generator."""
+        """Read a step and draw actions, or the likeliest without a generator."""
         shape = inputs.previous_rewards.shape
         read = self.features(inputs).flatten(0, 1)
         (policy, values), remembered = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
@@ -261,7 +247,7 @@ class RL2:
         return RecurrentActor(self.policy, self.params, self.scales.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the same policy: what it learned of its tasks is in the memory."""
+        """Return the same policy: only its memory has learned."""
         return actor
 
     def update(
@@ -308,7 +294,7 @@ class RL2:
         return State(map_values(torch.Tensor.clone, self._tensors()), {"updates": self.updates})
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
+        """Go on from a state; an unfit one raises ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.params = {name: loaded[name] for name in self.params}
         self.optimizer_memory = {name: loaded[name] for name in self.optimizer_memory}
@@ -330,7 +316,7 @@ class RL2:
         return ppo_loss(policy, values, acted, part, self.config, live_steps=live_steps)
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split sequences, given by number, into parts for threads; a GPU takes all at once."""
+        """Split numbers of sequences into parts for threads; a GPU takes all at once."""
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.params.values())
@@ -339,7 +325,7 @@ class RL2:
         return chosen.tensor_split(len(task_chunks(most, work)))
 
     def sequences(self, trials: Trials) -> Sequences:
-        """Return the update's trials or chunks, each with the memory that it began with."""
+        """Return trials or chunks, each with its initial memory."""
         features, live = time_first(self.scales.features(trials.inputs)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
         steps, experience = self.config.chunk_steps, self._experience(trials)
@@ -385,7 +371,7 @@ class RL2:
         return Experience(*(time_first(part) for part in parts))
 
     def _linear_advantages(self, trials: Trials) -> torch.Tensor:
-        """Return advantages ``[M, K, S]`` over a linear baseline fitted to each task's trials."""
+        """Return advantages ``[M, K, S]`` over each task's linear baseline."""
         num_tasks, never = len(trials.live), torch.zeros_like(trials.live)
         observations = trials.inputs.observations
         whole = Rollout(
@@ -413,7 +399,7 @@ class RL2:
         return torch.cat(parallel_map(of_tasks, task_chunks(num_tasks, work)))
 
     def _rescale(self, trials: Trials) -> None:
-        """Update the scales with a meta-batch; they serve from the next one on."""
+        """Update the scales for the next meta-batch."""
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return
