@@ -15,7 +15,8 @@ import torch
 from torch.nn.functional import linear
 
 from metarl.errors import unknown_name
-from metarl.networks.recurrent_scan import fast_tanh, gated_average
+from metarl.networks.recurrent_scan import gated_average
+from metarl.networks.tanh_layer import fast_tanh
 from metarl.types import Params
 
 

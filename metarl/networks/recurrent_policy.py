@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from metarl.functional.distributions import Categorical, Distribution, Gaussian
 from metarl.networks.recurrent import Cell, make_cell
-from metarl.networks.recurrent_scan import fast_tanh
+from metarl.networks.tanh_layer import fast_tanh, tanh_layer
 from metarl.types import Params
 
 MEMORY = "memory"  # name of an actor's memory, [M, K, H]
@@ -99,45 +99,47 @@ class RecurrentPolicy:
 
     def within_bounds(self, params: Params) -> Params:
         """Clip every deviation to its bounds; the policy acts as before."""
-        return params if self.discrete else {**params, "log_std": self._log_std(params)}
+        return params if self.discrete else {**params, "log_std": self.log_std(params)}
 
     def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
         """Return the distribution of means or logits, ``[..., A]``."""
         if self.discrete:
             return Categorical(chosen)
-        return Gaussian(chosen, self._log_std(params).expand_as(chosen))
+        return Gaussian(chosen, self.log_std(params).expand_as(chosen))
 
     def _embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
-        return fast_tanh(_apply(params, "embedding", inputs))
+        weight, bias = params["embedding.weight"], params["embedding.bias"]
+        return tanh_layer(weight, bias, inputs.flatten(0, -2)).view(*inputs.shape[:-1], -1)
 
     def _read(
         self, params: Params, inputs: torch.Tensor, embedded: torch.Tensor, memory: torch.Tensor
     ) -> Reading:
         """Return policy and value from inputs, their embedding, and the memory after them, ``[..., H]``."""
-        shape, width = inputs.shape[:-1], self.memory_size
+        shape = inputs.shape[:-1]
         inputs, embedded, memory = (part.flatten(0, -2) for part in (inputs, embedded, memory))
         generated = self.head == "hypernetwork"
         heads = ([] if generated else ["policy"]) + (["value"] if self.has_value else [])
         # one matrix product serves the hidden layers of all perceptron heads
-        hidden = self._hidden(params, heads, embedded, memory) if heads else embedded
-        chosen = (
-            self._generated(params, inputs, memory)
-            if generated
-            else _apply(params, "policy", hidden[:, :width])
-        )
+        hidden = self._hidden(params, heads, embedded, memory)
+        if generated:
+            chosen = self._generated(params, inputs, memory)
+        else:
+            chosen = _apply(params, "policy", hidden["policy"])
         mean = torch.tanh(chosen) if self.tanh_mean and not self.discrete else chosen
-        values = _apply(params, "value", hidden[:, -width:]).view(shape) if self.has_value else None
+        values = _apply(params, "value", hidden["value"]).view(shape) if self.has_value else None
         return Reading(self.distribution(params, mean.view(*shape, -1)), values)
 
     def _hidden(
         self, params: Params, heads: list[str], embedded: torch.Tensor, memory: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the hidden layers of all heads side by side, ``[N, heads * H]``."""
+    ) -> Params:
+        """Return each head's hidden layer, ``[N, H]``."""
+        if not heads:
+            return {}
         weight = torch.cat([params[f"{head}_hidden.weight"] for head in heads])
         bias = torch.cat([params[f"{head}_hidden.bias"] for head in heads])
-        # [e, h] W' = e W_e' + h W_h', which need not copy e and h side by side
-        of_embedded, of_memory = weight.split([self.embedding_size, self.memory_size], dim=1)
-        return fast_tanh(linear(embedded, of_embedded, bias).addmm_(memory, of_memory.t()))
+        # backwards, a split joins its parts' gradients in one pass; slices would fill and add two arrays
+        layers = tanh_layer(weight, bias, embedded, memory).split(self.memory_size, dim=1)
+        return dict(zip(heads, layers, strict=True))
 
     def _generated(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """Return means or logits ``[N, A]`` of the policies that memories ``[N, H]`` generate."""
@@ -156,7 +158,8 @@ class RecurrentPolicy:
         bias = torch.cat(parts)
         return {"hyper.weight": torch.zeros(len(bias), self.memory_size), "hyper.bias": bias}
 
-    def _log_std(self, params: Params) -> torch.Tensor:
+    def log_std(self, params: Params) -> torch.Tensor:
+        """Return log deviations ``[A]`` within their bounds."""
         return params["log_std"].clamp(math.log(self.min_std), math.log(self.max_std))
 
 

@@ -1,6 +1,6 @@
-"""The linear cell's recurrence over a whole sequence, and the tanh of recurrent networks.
+"""The linear cell's recurrence over a whole sequence.
 
-Both are written for speed on a CPU: few passes over memory, few operations, and the same bits whatever the
+It is written for speed on a CPU: few passes over memory, few operations, and the same bits whatever the
 number of threads.
 """
 
@@ -10,15 +10,7 @@ import math
 
 import torch
 
-
-def fast_tanh(values: torch.Tensor) -> torch.Tensor:
-    """Return tanh by PyTorch's sigmoid, in a quarter of the time of its tanh.
-
-    ``tanh x = 2 sigmoid(2 x) - 1``, to within a few roundings of 1; near 0 it is less exact than
-    :func:`torch.tanh` in relation to its size. A gradient of a gradient is not available.
-    """
-    found: torch.Tensor = _Tanh.apply(values)  # type: ignore[no-untyped-call]  # PyTorch's
-    return found
+from metarl.networks.tanh_layer import tanh_
 
 
 def gated_average(both: torch.Tensor, start: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
@@ -88,25 +80,6 @@ def _one_by_one_(
     return carry
 
 
-def _tanh(values: torch.Tensor) -> torch.Tensor:
-    return (2 * values).sigmoid_().mul_(2).sub_(1)
-
-
-class _Tanh(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, values: torch.Tensor) -> torch.Tensor:
-        found = _tanh(values)
-        ctx.save_for_backward(found)
-        return found
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor) -> torch.Tensor:
-        (found,) = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
-        slope: torch.Tensor = torch.ops.aten.tanh_backward(gradients[0], found)
-        return slope
-
-
 class _GatedAverage(torch.autograd.Function):
     """Recurrence and adjoint, in few passes over memory."""
 
@@ -121,7 +94,7 @@ class _GatedAverage(torch.autograd.Function):
         gate = torch.sigmoid(gate)
         if idle is not None:
             gate.masked_fill_(idle, 0.0)
-        candidate = _tanh(candidate)
+        candidate = tanh_(2 * candidate)
         states = accumulate_(1 - gate, gate * candidate, start)
         ctx.save_for_backward(gate, candidate, start, states)
         return states
@@ -143,9 +116,8 @@ class _GatedAverage(torch.autograd.Function):
         moved = torch.empty_like(gate)
         torch.sub(candidate[0], start, out=moved[0])
         torch.sub(candidate[1:], states[:-1], out=moved[1:])
-        written = adjoint.mul_(gate)
         to_both = gate.new_empty(*gate.shape[:-1], 2 * gate.shape[-1])
         to_gate, to_candidate = to_both.chunk(2, dim=-1)
-        torch.mul(moved.mul_(written), one - gate, out=to_gate)
-        torch.addcmul(written, written, candidate.square(), value=-1, out=to_candidate)
+        torch.ops.aten.sigmoid_backward(moved.mul_(adjoint), gate, grad_input=to_gate)
+        torch.ops.aten.tanh_backward(adjoint.mul_(gate), candidate, grad_input=to_candidate)
         return to_both, to_start, None

@@ -1,7 +1,4 @@
-"""``metarl compare``: compare runs or sweeps.
-
-They must have the same held-out tasks.
-"""
+"""``metarl compare``: compare runs or sweeps with the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -106,11 +103,7 @@ def write(
     step: int,
     results: Sequence[Mapping[str, ComparisonResult]],
 ) -> list[Path]:
-    """Write numbers and figures.
-
-    Raises:
-        MetarlError: if there is a comparison already.
-    """
+    """Write numbers and figures; MetarlError if there is a comparison already."""
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
@@ -128,10 +121,7 @@ def write(
 def pair_json(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
 ) -> dict[str, Json]:
-    """Return a comparison of two as JSON.
-
-    It holds every number.
-    """
+    """Return every number of a comparison of two as JSON."""
     axis = steps_axis(ours.evaluations[0])
     return {
         "ours": ours.name,

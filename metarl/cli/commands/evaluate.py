@@ -1,13 +1,10 @@
-"""``metarl evaluate``: measure adaptation to held-out tasks.
-
-The agent is a trained one.
-"""
+"""``metarl evaluate``: measure a trained agent's adaptation to held-out tasks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -89,14 +86,11 @@ class EvaluateArguments(MeasurementConfig):
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    measured = {item.name: getattr(options, item.name) for item in fields(MeasurementConfig)}
+    measured = EvaluationConfig(
+        **{each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
+    )
     experiment = runs.open_trained(
-        options.run,
-        say,
-        EvaluationConfig(**measured),
-        device=options.device,
-        workers=options.workers,
-        engine=options.engine,
+        options.run, say, measured, device=options.device, workers=options.workers, engine=options.engine
     )
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
@@ -106,16 +100,13 @@ def evaluate_command(arguments: list[str]) -> None:
     rng = make_rng(options.seed, Purpose.EVALUATION)
     chosen = choose_tasks(experiment, options.task, options.tasks, rng)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
-    with results_folder(
-        options.output or experiment.folder / "evaluations", stems(options, suite, stem)
-    ) as folder:
+    place = options.output or experiment.folder / "evaluations"
+    with results_folder(place, stems(options, suite, stem)) as folder:
         say(
-            f"Evaluating {experiment.config.agent.kind} after "
-            f"{count(experiment.iteration, 'iteration')} on {count(len(chosen), 'held-out task')} of "
-            f"{experiment.suite.name}, seed {options.seed}."
+            f"Evaluating {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} on "
+            f"{count(len(chosen), 'held-out task')} of {experiment.suite.name}, seed {options.seed}."
         )
-        files = []
-        evaluation = None
+        files, evaluation = [], None
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
@@ -131,11 +122,7 @@ def evaluate_command(arguments: list[str]) -> None:
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family.
-
-    Raises:
-        MetarlError: if one is none of the suite's.
-    """
+    """Return named held-out tasks, or some of each family; MetarlError if one is unknown."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -143,13 +130,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite for official evaluation, if any.
-
-    It is the suite if its official evaluator is to run.
-
-    Raises:
-        MetarlError: if only that is to be run and there is none.
-    """
+    """Return the suite if its official evaluator is to run; MetarlError if it must but has none."""
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
@@ -161,12 +142,8 @@ def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated
 def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
     steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
-    env = experiment.make_env()
-    try:
-        with showing(experiment, "evaluating", steps):
-            return experiment.test(env, tasks, rng)
-    finally:
-        env.close()
+    with closing(experiment.make_env()) as env, showing(experiment, "evaluating", steps):
+        return experiment.test(env, tasks, rng)
 
 
 def measure_officially(
@@ -177,10 +154,7 @@ def measure_officially(
     per_goal: Evaluation | None,
     path: Path,
 ) -> list[Path]:
-    """Run the publisher's evaluator; print and write.
-
-    Its result stands beside ours.
-    """
+    """Run the publisher's evaluator; print and write its result beside ours."""
     settings = OfficialSettings(
         adaptation_steps=min(options.adaptation_steps, experiment.brief_adaptation_steps),
         adaptation_episodes=options.adaptation_episodes,
@@ -189,13 +163,9 @@ def measure_officially(
     vector_steps, env_steps = suite.official_steps(tasks, settings)
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
     with showing(experiment, "official evaluation", vector_steps):
+        rng, workers, on_step = make_rng(options.seed, Purpose.OFFICIAL), options.workers, experiment.on_step
         official = suite.official_evaluation(
-            experiment.agent,
-            tasks,
-            settings,
-            rng=make_rng(options.seed, Purpose.OFFICIAL),
-            num_workers=options.workers,
-            on_step=experiment.on_step,
+            experiment.agent, tasks, settings, rng=rng, num_workers=workers, on_step=on_step
         )
     console.print(official_table(official) if per_goal is None else protocol_table(per_goal, official))
     return [write_official(path, official, per_goal)]
@@ -208,30 +178,17 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write the episode curve.
-
-    A point is one step from some episodes.
-    """
+    """Measure, print and write the curve of one adaptation step from more and more episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=options.workers)
-    try:
-        with showing(experiment, "adapting from more and more episodes", steps):
-            rng = make_rng(options.seed, Purpose.EPISODE_CURVE)
-            found = episode_curve(
-                experiment.agent,
-                env,
-                tasks,
-                config,
-                counts,
-                horizon=suite.horizon,
-                rng=rng,
-                on_step=experiment.on_step,
-            )
-    finally:
-        env.close()
+    with closing(env), showing(experiment, "adapting from more and more episodes", steps):
+        rng, on_step = make_rng(options.seed, Purpose.EPISODE_CURVE), experiment.on_step
+        found = episode_curve(
+            experiment.agent, env, tasks, config, counts, horizon=suite.horizon, rng=rng, on_step=on_step
+        )
     return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
 
 
@@ -254,9 +211,8 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """
     for path in (folder / f"{name}.json" for name in names):
         if path.exists():
-            raise MetarlError(
-                f"{path} exists already; choose another folder with --output, or another --seed."
-            )
+            mend = "choose another folder with --output, or another --seed"
+            raise MetarlError(f"{path} exists already; {mend}.")
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
@@ -277,10 +233,7 @@ def show_evaluation(
     axis: Axis | None = None,
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Print an evaluation's tables; write its files.
-
-    Its notices are printed too.
-    """
+    """Print an evaluation's tables and notices; write its files."""
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
@@ -293,9 +246,5 @@ def show_evaluation(
     said = {**measured, **notices}
     for sentence in said.values():
         say(f"Notice: {sentence}")
-    about: dict[str, Json] = {
-        **provenance(experiment),
-        "physics": physics,
-        "notices": list(said.values()),
-    }
+    about = {**provenance(experiment), "physics": physics, "notices": list[Json](said.values())}
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)
