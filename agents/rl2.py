@@ -33,7 +33,7 @@ from metarl.learning.gradient_descent import (
     one_step,
     start_descent,
 )
-from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
+from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.recurrent_inputs import (
     ChangeScales,
     Features,
@@ -48,6 +48,7 @@ from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
 from metarl.networks.recurrent_acting import ActingPolicy
 from metarl.networks.recurrent_policy import MEMORY, HeadName, RecurrentPolicy
+from metarl.networks.settings import draw_params
 from metarl.rollouts.history import Trials, join_trials, time_first
 from metarl.spaces import action_size, observation_size
 from metarl.system.threads import parallel_map, task_chunks
@@ -66,7 +67,7 @@ Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RL2Config(AgentConfig, PPOConfig):
+class RL2Config(AgentConfig, TrialPPOConfig):
     """RL²: a memory over whole trials, which PPO trains.
 
     ``sampling.episodes`` is the number of trials of each task.
@@ -76,8 +77,6 @@ class RL2Config(AgentConfig, PPOConfig):
     source: ClassVar[str] = "Duan et al. 2016, arXiv 1611.02779"
     trial: ClassVar[Trial] = "sequential"
 
-    trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
-    """Episodes of a trial, over which memory is kept."""
     cell: str = "gru"
     """Memory type: "gru", or "linear", which learns several times as fast."""
     memory_size: Units = 128
@@ -98,10 +97,6 @@ class RL2Config(AgentConfig, PPOConfig):
     """Standard deviations never fall below this."""
     max_std: Deviation = 10.0
     """Standard deviations never rise above this."""
-    discount: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Reward discount per step, also across a trial's episodes."""
-    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
-    """Weight of longer returns in the advantages."""
     baseline: Baseline = "network"
     """Baseline of the returns: the value "network", or "linear" features fitted to each task's trials."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
@@ -118,11 +113,8 @@ class RL2Config(AgentConfig, PPOConfig):
     """Also read how observation and reward changed since the last step, on scales of their own."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps through which gradients flow back; 0 for whole trials."""
-    scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
 
     def __post_init__(self) -> None:
-        """Check names, and deviations together."""
         super().__post_init__()
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         require(self.head in get_args(HeadName), f"head must be one of {get_args(HeadName)}", repr(self.head))
@@ -137,11 +129,6 @@ class RL2Config(AgentConfig, PPOConfig):
             (self.min_std, self.initial_std, self.max_std),
         )
         _ = self.optimizer  # checks its numbers
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Episodes after the first."""
-        return self.trial_episodes - 1
 
     @property
     def optimizer(self) -> DescentConfig:
@@ -176,8 +163,7 @@ class RL2Config(AgentConfig, PPOConfig):
             min_std=self.min_std,
             max_std=self.max_std,
         )
-        params = policy.initial_params(torch.Generator().manual_seed(seed))
-        return RL2(self, policy, {name: value.to(device) for name, value in params.items()}, observations)
+        return RL2(self, policy, draw_params(policy, seed, device), observations)
 
 
 class Scales(NamedTuple):
@@ -217,7 +203,7 @@ class RecurrentActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Read a step and draw actions, the most likely ones without a generator."""
+        """Read a step and draw actions, or the likeliest without a generator."""
         shape = inputs.previous_rewards.shape
         changing = self.features.change_scale is not None
         read = self.features(inputs, changes_since(memory, inputs) if changing else None).flatten(0, 1)
@@ -269,7 +255,7 @@ class RL2:
         return RecurrentActor(self.policy, self.params, self.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the same policy: what it learned of its tasks is in the memory."""
+        """Return the same policy: only its memory has learned."""
         return actor
 
     def update(
@@ -316,7 +302,7 @@ class RL2:
         return State(map_values(torch.Tensor.clone, self._tensors()), {"updates": self.updates})
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
+        """Go on from a state; an unfit one raises ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.params = {name: loaded[name] for name in self.params}
         self.optimizer_memory = {name: loaded[name] for name in self.optimizer_memory}
@@ -344,7 +330,7 @@ class RL2:
         return ppo_loss(policy, values, acted, part, self.config, live_steps=live_steps)
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split sequences, given by number, into parts for threads; a GPU takes all at once."""
+        """Split numbers of sequences into parts for threads; a GPU takes all at once."""
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.params.values())
@@ -402,7 +388,7 @@ class RL2:
         return Experience(*(time_first(part) for part in parts))
 
     def _linear_advantages(self, trials: Trials) -> torch.Tensor:
-        """Return advantages ``[M, K, S]`` over a linear baseline fitted to each task's trials."""
+        """Return advantages ``[M, K, S]`` over each task's linear baseline."""
         num_tasks, never = len(trials.live), torch.zeros_like(trials.live)
         observations = trials.inputs.observations
         whole = Rollout(
@@ -430,7 +416,7 @@ class RL2:
         return torch.cat(parallel_map(of_tasks, task_chunks(num_tasks, work)))
 
     def _rescale(self, trials: Trials) -> None:
-        """Update the scales with a meta-batch; they serve from the next one on."""
+        """Update the scales for the next meta-batch."""
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return

@@ -11,23 +11,21 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.rl2 import RL2, RecurrentActor, RL2Config
-from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
+from metarl.agents.rl2 import RL2, RL2Config
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
-from metarl.evaluation.evaluate import evaluate
 from metarl.functional.returns import discounted_returns
 from metarl.learning.recurrent_inputs import changes_in_trials
-from metarl.meta_learner import Action, Inputs, inputs_at_start
+from metarl.meta_learner import Inputs, inputs_at_start
 from metarl.networks.linear_baseline import linear_features
 from metarl.rollouts.history import join_trials, time_first
 from metarl.system.threads import use_threads
-from metarl.tasks import TaskDistribution
 from metarl.training.meta_iteration import meta_iteration
-from metarl.types import Params, Rollout
+from metarl.types import Params
 from support import agent_contract
 from support.learned_agents import assert_resumes_bit_for_bit
-from support.two_doors import TwoDoors
+from support.two_doors import success_by_episode
 
 TINY = RL2Config(memory_size=8, embedding_size=6, trial_episodes=3, epochs=2, minibatches=2)
 CELLS = ("gru", "linear")
@@ -246,73 +244,21 @@ def test_choices_are_learned_too() -> None:
     assert len(done.rollouts) == 3
 
 
-class Forgetful:
-    """An actor that forgets all at the start of each episode."""
-
-    def __init__(self, actor: RecurrentActor) -> None:
-        self.actor = actor
-        self.device = actor.device
-
-    def initial_memory(self, episodes: int) -> Params:
-        return self.actor.initial_memory(episodes)
-
-    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        kept = (~inputs.episode_starts).float()
-        blank = inputs._replace(
-            previous_actions=inputs.previous_actions * kept.unsqueeze(-1),
-            previous_rewards=inputs.previous_rewards * kept,
-        )
-        forgotten = {name: value * kept.unsqueeze(-1) for name, value in memory.items()}
-        return self.actor.act(blank, forgotten, generator)
-
-
-class ForgetfulAgent:
-    """The same agent without what its memory carries from episode to episode."""
-
-    trial = "sequential"
-    adaptation_steps = 1
-
-    def __init__(self, agent: RL2) -> None:
-        self.agent, self.device = agent, agent.device
-
-    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Forgetful:
-        return Forgetful(self.agent.initial_actor(num_tasks, rng))
-
-    def adapt(self, actor: Forgetful, rollout: Rollout, rng: np.random.Generator) -> Forgetful:
-        return actor
-
-
-def trained(suite: TaskDistribution, config: RL2Config, iterations: int) -> RL2:
-    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
-    env, rng = suite.make_vector_env(64), np.random.default_rng(0)
-    for _ in range(iterations):
-        tasks = suite.sample(16, rng)
-        meta_iteration(agent, env, tasks, episodes=4, horizon=suite.horizon, rng=rng)
-    return agent
+def forget(inputs: Inputs, memory: Params) -> tuple[Inputs, Params]:
+    """Blank the memory, and what is seen of the step before, at the start of an episode."""
+    kept = (~inputs.episode_starts).float()
+    blank = inputs._replace(
+        previous_actions=inputs.previous_actions * kept.unsqueeze(-1),
+        previous_rewards=inputs.previous_rewards * kept,
+    )
+    return blank, {name: value * kept.unsqueeze(-1) for name, value in memory.items()}
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_was_seen_in_the_first_episode_is_remembered_in_the_next(cell: str) -> None:
-    suite = TwoDoors()
     config = RL2Config(cell=cell, memory_size=16, embedding_size=16, learning_rate=3e-3, max_kl=0.0)
-    agent = trained(suite, config, iterations=60)
-    how = MeasurementConfig(episodes=8, deterministic=True)
-    measured = {}
-    for name, learner in (("remembers", agent), ("forgets", ForgetfulAgent(agent))):
-        found = evaluate(
-            learner,  # type: ignore[arg-type]  # it is only evaluated
-            suite.make_vector_env(64),
-            suite.tasks("test"),
-            how,
-            adaptation_steps=2,
-            horizon=2,
-            rng=np.random.default_rng(0),
-        )
-        assert found.trial == "sequential"
-        assert found.successes is not None
-        measured[name] = found.successes.mean(axis=(0, 2)).tolist()
-    assert measured["remembers"] == [0.5, 1.0, 1.0]
-    assert measured["forgets"] == [0.5, 0.5, 0.5]
+    measured = success_by_episode(config, forget)
+    assert measured == {"remembers": [0.5, 1.0, 1.0], "forgets": [0.5, 0.5, 0.5]}
 
 
 @pytest.mark.parametrize(
