@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import gymnasium
@@ -21,7 +21,6 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
-from metarl.functional.distributions import log_prob, mode, sample
 from metarl.functional.params import detach, map_values, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
@@ -39,6 +38,7 @@ from metarl.learning.running_scale import Moments, Scale, load_moments, no_momen
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
+from metarl.networks.recurrent_acting import ActingPolicy
 from metarl.networks.recurrent_policy import MEMORY, HeadName, RecurrentPolicy
 from metarl.rollouts.history import Trials, join_trials, time_first
 from metarl.spaces import action_size, observation_size
@@ -209,6 +209,11 @@ class RecurrentActor:
     features: Features
     num_tasks: int
 
+    @cached_property
+    def acting(self) -> ActingPolicy:
+        """The policy with these parameters, ready for many steps."""
+        return ActingPolicy(self.policy, self.params)
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
@@ -223,14 +228,13 @@ class RecurrentActor:
         """Read a step and draw actions, the most likely ones without a generator."""
         shape = inputs.previous_rewards.shape
         read = self.features(inputs).flatten(0, 1)
-        (policy, values), remembered = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
-        actions = mode(policy) if generator is None else sample(policy, generator)
+        chosen = self.acting(read, memory[MEMORY].flatten(0, 1), generator)
         # an update asks how far the policy has moved from this one: its first tensor differs between steps
-        extras = {POLICY: policy[0].view(*shape, -1)}
-        if values is not None:
-            extras[VALUE] = values.view(shape)
-        action = Action(actions.view(*shape, -1), log_prob(policy, actions).view(shape), extras)
-        return action, {MEMORY: remembered.view(*shape, -1)}
+        extras = {POLICY: chosen.distribution.view(*shape, -1)}
+        if chosen.values is not None:
+            extras[VALUE] = chosen.values.view(shape)
+        action = Action(chosen.actions.view(*shape, -1), chosen.log_probs.view(shape), extras)
+        return action, {MEMORY: chosen.memory.view(*shape, -1)}
 
 
 class Sequences(NamedTuple):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete, Space
 
 from metarl.errors import MetarlError
+from metarl.text import listed
 from metarl.vector_env import Array
 
 ActionMode: TypeAlias = Literal["rescale", "clip", "raw"]
@@ -33,7 +34,6 @@ class MapsActions(Protocol):
     @property
     def action_map(self) -> ActionMap | None:
         """Map of actions; None where environments get choices, or actions as the policy drew them."""
-        ...
 
 
 class ActionMap:
@@ -90,8 +90,7 @@ class ActionMap:
             parts.append(f"rescaled from -1..1{some}")
         if self.whole:
             parts.append("rounded to whole numbers")
-        done = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-        return f"{done} to {self.space}" if done else f"passed on to {self.space}"
+        return f"{listed(parts) or 'passed on'} to {self.space}"
 
 
 def rescale(actions: Array, low: Array, high: Array) -> Array:

@@ -151,11 +151,8 @@ class ExperimentConfig(Settings):
     def __post_init__(self) -> None:
         """Check the name and the device."""
         super().__post_init__()
-        require(
-            self.name == "" or (self.name.strip(".") != "" and not set(self.name) & set("/\\\0")),
-            "name must be a single folder name",
-            repr(self.name),
-        )
+        single = self.name.strip(".") != "" and not set(self.name) & set("/\\\0")
+        require(self.name == "" or single, "name must be a single folder name", repr(self.name))
         check_device(self.device)
 
     @property

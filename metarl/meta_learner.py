@@ -66,11 +66,9 @@ class Actor(Protocol):
     @property
     def device(self) -> torch.device:
         """Where inputs are expected and actions are returned."""
-        ...
 
     def initial_memory(self, episodes: int) -> Params:
         """Return first memory, ``[M, K, ...]`` by name; empty for a policy without memory."""
-        ...
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions.
@@ -83,7 +81,6 @@ class Actor(Protocol):
         Returns:
             The actions and the new memory. Where ``inputs.live`` is false the caller keeps the old one.
         """
-        ...
 
 
 def act_at_start(actor: Actor, inputs: Inputs, generator: torch.Generator | None) -> Action:
@@ -108,25 +105,20 @@ class MetaLearner(Protocol):
     @property
     def adaptation_steps(self) -> int:
         """Adaptations in one meta-iteration."""
-        ...
 
     @property
     def trial(self) -> Trial:
         """How the episodes of a task relate."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where the agent computes."""
-        ...
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
         """Return the policy before any experience; a sample of a prior is drawn from ``rng``."""
-        ...
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
         """Return the policy adapted to each task's rollout, collected by ``actor``, one of this agent's."""
-        ...
 
     def update(
         self,
@@ -148,15 +140,12 @@ class MetaLearner(Protocol):
         Returns:
             Metrics by name.
         """
-        ...
 
     def state(self) -> State:
         """Copy everything that later updates depend on."""
-        ...
 
     def load_state(self, state: State) -> None:
         """Go on from ``state``; MetarlError if it belongs to another architecture."""
-        ...
 
 
 class Plan(NamedTuple):
@@ -186,11 +175,9 @@ class Scheduled(Protocol):
 
     def plan(self, iteration: int) -> Plan:
         """Return the plan of a meta-iteration, counted from 0, a function of the number alone."""
-        ...
 
     def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
         """Keep episodes to learn from later; see :meth:`MetaLearner.update`."""
-        ...
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:

@@ -7,7 +7,7 @@ imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import TypeAlias, TypeGuard, cast
@@ -54,20 +54,12 @@ def unpack_step(returned: object) -> Step:
     """Return what ``step`` returned; UnfitValue unless it has five parts, the last a mapping."""
     if type(returned) is tuple and len(returned) == 5 and type(returned[4]) is dict:
         return returned  # as nearly always; the checks below take longer
-    if not isinstance(returned, tuple | list) or len(returned) != 5:
-        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
-        raise UnfitValue("(observation, reward, terminated, truncated, info) of step", came, OLD_GYM)
-    _check_info(returned[4], "step")
-    return cast("Step", returned)
+    return cast("Step", _unpack(returned, 5, "(observation, reward, terminated, truncated, info)", "step"))
 
 
 def unpack_reset(returned: object) -> object:
     """Return the observation that ``reset`` returned; UnfitValue unless a mapping comes with it."""
-    if not isinstance(returned, tuple | list) or len(returned) != 2:
-        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
-        raise UnfitValue("(observation, info) of reset", came, OLD_GYM)
-    _check_info(returned[1], "reset")
-    return cast("object", returned[0])
+    return _unpack(returned, 2, "(observation, info)", "reset")[0]
 
 
 def truth(value: object, name: str) -> bool:
@@ -118,12 +110,8 @@ class ObservationReader:
 
         Its numbers are not looked at: the caller may convert many such arrays at once.
         """
-        return (
-            self._narrow
-            and type(value) is np.ndarray
-            and value.dtype is _DOUBLE
-            and value.shape == self._shape
-        )
+        fits = type(value) is np.ndarray and value.dtype is _DOUBLE and value.shape == self._shape
+        return self._narrow and fits
 
     def read(self, value: object) -> Values:
         """Return an observation in the space's dtype, if that can hold it.
@@ -147,23 +135,22 @@ class ObservationReader:
         with np.errstate(all="ignore"):
             converted = array.astype(self.dtype)
         if self.dtype.kind == "f":
+            if np.isfinite(converted).all():
+                return converted
             # an infinity is fine only where the environment gave one
-            held = None if np.isfinite(converted).all() else np.isfinite(converted) | ~np.isfinite(array)
+            held = np.isfinite(converted) | ~np.isfinite(array)
         else:
             held = np.asarray(converted == array)
-        if held is not None and not held.all():
-            raise self._unheld(array, held)
+        if not held.all():
+            entry = int(np.argmin(held.reshape(-1)))
+            limits = np.finfo(self.dtype) if self.dtype.kind == "f" else np.iinfo(self.dtype)
+            held_range = f"{limits.min:g}..{limits.max:g}, which its dtype {self.dtype} can hold"
+            raise UnfitValue(
+                f"an observation within {held_range}",
+                f"{array.reshape(-1)[entry]} in entry {entry}",
+                "Give observation_space the dtype and the bounds of what reset and step return.",
+            )
         return converted
-
-    def _unheld(self, array: Values, held: Flags) -> UnfitValue:
-        """Describe the first number that does not fit."""
-        entry = int(np.argmin(held.reshape(-1)))
-        limits = np.finfo(self.dtype) if self.dtype.kind == "f" else np.iinfo(self.dtype)
-        return UnfitValue(
-            f"an observation within {limits.min:g}..{limits.max:g}, which its dtype {self.dtype} can hold",
-            f"{array.reshape(-1)[entry]} in entry {entry}",
-            "Give observation_space the dtype and the bounds of what reset and step return.",
-        )
 
 
 def truths(values: object, live: Flags, name: str) -> Flags:
@@ -182,7 +169,11 @@ def truths(values: object, live: Flags, name: str) -> Flags:
         return cast("Flags", array) & live
     flags = np.zeros(len(live), np.bool_)
     for slot in np.flatnonzero(live).tolist():
-        flags[slot] = _of_slot(slot, array[slot], name)
+        try:
+            flags[slot] = truth(array[slot], name)
+        except UnfitValue as error:
+            error.slot = slot
+            raise
     return flags
 
 
@@ -197,15 +188,7 @@ def reals(values: object, live: Flags, name: str) -> npt.NDArray[np.float64]:
         raise UnfitValue(
             f"{name} to be real numbers [{len(live)}]", f"dtype {array.dtype}", f"Return floats as {name}."
         )
-    return np.where(live, array, 0).astype(np.float64)
-
-
-def _of_slot(slot: int, value: object, name: str) -> bool:
-    try:
-        return truth(value, name)
-    except UnfitValue as error:
-        error.slot = slot
-        raise
+    return np.where(live, array, 0).astype(np.float64, copy=False)
 
 
 def _column(values: object, size: int, name: str) -> Values:
@@ -226,6 +209,8 @@ def _number(value: object) -> Real | Decimal | None:
 
 
 def _as_array(value: object) -> Values:
+    if type(value) is np.ndarray:
+        return value  # as nearly always
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         raise UnfitValue(
             "an array without gaps", _shown(value), "Fill masked entries before returning the array."
@@ -233,9 +218,13 @@ def _as_array(value: object) -> Values:
     return np.asarray(value)
 
 
-def _check_info(info: object, method: str) -> None:
-    if not isinstance(info, Mapping):
+def _unpack(returned: object, size: int, parts: str, method: str) -> Sequence[object]:
+    if not isinstance(returned, tuple | list) or len(returned) != size:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
+        raise UnfitValue(f"{parts} of {method}", came, OLD_GYM)
+    if not isinstance(info := returned[-1], Mapping):
         raise UnfitValue(f"the info of {method} to be a dictionary", _shown(info), "Return {} for none.")
+    return returned
 
 
 def _shown(value: object) -> str:

@@ -23,31 +23,25 @@ class TaskDistribution(Protocol):
     @property
     def name(self) -> str:
         """Its name in results, ``"ml1-reach-v3"``."""
-        ...
 
     @property
     def observation_space(self) -> gymnasium.spaces.Box:
         """Space of one observation."""
-        ...
 
     @property
     def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
         """Space of one action: a vector, or one choice of several."""
-        ...
 
     @property
     def horizon(self) -> int:
         """Steps after which an episode is truncated."""
-        ...
 
     @property
     def reports_success(self) -> bool:
         """Whether environments report solved tasks."""
-        ...
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """Return the split's tasks in fixed order; a list stands for an infinite split."""
-        ...
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw tasks from a split, as evenly over its families as ``num_tasks`` allows.
@@ -57,7 +51,6 @@ class TaskDistribution(Protocol):
             rng: the only source of randomness.
             split: which tasks.
         """
-        ...
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
@@ -70,7 +63,6 @@ class TaskDistribution(Protocol):
         Raises:
             MetarlError: if the suite does not run on that engine.
         """
-        ...
 
 
 @runtime_checkable
@@ -80,7 +72,6 @@ class TestsOnTrainingTasks(Protocol):
     @property
     def tests_on_training_tasks(self) -> bool:
         """Whether it does; its name then says so, ``"half-cheetah-dir-published"``."""
-        ...
 
 
 class Parameter(NamedTuple):
@@ -97,7 +88,6 @@ class DescribesParameters(Protocol):
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Describe each parameter of a family's tasks."""
-        ...
 
 
 def check_disjoint(distribution: TaskDistribution) -> None:

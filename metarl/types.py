@@ -42,13 +42,9 @@ class Task:
     @staticmethod
     def from_json(data: dict[str, Json]) -> Task:
         """Return the task that :meth:`to_json` wrote."""
-        parameters = data["parameters"]
-        assert isinstance(parameters, list)
-        return Task(
-            family=str(data["family"]),
-            parameters=tuple(float(value) for value in parameters if isinstance(value, int | float)),
-            id=str(data["id"]),
-        )
+        assert isinstance(data["parameters"], list)
+        parameters = tuple(float(value) for value in data["parameters"] if isinstance(value, int | float))
+        return Task(str(data["family"]), parameters, str(data["id"]))
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,6 @@ class Renderable(Protocol):
         Raises:
             MetarlError: if there is no such slot or camera, or nothing here can draw.
         """
-        ...
 
 
 def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
@@ -112,7 +111,6 @@ class TensorVectorEnv(Protocol):
     @property
     def tensor_device(self) -> torch.device:
         """Where its tensors are."""
-        ...
 
     def reset_tensors(
         self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
@@ -123,8 +121,6 @@ class TensorVectorEnv(Protocol):
             mask: which slots; None for all that have a task.
             seeds: of each slot, for what is random in its initial state; None goes on drawing.
         """
-        ...
 
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:
         """Step every live slot with actions ``[N, A]``."""
-        ...

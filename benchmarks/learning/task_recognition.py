@@ -1,4 +1,4 @@
-"""Which manipulation task is this? N-way k-shot recognition of Meta-World families from short trajectories.
+"""N-way k-shot recognition of Meta-World families from short trajectories.
 
     .venv/bin/python -m benchmarks.learning.task_recognition --output results/task-recognition
 

@@ -114,7 +114,6 @@ def with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
 
 
 def _merged(infos: Infos, others: Infos) -> Infos:
-    """Combine some slots' infos with others'."""
     both = dict(infos)
     for name, values, mask in _entries(others):
         if name in both:

@@ -48,7 +48,11 @@ def show_help(words: Sequence[str], make: Callable[[], None]) -> None:
     path = cache_folder() / "help" / f"{hashlib.sha256(repr(list(words)).encode()).hexdigest()[:32]}.json"
     terminal = _terminal()
     kept = _read(path)
-    if kept is not None and kept["terminal"] == terminal and _stamps(kept["files"]) == kept["files"]:
+    if (
+        kept is not None
+        and kept["terminal"] == terminal
+        and _stamps(cast("list[str]", kept["files"])) == kept["files"]
+    ):
         sys.stdout.write(str(kept["text"]))
         sys.exit(0)
     recorder = _Recorder(sys.stdout)

@@ -8,8 +8,7 @@ import platform
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -27,10 +26,10 @@ from metarl.system.signals import handled
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    open_output()
-    logging.basicConfig(
-        format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_time=False)]
-    )
+    # standard outputs may be closed, ``metarl list >&-``, or odd objects
+    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(format="%(message)s", handlers=[handler])
     logging.getLogger("metarl").setLevel(logging.INFO)
     return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
 
@@ -42,7 +41,8 @@ def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything 
         0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a closed pipe.
     """
     try:
-        with sigterm_as_interrupt():
+        # SIGTERM is treated as Ctrl-C
+        with handled((signal.SIGTERM,), signal.default_int_handler):
             try:
                 work()
             finally:
@@ -92,8 +92,9 @@ def dispatch(arguments: list[str]) -> None:
     if arguments[0] == "--version":
         say(f"metarl {__version__}")
         return
+    if platform.system() == "Windows":
+        raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
     name, *rest = arguments
-    require_posix()
     keep_matplotlib_quiet()
     entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
 
@@ -106,17 +107,6 @@ def dispatch(arguments: list[str]) -> None:
         show_help(arguments, command)
     else:
         command()
-
-
-def require_posix() -> None:
-    """Raise MetarlError on Windows."""
-    if platform.system() == "Windows":
-        raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
-
-
-def open_output() -> None:
-    """Make standard outputs usable that are closed, ``metarl list >&-``, or odd objects."""
-    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
 
 
 def usable(stream: TextIO | None) -> TextIO:
@@ -160,10 +150,3 @@ def show_usage() -> None:
     rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
     console.print(list_table("commands", rows))
     say("\nmetarl COMMAND --help lists the options; metarl --version prints the version.")
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, in the main thread."""
-    with handled((signal.SIGTERM,), signal.default_int_handler):
-        yield

@@ -99,13 +99,13 @@ class RecurrentPolicy:
 
     def within_bounds(self, params: Params) -> Params:
         """Clip every deviation to its bounds; the policy acts as before."""
-        return params if self.discrete else {**params, "log_std": self._log_std(params)}
+        return params if self.discrete else {**params, "log_std": self.log_std(params)}
 
     def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
         """Return the distribution of means or logits, ``[..., A]``."""
         if self.discrete:
             return Categorical(chosen)
-        return Gaussian(chosen, self._log_std(params).expand_as(chosen))
+        return Gaussian(chosen, self.log_std(params).expand_as(chosen))
 
     def _embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
         weight, bias = params["embedding.weight"], params["embedding.bias"]
@@ -158,7 +158,8 @@ class RecurrentPolicy:
         bias = torch.cat(parts)
         return {"hyper.weight": torch.zeros(len(bias), self.memory_size), "hyper.bias": bias}
 
-    def _log_std(self, params: Params) -> torch.Tensor:
+    def log_std(self, params: Params) -> torch.Tensor:
+        """Return log deviations ``[A]`` within their bounds."""
         return params["log_std"].clamp(math.log(self.min_std), math.log(self.max_std))
 
 

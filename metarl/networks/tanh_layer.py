@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -37,7 +38,17 @@ def tanh_layer(weight: torch.Tensor, bias: torch.Tensor, *inputs: torch.Tensor) 
 def tanh_(doubled: torch.Tensor) -> torch.Tensor:
     """Turn ``2 x`` into ``tanh x`` in place."""
     # tanh x = 2 sigmoid(2 x) - 1
-    return torch.add(doubled.new_tensor(-1.0), doubled.sigmoid_(), alpha=2, out=doubled)
+    return torch.add(minus_one(doubled), doubled.sigmoid_(), alpha=2, out=doubled)
+
+
+def minus_one(values: torch.Tensor) -> torch.Tensor:
+    """Return -1 as a scalar of the same kind."""
+    return _minus_one(values.dtype, values.device)
+
+
+@functools.cache
+def _minus_one(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.tensor(-1.0, dtype=dtype, device=device)
 
 
 def affine(weight: torch.Tensor, bias: torch.Tensor, inputs: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -45,14 +46,11 @@ def check_agent(
         progress: called with each result.
         claims: which.
     """
-    probe = AgentProbe(config, suite)
     results = []
-    try:
+    with closing(AgentProbe(config, suite)) as probe:
         for claim in claims:
             results.append(_tried(claim, probe))
             progress(results[-1])
-    finally:
-        probe.close()
     return results
 
 

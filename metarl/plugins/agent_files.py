@@ -27,10 +27,6 @@ from metarl.types import Json
 
 FILE, SHA256, MODULES = "agent_file", "agent_sha256", "agent_modules"
 """Names of the recorded settings about the file."""
-_PARTS = (
-    *("adaptation_steps", "trial", "device", "initial_actor"),
-    *("adapt", "update", "state", "load_state"),
-)
 
 
 def file_agent(place: str) -> type[AgentConfig]:
@@ -93,12 +89,8 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise MetarlError(f"Expected {where} to be a config that builds an agent, but it has no {missing}.")
     # annotations that the dataclass decorator of the base class has not turned into settings
-    unseen = [
-        name
-        for name, hint in inspect.get_annotations(found).items()
-        if "ClassVar" not in str(hint) and "__dataclass_fields__" not in vars(found)
-    ]
-    if unseen:
+    unseen = [name for name, hint in inspect.get_annotations(found).items() if "ClassVar" not in str(hint)]
+    if unseen and "__dataclass_fields__" not in vars(found):
         raise MetarlError(
             f"Expected {where} to be a dataclass, as it has the setting {unseen[0]}, but it is a plain "
             "class; write @dataclass(frozen=True, kw_only=True) above it."
@@ -124,9 +116,8 @@ def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[Agen
             agent = found.build(self, suite, seed=seed, device=device, sampling=sampling)
         except (Exception, SystemExit) as error:
             raise at_fault(error, f"The agent of {file.place} fails when it is built") from error
-        require_parts(
-            agent, _PARTS, "an agent", f"the result of {file.place}.build", "see metarl.meta_learner"
-        )
+        where = f"the result of {file.place}.build"
+        require_parts(agent, MetaLearner, "an agent", where, "see metarl.meta_learner")
         return agent
 
     def check(self: AgentConfig) -> None:

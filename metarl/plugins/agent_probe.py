@@ -65,15 +65,8 @@ class AgentProbe:
 
     def gather(self, actor: Actor, seed: int = 0, after: Rollout | None = None) -> Rollout:
         """Collect episodes of the tasks."""
-        return collect(
-            self.env,
-            self.tasks,
-            actor,
-            episodes=EPISODES,
-            horizon=self.suite.horizon,
-            rng=self.rng(seed),
-            after=after,
-        )
+        horizon, rng = self.suite.horizon, self.rng(seed)
+        return collect(self.env, self.tasks, actor, episodes=EPISODES, horizon=horizon, rng=rng, after=after)
 
     def meta_batch(self, agent: MetaLearner, seed: int = 0) -> list[Rollout]:
         """Collect the rollouts of one meta-iteration."""
@@ -156,14 +149,9 @@ def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, 
         after: the episodes before in the same trials.
     """
     starts = torch.ones_like(rollout.mask[..., 0])
-    if after is None:
-        actions, rewards = (
-            torch.zeros_like(rollout.actions[:, :, 0]),
-            torch.zeros_like(rollout.rewards[..., 0]),
-        )
-    else:
-        before = last_step(after)
-        actions, rewards = before.actions, before.rewards
+    actions, rewards = torch.zeros_like(rollout.actions[:, :, 0]), torch.zeros_like(rollout.rewards[..., 0])
+    if after is not None:
+        actions, rewards = last_step(after).actions, last_step(after).rewards
     for step in range(int(rollout.mask.any(dim=0).any(dim=0).sum())):
         live = rollout.mask[..., step]
         yield Inputs(rollout.observations[:, :, step], actions, rewards, starts, live), step
@@ -206,12 +194,10 @@ def same(one: Params, other: Params) -> bool:
 
 def same_state(one: State, other: State) -> bool:
     """Return whether states agree bit for bit."""
-    tensors = same(one.tensors, other.tensors) and len(one.segments) == len(other.segments)
-    return (
-        tensors
-        and one.values == other.values
-        and all(same(a.tensors(), b.tensors()) for a, b in zip(one.segments, other.segments, strict=True))
-    )
+    if one.values != other.values or len(one.segments) != len(other.segments):
+        return False
+    pairs = zip(one.segments, other.segments, strict=True)
+    return same(one.tensors, other.tensors) and all(same(a.tensors(), b.tensors()) for a, b in pairs)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, cast
 
@@ -106,14 +107,10 @@ def same_class(one: type, other: type) -> bool:
     published = getattr(one, "published_object", None)
     if published is not None:
         return published is getattr(other, "published_object", None)
-    return one.__module__ == "__main__" and one.__qualname__ == other.__qualname__ and _same_file(one, other)
-
-
-def _same_file(one: type, other: type) -> bool:
-    try:
-        return inspect.getfile(one) == inspect.getfile(other)
-    except (TypeError, OSError):  # a notebook has no file
-        return False
+    with suppress(TypeError, OSError):  # a notebook has no file
+        same_name = one.__module__ == "__main__" and one.__qualname__ == other.__qualname__
+        return same_name and inspect.getfile(one) == inspect.getfile(other)
+    return False
 
 
 def _published(name: str, found: object) -> type[SuiteConfig]:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, to_json
 from metarl.errors import MetarlError
@@ -72,12 +72,10 @@ def _check_class(part: str, group: str, found: object, base: type) -> None:
 
 
 def _how_to_register(group: str, kind: str, own: type) -> str:
-    in_a_file = (
-        "" if group == entry_points.SUITES else ', or give it by its file, registry.agent("FILE.py:NAME")()'
-    )
+    in_a_file = ', or give it by its file, registry.agent("FILE.py:NAME")()'
     return (
         f'add {kind} = "{_place(own)}" to [project.entry-points."{group}"] in the pyproject.toml of your '
-        f"package, and install it (pip install -e .){in_a_file}"
+        f"package, and install it (pip install -e .){in_a_file if group == entry_points.AGENTS else ''}"
     )
 
 
@@ -91,7 +89,9 @@ def _place(own: type) -> str:
 
 def _check_json(part: object) -> None:
     for name, value in _settings(part).items():
-        plain = dataclasses.asdict(value) if _is_config(value) else value
+        plain = value
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            plain = dataclasses.asdict(value)
         try:
             json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -120,10 +120,6 @@ def _described(value: object) -> str:
 def _settings(config: object) -> dict[str, object]:
     fields = dataclasses.fields(cast("DataclassInstance", config))
     return {item.name: getattr(config, item.name) for item in fields}
-
-
-def _is_config(value: object) -> TypeGuard[DataclassInstance]:
-    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _same(value: object, other: object) -> bool:

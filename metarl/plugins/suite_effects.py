@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from types import FunctionType, MethodType, ModuleType
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -37,7 +38,6 @@ class BuildsEnvironments(Protocol):
 
     def env_factory(self, family: str) -> object:
         """Build an environment of a family."""
-        ...
 
 
 def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
@@ -115,21 +115,15 @@ class Trace(NamedTuple):
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
     """Set tasks, reset, and compare the environment's state; None if it cannot be read."""
-    if not isinstance(suite, BuildsEnvironments):
-        try:
-            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
-        except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
-            return None
     try:
-        built = suite.env_factory(tasks[0].family)
-        try:
+        if not isinstance(suite, BuildsEnvironments):
+            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
+        with closing(suite.env_factory(tasks[0].family)) as built:  # type: ignore[type-var]  # it can be closed
             states = [_state_after(built, task) for task in (tasks[0], *tasks)]
             trace = _compared(states, _own_names(built))
             actions = standard_plans(suite.action_space, min(suite.horizon, _READ_STEPS))[2].actions
             return trace._replace(unread=bool(trace.changed) and _unread(built, trace.changed, actions))
-        finally:
-            built.close()  # type: ignore[attr-defined]  # a worker's environment has it
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
         return None
 
 

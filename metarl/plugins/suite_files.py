@@ -58,14 +58,9 @@ def distribution_of(found: object, where: str) -> TaskDistribution:
         found = _call(found, where)
     if isinstance(found, SuiteConfig):
         found = _call(found.build, where)
-    require_parts(found, _PARTS, "a task distribution", where, "metarl.envs.from_gymnasium makes one")
+    mend = "metarl.envs.from_gymnasium makes one"
+    require_parts(found, TaskDistribution, "a task distribution", where, mend)
     return cast("TaskDistribution", found)
-
-
-_PARTS = (
-    *("name", "observation_space", "action_space", "horizon", "reports_success"),
-    *("tasks", "sample", "make_vector_env"),
-)
 
 
 def _call(make: object, where: str) -> object:

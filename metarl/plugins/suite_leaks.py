@@ -144,12 +144,8 @@ class Evidence:
     @cached_property
     def suspects(self) -> Flags:
         """Entries that must not explain others, as each may itself be a leak."""
-        return np.array(
-            [
-                differs and (self.onset[entry] == 0 or self.is_constant(entry))
-                for entry, differs in enumerate(self.differs)
-            ]
-        )
+        entries = enumerate(self.differs)
+        return np.array([differs and (self.onset[i] == 0 or self.is_constant(i)) for i, differs in entries])
 
     @cached_property
     def own(self) -> tuple[Array, Flags, Flags]:
@@ -204,7 +200,7 @@ class Evidence:
         if not enough.any():
             return False
         known = offsets[..., enough]
-        width = _nan_width(known.reshape(-1, known.shape[-1]))
+        width = np.nanmax(known, axis=(0, 1)) - np.nanmin(known, axis=(0, 1))
         return bool(width.max() <= 0.01 * np.nanmax(np.abs(known)))
 
     def is_relative(self, entry: int, explaining: Flags) -> bool:
@@ -255,11 +251,8 @@ class Evidence:
         """
         every = np.ones(len(self.differs), np.bool_)
         paid, valid = self.plays.rewards, self.plays.valid[:, 1:]
-        fits = [
-            _predicts(self._states(every, actions=actions), paid, valid, by_task=True)
-            for actions in (False, True)
-        ]
-        return max(fits) > 0.9
+        states = [self._states(every, actions=actions) for actions in (False, True)]
+        return max(_predicts(each, paid, valid, by_task=True) for each in states) > 0.9
 
     def is_function_of_clean_state(self, entry: int) -> bool:
         """Return whether the task and entries that it leaves alone predict it.
@@ -308,13 +301,6 @@ def shows_which_task(values: Array) -> bool:
 
 def _any(flags: Flags, axes: tuple[int, ...]) -> Flags:
     return np.asarray(flags.any(axis=axes), np.bool_)
-
-
-def _nan_width(values: Array) -> Array:
-    """Return each column's range, ignoring NaN."""
-    low = np.where(np.isfinite(values), values, np.inf).min(axis=0)
-    high = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
-    return np.where(high >= low, high - low, 0.0)
 
 
 def _subset(count: int, most: int) -> npt.NDArray[np.intp]:

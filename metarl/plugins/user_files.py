@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -76,13 +76,8 @@ class UserFile:
     def tell_changes(self, recorded: Sums) -> None:
         """Log files that changed since the run's start."""
         now = self._digests()
-        before = dict[str, str]()
-        if recorded.sha256:
-            before[self.path.name] = recorded.sha256
-        for line in recorded.modules:
-            digest, _, name = line.partition(" ")
-            before[name] = digest
-        for name, digest in before.items():
+        lines = [*([f"{recorded.sha256} {self.path.name}"] if recorded.sha256 else []), *recorded.modules]
+        for digest, _, name in (line.partition(" ") for line in lines):
             if now.get(name) != digest:
                 logger.warning("%s has changed since this run was started.", self.path.parent / name)
 
@@ -92,20 +87,16 @@ class UserFile:
         Raises:
             MetarlError: if the file is gone, does not run, or has no such name.
         """
-        module = self._load()
+        self._digests()  # says which file cannot be read
+        try:
+            module = import_file(self.path)
+        except (Exception, SystemExit) as error:  # a program ends itself when it is run
+            raise at_fault(error, f"The {self.part}'s file {self.path} does not run") from error
         with bare_names(module):
             if not hasattr(module, self.name):
                 known = own_names(module, self.path.read_bytes())
                 raise unknown_name(f"{NOUNS[self.part]} in {self.path}", self.name, known)
             return use(cast("object", getattr(module, self.name)))
-
-    def _load(self) -> ModuleType:
-        """Run the file, importing from its folder first, as a script there would."""
-        self._digests()  # says which file cannot be read
-        try:
-            return import_file(self.path)
-        except (Exception, SystemExit) as error:  # a program ends itself when it is run
-            raise at_fault(error, f"The {self.part}'s file {self.path} does not run") from error
 
     def _digests(self) -> Mapping[str, str]:
         """Return SHA-256 by path below the file's folder."""
@@ -127,8 +118,9 @@ def own_names(module: ModuleType, source: bytes) -> list[str]:
     return [name for name in vars(module) if not name.startswith("_") and name not in imported]
 
 
-def require_parts(found: object, parts: Sequence[str], expected: str, where: str, mend: str) -> None:
+def require_parts(found: object, protocol: type, expected: str, where: str, mend: str) -> None:
     """Check an object against its protocol; MetarlError names the first missing part."""
+    parts = [name for name in vars(protocol) if not name.startswith("_")]
     missing = [name for name in parts if not hasattr(found, name)]
     if missing:
         raise MetarlError(

@@ -26,6 +26,17 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 """Meta-LSTM's step is a gate, which is below 1."""
 
+# what explores has to be paid for what it finds, and moves are 0.1 at most
+_POINT_TRIALS: Mapping[str, object] = {
+    "cell": "linear",
+    "memory_size": 64,
+    "initial_std": 0.2,
+    "min_std": 0.01,
+    "discount": 0.7,
+    "gae_lambda": 0.9,
+    "learning_rate": 1.5e-3,
+}
+
 _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     **_GATED,
     "rl2": {  # one short run: results/README.md
@@ -82,30 +93,13 @@ OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "update_ratio": 0.005,
             "initial_iterations": 0,
         },
-        # what explores has to be paid for what it finds, and moves are 0.1 at most
-        "rl2": {
-            "cell": "linear",
-            "memory_size": 64,
-            "embedding_size": 64,
-            "initial_std": 0.2,
-            "min_std": 0.01,
-            "discount": 0.7,
-            "gae_lambda": 0.9,
-            "learning_rate": 1.5e-3,
-        },
-        # likewise; and all tasks have the same transitions
+        "rl2": {**_POINT_TRIALS, "embedding_size": 64},
         "varibad": {
-            "cell": "linear",
-            "memory_size": 64,
+            **_POINT_TRIALS,
             "hidden_sizes": (64, 64),
-            "state_weight": 0.0,
+            "state_weight": 0.0,  # all tasks have the same transitions
             "vae_updates": 30,
             "vae_learning_rate": 3e-3,
-            "initial_std": 0.2,
-            "min_std": 0.01,
-            "discount": 0.7,
-            "gae_lambda": 0.9,
-            "learning_rate": 1.5e-3,
         },
     },
 }

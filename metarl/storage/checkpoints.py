@@ -39,7 +39,7 @@ from metarl.storage.segments import (
     write_segments,
 )
 from metarl.storage.tensor_files import decode_tensors, encode_tensors, sha256
-from metarl.types import Json, Params, State
+from metarl.types import Json, State
 
 FORMAT = 1
 """Version of the format of checkpoints without segments."""
@@ -50,6 +50,7 @@ _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "metaworld")
 _SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
+"""Checksum in front of the JSON; each format keeps it, so that damage is not taken for another version."""
 
 
 class DamagedCheckpoint(MetarlError):
@@ -121,7 +122,7 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     if not path.is_dir():
         raise DamagedCheckpoint(f"There is no checkpoint {path}.")
     # 1. the state: its seal, then its format
-    state = _parse(path, _unseal(path, _read(path / _STATE)))
+    state = _read_state(path)
     if state.get("format") not in (FORMAT, FORMAT_WITH_SEGMENTS):
         raise MetarlError(
             f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
@@ -131,6 +132,10 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     weights = _read(path / _WEIGHTS)
     if sha256(weights) != state.get("weights_sha256"):
         raise _damaged(path, f"{_WEIGHTS} is not what was saved")
+    try:
+        tensors = decode_tensors(weights)
+    except ValueError as error:
+        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
     # 3. the segments that it refers to
     stored, segments = _segments_of(path.absolute().parent), _references(path, state)
     if with_segments:
@@ -143,14 +148,11 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     iteration, versions = state.get("iteration"), state.get("versions")
     if not isinstance(iteration, int):
         raise _damaged(path, f"{_STATE} names no iteration")
+    blocks = tuple(saved_segment(stored, name) for name in segments)
     return Checkpoint(
         iteration=iteration,
         config=_object(path, state, "config"),
-        agent=State(
-            _tensors(path, weights),
-            _object(path, state, "agent"),
-            tuple(saved_segment(stored, name) for name in segments),
-        ),
+        agent=State(tensors, _object(path, state, "agent"), blocks),
         progress=_object(path, state, "progress"),
         versions=versions if isinstance(versions, dict) else {},
     )
@@ -215,7 +217,7 @@ def newest_identity(folder: Path) -> Identity | None:
     """Return the newest whole checkpoint's identity, if any, without reading its tensors."""
     for path in _stored(folder):
         try:
-            state = _parse(path, _unseal(path, _read(path / _STATE)))
+            state = _read_state(path)
             return Identity(int(str(state["iteration"])), str(state["weights_sha256"]))
         except (DamagedCheckpoint, KeyError, ValueError):
             continue
@@ -255,7 +257,8 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
             f"The checkpoint of iteration {checkpoint.iteration} must hold finite numbers, "
             "but its config, progress or agent holds a NaN or an infinity."
         ) from error
-    return {_WEIGHTS: weights, _STATE: _seal(body)}
+    sealed = b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
+    return {_WEIGHTS: weights, _STATE: sealed}
 
 
 def library_versions() -> dict[str, Json]:
@@ -290,7 +293,7 @@ def drop_unneeded_segments(folder: Path) -> None:
         if path.is_dir() and path.suffix != _TEMPORARY:
             with contextlib.suppress(DamagedCheckpoint):
                 # what a damaged checkpoint refers to cannot be known, nor used
-                needed |= set(_references(path, _parse(path, _unseal(path, _read(path / _STATE)))))
+                needed |= set(_references(path, _read_state(path)))
     drop_segments(stored, needed)
 
 
@@ -313,31 +316,21 @@ def _without_segments(path: Path, error: MissingSegment) -> MetarlError:
 def _has_all_segments(path: Path) -> bool:
     """Return whether a checkpoint finds its segments' files."""
     try:
-        names = _references(path, _parse(path, _unseal(path, _read(path / _STATE))))
+        names = _references(path, _read_state(path))
     except DamagedCheckpoint:
         return False
     return has_all(_segments_of(path.parent), names)
 
 
-def _seal(body: bytes) -> bytes:
-    """Put a checksum in front of the JSON body, so that the whole is still JSON.
-
-    Every version of the format keeps this envelope, so that damage is never taken for another version.
-    """
-    return b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
-
-
-def _unseal(path: Path, data: bytes) -> bytes:
+def _read_state(path: Path) -> dict[str, Json]:
+    """Read a checkpoint's JSON, checked against its seal."""
+    data = _read(path / _STATE)
     seal = _SEAL.match(data)
     if seal is None or not data.endswith(b"}\n"):
         raise _damaged(path, f"{_STATE} is cut short or altered")
     body = data[seal.end() : -2]
     if sha256(body).encode() != seal[1]:
         raise _damaged(path, f"{_STATE} is not what was saved")
-    return body
-
-
-def _parse(path: Path, body: bytes) -> dict[str, Json]:
     try:
         state: Json = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -352,13 +345,6 @@ def _object(path: Path, state: dict[str, Json], name: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise _damaged(path, f"{_STATE} has no {name}")
     return value
-
-
-def _tensors(path: Path, weights: bytes) -> Params:
-    try:
-        return decode_tensors(weights)
-    except ValueError as error:
-        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
 
 
 def _read(file: Path) -> bytes:
@@ -435,7 +421,6 @@ def _not_written(path: Path, error: OSError | WriteError, size: int) -> MetarlEr
     kept = [other.name for other in _stored(path.parent) if _iteration(other) <= _iteration(path)]
     before = f"checkpoint {kept[0]} before it is intact" if kept else "there is none before it"
     if is_full(cause):
-        return MetarlError(
-            f"No disk space for the checkpoint {path}, which needs {size / 1e6:.3f} MB; {before}."
-        )
+        needs = f"which needs {size / 1e6:.3f} MB"
+        return MetarlError(f"No disk space for the checkpoint {path}, {needs}; {before}.")
     return MetarlError(f"The checkpoint {path} cannot be written ({cause.strerror}); {before}.")

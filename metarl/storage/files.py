@@ -178,10 +178,8 @@ def _is_abandoned(path: Path) -> bool:
             return False
     try:
         os.kill(int(name[2]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it runs, as another user
-        return False
+    except OSError as error:  # a running process of another user refuses
+        return error.errno == errno.ESRCH
     return False
 
 

@@ -55,11 +55,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 @functools.cache
 def _warn_once(folder: Path, reason: str) -> None:
-    logger.warning(
-        "%s is on a file system without locks (%s): nothing keeps a second process off this run.",
-        folder,
-        reason,
-    )
+    said = "%s is on a file system without locks (%s): nothing keeps a second process off this run."
+    logger.warning(said, folder, reason)
 
 
 def _refusal(folder: Path, error: OSError) -> MetarlError:

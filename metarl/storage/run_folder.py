@@ -25,6 +25,11 @@ EVALUATION = "evaluation.json"
 """Evaluation on every test task, after training."""
 
 
+def runs_of(folder: Path) -> list[Path]:
+    """Return a run's folder alone, or those of a sweep's finished runs."""
+    return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
+
+
 def sweep_runs(folder: Path) -> list[Path]:
     """Return folders of a sweep's finished runs; MetarlError if there are none or SWEEP is damaged."""
     try:

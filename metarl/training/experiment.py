@@ -183,7 +183,8 @@ class Experiment:
             closing(self.make_env()) as env,
         ):
             try:
-                with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
+                resume_after = self.iteration if self._restored else -1
+                with closing(MetricsLog(self.folder, resume_after)) as log:
                     self._train(env, log)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
             except (Exception, SystemExit):

@@ -250,7 +250,7 @@ def test_notices_are_printed_and_kept_in_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for figure in ("learning_curve", "adaptation_curve"):
+    for figure in ("draw_learning_curve", "draw_adaptation_curve", "save"):
         monkeypatch.setattr(evaluation_files, figure, lambda *_, **__: None)
     leave_success_out(monkeypatch)
     assert main([*POINT, "--iterations", "1"]) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -86,12 +86,14 @@ class EvaluateArguments(MeasurementConfig):
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    measured = {item.name: getattr(options, item.name) for item in fields(MeasurementConfig)}
+    measured = EvaluationConfig(
+        **{each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
+    )
     experiment = runs.open_trained(
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
     of_run = experiment.config.evaluation
-    experiment.config = replace(experiment.config, evaluation=EvaluationConfig(**measured))
+    experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
     # engines of different MuJoCo versions do not give the same numbers
@@ -100,18 +102,15 @@ def evaluate_command(arguments: list[str]) -> None:
     rng = make_rng(options.seed, Purpose.EVALUATION)
     chosen = choose_tasks(experiment, options.task, options.tasks, rng)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
-    with results_folder(
-        options.output or experiment.folder / "evaluations", stems(options, suite, stem)
-    ) as folder:
+    place = options.output or experiment.folder / "evaluations"
+    with results_folder(place, stems(options, suite, stem)) as folder:
         say(
-            f"Evaluating {experiment.config.agent.kind} after "
-            f"{count(experiment.iteration, 'iteration')} on {count(len(chosen), 'held-out task')} of "
-            f"{experiment.suite.name}, seed {options.seed}."
+            f"Evaluating {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} on "
+            f"{count(len(chosen), 'held-out task')} of {experiment.suite.name}, seed {options.seed}."
         )
         for sentence in other_measurement(experiment, of_run, options, official=suite is not None):
             say(f"Notice: {sentence}")
-        files = []
-        evaluation = None
+        files, evaluation = [], None
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
@@ -190,12 +189,8 @@ def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated
 def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
     steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
-    env = experiment.make_env()
-    try:
-        with showing(experiment, "evaluating", steps):
-            return experiment.test(env, tasks, rng)
-    finally:
-        env.close()
+    with closing(experiment.make_env()) as env, showing(experiment, "evaluating", steps):
+        return experiment.test(env, tasks, rng)
 
 
 def measure_officially(
@@ -215,13 +210,9 @@ def measure_officially(
     vector_steps, env_steps = suite.official_steps(tasks, settings)
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
     with showing(experiment, "official evaluation", vector_steps):
+        rng, workers, on_step = make_rng(options.seed, Purpose.OFFICIAL), options.workers, experiment.on_step
         official = suite.official_evaluation(
-            experiment.agent,
-            tasks,
-            settings,
-            rng=make_rng(options.seed, Purpose.OFFICIAL),
-            num_workers=options.workers,
-            on_step=experiment.on_step,
+            experiment.agent, tasks, settings, rng=rng, num_workers=workers, on_step=on_step
         )
     console.print(official_table(official) if per_goal is None else protocol_table(per_goal, official))
     return [write_official(path, official, per_goal)]
@@ -240,21 +231,11 @@ def measure_episode_curve(
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=options.workers)
-    try:
-        with showing(experiment, "adapting from more and more episodes", steps):
-            rng = make_rng(options.seed, Purpose.EPISODE_CURVE)
-            found = episode_curve(
-                experiment.agent,
-                env,
-                tasks,
-                config,
-                counts,
-                horizon=suite.horizon,
-                rng=rng,
-                on_step=experiment.on_step,
-            )
-    finally:
-        env.close()
+    with closing(env), showing(experiment, "adapting from more and more episodes", steps):
+        rng, on_step = make_rng(options.seed, Purpose.EPISODE_CURVE), experiment.on_step
+        found = episode_curve(
+            experiment.agent, env, tasks, config, counts, horizon=suite.horizon, rng=rng, on_step=on_step
+        )
     return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
 
 
@@ -277,9 +258,8 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """
     for path in (folder / f"{name}.json" for name in names):
         if path.exists():
-            raise MetarlError(
-                f"{path} exists already; choose another folder with --output, or another --seed."
-            )
+            mend = "choose another folder with --output, or another --seed"
+            raise MetarlError(f"{path} exists already; {mend}.")
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
@@ -313,9 +293,5 @@ def show_evaluation(
     said = {**measured, **notices}
     for sentence in said.values():
         say(f"Notice: {sentence}")
-    about: dict[str, Json] = {
-        **provenance(experiment),
-        "physics": physics,
-        "notices": list(said.values()),
-    }
+    about = {**provenance(experiment), "physics": physics, "notices": list[Json](said.values())}
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

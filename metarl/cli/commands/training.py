@@ -23,19 +23,12 @@ def train(experiment: Experiment, *, new: bool) -> None:
             with watch(experiment, console):
                 evaluation = experiment.run()
             curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
-            files = show_evaluation(
-                experiment,
-                evaluation,
-                experiment.folder,
-                "evaluation",
-                runs.physics(experiment.folder, experiment.config.sampling.engine),
-                notices=experiment.training_notices(),
-            )
+            folder, notices = experiment.folder, experiment.training_notices()
+            physics = runs.physics(folder, experiment.config.sampling.engine)
+            files = show_evaluation(experiment, evaluation, folder, "evaluation", physics, notices=notices)
     except Stopped:
-        say(
-            f"Stopped after iteration {experiment.saved_iteration}; resume it with: "
-            f"metarl train --resume {experiment.folder}"
-        )
+        resume = f"metarl train --resume {experiment.folder}"
+        say(f"Stopped after iteration {experiment.saved_iteration}; resume it with: {resume}")
         raise
     except BaseException as error:
         # a failed run is kept only if it holds a checkpoint or a traceback

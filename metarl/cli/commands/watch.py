@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -81,13 +81,10 @@ def watch_command(arguments: list[str]) -> None:
         check_drawable(env, task, view)
         say(introduction(experiment, task, chosen=bool(options.task)))
         window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
-        try:
+        with closing(window) if window is not None else nullcontext():
             on_frame = live(window, experiment) if window else None
             filmed = watch(experiment, env, task, options.seed, view, on_frame)
             show(experiment, filmed, path, window)
-        finally:
-            if window is not None:
-                window.close()
 
 
 def introduction(experiment: Experiment, task: Task, *, chosen: bool) -> str:
@@ -161,10 +158,8 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
     def show_frame(clip: Clip) -> None:
         adapted = sum(rollout <= clip.rollout for rollout in measured) - 1
         learning = "" if clip.rollout in measured else ", learning from this"
-        lines = [
-            stage_name(adapted, experiment.agent.trial) + learning,
-            f"step {clip.steps}, return {clip.total:.1f}",
-        ]
+        stage = stage_name(adapted, experiment.agent.trial) + learning
+        lines = [stage, f"step {clip.steps}, return {clip.total:.1f}"]
         window.show(side_by_side([clip.frames[-1:]], [lines])[0])
 
     return show_frame
@@ -174,11 +169,12 @@ def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window
     """Write the film, and repeat it in the window."""
     # the first and the last measured episode, beside one another
     before, after = filmed.clips[0], filmed.clips[-1]
-    steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
+    stages, reports = (
+        ((0, before), (filmed.evaluation.adaptation_steps, after)),
+        experiment.suite.reports_success,
+    )
     trial = filmed.evaluation.trial
-    captions = [
-        [stage_name(stage, trial), outcome(clip, reports)] for stage, clip in ((0, before), (steps, after))
-    ]
+    captions = [[stage_name(stage, trial), outcome(clip, reports)] for stage, clip in stages]
     for name, said in captions:
         say(f"{name}: {said}")
     frames = side_by_side([before.frames, after.frames], captions)
