@@ -171,9 +171,14 @@ class AdaptedPolicy:
 
         Without a generator, take the most likely.
         """
-        distribution = self.policy(self.params, inputs.observations)
+        distribution = self.distribution(inputs, memory)
         actions = mode(distribution) if generator is None else sample(distribution, generator)
         return Action(actions, log_prob(distribution, actions)), memory
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        return self.policy(self.params, inputs.observations)
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
-from metarl.functional.distributions import log_prob, mode, sample
+from metarl.functional.distributions import Distribution, log_prob, mode, rebuilt, sample
 from metarl.functional.params import detach, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
@@ -268,6 +268,13 @@ class RecurrentActor:
             extras[VALUE] = values.view(shape)
         action = Action(actions.view(*shape, -1), log_prob(policy, actions).view(shape), extras)
         return action, {MEMORY: remembered.view(*shape, -1)}
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        read = self.features(inputs).flatten(0, 1)
+        (policy, _), _ = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
+        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
 
 
 class Sequences(NamedTuple):

@@ -61,6 +61,8 @@ class Purpose(Enum):
     """Seeds of a baseline's training episodes."""
     TROUBLE = "trouble"
     """Noise of sensors that fail."""
+    DEPLOYMENT = "deployment"
+    """Actions and adaptations on an environment that is no suite."""
 
 
 def make_rng(seed: int, purpose: Purpose, *key: int | str) -> np.random.Generator:

@@ -28,6 +28,14 @@ EVALUATION = "evaluation.json"
 """Evaluation on every test task, after training."""
 
 
+ADAPTATION = "adaptation.json"
+"""File of a session's settings and environment, in its folder."""
+
+
+ADAPTED = "adapted.safetensors"
+"""Experience that a session's policy learned from, in its folder."""
+
+
 def sweep_runs(folder: Path) -> list[Path]:
     """Return the folders of a sweep's finished runs.
 
