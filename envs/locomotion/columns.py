@@ -1,31 +1,35 @@
-"""Numbers of a world that locomotion engines read.
-
-They are read after a step. The arithmetic is the same for NumPy's arrays and for tensors.
-"""
+"""Numbers of a world that locomotion engines read after a step, for NumPy and tensors alike."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import mujoco
 
 from metarl.envs.engines.arrays import Vector, namespace
-from metarl.envs.engines.threads.features import Feature
-from metarl.envs.engines.threads.interface import Physics
+from metarl.envs.engines.threads.features import Feature, Layout, Named
 from metarl.envs.engines.threads.worlds import Finish
 from metarl.envs.locomotion.robots import Moment, Options, Robot, centre_of_mass
 
-ArrayT = TypeVar("ArrayT")
-MaskT = TypeVar("MaskT")
-
+# arrays that a robot may observe, and how many first numbers (the world's, its free joint's) it does not
 _UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
-"""Observable arrays and their leading omitted numbers.
 
-The insides that a robot may observe, and how many numbers at the start of each it does not: those of the
-world that it stands in, and of its own free joint.
-"""
+
+class Physics(Protocol):
+    """Worlds on CPU threads or a GPU."""
+
+    models: list[mujoco.MjModel]  # one a family
+
+    def bind(self, features: Sequence[Sequence[Named]]) -> object:
+        """Choose the features of each family's worlds."""
+
+    def layout(self, family: int) -> Layout:
+        """Return the columns of a family's features."""
 
 
 class Columns(NamedTuple):
-    """Where the features hold what a :class:`~.locomotion_robots.Moment` does."""
+    """Where the features hold the numbers of a :class:`~.robots.Moment`."""
 
     qpos: slice
     qvel: slice
@@ -35,7 +39,7 @@ class Columns(NamedTuple):
     tendons: slice
 
 
-def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Columns:
+def bind(physics: Physics, robot: Robot, options: Options) -> Columns:
     """Choose the worlds' features; return their columns."""
     # positions and velocities first, then the numbers that this robot needs
     qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
@@ -45,7 +49,8 @@ def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Col
         "mass": Feature("xipos", "all"),
     }[robot.tracks]
     forces = [Feature("cfrc_ext", "all")] if robot.feels_contacts else []
-    insides = [Feature(field, "all") for field in _insides(options)]
+    shown = vars(options)
+    insides = [Feature(name, "all") for name in _UNSEEN if shown[f"include_{name}_in_observation"]]
     names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
     tendons = [Feature(name, "all") for name in names]
     # a feature that is needed twice is gathered once
@@ -62,10 +67,7 @@ def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Col
 
 
 def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Moment:
-    """Return states from features, ``[F, worlds]``.
-
-    See :func:`tracked`.
-    """
+    """Return states from features ``rows [F, worlds]`` and masses as in :func:`tracked`."""
     return Moment(
         qpos=rows[columns.qpos],
         qvel=rows[columns.qvel],
@@ -77,15 +79,9 @@ def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> M
 
 
 def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vector:
-    """Return the tracked coordinates, ``[axes, worlds]``.
+    """Return the coordinates of which velocity is the change, ``[axes, worlds]``.
 
-    Velocity is their change.
-
-    Args:
-        columns: where they are.
-        robot: which one.
-        rows: ``[F, worlds]``.
-        masses: of all bodies, ``[nbody, worlds]``, kilograms.
+    ``rows`` are features ``[F, worlds]``, ``masses`` those of all bodies ``[nbody, worlds]``, kilograms.
     """
     places = rows[columns.tracked]
     if robot.tracks == "mass":
@@ -94,17 +90,5 @@ def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vec
 
 
 def finish_of(robot: Robot) -> Finish:
-    """Return the computation after the last substep.
-
-    It is that of contact forces, where the robot feels them.
-    """
+    """Return the computation after the last substep: contact forces, where the robot feels them."""
     return Finish.RNE if robot.feels_contacts else Finish.NOTHING
-
-
-def _insides(options: Options) -> list[str]:
-    wanted = (
-        options.include_cinert_in_observation,
-        options.include_cvel_in_observation,
-        options.include_qfrc_actuator_in_observation,
-    )
-    return [field for field, included in zip(_UNSEEN, wanted, strict=True) if included]

@@ -1,12 +1,10 @@
-"""Train, load and evaluate in a few lines.
-
-Presets are named by strings; folders are strings or paths.
-"""
+"""Train, load and evaluate in a few lines; presets are strings, folders strings or paths."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,10 +31,7 @@ class Run:
 
     experiment: Experiment
     evaluation: Evaluation | None
-    """Final evaluation on every held-out task.
-
-    It was made when training ended; None for a loaded run.
-    """
+    """Final evaluation on every held-out task; None for a loaded run."""
 
     @property
     def folder(self) -> Path:
@@ -81,9 +76,7 @@ def train(
     observers: Sequence[Observer] = (),
     **settings: object,
 ) -> Run:
-    """Train an agent, then evaluate it.
-
-    The evaluation is on held-out tasks.
+    """Train an agent, then evaluate it on held-out tasks.
 
     Args:
         what: a preset's or a suite's name, as on the command line, or a whole config.
@@ -104,11 +97,8 @@ def train(
     experiment = runs.start(replace(config, **settings), Path(folder), observers)  # type: ignore[arg-type]  # checked by the config
     evaluation = experiment.run()
     notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
-    about: dict[str, Json] = {
-        **provenance(experiment),
-        "physics": runs.physics(experiment.folder, experiment.config.sampling.engine),
-        "notices": list(notices.values()),
-    }
+    physics = runs.physics(experiment.folder, experiment.config.sampling.engine)
+    about = {**provenance(experiment), "physics": physics, "notices": list[Json](notices.values())}
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     write_evaluation(experiment.folder, "evaluation", evaluation, summary, about, title)
@@ -116,11 +106,7 @@ def train(
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Open a trained run or its checkpoint.
-
-    Raises:
-        MetarlError: if there is no checkpoint, or it is damaged.
-    """
+    """Open a trained run or its checkpoint; MetarlError if there is none, or it is damaged."""
     return Run(runs.open_trained(Path(path), report=lambda _: None), None)
 
 
@@ -147,8 +133,5 @@ def evaluate(
         measured = replace(experiment.config.evaluation, adaptation_steps=adaptation_steps)
         experiment.config = replace(experiment.config, evaluation=measured)
     chosen = experiment.suite.tasks("test") if tasks is None else tasks
-    env = experiment.make_env()
-    try:
+    with closing(experiment.make_env()) as env:
         return experiment.test(env, chosen, make_rng(seed, Purpose.EVALUATION))
-    finally:
-        env.close()

@@ -8,8 +8,7 @@ import platform
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -17,6 +16,7 @@ from rich.logging import RichHandler
 
 from metarl import __version__
 from metarl.cli.console import NOBODY_READS, console, say, say_error, silence
+from metarl.cli.kept_help import asks_for_help, show_help
 from metarl.errors import MetarlError, Stopped
 from metarl.plugins import entry_points
 from metarl.reporting.plain_tables import list_table
@@ -26,25 +26,23 @@ from metarl.system.signals import handled
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    open_output()
-    logging.basicConfig(
-        format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_time=False)]
-    )
+    # standard outputs may be closed, ``metarl list >&-``, or odd objects
+    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(format="%(message)s", handlers=[handler])
     logging.getLogger("metarl").setLevel(logging.INFO)
     return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def exit_code(work: Callable[[], None]) -> int:
-    """Run ``work``, and report users' mistakes.
-
-    A mistake is printed in one sentence.
+def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything was computed.") -> int:
+    """Run ``work``, and report a user's mistake in one sentence.
 
     Returns:
-        The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a
-        closed pipe.
+        0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a closed pipe.
     """
     try:
-        with sigterm_as_interrupt():
+        # SIGTERM is treated as Ctrl-C
+        with handled((signal.SIGTERM,), signal.default_int_handler):
             try:
                 work()
             finally:
@@ -52,7 +50,7 @@ def exit_code(work: Callable[[], None]) -> int:
     except Stopped:
         return 130
     except KeyboardInterrupt:
-        say("Stopped before anything was computed.")
+        say(stopped)
         return 130
     except MetarlError as error:
         say_error(f"{error}{about_current_folder()}")
@@ -94,29 +92,21 @@ def dispatch(arguments: list[str]) -> None:
     if arguments[0] == "--version":
         say(f"metarl {__version__}")
         return
-    name, *rest = arguments
-    require_posix()
-    keep_matplotlib_quiet()
-    command = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
-    command(rest)
-
-
-def require_posix() -> None:
-    """Refuse to run on Windows.
-
-    Raises:
-        MetarlError: there.
-    """
     if platform.system() == "Windows":
         raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
+    name, *rest = arguments
+    keep_matplotlib_quiet()
+    entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
 
+    def command() -> None:
+        run = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
+        run(rest)
 
-def open_output() -> None:
-    """Make standard output and error usable.
-
-    They may be closed, ``metarl list >&-``, or odd objects.
-    """
-    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    # another package's command may take --help for something else
+    if asks_for_help(rest) and entry.value.startswith("metarl."):
+        show_help(arguments, command)
+    else:
+        command()
 
 
 def usable(stream: TextIO | None) -> TextIO:
@@ -137,7 +127,6 @@ class _Output(io.TextIOBase):
         self._write = write
 
     def write(self, text: str) -> int:
-        """Write a text and return its length."""
         self._write(text)
         return len(text)
 
@@ -161,10 +150,3 @@ def show_usage() -> None:
     rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
     console.print(list_table("commands", rows))
     say("\nmetarl COMMAND --help lists the options; metarl --version prints the version.")
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, in the main thread."""
-    with handled((signal.SIGTERM,), signal.default_int_handler):
-        yield

@@ -1,7 +1,4 @@
-"""Meta-testing on held-out tasks.
-
-The agent was never trained on them; it is measured before and after adapting to them.
-"""
+"""Meta-testing: measure an agent before and after adapting to held-out tasks."""
 
 from __future__ import annotations
 
@@ -34,26 +31,16 @@ def evaluate(
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Measure an agent before and during adaptation.
-
-    It is measured on tasks before adapting and after each adaptation step.
+    """Measure an agent on tasks before adapting and after each step.
 
     A sequential agent's step is one more episode of each slot's trial: measured episodes are its experience,
     and its actions are chosen in the same way throughout.
 
-    Every task starts from the same unadapted agent and nothing passes from one to another; as many run at
-    once as ``env`` has slots for. Where the measured episodes are drawn like those that adaptation learns
-    from (not deterministic, equally many), the next step adapts from the very episodes that were measured.
-
-    Args:
-        agent: is not changed.
-        env: at least :func:`slots_needed` slots.
-        tasks: to measure on; each gets ``config.episodes`` episodes after each step.
-        config: how many episodes, and how actions are chosen.
-        adaptation_steps: most steps.
-        horizon: of an episode.
-        rng: where every random number comes from.
-        on_step: as in :func:`metarl.rollouts.collect.collect`.
+    Every task starts from the same unadapted agent, which is not changed, and nothing passes from one to
+    another; as many run at once as ``env`` has slots for, at least :func:`slots_needed`. Where the measured
+    episodes are drawn like those that adaptation learns from (not deterministic, equally many), the next step
+    adapts from the very episodes that were measured. ``on_step`` is that of
+    :func:`metarl.rollouts.collect.collect`.
 
     Raises:
         MetarlError: if ``env`` has too few slots.
@@ -91,18 +78,12 @@ def evaluate(
 
 
 def episodes_of_step(config: MeasurementConfig, trial: Trial) -> int:
-    """Return the experience of an adaptation step.
-
-    It is one more episode of a trial, or a batch of episodes.
-    """
+    """Return the episodes of one adaptation step: one of a trial, or a batch."""
     return 1 if trial == "sequential" else config.adaptation_episodes
 
 
 def slots_needed(config: MeasurementConfig, trial: Trial = "parallel") -> int:
-    """Return the fewest slots for :func:`evaluate`.
-
-    They are enough to run a task.
-    """
+    """Return the fewest slots with which :func:`evaluate` runs a task."""
     return config.episodes if trial == "sequential" else max(config.episodes, config.adaptation_episodes)
 
 
@@ -114,10 +95,7 @@ def vector_steps(
     horizon: int,
     trial: Trial = "parallel",
 ) -> int:
-    """Return the vector steps of :func:`evaluate`.
-
-    Every episode is taken to last to the horizon.
-    """
+    """Return the vector steps of :func:`evaluate`, if all episodes last to the horizon."""
     chunks = -(-num_tasks // max(1, num_envs // slots_needed(config, trial)))
     reuses = trial == "sequential" or _reuses_episodes(config)
     rollouts = adaptation_steps + 1 if reuses else 2 * adaptation_steps + 1

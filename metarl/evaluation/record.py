@@ -18,58 +18,40 @@ from metarl.vector_env import Array
 
 Successes = npt.NDArray[np.bool_]
 EXPERIENCE = "experience_episodes"
-"""Name of the axis of agents that remember."""
+"""Axis name of an agent with a memory."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All measured episodes.
-
-    There are exactly n of each task after each number of adaptation steps.
-    """
+    """Returns and successes of n measured episodes per task and adaptation step."""
 
     tasks: tuple[Task, ...]
     returns: Array
     """``[tasks, adaptation steps + 1, n]``, undiscounted."""
     successes: Successes | None
-    """``[tasks, adaptation steps + 1, n]``, solved at any step.
-
-    None where the suite does not say.
-    """
+    """``[tasks, adaptation steps + 1, n]``, solved at any step; None where the suite does not say."""
     env_steps: int
     """Environment steps taken, including the adaptation's."""
     counts: Counts = field(default_factory=Counts, compare=False)
     """Counts behind the notices; not kept in files."""
     trial: Trial = "parallel"
-    """Whether a step adapts from separate episodes.
-
-    If not, it is one more episode of experience.
-    """
+    """Whether a step adapts from separate episodes (parallel) or is one more of a trial (sequential)."""
     experience: tuple[int, ...] = ()
-    """Episodes of experience before each stage.
-
-    Given where these are not 0, 1, 2, …; not kept in files.
-    """
+    """Episodes of experience before each stage, where these are not 0, 1, 2, …; not kept in files."""
 
     @property
     def adaptation_steps(self) -> int:
-        """Most adaptation steps that were measured."""
+        """Number of adaptation steps measured."""
         return int(self.returns.shape[1]) - 1
 
     @property
     def task_returns(self) -> Array:
-        """Each task's mean return by step.
-
-        ``[tasks, adaptation steps + 1]``.
-        """
+        """Mean return of each task and step, ``[tasks, adaptation steps + 1]``."""
         return np.asarray(np.mean(self.returns, axis=2), np.float64)
 
     @property
     def task_successes(self) -> Array | None:
-        """Each task's share of successful episodes by step.
-
-        ``[tasks, adaptation steps + 1]``.
-        """
+        """Success rate of each task and step, ``[tasks, adaptation steps + 1]``."""
         return None if self.successes is None else np.mean(self.successes, axis=2)
 
     def only(self, family: str) -> Evaluation:
@@ -117,19 +99,16 @@ class Axis:
     """Axis of the stages of an evaluation."""
 
     name: str
-    """Of a column, ``"adaptation_steps"``."""
+    """Column name, such as ``"adaptation_steps"``."""
     label: str
-    """Of a figure's axis."""
+    """Label in figures."""
     short: str
-    """Of a narrow column."""
+    """Heading of a narrow column."""
     values: tuple[int, ...]
-    """Stages, as ``(0, 1, 2)`` adaptation steps."""
+    """Stages, such as ``(0, 1, 2)`` adaptation steps."""
 
     def stage(self, index: int) -> str:
-        """Describe a stage in words.
-
-        ``"2 adaptation steps"`` or ``"1 episode of experience"``.
-        """
+        """Describe a stage, as ``"2 adaptation steps"`` or ``"1 episode of experience"``."""
         number = self.values[index]
         if self.name == EXPERIENCE:
             return f"{count(number, 'episode')} of experience"
@@ -137,10 +116,7 @@ class Axis:
 
 
 def steps_axis(evaluation: Evaluation) -> Axis:
-    """Return the axis of an evaluation's steps.
-
-    :func:`evaluate` takes adaptation steps, or episodes of experience in a trial.
-    """
+    """Return the axis of an evaluation: adaptation steps or episodes of experience."""
     steps = tuple(range(evaluation.adaptation_steps + 1))
     if evaluation.trial == "sequential":
         values = evaluation.experience or steps
@@ -149,14 +125,9 @@ def steps_axis(evaluation: Evaluation) -> Axis:
 
 
 def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Values | None:
-    """Return scores ``[S, T]`` after some adaptation steps.
+    """Return scores ``[S, T]`` of S seeds on T tasks after ``step`` adaptation steps.
 
-    They are those of each seed on each task.
-
-    Args:
-        evaluations: of S seeds on the same T tasks.
-        step: number of adaptation steps.
-        quantity: ``"return"`` or ``"success"``; of successes None where the suite does not say.
+    ``quantity`` is ``"return"`` or ``"success"``; None comes back where successes are not known.
     """
     found = [part.task_returns if quantity == "return" else part.task_successes for part in evaluations]
     known = [values[:, step] for values in found if values is not None]
@@ -164,9 +135,7 @@ def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Va
 
 
 def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
-    """Check that evaluations share tasks and steps.
-
-    They can then be compared task by task.
+    """Check that evaluations share tasks and number of steps.
 
     Raises:
         MetarlError: if there are none, or their tasks or numbers of adaptation steps differ.
@@ -190,10 +159,7 @@ def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
 def from_rollouts(
     tasks: Sequence[Task], stages: Sequence[Rollout], other_steps: int, trial: Trial = "parallel"
 ) -> Evaluation:
-    """Return the evaluation measured in ``stages``.
-
-    Other steps were taken beside them.
-    """
+    """Return the evaluation of ``stages``; ``other_steps`` were taken beside them."""
     successes = [stage.success.cpu().numpy() for stage in stages if stage.success is not None]
     return Evaluation(
         tasks=tuple(tasks),
@@ -205,10 +171,7 @@ def from_rollouts(
 
 
 def join(parts: Sequence[Evaluation]) -> Evaluation:
-    """Join evaluations of different tasks or agents.
-
-    Different agents must be on the same tasks; they come one after another.
-    """
+    """Join evaluations of different tasks, or of agents one after another."""
     successes = [part.successes for part in parts if part.successes is not None]
     return Evaluation(
         tasks=tuple(task for part in parts for task in part.tasks),

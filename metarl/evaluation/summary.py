@@ -1,7 +1,4 @@
-"""Summaries of evaluations, with intervals.
-
-They are means of one seed or of several.
-"""
+"""Summaries, with intervals, of one seed's evaluation or of several."""
 
 from __future__ import annotations
 
@@ -25,40 +22,35 @@ from metarl.evaluation.statistics import (
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of returns or successes by adaptation step.
-
-    The steps are 0, 1, ….
-    """
+    """Aggregates of returns or successes after 0, 1, … adaptation steps."""
 
     means: tuple[Interval, ...]
     iqms: tuple[Interval, ...]
     """Interquartile means."""
     medians: tuple[Interval, ...]
     gains: tuple[Interval, ...]
-    """Paired mean gain over adaptation steps.
-
-    Paired over tasks: mean after k steps minus before adapting.
-    """
+    """Mean over tasks of the score after k steps minus that before adapting."""
     worse: tuple[Interval, ...]
-    """Share of tasks that adapting worsens.
-
-    They score lower than before adapting.
-    """
+    """Share of tasks that score lower than before adapting."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Summary of an evaluation, with 95 % intervals.
+    """Summary of an evaluation, with 95 % intervals over tasks and seeds.
 
-    Each number has one, over tasks, and seeds if several.
-
-    It says what fresh seeds would do on fresh tasks of the same families; of one seed, what that agent would
-    do. How it is made: :mod:`metarl.evaluation.statistics`.
+    An interval says what fresh seeds would do on fresh tasks of the same families; of one seed, what that
+    agent would do. How it is made: :mod:`metarl.evaluation.statistics`.
     """
 
     of_return: Measures
     of_success: Measures | None
     """None where the suite does not say."""
+
+    @property
+    def measures(self) -> dict[str, Measures]:
+        """Measures by quantity: ``"return"`` and, where the suite says, ``"success"``."""
+        found = {"return": self.of_return, "success": self.of_success}
+        return {quantity: measures for quantity, measures in found.items() if measures is not None}
 
     @property
     def returns(self) -> tuple[Interval, ...]:
@@ -72,26 +64,19 @@ class Summary:
 
     @property
     def return_gains(self) -> tuple[Interval, ...]:
-        """Mean gain of return by step.
-
-        It is that of adapting, after 0, 1, … steps.
-        """
+        """Mean gain of return by adapting, after 0, 1, … steps."""
         return self.of_return.gains
 
     @property
     def success_gains(self) -> tuple[Interval, ...] | None:
-        """Mean gain of success rate by step.
-
-        It is that of adapting, after 0, 1, … steps.
-        """
+        """Mean gain of success rate by adapting, after 0, 1, … steps."""
         return None if self.of_success is None else self.of_success.gains
 
     def metrics(self) -> dict[str, float]:
         """Return the summary by a run's metric names."""
-        named = {"return": self.of_return} | ({"success": self.of_success} if self.of_success else {})
         return {
             f"test/{name}/step_{step}{ending}": value
-            for quantity, measures in named.items()
+            for quantity, measures in self.measures.items()
             for name, intervals in _named(quantity, measures).items()
             for step, interval in enumerate(intervals)
             if step > 0 or name not in (f"{quantity}_gain", f"{quantity}_worse")
@@ -110,10 +95,7 @@ def _named(quantity: str, measures: Measures) -> dict[str, tuple[Interval, ...]]
 
 
 def summarize(evaluation: Evaluation, rng: np.random.Generator) -> Summary:
-    """Summarize an evaluation.
-
-    Resamples of tasks are drawn from ``rng``.
-    """
+    """Summarize one evaluation, with resamples drawn from ``rng``."""
     return summarize_seeds([evaluation], rng)
 
 

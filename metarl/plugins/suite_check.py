@@ -1,17 +1,17 @@
-"""Check of the promises that a suite makes.
+"""Check of the promises that a suite makes, on a few slots.
 
-Each fault is a sentence, with how to mend it.
-
-The promises of :mod:`metarl.tasks` are tried out on a few slots: lists and samples of tasks, then whole
-episodes with known actions. The distribution is built for it as for training, on its fastest engine. A doubt
-is no fault: it says what the check could not tell, and why.
+Lists and samples of tasks are tried (:mod:`metarl.tasks`), then whole episodes with known actions, on the
+suite's fastest engine as in training. A fault is a sentence with how to mend it. A doubt is no fault: it says
+what the check could not tell, and why.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from contextlib import closing
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,32 +20,21 @@ from gymnasium.spaces import Box
 from metarl.errors import MetarlError
 from metarl.plugins.suite_effects import effects_of_tasks
 from metarl.plugins.suite_findings import Doubt, Fault, Finding, Findings
-from metarl.plugins.suite_plays import (
-    TASKS,
-    Plays,
-    Progress,
-    guided_plans,
-    play_plans,
-    siblings,
-    standard_plans,
-)
+from metarl.plugins.suite_plays import TASKS, Plays, guided_plans, play_plans, siblings, standard_plans
 from metarl.plugins.suite_secrets import told_by_family, told_by_observations
-from metarl.rollouts.scripted import Trajectory, draw_actions, play, same, steps
+from metarl.rollouts.scripted import draw_actions, play, same, steps
 from metarl.spaces import action_size, vectors
 from metarl.tasks import TaskDistribution, TestsOnTrainingTasks, check_disjoint
 from metarl.vector_env import Array, TaskVectorEnv
 
 SLOTS = 4
 STEPS = 100
-"""Most steps of an episode in the checks.
-
-Longer episodes are run to their end once, to see that they have one.
-"""
+"""Most steps of an episode in the checks; longer ones are run once, to see that they end."""
 _DRAWN = 100
 _FAMILIES = 12
 """Most families that are searched for leaks."""
 _SECONDS = 15.0
-"""After which no further family is looked at."""
+"""Time after which no further family is searched."""
 
 
 class Probe:
@@ -80,10 +69,7 @@ class Probe:
         return self.compare(self.families[0])
 
     def compare(self, family: str) -> Plays:
-        """Play several tasks of a family alike.
-
-        The play lasts as long as an episode, or as the time allows.
-        """
+        """Play several tasks of a family alike, for an episode or as long as time allows."""
         plans = standard_plans(self.suite.action_space, self.suite.horizon)
         return play_plans(self.wide, siblings(self.suite, family), plans)
 
@@ -96,39 +82,33 @@ class Probe:
 
 Check = Callable[[Probe], Iterator[Finding | str]]
 """Iterator of faults, doubts, and sentences about omitted parts."""
+T = TypeVar("T")
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
-    """Try a distribution out, and return its faults.
-
-    There is none in one that keeps every promise.
-    """
+    """Try a distribution out; return its faults, none if it keeps every promise."""
     return examine(suite).faults
 
 
-def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
-    """Try a distribution out; return its findings.
-
-    These are faults, doubts and limits.
+def examine(suite: TaskDistribution, progress: Callable[[str], None] = lambda _: None) -> Findings:
+    """Try a distribution out; return faults, doubts and limits.
 
     Args:
         suite: the distribution.
         progress: called with the name of each part before the check looks at it.
     """
-    found: list[Finding | str] = list(_tried("lists", partial(lists, suite)))
+    found: list[Finding | str] = list(_tried(lists, suite))
     try:
         found += spaces(suite)
         probe = Probe(suite)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
         return _sorted([*found, _raised("episodes", error)])
-    try:
+    with closing(probe):
         if broken := list(numbers_are_finite(probe)):
             return _sorted([*found, *broken])
         for check in CHECKS:
             progress(check.__name__.replace("_", " "))
-            found += _tried(check.__name__, partial(check, probe))
-    finally:
-        probe.close()
+            found += _tried(check, probe)
     return _sorted(found)
 
 
@@ -142,10 +122,7 @@ def _sorted(found: list[Finding | str]) -> Findings:
 
 
 def lists(suite: TaskDistribution) -> Iterator[Fault]:
-    """Check both splits: apart, fixed, named and reproducible.
-
-    Reproducible: samples depend on the generator alone.
-    """
+    """Check both splits: apart, fixed, named and drawn from the generator alone."""
     try:
         check_disjoint(suite)
     except MetarlError as error:
@@ -187,10 +164,7 @@ def spaces(suite: TaskDistribution) -> Iterator[Fault]:
 
 
 def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
-    """Check for numbers that float32 cannot hold.
-
-    NaN and infinity are among them; beside them nothing else can be compared.
-    """
+    """Check for numbers that float32 cannot hold; they spoil every other comparison."""
     observations, rewards = probe.whole.observations, probe.whole.rewards
     for name, part in (("an observation", observations), ("a reward", rewards)):
         # what overflows float32 becomes infinite
@@ -210,19 +184,13 @@ def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
 
 
 def respects_spaces(probe: Probe) -> Iterator[Fault]:
-    """Look whether the environment keeps its spaces."""
-    env, suite = probe.env, probe.suite
-    if (env.single_observation_space, env.single_action_space) != (
-        suite.observation_space,
-        suite.action_space,
-    ):
+    """Check that the environment keeps its spaces."""
+    env, space, observations = probe.env, probe.suite.observation_space, probe.whole.observations
+    if env.single_observation_space != space or env.single_action_space != probe.suite.action_space:
         yield Fault(
             "The vector environment has other spaces than the distribution.",
             "Give both the same observation_space and action_space.",
         )
-    observations = probe.whole.observations
-    space = suite.observation_space
-    # bounds of the space, entry by entry
     outside = (observations < space.low) | (observations > space.high)
     if outside.any():
         entry = int(np.argwhere(outside)[0][-1])
@@ -239,10 +207,7 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
 
 
 def repeats(probe: Probe) -> Iterator[Fault]:
-    """Repeat a task, seed and actions.
-
-    The environment has seen other tasks meanwhile.
-    """
+    """Repeat a task, seed and actions after other tasks."""
     play(probe.env, probe.tasks[::-1], probe.draw(min(5, probe.length), seed=9), seed=4)
     if not same(play(probe.env, probe.tasks, probe.actions), probe.whole):
         yield Fault(
@@ -253,26 +218,11 @@ def repeats(probe: Probe) -> Iterator[Fault]:
 
 
 def replays(probe: Probe) -> Iterator[Fault]:
-    """Replay an interrupted episode elsewhere.
-
-    It is replayed in a fresh environment and in other slots.
-    """
-    middle = probe.length // 2
-    fresh = probe.suite.make_vector_env(SLOTS)
-    try:
-        seeds = list(range(SLOTS))[::-1]
-        fresh.set_tasks(probe.tasks[::-1])
-        first, _ = fresh.reset(seed=seeds)  # type: ignore[arg-type]  # one for each slot
-        actions = probe.actions[:, ::-1]
-        before = steps(fresh, actions[:middle], first)
-        after = steps(fresh, actions[middle:], before.observations[-1])
-    finally:
-        fresh.close()
-    replayed = [
-        np.concatenate([x, y[1:] if name == "observations" else y])[:, ::-1]
-        for name, x, y in zip(Trajectory._fields, before, after, strict=True)
-    ]
-    if not same(Trajectory(*replayed), probe.whole):
+    """Replay an interrupted episode in a fresh environment and in other slots."""
+    # in reverse order, each task keeps its seed and its actions
+    with closing(probe.suite.make_vector_env(SLOTS)) as fresh:
+        replayed = play(fresh, probe.tasks[::-1], probe.actions[:, ::-1], seed=list(range(SLOTS))[::-1])
+    if not all(same(replayed.slot(-1 - slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         yield Fault(
             "An episode that is replayed from its task, seed and actions in a fresh environment is another "
             "one, so a run that was stopped would not go on as it was.",
@@ -282,34 +232,22 @@ def replays(probe: Probe) -> Iterator[Fault]:
 
 
 def tasks_differ(probe: Probe) -> Iterator[Finding]:
-    """Play different tasks from the same seeds.
-
-    All play the same actions, of many kinds.
-    """
+    """Play different tasks with the same seeds and many kinds of actions."""
     yield from effects_of_tasks(probe.suite, probe.wide, probe.first)
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Play the same tasks with other actions.
-
-    The seeds are the same; some of the actions carry far.
-    """
+    """Play the same tasks and seeds with other actions, some of which carry far."""
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
-    plans = guided_plans(probe.suite.action_space, probe.suite.horizon)
-    plays = play_plans(
-        probe.wide, siblings(probe.suite, probe.families[0], 2), [p for p in plans if p.seed == 0]
-    )
-    if not plays.answer_actions:
+    plans = [plan for plan in guided_plans(probe.suite.action_space, probe.suite.horizon) if plan.seed == 0]
+    if not play_plans(probe.wide, siblings(probe.suite, probe.families[0], 2), plans).answer_actions:
         yield Fault("Actions have no effect.", "Let step use the action that it is given.")
 
 
 def takes_any_action(probe: Probe) -> Iterator[Fault]:
-    """Check actions of any size, beyond the bounds too.
-
-    They are as a policy draws them.
-    """
+    """Check actions as a policy draws them, beyond the bounds too."""
     if not isinstance(probe.suite.action_space, Box):
         return
     count, size = min(20, probe.length), probe.suite.action_space.shape
@@ -375,14 +313,11 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
 
 
 def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Check whether all episodes end at one early length.
-
-    Limits that vary are no fault.
-    """
+    """Check for episodes that all end at one early length; limits that vary are no fault."""
     horizon = probe.suite.horizon
     truncated = (probe.first.ends & 2).astype(np.bool_)
     others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]
-    found = set(lengths.tolist()) | set(others.tolist())
+    found = {*lengths.tolist(), *others.tolist()}
     if len(found) == 1 and max(found) < horizon:
         yield Fault(
             f"Episodes should be truncated after {horizon} steps, their horizon, but are after {max(found)} "
@@ -474,11 +409,11 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _tried(what: str, check: Callable[[], Iterator[Finding | str]]) -> Iterator[Finding | str]:
+def _tried(check: Callable[[T], Iterator[Finding | str]], subject: T) -> Iterator[Finding | str]:
     try:
-        yield from check()
+        yield from check(subject)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
-        yield _raised(what.replace("_", " "), error)
+        yield _raised(check.__name__.replace("_", " "), error)
 
 
 def _raised(what: str, error: Exception) -> Fault:

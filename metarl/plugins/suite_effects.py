@@ -1,6 +1,4 @@
-"""Check that tasks differ in effect.
-
-Where no episode shows a difference, the environment's own state is read back.
+"""Check that tasks differ in effect, in episodes or in the environment's own state.
 
 A sparse reward looks as if all tasks were the same to any agent that does not reach it. So sameness alone is
 no fault: it is one if setting a task leaves no trace in the environment either.
@@ -10,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from types import FunctionType, MethodType, ModuleType
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -39,13 +38,10 @@ class BuildsEnvironments(Protocol):
 
     def env_factory(self, family: str) -> object:
         """Build an environment of a family."""
-        ...
 
 
 def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield a fault or doubt for tasks without effect.
-
-    There is none if a play shows a difference between tasks.
+    """Yield a fault or doubt for tasks without effect in any play.
 
     Args:
         suite: the distribution.
@@ -112,45 +108,30 @@ class Trace(NamedTuple):
     changed: list[str]
     """Attributes that differ between tasks."""
     lost: list[str]
-    """Differences on a wrapper of Gymnasium's only.
-
-    An attribute of the same name beside it is unchanged.
-    """
+    """Differences on a wrapper of Gymnasium's, where the environment's own attribute is unchanged."""
     unread: bool
     """Whether a few steps seem to read none."""
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
-    """Set tasks, reset, and compare the environment's state.
-
-    Returns None if the state cannot be read.
-    """
-    if not isinstance(suite, BuildsEnvironments):
-        try:
-            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
-        except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
-            return None
+    """Set tasks, reset, and compare the environment's state; None if it cannot be read."""
     try:
-        built = suite.env_factory(tasks[0].family)
-        try:
+        if not isinstance(suite, BuildsEnvironments):
+            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
+        with closing(suite.env_factory(tasks[0].family)) as built:  # type: ignore[type-var]  # it can be closed
             states = [_state_after(built, task) for task in (tasks[0], *tasks)]
             trace = _compared(states, _own_names(built))
             actions = standard_plans(suite.action_space, min(suite.horizon, _READ_STEPS))[2].actions
             return trace._replace(unread=bool(trace.changed) and _unread(built, trace.changed, actions))
-        finally:
-            built.close()  # type: ignore[attr-defined]  # a worker's environment has it
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
         return None
 
 
 def _compared(states: Sequence[State], wrapped: Sequence[str]) -> Trace:
-    """Compare states, the first two of one task.
+    """Compare states after each task, the first two of which are of one task.
 
-    Differences between those two are clocks or counts.
-
-    Args:
-        states: after each task.
-        wrapped: attributes that only wrappers of Gymnasium's hold.
+    Differences between those two are clocks or counts. ``wrapped`` are the attributes that only wrappers
+    have.
     """
     again, *others = states
     volatile = {(place, name) for place, name in _differing([again, others[0]])}
@@ -173,10 +154,7 @@ def _differing(states: Sequence[State]) -> list[tuple[int, str]]:
 
 
 def _own_names(env: object) -> list[str]:
-    """Return wrapper attributes that the inner environment shares.
-
-    The wrappers are Gymnasium's own.
-    """
+    """Return attributes of Gymnasium's wrappers that the inner environment has too."""
     names: list[str] = []
     inner: object = env
     while isinstance(inner, gymnasium.Wrapper):
@@ -187,9 +165,7 @@ def _own_names(env: object) -> list[str]:
 
 
 def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
-    """Return whether an episode reads none of these attributes.
-
-    They are attributes of the environment inside its wrappers.
+    """Return whether an episode reads none of these attributes of the inner environment.
 
     For the time of the episode, the environment gets a class that notes every name that is looked up.
     """
@@ -216,17 +192,13 @@ def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
 
 
 def _slots_after(env: TaskVectorEnv, task: Task) -> State:
-    """Return the slots' state with one task in all."""
     env.set_tasks([task] * env.num_envs)
     env.reset(seed=[0] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
     return [_digests(env)]
 
 
 def _state_after(env: object, task: Task) -> State:
-    """Return an environment's state after a task begins.
-
-    The wrappers of metarl are left out.
-    """
+    """Return the state by layer after a task begins, without the wrappers of metarl."""
     env.set_task(task)  # type: ignore[attr-defined]  # a worker's environment has it
     env.reset(seed=0)  # type: ignore[attr-defined]  # as above
     layers = []
@@ -248,9 +220,7 @@ def _digests(owner: object) -> dict[str, bytes]:
 
 
 def _digest(value: object, depth: int, seen: frozenset[int]) -> bytes:
-    """Return bytes that differ where values do.
-
-    Values are numbers, arrays, containers, models and plain objects.
+    """Return bytes that differ where values do: numbers, arrays, containers, models, plain objects.
 
     Raises:
         UnreadableError: on an object that keeps its state where Python cannot see it.

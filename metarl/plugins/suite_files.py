@@ -47,35 +47,20 @@ class FileSuiteConfig(SuiteConfig):
 
 
 def file_suite(place: str) -> FileSuiteConfig:
-    """Return the config of a suite in a file.
-
-    It is found again from any folder.
-
-    Raises:
-        MetarlError: if there is no such file, or no name is given.
-    """
+    """Return the config of a suite in a file; MetarlError if there is no such file, or no name."""
     file = UserFile.at(place, "suite")
     return FileSuiteConfig(place=file.place, **file.sums()._asdict())
 
 
 def distribution_of(found: object, where: str) -> TaskDistribution:
-    """Return the distribution that something stands for.
-
-    Raises:
-        MetarlError: if it stands for none.
-    """
+    """Return the distribution that something stands for, or raise MetarlError."""
     if inspect.isfunction(found) or (inspect.isclass(found) and not hasattr(found, "make_vector_env")):
         found = _call(found, where)
     if isinstance(found, SuiteConfig):
         found = _call(found.build, where)
-    require_parts(found, _PARTS, "a task distribution", where, "metarl.envs.from_gymnasium makes one")
+    mend = "metarl.envs.from_gymnasium makes one"
+    require_parts(found, TaskDistribution, "a task distribution", where, mend)
     return cast("TaskDistribution", found)
-
-
-_PARTS = (
-    *("name", "observation_space", "action_space", "horizon", "reports_success"),
-    *("tasks", "sample", "make_vector_env"),
-)
 
 
 def _call(make: object, where: str) -> object:

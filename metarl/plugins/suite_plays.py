@@ -1,15 +1,15 @@
 """Episodes that differ in their task alone.
 
-A check of a suite compares tasks by them.
-
 All tasks start from the same seed and take the same actions. Several such plays, with other seeds and other
 kinds of actions, tell what depends on the task from what depends on the state.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -23,16 +23,13 @@ from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 TASKS = 10
-"""Tasks that are compared, at most."""
+"""Most tasks that are compared."""
 SECONDS = 8.0
-"""Seconds for the plays of one family.
-
-Slow environments are seen for fewer steps.
-"""
+"""Time for the plays of one family; slow environments are seen for fewer steps."""
 _LEAST = 5
 """Steps that are taken however slow they are."""
 _NUMBERS = 20_000_000
-"""Observed numbers that are kept, at most."""
+"""Most observed numbers that are kept."""
 _HOLD = 12
 """Steps for which a held action is repeated."""
 _ROUNDING = 1e-7
@@ -45,7 +42,6 @@ Flags = npt.NDArray[np.bool_]
 class Plan(NamedTuple):
     """Actions of one play, and its reset's seed."""
 
-    kind: str
     seed: int
     actions: Array
     """``[T, A]``, or ``[T]`` choices."""
@@ -62,16 +58,13 @@ class Plays:
     rewards: Array
     """``[V, T, M]``."""
     ends: npt.NDArray[np.int8]
-    """``[V, T, M]``: how the step ended.
-
-    1 where the step terminated the episode, 2 where it truncated it, 4 added on success.
-    """
+    """``[V, T, M]``: 1 where the step terminated the episode, 2 where it truncated it, 4 more on success."""
     valid: Flags
     """``[V, T + 1, M]``: whether the observed episode was running."""
 
     @property
     def parameters(self) -> Array:
-        """Return the tasks' parameters, ``[M, P]``."""
+        """The tasks' parameters, ``[M, P]``."""
         return np.array([task.parameters for task in self.tasks], np.float64)
 
     @property
@@ -84,10 +77,7 @@ class Plays:
 
     @property
     def answer_actions(self) -> bool:
-        """Return whether plans of equal seeds differ.
-
-        They may differ in anything that an episode returns.
-        """
+        """Whether plans of equal seeds differ in anything an episode returns."""
         parts = (self.observations, self.rewards, self.ends)
         return any(bool((part != part[:1]).any()) for part in parts)
 
@@ -95,9 +85,7 @@ class Plays:
 def task_spread(values: Array, valid: Flags) -> Array:
     """Return the spread over running tasks, ``[V, T, O]``.
 
-    At least two of the tasks must still be running.
-
-    Differences that no network in float32 can see are zero.
+    It is 0 where fewer than two tasks are running, or where no network in float32 could see the difference.
 
     Args:
         values: ``[V, T, M, O]``.
@@ -111,9 +99,7 @@ def task_spread(values: Array, valid: Flags) -> Array:
 
 
 def rounding(values: Array) -> Array:
-    """Return invisible differences per entry, ``[O]``.
-
-    A network in float32 cannot see a difference as small as that.
+    """Return per entry, ``[O]``, differences too small for a network in float32.
 
     Physics that repeats to the last bit for one task may round otherwise for another.
     """
@@ -123,70 +109,54 @@ def rounding(values: Array) -> Array:
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
-    """Return training tasks of a family, differently parametrised.
-
-    There are up to ``count`` of them; all have different parameters.
-    """
+    """Return up to ``count`` training tasks of a family, all with different parameters."""
     listed = {task.parameters: task for task in suite.tasks("train") if task.family == family}
     return list(listed.values())[:count]
 
 
 def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
-    """Return plans of several kinds.
-
-    Actions are drawn at random, held for a while, drifting, constant, at rest.
-    """
+    """Return plans with actions that are random, held for a while or at rest."""
     return [
-        Plan("random", 0, draw_actions(space, num_steps, 1, 11)[:, 0]),
-        Plan("random", 1, draw_actions(space, num_steps, 1, 12)[:, 0]),
-        Plan("held", 0, _held(space, num_steps, 13)),
-        Plan("held", 2, _held(space, num_steps, 14)),
-        Plan("rest", 1, _constant(space, num_steps, _rest(space))),
+        Plan(0, draw_actions(space, num_steps, 1, 11)[:, 0]),
+        Plan(1, draw_actions(space, num_steps, 1, 12)[:, 0]),
+        Plan(0, _held(space, num_steps, 13)),
+        Plan(2, _held(space, num_steps, 14)),
+        Plan(1, _constant(space, num_steps, _rest(space))),
     ]
 
 
 def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
-    """Return plans that carry far.
-
-    Each choice or direction is held on; then come corners, and slow and fast random walks.
-    """
+    """Return plans that carry far: held choices, directions and corners, and random walks."""
     if isinstance(space, Discrete):
-        choices = space.start + np.arange(min(int(space.n), most))
-        far = [Plan("constant", 0, _constant(space, num_steps, np.asarray(choice))) for choice in choices]
+        directions = list(space.start + np.arange(min(int(space.n), most)))
     else:
         low, high = _bounds(space)
-        rest = _rest(space)
-        directions = []
+        rest, directions = _rest(space), []
         # one action at its bound, all others at rest
-        for axis in range(min(len(rest), most // 4)):
-            for end in (low, high):
-                direction = rest.copy()
-                direction[axis] = end[axis]
-                directions.append(direction)
-        rng = np.random.default_rng(15)
+        for axis, end in itertools.product(range(min(len(rest), most // 4)), (low, high)):
+            direction = rest.copy()
+            direction[axis] = end[axis]
+            directions.append(direction)
         # corners and random directions move several joints at once
         directions += [low, high]
+        rng = np.random.default_rng(15)
         directions += [rng.uniform(low, high) for _ in range(most // 4)]
         directions += [np.where(rng.random(len(rest)) < 0.5, low, high) for _ in range(most // 8)]
-        far = [Plan("constant", 0, _constant(space, num_steps, direction)) for direction in directions]
-    walks = [
-        Plan("held", seed, _held(space, num_steps, 100 + seed, hold))
-        for seed, hold in enumerate((3, 6, 12, 25, 50, 100))
-    ]
-    return far + walks
+    holds = enumerate((3, 6, 12, 25, 50, 100))
+    walks = [Plan(seed, _held(space, num_steps, 100 + seed, hold)) for seed, hold in holds]
+    return [Plan(0, _constant(space, num_steps, direction)) for direction in directions] + walks
 
 
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task.
+    """Play every plan with every task, each in a slot of its own.
 
-    After ``seconds`` all of them are cut to the steps so far.
-
-    The vector environment has a slot for each task, or more.
+    After ``seconds`` all plays are cut to the steps so far.
     """
     # all plays together must fit into memory
-    limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * _size(env))))
+    size = math.prod(env.single_observation_space.shape or (1,))
+    limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * size)))
     left = seconds
     played = []
     for index, plan in enumerate(plans):
@@ -206,10 +176,7 @@ def play_plans(
 
 
 class _Play(NamedTuple):
-    """Episodes of all tasks under one plan.
-
-    Shapes are as in :class:`Plays`.
-    """
+    """Episodes of all tasks under one plan, in shapes as of :class:`Plays`."""
 
     observations: Array
     rewards: Array
@@ -220,7 +187,7 @@ class _Play(NamedTuple):
 def _play(
     env: TaskVectorEnv, tasks: Sequence[Task], plan: Plan, limit: int, seconds: float
 ) -> tuple[_Play, float]:
-    """Return the episodes and their steps' seconds."""
+    """Return the episodes, and the seconds that their steps took."""
     count = len(tasks)
     env.set_tasks(tasks)
     first, _ = env.reset(seed=[plan.seed] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
@@ -244,10 +211,6 @@ def _play(
     return played, took
 
 
-def _size(env: TaskVectorEnv) -> int:
-    return int(np.prod(env.single_observation_space.shape or (1,)))
-
-
 def _bounds(space: Box) -> tuple[Array, Array]:
     low = np.where(np.isfinite(space.low), space.low, np.minimum(-_BOUNDLESS, space.high - _BOUNDLESS))
     high = np.where(np.isfinite(space.high), space.high, np.maximum(_BOUNDLESS, low + _BOUNDLESS))
@@ -260,14 +223,10 @@ def _rest(space: Box | Discrete) -> Array:
     return np.clip(np.zeros(space.shape), space.low, space.high)
 
 
-def _constant(space: Box | Discrete, num_steps: int, action: npt.NDArray[np.generic]) -> Array:
+def _constant(space: Box | Discrete, num_steps: int, action: npt.ArrayLike) -> Array:
     return cast("Array", np.repeat(np.asarray(action)[None], num_steps, axis=0).astype(space.dtype))
 
 
 def _held(space: Box | Discrete, num_steps: int, seed: int, hold: int = _HOLD) -> Array:
     drawn = draw_actions(space, -(-num_steps // hold), 1, seed)[:, 0]
     return np.repeat(drawn, hold, axis=0)[:num_steps]
-
-
-Progress = Callable[[str], None]
-"""Called with the name of the next part."""

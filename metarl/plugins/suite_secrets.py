@@ -1,7 +1,4 @@
-"""Trace leaks to task parameters.
-
-Observations that show an agent its task become faults or doubts.
-"""
+"""Trace leaks to task parameters; leaks become faults or doubts."""
 
 from __future__ import annotations
 
@@ -14,15 +11,13 @@ from metarl.plugins.suite_findings import Doubt, Fault, Finding
 from metarl.plugins.suite_leaks import Kind, Leak, find_leaks, shows_which_task
 from metarl.plugins.suite_plays import Plays, play_plans, rounding
 from metarl.tasks import DescribesParameters, Parameter, TaskDistribution
+from metarl.text import listed
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 MEND = "Leave it out: an agent is to find out by acting."
 _NAMED = 3
-"""Most entries and parameters named in a sentence.
-
-It counts the others.
-"""
+"""Most entries and parameters that a sentence names; it counts the others."""
 _ALONG = 0.9
 """Least correlation of an entry that follows a parameter."""
 _TRIES = 3
@@ -60,9 +55,8 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
     certain = [each for each in traced if each.leak.certain]
     values = _values(plays, [each.leak for each in certain if each.leak.kind == "constant"])
     if shows_which_task(values):
-        yield Fault(
-            f"Observations show which task it is, as a number or one-hot, in {_entries(certain)}.", MEND
-        )
+        seen = f"which task it is, as a number or one-hot, in {_entries(certain)}"
+        yield Fault(f"Observations show {seen}.", MEND)
         return
     # observations that leave some parameters hidden may be a robot's legitimate view
     shown = {number for each in certain for number in each.parameters}
@@ -88,10 +82,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
 
 
 def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
-    """Yield findings on entries that reveal the family.
-
-    Such entries never change within a family and are its number, or one-hot.
-    """
+    """Yield findings on entries that give the family, as a number or one-hot."""
     if len(looked) < 2:
         return
     seen = [plays.observations for plays in looked]
@@ -101,11 +92,8 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
     apart = (values != values[0]).any(axis=0)
     entries = np.flatnonzero(still)[apart]
     if shows_which_task(values):
-        yield Fault(
-            "Observations show which family a task is of, as a number or one-hot, from entry "
-            f"{entries[0]} on.",
-            MEND,
-        )
+        told = f"which family a task is of, as a number or one-hot, from entry {entries[0]} on"
+        yield Fault(f"Observations show {told}.", MEND)
     elif len(looked) == 2 and len(entries) and np.isin(values[:, apart], (0.0, 1.0)).all():
         yield Doubt(
             "Could not tell whether observations show which of two families a task is of: entry "
@@ -115,10 +103,7 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
 
 
 def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
-    """Return names of a task's parameters.
-
-    They are the suite's own where it has them.
-    """
+    """Return names of a task's parameters, the suite's own where it has them."""
     count = len(task.parameters)
     own = suite.describe_parameters(task.family) if isinstance(suite, DescribesParameters) else ()
     if len(own) == count:
@@ -141,20 +126,15 @@ def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequ
         some = changed[start : start + width]
         together = _changes(env, plays, leaks, [task for _, task in some])
         for slot, (number, task) in enumerate(some):
-            alone = together[slot] if together is not None else None
-            if together is None:  # one of them is refused; which one, only trying each can tell
-                single = _changes(env, plays, leaks, [task])
-                alone = None if single is None else single[0]
+            # where one of them is refused, only trying each can tell which
+            alone = _changes(env, plays, leaks, [task]) if together is None else together[slot : slot + 1]
             if alone is not None:
-                found[:, number] = np.fmax(found[:, number], alone)
+                found[:, number] = np.fmax(found[:, number], alone[0])
     return found
 
 
 def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]) -> Array | None:
-    """Return changed leaks ``[tasks, leaks]``; None if refused.
-
-    A leak has changed where it differs from the first task's.
-    """
+    """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
     last = max(leak.since for leak in leaks) + 1
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
@@ -172,28 +152,19 @@ def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Seq
 
 
 def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
-    """Return the base task with one parameter varied.
-
-    The values are those of other tasks.
-    """
-    values = dict.fromkeys(
-        task.parameters[number] for task in others if task.parameters[number] != base.parameters[number]
-    )
-    changed = []
-    for value in list(values)[:_TRIES]:
-        parameters = (*base.parameters[:number], value, *base.parameters[number + 1 :])
-        changed.append(Task(base.family, parameters, f"{base.id}/{number}={value!r}"))
-    return changed
+    """Return the base task with one parameter set as in other tasks."""
+    before, own, after = base.parameters[:number], base.parameters[number], base.parameters[number + 1 :]
+    values = dict.fromkeys(task.parameters[number] for task in others if task.parameters[number] != own)
+    return [
+        Task(base.family, (*before, value, *after), f"{base.id}/{number}={value!r}")
+        for value in list(values)[:_TRIES]
+    ]
 
 
 def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
-    """Return the parameters of a leak.
-
-    Of the parameters that could not be changed alone, it counts those that the leak follows.
-    """
-    refused = np.flatnonzero(
-        np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0)
-    ).tolist()
+    """Return a leak with its parameters; those that cannot change alone count if it follows them."""
+    differs = (plays.parameters != plays.parameters[:1]).any(axis=0)
+    refused = np.flatnonzero(np.isnan(changes) & differs).tolist()
     follows = [number for number in refused if abs(_correlation(leak, plays, number)) > _ALONG]
     known = np.flatnonzero(changes == 1).tolist()
     if not known and not follows:
@@ -208,10 +179,7 @@ def _values(plays: Plays, leaks: Sequence[Leak]) -> Array:
 
 
 def _correlation(leak: Leak, plays: Plays, number: int) -> float:
-    """Return an entry's correlation with a parameter.
-
-    It is taken over tasks.
-    """
+    """Return an entry's correlation with a parameter over tasks."""
     shown = plays.observations[0, leak.since, :, leak.entry]
     given = plays.parameters[:, number]
     if shown.std() == 0 or given.std() == 0:
@@ -220,10 +188,7 @@ def _correlation(leak: Leak, plays: Plays, number: int) -> float:
 
 
 def _sentence(traced: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
-    """Describe which entries depend on which parameters.
-
-    The sentence also says since when and how closely.
-    """
+    """Describe which entries depend on which parameters, since when and how closely."""
     groups: dict[tuple[Kind, int], list[Traced]] = {}
     for each in traced:
         groups.setdefault((each.leak.kind, each.leak.since), []).append(each)
@@ -240,11 +205,11 @@ def _clause(group: Sequence[Traced], described: Sequence[Parameter], plays: Play
     several = "entry" if len(group) == 1 else "entries"
     entries = f"{several} {_listed([str(each.leak.entry) for each in group])}"
     # each entry's strongest correlation with one of its parameters
-    closest = [
+    closest = min(
         max((abs(_correlation(each.leak, plays, number)) for number in each.parameters), default=0.0)
         for each in group
-    ]
-    close = f" (correlation {min(closest):.2f})" if min(closest) >= _ALONG else ""
+    )
+    close = f" (correlation {closest:.2f})" if closest >= _ALONG else ""
     verb = "depends" if len(group) == 1 else "depend"
     when = "from the reset on" if since == 0 else f"from step {since} on"
     return f"{entries} {verb} on {names}{close} {when}, {_HOW[kind]}"
@@ -276,7 +241,5 @@ def _entries(traced: Sequence[Traced]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = list(names[:_NAMED])
-    if len(names) > _NAMED:
-        return f"{', '.join(shown)} and {len(names) - _NAMED} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return listed([*names[:_NAMED], *more])

@@ -1,7 +1,4 @@
-"""Settings of agents on presets, in one table.
-
-An agent keeps its defaults where the table has no entry.
-"""
+"""Settings of agents on presets, in one table; an agent keeps its defaults where it has no entry."""
 
 from __future__ import annotations
 
@@ -29,6 +26,17 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
 """Meta-LSTM's step is a gate, which is below 1."""
 
+# what explores has to be paid for what it finds, and moves are 0.1 at most
+_POINT_TRIALS: Mapping[str, object] = {
+    "cell": "linear",
+    "memory_size": 64,
+    "initial_std": 0.2,
+    "min_std": 0.01,
+    "discount": 0.7,
+    "gae_lambda": 0.9,
+    "learning_rate": 1.5e-3,
+}
+
 _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     **_GATED,
     "rl2": {  # one short run: results/README.md
@@ -42,7 +50,15 @@ _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
 }
 
+_META_WORLD: Mapping[str, Mapping[str, object]] = {
+    "rl2": {"cell": "linear"},  # results/ml1-push-v3-success10-rl2, where it learns as "gru" in less time
+}
+
 OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "ml1": _META_WORLD,
+    "ml10": _META_WORLD,
+    "ml25": _META_WORLD,
+    "ml45": _META_WORLD,
     "half-cheetah-dir": _HALF_CHEETAH_SUITED,
     "half-cheetah-vel": _HALF_CHEETAH_SUITED,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
@@ -77,45 +93,28 @@ OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "update_ratio": 0.005,
             "initial_iterations": 0,
         },
-        # what explores has to be paid for what it finds, and moves are 0.1 at most
-        "rl2": {
-            "cell": "linear",
-            "memory_size": 64,
-            "embedding_size": 64,
-            "initial_std": 0.2,
-            "min_std": 0.01,
-            "discount": 0.7,
-            "gae_lambda": 0.9,
-            "learning_rate": 1.5e-3,
-        },
-        # likewise; and all tasks have the same transitions
+        "rl2": {**_POINT_TRIALS, "embedding_size": 64},
         "varibad": {
-            "cell": "linear",
-            "memory_size": 64,
+            **_POINT_TRIALS,
             "hidden_sizes": (64, 64),
-            "state_weight": 0.0,
+            "state_weight": 0.0,  # all tasks have the same transitions
             "vae_updates": 30,
             "vae_learning_rate": 3e-3,
-            "initial_std": 0.2,
-            "min_std": 0.01,
-            "discount": 0.7,
-            "gae_lambda": 0.9,
-            "learning_rate": 1.5e-3,
         },
     },
 }
 """By preset and agent: on top of what is shared."""
 
-ONE_TRIAL_A_TASK = ("rl2",)
-"""Agents that learn nothing from a task's other trials, so that fresh tasks are worth more."""
+FEW_TRIALS_A_TASK = ("rl2",)
+"""Agents that learn nothing from a task's other trials, so fresh tasks are worth more."""
+
+
+FEW_TRIALS = SamplingConfig(meta_batch_size=50, episodes=2)
+"""Meta-World's meta-batch of these agents."""
 
 
 def agent_config_for(preset: str, name: str) -> AgentConfig:
-    """Return an agent's config for a preset.
-
-    Raises:
-        MetarlError: if there is no agent of that name.
-    """
+    """Return an agent's config for a preset; MetarlError if there is no such agent."""
     config = agent(name)
     known = {field.name for field in dataclasses.fields(config)}
     shared = {key: value for key, value in SHARED.get(preset, {}).items() if key in known}
@@ -136,16 +135,13 @@ def equal_steps(iterations: int, agent: AgentConfig) -> int:
 def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConfig:
     """Return a meta-batch of ``tasks * episodes`` episodes.
 
-    Agents of :data:`ONE_TRIAL_A_TASK` take that number of tasks with one trial each.
+    Agents of :data:`FEW_TRIALS_A_TASK` take that number of tasks with one trial each.
     """
-    if agent.kind in ONE_TRIAL_A_TASK:
+    if agent.kind in FEW_TRIALS_A_TASK:
         return SamplingConfig(meta_batch_size=tasks * episodes, episodes=1)
     return SamplingConfig(meta_batch_size=tasks, episodes=episodes)
 
 
 def measured_steps(agent: AgentConfig, steps: int) -> int:
-    """Return the adaptation steps to measure.
-
-    They are ``steps``, but a sequential agent is measured over its own trial.
-    """
+    """Return adaptation steps to measure: ``steps``, or a sequential agent's own trial."""
     return int(getattr(agent, "adaptation_steps", steps)) if agent.trial == "sequential" else steps

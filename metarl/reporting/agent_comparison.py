@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metarl.evaluation.record import scores_of
-from metarl.evaluation.summary import Measures, Summary, summarize_seeds
+from metarl.evaluation.summary import Summary, summarize_seeds
 from metarl.reporting.comparison import EvaluatedRun
 from metarl.reporting.csv_files import interval_columns, write_csv
 from metarl.reporting.figures.dots import dot, dot_sheet, draw_legend, label_quantity, name_rows
@@ -24,34 +24,15 @@ class AgentResult:
     label: str
     run: EvaluatedRun
     summary: Summary
-    """Of all seeds."""
     of_seeds: dict[str, tuple[float, ...]]
-    """Each seed's final mean, by quantity.
-
-    It is the mean after the last adaptation step.
-    """
-
-    def measures(self) -> dict[str, Measures]:
-        """Return the measures by quantity."""
-        found = {"return": self.summary.of_return, "success": self.summary.of_success}
-        return {quantity: measures for quantity, measures in found.items() if measures is not None}
+    """Each seed's mean after the last adaptation step, by quantity."""
 
 
 def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list[Path]:
-    """Write ``agents.csv`` and ``agents.png``.
+    """Write ``agents.csv`` and ``agents.png`` of comparable runs or sweeps.
 
-    They show results after the last adaptation step.
-
-    The table has mean, interquartile mean, gain and share made worse, with 95 % intervals over seeds and
-    tasks, and each seed's mean.
-
-    Args:
-        runs: comparable runs or sweeps, one for each agent.
-        output: folder for the files.
-        title: of the figure.
-
-    Returns:
-        The files.
+    They show results after the last adaptation step: mean, interquartile mean, gain and share made worse,
+    with 95 % intervals over seeds and tasks, and each seed's mean. Returned are the files.
     """
     results = sorted(map(summarize_run, labels_of(runs), runs), key=lambda one: -one.summary.returns[-1].mean)
     files = [output / name for name in ("agents.csv", "agents.png")]
@@ -61,10 +42,7 @@ def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
-    """Return distinct names of agents or folders.
-
-    They are names of folders if those of agents repeat.
-    """
+    """Return the agents' names, or those of the folders where agents repeat."""
     for names in ([run.agent for run in runs], [run.name for run in runs]):
         if len(set(names)) == len(runs):
             return names
@@ -90,7 +68,7 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
         "seeds": len(run.evaluations),
         "training": run.training,
     }
-    for quantity, measures in result.measures().items():
+    for quantity, measures in result.summary.measures.items():
         # for each quantity: before, after, the gain, and robust measures of after
         row |= interval_columns(f"{quantity}_before", measures.means[0])
         row |= interval_columns(f"{quantity}_after", measures.means[-1])
@@ -102,20 +80,18 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
 
 
 def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
-    """Draw every agent before and after adapting.
-
-    The best is on top.
-    """
+    """Draw every agent before and after adapting, the best on top."""
     seeds = sorted({len(result.run.evaluations) for result in results})
     footer = (
         f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % "
         "intervals over seeds and tasks."
     )
-    quantities = [name for name in results[0].measures() if all(name in one.measures() for one in results)]
+    known = [result.summary.measures for result in results]
+    quantities = [name for name in known[0] if all(name in measures for measures in known)]
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=len(results))
     for axes, quantity in zip(panels, quantities, strict=True):
         for place, result in enumerate(results):
-            means = result.measures()[quantity].means
+            means = result.summary.measures[quantity].means
             # slightly above and below the row, so that neither hides the other
             dot(axes, place - 0.12, means[0], BEFORE, filled=False, label="before adapting")
             dot(axes, place + 0.12, means[-1], AFTER, label="after")

@@ -12,7 +12,7 @@ from metarl.baselines.comparison import Comparison
 from metarl.baselines.plan import META, Baseline
 from metarl.baselines.store import Measured
 from metarl.evaluation.statistics import Interval
-from metarl.evaluation.summary import summarize
+from metarl.evaluation.summary import Summary, summarize
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.evaluation_files import write_evaluation
 from metarl.reporting.figures.dots import dot, dot_sheet, label_quantity, name_rows
@@ -26,13 +26,10 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Result:
-    """One agent at one stage.
-
-    It has means over tasks, and steps.
-    """
+    """Means over tasks, and steps, of one agent at one stage."""
 
     stem: str
-    """Of the agent's files."""
+    """Name of the agent's files."""
     label: str
     stage: str
     returns: Interval
@@ -50,27 +47,31 @@ class Result:
 
 def rows(comparison: Comparison) -> list[Result]:
     """Return the table of a finished comparison."""
-    return [row for baseline, measured in comparison.results for row in _rows(comparison, baseline, measured)]
+    steps, found = comparison.experiment.config.evaluation.adaptation_steps, []
+    for baseline, measured in comparison.results:
+        summary = _summary(comparison, measured)
+        for index, stage in enumerate(baseline.stages(steps)):
+            success = summary.successes[index] if summary.successes else None
+            learned = measured.task_steps[index], measured.training_steps
+            found.append(
+                Result(baseline.stem, baseline.label, stage, summary.returns[index], success, *learned)
+            )
+    return found
 
 
 def baseline_table(rows: Sequence[Result], title: str, caption: str) -> Table:
     """Return the table of a comparison."""
-    columns = [
+    columns = (
         Column("return"),
         Column("success %", percent),
         Column("on task", short),
         Column("before", short),
-    ]
-    found = [
-        Row(
-            row.label,
-            (row.returns, row.successes, row.task_steps, row.training_steps),
-            row.stage,
-            row.stem == META,
-        )
-        for row in rows
-    ]
-    return Table("agent", tuple(columns), tuple(found), title, caption)
+    )
+    found = []
+    for row in rows:
+        values = (row.returns, row.successes, row.task_steps, row.training_steps)
+        found.append(Row(row.label, values, row.stage, emphasis=row.stem == META))
+    return Table("agent", columns, tuple(found), title, caption)
 
 
 def caption_of(comparison: Comparison) -> str:
@@ -85,20 +86,14 @@ def caption_of(comparison: Comparison) -> str:
 
 
 def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str) -> list[Path]:
-    """Write ``comparison`` as JSON, CSV and PNG.
-
-    Each agent's evaluation is written likewise.
-
-    Returns:
-        The files of the comparison.
-    """
+    """Write a comparison as JSON, CSV and PNG, and each agent's evaluation."""
     folder = comparison.store.folder
     # each agent's own files first, then the comparison of all
     for baseline, measured in comparison.results:
         _write_agent(comparison, baseline, measured)
     files = [folder / f"comparison{ending}" for ending in (".json", ".csv", ".png")]
     tasks: list[Json] = [task.to_json() for task in comparison.tasks]
-    listed: list[Json] = [_json(row) for row in rows]
+    listed: list[Json] = [asdict(row) for row in rows]
     write_json(
         files[0],
         {
@@ -116,10 +111,7 @@ def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str)
 
 
 def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
-    """Draw all rows' returns and successes.
-
-    They have intervals.
-    """
+    """Draw all rows' returns and successes, with intervals."""
     quantities = ["return"] + (["success"] if any(row.successes for row in rows) else [])
     figure, panels = dot_sheet(title, caption, panels=len(quantities), rows=len(rows))
     for axes, quantity in zip(panels, quantities, strict=True):
@@ -134,31 +126,15 @@ def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
 
 
 def short(count: float) -> str:
-    """Format steps in about four characters.
-
-    Such as 950, 3k, 1.6M.
-    """
+    """Format steps in about four characters, such as 950, 3k, 1.6M."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:.3g}{unit}"
     return f"{count:.0f}"
 
 
-def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> list[Result]:
-    steps = comparison.experiment.config.evaluation.adaptation_steps
-    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
-    return [
-        Result(
-            baseline.stem,
-            baseline.label,
-            stage,
-            summary.returns[index],
-            summary.successes[index] if summary.successes else None,
-            measured.task_steps[index],
-            measured.training_steps,
-        )
-        for index, stage in enumerate(baseline.stages(steps))
-    ]
+def _summary(comparison: Comparison, measured: Measured) -> Summary:
+    return summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
 
 
 def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured) -> None:
@@ -175,13 +151,6 @@ def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured)
         **{name: value for name, value in provenance(experiment).items() if name != "training_steps"},
         "settings": comparison.store.settings,
     }
-    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
+    summary = _summary(comparison, measured)
     title = f"{baseline.label} on {experiment.suite.name}, held-out tasks"
     write_evaluation(comparison.store.folder, baseline.stem, measured.evaluation, summary, about, title)
-
-
-def _json(row: Result) -> dict[str, Json]:
-    numbers = asdict(row)
-    for name, interval in (("returns", row.returns), ("successes", row.successes)):
-        numbers[name] = None if interval is None else list(interval)
-    return numbers

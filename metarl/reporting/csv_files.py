@@ -1,7 +1,4 @@
-"""CSV files of curves and intervals.
-
-Means of curves are here too.
-"""
+"""CSV files of curves and intervals, and means of curves."""
 
 from __future__ import annotations
 
@@ -16,19 +13,18 @@ from metarl.storage.metrics import Row
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Average shared metrics over runs.
+    """Average shared metrics over runs, up to the shortest.
 
     Columns ``/low`` and ``/high`` have the range over runs.
     """
     merged = []
     # up to the shortest run
     for rows in zip(*runs, strict=False):
-        names = [name for name in rows[0] if all(name in row for row in rows)]
-        columns = {
-            name: [row[name] for row in rows] for name in names if not name.endswith(("/low", "/high"))
-        }
         row: Row = {}
-        for name, values in columns.items():
+        for name in rows[0]:
+            if name.endswith(("/low", "/high")) or not all(name in other for other in rows):
+                continue
+            values = [other[name] for other in rows]
             row[name] = values[0] if name == "iteration" else float(np.mean(values))
             # a range over runs of wall-clock times says nothing
             if "/" in name and not name.startswith("time/"):

@@ -1,7 +1,4 @@
-"""Tables of evaluations.
-
-In a terminal they fit into 80 columns.
-"""
+"""Tables of evaluations, which fit into a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -19,26 +16,17 @@ from metarl.reporting.table import Column, Row, Table, Value, number, percent, w
 from metarl.text import count, stage_name
 
 WIDTH = 80
-"""Columns of a terminal for every table.
-
-All tables fit into them.
-"""
+"""Columns of a terminal, into which every table fits."""
 FORMS = {"return": number, "success": percent}
 
 
 def evaluation_table(
     evaluation: Evaluation, summary: Summary, title: str, axis: Axis | None = None, seeds: int = 1
 ) -> Table:
-    """Return means and gains by step.
+    """Return means and gains by step, with 95 % intervals.
 
-    They have 95 % intervals.
-
-    Args:
-        evaluation: of one of the seeds.
-        summary: of all of them.
-        title: above the table.
-        axis: second axis of the evaluation, if not adaptation steps.
-        seeds: how many the summary is of.
+    ``evaluation`` is of one seed, ``summary`` of all. ``axis`` is the evaluation's second, if not adaptation
+    steps.
     """
     along = axis or steps_axis(evaluation)
     over = "tasks" if seeds == 1 else "seeds and tasks"
@@ -58,10 +46,7 @@ def evaluation_table(
 
 
 def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
-    """Return robust measures after adapting.
-
-    These are interquartile means, medians and worsened tasks.
-    """
+    """Return interquartile means, medians and worsened tasks after adapting."""
     last = len(summary.returns) - 1
     rows = [
         Row(
@@ -69,7 +54,7 @@ def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
             (
                 with_interval(measures.iqms[last], form),
                 with_interval(measures.medians[last], form),
-                measures.worse[last],
+                measures.worse[last] if last else None,  # nothing adapts in one stage
             ),
         )
         for name, measures, form in (
@@ -89,16 +74,10 @@ def change_table(
     title: str = "",
     trial: str = "parallel",
 ) -> Table:
-    """Return changes by adapting, by task set.
+    """Return gains, and means before and after adapting, by task set.
 
-    Columns are gains and means before and after.
-
-    Args:
-        names: label of the sets' names.
-        parts: returns, and successes if known, ``[tasks, steps + 1]``, by the set's name.
-        steps: adaptation steps.
-        title: above the table.
-        trial: of the agent; steps of a sequential one are episodes.
+    ``parts`` are returns, and successes if known, ``[tasks, steps + 1]``, by the set's name; ``names`` is the
+    label of these names. Steps of a sequential agent's ``trial`` are episodes.
     """
     kinds = [("return", 0)]
     if parts and all(successes is not None for _, successes in parts.values()):
@@ -159,10 +138,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
 
 
 def official_table(official: OfficialEvaluation) -> Table:
-    """Return each family's official success rate.
-
-    The publisher's evaluator reports it.
-    """
+    """Return each family's success rate by the publisher's evaluator."""
     rates = dict(official.family_successes)
     if len(rates) > 1:
         rates["all"] = official.success_rate
@@ -172,13 +148,9 @@ def official_table(official: OfficialEvaluation) -> Table:
 
 
 def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Table:
-    """Return scores of several, and A's chances.
+    """Return the scores of A, B, C, …, and A's chance against each.
 
-    The scores are of A, B, C, ….
-
-    Args:
-        quantity: ``"return"`` or ``"success"``.
-        results: of A with B, of A with C, ….
+    ``results`` are of A with B, of A with C, …; ``quantity`` is ``"return"`` or ``"success"``.
     """
     form = FORMS[quantity]
     letters = [chr(ord("A") + place) for place in range(len(results) + 1)]

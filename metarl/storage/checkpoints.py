@@ -1,10 +1,8 @@
-"""Checkpoints that are whole or absent, and checked.
+"""Checkpoints that are whole or absent, checked when read, and never executed.
 
-They are checked when read, and nothing in them is ever executed.
-
-A checkpoint is a folder named by its iteration, ``00000040``, with the tensors in ``weights.safetensors``
-and all the rest in ``state.json``. It is written beside its place under a temporary name, synced to disk
-and renamed, so that a process that dies at any moment leaves only whole checkpoints behind:
+A checkpoint is a folder named by its iteration, ``00000040``, with the tensors in ``weights.safetensors`` and
+all the rest in ``state.json``. It is written beside its place under a temporary name, synced to disk and
+renamed, so that a process that dies at any moment leaves only whole checkpoints behind:
 
     00000040.tmp        being written or being deleted; never read
     00000040            whole
@@ -31,28 +29,28 @@ from metarl.storage.files import WriteError, is_full, make_folder, sync_folder, 
 from metarl.storage.run_folder import SEGMENTS
 from metarl.storage.segments import (
     DamagedSegment,
+    MissingSegment,
     check_segments,
     drop_segments,
+    has_all,
     is_sum,
     saved_segment,
     unsaved,
     write_segments,
 )
 from metarl.storage.tensor_files import decode_tensors, encode_tensors, sha256
-from metarl.types import Json, Params, State
+from metarl.types import Json, State
 
 FORMAT = 1
 """Version of the format of checkpoints without segments."""
 FORMAT_WITH_SEGMENTS = 2
-"""Version of the format of checkpoints with segments.
-
-metarl 0.1 does not understand it.
-"""
+"""Version of the format of checkpoints with segments, which metarl 0.1 cannot read."""
 
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "metaworld")
 _SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
+"""Checksum in front of the JSON; each format keeps it, so that damage is not taken for another version."""
 
 
 class DamagedCheckpoint(MetarlError):
@@ -66,28 +64,16 @@ class Checkpoint:
     iteration: int
     """Meta-iterations that are done."""
     config: dict[str, Json]
-    """The run's config."""
     agent: State
-    """State of the agent.
-
-    Its tensors are on the CPU after loading.
-    """
+    """State of the agent; its tensors are on the CPU after loading."""
     progress: dict[str, Json]
-    """Counters and random states of the run.
-
-    Environment steps, elapsed seconds, …
-    """
+    """Counters and random states of the run: environment steps, elapsed seconds, …"""
     versions: dict[str, Json] = field(default_factory=dict, compare=False, repr=False)
-    """Versions of metarl and its libraries, by name.
-
-    They are those that it was saved with; empty before it is saved.
-    """
+    """Versions of metarl and its libraries that saved it, by name; empty before it is saved."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write a checkpoint, and delete old ones.
-
-    It is written whole or not at all; then those go that are no longer kept.
+    """Write a checkpoint, whole or not at all, and delete those no longer kept.
 
     Checkpoints of later iterations are deleted too: resuming discards them.
 
@@ -122,9 +108,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 
 def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
-    """Read one checkpoint and verify it.
-
-    A stranger's is safe to read, for nothing in it is executed.
+    """Read one checkpoint and verify it; a stranger's is safe, as nothing in it is executed.
 
     Args:
         path: its folder.
@@ -133,12 +117,12 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
 
     Raises:
         DamagedCheckpoint: if it is missing, cut short or altered.
-        MetarlError: if another version of the format is needed to read it.
+        MetarlError: if another version of the format is needed to read it, or if a segment is missing.
     """
     if not path.is_dir():
         raise DamagedCheckpoint(f"There is no checkpoint {path}.")
     # 1. the state: its seal, then its format
-    state = _parse(path, _unseal(path, _read(path / _STATE)))
+    state = _read_state(path)
     if state.get("format") not in (FORMAT, FORMAT_WITH_SEGMENTS):
         raise MetarlError(
             f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
@@ -148,6 +132,10 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     weights = _read(path / _WEIGHTS)
     if sha256(weights) != state.get("weights_sha256"):
         raise _damaged(path, f"{_WEIGHTS} is not what was saved")
+    try:
+        tensors = decode_tensors(weights)
+    except ValueError as error:
+        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
     # 3. the segments that it refers to
     stored, segments = _segments_of(path.absolute().parent), _references(path, state)
     if with_segments:
@@ -155,17 +143,16 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
             check_segments(stored, segments)
         except DamagedSegment as error:
             raise _damaged(path, error.reason) from error
+        except MissingSegment as error:
+            raise _without_segments(path, error) from error
     iteration, versions = state.get("iteration"), state.get("versions")
     if not isinstance(iteration, int):
         raise _damaged(path, f"{_STATE} names no iteration")
+    blocks = tuple(saved_segment(stored, name) for name in segments)
     return Checkpoint(
         iteration=iteration,
         config=_object(path, state, "config"),
-        agent=State(
-            _tensors(path, weights),
-            _object(path, state, "agent"),
-            tuple(saved_segment(stored, name) for name in segments),
-        ),
+        agent=State(tensors, _object(path, state, "agent"), blocks),
         progress=_object(path, state, "progress"),
         versions=versions if isinstance(versions, dict) else {},
     )
@@ -180,7 +167,8 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
         with_segments: as of :func:`load`.
 
     Raises:
-        MetarlError: if none is whole, or if the newest needs another version of the format.
+        MetarlError: if none is whole, or if the newest needs another version of the format or a segment
+            that is missing, which may be elsewhere.
     """
     tried: set[Path] = set()
     # Listed anew each time: a run that is still going may replace what was listed before.
@@ -197,13 +185,7 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
 
 
 def find(folder: Path, name: str) -> Path:
-    """Find the checkpoint of an iteration.
-
-    A user may write the iteration without zeros, ``40``.
-
-    Raises:
-        MetarlError: if there is none; names those that there are.
-    """
+    """Find an iteration's checkpoint, ``40`` or ``00000040``; MetarlError names those that there are."""
     for path in _stored(folder):
         if name.isdecimal() and _iteration(path) == int(name):
             return path
@@ -232,13 +214,10 @@ class Identity(NamedTuple):
 
 
 def newest_identity(folder: Path) -> Identity | None:
-    """Return the newest checkpoint's agent identity.
-
-    Its tensors are not read. None if no checkpoint is whole.
-    """
+    """Return the newest whole checkpoint's identity, if any, without reading its tensors."""
     for path in _stored(folder):
         try:
-            state = _parse(path, _unseal(path, _read(path / _STATE)))
+            state = _read_state(path)
             return Identity(int(str(state["iteration"])), str(state["weights_sha256"]))
         except (DamagedCheckpoint, KeyError, ValueError):
             continue
@@ -246,26 +225,17 @@ def newest_identity(folder: Path) -> Identity | None:
 
 
 def has_whole(folder: Path) -> bool:
-    """Return whether a folder has a finished checkpoint.
-
-    It counts even if it was damaged later.
-    """
+    """Return whether a folder has a finished checkpoint, even if it was damaged later."""
     return bool(_stored(folder))
 
 
 def weights_sum(agent: State) -> str:
-    """Return the SHA-256 sum of an agent's tensors.
-
-    Its checkpoint has the same sum.
-    """
+    """Return the SHA-256 sum of an agent's tensors, the same as its checkpoint's."""
     return sha256(encode_tensors(agent.tensors))
 
 
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Encode a checkpoint as files by name.
-
-    Its segments have their sums by now.
-    """
+    """Encode a checkpoint as files by name; its segments have their sums by now."""
     weights = encode_tensors(checkpoint.agent.tensors)
     segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
     state: dict[str, Json] = {
@@ -287,14 +257,12 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
             f"The checkpoint of iteration {checkpoint.iteration} must hold finite numbers, "
             "but its config, progress or agent holds a NaN or an infinity."
         ) from error
-    return {_WEIGHTS: weights, _STATE: _seal(body)}
+    sealed = b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
+    return {_WEIGHTS: weights, _STATE: sealed}
 
 
 def library_versions() -> dict[str, Json]:
-    """Return versions of metarl and relevant libraries.
-
-    They are by name; results depend on these libraries.
-    """
+    """Return versions of metarl and of the libraries that results depend on, by name."""
     versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -303,10 +271,7 @@ def library_versions() -> dict[str, Json]:
 
 
 def _segments_of(folder: Path) -> Path:
-    """Return the folder of the run's segments.
-
-    The checkpoints in ``folder`` refer to them.
-    """
+    """Return the folder of the segments that checkpoints in ``folder`` refer to."""
     return folder.absolute().parent / SEGMENTS
 
 
@@ -319,10 +284,7 @@ def _references(path: Path, state: dict[str, Json]) -> list[str]:
 
 
 def drop_unneeded_segments(folder: Path) -> None:
-    """Delete segments without a checkpoint in ``folder``.
-
-    A killed run may have left some.
-    """
+    """Delete segments without a checkpoint in ``folder``, as a killed run leaves them."""
     stored = _segments_of(folder)
     if not stored.is_dir():
         return
@@ -331,31 +293,44 @@ def drop_unneeded_segments(folder: Path) -> None:
         if path.is_dir() and path.suffix != _TEMPORARY:
             with contextlib.suppress(DamagedCheckpoint):
                 # what a damaged checkpoint refers to cannot be known, nor used
-                needed |= set(_references(path, _parse(path, _unseal(path, _read(path / _STATE)))))
+                needed |= set(_references(path, _read_state(path)))
     drop_segments(stored, needed)
 
 
-def _seal(body: bytes) -> bytes:
-    """Add a checksum to the JSON body.
+def _without_segments(path: Path, error: MissingSegment) -> MetarlError:
+    """Say which file a checkpoint misses, and what to do."""
+    earlier = [other for other in _stored(path.parent) if _iteration(other) < _iteration(path)]
+    usable = [other for other in earlier if _has_all_segments(other)]
+    going_back = (
+        ", or go back to an earlier checkpoint, which deletes those after it: "
+        f"metarl train --resume {usable[0]}"
+        if usable
+        else ""
+    )
+    return MetarlError(
+        f"The checkpoint {path} needs {error.path}, which cannot be read ({error.problem}); put it back from "
+        f"where the run was copied{going_back}."
+    )
 
-    It comes in front of the body; the whole is still JSON.
 
-    Every version of the format keeps this envelope, so that damage is never taken for another version.
-    """
-    return b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
+def _has_all_segments(path: Path) -> bool:
+    """Return whether a checkpoint finds its segments' files."""
+    try:
+        names = _references(path, _read_state(path))
+    except DamagedCheckpoint:
+        return False
+    return has_all(_segments_of(path.parent), names)
 
 
-def _unseal(path: Path, data: bytes) -> bytes:
+def _read_state(path: Path) -> dict[str, Json]:
+    """Read a checkpoint's JSON, checked against its seal."""
+    data = _read(path / _STATE)
     seal = _SEAL.match(data)
     if seal is None or not data.endswith(b"}\n"):
         raise _damaged(path, f"{_STATE} is cut short or altered")
     body = data[seal.end() : -2]
     if sha256(body).encode() != seal[1]:
         raise _damaged(path, f"{_STATE} is not what was saved")
-    return body
-
-
-def _parse(path: Path, body: bytes) -> dict[str, Json]:
     try:
         state: Json = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -370,13 +345,6 @@ def _object(path: Path, state: dict[str, Json], name: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise _damaged(path, f"{_STATE} has no {name}")
     return value
-
-
-def _tensors(path: Path, weights: bytes) -> Params:
-    try:
-        return decode_tensors(weights)
-    except ValueError as error:
-        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
 
 
 def _read(file: Path) -> bytes:
@@ -415,10 +383,7 @@ def _iteration(path: Path) -> int:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove remains of a killed run.
-
-    Unfinished folders are deleted, and a replacement is completed.
-    """
+    """Remove a killed run's unfinished folders, and complete its replacement."""
     for path in folder.glob(f"*{_TEMPORARY}"):
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(f"*{_REPLACED}"):
@@ -437,20 +402,14 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint safely.
-
-    One that is half deleted already bears a name that is never read.
-    """
+    """Delete a checkpoint; half deleted, it already bears a name that is never read."""
     doomed = path.with_suffix(_TEMPORARY)
     path.replace(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _size(stored: Path, checkpoint: Checkpoint) -> int:
-    """Return the bytes that a checkpoint needs.
-
-    Its segments that are not stored yet are included.
-    """
+    """Return the bytes that a checkpoint and its unsaved segments need."""
     files = _encode(checkpoint)
     missing = unsaved(stored, checkpoint.agent.segments)
     return sum(map(len, files.values())) + sum(len(encode_tensors(part.tensors())) for part in missing)
@@ -462,7 +421,6 @@ def _not_written(path: Path, error: OSError | WriteError, size: int) -> MetarlEr
     kept = [other.name for other in _stored(path.parent) if _iteration(other) <= _iteration(path)]
     before = f"checkpoint {kept[0]} before it is intact" if kept else "there is none before it"
     if is_full(cause):
-        return MetarlError(
-            f"No disk space for the checkpoint {path}, which needs {size / 1e6:.3f} MB; {before}."
-        )
+        needs = f"which needs {size / 1e6:.3f} MB"
+        return MetarlError(f"No disk space for the checkpoint {path}, {needs}; {before}.")
     return MetarlError(f"The checkpoint {path} cannot be written ({cause.strerror}); {before}.")

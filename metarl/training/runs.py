@@ -15,6 +15,7 @@ from typing import Protocol
 
 from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
+from metarl.plugins.recorded import config_of_results
 from metarl.plugins.registry import config_from_json
 from metarl.plugins.reopening import check_reopens
 from metarl.storage.checkpoints import (
@@ -38,9 +39,7 @@ from metarl.types import Json
 
 
 def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = ()) -> Experiment:
-    """Start a run in a new folder.
-
-    The folder is below ``root``.
+    """Start a run in a new folder below ``root``.
 
     Raises:
         MetarlError: if the folder exists, or cannot be made, or the run could never be opened again.
@@ -62,11 +61,7 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
 
 
 def refuse_existing(folder: Path) -> None:
-    """Check that a new run's folder is new.
-
-    Raises:
-        MetarlError: if it exists; says how to resume the run in it.
-    """
+    """Check that a new run's folder is new, or raise ``MetarlError`` with how to resume."""
     if (folder / CONFIG).is_file():
         raise MetarlError(
             f"The run folder {folder} exists already; choose another --name, "
@@ -83,10 +78,7 @@ def discard(experiment: Experiment) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether a run has finished a checkpoint.
-
-    One that a kill cut short does not count.
-    """
+    """Return whether a run has a whole checkpoint, not one that a kill cut short."""
     return has_whole(folder / CHECKPOINTS)
 
 
@@ -98,9 +90,7 @@ def resume(
     iterations: int | None = None,
     device: str | None = None,
 ) -> Experiment:
-    """Resume a stopped run.
-
-    It goes on from its newest whole checkpoint or from an earlier one.
+    """Resume a stopped run from its newest whole checkpoint, or from an earlier one.
 
     Args:
         path: the run's folder, or that of one of its checkpoints, to go back to it: later
@@ -143,9 +133,7 @@ def resume(
 
 
 def split_checkpoint(path: Path) -> tuple[Path, str | None]:
-    """Split a path into run and checkpoint.
-
-    A checkpoint's path is ``RUN/checkpoints/40``.
+    """Split a path such as ``RUN/checkpoints/40`` into run and checkpoint.
 
     Raises:
         MetarlError: if it names the folder of all checkpoints, or of a sweep.
@@ -169,15 +157,10 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load a checkpoint to act and adapt.
+    """Load a run's newest whole checkpoint, or the one of ``path``, to act and adapt.
 
-    It is the newest whole one of a run, or the one that its own folder names.
-
-    The agent's segments are not verified, as only training needs them.
-
-    Args:
-        path: the run's folder or the checkpoint's.
-        report: called with a sentence for each damaged checkpoint.
+    Its segments are not verified, as only training needs them. Damaged checkpoints are reported in a
+    sentence.
 
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.
@@ -206,9 +189,7 @@ def open_trained(
     workers: int = 0,
     engine: str = "",
 ) -> Experiment:
-    """Open a trained agent to evaluate it.
-
-    The run itself stays as it is.
+    """Open a trained agent to evaluate it; the run itself stays as it is.
 
     Args:
         path: a run's folder (its newest whole checkpoint is taken), or one checkpoint's.
@@ -238,13 +219,9 @@ def open_trained(
 
 
 def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
-    """Return the physics of training and evaluation here.
+    """Return engine and MuJoCo version of a run's training, and of an evaluation here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
-
-    Args:
-        path: a run's folder, or one checkpoint's.
-        evaluated_on: the engine that steps the environments now.
     """
     checkpoint = open_checkpoint(path, lambda _: None)
     trained_on = config_from_json({**checkpoint.config, "device": "cpu"}).sampling.engine  # wherever it was
@@ -255,10 +232,7 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the run's folder of a checkpoint's path.
-
-    Any other path stays as it is.
-    """
+    """Return the run's folder of a checkpoint's path, and any other path as it is."""
     checkpoints = path.resolve().parent
     return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
 
@@ -269,6 +243,21 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
     Raises:
         MetarlError: if the folder is no run, or its config is damaged or cannot be used here.
     """
+    return config_from_json({**_read_settings(folder), **changes})
+
+
+def read_config_of_results(folder: Path) -> ExperimentConfig:
+    """Read a run's config for its results alone.
+
+    The agent and the suite need not load here; see :mod:`metarl.plugins.recorded`.
+
+    Raises:
+        MetarlError: if the folder is no run, or its config is damaged.
+    """
+    return config_of_results(_read_settings(folder))
+
+
+def _read_settings(folder: Path) -> dict[str, Json]:
     path = folder / CONFIG
     if not folder.is_dir():
         raise MetarlError(f"There is no run {folder}.")
@@ -280,7 +269,7 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
         raise MetarlError(f"{path} is not JSON: {error}.") from error
     if not isinstance(data, dict):
         raise MetarlError(f"{path} must hold one JSON object.")
-    return config_from_json({**data, **changes})
+    return data
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:
@@ -303,9 +292,7 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stop_on_signals(work: Stoppable) -> Iterator[None]:
-    """Stop a run cleanly on SIGINT or SIGTERM.
-
-    The first signal asks it to stop, a second one kills it.
+    """Stop a run cleanly on the first SIGINT or SIGTERM; a second one kills it.
 
     Outside the main thread, where Python allows no handlers of signals, the work goes on without them.
     """

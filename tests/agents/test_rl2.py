@@ -45,8 +45,6 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
 def test_agent_contract(claim: Callable[[AgentConfig], None], variant: str) -> None:
-    if (variant, claim.__name__) == ("hypernetwork", "experience_changes_the_policy"):
-        pytest.skip("Bias-HyperInit begins with one policy for all memories; see the next test")
     claim(VARIANTS[variant])
 
 

@@ -1,9 +1,8 @@
-"""Many MuJoCo worlds, of several models, as arrays.
+"""Many MuJoCo worlds, of several models, as arrays, in the manner of the package mjbatch.
 
-In the manner of mjbatch (the package of that name): ``bind`` names the numbers to read and gives a
-live array of them, ``expand`` gives every world a model field of its own, ``step`` advances all worlds in
-parallel. Worlds of one family share a model, and worlds of several families a batch. No result depends
-on the number of threads or on which stepper runs, bit for bit.
+``bind`` names the numbers to read and gives a live array of them, ``expand`` gives every world a model field
+of its own, ``step`` advances all worlds in parallel. Worlds of one family share a model, and worlds of
+several families a batch. No result depends on the number of threads or on which stepper runs, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from metarl.envs.engines.threads.features import Array, Layout, Named, resolve
 from metarl.envs.engines.threads.portable import PortableStepper
 from metarl.envs.engines.threads.worlds import (
     FATAL,
+    STATE,
     Computation,
     Finish,
     Flags,
@@ -30,6 +30,7 @@ from metarl.envs.engines.threads.worlds import (
     World,
     WorldStatus,
     can_reuse_forward,
+    integration_state,
     read_field,
 )
 from metarl.errors import EngineError, MetarlError
@@ -39,36 +40,16 @@ from metarl.system.cores import usable_cores
 _LOG = logging.getLogger(__name__)
 StepperName: TypeAlias = Literal["auto", "compiled", "portable"]
 
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-_DIVERGED = FATAL | sum(
-    1 << int(warning)
-    for warning in (
-        mujoco.mjtWarning.mjWARN_BADQPOS,
-        mujoco.mjtWarning.mjWARN_BADQVEL,
-        mujoco.mjtWarning.mjWARN_BADQACC,
-        mujoco.mjtWarning.mjWARN_BADCTRL,
-    )
-)
+_BAD = [getattr(mujoco.mjtWarning, f"mjWARN_BAD{name}") for name in ("QPOS", "QVEL", "QACC", "CTRL")]
+_DIVERGED = FATAL | sum(1 << int(warning) for warning in _BAD)
 
 
 class WorldState(NamedTuple):
-    """State of a world that continues exactly.
+    """State of a world from which any stepper continues exactly."""
 
-    It works under any stepper.
-    """
-
-    integration: Array
-    """Integration state of MuJoCo.
-
-    ``mjSTATE_INTEGRATION``: positions, velocities, controls, mocap poses, warm start, time.
-    """
-    fields: dict[str, Array]
-    """The expanded model fields."""
-    features: Array
-    """Bound features, ``[width]``.
-
-    Fewer leave the rest zero.
-    """
+    integration: Array  # mjSTATE_INTEGRATION: positions, velocities, controls, mocap poses, warm start, time
+    fields: dict[str, Array]  # the expanded model fields
+    features: Array  # bound, [width]; fewer leave the rest zero
 
 
 class BatchedPhysics:
@@ -84,19 +65,11 @@ class BatchedPhysics:
         finish: Finish = Finish.FORWARD,
         reuse_forward: bool = True,
     ) -> None:
-        """Make the worlds.
+        """Make the worlds: one model a family, and for each world the index of its family.
 
-        Args:
-            models: one model a family.
-            families: ``[num_worlds]``, for each world the index of its model.
-            stepper: ``"compiled"``, ``"portable"``, or ``"auto"`` for the first where it can be built.
-            num_threads: threads; 0 for one a core.
-            finish: what follows the last substep.
-            reuse_forward: let the compiled stepper start a step from the forward pass after the one before,
-                where this changes no bit.
-
-        Raises:
-            EngineError: if the compiled stepper is asked for and cannot be built.
+        ``stepper="auto"`` is the compiled one where it can be built, and ``num_threads=0`` one a core. With
+        ``reuse_forward`` a compiled step starts from the forward pass after the one before, where this
+        changes no bit. If the compiled stepper is asked for and cannot be built, this raises ``EngineError``.
         """
         self.models = list(models)
         # inputs are as wide as the widest model's
@@ -111,11 +84,8 @@ class BatchedPhysics:
         self._expanded: dict[str, list[Array]] = {}
         self._status = WorldStatus(len(families))
         self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
+        # bound numbers after the step, [num_worlds, width], live
         self.features: Array = np.zeros((len(families), 0))
-        """Bound numbers after the step, ``[num_worlds, width]``.
-
-        They are live.
-        """
         # more threads than worlds would idle
         self.num_threads = min(num_threads or usable_cores(), max(len(families), 1))
         self._stepper = _make_stepper(stepper, self.num_threads, self._status)
@@ -130,73 +100,47 @@ class BatchedPhysics:
         return len(self._worlds)
 
     @property
-    def families(self) -> list[int]:
-        """The family of each world, ``[num_worlds]``."""
-        return [world.family for world in self._worlds]
-
-    @property
     def is_compiled(self) -> bool:
         """Whether the compiled stepper runs."""
         return isinstance(self._stepper, CompiledStepper)
 
     @property
     def flags(self) -> Flags:
-        """Warnings of each world, ``[num_worlds]``.
-
-        They count since its last ``set_state``: bit w for ``mjtWarning`` w.
-        """
+        """Warnings since ``set_state``, ``[num_worlds]``: bit w for ``mjtWarning`` w."""
         return self._status.flags
 
     @property
     def diverged(self) -> Mask:
-        """Diverged worlds, ``[num_worlds]``.
+        """Worlds with NaN, huge numbers or an error in MuJoCo, ``[num_worlds]``.
 
-        They have NaN or huge numbers, or MuJoCo raised an error in them. MuJoCo itself resets such a world
-        and goes on; its episode is over.
+        MuJoCo itself resets such a world and goes on; its episode is over.
         """
         diverged: Mask = (self._status.flags & _DIVERGED) != 0
         return diverged
 
     def data(self, world: int) -> mujoco.MjData:
-        """Return a world's data for reading.
-
-        Poses are those of the last step.
-        """
+        """Return a world's data for reading; poses are those of the last step."""
         return self._worlds[world].data
 
     def bind(self, features: Sequence[Sequence[Named]]) -> Array:
-        """Choose the features of each family's worlds.
+        """Choose the features of each family's worlds, in order; return :attr:`features`.
 
-        Args:
-            features: for each family what to read, in order.
-
-        Returns:
-            ``[num_worlds, width]``, written anew at each step; a family with fewer columns leaves the last
-            ones zero. Also :attr:`features`.
-
-        Raises:
-            MetarlError: if a feature is not known.
+        A family with fewer columns leaves the last ones zero. Unknown features raise ``MetarlError``.
         """
         self._layouts = [resolve(model, wanted) for model, wanted in zip(self.models, features, strict=True)]
         width = max((layout.width for layout in self._layouts), default=0)
         self.features = np.zeros((self.num_worlds, width))
         for index, world in enumerate(self._worlds):
-            self._give_row(index, world)
+            world.layout = self._layouts[world.family]
+            world.row = self.features[index, : world.layout.width]
             self._stepper.attach(index, world)
         return self.features
 
     def compute(self, functions: Sequence[CFunction], tables: Sequence[Rows]) -> bool:
-        """Run a family's function after each step.
+        """Run a family's function in each sound world after each step; return whether it can.
 
-        A world that has diverged does not run it. Call this after :meth:`bind`, which makes new
-        :attr:`features`.
-
-        Args:
-            functions: one a family.
-            tables: the arrays ``[num_worlds, ...]`` that the functions were made for.
-
-        Returns:
-            Whether they run; not with Python threads, nor where they cannot be compiled.
+        Call this after :meth:`bind`, which makes new :attr:`features`. The functions, one a family, were made
+        for the arrays ``tables [num_worlds, ...]``; they need a compiler.
         """
         if not self.is_compiled:
             # without a compiler the caller computes in NumPy
@@ -218,15 +162,10 @@ class BatchedPhysics:
         return self._layouts[family]
 
     def expand(self, field: str) -> list[Array]:
-        """Give every world its own model field.
+        """Give every world its own model field from the next step on; return the live arrays.
 
-        It counts from the next step on. MuJoCo's numbers that depend on the field are not derived anew.
-
-        Args:
-            field: of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape [1].
-
-        Returns:
-            For each world the live array, in its model's shape.
+        ``field`` is one of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape
+        [1]. MuJoCo's numbers that depend on the field are not derived anew.
         """
         if field not in self._expanded:
             self._expanded[field] = [read_field(world.model, field) for world in self._worlds]
@@ -236,13 +175,7 @@ class BatchedPhysics:
         return self._expanded[field]
 
     def assign(self, families: Sequence[int]) -> None:
-        """Change the families of the worlds.
-
-        One that changes starts in its model's initial state.
-
-        Args:
-            families: ``[num_worlds]``.
-        """
+        """Change the families of the worlds; one that changes starts in the initial state."""
         for index, (world, family) in enumerate(zip(self._worlds, families, strict=True)):
             if world.family != family:
                 self._spare[world.family].append(world.data)
@@ -258,16 +191,10 @@ class BatchedPhysics:
         mocap_quat: Array | None = None,
         mask: Mask | None = None,
     ) -> None:
-        """Step the worlds and gather features.
+        """Step the worlds of ``mask [num_worlds]``; set :attr:`features` and :attr:`flags`.
 
-        Set :attr:`features` and :attr:`flags`.
-
-        Args:
-            num_substeps: simulation steps.
-            ctrl: ``[num_worlds, nu]``; None leaves the controls.
-            mocap_pos: ``[num_worlds, nmocap, 3]``, metres; None leaves them.
-            mocap_quat: ``[num_worlds, nmocap, 4]``, wxyz; None leaves them.
-            mask: ``[num_worlds]``, which worlds step; None for all.
+        Inputs stay where they are None: ``ctrl [num_worlds, nu]``, ``mocap_pos [num_worlds, nmocap, 3]`` in
+        metres, ``mocap_quat [num_worlds, nmocap, 4]``, wxyz.
         """
         inputs = Inputs(
             None if mask is None else np.ascontiguousarray(mask, np.bool_),
@@ -282,25 +209,21 @@ class BatchedPhysics:
         states = []
         for index in worlds:
             world = self._worlds[index]
-            integration = np.empty(mujoco.mj_stateSize(world.model, _STATE))
-            mujoco.mj_getState(world.model, world.data, integration, _STATE)
+            integration = integration_state(world.model, world.data)
             fields = {name: rows.copy() for name, rows in world.fields.items()}
             states.append(WorldState(integration, fields, world.row.copy()))
         return states
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
-        """Set states and features of some worlds.
+        """Set states and features of some worlds; clear their flags.
 
-        Their flags are cleared. An expanded field that a state lacks becomes the model's.
-
-        Raises:
-            MetarlError: if a state names a field that is not expanded.
+        An expanded field that a state lacks becomes the model's; others raise ``MetarlError``.
         """
         for index, state in zip(worlds, states, strict=True):
             world, status = self._worlds[index], self._status
             if status.flags[index]:
                 mujoco.mj_resetData(world.model, world.data)  # MuJoCo may have stopped anywhere
-            mujoco.mj_setState(world.model, world.data, state.integration, _STATE)
+            mujoco.mj_setState(world.model, world.data, state.integration, STATE)
             if not state.fields.keys() <= world.fields.keys():
                 missing = ", ".join(sorted(state.fields.keys() - world.fields.keys()))
                 raise MetarlError(f"The state has its own {missing}; expand these model fields first.")
@@ -338,10 +261,6 @@ class BatchedPhysics:
             return None
         rows = [table.ctypes.data + index * table.strides[0] for table in self._tables]
         return Computation(self._functions[family], np.array(rows, np.int64))
-
-    def _give_row(self, index: int, world: World) -> None:
-        world.layout = self._layouts[world.family]
-        world.row = self.features[index, : world.layout.width]
 
     def _checked(self, name: str, value: Array | None, shape: tuple[int, ...]) -> Array | None:
         if value is None:

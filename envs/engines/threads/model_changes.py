@@ -1,9 +1,8 @@
-"""Models that differ from world to world.
+"""Models that differ from world to world, with everything that MuJoCo derives.
 
-Everything that MuJoCo derives from a difference is changed too. A mass does not change alone: MuJoCo keeps
-inverse weights, subtree masses and actuator accelerations of the initial pose, by which it scales constraints
-and measures the solver's progress. MuJoCo's own ``mj_setConst`` derives them anew, once per task, and they
-become fields of a world like the mass itself.
+A mass does not change alone: MuJoCo keeps inverse weights, subtree masses and actuator accelerations of the
+initial pose, by which it scales constraints and measures the solver's progress. MuJoCo's own ``mj_setConst``
+derives them anew, once per task, and they become fields of a world like the mass itself.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from metarl.envs.engines.threads.worlds import read_field, write_field
 from metarl.errors import MetarlError, unknown_name
 
 Index: TypeAlias = "int | slice | EllipsisType | tuple[int | slice, ...]"
-Fields: TypeAlias = dict[str, Array]
-"""Whole model fields by name, for :class:`~.batched.WorldState`."""
+Fields: TypeAlias = dict[str, Array]  # whole model fields by name, for WorldState
 
 _SOLVER_SCALE = "stat.meaninertia"
 _LEAST = {"body_mass": 0.0, "body_inertia": 0.0, "opt.timestep": 1e-9}
@@ -33,49 +31,27 @@ _LEAST = {"body_mass": 0.0, "body_inertia": 0.0, "opt.timestep": 1e-9}
 class Change:
     """One change of a model field."""
 
-    field: str
-    """Field of the model or its options.
-
-    An array of :class:`mujoco.MjModel` (``"body_mass"``, ``"actuator_gear"``) or a number of its options
-    (``"opt.gravity"``, ``"opt.timestep"``).
-    """
-    index: Index
-    """Part of the field that changes.
-
-    It is an index of NumPy; ``...`` for all.
-    """
-    value: float
-    """The new value, or the factor."""
-    scale: bool = False
-    """Whether ``value`` multiplies what is there."""
+    field: str  # an array of MjModel ("body_mass") or a number of its options ("opt.gravity")
+    index: Index  # of NumPy; ... for all
+    value: float  # the new value, or the factor
+    scale: bool = False  # whether the value multiplies what is there
 
 
 class ModelChanger:
-    """A scratch model for changed fields.
-
-    It takes changes and returns all the fields they affect.
-
-    Args:
-        model: what the changes start from; it stays as it is.
-    """
+    """A scratch copy of ``model`` that takes changes and returns all fields they affect."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        self.model: mujoco.MjModel = copy.copy(model)
-        """The model as :meth:`put` left it."""
+        self.model: mujoco.MjModel = copy.copy(model)  # as put() left it
         self._original = model
         self._data = mujoco.MjData(self.model)
         self._fields = _float_fields(model)
         self._put: set[str] = set()
 
     def fields(self, changes: Iterable[Change]) -> Fields:
-        """Return all fields affected by some changes.
+        """Return all fields that some changes, in order, and MuJoCo make differ from the original.
 
-        The changes are made in order; the fields are those that are not the original's. Those that MuJoCo
-        derives are among them.
-
-        Raises:
-            MetarlError: if a field or an index in it is not known, a value is not finite, or MuJoCo derives
-                the field itself and so overwrites it.
+        An unknown field or index, a value that is not finite, and a field that MuJoCo derives itself raise
+        ``MetarlError``.
         """
         # start from the original, whatever was changed before
         self.put({})
@@ -89,7 +65,10 @@ class ModelChanger:
         # MuJoCo derives fields from the changed ones; a change that it overwrites has no effect
         wanted = {name: read_field(self.model, name) for name in changed}
         self._put |= {*self._fields, _SOLVER_SCALE}
-        self._derive()
+        try:
+            mujoco.mj_setConst(self.model, self._data)
+        except mujoco.FatalError as error:
+            raise MetarlError(f"MuJoCo cannot simulate the changed model: {error}.") from error
         for name, values in wanted.items():
             if not np.array_equal(read_field(self.model, name), values):
                 raise MetarlError(f"MuJoCo derives {name} from other fields; change those.")
@@ -103,10 +82,7 @@ class ModelChanger:
         return fields
 
     def put(self, fields: Mapping[str, Array]) -> None:
-        """Set these fields in :attr:`model`.
-
-        All others are the original's.
-        """
+        """Set these fields in :attr:`model`, and all others to the original's."""
         for name in self._put - fields.keys():
             write_field(self.model, name, read_field(self._original, name))
         for name, values in fields.items():
@@ -129,12 +105,6 @@ class ModelChanger:
             raise MetarlError(f"{field} cannot be {values.min()}, which the change makes of it.")
         return values
 
-    def _derive(self) -> None:
-        try:
-            mujoco.mj_setConst(self.model, self._data)
-        except mujoco.FatalError as error:
-            raise MetarlError(f"MuJoCo cannot simulate the changed model: {error}.") from error
-
     def _differs(self, name: str) -> bool:
         if name in self._fields:
             return not np.array_equal(getattr(self.model, name), self._fields[name], equal_nan=True)
@@ -142,10 +112,7 @@ class ModelChanger:
 
 
 def _float_fields(model: mujoco.MjModel) -> Fields:
-    """Return live views of a model's number arrays.
-
-    They are given by name.
-    """
+    """Return live views of a model's number arrays, by name."""
     values = ((name, getattr(model, name)) for name in dir(model) if not name.startswith("_"))
     return {
         name: value for name, value in values if isinstance(value, np.ndarray) and value.dtype == np.float64

@@ -1,7 +1,4 @@
-"""Observation, reward and infos of a step.
-
-They are computed from the features that the physics gathers.
-"""
+"""Observation, reward and infos of a step, from the features that the physics gathers."""
 
 from __future__ import annotations
 
@@ -15,25 +12,19 @@ from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, evaluate, la
 class StepResult(NamedTuple):
     """The results of a step, ``[..., worlds]``."""
 
-    frame: Vector
-    """``[18, worlds]``, for the next step."""
-    observation: Vector
-    """``[39, worlds]``, clipped."""
-    constants: Vector
-    """Constants, ``[C, worlds]``.
-
-    They include those fixed at the first step.
-    """
+    frame: Vector  # [18, worlds], for the next step
+    observation: Vector  # [39, worlds], clipped
+    constants: Vector  # [C, worlds], with those fixed at the first step
     outcome: Outcome
 
 
 def after_step(
     task: SawyerTask, features: Vector, action: Vector, constants: Vector, before: Vector, first: Mask
 ) -> StepResult:
-    """Compute the results of a step.
+    """Compute the results of a step; shapes as in :func:`~.task.evaluate`.
 
-    Shapes as in :func:`~.task.evaluate`; ``before [18, worlds]`` is the frame of the previous step, and
-    ``first [worlds]`` says where this is an episode's first step.
+    ``before [18, worlds]`` is the frame of the previous step; ``first [worlds]`` marks an episode's first
+    step.
     """
     now = frame(task, features)
     observation = observe(now, before)

@@ -1,7 +1,4 @@
-"""``metarl compare``: compare runs or sweeps.
-
-They must have the same held-out tasks.
-"""
+"""``metarl compare``: compare runs or sweeps with the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -70,6 +67,7 @@ class CompareArguments(Settings):
 def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
     options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
+    check_different(options.runs)
     runs = on_common_axis([read_evaluated(folder) for folder in options.runs])
     check_comparable_runs(runs)
     first, *others = runs
@@ -99,6 +97,18 @@ def compare_command(arguments: list[str]) -> None:
         say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
+def check_different(folders: Sequence[Path]) -> None:
+    """Check that no run is named twice.
+
+    Raises:
+        MetarlError: if one is, by different paths perhaps.
+    """
+    places = [folder.resolve() for folder in folders]
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            raise MetarlError(f"The run {folders[index]} is named twice; a run cannot differ from itself.")
+
+
 def write(
     options: CompareArguments,
     folder: Path,
@@ -106,11 +116,7 @@ def write(
     step: int,
     results: Sequence[Mapping[str, ComparisonResult]],
 ) -> list[Path]:
-    """Write numbers and figures.
-
-    Raises:
-        MetarlError: if there is a comparison already.
-    """
+    """Write numbers and figures; MetarlError if there is a comparison already."""
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
@@ -128,10 +134,7 @@ def write(
 def pair_json(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
 ) -> dict[str, Json]:
-    """Return a comparison of two as JSON.
-
-    It holds every number.
-    """
+    """Return every number of a comparison of two as JSON."""
     axis = steps_axis(ours.evaluations[0])
     return {
         "ours": ours.name,

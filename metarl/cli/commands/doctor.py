@@ -29,15 +29,9 @@ LIBRARIES = (
 )
 SETUP_WARP = "`make setup-warp` makes an environment, .venv-warp, for it"
 WARP_MUJOCO = "3.17"
-"""First MuJoCo version with Warp for Meta-World.
-
-Its Warp takes Meta-World's models.
-"""
+"""First MuJoCo version with a Warp that takes Meta-World's models."""
 GRAPHS_DRIVER = (12, 4)
-"""First CUDA that captures steps.
-
-A driver must support it.
-"""
+"""First CUDA of a driver that captures steps."""
 
 
 @dataclass(frozen=True)
@@ -93,23 +87,14 @@ def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
         about = torch.cuda.get_device_properties(index)
         yield f"cuda:{index}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB"
     if not torch.cuda.is_available():
-        wanted = (
-            f"PyTorch is built for CUDA {torch.version.cuda}"
-            if torch.version.cuda
-            else "PyTorch is built without CUDA"
-        )
-        yield "cuda", f"none: {wanted}, and {_driver(driver)}"
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        yield "cuda", f"none: PyTorch is built {built}, and {_driver(driver)}"
     elif driver is not None:
         yield "driver", f"CUDA {driver[0]}.{driver[1]}"
 
 
 def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield engines, and how to get missing ones.
-
-    Args:
-        mujoco: MuJoCo's version.
-        driver: the CUDA that the driver supports.
-    """
+    """Yield engines, and how to get missing ones, by MuJoCo's version and the driver's CUDA."""
     fault = _mujoco_fault()
     yield "processes", f"runs, but not environments of MuJoCo: {fault}" if fault else "runs"
     yield "threads", f"cannot run: {fault}" if fault else _threads()

@@ -1,13 +1,10 @@
-"""``metarl evaluate``: measure adaptation to held-out tasks.
-
-The agent is a trained one.
-"""
+"""``metarl evaluate``: measure a trained agent's adaptation to held-out tasks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -96,15 +93,14 @@ class EvaluateArguments(MeasurementConfig):
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    measured = {item.name: getattr(options, item.name) for item in fields(MeasurementConfig)}
-    experiment = runs.open_trained(
-        options.run,
-        say,
-        EvaluationConfig(**measured),
-        device=options.device,
-        workers=options.workers,
-        engine=options.engine,
+    measured = EvaluationConfig(
+        **{each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
     )
+    experiment = runs.open_trained(
+        options.run, say, device=options.device, workers=options.workers, engine=options.engine
+    )
+    of_run = experiment.config.evaluation
+    experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
     differing = other_suite(experiment, options)
@@ -116,16 +112,15 @@ def evaluate_command(arguments: list[str]) -> None:
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
     if differing:
         stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
-    with results_folder(
-        options.output or experiment.folder / "evaluations", stems(options, suite, stem)
-    ) as folder:
+    place = options.output or experiment.folder / "evaluations"
+    with results_folder(place, stems(options, suite, stem)) as folder:
         say(
-            f"Evaluating {experiment.config.agent.kind} after "
-            f"{count(experiment.iteration, 'iteration')} on {count(len(chosen), 'held-out task')} of "
-            f"{experiment.suite.name}, seed {options.seed}."
+            f"Evaluating {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} on "
+            f"{count(len(chosen), 'held-out task')} of {experiment.suite.name}, seed {options.seed}."
         )
-        files = []
-        evaluation = None
+        for sentence in other_measurement(experiment, of_run, options, official=suite is not None):
+            say(f"Notice: {sentence}")
+        files, evaluation = [], None
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
@@ -156,14 +151,53 @@ def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str,
     return {sentence: sentence for sentence in differing}
 
 
+def other_measurement(
+    experiment: Experiment, of_run: MeasurementConfig, options: EvaluateArguments, *, official: bool
+) -> list[str]:
+    """Say what is measured otherwise than in the run, or than asked for.
+
+    Args:
+        experiment: the agent, and how it is measured now.
+        of_run: how it was measured at the end of its training.
+        options: as given.
+        official: whether the publisher's evaluator runs too.
+    """
+    now = experiment.config.evaluation
+    sequential = experiment.agent.trial == "sequential"
+    # with a memory, a step is one more episode, and adapts from no others
+    unused = {"adaptation_episodes"} if sequential else set[str]()
+    differing = [
+        f"--{item.name.replace('_', '-')} {getattr(now, item.name)} (there {getattr(of_run, item.name)})"
+        for item in fields(MeasurementConfig)
+        if item.name not in unused and getattr(now, item.name) != getattr(of_run, item.name)
+    ]
+    said = []
+    if differing:
+        said.append(f"This is not measured as in the run: {', '.join(differing)}.")
+    trained = experiment.agent.adaptation_steps
+    if sequential and now.adaptation_steps > trained:
+        said.append(
+            f"The trials of the training have {count(trained + 1, 'episode')} each, and "
+            f"{now.adaptation_steps + 1} are measured."
+        )
+    known = MeasurementConfig().adaptation_episodes
+    if sequential and now.adaptation_episodes != known:
+        said.append("An agent with a memory does not use --adaptation-episodes.")
+    available = len(experiment.suite.tasks("test"))
+    if options.tasks > available:
+        said.append(f"--tasks {options.tasks} takes all {available} held-out tasks.")
+    most = experiment.brief_adaptation_steps
+    if official and now.adaptation_steps > most:
+        said.append(
+            f"The official evaluator measures after {count(most, 'adaptation step')}, as in the training."
+        )
+    return said
+
+
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family.
-
-    Raises:
-        MetarlError: if one is none of the suite's.
-    """
+    """Return named held-out tasks, or some of each family; MetarlError if one is unknown."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -171,13 +205,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite for official evaluation, if any.
-
-    It is the suite if its official evaluator is to run.
-
-    Raises:
-        MetarlError: if only that is to be run and there is none.
-    """
+    """Return the suite if its official evaluator is to run; MetarlError if it must but has none."""
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
@@ -189,12 +217,8 @@ def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated
 def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
     steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
-    env = experiment.make_env()
-    try:
-        with showing(experiment, "evaluating", steps):
-            return experiment.test(env, tasks, rng)
-    finally:
-        env.close()
+    with closing(experiment.make_env()) as env, showing(experiment, "evaluating", steps):
+        return experiment.test(env, tasks, rng)
 
 
 def measure_officially(
@@ -205,10 +229,7 @@ def measure_officially(
     per_goal: Evaluation | None,
     path: Path,
 ) -> list[Path]:
-    """Run the publisher's evaluator; print and write.
-
-    Its result stands beside ours.
-    """
+    """Run the publisher's evaluator; print and write its result beside ours."""
     settings = OfficialSettings(
         adaptation_steps=min(options.adaptation_steps, experiment.brief_adaptation_steps),
         adaptation_episodes=options.adaptation_episodes,
@@ -217,13 +238,9 @@ def measure_officially(
     vector_steps, env_steps = suite.official_steps(tasks, settings)
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
     with showing(experiment, "official evaluation", vector_steps):
+        rng, workers, on_step = make_rng(options.seed, Purpose.OFFICIAL), options.workers, experiment.on_step
         official = suite.official_evaluation(
-            experiment.agent,
-            tasks,
-            settings,
-            rng=make_rng(options.seed, Purpose.OFFICIAL),
-            num_workers=options.workers,
-            on_step=experiment.on_step,
+            experiment.agent, tasks, settings, rng=rng, num_workers=workers, on_step=on_step
         )
     console.print(official_table(official) if per_goal is None else protocol_table(per_goal, official))
     return [write_official(path, official, per_goal)]
@@ -236,30 +253,17 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write the episode curve.
-
-    A point is one step from some episodes.
-    """
+    """Measure, print and write the curve of one adaptation step from more and more episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=options.workers)
-    try:
-        with showing(experiment, "adapting from more and more episodes", steps):
-            rng = make_rng(options.seed, Purpose.EPISODE_CURVE)
-            found = episode_curve(
-                experiment.agent,
-                env,
-                tasks,
-                config,
-                counts,
-                horizon=suite.horizon,
-                rng=rng,
-                on_step=experiment.on_step,
-            )
-    finally:
-        env.close()
+    with closing(env), showing(experiment, "adapting from more and more episodes", steps):
+        rng, on_step = make_rng(options.seed, Purpose.EPISODE_CURVE), experiment.on_step
+        found = episode_curve(
+            experiment.agent, env, tasks, config, counts, horizon=suite.horizon, rng=rng, on_step=on_step
+        )
     return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
 
 
@@ -282,9 +286,8 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """
     for path in (folder / f"{name}.json" for name in names):
         if path.exists():
-            raise MetarlError(
-                f"{path} exists already; choose another folder with --output, or another --seed."
-            )
+            mend = "choose another folder with --output, or another --seed"
+            raise MetarlError(f"{path} exists already; {mend}.")
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
@@ -305,10 +308,7 @@ def show_evaluation(
     axis: Axis | None = None,
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Print an evaluation's tables; write its files.
-
-    Its notices are printed too.
-    """
+    """Print an evaluation's tables and notices; write its files."""
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     console.print(evaluation_table(evaluation, summary, title, axis))
@@ -321,9 +321,5 @@ def show_evaluation(
     said = {**measured, **notices}
     for sentence in said.values():
         say(f"Notice: {sentence}")
-    about: dict[str, Json] = {
-        **provenance(experiment),
-        "physics": physics,
-        "notices": list(said.values()),
-    }
+    about = {**provenance(experiment), "physics": physics, "notices": list[Json](said.values())}
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

@@ -1,11 +1,9 @@
-"""``metarl explain``: measure which layers adaptation changes.
-
-It also measures the gain of each.
-"""
+"""``metarl explain``: measure which layers adaptation changes, and the gain of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -94,18 +92,11 @@ def explain_command(arguments: list[str]) -> None:
 
 
 def open_for(options: ExplainArguments) -> Experiment:
-    """Open the trained agent with the options' numbers.
-
-    Raises:
-        MetarlError: as :func:`metarl.training.runs.open_trained`.
-    """
+    """Open the trained agent with the options' numbers."""
     experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
-    changed = replace(
-        evaluation,
-        adaptation_steps=options.adaptation_steps or max(1, evaluation.adaptation_steps),
-        episodes=options.episodes or evaluation.episodes,
-    )
+    steps = options.adaptation_steps or max(1, evaluation.adaptation_steps)
+    changed = replace(evaluation, adaptation_steps=steps, episodes=options.episodes or evaluation.episodes)
     experiment.config = replace(experiment.config, evaluation=changed)
     return experiment
 
@@ -113,15 +104,11 @@ def open_for(options: ExplainArguments) -> Experiment:
 def look(
     experiment: Experiment, tasks: Sequence[Task], layers: Sequence[str], rng: np.random.Generator
 ) -> AdaptationTrace:
-    """Look trace, showing the progress."""
+    """Trace the adaptation, showing the progress."""
     config, horizon = experiment.config.evaluation, experiment.suite.horizon
-    env = experiment.make_env()
-    try:
-        with showing(
-            experiment, "explaining", trace_steps(config, layers, len(tasks), env.num_envs, horizon)
-        ):
+    with closing(experiment.make_env()) as env:
+        steps = trace_steps(config, layers, len(tasks), env.num_envs, horizon)
+        with showing(experiment, "explaining", steps):
             return trace_adaptation(
                 experiment.agent, env, tasks, config, horizon=horizon, rng=rng, on_step=experiment.on_step
             )
-    finally:
-        env.close()

@@ -23,19 +23,12 @@ def train(experiment: Experiment, *, new: bool) -> None:
             with watch(experiment, console):
                 evaluation = experiment.run()
             curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
-            files = show_evaluation(
-                experiment,
-                evaluation,
-                experiment.folder,
-                "evaluation",
-                runs.physics(experiment.folder, experiment.config.sampling.engine),
-                notices=experiment.training_notices(),
-            )
+            folder, notices = experiment.folder, experiment.training_notices()
+            physics = runs.physics(folder, experiment.config.sampling.engine)
+            files = show_evaluation(experiment, evaluation, folder, "evaluation", physics, notices=notices)
     except Stopped:
-        say(
-            f"Stopped after iteration {experiment.saved_iteration}; resume it with: "
-            f"metarl train --resume {experiment.folder}"
-        )
+        resume = f"metarl train --resume {experiment.folder}"
+        say(f"Stopped after iteration {experiment.saved_iteration}; resume it with: {resume}")
         raise
     except BaseException as error:
         # a failed run is kept only if it holds a checkpoint or a traceback
@@ -60,10 +53,10 @@ def describe_run(experiment: Experiment) -> str:
 
 
 def keep_traceback(error: BaseException, folder: Path) -> bool:
-    """Write an environment's traceback to a file."""
+    """Write the traceback of a user's code to a file."""
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"
         write_text(path, "\n".join(notes) + "\n")
-        say(f"The environment's traceback is in {path}.")
+        say(f"The traceback is in {path}.")
     return bool(notes)

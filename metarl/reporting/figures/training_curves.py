@@ -1,7 +1,4 @@
-"""Training curves as CSV and figure.
-
-They are of several runs, in one figure.
-"""
+"""Training curves of several runs as CSV and figure."""
 
 from __future__ import annotations
 
@@ -20,15 +17,15 @@ from metarl.reporting.csv_files import average, write_csv
 from metarl.reporting.figures.curves import Line, draw_line, measured_steps, series
 from metarl.reporting.figures.style import (
     MANY,
-    TEXT,
     blank,
     draw_footer,
+    draw_legend_above,
     label_axes,
     label_env_steps,
     save,
 )
 from metarl.storage.metrics import Row, read_metrics
-from metarl.storage.run_folder import SWEEP, sweep_runs
+from metarl.storage.run_folder import runs_of
 
 COLOURS = ("#000000", *MANY)
 
@@ -36,21 +33,10 @@ COLOURS = ("#000000", *MANY)
 def write_curves(
     folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float = 0
 ) -> list[Path]:
-    """Write training curves of runs or sweeps.
+    """Write training curves of runs or sweeps, finished or not; return the files.
 
-    These may be finished or not.
-
-    Writes ``curves.csv`` (a row for each run and window) and ``curves.png``.
-
-    Args:
-        folders: of the runs or sweeps.
-        labels: their names in the figure.
-        output: folder for the files; made if need be.
-        title: of the figure.
-        window: environment steps to average over; 0 shows every iteration.
-
-    Returns:
-        The files.
+    Writes ``curves.csv`` (a row for each run and window) and ``curves.png``, in which ``labels`` name the
+    folders. ``window`` is the number of environment steps to average over; 0 shows every iteration.
 
     Raises:
         MetarlError: if a folder has no curve with returns, there is not one label of its own for each, there
@@ -72,15 +58,11 @@ def write_curves(
 
 
 def read_curve(folder: Path) -> list[Row]:
-    """Return a run's metrics or sweep's means.
-
-    Raises:
-        MetarlError: if there are neither.
-    """
+    """Return a run's metrics, or their means over a sweep."""
     table = folder / "curve.csv"
     if not table.exists():
-        runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
-        return average([read_metrics(run) for run in runs]) if len(runs) > 1 else read_metrics(runs[0])
+        runs = [read_metrics(run) for run in runs_of(folder)]
+        return average(runs) if len(runs) > 1 else runs[0]
     try:
         with table.open(encoding="utf-8", newline="") as file:
             return [
@@ -91,7 +73,7 @@ def read_curve(folder: Path) -> list[Row]:
 
 
 def windowed(rows: Sequence[Row], window: float) -> list[Row]:
-    """Average training metrics over step windows.
+    """Average training metrics over windows of environment steps.
 
     ``env_steps`` is the end of the window: the iterations in ``(k - 1) window < env_steps <= k window``. A
     window of 0 keeps every iteration, with its held-out metrics and the range over seeds.
@@ -114,10 +96,7 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) -> Figure:
-    """Draw return, and success where all report it.
-
-    Dashed before adapting, solid after the last step.
-    """
+    """Draw return, and success where all report it, before (dashed) and after adapting."""
     quantities = [
         name
         for name in ("return", "success")
@@ -138,26 +117,14 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
             axes.yaxis.set_major_locator(MultipleLocator(0.1))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         label_env_steps(axes, [row for rows in curves.values() for row in rows])
-    handles = [
-        Line2D([], [], color=colour, label=label) for colour, label in zip(COLOURS, curves, strict=False)
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.003, 0.935),
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=TEXT,
-    )
+    colours = zip(COLOURS, curves, strict=False)
+    handles = [Line2D([], [], color=colour, label=label) for colour, label in colours]
+    draw_legend_above(figure, handles, columns, fontsize=8)
     text = "Training tasks; dashed: before adapting, solid: after."
     draw_footer(figure, f"{text} Means over {window:,.0f} environment steps." if window else text)
     return figure
 
 
 def _is_mean(name: str) -> bool:
-    """Return whether a metric is a training mean.
-
-    Ends of a range over seeds are none.
-    """
+    """Return whether a metric is a training mean, not an end of its range over seeds."""
     return name.startswith("train/") and not name.endswith(("/low", "/high"))

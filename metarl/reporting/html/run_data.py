@@ -1,7 +1,4 @@
-"""Data of a report, grouped by config.
-
-The runs are of one suite, grouped by everything but their seed.
-"""
+"""Data of a report: runs of one suite, grouped by everything but their seed."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize_seeds
 from metarl.storage.checkpoints import Checkpoint
 from metarl.storage.metrics import Row, read_metrics
-from metarl.storage.run_folder import EVALUATION, SWEEP, sweep_runs
+from metarl.storage.run_folder import EVALUATION, runs_of
 from metarl.training import runs
 from metarl.training.evaluation_reader import Measured, check_run, is_of, read_json, read_measured
 from metarl.types import Json, Task
@@ -29,10 +26,7 @@ from metarl.types import Json, Task
 EVALUATIONS, BASELINES = "evaluations", "baselines"
 EXPLANATIONS = "explanations"
 COUNTS = "adaptation_episodes"
-"""Key of an evaluation over episode counts.
-
-Such an evaluation is laid out along numbers of episodes instead of adaptation steps.
-"""
+"""Key of an evaluation along numbers of episodes instead of adaptation steps."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +36,18 @@ class Run:
     folder: Path
     config: ExperimentConfig
     iteration: int
-    """Of its newest whole checkpoint."""
+    """Iteration of its newest whole checkpoint."""
     env_steps: int
     versions: dict[str, Json]
     """Versions of the checkpoint's libraries."""
     rows: list[Row]
-    """Its metrics."""
     measured: Measured
-    """Evaluation on held-out tasks.
-
-    It is that at the run's end, or else what ``metarl evaluate`` did last.
-    """
+    """Held-out evaluation at the run's end, or else what ``metarl evaluate`` did last."""
     baselines: tuple[Measured, ...]
     official: dict[str, Json]
-    """Newest official result, empty if none.
-
-    It is the result of the publisher's evaluator.
-    """
+    """Newest result of the publisher's evaluator, empty if none."""
     by_episodes: Measured | None
-    """Newest evaluation over adaptation episodes.
-
-    It is the one after one step from 0, 1, 2, 5, … episodes.
-    """
+    """Newest evaluation after one step from 0, 1, 2, 5, … episodes."""
     explanation: dict[str, Json] | None
     """Newest result of ``metarl explain``, if any."""
 
@@ -77,12 +61,12 @@ class Group:
 
     @property
     def config(self) -> ExperimentConfig:
-        """That of the first run."""
+        """Config of the first run."""
         return self.runs[0].config
 
     @property
     def seeds(self) -> list[int]:
-        """Of all runs."""
+        """Seeds of all runs."""
         return [run.config.seed for run in self.runs]
 
     @property
@@ -97,30 +81,19 @@ class Group:
 
     @property
     def task_returns(self) -> Values:
-        """Each task's mean return by step.
-
-        It is over seeds and episodes, ``[tasks, adaptation steps + 1]``.
-        """
+        """Mean return of each task and step over seeds, ``[tasks, adaptation steps + 1]``."""
         means: Values = np.mean([run.measured.evaluation.task_returns for run in self.runs], axis=0)
         return means
 
     @property
     def task_successes(self) -> Values | None:
-        """Each task's success rate by step.
-
-        It is the share of episodes that succeed, likewise; None where the suite does not say.
-        """
+        """Success rates like :attr:`task_returns`; None where the suite does not say."""
         rates = [run.measured.evaluation.task_successes for run in self.runs]
         known = [rate for rate in rates if rate is not None]
         return np.asarray(np.mean(known, axis=0), np.float64) if len(known) == len(rates) else None
 
     def by_gain(self) -> list[int]:
-        """Sort tasks by gain, the greatest first.
-
-        Returned are their places; the gain is that by adaptation.
-
-        The gain is that in success and, among equals or where the suite reports none, that in return.
-        """
+        """Return the tasks' places by gain of success, then of return, the greatest first."""
         gains = self.task_returns[:, -1] - self.task_returns[:, 0]
         successes = self.task_successes
         first = np.zeros(len(gains)) if successes is None else successes[:, -1] - successes[:, 0]
@@ -128,17 +101,11 @@ class Group:
 
     @cached_property
     def summary(self) -> Summary:
-        """Averages with 95 % intervals.
-
-        They are over seeds and tasks.
-        """
+        """Averages with 95 % intervals over seeds and tasks."""
         return summarize_seeds([run.measured.evaluation for run in self.runs], np.random.default_rng(0))
 
     def baselines(self) -> dict[str, list[Measured]]:
-        """Return the baselines by their label.
-
-        There is one of each run that has it.
-        """
+        """Return the runs' baselines by label."""
         found: dict[str, list[Measured]] = {}
         for run in self.runs:
             for measured in run.baselines:
@@ -147,13 +114,9 @@ class Group:
 
 
 def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group]:
-    """Read runs, and group them by config.
+    """Read runs, and finished runs of sweeps, and group those that differ only in their seed.
 
-    Those in a group differ only in seed.
-
-    Args:
-        folders: the runs', or those of sweeps, read as their finished runs.
-        report: called for each damaged checkpoint that is skipped.
+    ``report`` is called for each damaged checkpoint that is skipped.
 
     Raises:
         MetarlError: if a folder is no run, has no checkpoint or no evaluation, if it is named twice, or if
@@ -186,20 +149,13 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     return [Group(name, tuple(members)) for name, members in zip(names, grouped.values(), strict=True)]
 
 
-def runs_of(folder: Path) -> list[Path]:
-    """Return a run, or a sweep's finished runs."""
-    return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
-
-
 def read_run(folder: Path, report: Callable[[str], None]) -> Run:
-    """Read a run's data for a report.
-
-    It is all that its folder holds.
+    """Read all that a run's folder holds for a report.
 
     Raises:
         MetarlError: if it is no run, has no checkpoint or no evaluation, or a file is damaged.
     """
-    config = runs.read_config(folder)
+    config = runs.read_config_of_results(folder)
     if not runs.has_checkpoints(folder):
         raise MetarlError(f"The run {folder} has no checkpoints, so there is nothing to report of it yet.")
     checkpoint = runs.open_checkpoint(folder, report)
@@ -214,8 +170,7 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     if not evaluations:
         raise MetarlError(_no_evaluation(folder, iteration, found))
     # the evaluation at the run's end goes before later ones
-    at_the_end = [each for each in evaluations if each.path.name == EVALUATION]
-    measured = at_the_end[0] if at_the_end else evaluations[0]
+    measured = next((each for each in evaluations if each.path.name == EVALUATION), evaluations[0])
     check_run(config, measured)
     baselines = read_baselines(folder / BASELINES)
     for each in baselines:
@@ -237,10 +192,7 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
 
 
 def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:
-    """Return the error of a missing evaluation.
-
-    The run has none of its newest checkpoint.
-    """
+    """Return the error for a run without an evaluation of its newest checkpoint."""
     others = sorted({each.iteration for each in found if each.iteration is not None} - {iteration})
     if others:
         return (
@@ -256,13 +208,7 @@ def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> s
 
 
 def read_evaluations(folder: Path) -> list[Measured]:
-    """Read a run's evaluations, newest first.
-
-    They are those on held-out tasks.
-
-    Raises:
-        MetarlError: if a file is damaged.
-    """
+    """Read a run's held-out evaluations, newest first."""
     paths = [path for path in (folder / EVALUATION, *(folder / EVALUATIONS).glob("*.json")) if path.is_file()]
     try:
         found = [(path, read_json(path)) for path in newest_first(paths)]
@@ -292,11 +238,7 @@ def read_baselines(folder: Path) -> list[Measured]:
 
 
 def check_seeds(members: Sequence[Run]) -> None:
-    """Check that one config's runs differ in seed.
-
-    Raises:
-        MetarlError: if two are the same run over again.
-    """
+    """Check that the runs of one config differ in their seed."""
     by_seed: dict[int, Run] = {}
     for run in members:
         twin = by_seed.setdefault(run.config.seed, run)
@@ -308,10 +250,7 @@ def check_seeds(members: Sequence[Run]) -> None:
 
 
 def experiment_key(config: ExperimentConfig) -> str:
-    """Return a group's settings as a key.
-
-    All settings but seed, name, device.
-    """
+    """Return all settings but seed, name and device as a key."""
     content = shared_settings(config)
     return json.dumps({name: content[name] for name in content if name != "device"})
 
@@ -326,10 +265,7 @@ def group_name(names: Sequence[str]) -> str:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Make names unique by numbers.
-
-    Those that come again get a number.
-    """
+    """Make names unique by numbering those that repeat."""
     return [
         name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
         for i, name in enumerate(names)

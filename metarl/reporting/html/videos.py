@@ -1,7 +1,4 @@
-"""Videos of a report.
-
-They show episodes before and after adapting.
-"""
+"""Videos of episodes before and after adapting, for a report."""
 
 from __future__ import annotations
 
@@ -41,23 +38,21 @@ class Pair:
 
     task: str
     why: str
-    """Why this task."""
+    """Reason for choosing this task."""
     before: Video
     after: Video
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A task to film, and why."""
+    """A task to film, and the reason."""
 
     task: Task
     why: str
 
 
 def choose(group: Group, names: Sequence[str]) -> list[Choice]:
-    """Choose tasks by name or gain.
-
-    They are named tasks, or those of greatest, median, least gain.
+    """Choose the named tasks, or those of greatest, median and least gain.
 
     Raises:
         MetarlError: if a name is no held-out task's.
@@ -92,24 +87,16 @@ def film_pairs(
     experiment.observers = [observer]
     # only the first and the last measured rollout are filmed
     measured = measured_rollouts(experiment)
+    ends = measured[0], measured[-1]
     env = experiment.make_env()
     try:
         with runs.stop_on_signals(experiment):
-            return [
-                pair(
-                    film(
-                        experiment,
-                        env,
-                        choice.task,
-                        seed=seed,
-                        view=view,
-                        rollouts=(measured[0], measured[-1]),
-                    ),
-                    choice.why,
-                    experiment.suite.reports_success,
-                )
-                for choice in choices
-            ]
+            pairs = []
+            for choice in choices:
+                filmed = film(experiment, env, choice.task, seed=seed, view=view, rollouts=ends)
+                # encoded at once: raw frames of one task at a time
+                pairs.append(pair(filmed, choice.why, experiment.suite.reports_success))
+            return pairs
     finally:
         env.close()
 
