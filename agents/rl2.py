@@ -21,6 +21,7 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
+from metarl.functional.distributions import Distribution, rebuilt
 from metarl.functional.params import detach, map_values, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
@@ -215,6 +216,13 @@ class RecurrentActor:
         action = Action(chosen.actions.view(*shape, -1), chosen.log_probs.view(shape), extras)
         remembered = {MEMORY: chosen.memory.view(*shape, -1)}
         return action, {**remembered, **remembered_step(inputs)} if changing else remembered
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        read = self.features(inputs).flatten(0, 1)
+        (policy, _), _ = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
+        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
 
 
 class Sequences(NamedTuple):
