@@ -164,7 +164,7 @@ def reals(values: object, live: Flags, name: str) -> npt.NDArray[np.float64]:
         raise UnfitValue(
             f"{name} to be real numbers [{len(live)}]", f"dtype {array.dtype}", f"Return floats as {name}."
         )
-    return np.where(live, array, 0).astype(np.float64)
+    return np.where(live, array, 0).astype(np.float64, copy=False)
 
 
 def _column(values: object, size: int, name: str) -> Values:
@@ -185,6 +185,8 @@ def _number(value: object) -> Real | Decimal | None:
 
 
 def _as_array(value: object) -> Values:
+    if type(value) is np.ndarray:
+        return value  # as nearly always
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         raise UnfitValue(
             "an array without gaps", _shown(value), "Fill masked entries before returning the array."

@@ -6,6 +6,7 @@ and of each module beside it that it imports, so that a change of any of them is
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import os
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, TypeVar, cast
 
 from metarl.errors import MetarlError, unknown_name
@@ -24,8 +26,13 @@ logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
-EXAMPLES = {"suite": "my_file.py:my_distribution", "agent": "my_file.py:MyConfig"}
-NOUNS = {"suite": "distribution", "agent": "config"}
+EXAMPLES = {
+    "suite": "my_file.py:my_distribution",
+    "agent": "my_file.py:MyConfig",
+    "environment": "my_robot.py:make_env",
+    "workspace": "my_robot.py:is_inside",
+}
+NOUNS = {"suite": "distribution", "agent": "config", "environment": "environment", "workspace": "function"}
 
 
 def is_place(name: str) -> bool:
@@ -49,14 +56,14 @@ class UserFile:
     path: Path
     name: str
     part: str
-    """Kind of the thing named, ``"suite"`` or ``"agent"``."""
+    """Kind of the thing named, one of :data:`EXAMPLES`."""
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
         """Return a place's file, found from any folder, or raise MetarlError."""
         path, _, name = place.rpartition(":")
         if not path or not name or not path.endswith(".py"):
-            article = "an" if part == "agent" else "a"
+            article = "an" if part in ("agent", "environment") else "a"
             raise MetarlError(f"Expected {article} {part} in a file as {EXAMPLES[part]}, got {place!r}.")
         return cls(Path(path).resolve(), name, part)
 
@@ -88,7 +95,7 @@ class UserFile:
             raise at_fault(error, f"The {self.part}'s file {self.path} does not run") from error
         with bare_names(module):
             if not hasattr(module, self.name):
-                known = [each for each in vars(module) if not each.startswith("_")]
+                known = own_names(module, self.path.read_bytes())
                 raise unknown_name(f"{NOUNS[self.part]} in {self.path}", self.name, known)
             return use(cast("object", getattr(module, self.name)))
 
@@ -103,6 +110,13 @@ class UserFile:
             ) from error
         texts = {os.path.relpath(file, self.path.parent): text for file, text in files.items()}
         return {file: hashlib.sha256(texts[file]).hexdigest() for file in sorted(texts)}
+
+
+def own_names(module: ModuleType, source: bytes) -> list[str]:
+    """Return the public names that a module does not import."""
+    imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
+    imported = {(each.asname or each.name).partition(".")[0] for node in imports for each in node.names}
+    return [name for name in vars(module) if not name.startswith("_") and name not in imported]
 
 
 def require_parts(found: object, protocol: type, expected: str, where: str, mend: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -30,6 +30,7 @@ from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Axis, Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.plugins import registry
 from metarl.reporting.evaluation_files import write_evaluation, write_official
 from metarl.reporting.tables import (
     aggregate_table,
@@ -39,13 +40,14 @@ from metarl.reporting.tables import (
     protocol_table,
 )
 from metarl.reporting.video.record import find_task
-from metarl.settings import Seed, Workers
+from metarl.settings import Horizon, Seed, Workers
 from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
+from metarl.training.transfer import transfer, with_horizon
 from metarl.types import Json, Task
 
 
@@ -72,6 +74,11 @@ class EvaluateArguments(MeasurementConfig):
     ("official"), or both side by side, where there is one."""
     episode_curve: tuple[int, ...] = ()
     """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
+    suite: str = ""
+    """Another suite than that of the training, by its name or as my_file.py:my_distribution, with the same
+    sizes of observations and actions."""
+    horizon: Horizon | None = None
+    """Steps of an episode, if not those of the suite."""
     output: Path | None = None
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
@@ -89,33 +96,101 @@ def evaluate_command(arguments: list[str]) -> None:
         **{each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
     )
     experiment = runs.open_trained(
-        options.run, say, measured, device=options.device, workers=options.workers, engine=options.engine
+        options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
+    of_run = experiment.config.evaluation
+    experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
+    differing = other_suite(experiment, options)
     # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
     rng = make_rng(options.seed, Purpose.EVALUATION)
     chosen = choose_tasks(experiment, options.task, options.tasks, rng)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
+    if differing:
+        stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
     place = options.output or experiment.folder / "evaluations"
     with results_folder(place, stems(options, suite, stem)) as folder:
         say(
             f"Evaluating {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} on "
             f"{count(len(chosen), 'held-out task')} of {experiment.suite.name}, seed {options.seed}."
         )
+        for sentence in other_measurement(experiment, of_run, options, official=suite is not None):
+            say(f"Notice: {sentence}")
         files, evaluation = [], None
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
-            files += show_evaluation(experiment, evaluation, folder, stem, physics)
+            files += show_evaluation(experiment, evaluation, folder, stem, physics, notices=differing)
         if suite is not None:
             # the publisher's protocol, beside ours if both ran
             files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
         if options.episode_curve:
             files += measure_episode_curve(experiment, chosen, options, folder / f"{stem}-episodes", physics)
     say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str, str]:
+    """Change the suite if the options name another; return what differs from the training.
+
+    Raises:
+        MetarlError: if its spaces do not fit.
+    """
+    if not options.suite and options.horizon is None:
+        return {}
+    config = registry.suite_named(options.suite) if options.suite else experiment.config.suite
+    if options.horizon is not None:
+        config = with_horizon(config, options.horizon)
+    differing = transfer(experiment, config)
+    if options.engine:
+        sampling = replace(experiment.config.sampling, engine=options.engine)
+        experiment.config = replace(experiment.config, sampling=sampling)
+    return {sentence: sentence for sentence in differing}
+
+
+def other_measurement(
+    experiment: Experiment, of_run: MeasurementConfig, options: EvaluateArguments, *, official: bool
+) -> list[str]:
+    """Say what is measured otherwise than in the run, or than asked for.
+
+    Args:
+        experiment: the agent, and how it is measured now.
+        of_run: how it was measured at the end of its training.
+        options: as given.
+        official: whether the publisher's evaluator runs too.
+    """
+    now = experiment.config.evaluation
+    sequential = experiment.agent.trial == "sequential"
+    # with a memory, a step is one more episode, and adapts from no others
+    unused = {"adaptation_episodes"} if sequential else set[str]()
+    differing = [
+        f"--{item.name.replace('_', '-')} {getattr(now, item.name)} (there {getattr(of_run, item.name)})"
+        for item in fields(MeasurementConfig)
+        if item.name not in unused and getattr(now, item.name) != getattr(of_run, item.name)
+    ]
+    said = []
+    if differing:
+        said.append(f"This is not measured as in the run: {', '.join(differing)}.")
+    trained = experiment.agent.adaptation_steps
+    if sequential and now.adaptation_steps > trained:
+        said.append(
+            f"The trials of the training have {count(trained + 1, 'episode')} each, and "
+            f"{now.adaptation_steps + 1} are measured."
+        )
+    known = MeasurementConfig().adaptation_episodes
+    if sequential and now.adaptation_episodes != known:
+        said.append("An agent with a memory does not use --adaptation-episodes.")
+    available = len(experiment.suite.tasks("test"))
+    if options.tasks > available:
+        said.append(f"--tasks {options.tasks} takes all {available} held-out tasks.")
+    most = experiment.brief_adaptation_steps
+    if official and now.adaptation_steps > most:
+        said.append(
+            f"The official evaluator measures after {count(most, 'adaptation step')}, as in the training."
+        )
+    return said
 
 
 def choose_tasks(
