@@ -32,15 +32,7 @@ def asks_for_help(words: Sequence[str]) -> bool:
 
 
 def show_help(words: Sequence[str], make: Callable[[], None]) -> None:
-    """Print the kept help of a command, or make it and keep it.
-
-    Args:
-        words: the command and its arguments.
-        make: prints the help; may exit, as tyro does.
-
-    Raises:
-        SystemExit: as ``make``.
-    """
+    """Print a command's kept help, or ``make`` and keep it; exits as tyro does."""
     # a process that has PyTorch would save nothing, and may have changed what is offered
     if "torch" in sys.modules or any(".py" in word for word in words):
         make()
@@ -74,24 +66,19 @@ class _Recorder(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute there
-        """Encoding of the output."""
         return self._output.encoding
 
     def isatty(self) -> bool:
-        """Return whether the output is a terminal."""
         return self._output.isatty()
 
     def fileno(self) -> int:
-        """Return the output's descriptor."""
         return self._output.fileno()
 
     def write(self, text: str) -> int:
-        """Write a text and keep it."""
         self.text += text
         return self._output.write(text)
 
     def flush(self) -> None:
-        """Flush the output."""
         self._output.flush()
 
 

@@ -15,12 +15,8 @@ SEGMENTS = "segments"
 """Folder of the segments of checkpoints: blocks of tensors, such as parts of a replay buffer."""
 EVALUATION = "evaluation.json"
 """Evaluation on every test task, after training."""
-
-
 ADAPTATION = "adaptation.json"
 """File of a session's settings and environment, in its folder."""
-
-
 ADAPTED = "adapted.safetensors"
 """Experience that a session's policy learned from, in its folder."""
 
