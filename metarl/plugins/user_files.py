@@ -26,8 +26,13 @@ logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
-EXAMPLES = {"suite": "my_file.py:my_distribution", "agent": "my_file.py:MyConfig"}
-NOUNS = {"suite": "distribution", "agent": "config"}
+EXAMPLES = {
+    "suite": "my_file.py:my_distribution",
+    "agent": "my_file.py:MyConfig",
+    "environment": "my_robot.py:make_env",
+    "workspace": "my_robot.py:is_inside",
+}
+NOUNS = {"suite": "distribution", "agent": "config", "environment": "environment", "workspace": "function"}
 
 
 def is_place(name: str) -> bool:
@@ -51,14 +56,14 @@ class UserFile:
     path: Path
     name: str
     part: str
-    """Kind of the thing named, ``"suite"`` or ``"agent"``."""
+    """Kind of the thing named, one of :data:`EXAMPLES`."""
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
         """Return a place's file, found from any folder; MetarlError if it names no file and name."""
         path, _, name = place.rpartition(":")
         if not path or not name or not path.endswith(".py"):
-            article = "an" if part == "agent" else "a"
+            article = "an" if part in ("agent", "environment") else "a"
             raise MetarlError(f"Expected {article} {part} in a file as {EXAMPLES[part]}, got {place!r}.")
         return cls(Path(path).resolve(), name, part)
 

@@ -25,6 +25,14 @@ EVALUATION = "evaluation.json"
 """Evaluation on every test task, after training."""
 
 
+ADAPTATION = "adaptation.json"
+"""File of a session's settings and environment, in its folder."""
+
+
+ADAPTED = "adapted.safetensors"
+"""Experience that a session's policy learned from, in its folder."""
+
+
 def runs_of(folder: Path) -> list[Path]:
     """Return a run's folder alone, or those of a sweep's finished runs."""
     return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]

@@ -30,8 +30,9 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
-from metarl.storage.run_folder import CHECKPOINTS, CONFIG, SWEEP
+from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, SWEEP
 from metarl.system.signals import handled
+from metarl.training.adapted_agent import AdaptedAgent, read_path
 from metarl.training.experiment import Experiment
 from metarl.training.observers import Observer
 from metarl.types import Json
@@ -60,7 +61,7 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
 
 
 def refuse_existing(folder: Path) -> None:
-    """Check that a new run's folder is new, or raise ``MetarlError`` with how to resume."""
+    """Raise ``MetarlError`` if a new run's folder exists."""
     if (folder / CONFIG).is_file():
         raise MetarlError(
             f"The run folder {folder} exists already; choose another --name, "
@@ -77,7 +78,7 @@ def discard(experiment: Experiment) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether a run has a whole checkpoint, not one that a kill cut short."""
+    """Return whether a run has a whole checkpoint."""
     return has_whole(folder / CHECKPOINTS)
 
 
@@ -106,6 +107,11 @@ def resume(
     given = {"iterations": iterations, "device": device}
     changes: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
     folder, name = split_checkpoint(path)
+    if (folder / ADAPTATION).is_file():
+        raise MetarlError(
+            f"Expected a run to train, got a session of metarl adapt, {folder}; go on with it: "
+            f"metarl adapt --resume {folder}"
+        )
     config = read_config(folder, changes)
     with locked(folder):
         experiment = Experiment(config, folder, observers)
@@ -151,10 +157,10 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load a run's newest whole checkpoint, or the one of ``path``, to act and adapt.
+    """Load a run's newest whole checkpoint, or the one of ``path``.
 
-    Its segments are not verified, as only training needs them. Damaged checkpoints are reported in a
-    sentence.
+    It is to act and adapt: segments are not verified, as only training needs them. Damaged checkpoints are
+    reported in a sentence.
 
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.
@@ -204,13 +210,16 @@ def open_trained(
         sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
         evaluation=evaluation or config.evaluation,
     )
-    experiment = Experiment(config, _folder_of(path))
+    folder = _folder_of(path)
+    experiment = Experiment(config, folder)
     experiment.restore(checkpoint)
+    if (folder / ADAPTED).is_file():
+        experiment.agent = AdaptedAgent(experiment.agent, read_path(folder))
     return experiment
 
 
 def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
-    """Return engine and MuJoCo version of a run's training, and of an evaluation here.
+    """Return the physics of a run's training, and of evaluating here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
     """
@@ -223,7 +232,7 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the run's folder of a checkpoint's path, and any other path as it is."""
+    """Return the run's folder of a checkpoint, or the path itself."""
     checkpoints = path.resolve().parent
     return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
 
