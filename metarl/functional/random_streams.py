@@ -16,7 +16,7 @@ _SALT = "metarl"
 
 
 class Purpose(Enum):
-    """Use of random numbers; the values are part of every stream, so they never change."""
+    """Use of random numbers; values never change, as streams hold them."""
 
     TRAINING = "training"  # tasks and episodes of the indexed meta-iteration
     TRAINING_TASKS = "training tasks"  # a run's fixed list of training tasks

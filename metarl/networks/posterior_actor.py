@@ -51,7 +51,7 @@ class PosteriorActor:
         return self.evidence.precision.device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Draw each episode's z from its posterior, ``[M, K, Z]``, the same at each call."""
+        """Draw each episode's z, ``[M, K, Z]``, the same at each call."""
         belief = posterior(self.evidence)
         tasks, size = belief.mean.shape
         generator = torch.Generator().manual_seed(self.seed)
@@ -60,7 +60,7 @@ class PosteriorActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions given z; without a generator, take the likeliest z and the squashed mean."""
+        """Draw actions given z; without a generator, take the likeliest."""
         latents = memory[LATENT]
         if generator is None:
             latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)

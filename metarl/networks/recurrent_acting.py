@@ -21,16 +21,11 @@ from metarl.types import Params
 class Choice(NamedTuple):
     """Outcome of a step of N slots."""
 
-    actions: torch.Tensor
-    """``[N, A]``."""
-    log_probs: torch.Tensor
-    """``[N]``."""
-    distribution: torch.Tensor
-    """Means or logits, ``[N, A]``."""
-    values: torch.Tensor | None
-    """``[N]``; None if the network has no value."""
-    memory: torch.Tensor
-    """``[N, H]``, after the step."""
+    actions: torch.Tensor  # [N, A]
+    log_probs: torch.Tensor  # [N]
+    distribution: torch.Tensor  # means or logits, [N, A]
+    values: torch.Tensor | None  # [N]; None if the network has no value
+    memory: torch.Tensor  # [N, H], after the step
 
 
 class ActingPolicy:
@@ -57,7 +52,7 @@ class ActingPolicy:
     def __call__(
         self, inputs: torch.Tensor, memory: torch.Tensor, generator: torch.Generator | None
     ) -> Choice:
-        """Choose actions for inputs ``[N, I]`` and memory ``[N, H]``, the most likely without a generator."""
+        """Choose actions for ``[N, I]`` and memory ``[N, H]``, or the likeliest without a generator."""
         if not self._is_fast:
             (policy, values), memory = self._policy.step(self._params, inputs, memory)
             actions = mode(policy) if generator is None else sample(policy, generator)
@@ -87,7 +82,7 @@ class ActingPolicy:
 
 
 def _doubled_candidate(params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the linear cell's weight, transposed, and bias, those of the candidate doubled."""
+    """Return the linear cell's transposed weight and bias, the candidate's doubled."""
     weight, bias = params["cell.weight"].t(), params["cell.bias"]
     factors = torch.ones_like(bias)
     factors[len(bias) // 2 :] = 2

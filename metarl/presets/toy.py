@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
+from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, construct
 from metarl.plugins.registry import suite
 from metarl.presets.agent_settings import agent_config_for, equal_steps, measured_steps, meta_batch
 from metarl.presets.manipulation import MAML_TRPO
@@ -30,7 +30,7 @@ def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
         suite=construct(suite("cart-pole"), {"horizon": 60}),
         agent=config,
         iterations=equal_steps(30, config),
-        sampling=SamplingConfig(meta_batch_size=10),
+        sampling=meta_batch(config, tasks=10, episodes=10),
         evaluation=EvaluationConfig(every=5, tasks=20, adaptation_steps=measured_steps(config, 1)),
     )
 

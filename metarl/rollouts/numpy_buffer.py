@@ -24,7 +24,7 @@ _Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]
 
 
 class HostRecorder:
-    """Record of an environment that speaks NumPy, of its n = M * K slots in use."""
+    """Record of an environment that speaks NumPy, in n = M * K slots."""
 
     def __init__(
         self, env: TaskVectorEnv, slot_tasks: list[Task], shape: tuple[int, int], horizon: int
@@ -57,7 +57,7 @@ class HostRecorder:
         self._shown, _ = self._env.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes lists too
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]`` before a step."""
+        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]``."""
         row = self.observations[step]
         self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
         self.mask[step] = self.live
@@ -148,9 +148,9 @@ class HostRecorder:
 
 
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
-    """Return the error of a number that is not finite, with its task and the steps before it.
+    """Return the error of a number that is not finite.
 
-    ``what`` is "observation", "action" or "reward".
+    ``what`` is "observation", "action" or "reward"; ``step`` counts the steps before it.
     """
     message = f"{_where(what, slot_tasks[slot], step)} is not finite."
     return NonFiniteActionError(message, step) if what == "action" else NonFiniteError(message)

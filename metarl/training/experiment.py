@@ -134,7 +134,7 @@ class Experiment:
         return self._finished.iteration if self._finished is not None else 0
 
     def request_stop(self) -> None:
-        """Stop the run before its next step or chunk of learning; :meth:`run` saves and raises Stopped."""
+        """Stop before the next step; :meth:`run` saves and raises Stopped."""
         self._stop = True
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -158,7 +158,7 @@ class Experiment:
         self._restored = True
 
     def initialize(self) -> None:
-        """Initialise from the config's policy file, if any; an unfit one raises ``MetarlError``."""
+        """Initialise from the config's policy file; an unfit one raises ``MetarlError``."""
         if self.config.init_from:
             start_from_ppo(self.agent, Path(self.config.init_from))
             source, mend = f"of {self.config.init_from}", "Take another file."
@@ -197,9 +197,26 @@ class Experiment:
         sampling = self.config.sampling
         return self.suite.make_vector_env(self.num_envs, engine=sampling.engine, num_workers=sampling.workers)
 
-    def test(self, env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
-        """Evaluate on tasks, with the adaptation steps of the config."""
-        return self._evaluate(env, tasks, self.config.evaluation.adaptation_steps, rng)
+    def test(
+        self,
+        env: TaskVectorEnv,
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        adaptation_steps: int | None = None,
+    ) -> Evaluation:
+        """Evaluate on tasks, after the config's adaptation steps unless others are given."""
+        how = self.config.evaluation
+        with naming_agent(self.config.agent), stoppable(lambda: self._stop):
+            return evaluate(
+                self.agent,
+                env,
+                tasks,
+                how,
+                adaptation_steps=how.adaptation_steps if adaptation_steps is None else adaptation_steps,
+                horizon=self.suite.horizon,
+                rng=rng,
+                on_step=self.on_step,
+            )
 
     def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
         """Return an evaluation's vector-environment steps, all episodes being full ones."""
@@ -307,29 +324,14 @@ class Experiment:
     def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
         start = time.perf_counter()
         rng = make_rng(self.config.seed, Purpose.VALIDATION, self.iteration)
-        evaluation = self._evaluate(env, self._brief_tasks(), self.brief_adaptation_steps, rng)
+        evaluation = self.test(env, self._brief_tasks(), rng, self.brief_adaptation_steps)
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
     def _brief_tasks(self) -> list[Task]:
-        """Return the few held-out tasks of the learning curve, the same throughout the run."""
+        """Return the learning curve's few held-out tasks, always the same."""
         tasks = self.suite.tasks("test")
         count = min(self.config.evaluation.tasks, len(tasks))
         return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))
-
-    def _evaluate(
-        self, env: TaskVectorEnv, tasks: Sequence[Task], adaptation_steps: int, rng: np.random.Generator
-    ) -> Evaluation:
-        with naming_agent(self.config.agent), stoppable(lambda: self._stop):
-            return evaluate(
-                self.agent,
-                env,
-                tasks,
-                self.config.evaluation,
-                adaptation_steps=adaptation_steps,
-                horizon=self.suite.horizon,
-                rng=rng,
-                on_step=self.on_step,
-            )
 
     def _evaluates_after(self, iteration: int) -> bool:
         every = self.config.evaluation.every

@@ -121,7 +121,7 @@ def _learn(
     rng: np.random.Generator,
     should_stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Let the agent learn, or keep the rollouts and learn from all that it has; return mean metrics."""
+    """Let the agent learn or remember; return mean metrics."""
     said = list[Mapping[str, float]]()
     if rollouts and plan.learns:
         said.append(update(agent, rollouts, tasks, rng, should_stop))
@@ -172,7 +172,7 @@ def _place_of(method: object) -> str:
 
 
 def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) -> list[Sequence[Task]]:
-    """Return the tasks of each turn; tasks take turns where slots are too few."""
+    """Return the tasks of each turn; too few slots make turns."""
     if plan.collects == "nothing":
         return []
     if plan.collects == "meta-batch":

@@ -112,10 +112,10 @@ def success_notices(counts: Counts, success: bool) -> Notices:
 
 
 def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting: str) -> Notices:
-    """Return the notice of a baseline with more than half as many features as transitions to fit.
+    """Return the notice of a baseline that fits its data too closely.
 
-    Such a baseline explains part of what the actions gained, and takes it out of the advantages. ``setting``
-    is the option that sets the ``episodes`` of a task.
+    With more than half as many features as transitions it explains part of what the actions gained, and takes
+    it out of the advantages. ``setting`` is the option that sets the ``episodes`` of a task.
     """
     # at least two transitions for each feature
     transitions, needed = episodes * horizon, 2 * baseline_features

@@ -61,7 +61,7 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
 
 
 def refuse_existing(folder: Path) -> None:
-    """Check that a new run's folder is new, or raise ``MetarlError`` with how to resume."""
+    """Raise ``MetarlError`` if a new run's folder exists."""
     if (folder / CONFIG).is_file():
         raise MetarlError(
             f"The run folder {folder} exists already; choose another --name, "
@@ -78,7 +78,7 @@ def discard(experiment: Experiment) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether a run has a whole checkpoint, not one that a kill cut short."""
+    """Return whether a run has a whole checkpoint."""
     return has_whole(folder / CHECKPOINTS)
 
 
@@ -157,10 +157,10 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load a run's newest whole checkpoint, or the one of ``path``, to act and adapt.
+    """Load a run's newest whole checkpoint, or the one of ``path``.
 
-    Its segments are not verified, as only training needs them. Damaged checkpoints are reported in a
-    sentence.
+    It is to act and adapt: segments are not verified, as only training needs them. Damaged checkpoints are
+    reported in a sentence.
 
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.
@@ -219,7 +219,7 @@ def open_trained(
 
 
 def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
-    """Return engine and MuJoCo version of a run's training, and of an evaluation here.
+    """Return the physics of a run's training, and of evaluating here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
     """
@@ -232,7 +232,7 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the run's folder of a checkpoint's path, and any other path as it is."""
+    """Return the run's folder of a checkpoint, or the path itself."""
     checkpoints = path.resolve().parent
     return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
 
