@@ -60,7 +60,7 @@ _CART_POLE: Mapping[str, object] = {
 }
 
 _META_WORLD: Mapping[str, Mapping[str, object]] = {
-    # results/ml1-push-v3-success10-rl2, where "linear" learns as "gru" in less time; reaching needs the changes
+    # "linear" learns as "gru" in less time, and reaching needs the changes: results/README.md
     "rl2": {"cell": "linear", "changes": True},
 }
 
