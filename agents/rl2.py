@@ -34,7 +34,15 @@ from metarl.learning.gradient_descent import (
     start_descent,
 )
 from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
-from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
+from metarl.learning.recurrent_inputs import (
+    ChangeScales,
+    Features,
+    blank_last_step,
+    changes_in_trials,
+    changes_since,
+    remembered_step,
+)
+from metarl.learning.running_scale import Moments, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
@@ -101,6 +109,8 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     """Schedule of the step size, from learning_rate to 0."""
     lr_iterations: int = DescentConfig.lr_iterations
     """Meta-iterations until a linear or cosine schedule reaches 0."""
+    changes: bool = False
+    """Also read how observation and reward changed since the last step, on scales of their own."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps through which gradients flow back; 0 for whole trials."""
 
@@ -138,7 +148,8 @@ class RL2Config(AgentConfig, TrialPPOConfig):
         # input at step t: observation_t, action_{t-1}, reward_{t-1}, start_t
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         policy = RecurrentPolicy(
-            input_size=observations + actions + 2,  # the previous action, the previous reward, a start
+            # the previous action and reward, a start, and the changes of observation and reward
+            input_size=observations + actions + 2 + (observations + 1) * self.changes,
             action_size=actions,
             discrete=isinstance(suite.action_space, gymnasium.spaces.Discrete),
             cell_name=self.cell,
@@ -162,29 +173,6 @@ class Scales(NamedTuple):
     rewards: Moments
     returns: Moments
 
-    @property
-    def features(self) -> Features:
-        """Scaling of network inputs by current moments."""
-        return Features(self.observations.scale, self.rewards.deviation)
-
-
-class Features(NamedTuple):
-    """Scales by which a policy reads its inputs."""
-
-    observations: Scale
-    reward_deviation: torch.Tensor
-
-    def __call__(self, inputs: Inputs) -> torch.Tensor:
-        """Return the network's input, ``[..., I]``."""
-        rewards = (inputs.previous_rewards / self.reward_deviation).clamp(-10.0, 10.0)
-        parts = (
-            self.observations(inputs.observations),
-            inputs.previous_actions,
-            rewards.unsqueeze(-1),
-            inputs.episode_starts.unsqueeze(-1).float(),
-        )
-        return torch.cat(parts, dim=-1)
-
 
 @dataclass(frozen=True)
 class RecurrentActor:
@@ -206,21 +194,27 @@ class RecurrentActor:
         return next(iter(self.params.values())).device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return a blank memory, ``[M, K, H]``."""
-        return {MEMORY: torch.zeros(self.num_tasks, episodes, self.policy.memory_size, device=self.device)}
+        """Return a blank memory, ``[M, K, H]``, with the last step where its changes are read."""
+        blank = torch.zeros(self.num_tasks, episodes, self.policy.memory_size, device=self.device)
+        if self.features.change_scale is None:
+            return {MEMORY: blank}
+        size = len(self.features.observations.mean)
+        return {MEMORY: blank, **blank_last_step(self.num_tasks, episodes, size, self.device)}
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Read a step and draw actions, or the likeliest without a generator."""
         shape = inputs.previous_rewards.shape
-        read = self.features(inputs).flatten(0, 1)
+        changing = self.features.change_scale is not None
+        read = self.features(inputs, changes_since(memory, inputs) if changing else None).flatten(0, 1)
         chosen = self.acting(read, memory[MEMORY].flatten(0, 1), generator)
         # an update asks how far the policy has moved from this one: its first tensor differs between steps
         extras = {POLICY: chosen.distribution.view(*shape, -1)}
         if chosen.values is not None:
             extras[VALUE] = chosen.values.view(shape)
         action = Action(chosen.actions.view(*shape, -1), chosen.log_probs.view(shape), extras)
-        return action, {MEMORY: chosen.memory.view(*shape, -1)}
+        remembered = {MEMORY: chosen.memory.view(*shape, -1)}
+        return action, {**remembered, **remembered_step(inputs)} if changing else remembered
 
 
 class Sequences(NamedTuple):
@@ -244,11 +238,21 @@ class RL2:
         self.optimizer = config.optimizer
         self.optimizer_memory = start_descent(params, self.optimizer)
         self.scales = Scales(*(no_moments(*shape, device=self.device) for shape in ((observations,), (), ())))
+        self.change_scales = (
+            ChangeScales(*(no_moments(*shape, device=self.device) for shape in ((observations,), ())))
+            if config.changes
+            else None
+        )
         self.updates = 0
+
+    @property
+    def features(self) -> Features:
+        """Scaling of network inputs by current moments."""
+        return Features.by(self.scales.observations, self.scales.rewards, self.change_scales)
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> RecurrentActor:
         """Return the policy, for a blank memory."""
-        return RecurrentActor(self.policy, self.params, self.scales.features, num_tasks)
+        return RecurrentActor(self.policy, self.params, self.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
         """Return the same policy: only its memory has learned."""
@@ -302,11 +306,17 @@ class RL2:
         loaded = take_saved(self._tensors(), state.tensors)
         self.params = {name: loaded[name] for name in self.params}
         self.optimizer_memory = {name: loaded[name] for name in self.optimizer_memory}
-        self.scales = Scales(*load_moments(loaded, Scales._fields))
+        moments = load_moments(loaded, self._moments())
+        self.scales = Scales(*moments[: len(Scales._fields)])
+        self.change_scales = ChangeScales(*moments[len(Scales._fields) :]) if self.change_scales else None
         self.updates = int(str(state.values["updates"]))
 
     def _tensors(self) -> Params:
-        return {**self.params, **self.optimizer_memory, **save_moments(self.scales._asdict())}
+        return {**self.params, **self.optimizer_memory, **save_moments(self._moments())}
+
+    def _moments(self) -> dict[str, Moments]:
+        changes = self.change_scales._asdict() if self.change_scales else {}
+        return {**self.scales._asdict(), **{f"changes.{name}": value for name, value in changes.items()}}
 
     def _loss(
         self, sequences: Sequences, chosen: torch.Tensor, live_steps: torch.Tensor, params: Params
@@ -332,7 +342,8 @@ class RL2:
 
     def sequences(self, trials: Trials) -> Sequences:
         """Return trials or chunks, each with its initial memory."""
-        features, live = time_first(self.scales.features(trials.inputs)), time_first(trials.live)
+        changes = changes_in_trials(trials.inputs) if self.config.changes else None
+        features, live = time_first(self.features(trials.inputs, changes)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
         steps, experience = self.config.chunk_steps, self._experience(trials)
         # whole trials: each sequence starts with the trial's own memory
@@ -413,6 +424,9 @@ class RL2:
         live = trials.live
         seen = (trials.inputs.observations[live], trials.rewards[live], so_far[live])
         self.scales = Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
+        if self.change_scales is not None:
+            changed = [part[live] for part in changes_in_trials(trials.inputs)]
+            self.change_scales = ChangeScales(*map(with_batch, self.change_scales, changed))
 
     def _spread(self) -> dict[str, float]:
         """Return the mean deviation of continuous actions."""

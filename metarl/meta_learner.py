@@ -160,6 +160,11 @@ class Plan(NamedTuple):
     further_updates: int = 0
     """Calls of ``update`` without rollouts that follow."""
 
+    @property
+    def updates(self) -> int:
+        """Calls of ``update`` in all."""
+        return int(self.learns and self.collects != "nothing") + self.further_updates
+
 
 @runtime_checkable
 class Scheduled(Protocol):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.learning import sinusoid_figures
+from metarl.cli.main import exit_code
 from metarl.evaluation.statistics import Bootstrap, Values, confidence_interval
 from metarl.few_shot import adaptation_losses, maml
 from metarl.few_shot.sinusoids import sinusoids
@@ -211,4 +213,4 @@ def main(config: SinusoidConfig, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(exit_code(lambda: tyro.cli(main), "Stopped; nothing is written."))

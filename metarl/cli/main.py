@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 
 from metarl import __version__
 from metarl.cli.console import NOBODY_READS, console, say, say_error, silence
+from metarl.cli.kept_help import asks_for_help, show_help
 from metarl.errors import MetarlError, Stopped
 from metarl.plugins import entry_points
 from metarl.reporting.plain_tables import list_table
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def exit_code(work: Callable[[], None]) -> int:
+def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything was computed.") -> int:
     """Run ``work``, and report a user's mistake in one sentence.
 
     Returns:
@@ -49,7 +50,7 @@ def exit_code(work: Callable[[], None]) -> int:
     except Stopped:
         return 130
     except KeyboardInterrupt:
-        say("Stopped before anything was computed.")
+        say(stopped)
         return 130
     except MetarlError as error:
         say_error(f"{error}{about_current_folder()}")
@@ -95,8 +96,17 @@ def dispatch(arguments: list[str]) -> None:
         raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
     name, *rest = arguments
     keep_matplotlib_quiet()
-    command = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
-    command(rest)
+    entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
+
+    def command() -> None:
+        run = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
+        run(rest)
+
+    # another package's command may take --help for something else
+    if asks_for_help(rest) and entry.value.startswith("metarl."):
+        show_help(arguments, command)
+    else:
+        command()
 
 
 def usable(stream: TextIO | None) -> TextIO:

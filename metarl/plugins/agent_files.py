@@ -7,7 +7,9 @@ file is and its sums beside the agent's settings, so that the run can be opened 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field, make_dataclass
 from functools import cache
 from typing import Annotated, cast
@@ -16,9 +18,10 @@ import torch
 import tyro
 
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import MetaLearner
 from metarl.plugins.user_files import Sums, UserFile, at_fault, require_parts
+from metarl.plugins.user_modules import line_of
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
@@ -48,6 +51,30 @@ def place_of(settings: Json) -> str | None:
 def is_in_file(config: object) -> bool:
     """Return whether a config (class) comes from a file."""
     return bool(getattr(config, FILE, ""))
+
+
+@contextmanager
+def naming_file(config: AgentConfig) -> Iterator[None]:
+    """Name a file's agent in exceptions of its methods.
+
+    The traceback is a note of the error. Exceptions of other agents pass.
+
+    Raises:
+        MetarlError: instead of the exception; names the file and the line.
+    """
+    try:
+        yield
+    except (MetarlError, Stopped, MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if not is_in_file(config):
+            raise
+        place = str(getattr(config, FILE))
+        wrong = at_fault(error, f"The agent of {place} fails")
+        if not line_of(error):  # what a method returned is of no use, perhaps
+            wrong = MetarlError(f"{wrong} Try its methods one by one: metarl check --agent {place}.")
+        wrong.add_note("".join(traceback.format_exception(error)))
+        raise wrong from error
 
 
 def config_class(found: object, where: str) -> type[AgentConfig]:

@@ -6,6 +6,7 @@ and of each module beside it that it imports, so that a change of any of them is
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import os
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, TypeVar, cast
 
 from metarl.errors import MetarlError, unknown_name
@@ -92,7 +94,7 @@ class UserFile:
             raise at_fault(error, f"The {self.part}'s file {self.path} does not run") from error
         with bare_names(module):
             if not hasattr(module, self.name):
-                known = [each for each in vars(module) if not each.startswith("_")]
+                known = own_names(module, self.path.read_bytes())
                 raise unknown_name(f"{NOUNS[self.part]} in {self.path}", self.name, known)
             return use(cast("object", getattr(module, self.name)))
 
@@ -107,6 +109,13 @@ class UserFile:
             ) from error
         texts = {os.path.relpath(file, self.path.parent): text for file, text in files.items()}
         return {file: hashlib.sha256(texts[file]).hexdigest() for file in sorted(texts)}
+
+
+def own_names(module: ModuleType, source: bytes) -> list[str]:
+    """Return the public names that a module does not import."""
+    imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
+    imported = {(each.asname or each.name).partition(".")[0] for node in imports for each in node.names}
+    return [name for name in vars(module) if not name.startswith("_") and name not in imported]
 
 
 def require_parts(found: object, protocol: type, expected: str, where: str, mend: str) -> None:

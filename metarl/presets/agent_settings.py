@@ -50,7 +50,15 @@ _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     "varibad": {"state_weight": 0.0},  # all tasks have the same transitions
 }
 
+_META_WORLD: Mapping[str, Mapping[str, object]] = {
+    "rl2": {"cell": "linear"},  # results/ml1-push-v3-success10-rl2, where it learns as "gru" in less time
+}
+
 OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "ml1": _META_WORLD,
+    "ml10": _META_WORLD,
+    "ml25": _META_WORLD,
+    "ml45": _META_WORLD,
     "half-cheetah-dir": _HALF_CHEETAH_SUITED,
     "half-cheetah-vel": _HALF_CHEETAH_SUITED,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
@@ -97,8 +105,12 @@ OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 }
 """By preset and agent: on top of what is shared."""
 
-ONE_TRIAL_A_TASK = ("rl2",)
+FEW_TRIALS_A_TASK = ("rl2",)
 """Agents that learn nothing from a task's other trials, so fresh tasks are worth more."""
+
+
+FEW_TRIALS = SamplingConfig(meta_batch_size=50, episodes=2)
+"""Meta-World's meta-batch of these agents."""
 
 
 def agent_config_for(preset: str, name: str) -> AgentConfig:
@@ -123,9 +135,9 @@ def equal_steps(iterations: int, agent: AgentConfig) -> int:
 def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConfig:
     """Return a meta-batch of ``tasks * episodes`` episodes.
 
-    Agents of :data:`ONE_TRIAL_A_TASK` take that number of tasks with one trial each.
+    Agents of :data:`FEW_TRIALS_A_TASK` take that number of tasks with one trial each.
     """
-    if agent.kind in ONE_TRIAL_A_TASK:
+    if agent.kind in FEW_TRIALS_A_TASK:
         return SamplingConfig(meta_batch_size=tasks * episodes, episodes=1)
     return SamplingConfig(meta_batch_size=tasks, episodes=episodes)
 

@@ -19,7 +19,7 @@ from metarl.storage.files import write_json
 from metarl.storage.metrics import read_metrics
 from metarl.text import stage_name
 from metarl.training.evaluation_reader import read_evaluation
-from metarl.training.runs import read_config
+from metarl.training.runs import read_config_of_results
 
 CLOCK = "time/elapsed"
 
@@ -36,7 +36,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     Raises:
         MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
     """
-    configs = [read_config(folder) for folder in folders]
+    configs = [read_config_of_results(folder) for folder in folders]
     measured = [read_evaluation(folder) for folder in folders]
     evaluations = [each.evaluation for each in measured]
     # refuse runs that differ in more than their seed

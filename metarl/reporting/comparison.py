@@ -27,7 +27,7 @@ from metarl.evaluation.statistics import (
 from metarl.storage.run_folder import runs_of
 from metarl.success_bonus import bonus_name
 from metarl.training.evaluation_reader import Measured, read_evaluation
-from metarl.training.runs import read_config
+from metarl.training.runs import read_config_of_results
 from metarl.types import Json
 
 
@@ -115,7 +115,7 @@ def read_evaluated(folder: Path) -> EvaluatedRun:
         MetarlError: if the folder is neither.
     """
     runs = runs_of(folder)
-    config = read_config(runs[0])
+    config = read_config_of_results(runs[0])
     files = tuple(read_evaluation(run) for run in runs)
     evaluations = tuple(each.evaluation for each in files)
     return EvaluatedRun(

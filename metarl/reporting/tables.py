@@ -54,7 +54,7 @@ def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
             (
                 with_interval(measures.iqms[last], form),
                 with_interval(measures.medians[last], form),
-                measures.worse[last],
+                measures.worse[last] if last else None,  # nothing adapts in one stage
             ),
         )
         for name, measures, form in (

@@ -29,8 +29,10 @@ from metarl.storage.files import WriteError, is_full, make_folder, sync_folder, 
 from metarl.storage.run_folder import SEGMENTS
 from metarl.storage.segments import (
     DamagedSegment,
+    MissingSegment,
     check_segments,
     drop_segments,
+    has_all,
     is_sum,
     saved_segment,
     unsaved,
@@ -115,7 +117,7 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
 
     Raises:
         DamagedCheckpoint: if it is missing, cut short or altered.
-        MetarlError: if another version of the format is needed to read it.
+        MetarlError: if another version of the format is needed to read it, or if a segment is missing.
     """
     if not path.is_dir():
         raise DamagedCheckpoint(f"There is no checkpoint {path}.")
@@ -141,6 +143,8 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
             check_segments(stored, segments)
         except DamagedSegment as error:
             raise _damaged(path, error.reason) from error
+        except MissingSegment as error:
+            raise _without_segments(path, error) from error
     iteration, versions = state.get("iteration"), state.get("versions")
     if not isinstance(iteration, int):
         raise _damaged(path, f"{_STATE} names no iteration")
@@ -163,7 +167,8 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
         with_segments: as of :func:`load`.
 
     Raises:
-        MetarlError: if none is whole, or if the newest needs another version of the format.
+        MetarlError: if none is whole, or if the newest needs another version of the format or a segment
+            that is missing, which may be elsewhere.
     """
     tried: set[Path] = set()
     # Listed anew each time: a run that is still going may replace what was listed before.
@@ -290,6 +295,31 @@ def drop_unneeded_segments(folder: Path) -> None:
                 # what a damaged checkpoint refers to cannot be known, nor used
                 needed |= set(_references(path, _read_state(path)))
     drop_segments(stored, needed)
+
+
+def _without_segments(path: Path, error: MissingSegment) -> MetarlError:
+    """Say which file a checkpoint misses, and what to do."""
+    earlier = [other for other in _stored(path.parent) if _iteration(other) < _iteration(path)]
+    usable = [other for other in earlier if _has_all_segments(other)]
+    going_back = (
+        ", or go back to an earlier checkpoint, which deletes those after it: "
+        f"metarl train --resume {usable[0]}"
+        if usable
+        else ""
+    )
+    return MetarlError(
+        f"The checkpoint {path} needs {error.path}, which cannot be read ({error.problem}); put it back from "
+        f"where the run was copied{going_back}."
+    )
+
+
+def _has_all_segments(path: Path) -> bool:
+    """Return whether a checkpoint finds its segments' files."""
+    try:
+        names = _references(path, _read_state(path))
+    except DamagedCheckpoint:
+        return False
+    return has_all(_segments_of(path.parent), names)
 
 
 def _read_state(path: Path) -> dict[str, Json]:

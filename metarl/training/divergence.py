@@ -12,6 +12,7 @@ import torch
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError, NonFiniteActionError
 from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start
+from metarl.plugins.agent_files import naming_file
 from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
@@ -66,9 +67,15 @@ def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
 
 @contextmanager
 def naming_agent(config: AgentConfig) -> Iterator[None]:
-    """Turn errors of actions into :class:`DivergedError` of the agent."""
+    """Name the agent in errors of its own: of a file's agent, or of actions.
+
+    Raises:
+        DivergedError: instead of the error that names the task.
+        MetarlError: as :func:`metarl.plugins.agent_files.naming_file`.
+    """
     try:
-        yield
+        with naming_file(config):
+            yield
     except NonFiniteActionError as error:
         where = "" if error.step is None else f" at step {error.step} of an episode"
         wrong = f"its action{where} is not finite"

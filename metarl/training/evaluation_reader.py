@@ -21,7 +21,7 @@ from metarl.storage.checkpoints import Checkpoint, library_versions, newest_iden
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
 from metarl.text import count
 from metarl.training.experiment import Experiment
-from metarl.training.runs import read_config
+from metarl.training.runs import read_config_of_results
 from metarl.types import Json
 
 _NUMBERS = ("tasks", "returns", "successes")
@@ -157,7 +157,7 @@ def read_json(path: Path) -> dict[str, Json]:
 
 def _of_something_else(folder: Path, measured: Measured) -> str:
     """Explain why an evaluation is not of the run now; empty if it is."""
-    config = read_config(folder)
+    config = read_config_of_results(folder)
     own, recorded = to_json(config), measured.about.get("config")
     if isinstance(recorded, dict) and (name := _difference(own, recorded, (*_SAME_RUN, "evaluation"))):
         return f"is of a run with another {name}"

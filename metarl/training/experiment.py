@@ -40,6 +40,7 @@ from metarl.training.notices import (
     Notices,
     baseline_notice,
     evaluation_notices,
+    filling_notice,
     running_notices,
     training_notices,
 )
@@ -52,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 MAX_TRANSITIONS = 100_000_000
 """Most transitions of one rollout in memory; the largest published meta-batches have 0.5 million."""
+_ADAPTATION_EPISODES = "--evaluation.adaptation-episodes, --adaptation-episodes of metarl evaluate"
 
 
 class Experiment:
@@ -73,7 +75,8 @@ class Experiment:
         self.agent: MetaLearner = config.agent.build(
             self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
-        self.training_tasks.check(self.agent, config.iterations)
+        with naming_agent(config.agent):
+            self.training_tasks.check(self.agent, config.iterations)
         self.iteration, self.env_steps, self.elapsed = 0, 0, 0.0
         self.tally = Tally()
         self._restored = self._stop = False
@@ -140,10 +143,11 @@ class Experiment:
         Raises:
             MetarlError: if it belongs to another architecture, has diverged, or has no run's counters.
         """
-        self.agent.load_state(checkpoint.agent)
         source = f"{self.config.agent.kind} after {checkpoint.iteration} iterations"
         mend = "Take an earlier checkpoint, RUN/checkpoints/N."
-        check_loaded(self.agent, self._blank_inputs(), source, mend)
+        with naming_agent(self.config.agent):
+            self.agent.load_state(checkpoint.agent)
+            check_loaded(self.agent, self._blank_inputs(), source, mend)
         self.iteration = checkpoint.iteration
         try:
             self.env_steps = int(str(checkpoint.progress["env_steps"]))
@@ -169,16 +173,21 @@ class Experiment:
 
         Raises:
             Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
-            MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
-                checkpoint stands), or if another process has the run.
+            MetarlError: if an environment or an agent in a file misbehaves (likewise saved), if the disk
+                is full (the last checkpoint stands), or if another process has the run.
         """
-        with locked(self.folder), use_threads(self.config.threads), closing(self.make_env()) as env:
+        with (
+            locked(self.folder),
+            use_threads(self.config.threads),
+            naming_agent(self.config.agent),
+            closing(self.make_env()) as env,
+        ):
             try:
                 resume_after = self.iteration if self._restored else -1
                 with closing(MetricsLog(self.folder, resume_after)) as log:
                     self._train(env, log)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
-            except (Stopped, MetarlError):
+            except (Exception, SystemExit):
                 if self._finished is not None:
                     self._save(self._finished)
                 raise
@@ -237,7 +246,7 @@ class Experiment:
             success=self.suite.reports_success,
             measured_success=evaluation.successes is not None,
             horizon=horizon,
-        ) | baseline_notice(features, config.adaptation_episodes, horizon, "adaptation_episodes")
+        ) | baseline_notice(features, config.adaptation_episodes, horizon, _ADAPTATION_EPISODES)
 
     def _give(self, notices: Notices) -> None:
         """Give notices while the run goes on."""
@@ -253,6 +262,8 @@ class Experiment:
         if "baseline" not in self.tally.said:
             episodes, horizon = self.config.sampling.episodes, self.suite.horizon
             self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
+        if "filling" not in self.tally.said:
+            self._give(filling_notice(self.agent, self.config.iterations))
         if not self._restored:
             self.initialize()
             if self._evaluates_after(0):

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
+from metarl.plugins.recorded import config_of_results
 from metarl.plugins.registry import config_from_json
 from metarl.plugins.reopening import check_reopens
 from metarl.storage.checkpoints import (
@@ -233,6 +234,21 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
     Raises:
         MetarlError: if the folder is no run, or its config is damaged or cannot be used here.
     """
+    return config_from_json({**_read_settings(folder), **changes})
+
+
+def read_config_of_results(folder: Path) -> ExperimentConfig:
+    """Read a run's config for its results alone.
+
+    The agent and the suite need not load here; see :mod:`metarl.plugins.recorded`.
+
+    Raises:
+        MetarlError: if the folder is no run, or its config is damaged.
+    """
+    return config_of_results(_read_settings(folder))
+
+
+def _read_settings(folder: Path) -> dict[str, Json]:
     path = folder / CONFIG
     if not folder.is_dir():
         raise MetarlError(f"There is no run {folder}.")
@@ -244,7 +260,7 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
         raise MetarlError(f"{path} is not JSON: {error}.") from error
     if not isinstance(data, dict):
         raise MetarlError(f"{path} must hold one JSON object.")
-    return config_from_json({**data, **changes})
+    return data
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:

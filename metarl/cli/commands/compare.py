@@ -67,6 +67,7 @@ class CompareArguments(Settings):
 def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
     options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
+    check_different(options.runs)
     runs = on_common_axis([read_evaluated(folder) for folder in options.runs])
     check_comparable_runs(runs)
     first, *others = runs
@@ -94,6 +95,18 @@ def compare_command(arguments: list[str]) -> None:
         with all_or_none(options.output, FILES):
             files = write(options, options.output, runs, step, results)
         say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def check_different(folders: Sequence[Path]) -> None:
+    """Check that no run is named twice.
+
+    Raises:
+        MetarlError: if one is, by different paths perhaps.
+    """
+    places = [folder.resolve() for folder in folders]
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            raise MetarlError(f"The run {folders[index]} is named twice; a run cannot differ from itself.")
 
 
 def write(

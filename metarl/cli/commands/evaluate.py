@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -90,8 +90,10 @@ def evaluate_command(arguments: list[str]) -> None:
         **{each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
     )
     experiment = runs.open_trained(
-        options.run, say, measured, device=options.device, workers=options.workers, engine=options.engine
+        options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
+    of_run = experiment.config.evaluation
+    experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
     # engines of different MuJoCo versions do not give the same numbers
@@ -106,6 +108,8 @@ def evaluate_command(arguments: list[str]) -> None:
             f"Evaluating {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} on "
             f"{count(len(chosen), 'held-out task')} of {experiment.suite.name}, seed {options.seed}."
         )
+        for sentence in other_measurement(experiment, of_run, options, official=suite is not None):
+            say(f"Notice: {sentence}")
         files, evaluation = [], None
         if options.protocol != "official":
             # every task equally many episodes
@@ -117,6 +121,49 @@ def evaluate_command(arguments: list[str]) -> None:
         if options.episode_curve:
             files += measure_episode_curve(experiment, chosen, options, folder / f"{stem}-episodes", physics)
     say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def other_measurement(
+    experiment: Experiment, of_run: MeasurementConfig, options: EvaluateArguments, *, official: bool
+) -> list[str]:
+    """Say what is measured otherwise than in the run, or than asked for.
+
+    Args:
+        experiment: the agent, and how it is measured now.
+        of_run: how it was measured at the end of its training.
+        options: as given.
+        official: whether the publisher's evaluator runs too.
+    """
+    now = experiment.config.evaluation
+    sequential = experiment.agent.trial == "sequential"
+    # with a memory, a step is one more episode, and adapts from no others
+    unused = {"adaptation_episodes"} if sequential else set[str]()
+    differing = [
+        f"--{item.name.replace('_', '-')} {getattr(now, item.name)} (there {getattr(of_run, item.name)})"
+        for item in fields(MeasurementConfig)
+        if item.name not in unused and getattr(now, item.name) != getattr(of_run, item.name)
+    ]
+    said = []
+    if differing:
+        said.append(f"This is not measured as in the run: {', '.join(differing)}.")
+    trained = experiment.agent.adaptation_steps
+    if sequential and now.adaptation_steps > trained:
+        said.append(
+            f"The trials of the training have {count(trained + 1, 'episode')} each, and "
+            f"{now.adaptation_steps + 1} are measured."
+        )
+    known = MeasurementConfig().adaptation_episodes
+    if sequential and now.adaptation_episodes != known:
+        said.append("An agent with a memory does not use --adaptation-episodes.")
+    available = len(experiment.suite.tasks("test"))
+    if options.tasks > available:
+        said.append(f"--tasks {options.tasks} takes all {available} held-out tasks.")
+    most = experiment.brief_adaptation_steps
+    if official and now.adaptation_steps > most:
+        said.append(
+            f"The official evaluator measures after {count(most, 'adaptation step')}, as in the training."
+        )
+    return said
 
 
 def choose_tasks(

@@ -53,10 +53,10 @@ def describe_run(experiment: Experiment) -> str:
 
 
 def keep_traceback(error: BaseException, folder: Path) -> bool:
-    """Write an environment's traceback to a file."""
+    """Write the traceback of a user's code to a file."""
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"
         write_text(path, "\n".join(notes) + "\n")
-        say(f"The environment's traceback is in {path}.")
+        say(f"The traceback is in {path}.")
     return bool(notes)

@@ -155,7 +155,7 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     Raises:
         MetarlError: if it is no run, has no checkpoint or no evaluation, or a file is damaged.
     """
-    config = runs.read_config(folder)
+    config = runs.read_config_of_results(folder)
     if not runs.has_checkpoints(folder):
         raise MetarlError(f"The run {folder} has no checkpoints, so there is nothing to report of it yet.")
     checkpoint = runs.open_checkpoint(folder, report)

@@ -90,6 +90,17 @@ def film(
     return Film(task, tuple(filmed.clips), evaluation)
 
 
+def check_drawable(env: TaskVectorEnv, task: Task, view: View) -> None:
+    """Draw one picture of a task.
+
+    Raises:
+        MetarlError: if the environment, or this machine, cannot draw it.
+    """
+    filmed = FilmedEnv(env, view, (0,), 1)
+    filmed.set_tasks([task])
+    filmed.reset(seed=[0] * env.num_envs)
+
+
 def measured_rollouts(experiment: Experiment) -> list[int]:
     """Return which rollouts of an evaluation on one task are measured.
 
