@@ -60,7 +60,7 @@ class UserFile:
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
-        """Return a place's file, found from any folder; MetarlError if it names no file and name."""
+        """Return a place's file, found from any folder, or raise MetarlError."""
         path, _, name = place.rpartition(":")
         if not path or not name or not path.endswith(".py"):
             article = "an" if part in ("agent", "environment") else "a"
@@ -73,7 +73,7 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
     def sums(self) -> Sums:
-        """Return SHA-256 sums of the file and its imports; MetarlError if one cannot be read."""
+        """Return SHA-256 sums of the file and its imports."""
         digests = self._digests()
         modules = tuple(f"{digest} {file}" for file, digest in digests.items() if file != self.path.name)
         return Sums(digests[self.path.name], modules)
@@ -87,11 +87,7 @@ class UserFile:
                 logger.warning("%s has changed since this run was started.", self.path.parent / name)
 
     def find(self, use: Callable[[object], ResultT]) -> ResultT:
-        """Run the file, and apply ``use`` to the object that the name stands for.
-
-        Raises:
-            MetarlError: if the file is gone, does not run, or has no such name.
-        """
+        """Run the file, and apply ``use`` to the named object."""
         self._digests()  # says which file cannot be read
         try:
             module = import_file(self.path)
@@ -135,7 +131,7 @@ def require_parts(found: object, protocol: type, expected: str, where: str, mend
 
 
 def at_fault(error: BaseException, sentence: str) -> MetarlError:
-    """Describe an exception of a user's code in one sentence, with its file and line."""
+    """Describe an exception of a user's code, with its line."""
     place = line_of(error)
     if isinstance(error, MetarlError):
         return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error

@@ -84,7 +84,6 @@ class EvaluateArguments(MeasurementConfig):
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check that one option chooses the tasks."""
         super().__post_init__()
         require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         if self.episode_curve:
@@ -202,7 +201,7 @@ def other_measurement(
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family; MetarlError if one is unknown."""
+    """Return named held-out tasks, or some of each family."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -210,7 +209,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its official evaluator is to run; MetarlError if it must but has none."""
+    """Return the suite if its official evaluator is to run."""
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
@@ -258,7 +257,7 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write the curve of one adaptation step from more and more episodes."""
+    """Measure, print and write one step's curve over episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
@@ -284,11 +283,7 @@ def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: s
 
 @contextmanager
 def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Make the results folder; remove it if left empty.
-
-    Raises:
-        MetarlError: if there are results of that name, or the folder cannot be made.
-    """
+    """Make the results folder, unless it has these; remove it if empty."""
     for path in (folder / f"{name}.json" for name in names):
         if path.exists():
             mend = "choose another folder with --output, or another --seed"
