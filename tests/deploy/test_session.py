@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+from stable_baselines3 import PPO
 
 from metarl import deploy
+from metarl.cli.main import main
 from metarl.deploy.episodes import episode_file, read_episode, read_episodes
 from metarl.deploy.running import Outcome
 from metarl.deploy.settings import DeploySettings, GuardSettings, SafetySettings
@@ -272,6 +274,16 @@ def test_spaces_are_refused_before_a_folder_is_made(run: Path) -> None:
     assert not (run.parent / "session").exists()
 
 
+def test_a_damaged_adaptation_is_made_anew_from_the_episodes(run: Path) -> None:
+    folder = adapt(run).folder
+    whole = (folder / ADAPTED).read_bytes()
+    (folder / ADAPTED).write_bytes(b"nothing")
+    with pytest.raises(MetarlError, match="metarl adapt --resume writes it"):
+        runs.open_trained(folder, pytest.fail)
+    deploy.go_on(folder, Table())
+    assert (folder / ADAPTED).read_bytes() == whole
+
+
 def test_a_session_is_neither_started_twice_nor_trained_nor_adapted_again(run: Path) -> None:
     folder = adapt(run).folder
     with pytest.raises(MetarlError, match="go on with it: metarl adapt --resume"):
@@ -294,3 +306,17 @@ def test_no_limit_of_actions_is_left_by_any_family(tmp_path: Path) -> None:
         assert (sent >= [-0.05, -0.02]).all()
         assert (sent <= 0.03).all()
         assert (np.abs(np.diff(sent, axis=1)) <= 0.01 + 1e-12).all()
+
+
+def test_adapted_policy_is_exported(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = adapt(run)
+    monkeypatch.chdir(run.parent)
+    task = runs.open_trained(run, pytest.fail).suite.tasks("test")[0].id
+    words = ("export", str(outcome.folder), "--task", task, "--adaptation-steps", "0", "--output")
+    assert main([*words, "policy.zip"]) == 0
+    exported = PPO.load("policy.zip", device="cpu")
+    states = torch.linspace(-1, 1, 10).view(5, 2).numpy()
+    chosen, _ = exported.predict(states, deterministic=True)
+    # stable-baselines3 clips to the suite's actions
+    assert chosen == pytest.approx(choice(outcome)[0].clamp(-0.1, 0.1).numpy(), abs=1e-6)
+    assert main([*words, "policy.onnx"]) == 2
