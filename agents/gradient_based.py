@@ -144,9 +144,14 @@ class AdaptedPolicy:
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Draw actions for ``[M, K, O]``, or the likeliest without a generator."""
-        distribution = self.policy(self.params, inputs.observations)
+        distribution = self.distribution(inputs, memory)
         actions = mode(distribution) if generator is None else sample(distribution, generator)
         return Action(actions, log_prob(distribution, actions)), memory
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        return self.policy(self.params, inputs.observations)
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:

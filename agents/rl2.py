@@ -21,6 +21,7 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
+from metarl.functional.distributions import Distribution, rebuilt
 from metarl.functional.params import detach, map_values, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
@@ -193,10 +194,15 @@ class RecurrentActor:
         """Where the parameters are."""
         return next(iter(self.params.values())).device
 
+    @property
+    def reads_changes(self) -> bool:
+        """Whether the policy reads how observation and reward changed."""
+        return self.features.change_scale is not None
+
     def initial_memory(self, episodes: int) -> Params:
         """Return a blank memory, ``[M, K, H]``, with the last step where its changes are read."""
         blank = torch.zeros(self.num_tasks, episodes, self.policy.memory_size, device=self.device)
-        if self.features.change_scale is None:
+        if not self.reads_changes:
             return {MEMORY: blank}
         size = len(self.features.observations.mean)
         return {MEMORY: blank, **blank_last_step(self.num_tasks, episodes, size, self.device)}
@@ -205,16 +211,26 @@ class RecurrentActor:
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Read a step and draw actions, or the likeliest without a generator."""
         shape = inputs.previous_rewards.shape
-        changing = self.features.change_scale is not None
-        read = self.features(inputs, changes_since(memory, inputs) if changing else None).flatten(0, 1)
-        chosen = self.acting(read, memory[MEMORY].flatten(0, 1), generator)
+        chosen = self.acting(self._read(inputs, memory), memory[MEMORY].flatten(0, 1), generator)
         # an update asks how far the policy has moved from this one: its first tensor differs between steps
         extras = {POLICY: chosen.distribution.view(*shape, -1)}
         if chosen.values is not None:
             extras[VALUE] = chosen.values.view(shape)
         action = Action(chosen.actions.view(*shape, -1), chosen.log_probs.view(shape), extras)
         remembered = {MEMORY: chosen.memory.view(*shape, -1)}
-        return action, {**remembered, **remembered_step(inputs)} if changing else remembered
+        return action, {**remembered, **remembered_step(inputs)} if self.reads_changes else remembered
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        read = self._read(inputs, memory)
+        (policy, _), _ = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
+        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
+
+    def _read(self, inputs: Inputs, memory: Params) -> torch.Tensor:
+        """Return the network's input, ``[M * K, I]``."""
+        changes = changes_since(memory, inputs) if self.reads_changes else None
+        return self.features(inputs, changes).flatten(0, 1)
 
 
 class Sequences(NamedTuple):

@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
-from metarl.functional.distributions import Gaussian, log_prob, mode, rebuilt, sample
+from metarl.functional.distributions import Distribution, Gaussian, log_prob, mode, rebuilt, sample
 from metarl.functional.params import detach, gradient, join, map_values, requires_grad, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
@@ -155,23 +155,36 @@ class BeliefActor:
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Update the belief and draw actions, or the likeliest without a generator."""
         shape = inputs.previous_rewards.shape
-        encoder, begun = self.networks.encoder, memory[BEGUN]
-        # embed the step since the last action
-        seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
-        remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), begun.flatten())
-        # mean and deviation of q(m | tau_{:t})
-        belief = encoder.belief(self.params, remembered)
-        # the policy reads s_t and the belief's parameters, not a sample of it
-        read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
-        policy, values = self.networks.policy(self.params, read)
+        policy, values, belief, remembered = self._read(inputs, memory)
         actions = mode(policy) if generator is None else sample(policy, generator)
         extras = {
             "value": values.view(shape),
+            # the policy reads s_t and the belief's parameters, not a sample of it
             "belief_mean": belief.mean.view(*shape, -1),
             "belief_log_std": belief.log_std.view(*shape, -1),
         }
         action = Action(actions.view(*shape, -1), log_prob(policy, actions).view(shape), extras)
-        return action, {MEMORY: remembered.view(*shape, -1), BEGUN: torch.ones_like(begun)}
+        return action, {MEMORY: remembered.view(*shape, -1), BEGUN: torch.ones_like(memory[BEGUN])}
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        policy, *_ = self._read(inputs, memory)
+        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
+
+    def _read(
+        self, inputs: Inputs, memory: Params
+    ) -> tuple[Distribution, torch.Tensor, Gaussian, torch.Tensor]:
+        """Return policy, values, belief and memory after a step, ``[M * K, ...]``."""
+        encoder = self.networks.encoder
+        # embed the step since the last action
+        seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
+        remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), memory[BEGUN].flatten())
+        # m_t: mean and deviation of q(m | tau_{:t})
+        belief = encoder.belief(self.params, remembered)
+        read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
+        policy, values = self.networks.policy(self.params, read)
+        return policy, values, belief, remembered
 
 
 class VariBAD:

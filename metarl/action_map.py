@@ -99,11 +99,7 @@ def rescale(actions: Array, low: Array, high: Array) -> Array:
 
 
 def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
-    """Return an action space's map; None where actions are passed on as they are.
-
-    Raises:
-        MetarlError: on "raw" for whole numbers, which no Gaussian policy draws.
-    """
+    """Return a map, if actions change; refuse "raw" whole numbers."""
     if not isinstance(space, Box):
         return None
     if mode != "raw":
@@ -138,7 +134,7 @@ def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
 
 
 def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
-    """Return a sentence for each action range that draws from N(0, 1) hardly reach."""
+    """Return a sentence for each range that N(0, 1) hardly reaches."""
     mapped = suite.action_map if isinstance(suite, MapsActions) else None
     if not isinstance(suite_space, Box):
         return []

@@ -40,13 +40,9 @@ class Inputs(NamedTuple):
 def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
     """Return a trial's first inputs for observations ``[M, K, O]``."""
     shape = observations.shape[:2]
-    return Inputs(
-        observations,
-        previous_actions=observations.new_zeros(*shape, action_size),
-        previous_rewards=observations.new_zeros(shape),
-        episode_starts=torch.ones(shape, dtype=torch.bool, device=observations.device),
-        live=torch.ones(shape, dtype=torch.bool, device=observations.device),
-    )
+    starts = torch.ones(shape, dtype=torch.bool, device=observations.device)
+    actions, rewards = observations.new_zeros(*shape, action_size), observations.new_zeros(shape)
+    return Inputs(observations, actions, rewards, episode_starts=starts, live=starts.clone())
 
 
 class Action(NamedTuple):
@@ -68,7 +64,7 @@ class Actor(Protocol):
         """Where inputs are expected and actions are returned."""
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return first memory, ``[M, K, ...]`` by name; empty for a policy without memory."""
+        """Return first memory, ``[M, K, ...]`` by name; may be empty."""
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions.
@@ -115,10 +111,10 @@ class MetaLearner(Protocol):
         """Where the agent computes."""
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
-        """Return the policy before any experience; a sample of a prior is drawn from ``rng``."""
+        """Return the policy before any experience, or a prior's sample."""
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the policy adapted to each task's rollout, collected by ``actor``, one of this agent's."""
+        """Return the policy adapted to the rollouts that ``actor`` collected."""
 
     def update(
         self,
@@ -174,12 +170,12 @@ class Scheduled(Protocol):
     """
 
     def plan(self, iteration: int) -> Plan:
-        """Return the plan of a meta-iteration, counted from 0, a function of the number alone."""
+        """Return the plan of a meta-iteration, a function of its number from 0."""
 
     def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
         """Keep episodes to learn from later; see :meth:`MetaLearner.update`."""
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:
-    """Return an agent's plan of a meta-iteration, the default one if it has none."""
+    """Return an agent's plan of a meta-iteration, or the default."""
     return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()

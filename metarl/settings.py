@@ -1,4 +1,4 @@
-"""The root of all configs, with bounds in the types of fields, checked in one place.
+"""The root of all configs, with bounds in the types of fields.
 
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
 
@@ -37,11 +37,7 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        """Check every field, and every item of a tuple, against the bounds in its type.
-
-        Raises:
-            MetarlError: on the first value out of bounds; NaN is out of all.
-        """
+        """Check fields and items of tuples against bounds; MetarlError also for NaN."""
         config = type(self)
         for name, limits in _limits_of(config).items():  # type: ignore[arg-type]  # mypy: a class has no hash
             value = getattr(self, name)
@@ -53,7 +49,7 @@ class Settings:
 
 @functools.cache
 def _limits_of(config: type[object]) -> dict[str, list[tuple[_Kind, float]]]:
-    """Return the limits of the bounded fields, those of an overridden field included."""
+    """Return limits of bounded fields, also of overridden ones."""
     found = {}
     for base in reversed(config.__mro__):
         for name, hint in typing.get_type_hints(base, include_extras=True).items():
@@ -63,7 +59,7 @@ def _limits_of(config: type[object]) -> dict[str, list[tuple[_Kind, float]]]:
 
 
 def _find(hint: object) -> tuple[Bound, ...]:
-    """Find the bounds in a type, also in ``X | None`` and ``tuple[X, ...]``."""
+    """Find bounds in a type, ``X | None`` or ``tuple[X, ...]``."""
     here = tuple(item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Bound))
     return here or next(filter(None, map(_find, typing.get_args(hint))), ())
 

@@ -28,14 +28,7 @@ _DOUBLE = np.dtype(np.float64)
 
 
 class UnfitValue(MetarlError):
-    """A value that breaks what Gymnasium or the environment's spaces promise.
-
-    Args:
-        expected: what the value should be.
-        got: what it is.
-        mend: what to do about it, a sentence.
-        slot: of a vector environment; None where there is only one.
-    """
+    """A value that breaks what Gymnasium or the spaces promise."""
 
     def __init__(self, expected: str, got: str, mend: str, slot: int | None = None) -> None:
         super().__init__(f"Expected {expected}, got {got}. {mend}")
@@ -51,23 +44,19 @@ Step: TypeAlias = tuple[object, object, object, object, Mapping[str, object]]
 
 
 def unpack_step(returned: object) -> Step:
-    """Return what ``step`` returned; UnfitValue unless it has five parts, the last a mapping."""
+    """Return the five parts of a step, or raise UnfitValue."""
     if type(returned) is tuple and len(returned) == 5 and type(returned[4]) is dict:
         return returned  # as nearly always; the checks below take longer
     return cast("Step", _unpack(returned, 5, "(observation, reward, terminated, truncated, info)", "step"))
 
 
 def unpack_reset(returned: object) -> object:
-    """Return the observation that ``reset`` returned; UnfitValue unless a mapping comes with it."""
+    """Return a reset's observation; UnfitValue unless an info follows."""
     return _unpack(returned, 2, "(observation, info)", "reset")[0]
 
 
 def truth(value: object, name: str) -> bool:
-    """Return a flag from a boolean, or a 0 or 1 of any numeric type, also in an array.
-
-    Args:
-        value: what the environment returned.
-        name: ``"terminated"``, ``"info['success']"``.
+    """Return a flag from a boolean or any 0 or 1, also in an array.
 
     Raises:
         UnfitValue: on anything else, such as NaN, 0.3, "False", None or a list.
@@ -82,11 +71,7 @@ def truth(value: object, name: str) -> bool:
 
 
 def real(value: object, name: str) -> float:
-    """Return one real number, such as a reward, also from an array of one element.
-
-    Raises:
-        UnfitValue: on several numbers, none, text, None or a complex number.
-    """
+    """Return one real number, also from an array, or raise UnfitValue."""
     if type(value) is float:
         return value
     number = _number(value)
@@ -106,7 +91,7 @@ class ObservationReader:
         self._narrow = self.dtype.kind == "f" and self.dtype.itemsize < _DOUBLE.itemsize
 
     def narrows(self, value: object) -> TypeGuard[npt.NDArray[np.float64]]:
-        """Return whether a value is an array of doubles for narrower floats, as often.
+        """Return whether a value is an array of doubles for narrower floats.
 
         Its numbers are not looked at: the caller may convert many such arrays at once.
         """
@@ -154,12 +139,7 @@ class ObservationReader:
 
 
 def truths(values: object, live: Flags, name: str) -> Flags:
-    """Return a vector environment's flags, ``[N]``, false in slots that are not live.
-
-    Args:
-        values: what the environment returned.
-        live: ``[N]``, the slots to look at.
-        name: as for :func:`truth`.
+    """Return a vector environment's flags, ``[N]``, false where not live.
 
     Raises:
         UnfitValue: if there is not one flag for each slot; names the slot.
@@ -178,11 +158,7 @@ def truths(values: object, live: Flags, name: str) -> Flags:
 
 
 def reals(values: object, live: Flags, name: str) -> npt.NDArray[np.float64]:
-    """Return a vector environment's numbers, ``[N]``, 0 in slots that are not live.
-
-    Raises:
-        UnfitValue: if there is not one real number for each slot.
-    """
+    """Return a vector environment's numbers, ``[N]``, 0 where not live, or raise UnfitValue."""
     array = _column(values, len(live), name)
     if array.dtype.kind not in "biuf":
         raise UnfitValue(
@@ -201,7 +177,7 @@ def _column(values: object, size: int, name: str) -> Values:
 
 
 def _number(value: object) -> Real | Decimal | None:
-    """Return the one real number that a value is or holds, or None."""
+    """Return a value's one real number, or None."""
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         value = array.item() if array.size == 1 else None

@@ -1,4 +1,4 @@
-"""Success bonus on the reward: the same tasks, but a step that solves one is worth more.
+"""Success bonus: steps that solve a task are worth more.
 
 Some rewards of robots pay failing steps nearly as much as solving ones, so a policy that maximises them need
 not solve the task (docs/metaworld.md). The bonus is part of the suite's name wherever a result stands.
@@ -21,7 +21,7 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorS
 
 
 def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution:
-    """Return a distribution that pays solving steps more; MetarlError if it reports no success."""
+    """Return a distribution that pays success; MetarlError if it reports none."""
     if bonus == 0:
         return base
     wanted = f"The suite {base.name} does not report success, so success_bonus must be 0"
@@ -69,7 +69,7 @@ class BonusTasks:
 
 
 class BonusVectorEnv(VectorWrapper[Array, Array, Array, Array, Array], TaskVectorEnv):
-    """Vector environment that pays ``bonus`` for each step after which the task is solved."""
+    """Vector environment that pays ``bonus`` for each step that solves the task."""
 
     env: TaskVectorEnv
 

@@ -41,10 +41,10 @@ class TaskDistribution(Protocol):
         """Whether environments report solved tasks."""
 
     def tasks(self, split: Split) -> Sequence[Task]:
-        """Return the split's tasks in fixed order; a list stands for an infinite split."""
+        """Return a split's tasks in fixed order, of infinite ones some."""
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks from a split, as evenly over its families as ``num_tasks`` allows.
+        """Draw tasks from a split, evenly over its families.
 
         Args:
             num_tasks: how many, one or more; beyond the size of a finite split tasks come again.
@@ -67,7 +67,7 @@ class TaskDistribution(Protocol):
 
 @runtime_checkable
 class TestsOnTrainingTasks(Protocol):
-    """A :class:`TaskDistribution` that may test on training tasks where it has no others."""
+    """A :class:`TaskDistribution` that may test on training tasks, having no others."""
 
     @property
     def tests_on_training_tasks(self) -> bool:
@@ -91,11 +91,7 @@ class DescribesParameters(Protocol):
 
 
 def check_disjoint(distribution: TaskDistribution) -> None:
-    """Check that no test task is for training, unless :class:`TestsOnTrainingTasks` says so.
-
-    Raises:
-        MetarlError: if one is, by id or by (family, parameters).
-    """
+    """Raise MetarlError if a test task is a training task."""
     few = isinstance(distribution, TestsOnTrainingTasks) and distribution.tests_on_training_tasks
     train = {(task.family, task.parameters) for task in distribution.tasks("train") if not few}
     train_ids = {task.id for task in distribution.tasks("train")}
@@ -105,7 +101,7 @@ def check_disjoint(distribution: TaskDistribution) -> None:
 
 
 def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw training tasks, with another draw for each that is also a test task.
+    """Draw training tasks, replacing those that are also test tasks.
 
     Ranges that are drawn from may meet the listed test tasks, which :func:`check_disjoint` cannot see.
 

@@ -1,4 +1,4 @@
-"""Train, load and evaluate in a few lines; presets are strings, folders strings or paths."""
+"""Train, load and evaluate in a few lines."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def train(
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Open a trained run or its checkpoint; MetarlError if there is none, or it is damaged."""
+    """Open a trained run or its whole checkpoint, or raise MetarlError."""
     return Run(runs.open_trained(Path(path), report=lambda _: None), None)
 
 

@@ -15,11 +15,10 @@ from typing import TextIO, cast
 from rich.logging import RichHandler
 
 from metarl import __version__
-from metarl.cli.console import NOBODY_READS, console, say, say_error, silence
+from metarl.cli.console import NOBODY_READS, console, print_names, say, say_error, silence
 from metarl.cli.kept_help import asks_for_help, show_help
 from metarl.errors import MetarlError, Stopped
 from metarl.plugins import entry_points
-from metarl.reporting.plain_tables import list_table
 from metarl.system.caches import keep_matplotlib_quiet
 from metarl.system.signals import handled
 
@@ -35,11 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything was computed.") -> int:
-    """Run ``work``, and report a user's mistake in one sentence.
-
-    Returns:
-        0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a closed pipe.
-    """
+    """Return 0, 2 for a mistake, 130 if stopped, 141 without a reader."""
     try:
         # SIGTERM is treated as Ctrl-C
         with handled((signal.SIGTERM,), signal.default_int_handler):
@@ -146,7 +141,5 @@ def nobody_reads(error: OSError) -> bool:
 def show_usage() -> None:
     """Print the help of the whole program."""
     say("usage: metarl COMMAND [OPTIONS]\n\nMeta-reinforcement learning on simulated robots.\n")
-    group = entry_points.COMMANDS
-    rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
-    console.print(list_table("commands", rows))
+    print_names(entry_points.COMMANDS)
     say("\nmetarl COMMAND --help lists the options; metarl --version prints the version.")

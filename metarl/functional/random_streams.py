@@ -34,6 +34,7 @@ class Purpose(Enum):
     BASELINE_LEARNING = "baseline learning"  # a baseline's first weights and its actions
     BASELINE_EPISODES = "baseline episodes"  # seeds of a baseline's training episodes
     TROUBLE = "trouble"  # noise of sensors that fail
+    DEPLOYMENT = "deployment"  # actions and adaptations on an environment that is no suite
 
 
 def make_rng(seed: int, purpose: Purpose, *key: int | str) -> np.random.Generator:

@@ -95,7 +95,7 @@ class _TanhLayer(torch.autograd.Function):
         sizes = [part.shape[1] for part in inputs]
         to_weight = torch.empty_like(weight)
         for part, own in zip(inputs, to_weight.split(sizes, dim=1), strict=True):
-            torch.mm(slope.t(), part, out=own)
+            own.copy_(torch.mm(part.t(), slope).t())  # faster than s' x where the input is narrow
         needed = ctx.needs_input_grad[2:]  # type: ignore[attr-defined]  # PyTorch adds it
         to_inputs = (
             torch.mm(slope, own) if wanted else None

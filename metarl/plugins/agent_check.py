@@ -1,4 +1,4 @@
-"""Check of the promises that an agent makes, each a sentence that is tried on a small suite.
+"""Check of an agent's promises, tried on a small suite.
 
 The agents of metarl are held to the same claims, :mod:`metarl.plugins.agent_claims`.
 """
@@ -38,14 +38,7 @@ def check_agent(
     progress: Callable[[Result], None] = lambda _: None,
     claims: Sequence[Claim] = CLAIMS,
 ) -> list[Result]:
-    """Try every claim on an agent.
-
-    Args:
-        config: what the agent is built from.
-        suite: the tasks that it is tried on; small ones take less time.
-        progress: called with each result.
-        claims: which.
-    """
+    """Try every claim on an agent; small suites take less time."""
     results = []
     with closing(AgentProbe(config, suite)) as probe:
         for claim in claims:

@@ -30,9 +30,7 @@ FILE, SHA256, MODULES = "agent_file", "agent_sha256", "agent_modules"
 
 
 def file_agent(place: str) -> type[AgentConfig]:
-    """Return the config class of a file's agent, which knows its file.
-
-    It is a subclass of the class that the place names, with three settings more, which a run records.
+    """Return the config class of a file's agent, which records its file.
 
     Raises:
         MetarlError: if the file is gone, does not run, or holds no config of an agent by that name.
@@ -43,7 +41,7 @@ def file_agent(place: str) -> type[AgentConfig]:
 
 
 def place_of(settings: Json) -> str | None:
-    """Return the place of the agent behind settings, None if it is not in a file."""
+    """Return the place of settings' agent, if in a file."""
     place = settings.get(FILE) if isinstance(settings, Mapping) else None
     return str(place) if place else None
 
@@ -78,7 +76,7 @@ def naming_file(config: AgentConfig) -> Iterator[None]:
 
 
 def config_class(found: object, where: str) -> type[AgentConfig]:
-    """Check that something is a config class of an agent; say what to do if it is not."""
+    """Check that something is a config class of an agent."""
     if not inspect.isclass(found) or not issubclass(found, AgentConfig):
         kind = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
         raise MetarlError(

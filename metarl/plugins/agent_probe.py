@@ -1,4 +1,4 @@
-"""Small trial of an agent, for claims about it: its config, a suite, and rollouts of both."""
+"""Small trial of an agent, for claims about it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BrokenPromise(Exception):
 
 
 class OpenQuestion(Exception):
-    """A claim that does not apply or cannot be judged; says why, without a full stop."""
+    """A reason why a claim cannot be judged, without a full stop."""
 
 
 def expect(condition: bool, seen: str) -> None:
@@ -112,7 +112,7 @@ class AgentProbe:
         return act_at_start(actor, inputs or self.states(), generator)
 
     def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
-        """Return noiseless actions and their log densities in a few states of each task."""
+        """Return noiseless actions and log densities in each task."""
         return likely(act_at_start(actor, self.states(num_tasks), None))
 
     def adapted(self, agent: MetaLearner, rollout: Rollout, seed: int = 0) -> torch.Tensor:
@@ -142,12 +142,7 @@ def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
 
 
 def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, int]]:
-    """Yield each step with the policy's inputs before it.
-
-    Args:
-        rollout: as :func:`metarl.rollouts.collect.collect` returned it.
-        after: the episodes before in the same trials.
-    """
+    """Yield a rollout's steps, with the policy's inputs before each."""
     starts = torch.ones_like(rollout.mask[..., 0])
     actions, rewards = torch.zeros_like(rollout.actions[:, :, 0]), torch.zeros_like(rollout.rewards[..., 0])
     if after is not None:
@@ -161,7 +156,7 @@ def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, 
 
 
 def likely(action: Action) -> torch.Tensor:
-    """Return actions and log densities, ``[M, K, A + 1]``; choices alone may hide a difference."""
+    """Return actions and log densities, ``[M, K, A + 1]``."""
     return torch.cat([action.actions, action.log_probs.unsqueeze(-1)], dim=-1)
 
 

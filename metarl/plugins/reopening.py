@@ -1,4 +1,4 @@
-"""Check that a run's config can be opened again, before anything is computed.
+"""Check that a run can be opened again, before computing.
 
 A run is opened from its ``config.json``: the classes of its suite and its agent are found by their names in
 the entry points, and built from the settings that are written there.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_reopens(config: ExperimentConfig) -> None:
-    """Check that a run can be reopened; raise MetarlError with what to do if not."""
+    """Raise MetarlError, with what to do, if a run cannot reopen."""
     if not isinstance(config, ExperimentConfig):
         raise MetarlError(
             f"Expected an ExperimentConfig, got {_described(config)}; a preset gives one when it is called."
@@ -80,7 +80,7 @@ def _how_to_register(group: str, kind: str, own: type) -> str:
 
 
 def _place(own: type) -> str:
-    """Return where a class is imported from, or would be if it is in a script."""
+    """Return where a class is, or would be, imported from."""
     module = own.__module__
     if module == "__main__":
         module = Path(getattr(sys.modules[module], "__file__", None) or "my_module.py").stem

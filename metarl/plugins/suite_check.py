@@ -69,7 +69,7 @@ class Probe:
         return self.compare(self.families[0])
 
     def compare(self, family: str) -> Plays:
-        """Play several tasks of a family alike, for an episode or as long as time allows."""
+        """Play several tasks of a family alike, as time allows."""
         plans = standard_plans(self.suite.action_space, self.suite.horizon)
         return play_plans(self.wide, siblings(self.suite, family), plans)
 
@@ -86,17 +86,12 @@ T = TypeVar("T")
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
-    """Try a distribution out; return its faults, none if it keeps every promise."""
+    """Try a distribution out; return its faults."""
     return examine(suite).faults
 
 
 def examine(suite: TaskDistribution, progress: Callable[[str], None] = lambda _: None) -> Findings:
-    """Try a distribution out; return faults, doubts and limits.
-
-    Args:
-        suite: the distribution.
-        progress: called with the name of each part before the check looks at it.
-    """
+    """Try a distribution out, telling ``progress`` each part's name."""
     found: list[Finding | str] = list(_tried(lists, suite))
     try:
         found += spaces(suite)
@@ -237,7 +232,7 @@ def tasks_differ(probe: Probe) -> Iterator[Finding]:
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Play the same tasks and seeds with other actions, some of which carry far."""
+    """Play the same tasks and seeds with other actions."""
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
@@ -313,7 +308,7 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
 
 
 def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Check for episodes that all end at one early length; limits that vary are no fault."""
+    """Check for episodes that all end at one early length."""
     horizon = probe.suite.horizon
     truncated = (probe.first.ends & 2).astype(np.bool_)
     others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]

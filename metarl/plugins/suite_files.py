@@ -36,18 +36,14 @@ class FileSuiteConfig(SuiteConfig):
         return self.place.rpartition(":")[2]
 
     def build(self) -> TaskDistribution:
-        """Run the file and return its distribution.
-
-        Raises:
-            MetarlError: if the file is gone, does not run, or holds no such distribution.
-        """
+        """Run the file and return its distribution; MetarlError if there is none."""
         file = UserFile.at(self.place, "suite")
         file.tell_changes(Sums(self.sha256, self.modules))
         return file.find(lambda found: distribution_of(found, f"{file.name!r} of {file.path}"))
 
 
 def file_suite(place: str) -> FileSuiteConfig:
-    """Return the config of a suite in a file; MetarlError if there is no such file, or no name."""
+    """Return the config of a suite in a file, or raise MetarlError."""
     file = UserFile.at(place, "suite")
     return FileSuiteConfig(place=file.place, **file.sums()._asdict())
 

@@ -1,8 +1,9 @@
-"""Search for leaks: observed entries that reveal the task, which an agent should infer by acting.
+"""Search for leaks: observed entries that reveal the task.
 
-Tasks are compared under equal seeds and actions. An entry that differs between them from the reset on, or
-later on in a way that no state explains, is a leak; effects of a task's dynamics differ as well, but they
-depend on the actions and carry over from step to step. The comparison works on plays alone.
+An agent should infer the task by acting. Tasks are compared under equal seeds and actions. An entry that
+differs between them from the reset on, or later on in a way that no state explains, is a leak; effects of a
+task's dynamics differ as well, but they depend on the actions and carry over from step to step. The
+comparison works on plays alone.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Leak(NamedTuple):
 
 
 def find_leaks(plays: Plays) -> list[Leak]:
-    """Return, in order, entries that depend on the task where a state would not."""
+    """Return entries, in order, that depend on the task unlike a state."""
     if not np.isfinite(plays.observations).all() or len(plays.tasks) < 2:
         return []
     evidence = Evidence(plays)
@@ -60,7 +61,7 @@ def find_leaks(plays: Plays) -> list[Leak]:
 
 
 def _look(evidence: Evidence, entry: int) -> Leak | None:
-    """Classify an entry that differs between tasks; None if it may well be a state."""
+    """Classify an entry that differs; None if it may be a state."""
     since = int(evidence.onset[entry])
     at_reset = since == 0
     slope = evidence.reward_slope(entry)
@@ -149,7 +150,7 @@ class Evidence:
 
     @cached_property
     def own(self) -> tuple[Array, Flags, Flags]:
-        """Values that depend on the task alone, as all plans agree on them.
+        """Values on which all plans agree, so that only the task tells.
 
         Returns the values ``[T + 1, M, O]``, where enough plans show them ``[T + 1, M]``, and the steps at
         which entries have such a value for each task and not the same for all ``[T + 1, O]``.
@@ -163,7 +164,7 @@ class Evidence:
         return low, known, np.asarray(pure & apart)
 
     def is_constant(self, entry: int) -> bool:
-        """Return whether each task shows a value of its own, for a while or in a flash."""
+        """Return whether each task shows its own value, if only briefly."""
         values, known, steps = self.own
         at = np.flatnonzero(steps[:, entry])
         if not len(at):
@@ -189,7 +190,7 @@ class Evidence:
         return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
 
     def is_shifted(self, entry: int) -> bool:
-        """Return whether tasks differ by one number at every step, seed and action."""
+        """Return whether tasks differ by one number everywhere."""
         since = int(self.onset[entry])
         seen = self.plays.observations[:, since:, :, entry]
         both = self.plays.valid[:, since:] & self.plays.valid[:, since:, :1]
@@ -234,7 +235,7 @@ class Evidence:
         return bool(error <= EXACT * size and np.ptp(intercepts) > 100 * EXACT * size)
 
     def reward_slope(self, entry: int) -> float:
-        """Return the slope over the previous reward, 0 if the entry shows more than it."""
+        """Return the slope over the previous reward, 0 unless that explains it."""
         valid = self.plays.valid[:, 1:]
         shown, paid = self.plays.observations[:, 1:, :, entry][valid], self.plays.rewards[valid]
         if paid.std() == 0 or shown.std() == 0:
@@ -271,7 +272,7 @@ class Evidence:
         return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:
-        """Return states after each step, ``[V, T, M, ...]``, with the action if asked for."""
+        """Return states after each step, ``[V, T, M, ...]``, actions too if wanted."""
         states = self.plays.observations[:, 1:, :, entries]
         if not actions:
             return states
@@ -282,11 +283,7 @@ class Evidence:
 
 
 def shows_which_task(values: Array) -> bool:
-    """Return whether entries number the tasks (or families), in turn or one-hot.
-
-    Args:
-        values: ``[tasks, entries]``, of entries that depend on nothing but the task.
-    """
+    """Return whether values ``[tasks, entries]`` number the tasks, or are one-hot."""
     tasks = len(values)
     if tasks < 3 or not values.size:
         return False

@@ -109,13 +109,13 @@ def rounding(values: Array) -> Array:
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
-    """Return up to ``count`` training tasks of a family, all with different parameters."""
+    """Return training tasks of a family with different parameters."""
     listed = {task.parameters: task for task in suite.tasks("train") if task.family == family}
     return list(listed.values())[:count]
 
 
 def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
-    """Return plans with actions that are random, held for a while or at rest."""
+    """Return plans of random, held and resting actions."""
     return [
         Plan(0, draw_actions(space, num_steps, 1, 11)[:, 0]),
         Plan(1, draw_actions(space, num_steps, 1, 12)[:, 0]),
@@ -126,7 +126,7 @@ def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
 
 
 def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
-    """Return plans that carry far: held choices, directions and corners, and random walks."""
+    """Return plans that carry far: constant directions and random walks."""
     if isinstance(space, Discrete):
         directions = list(space.start + np.arange(min(int(space.n), most)))
     else:
@@ -150,7 +150,7 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task, each in a slot of its own.
+    """Play every plan with every task, a slot each.
 
     After ``seconds`` all plays are cut to the steps so far.
     """

@@ -32,13 +32,7 @@ class Traced(NamedTuple):
 
 
 def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield findings on what observations of a family reveal.
-
-    Args:
-        suite: the distribution.
-        env: two slots or more, free to be used.
-        plays: of several tasks of the family.
-    """
+    """Yield findings on what a family's observations reveal; needs two slots."""
     leaks = find_leaks(plays)
     if not leaks:
         return
@@ -82,7 +76,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
 
 
 def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
-    """Yield findings on entries that give the family, as a number or one-hot."""
+    """Yield findings on entries that number the family."""
     if len(looked) < 2:
         return
     seen = [plays.observations for plays in looked]
@@ -103,7 +97,7 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
 
 
 def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
-    """Return names of a task's parameters, the suite's own where it has them."""
+    """Return names of a task's parameters, if known the suite's."""
     count = len(task.parameters)
     own = suite.describe_parameters(task.family) if isinstance(suite, DescribesParameters) else ()
     if len(own) == count:
@@ -134,7 +128,7 @@ def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequ
 
 
 def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]) -> Array | None:
-    """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
+    """Return which leaks change ``[tasks, leaks]``, or None if a task is refused."""
     last = max(leak.since for leak in leaks) + 1
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
@@ -162,7 +156,7 @@ def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
 
 
 def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
-    """Return a leak with its parameters; those that cannot change alone count if it follows them."""
+    """Return a leak's parameters, of untraceable ones those that it follows."""
     differs = (plays.parameters != plays.parameters[:1]).any(axis=0)
     refused = np.flatnonzero(np.isnan(changes) & differs).tolist()
     follows = [number for number in refused if abs(_correlation(leak, plays, number)) > _ALONG]

@@ -26,8 +26,13 @@ logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
-EXAMPLES = {"suite": "my_file.py:my_distribution", "agent": "my_file.py:MyConfig"}
-NOUNS = {"suite": "distribution", "agent": "config"}
+EXAMPLES = {
+    "suite": "my_file.py:my_distribution",
+    "agent": "my_file.py:MyConfig",
+    "environment": "my_robot.py:make_env",
+    "workspace": "my_robot.py:is_inside",
+}
+NOUNS = {"suite": "distribution", "agent": "config", "environment": "environment", "workspace": "function"}
 
 
 def is_place(name: str) -> bool:
@@ -51,14 +56,14 @@ class UserFile:
     path: Path
     name: str
     part: str
-    """Kind of the thing named, ``"suite"`` or ``"agent"``."""
+    """Kind of the thing named, one of :data:`EXAMPLES`."""
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
-        """Return a place's file, found from any folder; MetarlError if it names no file and name."""
+        """Return a place's file, found from any folder, or raise MetarlError."""
         path, _, name = place.rpartition(":")
         if not path or not name or not path.endswith(".py"):
-            article = "an" if part == "agent" else "a"
+            article = "an" if part in ("agent", "environment") else "a"
             raise MetarlError(f"Expected {article} {part} in a file as {EXAMPLES[part]}, got {place!r}.")
         return cls(Path(path).resolve(), name, part)
 
@@ -68,7 +73,7 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
     def sums(self) -> Sums:
-        """Return SHA-256 sums of the file and its imports; MetarlError if one cannot be read."""
+        """Return SHA-256 sums of the file and its imports."""
         digests = self._digests()
         modules = tuple(f"{digest} {file}" for file, digest in digests.items() if file != self.path.name)
         return Sums(digests[self.path.name], modules)
@@ -82,11 +87,7 @@ class UserFile:
                 logger.warning("%s has changed since this run was started.", self.path.parent / name)
 
     def find(self, use: Callable[[object], ResultT]) -> ResultT:
-        """Run the file, and apply ``use`` to the object that the name stands for.
-
-        Raises:
-            MetarlError: if the file is gone, does not run, or has no such name.
-        """
+        """Run the file, and apply ``use`` to the named object."""
         self._digests()  # says which file cannot be read
         try:
             module = import_file(self.path)
@@ -130,7 +131,7 @@ def require_parts(found: object, protocol: type, expected: str, where: str, mend
 
 
 def at_fault(error: BaseException, sentence: str) -> MetarlError:
-    """Describe an exception of a user's code in one sentence, with its file and line."""
+    """Describe an exception of a user's code, with its line."""
     place = line_of(error)
     if isinstance(error, MetarlError):
         return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error

@@ -19,6 +19,7 @@ from metarl.presets.agent_settings import (
     FEW_TRIALS_A_TASK,
     agent_config_for,
     equal_steps,
+    in_small_batches,
     measured_steps,
 )
 
@@ -70,11 +71,12 @@ def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
 def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
     """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
     config = agent_config_for(name, agent)
-    sampling = SamplingConfig(meta_batch_size=meta_batch_size)
-    iterations = equal_steps(iterations, config)
-    if config.kind in FEW_TRIALS_A_TASK:  # smaller meta-batches, and so many more
-        iterations = iterations * _episodes(sampling) // _episodes(FEW_TRIALS)
-        sampling = FEW_TRIALS
+    iterations, sampling = in_small_batches(
+        config,
+        equal_steps(iterations, config),
+        SamplingConfig(meta_batch_size=meta_batch_size),
+        FEW_TRIALS,
+    )
     return ExperimentConfig(
         suite=construct(suite(name), {}),
         agent=config,
@@ -85,7 +87,3 @@ def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: i
             every=10, tasks=20, adaptation_steps=measured_steps(config, 1), episodes=3
         ),
     )
-
-
-def _episodes(sampling: SamplingConfig) -> int:
-    return sampling.meta_batch_size * sampling.episodes

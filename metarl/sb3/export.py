@@ -50,9 +50,10 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
         MetarlError: if the actor is no Gaussian perceptron, or actions have no finite bounds.
     """
     if not isinstance(actor, MLPActor) or not isinstance(actor.policy, GaussianMLPPolicy):
+        memory = ", with a memory that PPO's policy does not have" if actor.initial_memory(1) else ""
         raise MetarlError(
-            "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, "
-            f"but this agent acts with {type(actor).__name__}."
+            "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, but this agent acts "
+            f"with {type(actor).__name__}{memory}; act with it in Python: metarl.load(RUN).adapt(TASK).actor."
         )
     policy = actor.policy
     sizes = list(policy.hidden_sizes)

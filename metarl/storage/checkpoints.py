@@ -185,7 +185,7 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
 
 
 def find(folder: Path, name: str) -> Path:
-    """Find an iteration's checkpoint, ``40`` or ``00000040``; MetarlError names those that there are."""
+    """Find an iteration's checkpoint, ``40`` or ``00000040``, or raise MetarlError."""
     for path in _stored(folder):
         if name.isdecimal() and _iteration(path) == int(name):
             return path
@@ -225,17 +225,17 @@ def newest_identity(folder: Path) -> Identity | None:
 
 
 def has_whole(folder: Path) -> bool:
-    """Return whether a folder has a finished checkpoint, even if it was damaged later."""
+    """Return whether a folder has a finished, perhaps damaged, checkpoint."""
     return bool(_stored(folder))
 
 
 def weights_sum(agent: State) -> str:
-    """Return the SHA-256 sum of an agent's tensors, the same as its checkpoint's."""
+    """Return the SHA-256 sum of an agent's tensors, as saved."""
     return sha256(encode_tensors(agent.tensors))
 
 
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Encode a checkpoint as files by name; its segments have their sums by now."""
+    """Encode a checkpoint as files by name, after its segments."""
     weights = encode_tensors(checkpoint.agent.tensors)
     segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
     state: dict[str, Json] = {
@@ -262,7 +262,7 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
 
 
 def library_versions() -> dict[str, Json]:
-    """Return versions of metarl and of the libraries that results depend on, by name."""
+    """Return versions of metarl and the libraries behind results."""
     versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -284,7 +284,7 @@ def _references(path: Path, state: dict[str, Json]) -> list[str]:
 
 
 def drop_unneeded_segments(folder: Path) -> None:
-    """Delete segments without a checkpoint in ``folder``, as a killed run leaves them."""
+    """Delete segments that no checkpoint in ``folder`` needs."""
     stored = _segments_of(folder)
     if not stored.is_dir():
         return
@@ -402,7 +402,7 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint; half deleted, it already bears a name that is never read."""
+    """Delete a checkpoint, first renamed to a name never read."""
     doomed = path.with_suffix(_TEMPORARY)
     path.replace(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

@@ -61,8 +61,7 @@ class MetricsLog:
         """Write one row.
 
         Raises:
-            MetarlError: naming a metric that is not finite, or if there is no disk space; then nothing of
-                the row is in ``metrics.jsonl``.
+            MetarlError: if a metric is not finite or the disk is full; then nothing is in ``metrics.jsonl``.
         """
         row: Row = {"iteration": iteration, **{name: _number(name, metrics[name]) for name in metrics}}
         with _disk_errors(self._path):
@@ -82,7 +81,7 @@ class _Events:
     """
 
     def __init__(self, folder: Path, purge_from: int | None) -> None:
-        """Begin a file that hides what earlier files hold from step ``purge_from`` on."""
+        """Begin a file that hides earlier ones from step ``purge_from`` on."""
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a run in the order of their names, so the time comes first.
         self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("ab", buffering=0)
@@ -108,11 +107,7 @@ class _Events:
 
 
 def read_metrics(run_folder: Path) -> list[Row]:
-    """Read a run's rows, oldest first, without a last row that was cut short.
-
-    Raises:
-        MetarlError: if there are none, or a row is damaged.
-    """
+    """Read a run's whole rows, oldest first, or raise MetarlError."""
     path = run_folder / _FILE
     try:
         data = path.read_bytes()
@@ -141,7 +136,7 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[bytes, Row]]:
 
 
 def _drop_later_rows(path: Path, last: int) -> None:
-    """Drop rows after iteration ``last``; the file is the old or the new, never a part."""
+    """Drop rows after iteration ``last``, all or none."""
     if not path.exists():
         return
     data = path.read_bytes()

@@ -8,21 +8,21 @@ from pathlib import Path
 from metarl.errors import MetarlError, require
 
 CONFIG = "config.json"
-
-
 SWEEP = "sweep.json"
 """Names of a sweep's finished runs, in its folder."""
-
-
 CHECKPOINTS = "checkpoints"
-
-
 SEGMENTS = "segments"
 """Folder of the segments of checkpoints: blocks of tensors, such as parts of a replay buffer."""
-
-
 EVALUATION = "evaluation.json"
 """Evaluation on every test task, after training."""
+
+
+ADAPTATION = "adaptation.json"
+"""File of a session's settings and environment, in its folder."""
+
+
+ADAPTED = "adapted.safetensors"
+"""Experience that a session's policy learned from, in its folder."""
 
 
 def runs_of(folder: Path) -> list[Path]:
@@ -31,7 +31,7 @@ def runs_of(folder: Path) -> list[Path]:
 
 
 def sweep_runs(folder: Path) -> list[Path]:
-    """Return folders of a sweep's finished runs; MetarlError if there are none or SWEEP is damaged."""
+    """Return folders of a sweep's finished runs, or raise MetarlError."""
     try:
         content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
         names = [str(name) for name in content["finished"]]

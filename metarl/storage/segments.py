@@ -60,17 +60,12 @@ def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def saved_segment(folder: Path, name: str) -> Segment:
-    """Return a saved segment, which reads its file when its tensors are asked for."""
+    """Return a saved segment, which reads its file when asked."""
     return Segment(functools.partial(read_segment, folder, name), name)
 
 
 def read_segment(folder: Path, name: str) -> Params:
-    """Return the tensors of a segment.
-
-    Raises:
-        MissingSegment: if it cannot be read.
-        DamagedSegment: if it is altered.
-    """
+    """Return a segment's tensors; raises MissingSegment, or DamagedSegment if it is altered."""
     path = _file(folder, name)
     try:
         content = path.read_bytes()

@@ -30,8 +30,9 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
-from metarl.storage.run_folder import CHECKPOINTS, CONFIG, SWEEP
+from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, SWEEP
 from metarl.system.signals import handled
+from metarl.training.adapted_agent import AdaptedAgent, read_path
 from metarl.training.experiment import Experiment
 from metarl.training.observers import Observer
 from metarl.types import Json
@@ -106,6 +107,11 @@ def resume(
     given = {"iterations": iterations, "device": device}
     changes: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
     folder, name = split_checkpoint(path)
+    if (folder / ADAPTATION).is_file():
+        raise MetarlError(
+            f"Expected a run to train, got a session of metarl adapt, {folder}; go on with it: "
+            f"metarl adapt --resume {folder}"
+        )
     config = read_config(folder, changes)
     with locked(folder):
         experiment = Experiment(config, folder, observers)
@@ -204,8 +210,11 @@ def open_trained(
         sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
         evaluation=evaluation or config.evaluation,
     )
-    experiment = Experiment(config, _folder_of(path))
+    folder = _folder_of(path)
+    experiment = Experiment(config, folder)
     experiment.restore(checkpoint)
+    if (folder / ADAPTED).is_file():
+        experiment.agent = AdaptedAgent(experiment.agent, read_path(folder))
     return experiment
 
 

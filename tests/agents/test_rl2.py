@@ -15,6 +15,7 @@ from metarl.agents.rl2 import RL2, RL2Config
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
+from metarl.functional.distributions import mode
 from metarl.functional.returns import discounted_returns
 from metarl.learning.recurrent_inputs import changes_in_trials
 from metarl.meta_learner import Inputs, inputs_at_start
@@ -109,6 +110,20 @@ def test_changes_are_read_on_scales_of_their_own() -> None:
     read = agent.features(trials.inputs, changes)[live][:, -3:]  # two of the observation, one of the reward
     torch.testing.assert_close(read[:, :2].std(dim=0, correction=0), torch.ones(2), rtol=1e-3, atol=0)
     assert float(read[:, 2].std()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_distribution_is_the_one_that_acts(variant: str) -> None:
+    agent = agent_of(VARIANTS[variant])
+    agent_contract.update(agent, agent_contract.meta_batch(agent))
+    actor = agent.initial_actor(3, agent_contract.rng())
+    first = inputs_at_start(torch.ones(3, 2, 2), 2)
+    action, memory = actor.act(first, actor.initial_memory(2), torch.Generator().manual_seed(0))
+    step = Inputs(
+        first.observations * 2, action.actions, torch.ones(3, 2), first.live.logical_not(), first.live
+    )
+    likeliest = actor.act(step, memory, None)[0].actions
+    torch.testing.assert_close(mode(actor.distribution(step, memory)), likeliest)
 
 
 def test_agent_that_reads_no_changes_keeps_its_inputs() -> None:

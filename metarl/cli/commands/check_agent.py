@@ -62,7 +62,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
 
 
 def require_built(config: AgentConfig, suite: TaskDistribution) -> None:
-    """Raise an agent's own refusal of the suite; other exceptions are for the claims to tell."""
+    """Raise the agent's refusal of a suite; claims tell other errors."""
     try:
         AgentProbe(config, suite).build()
     except MetarlError:

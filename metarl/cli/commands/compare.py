@@ -59,7 +59,6 @@ class CompareArguments(Settings):
     """Environment steps that a point of a training curve is the mean over; 0 shows every iteration."""
 
     def __post_init__(self) -> None:
-        """Check the number of runs."""
         super().__post_init__()
         require(len(self.runs) >= 2, "metarl compare needs two runs or more", len(self.runs))
 

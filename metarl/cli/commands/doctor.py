@@ -94,7 +94,7 @@ def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
 
 
 def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield engines, and how to get missing ones, by MuJoCo's version and the driver's CUDA."""
+    """Yield engines, and how to get missing ones."""
     fault = _mujoco_fault()
     yield "processes", f"runs, but not environments of MuJoCo: {fault}" if fault else "runs"
     yield "threads", f"cannot run: {fault}" if fault else _threads()

@@ -30,6 +30,7 @@ from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Axis, Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.plugins import registry
 from metarl.reporting.evaluation_files import write_evaluation, write_official
 from metarl.reporting.tables import (
     aggregate_table,
@@ -39,13 +40,14 @@ from metarl.reporting.tables import (
     protocol_table,
 )
 from metarl.reporting.video.record import find_task
-from metarl.settings import Seed, Workers
+from metarl.settings import Horizon, Seed, Workers
 from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
+from metarl.training.transfer import transfer, with_horizon
 from metarl.types import Json, Task
 
 
@@ -72,11 +74,15 @@ class EvaluateArguments(MeasurementConfig):
     ("official"), or both side by side, where there is one."""
     episode_curve: tuple[int, ...] = ()
     """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
+    suite: str = ""
+    """Another suite than that of the training, by its name or as my_file.py:my_distribution, with the same
+    sizes of observations and actions."""
+    horizon: Horizon | None = None
+    """Steps of an episode, if not those of the suite."""
     output: Path | None = None
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check that one option chooses the tasks."""
         super().__post_init__()
         require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         if self.episode_curve:
@@ -96,12 +102,15 @@ def evaluate_command(arguments: list[str]) -> None:
     experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
+    differing = other_suite(experiment, options)
     # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
     rng = make_rng(options.seed, Purpose.EVALUATION)
     chosen = choose_tasks(experiment, options.task, options.tasks, rng)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
+    if differing:
+        stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
     place = options.output or experiment.folder / "evaluations"
     with results_folder(place, stems(options, suite, stem)) as folder:
         say(
@@ -114,13 +123,31 @@ def evaluate_command(arguments: list[str]) -> None:
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
-            files += show_evaluation(experiment, evaluation, folder, stem, physics)
+            files += show_evaluation(experiment, evaluation, folder, stem, physics, notices=differing)
         if suite is not None:
             # the publisher's protocol, beside ours if both ran
             files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
         if options.episode_curve:
             files += measure_episode_curve(experiment, chosen, options, folder / f"{stem}-episodes", physics)
     say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str, str]:
+    """Change the suite if the options name another; return what differs from the training.
+
+    Raises:
+        MetarlError: if its spaces do not fit.
+    """
+    if not options.suite and options.horizon is None:
+        return {}
+    config = registry.suite_named(options.suite) if options.suite else experiment.config.suite
+    if options.horizon is not None:
+        config = with_horizon(config, options.horizon)
+    differing = transfer(experiment, config)
+    if options.engine:
+        sampling = replace(experiment.config.sampling, engine=options.engine)
+        experiment.config = replace(experiment.config, sampling=sampling)
+    return {sentence: sentence for sentence in differing}
 
 
 def other_measurement(
@@ -169,7 +196,7 @@ def other_measurement(
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family; MetarlError if one is unknown."""
+    """Return named held-out tasks, or some of each family."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -177,7 +204,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its official evaluator is to run; MetarlError if it must but has none."""
+    """Return the suite if its official evaluator is to run."""
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
@@ -225,7 +252,7 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write the curve of one adaptation step from more and more episodes."""
+    """Measure, print and write one step's curve over episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
@@ -251,11 +278,7 @@ def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: s
 
 @contextmanager
 def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Make the results folder; remove it if left empty.
-
-    Raises:
-        MetarlError: if there are results of that name, or the folder cannot be made.
-    """
+    """Make the results folder, unless it has these; remove it if empty."""
     for path in (folder / f"{name}.json" for name in names):
         if path.exists():
             mend = "choose another folder with --output, or another --seed"

@@ -58,7 +58,6 @@ class ExplainArguments(Settings):
     """Folder for the results; by default "explanations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check the choice of tasks."""
         super().__post_init__()
         require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         require(self.tasks != 1, "tasks must be 2 or more, or 0 for every one", self.tasks)

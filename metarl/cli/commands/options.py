@@ -1,4 +1,4 @@
-"""Options of ``metarl train``, parsed before heavy imports, so that help and errors come soon."""
+"""Options of ``metarl train``, parsed before heavy imports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ResumeArguments(Settings):
 
 
 def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
-    """Return a preset's config, changed by the options; MetarlError if they do not go together."""
+    """Return a preset's config, changed by the options."""
     agent, settings = split_agent(options)
     default = registry.configure(preset, agent)
     about = f"The suite {preset} with every setting's default."

@@ -1,4 +1,4 @@
-"""``metarl watch``: film an adaptation to a held-out task, for a window or as an MP4."""
+"""``metarl watch``: film an adaptation, for a window or an MP4."""
 
 from __future__ import annotations
 
@@ -63,7 +63,6 @@ class WatchArguments(Settings):
     """Worker processes or threads; 0 takes one a core."""
 
     def __post_init__(self) -> None:
-        """Check the name of the file."""
         super().__post_init__()
         named = self.output is None or self.output.suffix.lower() == ".mp4"
         require(named, "The output must be a file that ends in .mp4", self.output)
@@ -122,7 +121,7 @@ def open_for(options: WatchArguments) -> Experiment:
 
 
 def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the named task, or the first; MetarlError if it is not held out."""
+    """Return the named held-out task, or the first."""
     tasks = experiment.suite.tasks("test")
     return find_task(tasks, name, experiment.suite.name) if name else tasks[0]
 
