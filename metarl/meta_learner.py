@@ -42,6 +42,7 @@ def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
     shape = observations.shape[:2]
     starts = torch.ones(shape, dtype=torch.bool, device=observations.device)
     actions, rewards = observations.new_zeros(*shape, action_size), observations.new_zeros(shape)
+    # a copy, as callers may end slots by writing to ``live``
     return Inputs(observations, actions, rewards, episode_starts=starts, live=starts.clone())
 
 

@@ -157,6 +157,7 @@ def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, 
 
 def likely(action: Action) -> torch.Tensor:
     """Return actions and log densities, ``[M, K, A + 1]``."""
+    # actions of a choice alone may hide a difference
     return torch.cat([action.actions, action.log_probs.unsqueeze(-1)], dim=-1)
 
 

@@ -84,6 +84,7 @@ def same_class(one: type, other: type) -> bool:
     """Return whether two config classes stand for one, as in scripts."""
     if one is other:
         return True
+    # a suite published without a config gets a new class each time
     published = getattr(one, "published_object", None)
     if published is not None:
         return published is getattr(other, "published_object", None)

@@ -103,6 +103,7 @@ def rounding(values: Array) -> Array:
 
     Physics that repeats to the last bit for one task may round otherwise for another.
     """
+    # relative to the entry's own size, and a little to that of the largest entry
     sizes = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
     smallest: Array = _ROUNDING * np.maximum(sizes, 0.01 * sizes.max())
     return smallest

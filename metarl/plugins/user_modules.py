@@ -202,6 +202,7 @@ class _UserLoader(SourceFileLoader):
         self._sources = folder.sources
 
     def get_code(self, fullname: str) -> CodeType:
+        # compiled files that Python keeps go by time and size, and may be older than they look
         path = self.get_filename(fullname)
         if path not in self._sources:
             self._sources[path] = Path(path).read_bytes()
@@ -257,6 +258,7 @@ class _Alias(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
+        # the module has run under its full name; importing the alias must not rename it
         module.__spec__ = self._spec
 
 

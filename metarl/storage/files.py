@@ -182,6 +182,7 @@ def _is_abandoned(path: Path) -> bool:
 @functools.cache
 def _process_table() -> str:
     """Name this boot of the machine or container."""
+    # process numbers are unique only within one boot
     words = [socket.gethostname()]
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:

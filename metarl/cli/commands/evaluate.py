@@ -45,6 +45,7 @@ from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
 from metarl.training import runs
+from metarl.training.adapted_agent import AdaptedAgent
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
 from metarl.training.transfer import transfer, with_horizon
@@ -109,7 +110,7 @@ def evaluate_command(arguments: list[str]) -> None:
     rng = make_rng(options.seed, Purpose.EVALUATION)
     chosen = choose_tasks(experiment, options.task, options.tasks, rng)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
-    if differing:
+    if options.suite or options.horizon is not None:
         stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
     place = options.output or experiment.folder / "evaluations"
     with results_folder(place, stems(options, suite, stem)) as folder:
@@ -133,13 +134,17 @@ def evaluate_command(arguments: list[str]) -> None:
 
 
 def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str, str]:
-    """Change the suite if the options name another; return what differs from the training.
+    """Change the suite if the options name another; return what differs from the training, by sentence.
 
     Raises:
         MetarlError: if its spaces do not fit.
     """
+    started = {}
+    if isinstance(experiment.agent, AdaptedAgent):
+        steps = count(len(experiment.agent.path), "adaptation")
+        started["adapted"] = f"The agent starts from what it learned in {steps} of a session of metarl adapt."
     if not options.suite and options.horizon is None:
-        return {}
+        return started
     config = registry.suite_named(options.suite) if options.suite else experiment.config.suite
     if options.horizon is not None:
         config = with_horizon(config, options.horizon)
@@ -147,7 +152,7 @@ def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str,
     if options.engine:
         sampling = replace(experiment.config.sampling, engine=options.engine)
         experiment.config = replace(experiment.config, sampling=sampling)
-    return {sentence: sentence for sentence in differing}
+    return started | {sentence: sentence for sentence in differing}
 
 
 def other_measurement(
