@@ -26,8 +26,7 @@ _LIMIT = 10.0  # deviations that an input may differ from its mean
 class Changes(NamedTuple):
     """Changes since the step before; zero where an episode starts."""
 
-    observations: torch.Tensor
-    """``[..., O]``."""
+    observations: torch.Tensor  # [..., O]
     rewards: torch.Tensor
     """``[...]``, of the previous reward; zero at an episode's second step too, as the first has none."""
 

@@ -30,8 +30,7 @@ class ContinuingActor:
     """A policy with a memory that goes on from an episode."""
 
     actor: Actor
-    after: LastStep
-    """``[M, 1, ...]``."""
+    after: LastStep  # [M, 1, ...]
 
     @property
     def device(self) -> torch.device:
