@@ -71,7 +71,7 @@ def test_preset_spends_the_same_environment_steps_on_every_agent(preset: str) ->
     assert {spent(agent) for agent in agents} == {spent("maml-trpo")}
 
 
-def test_rl2_on_ml1_is_the_run_of_the_results(root: Path) -> None:
+def test_rl2_on_ml1_differs_from_the_run_of_the_results_in_cell_and_changes_alone(root: Path) -> None:
     stored = json.loads((root / "results" / "ml1-push-v3-success10-rl2" / "config.json").read_text())
     config = to_json(replace(ml1(task="push-v3", agent="rl2"), success_bonus=10.0))
     assert config["success_bonus"] == stored["success_bonus"]
