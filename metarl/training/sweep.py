@@ -82,7 +82,7 @@ class Sweep:
         config: of the first seed's run.
         preset: name of the preset, as for ``metarl train``.
         options: of ``metarl train``, likewise.
-        count: seeds, from the config's on.
+        seeds: of the runs.
         root: folder of the runs.
 
     Raises:
@@ -90,14 +90,13 @@ class Sweep:
     """
 
     def __init__(
-        self, config: ExperimentConfig, preset: str, options: Sequence[str], count: int, root: Path
+        self, config: ExperimentConfig, preset: str, options: Sequence[str], seeds: Sequence[int], root: Path
     ) -> None:
         self.config = config
         name = config.name or default_name(config).removesuffix(f"-seed{config.seed}")
         self.folder = root / f"{name}-sweep"
         self.runs = [
-            SeedRun(seed, root / f"{name}-seed{seed}", self.folder / f"seed{seed}.log")
-            for seed in range(config.seed, config.seed + count)
+            SeedRun(seed, root / f"{name}-seed{seed}", self.folder / f"seed{seed}.log") for seed in seeds
         ]
         self._arguments = ["train", preset, *options]
         self._running: dict[SeedRun, subprocess.Popen[bytes]] = {}

@@ -29,6 +29,7 @@ from metarl.reporting.comparison import (
 )
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.training_curves import write_curves
+from metarl.reporting.result_folder import write_configs, write_origins
 from metarl.reporting.tables import comparison_table
 from metarl.settings import Settings
 from metarl.storage.files import all_or_none, write_json
@@ -55,7 +56,7 @@ class CompareArguments(Settings):
     """
     output: Path | None = None
     """Folder for comparison.json, performance profiles, a table and a figure of all runs before and after
-    adapting, and their training curves; by default only tables are printed."""
+    adapting, their training curves, configs and weights; by default only tables are printed."""
     title: str = ""
     """Title of the figures; by default the suite and the adaptation steps."""
     window: Annotated[float, Ge(0)] = 0.0
@@ -122,7 +123,9 @@ def write(
     files += [*write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
     pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
     write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
-    return [*files, path]
+    # for metarl reproduce: the configs, the weights, and how they were measured
+    measured = {label: run.files for label, run in zip(labels, runs, strict=True)}
+    return [*files, path, *write_configs(folder, measured), *write_origins(folder, measured)]
 
 
 def pair_json(
