@@ -1,4 +1,1 @@
-"""Meta-reinforcement-learning agents, one file per algorithm.
-
-With them are the presets that train them.
-"""
+"""Meta-reinforcement-learning agents, one file per algorithm."""

@@ -1,16 +1,15 @@
-"""ANIL and BOIL: adapt only head or body.
+"""ANIL and BOIL: MAML that adapts only the policy's head, or only its body.
 
-Both are MAML with the adaptation limited to a part of the policy. Sources: Raghu et al. 2020, ANIL (arXiv
-1909.09157): MAML's inner loop changes little but the last layer, so only that adapts, and the features are
-meta-learned. Oh et al. 2021, BOIL (arXiv 2008.08882): the last layer stays, so that adapting must change the
-features. The rest is MAML, and so is the outer step, a trust region: as in ANIL's own experiments; BOIL has
-none in reinforcement learning.
+Sources: Raghu et al. 2020, ANIL (arXiv 1909.09157): MAML's inner loop changes little but the last layer, so
+only that adapts, and the features are meta-learned. Oh et al. 2021, BOIL (arXiv 2008.08882): the last layer
+stays, so that adapting must change the features. The outer step is a trust region, as in ANIL's own
+experiments; BOIL has none in reinforcement learning.
 
     adapt:     head <- head - inner_lr * grad_head L(theta), body as it is    (ANIL; BOIL the other way round)
 
 The head is the last layer and the deviation, the body all other layers. The deviation is a number of its own
 for each action component, which no feature enters: like the last layer's bias it says how the features become
-a distribution of actions. So head and body are the whole policy, and each parameter adapts in one of the two.
+a distribution of actions. So each parameter adapts in one of the two.
 """
 
 from __future__ import annotations
@@ -64,9 +63,6 @@ class BOIL(MAMLTRPO, built_from=BOILConfig):
 
 
 def head(names: Collection[str]) -> list[str]:
-    """Return names of the last layer and deviation.
-
-    They are taken from the parameters of a perceptron.
-    """
+    """Return names of a perceptron's last layer and deviation."""
     last = max(int(name.removeprefix("layer_").partition(".")[0]) for name in names if name != "log_std")
     return [name for name in names if name.startswith(f"layer_{last}.") or name == "log_std"]

@@ -1,13 +1,9 @@
-"""CAVIA: MAML that adapts context parameters only.
-
-The context is a few numbers; every weight stays as it is.
+"""CAVIA: MAML that adapts a few context parameters and no weight.
 
 Source: Zintgraf et al. 2019 (arXiv 1810.03642). The policy reads the observation and a context phi:
 
     adapt:     phi_0 = 0,  phi <- phi - inner_lr * grad_phi L(phi, theta)       for each task, theta fixed
     outer:     theta as MAML's, through phi(theta), by the trust region, as in the paper's experiments
-
-So tasks differ by a few numbers instead of by a copy of the network each.
 """
 
 from __future__ import annotations
@@ -33,28 +29,19 @@ class CAVIAConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Zintgraf et al. 2019, arXiv 1810.03642"
 
     inner_lr: float = 1.0
-    """Step size of the context.
-
-    The network can scale what it reads, so it matters less than MAML's.
-    """
+    """Step size of the context; the network can scale what it reads, so it matters less than MAML's."""
     context_size: Annotated[int, Ge(1), Le(4096)] = 5
     """Context parameters that the first layer reads beside the observation."""
 
     def meta_policy(self, suite: TaskDistribution) -> ContextPolicy:
-        """Return the suite's network with a context input.
-
-        The context is read beside the observation.
-        """
+        """Return the suite's network, which reads the context beside the observation."""
         plain = self.build_policy(suite)
         network = replace(plain, observation_size=plain.observation_size + self.context_size)
         return ContextPolicy(network=network, context_size=self.context_size)
 
 
 class CAVIA(MAMLTRPO, built_from=CAVIAConfig):
-    """Meta-parameters theta and the context they read.
-
-    The context alone adapts.
-    """
+    """Meta-parameters theta, and the context they read, which adapts."""
 
     policy: ContextPolicy
 

@@ -1,7 +1,5 @@
 """E-MAML: MAML that credits exploration before adaptation.
 
-The policy before adaptation is credited for the effect of its episodes on adaptation.
-
 Source: Stadie et al. 2018, "Some considerations on learning to explore via meta-reinforcement learning"
 (arXiv 1803.01118), section on E-MAML. It maximises the return that follows adaptation, over the
 episodes tau that are adapted from as well, which pi_theta itself draws:
@@ -48,25 +46,16 @@ class EMAMLConfig(MAMLVPGConfig):
     source: ClassVar[str] = "Stadie et al. 2018, arXiv 1803.01118"
 
     credit_weight: Annotated[float, Ge(0), Le(1000)] = 1e-3
-    """Weight of the term that credits exploration.
-
-    1 gives the gradient of the paper, with its noise.
-    """
+    """Weight of the term that credits exploration; 1 gives the gradient of the paper, with its noise."""
 
 
 class EMAML(MAMLVPG, built_from=EMAMLConfig):
-    """MAML that also credits exploration.
-
-    The outer step is a policy gradient.
-    """
+    """MAML that also credits exploration, with a policy-gradient outer step."""
 
     config: EMAMLConfig
 
     def objectives(self, rollouts: Sequence[Rollout]) -> list[Objective]:
-        """Return each chunk's MAML loss and log densities.
-
-        The log densities are those that are credited.
-        """
+        """Return each chunk's MAML loss and credited log densities."""
         # all tasks' returns enter each task's credit, so it is computed before tasks are shared out
         credit = exploration_credit(rollouts[-1], self.config.advantage_norm)
         return [
@@ -75,10 +64,7 @@ class EMAML(MAMLVPG, built_from=EMAMLConfig):
         ]
 
     def credited_loss(self, theta: Params, chunk: Chunk, credit: torch.Tensor) -> LossAndMetrics:
-        """Return a chunk's MAML loss and log densities.
-
-        Both are the chunk's share; the log densities are those of the episodes before adaptation.
-        """
+        """Return a chunk's share of MAML's loss and of the credited log densities."""
         *inner, outer = chunk.batches
         # theta, after one inner step, …: the policies that drew the inner episodes, and the adapted one
         *explorers, adapted = self.inner_loop_stages(theta, chunk.num_tasks, inner)
@@ -98,20 +84,17 @@ class EMAML(MAMLVPG, built_from=EMAMLConfig):
 
 
 def log_density(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Sum log densities ``[M, B]`` over live steps.
-
-    The sum, ``[M]``, is over all that a task was adapted from.
-    """
+    """Sum log densities ``[M, B]`` over all that a task was adapted from, ``[M]``."""
     return torch.where(batch.weights > 0, log_probs, torch.zeros_like(log_probs)).sum(dim=1)
 
 
 def exploration_credit(adapted: Rollout, norm: AdvantageNorm) -> torch.Tensor:
-    """Return each task's relative return, ``[M]``.
+    """Return how much better each task went after adapting than the others, ``[M]``.
 
-    It says how much better the task went after adapting than the others did. The mean return of its episodes
-    over the number of steps, minus the mean of the other tasks; divided by the standard deviation over tasks
-    unless advantages are left as they are. One task alone has neither others nor a deviation: its credit is
-    its own return where advantages are left as they are, and otherwise zero, which leaves MAML's gradient.
+    The mean return of its episodes over the number of steps, minus the mean of the other tasks; divided by
+    the standard deviation over tasks unless advantages are left as they are. One task alone has neither
+    others nor a deviation: its credit is its own return where advantages are left as they are, and otherwise
+    zero, which leaves MAML's gradient.
     """
     values = adapted.episode_returns.double().mean(dim=1) / adapted.mask.shape[-1]
     count, dtype = len(values), adapted.rewards.dtype

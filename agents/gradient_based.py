@@ -1,6 +1,4 @@
-"""Shared parts of gradient-based agents.
-
-These are settings, inner loop, actor and state.
+"""Settings, inner loop, actor and state of gradient-based agents.
 
 An algorithm adds its outer step, ``outer_step``, and changes of this what makes it itself:
 
@@ -34,6 +32,7 @@ from metarl.functional.params import (
     detach,
     join,
     join_tasks,
+    map_values,
     requires_grad,
     select_tasks,
     stack,
@@ -41,6 +40,7 @@ from metarl.functional.params import (
 )
 from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradient_loss
 from metarl.learning.advantages import Batch
+from metarl.learning.gradient_descent import DescentConfig, start_descent
 from metarl.learning.return_settings import ReturnsConfig
 from metarl.meta_learner import Action, Actor, Inputs, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
@@ -59,10 +59,7 @@ class MetaPolicy(Policy, Protocol):
         ...
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw the parameters.
-
-        Runs feed float32; other dtypes are for functions of tensors alone.
-        """
+        """Draw the parameters, in float32 for runs."""
         ...
 
     def within_bounds(self, params: Params) -> Params:
@@ -75,20 +72,14 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     """The inner loop, on top of the network and the advantages."""
 
     agent_class: ClassVar[type[GradientBasedAgent[GradientBasedConfig]]]
-    """The agent that these settings build.
-
-    The agent's class sets it, by ``built_from``.
-    """
+    """The agent that these settings build; its class sets it, by ``built_from``."""
     adapts_in_training: ClassVar[bool] = True
     """Whether a meta-iteration has inner steps."""
 
     inner_lr: Annotated[float, Gt(0), Le(1000)] = 0.1
     """Step size of the adaptation."""
     adaptation_steps: int = 1
-    """Gradient steps of the adaptation in training.
-
-    Each from episodes of its own.
-    """
+    """Gradient steps of the adaptation in training, each from episodes of its own."""
     first_order: bool = False
     """Leave out the adaptation step's derivative (FOMAML)."""
 
@@ -105,7 +96,7 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> GradientBasedAgent[GradientBasedConfig]:
-        """Return an agent with freshly drawn parameters.
+        """Return an agent for the suite's spaces with new parameters.
 
         Raises:
             MetarlError: if observations are no vectors, or actions neither vectors nor choices.
@@ -120,14 +111,7 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
         return self.build_policy(suite)
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
-        """Return a learned inner rule's first parameters.
-
-        They are on the device of the policy's parameters.
-
-        Args:
-            params: the policy's.
-            seed: where they are drawn from.
-        """
+        """Return a learned inner rule's first parameters, on the device of the policy's ``params``."""
         return {}
 
 
@@ -136,10 +120,7 @@ class LayeredPolicy(Policy, Protocol):
     """A policy that shows what its layers do."""
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for ``[M, B, O]``.
-
-        The last gives the actions' mean.
-        """
+        """Return each layer's output for ``[M, B, O]``; the last gives the actions' mean."""
         ...
 
 
@@ -148,13 +129,9 @@ class AdaptedPolicy:
     """A policy with parameters for each of M tasks."""
 
     policy: Policy
-    params: Params
-    """Stacked."""
+    params: Params  # stacked
     inner_state: Params = field(default_factory=dict)
-    """State of a learned inner rule between steps, stacked.
-
-    The policy does not read it.
-    """
+    """State of a learned inner rule between steps, stacked; the policy does not read it."""
 
     @property
     def device(self) -> torch.device:
@@ -167,20 +144,14 @@ class AdaptedPolicy:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions for observations ``[M, K, O]``.
-
-        Without a generator, take the most likely.
-        """
+        """Draw actions for observations ``[M, K, O]``, the most likely ones without a generator."""
         distribution = self.policy(self.params, inputs.observations)
         actions = mode(distribution) if generator is None else sample(distribution, generator)
         return Action(actions, log_prob(distribution, actions)), memory
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for ``[M, B, O]``.
-
-        Return nothing if the policy does not show its layers.
-        """
+        """Return each layer's output for ``[M, B, O]``; nothing if the policy does not show it."""
         policy = self.policy
         return policy.activations(self.params, observations) if isinstance(policy, LayeredPolicy) else {}
 
@@ -191,20 +162,11 @@ class AdaptedPolicy:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Experience of the tasks of one thread.
+    """Experience of the tasks of one thread."""
 
-    These are some of a meta-batch's tasks.
-    """
-
-    tasks: slice
-    """Which tasks of the meta-batch."""
-    share: float
-    """Share of the meta-batch's tasks, 0..1.
-
-    It is the weight of their mean in the mean of all.
-    """
-    batches: Sequence[Batch]
-    """Before adapting, after one step, …, after the last."""
+    tasks: slice  # which tasks of the meta-batch
+    share: float  # share of the meta-batch's tasks, the weight of their mean in the mean of all
+    batches: Sequence[Batch]  # before adapting, after one step, …, after the last
 
     @property
     def num_tasks(self) -> int:
@@ -216,28 +178,21 @@ ConfigT = TypeVar("ConfigT", bound=GradientBasedConfig, covariant=True)
 
 
 class GradientBasedAgent(ABC, Generic[ConfigT]):
-    """Meta-parameters theta and how they adapt.
+    """Meta-parameters theta and how they adapt; an algorithm says how they learn."""
 
-    An algorithm says how they learn.
-    """
+    trial: Trial = "parallel"
 
     def __init_subclass__(cls, *, built_from: type[GradientBasedConfig] | None = None) -> None:
-        """Register the agent class with its settings.
-
-        The settings then build the algorithm.
-        """
+        """Let the settings build the agent class."""
         super().__init_subclass__()
         if built_from is not None:
             built_from.agent_class = cls
 
     def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
-        self.config = config
-        self.policy = policy
+        self.config, self.policy = config, policy
+        self.adaptation_steps, self.device = config.adaptation_steps, device_of(params)
         self.params = policy.within_bounds(params)
-        """All meta-learned parameters, theta.
-
-        These are the policy's parameters and those of the inner rule.
-        """
+        """Theta: the parameters of the policy and of the inner rule."""
         self.outer_state = self.initial_outer_state()
         """Memory of the outer step between updates, by names that theta does not have."""
         join(self.params, self.outer_state)  # raises now what would else spoil the first checkpoint
@@ -246,10 +201,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Take an outer step on theta.
+        """Take an outer step on theta; return metrics by name.
 
         The rollouts are those before adapting, after one step, …, after the last. A step of many seconds asks
-        ``should_stop`` every second and raises :class:`metarl.errors.Stopped`. Returns metrics by name.
+        ``should_stop`` every second and raises :class:`metarl.errors.Stopped`.
         """
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
@@ -257,10 +212,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return policy_gradient_loss(policy, params, batch)
 
     def inner_rule(self, theta: Params) -> float | Params | UpdateRule:
-        """Return the inner step size or rule.
-
-        Theta says which of them makes the step.
-        """
+        """Return the inner step size or rule, which may be part of theta."""
         return self.config.inner_lr
 
     @property
@@ -269,23 +221,18 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return self.policy.shapes.keys()
 
     def per_task(self, theta: Params, num_tasks: int) -> Params:
-        """Return each task's starting parameters, ``[M, ...]``.
-
-        They are stacked and differentiable by theta.
-        """
+        """Return each task's starting parameters, ``[M, ...]``, differentiable by theta."""
         return stack({name: theta[name] for name in self.policy.shapes}, num_tasks)
 
     def initial_outer_state(self) -> Params:
-        """Return the outer step's initial memory."""
-        return {}
+        """Return the outer step's initial memory: the optimiser's, if the settings name one."""
+        settings: object = self.config
+        return start_descent(self.params, settings) if isinstance(settings, DescentConfig) else {}
 
     # The helpers of an outer step.
 
     def chunks(self, rollouts: Sequence[Rollout]) -> list[Chunk]:
-        """Return the experience, shared among threads by tasks.
-
-        It is laid out as the losses read it.
-        """
+        """Return the experience as the losses read it, shared among threads by tasks."""
         num_tasks = rollouts[-1].mask.shape[0]
 
         def of_tasks(tasks: slice) -> Chunk:
@@ -297,18 +244,13 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
     def inner_loop(
         self, theta: Params, start: Params, batches: Sequence[Batch], *, first_order: bool
     ) -> Params:
-        """Take an inner step for each batch.
-
-        The rule is the one that theta says.
+        """Return each task's parameters ``[M, ...]`` after an inner step on each batch.
 
         Args:
             theta: the meta-parameters; what the rule makes of them is differentiable.
             start: what each task starts from, as :meth:`per_task` returns it.
             batches: one for each step, collected by the policy that the step starts from.
             first_order: take the gradients of the steps for constants.
-
-        Returns:
-            Each task's adapted parameters, stacked ``[M, ...]``.
         """
         return adapt(
             self.policy,
@@ -321,10 +263,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         )
 
     def inner_loop_stages(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> list[Params]:
-        """Return each task's parameters along the adaptation.
-
-        These are before every inner step and after the last; see :meth:`adapted`.
-        """
+        """Return each task's parameters before every inner step and after the last."""
         first_order = self.config.first_order
         stages = [self.per_task(theta, num_tasks)]
         for batch in batches:
@@ -332,10 +271,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return stages
 
     def adapted(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> Params:
-        """Return each task's adapted parameters.
-
-        They are differentiable by theta as the settings say.
-        """
+        """Return each task's adapted parameters, differentiable by theta as the settings say."""
         start = self.per_task(theta, num_tasks)
         return self.inner_loop(theta, start, batches, first_order=self.config.first_order)
 
@@ -345,10 +281,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return detach(self.inner_loop(theta, start, batches, first_order=True))
 
     def task_slices(self, rollout: Rollout) -> list[slice]:
-        """Return which tasks each thread computes on.
-
-        A GPU takes all tasks at once.
-        """
+        """Return which tasks each thread computes on; a GPU takes all at once."""
         num_tasks = rollout.mask.shape[0]
         if self.device.type != "cpu":
             return [slice(0, num_tasks)]
@@ -357,40 +290,16 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     # The protocol of meta-learners, see :class:`metarl.meta_learner.MetaLearner`.
 
-    @property
-    def trial(self) -> Trial:
-        """Episodes of a task are samples of one policy."""
-        return "parallel"
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Adaptations in one meta-iteration."""
-        return self.config.adaptation_steps
-
-    @property
-    def device(self) -> torch.device:
-        """Where the agent computes."""
-        return device_of(self.params)
-
     def baseline_features(self, observation_size: int) -> int:
-        """Return the baseline's number of features.
-
-        See :func:`estimate_advantages`.
-        """
+        """Return the baseline's number of features; see :func:`estimate_advantages`."""
         return num_linear_features(observation_size)
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Return theta for every task.
-
-        No random number is drawn.
-        """
+        """Return theta for every task; no random number is drawn."""
         return self.actor_of(self.per_task(self.params, num_tasks))
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Take one inner step on each task.
-
-        No random number is drawn.
-        """
+        """Take one inner step on each task; no random number is drawn."""
         assert isinstance(actor, AdaptedPolicy)
         stacked = actor.params | actor.inner_state
 
@@ -408,32 +317,21 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         rng: np.random.Generator | None = None,
         should_stop: Callable[[], bool] = never,
     ) -> dict[str, float]:
-        """Take an outer step on theta.
-
-        It needs neither tasks nor random numbers.
-        """
+        """Take an outer step on theta, which needs neither tasks nor random numbers."""
         return self.outer_step(rollouts, should_stop)
 
     def state(self) -> State:
         """Return copies of theta and optimiser memory."""
-        tensors = join(self.params, self.outer_state)
-        return State({name: value.clone() for name, value in tensors.items()}, {})
+        return State(map_values(torch.Tensor.clone, join(self.params, self.outer_state)), {})
 
     def load_state(self, state: State) -> None:
-        """Go on from another theta.
-
-        Raises:
-            MetarlError: if names, shapes or dtypes differ from this agent's.
-        """
+        """Go on from another theta; names, shapes or dtypes of another agent raise ``MetarlError``."""
         loaded = take_saved(join(self.params, self.outer_state), state.tensors)
         self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.outer_state = {name: loaded[name] for name in self.outer_state}
 
     def actor_of(self, stacked: Params) -> AdaptedPolicy:
-        """Return the policy of each task.
-
-        It parts the policy's parameters from the memory of the inner rule.
-        """
+        """Return each task's policy, with its parameters apart from the inner rule's memory."""
         read = {*self.policy.shapes, *self.adaptable}
         params = {name: value for name, value in stacked.items() if name in read}
         inner_state = {name: value for name, value in stacked.items() if name not in read}
@@ -446,11 +344,11 @@ def device_of(params: Params) -> torch.device:
 
 
 def inward(policy: MetaPolicy, theta: Params, gradients: Params) -> Params:
-    """Return a mask of the movable parameters.
+    """Return 1 for parameters that a step may move, 0 for those held at a bound.
 
-    It is 1 for parameters that a step may move, and 0 for those held at a bound. Held is what stands at a
-    bound and would leave it by following the negative gradient, as in projected Newton methods (Bertsekas
-    1982, SIAM J. Control Optim. 20, 221-246). As soon as its gradient points inwards it is free again.
+    Held is what stands at a bound and would leave it by following the negative gradient, as in projected
+    Newton methods (Bertsekas 1982, SIAM J. Control Optim. 20, 221-246). As soon as its gradient points
+    inwards it is free again.
     """
     ahead = policy.within_bounds({name: value - gradients[name].sign() for name, value in theta.items()})
     return {
@@ -465,10 +363,7 @@ def frozen(distribution: Distribution) -> Distribution:
 
 
 def spread_metrics(distribution: Distribution, share: float = 1.0) -> dict[str, float]:
-    """Return how much an adapted policy explores.
-
-    ``share`` is the weight of its tasks among all.
-    """
+    """Return how much an adapted policy explores, weighted by its tasks' ``share``."""
     metrics = {"entropy": share * float(entropy(distribution).mean())}
     if isinstance(distribution, Gaussian):
         metrics["std"] = share * float(distribution.log_std.exp().mean())

@@ -30,7 +30,6 @@ from metarl.learning.gradient_descent import (
     LossAndMetrics,
     add_metrics,
     descend_objective,
-    start_descent,
     value_of,
 )
 from metarl.learning.surrogates import clipped_ratio
@@ -48,10 +47,6 @@ class MAMLPPOConfig(ClippedConfig, GradientBasedConfig):
 
 class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
     """The agent: meta-parameters theta, and how they learn."""
-
-    def initial_outer_state(self) -> Params:
-        """Return what Adam remembers before the first update."""
-        return start_descent(self.params, self.config)
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take clipped steps on one meta-batch."""
@@ -75,18 +70,10 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         # how far the adapted policies went from pi_old
         after = value_of(objectives, self.params)
         spread = [spread_metrics(old, chunk.share) for chunk, old in zip(chunks, collected_by, strict=True)]
-        return {
-            **step.metrics,
-            **after.metrics,
-            "surrogate_after": float(after.loss),
-            **add_metrics(spread),
-        }
+        return {**step.metrics, **after.metrics, "surrogate_after": float(after.loss), **add_metrics(spread)}
 
     def meta_loss(self, theta: Params, chunk: Chunk, old: Distribution) -> LossAndMetrics:
-        """Return the clipped loss of a chunk.
-
-        It is that of the adapted policies, and its share of the mean over all tasks.
-        """
+        """Return a chunk's share of the adapted policies' clipped loss."""
         *inner, outer = chunk.batches
         # theta_i' = adapt(theta), MAML's inner loop
         adapted = self.adapted(theta, chunk.num_tasks, inner)
@@ -98,10 +85,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         return LossAndMetrics(chunk.share * loss, {"kl": chunk.share * float(kl)})
 
     def collected_by(self, chunk: Chunk) -> Distribution:
-        """Return the policies of a chunk's last episodes.
-
-        These adapted policies collected the episodes.
-        """
+        """Return the adapted policies that collected a chunk's last episodes."""
         *inner, outer = chunk.batches
         adapted = self.adapted_constants(self.params, chunk.num_tasks, inner)
         return frozen(self.policy(adapted, outer.observations))

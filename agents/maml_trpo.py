@@ -1,9 +1,8 @@
 """MAML with a trust-region outer step.
 
-Sources: Finn et al. 2017 (arXiv 1703.03400), algorithm 3; Schulman et al. 2015 (arXiv 1502.05477).
-In the papers' order: the config, the meta-objective, and the update; adapting is plain gradient descent, as
-all gradient-based agents have it. The objective at meta-parameters theta, with ``adapt`` the inner loop and
-episodes that were collected before and after it:
+Sources: Finn et al. 2017 (arXiv 1703.03400), algorithm 3; Schulman et al. 2015 (arXiv 1502.05477). The
+objective at meta-parameters theta, with ``adapt`` the inner loop and episodes that were collected before and
+after it:
 
     maximise over theta  mean over tasks, transitions of  pi_{adapt(theta)}(a|s) / pi_old(a|s) * A(s, a)
     subject to           mean over tasks, transitions of  KL(pi_old(.|s) || pi_{adapt(theta)}(.|s)) <= max_kl
@@ -41,12 +40,11 @@ from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
 MIN_CURVATURE_SAMPLES = 50
-"""Least transitions of a task in the Fisher matrix.
+"""Least transitions of a task in the Fisher matrix, unless it has fewer.
 
-Fewer are used only if the task does not have that many live transitions. With 2, 5 and 20 tasks of 500 random
-transitions (39 observations, 64 x 64 units) every step was accepted with 25 to 500 of them. More of them need
-fewer trials of the line search, but with 100 an update of the preset ``ml1`` takes a fifth longer than with
-50, and with 500 twice as long or more.
+With 2, 5 and 20 tasks of 500 random transitions (39 observations, 64 x 64 units) every step was accepted with
+25 to 500 of them. More of them need fewer trials of the line search, but with 100 an update of the preset
+``ml1`` takes a fifth longer than with 50, and with 500 twice as long or more.
 """
 MAX_CURVATURE_STRIDE = 1000
 
@@ -59,10 +57,8 @@ class MAMLTRPOConfig(TrustRegionConfig, GradientBasedConfig):
     source: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400"
 
     curvature_stride: Annotated[int, Ge(1), Le(MAX_CURVATURE_STRIDE)] = 10
-    """Stride of the transitions in the Fisher matrix.
-
-    It is estimated from one in this many live transitions, at least 50 of a task or all that it has; gradient
-    and line search use all.
+    """The Fisher matrix reads one in this many live transitions, at least 50 of a task or all that it has;
+    gradient and line search read all.
     """
 
 
@@ -100,10 +96,7 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         return step.metrics | add_metrics([part.spread for part in objectives])
 
     def objective(self, chunk: Chunk) -> TrustRegionObjective:
-        """Return a chunk's share of surrogate and divergence.
-
-        Both are given at theta and as functions.
-        """
+        """Return a chunk's share of surrogate and divergence, at theta and as functions."""
         *inner, outer = chunk.batches
         # theta_i' = adapt(theta) for each task, and pi_old, the policies that it makes
         theta = requires_grad(self.params)
@@ -128,17 +121,11 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         )
 
     def curvature(
-        self,
-        theta: Params,
-        adapted: Params,
-        inner: Sequence[Batch],
-        outer: Batch,
-        share: float = 1.0,
+        self, theta: Params, adapted: Params, inner: Sequence[Batch], outer: Batch, share: float = 1.0
     ) -> Curvature:
-        """Return the Fisher-vector product at theta.
+        """Return the Fisher-vector product at theta, through the adaptation, on a subsample.
 
-        It goes through the adaptation, on a subsample. The adapted parameters have their true values; only
-        the Jacobian of adapting is subsampled.
+        The adapted parameters have their true values; only the Jacobian of adapting is subsampled.
         """
         stride = self.config.curvature_stride
         num_tasks = outer.observations.shape[0]
@@ -164,20 +151,13 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
 
 
 class TrustRegionObjective(NamedTuple):
-    """One chunk's share of what the outer step descends.
+    """One chunk's share of what the outer step descends; shares add up."""
 
-    The chunks' shares add up.
-    """
-
-    start: LossAndKL
-    """At theta."""
-    gradient: Params
-    """Of the loss, at theta."""
+    start: LossAndKL  # at theta
+    gradient: Params  # of the loss, at theta
     curvature: Curvature
-    evaluate: Callable[[Params], LossAndKL]
-    """Loss and divergence at other meta-parameters."""
-    spread: dict[str, float]
-    """How much the adapted policies explore."""
+    evaluate: Callable[[Params], LossAndKL]  # loss and divergence at other meta-parameters
+    spread: dict[str, float]  # how much the adapted policies explore
 
 
 def added(parts: Sequence[LossAndKL]) -> LossAndKL:
@@ -186,10 +166,9 @@ def added(parts: Sequence[LossAndKL]) -> LossAndKL:
 
 
 def meta_objective(new: Distribution, old: Distribution, batch: Batch, share: float = 1.0) -> LossAndKL:
-    """Return negative surrogate and KL divergence.
+    """Return negative surrogate and KL divergence, means over tasks and transitions.
 
-    Each is a mean over tasks and transitions. Both are multiplied by ``share``, the weight of these tasks
-    among all.
+    Both are multiplied by ``share``, the weight of these tasks among all.
     """
     ratio = torch.exp(log_prob(new, batch.actions) - log_prob(old, batch.actions))
     surrogate = share * (batch.weights * batch.advantages * ratio).sum(dim=1).mean()

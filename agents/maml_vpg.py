@@ -29,7 +29,6 @@ from metarl.learning.gradient_descent import (
     LossAndMetrics,
     Objective,
     descend_objective,
-    start_descent,
 )
 from metarl.types import Params, Rollout
 
@@ -45,15 +44,8 @@ class MAMLVPGConfig(DescentConfig, GradientBasedConfig):
 class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
     """The agent: meta-parameters theta, and how they learn."""
 
-    def initial_outer_state(self) -> Params:
-        """Return the outer optimiser's initial memory."""
-        return start_descent(self.params, self.config)
-
     def meta_loss(self, theta: Params, chunk: Chunk) -> LossAndMetrics:
-        """Return a chunk's loss after adaptation.
-
-        It is the chunk's share of the mean over tasks and transitions.
-        """
+        """Return a chunk's share of the loss after adaptation."""
         *inner, outer = chunk.batches
         # theta_i' = theta - alpha grad L_i(theta), on the episodes before each inner step (lines 5 to 7)
         adapted = self.adapted(theta, chunk.num_tasks, inner)

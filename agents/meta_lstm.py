@@ -1,6 +1,4 @@
-"""Meta-LSTM: a learned inner optimiser.
-
-An LSTM has the policy's parameters as its cell state.
+"""Meta-LSTM: an LSTM as inner optimiser, with the policy's parameters as its cell state.
 
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning" (openreview.net, rJY0-Kcll),
 algorithm 1, with the policy-gradient surrogate for the loss of the learner:
@@ -8,12 +6,11 @@ algorithm 1, with the policy-gradient surrogate for the loss of the learner:
     adapt:     theta <- f * theta - i * grad L(theta)       gates f and i of each coordinate, by an LSTM
     outer:     what is learned is the LSTM's weights and its first cell state, which is theta
 
-How the gates are made says :mod:`metarl.learning.lstm_optimizer`.
-
-The gates start so that a step is one of gradient descent with ``inner_lr`` which forgets nearly nothing. The
-paper takes loss and gradient for constants, which is ``first_order``; without it the derivative is whole. The
-paper's outer step is Adam on a classification loss; for reinforcement learning it is open, and here it is the
-trust region of :mod:`metarl.agents.maml_trpo`, over the LSTM's weights and theta together.
+:mod:`metarl.learning.lstm_optimizer` makes the gates. They start so that a step is one of gradient descent
+with ``inner_lr`` which forgets nearly nothing. The paper takes loss and gradient for constants, which is
+``first_order``; without it the derivative is whole. The paper's outer step is Adam on a classification loss;
+for reinforcement learning it is open, and here it is the trust region of :mod:`metarl.agents.maml_trpo`, over
+the LSTM's weights and theta together.
 """
 
 from __future__ import annotations
@@ -40,20 +37,11 @@ class MetaLSTMConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Ravi and Larochelle 2017, openreview rJY0-Kcll"
 
     inner_lr: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Input gate at the start, below one.
-
-    A gradient is multiplied by it.
-    """
+    """Input gate at the start, below one; a gradient is multiplied by it."""
     forget: Annotated[float, Gt(0), Lt(1)] = 0.99
-    """Forget gate at the start, below one.
-
-    A parameter is multiplied by it.
-    """
+    """Forget gate at the start, below one; a parameter is multiplied by it."""
     lstm_size: Annotated[int, Ge(1), Le(1024)] = 8
-    """Units of the LSTM that reads loss and gradient.
-
-    The paper has 20.
-    """
+    """Units of the LSTM that reads loss and gradient; the paper has 20."""
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
         """Return the first weights of the LSTM."""

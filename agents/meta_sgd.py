@@ -1,6 +1,4 @@
-"""Meta-SGD: MAML with learned inner step sizes.
-
-There is one for each coordinate of each parameter.
+"""Meta-SGD: MAML with a learned inner step size for each coordinate.
 
 Source: Li et al. 2017 (arXiv 1707.09835), equation 1 and algorithm 2:
 
@@ -23,8 +21,7 @@ from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.functional.params import flatten
 from metarl.types import Params, Rollout
 
-PREFIX = "inner_lr."
-"""Prefix of a parameter's step sizes."""
+PREFIX = "inner_lr."  # prefix of a parameter's step sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,4 @@
-"""Multi-task policy, fine-tuned: every comparison's baseline.
-
-One policy is trained on all tasks together.
+"""Multi-task policy, fine-tuned: the baseline of every comparison.
 
 Source: Finn et al. 2017 (arXiv 1703.03400), section 5.3, "pretrained": the policy learns the mean return of
 all tasks and does not learn to adapt; on a new task it takes the same inner steps as MAML does.
@@ -21,10 +19,7 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 
 @dataclass(frozen=True, kw_only=True)
 class MultiTaskConfig(MAMLTRPOConfig):
-    """One policy for all tasks, fine-tuned on new ones.
-
-    Training does not adapt.
-    """
+    """One policy for all tasks, which adapts in testing only."""
 
     kind: ClassVar[str] = "multi-task"
     source: ClassVar[str] = 'Finn et al. 2017, arXiv 1703.03400, the "pretrained" baseline'

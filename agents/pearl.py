@@ -22,7 +22,7 @@ from metarl.action_map import squashed_range
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.functional.gaussian_products import kl_to_standard_normal, no_evidence, posterior
-from metarl.functional.params import take_saved, unflatten
+from metarl.functional.params import map_values, take_saved, unflatten
 from metarl.learning.replay import ReplayBuffer
 from metarl.learning.sac import (
     SAC,
@@ -47,9 +47,7 @@ from metarl.types import Params, Rollout, State, Task
 
 @dataclass(frozen=True, kw_only=True)
 class PEARLConfig(SACConfig, AgentConfig):
-    """PEARL: soft actor-critic on a task posterior.
-
-    The posterior is over a latent of the task, and the transitions come from a replay buffer.
+    """PEARL: soft actor-critic on a posterior over a latent of the task.
 
     One adaptation adds a rollout to the context, of however many episodes, and draws z anew.
     """
@@ -59,10 +57,7 @@ class PEARLConfig(SACConfig, AgentConfig):
     trial: ClassVar[Trial] = "parallel"
 
     adaptation_steps: Annotated[int, Ge(1), Le(100)] = 1
-    """Further rollouts of a meta-iteration.
-
-    Their z is from the posterior; one rollout with z from the prior comes before them.
-    """
+    """Rollouts of a meta-iteration with z from the posterior, after one with z from the prior."""
     latent_size: Annotated[int, Ge(1), Le(1024)] = 5
     """Numbers of z."""
     hidden_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (128, 128)
@@ -70,45 +65,28 @@ class PEARLConfig(SACConfig, AgentConfig):
     encoder_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (64, 64)
     """Units of each hidden layer of the encoder."""
     next_observation_in_context: bool = False
-    """Let the encoder read next observations.
-
-    This is for tasks that differ in their dynamics.
-    """
+    """Let the encoder read next observations, for tasks that differ in their dynamics."""
     kl_weight: Annotated[float, Ge(0), Le(1e6)] = 0.1
-    """Weight of the divergence from the prior.
-
-    It is the divergence of the posterior, for each task of a gradient step.
-    """
+    """Weight of the posterior's divergence from the prior, for each task of a gradient step."""
     reward_scale: Annotated[float, Gt(0), Le(1e6)] = 1.0
     """Multiplies the rewards that critic and encoder read."""
     tasks_per_step: Annotated[int, Ge(1), Le(10_000)] = 8
-    """Tasks of a gradient step.
-
-    Drawn from those in the replay buffer.
-    """
+    """Tasks of a gradient step, drawn from those in the replay buffer."""
     batch_size: Annotated[int, Ge(1), Le(100_000)] = 64
-    """Transitions per task for actor and critic.
-
-    Each task of a gradient step has such a batch.
-    """
+    """Transitions of each task for actor and critic in a gradient step."""
     context_size: Annotated[int, Ge(1), Le(100_000)] = 64
     """Transitions per task for the encoder."""
     update_ratio: Annotated[float, Gt(0), Le(1000)] = 0.05
     """Gradient steps for each environment step."""
     initial_iterations: Annotated[int, Ge(0)] = 1
-    """First meta-iterations, which only fill the buffer.
-
-    The buffer is filled from all of a fixed list of tasks.
-    """
+    """First meta-iterations, which only fill the buffer, from all of a fixed list of tasks."""
     replay_capacity: Annotated[int, Ge(1), Le(1_000_000_000)] = 1_000_000
     """Newest environment steps that are kept."""
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> PEARL:
-        """Return an agent with freshly drawn parameters.
-
-        They fit the suite's spaces.
+        """Return an agent for the suite's spaces with new parameters.
 
         Raises:
             MetarlError: if actions are choices, which no squashed Gaussian draws.
@@ -137,10 +115,7 @@ class PEARLConfig(SACConfig, AgentConfig):
 
 @dataclass(frozen=True)
 class Networks:
-    """The three networks.
-
-    Policy and critic read ``[observation, z]``.
-    """
+    """The three networks; policy and critic read ``[observation, z]``."""
 
     policy: SquashedPolicy
     critic: TwinCritic
@@ -168,10 +143,9 @@ class Networks:
 
 
 def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
-    """Return each episode as a rollout of its own.
+    """Return each episode as a rollout ``[M, 1, T, ...]`` of its own, the last one first.
 
-    Shapes are ``[M, 1, T, ...]``; the last episode comes first. So the newest n that a replay buffer is given
-    are the n episodes with which a trial begins.
+    So the newest n that a replay buffer is given are the n episodes with which a trial begins.
     """
 
     def slot(rollout: Rollout, place: int) -> Rollout:
@@ -184,14 +158,10 @@ def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
 class Seen(NamedTuple):
     """Data of M tasks for a gradient step."""
 
-    observations: torch.Tensor
-    """``[M, B, O]``."""
-    next_observations: torch.Tensor
-    """``[M, B, O]``."""
-    context: torch.Tensor
-    """``[M, C, context_size]``."""
-    noise: torch.Tensor
-    """``[M, Z]``, standard normal numbers that z is drawn by."""
+    observations: torch.Tensor  # [M, B, O]
+    next_observations: torch.Tensor  # [M, B, O]
+    context: torch.Tensor  # [M, C, context_size]
+    noise: torch.Tensor  # [M, Z], standard normal numbers that z is drawn by
 
 
 def look_at(encoder: ContextEncoder, seen: Seen, kl_weight: float) -> Look:
@@ -228,21 +198,12 @@ class PEARL:
         fixed_tasks: bool = False,
     ) -> None:
         self.config, self.networks, self.actions = config, networks, actions
+        self.adaptation_steps, self.device = config.adaptation_steps, actions.middle.device
         encoder = {name: params[name] for name in networks.encoder.network.shapes}
         self.sac = SAC.of(networks.policy, networks.critic, config, params, encoder)
         self.learned = self.sac.start()
-        self.replay = ReplayBuffer(config.replay_capacity, actions.middle.device)
+        self.replay = ReplayBuffer(config.replay_capacity, self.device)
         self.fixed_tasks = fixed_tasks
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Rollouts of a meta-iteration with z from the posterior."""
-        return self.config.adaptation_steps
-
-    @property
-    def device(self) -> torch.device:
-        """Where the agent computes."""
-        return self.actions.middle.device
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> PosteriorActor:
         """Return the policy with z from the prior."""
@@ -252,10 +213,7 @@ class PEARL:
 
     @torch.no_grad()
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> PosteriorActor:
-        """Add a rollout and redraw z.
-
-        The rollout is added to each task's context, and z is drawn from the new posterior.
-        """
+        """Add a rollout to each task's context and draw z from the new posterior."""
         assert isinstance(actor, PosteriorActor), "PEARL adapts its own actors"
         encoder = unflatten(self.learned.critic, self.sac.critic_like)
         seen = self.networks.encoder(encoder, self._context_of(rollout), rollout.mask.flatten(1))
@@ -268,10 +226,7 @@ class PEARL:
         rng: np.random.Generator,
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
-        """Fill the buffer and take gradient steps.
-
-        See :class:`metarl.meta_learner.MetaLearner`.
-        """
+        """Fill the buffer and take gradient steps; see :class:`metarl.meta_learner.MetaLearner`."""
         before = self.replay.state()
         env_steps = sum(rollout.num_steps for rollout in rollouts)
         steps = max(1, round(self.config.update_ratio * env_steps))
@@ -293,10 +248,7 @@ class PEARL:
         }
 
     def plan(self, iteration: int) -> Plan:
-        """Return the steps of a meta-iteration.
-
-        The first iterations only fill the buffer, with z from the prior.
-        """
+        """Return the steps of a meta-iteration; the first only fill the buffer, with z from the prior."""
         if iteration >= self.config.initial_iterations:
             return Plan()
         tasks: Literal["all tasks", "meta-batch"] = "all tasks" if self.fixed_tasks else "meta-batch"
@@ -311,18 +263,13 @@ class PEARL:
     def gradient_steps(
         self, steps: int, episodes: int, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[SACState, list[SACMetrics]]:
-        """Return the result of some gradient steps.
-
-        They learn from the replay buffer.
+        """Return the result of gradient steps on the replay buffer.
 
         Args:
             steps: how many.
             episodes: most episodes of a trial that a context is drawn from.
             rng: where all draws come from.
-            should_stop: is asked before each step.
-
-        Raises:
-            Stopped: if ``should_stop`` says so.
+            should_stop: asked before each step; if it says so, ``Stopped`` is raised.
         """
         learned, metrics = self.learned, list[SACMetrics]()
         known = [Task("", (), name) for name in self.replay.task_ids]  # the buffer goes by ids
@@ -342,10 +289,7 @@ class PEARL:
         rng: np.random.Generator,
         generator: torch.Generator,
     ) -> tuple[SACState, SACMetrics]:
-        """Take one gradient step on buffered tasks.
-
-        These are lines 11 to 19 of the paper's algorithm 1, for some of the tasks in the buffer.
-        """
+        """Take one gradient step on some of the buffered tasks (algorithm 1, lines 11 to 19)."""
         config = self.config
         # a batch for actor and critic of each task, and a context: as many of the first episodes of its last
         # trial as an agent that adapts may have seen
@@ -393,19 +337,11 @@ class PEARL:
         return torch.cat(parts, dim=-1)
 
     def state(self) -> State:
-        """Return copies of parameters, Adam's memory and buffer.
-
-        The buffer is returned as its segments.
-        """
-        tensors = {name: value.clone() for name, value in self._tensors().items()}
-        return State(tensors, {}, self.replay.state().segments)
+        """Return copies of parameters and Adam's memory, and the buffer's segments."""
+        return State(map_values(torch.Tensor.clone, self._tensors()), {}, self.replay.state().segments)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state.
-
-        Raises:
-            MetarlError: if names, shapes or dtypes differ from this agent's.
-        """
+        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         actor, critic, target = (
             torch.cat([loaded[f"{prefix}{name}"].reshape(-1) for name in like])
@@ -416,15 +352,8 @@ class PEARL:
         self.replay.load_state(state)
 
     def _groups(self) -> tuple[tuple[str, Params], ...]:
-        """Return each learned vector's prefix and parameters.
-
-        They are in the order of SACState.
-        """
-        return (
-            ("", self.sac.actor_like),
-            ("", self.sac.critic_like),
-            ("target.", self.sac.target_like),
-        )
+        """Return each learned vector's prefix and parameters, in the order of SACState."""
+        return (("", self.sac.actor_like), ("", self.sac.critic_like), ("target.", self.sac.target_like))
 
     def _tensors(self) -> Params:
         tensors: Params = {}
@@ -435,10 +364,7 @@ class PEARL:
 
 
 def _mean(metrics: Sequence[SACMetrics]) -> dict[str, float]:
-    """Return the mean metrics over gradient steps.
-
-    Return nothing if there were no steps.
-    """
+    """Return the mean metrics over gradient steps, nothing if there were none."""
     if not metrics:
         return {}
     means = torch.stack([torch.stack(tuple(step)) for step in metrics]).double().mean(dim=0)

@@ -46,28 +46,20 @@ from metarl.learning.gradient_descent import (
     LossAndMetrics,
     add_metrics,
     descend_objective,
-    start_descent,
 )
 from metarl.learning.surrogates import clipped_ratio, likelihood_ratio
 from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
-INNER_KL_WEIGHT = "inner_kl_weight"
-"""Name of the etas in memory, ``[adaptation_steps]``."""
+INNER_KL_WEIGHT = "inner_kl_weight"  # name of the etas in memory, [adaptation_steps]
 TOLERANCE = 1.5
 WEIGHT_RANGE = 2.0**20
-"""Largest factor of an adaptive weight's change.
-
-The weight stays within this factor of its start, either way: 20 doublings.
-"""
+"""An adaptive weight keeps within this factor of its start, either way: 20 doublings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProMPConfig(ClippedConfig, GradientBasedConfig):
-    """ProMP: proximal meta-policy search.
-
-    The outer step is clipped, and the inner one has low variance.
-    """
+    """ProMP: a clipped outer step and a low-variance inner one."""
 
     kind: ClassVar[str] = "promp"
     source: ClassVar[str] = "Rothfuss et al. 2019, arXiv 1810.06784"
@@ -75,15 +67,9 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
     clip: float = 0.3
     """Clipping range of likelihood ratios around one."""
     inner_kl_weight: Annotated[float, Ge(0), Le(1e6)] = 5e-4
-    """Weight of the pre-adaptation KL divergence.
-
-    It belongs to the policy before adaptation; with a target, the weight starts from this.
-    """
+    """Weight of the KL divergence before adaptation, or with a target the weight at the start."""
     target_inner_kl: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
-    """Target divergence in nats; 0 fixes the weight.
-
-    The weight is adapted to it after each update.
-    """
+    """Divergence in nats to which the weight is adapted after each update; 0 fixes the weight."""
 
     def __post_init__(self) -> None:
         """Check that a target has a weight to start from."""
@@ -99,19 +85,13 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
     """The agent: meta-parameters theta, and how they learn."""
 
     def initial_outer_state(self) -> Params:
-        """Return Adam's and the weights' initial memory.
-
-        The weights are those of the divergences.
-        """
+        """Return the initial memory of Adam and the divergences' weights."""
         config = self.config
         weights = torch.full((config.adaptation_steps,), config.inner_kl_weight, device=self.device)
-        return {**start_descent(self.params, config), INNER_KL_WEIGHT: weights}
+        return {**super().initial_outer_state(), INNER_KL_WEIGHT: weights}
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
-        """Return each task's likelihood-ratio loss, ``[M]``.
-
-        Ratios are to the policy that drew the actions.
-        """
+        """Return each task's loss ``[M]``, by ratios to the policy that drew the actions."""
         log_probs = log_prob(policy(params, batch.observations), batch.actions)
         return likelihood_ratio(log_probs, batch.log_probs, batch)
 
@@ -148,10 +128,10 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         }
 
     def anchor(self, chunk: Chunk) -> AnchoredChunk:
-        """Return a chunk with its behaviour policies.
+        """Return a chunk with the policies that collected its batches.
 
-        These collected its batches; their log densities are included. They are computed anew by what computes
-        the ratios, so that every ratio starts at exactly one.
+        Their log densities are computed anew by what computes the ratios, so that every ratio starts at
+        exactly one.
         """
         old: list[Distribution] = []
         anchored: list[Batch] = []
@@ -165,10 +145,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         return AnchoredChunk(old, anchored, chunk.num_tasks, chunk.share)
 
     def terms(self, theta: Params, chunk: AnchoredChunk) -> Terms:
-        """Return a chunk's terms of the objective at theta.
-
-        The inner steps are taken anew; the terms are the chunk's share.
-        """
+        """Return a chunk's share of the objective's terms, the inner steps taken anew from theta."""
         batches = chunk.batches
         # adapt(theta), by likelihood ratios to pi_o
         stages = self.inner_loop_stages(theta, chunk.num_tasks, batches[:-1])
@@ -186,10 +163,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         return Terms(*(chunk.share * term for term in terms))
 
     def adapted_weights(self, weights: torch.Tensor, divergences: torch.Tensor) -> torch.Tensor:
-        """Return the next etas, ``[adaptation_steps]``.
-
-        Each is doubled, halved or the same.
-        """
+        """Return the next etas, ``[adaptation_steps]``, each doubled, halved or the same."""
         target = self.config.target_inner_kl
         if target == 0:
             return weights
@@ -200,38 +174,20 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
 
 
 class AnchoredChunk(NamedTuple):
-    """A chunk with its behaviour policies.
+    """A chunk with the policies that collected its episodes."""
 
-    These policies collected its episodes.
-    """
-
-    old: Sequence[Distribution]
-    """Before adapting, after one step, …; constants."""
-    batches: Sequence[Batch]
-    """Likewise; their log densities are those of ``old``."""
+    old: Sequence[Distribution]  # before adapting, after one step, …; constants
+    batches: Sequence[Batch]  # likewise; their log densities are those of old
     num_tasks: int
-    share: float
-    """Of the meta-batch's tasks."""
+    share: float  # of the meta-batch's tasks
 
 
 class Terms(NamedTuple):
-    """Terms of ProMP's objective.
+    """Terms of ProMP's objective, means over tasks and transitions."""
 
-    Each is a mean over tasks and transitions.
-    """
-
-    clipped: torch.Tensor
-    """The clipped loss of the adapted policies."""
-    inner_kl: torch.Tensor
-    """KL divergence per inner step, ``[adaptation_steps]``.
-
-    It is measured from the policy before each inner step.
-    """
-    outer_kl: torch.Tensor
-    """KL divergence after the last step.
-
-    It is a metric, no part of the objective.
-    """
+    clipped: torch.Tensor  # the clipped loss of the adapted policies
+    inner_kl: torch.Tensor  # KL divergence from the policy before each inner step, [adaptation_steps]
+    outer_kl: torch.Tensor  # KL divergence after the last step; a metric, no part of the objective
 
 
 def added(parts: Sequence[Terms]) -> Terms:

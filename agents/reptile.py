@@ -1,6 +1,4 @@
-"""Reptile: move theta towards each task's adapted parameters.
-
-Nothing is differentiated through the adaptation.
+"""Reptile: move theta towards each task's adapted parameters, by no derivative of adapting.
 
 Source: Nichol et al. 2018 (arXiv 1803.02999), algorithm 2, the batched version. With k inner steps on a
 task's own episodes, each step from fresh ones by the policy that it starts from:
@@ -21,12 +19,7 @@ from typing import ClassVar
 
 import torch
 
-from metarl.agents.gradient_based import (
-    Chunk,
-    GradientBasedAgent,
-    GradientBasedConfig,
-    spread_metrics,
-)
+from metarl.agents.gradient_based import Chunk, GradientBasedAgent, GradientBasedConfig, spread_metrics
 from metarl.errors import require
 from metarl.functional.params import join_tasks
 from metarl.learning.gradient_descent import (
@@ -35,7 +28,6 @@ from metarl.learning.gradient_descent import (
     OuterOptimizer,
     add_metrics,
     descend_objective,
-    start_descent,
 )
 from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
@@ -43,10 +35,7 @@ from metarl.types import Params, Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class ReptileConfig(DescentConfig, GradientBasedConfig):
-    """Reptile: moves towards the adapted parameters.
-
-    It is first order, without a meta-objective.
-    """
+    """Reptile: moves towards the adapted parameters, without a meta-objective."""
 
     kind: ClassVar[str] = "reptile"
     source: ClassVar[str] = "Nichol et al. 2018, arXiv 1803.02999"
@@ -54,16 +43,9 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
     first_order: bool = True
     """Always true: adaptation is not differentiated."""
     outer_lr: float = 0.1
-    """Outer step size; 1 reaches the adapted mean.
-
-    It is how far theta goes towards the mean of the adapted parameters. Adam needs a smaller one: about
-    0.001.
-    """
+    """How far theta goes towards the mean of the adapted parameters, 1 all the way; about 0.001 for Adam."""
     outer_optimizer: OuterOptimizer = "sgd"
-    """Plain step of the paper, or Adam.
-
-    Adam takes the way to the adapted parameters as if it were a gradient.
-    """
+    """The paper's plain step, or Adam, which takes the way to the adapted parameters as a gradient."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -74,15 +56,8 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
 class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
     """Meta-parameters theta, which follow the adapted ones."""
 
-    def initial_outer_state(self) -> Params:
-        """Return the optimiser's initial memory."""
-        return start_descent(self.params, self.config)
-
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Step from every rollout; move towards the results.
-
-        The last rollout has an inner step too.
-        """
+        """Step on every rollout, the last too; move towards the results."""
 
         def adapt_chunk(chunk: Chunk) -> tuple[Params, dict[str, float]]:
             moved = self.adapted_constants(self.params, chunk.num_tasks, chunk.batches)
@@ -106,10 +81,9 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
 
 
 def distance(theta: Params, adapted: Params) -> torch.Tensor:
-    """Return half the squared distance to theta.
+    """Return half the squared distance of theta to stacked parameters, as a mean over tasks.
 
-    It is the distance of stacked parameters, as a mean over tasks. Its gradient is ``theta - mean(adapted)``,
-    so that a step down it is Reptile's.
+    Its gradient is ``theta - mean(adapted)``, so that a step down it is Reptile's.
     """
     squares = [(value - adapted[name]).square().sum() / len(adapted[name]) for name, value in theta.items()]
     return 0.5 * torch.stack(squares).sum()

@@ -22,7 +22,7 @@ from annotated_types import Ge, Gt, Le
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
 from metarl.functional.distributions import log_prob, mode, sample
-from metarl.functional.params import detach, take_saved
+from metarl.functional.params import detach, map_values, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
 from metarl.learning.gradient_descent import (
@@ -35,7 +35,7 @@ from metarl.learning.gradient_descent import (
     start_descent,
 )
 from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
-from metarl.learning.running_scale import Moments, Scale, no_moments, with_batch
+from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
@@ -48,16 +48,11 @@ from metarl.types import Params, Rollout, State, Task
 
 Baseline: TypeAlias = Literal["network", "linear"]
 WORK_SHARE = 4
-"""Squared size of minibatch parts, relative to chunks.
+"""Squared size of parts relative to other agents' chunks: each has a loss and a recurrence of its own.
 
-Parts are larger than other agents' chunks by about the root of this: each has a loss and a recurrence of its
-own. Measured with 25 trials of 300 steps and 128 units: 3 parts cost less than 1 or 6.
+Measured with 25 trials of 300 steps and 128 units: 2 to 4 parts cost less than 1 or 6.
 """
-POLICY, VALUE = "policy", "value"
-"""Names of an actor's records besides actions.
-
-The actor keeps them of each step.
-"""
+POLICY, VALUE = "policy", "value"  # names of what an actor records of each step besides its actions
 Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
 Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
@@ -76,22 +71,14 @@ class RL2Config(AgentConfig, PPOConfig):
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
     """Episodes of a trial, over which memory is kept."""
     cell: str = "gru"
-    """Memory type: "gru" or "linear".
-
-    "linear" is several times as fast in learning.
-    """
+    """Memory type: "gru", or "linear", which learns several times as fast."""
     memory_size: Units = 128
-    """Size of the memory.
-
-    The layers after the memory have as many units.
-    """
+    """Size of the memory, and units of the layers after it."""
     embedding_size: Units = 128
     """Units of the layer before the memory."""
     head: HeadName = "perceptron"
-    """Policy head: a perceptron or "hypernetwork".
-
-    The perceptron reads embedding and memory; with "hypernetwork" the memory generates its weights (Beck et
-    al. 2022, arXiv 2210.11348).
+    """Policy head: a "perceptron" that reads embedding and memory, or a "hypernetwork", by which the memory
+    generates the policy's weights (Beck et al. 2022, arXiv 2210.11348).
     """
     head_size: Units = 32
     """Units of the layer that a hypernetwork generates."""
@@ -108,36 +95,21 @@ class RL2Config(AgentConfig, PPOConfig):
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
     """Weight of longer returns in the advantages."""
     baseline: Baseline = "network"
-    """Baseline of the returns: "network" or "linear".
-
-    The network predicts values; "linear" features are fitted to each task's trials.
-    """
+    """Baseline of the returns: the value "network", or "linear" features fitted to each task's trials."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the optimiser."""
     outer_optimizer: OuterOptimizer = DescentConfig.outer_optimizer
-    """Optimiser of the policy's parameters.
-
-    Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent.
-    """
+    """Optimiser: Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain gradient descent."""
     weight_decay: Annotated[float, Ge(0), Le(1000)] = DescentConfig.weight_decay
-    """Weight decay per step size, of AdamW alone.
-
-    It shrinks every parameter by this times the step size.
-    """
+    """AdamW shrinks every parameter by this times the step size."""
     lr_schedule: LearningRateSchedule = DescentConfig.lr_schedule
-    """Schedule of the step size, learning_rate to 0."""
+    """Schedule of the step size, from learning_rate to 0."""
     lr_iterations: int = DescentConfig.lr_iterations
     """Meta-iterations until a linear or cosine schedule reaches 0."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps through which gradients flow back.
-
-    0 for whole trials.
-    """
+    """Steps through which gradients flow back; 0 for whole trials."""
     scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations in which the running scales learn.
-
-    They are scales of observations, rewards and returns; afterwards they stay.
-    """
+    """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
 
     def __post_init__(self) -> None:
         """Check names, and deviations together."""
@@ -175,10 +147,7 @@ class RL2Config(AgentConfig, PPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> RL2:
-        """Return an agent with freshly drawn parameters.
-
-        They fit the suite's spaces.
-        """
+        """Return an agent for the suite's spaces with new parameters."""
         # input at step t: observation_t, action_{t-1}, reward_{t-1}, start_t
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         policy = RecurrentPolicy(
@@ -220,10 +189,7 @@ class Features(NamedTuple):
     reward_deviation: torch.Tensor
 
     def __call__(self, inputs: Inputs) -> torch.Tensor:
-        """Return the network's input, ``[..., I]``.
-
-        It has observation, previous action and reward, and whether an episode starts.
-        """
+        """Return the network's input ``[..., I]``: observation, previous action and reward, episode start."""
         rewards = (inputs.previous_rewards / self.reward_deviation).clamp(-10.0, 10.0)
         parts = (
             self.observations(inputs.observations),
@@ -254,10 +220,7 @@ class RecurrentActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Read a step and draw actions.
-
-        Without a generator, take the most likely.
-        """
+        """Read a step and draw actions, the most likely ones without a generator."""
         shape = inputs.previous_rewards.shape
         read = self.features(inputs).flatten(0, 1)
         (policy, values), remembered = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
@@ -271,16 +234,11 @@ class RecurrentActor:
 
 
 class Sequences(NamedTuple):
-    """Sequences of a meta-batch, ``[S, B, ...]``.
-
-    They are whole trials or chunks of them.
-    """
+    """Whole trials of a meta-batch, or chunks of them, ``[S, B, ...]``."""
 
     features: torch.Tensor
-    memory: torch.Tensor
-    """``[B, H]``, before the first step."""
-    acted: torch.Tensor
-    """Mean or logits of the policy that acted, ``[S, B, A]``."""
+    memory: torch.Tensor  # [B, H], before the first step
+    acted: torch.Tensor  # mean or logits of the policy that acted, [S, B, A]
     experience: Experience
 
 
@@ -291,30 +249,19 @@ class RL2:
 
     def __init__(self, config: RL2Config, policy: RecurrentPolicy, params: Params, observations: int) -> None:
         self.config, self.policy, self.params = config, policy, params
+        self.adaptation_steps = config.adaptation_steps
+        self.device = next(iter(params.values())).device
         self.optimizer = config.optimizer
         self.optimizer_memory = start_descent(params, self.optimizer)
         self.scales = Scales(*(no_moments(*shape, device=self.device) for shape in ((observations,), (), ())))
         self.updates = 0
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Episodes after the first of a trial."""
-        return self.config.adaptation_steps
-
-    @property
-    def device(self) -> torch.device:
-        """Where the agent computes."""
-        return next(iter(self.params.values())).device
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> RecurrentActor:
         """Return the policy, for a blank memory."""
         return RecurrentActor(self.policy, self.params, self.scales.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the same policy.
-
-        Whatever it learned of its tasks is in the memory that continues.
-        """
+        """Return the same policy: what it learned of its tasks is in the memory."""
         return actor
 
     def update(
@@ -358,37 +305,23 @@ class RL2:
 
     def state(self) -> State:
         """Return copies of parameters, optimiser memory and scales."""
-        return State(
-            {name: value.clone() for name, value in self._tensors().items()}, {"updates": self.updates}
-        )
+        return State(map_values(torch.Tensor.clone, self._tensors()), {"updates": self.updates})
 
     def load_state(self, state: State) -> None:
-        """Go on from a state.
-
-        Raises:
-            MetarlError: if names, shapes or dtypes differ from this agent's.
-        """
+        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.params = {name: loaded[name] for name in self.params}
         self.optimizer_memory = {name: loaded[name] for name in self.optimizer_memory}
-        self.scales = Scales(*(Moments.from_params(loaded, f"scale.{name}") for name in Scales._fields))
+        self.scales = Scales(*load_moments(loaded, Scales._fields))
         self.updates = int(str(state.values["updates"]))
 
     def _tensors(self) -> Params:
-        scales = [scale.to_params(f"scale.{name}") for name, scale in self.scales._asdict().items()]
-        return {
-            **self.params,
-            **self.optimizer_memory,
-            **{name: value for part in scales for name, value in part.items()},
-        }
+        return {**self.params, **self.optimizer_memory, **save_moments(self.scales._asdict())}
 
     def _loss(
         self, sequences: Sequences, chosen: torch.Tensor, live_steps: torch.Tensor, params: Params
     ) -> LossAndMetrics:
-        """Return some sequences' share of a minibatch's loss.
-
-        The share is by live steps.
-        """
+        """Return some sequences' share of a minibatch's loss, by live steps."""
         part = sequences.experience.of_trials(chosen)
         policy, values = self.policy.sequence(
             params, sequences.features.index_select(1, chosen), sequences.memory[chosen], part.live
@@ -397,22 +330,18 @@ class RL2:
         return ppo_loss(policy, values, acted, part, self.config, live_steps=live_steps)
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split sequences into parts for threads.
-
-        Parts are given by the sequences' numbers; a GPU takes all at once.
-        """
+        """Split sequences, given by number, into parts for threads; a GPU takes all at once."""
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.params.values())
         most = max(1, len(chosen) // self.policy.cell.sequences_per_thread)
         work = steps * len(chosen) * parameters // WORK_SHARE
-        return chosen.tensor_split(len(task_chunks(most, work)))
+        parts = len(task_chunks(most, work))
+        # an even number of equal parts keeps two cores busy to the end
+        return chosen.tensor_split(min(most, parts + parts % 2) if parts > 1 else 1)
 
     def sequences(self, trials: Trials) -> Sequences:
-        """Return the update's sequences: trials or chunks.
-
-        Each starts from the memory that it began with.
-        """
+        """Return the update's trials or chunks, each with the memory that it began with."""
         features, live = time_first(self.scales.features(trials.inputs)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
         steps, experience = self.config.chunk_steps, self._experience(trials)
@@ -429,10 +358,7 @@ class RL2:
             return torch.cat([start[part].unsqueeze(0), after[steps - 1 :: steps][: chunks - 1]])
 
         def cut(values: torch.Tensor) -> torch.Tensor:
-            """Cut ``[S, B, ...]`` into ``[steps, chunks * B, ...]``.
-
-            The end is filled up with zeros.
-            """
+            """Cut ``[S, B, ...]`` into ``[steps, chunks * B, ...]``, padded with zeros."""
             filled = torch.cat([values, values.new_zeros(chunks * steps - len(values), *values.shape[1:])])
             return filled.view(chunks, steps, *values.shape[1:]).transpose(0, 1).flatten(1, 2)
 
@@ -442,10 +368,7 @@ class RL2:
         return Sequences(cut(features), memory, cut(acted), Experience(*(cut(part) for part in experience)))
 
     def _experience(self, trials: Trials) -> Experience:
-        """Return advantages over the whole trial.
-
-        Rewards are in units of the returns' deviation.
-        """
+        """Return trials for PPO, with rewards in units of the returns' deviation."""
         live = trials.live
         values = trials.extras.get(VALUE, torch.zeros_like(trials.rewards))
         if self.config.baseline == "linear":
@@ -464,10 +387,7 @@ class RL2:
         return Experience(*(time_first(part) for part in parts))
 
     def _linear_advantages(self, trials: Trials) -> torch.Tensor:
-        """Return advantages ``[M, K, S]`` over linear baselines.
-
-        A baseline is fitted to each task's trials.
-        """
+        """Return advantages ``[M, K, S]`` over a linear baseline fitted to each task's trials."""
         num_tasks, never = len(trials.live), torch.zeros_like(trials.live)
         observations = trials.inputs.observations
         whole = Rollout(
@@ -495,10 +415,7 @@ class RL2:
         return torch.cat(parallel_map(of_tasks, task_chunks(num_tasks, work)))
 
     def _rescale(self, trials: Trials) -> None:
-        """Update the scales with a meta-batch.
-
-        They serve from the next one on.
-        """
+        """Update the scales with a meta-batch; they serve from the next one on."""
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return

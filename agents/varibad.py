@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
-import gymnasium
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
@@ -22,49 +21,30 @@ from annotated_types import Ge, Gt, Le
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
 from metarl.functional.distributions import Gaussian, log_prob, mode, rebuilt, sample
-from metarl.functional.params import detach, gradient, join, requires_grad, take_saved
+from metarl.functional.params import detach, gradient, join, map_values, requires_grad, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
-from metarl.learning.gradient_descent import (
-    DescentConfig,
-    LossAndMetrics,
-    adam_step,
-    start_descent,
-)
+from metarl.learning.gradient_descent import DescentConfig, LossAndMetrics, adam_step, start_descent
 from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
-from metarl.learning.running_scale import Moments, Scale, no_moments, with_batch
+from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
-from metarl.networks.belief_policy import BeliefPolicy
-from metarl.networks.decoders import LatentDecoder
-from metarl.networks.encoders import BeliefEncoder, Transition
-from metarl.networks.recurrent import CELLS
+from metarl.networks.belief_settings import BeliefNetworkConfig, BeliefNetworks
+from metarl.networks.encoders import Transition
 from metarl.rollouts.history import Trials, join_trials, time_first
-from metarl.spaces import action_size, observation_size
 from metarl.system.threads import task_chunks
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
-MEMORY = "memory"
-"""Name of the actor's encoder memory, ``[M, K, H]``."""
-BEGUN = "begun"
-"""Name of the trial's started flag, ``[M, K]`` bool.
-
-It says whether the trial's first step is past.
-"""
-POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"
-"""Names of what the two optimisers remember."""
-MAX_STD = 10.0
-
-Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
+MEMORY = "memory"  # name of the actor's encoder memory, [M, K, H]
+BEGUN = "begun"  # name of the flag, [M, K] bool, of trials past their first step
+POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"  # names of what the two optimisers remember
 Weight: TypeAlias = Annotated[float, Ge(0), Le(1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariBADConfig(AgentConfig, PPOConfig):
-    """VariBAD: a policy on a learned belief.
-
-    An encoder learns the belief by predicting rewards and transitions.
+class VariBADConfig(BeliefNetworkConfig, AgentConfig, PPOConfig):
+    """VariBAD: a policy on a belief, learned by predicting rewards and transitions.
 
     ``sampling.episodes`` is the number of trials of each task.
     """
@@ -74,40 +54,7 @@ class VariBADConfig(AgentConfig, PPOConfig):
     trial: ClassVar[Trial] = "sequential"
 
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
-    """Episodes of a trial.
-
-    Over which the belief is kept.
-    """
-    latent_size: Units = 5
-    """Size of the task embedding."""
-    cell: str = "gru"
-    """Encoder memory: "gru" or "linear".
-
-    "linear" is several times as fast in learning.
-    """
-    memory_size: Units = 128
-    """Numbers that the encoder remembers."""
-    observation_embedding: Units = 32
-    """Units of the encoder's layer that reads observations."""
-    action_embedding: Units = 16
-    """Units of the encoder's layer that reads actions."""
-    reward_embedding: Units = 16
-    """Units that read rewards and episode starts.
-
-    They are a layer of the encoder.
-    """
-    decoder_sizes: tuple[Units, ...] = (64, 32)
-    """Units of each hidden layer of the decoders."""
-    hidden_sizes: tuple[Units, ...] = (128, 128)
-    """Units per hidden layer of policy and value."""
-    tanh_mean: bool = False
-    """Bound the mean action by tanh."""
-    initial_std: float = 1.0
-    """Initial standard deviation of every action component."""
-    min_std: Annotated[float, Gt(0)] = 0.1
-    """Standard deviations never fall below this."""
-    max_std: Annotated[float, Le(1e4)] = MAX_STD
-    """Standard deviations never rise above this."""
+    """Episodes of a trial, over which the belief is kept."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount per step, also across a trial's episodes."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
@@ -115,63 +62,33 @@ class VariBADConfig(AgentConfig, PPOConfig):
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the policy's Adam."""
     vae_learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
-    """Step size of the belief's Adam.
-
-    It trains encoder and decoders.
-    """
+    """Step size of the Adam that trains encoder and decoders."""
     vae_updates: Annotated[int, Ge(0)] = 20
     """Steps of encoder and decoders in each iteration."""
     pretrain_updates: Annotated[int, Ge(0)] = 0
-    """Further such steps in the first iteration.
-
-    They learn from that iteration's trials.
-    """
+    """Further such steps in the first iteration, on its own trials."""
     vae_trials: Annotated[int, Ge(1), Le(1_000_000)] = 16
     """Trials of the buffer in each of these steps."""
     buffer_trials: Annotated[int, Ge(1), Le(1_000_000)] = 1000
     """Trials that the buffer keeps."""
     elbo_steps: Annotated[int, Ge(0)] = 16
-    """Steps of each trial at which the bound is taken.
-
-    0 for all.
-    """
+    """Steps of each trial at which the bound is taken; 0 for all."""
     decoded_steps: Annotated[int, Ge(0)] = 32
     """Steps decoded per trial; 0 for all."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps of the encoder through which gradients flow back.
-
-    0 for whole trials.
-    """
+    """Steps of the encoder through which gradients flow back; 0 for whole trials."""
     kl_weight: Weight = 0.1
     """Weight of the divergence between consecutive beliefs."""
     reward_weight: Weight = 1.0
-    """Weight of the likelihood of rewards.
-
-    0 for no such decoder.
-    """
+    """Weight of the likelihood of rewards; 0 for no such decoder."""
     state_weight: Weight = 1.0
-    """Weight of the likelihood of transitions.
-
-    0 for no such decoder.
-    """
+    """Weight of the likelihood of transitions; 0 for no such decoder."""
     scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations in which the running scales learn.
-
-    They are scales of observations, rewards and returns; afterwards they stay.
-    """
+    """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
 
     def __post_init__(self) -> None:
-        """Check the numbers and how they fit together."""
+        """Check that a belief has something to learn from."""
         super().__post_init__()
-        # names and sizes first, then those that must fit together
-        require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
-        for name in ("decoder_sizes", "hidden_sizes"):
-            require(len(getattr(self, name)) > 0, f"{name} must have one number or more", "none")
-        require(
-            self.min_std <= self.initial_std <= self.max_std,
-            "Expected min_std <= initial_std <= max_std, as they say how far actions spread",
-            (self.min_std, self.initial_std, self.max_std),
-        )
         require(
             self.reward_weight + self.state_weight > 0,
             "reward_weight or state_weight must be positive, as a belief has nothing else to learn from",
@@ -186,65 +103,16 @@ class VariBADConfig(AgentConfig, PPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> VariBAD:
-        """Return an agent with freshly drawn parameters.
-
-        They fit the suite's spaces.
-        """
-        observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
-        networks = Networks(
-            encoder=BeliefEncoder(
-                observation_size=observations,
-                action_size=actions,
-                latent_size=self.latent_size,
-                cell_name=self.cell,
-                memory_size=self.memory_size,
-                observation_embedding=self.observation_embedding,
-                action_embedding=self.action_embedding,
-                reward_embedding=self.reward_embedding,
-            ),
-            reward_decoder=LatentDecoder(
-                name="reward_decoder",
-                input_size=2 * observations + actions,  # p(r | s, a, s', m)
-                latent_size=self.latent_size,
-                output_size=1,
-                hidden_sizes=self.decoder_sizes,
-            ),
-            state_decoder=LatentDecoder(
-                name="state_decoder",
-                input_size=observations + actions,  # p(s' | s, a, m)
-                latent_size=self.latent_size,
-                output_size=observations,
-                hidden_sizes=self.decoder_sizes,
-            ),
-            policy=BeliefPolicy(
-                input_size=observations + 2 * self.latent_size,
-                action_size=actions,
-                discrete=isinstance(suite.action_space, gymnasium.spaces.Discrete),
-                hidden_sizes=self.hidden_sizes,
-                tanh_mean=self.tanh_mean,
-                initial_std=self.initial_std,
-                min_std=self.min_std,
-                max_std=self.max_std,
-            ),
-        )
-        return VariBAD(self, networks, suite.horizon, torch.Generator().manual_seed(seed), device)
-
-
-class Networks(NamedTuple):
-    """The four networks, as functions of their parameters."""
-
-    encoder: BeliefEncoder
-    reward_decoder: LatentDecoder
-    state_decoder: LatentDecoder
-    policy: BeliefPolicy
+        """Return an agent for the suite's spaces with new parameters."""
+        generator = torch.Generator().manual_seed(seed)
+        return VariBAD(self, self.build_networks(suite), suite.horizon, generator, device)
 
 
 class Scales(NamedTuple):
     """Running moments of network inputs and predictions."""
 
     observations: Moments
-    changes: Moments
-    """Of an observation in one step."""
+    changes: Moments  # of an observation in one step
     rewards: Moments
     returns: Moments
 
@@ -262,10 +130,7 @@ class Features(NamedTuple):
     rewards: Scale
 
     def policy_inputs(self, observations: torch.Tensor, belief: Gaussian) -> torch.Tensor:
-        """Return the policy's input, ``[..., O + 2 L]``.
-
-        It has the scaled observation, mean and log variance.
-        """
+        """Return the policy's input ``[..., O + 2 L]``: scaled observation, mean and log variance."""
         return torch.cat([self.observations(observations), belief.mean, 2 * belief.log_std], dim=-1)
 
     def transition(self, inputs: Inputs) -> Transition:
@@ -282,7 +147,7 @@ class Features(NamedTuple):
 class BeliefActor:
     """One policy for M tasks; beliefs are in memory."""
 
-    networks: Networks
+    networks: BeliefNetworks
     params: Params
     features: Features
     num_tasks: int
@@ -302,10 +167,7 @@ class BeliefActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Update the belief, then draw actions from the policy.
-
-        Without a generator, the most likely actions are taken.
-        """
+        """Update the belief, then draw actions, the most likely ones without a generator."""
         shape = inputs.previous_rewards.shape
         encoder = self.networks.encoder
         seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
@@ -328,22 +190,20 @@ class BeliefActor:
 
 
 class VariBAD:
-    """Policy and belief with their training state.
-
-    There is an optimiser for each, running scales and a replay buffer.
-    """
+    """Policy and belief, each with an optimiser, running scales and a replay buffer."""
 
     trial: Trial = "sequential"
 
     def __init__(
         self,
         config: VariBADConfig,
-        networks: Networks,
+        networks: BeliefNetworks,
         horizon: int,
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
-        self.config, self.networks = config, networks
+        self.config, self.networks, self.device = config, networks, device
+        self.adaptation_steps = config.adaptation_steps
         encoder, policy = networks.encoder, networks.policy
         # phi of the encoder, and the decoders that have a weight
         vae = encoder.initial_params(generator)
@@ -366,19 +226,9 @@ class VariBAD:
         self.updates = 0
 
     @property
-    def adaptation_steps(self) -> int:
-        """Episodes after the first of a trial."""
-        return self.config.adaptation_steps
-
-    @property
     def params(self) -> Params:
         """Parameters of policy, encoder and decoders."""
         return join(self.policy_params, self.vae_params)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the agent computes."""
-        return next(iter(self.policy_params.values())).device
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> BeliefActor:
         """Return the policy, to be used with the prior belief."""
@@ -395,10 +245,7 @@ class VariBAD:
         rng: np.random.Generator,
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
-        """Improve policy and belief by separate losses.
-
-        See :class:`metarl.meta_learner.MetaLearner`.
-        """
+        """Improve policy and belief by separate losses; see :class:`metarl.meta_learner.MetaLearner`."""
         trials = join_trials(rollouts)
         # 1. the policy, on the beliefs with which it acted
         policy_params, policy_adam, of_policy = self._improve_policy(trials, rng, should_stop)
@@ -419,47 +266,28 @@ class VariBAD:
         return {**of_policy, **of_belief}
 
     def state(self) -> State:
-        """Return copies of the training state.
-
-        It has parameters, optimisers' memories and scales, and the buffer's segments.
-        """
-        copies = {name: value.clone() for name, value in self._tensors().items()}
+        """Return copies of parameters, optimisers' memories and scales, and the buffer's segments."""
+        copies = map_values(torch.Tensor.clone, self._tensors())
         return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state.
-
-        Raises:
-            MetarlError: if names, shapes or dtypes differ from this agent's.
-        """
+        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.policy_params = {name: loaded[name] for name in self.policy_params}
         self.vae_params = {name: loaded[name] for name in self.vae_params}
         self.policy_adam = {name: loaded[name] for name in self.policy_adam}
         self.vae_adam = {name: loaded[name] for name in self.vae_adam}
-        self.scales = Scales(*(Moments.from_params(loaded, f"scale.{name}") for name in Scales._fields))
+        self.scales = Scales(*load_moments(loaded, Scales._fields))
         self.buffer.load_state(state)
         self.updates = int(str(state.values["updates"]))
 
     def _tensors(self) -> Params:
-        scales = [scale.to_params(f"scale.{name}") for name, scale in self.scales._asdict().items()]
-        return {
-            **self.params,
-            **self.policy_adam,
-            **self.vae_adam,
-            **{name: value for part in scales for name, value in part.items()},
-        }
+        return {**self.params, **self.policy_adam, **self.vae_adam, **save_moments(self.scales._asdict())}
 
     def _improve_policy(
         self, trials: Trials, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[Params, Params, dict[str, float]]:
-        """Take PPO's steps.
-
-        Return parameters, Adam's memory and metrics.
-
-        Raises:
-            Stopped: if ``should_stop`` says so.
-        """
+        """Take PPO's steps; return parameters, Adam's memory and metrics, or raise ``Stopped``."""
         # beliefs are what was written down while acting: no gradient reaches the encoder
         belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
         read = time_first(self.scales.features.policy_inputs(trials.inputs.observations, belief))
@@ -494,10 +322,7 @@ class VariBAD:
         return params, adam, metrics
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split trials into parts for threads.
-
-        A GPU takes all at once.
-        """
+        """Split trials into parts for threads; a GPU takes all at once."""
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.policy_params.values())
@@ -505,18 +330,11 @@ class VariBAD:
         return chosen.tensor_split(len(chunks))
 
     def _experience(self, trials: Trials) -> Experience:
-        """Return the trials as PPO reads them, ``[S, B, ...]``.
-
-        Advantages run over the whole trial, with rewards in units of the returns' deviation.
-        """
+        """Return trials for PPO ``[S, B, ...]``, with rewards in units of the returns' deviation."""
         # returns have about unit deviation, which suits the value network
         rewards, values = trials.rewards / self.scales.returns.deviation, trials.extras["value"]
         advantages = trial_advantages(
-            rewards,
-            values,
-            trials.live,
-            discount=self.config.discount,
-            gae_lambda=self.config.gae_lambda,
+            rewards, values, trials.live, discount=self.config.discount, gae_lambda=self.config.gae_lambda
         )
         parts = (
             trials.actions,
@@ -531,13 +349,7 @@ class VariBAD:
     def _improve_belief(
         self, features: Features, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[Params, Params, dict[str, float]]:
-        """Take the ELBO's steps.
-
-        Return parameters, Adam's memory and metrics.
-
-        Raises:
-            Stopped: if ``should_stop`` says so.
-        """
+        """Take the ELBO's steps; return parameters, Adam's memory and metrics, or raise ``Stopped``."""
         params, adam = self.vae_params, self.vae_adam
         metrics: dict[str, float] = {}
         for _ in range(self.config.vae_updates + (0 if self.updates else self.config.pretrain_updates)):
@@ -555,10 +367,7 @@ class VariBAD:
         return params, adam, metrics
 
     def beliefs(self, params: Params, trials: ReplayedTrials, features: Features) -> Gaussian:
-        """Return the beliefs before steps, ``[S, B, L]``.
-
-        They are those of trials.
-        """
+        """Return the beliefs before each step of trials, ``[S, B, L]``."""
         actions, rewards, observations, starts = (
             time_first(part)
             for part in (trials.actions, trials.rewards, trials.observations, trials.episode_starts)
@@ -610,10 +419,7 @@ class VariBAD:
         ]
 
     def _rescaled(self, trials: Trials, rollouts: Sequence[Rollout]) -> Scales:
-        """Return scales updated with a meta-batch.
-
-        They change only while they still learn.
-        """
+        """Return scales updated with a meta-batch, while they still learn."""
         if self.updates >= self.config.scale_iterations:
             return self.scales
         live = trials.live

@@ -1,7 +1,4 @@
-"""Task distributions (suites) and their engines.
-
-Their names are registered with Gymnasium.
-"""
+"""Task distributions (suites) and their engines, with names registered with Gymnasium."""
 
 from metarl.envs.custom.from_gymnasium import from_gymnasium
 from metarl.envs.registration import register_envs

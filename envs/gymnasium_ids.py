@@ -1,7 +1,7 @@
 """Gymnasium names of suites, such as ``metarl/point``.
 
-``gymnasium.make_vec("metarl/point")`` makes a suite's vector environment with the tasks of a split. And what
-``gymnasium.make`` makes of the same name: one task as an ordinary environment.
+``gymnasium.make_vec("metarl/point")`` makes a suite's vector environment with the tasks of a split, and
+``gymnasium.make`` one task as an ordinary environment.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ def make_suite(
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     **settings: object,
 ) -> SelfResetting | TaskVectorEnv:
-    """Build a suite's vector environment.
-
-    The slots run the listed tasks of a split in turn.
+    """Build a suite's vector environment; its slots run the listed tasks of a split in turn.
 
     Args:
         suite: its registered name.
@@ -66,16 +64,8 @@ def make_task(
 ) -> OneTask:
     """Build the environment of one task.
 
-    Args:
-        suite: its registered name.
-        split: ``"train"`` or ``"test"``.
-        task: its place in the split's list.
-        engine: what steps it.
-        render_mode: ``"rgb_array"`` to let ``render()`` return pictures.
-        settings: of the suite, such as its horizon.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
+    ``task`` is its place in the list; ``render_mode="rgb_array"`` lets ``render()`` return pictures. For the
+    other arguments see :func:`make_suite`.
     """
     distribution, tasks = _tasks(suite, split, settings)
     require(0 <= task < len(tasks), f"task must be in 0..{len(tasks) - 1}", task)
@@ -84,15 +74,7 @@ def make_task(
 
 
 class OneTask(gymnasium.Env[Array, Array]):
-    """One task as an ordinary Gymnasium environment.
-
-    It is a task vector environment of a single slot.
-
-    Args:
-        env: is closed with this.
-        task: what it runs.
-        render_mode: ``"rgb_array"`` to let ``render()`` return pictures.
-    """
+    """One task as an ordinary Gymnasium environment over a single slot; closes ``env`` with itself."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012  # Gymnasium's own name for it
 
@@ -109,28 +91,19 @@ class OneTask(gymnasium.Env[Array, Array]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start an episode.
-
-        A seed decides everything in it.
-        """
+        """Start an episode; a seed decides everything in it."""
         super().reset(seed=seed)
         observations, infos = self.env.reset(seed=seed, options=options)
         return observations[0], _of_slot(infos)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Step the environment.
-
-        It is truncated at its horizon.
-        """
+        """Step the environment, which is truncated at its horizon."""
         observations, rewards, terminated, truncated, infos = self.env.step(np.asarray(action)[None])
         flags = bool(terminated[0]), bool(truncated[0])
         return observations[0], float(rewards[0]), *flags, _of_slot(infos)
 
     def render(self) -> Picture | None:
-        """Return a picture, ``[height, width, 3]``.
-
-        Return none where the render mode asks for none.
-        """
+        """Return a picture, ``[height, width, 3]``, or none where the render mode asks for none."""
         return None if self.render_mode is None else renderable(self.env).render_slot(0)
 
     def close(self) -> None:

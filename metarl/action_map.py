@@ -1,6 +1,4 @@
-"""Map from a policy's actions to an environment's.
-
-Actions are clipped to its space, and rescaled from -1..1.
+"""Map from a policy's actions to an environment's, by clipping and rescaling.
 
 A Gaussian policy starts around 0 with a deviation near 1, so its unit is the range -1..1. Rescaling maps that
 range to the bounds of each action, as :class:`gymnasium.wrappers.RescaleAction` does. Clipping moves actions
@@ -21,35 +19,20 @@ from metarl.errors import MetarlError
 from metarl.vector_env import Array
 
 ActionMode: TypeAlias = Literal["rescale", "clip", "raw"]
-"""Ways to map actions.
-
-Clip and rescale, clip only, or pass actions on as the policy drew them.
-"""
+"""Clip and rescale, clip only, or pass actions on as the policy drew them."""
 NO_BOUND = 1e15
-"""Bounds this far out stand for none.
-
-Spaces write the largest float for it.
-"""
+"""Bounds this far out stand for none: spaces write the largest float for it."""
 FEW_HIT, SMALL_PART = 0.25, 0.1
-"""Shares of a range that are hardly reached.
-
-Below them, a policy's first actions hardly reach an action's range.
-"""
+"""Shares of a range below which a policy's first actions hardly reach it."""
 
 
 @runtime_checkable
 class MapsActions(Protocol):
-    """Task distribution that maps actions to its environments.
-
-    It says how actions reach them.
-    """
+    """Task distribution that maps actions to its environments."""
 
     @property
     def action_map(self) -> ActionMap | None:
-        """Map of actions, if any.
-
-        None where environments get choices, or actions as the policy drew them.
-        """
+        """Map of actions; None where environments get choices, or actions as the policy drew them."""
         ...
 
 
@@ -74,13 +57,9 @@ class ActionMap:
         bounded = np.isfinite(self.low) & np.isfinite(self.high)
         other = (self.low != -1.0) | (self.high != 1.0)
         self.rescaled: npt.NDArray[np.bool_] = bounded & other & rescales
-        """``[A]``, which actions are rescaled.
-
-        Those in -1..1 are already in the policy's unit.
-        """
+        """``[A]``, which actions are rescaled; those in -1..1 are already in the policy's unit."""
         self._rescales = bool(self.rescaled.any())
         self.whole = not np.issubdtype(space.dtype, np.floating)
-        """Whether actions are whole numbers."""
         self._clips = not self._rescales and not self.whole  # floats that need no more than that
         if self._clips:
             self._low, self._high = self.low.astype(space.dtype), self.high.astype(space.dtype)
@@ -93,10 +72,7 @@ class ActionMap:
         return Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
 
     def __call__(self, actions: Array) -> Array:
-        """Map actions ``[N, A]`` to the environment's space.
-
-        The result has the space's dtype.
-        """
+        """Map actions ``[N, A]`` to the environment's space and its dtype."""
         if self._clips and actions.dtype == self.space.dtype:
             return np.minimum(np.maximum(actions, self._low), self._high)
         drawn = np.asarray(actions, np.float64)
@@ -107,10 +83,7 @@ class ActionMap:
         return (np.rint(clipped) if self.whole else clipped).astype(self.space.dtype)
 
     def describe(self) -> str:
-        """Describe the mapping in a few words.
-
-        It says what becomes of a policy's actions.
-        """
+        """Describe in a few words how a policy's actions are mapped."""
         parts = ["clipped"] if np.isfinite([self.low, self.high]).any() else []
         if self.rescaled.any():
             some = "" if self.rescaled.all() else f" in {_entries(self.rescaled)}"
@@ -127,9 +100,7 @@ def rescale(actions: Array, low: Array, high: Array) -> Array:
 
 
 def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
-    """Return an action space's map, if needed.
-
-    None where actions are passed on as they are.
+    """Return an action space's map; None where actions are passed on as they are.
 
     Raises:
         MetarlError: on "raw" for whole numbers, which no Gaussian policy draws.
@@ -147,9 +118,7 @@ def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
 
 
 def squashed_range(space: Box) -> tuple[Array, Array]:
-    """Return a squashed policy's action range.
-
-    It is the middle and half-width of the actions that it draws, ``[A]`` each.
+    """Return middle and half-width ``[A]`` of a squashed policy's action range.
 
     An action with two finite bounds has their range; any other has the policy's own unit, -1..1.
     """
@@ -160,10 +129,7 @@ def squashed_range(space: Box) -> tuple[Array, Array]:
 
 
 def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
-    """Describe a policy's and the environment's actions.
-
-    A policy draws them, and the environment gets what becomes of them.
-    """
+    """Describe what the environment gets of a policy's actions."""
     mapped = suite.action_map if isinstance(suite, MapsActions) else None
     if isinstance(suite_space, Discrete):
         return f"an action is one of {suite_space}"
@@ -173,12 +139,7 @@ def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
 
 
 def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
-    """Describe action ranges that are hardly reached.
-
-    There is a sentence for each range that a policy's first actions hardly reach.
-
-    These are normally distributed around 0 with deviation 1, whatever the bounds.
-    """
+    """Return a sentence for each action range that draws from N(0, 1) hardly reach."""
     mapped = suite.action_map if isinstance(suite, MapsActions) else None
     if not isinstance(suite_space, Box):
         return []

@@ -1,9 +1,7 @@
-"""Config of a run.
+"""Config of a run, frozen, and written as JSON to the run folder and every checkpoint.
 
-It is frozen, and written as JSON to the run folder and to every checkpoint.
-
-Suites and agents bring configs of their own, found by name through the entry points; here are the two
-bases that they inherit and everything that all runs share.
+Suites and agents bring configs of their own, found by name through the entry points; here are the two bases
+that they inherit and everything that all runs share.
 """
 
 from __future__ import annotations
@@ -162,29 +160,16 @@ class ExperimentConfig(Settings):
 
     @property
     def label(self) -> str:
-        """Name of the tasks in results.
-
-        It is the suite, and the bonus if there is one.
-        """
+        """Name of the tasks in results: the suite, and the bonus if there is one."""
         return bonus_name(self.suite.label, self.success_bonus)
 
     def build_suite(self) -> TaskDistribution:
-        """Build the task distribution, with any bonus.
-
-        The bonus is on its rewards.
-
-        Raises:
-            MetarlError: if success is to be paid and the suite does not report it.
-        """
+        """Build the task distribution, with any bonus; MetarlError if it reports no success to pay for."""
         return with_success_bonus(self.suite.build(), self.success_bonus)
 
 
 def check_device(name: str) -> None:
-    """Check that PyTorch computes on a device.
-
-    Raises:
-        MetarlError: if it cannot here.
-    """
+    """Check that PyTorch computes on a device; MetarlError if it cannot here."""
     available = "cpu and cuda" if torch.cuda.is_available() else "only cpu"
     refusal = MetarlError(f"Device {name!r} is not available here ({available} can be used).")
     try:
@@ -196,10 +181,7 @@ def check_device(name: str) -> None:
 
 
 def to_json(config: ExperimentConfig) -> dict[str, Json]:
-    """Return the config as JSON.
-
-    Suite and agent carry their ``kind``.
-    """
+    """Return the config as JSON; suite and agent carry their ``kind``."""
     data: dict[str, Json] = dataclasses.asdict(config)
     for part in ("suite", "agent"):
         fields = data[part]
@@ -253,9 +235,7 @@ def _kind(data: Mapping[str, Json], part: str) -> str:
 
 
 def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
-    """Build a config from settings by name.
-
-    It may be of any class; lists become tuples.
+    """Build a config of any class from settings by name; lists become tuples.
 
     Raises:
         MetarlError: on a setting that the config does not have or that is missing, or on a value of the
@@ -276,10 +256,7 @@ def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
 
 
 def _fits(value: object, hint: object) -> bool:
-    """Return whether a JSON value fits a type.
-
-    Types that JSON does not know fit anything.
-    """
+    """Return whether a JSON value fits a type; types that JSON does not know fit anything."""
     kind, arguments = typing.get_origin(hint), typing.get_args(hint)
     if kind is tuple:
         return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)

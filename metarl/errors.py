@@ -1,7 +1,4 @@
-"""Errors that a user can mend.
-
-Each message is one clear sentence; the command line prints nothing else.
-"""
+"""Errors that a user can mend: one clear sentence, and all that the command line prints."""
 
 from __future__ import annotations
 
@@ -10,10 +7,7 @@ from collections.abc import Iterable
 
 
 class MetarlError(ValueError):
-    """A request that cannot be met.
-
-    The message says what was expected and what was found.
-    """
+    """A request that cannot be met; says what was expected and what was found."""
 
 
 class NonFiniteError(MetarlError):
@@ -21,10 +15,7 @@ class NonFiniteError(MetarlError):
 
 
 class NonFiniteActionError(NonFiniteError):
-    """NaN or infinity from a policy.
-
-    The agent is at fault, not the environment.
-    """
+    """NaN or infinity from a policy: the agent is at fault, not the environment."""
 
     def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
@@ -37,36 +28,22 @@ class Stopped(Exception):
 
 
 class EngineError(MetarlError):
-    """Exception of an environment, or dying workers.
-
-    Workers keep dying where restarting does not help.
-    """
+    """Exception of an environment, or workers that keep dying after restarts."""
 
 
 def require(condition: bool, wanted: str, came: object) -> None:
-    """Refuse a value that makes no sense.
-
-    A comparison with NaN is false, so NaN is refused too.
-
-    Raises:
-        MetarlError: naming what was ``wanted`` and what ``came``, unless ``condition`` holds.
-    """
+    """Raise MetarlError of what was ``wanted`` and ``came`` unless a condition holds; NaN never does."""
     if not condition:
         raise MetarlError(f"{wanted}, but it is {came}.")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetarlError:
-    """Describe an unknown name and its neighbour.
-
-    The neighbour is the nearest known name.
+    """Return the error for an unknown name, with the nearest known one.
 
     Args:
         kind: what the name was meant to be, in the singular (``"suite"``).
         name: the name that was given.
         known: the names that would have been right.
-
-    Returns:
-        The error, for the caller to raise.
     """
     names = sorted(known)
     if not names:

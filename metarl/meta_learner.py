@@ -34,17 +34,11 @@ class Inputs(NamedTuple):
     episode_starts: torch.Tensor
     """``[M, K]`` bool, true before an episode's first step."""
     live: torch.Tensor
-    """``[M, K]`` bool, false for ended episodes.
-
-    What is chosen there is not used.
-    """
+    """``[M, K]`` bool, false for ended episodes; what is chosen there is not used."""
 
 
 def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
-    """Return first inputs for observations ``[M, K, O]``.
-
-    They are a trial's.
-    """
+    """Return a trial's first inputs for observations ``[M, K, O]``."""
     shape = observations.shape[:2]
     return Inputs(
         observations,
@@ -63,10 +57,7 @@ class Action(NamedTuple):
     log_probs: torch.Tensor
     """``[M, K]``, log density of the actions."""
     extras: Mapping[str, torch.Tensor] = NO_EXTRAS
-    """Extras of each step, by name.
-
-    ``[M, K, ...]``, kept in ``Rollout.extras``: a value, a latent.
-    """
+    """``[M, K, ...]`` by name, kept in ``Rollout.extras``: a value, a latent."""
 
 
 class Actor(Protocol):
@@ -78,10 +69,7 @@ class Actor(Protocol):
         ...
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return first memory, ``[M, K, ...]`` by name.
-
-        It is empty for a policy without memory.
-        """
+        """Return first memory, ``[M, K, ...]`` by name; empty for a policy without memory."""
         ...
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
@@ -133,17 +121,11 @@ class MetaLearner(Protocol):
         ...
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
-        """Return the policy before any experience.
-
-        ``rng`` is for agents that draw it: a sample of a prior.
-        """
+        """Return the policy before any experience; a sample of a prior is drawn from ``rng``."""
         ...
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the policy adapted to each task's rollout.
-
-        ``actor`` is one of this agent's own; it collected the rollout.
-        """
+        """Return the policy adapted to each task's rollout, collected by ``actor``, one of this agent's."""
         ...
 
     def update(
@@ -173,11 +155,7 @@ class MetaLearner(Protocol):
         ...
 
     def load_state(self, state: State) -> None:
-        """Go on from ``state``.
-
-        Raises:
-            MetarlError: if it belongs to another architecture.
-        """
+        """Go on from ``state``; MetarlError if it belongs to another architecture."""
         ...
 
 
@@ -185,7 +163,7 @@ class Plan(NamedTuple):
     """Steps of one meta-iteration; by default one meta-batch and one update."""
 
     collects: Literal["meta-batch", "all tasks", "nothing"] = "meta-batch"
-    """Tasks that episodes are collected on. All tasks are those of ``--sampling.training-tasks``."""
+    """Tasks that episodes are collected on; "all tasks" are those of ``--sampling.training-tasks``."""
     adaptation_steps: int | None = None
     """Adaptations, each followed by a rollout; None for as many as the agent has."""
     learns: bool = True
@@ -202,10 +180,7 @@ class Scheduled(Protocol):
     """
 
     def plan(self, iteration: int) -> Plan:
-        """Return the plan of a meta-iteration.
-
-        It is counted from 0, and the plan is a function of the number alone.
-        """
+        """Return the plan of a meta-iteration, counted from 0, a function of the number alone."""
         ...
 
     def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
@@ -214,8 +189,5 @@ class Scheduled(Protocol):
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:
-    """Return an agent's plan of a meta-iteration.
-
-    It is the default one where the agent has none.
-    """
+    """Return an agent's plan of a meta-iteration, the default one if it has none."""
     return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()

@@ -1,6 +1,4 @@
-"""The root of all configs, with bounds.
-
-Bounds are written in the types of fields, and checked in one place.
+"""The root of all configs, with bounds in the types of fields, checked in one place.
 
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
 
@@ -39,9 +37,7 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        """Check every field against its bounds.
-
-        The bounds are in its type; of a tuple, every item is checked.
+        """Check every field, and every item of a tuple, against the bounds in its type.
 
         Raises:
             MetarlError: on the first value out of bounds; NaN is out of all.
@@ -57,10 +53,7 @@ class Settings:
 
 @functools.cache
 def _bounds_of(config: type[object]) -> dict[str, tuple[Bound, ...]]:
-    """Return the bounds of the bounded fields.
-
-    A field keeps those of the class that it overrides.
-    """
+    """Return the bounds of the bounded fields, those of an overridden field included."""
     found = {}
     for base in reversed(config.__mro__):
         for name, hint in typing.get_type_hints(base, include_extras=True).items():
@@ -70,10 +63,7 @@ def _bounds_of(config: type[object]) -> dict[str, tuple[Bound, ...]]:
 
 
 def _find(hint: object) -> tuple[Bound, ...]:
-    """Find the bounds in a type.
-
-    Also those in ``X | None`` and ``tuple[X, ...]``.
-    """
+    """Find the bounds in a type, also in ``X | None`` and ``tuple[X, ...]``."""
     here = tuple(item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Bound))
     return here or next(filter(None, map(_find, typing.get_args(hint))), ())
 
@@ -84,10 +74,7 @@ def _holds(bound: Bound, value: float) -> bool:
 
 
 def _describe(bounds: tuple[Bound, ...]) -> str:
-    """Describe bounds as ``in (0, 10]``.
-
-    If there is only one, as ``>= 1``.
-    """
+    """Describe bounds as ``in (0, 10]``, a single one as ``>= 1``."""
     limits = [(_KINDS[type(bound)], *dataclasses.astuple(bound)) for bound in bounds]
     if len(limits) == 1:
         return f"{limits[0][0].sign} {limits[0][1]}"

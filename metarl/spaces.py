@@ -15,20 +15,12 @@ from metarl.vector_env import Array
 
 
 def observation_size(space: gymnasium.Space[object]) -> int:
-    """Return O, the size of an observation.
-
-    Raises:
-        MetarlError: if observations are not vectors of real numbers; names the wrapper that makes them so.
-    """
+    """Return O, the size of an observation; MetarlError as of :func:`vectors`."""
     return vectors(space).shape[0]
 
 
 def vectors(space: gymnasium.Space[object]) -> Box:
-    """Return a space of real vectors, or refuse it.
-
-    Raises:
-        MetarlError: if they are not; names the wrapper that makes them so.
-    """
+    """Return a space of real vectors; MetarlError names the wrapper that makes one of others."""
     if isinstance(space, Box) and len(space.shape) == 1:
         return space
     raise MetarlError(
@@ -37,13 +29,7 @@ def vectors(space: gymnasium.Space[object]) -> Box:
 
 
 def action_size(space: gymnasium.Space[object]) -> int:
-    """Return an action's size or choices, A.
-
-    It is the number of components or of choices.
-
-    Raises:
-        MetarlError: if actions are neither vectors of real numbers nor one choice of several.
-    """
+    """Return A, an action's components or choices; MetarlError if it has neither."""
     if isinstance(space, Discrete):
         return int(space.n)
     if isinstance(space, Box) and len(space.shape) == 1:
@@ -55,9 +41,7 @@ def action_size(space: gymnasium.Space[object]) -> int:
 
 
 def env_actions(space: gymnasium.Space[object], actions: Array) -> Array:
-    """Convert actions ``[N, A]`` to a space's own.
-
-    They are a policy's.
+    """Convert a policy's actions ``[N, A]`` to a space's own.
 
     Choices become ``[N]`` whole numbers; vectors stay as they are, in the space's dtype.
     """

@@ -1,6 +1,4 @@
-"""Checks of an environment's returned values.
-
-Observations, rewards, flags and success are taken exactly, or refused.
+"""Checks of an environment's returned values, which are taken exactly or refused.
 
 Nothing is cast in silence: a value that its destination cannot hold raises :class:`UnfitValue`, and whoever
 stepped the environment adds the task and the step. Environment workers import this module, so it never
@@ -24,18 +22,13 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 TRUTH = "True, False, 0 or 1"
 OLD_GYM = "Environments of the old gym are wrapped by shimmy.GymV21CompatibilityV0."
 _KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
-"""Kinds of dtypes that fit into spaces.
-
-They are NumPy's; whole numbers may go into a float Box.
-"""
+"""NumPy's kinds of dtypes that fit into those of spaces; whole numbers may go into a float Box."""
 _SHOWN = 60
 _DOUBLE = np.dtype(np.float64)
 
 
 class UnfitValue(MetarlError):
-    """A value that breaks the environment's promises.
-
-    It is something else than Gymnasium or its spaces promise.
+    """A value that breaks what Gymnasium or the environment's spaces promise.
 
     Args:
         expected: what the value should be.
@@ -49,26 +42,16 @@ class UnfitValue(MetarlError):
         self.expected, self.got, self.mend, self.slot = expected, got, mend, slot
 
     def at(self, where: str) -> EngineError:
-        """Return the error with its place.
-
-        The place is such as ``"from the environment of …, at step 3"``.
-        """
+        """Return the error with its place, ``"from the environment of …, at step 3"``."""
         return EngineError(f"Expected {self.expected}, got {self.got} {where}. {self.mend}")
 
 
 Step: TypeAlias = tuple[object, object, object, object, Mapping[str, object]]
-"""Unchecked outcome of a step.
-
-Observation, reward, terminated, truncated and info.
-"""
+"""Unchecked outcome of a step: observation, reward, terminated, truncated and info."""
 
 
 def unpack_step(returned: object) -> Step:
-    """Return what ``step`` returned.
-
-    Raises:
-        UnfitValue: unless it has five parts, the last of which is a mapping.
-    """
+    """Return what ``step`` returned; UnfitValue unless it has five parts, the last a mapping."""
     if type(returned) is tuple and len(returned) == 5 and type(returned[4]) is dict:
         return returned  # as nearly always; the checks below take longer
     if not isinstance(returned, tuple | list) or len(returned) != 5:
@@ -79,11 +62,7 @@ def unpack_step(returned: object) -> Step:
 
 
 def unpack_reset(returned: object) -> object:
-    """Return the observation of what ``reset`` returned.
-
-    Raises:
-        UnfitValue: unless it has two parts, the second of which is a mapping.
-    """
+    """Return the observation that ``reset`` returned; UnfitValue unless a mapping comes with it."""
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
         raise UnfitValue("(observation, info) of reset", came, OLD_GYM)
@@ -92,9 +71,7 @@ def unpack_reset(returned: object) -> object:
 
 
 def truth(value: object, name: str) -> bool:
-    """Return a flag from any boolean-like value.
-
-    A boolean, or 0 or 1 of any numeric type, also in an array of one element.
+    """Return a flag from a boolean, or a 0 or 1 of any numeric type, also in an array.
 
     Args:
         value: what the environment returned.
@@ -113,9 +90,7 @@ def truth(value: object, name: str) -> bool:
 
 
 def real(value: object, name: str) -> float:
-    """Return one real number, such as a reward.
-
-    It may also come in an array of one element.
+    """Return one real number, such as a reward, also from an array of one element.
 
     Raises:
         UnfitValue: on several numbers, none, text, None or a complex number.
@@ -132,21 +107,14 @@ def real(value: object, name: str) -> float:
 
 
 class ObservationReader:
-    """Takes observations of one dtype and shape.
-
-    Args:
-        dtype: the space's.
-        shape: of one observation.
-    """
+    """Reader of observations of one dtype and shape, those of a space."""
 
     def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         self.dtype, self._shape = np.dtype(dtype), shape
         self._narrow = self.dtype.kind == "f" and self.dtype.itemsize < _DOUBLE.itemsize
 
     def narrows(self, value: object) -> TypeGuard[npt.NDArray[np.float64]]:
-        """Whether a value is doubles for narrower floats.
-
-        It is an array; many environments return such arrays.
+        """Return whether a value is an array of doubles for narrower floats, as often.
 
         Its numbers are not looked at: the caller may convert many such arrays at once.
         """
@@ -158,13 +126,10 @@ class ObservationReader:
         )
 
     def read(self, value: object) -> Values:
-        """Return an observation in the space's dtype.
-
-        The space's dtype can hold it; its own dtype may be another.
-
-        NaN and infinity are left as they are.
+        """Return an observation in the space's dtype, if that can hold it.
 
         Whole numbers and truth values may come for floats, and floats of another width that overflow nowhere.
+        NaN and infinity are left as they are.
 
         Raises:
             UnfitValue: on another shape or kind, or a number that the dtype cannot hold.
@@ -202,9 +167,7 @@ class ObservationReader:
 
 
 def truths(values: object, live: Flags, name: str) -> Flags:
-    """Return a vector environment's flags, ``[N]``.
-
-    Slots that are not live are false.
+    """Return a vector environment's flags, ``[N]``, false in slots that are not live.
 
     Args:
         values: what the environment returned.
@@ -224,9 +187,7 @@ def truths(values: object, live: Flags, name: str) -> Flags:
 
 
 def reals(values: object, live: Flags, name: str) -> npt.NDArray[np.float64]:
-    """Return a vector environment's numbers, ``[N]``.
-
-    Slots that are not live have zeros.
+    """Return a vector environment's numbers, ``[N]``, 0 in slots that are not live.
 
     Raises:
         UnfitValue: if there is not one real number for each slot.
@@ -257,10 +218,7 @@ def _column(values: object, size: int, name: str) -> Values:
 
 
 def _number(value: object) -> Real | Decimal | None:
-    """Return a value's one real number, or None.
-
-    None where it neither is nor holds one.
-    """
+    """Return the one real number that a value is or holds, or None."""
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         value = array.item() if array.size == 1 else None
@@ -281,9 +239,6 @@ def _check_info(info: object, method: str) -> None:
 
 
 def _shown(value: object) -> str:
-    """Return a value, shortened for a message.
-
-    It is on one line and not too long.
-    """
+    """Return a value on one line, shortened for a message."""
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

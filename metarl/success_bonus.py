@@ -1,6 +1,4 @@
-"""Success bonus on the reward.
-
-The tasks stay the same, but a step that solves the task is worth more.
+"""Success bonus on the reward: the same tasks, but a step that solves one is worth more.
 
 Some rewards of robots pay failing steps nearly as much as solving ones, so a policy that maximises them need
 not solve the task (docs/metaworld.md). The bonus is part of the suite's name wherever a result stands.
@@ -24,13 +22,7 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorS
 
 
 def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution:
-    """Return a distribution with a success bonus.
-
-    It pays ``bonus`` more for solving steps; for a bonus of 0 it is the given one.
-
-    Raises:
-        MetarlError: if the suite does not report success.
-    """
+    """Return a distribution that pays solving steps more; MetarlError if it reports no success."""
     if bonus == 0:
         return base
     require(
@@ -42,19 +34,13 @@ def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution
 
 
 def bonus_name(name: str, bonus: float) -> str:
-    """Name a suite with a bonus.
-
-    Results call it ``"ml1-push-v3+success10"``.
-    """
+    """Name a suite with a bonus as results do, ``"ml1-push-v3+success10"``."""
     return f"{name}+success{bonus:g}" if bonus else name
 
 
 @dataclass(frozen=True)
 class BonusTasks:
-    """Task distribution that also pays for success.
-
-    It is a :class:`~metarl.tasks.TaskDistribution`; its base's reward is paid too.
-    """
+    """A :class:`~metarl.tasks.TaskDistribution` that pays for success on top of its base's reward."""
 
     base: TaskDistribution
     bonus: float
@@ -116,10 +102,7 @@ class BonusTasks:
 
 
 class BonusVectorEnv(TaskVectorEnv):
-    """Vector environment that pays a success bonus.
-
-    It steps another environment and pays ``bonus`` for each step after which the task is solved.
-    """
+    """Vector environment that pays ``bonus`` for each step after which the task is solved."""
 
     def __init__(self, env: TaskVectorEnv, bonus: float) -> None:
         self.env, self.bonus = env, bonus
@@ -131,17 +114,11 @@ class BonusVectorEnv(TaskVectorEnv):
 
     @property
     def restarts(self) -> int:
-        """Number of lost workers.
-
-        Their episodes were run again.
-        """
+        """Number of lost workers."""
         return self.env.restarts
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Set slot i's next task, ``tasks[i]``.
-
-        It runs from its next reset on.
-        """
+        """Set slot i's next task, ``tasks[i]``."""
         self.env.set_tasks(tasks)
 
     def reset(

@@ -1,7 +1,4 @@
-"""Protocol of task distributions.
-
-A task distribution makes the vector environments that run its tasks.
-"""
+"""Protocol of task distributions, which make the vector environments of their tasks."""
 
 from __future__ import annotations
 
@@ -17,10 +14,7 @@ from metarl.vector_env import TaskVectorEnv
 
 Split: TypeAlias = Literal["train", "test"]
 MAX_DRAWS = 100
-"""Most redraws of held-out training tasks.
-
-They turn out to be held out.
-"""
+"""Most draws in place of training tasks that turn out to be held out."""
 
 
 class TaskDistribution(Protocol):
@@ -38,10 +32,7 @@ class TaskDistribution(Protocol):
 
     @property
     def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
-        """Space of one action.
-
-        It is a vector, or one choice of several.
-        """
+        """Space of one action: a vector, or one choice of several."""
         ...
 
     @property
@@ -55,16 +46,11 @@ class TaskDistribution(Protocol):
         ...
 
     def tasks(self, split: Split) -> Sequence[Task]:
-        """Return the split's tasks in fixed order.
-
-        Of an infinite split, it is a list that stands for it.
-        """
+        """Return the split's tasks in fixed order; a list stands for an infinite split."""
         ...
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks from a split.
-
-        They are spread as evenly over its families as ``num_tasks`` allows.
+        """Draw tasks from a split, as evenly over its families as ``num_tasks`` allows.
 
         Args:
             num_tasks: how many, one or more; beyond the size of a finite split tasks come again.
@@ -89,40 +75,25 @@ class TaskDistribution(Protocol):
 
 @runtime_checkable
 class TestsOnTrainingTasks(Protocol):
-    """Distribution that may test on training tasks.
-
-    It is a :class:`TaskDistribution` where there are no others.
-    """
+    """A :class:`TaskDistribution` that may test on training tasks where it has no others."""
 
     @property
     def tests_on_training_tasks(self) -> bool:
-        """Whether it tests on training tasks.
-
-        Its name then says so, ``"half-cheetah-dir-published"``.
-        """
+        """Whether it does; its name then says so, ``"half-cheetah-dir-published"``."""
         ...
 
 
 class Parameter(NamedTuple):
-    """One number of a task's parameters.
-
-    It is one of those that single out a task.
-    """
+    """One of the numbers that single out a task."""
 
     name: str
     observed: bool
-    """Whether an agent may observe it.
-
-    Such as where an object is; all others it has to infer.
-    """
+    """Whether an agent may observe it, such as where an object is; all others it has to infer."""
 
 
 @runtime_checkable
 class DescribesParameters(Protocol):
-    """Distribution that describes its tasks' parameters.
-
-    It is a :class:`TaskDistribution`.
-    """
+    """A :class:`TaskDistribution` that describes its tasks' parameters."""
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Describe each parameter of a family's tasks."""
@@ -130,9 +101,7 @@ class DescribesParameters(Protocol):
 
 
 def check_disjoint(distribution: TaskDistribution) -> None:
-    """Check that no test task is for training.
-
-    :class:`TestsOnTrainingTasks` may say that one is.
+    """Check that no test task is for training, unless :class:`TestsOnTrainingTasks` says so.
 
     Raises:
         MetarlError: if one is, by id or by (family, parameters).
@@ -146,9 +115,7 @@ def check_disjoint(distribution: TaskDistribution) -> None:
 
 
 def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw training tasks, replacing held-out ones.
-
-    Each that is also a test task is drawn once more.
+    """Draw training tasks, with another draw for each that is also a test task.
 
     Ranges that are drawn from may meet the listed test tasks, which :func:`check_disjoint` cannot see.
 
@@ -173,12 +140,10 @@ def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.rand
 
 
 def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw tasks evenly over families.
+    """Draw tasks evenly over families, give or take one.
 
-    Every family is drawn as often as every other, give or take one.
-
-    Which families get the remainder, and which tasks of a family are taken, is random; a task comes a
-    second time only when its family has no other left.
+    Which families get the remainder, and which tasks of a family are taken, is random; a task comes a second
+    time only when its family has no other left.
 
     Args:
         tasks: what to draw from.

@@ -9,10 +9,7 @@ def count(number: int, noun: str) -> str:
 
 
 def stage_name(steps: int, trial: str = "parallel") -> str:
-    """Name a number of adaptation steps.
-
-    Of a trial with a memory, it is a number of episodes.
-    """
+    """Name a number of adaptation steps, of a trial with a memory a number of episodes."""
     if trial == "sequential":
         return f"after {count(steps, 'episode')}" if steps else "first episode"
     return f"after {count(steps, 'adaptation step')}" if steps else "before adaptation"

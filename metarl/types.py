@@ -1,6 +1,4 @@
-"""Shared records, and the legend of shapes.
-
-Every module shares them, and this is the one legend.
+"""Shared records, and the one legend of shapes.
 
     M   tasks of a meta-batch
     K   episodes of a task
@@ -28,26 +26,17 @@ Params: TypeAlias = "dict[str, torch.Tensor]"
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a distribution.
-
-    It is a family of environments and the numbers that single it out.
-    """
+    """One task of a distribution: a family of environments and the numbers that single it out."""
 
     family: str
     """Which environment, ``"pick-place-v3"`` or ``"point"``."""
     parameters: tuple[float, ...]
     """Numbers of the task within its family: a goal, a mass, a direction."""
     id: str
-    """Unique, lasting name.
-
-    It is unique in its distribution and stays the same from run to run.
-    """
+    """Name that is unique in its distribution and stays the same from run to run."""
 
     def to_json(self) -> dict[str, Json]:
-        """Return the task as plain JSON.
-
-        :meth:`from_json` gives it back exactly.
-        """
+        """Return the task as JSON, which :meth:`from_json` turns back exactly."""
         return {"family": self.family, "parameters": list(self.parameters), "id": self.id}
 
     @staticmethod
@@ -72,67 +61,33 @@ class Rollout:
     """
 
     observations: torch.Tensor
-    """``[M, K, T, O]``, observations before each step.
-
-    The policy saw them.
-    """
+    """``[M, K, T, O]``, as the policy saw them before each step."""
     actions: torch.Tensor
-    """``[M, K, T, A]``, the policy's unclipped actions.
-
-    The environment may clip them.
-    """
+    """``[M, K, T, A]``, as the policy drew them; the environment may clip them."""
     log_probs: torch.Tensor
-    """``[M, K, T]``, log density of the actions.
-
-    It is that under the policy that drew them.
-    """
+    """``[M, K, T]``, log density of the actions under the policy that drew them."""
     rewards: torch.Tensor
     """``[M, K, T]``."""
     mask: torch.Tensor
-    """``[M, K, T]`` bool, true before live steps.
-
-    The episode was still running before the step.
-    """
+    """``[M, K, T]`` bool, true where the episode was still running before the step."""
     terminated: torch.Tensor
-    """``[M, K, T]`` bool, true at terminal steps.
-
-    The environment ended the episode there.
-    """
+    """``[M, K, T]`` bool, true where the environment ended the episode."""
     truncated: torch.Tensor
-    """``[M, K, T]`` bool, true at truncated steps.
-
-    The episode was cut off there.
-    """
+    """``[M, K, T]`` bool, true where the episode was cut off."""
     final_observations: torch.Tensor
-    """``[M, K, O]``, observations after the last step.
-
-    They are each episode's.
-    """
+    """``[M, K, O]``, after each episode's last step."""
     success: torch.Tensor | None = None
-    """``[M, K]`` bool, success at any step.
-
-    It says whether the task was solved; None where the suite does not say.
-    """
+    """``[M, K]`` bool, whether the task was solved at any step; None where the suite does not say."""
     success_at_first_step: torch.Tensor | None = None
-    """``[M, K]`` bool, success at the first step.
-
-    None where the suite does not say.
-    """
+    """``[M, K]`` bool, likewise at the first step."""
+    success_streak: torch.Tensor | None = None
+    """``[M, K]`` int, steps in a row with success, up to the last; None where the suite does not say."""
     extras: Params = field(default_factory=dict)
-    """Extras of each step, by name.
-
-    ``[M, K, T, ...]``, what the policy gave beside its actions, such as values.
-    """
+    """``[M, K, T, ...]`` by name, what the policy gave beside its actions, such as values."""
     initial_memory: Params = field(default_factory=dict)
-    """``[M, K, ...]`` by name, memory at first.
-
-    It is the policy's before the first step; empty if it has none.
-    """
+    """``[M, K, ...]`` by name, the policy's memory before the first step; empty if it has none."""
     final_memory: Params = field(default_factory=dict)
-    """``[M, K, ...]`` by name, memory at last.
-
-    It is the one after each episode's last step.
-    """
+    """``[M, K, ...]`` by name, its memory after each episode's last step."""
 
     @property
     def num_steps(self) -> int:
@@ -145,10 +100,7 @@ class Rollout:
         return self.rewards.where(self.mask, 0.0).sum(dim=-1)
 
     def tensors(self) -> Params:
-        """Return all tensors by name.
-
-        Those of extras and memories have names such as ``"extras.value"``.
-        """
+        """Return all tensors by name, those of extras and memories as ``"extras.value"``."""
         found: Params = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -176,10 +128,7 @@ class Rollout:
         return self.map(lambda value: value.to(device))
 
     def of_tasks(self, tasks: slice) -> Rollout:
-        """Return some tasks' episodes.
-
-        The tensors are views.
-        """
+        """Return some tasks' episodes, as views."""
         return self.map(lambda value: value[tasks])
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Rollout:
@@ -196,32 +145,20 @@ class Rollout:
 
 @dataclass(eq=False)
 class Segment:
-    """Immutable block of tensors.
-
-    It is such as a part of a replay buffer, and a run writes it once.
-    """
+    """Immutable block of tensors, such as a part of a replay buffer, that a run writes once."""
 
     tensors: Callable[[], Params] = field(repr=False)
-    """Function that returns the tensors.
-
-    Nobody may change them. Of a saved segment each call reads the file.
-    """
+    """Returns the tensors, which nobody may change; of a saved segment each call reads the file."""
     sha256: str = ""
     """Sum of the file, empty until saved."""
 
 
 class State(NamedTuple):
-    """All state that resuming exactly needs.
-
-    An object needs it to go on exactly where it was.
-    """
+    """All that an object needs to go on exactly where it was."""
 
     tensors: Params
     """Saved whole in every checkpoint."""
     values: dict[str, Json]
     """Likewise, as JSON."""
     segments: tuple[Segment, ...] = ()
-    """Shared blocks, saved once for a run.
-
-    A checkpoint refers to them by their sums.
-    """
+    """Shared blocks, saved once for a run; a checkpoint refers to them by their sums."""

@@ -1,7 +1,4 @@
-"""Contract of vector environments with tasks.
-
-There is a task in each slot; pictures and tensors are optional.
-"""
+"""Contract of vector environments with a task in each slot; pictures and tensors are optional."""
 
 from __future__ import annotations
 
@@ -23,33 +20,26 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
-"""RGB picture, ``[height, width, 3]``.
-
-Red, green and blue, the first row on top.
-"""
+"""RGB picture, ``[height, width, 3]``, the first row on top."""
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
-    """Vector environment with a task per slot.
+    """Vector environment of Gymnasium's with a task to set in each slot.
 
-    It is one of Gymnasium's, with a task to set in each slot.
-
-    ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot stays idle after its episode
-    until ``reset(options={"reset_mask": ...})`` names it. Stepping an idle slot does nothing: its
-    observation stays what it was, its reward is zero and both of its flags stay false.
+    ``metadata["autoreset_mode"]`` is ``AutoresetMode.DISABLED``: a slot stays idle after its episode until
+    ``reset(options={"reset_mask": ...})`` names it. Stepping an idle slot does nothing: its observation stays
+    what it was, its reward is zero and both of its flags stay false.
 
     An episode is a function of (task, seed, actions), bit for bit, whichever worker or thread runs it.
     ``reset`` is legal at any time; without ``set_tasks`` the slots run training tasks in turn.
 
-    ``step`` returns float64 rewards ``[N]`` and, where the suite reports it, ``infos["success"]`` as a
-    bool array ``[N]``: whether the task is solved after this very step.
+    ``step`` returns float64 rewards ``[N]`` and, where the suite reports it, ``infos["success"]`` as a bool
+    array ``[N]``: whether the task is solved after this very step.
     """
 
     @abstractmethod
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Set slot i's next task, ``tasks[i]``.
-
-        It runs from its next reset on; slots past the last task stay idle.
+        """Set the task that slot i runs from its next reset on, ``tasks[i]``; slots past the last stay idle.
 
         Args:
             tasks: at least one task and at most ``num_envs``; the same task may come several times.
@@ -60,28 +50,18 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
 
     @property
     def restarts(self) -> int:
-        """Number of lost workers.
-
-        Their episodes were run again.
-        """
+        """Number of lost workers; their episodes were run again."""
         return 0
 
 
 @runtime_checkable
 class Renderable(Protocol):
-    """Task environment that draws pictures.
-
-    It is a :class:`TaskVectorEnv`; ``isinstance`` checks which can.
-    """
+    """A :class:`TaskVectorEnv` that draws pictures, as ``isinstance`` checks."""
 
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a slot's picture as it is.
-
-        This changes nothing in it.
-
-        An episode that is over is seen at its end.
+        """Return a slot's picture as it is, changing nothing; ended episodes are seen at their end.
 
         Args:
             slot: 0 to ``num_envs - 1``.
@@ -96,32 +76,19 @@ class Renderable(Protocol):
 
 
 def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
-    """Check that every task has a slot.
-
-    There must be a task at least.
-
-    Raises:
-        MetarlError: if there is not.
-    """
+    """Check for a task at least and a slot for each, or raise MetarlError."""
     if not 1 <= len(tasks) <= num_envs:
         raise MetarlError(f"Expected 1 to {num_envs} tasks, one a slot, got {len(tasks)}.")
 
 
 def check_slot(slot: int, num_envs: int) -> None:
-    """Make sure that there is such a slot.
-
-    Raises:
-        MetarlError: if there is not.
-    """
+    """Raise MetarlError unless there is such a slot."""
     if not 0 <= slot < num_envs:
         raise MetarlError(f"Expected a slot from 0 to {num_envs - 1}, got {slot}.")
 
 
 class TensorStep(NamedTuple):
-    """Outcome of a step, on the device.
-
-    The device is the environment's.
-    """
+    """Outcome of a step, on the environment's device."""
 
     observations: torch.Tensor
     """``[N, O]`` float32."""
@@ -132,17 +99,12 @@ class TensorStep(NamedTuple):
     truncated: torch.Tensor
     """``[N]`` bool."""
     success: torch.Tensor | None
-    """``[N]`` bool, success after this very step.
-
-    It says whether the task is solved; None where the suite does not say.
-    """
+    """``[N]`` bool, whether the task is solved after this very step; None where the suite does not say."""
 
 
 @runtime_checkable
 class TensorVectorEnv(Protocol):
-    """Task environment that returns tensors too.
-
-    It is a :class:`~metarl.vector_env.TaskVectorEnv`; ``isinstance`` checks for it.
+    """A :class:`TaskVectorEnv` that returns tensors too, as ``isinstance`` checks.
 
     Returned tensors are copies or never written again, and nothing here waits for the device.
     """
@@ -155,12 +117,10 @@ class TensorVectorEnv(Protocol):
     def reset_tensors(
         self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
     ) -> torch.Tensor:
-        """Start episodes, and return observations ``[N, O]``.
-
-        They start in the slots that have a task, or in those of ``mask [N]``.
+        """Start episodes where there is a task, or in ``mask [N]``; return observations ``[N, O]``.
 
         Args:
-            mask: which slots; None for all.
+            mask: which slots; None for all that have a task.
             seeds: of each slot, for what is random in its initial state; None goes on drawing.
         """
         ...

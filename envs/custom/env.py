@@ -24,44 +24,29 @@ Info: TypeAlias = dict[str, object]
 
 @dataclass(frozen=True)
 class Tuning:
-    """How to change an environment for a task.
+    """How to change an environment for a task; each of the three may be None."""
 
-    Each of the three may be None.
-    """
-
+    # changes the environment itself, given the parameters
     apply: Callable[[object, object], None] | None = None
-    """Changes the environment itself, given the parameters."""
+    # turns the parameters into the options of reset
     options: Callable[[object], Mapping[str, object]] | None = None
-    """Turns the parameters into the ``options`` of ``reset``."""
-    success_key: str | None = None
-    """The info key that reports success."""
+    success_key: str | None = None  # the info key that reports success
 
 
 @dataclass(frozen=True)
 class GymnasiumFactory:
-    """Builds the environments of one family.
-
-    It travels to the workers.
-    """
+    """Builds the environments of one family, in the workers."""
 
     family: str
+    # a spec, not an id: workers know nothing of the ids that a program registers
     maker: EnvSpec | Callable[[], GymEnv]
-    """An environment's spec.
-
-    An id would not do: workers know nothing of the ids that a program registers.
-    """
     layout: Layout
     tuning: Tuning
     horizon: int
-    registered: EnvSpec | None = None
-    """Gymnasium's registry entry of the environment."""
+    registered: EnvSpec | None = None  # Gymnasium's registry entry of the environment
 
     def __call__(self, family: str) -> GymnasiumTaskEnv:
-        """Build one.
-
-        Raises:
-            MetarlError: on another family.
-        """
+        """Build one; raise ``MetarlError`` on another family."""
         if family != self.family:
             raise unknown_name("task family", family, (self.family,))
         if self.registered is not None:
@@ -88,11 +73,7 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         self._steps = 0
 
     def set_task(self, task: Task) -> None:
-        """Run ``task`` from the next reset on.
-
-        Raises:
-            MetarlError: if it has more or fewer parameters than the tasks here.
-        """
+        """Run ``task`` from the next reset on; raise ``MetarlError`` on a wrong number of parameters."""
         self._parameters = self._plan.layout.restore(task.parameters)
         if self._plan.tuning.apply is not None:
             self._model.restore()
@@ -110,13 +91,7 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         return cast("Array", observation), {}
 
     def step(self, action: object) -> tuple[Array, float, bool, bool, Info]:
-        """Take one step.
-
-        The one that reaches the horizon is the last.
-
-        Raises:
-            UnfitValue: on a flag or a success that is no truth value; rewards are left to the worker.
-        """
+        """Take one step, the last at the horizon; raise ``UnfitValue`` on flags that are no truth values."""
         observation, reward, ended, truncated, info = unpack_step(self.env.step(action))
         self._steps += 1
         key = self._plan.tuning.success_key
@@ -130,10 +105,7 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
 
 
 class ModelBackup:
-    """A copy of a MuJoCo model's numbers.
-
-    It is that of an environment's model, if it has one.
-    """
+    """A copy of the numbers of an environment's MuJoCo model, if it has one."""
 
     def __init__(self, env: object) -> None:
         model = getattr(env, "model", None)
@@ -157,23 +129,14 @@ def _copy_numbers(source: object, target: object) -> None:
 
 
 def _make_known(spec: EnvSpec) -> None:
-    """Register an environment with Gymnasium.
-
-    Importing its package does the same.
-    """
+    """Register an environment with Gymnasium, as importing its package does."""
     if isinstance(spec.entry_point, str):
         importlib.import_module(spec.entry_point.partition(":")[0])
     gymnasium.registry.setdefault(spec.id, spec)
 
 
 def build(maker: EnvSpec | Callable[[], GymEnv], *, checked: bool) -> GymEnv:
-    """Build an environment, with drawing where possible.
-
-    Its spec says whether it can draw itself.
-
-    Raises:
-        MetarlError: if a factory returns anything else.
-    """
+    """Build an environment, with drawing if its spec can; raise ``MetarlError`` on anything else."""
     if isinstance(maker, EnvSpec):
         return gymnasium.make(maker, disable_env_checker=not checked)
     env: object = maker()

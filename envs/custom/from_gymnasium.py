@@ -38,10 +38,7 @@ EnvT = TypeVar("EnvT")
 
 @runtime_checkable
 class SetsTasks(Protocol):
-    """An environment that draws and runs tasks.
-
-    Those of garage and learn2learn do.
-    """
+    """An environment that draws and runs tasks, as those of garage and learn2learn."""
 
     def sample_tasks(self, num_tasks: int) -> Sequence[object]:
         """Draw tasks."""
@@ -56,40 +53,24 @@ class SetsTasks(Protocol):
 class ProcessTasks(SplitTasks):
     """A task distribution with environments in worker processes."""
 
-    env_factory: EnvFactory
-    """Builds an environment of the family, in a worker."""
+    env_factory: EnvFactory  # builds an environment of the family, in a worker
     observation_space: Box
-    action_space: Box | Discrete
-    """Where policies act."""
+    action_space: Box | Discrete  # where policies act
+    # from policy actions to the environment's; None where the spaces are the same
     action_map: ActionMap | None = None
-    """Map from policy actions to the environment's.
-
-    None where the action space is the same.
-    """
     horizon: int
     reports_success: bool
-    timeout: float = TIMEOUT
-    """Seconds to build, reset or step an environment."""
+    timeout: float = TIMEOUT  # seconds to build, reset or step an environment
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "processes".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "processes"."""
         return processes(self, self.env_factory, num_envs, engine, num_workers)
 
 
 def processes(
     tasks: TaskDistribution, factory: EnvFactory, num_envs: int, engine: str, num_workers: int
 ) -> ProcessTaskVectorEnv:
-    """Build an environment in worker processes.
-
-    There is no other engine.
-
-    Raises:
-        MetarlError: on any other engine.
-    """
+    """Build an environment in worker processes; raise ``MetarlError`` on any other engine."""
     if engine not in ("auto", "processes"):
         raise unknown_name("engine", engine, ("auto", "processes"))
     # an action map lets the policy act in -1..1
@@ -187,10 +168,9 @@ def from_gymnasium(
 
 
 class OwnTasks:
-    """Draws tasks with an environment's ``sample_tasks``.
+    """Draws tasks with an environment's ``sample_tasks``, by the caller's generator.
 
-    The caller gives the generator. Such methods draw from ``self.np_random`` or from NumPy's global
-    generator, which is put back.
+    Such methods draw from ``self.np_random`` or from NumPy's global generator, which is put back.
     """
 
     def __init__(self, maker: EnvSpec | Callable[[], GymEnv]) -> None:
@@ -217,10 +197,7 @@ def _set_task(env: gymnasium.Env[object, object], task: object) -> None:
 
 
 def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
-    """Return a factory, or an id's spec.
-
-    A worker may not know the id.
-    """
+    """Return a factory, or an id's spec: a worker may not know the id."""
     # a factory is used as it is
     if not isinstance(env, str):
         require(callable(env), "An environment is given by its id or by a factory", repr(env))
@@ -250,11 +227,9 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
 def _first_build(
     maker: EnvSpec | Callable[[], GymEnv], name: str
 ) -> tuple[EnvSpec | Callable[[], GymEnv], GymEnv]:
-    """Build an environment, without pictures if necessary.
+    """Return an environment and what builds it, without pictures if necessary.
 
-    Returns:
-        The spec or factory that builds it, and the environment. Some have the mode "rgb_array" but no
-        argument ``render_mode``.
+    Some have the mode "rgb_array" but no argument ``render_mode``.
     """
     try:
         return maker, build(maker, checked=True)

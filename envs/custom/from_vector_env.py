@@ -1,7 +1,4 @@
-"""Task distributions from Gymnasium vector environments.
-
-Each slot has a task to set.
-"""
+"""Task distributions from Gymnasium vector environments in which each slot has a task to set."""
 
 from __future__ import annotations
 
@@ -41,13 +38,9 @@ class VectorTasks(SplitTasks):
     make: Callable[[int], AnyVectorEnv]
     apply: Callable[[AnyVectorEnv, Sequence[object]], None]
     observation_space: Box
-    action_space: Box | Discrete
-    """Where policies act."""
+    action_space: Box | Discrete  # where policies act
+    # from policy actions to the environment's; None where the spaces are the same
     action_map: ActionMap | None = None
-    """Map from policy actions to the environment's.
-
-    None where the action space is the same.
-    """
     horizon: int
     success_key: str | None
 
@@ -57,13 +50,7 @@ class VectorTasks(SplitTasks):
         return self.success_key is not None
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        The environment itself decides how many workers it has.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "vector".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "vector"."""
         if engine not in ("auto", "vector"):
             raise unknown_name("engine", engine, ("auto", "vector"))
         return VectorTaskEnv(self, num_envs)
@@ -126,10 +113,9 @@ def from_vector_env(
 
 
 class VectorTaskEnv(TaskVectorEnv):
-    """Adds the task contract to a vector environment.
+    """Adds the contract of :class:`~metarl.vector_env.TaskVectorEnv` to a vector environment.
 
-    It keeps that of :class:`~metarl.vector_env.TaskVectorEnv`. An idle slot runs episodes that nobody sees,
-    since many environments will not step one that is over.
+    Idle slots run episodes that nobody sees: many environments do not step one that is over.
     """
 
     def __init__(self, distribution: VectorTasks, num_envs: int) -> None:
@@ -162,13 +148,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self._wanted = list(self._running)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i.
-
-        They count from its next reset on; other slots stay idle.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task that is none of the distribution's.
-        """
+        """Assign ``tasks[i]`` to slot i; see :meth:`.TaskVectorEnv.set_tasks`."""
         check_fits(tasks, self.num_envs)
         for task in tasks:
             if task.family != self._plan.name:
@@ -180,14 +160,7 @@ class VectorTaskEnv(TaskVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task.
-
-        ``options["reset_mask"]`` selects some of them.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
-        """
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``."""
         named, rest = split_options(options, self.num_envs)
         starts = named & (np.arange(self.num_envs) < len(self._wanted))
         for slot in np.flatnonzero(starts):
@@ -202,12 +175,7 @@ class VectorTaskEnv(TaskVectorEnv):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Step every slot with a running episode.
-
-        Returns:
-            Observations ``[N, O]``, rewards ``[N]`` float64, terminated ``[N]`` and truncated ``[N]``, and
-            ``{"success": ...}`` ``[N]`` where the environment says so.
-        """
+        """Step every slot with a running episode; infos have ``"success"`` where the environment does."""
         if np.shape(actions) != self.action_space.shape:
             raise MetarlError(
                 f"Expected actions of shape {self.action_space.shape}, got {np.shape(actions)}."
@@ -238,10 +206,7 @@ class VectorTaskEnv(TaskVectorEnv):
         close(self._env, self._plan.name)
 
     def _success(self, info: Mapping[str, object], live: Flags) -> dict[str, Flags]:
-        """Return the success that the infos report.
-
-        A slot that reports nothing is not solved.
-        """
+        """Return the success that the infos report; a slot that reports nothing is not solved."""
         key = self._plan.success_key
         if key is None or key not in info:
             return {}
@@ -250,7 +215,7 @@ class VectorTaskEnv(TaskVectorEnv):
         return {"success": truths(info[key], told_by, f"infos[{key!r}]")}
 
     def _see(self, observations: object, slots: Flags) -> None:
-        """Take note of what some slots show."""
+        """Record the observations of some slots."""
         # one row a slot, whatever the type
         shape = np.shape(cast("Array", observations))
         if shape[:1] != (self.num_envs,):
@@ -274,10 +239,7 @@ class VectorTaskEnv(TaskVectorEnv):
 
     @contextmanager
     def _told(self, when: str) -> Iterator[None]:
-        """Name task and step in the environment's errors.
-
-        This covers both exceptions and wrong return values.
-        """
+        """Name task and step in the environment's exceptions and errors on wrong values."""
         tasks = list(dict.fromkeys(task.id for task in self._running))
         others = f" or one of {len(tasks) - 1} others" if len(tasks) > 1 else ""
         try:
@@ -294,17 +256,9 @@ class VectorTaskEnv(TaskVectorEnv):
         return self._plan.splits.layout
 
     def _begin(
-        self,
-        mask: Flags,
-        seeds: Sequence[int | None],
-        options: dict[str, object] | None,
-        *,
-        shown: Flags,
+        self, mask: Flags, seeds: Sequence[int | None], options: dict[str, object] | None, *, shown: Flags
     ) -> None:
-        """Start an episode in masked slots.
-
-        Record the observations of the slots in ``shown``.
-        """
+        """Start episodes in masked slots; record the observations of the slots in ``shown``."""
         fresh = self._seeds.integers(2**31, size=self.num_envs).tolist()
         given = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
         with self._told("at the reset"):

@@ -1,7 +1,7 @@
-"""Faults of a real robot as Gymnasium wrappers.
+"""Faults of a real robot as Gymnasium wrappers: late actions, weak actuators, wrong sensors.
 
-They are delayed actions, weak actuators and wrong sensors. ``set_perturbation(numbers)`` sets how large a
-fault is from the next reset on. The agent observes only its effect.
+``set_perturbation(numbers)`` sets how large a fault is from the next reset on. The agent observes only its
+effect.
 """
 
 from __future__ import annotations
@@ -24,22 +24,14 @@ Stepped: TypeAlias = tuple[Array, SupportsFloat, bool, bool, Info]
 
 
 class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
-    """Base that may change actions and observations.
-
-    Actions change before the environment, observations after; the base changes neither.
-    """
+    """Base that changes actions before, observations after the environment; by itself neither."""
 
     def __init__(self, env: GymEnv) -> None:
         super().__init__(env)
-        self.next_perturbation: Array = np.zeros(0)
-        """Holds from the next reset on."""
-        self.perturbation: Array = np.zeros(0)
-        """Holds in the running episode."""
+        self.next_perturbation: Array = np.zeros(0)  # from the next reset on
+        self.perturbation: Array = np.zeros(0)  # of the running episode
+        # a generator of its own, so that no draw of the environment changes
         self.noise = np.random.default_rng(0)
-        """A generator of the perturbation's own.
-
-        So it changes no draw of the environment.
-        """
 
     def set_perturbation(self, numbers: Sequence[float]) -> None:
         """Change the perturbation from the next reset on."""
@@ -72,10 +64,9 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
 
 
 class DelayedActions(PerturbationWrapper):
-    """Delays actions by a number of steps.
+    """Delays actions by a number of steps, the only parameter; the robot rests until then.
 
-    The robot rests until the first arrives. The parameter is one number. At rest is zero, or what comes
-    nearest in the action space; of choices, the first.
+    At rest is zero, or what comes nearest in the action space; of choices, the first.
     """
 
     def begin(self) -> None:
@@ -89,10 +80,9 @@ class DelayedActions(PerturbationWrapper):
 
 
 class WeakActuators(PerturbationWrapper):
-    """Multiplies every actuator by a gain.
+    """Multiplies every actuator by a gain: 1 is sound, 0.5 weak, 0 dead, -1 reversed.
 
-    1 is sound, 0.5 weak, 0 dead, -1 reversed. The gain scales the distance from rest, and the result is
-    clipped to the action space; A numbers.
+    The A gains scale the distance from rest, and the result is clipped to the action space.
     """
 
     def transmit(self, action: Array) -> Array:
@@ -104,10 +94,7 @@ class WeakActuators(PerturbationWrapper):
 
 
 class NoisySensors(PerturbationWrapper):
-    """Adds normal noise to every observed number.
-
-    The standard deviation is one number; the noise is fresh at each step.
-    """
+    """Adds normal noise to every observed number, fresh at each step; sets its deviation."""
 
     def distort(self, observation: Array) -> Array:
         """Return the observation with noise."""
@@ -138,21 +125,13 @@ def resting(space: gymnasium.Space[Array]) -> Array:
 
 
 def check_entries(entries: Sequence[int], space: gymnasium.Space[object]) -> None:
-    """Make sure that observations have such entries.
-
-    Raises:
-        MetarlError: if they have not.
-    """
+    """Check that observations have such entries; raise ``MetarlError`` if not."""
     size = vectors(space).shape[0]
     require(all(0 <= entry < size for entry in entries), f"Entries must be in 0..{size - 1}", list(entries))
 
 
 def check_actuators(space: gymnasium.Space[object]) -> int:
-    """Return the number of actuators.
-
-    Raises:
-        MetarlError: if actions are choices, which have no strength.
-    """
+    """Return the number of actuators; raise ``MetarlError`` on choices, which have no strength."""
     require(
         isinstance(space, gymnasium.spaces.Box),
         "Only actions that are vectors have actuators to weaken",

@@ -1,6 +1,4 @@
-"""Faults of a real robot in tasks.
-
-They are for distributions in worker processes.
+"""Faults of a real robot in tasks, for distributions in worker processes.
 
     with_perturbations(distribution, ActionDelay(), WeakActuator())
 
@@ -52,11 +50,7 @@ class Perturbation(Protocol):
     """A fault of a robot and its range."""
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
-        """Draw how large it is in a task.
-
-        Raises:
-            MetarlError: if it does not apply to such an environment.
-        """
+        """Draw how large it is in a task; raise ``MetarlError`` if it does not apply to the spaces."""
         ...
 
     def wrap(self, env: GymEnv) -> PerturbationWrapper:
@@ -68,10 +62,8 @@ class Perturbation(Protocol):
 class ActionDelay:
     """Actions arrive a number of steps late."""
 
-    train: tuple[int, int] = (0, 2)
-    """Steps, both ends included."""
-    test: tuple[int, int] = (3, 4)
-    """Likewise, of held-out tasks."""
+    train: tuple[int, int] = (0, 2)  # steps, both ends included
+    test: tuple[int, int] = (3, 4)  # likewise, of held-out tasks
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -89,26 +81,17 @@ class ActionDelay:
 
 @dataclass(frozen=True, kw_only=True)
 class WeakActuator:
-    """One actuator is weaker.
+    """One actuator is weaker; a gain below zero pulls the wrong way."""
 
-    A gain below zero pulls the wrong way.
-    """
-
-    train: Range = (0.4, 1.0)
-    """Gains."""
-    test: Range = (-1.0, 0.4)
-    """Gains of held-out tasks."""
+    train: Range = (0.4, 1.0)  # gains
+    test: Range = (-1.0, 0.4)  # of held-out tasks
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_apart(self.train, self.test)
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
-        """Draw all gains, one of them not 1.
-
-        Raises:
-            MetarlError: if actions are choices.
-        """
+        """Draw all gains, one of them not 1; raise ``MetarlError`` if actions are choices."""
         gains = np.ones(check_actuators(spaces.actions))
         gains[rng.integers(len(gains))] = rng.uniform(*(self.train if split == "train" else self.test))
         return tuple(gains.tolist())
@@ -122,10 +105,8 @@ class WeakActuator:
 class SensorNoise:
     """Observations are noisy."""
 
-    train: Range = (0.0, 0.05)
-    """Standard deviations, in the observation's own units."""
-    test: Range = (0.05, 0.1)
-    """Those of held-out tasks."""
+    train: Range = (0.0, 0.05)  # standard deviations, in the observation's own units
+    test: Range = (0.05, 0.1)  # of held-out tasks
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -142,31 +123,18 @@ class SensorNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class SensorOffset:
-    """A fixed offset on some observations.
+    """A fixed offset on some observations, as of a bumped camera."""
 
-    A bumped camera is an example.
-    """
-
-    entries: tuple[int, ...] = ()
-    """Indices of observed numbers; none for all."""
-    train: Range = (0.0, 0.05)
-    """Largest offset of each number, either way.
-
-    It is in the observation's own units.
-    """
-    test: Range = (0.05, 0.1)
-    """Likewise, of held-out tasks."""
+    entries: tuple[int, ...] = ()  # indices of observed numbers; none for all
+    train: Range = (0.0, 0.05)  # largest offset either way, in the observation's own units
+    test: Range = (0.05, 0.1)  # of held-out tasks
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_apart(self.train, self.test, lowest=0.0)
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
-        """Draw an offset for each entry.
-
-        Raises:
-            MetarlError: if observations have no such entry.
-        """
+        """Draw an offset for each entry; raise ``MetarlError`` if observations have no such entry."""
         check_entries(self.entries, spaces.observations)
         count = len(self.entries) or spaces.observations.shape[0]
         sizes = rng.uniform(*(self.train if split == "train" else self.test), count)
@@ -194,11 +162,7 @@ class PerturbedTasks:
 
     base: InProcesses
     perturbations: tuple[Perturbation, ...]
-    observation_space: Box
-    """The base's observation space, partly without bounds.
-
-    Bounds are missing where a sensor may now show anything.
-    """
+    observation_space: Box  # the base's, without bounds where a sensor may now show anything
     listed: Mapping[Split, tuple[Task, ...]]
 
     @property
@@ -237,27 +201,18 @@ class PerturbedTasks:
         return PerturbedFactory(self.base.env_factory, self.perturbations, self._sizes())
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return the base's list with perturbations.
-
-        Each task's perturbations are drawn once and for all.
-        """
+        """Return the base's list with perturbations, drawn once and for all."""
         return self.listed[split]
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks of the base with perturbations.
-
-        For training the perturbations are fresh; otherwise tasks are of the held-out list.
-        """
+        """Draw tasks of the base: for training with fresh perturbations, else held-out ones."""
         if split == "train":
             return [self._perturb(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
         places = {task.id: index for index, task in enumerate(self.base.tasks(split))}
         return [self.listed[split][places[task.id]] for task in self.base.sample(num_tasks, rng, split)]
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return the base's parameters, then the perturbations'.
-
-        Those of sensors are observed.
-        """
+        """Return the base's parameters, then the perturbations'; those of sensors are observed."""
         example = next(task for task in self.tasks("train") if task.family == family)
         own = len(example.parameters) - sum(self._sizes())
         described = [Parameter(f"parameter {number}", observed=False) for number in range(own)]
@@ -269,11 +224,7 @@ class PerturbedTasks:
         return described
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "processes".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "processes"."""
         return processes(self, self.env_factory, num_envs, engine, num_workers)
 
     def _perturb(self, task: Task, rng: np.random.Generator, split: Split) -> Task:
@@ -289,13 +240,10 @@ class PerturbedTasks:
 
 
 def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> PerturbedTasks:
-    """Return a distribution of tasks with perturbations.
+    """Return a distribution of the same tasks on a robot with perturbations.
 
-    The tasks are the same, and the robot has perturbations.
-
-    Args:
-        base: what :func:`metarl.envs.from_gymnasium` makes, or any other with an ``env_factory``.
-        perturbations: what may be wrong, the first one nearest to the environment.
+    ``base`` is any distribution with an ``env_factory``, such as those of :func:`metarl.envs.from_gymnasium`;
+    the first perturbation is nearest to the environment.
 
     Raises:
         MetarlError: if there is no perturbation, or one that does not apply to the base's environments.
@@ -325,21 +273,14 @@ _SPLITS: tuple[Split, Split] = ("train", "test")
 
 @dataclass(frozen=True)
 class PerturbedFactory:
-    """Builds environments with perturbations.
-
-    It travels to the workers.
-    """
+    """Builds environments with perturbations, in the workers."""
 
     base: EnvFactory
     perturbations: tuple[Perturbation, ...]
     sizes: tuple[int, ...]
 
     def __call__(self, family: str) -> TaskEnv:
-        """Build one.
-
-        Raises:
-            MetarlError: if the base builds anything but Gymnasium environments.
-        """
+        """Build one; raise ``MetarlError`` if the base builds anything but Gymnasium environments."""
         env: object = self.base(family)
         if not isinstance(env, gymnasium.Env):
             raise MetarlError(
@@ -349,10 +290,7 @@ class PerturbedFactory:
 
 
 class PerturbedEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
-    """Passes numbers to environment and perturbations.
-
-    They are those of a task.
-    """
+    """Passes a task's numbers to environment and perturbations."""
 
     def __init__(self, env: GymEnv, factory: PerturbedFactory) -> None:
         self._tasked = env
@@ -364,11 +302,7 @@ class PerturbedEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
         super().__init__(env)
 
     def set_task(self, task: Task) -> None:
-        """Run ``task`` from the next reset on.
-
-        Raises:
-            MetarlError: if it has too few numbers.
-        """
+        """Run ``task`` from the next reset on; raise ``MetarlError`` if it has too few numbers."""
         count, numbers = sum(self._sizes), task.parameters
         require(len(numbers) >= count, f"A task with perturbations has {count} numbers or more", len(numbers))
         split = len(numbers) - count
@@ -388,18 +322,10 @@ class DrawnPerturbedEnv(PerturbedEnv):
 
 
 def check_apart(train: Range, test: Range, *, lowest: float = -np.inf, shared_end: bool = True) -> None:
-    """Check that two ranges are separate.
-
-    They must make sense and not overlap; they may share an end.
-
-    Raises:
-        MetarlError: if they do.
-    """
+    """Check that ranges make sense and do not overlap, but for an end; raise ``MetarlError`` if not."""
     for low, high in (train, test):
         require(
-            lowest <= low <= high < np.inf,
-            f"A range must go from low to high, {lowest} or more",
-            (low, high),
+            lowest <= low <= high < np.inf, f"A range must go from low to high, {lowest} or more", (low, high)
         )
     (_, high), (low, _) = sorted((train, test))
     apart = high <= low if shared_end else high < low

@@ -1,4 +1,1 @@
-"""Engines for worlds: threads, processes, MuJoCo Warp.
-
-No suite is known here.
-"""
+"""Engines that step worlds and know no suite: threads, processes, MuJoCo Warp."""

@@ -1,9 +1,8 @@
-"""Array operations common to NumPy and torch.
+"""Array operations common to NumPy and torch, and the shapes that they work on.
 
-Here are only the few that are used, and the shapes that they work on. A ``Vector`` has its components first
-and its worlds last, ``[k, ..., worlds]``; one component of it is an ``Array``, ``[..., worlds]``, and a
-comparison of those is a ``Mask``. Axes between them, such as a rollout's steps, are carried along. Every
-function works in the precision and on the device of its arguments.
+A ``Vector`` has its components first and its worlds last, ``[k, ..., worlds]``; one component of it is an
+``Array``, ``[..., worlds]``, and a comparison of those is a ``Mask``. Axes between them, such as a rollout's
+steps, are carried along. Every function works in the precision and on the device of its arguments.
 """
 
 from __future__ import annotations
@@ -95,18 +94,12 @@ class _Namespace(Protocol):
 
 
 def vector(x: NDArray[np.float64] | NDArray[np.float32] | torch.Tensor) -> Vector:
-    """Cast an array for type checkers.
-
-    It may be a NumPy array or a tensor, and becomes a :class:`Vector`.
-    """
+    """Cast a NumPy array or a tensor to a :class:`Vector`, for type checkers."""
     return cast(Vector, x)
 
 
 def namespace(x: object) -> _Namespace:
-    """Return an array's library, NumPy or torch.
-
-    Neither is imported for it. An array of another kind names its library itself, as ``array_library``.
-    """
+    """Return an array's library, NumPy or torch, or its own ``array_library``; import neither."""
     kind = type(x)
     if kind not in _LIBRARIES:
         named = getattr(kind, "array_library", None)
@@ -118,10 +111,7 @@ _LIBRARIES: dict[type, _Namespace] = {}
 
 
 def where(condition: Mask, first: Array | float, second: Array | float) -> Array:
-    """Choose per world between arrays or numbers.
-
-    The second choice may be a number.
-    """
+    """Choose per world between arrays or numbers."""
     return namespace(condition).where(condition, first, second)
 
 
@@ -131,10 +121,7 @@ def maximum(first: Array, second: Array) -> Array:
 
 
 def clip(x: Array, lower: Array | float | None, upper: Array | float | None) -> Array:
-    """Limit each number to ``[lower, upper]``.
-
-    None leaves that side open.
-    """
+    """Limit each number to ``[lower, upper]``; None leaves that side open."""
     xp = namespace(x)
     if xp.__name__ != "numpy":
         return xp.clip(x, lower, upper)
@@ -149,11 +136,9 @@ def log(x: Array) -> Array:
 
 
 def norm(vector: Vector) -> Array:
-    """Return Euclidean lengths, ``[k, ..., worlds] -> [..., worlds]``.
-
-    By ``vecdot``, because it rounds as the dot product does by which NumPy's norm takes one vector's length.
-    """
+    """Return Euclidean lengths, ``[k, ..., worlds] -> [..., worlds]``."""
     xp = namespace(vector)
+    # vecdot rounds as the dot product does by which NumPy's norm takes one vector's length
     return xp.sqrt(xp.linalg.vecdot(vector, vector, axis=0))
 
 
@@ -171,18 +156,12 @@ def filled(like: Array, value: Array | float) -> Array:
 
 
 def aligned(vector: Vector, like: Vector) -> Vector:
-    """Insert axes after the first to match ``like``.
-
-    ``[k, worlds] -> [k, 1, worlds]``.
-    """
+    """Insert axes after the first to match ``like``: ``[k, worlds] -> [k, 1, worlds]``."""
     return vector[(slice(None), *[None] * (like.ndim - vector.ndim))]
 
 
 def constant(values: tuple[float, ...], like: Vector) -> Vector:
-    """Return a vector shaped for broadcasting.
-
-    It is the same for every world: ``[k, 1, ..., 1]`` with the axes of ``like``.
-    """
+    """Return a vector that is the same for every world, ``[k, 1, ..., 1]`` with the axes of ``like``."""
     return _constant(values, namespace(like), like.dtype, like.device, like.ndim)
 
 

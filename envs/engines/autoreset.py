@@ -1,9 +1,8 @@
-"""Slots that reset themselves, as Gymnasium defines it.
+"""Slots that reset themselves, in the modes that Gymnasium defines.
 
-Its autoreset modes define when and how. https://farama.org/Vector-Autoreset-Mode: with ``NextStep`` the step
-after an episode's last one resets its slot and ignores the action; with ``SameStep`` the last step returns
-the first observation of the next episode, and the last one of the episode that is over in
-``infos["final_obs"]``.
+https://farama.org/Vector-Autoreset-Mode: with ``NextStep`` the step after an episode's last one resets its
+slot and ignores the action; with ``SameStep`` the last step returns the first observation of the next
+episode, and the last one of the episode that is over in ``infos["final_obs"]``.
 """
 
 from __future__ import annotations
@@ -21,21 +20,14 @@ from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
+# values of all slots, [N, …] by name; an underscore and the name: the mask of slots that have one
 Infos: TypeAlias = dict[str, object]
-"""Values of all slots and their masks.
-
-The values are ``[N, …]`` by name; the name after an underscore has the mask of slots that have one.
-"""
 
 
 class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
-    """Makes the slots of an environment reset themselves.
+    """Makes a task vector environment's slots reset themselves; closes it with itself.
 
-    It wraps a task vector environment; tasks stay until ``set_tasks``.
-
-    Args:
-        env: is closed with this.
-        mode: ``NEXT_STEP`` or ``SAME_STEP``.
+    ``mode`` is ``NEXT_STEP`` or ``SAME_STEP``; tasks stay until ``set_tasks``.
     """
 
     def __init__(self, env: TaskVectorEnv, mode: AutoresetMode) -> None:
@@ -46,17 +38,11 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
         self._over = np.zeros(env.num_envs, np.bool_)
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i.
-
-        They count from its next reset on; see :meth:`.TaskVectorEnv.set_tasks`.
-        """
+        """Assign ``tasks[i]`` to slot i from its next reset on; see :meth:`.TaskVectorEnv.set_tasks`."""
         self._tasks_env.set_tasks(tasks)
 
     def reset(self, *, seed: int | None = None, options: Infos | None = None) -> tuple[Array, Infos]:
-        """Start episodes in all or masked slots.
-
-        The mask is ``options["reset_mask"]``.
-        """
+        """Start episodes in all slots, or in those of ``options["reset_mask"]``."""
         mask, _ = split_options(options, self.num_envs)
         observations, infos = self.env.reset(seed=seed, options=options)
         self._over = self._over & ~mask
@@ -82,41 +68,26 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a picture of a slot; see :meth:`.Renderable.render_slot`.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or nothing here can draw.
-        """
+        """Return a picture of a slot; see :meth:`.Renderable.render_slot`."""
         return renderable(self._tasks_env).render_slot(slot, camera=camera, width=width, height=height)
 
 
 def read_mode(named: AutoresetMode | str) -> AutoresetMode:
-    """Return the mode of this name.
-
-    Raises:
-        MetarlError: if there is none.
-    """
+    """Return the mode of this name; raise ``MetarlError`` if there is none."""
     if named not in {*AutoresetMode, *(mode.value for mode in AutoresetMode)}:
         raise unknown_name("autoreset mode", str(named), [mode.value for mode in AutoresetMode])
     return AutoresetMode(named)
 
 
 def renderable(env: TaskVectorEnv) -> Renderable:
-    """Return an environment that can be looked at.
-
-    Raises:
-        MetarlError: if it cannot.
-    """
+    """Return an environment that can be looked at; raise ``MetarlError`` if it cannot."""
     if not isinstance(env, Renderable):
         raise MetarlError("This environment cannot be looked at: it has no render_slot.")
     return env
 
 
 def with_masks(infos: Infos, stepped: Flags) -> Infos:
-    """Return infos with a mask for each.
-
-    It is ``stepped`` for entries that have none. Without any slot there are none, as in Gymnasium.
-    """
+    """Return infos with a mask for each, ``stepped`` where it has none; nothing without any slot."""
     if not stepped.any():
         return {}
     masks = {f"_{name}": stepped.copy() for name in infos if not name.startswith("_")}
@@ -124,15 +95,7 @@ def with_masks(infos: Infos, stepped: Flags) -> Infos:
 
 
 def with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
-    """Return infos with ended ones in ``final_info``.
-
-    They are laid out as Gymnasium does it.
-
-    Args:
-        infos: with masks.
-        observations: the last ones of the ended episodes, ``[N, O]``.
-        ended: which slots.
-    """
+    """Move the infos and last observations ``[N, O]`` of ended slots to ``final_info``, as Gymnasium."""
     # SAME_STEP: observations shown are those of the new episodes, so the last ones move to the infos
     final_obs = np.full(len(ended), None, object)
     for slot in np.flatnonzero(ended):

@@ -1,7 +1,4 @@
-"""Seeds and reset masks of ``reset``.
-
-They are arguments of a vector environment's ``reset``.
-"""
+"""Seeds and reset masks, as a vector environment's ``reset`` takes them."""
 
 from __future__ import annotations
 
@@ -16,11 +13,7 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
-    """Spread a seed over the slots as Gymnasium does.
-
-    Raises:
-        ValueError: if there is not one seed a slot.
-    """
+    """Spread a seed over the slots as Gymnasium does; raise ``ValueError`` if seeds are not one a slot."""
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, int | np.integer):
@@ -31,9 +24,7 @@ def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> li
 
 
 def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Flags, dict[str, object] | None]:
-    """Split options into reset mask and rest.
-
-    The mask is all True by default. The rules are those of :class:`gymnasium.vector.SyncVectorEnv`.
+    """Split options into reset mask, by default all True, and rest, as ``SyncVectorEnv``.
 
     Raises:
         TypeError: if the mask is no bool array.

@@ -1,7 +1,4 @@
-"""The base of engines with all worlds themselves.
-
-It has the slots and the tasks that they run.
-"""
+"""The base of engines that step all worlds themselves: slots and the tasks that they run."""
 
 from __future__ import annotations
 
@@ -33,18 +30,12 @@ class _Flags(Protocol):
 class SlotEngine(TaskVectorEnv):
     """A :class:`~metarl.vector_env.TaskVectorEnv` with slots as rows of arrays.
 
-    Args:
-        observation_space: of one slot.
-        action_space: of one slot.
-        tasks: what the slots run in turn until ``set_tasks`` is called.
-        num_envs: slots.
-        horizon: steps after which an episode is truncated; :func:`check_slots` is for engines to call before
-            they make models of the tasks.
+    The slots run ``tasks`` in turn until ``set_tasks`` is called. Engines call :func:`check_slots` before
+    they make models of the tasks.
     """
 
     closed = True  # until there is something to close
-    _live: _Flags
-    """``[num_envs]``, which slots have an episode that runs."""
+    _live: _Flags  # [num_envs], which slots have an episode that runs
 
     def __init__(
         self,
@@ -64,13 +55,7 @@ class SlotEngine(TaskVectorEnv):
         self._tasks = [tasks[slot % len(tasks)] for slot in range(num_envs)]
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i.
-
-        They count from its next reset on. Other slots stop.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task that this engine cannot run.
-        """
+        """Assign ``tasks[i]`` to slot i; see :meth:`.TaskVectorEnv.set_tasks`."""
         self._check_open()
         check_fits(tasks, self.num_envs)
         self._accept(tasks)
@@ -79,31 +64,15 @@ class SlotEngine(TaskVectorEnv):
 
     @abstractmethod
     def _accept(self, tasks: Sequence[Task]) -> None:
-        """Get ready for some tasks.
-
-        Raises:
-            MetarlError: on one that this engine cannot run.
-        """
+        """Get ready for some tasks; raise ``MetarlError`` on one that this engine cannot run."""
 
     def _to_start(self, options: dict[str, object] | None) -> list[int]:
-        """Return the masked slots that have a task.
-
-        They are the ones to start.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True.
-        """
+        """Return the masked slots that have a task: the ones to start."""
         self._check_open()
         mask, _ = split_options(options, self.num_envs)
         return [slot for slot in range(len(self._tasks)) if mask[slot]]
 
     def _check_shape(self, shape: Iterable[int]) -> None:
-        """Make sure that actions have the right shape.
-
-        Raises:
-            MetarlError: if they have another.
-        """
         self._check_open()
         if tuple(shape) != self.action_space.shape:
             raise MetarlError(f"Expected actions of shape {self.action_space.shape}, got {tuple(shape)}.")
@@ -114,21 +83,14 @@ class SlotEngine(TaskVectorEnv):
 
 
 def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
-    """Check that slots, steps and tasks exist.
-
-    Raises:
-        MetarlError: if there are not.
-    """
+    """Check that there are slots, steps and tasks; raise ``MetarlError`` if not."""
     require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
     require(horizon >= 1, "horizon must be 1 or more", horizon)
     require(len(tasks) > 0, "default_tasks must name at least one task", "empty")
 
 
 def log_diverged(diverged: npt.NDArray[np.bool_], tasks: Sequence[Task], steps: npt.NDArray[np.int64]) -> int:
-    """Log and count the diverged slots, ``[N]``.
-
-    The log has the task and step of each.
-    """
+    """Log the task and step of each diverged slot ``[N]``; return how many there are."""
     slots = np.flatnonzero(diverged).tolist()
     for slot in slots:
         task, step = tasks[slot], steps[slot]

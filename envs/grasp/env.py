@@ -1,6 +1,4 @@
-"""Meta-World's pick-place with another object.
-
-It is the reference of the suite; the object is in the hand's reach.
+"""Meta-World's pick-place with another object, the reference of the suite.
 
 Observation, success and reward are the published class's own, with two numbers that follow from the object:
 its height on the table, and the width at which the fingers close on it.
@@ -34,44 +32,27 @@ from metarl.errors import require, unknown_name
 
 Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
+# of a task's object, start and goal; metres and kilograms
 PARAMETERS = ("size", "mass", "friction", "x", "y", "goal x", "goal y", "goal z")
-"""A task's object, start and goal.
-
-Units are metres and kilograms.
-"""
+# least distance of start and goal over the table, metres; pick-place-v3 draws anew below it
 NEAREST_GOAL = 0.15
-"""Least table distance of start and goal, metres.
-
-pick-place-v3 draws anew below it.
-"""
 _PAD_REACH = 0.05  # metres; Meta-World's
 _SQUEEZE = 0.005  # metres; the puck's radius less the radius in Meta-World's reward
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def shape_of(family: str) -> str:
-    """Return a family's shape, as of ``"grasp-sphere"``.
-
-    Raises:
-        MetarlError: if there is none.
-    """
+    """Return a family's shape, as of ``"grasp-sphere"``; raise ``MetarlError`` if there is none."""
     if family.removeprefix(PREFIX) not in SHAPES or not family.startswith(PREFIX):
         raise unknown_name("family of objects to grasp", family, [PREFIX + shape for shape in SHAPES])
     return family.removeprefix(PREFIX)
 
 
 class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
-    """Meta-World's class for one shape.
-
-    A random vector is one of :data:`PARAMETERS`.
-    """
+    """Meta-World's class for one shape; a random vector is one of :data:`PARAMETERS`."""
 
     shape: ClassVar[str]
-    grasp_radius = math.nan
-    """Least distance of a caging pad, metres.
-
-    It is measured from the object's centre.
-    """
+    grasp_radius = math.nan  # least distance of a caging pad from the object's centre, metres
 
     def __init__(self, reward_function_version: str = "v2") -> None:
         super().__init__(reward_function_version=reward_function_version)
@@ -79,9 +60,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         assert space is not None
         low, high = np.delete(space.low, 2), np.delete(space.high, 2)  # the height follows from the size
         self._random_reset_space = Box(
-            np.concatenate([np.zeros(3), low]),
-            np.concatenate([np.full(3, np.inf), high]),
-            dtype=np.float64,
+            np.concatenate([np.zeros(3), low]), np.concatenate([np.full(3, np.inf), high]), dtype=np.float64
         )
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -89,19 +68,12 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         return model, mujoco.MjData(model)
 
     def _get_state_rand_vec(self) -> Array:
-        """Return the published class's start and goal.
-
-        They are drawn.
-        """
+        """Return start and goal as the published class draws them."""
         size, _, _, x, y, *goal = super()._get_state_rand_vec()
         return np.array([x, y, rest_height(self.shape, size), *goal])
 
     def reset_model(self) -> Array:
-        """Take the task's object, then reset as published.
-
-        Raises:
-            MetarlError: if there is no such object, or the goal is too near.
-        """
+        """Take the task's object, then reset as published; check object and goal."""
         assert self._last_rand_vec is not None
         # rand_vec: three numbers of the object, then start and goal
         x, y, goal_x, goal_y = self._last_rand_vec[3:7].tolist()
@@ -118,16 +90,10 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
         return observation
 
     def _gripper_caging_reward(self, action: Action, obj_pos: Array, *_: object, **__: object) -> float:
-        """Return the published reward for this width.
-
-        It is the object's; the published class knows one width.
-        """
+        """Return the published reward for this object's width; the published class knows one."""
         # as in the published method, with the object's own radius
         left, right = (self.data.body(name).xpos[1] for name in ("leftpad", "rightpad"))
-        sides = (
-            (left - obj_pos[1], self.init_left_pad[1]),
-            (obj_pos[1] - right, self.init_right_pad[1]),
-        )
+        sides = ((left - obj_pos[1], self.init_left_pad[1]), (obj_pos[1] - right, self.init_right_pad[1]))
         left_caging, right_caging = (
             tolerance(
                 apart,
@@ -154,11 +120,7 @@ class GraspPickPlaceEnv(SawyerPickPlaceEnvV3):
 
 @functools.cache
 def grasp_class(family: str) -> type[SawyerXYZEnv]:
-    """Return the environment class of a family.
-
-    Raises:
-        MetarlError: if there is none.
-    """
+    """Return the environment class of a family; raise ``MetarlError`` if there is none."""
     return type("GraspPickPlaceEnv", (GraspPickPlaceEnv,), {"shape": shape_of(family)})
 
 

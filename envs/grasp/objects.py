@@ -1,8 +1,8 @@
-"""Objects to grasp.
+"""Objects to grasp: ten shapes in any size, mass and friction.
 
-There are ten shapes in any size, mass and friction. A shape is measured in the half of its width between the
-fingers, along y, which is an object's ``size``. The body's origin is the point to hold. Mass is spread evenly
-over the volume of the parts; where they overlap it counts twice.
+A shape is measured in the half of its width between the fingers, along y, which is an object's ``size``. The
+body's origin is the point to hold. Mass is spread evenly over the volume of the parts; where they overlap it
+counts twice.
 """
 
 from __future__ import annotations
@@ -22,19 +22,13 @@ from metarl.envs.engines.threads.worlds import read_field
 from metarl.envs.metaworld.models import weld_hand
 from metarl.errors import require
 
-PREFIX = "grasp-"
-"""Families are called after their shape: ``"grasp-sphere"``."""
+PREFIX = "grasp-"  # families are called after their shape: "grasp-sphere"
 FIELDS = (
     *("geom_size", "geom_pos", "geom_friction", "geom_rbound", "geom_aabb"),
     *("body_pos", "body_mass", "body_inertia", "body_ipos", "body_iquat", "body_invweight0"),
     *("body_subtreemass", "dof_M0", "dof_invweight0", "qpos0", "qpos_spring", "stat.meaninertia"),
-)
-"""Model fields that differ between one shape's objects."""
-GAP = 1e-4
-"""Height of an object above the table, metres.
-
-It is so at the start: MuJoCo finds no sound contact of cylinders at 0.
-"""
+)  # of the model that differ between one shape's objects
+GAP = 1e-4  # height above the table at the start, metres: MuJoCo finds no sound contact of cylinders at 0
 _SPINNING, _ROLLING = 0.1, 0.01  # metres; the first is Meta-World's, the second keeps round things at rest
 _COLOR, _OTHER_COLOR = (0.95, 0.7, 0.1, 1.0), (0.15, 0.3, 0.7, 1.0)  # of the part to hold, and of the rest
 _ALONG_X = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)
@@ -47,49 +41,24 @@ class Part(NamedTuple):
     """A geom, in units of the object's size."""
 
     geom: mujoco.mjtGeom
-    size: tuple[float, float, float]
-    """Geom size as MuJoCo defines it.
-
-    It depends on the kind of geom.
-    """
-    x: float = 0.0
-    """Offset of its centre along x.
-
-    It is measured from the body's origin.
-    """
-    lying: bool = False
-    """Whether its axis is along x.
-
-    Else it stands.
-    """
+    size: tuple[float, float, float]  # as MuJoCo defines it for the kind of geom
+    x: float = 0.0  # offset of its centre from the body's origin along x
+    lying: bool = False  # whether its axis is along x; else it stands
 
 
 class Shape(NamedTuple):
-    """The parts of an object.
-
-    The first is the one to hold.
-    """
+    """The parts of an object; the first is the one to hold."""
 
     parts: tuple[Part, ...]
-    rest: float = 1.0
-    """Height of the origin on the table.
-
-    It is in units of the object's size.
-    """
+    rest: float = 1.0  # height of the origin on the table, in units of the object's size
 
 
 class Thing(NamedTuple):
     """Numbers that differ between one shape's objects."""
 
-    size: float
-    """Half the width between the fingers, metres.
-
-    The fingers close on it.
-    """
-    mass: float
-    """Kilograms."""
-    friction: float
-    """Sliding friction against fingers and table alike."""
+    size: float  # half the width on which the fingers close, metres
+    mass: float  # kilograms
+    friction: float  # sliding, against fingers and table alike
 
 
 SHAPES: dict[str, Shape] = {
@@ -110,42 +79,23 @@ SHAPES: dict[str, Shape] = {
     ),
     "hammer": Shape((Part(_BOX, (3, 1, 1), x=-1), Part(_BOX, (1, 2.2, 1), x=3))),
     "beads": Shape(tuple(Part(_SPHERE, (1, 0, 0), x=x) for x in (0.0, 1.6, -1.6))),
-}
-"""All shapes by name.
-
-Cylinder of size 0.02 is Meta-World's own puck but for its inertia and friction.
-"""
+}  # a cylinder of size 0.02 is Meta-World's own puck but for its inertia and friction
+# object that a family's model, shared by its tasks, is compiled with
 TYPICAL = Thing(size=0.018, mass=0.4, friction=1.0)
-"""Object that a family's model is compiled with.
-
-The objects of a family share this model.
-"""
 
 
 def rest_height(shape: str, size: float) -> float:
-    """Return an object's starting height, metres.
-
-    It is that of its origin.
-    """
+    """Return the starting height of an object's origin, metres."""
     return SHAPES[shape].rest * size + GAP
 
 
 def object_fields(shape: str, thing: Thing) -> dict[str, Array]:
-    """Return the :data:`FIELDS` of an object's model.
-
-    The model has this object and is compiled by MuJoCo.
-
-    Raises:
-        MetarlError: if a number is not positive.
-    """
+    """Return the :data:`FIELDS` of the compiled model with this object, of positive numbers."""
     return {field: values.copy() for field, values in _compiled_fields(shape, thing).items()}
 
 
 def object_model(shape: str, thing: Thing = TYPICAL) -> mujoco.MjModel:
-    """Compile pick-place with another object.
-
-    Meta-World's scene is left without its visual parts.
-    """
+    """Compile pick-place with another object, without visual parts."""
     model = compile_slim(_with_object(_kept_spec(), shape, thing))
     weld_hand(model)
     return model
@@ -168,10 +118,7 @@ def _compiled_fields(shape: str, thing: Thing) -> dict[str, Array]:
 
 @functools.cache
 def _kept_spec() -> mujoco.MjSpec:
-    """Return a scene with processed meshes.
-
-    It compiles again in a tenth of the time.
-    """
+    """Return the scene with processed meshes, which compiles again in a tenth of the time."""
     spec = slim_spec(_scene())
     spec.compile()
     return spec
@@ -213,10 +160,7 @@ def _geometry(part: Part, size: float) -> dict[str, object]:
 
 
 def _inertia(shape: str, thing: Thing) -> tuple[float, Array, Array, Array]:
-    """Return mass, centre, axes and principal moments.
-
-    They are those of an object, which MuJoCo finds from its geoms.
-    """
+    """Return an object's mass, centre, axes and principal moments, by MuJoCo from its geoms."""
     spec = mujoco.MjSpec()
     body = spec.worldbody.add_body()
     body.add_freejoint()

@@ -1,8 +1,7 @@
-"""Grasping new objects of ten shapes.
+"""Grasping and carrying new objects of ten shapes.
 
-The arm has not held them before, and carries them. A task is an object (shape, size, mass, friction), its
-place on the table and a goal above it, drawn as Meta-World's pick-place-v3 draws them. The agent observes
-neither which object it is nor where the goal is.
+A task is an object (shape, size, mass, friction), its place on the table and a goal above it, drawn as
+Meta-World's pick-place-v3 draws them. The agent observes neither which object it is nor where the goal is.
 """
 
 from __future__ import annotations
@@ -39,41 +38,24 @@ from metarl.types import Task
 
 HeldOut: TypeAlias = Literal["both", "shapes", "ranges"]
 
+# one of each kind of surface (flat, round once, round twice) and one compound
 TRAIN_SHAPES = ("box", "brick", "cylinder", "roller", "sphere", "capsule", "dumbbell")
-"""Training shapes.
-
-One of each kind of surface (flat, round once, round twice) and one compound.
-"""
+# another surface, a compound with its weight beside the hand, and one without a flat side
 TEST_SHAPES = ("ellipsoid", "hammer", "beads")
-"""Test shapes.
-
-A surface of no training shape, a compound with its weight beside the hand, and one without a flat side.
-"""
 
 
 class Ranges(NamedTuple):
-    """Intervals of an object's numbers.
+    """Intervals of an object's numbers; each is drawn uniformly from one of its intervals."""
 
-    Each number is drawn uniformly from one of its intervals.
-    """
-
-    size: tuple[tuple[float, float], ...]
-    """Metres."""
-    mass: tuple[tuple[float, float], ...]
-    """Kilograms."""
+    size: tuple[tuple[float, float], ...]  # metres
+    mass: tuple[tuple[float, float], ...]  # kilograms
     friction: tuple[tuple[float, float], ...]
 
 
 TRAIN_RANGES = Ranges(size=((0.015, 0.021),), mass=((0.2, 0.6),), friction=((0.8, 1.2),))
 UNSEEN_RANGES = Ranges(
-    size=((0.013, 0.015), (0.021, 0.024)),
-    mass=((0.1, 0.2), (0.6, 1.0)),
-    friction=((0.6, 0.8), (1.2, 1.5)),
+    size=((0.013, 0.015), (0.021, 0.024)), mass=((0.1, 0.2), (0.6, 1.0)), friction=((0.6, 0.8), (1.2, 1.5))
 )
-"""Intervals around the training ranges.
-
-Objects are smaller or larger, lighter or heavier, and more or less slippery.
-"""
 _STARTS = ((-0.1, 0.1), (0.6, 0.7))
 _GOALS = ((-0.1, 0.1), (0.8, 0.9), (0.05, 0.3))  # both are pick-place-v3's, metres
 
@@ -84,24 +66,17 @@ def _reward(w: Worlds) -> Outcome:
 
 TASK = SawyerTask(
     objects=TASKS["pick-place-v3"].objects, grip="objGeom", constants=("grasp_radius",), reward=_reward
-)
-"""Pick-place-v3's task with the object's own width.
-
-All shapes have it.
-"""
+)  # pick-place-v3's task with the object's own width, for all shapes
 
 
 def families(reward: RewardVersion = "v2") -> dict[str, SawyerTask]:
-    """Return all families.
-
-    They have Meta-World's rewards of today only.
-    """
+    """Return all families; they have Meta-World's rewards of today only."""
     assert reward == "v2"
     return {PREFIX + shape: TASK for shape in SHAPES}
 
 
 def grasp_constants(env: SawyerXYZEnv, family: str) -> Constants:
-    """Return what a reset fixes for the rewards."""
+    """Return the constants of the rewards that a reset fixes."""
     del family  # all have the same
     return {"reward": constants_of(env, TASK)}
 
@@ -112,10 +87,7 @@ def _stepped_model(family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
 
 
 def _version() -> str:
-    """Return a name for objects and resets.
-
-    It stands for the objects as they are, and for the state that their resets leave.
-    """
+    """Return a name for the objects as they are, and the state that their resets leave."""
     source = inspect.getsource(grasp_objects) + inspect.getsource(grasp_env)
     return hashlib.sha256(source.encode()).hexdigest()[:12]
 
@@ -136,10 +108,7 @@ FAMILIES = Families(
 
 @dataclass(frozen=True, kw_only=True)
 class GraspShapesConfig(SuiteConfig):
-    """The Sawyer arm grasps many shapes.
-
-    It picks and places objects; tests have objects it never held.
-    """
+    """The Sawyer arm picks and places objects; tests have objects it never held."""
 
     kind: ClassVar[str] = "grasp-shapes"
 
@@ -148,20 +117,11 @@ class GraspShapesConfig(SuiteConfig):
     test_shapes: tuple[str, ...] = TEST_SHAPES
     """Shapes held out."""
     held_out: HeldOut = "both"
-    """Test on "shapes", "ranges" or "both".
-
-    "shapes" are new ones; "ranges" are new size, mass and friction of known shapes.
-    """
+    """Test on new "shapes", on "ranges" (new size, mass and friction of known shapes), or "both"."""
     layouts: Annotated[int, Ge(1), Le(10_000)] = 50
-    """Tasks per shape in each split.
-
-    A task is an object with start and goal.
-    """
+    """Tasks per shape in each split: objects with start and goal."""
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
-    """Steps of an episode.
-
-    At most Meta-World's own 500.
-    """
+    """Steps of an episode, at most Meta-World's own 500."""
     task_seed: Seed = 42
     """Seed of all tasks; independent of the run's."""
 
@@ -197,13 +157,7 @@ class GraspShapesConfig(SuiteConfig):
 
 
 def draw_tasks(shape: str, ranges: Ranges, count: int, seed: int, split: Split) -> tuple[Task, ...]:
-    """Draw tasks of a shape.
-
-    The first of them do not depend on how many are drawn.
-
-    Raises:
-        MetarlError: on an unknown shape.
-    """
+    """Draw tasks of a shape; the first do not depend on how many are drawn."""
     if shape not in SHAPES:
         raise unknown_name("shape", shape, SHAPES)
     stream = (seed, split == "test", list(SHAPES).index(shape))
@@ -218,10 +172,7 @@ def _draw_thing(ranges: Ranges, rng: np.random.Generator) -> Thing:
 
 
 def _draw_layout(rng: np.random.Generator) -> tuple[float, ...]:
-    """Draw start and goal far enough apart.
-
-    They are drawn anew until the distance over the table suffices, as pick-place-v3 does.
-    """
+    """Draw start and goal anew until they are far enough apart, as pick-place-v3 does."""
     while True:
         start, goal = ([float(rng.uniform(*axis)) for axis in box] for box in (_STARTS, _GOALS))
         if np.hypot(start[0] - goal[0], start[1] - goal[1]) >= NEAREST_GOAL:
@@ -233,15 +184,11 @@ class GraspShapesTasks(SawyerTasks):
     """Objects to grasp: a family for each shape."""
 
     name: str = GraspShapesConfig.kind
-    """Its name in results."""
 
     known: ClassVar[Families] = FAMILIES
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return each parameter's name and visibility.
-
-        The arm observes the object, but no goal.
-        """
+        """Return each parameter's name and visibility: the object is seen, the goal is not."""
         seen = ("size", "mass", "friction", "start[0]", "start[1]")  # all of them change how it settles
         hidden = ("goal[0]", "goal[1]", "goal[2]")
         return [Parameter(name, name in seen) for name in (*seen, *hidden)]

@@ -1,7 +1,4 @@
-"""Numbers of a world that locomotion engines read.
-
-They are read after a step. The arithmetic is the same for NumPy's arrays and for tensors.
-"""
+"""Numbers of a world that locomotion engines read after a step, for NumPy and tensors alike."""
 
 from __future__ import annotations
 
@@ -16,16 +13,12 @@ from metarl.envs.locomotion.robots import Moment, Options, Robot, centre_of_mass
 ArrayT = TypeVar("ArrayT")
 MaskT = TypeVar("MaskT")
 
+# arrays that a robot may observe, and how many first numbers (the world's, its free joint's) it does not
 _UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
-"""Observable arrays and their leading omitted numbers.
-
-The insides that a robot may observe, and how many numbers at the start of each it does not: those of the
-world that it stands in, and of its own free joint.
-"""
 
 
 class Columns(NamedTuple):
-    """Where the features hold what a :class:`~.locomotion_robots.Moment` does."""
+    """Where the features hold the numbers of a :class:`~.robots.Moment`."""
 
     qpos: slice
     qvel: slice
@@ -62,10 +55,7 @@ def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Col
 
 
 def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Moment:
-    """Return states from features, ``[F, worlds]``.
-
-    See :func:`tracked`.
-    """
+    """Return states from features ``rows [F, worlds]`` and masses as in :func:`tracked`."""
     return Moment(
         qpos=rows[columns.qpos],
         qvel=rows[columns.qvel],
@@ -77,15 +67,9 @@ def moment_of(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> M
 
 
 def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vector:
-    """Return the tracked coordinates, ``[axes, worlds]``.
+    """Return the coordinates of which velocity is the change, ``[axes, worlds]``.
 
-    Velocity is their change.
-
-    Args:
-        columns: where they are.
-        robot: which one.
-        rows: ``[F, worlds]``.
-        masses: of all bodies, ``[nbody, worlds]``, kilograms.
+    ``rows`` are features ``[F, worlds]``, ``masses`` those of all bodies ``[nbody, worlds]``, kilograms.
     """
     places = rows[columns.tracked]
     if robot.tracks == "mass":
@@ -94,10 +78,7 @@ def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vec
 
 
 def finish_of(robot: Robot) -> Finish:
-    """Return the computation after the last substep.
-
-    It is that of contact forces, where the robot feels them.
-    """
+    """Return the computation after the last substep: contact forces, where the robot feels them."""
     return Finish.RNE if robot.feels_contacts else Finish.NOTHING
 
 

@@ -1,10 +1,9 @@
-"""Changed dynamics of robots.
+"""Robots with other masses, friction or gravity.
 
-They have other masses, friction or gravity. Hopper and walker follow PEARL (Rakelly et al. 2019, arXiv
-1903.08254), which takes them from rand_param_envs (code dennisl88/rand_param_envs): each mass, inertia and
-friction coefficient is multiplied by 1.5^u, each damping by 1.3^u, all u independent and uniform in -3..3.
-There MuJoCo's derived constants stayed the original model's; here they follow. The general suite varies any
-field of any MuJoCo environment.
+Hopper and walker follow PEARL (Rakelly et al. 2019, arXiv 1903.08254), which takes them from rand_param_envs
+(code dennisl88/rand_param_envs): each mass, inertia and friction coefficient is multiplied by 1.5^u, each
+damping by 1.3^u, all u independent and uniform in -3..3. There MuJoCo's derived constants stayed the original
+model's; here they follow. The general suite varies any field of any MuJoCo environment.
 """
 
 from __future__ import annotations
@@ -24,16 +23,9 @@ from metarl.envs.task_sampling.ranges import Range, Ranges, TestRange, check_tes
 from metarl.errors import MetarlError, require
 from metarl.settings import Horizon
 
+# fields that vary in rand_param_envs, and the bases of their factors
 _FIELDS = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
-"""Fields and factor bases of rand_param_envs.
-
-These fields vary there.
-"""
-_BEYOND = 1.0
-"""Largest excess of exponents out of range.
-
-It is how far they exceed those of training at most.
-"""
+_BEYOND = 1.0  # how far exponents out of range exceed those of training at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +35,7 @@ class ChangedDynamicsConfig(SuiteConfig):
     horizon: Horizon = 200
     """Steps of an episode, PEARL's."""
     test_range: TestRange = "in"
-    """Test models: from the training range or "out".
-
-    With "out" every number is beyond the range.
-    """
+    """Test models: from the training range, or "out": every number is beyond it."""
 
     def __post_init__(self) -> None:
         """Check the test range."""
@@ -75,16 +64,10 @@ class RandParamsConfig(ChangedDynamicsConfig):
     """The settings of the suites of rand_param_envs."""
 
     log_scale_limit: Annotated[float, Gt(0), Le(10)] = 3.0
-    """Largest exponent in training.
-
-    Exponents are uniform in minus this to plus this; out of range they are greater by up to 1.
-    """
+    """Training exponents are uniform in minus this to plus this; those out of range exceed it by up to 1."""
 
     def rand_params(self, robot: str, options: Mapping[str, object]) -> MujocoTasks:
-        """Return models with other dynamics.
-
-        They are of one robot, with other masses, inertias, damping and friction.
-        """
+        """Return one robot's models with other masses, inertias, damping and friction."""
         env, inner = make_env(robot, options)
         variations = [
             variation._replace(range=self._range(base))
@@ -106,10 +89,7 @@ class HopperRandParamsConfig(RandParamsConfig):
     kind: ClassVar[str] = "hopper-rand-params"
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        Reward and termination are Gymnasium's, which are PEARL's.
-        """
+        """Return the task distribution, with Gymnasium's reward and termination, as PEARL's."""
         return self.rand_params("Hopper-v5", {})
 
 
@@ -120,19 +100,13 @@ class Walker2dRandParamsConfig(RandParamsConfig):
     kind: ClassVar[str] = "walker2d-rand-params"
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        An action takes 5 time steps, as in rand_param_envs.
-        """
+        """Return the task distribution; an action takes 5 time steps, as in rand_param_envs."""
         return self.rand_params("Walker2d-v5", {"frame_skip": 5})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicsConfig(ChangedDynamicsConfig):
-    """Any Gymnasium MuJoCo environment with hidden numbers.
-
-    Any numbers of its model may be hidden.
-    """
+    """Any Gymnasium MuJoCo environment with hidden numbers of its model."""
 
     kind: ClassVar[str] = "dynamics"
 
@@ -152,18 +126,11 @@ class DynamicsConfig(ChangedDynamicsConfig):
 
     @property
     def label(self) -> str:
-        """Name with suite and environment.
-
-        So runs on two robots do not share a name.
-        """
+        """Name with suite and environment, which runs on two robots do not share."""
         return f"{self.kind}-{self.env.replace('/', '-')}"
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        Raises:
-            MetarlError: on an environment, a field or a name that is not known.
-        """
+        """Return the task distribution; raise ``MetarlError`` on unknown fields and names."""
         env, inner = make_env(self.env, {})
         variations = [
             variation for phrase in self.vary for variation in read_phrase(phrase, inner.model, self.env)

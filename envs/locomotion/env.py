@@ -1,7 +1,6 @@
-"""Gymnasium's MuJoCo environments with tasks to set.
+"""Gymnasium's own MuJoCo environments with tasks to set, as workers run them.
 
-Workers run them in this way. The environment is Gymnasium's own, whichever it is; a task's reward takes the
-place of its reward, and a task's model that of its model.
+A task's reward takes the place of the environment's, and a task's model that of its model.
 """
 
 from __future__ import annotations
@@ -29,36 +28,23 @@ Action: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.float64]"
 
 @dataclass(frozen=True)
 class GymnasiumFactory:
-    """Picklable builder of a family's environment.
-
-    It travels to the workers.
-    """
+    """Picklable builder of a family's environment, for the workers."""
 
     family: LocomotionFamily
-    horizon: int
-    """Steps after which an episode is truncated."""
-    num_parameters: int
-    """Of every task."""
+    horizon: int  # steps after which an episode is truncated
+    num_parameters: int  # of every task
 
     def __call__(self, family: str) -> GymnasiumTaskEnv:
-        """Return an environment that waits for its task.
-
-        Raises:
-            MetarlError: on an unknown family.
-        """
+        """Return an environment that waits for its task; raise ``MetarlError`` on other families."""
         if family != self.family.name:
             raise unknown_name("family of this environment", family, [self.family.name])
         return GymnasiumTaskEnv(self.family, self.horizon, self.num_parameters)
 
 
 class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
-    """Gymnasium's environment under a task.
-
-    An episode is a function of (task, seed, actions).
-    """
+    """Gymnasium's environment under a task; an episode is a function of (task, seed, actions)."""
 
     def __init__(self, family: LocomotionFamily, horizon: int, num_parameters: int) -> None:
-        """Build the environment; see :class:`GymnasiumFactory` for the arguments."""
         self._family, self._horizon, self._num_parameters = family, horizon, num_parameters
         self._env, self._inner = make_env(family.robot, family.options)
         self.observation_space = self._env.observation_space
@@ -71,11 +57,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
         self._offscreen: tuple[tuple[int, int], Offscreen] | None = None
 
     def set_task(self, task: Task) -> None:
-        """Run this task from the next reset on.
-
-        Raises:
-            MetarlError: if it is of another family, or has another number of parameters.
-        """
+        """Run this task from the next reset on; raise ``MetarlError`` if it is of another family."""
         wanted = self._num_parameters
         if task.family != self._family.name or len(task.parameters) != wanted:
             raise MetarlError(
@@ -87,13 +69,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start an episode of the task.
-
-        It starts as Gymnasium's environment does.
-
-        Raises:
-            MetarlError: if no task is set, or no model can be made of its parameters.
-        """
+        """Start an episode of the task, as Gymnasium's environment does; a task must be set."""
         if self._task is None:
             raise MetarlError("A task must be set before the first reset, but there is none.")
         parameters = self._task.parameters
@@ -104,22 +80,14 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
         return self._env.reset(seed=seed, options=options)
 
     def step(self, action: Action) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Take one step with the task's reward.
-
-        The step is that of Gymnasium's environment.
-        """
+        """Take one step of Gymnasium's environment with the task's reward."""
         observation, reward, terminated, _, infos = self._env.step(action)
         self._steps += 1
         truncated = not terminated and self._steps >= self._horizon
         return observation, self._paid(infos, float(reward)), bool(terminated), truncated, infos
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return a camera's picture, ``[height, width, 3]``.
-
-        Raises:
-            MetarlError: on an unknown camera, or a size that makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a camera's picture, ``[height, width, 3]``; see :class:`.Offscreen`."""
         if self._offscreen is None or self._offscreen[0] != (width, height):
             self._close_offscreen()
             self._offscreen = (width, height), Offscreen(self._inner.model, width=width, height=height)
@@ -143,15 +111,9 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
 
 
 def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[Array, Action], MujocoEnv]:
-    """Build a MuJoCo environment without time limit.
+    """Build a MuJoCo environment by Gymnasium's id, without time limit; also return its core.
 
-    It is given by Gymnasium's id.
-
-    Returns:
-        The environment, and what is inside all of its wrappers.
-
-    Raises:
-        MetarlError: if there is none of that id, it is not MuJoCo's, or an option is not known.
+    An unknown id or option, and an environment that is not MuJoCo's, raise ``MetarlError``.
     """
     if robot not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", robot, _mujoco_ids())
@@ -169,7 +131,6 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
 
 
 def _mujoco_ids() -> list[str]:
-    """Return Gymnasium's MuJoCo ids without further packages."""
     prefix = "gymnasium.envs.mujoco."
     specs = gymnasium.registry.values()
     return [spec.id for spec in specs if str(spec.entry_point).startswith(prefix) and spec.id.endswith("v5")]

@@ -1,6 +1,4 @@
-"""Model variations of a task, in words.
-
-``body_mass:torso:x0.5..2`` says which numbers of a MuJoCo model a task may change.
+"""Model variations of a task, in words such as ``body_mass:torso:x0.5..2``.
 
 A phrase is a field, a selector of its numbers, and a range, joined by colons:
 
@@ -13,9 +11,8 @@ A phrase is a field, a selector of its numbers, and a range, joined by colons:
 * ``x0.5..2`` multiplies by a factor with a uniform logarithm, ``3..5`` sets a uniform value.
 
 Where two geoms touch, the greater friction of both counts: slippery ground takes ``geom_friction:all[0]``.
-
-Out of range means beyond either end by up to a quarter of the range's length, in the logarithm for a
-factor; a positive value stays positive.
+Out of range means beyond either end by up to a quarter of the range's length, in the logarithm for a factor;
+a positive value stays positive.
 """
 
 from __future__ import annotations
@@ -44,11 +41,7 @@ _ROWS = {
     "actuator": ("actuator", "nu"),
     "site": ("site", "nsite"),
     "tendon": ("tendon", "ntendon"),
-}
-"""Object names and counts by a field's prefix.
-
-The prefix is the field's first word; the name calls its rows.
-"""
+}  # by the first word of a field: the kind of object that its rows are called after, and their count
 _RANGE = re.compile(r"(x?)(.+?)\.\.(.+)")
 _SELECTOR = re.compile(r"(.+?)(?:\[(\d+)\])?")
 
@@ -59,16 +52,12 @@ class ModelVariation(NamedTuple):
     field: str
     indices: tuple[Index, ...]
     range: Range
-    scale: bool
-    """Whether the parameter multiplies what is there."""
+    scale: bool  # whether the parameter multiplies what is there
 
 
 @dataclass(frozen=True)
 class ModelVariations:
-    """Turns a task's parameters into model changes.
-
-    There is one for each variation.
-    """
+    """Turns a task's parameters, one for each variation, into model changes."""
 
     variations: tuple[ModelVariation, ...]
 
@@ -82,16 +71,7 @@ class ModelVariations:
 
 
 def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[ModelVariation]:
-    """Return the variations that a phrase means.
-
-    Args:
-        phrase: as the module's docstring explains.
-        model: the model to change.
-        robot: what errors call the model.
-
-    Raises:
-        MetarlError: on a phrase that cannot be read, or a name that the model does not have.
-    """
+    """Return a phrase's variations; raise ``MetarlError`` if it cannot be read or names nothing."""
     parts = phrase.split(":")
     if len(parts) < (2 if phrase.startswith("opt.") else 3):
         raise MetarlError(f"Expected FIELD:NAME:RANGE, like body_mass:torso:x0.5..2, got {phrase!r}.")
@@ -123,10 +103,7 @@ def _known_field(field: str, model: mujoco.MjModel) -> str:
 
 
 def _rows_fit(name: str, model: mujoco.MjModel) -> bool:
-    """Return whether a field has rows per object.
-
-    They are those of its kind.
-    """
+    """Return whether a field has a row for each object of its kind."""
     kind = name.split("_")[0]
     value = getattr(model, name, None) if kind in _ROWS else None
     return isinstance(value, np.ndarray) and value.shape[:1] == (getattr(model, _ROWS[kind][1]),)
@@ -159,17 +136,13 @@ def _rows(field: str, name: str, model: mujoco.MjModel, robot: str) -> list[int]
 
 
 def _driven_joints(model: mujoco.MjModel) -> dict[str, int]:
-    """Return actuators by their joints.
-
-    Many have no name of their own.
-    """
+    """Return actuators by their joints, as many have no name of their own."""
     joint = int(mujoco.mjtTrn.mjTRN_JOINT)
     driving = np.flatnonzero(model.actuator_trntype == joint).tolist()
     return {model.joint(int(model.actuator_trnid[row, 0])).name: row for row in driving}
 
 
 def _entries(values: Array, rows: Sequence[int], column: int | None, field: str) -> list[Index]:
-    """Return the indices of single numbers in some rows."""
     width = math.prod(values.shape[1:])
     if column is not None and column >= width:
         raise MetarlError(f"Expected a column of {field} from 0 to {width - 1}, got {column}.")
@@ -201,10 +174,7 @@ def _read_selector(text: str, phrase: str) -> tuple[str, int | None]:
 
 
 def _read_range(text: str, phrase: str) -> tuple[Range, bool]:
-    """Return a range and whether it multiplies.
-
-    The range has its margins.
-    """
+    """Return a range with its margins, and whether it multiplies."""
     match = _RANGE.fullmatch(text)
     try:
         low, high = (float(match[2]), float(match[3])) if match else (math.nan, math.nan)

@@ -1,7 +1,4 @@
-"""Robot with models and states for tasks.
-
-The engines of locomotion share models by parameters and initial states.
-"""
+"""A robot with models and initial states for tasks, shared by the engines of locomotion."""
 
 from __future__ import annotations
 
@@ -23,13 +20,8 @@ from metarl.types import Task
 class LocomotionTasks:
     """A robot and its tasks' models.
 
-    Args:
-        family: the robot, and what the tasks change.
-        default_tasks: tasks that are sure to be wanted; they say how many parameters a task has.
-        num_slots: each draws its initial noise from a generator of its own.
-
-    Raises:
-        MetarlError: on a robot or an option that Gymnasium does not have, or as :meth:`accept`.
+    ``default_tasks`` say how many parameters a task has; each of ``num_slots`` draws its initial noise from a
+    generator of its own. An unknown robot or option raises ``MetarlError``.
     """
 
     def __init__(self, family: LocomotionFamily, default_tasks: Sequence[Task], num_slots: int) -> None:
@@ -55,14 +47,7 @@ class LocomotionTasks:
         return sorted({name for fields in self._fields.values() for name in fields})
 
     def accept(self, tasks: Sequence[Task]) -> None:
-        """Make the model fields of some tasks.
-
-        They take the place of those of other tasks.
-
-        Raises:
-            MetarlError: on a task of another family, with another number of parameters, or with parameters
-                that no model can be made of.
-        """
+        """Make the model fields of some tasks; raise ``MetarlError`` if a task does not fit."""
         self._fields = {task.parameters: self._fields_of(task) for task in tasks}
 
     def start(self, slot: int, task: Task, seed: int | None, layout: Layout) -> Start:
@@ -77,16 +62,10 @@ class LocomotionTasks:
     def judge(
         self, moment: Moment, *, before: Vector, actions: Vector, seconds: Vector, parameters: Vector
     ) -> Outcome:
-        """Return the outcome of a step.
+        """Return the outcome of a step, in NumPy or torch.
 
-        It is that of worlds, in NumPy or torch.
-
-        Args:
-            moment: what the step left.
-            before: ``tracked`` of the moment before it.
-            actions: ``[A, worlds]``.
-            seconds: simulated time of the step, ``[worlds]``.
-            parameters: of the worlds' tasks, ``[P, worlds]``.
+        ``before`` is ``tracked`` of the moment before ``moment``; shapes are ``actions [A, worlds]``,
+        ``seconds [worlds]`` of the step, ``parameters [P, worlds]``.
         """
         outcome = evaluate(
             self.robot,

@@ -1,8 +1,7 @@
-"""Rewards of locomotion tasks.
+"""Rewards of locomotion tasks, as array arithmetic over Gymnasium's infos.
 
-They are array arithmetic over Gymnasium's infos. Each function gets the infos of a step, ``[worlds]`` each,
-and the parameters of the worlds' tasks, ``[P, worlds]``, and returns rewards ``[worlds]``. The weights of
-costs and bonuses are already in the infos.
+Each function gets the infos of a step, ``[worlds]`` each, and the parameters of the worlds' tasks, ``[P,
+worlds]``, and returns rewards ``[worlds]``. The weights of costs and bonuses are already in the infos.
 """
 
 from __future__ import annotations
@@ -10,71 +9,46 @@ from __future__ import annotations
 from metarl.envs.engines.arrays import Array, Vector
 from metarl.envs.locomotion.robots import Quantities
 
+# the published 0.25 times displacement over one of the five time steps of a step
 HUMANOID_FORWARD_WEIGHT = 1.25
-"""Humanoid's weight of the forward velocity.
-
-The published 0.25 times displacement over one time step of the five that a step has.
-"""
-ANT_VELOCITY_BONUS = 1.0
-"""Bonus of the ant's velocity reward.
-
-Finn et al. add it, so that falling early does not pay.
-"""
+ANT_VELOCITY_BONUS = 1.0  # of Finn et al., so that falling early does not pay
 
 
 def half_cheetah_dir(infos: Quantities, parameters: Vector) -> Array:
-    """Pay for directed velocity: ``d * v - cost``.
-
-    The task's direction is +1 or -1.
-    """
+    """Pay for velocity in the task's direction ±1: ``d * v - cost``."""
     return infos["reward_ctrl"] + parameters[0] * infos["x_velocity"]
 
 
 def half_cheetah_vel(infos: Quantities, parameters: Vector) -> Array:
-    """Pay for target velocity: ``-|v - goal| - cost``."""
+    """Pay for the task's velocity: ``-|v - goal| - cost``."""
     return infos["reward_ctrl"] - abs(infos["x_velocity"] - parameters[0])
 
 
 def ant_dir(infos: Quantities, parameters: Vector) -> Array:
-    """Pay for velocity along a unit vector.
-
-    The reward is ``d . v - costs + alive``; the vector is the task's.
-    """
+    """Pay for velocity along the task's unit vector: ``d . v - costs + alive``."""
     return (_along(infos, parameters) + infos["reward_survive"]) + _costs(infos)
 
 
 def ant_goal(infos: Quantities, parameters: Vector) -> Array:
-    """Pay for nearness to a point.
-
-    The reward is ``-|x - goal_x| - |y - goal_y| - costs``; the point is the task's.
-    """
+    """Pay for nearness to the task's point: ``-|x - goal_x| - |y - goal_y| - costs``."""
     distance = abs(infos["x_position"] - parameters[0]) + abs(infos["y_position"] - parameters[1])
     return _costs(infos) - distance
 
 
 def ant_vel(infos: Quantities, parameters: Vector) -> Array:
-    """Pay for target velocity.
-
-    The reward is ``1 - |v - goal| - costs + alive``; the velocity is the task's.
-    """
+    """Pay for the task's velocity: ``1 - |v - goal| - costs + alive``."""
     near = ANT_VELOCITY_BONUS - abs(infos["x_velocity"] - parameters[0])
     return (near + infos["reward_survive"]) + _costs(infos)
 
 
 def humanoid_dir(infos: Quantities, parameters: Vector) -> Array:
-    """Pay more for velocity along a unit vector.
-
-    The reward is ``1.25 d . v - costs + alive``; the vector is the task's.
-    """
+    """Pay for velocity along the task's unit vector: ``1.25 d . v - costs + alive``."""
     forward = HUMANOID_FORWARD_WEIGHT * _along(infos, parameters)
     return (forward + infos["reward_survive"]) + _costs(infos)
 
 
 def walker2d_vel(infos: Quantities, parameters: Vector) -> Array:
-    """Pay for target velocity.
-
-    The reward is ``alive - |v - goal| - cost``; the velocity is the task's.
-    """
+    """Pay for the task's velocity: ``alive - |v - goal| - cost``."""
     near = infos["reward_survive"] - abs(infos["x_velocity"] - parameters[0])
     return near + infos["reward_ctrl"]
 

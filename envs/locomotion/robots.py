@@ -1,9 +1,8 @@
-"""Gymnasium's MuJoCo robots as array arithmetic.
+"""Gymnasium's MuJoCo robots as array arithmetic: observations, falls and rewards.
 
-It has observations, falls and rewards. HalfCheetah, Ant, Hopper, Walker2d and Humanoid in the version v5 of
-Gymnasium. Each is a few data; what they have in common is written once, over arrays with the worlds last, in
-NumPy or torch alike. The numbers are those of Gymnasium's own environments, bit for bit: sums are taken in
-the order in which NumPy takes them.
+HalfCheetah, Ant, Hopper, Walker2d and Humanoid in Gymnasium's version v5. Each is a few data; what they share
+is written once, over arrays with the worlds last, in NumPy or torch. The numbers are those of Gymnasium's own
+environments, bit for bit: sums are taken in the order in which NumPy takes them.
 """
 
 from __future__ import annotations
@@ -25,20 +24,15 @@ from metarl.envs.engines.arrays import Array, Mask, Vector, filled, namespace, n
 from metarl.envs.engines.threads.features import Array as Numbers
 from metarl.errors import unknown_name
 
-Quantities: TypeAlias = dict[str, Array]
-"""Numbers per world, ``[..., worlds]``, by name.
-
-Gymnasium's infos give them these names.
-"""
+Quantities: TypeAlias = dict[str, Array]  # by Gymnasium's names of infos, [..., worlds] each
 Range: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Constructor arguments of Gymnasium's environments.
+    """Constructor arguments of Gymnasium's environments, under the same names.
 
-    They have the same names there. The values here serve robots that lack an option; the defaults of those
-    that have it are Gymnasium's.
+    The values here serve robots that lack an option; other defaults are read from Gymnasium.
     """
 
     forward_reward_weight: float = 1.0
@@ -47,16 +41,11 @@ class Options:
     healthy_reward: float = 0.0
     terminate_when_unhealthy: bool = False
     healthy_state_range: Range = (-np.inf, np.inf)
-    healthy_z_range: Range = (-np.inf, np.inf)
-    """Metres."""
-    healthy_angle_range: Range = (-np.inf, np.inf)
-    """Radians."""
-    contact_force_range: Range = (-np.inf, np.inf)
-    """The range that contact forces are clipped to."""
-    contact_cost_range: Range = (-np.inf, np.inf)
-    """The range that their cost is clipped to."""
-    main_body: int | str = 1
-    """Whose velocity counts."""
+    healthy_z_range: Range = (-np.inf, np.inf)  # metres
+    healthy_angle_range: Range = (-np.inf, np.inf)  # radians
+    contact_force_range: Range = (-np.inf, np.inf)  # contact forces are clipped to it
+    contact_cost_range: Range = (-np.inf, np.inf)  # their cost is clipped to it
+    main_body: int | str = 1  # the body with the velocity that counts
     reset_noise_scale: float = 0.0
     exclude_current_positions_from_observation: bool = True
     include_cinert_in_observation: bool = False
@@ -66,32 +55,14 @@ class Options:
 
 
 class Moment(NamedTuple):
-    """A state of the worlds.
+    """A state of the worlds that a step or a reset leaves."""
 
-    A step or a reset leaves it.
-    """
-
-    qpos: Vector
-    """``[nq, ..., worlds]``."""
-    qvel: Vector
-    """``[nv, ..., worlds]``."""
-    tracked: Vector
-    """Tracked coordinates, ``[axes, ..., worlds]``, metres.
-
-    Velocities are their change.
-    """
-    contact_forces: Vector
-    """Contact forces, ``[6 * nbody, ..., worlds]``.
-
-    ``cfrc_ext`` of all bodies; nothing where the robot does not look.
-    """
-    insides: Vector
-    """Further observed numbers, ``[k, ..., worlds]``, or none."""
-    tendons: Vector
-    """Tendons' lengths, then velocities.
-
-    The shape is ``[2 * ntendon, ..., worlds]``; nothing where the infos have none.
-    """
+    qpos: Vector  # [nq, ..., worlds]
+    qvel: Vector  # [nv, ..., worlds]
+    tracked: Vector  # [axes, ..., worlds], metres; velocities are their change
+    contact_forces: Vector  # cfrc_ext of all bodies, [6 * nbody, ..., worlds], or none
+    insides: Vector  # further observed numbers, [k, ..., worlds], or none
+    tendons: Vector  # lengths, then velocities, [2 * ntendon, ..., worlds], or none
 
 
 class Outcome(NamedTuple):
@@ -99,8 +70,7 @@ class Outcome(NamedTuple):
 
     reward: Array
     terminated: Mask
-    quantities: Quantities
-    """Gymnasium's infos."""
+    quantities: Quantities  # Gymnasium's infos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,54 +78,20 @@ class Robot:
     """One of Gymnasium's environments."""
 
     environment: Callable[..., MujocoEnv]
-    axes: tuple[str, ...] = ("x",)
-    """Coordinates along which it walks.
-
-    They come first in ``qpos`` and may be hidden.
-    """
+    axes: tuple[str, ...] = ("x",)  # coordinates along which it walks; first in qpos, may be hidden
+    # whether it is upright; without it an episode never terminates
     is_healthy: Callable[[Moment, Options], Mask] | None = None
-    """Whether it is still upright.
-
-    Without it an episode never terminates.
-    """
-    max_observed_velocity: float | None = None
-    """Limit of observed velocities.
-
-    They are clipped to plus and minus this.
-    """
-    has_normal_velocity_noise: bool = False
-    """Whether resets draw velocities normally.
-
-    Otherwise a uniform distribution is used.
-    """
-    feels_contacts: bool = False
-    """Whether it observes contact forces.
-
-    It then pays for them too.
-    """
+    max_observed_velocity: float | None = None  # observed velocities are clipped to plus and minus this
+    has_normal_velocity_noise: bool = False  # of resets; otherwise it is uniform
+    feels_contacts: bool = False  # it observes contact forces, and pays for them
+    # whose velocity counts: the first coordinates', the main body's, or the centre of mass's
     tracks: Literal["joints", "body", "mass"] = "joints"
-    """Source of the velocity that counts.
-
-    It is that of the first coordinates, of the main body, or of the centre of mass.
-    """
-    pays_for_controls: bool = False
-    """Whether controls cost, instead of actions.
-
-    Controls are float64 whatever the actions are.
-    """
-    reports_height: bool = False
-    """Whether the infos hold ``z_distance_from_origin``."""
-    reports_tendons: bool = False
-    """Whether infos hold tendon lengths and velocities."""
+    pays_for_controls: bool = False  # instead of actions; controls are float64 whatever the actions are
+    reports_height: bool = False  # infos hold z_distance_from_origin
+    reports_tendons: bool = False  # infos hold tendon lengths and velocities
 
     def options(self, given: Mapping[str, object]) -> Options:
-        """Return Gymnasium's defaults with overrides.
-
-        Arguments that are given take their place.
-
-        Raises:
-            MetarlError: on an option that the environment does not have.
-        """
+        """Return Gymnasium's defaults with these in their place; raise ``MetarlError`` on unknown ones."""
         parameters = inspect.signature(self.environment).parameters
         # defaults are read from Gymnasium's constructor, so that they follow its version
         defaults = {
@@ -175,21 +111,14 @@ class Robot:
 
 
 def find_robot(name: str) -> Robot:
-    """Return one of :data:`ROBOTS`.
-
-    Raises:
-        MetarlError: if there is none of that name.
-    """
+    """Return one of :data:`ROBOTS`; raise ``MetarlError`` if there is none of that name."""
     if name not in ROBOTS:
         raise unknown_name("robot", name, ROBOTS)
     return ROBOTS[name]
 
 
 def noise(robot: Robot, scale: float, nq: int, nv: int, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
-    """Draw a reset's noise, ``[nq]`` and ``[nv]``.
-
-    It is added to the initial positions and velocities.
-    """
+    """Draw a reset's noise on initial positions ``[nq]`` and velocities ``[nv]``."""
     positions = rng.uniform(low=-scale, high=scale, size=nq)
     if robot.has_normal_velocity_noise:
         return positions, scale * rng.standard_normal(nv)
@@ -231,16 +160,10 @@ def evaluate(
     seconds: Array | float,
     initial_height: float = 0.0,
 ) -> Outcome:
-    """Return rewards, terminations and infos of a step.
+    """Return rewards, terminations and infos of a step of ``seconds``.
 
-    Args:
-        robot: which one.
-        options: its weights and ranges.
-        moment: what the step left.
-        before: ``tracked`` of the moment before it.
-        actions: ``[A, ..., worlds]``; in float32 their cost is mostly a float32 too, as Gymnasium has it.
-        seconds: simulated time of the step.
-        initial_height: second coordinate of the initial state.
+    ``before`` is ``tracked`` of the moment before ``moment``. Float32 ``actions [A, ..., worlds]`` have
+    mostly a float32 cost, as in Gymnasium. ``initial_height`` is the second coordinate of the initial state.
     """
     # velocity = (x' - x) / dt, for each axis that the robot tracks
     velocity = (moment.tracked - before) / seconds
@@ -271,9 +194,7 @@ def evaluate(
 def centre_of_mass(positions: Vector, masses: Vector) -> Vector:
     """Return the centre of mass, ``[3, ..., worlds]``.
 
-    Args:
-        positions: of all bodies, ``[3 * nbody, ..., worlds]``, metres.
-        masses: ``[nbody, ..., worlds]``, kilograms.
+    ``positions [3 * nbody, ..., worlds]`` are metres, ``masses [nbody, ..., worlds]`` kilograms.
     """
     total = positions[:3] * 0.0
     for body in range(masses.shape[0]):
@@ -331,7 +252,6 @@ ROBOTS = {
         reports_height=True,
     ),
 }
-"""By Gymnasium's ids."""
 
 
 def _state(moment: Moment) -> Vector:
@@ -351,10 +271,9 @@ def _nowhere(like: Array) -> Mask:
 
 
 def _sum(x: Vector) -> Array:
-    """Add up components, ``[k, ..., worlds] -> [..., worlds]``.
+    """Add up to 128 components, ``[k, ..., worlds] -> [..., worlds]``.
 
-    k is up to 128. In the order in which NumPy adds up one vector: eight partial sums, then what is left
-    over.
+    In the order in which NumPy adds up one vector: eight partial sums, then what is left over.
     """
     count = x.shape[0]
     whole = count - count % 8

@@ -19,60 +19,40 @@ from metarl.envs.engines.threads.model_changes import Change, Fields, ModelChang
 from metarl.envs.locomotion.robots import Options, Quantities, Robot, noise
 from metarl.vector_env import Picture
 
+# of infos [worlds] under Gymnasium's names and task parameters [P, worlds]; returns [worlds]
 Reward: TypeAlias = Callable[[Quantities, Vector], Array]
-"""Reward function of a task.
-
-It gets the infos of a step, ``[worlds]`` each and named as Gymnasium names them, and the parameters of the
-worlds' tasks, ``[P, worlds]``; it returns rewards ``[worlds]``.
-"""
-Dynamics: TypeAlias = Callable[[tuple[float, ...]], Sequence[Change]]
-"""Function from task parameters to model changes."""
+Dynamics: TypeAlias = Callable[[tuple[float, ...]], Sequence[Change]]  # from task parameters to model changes
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocomotionFamily:
-    """A robot and its parameters' meaning."""
+    """A robot and the meaning of its tasks' parameters."""
 
-    name: str
-    """The family of its tasks."""
-    robot: str
-    """Gymnasium's id; threads step those of :data:`~.locomotion_robots.ROBOTS`."""
-    options: Mapping[str, object] = field(default_factory=dict)
-    """Arguments of Gymnasium's constructor."""
-    reward: Reward | None = None
-    """Reward in place of Gymnasium's.
-
-    Terminations and infos remain.
-    """
-    dynamics: Dynamics | None = None
-    """Model changes of tasks, or none."""
+    name: str  # the family of its tasks
+    robot: str  # Gymnasium's id; threads step those of ROBOTS
+    options: Mapping[str, object] = field(default_factory=dict)  # arguments of Gymnasium's constructor
+    reward: Reward | None = None  # in place of Gymnasium's; terminations and infos remain
+    dynamics: Dynamics | None = None  # model changes of tasks, or none
 
 
 class Start(NamedTuple):
     """Where an episode begins."""
 
     state: WorldState
-    timestep: float
-    """Of the world's model, seconds."""
+    timestep: float  # of the world's model, seconds
 
 
 class Starts:
-    """Initial states by Gymnasium's ``reset``.
+    """Initial states by Gymnasium's ``reset``, made in a simulation kept for it.
 
-    They are made in a simulation kept for it.
-
-    Args:
-        env: Gymnasium's own environment, of which the model and the initial state are taken.
-        robot: which one it is.
-        options: what it was given.
-        num_slots: each draws from a generator of its own.
+    ``env`` is Gymnasium's own environment, the source of model and initial state; each of ``num_slots`` draws
+    from a generator of its own.
     """
 
     def __init__(self, env: MujocoEnv, robot: Robot, options: Options, num_slots: int) -> None:
-        self.height = float(env.init_qpos[1])
-        """Second coordinate of the initial state."""
+        self.height = float(env.init_qpos[1])  # second coordinate of the initial state
         self._init_qpos, self._init_qvel = env.init_qpos, env.init_qvel
         self._robot, self._scale = robot, options.reset_noise_scale
         self._changer = ModelChanger(env.model)
@@ -82,21 +62,14 @@ class Starts:
         self._size = (0, 0)
 
     def fields(self, changes: Iterable[Change]) -> Fields:
-        """Return the model fields that some changes entail.
-
-        Raises:
-            MetarlError: if no model can be made of them.
-        """
+        """Return the model fields that some changes entail; see :meth:`.ModelChanger.fields`."""
         return self._changer.fields(changes)
 
     def draw(self, slot: int, seed: int | None, fields: Fields, layout: Layout) -> Start:
-        """Draw a slot's initial state.
+        """Draw a slot's initial state, by its generator; a seed starts that anew.
 
-        Args:
-            slot: the slot with the generator that draws.
-            seed: starts the generator anew; None lets it go on.
-            fields: the model fields that are not the robot's own.
-            layout: what is read from the state.
+        ``fields`` are the model fields that are not the robot's own; ``layout`` says what is read from the
+        state.
         """
         model, data = self._changer.model, self._data
         # the task's model first, since MuJoCo derives the initial state from it
@@ -118,14 +91,7 @@ class Starts:
         return Start(WorldState(integration, fields, row), model.opt.timestep)
 
     def picture(self, state: WorldState, camera: str, width: int, height: int) -> Picture:
-        """Return a state's picture, ``[height, width, 3]``.
-
-        It shows what a camera of the model sees.
-
-        Raises:
-            MetarlError: if there is no such camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a state's picture by a camera, ``[height, width, 3]``; see :class:`.Offscreen`."""
         model, data = self._changer.model, self._data
         self._changer.put(state.fields)
         mujoco.mj_setState(model, data, state.integration, _STATE)

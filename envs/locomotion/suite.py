@@ -1,10 +1,10 @@
-"""Locomotion suites on Gymnasium's MuJoCo robots.
+"""Locomotion suites of meta-reinforcement learning on Gymnasium's MuJoCo robots, version v5.
 
-They are the families of meta-reinforcement learning, on robots of version v5. Sources, and where they differ:
-MAML (Finn et al. 2017, arXiv 1703.03400, code cbfinn/maml_rl), ProMP (Rothfuss et al. 2019, arXiv 1810.06784,
-code jonasrothfuss/ProMP) and PEARL (Rakelly et al. 2019, arXiv 1903.08254, code katerakelly/oyster). Each
-config says which is followed; docs/suites.md has the table. Robots, observations, resets and terminations are
-Gymnasium's, which are ProMP's and PEARL's with small differences, whereas MAML's robots were rllab's.
+Sources: MAML (Finn et al. 2017, arXiv 1703.03400, code cbfinn/maml_rl), ProMP (Rothfuss et al. 2019, arXiv
+1810.06784, code jonasrothfuss/ProMP) and PEARL (Rakelly et al. 2019, arXiv 1903.08254, code
+katerakelly/oyster). Each config says which is followed; docs/suites.md has the table. Robots, observations,
+resets and terminations are Gymnasium's, which are ProMP's and PEARL's with small differences; MAML's robots
+were rllab's.
 """
 
 from __future__ import annotations
@@ -26,13 +26,8 @@ from metarl.settings import Horizon
 
 Directions: TypeAlias = Literal["two", "any"]
 
-_PLANE: tuple[Parameters, ...] = ((1.0, 0.0), (-1.0, 0.0))
-"""Forward and backward."""
-_REAR = math.pi / 4
-"""Half the angle that training leaves out.
-
-The angle is around straight back, for tests out of range.
-"""
+_PLANE: tuple[Parameters, ...] = ((1.0, 0.0), (-1.0, 0.0))  # forward and backward
+_REAR = math.pi / 4  # half the angle around straight back that training leaves out, for tests out of range
 _GOAL_RADIUS = 3.0
 
 
@@ -41,26 +36,17 @@ class LocomotionConfig(SuiteConfig):
     """The settings of all locomotion suites."""
 
     horizon: Horizon = 200
-    """Steps of an episode.
-
-    There are 200 in MAML and PEARL, 100 in ProMP's script.
-    """
+    """Steps of an episode: 200 in MAML and PEARL, 100 in ProMP's script."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HalfCheetahDirConfig(LocomotionConfig):
-    """Half cheetah that runs forward or backward.
-
-    These two tasks are all (MAML, ProMP, PEARL).
-    """
+    """Half cheetah that runs forward or backward: just two tasks (MAML, ProMP, PEARL)."""
 
     kind: ClassVar[str] = "half-cheetah-dir"
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        It is tested on its two training tasks, as published.
-        """
+        """Return the task distribution, tested on its two training tasks, as published."""
         family = _family(self.kind, "HalfCheetah-v5", rewards.half_cheetah_dir, {"ctrl_cost_weight": 0.05})
         return fixed_tasks(family, ((1.0,), (-1.0,)), self.horizon)
 
@@ -70,15 +56,9 @@ class VelocityConfig(LocomotionConfig):
     """The settings of the suites of velocities."""
 
     fastest: Annotated[float, Gt(0), Le(1000)]
-    """Largest training velocity, metres per second.
-
-    Training goals are uniform in 0..this.
-    """
+    """Training goals are uniform in 0..this, metres per second."""
     test_range: TestRange = "in"
-    """Test goals: from the training range or "out".
-
-    With "out" they are faster than the range by up to a third.
-    """
+    """Test goals: from the training range, or "out": faster by up to a third."""
 
     def __post_init__(self) -> None:
         """Check the test range."""
@@ -94,18 +74,12 @@ class VelocityConfig(LocomotionConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class HalfCheetahVelConfig(VelocityConfig):
-    """Half cheetah that runs at a hidden velocity.
-
-    ProMP and PEARL have it, in 1.5 times MAML's range.
-    """
+    """Half cheetah at a hidden velocity (ProMP, PEARL; 1.5 times MAML's range)."""
 
     kind: ClassVar[str] = "half-cheetah-vel"
 
     fastest: float = 3.0
-    """Largest training velocity, metres per second.
-
-    Training goals are uniform in 0..this; MAML's is 2.
-    """
+    """Training goals are uniform in 0..this, metres per second; MAML's is 2."""
 
     def build(self) -> MujocoTasks:
         """Return the task distribution."""
@@ -120,10 +94,7 @@ class AntVelConfig(VelocityConfig):
     kind: ClassVar[str] = "ant-vel"
 
     fastest: float = 3.0
-    """Largest training velocity, metres per second.
-
-    Training goals are uniform in 0..this.
-    """
+    """Training goals are uniform in 0..this, metres per second."""
 
     def build(self) -> MujocoTasks:
         """Return the task distribution."""
@@ -133,18 +104,12 @@ class AntVelConfig(VelocityConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Walker2dVelConfig(VelocityConfig):
-    """Walker that walks at a hidden velocity.
-
-    It is ProMP's, with its 8 time steps per action.
-    """
+    """Walker at a hidden velocity (ProMP, with its 8 time steps per action)."""
 
     kind: ClassVar[str] = "walker2d-vel"
 
     fastest: float = 10.0
-    """Largest training velocity, metres per second.
-
-    Training goals are uniform in 0..this.
-    """
+    """Training goals are uniform in 0..this, metres per second."""
 
     def build(self) -> MujocoTasks:
         """Return the task distribution."""
@@ -154,18 +119,12 @@ class Walker2dVelConfig(VelocityConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AntGoalConfig(LocomotionConfig):
-    """Ant that walks to a hidden point.
-
-    The point is within 3 m (ProMP and PEARL; MAML's were in a square).
-    """
+    """Ant that walks to a hidden point within 3 m (ProMP, PEARL; MAML's were in a square)."""
 
     kind: ClassVar[str] = "ant-goal"
 
     test_range: TestRange = "in"
-    """Test goals: within 3 m or "out".
-
-    With "out" they are 3 to 4 m away.
-    """
+    """Test goals: within 3 m, or "out": 3 to 4 m away."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -173,10 +132,7 @@ class AntGoalConfig(LocomotionConfig):
         check_test_range(self.test_range)
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        The ant sees where it is, and its episodes do not terminate.
-        """
+        """Return the task distribution; the ant sees where it is, and never terminates."""
         options = {
             "ctrl_cost_weight": 0.1,
             "healthy_reward": 0.0,
@@ -196,11 +152,7 @@ class DirectionConfig(LocomotionConfig):
     directions: Directions
     """Forward and backward only ("two"), or any angle ("any")."""
     test_range: TestRange = "in"
-    """Test on any angle, or behind ("out").
-
-    Test on new angles from the whole circle; or train within 135 degrees to either side of straight forward,
-    and test on the quarter behind ("out").
-    """
+    """Test on new angles of the whole circle; with "out" on the quarter behind, which training leaves out."""
 
     def __post_init__(self) -> None:
         """Check that the choices go together."""
@@ -214,10 +166,7 @@ class DirectionConfig(LocomotionConfig):
 
     @property
     def label(self) -> str:
-        """Name with suite and directions.
-
-        So runs on two tasks and on many do not share a name.
-        """
+        """Name with suite and directions, which runs on two tasks and on many do not share."""
         return f"{self.kind}-{self.directions}"
 
     def tasks(self, family: LocomotionFamily) -> MujocoTasks:
@@ -233,47 +182,29 @@ class DirectionConfig(LocomotionConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AntDirConfig(DirectionConfig):
-    """Ant that walks in a hidden direction.
-
-    It is forward or backward, or any angle (ProMP, PEARL).
-    """
+    """Ant in a hidden direction: forward or backward, or any angle (ProMP, PEARL)."""
 
     kind: ClassVar[str] = "ant-dir"
 
     directions: Directions = "two"
-    """Forward and backward only, or any angle.
-
-    "two" is that of all three papers, "any" ProMP's AntRandDirec2D.
-    """
+    """"two", forward and backward as in all three papers, or "any" angle, ProMP's AntRandDirec2D."""
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        Costs, bonus and termination are Gymnasium's, which are PEARL's.
-        """
+        """Return the task distribution, with Gymnasium's costs, bonus and termination (PEARL's)."""
         return self.tasks(_family(self.label, "Ant-v5", rewards.ant_dir, {}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class HumanoidDirConfig(DirectionConfig):
-    """Humanoid that walks in a hidden direction.
-
-    It is any angle (PEARL), or forward or backward (ProMP).
-    """
+    """Humanoid in a hidden direction: any angle (PEARL), or forward or backward (ProMP)."""
 
     kind: ClassVar[str] = "humanoid-dir"
 
     directions: Directions = "any"
-    """Any angle, or forward and backward only.
-
-    "any" is PEARL's, "two" ProMP's HumanoidRandDirec.
-    """
+    """"any" angle, PEARL's, or "two", forward and backward, ProMP's HumanoidRandDirec."""
 
     def build(self) -> MujocoTasks:
-        """Return the task distribution.
-
-        Costs, bonus and termination are Gymnasium's, which are PEARL's.
-        """
+        """Return the task distribution, with Gymnasium's costs, bonus and termination (PEARL's)."""
         return self.tasks(_family(self.label, "Humanoid-v5", rewards.humanoid_dir, {}))
 
 

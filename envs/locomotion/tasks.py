@@ -1,7 +1,4 @@
-"""Tasks on a Gymnasium MuJoCo robot.
-
-Here are their distributions and the engine that steps them.
-"""
+"""Tasks on a Gymnasium MuJoCo robot: their distribution and its engines."""
 
 from __future__ import annotations
 
@@ -27,11 +24,8 @@ from metarl.vector_env import TaskVectorEnv
 
 _log = logging.getLogger(__name__)
 
+# tasks of a split's fixed list, as many as Rakelly et al. 2019 train and test on
 LISTED = {"train": 100, "test": 30}
-"""Tasks of a split's fixed list.
-
-There are as many as Rakelly et al. 2019 train and test on.
-"""
 _SEEDS = {"train": 1903, "test": 8254}
 _SHORT = 3
 
@@ -40,9 +34,9 @@ _SHORT = 3
 class MujocoTasks:
     """Tasks from a continuous or finite distribution.
 
-    A finite one has all of the few that there are. Training draws fresh tasks. The test split is a fixed list
-    of tasks that training meets with probability zero; a fixed list of other tasks stands for the training
-    split. Where there are only a few tasks, ``only`` names them, and both splits are these.
+    Training draws fresh tasks. The test split is a fixed list of tasks that training meets with probability
+    zero; a fixed list of other tasks stands for the training split. Where there are only a few tasks,
+    ``only`` names them, and both splits are these.
     """
 
     name: str
@@ -50,12 +44,9 @@ class MujocoTasks:
     horizon: int
     train: Draw | None = None
     test: Draw | None = None
-    only: tuple[Parameters, ...] = ()
-    """All tasks of a finite distribution."""
+    only: tuple[Parameters, ...] = ()  # all tasks of a finite distribution
     observation_space: Box
-    """Gymnasium's."""
     action_space: Box
-    """Gymnasium's."""
     reports_success: bool = False
 
     @property
@@ -70,13 +61,7 @@ class MujocoTasks:
         return tuple(self._fresh(LISTED[split], np.random.default_rng(_SEEDS[split]), split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks; fresh ones for training.
-
-        Others are of the test list, evenly.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw tasks: fresh ones for training, others evenly from the test list."""
         if split == "train" and not self.only:
             require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
             return self._fresh(num_tasks, rng, split)
@@ -85,15 +70,12 @@ class MujocoTasks:
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
 
-        The engine "threads" steps all worlds in this process; it knows the robots of
-        :data:`~.locomotion_robots.ROBOTS`, and "auto" takes it for them. The engine "processes" runs
-        Gymnasium's own environments in worker processes, whichever they are. Both give the same episodes.
-        "warp" keeps the worlds of these robots, but for Humanoid, in the memory of a GPU, under a newer
-        MuJoCo and in float32; without CUDA it runs on the CPU, slowly. A device may follow it, "warp:cuda:1".
-
-        Raises:
-            MetarlError: on any other engine, or on threads or warp for another robot.
-            EngineError: if "warp" is not installed here.
+        The engine "threads" steps all worlds in this process; it knows the robots of :data:`~.robots.ROBOTS`,
+        and "auto" takes it for them. "processes" runs Gymnasium's own environments, whichever they are, in
+        workers. Both give the same episodes. "warp" keeps the worlds of these robots, but for Humanoid, in
+        the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it runs on the CPU, slowly. A
+        device may follow it, "warp:cuda:1". Other engines and robots raise ``MetarlError``, a missing Warp
+        ``EngineError``.
         """
         robot, tasks = self.family.robot, self.tasks("train")
         # array arithmetic exists for Gymnasium's own robots only
@@ -150,13 +132,7 @@ class MujocoTasks:
 def many_tasks(
     family: LocomotionFamily, test_range: TestRange, *, train: Draw, test: Draw, horizon: int
 ) -> MujocoTasks:
-    """Return a distribution over fresh tasks.
-
-    ``…-out`` in its name means a test out of range.
-
-    Raises:
-        MetarlError: if the robot's observations or actions are no numbers.
-    """
+    """Return a distribution over fresh tasks; ``…-out`` in its name means a test out of range."""
     name = f"{family.name}-out" if test_range == "out" else family.name
     observations, actions = _spaces(family)
     return MujocoTasks(
@@ -171,10 +147,9 @@ def many_tasks(
 
 
 def fixed_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon: int) -> MujocoTasks:
-    """Return a distribution over a few tasks.
+    """Return a distribution over all of a few tasks, tested on them too, as in the papers.
 
-    They are all the tasks that there are; it is also tested on them. The papers do so, and the name says it,
-    ``…-published``.
+    Its name says so: ``…-published``.
     """
     name = f"{family.name}-published"
     _log.warning("%s is tested on its %d training tasks, as there are no others.", name, len(only))
@@ -199,9 +174,6 @@ def _spaces(family: LocomotionFamily) -> tuple[Box, Box]:
 
 
 def _label(parameters: Sequence[float]) -> str:
-    """Return a task's numbers or their digest.
-
-    A digest stands for many.
-    """
+    """Return a task's numbers; a digest stands for many."""
     text = ",".join(repr(value) for value in parameters)
     return text if len(parameters) <= _SHORT else hashlib.sha256(text.encode()).hexdigest()[:16]

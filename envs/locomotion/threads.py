@@ -1,7 +1,7 @@
-"""Gymnasium's MuJoCo robots on threads.
+"""Gymnasium's MuJoCo robots on threads, with observations and rewards by array arithmetic.
 
-Observations and rewards are array arithmetic. Bit for bit the episodes of Gymnasium's own environments,
-without their Python. A task may change the model of its world, and what the robot is paid for.
+These are, bit for bit, the episodes of Gymnasium's own environments without their Python. A task may change
+the model of its world, and what the robot is paid for.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ Slots: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
 
 
 class LocomotionVectorEnv(SlotEngine):
-    """Task vector environment over threaded MuJoCo worlds.
+    """:class:`~metarl.vector_env.TaskVectorEnv` over threaded MuJoCo worlds.
 
-    It is a :class:`~metarl.vector_env.TaskVectorEnv`. A slot draws its initial noise as Gymnasium's
-    environment would: from a generator that a seed starts anew, and that without one goes on. A world with
-    NaN or huge numbers is truncated at that step with reward 0 and its last sound observation, logged and
-    counted.
+    A slot draws its initial noise as Gymnasium's environment would: from a generator that a seed starts anew,
+    and that without one goes on. A world with NaN or huge numbers is truncated at that step with reward 0 and
+    its last sound observation, logged and counted.
 
     Args:
         family: the robot, and what the tasks change.
@@ -44,10 +43,6 @@ class LocomotionVectorEnv(SlotEngine):
         num_threads: threads; 0 for one a core that this process may use. Results do not depend on it.
         horizon: steps after which an episode is truncated.
         stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
-
-    Raises:
-        MetarlError: on a robot or an option that Gymnasium does not have, or a number that makes no sense.
-        EngineError: if the compiled stepper is asked for and cannot be built.
     """
 
     def __init__(
@@ -73,16 +68,11 @@ class LocomotionVectorEnv(SlotEngine):
             num_envs=num_envs,
             horizon=horizon,
         )
-        self.diverged = 0
-        """Episodes that were cut because their physics diverged."""
+        self.diverged = 0  # episodes that were cut because their physics diverged
         self._running = list(self._tasks)
         # one model for all worlds; fields that tasks change are a world's own
         self._physics = BatchedPhysics(
-            [model],
-            [0] * num_envs,
-            stepper=stepper,
-            num_threads=num_threads,
-            finish=finish_of(robot),
+            [model], [0] * num_envs, stepper=stepper, num_threads=num_threads, finish=finish_of(robot)
         )
         self.closed = False
         self._columns = bind(self._physics, robot, self._models.options)
@@ -97,21 +87,11 @@ class LocomotionVectorEnv(SlotEngine):
         self._observations = np.zeros(self.observation_space.shape or ())
 
     def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, object] | None = None,
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task.
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
 
-        ``options["reset_mask"]`` selects some of them.
-
-        Returns:
-            Observations ``[N, O]`` of all slots, and Gymnasium's infos of those that started.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
+        Infos are Gymnasium's, of those that started.
         """
         slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
         if not slots:
@@ -125,18 +105,7 @@ class LocomotionVectorEnv(SlotEngine):
         return self._observations.copy(), self._infos(places, slots)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot.
-
-        Args:
-            actions: ``[N, A]``; float32 actions have a float32 cost, as in Gymnasium.
-
-        Returns:
-            Observations ``[N, O]``, rewards ``[N]``, terminated ``[N]``, truncated ``[N]``, and Gymnasium's
-            infos, ``[N]`` each.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot by ``actions [N, A]``; infos are Gymnasium's, ``[N]`` each."""
         self._check_shape(np.shape(actions))
         # float32 stays as it is: costs are computed in the type that Gymnasium would have
         given = np.asarray(actions)
@@ -168,19 +137,9 @@ class LocomotionVectorEnv(SlotEngine):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a slot's picture, ``[height, width, 3]``.
+        """Return a slot's picture by a camera of the robot's model, ``[height, width, 3]``.
 
-        It shows what a camera of the robot's model sees.
-
-        Args:
-            slot: 0 to ``num_envs - 1``; one that never ran shows the model's initial state.
-            camera: by the model's name; None for ``"track"``, which follows the robot.
-            width: pixels.
-            height: pixels.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
+        A slot that never ran shows the model's initial state; None is the camera that follows the robot.
         """
         self._check_open()
         check_slot(slot, self.num_envs)
@@ -201,10 +160,7 @@ class LocomotionVectorEnv(SlotEngine):
             self._physics.expand(name)
 
     def _start(self, slot: int, seed: int | None) -> WorldState:
-        """Give a slot its task; return its start.
-
-        The start is the state from which it begins.
-        """
+        """Give a slot its task; return the state from which it begins."""
         task = self._tasks[slot]
         self._running[slot] = task
         self._parameters[:, slot] = task.parameters
@@ -221,15 +177,12 @@ class LocomotionVectorEnv(SlotEngine):
         return moment_of(self._columns, self._models.robot, vector(features), vector(masses))
 
     def _show(self, moment: Moment, slots: Slots) -> None:
-        """Write what some slots show."""
+        """Write the observations of some slots."""
         shown = observe(self._models.robot, self._models.options, moment)
         self._observations[slots] = np.asarray(shown).T
 
     def _evaluate(self, slots: Slots, before: Array, actions: Array) -> Outcome:
-        """Write slots' observations; return outcomes, ``[n]`` each.
-
-        They follow a step.
-        """
+        """Write slots' observations after a step; return outcomes, ``[n]`` each."""
         moment = self._moment(slots)
         self._show(moment, slots)
         return self._models.judge(
@@ -241,10 +194,7 @@ class LocomotionVectorEnv(SlotEngine):
         )
 
     def _infos(self, quantities: Quantities, slots: Slots) -> dict[str, object]:
-        """Spread some slots' numbers over all.
-
-        Masks are added as Gymnasium's vector environments do.
-        """
+        """Spread some slots' numbers over all, with masks as Gymnasium adds them."""
         named = np.zeros(self.num_envs, np.bool_)
         named[slots] = True
         infos: dict[str, object] = {}

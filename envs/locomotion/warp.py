@@ -1,7 +1,4 @@
-"""Gymnasium's MuJoCo robots on a device.
-
-Tasks make their models.
-"""
+"""Gymnasium's MuJoCo robots on a device, with models made by tasks."""
 
 from __future__ import annotations
 
@@ -25,22 +22,12 @@ from metarl.vector_env import Picture, check_slot
 
 
 class WarpLocomotionVectorEnv(WarpVectorEnv):
-    """A locomotion family as a :class:`.WarpVectorEnv`.
+    """A locomotion family as a :class:`.WarpVectorEnv`; arguments as :class:`.LocomotionVectorEnv`.
 
     A slot draws its initial noise on the host as it does on threads, so that with the same seed an episode
     starts from the same state. Velocities are differences of float32 positions: far from the origin they are
-    coarser, by some 1e-4 metres a second at ten metres and 8 ms a step.
-
-    Args:
-        family: the robot, and what the tasks change.
-        default_tasks: what the slots run in turn until ``set_tasks`` is called.
-        num_envs: slots.
-        horizon: steps after which an episode is truncated.
-        device: ``"auto"`` for CUDA where there is some, else a device by name.
-
-    Raises:
-        MetarlError: on a robot or an option that Gymnasium does not have, a model that MuJoCo Warp cannot
-            step, a number that makes no sense, or a want of memory.
+    coarser, by some 1e-4 metres a second at ten metres and 8 ms a step. A model that MuJoCo Warp cannot step,
+    and a want of memory, raise ``MetarlError``.
     """
 
     def __init__(
@@ -68,11 +55,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         sizes["masses"] = model.nbody
         self._constants = {
             name: torch.ones(num_envs, width, device=self._device) for name, width in sizes.items()
-        }
-        """Per-slot data, ``[N, ...]``.
-
-        They are the simulated seconds of a step, the tasks' parameters, the bodies' masses.
-        """
+        }  # [N, ...]: seconds of a step, the tasks' parameters, the bodies' masses
         self._starts = {name: values.clone() for name, values in self._constants.items()}
         self._seen = torch.zeros(self.observation_space.shape or (), device=self._device)
         self._before = torch.zeros(len(self._models.robot.axes), num_envs, device=self._device)
@@ -81,15 +64,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a slot's picture, ``[height, width, 3]``.
-
-        It shows what a camera of the robot's model sees. As :meth:`.LocomotionVectorEnv.render_slot`; it is
-        drawn by MuJoCo C of the state on the device.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a picture as :meth:`.LocomotionVectorEnv.render_slot`, of the state on the device."""
         self._check_open()
         check_slot(slot, self.num_envs)
         [state] = self._physics.get_state([slot])
@@ -141,7 +116,6 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         self._physics.step(self._models.frame_skip, ctrl=actions, mask=live)
 
     def _remember(self) -> None:
-        """Record the robots' positions for their velocities."""
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         self._before = tensor(tracked(self._columns, self._models.robot, rows, masses)).clone()
 
@@ -156,10 +130,7 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
         return StepOutcome(tensor(outcome.reward), tensor(outcome.terminated), None)
 
     def _show(self, mask: torch.Tensor) -> Moment:
-        """Write masked slots' observations; return all.
-
-        The mask is ``[N]``; the moment of all slots is returned.
-        """
+        """Write the observations of slots of ``mask [N]``; return the moment of all."""
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         moment = moment_of(self._columns, self._models.robot, rows, masses)
         shown = tensor(observe(self._models.robot, self._models.options, moment)).T

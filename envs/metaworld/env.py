@@ -1,7 +1,7 @@
-"""Meta-World's own environments with tasks to set.
+"""Meta-World's own environments with tasks to set, the reference of the engines.
 
-They are the reference of the engines. Physics, observations and rewards are the class's own. Added are a task
-to set, the suite's horizon, and success as a bool; the goal stays hidden.
+Physics, observations and rewards are Meta-World's. Added are a task to set, the suite's horizon, and success
+as a bool; the goal stays hidden.
 """
 
 from __future__ import annotations
@@ -28,17 +28,12 @@ Floats: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 FAMILIES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
-"""The 50 families of environments."""
-MAX_HORIZON: int = SawyerXYZEnv.max_path_length
-"""Steps after which Meta-World itself ends an episode."""
+MAX_HORIZON: int = SawyerXYZEnv.max_path_length  # steps after which Meta-World ends an episode
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def observation_space() -> Box:
-    """Return Meta-World's observation bounds, ``[39]``.
-
-    They are two frames of 18 numbers, then zeros for the hidden goal.
-    """
+    """Return Meta-World's observation bounds, ``[39]``: two frames of 18, zeros for the goal."""
     hand = SawyerXYZEnv._HAND_SPACE
     low = np.concatenate([hand.low, [-1.0], np.full(14, -np.inf)])
     high = np.concatenate([hand.high, [1.0], np.full(14, np.inf)])
@@ -47,47 +42,27 @@ def observation_space() -> Box:
 
 
 def action_space() -> Box:
-    """Return the space of actions, ``[4]``.
-
-    They say where the hand moves, and how the gripper pulls.
-    """
+    """Return the space of actions, ``[4]``: three moves of the hand, the gripper's pull."""
     return Box(-1.0, 1.0, (4,), np.float32)
 
 
 @dataclass(frozen=True)
 class MetaWorldFactory:
-    """Picklable builder of a family's environment.
+    """Picklable builder of a family's environment, for the workers."""
 
-    It travels to the workers.
-    """
-
-    horizon: int = MAX_HORIZON
-    """Steps of an episode, 1 to 500.
-
-    It is truncated then.
-    """
+    horizon: int = MAX_HORIZON  # steps after which an episode is truncated, 1 to 500
     reward: RewardVersion = "v2"
-    """Meta-World's reward version.
-
-    "v2" are those of today, "v1" the original ones.
-    """
-    known: Families = METAWORLD
-    """The families that it can build."""
+    known: Families = METAWORLD  # the families that it can build
 
     def __call__(self, family: str) -> MetaWorldEnv:
-        """Return an environment that waits for its task.
-
-        Raises:
-            MetarlError: on an unknown family or rewards that Meta-World does not have.
-        """
+        """Return an environment that waits for its task; raise ``MetarlError`` on unknown names."""
         return MetaWorldEnv(family, horizon=self.horizon, reward=self.reward, known=self.known)
 
 
 class MetaWorldEnv(gymnasium.Env[Floats, Action]):
-    """One environment.
+    """One environment; an episode is a function of (task, actions), bit for bit.
 
-    An episode is a function of (task, actions), bit for bit. Raw actions reach the reward; the package itself
-    clips the ones that move the hand. It takes about 31 MB.
+    Raw actions reach the reward; the package itself clips the ones that move the hand. It takes about 31 MB.
     """
 
     def __init__(
@@ -98,7 +73,6 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         reward: RewardVersion = "v2",
         known: Families = METAWORLD,
     ) -> None:
-        """Build the environment; see :class:`MetaWorldFactory` for the arguments."""
         check_reward(reward)
         self.family = family
         self.horizon = horizon
@@ -112,11 +86,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         self._steps = horizon
 
     def set_task(self, task: Task) -> None:
-        """Run this task from the next reset on.
-
-        Raises:
-            MetarlError: if it is of another family, or its parameters cannot be the family's.
-        """
+        """Run this task from the next reset on; raise ``MetarlError`` if it cannot be the family's."""
         if task.family != self.family:
             raise MetarlError(f"Task {task.id!r} is of {task.family!r}; this is {self.family!r}.")
         check_parameters(self._inner, task.family, np.array(task.parameters))
@@ -125,14 +95,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Floats, dict[str, object]]:
-        """Start an episode of the task.
-
-        Returns:
-            The observation ``[39]`` and no information.
-
-        Raises:
-            MetarlError: if no task is set, or Meta-World rejects its parameters.
-        """
+        """Start an episode of the task, which must be set; return ``[39]`` and no infos."""
         if self._task is None:
             raise MetarlError(f"A task must be set before {self.family!r} is reset, but there is none.")
         observation = reset_to(self._inner, self.family, np.array(self._task.parameters))
@@ -140,17 +103,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         return observation, {}
 
     def step(self, action: Action) -> tuple[Floats, float, bool, bool, dict[str, object]]:
-        """Advance by one step of 12.5 ms.
-
-        Args:
-            action: ``[4]``.
-
-        Returns:
-            Observation ``[39]``, reward, False, whether the horizon is reached, ``{"success": bool}``.
-
-        Raises:
-            MetarlError: if the episode is over or none was started.
-        """
+        """Advance by 12.5 ms; return ``[39]``, reward, False, truncated, ``{"success": bool}``."""
         if self._steps >= self.horizon:
             raise MetarlError(f"{self.family!r} must be reset before it is stepped again.")
         observation, reward, _, _, info = self._inner.step(np.asarray(action, dtype=np.float32))
@@ -159,14 +112,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         return observation, float(reward), False, truncated, {"success": bool(info["success"])}
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return a picture, ``[height, width, 3]``.
-
-        It shows what a camera of the full model sees.
-
-        Raises:
-            MetarlError: on an unknown camera, or a size that makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a camera's picture of the full model, ``[height, width, 3]``; see :class:`.Offscreen`."""
         model, data = self._inner.model, self._inner.data
         state = np.empty(mujoco.mj_stateSize(model, _STATE))
         mujoco.mj_getState(model, data, state, _STATE)

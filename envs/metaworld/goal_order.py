@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -11,23 +12,10 @@ from metarl.errors import require, unknown_name
 from metarl.types import Task
 
 Select: TypeAlias = Literal["random", "pseudorandom"]
-"""Order of the goals: ``"random"`` or ``"pseudorandom"``.
-
-``"random"`` draws one at a time; ``"pseudorandom"`` shuffles and uses each once before any again.
-"""
 
 
 class GoalChoice:
-    """Sequence of one slot's tasks.
-
-    Args:
-        tasks: at least one.
-        select: how the next is chosen.
-        seed: all that the order depends on.
-
-    Raises:
-        MetarlError: on another way to choose, or no tasks.
-    """
+    """Endless sequence of one slot's tasks, one or more, which depends on the seed alone."""
 
     def __init__(self, tasks: Sequence[Task], select: Select, seed: int | Sequence[int]) -> None:
         if select not in get_args(Select):
@@ -55,28 +43,28 @@ class GoalChoice:
         return self._tasks[self._left.pop()]
 
 
-def assign_goals(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) -> list[tuple[Task, ...]]:
-    """Assign tasks to slots.
-
-    Neighbouring slots run one family, and each family has as many slots as any other, give or take one.
-    With fewer slots than families a slot runs several.
-
-    Args:
-        tasks: those of one family one after another.
-        num_slots: how many.
-        share_goals: whether the slots of a family share out its goals, as far as they go, or all have all.
-    """
+def by_family(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Return the tasks of each family, in order of first appearance."""
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)
+    return list(families.values())
+
+
+def assign_goals(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) -> list[tuple[Task, ...]]:
+    """Assign tasks, sorted by family, to ``num_slots`` slots.
+
+    Neighbouring slots run one family, and families have equally many slots, give or take one. With
+    ``share_goals`` the slots of a family share out its goals, as far as they go; else each has all.
+    """
+    families = by_family(tasks)
     # fewer slots than families: each slot has several families in turn
     if num_slots < len(families):
-        parts = list(families.values())
-        return [tuple(task for part in parts[slot::num_slots] for task in part) for slot in range(num_slots)]
+        return [tuple(chain(*families[slot::num_slots])) for slot in range(num_slots)]
     # otherwise families get equally many slots, the first of them one more
     base, extra = divmod(num_slots, len(families))
     assigned: list[tuple[Task, ...]] = []
-    for index, goals in enumerate(families.values()):
+    for index, goals in enumerate(families):
         slots = base + (index < extra)
         # slots of a family share its goals out, or each has all
         hands = min(slots, len(goals)) if share_goals else 1

@@ -23,8 +23,7 @@ from metarl.system.caches import cache_folder
 from metarl.tasks import Split
 from metarl.types import Task
 
-SEED = 42
-"""Of the goals, unless another is asked for."""
+SEED = 42  # of the goals, unless another is asked for
 _MULTI_TASK: dict[str, Benchmark] = {"MT10": "mt10", "MT25": "mt25", "MT50": "mt50"}
 
 
@@ -38,10 +37,10 @@ def make_ml(
     published: bool = False,
     **options: object,
 ) -> MetaWorldVectorEnv:
-    """Build a split of a meta-learning benchmark.
+    """Build a split of a meta-learning benchmark, with its hidden goals shared out to slots.
 
-    Hidden goals are shared out to slots. As in Meta-World a slot keeps its goal until ``sample_tasks()``, or
-    from reset to reset a new one with ``sample_tasks_on_reset=True``.
+    As in Meta-World a slot keeps its goal until ``sample_tasks()``; ``sample_tasks_on_reset=True`` takes a
+    new one at each reset.
 
     Args:
         benchmark: ``"ML1"``, ``"ML10"``, ``"ML25"`` or ``"ML45"``.
@@ -63,18 +62,10 @@ def make_ml(
 
 
 def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: object) -> MetaWorldVectorEnv:
-    """Build a multi-task benchmark.
+    """Build a multi-task benchmark, ``"MT10"``, ``"MT25"`` or ``"MT50"``, with visible goals.
 
-    Goals are visible; each reset has a new one of the family's 50.
-
-    Args:
-        benchmark: ``"MT10"``, ``"MT25"`` or ``"MT50"``.
-        num_envs: slots; 10 for one each of MT10's families.
-        seed: Meta-World's, from which all goals come; also of their order until a reset has a seed.
-        options: see :class:`.VectorOptions`.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
+    Each reset has a new one of the family's 50. ``num_envs=10`` runs each of MT10's families once. For
+    ``seed`` and ``options`` see :func:`make_ml`.
     """
     if benchmark not in _MULTI_TASK:
         raise unknown_name("multi-task benchmark", benchmark, _MULTI_TASK)
@@ -86,18 +77,9 @@ def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: o
 def make_mt1(
     *, env_name: str | None = None, num_envs: int = 1, seed: int = SEED, **options: object
 ) -> MetaWorldVectorEnv:
-    """Build a single family.
+    """Build a single family such as ``"pick-place-v3"``, with visible goals.
 
-    Goals are visible; each reset has a new one of its 50.
-
-    Args:
-        env_name: the family, ``"pick-place-v3"``.
-        num_envs: slots.
-        seed: Meta-World's, from which all goals come; also of their order until a reset has a seed.
-        options: see :class:`.VectorOptions`.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
+    Each reset has a new one of its 50 goals. For ``seed`` and ``options`` see :func:`make_ml`.
     """
     tasks = _distribution("ML1", env_name, seed, False).train
     return _make(tasks, num_envs, seed, {"goal_visible": True, **options}, share_goals=False)

@@ -1,7 +1,6 @@
-"""Models and actions of Meta-World's arm.
+"""Models of Meta-World's arm without visual parts, and actions that move its mocap body.
 
-Models have no visual parts, and actions move the mocap body. https://github.com/Farama-Foundation/Metaworld,
-``SawyerXYZEnv.set_xyz_action`` and ``step``.
+Source: https://github.com/Farama-Foundation/Metaworld, ``SawyerXYZEnv.set_xyz_action`` and ``step``.
 """
 
 from __future__ import annotations
@@ -20,57 +19,28 @@ from metarl.envs.engines.threads.slim import slim_model
 from metarl.envs.engines.threads.worlds import Mask
 from metarl.errors import unknown_name
 
-FRAME_SKIP = 5
-"""Simulation steps of one environment step, 12.5 ms."""
-EXPANDED = ("body_pos", "site_pos")
-"""Model fields that a reset edits.
-
-A reset of Meta-World edits at most one row of each.
-"""
+FRAME_SKIP = 5  # simulation steps of one environment step, 12.5 ms
+EXPANDED = ("body_pos", "site_pos")  # model fields that a reset edits, at most one row of each
 
 WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
-"""Numbers of Meta-World's weld.
-
-There is no offset; rotation and torque scale are its own.
-"""
 
 
-def reset_welds(model: mujoco.MjModel) -> None:
-    """Write a model's welds to mocap bodies.
-
-    ``SawyerMocapBase.reset_mocap_welds`` writes the same.
-    """
-    if model.nmocap > 0:
-        welds = np.flatnonzero(model.eq_type == int(mujoco.mjtEq.mjEQ_WELD))
-        model.eq_data[welds, : len(WELD)] = WELD
+def reset_mocap_welds(self: SawyerMocapBase) -> None:
+    """Write a model's mocap welds, as ``SawyerMocapBase.reset_mocap_welds`` does."""
+    if self.model.nmocap > 0:
+        welds = np.flatnonzero(self.model.eq_type == int(mujoco.mjtEq.mjEQ_WELD))
+        self.model.eq_data[welds, : len(WELD)] = WELD
 
 
-def mend_meta_world() -> None:
-    """Patch Meta-World to use :func:`reset_welds`.
-
-    Its own environments use it where their method would fail.
-    """
-
-    def reset_mocap_welds(self: SawyerMocapBase) -> None:
-        reset_welds(self.model)
-
-    if mujoco.mjNEQDATA > len(WELD):
-        SawyerMocapBase.reset_mocap_welds = reset_mocap_welds  # type: ignore[method-assign]  # its rows are short
-
-
-mend_meta_world()  # under a newer MuJoCo, before anyone builds an environment
+# Meta-World's own method fails under a newer MuJoCo with longer rows: replace it before anyone calls it.
+if mujoco.mjNEQDATA > len(WELD):
+    SawyerMocapBase.reset_mocap_welds = reset_mocap_welds  # type: ignore[method-assign]  # as above
 
 Actions: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def environment_class(family: str) -> type[SawyerXYZEnv]:
-    """Return a family's class of Meta-World.
-
-    A family is a name such as ``"pick-place-v3"``.
-
-    Raises:
-        MetarlError: if there is none.
-    """
+    """Return Meta-World's class of a family; raise ``MetarlError`` if there is none."""
     classes: dict[str, type[SawyerXYZEnv]] = ALL_V3_ENVIRONMENTS
     if family not in classes:
         raise unknown_name("Meta-World environment", family, classes)
@@ -78,13 +48,9 @@ def environment_class(family: str) -> type[SawyerXYZEnv]:
 
 
 def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
-    """Compile a family's model without visual parts.
+    """Compile a family's model without visual parts; states stay the same, bit for bit.
 
-    States stay the same, bit for bit.
-
-    Args:
-        family: the environment's name.
-        read_geoms: geoms with a pose that is read as a feature.
+    ``read_geoms`` are the geoms with a pose that is read as a feature.
     """
     model = slim_model(SawyerXYZEnv.__new__(environment_class(family)).model_name, read_geoms)
     weld_hand(model)
@@ -92,49 +58,29 @@ def sawyer_model(family: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
 
 
 def weld_hand(model: mujoco.MjModel) -> None:
-    """Weld the hand to the mocap body.
-
-    Meta-World does so once it has compiled a model.
-    """
+    """Weld the hand to the mocap body, as Meta-World does once it has compiled a model."""
     blank = SawyerXYZEnv.__new__(SawyerXYZEnv)
     blank.model = model
     blank.reset_mocap_welds()
 
 
 def no_fields(family: str, rand_vec: Array) -> dict[str, Array]:
-    """Return nothing.
-
-    The tasks of a family share all that a reset does not edit.
-    """
+    """Return nothing: a family's tasks share all that a reset does not edit."""
     del family, rand_vec
     return {}
 
 
 class Models(NamedTuple):
-    """Sources of a reset bank's families.
-
-    By default they are Meta-World's own.
-    """
+    """Sources of a reset bank's families; by default Meta-World's own."""
 
     environment: Callable[[str], type[SawyerXYZEnv]] = environment_class
-    """Returns a family's environment class."""
+    # compiles a family's model, given the geoms with a pose that is read
     stepped: Callable[[str, tuple[str, ...]], mujoco.MjModel] = sawyer_model
-    """Compiles a family's model.
-
-    It is given the geoms with a pose that is read.
-    """
+    # model fields of a family's task, besides EXPANDED
     fields: Callable[[str, Array], dict[str, Array]] = no_fields
-    """Returns the fields of a task's own.
-
-    These are model fields of a family's task, besides :data:`EXPANDED`.
-    """
-    expanded: tuple[str, ...] = EXPANDED
-    """Model fields that a family's tasks do not share."""
+    expanded: tuple[str, ...] = EXPANDED  # model fields that a family's tasks do not share
+    # of the reset files: changes with the state that a reset leaves, so that no older file is read
     version: str = ""
-    """Version of the reset files.
-
-    It changes with the state that a reset leaves, so that no older file of resets is taken for it.
-    """
 
 
 METAWORLD_MODELS = Models()
@@ -143,31 +89,18 @@ METAWORLD_MODELS = Models()
 class ArmInputs(NamedTuple):
     """The inputs of a physics step."""
 
-    ctrl: Array
-    """``[num_worlds, 2]``, the two fingers; MuJoCo clips it."""
-    mocap_pos: Array
-    """``[num_worlds, 1, 3]``, metres."""
-    mocap_quat: Array
-    """Orientations, ``[num_worlds, 1, 4]``.
-
-    Meta-World writes them so, not of length one.
-    """
+    ctrl: Array  # [num_worlds, 2], the two fingers; MuJoCo clips it
+    mocap_pos: Array  # [num_worlds, 1, 3], metres
+    mocap_quat: Array  # [num_worlds, 1, 4]; Meta-World writes them not of length one
 
 
 class Arm(NamedTuple):
-    """A hand's target and its limits.
+    """A hand's target and the limits within which actions move it, metres."""
 
-    Actions may move the target within them.
-    """
-
-    position: Array
-    """``[3]``, metres."""
-    low: Array
-    """``[3]``, metres."""
-    high: Array
-    """``[3]``, metres."""
-    scale: Array
-    """Metres a unit of action, a single number."""
+    position: Array  # [3]
+    low: Array  # [3]
+    high: Array  # [3]
+    scale: Array  # metres a unit of action, a single number
 
 
 def read_arm(env: SawyerXYZEnv) -> Arm:
@@ -180,17 +113,11 @@ def read_arm(env: SawyerXYZEnv) -> Arm:
 
 
 def hand_target(actions: Vector, position: Vector, low: Vector, high: Vector, scale: Vector) -> Vector:
-    """Return the moved targets, ``[3, worlds]``, metres.
+    """Return the targets that actions have moved, ``[3, worlds]``, metres.
 
-    They are those of hands, and actions move them. The sum is taken as NumPy takes it in Meta-World: the move
-    in the precision of the actions (float32 from its action space), the position in its own.
-
-    Args:
-        actions: ``[4, worlds]``, three moves and the effort of the fingers, in [-1, 1].
-        position: ``[3, worlds]``, where the targets are.
-        low: ``[3, worlds]``, where actions may move them.
-        high: likewise.
-        scale: ``[1, worlds]``, metres a unit of action.
+    The sum is taken as NumPy takes it in Meta-World: the move in the precision of the actions (float32 from
+    its action space), the position in its own. Shapes: ``actions [4, worlds]`` in [-1, 1], of which three are
+    moves; ``position``, ``low``, ``high [3, worlds]``; ``scale [1, worlds]``, metres a unit of action.
     """
     xp = namespace(actions)
     move = xp.clip(actions[:3], -1, 1) * xp.asarray(scale, dtype=actions.dtype)
@@ -198,14 +125,10 @@ def hand_target(actions: Vector, position: Vector, low: Vector, high: Vector, sc
 
 
 class MocapArms:
-    """The targets of the arms' hands.
-
-    Actions move them within each environment's box.
-    """
+    """The targets of the arms' hands, which actions move within each environment's box."""
 
     def __init__(self, num_worlds: int) -> None:
-        self.position: Array = np.zeros((num_worlds, 3))
-        """Where the mocap bodies are, metres."""
+        self.position: Array = np.zeros((num_worlds, 3))  # where the mocap bodies are, metres
         self._low: Array = np.zeros((num_worlds, 3))
         self._high: Array = np.zeros((num_worlds, 3))
         self._scale: Array = np.zeros((num_worlds, 1))
@@ -216,12 +139,7 @@ class MocapArms:
         self.position[world], self._low[world], self._high[world], self._scale[world] = arm
 
     def act(self, actions: Actions, mask: Mask | None = None) -> ArmInputs:
-        """Move the targets and close or open the fingers.
-
-        Args:
-            actions: ``[num_worlds, 4]``, three moves and the effort of the fingers, in [-1, 1].
-            mask: the worlds that act; None for all.
-        """
+        """Move the targets and the fingers of masked worlds by ``actions [num_worlds, 4]``."""
         arms = (vector(self.position.T), vector(self._low.T), vector(self._high.T), vector(self._scale.T))
         position = np.asarray(hand_target(vector(actions.T), *arms)).T
         self.position = position if mask is None else np.where(mask[:, None], position, self.position)

@@ -20,7 +20,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.evaluation import metalearning_evaluation
 
 from metarl.envs.engines.autoreset import Flags, Infos
-from metarl.envs.metaworld.goal_order import assign_goals
+from metarl.envs.metaworld.goal_order import assign_goals, by_family
 from metarl.envs.metaworld.official_agent import OfficialAgent
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
@@ -32,23 +32,14 @@ from metarl.types import Task
 from metarl.vector_env import Array
 
 EVALUATOR = "metaworld.evaluation.metalearning_evaluation"
-EVALUATION_EPISODES = 3
-"""The evaluator's default of episodes per round.
-
-They are the episodes of a family that it counts in each round.
-"""
+EVALUATION_EPISODES = 3  # the evaluator's default: episodes of a family that count in each round
 
 
 class Layout(NamedTuple):
-    """Rounds of a family's goals.
+    """Rounds of a family's goals: some are met at once, the others in further rounds."""
 
-    Some are met at once, the others in further rounds.
-    """
-
-    slots: int
-    """Of each family."""
-    rounds: int
-    """``num_evals``; every slot meets another goal in each."""
+    slots: int  # of each family
+    rounds: int  # "num_evals"; every slot meets another goal in each
 
     @property
     def goals(self) -> int:
@@ -56,25 +47,13 @@ class Layout(NamedTuple):
         return self.slots * self.rounds
 
 
-PUBLISHED = {
-    "ml1": Layout(10, 5),
-    "ml10": Layout(4, 10),
-    "ml25": Layout(10, 4),
-    "ml45": Layout(9, 5),
-}
-"""Layouts of Meta-World+.
-
-They have 40 to 50 goals of each family. Source: McLean et al. 2025 (arXiv 2505.11289).
-"""
+# Layouts of Meta-World+, with 40 to 50 goals of each family (McLean et al. 2025, arXiv 2505.11289).
+PUBLISHED = {"ml1": Layout(10, 5), "ml10": Layout(4, 10), "ml25": Layout(10, 4), "ml45": Layout(9, 5)}
 
 
 def layout(benchmark: str, tasks: Sequence[Task]) -> Layout:
-    """Return the published layout of a benchmark.
-
-    It is as much of it as there are tasks for.
-    """
-    families = [task.family for task in tasks]
-    fewest = min(families.count(family) for family in set(families))
+    """Return the published layout of a benchmark, as much of it as there are tasks for."""
+    fewest = min(len(family) for family in by_family(tasks))
     wanted = PUBLISHED.get(benchmark.partition("-")[0], PUBLISHED["ml1"])
     slots = min(wanted.slots, fewest)
     return Layout(slots, min(wanted.rounds, fewest // slots))
@@ -83,10 +62,7 @@ def layout(benchmark: str, tasks: Sequence[Task]) -> Layout:
 def official_steps(
     tasks: Sequence[Task], settings: OfficialSettings, plan: Layout, horizon: int
 ) -> tuple[int, int]:
-    """Return the evaluation's most steps.
-
-    They are vector steps and environment steps.
-    """
+    """Return the most vector steps and environment steps of an evaluation."""
     episodes = settings.adaptation_steps * settings.adaptation_episodes
     steps = plan.rounds * (episodes + -(-EVALUATION_EPISODES // plan.slots)) * horizon
     return steps, steps * plan.slots * len({task.family for task in tasks})
@@ -106,7 +82,7 @@ def official_evaluation(
     on_step: Callable[[int], None] | None = None,
 ) -> OfficialEvaluation:
     """Let Meta-World measure an agent; see :meth:`.OfficiallyEvaluated.official_evaluation`."""
-    chosen = [task for family in _by_family(tasks) for task in family[: plan.goals]]
+    chosen = [task for family in by_family(tasks) for task in family[: plan.goals]]
     options = same_step_options(horizon, reward, num_threads)
     seed = int(rng.integers(2**31))
     with closing(OfficialVectorEnv(chosen, plan.slots, seed=seed, options=options, cache=cache)) as env:
@@ -114,10 +90,7 @@ def official_evaluation(
 
 
 def same_step_options(horizon: int, reward: RewardVersion = "v2", num_threads: int = 0) -> VectorOptions:
-    """Return the environment that the evaluator expects.
-
-    Slots reset themselves at once and keep their goal.
-    """
+    """Return options as the evaluator expects: slots reset at once and keep their goal."""
     return VectorOptions(
         max_episode_steps=horizon,
         autoreset_mode=AutoresetMode.SAME_STEP,
@@ -136,10 +109,7 @@ def measure_officially(
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> OfficialEvaluation:
-    """Call Meta-World's evaluator.
-
-    It runs on our environment or on one that ``metaworld.make_ml_envs_test`` made.
-    """
+    """Call Meta-World's evaluator on our environment, or on one of ``make_ml_envs_test``."""
     steps = 0
 
     # the evaluator counts no steps, so they are counted here
@@ -180,16 +150,10 @@ def measure_officially(
 
 
 class OfficialVectorEnv(MetaWorldVectorEnv):
-    """Our fast environment for Meta-World's evaluator.
+    """Our fast environment with the ``call``, ``get_attr`` and returns that the evaluator uses.
 
-    The evaluator uses ``call``, ``get_attr`` and episode returns.
-
-    Args:
-        tasks: those of one family one after another.
-        slots: of each family, which share out its tasks.
-        seed: of the order in which the tasks come.
-        options: see :class:`.VectorOptions`.
-        cache: folder in which the states after resets are kept; None keeps them in memory only.
+    Each family has as many ``slots``, which share out its tasks; the other arguments are
+    :class:`.MetaWorldVectorEnv`'s.
     """
 
     def __init__(
@@ -207,13 +171,7 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
         self._returns = np.zeros(self.num_envs)
 
     def call(self, name: str, *arguments: bool) -> tuple[object, ...]:
-        """Call a method in every slot.
-
-        The evaluator says which.
-
-        Raises:
-            MetarlError: if this version of Meta-World asks for something else.
-        """
+        """Call one of the evaluator's methods in every slot; raise ``MetarlError`` on others."""
         if name == "toggle_terminate_on_success":
             self.options = replace(self.options, terminate_on_success=arguments[0])
         elif name == "toggle_sample_tasks_on_reset":
@@ -225,13 +183,7 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
         return ()
 
     def get_attr(self, name: str) -> tuple[object, ...]:
-        """Return an attribute of each slot.
-
-        The evaluator says which.
-
-        Raises:
-            MetarlError: if this version of Meta-World wants to know something else.
-        """
+        """Return one of the evaluator's attributes of each slot; raise ``MetarlError`` on others."""
         if name == "terminate_on_success":
             return (self.options.terminate_on_success,) * self.num_envs
         if name == "task_name":
@@ -248,10 +200,7 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: npt.NDArray[np.float32]
     ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot.
-
-        ``infos["final_info"]["episode"]["r"]`` has the returns of those that end.
-        """
+        """Step every slot; ``infos["final_info"]["episode"]["r"]`` has the returns of those that end."""
         observations, rewards, terminated, truncated, infos = super().step(actions)
         self._returns += rewards
         ended = terminated | truncated
@@ -259,10 +208,3 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
             cast("Infos", infos["final_info"])["episode"] = {"r": np.where(ended, self._returns, 0.0)}
             self._returns[ended] = 0
         return observations, rewards, terminated, truncated, infos
-
-
-def _by_family(tasks: Sequence[Task]) -> list[list[Task]]:
-    families: dict[str, list[Task]] = {}
-    for task in tasks:
-        families.setdefault(task.family, []).append(task)
-    return list(families.values())

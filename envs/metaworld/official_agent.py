@@ -1,9 +1,8 @@
-"""Our meta-learners as Meta-World's ``MetaLearningAgent``.
+"""Our meta-learners as Meta-World's ``MetaLearningAgent``, for its own evaluator.
 
-Its own evaluator drives any of them. The evaluator (metaworld 3.1.1) steps a vector environment that resets
-slots by itself, and passes each step to the agent; from these the rollout is put together that our ``adapt``
-learns from. It passes on no observation after an episode's last step, so ``final_observations`` holds the one
-before it. Only agents that bootstrap truncated episodes read it.
+The evaluator (metaworld 3.1.1) steps a vector environment that resets slots by itself, and passes each step
+to the agent, which builds the rollout for ``adapt``. It passes on no observation after an episode's last
+step, so ``final_observations`` holds the one before; only agents that bootstrap truncated episodes read it.
 """
 
 from __future__ import annotations
@@ -24,13 +23,10 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 ACTION_SIZE = 4
-"""Three hand moves and the fingers' effort."""
 
 
 class OfficialAgent:
-    """Adapts a meta-learner to ``num_tasks`` tasks.
-
-    They run at once, one in each slot.
+    """Adapts a meta-learner to ``num_tasks`` tasks at once, one in each slot.
 
     Args:
         learner: is not changed.
@@ -59,20 +55,17 @@ class OfficialAgent:
         self.init()
 
     def init(self) -> None:
-        """Forget what was adapted: new tasks follow."""
+        """Forget earlier tasks: new ones follow."""
         self._actor: Actor = self._learner.initial_actor(self._num_tasks, self._rng)
         self._steps: list[Timestep] = []
 
     def adapt_action(self, observations: Floats) -> tuple[Floats, dict[str, npt.NDArray[np.float32]]]:
-        """Draw actions ``[N, A]`` and log densities ``[N]``.
-
-        An adaptation will learn from them.
-        """
+        """Draw actions ``[N, A]`` and log densities ``[N]`` to learn from."""
         action = self._act(observations, self._generator)
         return _numpy(action.actions[:, 0]), {"log_probs": action.log_probs[:, 0].cpu().numpy()}
 
     def step(self, timestep: Timestep) -> None:
-        """Take note of what came of the actions."""
+        """Record the results of the actions."""
         self._steps.append(timestep)
 
     def adapt(self) -> None:
@@ -85,10 +78,7 @@ class OfficialAgent:
         return _numpy(self._act(observations, None if self._deterministic else self._generator).actions[:, 0])
 
     def reset(self, env_mask: Flags) -> None:
-        """Do nothing.
-
-        A policy remembers nothing of an episode.
-        """
+        """Do nothing: a policy remembers nothing of an episode."""
 
     def _act(self, observations: Floats, generator: torch.Generator | None) -> Action:
         if self._on_step is not None:
@@ -101,10 +91,7 @@ class OfficialAgent:
         return action
 
     def _rollout(self) -> Rollout:
-        """Return the first K episodes of slots.
-
-        Shapes are ``[N, K, T, ...]``; T is the longest's length.
-        """
+        """Return the slots' first K episodes, ``[N, K, T, ...]``; T is the longest's length."""
         # the evaluator asks for episodes, in steps of all slots
         ended = np.stack([step.terminated | step.truncated for step in self._steps]).astype(np.bool_)
         if ended.sum(axis=0).min() < self._episodes:
@@ -118,10 +105,7 @@ class OfficialAgent:
         slots, clipped = np.arange(self._num_tasks), np.minimum(steps, lasts[..., None])
 
         def episodes(column: npt.NDArray[np.generic]) -> torch.Tensor:
-            """Return ``[N, K, T, ...]`` of ``[steps, N, ...]``.
-
-            It is zero where no episode runs.
-            """
+            """Return ``[N, K, T, ...]`` of ``[steps, N, ...]``, zero where no episode runs."""
             taken = column[clipped, slots[:, None, None]].copy()
             taken[~mask] = 0
             return torch.from_numpy(taken)
@@ -145,9 +129,6 @@ def _column(rows: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
 
 
 def _numpy(actions: torch.Tensor) -> Floats:
-    """Return actions as float32.
-
-    Meta-World's action space has this precision.
-    """
+    """Return actions as float32, the precision of Meta-World's action space."""
     array: Floats = actions.float().cpu().numpy()
     return array

@@ -1,8 +1,7 @@
-"""Pictures of Meta-World's worlds.
+"""Pictures of Meta-World's worlds, drawn with its full models.
 
-They are drawn with its full models. The engine steps models without what is only seen. To draw a world, its
-state and the positions that its reset edited are copied into the full model; what comes out is, pixel for
-pixel, what Meta-World's own environment draws in that state.
+The engine steps models without visual parts. To draw a world, its state and the positions that its reset
+edited are copied into the full model; the picture is, pixel for pixel, that of Meta-World's own environment.
 """
 
 from __future__ import annotations
@@ -20,18 +19,10 @@ from metarl.envs.engines.threads.features import Array
 from metarl.envs.metaworld.models import environment_class
 
 FullModel: TypeAlias = Callable[[str], mujoco.MjModel]
-"""Compiles a family's model with visual parts."""
+# of every model, in its order; those in the corners are upside down
 CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
-"""Cameras of every model, in its order.
-
-Those in the corners stand on their heads.
-"""
 DEFAULT_SIZE = 480
-RENDERERS_KEPT = 50
-"""Renderers kept by each engine.
-
-So all families can be looked at in turn.
-"""
+RENDERERS_KEPT = 50  # by each engine, so that all families can be looked at in turn
 _BEST = "corner2"
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -40,29 +31,14 @@ _KINDS = {
     "site_pos": mujoco.mjtObj.mjOBJ_SITE,
     "geom_pos": mujoco.mjtObj.mjOBJ_GEOM,
     "geom_size": mujoco.mjtObj.mjOBJ_GEOM,
-}
-"""Model fields that change a world's pictures.
-
-Given with each is the kind of object that it is of.
-"""
+}  # model fields that change a world's pictures, and the kind of object that each is of
 
 
 class SawyerRenderer:
-    """Draws the worlds of one family.
+    """Draws the worlds of one family; only the thread that made it may use it.
 
-    Only the thread that made it may use it. It holds the full model (20 MB) and its meshes and textures in
-    the graphics library.
-
-    Args:
-        family: the environment's name, ``"pick-place-v3"``.
-        stepped: the model that the states to draw belong to.
-        width: pixels.
-        height: pixels.
-        full: compiles the full model of a family; None for Meta-World's.
-
-    Raises:
-        MetarlError: on a family that Meta-World does not have, or a size that makes no sense.
-        EngineError: if there is no OpenGL; it says what to install.
+    It holds the full model (20 MB), meshes and textures. ``stepped`` is the model that the states belong to,
+    ``full`` compiles a family's full model (None: Meta-World's). Errors are those of :class:`.Offscreen`.
     """
 
     def __init__(
@@ -80,16 +56,11 @@ class SawyerRenderer:
         self._offscreen = Offscreen(self._model, width=width, height=height)
 
     def frame(self, integration: Array, fields: Mapping[str, Array], camera: str | None = None) -> Frame:
-        """Return a state's picture, ``[height, width, 3]``.
+        """Return a picture, ``[height, width, 3]``, of a state ``mjSTATE_INTEGRATION``.
 
-        Args:
-            integration: MuJoCo's ``mjSTATE_INTEGRATION``.
-            fields: ``body_pos`` and ``site_pos`` of the world, in the order of the stepped model, metres; and
-                ``geom_pos`` and ``geom_size`` if they are its own.
-            camera: one of :data:`CAMERAS`, for Meta-World's own picture; None for corner2 turned upright.
-
-        Raises:
-            MetarlError: on an unknown camera.
+        ``fields`` are the world's own ``body_pos``, ``site_pos``, ``geom_pos`` and ``geom_size``, as far as
+        it has them, in the order of the stepped model. ``camera`` is one of :data:`CAMERAS`, for Meta-World's
+        own picture; None for corner2 turned upright.
         """
         for field, (theirs, ours) in self._rows.items():
             if field in fields:
@@ -107,24 +78,14 @@ class SawyerRenderer:
 
 
 class SawyerRenderers:
-    """Renderers of an engine, made on demand.
-
-    The longest unused are closed.
-    """
+    """Renderers of an engine, made on demand; the longest unused are closed."""
 
     def __init__(self, full: FullModel | None = None) -> None:
-        """Start empty.
-
-        ``full`` compiles the full model of a family, None for Meta-World's.
-        """
         self._full = full
         self._renderers: dict[tuple[str, int, int], SawyerRenderer] = {}
 
     def get(self, family: str, stepped: mujoco.MjModel, *, width: int, height: int) -> SawyerRenderer:
-        """Return a family's renderer for this size.
-
-        See :class:`SawyerRenderer`.
-        """
+        """Return a family's renderer for this size; see :class:`SawyerRenderer`."""
         key = (family, width, height)
         renderer = self._renderers.pop(key, None)
         renderer = renderer or SawyerRenderer(family, stepped, width=width, height=height, full=self._full)
@@ -140,13 +101,7 @@ class SawyerRenderers:
 
 
 def full_model(family: str) -> mujoco.MjModel:
-    """Compile a family's model with visual parts.
-
-    It takes 0.2 to 0.8 s.
-
-    Raises:
-        MetarlError: on a family that Meta-World does not have.
-    """
+    """Compile a family's model with visual parts, in 0.2 to 0.8 s."""
     published = environment_class(family)
     return mujoco.MjModel.from_xml_path(SawyerXYZEnv.__new__(published).model_name)
 
@@ -156,7 +111,7 @@ def _same_objects(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return named objects' indices in both models.
 
-    The stepped model has some sites more, in the place of geoms. A reset edits only what has a name.
+    The stepped model has some sites more, in the place of geoms. A reset edits only objects with a name.
     """
     counts = {mujoco.mjtObj.mjOBJ_BODY: stepped.nbody, mujoco.mjtObj.mjOBJ_SITE: stepped.nsite}
     count = counts.get(kind, stepped.ngeom)

@@ -1,9 +1,8 @@
-"""Snapshots of Meta-World's resets.
+"""Snapshots of Meta-World's resets, made once each and restored in microseconds.
 
-Meta-World itself makes each once; they are restored in microseconds. The state after a reset depends on the
-family and the random vector of the task alone, bit for bit, though a reset simulates two runs of 50 steps of
-the hand. The bank lets Meta-World reset once and keeps the state, the model fields that changed and the
-constants that rewards need; worlds are put there any number of times.
+The state after a reset depends on the family and the task's random vector alone, bit for bit, though a reset
+simulates two runs of 50 steps of the hand. The bank lets Meta-World reset once and keeps the state, the model
+fields that changed and the constants that rewards need.
 """
 
 from __future__ import annotations
@@ -45,30 +44,22 @@ Extractor: TypeAlias = Callable[[SawyerXYZEnv, str], Constants]
 class Snapshot(NamedTuple):
     """An environment right after its reset."""
 
-    world: WorldState
-    """For :meth:`~.batched.BatchedPhysics.set_state`."""
-    observation: Array
-    """Observation of the reset, ``[39]``, goal hidden."""
-    arm: Arm
-    """For :meth:`~.sawyer.MocapArms.reset`."""
-    constants: Constants
-    """Reward constants by Meta-World's attribute names."""
+    world: WorldState  # for BatchedPhysics.set_state
+    observation: Array  # of the reset, [39], goal hidden
+    arm: Arm  # for MocapArms.reset
+    constants: Constants  # of the rewards, by Meta-World's attribute names
 
 
 @functools.cache
 def _shared_model(models: Models, family: str, read_geoms: tuple[str, ...]) -> mujoco.MjModel:
-    """Compile a model once a process.
-
-    It takes 0.1 s; no one writes to it.
-    """
+    """Compile a model once a process (0.1 s); no one writes to it."""
     return models.stepped(family, read_geoms)
 
 
 def numeric_attributes(env: SawyerXYZEnv, family: str) -> Constants:
-    """Return copies of an environment's numeric attributes.
+    """Return copies of an environment's numbers and arrays of numbers.
 
-    They are numbers or arrays of numbers. Left out are those that depend on what the environment did before,
-    such as its seed.
+    Left out are those that depend on what the environment did before, such as its seed.
     """
     del family  # their names say enough
     found = {}
@@ -81,10 +72,7 @@ def numeric_attributes(env: SawyerXYZEnv, family: str) -> Constants:
 
 
 class ResetBank:
-    """Snapshots by family and random vector.
-
-    They are in memory and, where a folder is given, on disk.
-    """
+    """Snapshots by family and random vector, in memory and, given a folder, on disk."""
 
     def __init__(
         self,
@@ -100,12 +88,9 @@ class ResetBank:
         Args:
             features: for each family what the physics binds; snapshots hold these numbers as Meta-World's own
                 data had them, which some resets leave older than the state.
-            folder: where files of snapshots are kept; a file serves only the versions, features and
-                extractor that it was written with.
-            constants: what to keep of an environment besides its state, from the environment right after its
-                reset and its family; the extractor's name is part of a file's key.
-            reward: the version of Meta-World's rewards, which fix constants of their own; it is part of a
-                file's key too.
+            folder: where files of snapshots are kept, named after all that a snapshot depends on.
+            constants: what to keep of an environment besides its state, right after its reset.
+            reward: the version of Meta-World's rewards, which fix constants of their own.
             models: where the families' environments and models come from.
         """
         self._features = {family: tuple(wanted) for family, wanted in features.items()}
@@ -122,27 +107,16 @@ class ResetBank:
         return list(self._features)
 
     def model(self, family: str) -> mujoco.MjModel:
-        """Return the family's physics model.
-
-        Every call gives the same one.
-        """
+        """Return the family's physics model, every time the same one."""
         if family not in self._models:
             geoms = {feature.name for feature in self._features[family] if feature.of == "geom"}
             self._models[family] = _shared_model(self._source, family, tuple(sorted(geoms)))
         return self._models[family]
 
     def snapshot(self, family: str, rand_vec: Sequence[float] | Array) -> Snapshot:
-        """Return the reset of a task.
+        """Return the reset of a task; a new one is simulated (about 10 ms).
 
-        A new one is simulated (about 10 ms).
-
-        Args:
-            family: the environment's name.
-            rand_vec: the random vector that Meta-World's task carries.
-
-        Raises:
-            MetarlError: if the vector has a wrong size or the environment rejects it, a goal too near the
-                object for instance.
+        A vector of a wrong size, or one that the environment rejects, raises ``MetarlError``.
         """
         vector = np.asarray(rand_vec, np.float64)
         known = self._known(family)
@@ -156,19 +130,13 @@ class ResetBank:
         return iter(self._known(family).values())
 
     def prepare(self, tasks: Iterable[tuple[str, Sequence[float]]]) -> None:
-        """Simulate and store the resets of new tasks.
-
-        They are written to the folder.
-        """
+        """Simulate the resets of new tasks and write them to the folder."""
         for family, vector in sorted(tasks, key=lambda task: task[0]):
             self.snapshot(family, vector)
         self.save()
 
     def save(self) -> None:
-        """Write families with new snapshots.
-
-        They are written to the folder, if there is one.
-        """
+        """Write the families with new snapshots to the folder, if there is one."""
         for family in sorted(self._unsaved) if self._folder else ():
             _write(self._file(family), self._snapshots[family])
         self._unsaved.clear()
@@ -200,10 +168,7 @@ class ResetBank:
         return self._folder / f"{family}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
 
     def environment(self, family: str) -> SawyerXYZEnv:
-        """Return a family's Meta-World environment.
-
-        Resets are taken from this one.
-        """
+        """Return the Meta-World environment that a family's resets are taken from."""
         if self._env is None or self._env[0] != family:
             self.close()
             self._env = family, self._source.environment(family)(reward_function_version=self._reward)
@@ -223,11 +188,7 @@ class ResetBank:
 
 
 def check_parameters(env: SawyerXYZEnv, family: str, vector: Array) -> None:
-    """Check the random vector of a task.
-
-    Raises:
-        MetarlError: if its size is wrong or a number is not finite.
-    """
+    """Check the random vector of a task; raise ``MetarlError`` on a wrong size or no number."""
     space = env._random_reset_space
     assert space is not None
     if vector.shape != space.shape or not np.isfinite(vector).all():
@@ -236,13 +197,7 @@ def check_parameters(env: SawyerXYZEnv, family: str, vector: Array) -> None:
 
 
 def reset_to(env: SawyerXYZEnv, family: str, vector: Array) -> Array:
-    """Reset a Meta-World environment to a task.
-
-    The goal is hidden; return the observation, ``[39]``.
-
-    Raises:
-        MetarlError: if the vector has a wrong size or the environment rejects it.
-    """
+    """Reset an environment to a task, goal hidden; return ``[39]``; check the vector."""
     check_parameters(env, family, vector)
     set_rand_vec(env, family, vector)
     with _no_rejection(env, family):
@@ -251,20 +206,14 @@ def reset_to(env: SawyerXYZEnv, family: str, vector: Array) -> Array:
 
 
 def set_rand_vec(env: SawyerXYZEnv, family: str, vector: Array) -> None:
-    """Set a random vector's task, goal hidden.
-
-    The environment is Meta-World's.
-    """
+    """Set the task of a random vector, goal hidden."""
     task = {"env_cls": SawyerXYZEnv, "rand_vec": vector, "partially_observable": True}
     env.set_task(MetaWorldTask(env_name=family, data=pickle.dumps(task)))
 
 
 @contextmanager
 def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
-    """Stop a reset that rejects its vector.
-
-    Meta-World would repeat it for ever, as the vector is fixed.
-    """
+    """Stop a reset that rejects its vector, which Meta-World would repeat for ever."""
     draws = itertools.count()
 
     def rand_vec() -> Array:
@@ -281,10 +230,7 @@ def _no_rejection(env: SawyerXYZEnv, family: str) -> Iterator[None]:
 
 
 def _transfer(full: mujoco.MjModel, slim: mujoco.MjModel, field: str) -> Array:
-    """Return the slim model's field.
-
-    Its rows are those of the full one, matched by name.
-    """
+    """Return the slim model's field with the rows of the full one, matched by name."""
     kind = {"body_pos": mujoco.mjtObj.mjOBJ_BODY, "site_pos": mujoco.mjtObj.mjOBJ_SITE}[field]
     rows = np.array(getattr(slim, field))
     source = getattr(full, field)
@@ -334,11 +280,8 @@ def _read(path: Path) -> dict[bytes, Snapshot]:
 
 def _row(columns: Mapping[str, Array], index: int) -> Snapshot:
     def group(prefix: str) -> dict[str, Array]:
-        return {
-            name.removeprefix(prefix): rows[index]
-            for name, rows in columns.items()
-            if name.startswith(prefix)
-        }
+        rows = {name: rows[index] for name, rows in columns.items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): row for name, row in rows.items()}
 
     world = WorldState(columns["integration"][index], group("field/"), columns["features"][index])
     return Snapshot(world, columns["observation"][index], Arm(**group("arm/")), group("constant/"))

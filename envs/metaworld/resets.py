@@ -1,7 +1,4 @@
-"""Models and initial states of Meta-World's tasks.
-
-Its engines share them.
-"""
+"""Models and initial states of Meta-World's tasks, shared by its engines."""
 
 from __future__ import annotations
 
@@ -28,29 +25,20 @@ logger = logging.getLogger(__name__)
 
 
 def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
-    """Return what a reset fixes for the rewards."""
+    """Return the constants of the rewards that a reset fixes."""
     version: RewardVersion = vars(env)["reward_function_version"]  # its base class does not declare it
     return {"reward": constants_of(env, tasks_with(version)[family])}
 
 
 @dataclass(frozen=True)
 class Families:
-    """Families that an engine can run.
+    """Families that an engine can run, by default Meta-World's own 50."""
 
-    By default they are Meta-World's own 50.
-    """
-
+    # families by name, for a reward version
     catalog: Callable[[RewardVersion], Mapping[str, SawyerTask]] = tasks_with
-    """Returns families by name, for a reward version."""
-    constants: Extractor = episode_constants
-    """Constants of the rewards, under ``"reward"``.
-
-    A reset fixes them.
-    """
-    models: Models = METAWORLD_MODELS
-    """Where their environments and models come from."""
-    full_model: FullModel = full_model
-    """Compiles a family's model with visual parts."""
+    constants: Extractor = episode_constants  # of the rewards, fixed by a reset, under "reward"
+    models: Models = METAWORLD_MODELS  # where their environments and models come from
+    full_model: FullModel = full_model  # compiles a family's model with visual parts
 
 
 METAWORLD = Families()
@@ -59,15 +47,9 @@ METAWORLD = Families()
 class SawyerResets:
     """An engine's families and reset bank.
 
-    Args:
-        families: every family that a task may be of.
-        default_tasks: tasks that are sure to be wanted.
-        cache: folder in which the states after resets are kept; None keeps them in memory only.
-        reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
-        known: what families there are.
-
-    Raises:
-        MetarlError: on rewards that Meta-World does not have, or a default task of no family here.
+    ``families`` are all that a task may be of, ``default_tasks`` those that are sure to be needed; ``cache``
+    is the folder in which the states after resets are kept, None keeps them in memory only. Unknown rewards
+    and a default task of no family here raise ``MetarlError``.
     """
 
     def __init__(
@@ -80,13 +62,12 @@ class SawyerResets:
         known: Families = METAWORLD,
     ) -> None:
         require(len(default_tasks) > 0, "default_tasks must name at least one task", "empty")
-        self.families = {family: index for index, family in enumerate(families)}
-        """The number of each family."""
+        self.families = {family: index for index, family in enumerate(families)}  # the number of each family
         self.default_tasks = tuple(default_tasks)
         self.check_families(default_tasks)
         catalog = known.catalog(reward_version)
+        # the observation and reward of each family
         self.catalog: dict[str, SawyerTask] = {family: catalog[family] for family in self.families}
-        """The observation and reward of each family."""
         # versions of the constants have folders of their own
         folder = None if cache is None else cache / _constants_version(catalog)
         features = {family: task.features for family, task in self.catalog.items()}
@@ -96,10 +77,7 @@ class SawyerResets:
         self._prepared: set[str] = set()  # families with the resets of their default tasks in the bank
 
     def model(self, family: str) -> mujoco.MjModel:
-        """Return a family's physics model.
-
-        No one may write to it.
-        """
+        """Return a family's physics model, which no one may write to."""
         return self._bank.model(family)
 
     def models(self) -> list[mujoco.MjModel]:
@@ -111,11 +89,7 @@ class SawyerResets:
         return [self.families[task.family] for task in tasks]
 
     def check_families(self, tasks: Sequence[Task]) -> None:
-        """Check that tasks are of known families.
-
-        Raises:
-            MetarlError: if one is not.
-        """
+        """Check that tasks are of known families; raise ``MetarlError`` if not."""
         for task in tasks:
             if task.family not in self.families:
                 raise unknown_name("family of this environment", task.family, self.families)
@@ -124,7 +98,7 @@ class SawyerResets:
         """Return the states that the tasks start from.
 
         The default tasks of a family are simulated together when the first of them is needed: Meta-World's
-        environment, which takes longer to build than 20 resets, is built once for all of them.
+        environment takes longer to build than 20 resets, so it is built once for all of them.
         """
         families = {task.family for task in tasks}
         wanted = {task for task in self.default_tasks if task.family in families - self._prepared}
@@ -148,9 +122,6 @@ class SawyerResets:
 
 
 def _constants_version(catalog: Mapping[str, SawyerTask]) -> str:
-    """Return the reward constants' layout name.
-
-    It stands for the order in which they are kept.
-    """
+    """Return a name for the order in which reward constants are kept."""
     order = sorted((family, tuple(task.constant_places)) for family, task in catalog.items())
     return hashlib.sha256(repr(order).encode()).hexdigest()[:12]

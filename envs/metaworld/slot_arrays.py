@@ -1,11 +1,12 @@
-"""Data of the Meta-World engine's slots.
+"""Data of the Meta-World engine's slots, one row each.
 
-There is a row for each. The arithmetic is that of :func:`metarl.envs.metaworld.rewards.step.after_step`,
-either on the arrays by NumPy, or as a C function that the stepper's threads call for each row.
+The arithmetic is that of :func:`.rewards.step.after_step`, either on the arrays by NumPy, or as a C function
+that the stepper's threads call for each row.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from enum import IntEnum
 
 import numpy as np
@@ -20,82 +21,42 @@ from metarl.envs.metaworld.rewards.observation import FRAME_SIZE, OBSERVATION_SI
 from metarl.envs.metaworld.rewards.step import after_step
 from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask
 
-OUTCOMES = (
-    "reward",
-    "success",
-    "near_object",
-    "grasp_success",
-    "grasp_reward",
-    "in_place_reward",
-    "obj_to_target",
+OUTCOMES = tuple(field.name for field in fields(Outcome))
+
+
+_Table = IntEnum(
+    "_Table", ["FEATURES", "ACTIONS", "CONSTANTS", "FRAMES", "FIRST", "OBSERVATIONS", "OUTCOMES"], start=0
 )
-"""The columns of :attr:`Tables.outcomes`."""
-
-
-class _Table(IntEnum):
-    FEATURES = 0
-    ACTIONS = 1
-    CONSTANTS = 2
-    FRAMES = 3
-    FIRST = 4
-    OBSERVATIONS = 5
-    OUTCOMES = 6
 
 
 class Tables:
     """A row for every slot."""
 
     def __init__(self, features: Array, num_constants: int) -> None:
-        """Begin with zeros.
-
-        Args:
-            features: ``[N, F]``, what the physics gathers.
-            num_constants: the most that a reset fixes.
-        """
+        """Begin with zeros; ``features [N, F]`` are the physics', ``num_constants`` the most of a reset."""
         slots = len(features)
         self.features = features
-        self.actions = np.zeros((slots, 4), np.float32)
-        """As the agent gave them."""
-        self.constants = np.zeros((slots, num_constants))
-        """The constants of the resets."""
-        self.frames = np.zeros((slots, FRAME_SIZE))
-        """The last frames, unclipped."""
-        self.first = np.zeros((slots, 1))
-        """Whether an episode's first step comes next.
-
-        It is 1 there, else 0.
-        """
+        self.actions = np.zeros((slots, 4), np.float32)  # as the agent gave them
+        self.constants = np.zeros((slots, num_constants))  # of the resets
+        self.frames = np.zeros((slots, FRAME_SIZE))  # the last ones, unclipped
+        self.first = np.zeros((slots, 1))  # 1 where an episode's first step comes next, else 0
         self.observations = np.zeros((slots, OBSERVATION_SIZE))
-        self.outcomes = np.zeros((slots, len(OUTCOMES)))
-        """Of the last step: :data:`OUTCOMES`."""
+        self.outcomes = np.zeros((slots, len(OUTCOMES)))  # of the last step: OUTCOMES
 
     def in_order(self) -> list[Rows]:
         """Return the arrays, ordered by number."""
-        return [
-            self.features,
-            self.actions,
-            self.constants,
-            self.frames,
-            self.first,
-            self.observations,
-            self.outcomes,
-        ]
+        moving = (self.features, self.actions, self.constants, self.frames, self.first)
+        return [*moving, self.observations, self.outcomes]
 
     def begin(self, slot: int, observation: Array, constants: Array) -> None:
-        """Begin an episode.
-
-        The reset's observation is ``[39]``, and its constants are ``[C]``.
-        """
+        """Begin an episode from the reset's observation ``[39]`` and constants ``[C]``."""
         self.observations[slot] = observation
         self.frames[slot] = observation[:FRAME_SIZE]
         self.constants[slot, : len(constants)] = constants
         self.first[slot] = 1
 
     def advance(self, task: SawyerTask, slots: npt.NDArray[np.int64]) -> None:
-        """Compute some slots' observations in NumPy.
-
-        They are after a step, and the slots are of one family.
-        """
+        """Compute observations and outcomes after a step, for slots of one family."""
         width, fixed = num_features(task), num_constants(task)
         result = after_step(
             task,
@@ -115,7 +76,7 @@ class Tables:
 
 
 def c_function(task: SawyerTask, tables: Tables) -> CFunction:
-    """Return what :meth:`Tables.advance` does, for one row."""
+    """Return :meth:`Tables.advance` as a C function of one row."""
     function, fixed = CFunction(tables.in_order()), num_constants(task)
     # the same reward function as NumPy's, called with expressions
     first = function.load(_Table.FIRST, 1)
@@ -139,28 +100,19 @@ def c_function(task: SawyerTask, tables: Tables) -> CFunction:
 
 
 def num_features(task: SawyerTask) -> int:
-    """Return a task's number of features.
-
-    They are read from the physics.
-    """
+    """Return a task's number of features."""
     return max(int(place.stop) for place in task.places.values())
 
 
 def num_constants(task: SawyerTask) -> int:
-    """Return a task's number of constants.
-
-    A reset fixes them.
-    """
+    """Return a task's number of reset constants."""
     return max(int(place.stop) for place in task.constant_places.values())
 
 
 def _of(rows: Array | Actions, slots: npt.NDArray[np.int64]) -> Vector:
-    """Return some rows as ``[k, worlds]``.
-
-    In memory a world's numbers stay neighbours, on which NumPy's dot products round as on one vector alone.
-    """
+    # a world's numbers stay neighbours: NumPy's dot products then round as on one vector alone
     return vector(rows.take(slots, axis=0).T)
 
 
 def _columns(outcome: Outcome) -> list[NumberPerWorld]:
-    return [vars(outcome)[name] for name in OUTCOMES]
+    return list(vars(outcome).values())

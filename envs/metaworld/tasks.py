@@ -1,7 +1,4 @@
-"""Tasks of Meta-World's arm as a distribution.
-
-It has lists, spaces and engines.
-"""
+"""Tasks of Meta-World's arm as a distribution with lists, spaces and engines."""
 
 from __future__ import annotations
 
@@ -28,26 +25,15 @@ from metarl.vector_env import TaskVectorEnv
 class SawyerTasks:
     """Training and test tasks of the Sawyer arm."""
 
-    name: str
-    """``"ml10"``, ``"ml1-reach-v3"``."""
-    train: tuple[Task, ...]
-    """The training split, family by family."""
+    name: str  # "ml10", "ml1-reach-v3"
+    train: tuple[Task, ...]  # family by family
     test: tuple[Task, ...]
-    """The test split."""
-    horizon: int = MAX_HORIZON
-    """Steps after which an episode is truncated."""
+    horizon: int = MAX_HORIZON  # steps after which an episode is truncated
     reward: RewardVersion = "v2"
-    """Meta-World's reward version.
-
-    "v2" are those of today, "v1" the original ones.
-    """
     reports_success: bool = True
-    """Every family says whether its task is solved."""
 
-    known: ClassVar[Families] = METAWORLD
-    """Source of the families' environments, models and rewards."""
+    known: ClassVar[Families] = METAWORLD  # source of the families' environments, models and rewards
     engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes")
-    """The names that :meth:`make_vector_env` takes."""
 
     @property
     def families(self) -> list[str]:
@@ -61,10 +47,7 @@ class SawyerTasks:
 
     @property
     def observation_space(self) -> Box:
-        """Space of one observation, ``[39]``.
-
-        The goal's three entries are zero.
-        """
+        """Space of one observation, ``[39]``; the goal's three entries are zero."""
         return observation_space()
 
     @property
@@ -77,34 +60,22 @@ class SawyerTasks:
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks, with every family equally often.
-
-        They differ by at most one.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw tasks, with every family equally often, give or take one."""
         return sample_evenly(self.tasks(split), num_tasks, rng)
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return each parameter's name and visibility.
-
-        The arm sees where an object is, but no goal.
-        """
+        """Return each parameter's name and visibility: objects are seen, goals are not."""
         every = [Parameter(f"object[{axis}]", observed=True) for axis in range(3)]
         every += [Parameter(f"goal[{axis}]", observed=False) for axis in range(3)]
         count = next(len(task.parameters) for task in (*self.train, *self.test) if task.family == family)
         return every[:count]
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots.
+        """Build an environment; raise ``MetarlError`` on an unknown engine.
 
         The engine "threads", which "auto" takes, steps all worlds in this process; "processes" runs the
         families' own environments in worker processes. Both give the same episodes, bit for bit but for the
         rounding of rewards.
-
-        Raises:
-            MetarlError: on any other engine.
         """
         if engine in ("auto", "threads"):
             return SawyerVectorEnv(

@@ -1,8 +1,7 @@
-"""Meta-World on threads.
+"""Meta-World on threads: physics in one batch, observations and rewards by array arithmetic.
 
-Physics is one batch, observations and rewards are array arithmetic. The episodes of Meta-World's own
-environments without their Python: states, observations and success bit for bit, rewards but for their
-rounding. A reset restores a state that Meta-World itself produced once.
+These are the episodes of Meta-World's own environments without their Python: states, observations and success
+bit for bit, rewards but for their rounding. A reset restores a state that Meta-World itself produced once.
 """
 
 from __future__ import annotations
@@ -33,11 +32,10 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class SawyerVectorEnv(SlotEngine):
-    """Task vector environment over threaded Meta-World worlds.
+    """:class:`~metarl.vector_env.TaskVectorEnv` over threaded Meta-World worlds.
 
-    It is a :class:`~metarl.vector_env.TaskVectorEnv`. Nothing in a Meta-World episode is random, so a seed
-    changes nothing. A world with NaN or huge numbers is truncated at that step with reward 0 and its last
-    sound observation, logged and counted.
+    Nothing in an episode is random: a seed changes nothing. A world with NaN or huge numbers is truncated at
+    that step with reward 0 and its last sound observation, logged and counted.
 
     Args:
         families: every family that a task may be of.
@@ -76,15 +74,11 @@ class SawyerVectorEnv(SlotEngine):
         super().__init__(
             observation_space(), action_space(), tasks=default_tasks, num_envs=num_envs, horizon=horizon
         )
-        self.diverged = 0
-        """Episodes that were cut because their physics diverged."""
+        self.diverged = 0  # episodes that were cut because their physics diverged
         self._running = list(self._tasks)
         # one model a family, one world a slot
         self._physics = BatchedPhysics(
-            self._resets.models(),
-            self._resets.numbers(self._tasks),
-            stepper=stepper,
-            num_threads=num_threads,
+            self._resets.models(), self._resets.numbers(self._tasks), stepper=stepper, num_threads=num_threads
         )
         # rewards read features and constants; a compiled stepper computes them on its threads
         self.closed = False
@@ -103,23 +97,9 @@ class SawyerVectorEnv(SlotEngine):
         self._renderers = SawyerRenderers(known.full_model)
 
     def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, object] | None = None,
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task.
-
-        ``options["reset_mask"]`` selects some of them.
-
-        Returns:
-            Observations ``[N, 39]`` of all slots, and no infos.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True.
-            MetarlError: if Meta-World does not accept a task's parameters.
-        """
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``."""
         slots = self._to_start(options)
         # resets are restored from snapshots, not simulated
         snapshots = self._resets.snapshots([self._tasks[slot] for slot in slots])
@@ -137,18 +117,7 @@ class SawyerVectorEnv(SlotEngine):
         return self._tables.observations.copy(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot.
-
-        Args:
-            actions: ``[N, 4]``; they are rounded to float32, Meta-World's own precision.
-
-        Returns:
-            Observations ``[N, 39]``, rewards ``[N]``, terminated ``[N]`` (never), truncated ``[N]``, and
-            ``infos["success"]`` ``[N]`` bool.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot by ``actions [N, 4]``, rounded to float32; infos have ``"success"``."""
         self._check_shape(np.shape(actions))
         # actions move the mocap bodies within their box
         self._tables.actions[...] = actions
@@ -173,28 +142,19 @@ class SawyerVectorEnv(SlotEngine):
         return self._tables.observations.copy(), rewards, terminated, cast("Array", truncated), infos
 
     def stop(self, slots: Flags) -> None:
-        """End the episodes of some slots, ``[N]``.
-
-        They are idle until their next reset.
-        """
+        """End the episodes of some slots, ``[N]``, which are idle until their next reset."""
         self._live &= ~slots
 
     def outcomes(self) -> dict[str, Array]:
-        """Return ``info`` of the last step, ``[N]`` each.
-
-        It is Meta-World's; all 0 if the slot diverged.
-        """
+        """Return Meta-World's ``info`` of the last step, ``[N]`` each; 0 if the slot diverged."""
         columns = dict(zip(OUTCOMES, self._tables.outcomes.T.copy(), strict=True))
         reward = columns.pop("reward")
         return {**columns, "unscaled_reward": reward}
 
     def goals(self, *, clipped: bool = True) -> Array:
-        """Return unhidden goals, ``[N, 3]``, metres.
+        """Return goals as Meta-World shows them where they are not hidden, ``[N, 3]``, metres.
 
-        Meta-World shows them so where they are not hidden.
-
-        Args:
-            clipped: as after a step; what a reset returns is not clipped to the space of goals.
+        ``clipped`` is as after a step; a reset returns goals that are not clipped to their space.
         """
         goals = np.zeros((self.num_envs, 3))
         for family, slots in self._groups.items():
@@ -205,10 +165,7 @@ class SawyerVectorEnv(SlotEngine):
         return goals
 
     def goal_bounds(self) -> tuple[Array, Array]:
-        """Return the goals' bounds, ``[3]`` each, metres.
-
-        They are the lowest and the highest that these families can show.
-        """
+        """Return the lowest and highest goal that these families can show, ``[3]``, metres."""
         tasks = list({task.family: task for task in self._resets.default_tasks}.values())
         places = [self._resets.catalog[task.family].constant_places for task in tasks]
         constants = [snapshot.constants["reward"] for snapshot in self._resets.snapshots(tasks)]
@@ -224,26 +181,12 @@ class SawyerVectorEnv(SlotEngine):
         return any("target_pos" in self._resets.catalog[family].live for family in self._resets.families)
 
     def render_slot(
-        self,
-        slot: int,
-        *,
-        camera: str | None = None,
-        width: int = DEFAULT_SIZE,
-        height: int = DEFAULT_SIZE,
+        self, slot: int, *, camera: str | None = None, width: int = DEFAULT_SIZE, height: int = DEFAULT_SIZE
     ) -> Picture:
-        """Return a slot's picture, ``[height, width, 3]``.
+        """Return a slot's picture by a camera of the full model, ``[height, width, 3]``.
 
-        It shows what a camera of Meta-World's full model sees.
-
-        Args:
-            slot: 0 to ``num_envs - 1``; one that never ran shows the model's initial state.
-            camera: one of :data:`~.metaworld_rendering.CAMERAS`; None for corner2 turned upright.
-            width: pixels.
-            height: pixels.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
+        A slot that never ran shows the model's initial state. ``camera`` is one of
+        :data:`.rendering.CAMERAS`; None for corner2 turned upright.
         """
         self._check_open()
         check_slot(slot, self.num_envs)

@@ -1,8 +1,7 @@
-"""Meta-World as a plain Gymnasium vector environment.
+"""Meta-World as a plain Gymnasium vector environment with autoreset, goals in turn and pictures.
 
-It has autoreset, goals that follow one another, and pictures. The same as
-:class:`gymnasium.vector.SyncVectorEnv` over Meta-World's own environments, step for step, at the speed of
-:class:`~.threads.SawyerVectorEnv`.
+Step for step the same as :class:`gymnasium.vector.SyncVectorEnv` over Meta-World's own environments, at the
+speed of :class:`~.threads.SawyerVectorEnv`.
 """
 
 from __future__ import annotations
@@ -30,86 +29,47 @@ from metarl.errors import MetarlError, require, unknown_name
 from metarl.types import Task
 from metarl.vector_env import Array, Picture
 
-RENDER_FPS = 80
-"""Steps per simulated second."""
+RENDER_FPS = 80  # steps per simulated second
 _GOAL = slice(36, 39)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VectorOptions:
-    """Options of a vector environment.
-
-    They have Meta-World's names where it has them.
-    """
+    """Options of a vector environment, under Meta-World's names where it has them."""
 
     goal_visible: bool = False
-    """Show the goal instead of zeros.
-
-    It is in the observation's last three numbers, as in the multi-task benchmarks.
-    """
+    """Show the goal in the last three observed numbers, as in multi-task benchmarks."""
     use_one_hot: bool = False
-    """Append the running family to the observation.
-
-    There is one number for each family of the benchmark.
-    """
+    """Append the running family to the observation, one number per family."""
     terminate_on_success: bool = False
-    """End an episode at its first success.
-
-    Otherwise it continues to its last step.
-    """
+    """End an episode at its first success."""
     max_episode_steps: int = MAX_HORIZON
-    """Steps of an episode, 1 to 500.
-
-    It is truncated then.
-    """
+    """Steps after which an episode is truncated, 1 to 500."""
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP
-    """When a slot starts its next episode.
-
-    Either ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
-    """
+    """When a slot starts its next episode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``."""
     task_select: Select = "random"
-    """How a slot's next task is chosen.
-
-    Either ``"random"``, or ``"pseudorandom"``, each once before any again.
-    """
+    """Next task of a slot: ``"random"``, or ``"pseudorandom"``, each once before any again."""
     sample_tasks_on_reset: bool = True
-    """Take the next task at each reset.
-
-    Otherwise only in a reset with a seed and in ``sample_tasks()``.
-    """
+    """Take the next task at each reset, else only in a reset with a seed and in ``sample_tasks()``."""
     reward_function_version: RewardVersion = "v2"
-    """Meta-World's reward version.
-
-    By default those of today, at most 10 a step; ``"v1"`` are its original ones.
-    """
+    """Meta-World's rewards: ``"v2"``, at most 10 a step, or the original ``"v1"``."""
     num_threads: int = 0
-    """Threads of the physics; 0 for each core.
-
-    Results do not depend on it.
-    """
+    """Threads of the physics; 0 for each core. Results do not depend on it."""
     stepper: StepperName = "auto"
-    """Stepper: ``"compiled"``, ``"portable"`` or ``"auto"``.
-
-    ``"auto"`` takes the first that works; results do not depend on it.
-    """
+    """``"compiled"``, ``"portable"`` or ``"auto"`` for the first that works; the results are the same."""
     render_mode: Literal["rgb_array"] | None = None
     """``"rgb_array"`` to let ``render()`` return pictures."""
     render_slots: Sequence[int] | None = None
     """The slots that ``render()`` shows; None for all."""
     camera_name: str | None = None
-    """Camera of Meta-World's.
-
-    None for corner2 turned upright.
-    """
+    """Camera of Meta-World's; None for corner2 turned upright."""
     camera_id: int | None = None
     """Number of the camera, instead of its name."""
-    width: int = DEFAULT_SIZE
-    """Of the pictures, pixels."""
+    width: int = DEFAULT_SIZE  # of the pictures, pixels
     height: int = DEFAULT_SIZE
-    """Of the pictures, pixels."""
 
     def __post_init__(self) -> None:
-        """Check what can be checked without building anything."""
+        """Check all that needs no environment."""
         steps = self.max_episode_steps
         require(1 <= steps <= MAX_HORIZON, f"max_episode_steps must be in 1..{MAX_HORIZON}", steps)
         check_reward(self.reward_function_version)
@@ -120,10 +80,7 @@ class VectorOptions:
 
     @property
     def camera(self) -> str | None:
-        """The camera's name, None for the default.
-
-        The engine then chooses.
-        """
+        """The camera's name; None lets the engine choose."""
         return self.camera_name if self.camera_id is None else CAMERAS[self.camera_id]
 
     def _check_camera(self) -> None:
@@ -137,11 +94,7 @@ class VectorOptions:
 
     @staticmethod
     def of(options: dict[str, object]) -> VectorOptions:
-        """Return options that came by name.
-
-        Raises:
-            MetarlError: if there is no such option, or its value makes no sense.
-        """
+        """Return options by name; raise ``MetarlError`` on unknown names and values."""
         known = [field.name for field in fields(VectorOptions)]
         for name in options:
             if name not in known:
@@ -191,11 +144,8 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self._shown = self._shown_slots()
         self._mode = read_mode(self.options.autoreset_mode)
         self.render_mode = self.options.render_mode
-        self.metadata = {
-            "autoreset_mode": self._mode,
-            "render_modes": ["rgb_array"],
-            "render_fps": RENDER_FPS,
-        }
+        self.metadata = {"autoreset_mode": self._mode, "render_modes": ["rgb_array"]}
+        self.metadata["render_fps"] = RENDER_FPS
         # the engine resets on request only; autoreset is added here
         self._families = list(families)
         self._engine = SawyerVectorEnv(
@@ -221,29 +171,13 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
 
     @property
     def tasks(self) -> tuple[Task | None, ...]:
-        """The task that each slot runs.
-
-        It is None before its first reset.
-        """
+        """The task that each slot runs; None before its first reset."""
         return tuple(self._tasks)
 
     def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, object] | None = None,
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, Infos]:
-        """Start episodes in all or masked slots.
-
-        The mask is ``options["reset_mask"]``.
-
-        Returns:
-            Observations ``[N, O]`` of all slots, and no infos.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
-        """
+        """Start episodes in all slots, or in those of ``options["reset_mask"]``."""
         self._check_open()
         seeds = seeds_of_slots(seed, self.num_envs)
         mask, _ = split_options(options, self.num_envs)
@@ -262,18 +196,9 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: npt.NDArray[np.float32]
     ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot.
+        """Step every slot by ``actions [N, 4]``; the autoreset mode says which start anew, and when.
 
-        The autoreset mode says which ones start anew, and when.
-
-        Args:
-            actions: ``[N, 4]``; rounded to float32.
-
-        Returns:
-            Observations ``[N, O]``, rewards, terminated and truncated ``[N]``, and infos.
-
-        Raises:
-            MetarlError: if a slot was not reset, or the actions have a wrong shape.
+        A slot that was not reset raises ``MetarlError``.
         """
         self._check_open()
         self._check_started()
@@ -303,14 +228,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         return shown, rewards, terminated, truncated, infos
 
     def render(self) -> tuple[Picture, ...]:
-        """Return pictures of slots, ``[height, width, 3]``.
-
-        There is one of each slot that is to be shown.
-
-        Raises:
-            MetarlError: without a render mode.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a picture, ``[height, width, 3]``, of each slot that is to be shown."""
         if self.render_mode is None:
             raise MetarlError('render() needs an environment that is made with render_mode="rgb_array".')
         chosen = self.options
@@ -361,10 +279,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         return observations
 
     def _infos(self, stepped: Flags) -> Infos:
-        """Return the infos of stepped slots.
-
-        They are Meta-World's; there are none if no slot stepped, as in Gymnasium.
-        """
+        """Return Meta-World's infos of stepped slots; none if no slot stepped, as in Gymnasium."""
         if not stepped.any():
             return {}
         values: dict[str, npt.NDArray[np.generic]] = {

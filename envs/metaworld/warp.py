@@ -1,7 +1,4 @@
-"""Meta-World on a device.
-
-Physics, observations, rewards and success are in its memory.
-"""
+"""Meta-World on a device, with physics, observations, rewards and success in its memory."""
 
 from __future__ import annotations
 
@@ -27,23 +24,10 @@ from metarl.vector_env import Array, Picture, check_slot
 
 
 class WarpSawyerVectorEnv(WarpVectorEnv):
-    """Meta-World's families as a :class:`.WarpVectorEnv`.
+    """Meta-World's families as a :class:`.WarpVectorEnv`; arguments as :class:`.SawyerVectorEnv`.
 
-    Nothing in an episode is random.
-
-    Args:
-        families: every family that a task may be of.
-        default_tasks: what the slots run in turn until ``set_tasks`` is called.
-        num_envs: slots.
-        horizon: steps after which an episode is truncated.
-        device: ``"auto"`` for CUDA where there is some, else a device by name.
-        cache: folder in which the states after resets are kept; None keeps them in memory only.
-        reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
-        sizes: of the physics' buffers.
-
-    Raises:
-        MetarlError: on a family or rewards that Meta-World does not have, a number that makes no sense, or a
-            want of memory.
+    Nothing in an episode is random. ``sizes`` are those of the physics' buffers; a want of memory raises
+    ``MetarlError``.
     """
 
     def __init__(
@@ -76,33 +60,14 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         self._slots: dict[int, torch.Tensor] = {}
 
     def goals(self, *, clipped: bool = True) -> Array:
-        """Return unhidden goals, ``[N, 3]``, metres.
-
-        Meta-World shows them so where they are not hidden.
-
-        Args:
-            clipped: as after a step; what a reset returns is not clipped to the space of goals.
-        """
+        """Return goals as :meth:`.SawyerVectorEnv.goals` does, ``[N, 3]``, metres."""
         shown = self._tables.goals(self._catalog, self._slots, self._physics.features, clipped=clipped)
         return shown.cpu().numpy().astype(np.float64)
 
     def render_slot(
-        self,
-        slot: int,
-        *,
-        camera: str | None = None,
-        width: int = DEFAULT_SIZE,
-        height: int = DEFAULT_SIZE,
+        self, slot: int, *, camera: str | None = None, width: int = DEFAULT_SIZE, height: int = DEFAULT_SIZE
     ) -> Picture:
-        """Return a slot's picture, ``[height, width, 3]``.
-
-        It shows what a camera of Meta-World's full model sees. As :meth:`.SawyerVectorEnv.render_slot`; the
-        picture is drawn by MuJoCo C of the state on the device.
-
-        Raises:
-            MetarlError: if there is no such slot or camera, or the size makes no sense.
-            EngineError: if there is no OpenGL; it says what to install.
-        """
+        """Return a picture as :meth:`.SawyerVectorEnv.render_slot`, of the state on the device."""
         self._check_open()
         check_slot(slot, self.num_envs)
         family, [state] = self._shown_tasks()[slot].family, self._physics.get_state([slot])
@@ -128,10 +93,7 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         return self._tables.rows["observations"]
 
     def _prepare(self, slots: Sequence[int], seeds: Sequence[int | None]) -> None:
-        """Send initial states of new tasks.
-
-        They go to slots that begin another task than last.
-        """
+        """Send the initial states of slots that begin another task than last."""
         del seeds
         # nothing is sent for a slot that runs the same task again: it is on the device
         new = [
@@ -168,9 +130,6 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         return StepOutcome(outcomes[:, 0], torch.zeros_like(sound), outcomes[:, 1] > 0.5)
 
     def _shown_tasks(self) -> list[Task]:
-        """Return the task of each slot.
-
-        It is a default one if none ran.
-        """
+        """Return the task of each slot, a default one if none ran."""
         idle = self._resets.default_tasks
         return [task or idle[slot % len(idle)] for slot, task in enumerate(self._running)]

@@ -1,13 +1,12 @@
-"""Data of the slots on the device.
+"""Data of the slots on the device: :class:`.slot_arrays.Tables` as tensors.
 
-They are :class:`metarl.envs.metaworld.slot_arrays.Tables` as tensors. The arithmetic is the very same,
-:func:`metarl.envs.metaworld.rewards.step.after_step`, in float32.
+The arithmetic is the very same, :func:`.rewards.step.after_step`, in float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,50 +23,22 @@ from metarl.envs.metaworld.slot_arrays import OUTCOMES, num_constants, num_featu
 _ARM_WIDTHS = {"position": 3, "low": 3, "high": 3, "scale": 1}
 
 
-class Targets(NamedTuple):
-    """The inputs of a physics step."""
-
-    ctrl: torch.Tensor
-    """``[N, 2]``, the two fingers."""
-    mocap_pos: torch.Tensor
-    """``[N, 1, 3]``, metres."""
-
-
 class TensorTables:
-    """Rows of slots, now and after the reset.
-
-    The reset is the slot's next one.
-
-    Args:
-        num_envs: slots.
-        constants: the most that a reset fixes.
-        device: where.
-    """
+    """Rows of slots, now and right after their next reset."""
 
     def __init__(self, num_envs: int, constants: int, device: torch.device) -> None:
-        widths = {
-            "observations": OBSERVATION_SIZE,
-            "frames": FRAME_SIZE,
-            "constants": constants,
-            **_ARM_WIDTHS,
-        }
+        widths = {"observations": OBSERVATION_SIZE, "frames": FRAME_SIZE, "constants": constants}
+        widths |= _ARM_WIDTHS
+        # latest data, [N, ...]: observations clipped and not, reset constants, arms
         self.rows = {name: torch.zeros(num_envs, width, device=device) for name, width in widths.items()}
-        """Latest data of slots, ``[N, ...]``.
-
-        They are the observation, clipped and not, the resets' constants, and the arms.
-        """
         # rows at the next reset, of the same shapes
         self._starts = {name: rows.clone() for name, rows in self.rows.items()}
+        # whether an episode's first step comes next
         self.first = torch.zeros(num_envs, dtype=torch.bool, device=device)
-        """Whether an episode's first step comes next."""
-        self.outcomes = torch.zeros(num_envs, len(OUTCOMES), device=device)
-        """Of the last step: :data:`~metarl.envs.metaworld.slot_arrays.OUTCOMES`."""
+        self.outcomes = torch.zeros(num_envs, len(OUTCOMES), device=device)  # of the last step: OUTCOMES
 
     def prepare(self, slots: Sequence[int], snapshots: Sequence[Snapshot]) -> None:
-        """Prepare resets for some slots.
-
-        They begin with these at their next :meth:`begin`.
-        """
+        """Set the snapshots with which some slots begin at their next :meth:`begin`."""
         device, width = self.first.device, self.rows["constants"].shape[1]
         columns = {name: [getattr(one.arm, name).reshape(-1) for one in snapshots] for name in Arm._fields}
         columns["observations"] = [one.observation for one in snapshots]
@@ -80,20 +51,17 @@ class TensorTables:
             self._starts[name].index_copy_(0, index, sent)
 
     def begin(self, mask: torch.Tensor) -> None:
-        """Begin episodes in slots of ``mask [N]``.
-
-        No other row changes.
-        """
+        """Begin episodes in slots of ``mask [N]``; no other row changes."""
         for name, rows in self.rows.items():
             torch.where(mask[:, None], self._starts[name], rows, out=rows)
         self.first |= mask
 
-    def act(self, actions: torch.Tensor, live: torch.Tensor) -> Targets:
-        """Move live slots' arms by actions ``[N, 4]``."""
+    def act(self, actions: torch.Tensor, live: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Move live slots' arms by actions ``[N, 4]``; return fingers ``[N, 2]``, mocap ``[N, 1, 3]``."""
         arms = (vector(self.rows[name].T) for name in _ARM_WIDTHS)
         moved = tensor(hand_target(vector(actions.T), *arms)).T
         torch.where(live[:, None], moved, self.rows["position"], out=self.rows["position"])
-        return Targets(torch.stack([actions[:, 3], -actions[:, 3]], dim=1), self.rows["position"][:, None])
+        return torch.stack([actions[:, 3], -actions[:, 3]], dim=1), self.rows["position"][:, None]
 
     def advance(
         self,
@@ -103,16 +71,10 @@ class TensorTables:
         actions: torch.Tensor,
         sound: torch.Tensor,
     ) -> None:
-        """Compute sound slots' observations and outcomes.
+        """Compute sound slots' observations and outcomes, family by family.
 
-        It goes family by family.
-
-        Args:
-            catalog: the task of each family.
-            slots: the slots of each family.
-            features: ``[N, F]``.
-            actions: ``[N, 4]``, as the agent gave them.
-            sound: ``[N]`` bool.
+        ``catalog`` and ``slots`` are each family's task and slots; ``features [N, F]``, ``actions [N, 4]`` as
+        the agent gave them, ``sound [N]``.
         """
         self.outcomes.zero_()
         for family, places in slots.items():
@@ -127,10 +89,7 @@ class TensorTables:
         *,
         clipped: bool,
     ) -> torch.Tensor:
-        """Return the slots' goals, ``[N, 3]``, metres.
-
-        The arguments are those of :meth:`advance`.
-        """
+        """Return the slots' goals, ``[N, 3]``, metres; the arguments are those of :meth:`advance`."""
         goals = torch.zeros(len(features), 3, device=features.device)
         for family, places in slots.items():
             task, constants = catalog[family], self.rows["constants"][places]

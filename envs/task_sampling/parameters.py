@@ -1,7 +1,4 @@
-"""Parameters of a task, structured and flat.
-
-Its author writes the structure; flat ones are plain numbers.
-"""
+"""Parameters of a task: structured, as its author writes them, and flat, plain numbers."""
 
 from __future__ import annotations
 
@@ -15,31 +12,23 @@ import numpy as np
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Parameter
 
+# name, or None outside a dictionary; shape, or None for a lone number; dtype
 Leaf: TypeAlias = "tuple[str | None, tuple[int, ...] | None, str]"
-"""Name, shape and dtype.
-
-The name in the dictionary, or None where there is none; the shape, or None for a lone number; the dtype.
-"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Layout that flattens and restores parameters.
+    """Layout that flattens parameters to numbers, and restores them.
 
-    Numbers become the same parameters again. Parameters are a number, an array or sequence of numbers, or a
-    dictionary of such by name. Arrays and sequences come back as arrays, whole numbers as ``int``, others as
-    ``float`` and truth values as ``bool``.
+    Parameters are a number, an array or sequence of numbers, or a dictionary of such by name. Arrays and
+    sequences come back as arrays, whole numbers as ``int``, others as ``float`` and truth values as ``bool``.
     """
 
     leaves: tuple[Leaf, ...]
 
     @staticmethod
     def of(example: object) -> Layout:
-        """Return the layout of parameters like these.
-
-        Raises:
-            MetarlError: if they hold anything but numbers.
-        """
+        """Return the layout of parameters like these; raise ``MetarlError`` on anything but numbers."""
         if isinstance(example, Mapping):
             require(len(example) > 0, "Parameters of a task must hold a number", "an empty dictionary")
             return Layout(tuple(_leaf(str(name), value) for name, value in example.items()))
@@ -51,13 +40,7 @@ class Layout:
         return sum(math.prod(shape or ()) for _, shape, _ in self.leaves)
 
     def describe(self, observed: Sequence[str]) -> tuple[Parameter, ...]:
-        """Describe each number of a task.
-
-        The names given are those that an agent may observe.
-
-        Raises:
-            MetarlError: if there is no parameter of such a name.
-        """
+        """Describe each number of a task; raise ``MetarlError`` if an observed name is none."""
         known = [name for name, _, _ in self.leaves if name is not None]
         for wanted in observed:
             if wanted not in known:
@@ -71,13 +54,7 @@ class Layout:
         return tuple(described)
 
     def flatten(self, parameters: object) -> tuple[float, ...]:
-        """Return the numbers.
-
-        They are in the order of the example's dictionary.
-
-        Raises:
-            MetarlError: if the parameters are laid out in another way, or one is not finite.
-        """
+        """Return the numbers in the example's order; raise ``MetarlError`` if they do not fit it."""
         # a lone number or array is a dictionary of one entry without a name
         values = parameters if isinstance(parameters, Mapping) else {None: parameters}
         wanted = [name for name, _, _ in self.leaves]
@@ -101,11 +78,7 @@ class Layout:
         return tuple(numbers)
 
     def restore(self, numbers: tuple[float, ...]) -> object:
-        """Return the parameters that :meth:`flatten` made numbers of.
-
-        Raises:
-            MetarlError: if there are more or fewer.
-        """
+        """Return the parameters of numbers that :meth:`flatten` returned; check their count."""
         require(len(numbers) == self.size, f"A task here has {self.size} parameters", len(numbers))
         values: dict[str | None, object] = {}
         rest = list(numbers)

@@ -1,7 +1,4 @@
-"""Distributions of a task's numbers.
-
-They have ranges to train on, and margins beyond them for tests.
-"""
+"""Distributions of a task's numbers: ranges to train on, and margins beyond them for tests."""
 
 from __future__ import annotations
 
@@ -15,45 +12,25 @@ import numpy as np
 from metarl.errors import require
 
 Parameters: TypeAlias = tuple[float, ...]
-Draw: TypeAlias = Callable[[np.random.Generator], Parameters]
-"""Draws the parameters of one task."""
+Draw: TypeAlias = Callable[[np.random.Generator], Parameters]  # draws the parameters of one task
+# tests are new draws from what training draws from ("in"), or beyond it ("out")
 TestRange: TypeAlias = Literal["in", "out"]
-"""Whether tests are in ("in") or out ("out").
-
-"in" are new draws from what training draws from, "out" are beyond it.
-"""
 
 
 def check_test_range(test_range: str) -> None:
-    """Make sure that it is one.
-
-    Raises:
-        MetarlError: if it is not.
-    """
+    """Check that it is one; raise ``MetarlError`` if not."""
     require(test_range in ("in", "out"), 'test_range must be "in" or "out"', repr(test_range))
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``.
-
-    Those beyond reach from ``least`` and to ``greatest``.
-    """
+    """Numbers from ``low`` to ``high``, with margins down to ``least`` and up to ``greatest``."""
 
     low: float
     high: float
-    least: float
-    """Lower end of the margin.
-
-    At most ``low``, and ``low`` itself where there is no margin below.
-    """
-    greatest: float
-    """Upper end of the margin.
-
-    At least ``high``, and ``high`` itself where there is no margin above.
-    """
-    logarithmic: bool = False
-    """Whether the logarithm is uniform, not the number."""
+    least: float  # at most low, and low itself where there is no margin below
+    greatest: float  # at least high, and high itself where there is no margin above
+    logarithmic: bool = False  # whether the logarithm is uniform, not the number
 
     def draw(self, rng: np.random.Generator, *, beyond: bool = False) -> float:
         """Draw from the range or its margins."""
@@ -72,10 +49,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Ranges:
-    """One number from each of several ranges.
-
-    All are from within, or all from beyond.
-    """
+    """One number from each of several ranges, all from within or all from beyond."""
 
     ranges: tuple[Range, ...]
     beyond: bool = False
@@ -87,10 +61,7 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Ring:
-    """Points of the plane in a ring.
-
-    They are uniform over the area between two circles around the origin.
-    """
+    """Points uniform over the area between two circles around the origin."""
 
     inner: float
     outer: float
@@ -104,10 +75,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Arc:
-    """Unit vectors of the plane.
-
-    Angles are uniform, radians.
-    """
+    """Unit vectors of the plane with uniform angles, radians."""
 
     first: float
     last: float

@@ -1,7 +1,4 @@
-"""Settings of a user's own distribution.
-
-They are checked before any of them is used.
-"""
+"""Settings of a user's own distribution, checked before any of them is used."""
 
 from __future__ import annotations
 
@@ -19,17 +16,11 @@ class TaskSettings(TypedDict, total=False):
     """Optional settings of a distribution."""
 
     horizon: int
-    """Steps of an episode.
-
-    By default the environment's own limit.
-    """
+    """Steps of an episode; by default the environment's own limit."""
     success_key: str
     """Key of ``info`` that says "solved"."""
     name: str
-    """Its name in results.
-
-    By default the environment's name.
-    """
+    """Its name in results; by default the environment's."""
     actions: ActionMode
     """How a policy's actions reach the environment.
 
@@ -37,25 +28,13 @@ class TaskSettings(TypedDict, total=False):
     "clip" clips only; "raw" passes them on, for an environment that reads actions beyond its bounds itself.
     """
     timeout: float
-    """Seconds to build, reset or step an environment.
-
-    By default 60. Not for vector environments, which run in this process.
-    """
+    """Seconds to build, reset or step an environment, 60 by default; not for vector environments."""
     observed: Sequence[str]
-    """Names of parameters an agent may observe.
-
-    An example is where an object is; the checker accepts them.
-    """
+    """Names of parameters that an agent may observe, such as where an object is."""
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
-    """Check names and types of settings.
-
-    Raises:
-        MetarlError: on a name that is not known, a horizon that is no whole number from 1 to 1000000, an
-            unknown way to pass on actions, a timeout that is no positive number, or observed that is no
-            list of names.
-    """
+    """Check names, types and limits of settings; raise ``MetarlError`` on those that do not fit."""
     for name in settings:
         if name not in TaskSettings.__annotations__:
             raise unknown_name("setting of a distribution", name, TaskSettings.__annotations__)
@@ -74,15 +53,9 @@ def check_settings(settings: Mapping[str, object]) -> None:
 
 
 def check_takes(functions: Mapping[str, object]) -> None:
-    """Check that functions take enough arguments.
+    """Check that functions, named as they are called (``"apply(env, task)"``), take the arguments.
 
-    They can be called with as many as they will be.
-
-    Args:
-        functions: by how they are called, ``"apply(env, task)"``; what is no function is passed over.
-
-    Raises:
-        MetarlError: if one takes more or fewer.
+    A function that takes others raises ``MetarlError``; values of other kinds are passed over.
     """
     for call, function in functions.items():
         name, _, arguments = call.rstrip(")").partition("(")

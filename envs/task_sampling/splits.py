@@ -1,7 +1,4 @@
-"""Training and held-out tasks.
-
-They are from two lists of parameters, or from functions that draw them.
-"""
+"""Training and held-out tasks, from two lists of parameters or from functions that draw them."""
 
 from __future__ import annotations
 
@@ -19,50 +16,35 @@ from metarl.tasks import Parameter, Split, sample_evenly
 from metarl.types import Task
 
 P = TypeVar("P")
+# draws one task's parameters; the generator is the only source of randomness
 Sampler: TypeAlias = Callable[[np.random.Generator], P]
-"""Draws one task's parameters.
-
-The generator is the only source of randomness.
-"""
 Numbers: TypeAlias = tuple[float, ...]
 
-LISTED = 40
-"""Tasks in a drawn split's list."""
+LISTED = 40  # tasks in a drawn split's list
 _SEEDS: dict[Split, int] = {"train": 1703, "test": 3400}
-_DRAWS = 1000
-"""Consecutive rejections that stop the search."""
+_DRAWS = 1000  # consecutive rejections that stop the search
 
 
 @dataclass(frozen=True)
 class TaskSplits:
-    """Tasks of one family.
+    """Tasks of one family: a list of each split, or fresh training draws.
 
-    They are a list of each split, or fresh training draws. No task that is drawn for training is one of the
-    held-out list.
+    No task that is drawn for training is one of the held-out list.
     """
 
     name: str
     layout: Layout
     train: tuple[Task, ...]
     test: tuple[Task, ...]
+    # a fresh training task; None where the list is all there is
     draw: Callable[[np.random.Generator], Numbers] | None
-    """Draws a fresh training task.
-
-    None where the list is all there is.
-    """
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's list."""
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh training tasks.
-
-        They are of the list where nothing is drawn.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive, or ``sample`` draws held-out tasks only.
-        """
+        """Draw fresh training tasks, or from the list where nothing is drawn."""
         if split == "test" or self.draw is None:
             return sample_evenly(self.tasks(split), num_tasks, rng)
         require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
@@ -78,8 +60,7 @@ class SplitTasks:
     """The base of distributions with such splits."""
 
     splits: TaskSplits
-    observed: tuple[str, ...] = ()
-    """Names of parameters that an agent may observe."""
+    observed: tuple[str, ...] = ()  # names of parameters that an agent may observe
 
     @property
     def name(self) -> str:
@@ -87,27 +68,15 @@ class SplitTasks:
         return self.splits.name
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
-        """Return the split's tasks.
-
-        Where they are drawn, it is a fixed list that stands for them.
-        """
+        """Return the split's tasks; a fixed list stands for drawn ones."""
         return self.splits.tasks(split)
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks.
-
-        Those for training are fresh, where a sampler draws them.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw tasks: fresh ones for training, where a sampler draws them."""
         return self.splits.sample(num_tasks, rng, split)
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
-        """Return each parameter's name and visibility.
-
-        It says whether an agent may observe it.
-        """
+        """Return each parameter's name, and whether an agent may observe it."""
         return self.splits.layout.describe(self.observed)
 
 
@@ -116,10 +85,8 @@ def make_splits(
 ) -> TaskSplits:
     """Return splits of two lists or samplers.
 
-    Args:
-        name: the family's.
-        sample: draws a training task's parameters, or lists all of them.
-        test_sample: likewise for held-out tasks; None draws them with ``sample`` from seeds of their own.
+    ``sample`` draws a training task's parameters, or lists all of them; ``test_sample`` likewise for held-out
+    tasks, None draws them with ``sample`` from seeds of their own.
 
     Raises:
         MetarlError: if parameters are no numbers or not alike, a list is empty, or a task is in both splits.
@@ -146,10 +113,7 @@ def make_splits(
 
 
 def drawn_task(name: str, split: Split, numbers: Numbers) -> Task:
-    """Return a task named by its numbers.
-
-    A digest stands for many.
-    """
+    """Return a task named by its numbers; a digest stands for many."""
     words = ",".join(repr(number) for number in numbers)
     if len(numbers) > 4:
         words = hashlib.sha256(words.encode()).hexdigest()[:16]
@@ -166,10 +130,7 @@ def _first(source: Sampler[P] | Sequence[P]) -> P:
 def _listed(
     name: str, split: Split, source: Sampler[P] | Sequence[P], layout: Layout, taken: set[Numbers]
 ) -> tuple[Task, ...]:
-    """Return listed or drawn tasks.
-
-    Those drawn are not taken yet.
-    """
+    """Return the listed tasks, or drawn ones that are not taken."""
     if callable(source):
         found = _distinct(_draw(source, layout), split, taken)
         return tuple(drawn_task(name, split, numbers) for numbers in found)
@@ -185,10 +146,7 @@ def _draw(sample: Sampler[P], layout: Layout) -> Callable[[np.random.Generator],
 def _distinct(
     draw: Callable[[np.random.Generator], Numbers], split: Split, taken: set[Numbers]
 ) -> list[Numbers]:
-    """Return up to :data:`LISTED` different tasks.
-
-    None of them is taken; they are the same ones each time.
-    """
+    """Return up to :data:`LISTED` different tasks, none of them taken, the same each time."""
     found: dict[Numbers, None] = {}
     for numbers in islice(_fresh(draw, np.random.default_rng(_SEEDS[split]), taken), 2 * LISTED):
         found[numbers] = None
@@ -200,10 +158,7 @@ def _distinct(
 def _fresh(
     draw: Callable[[np.random.Generator], Numbers], rng: np.random.Generator, refused: set[Numbers]
 ) -> Iterator[Numbers]:
-    """Yield tasks that are not rejected.
-
-    Stop after too many consecutive rejections.
-    """
+    """Yield tasks that are not rejected; stop after too many consecutive rejections."""
     in_vain = 0
     while in_vain < _DRAWS:
         numbers = draw(rng)

@@ -1,8 +1,7 @@
-"""Optimal play of Bernoulli bandits.
+"""Optimal play of Bernoulli bandits with arms uniform in 0..1: exact optimum and indices.
 
-Here are the exact optimum and indices, for arms uniform in 0..1. An arm that paid ``wins`` times and failed
-``losses`` times has the posterior Beta(wins + 1, losses + 1), with mean ``(wins + 1) / (wins + losses + 2)``.
-Tables are indexed by ``[wins, losses]``.
+An arm that paid ``wins`` times and failed ``losses`` times has the posterior Beta(wins + 1, losses + 1), with
+mean ``(wins + 1) / (wins + losses + 2)``. Tables are indexed by ``[wins, losses]``.
 
 - :class:`BayesOptimal` is exact, by dynamic programming over the multiset of the arms' counts. For 5 arms and
   100 pulls there are too many states.
@@ -24,11 +23,8 @@ from metarl.errors import require
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Counts: TypeAlias = npt.NDArray[np.int64]
+# sorted wins and losses of every arm: the order of the arms does not matter
 Multiset: TypeAlias = tuple[tuple[int, int], ...]
-"""Sorted wins and losses of every arm.
-
-The order of the arms does not matter.
-"""
 
 MAX_STATES = 2_000_000
 
@@ -36,10 +32,8 @@ MAX_STATES = 2_000_000
 class Choice(NamedTuple):
     """The best value and action of a state."""
 
-    value: float
-    """Expected reward from here to the last pull."""
-    arm: tuple[int, int]
-    """Wins and losses of a best arm."""
+    value: float  # expected reward from here to the last pull
+    arm: tuple[int, int]  # wins and losses of a best arm
 
 
 def num_states(arms: int, pulls: int) -> int:
@@ -53,17 +47,10 @@ def is_solvable(arms: int, pulls: int) -> bool:
 
 
 class BayesOptimal:
-    """Bayes-optimal strategy, by dynamic programming.
+    """Strategy with the highest expected return, by dynamic programming.
 
-    Its expected return is the highest. ``V(s) = max_i p_i (1 + V(s, arm i won)) + (1 - p_i) V(s, arm i
-    lost)``, with the posterior means p_i.
-
-    Args:
-        arms: k.
-        pulls: of an episode.
-
-    Raises:
-        MetarlError: if there are too many states to visit.
+    ``V(s) = max_i p_i (1 + V(s, arm i won)) + (1 - p_i) V(s, arm i lost)``, with the posterior means p_i, for
+    episodes of ``pulls``. Too many states raise ``MetarlError``.
     """
 
     def __init__(self, arms: int, pulls: int) -> None:
@@ -81,10 +68,7 @@ class BayesOptimal:
         return self._best(((0, 0),) * self.arms).value
 
     def choose(self, wins: Counts, losses: Counts) -> Counts:
-        """Return the best arm ``[N]`` for counts.
-
-        Counts are ``[N, k]``; of equal arms take the first.
-        """
+        """Return the best arm ``[N]`` for counts ``[N, k]``; of equal arms the first."""
         counts = np.stack([wins, losses], axis=-1).tolist()
         return np.array([self._arm([(won, lost) for won, lost in each]) for each in counts], np.int64)
 
@@ -109,9 +93,7 @@ class BayesOptimal:
 
 
 def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: int = 501) -> Numbers:
-    """Return Gittins indices, ``[pulls + 1, pulls + 1]``.
-
-    They are of arms for an endless discounted game.
+    """Return Gittins indices of an endless discounted game, ``[pulls + 1, pulls + 1]``.
 
     The index of a state is the reward of a known arm at which playing on and retiring to that arm are worth
     the same (calibration; Gittins, Glazebrook and Weber 2011, chapter 8). For each reward r on a grid::
@@ -151,18 +133,14 @@ def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: in
 
 
 def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
-    """Return indices by pulls left, wins, losses.
-
-    Shapes are ``[pulls + 1, pulls + 1, pulls + 1]`` by (left, w, l).
+    """Return indices by pulls left, wins, losses, ``[pulls + 1, pulls + 1, pulls + 1]``.
 
     The price r of a pull at which an arm, played for as long as it is worth it and at most ``left`` times,
-    earns nothing (Bradt, Johnson and Karlin 1956; Lattimore 2016, section 2)::
+    earns nothing (Bradt, Johnson and Karlin 1956; Lattimore 2016, section 2), on a grid of prices in 0..1::
 
         E_left(w, l) = max(0, p - r + p E_{left - 1}(w + 1, l) + (1 - p) E_{left - 1}(w, l + 1))
 
-    Args:
-        pulls: of an episode; states that it cannot come to, and ``left = 0``, are NaN.
-        grid: prices, in 0..1.
+    States that an episode of ``pulls`` cannot come to, and ``left = 0``, are NaN.
     """
     prices = np.linspace(0, 1, grid)
     indices = np.full((pulls + 1, pulls + 1, pulls + 1), np.nan)
@@ -178,27 +156,18 @@ def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
 
 
 def _means(taken: int) -> Numbers:
-    """Return posterior means by wins, ``[taken + 1]``.
-
-    They are those after ``taken`` pulls.
-    """
+    """Return posterior means after ``taken`` pulls, by wins, ``[taken + 1]``."""
     return np.asarray((np.arange(taken + 1) + 1) / (taken + 2), np.float64)
 
 
 def _mean_square(side: int) -> Numbers:
-    """Return posterior means by results, ``[side, side]``.
-
-    Axes are wins and losses.
-    """
+    """Return posterior means by wins and losses, ``[side, side]``."""
     count = np.arange(side)
     return np.asarray((count[:, None] + 1) / (np.add.outer(count, count) + 2), np.float64)
 
 
 def _roots(differences: Numbers, grid: Numbers) -> Numbers:
-    """Return zero crossings of rows ``[N, G]``.
-
-    The rows decrease along a grid ``[G]``.
-    """
+    """Return zero crossings of rows ``[N, G]`` that decrease along a grid ``[G]``."""
     after = np.clip((differences > 0).sum(axis=1), 1, len(grid) - 1)
     rows = np.arange(len(differences))
     above, below = differences[rows, after - 1], differences[rows, after]

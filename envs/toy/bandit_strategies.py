@@ -1,7 +1,7 @@
-"""Strategies for Bernoulli bandits, as baselines.
+"""Strategies for Bernoulli bandits, as baselines that see how often each arm won and lost.
 
-They see how often each arm won and lost; agents are compared with them. Each plays N bandits at once. Equal
-arms differ by their place only, which makes no difference: all arms have the same prior.
+Each plays N bandits at once. Equal arms differ by their place only, which makes no difference: all arms have
+the same prior.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ class Strategy(Protocol):
 
 
 def best(scores: Numbers) -> Counts:
-    """Return the first highest scores' arms, ``[N]``.
-
-    Scores are ``[N, k]``.
-    """
+    """Return the arms of the first highest scores, ``[N]`` of ``[N, k]``."""
     return np.asarray(scores.argmax(axis=1), np.int64)
 
 
@@ -50,10 +47,7 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Thompson:
-    """Thompson sampling: an arm by its chance.
-
-    The chance is the probability that it is the best (Thompson 1933).
-    """
+    """Thompson sampling: an arm by the probability that it is the best (Thompson 1933)."""
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return a posterior bandit's best arms."""
@@ -62,22 +56,12 @@ class Thompson:
 
 @dataclass(frozen=True)
 class UCB1:
-    """The highest upper confidence bound's arm.
+    """The arm of the highest upper confidence bound (Auer et al. 2002, figure 1)."""
 
-    Source: Auer et al. 2002, figure 1.
-    """
-
-    width: float = 1.0
-    """Width factor of the bound.
-
-    It is 1 as published; less explores less.
-    """
+    width: float = 1.0  # factor of the bound, 1 as published; less explores less
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
-        """Return the arms of the highest bounds.
-
-        Arms that were never pulled come first.
-        """
+        """Return the arms of the highest bounds; arms that were never pulled come first."""
         pulls = wins + losses
         taken = np.maximum(pulls.sum(axis=1, keepdims=True), 1)
         tried = np.maximum(pulls, 1)
@@ -87,13 +71,9 @@ class UCB1:
 
 @dataclass(frozen=True, eq=False)
 class Gittins:
-    """The highest Gittins index's arm.
+    """The arm of the highest Gittins index, that of an endless discounted game."""
 
-    The index is that of an endless discounted game.
-    """
-
-    table: Numbers
-    """``[wins, losses]``, of :func:`metarl.envs.toy.bandit_optimum.gittins_indices`."""
+    table: Numbers  # [wins, losses], of gittins_indices
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return the arms of the highest indices."""
@@ -102,13 +82,9 @@ class Gittins:
 
 @dataclass(frozen=True, eq=False)
 class FiniteHorizonGittins:
-    """The highest finite-horizon index's arm.
+    """The arm of the highest index for the pulls that are left."""
 
-    The horizon is that of the pulls that are left.
-    """
-
-    table: Numbers
-    """``[left, wins, losses]``, of :func:`metarl.envs.toy.bandit_optimum.finite_horizon_indices`."""
+    table: Numbers  # [left, wins, losses], of finite_horizon_indices
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return the arms of the highest indices."""

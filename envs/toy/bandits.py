@@ -35,10 +35,7 @@ _TRAIN_SEED, _TEST_SEED = 1611, 2779
 
 @dataclass(frozen=True, kw_only=True)
 class BanditsConfig(SuiteConfig):
-    """Bernoulli bandits, played within one episode.
-
-    The agent finds which arm pays most (Duan et al. 2016).
-    """
+    """Bernoulli bandits, played within one episode (Duan et al. 2016)."""
 
     kind: ClassVar[str] = "bandits"
 
@@ -49,10 +46,7 @@ class BanditsConfig(SuiteConfig):
 
     @property
     def label(self) -> str:
-        """Name with the sizes.
-
-        Returns of other sizes cannot be compared.
-        """
+        """Name with the sizes: returns of other sizes cannot be compared."""
         return f"{self.kind}-{self.arms}x{self.horizon}"
 
     def build(self) -> BanditTasks:
@@ -93,11 +87,7 @@ class BanditTasks:
         return tuple(_draw(_LISTED_TASKS, self.arms, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh training or listed test bandits.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw fresh training or listed test bandits."""
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
         require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
@@ -106,33 +96,20 @@ class BanditTasks:
     def make_vector_env(
         self, num_envs: int, *, engine: str = "auto", num_workers: int = 0
     ) -> BanditVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        It has no workers.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "tensor".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "tensor"."""
         if engine not in ("auto", "tensor"):
             raise unknown_name("engine of the bandits suite", engine, ("auto", "tensor"))
         return BanditVectorEnv(self, num_envs)
 
 
 class BanditVectorEnv(SlotEngine):
-    """All bandits in plain array arithmetic.
+    """All bandits in plain array arithmetic; the slots run the listed training bandits in turn.
 
     A slot draws one uniform number a pull from a generator of its own, which its reset's seed starts; the
     pull pays 1 if that number is below the arm's probability, and 0 otherwise.
     """
 
     def __init__(self, distribution: BanditTasks, num_envs: int) -> None:
-        """Give every slot a listed training bandit.
-
-        The distribution's list is used in turn.
-
-        Raises:
-            MetarlError: if ``num_envs`` is not positive.
-        """
         listed, horizon = distribution.tasks("train"), distribution.horizon
         check_slots(listed, num_envs, horizon)
         super().__init__(
@@ -156,18 +133,7 @@ class BanditVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, Flags]]:
-        """Start episodes in all or masked slots.
-
-        The mask is ``options["reset_mask"]``.
-
-        Returns:
-            Observations ``[N, 1]``, all 0, and no information.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if it is of another shape than ``[N]``, or false everywhere, or there is not one
-                seed a slot.
-        """
+        """Start episodes in all slots, or in those of ``options["reset_mask"]``; show ``[N, 1]`` zeros."""
         slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
         for slot in slots:
             generator = self._generators[slot]
@@ -182,17 +148,7 @@ class BanditVectorEnv(SlotEngine):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Pull an arm of every unfinished bandit.
-
-        Args:
-            actions: ``[N]``, an arm each.
-
-        Returns:
-            Observations ``[N, 1]``, rewards 0 or 1, terminated, truncated, each ``[N]``, and no information.
-
-        Raises:
-            MetarlError: if there is no such arm.
-        """
+        """Pull arms ``[N]`` of the unfinished bandits; raise ``MetarlError`` if there is no such arm."""
         arms = np.asarray(actions, np.int64)
         in_range = (arms >= 0) & (arms < self._arms)
         require(

@@ -26,13 +26,8 @@ from metarl.vector_env import Array, Picture, check_slot
 
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
-MAX_STEP = 0.1
-"""Largest displacement of a step along each axis.
-
-It is also the radius within which the point has arrived.
-"""
-GOAL_LIMIT = 0.5
-"""Half the side of the goals' square."""
+MAX_STEP = 0.1  # largest displacement of a step along each axis; within this radius the point has arrived
+GOAL_LIMIT = 0.5  # half the side of the goals' square
 _TERMINATION_WIDTH = 0.01
 _LISTED_GOALS = 40
 _TRAIN_SEED, _TEST_SEED = 1703, 3400
@@ -40,20 +35,14 @@ _TRAIN_SEED, _TEST_SEED = 1703, 3400
 
 @dataclass(frozen=True, kw_only=True)
 class PointConfig(SuiteConfig):
-    """2-D navigation to a hidden goal.
-
-    The suite is that of Finn et al. 2017; the best return is known.
-    """
+    """2-D navigation to a hidden goal (Finn et al. 2017); the best return is known."""
 
     kind: ClassVar[str] = "point"
 
     horizon: Horizon = 100
     """Steps of an episode."""
     terminate_at_goal: bool = False
-    """End an episode near the goal.
-
-    Near is within 0.01 along both axes, as the paper's own code does.
-    """
+    """End an episode within 0.01 of the goal along both axes, as the paper's own code does."""
 
     def build(self) -> PointTasks:
         """Return the task distribution."""
@@ -64,8 +53,8 @@ class PointConfig(SuiteConfig):
 class PointTasks:
     """Goals uniform in a square.
 
-    Training draws fresh goals from the continuous distribution. The test split is a fixed list of goals
-    that training meets with probability zero; a fixed list of other goals stands for the training split.
+    Training draws fresh goals from the continuous distribution. The test split is a fixed list of goals that
+    training meets with probability zero; a fixed list of other goals stands for the training split.
     """
 
     horizon: int = 100
@@ -89,45 +78,28 @@ class PointTasks:
         return tuple(_draw_goals(_LISTED_GOALS, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw fresh training or listed test goals.
-
-        Raises:
-            MetarlError: if ``num_tasks`` is not positive.
-        """
+        """Draw fresh training or listed test goals."""
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
         require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
         return _draw_goals(num_tasks, rng, split)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> PointVectorEnv:
-        """Build an environment with ``num_envs`` slots.
-
-        It has no workers, so their number changes nothing.
-
-        Raises:
-            MetarlError: on any other engine than "auto" or "tensor".
-        """
+        """Build an environment; raise ``MetarlError`` on engines but "auto" and "tensor"."""
         if engine not in ("auto", "tensor"):
             raise unknown_name("engine of the point suite", engine, ("auto", "tensor"))
         return PointVectorEnv(self, num_envs)
 
 
 class PointVectorEnv(SlotEngine):
-    """All slots in plain array arithmetic.
+    """All slots in plain array arithmetic; they run the listed training goals in turn.
 
     Reward: minus the Euclidean distance to the goal after the move. Success: after the move the point is
-    within 0.1, one step along an axis, of the goal. Every episode starts at the origin, and nothing in it
-    is random: a seed changes nothing.
+    within 0.1, one step along an axis, of the goal. Every episode starts at the origin, and nothing in it is
+    random: a seed changes nothing.
     """
 
     def __init__(self, distribution: PointTasks, num_envs: int) -> None:
-        """Give every slot a listed training goal.
-
-        The distribution's list is used in turn.
-
-        Raises:
-            MetarlError: if ``num_envs`` is not positive.
-        """
         listed, horizon = distribution.tasks("train"), distribution.horizon
         check_slots(listed, num_envs, horizon)
         super().__init__(
@@ -148,17 +120,7 @@ class PointVectorEnv(SlotEngine):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, Flags]]:
-        """Start episodes at the origin.
-
-        They start in every slot or in those of ``options["reset_mask"]``.
-
-        Returns:
-            Positions ``[N, 2]`` and no information.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if it is of another shape than ``[N]``, or false everywhere.
-        """
+        """Start episodes at the origin in all slots or those of ``options["reset_mask"]``."""
         slots = self._to_start(options)
         self._positions[slots] = 0.0
         self._goals[slots] = [_goal(self._tasks[slot]) for slot in slots]
@@ -169,16 +131,7 @@ class PointVectorEnv(SlotEngine):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
-        """Move every running point by its action.
-
-        The action is clipped to ±0.1 along each axis.
-
-        Args:
-            actions: ``[N, 2]``.
-
-        Returns:
-            Positions ``[N, 2]``, rewards, terminated, truncated and ``{"success": ...}``, each ``[N]``.
-        """
+        """Move every running point by its action ``[N, 2]``, clipped to ±0.1 along each axis."""
         live = self._live
         moves = np.minimum(np.maximum(actions, -MAX_STEP), MAX_STEP)
         # slots that are over stay where they are
@@ -204,19 +157,7 @@ class PointVectorEnv(SlotEngine):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a picture, ``[height, width, 3]``.
-
-        It shows the point, its goal and the square of goals.
-
-        Args:
-            slot: 0 to ``num_envs - 1``.
-            camera: None; there is nothing to choose.
-            width: pixels.
-            height: pixels.
-
-        Raises:
-            MetarlError: if there is no such slot, a camera is named, or the size makes no sense.
-        """
+        """Return a picture of point, goal and square of goals, ``[height, width, 3]``."""
         check_slot(slot, self.num_envs)
         require(camera is None, "The point suite is seen from above only: camera must be None", camera)
         position, goal = self._positions[slot], self._goals[slot]
@@ -226,9 +167,9 @@ class PointVectorEnv(SlotEngine):
 def optimal_return(task: Task, horizon: int) -> float:
     """Return an episode's best possible undiscounted return.
 
-    Each axis moves by at most 0.1 a step whatever the other does, so after t steps the offset along an
-    axis is at least ``max(|g| - 0.1 t, 0)``, and walking straight along both axes at once attains both
-    bounds at every t. The distance grows with either offset, so that walk is exactly optimal::
+    Each axis moves by at most 0.1 a step whatever the other does, so after t steps the offset along an axis
+    is at least ``max(|g| - 0.1 t, 0)``, and walking straight along both axes at once attains both bounds at
+    every t. The distance grows with either offset, so that walk is exactly optimal::
 
         return = - sum over t = 1..horizon of sqrt(max(|gx| - 0.1 t, 0)^2 + max(|gy| - 0.1 t, 0)^2)
 
@@ -240,12 +181,11 @@ def optimal_return(task: Task, horizon: int) -> float:
 
 
 def unadapted_return(horizon: int) -> float:
-    """Return the best return without adapting.
+    """Return the best expected return over training goals without adapting.
 
-    It is the expected one, over training goals, of a policy that never learns its goal. It stays at the
-    origin, in episodes of fixed length: without the reward in the observation, where the point is at step t
-    does not depend on the goal, and the mean distance to a uniform goal is least from the middle of the
-    square of side s, where it is ``s (sqrt(2) + log(1 + sqrt(2))) / 6``.
+    It is that of staying at the origin, in episodes of fixed length: without the reward in the observation,
+    the point's place at step t does not depend on the goal, and the mean distance to a uniform goal is least
+    from the middle of the square of side s, where it is ``s (sqrt(2) + log(1 + sqrt(2))) / 6``.
     """
     side = 2 * GOAL_LIMIT
     return -horizon * side * (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 6

@@ -1,7 +1,4 @@
-"""A picture of the point suite.
-
-It shows the square of goals, goal, circle of success, point.
-"""
+"""A picture of the point suite: square of goals, goal, circle of success, point."""
 
 from __future__ import annotations
 
@@ -11,13 +8,8 @@ import numpy.typing as npt
 from metarl.errors import MetarlError
 from metarl.vector_env import Array, Picture
 
-MAX_SIZE = 4096
-"""Pixels along a side."""
-VIEW = 0.75
-"""Half the plane's extent along the shorter side.
-
-The picture shows the plane from minus this to plus this; a point beyond is drawn on the edge.
-"""
+MAX_SIZE = 4096  # pixels along a side
+VIEW = 0.75  # the shorter side shows the plane from minus this to plus this; a point beyond is on the edge
 _PAPER, _SQUARE, _CIRCLE, _GOAL, _POINT = (
     (255, 255, 255),
     (238, 238, 242),
@@ -31,20 +23,10 @@ _DOT = 0.025
 def draw(
     position: Array, goal: Array, *, goal_limit: float, radius: float, width: int, height: int
 ) -> Picture:
-    """Return the picture, ``[height, width, 3]``.
+    """Return the picture, ``[height, width, 3]``; the y axis points upwards.
 
-    The y axis points upwards.
-
-    Args:
-        position: where the point is, ``[2]``.
-        goal: where it should go, ``[2]``.
-        goal_limit: half the side of the square of goals.
-        radius: how near counts as success.
-        width: pixels.
-        height: pixels.
-
-    Raises:
-        MetarlError: on a size that makes no sense.
+    ``position`` and ``goal`` are ``[2]``, ``goal_limit`` is half the side of the square of goals, within
+    ``radius`` is success.
     """
     if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
         raise MetarlError(
@@ -64,10 +46,7 @@ def draw(
 
 
 def _plane(width: int, height: int) -> tuple[Array, Array]:
-    """Return the pixels' x ``[1, width]`` and y.
-
-    y is ``[height, 1]``; both are of the middle of each pixel.
-    """
+    """Return x ``[1, width]`` and y ``[height, 1]`` of the middle of each pixel."""
     scale = 2 * VIEW / min(width, height)
     x: Array = (np.arange(width, dtype=np.float64) - (width - 1) / 2) * scale
     y: Array = ((height - 1) / 2 - np.arange(height, dtype=np.float64)) * scale

@@ -1,4 +1,1 @@
-"""Functions for scripts and notebooks.
-
-``import metarl`` offers them.
-"""
+"""Functions for scripts and notebooks, which ``import metarl`` offers."""

@@ -1,7 +1,4 @@
-"""Train, load and evaluate in a few lines.
-
-Presets are named by strings; folders are strings or paths.
-"""
+"""Train, load and evaluate in a few lines; presets are strings, folders strings or paths."""
 
 from __future__ import annotations
 
@@ -33,10 +30,7 @@ class Run:
 
     experiment: Experiment
     evaluation: Evaluation | None
-    """Final evaluation on every held-out task.
-
-    It was made when training ended; None for a loaded run.
-    """
+    """Final evaluation on every held-out task; None for a loaded run."""
 
     @property
     def folder(self) -> Path:
@@ -81,9 +75,7 @@ def train(
     observers: Sequence[Observer] = (),
     **settings: object,
 ) -> Run:
-    """Train an agent, then evaluate it.
-
-    The evaluation is on held-out tasks.
+    """Train an agent, then evaluate it on held-out tasks.
 
     Args:
         what: a preset's or a suite's name, as on the command line, or a whole config.
@@ -116,11 +108,7 @@ def train(
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Open a trained run or its checkpoint.
-
-    Raises:
-        MetarlError: if there is no checkpoint, or it is damaged.
-    """
+    """Open a trained run or its checkpoint; MetarlError if there is none, or it is damaged."""
     return Run(runs.open_trained(Path(path), report=lambda _: None), None)
 
 

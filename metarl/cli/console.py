@@ -1,7 +1,4 @@
-"""Console of all commands.
-
-Sentences go to one console, mistakes to standard error.
-"""
+"""Console of all commands: sentences go to one console, mistakes to standard error."""
 
 from __future__ import annotations
 
@@ -12,17 +9,13 @@ import sys
 from rich.console import Console
 
 NOBODY_READS = 141
-"""Exit code of a closed output: SIGPIPE's.
-
-The reader has closed it, as in ``metarl list | head -1``.
-"""
+"""Exit code, SIGPIPE's, where the reader is gone, as in ``metarl list | head -1``."""
 
 
 class _Console(Console):
     """Ends the program quietly where nobody reads it."""
 
     def on_broken_pipe(self) -> None:
-        """Exit as other programs in a pipeline do."""
         silence()
         raise SystemExit(NOBODY_READS)
 

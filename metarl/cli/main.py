@@ -35,13 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def exit_code(work: Callable[[], None]) -> int:
-    """Run ``work``, and report users' mistakes.
-
-    A mistake is printed in one sentence.
+    """Run ``work``, and report a user's mistake in one sentence.
 
     Returns:
-        The exit code: 0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a
-        closed pipe.
+        0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a closed pipe.
     """
     try:
         with sigterm_as_interrupt():
@@ -102,20 +99,13 @@ def dispatch(arguments: list[str]) -> None:
 
 
 def require_posix() -> None:
-    """Refuse to run on Windows.
-
-    Raises:
-        MetarlError: there.
-    """
+    """Raise MetarlError on Windows."""
     if platform.system() == "Windows":
         raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
 
 
 def open_output() -> None:
-    """Make standard output and error usable.
-
-    They may be closed, ``metarl list >&-``, or odd objects.
-    """
+    """Make standard outputs usable that are closed, ``metarl list >&-``, or odd objects."""
     sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
 
 
@@ -137,7 +127,6 @@ class _Output(io.TextIOBase):
         self._write = write
 
     def write(self, text: str) -> int:
-        """Write a text and return its length."""
         self._write(text)
         return len(text)
 

@@ -1,7 +1,4 @@
-"""Progress of every command.
-
-On a terminal it is a bar with time left, elsewhere a line now and then.
-"""
+"""Progress of every command: a bar with time left on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -142,7 +139,6 @@ class _Bar(Bar):
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the line, then the bar."""
         yield Text(self.headline, no_wrap=True, overflow="crop")
         yield from super().get_renderables()
 

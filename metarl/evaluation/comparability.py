@@ -1,10 +1,8 @@
 """Rules on which evaluations share a table.
 
-Compare, report, sweeps and the scripts go by them.
-
-They refuse evaluations in which a score means something else: other settings of the suite, other held-out
-tasks, another measurement of the adaptation, other physics. They only print differences between agents: how
-long each was trained, and the versions of the libraries that only learning depends on.
+``compare``, ``report``, ``sweep`` and the scripts refuse evaluations in which a score means something else:
+other settings of the suite, other held-out tasks, another measurement of the adaptation, other physics. They
+only print differences between agents: how long each was trained, and the versions of other libraries.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ class Side:
     """One evaluation of one run."""
 
     name: str
-    """Name of the run in messages."""
+    """Run name in messages."""
     suite: SuiteConfig
     evaluation: Evaluation
     about: Mapping[str, Json] = dataclasses.field(default_factory=dict)
@@ -38,7 +36,7 @@ class Side:
 def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
     """Return the settings that runs with different seeds share.
 
-    That is every setting but the seed, the name, and those that no result depends on: threads and workers.
+    Left out are the seed, the name, and what no result depends on: threads and workers.
     """
     content = {name: value for name, value in to_json(config).items() if name not in _OF_ONE_RUN}
     content["sampling"] = {
@@ -48,7 +46,7 @@ def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
 
 
 def check_comparable(sides: Sequence[Side]) -> None:
-    """Make sure that scores of all mean the same.
+    """Check that the scores of all evaluations mean the same.
 
     A setting that an early version did not record cannot differ; :func:`unrecorded` names it.
 
@@ -76,10 +74,7 @@ def check_comparable(sides: Sequence[Side]) -> None:
 
 
 def conditions(side: Side) -> dict[str, str]:
-    """Return the recorded conditions of a table.
-
-    All its evaluations must share them, as far as they are recorded.
-    """
+    """Return the recorded conditions that evaluations in one table must share."""
     found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
     settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
     found |= {f"the suite's {name}": value for name, value in settings.items()}
@@ -103,9 +98,7 @@ def conditions(side: Side) -> dict[str, str]:
 
 
 def adaptation_episodes(side: Side) -> int:
-    """Return the episodes of a parallel agent's adaptation step.
-
-    They are counted for each task.
+    """Return the episodes per task of an agent's adaptation step.
 
     Raises:
         MetarlError: if the file does not say so.

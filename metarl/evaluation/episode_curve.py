@@ -1,7 +1,4 @@
-"""Held-out performance over adaptation episodes.
-
-It is measured after one step from 1, 2, 5, … episodes, and shows how much data adaptation needs.
-"""
+"""Held-out performance after one step from 1, 2, 5, … episodes."""
 
 from __future__ import annotations
 
@@ -21,22 +18,14 @@ from metarl.vector_env import TaskVectorEnv
 
 
 def check_counts(counts: Sequence[int]) -> None:
-    """Check that numbers of episodes rise from 1.
-
-    Raises:
-        MetarlError: if they do not.
-    """
+    """Check that numbers of episodes rise from 1, to at most 10000."""
     rising = all(low < high for low, high in zip([0, *counts], counts, strict=False))
     require(0 < len(counts) and rising, "Numbers of episodes must rise, from 1 or more", [*counts])
     require(counts[-1] <= 10_000, "A number of episodes must be at most 10000", counts[-1])
 
 
 def check_adapts_from_several(agent: MetaLearner) -> None:
-    """Refuse an agent with a memory, which adapts from one episode at a time.
-
-    Raises:
-        MetarlError: if it is one.
-    """
+    """Refuse an agent with a memory, which adapts from one episode at a time."""
     require(
         agent.trial == "parallel",
         "A curve over episodes adapted from is for agents that adapt from several at once; the evaluation of "
@@ -51,25 +40,19 @@ def episodes_axis(counts: Sequence[int]) -> Axis:
 
 
 def first_episodes(rollout: Rollout, count: int) -> Rollout:
-    """Return a rollout of the first ``count`` episodes of each task."""
+    """Return the first ``count`` episodes of each task."""
     return rollout.map(lambda value: value[:, :count])
 
 
 def slots_for(config: MeasurementConfig, counts: Sequence[int]) -> int:
-    """Return the fewest slots for :func:`episode_curve`.
-
-    They are enough to run a task.
-    """
+    """Return the fewest slots with which :func:`episode_curve` runs a task."""
     return max(config.episodes, *counts)
 
 
 def curve_steps(
     config: MeasurementConfig, counts: Sequence[int], num_tasks: int, num_envs: int, horizon: int
 ) -> int:
-    """Return the vector steps of :func:`episode_curve`.
-
-    Every episode is taken to last to the horizon.
-    """
+    """Return the vector steps of :func:`episode_curve`, if all episodes last to the horizon."""
     chunks = -(-num_tasks // max(1, num_envs // slots_for(config, counts)))
     return chunks * (len(counts) + 2) * horizon
 
@@ -86,9 +69,7 @@ def episode_curve(
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Measure an agent over numbers of adaptation episodes.
-
-    It is measured before adapting, and after one step from each number.
+    """Measure an agent before adapting and after one step from each count.
 
     The fewer episodes are the first of the more, so that the points of the curve differ in nothing else. They
     are not the episodes that are measured.
@@ -100,7 +81,7 @@ def episode_curve(
         config: how many episodes are measured, and how actions are chosen.
         counts: rising numbers of episodes, from 1 or more.
         horizon: of an episode.
-        rng: where every random number comes from.
+        rng: source of every random number.
         on_step: as in :func:`metarl.rollouts.collect.collect`.
 
     Returns:

@@ -1,7 +1,4 @@
-"""Meta-testing on held-out tasks.
-
-The agent was never trained on them; it is measured before and after adapting to them.
-"""
+"""Meta-testing: measure an agent before and after adapting to held-out tasks."""
 
 from __future__ import annotations
 
@@ -34,9 +31,7 @@ def evaluate(
     rng: np.random.Generator,
     on_step: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Measure an agent before and during adaptation.
-
-    It is measured on tasks before adapting and after each adaptation step.
+    """Measure an agent on tasks before adapting and after each step.
 
     A sequential agent's step is one more episode of each slot's trial: measured episodes are its experience,
     and its actions are chosen in the same way throughout.
@@ -52,7 +47,7 @@ def evaluate(
         config: how many episodes, and how actions are chosen.
         adaptation_steps: most steps.
         horizon: of an episode.
-        rng: where every random number comes from.
+        rng: source of every random number.
         on_step: as in :func:`metarl.rollouts.collect.collect`.
 
     Raises:
@@ -91,18 +86,12 @@ def evaluate(
 
 
 def episodes_of_step(config: MeasurementConfig, trial: Trial) -> int:
-    """Return the experience of an adaptation step.
-
-    It is one more episode of a trial, or a batch of episodes.
-    """
+    """Return the episodes of one adaptation step: one of a trial, or a batch."""
     return 1 if trial == "sequential" else config.adaptation_episodes
 
 
 def slots_needed(config: MeasurementConfig, trial: Trial = "parallel") -> int:
-    """Return the fewest slots for :func:`evaluate`.
-
-    They are enough to run a task.
-    """
+    """Return the fewest slots with which :func:`evaluate` runs a task."""
     return config.episodes if trial == "sequential" else max(config.episodes, config.adaptation_episodes)
 
 
@@ -114,10 +103,7 @@ def vector_steps(
     horizon: int,
     trial: Trial = "parallel",
 ) -> int:
-    """Return the vector steps of :func:`evaluate`.
-
-    Every episode is taken to last to the horizon.
-    """
+    """Return the vector steps of :func:`evaluate`, if all episodes last to the horizon."""
     chunks = -(-num_tasks // max(1, num_envs // slots_needed(config, trial)))
     reuses = trial == "sequential" or _reuses_episodes(config)
     rollouts = adaptation_steps + 1 if reuses else 2 * adaptation_steps + 1

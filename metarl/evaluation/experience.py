@@ -1,9 +1,7 @@
-"""All agents on one axis: episodes of experience.
-
-Some adapt from batches of episodes, others remember.
+"""One axis for all agents: episodes of experience.
 
 An adaptation step of a parallel agent takes ``adaptation_episodes`` of experience, a sequential agent's one.
-After as many episodes on the task both have been given the same, so their scores may be compared there.
+Scores may be compared where both have had equally many episodes on the task.
 """
 
 from __future__ import annotations
@@ -12,17 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metarl.errors import MetarlError
-from metarl.evaluation.record import Evaluation
+from metarl.evaluation.record import Evaluation, part_of
 
 
 def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int, ...]:
-    """Return the experience before each measured stage.
+    """Return the episodes of experience before each measured stage.
 
-    It counts episodes on the task.
-
-    Args:
-        evaluation: of any agent.
-        adaptation_episodes: episodes of an adaptation step; unused where a step is one more episode.
+    ``adaptation_episodes`` is the number a step takes; it is unused for a sequential agent.
     """
     if evaluation.experience:
         return evaluation.experience
@@ -31,10 +25,10 @@ def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int
 
 
 def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:
-    """Return the experience at which all were measured.
+    """Return the episode counts after which every agent was measured.
 
     Args:
-        experiences: each agent's name, and what :func:`experience_of` says.
+        experiences: each agent's name and its :func:`experience_of`.
 
     Raises:
         MetarlError: if they share none but 0; names those of each.
@@ -50,15 +44,14 @@ def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
 
 
 def at_counts(evaluation: Evaluation, adaptation_episodes: int, counts: Sequence[int]) -> Evaluation:
-    """Return an evaluation's stages at these counts.
-
-    They are those after these numbers of episodes, laid out along them.
-    """
+    """Return an evaluation's stages after these numbers of episodes."""
     stages = [experience_of(evaluation, adaptation_episodes).index(count) for count in counts]
     return replace(
         evaluation,
         returns=evaluation.returns[:, stages],
-        successes=None if evaluation.successes is None else evaluation.successes[:, stages],
+        successes=part_of(evaluation.successes, slice(None), stages),
+        last=part_of(evaluation.last, slice(None), stages),
+        held=part_of(evaluation.held, slice(None), stages),
         trial="sequential",
         experience=tuple(counts),
     )

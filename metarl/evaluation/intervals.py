@@ -1,6 +1,4 @@
-"""Confidence intervals under several sources of chance.
-
-The sources are independent, and move the estimates.
+"""Confidence intervals under several independent sources of chance.
 
 A score of seed i on task j is modelled as a mean + a seed effect + a task effect + a rest. All seeds meet the
 same tasks, so both effects stay in the mean over all scores, however many of the other there are. Each source
@@ -28,7 +26,7 @@ class Source(NamedTuple):
     """One source of chance: seeds, or tasks."""
 
     variance: Values
-    """``[K]``, the source's part of each estimate's variance."""
+    """``[K]``, its part of each estimate's variance."""
     dof: Values
     """``[K]``, degrees of freedom of that variance."""
 
@@ -49,8 +47,7 @@ def limits(
 
     Between two bounds, rescaled to p in 0..1, the interval of Korn and Graubard (1998, Survey Methodology 24,
     193-201): that of Clopper and Pearson for ``n p`` successes among the effective number of trials
-    ``n = p (1 - p) / variance * (z / t)^2``. It stays within the bounds, and is skew near them. Few skew
-    values seldom show their tail, so the variance of m of them is taken ``(m + 1) / m`` times here.
+    ``n = p (1 - p) / variance * (z / t)^2``. It stays within the bounds, and is skew near them.
 
     Args:
         found: ``[K]``.
@@ -80,10 +77,7 @@ def limits(
 
 
 def negligible(variance: Values, bounds: tuple[float, float]) -> npt.NDArray[np.bool_]:
-    """Return which variances are zero.
-
-    Beside finite bounds, those that are no more than rounding count as zero.
-    """
+    """Return which variances are zero, or mere rounding beside finite bounds."""
     width = bounds[1] - bounds[0]
     return np.asarray(variance <= (_NOTHING * width**2 if np.isfinite(width) else 0.0))
 
@@ -104,9 +98,7 @@ def combine(found: Values, parts: Sequence[Limits]) -> Limits:
 
 
 def unseen(found: Values, tasks: int, level: float, bounds: tuple[float, float]) -> Limits:
-    """Return intervals for estimates without spread over tasks.
-
-    All tasks agree on these estimates.
+    """Return intervals for estimates on which all tasks agree.
 
     Tasks of a kind that none of T drawn ones is of have a probability of at most
     ``r = 1 - ((1 - level) / 2)^(1 / T)``, about 3.7 / T at 95 % (the two-sided rule of three). Their scores
@@ -122,9 +114,7 @@ def unseen(found: Values, tasks: int, level: float, bounds: tuple[float, float])
 def rank_limits(
     found: float, seeds: tuple[int, int], concordance: float, tasks: Limits, level: float
 ) -> Limits:
-    """Return the least interval of few seeds' Mann-Whitney statistic.
-
-    It compares few seeds against few.
+    """Return the narrowest interval that few seeds' Mann-Whitney statistic allows.
 
     Where all seeds of one run beat all of another, the spread over seeds is zero, and yet of two equal agents
     with three seeds each one does so in one case of ten. So the variance over seeds is taken from the

@@ -1,7 +1,4 @@
-"""Evaluators that a suite's publishers ship.
-
-Their numbers can be compared with the publishers'.
-"""
+"""Evaluators that a suite's publishers ship, for numbers comparable with theirs."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from metarl.types import Json, Task
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialSettings:
-    """How a publisher's evaluator is to measure."""
+    """Settings of a publisher's evaluator."""
 
     adaptation_steps: int = 1
     """Adaptations to each task."""
@@ -34,17 +31,15 @@ class OfficialEvaluation:
     evaluator: str
     """Its name, ``"metaworld.evaluation.metalearning_evaluation"``."""
     settings: OfficialSettings
-    """How it measured."""
     tasks: int
-    """Tasks that it met."""
+    """Tasks measured."""
     counted_episodes: int
     """Episodes counted, of all measured ones."""
     success_rate: float
     """Mean over families."""
     mean_return: float
-    """Of the episodes that it counted, undiscounted."""
+    """Undiscounted, of the counted episodes."""
     family_successes: dict[str, float]
-    """Success rate of each family."""
     env_steps: int
     """Environment steps taken, including the adaptation's."""
 
@@ -72,15 +67,13 @@ class OfficiallyEvaluated(Protocol):
         num_workers: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> OfficialEvaluation:
-        """Run the publisher's evaluator on an agent.
-
-        The agent is not changed.
+        """Run the publisher's evaluator on an agent, which is not changed.
 
         Args:
             agent: any meta-learner.
             tasks: held-out tasks; the evaluator may take some of them only.
             settings: how to measure.
-            rng: where every random number comes from.
+            rng: source of every random number.
             num_workers: processes or threads; 0 for one a core.
             on_step: as in :func:`metarl.rollouts.collect.collect`.
         """

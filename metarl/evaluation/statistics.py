@@ -1,6 +1,4 @@
-"""Statistics over tasks and seeds, with intervals.
-
-These are means, interquartile means, medians and profiles.
+"""Means, interquartile means, medians and profiles with intervals.
 
 The aggregates are those of Agarwal et al. 2021 (arXiv 2108.13264) on scores ``[S, T]`` of S training seeds on
 T tasks. There are two kinds of interval:
@@ -36,10 +34,7 @@ _LARGEST_BATCH = 5_000_000  # numbers that are held at once while resampling: 40
 
 
 class Interval(NamedTuple):
-    """Number with its confidence interval.
-
-    The number is mostly a mean over tasks; the interval holds it with the stated confidence.
-    """
+    """Mean, or other number, with its confidence interval."""
 
     mean: float
     low: float
@@ -48,30 +43,18 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """How intervals are made."""
+    """How intervals are made: level, resamples, coverage and bounds."""
 
     level: float = 0.95
     """Confidence, between 0 and 1."""
     resamples: int = 2000
-    """Number of resamples of seeds and tasks.
-
-    They are drawn where a bootstrap is needed.
-    """
+    """Number of resamples of seeds and tasks, where a bootstrap is needed."""
     over: Literal["both", "seeds"] = "both"
-    """Whether intervals cover other tasks too.
-
-    They are about other seeds on other tasks, or about other seeds on these tasks.
-    """
+    """Cover other seeds on other tasks ("both"), or other seeds on these tasks ("seeds")."""
     strata: tuple[str, ...] = ()
-    """Stratum of each task, for instance its family.
-
-    Without, all tasks are of one kind.
-    """
+    """Stratum of each task, for instance its family; without, all tasks are of one kind."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
-    """Least and greatest score.
-
-    ``RATE`` for a rate. Intervals stay within.
-    """
+    """Least and greatest score (``RATE`` for a rate); intervals stay within."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -81,31 +64,22 @@ class Bootstrap:
 
 
 class Aggregates(NamedTuple):
-    """Three aggregates of scores, with intervals.
-
-    Each puts the scores into one number.
-    """
+    """Mean, interquartile mean and median, with intervals."""
 
     mean: Interval
     iqm: Interval
-    """Mean of the middle half of scores.
-
-    Single ones move it far less than the mean.
-    """
+    """Mean of the middle half of scores, which outliers move little."""
     median: Interval
     """Median over tasks of the mean over seeds."""
 
 
 class Profile(NamedTuple):
-    """Share of scores above each threshold.
-
-    Source: Agarwal et al. 2021, section 4.2.
-    """
+    """Share of scores above each threshold (Agarwal et al. 2021, section 4.2)."""
 
     thresholds: Values
     """``[K]``."""
     shares: tuple[Interval, ...]
-    """K, each with its own interval."""
+    """K shares, each with its own interval."""
 
 
 RATE = (0.0, 1.0)
@@ -114,25 +88,17 @@ DEFAULT = Bootstrap()
 
 
 def mean(scores: Values) -> Values:
-    """Return means over seeds and tasks.
-
-    ``[..., S, T]`` to ``[...]``.
-    """
+    """Return means over seeds and tasks, ``[..., S, T]`` to ``[...]``."""
     return np.asarray(scores.mean(axis=(-2, -1)), np.float64)
 
 
 def median(scores: Values) -> Values:
-    """Return medians over tasks of seeds' means.
-
-    ``[..., S, T]`` to ``[...]``.
-    """
+    """Return medians over tasks of seeds' means, ``[..., S, T]`` to ``[...]``."""
     return np.asarray(np.median(scores.mean(axis=-2), axis=-1), np.float64)
 
 
 def interquartile_mean(scores: Values) -> Values:
-    """Return interquartile means over seeds and tasks.
-
-    ``[..., S, T]`` to ``[...]``: the mean of the middle half.
+    """Return the mean of the middle half, ``[..., S, T]`` to ``[...]``.
 
     Of n scores the lowest and the highest ``floor(n / 4)`` are left out.
     """
@@ -154,8 +120,8 @@ def confidence_interval(values: Values, rng: np.random.Generator, how: Bootstrap
 
     Args:
         values: ``[T]``, one number for each task, or ``[S, T]``, for each seed and task.
-        rng: where resamples are drawn from.
-        how: the interval's claim.
+        rng: source of resamples.
+        how: level, coverage and bounds of the interval.
 
     Raises:
         MetarlError: if there are no values, one is not finite, or the strata are not one for each task.
@@ -164,23 +130,15 @@ def confidence_interval(values: Values, rng: np.random.Generator, how: Bootstrap
 
 
 def mean_intervals(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> list[Interval]:
-    """Return K quantities' means with intervals.
+    """Return K means over seeds and tasks, with intervals.
 
-    The means are over seeds and tasks.
-
-    Args:
-        values: ``[S, T, K]``, all finite; each quantity as in :func:`confidence_interval`.
-        rng: where resamples are drawn from.
-        how: the intervals' claim.
+    ``values`` are ``[S, T, K]``, all finite; each is treated as in :func:`confidence_interval`.
     """
     return _pair_intervals(values[:, None], rng, how)
 
 
 def aggregates(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> Aggregates:
-    """Return mean, interquartile mean and median.
-
-    Arguments and errors are those of :func:`confidence_interval`.
-    """
+    """Return mean, interquartile mean and median, as :func:`confidence_interval` does."""
     scores = _matrix(values)
 
     def others(drawn: Values) -> Values:
@@ -192,15 +150,9 @@ def aggregates(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAUL
 def paired_gain(
     before: Values, after: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Interval:
-    """Return the mean gain with its interval.
+    """Return the mean of ``after - before`` with its interval.
 
-    It is the mean of ``after - before``, above 0 if adapting helps.
-
-    Args:
-        before: ``[T]`` or ``[S, T]``, as in :func:`confidence_interval`.
-        after: the same seeds and tasks in the same order.
-        rng: where resamples are drawn from.
-        how: the interval's claim; its bounds are those of ``before`` and ``after``.
+    Both are ``[T]`` or ``[S, T]``, of the same seeds and tasks in the same order; ``how.bounds`` are theirs.
 
     Raises:
         MetarlError: if the two do not pair up, or as in :func:`confidence_interval`.
@@ -211,12 +163,9 @@ def paired_gain(
 def share_worse(
     before: Values, after: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Interval:
-    """Return the share of worsened tasks.
+    """Return the share of tasks that score lower ``after`` than ``before``.
 
-    It comes with its interval, and counts tasks (of each seed) that score lower ``after`` than
-    ``before``.
-
-    Arguments and errors as :func:`paired_gain`.
+    It counts the tasks of each seed. Arguments and errors as :func:`paired_gain`.
     """
     worse = (_differences(before, after) < 0).astype(np.float64)
     return confidence_interval(worse, rng, replace(how, bounds=RATE))
@@ -225,18 +174,9 @@ def share_worse(
 def performance_profile(
     values: Values, thresholds: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Profile:
-    """Return a performance profile with pointwise intervals.
+    """Return the share of scores above each of ``[K]`` thresholds, with pointwise intervals.
 
-    It is the share of scores above each threshold.
-
-    Args:
-        values: ``[T]`` or ``[S, T]``, as in :func:`confidence_interval`.
-        thresholds: ``[K]``.
-        rng: where resamples are drawn from.
-        how: the intervals' claim.
-
-    Raises:
-        MetarlError: as in :func:`confidence_interval`.
+    Other arguments and errors as :func:`confidence_interval`.
     """
     levels = np.asarray(thresholds, np.float64)
     above = (_matrix(values)[:, :, None] > levels).astype(np.float64)
@@ -244,9 +184,7 @@ def performance_profile(
 
 
 def difference(ours: Values, theirs: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> Interval:
-    """Return the mean difference on the same tasks.
-
-    It says by how much the mean of ours is above theirs.
+    """Return by how much ours exceeds theirs on the same tasks.
 
     The interval has three sources: the seeds of ours, the seeds of theirs, and the tasks with the difference
     that each shows. A side of one seed is about that agent. Arguments and errors as
@@ -260,9 +198,7 @@ def difference(ours: Values, theirs: Values, rng: np.random.Generator, how: Boot
 def probability_of_improvement(
     ours: Values, theirs: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Interval:
-    """Return the probability that ours beats theirs.
-
-    It is that of a seed of ours against one of theirs on a task; a tie counts half.
+    """Return the probability that a seed of ours beats one of theirs.
 
     The mean over tasks of ``P(ours > theirs) + P(ours = theirs) / 2`` over all pairs of seeds, which is the
     Mann-Whitney statistic (Agarwal et al. 2021, section 4.3). The interval has the three sources of
@@ -272,8 +208,8 @@ def probability_of_improvement(
     Args:
         ours: ``[S, T]``, or ``[T]`` of one seed.
         theirs: ``[S', T]`` on the same tasks in the same order.
-        rng: where resamples are drawn from.
-        how: the interval's claim.
+        rng: source of resamples.
+        how: level and coverage of the interval.
 
     Raises:
         MetarlError: if the tasks are not equally many, or as in :func:`confidence_interval`.
@@ -292,9 +228,7 @@ def probability_of_improvement(
 
 
 def _concordance(*runs: Values) -> float:
-    """Return seeds' agreement over tasks, Kendall's W.
-
-    It says how far seeds keep their order; it is the mean over runs of several seeds.
+    """Return how far seeds keep their order over tasks, Kendall's W, meaned over runs.
 
     1 if the order is the same on all tasks, about 1 / T if the tasks' orders have nothing in common.
     """
@@ -317,7 +251,6 @@ def _differences(before: Values, after: Values) -> Values:
 
 
 def _of_differences(how: Bootstrap) -> Bootstrap:
-    """Return ``how`` for differences of two scores."""
     low, high = how.bounds
     return replace(how, bounds=(low - high, high - low))
 
@@ -343,10 +276,7 @@ def _matrix(values: Values) -> Values:
 
 
 def _pair_intervals(cells: Values, rng: np.random.Generator, how: Bootstrap) -> list[Interval]:
-    """Return means over paired seeds, with intervals.
-
-    Values are ``[S, S', T, K]``, of pairs of seeds of two runs.
-    """
+    """Return means with intervals of values ``[S, S', T, K]`` of pairs of seeds."""
     # Of equal cells one says the mean without the rounding of a sum.
     equal = (cells == cells[:1, :1, :1]).all(axis=(0, 1, 2))
     found = np.where(equal, cells[0, 0, 0], cells.mean(axis=(0, 1, 2)))
@@ -361,10 +291,7 @@ def _pair_intervals(cells: Values, rng: np.random.Generator, how: Bootstrap) -> 
 
 
 def _seed_source(means: Values) -> Source:
-    """Return the seeds as a source of chance.
-
-    It is made from their means ``[S, K]``; one seed is none.
-    """
+    """Return the seeds, with means ``[S, K]``, as a source of chance; one seed is none."""
     seeds, count = means.shape
     if seeds == 1:
         return Source(np.zeros(count), np.ones(count))
@@ -372,17 +299,12 @@ def _seed_source(means: Values) -> Source:
 
 
 def _variance(values: Values) -> Values:
-    """Return the variance over the first axis.
-
-    It is unbiased, and exactly zero where all are equal.
-    """
+    """Return the unbiased variance over the first axis, exactly zero where all are equal."""
     return np.asarray((values - values[0]).var(axis=0, ddof=1), np.float64)
 
 
 def _task_source(means: Values, how: Bootstrap) -> Source:
-    """Return the tasks as a source of chance.
-
-    It is made from their means ``[T, K]``.
+    """Return the tasks, with means ``[T, K]``, as a source of chance.
 
     Over strata of T_h tasks the variance is ``sum_h V_h`` with ``V_h = (T_h / T)^2 s_h^2 / T_h``, and has
     ``(sum_h V_h)^2 / sum_h V_h^2 / (T_h - 1)`` degrees of freedom (Satterthwaite 1946).
@@ -402,9 +324,7 @@ def _task_source(means: Values, how: Bootstrap) -> Source:
 def _drawn_intervals(
     scores: Values, statistic: Callable[[Values], Values], rng: np.random.Generator, how: Bootstrap
 ) -> list[Interval]:
-    """Return bootstrap intervals of a ``statistic``.
-
-    It maps ``[R, S, T]`` to ``[R, K]``: K numbers made of scores.
+    """Return bootstrap intervals of ``statistic``, which maps ``[R, S, T]`` to ``[R, K]``.
 
     Each source's variance is that over resamples which draw it alone. Drawing n of n again gives (n - 1) / n
     of the variance, which is made good; over H strata, T - H of T tasks are free. The degrees of freedom are
@@ -437,10 +357,7 @@ def _drawn_intervals(
 
 
 def _joined(found: Values, sources: Sequence[Source], tasks: int, how: Bootstrap) -> list[Interval]:
-    """Return numbers ``[K]`` with combined intervals.
-
-    All sources of chance make them together.
-    """
+    """Return numbers ``[K]`` with the combined intervals of all sources."""
     both = combine(found, [limits(found, source, how.level, how.bounds) for source in sources])
     alone = unseen(found, tasks, how.level, how.bounds)
     variance = sum((source.variance for source in sources), np.zeros_like(found))
@@ -450,10 +367,7 @@ def _joined(found: Values, sources: Sequence[Source], tasks: int, how: Bootstrap
 
 
 def _percentiles(found: Values, drawn: Values, how: Bootstrap) -> list[Interval]:
-    """Return numbers ``[K]`` with percentile intervals.
-
-    These are quantiles of their resamples, ``[R, K]``.
-    """
+    """Return numbers ``[K]`` with quantiles of their resamples ``[R, K]``."""
     outside = (1 - how.level) / 2
     return _intervals(found, Limits(*np.quantile(drawn, [outside, 1 - outside], axis=0)))
 
@@ -463,10 +377,7 @@ def _intervals(found: Values, ends: Limits) -> list[Interval]:
 
 
 def _draw_pairs(cells: Values, rng: np.random.Generator, how: Bootstrap) -> Values:
-    """Draw means ``[R, K]`` of resampled pairs.
-
-    Pairs are ``[S, S', T, K]``; both runs' seeds are drawn for each task.
-    """
+    """Draw means ``[R, K]`` of pairs ``[S, S', T, K]``; both runs' seeds are drawn for each task."""
     ours, theirs, tasks, _ = cells.shape
     drawn = []
     for count in _batches(how.resamples, cells.size):
@@ -492,10 +403,7 @@ def _draw_tasks(tasks: int, count: int, rng: np.random.Generator, how: Bootstrap
 
 
 def _strata(labels: Sequence[str], tasks: int) -> list[Indices]:
-    """Return the indices of each stratum's tasks.
-
-    Where a stratum has one alone, all are put together.
-    """
+    """Return each stratum's task indices; all tasks together where a stratum has only one."""
     if labels and len(labels) != tasks:
         raise MetarlError(f"Every task needs one stratum, but there are {len(labels)} for {tasks} tasks.")
     names = np.array(labels)

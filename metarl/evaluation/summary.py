@@ -1,7 +1,4 @@
-"""Summaries of evaluations, with intervals.
-
-They are means of one seed or of several.
-"""
+"""Summaries, with intervals, of one seed's evaluation or of several."""
 
 from __future__ import annotations
 
@@ -9,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import spearmanr
 
-from metarl.evaluation.record import Evaluation, check_same_tasks
+from metarl.evaluation.record import KINDS, Evaluation, check_same_tasks
 from metarl.evaluation.statistics import (
     RATE,
     Aggregates,
@@ -22,38 +20,32 @@ from metarl.evaluation.statistics import (
     share_worse,
 )
 
+FEWEST_RANKED = 5
+"""Fewest tasks that a rank correlation says something of."""
+LEAST_AGREEMENT = 0.3
+"""Rank correlation below which return and success disagree."""
+
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of returns or successes by adaptation step.
-
-    The steps are 0, 1, ….
-    """
+    """Aggregates of returns or successes after 0, 1, … adaptation steps."""
 
     means: tuple[Interval, ...]
     iqms: tuple[Interval, ...]
     """Interquartile means."""
     medians: tuple[Interval, ...]
     gains: tuple[Interval, ...]
-    """Paired mean gain over adaptation steps.
-
-    Paired over tasks: mean after k steps minus before adapting.
-    """
+    """Mean over tasks of the score after k steps minus that before adapting."""
     worse: tuple[Interval, ...]
-    """Share of tasks that adapting worsens.
-
-    They score lower than before adapting.
-    """
+    """Share of tasks that score lower than before adapting."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Summary of an evaluation, with 95 % intervals.
+    """Summary of an evaluation, with 95 % intervals over tasks and seeds.
 
-    Each number has one, over tasks, and seeds if several.
-
-    It says what fresh seeds would do on fresh tasks of the same families; of one seed, what that agent would
-    do. How it is made: :mod:`metarl.evaluation.statistics`.
+    An interval says what fresh seeds would do on fresh tasks of the same families; of one seed, what that
+    agent would do. How it is made: :mod:`metarl.evaluation.statistics`.
     """
 
     of_return: Measures
@@ -72,18 +64,12 @@ class Summary:
 
     @property
     def return_gains(self) -> tuple[Interval, ...]:
-        """Mean gain of return by step.
-
-        It is that of adapting, after 0, 1, … steps.
-        """
+        """Mean gain of return by adapting, after 0, 1, … steps."""
         return self.of_return.gains
 
     @property
     def success_gains(self) -> tuple[Interval, ...] | None:
-        """Mean gain of success rate by step.
-
-        It is that of adapting, after 0, 1, … steps.
-        """
+        """Mean gain of success rate by adapting, after 0, 1, … steps."""
         return None if self.of_success is None else self.of_success.gains
 
     def metrics(self) -> dict[str, float]:
@@ -110,10 +96,7 @@ def _named(quantity: str, measures: Measures) -> dict[str, tuple[Interval, ...]]
 
 
 def summarize(evaluation: Evaluation, rng: np.random.Generator) -> Summary:
-    """Summarize an evaluation.
-
-    Resamples of tasks are drawn from ``rng``.
-    """
+    """Summarize one evaluation, with resamples drawn from ``rng``."""
     return summarize_seeds([evaluation], rng)
 
 
@@ -131,6 +114,56 @@ def summarize_seeds(evaluations: Sequence[Evaluation], rng: np.random.Generator)
         of_success=_measures(np.stack(successes), rng, replace(how, bounds=RATE))
         if len(successes) == len(evaluations)
         else None,
+    )
+
+
+def summarize_ends(evaluations: Sequence[Evaluation], rng: np.random.Generator) -> dict[str, Measures]:
+    """Summarize success at the last step, and held for the last ten.
+
+    Returns:
+        Measures by kind, ``"success_last"`` and ``"success_held"``; a kind that is not recorded is left out.
+
+    Raises:
+        MetarlError: as :func:`summarize_seeds`.
+    """
+    check_same_tasks(evaluations)
+    how = Bootstrap(strata=tuple(task.family for task in evaluations[0].tasks), bounds=RATE)
+    found = {}
+    for kind in KINDS[1:]:
+        rates = [known for part in evaluations if (known := part.rates(kind)) is not None]
+        if len(rates) == len(evaluations):
+            found[kind] = _measures(np.stack(rates), rng, how)
+    return found
+
+
+def rank_correlation(evaluation: Evaluation) -> float | None:
+    """Return how alike return and success rank the tasks, after the last step.
+
+    It is Spearman's coefficient over tasks, of mean returns and success rates.
+
+    Returns:
+        None where success is not known, there are fewer than five tasks, or all agree in one of the two.
+    """
+    rates = evaluation.task_successes
+    if rates is None or len(rates) < FEWEST_RANKED:
+        return None
+    returns, successes = evaluation.task_returns[:, -1], rates[:, -1]
+    if np.ptp(returns) == 0 or np.ptp(successes) == 0:
+        return None
+    return float(spearmanr(returns, successes).statistic)
+
+
+def disagreement(evaluation: Evaluation) -> str:
+    """Return a sentence where return and success disagree over tasks; empty where they do not.
+
+    They disagree if their rank correlation is below 0.3.
+    """
+    correlation = rank_correlation(evaluation)
+    if correlation is None or correlation >= LEAST_AGREEMENT:
+        return ""
+    return (
+        f"Return and success disagree over the {len(evaluation.tasks)} tasks: their rank correlation is "
+        f"{correlation:.2f} after the last step, so a higher return does not mean more success here."
     )
 
 

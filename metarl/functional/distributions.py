@@ -1,6 +1,4 @@
-"""Action distributions: diagonal Gaussian and categorical.
-
-They are functions of tensors.
+"""Action distributions, diagonal Gaussian and categorical, as functions of tensors.
 
 Components of a Gaussian are independent, so densities add their logs. A categorical draws one-hot vectors, so
 that the values of either have a last axis A. Each function serves both, as the type of its argument says.
@@ -18,27 +16,21 @@ import torch
 class Gaussian(NamedTuple):
     """Diagonal Gaussians with broadcastable mean and deviation."""
 
-    mean: torch.Tensor
-    """``[..., A]``."""
-    log_std: torch.Tensor
-    """``[..., A]``."""
+    mean: torch.Tensor  # [..., A]
+    log_std: torch.Tensor  # [..., A]
 
 
 class Categorical(NamedTuple):
     """Choices of one of A, as one-hot vectors."""
 
-    logits: torch.Tensor
-    """``[..., A]``, log probabilities but for a constant."""
+    logits: torch.Tensor  # [..., A], log probabilities but for a constant
 
 
 Distribution: TypeAlias = Gaussian | Categorical
 
 
 def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
-    """Draw values ``[..., A]``, without gradients.
-
-    They are NaN if the distribution is not finite.
-    """
+    """Draw values ``[..., A]`` without gradients; NaN if the distribution is not finite."""
     if isinstance(distribution, Categorical):
         probabilities = distribution.logits.detach().softmax(dim=-1)
         flat = probabilities.reshape(-1, probabilities.shape[-1])
@@ -52,10 +44,7 @@ def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tens
 
 
 def mode(distribution: Distribution) -> torch.Tensor:
-    """Return the most likely values, ``[..., A]``.
-
-    They are NaN if the distribution is not finite.
-    """
+    """Return the most likely values ``[..., A]``; NaN if the distribution is not finite."""
     if isinstance(distribution, Categorical):
         logits = distribution.logits
         chosen = torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
@@ -64,10 +53,7 @@ def mode(distribution: Distribution) -> torch.Tensor:
 
 
 def log_prob(distribution: Distribution, values: torch.Tensor) -> torch.Tensor:
-    """Return log densities ``[...]`` of ``values`` ``[..., A]``.
-
-    For one-hot values they are log probabilities.
-    """
+    """Return log densities ``[...]`` of ``values`` ``[..., A]``, of one-hot ones log probabilities."""
     if isinstance(distribution, Categorical):
         # log p = sum_i x_i (l_i - log sum_j exp l_j)
         return (values * distribution.logits.log_softmax(dim=-1)).sum(dim=-1)
@@ -94,10 +80,7 @@ def kl_divergence(first: Distribution, second: Distribution) -> torch.Tensor:
 
 
 def entropy(distribution: Distribution) -> torch.Tensor:
-    """Return entropy in nats, ``[...]``.
-
-    Of a Gaussian it is the differential one.
-    """
+    """Return entropy in nats, ``[...]``, of a Gaussian the differential one."""
     if isinstance(distribution, Categorical):
         logs = distribution.logits.log_softmax(dim=-1)
         return -(logs.exp() * logs).sum(dim=-1)
@@ -106,9 +89,7 @@ def entropy(distribution: Distribution) -> torch.Tensor:
 
 
 def fisher_product(distribution: Distribution, change: Distribution) -> Distribution:
-    """Multiply tensors' change by the Fisher information.
-
-    It is the information of the distribution in its tensors.
+    """Multiply a change of the distribution's tensors by their Fisher information.
 
     Of a Gaussian it is diagonal: ``1 / sigma^2`` for the mean and 2 for the log of the deviation. Of a
     categorical with probabilities p it is ``diag(p) - p p'``. It is also the Hessian of

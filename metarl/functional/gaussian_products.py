@@ -1,6 +1,4 @@
-"""Products of Gaussian factors.
-
-They are sums of natural parameters.
+"""Products of Gaussian factors, as sums of natural parameters.
 
 Source: Rakelly et al. 2019, PEARL (arXiv 1903.08254), section 4.1: ``q(z|c)`` is proportional to the product
 over transitions of ``N(f_mu(c_n), f_sigma(c_n))``. A product does not depend on the order of its factors.
@@ -16,18 +14,10 @@ from metarl.functional.distributions import Gaussian, kl_divergence
 
 
 class Evidence(NamedTuple):
-    """Natural parameters of a product of Gaussians.
+    """Natural parameters of a product of Gaussians; those of more factors add up."""
 
-    Those of more factors add up.
-    """
-
-    precision: torch.Tensor
-    """``[..., Z]``, sum of the factors' 1 / sigma^2.
-
-    It is zero where there is no factor yet.
-    """
-    weighted_mean: torch.Tensor
-    """``[..., Z]``, sum of the factors' mu / sigma^2."""
+    precision: torch.Tensor  # [..., Z], sum of the factors' 1 / sigma^2, zero without factors
+    weighted_mean: torch.Tensor  # [..., Z], sum of the factors' mu / sigma^2
 
     def __add__(self, other: object) -> Evidence:
         """Multiply two products."""
@@ -44,15 +34,9 @@ def no_evidence(*shape: int, device: torch.device | None = None) -> Evidence:
 def gather_evidence(
     means: torch.Tensor, variances: torch.Tensor, mask: torch.Tensor | None = None
 ) -> Evidence:
-    """Multiply Gaussian factors.
+    """Multiply C factors, of means and variances ``[..., C, Z]``, to evidence ``[..., Z]``.
 
-    Args:
-        means: ``[..., C, Z]``, of C factors.
-        variances: ``[..., C, Z]``.
-        mask: ``[..., C]`` bool, which factors count; all by default.
-
-    Returns:
-        ``[..., Z]``.
+    ``mask``, ``[..., C]`` bool, says which factors count, all by default.
     """
     precisions = variances.reciprocal()
     if mask is not None:
@@ -61,9 +45,7 @@ def gather_evidence(
 
 
 def posterior(evidence: Evidence) -> Gaussian:
-    """Return the product as a Gaussian.
-
-    It is the standard normal where there is no evidence.
+    """Return the product as a Gaussian, the standard normal where there is no evidence.
 
     1 / sigma^2 = sum_n 1 / sigma_n^2,   mu = sigma^2 sum_n mu_n / sigma_n^2
     """

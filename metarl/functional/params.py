@@ -1,6 +1,4 @@
-"""Parameters as dicts of tensors.
-
-With a leading axis M they hold one set for each task.
+"""Parameters as dicts of tensors, with a leading axis M for one set of each task.
 
 A gradient with respect to stacked parameters is a gradient per task, because no task's loss reads
 another's set: one backward pass serves them all.
@@ -17,19 +15,12 @@ from metarl.types import Params
 
 
 def stack(params: Params, num_tasks: int) -> Params:
-    """Expand parameters ``[...]`` to all tasks ``[M, ...]``.
-
-    Every task has the same, without a copy.
-    """
+    """Expand parameters ``[...]`` to all tasks ``[M, ...]``, without a copy."""
     return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
 
 
 def join(first: Params, second: Params) -> Params:
-    """Put two dicts of tensors into one.
-
-    Raises:
-        MetarlError: if they share a name; one of the two tensors would be lost.
-    """
+    """Put two dicts of tensors into one; a shared name raises ``MetarlError``."""
     shared = sorted(first.keys() & second.keys())
     if shared:
         raise MetarlError(
@@ -49,30 +40,21 @@ def select_tasks(params: Params, tasks: slice) -> Params:
 
 
 def join_tasks(parts: Sequence[Params]) -> Params:
-    """Join stacked parameters of different tasks.
-
-    They come one after another; this undoes :func:`select_tasks`.
-    """
+    """Join stacked parameters of different tasks, undoing :func:`select_tasks`."""
     if len(parts) == 1:
         return dict(parts[0])
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def add(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Add same-shaped tensors in order, in float64.
-
-    The sum is rounded once.
-    """
+    """Add same-shaped tensors in order, in float64, and round once."""
     if len(parts) == 1:
         return parts[0]
     return torch.stack([part.double() for part in parts]).sum(dim=0).to(parts[0].dtype)
 
 
 def add_params(parts: Sequence[Params]) -> Params:
-    """Add parameters or gradients, by name.
-
-    See :func:`add`.
-    """
+    """Add parameters or gradients by name; see :func:`add`."""
     return {name: add([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -82,37 +64,25 @@ def detach(params: Params) -> Params:
 
 
 def requires_grad(params: Params) -> Params:
-    """Return leaves that require gradients.
-
-    They share memory with ``params``.
-    """
+    """Return leaves that require gradients and share memory with ``params``."""
     return {name: value.detach().requires_grad_() for name, value in params.items()}
 
 
 def flatten(params: Params) -> torch.Tensor:
-    """Concatenate parameters into one vector, in order.
-
-    The order is the dict's.
-    """
+    """Concatenate parameters into one vector, in the dict's order."""
     return torch.cat([value.reshape(-1) for value in params.values()])
 
 
 def unflatten(vector: torch.Tensor, like: Params) -> Params:
-    """Undo :func:`flatten`, given names and shapes.
-
-    These are those of ``like``.
-    """
+    """Undo :func:`flatten`, with the names and shapes of ``like``."""
     pieces = vector.split([value.numel() for value in like.values()])
     return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
 
 
 def gradient(loss: torch.Tensor, params: Params, *, create_graph: bool = False) -> Params:
-    """Differentiate a scalar with respect to every parameter.
+    """Differentiate a scalar with respect to every parameter; those that it does not read get zeros.
 
-    Args:
-        loss: a scalar.
-        params: what to differentiate by; a parameter that the loss does not read gets zeros.
-        create_graph: whether the gradient can be differentiated again.
+    With ``create_graph`` the gradient can be differentiated again.
     """
     gradients = torch.autograd.grad(
         loss, list(params.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
@@ -131,18 +101,13 @@ def flatten_tasks(params: Params) -> torch.Tensor:
 
 
 def unflatten_tasks(vectors: torch.Tensor, like: Params) -> Params:
-    """Undo :func:`flatten_tasks`, given names and shapes.
-
-    These are those of ``like``.
-    """
+    """Undo :func:`flatten_tasks`, with the names and shapes of ``like``."""
     pieces = vectors.split([value[0].numel() for value in like.values()], dim=1)
     return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
 
 
 def take_saved(own: Params, saved: Params) -> Params:
-    """Copy saved tensors to their replacements' devices.
-
-    Each copy is on the device of the tensor that it replaces.
+    """Copy saved tensors to the devices of those that they replace.
 
     Raises:
         MetarlError: if names, shapes or dtypes differ.

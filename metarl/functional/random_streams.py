@@ -1,6 +1,4 @@
-"""Independent random streams by purpose.
-
-Two of them never share a number, and none is that of a bare seed.
+"""Independent random streams by purpose: no two share a number, and none is a bare seed's.
 
 ``np.random.default_rng([seed, 0, 0])`` is ``np.random.default_rng(seed)``, since NumPy pads seeds with zeros,
 and a seed past 2**32 spills into the next word. So a stream's entropy is a SHA-256 digest of all its names.
@@ -18,58 +16,32 @@ _SALT = "metarl"
 
 
 class Purpose(Enum):
-    """Use of random numbers.
+    """Use of random numbers; the values are part of every stream, so they never change."""
 
-    The values are part of every stream, so they never change.
-    """
-
-    TRAINING = "training"
-    """Tasks and episodes of the indexed meta-iteration."""
-    TRAINING_TASKS = "training tasks"
-    """A run's fixed list of training tasks."""
-    VALIDATION_TASKS = "validation tasks"
-    """The few held-out tasks of the learning curve."""
-    VALIDATION = "validation"
-    """Their episodes; the index is the iteration."""
-    TEST = "test"
-    """Episodes of the evaluation at a run's end."""
-    EVALUATION = "evaluation"
-    """Held-out tasks and episodes, chosen later on."""
-    OFFICIAL = "official evaluation"
-    """Episodes of a publisher's own evaluator."""
-    EPISODE_CURVE = "episode curve"
-    """Episodes of the curve over adaptation episodes."""
-    EXPLANATION = "explanation"
-    """Tasks and episodes that an adaptation is explained by."""
-    RESAMPLES = "resamples"
-    """Resamples of a bootstrap."""
-    FILM = "film"
-    """Episodes of films and exports, by task.
-
-    The index is the task's place; an export adapts from its episodes.
-    """
-    BASELINE_TEST = "baseline test"
-    """Episodes that measure a baseline, by task.
-
-    The index is the task's place.
-    """
-    BASELINE_TASKS = "baseline tasks"
-    """Training tasks of a baseline."""
-    BASELINE_LEARNING = "baseline learning"
-    """A baseline's first weights and its actions."""
-    BASELINE_EPISODES = "baseline episodes"
-    """Seeds of a baseline's training episodes."""
-    TROUBLE = "trouble"
-    """Noise of sensors that fail."""
+    TRAINING = "training"  # tasks and episodes of the indexed meta-iteration
+    TRAINING_TASKS = "training tasks"  # a run's fixed list of training tasks
+    VALIDATION_TASKS = "validation tasks"  # the few held-out tasks of the learning curve
+    VALIDATION = "validation"  # their episodes; the index is the iteration
+    TEST = "test"  # episodes of the evaluation at a run's end
+    EVALUATION = "evaluation"  # held-out tasks and episodes, chosen later on
+    OFFICIAL = "official evaluation"  # episodes of a publisher's own evaluator
+    REFERENCE = "reference policies"
+    """Episodes of policies that learn nothing."""
+    EPISODE_CURVE = "episode curve"  # episodes of the curve over adaptation episodes
+    EXPLANATION = "explanation"  # tasks and episodes that an adaptation is explained by
+    RESAMPLES = "resamples"  # resamples of a bootstrap
+    FILM = "film"  # episodes of films and exports, by the task's place; an export adapts from them
+    BASELINE_TEST = "baseline test"  # episodes that measure a baseline, by the task's place
+    BASELINE_TASKS = "baseline tasks"  # training tasks of a baseline
+    BASELINE_LEARNING = "baseline learning"  # a baseline's first weights and its actions
+    BASELINE_EPISODES = "baseline episodes"  # seeds of a baseline's training episodes
+    TROUBLE = "trouble"  # noise of sensors that fail
 
 
 def make_rng(seed: int, purpose: Purpose, *key: int | str) -> np.random.Generator:
-    """Return the random numbers of one purpose.
+    """Return the random numbers of one purpose, of any integer ``seed``.
 
-    Args:
-        seed: any integer.
-        purpose: what they are for.
-        key: which of several streams, the iteration's number for instance.
+    ``key`` names one of several streams, the iteration's number for instance.
     """
     words = json.dumps([_SALT, purpose.value, int(seed), *key])
     entropy = np.frombuffer(hashlib.sha256(words.encode()).digest(), dtype="<u4")

@@ -1,7 +1,5 @@
 """Discounted returns and advantages of whole meta-batches.
 
-They are computed over whole episodes at once.
-
 Two endings are kept apart: after a terminal step nothing follows and its value is zero; after a truncated
 one the episode would have gone on, and the value of what followed stands in for the rest.
 """
@@ -12,18 +10,13 @@ import torch
 
 
 def discounted_returns(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
-    """Sum each step's discounted future rewards.
-
-    ``G_t = r_t + discount * G_{t+1}``.
+    """Return ``G_t = r_t + discount * G_{t+1}``, ``[..., T]``, zero where masked.
 
     Args:
         rewards: ``[..., T]``.
         mask: ``[..., T]`` bool, false after the end of an episode; masked rewards count as zero, NaN too, and
             masked steps take no time: in a trial of several episodes the next one follows at once.
         discount: per step, in 0..1.
-
-    Returns:
-        ``[..., T]``, zero where masked.
     """
     return _discounted_sum(torch.where(mask, rewards, 0.0), mask, discount)
 
@@ -38,7 +31,7 @@ def generalized_advantages(
     discount: float,
     gae_lambda: float,
 ) -> torch.Tensor:
-    """Estimate advantages by GAE(lambda).
+    """Estimate advantages by GAE(lambda), ``[..., T]``, zero where masked.
 
     Source: Schulman et al. 2016, arXiv 1506.02438, equation 16.
 
@@ -52,9 +45,6 @@ def generalized_advantages(
         mask: ``[..., T]`` bool, false after the end of an episode; masked steps take no time.
         discount: per step, in 0..1.
         gae_lambda: in 0..1; 1 gives returns minus values, 0 gives one-step differences.
-
-    Returns:
-        ``[..., T]``, zero where masked.
     """
     # delta_t = r_t + discount V(s_{t+1}) - V(s_t), with V = 0 after a terminal step
     followed_by = _next_live(values, mask, final_values)
@@ -99,10 +89,7 @@ def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) ->
 
 
 def _next_live(values: torch.Tensor, mask: torch.Tensor, final_values: torch.Tensor) -> torch.Tensor:
-    """Return each step's next live value, ``[..., T]``.
-
-    It is the final value where no live step follows.
-    """
+    """Return each step's next live value ``[..., T]``, the final one where no live step follows."""
     following, found = final_values, []
     for step in reversed(range(values.shape[-1])):
         found.append(following)

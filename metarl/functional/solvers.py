@@ -1,7 +1,4 @@
-"""Conjugate gradient and backtracking line search.
-
-They are the two numerical solvers of trust-region methods.
-"""
+"""Conjugate gradients and backtracking line search, the solvers of trust-region methods."""
 
 from __future__ import annotations
 
@@ -18,18 +15,16 @@ def conjugate_gradient(
     iterations: int,
     tolerance: float = 1e-10,
 ) -> torch.Tensor:
-    """Solve ``H x = target`` by conjugate gradients.
+    """Solve ``H x = target`` by conjugate gradients; return ``[P]``.
 
     H is symmetric positive definite, and known by its products.
+    Source: Hestenes and Stiefel 1952; Nocedal and Wright 2006, algorithm 5.2.
 
     Args:
         product: maps ``[P]`` to ``H [P]``.
         target: ``[P]``.
         iterations: the most products that are taken.
         tolerance: stop once the squared residual is below this share of the squared target.
-
-    Returns:
-        ``[P]``. Source: Hestenes and Stiefel 1952; Nocedal and Wright 2006, algorithm 5.2.
     """
     solution = torch.zeros_like(target)
     residual = target.clone()
@@ -54,12 +49,9 @@ def conjugate_gradient(
 class LineSearch(NamedTuple):
     """Result of a line search."""
 
-    point: torch.Tensor
-    """``[P]``: the accepted point, or the start itself."""
-    accepted: bool
-    """Whether any point was accepted."""
-    trials: int
-    """Points that were tried."""
+    point: torch.Tensor  # [P]: the accepted point, or the start itself
+    accepted: bool  # whether any point was accepted
+    trials: int  # points that were tried
 
 
 def backtracking_line_search(
@@ -70,16 +62,9 @@ def backtracking_line_search(
     shrink: float,
     max_trials: int,
 ) -> LineSearch:
-    """Backtrack to the first acceptable point.
+    """Return the first acceptable point of ``start + shrink^j step``, ``[P]``, from j = 0 on.
 
-    The points are ``start + shrink^j step`` for j = 0, 1, …
-
-    Args:
-        acceptable: judges a point ``[P]``.
-        start: ``[P]``.
-        step: ``[P]``, the full step.
-        shrink: factor between trials, in 0..1.
-        max_trials: after which ``start`` is returned, unchanged.
+    After ``max_trials`` points it is ``start``, unchanged.
     """
     for trial in range(max_trials):
         point = start + shrink**trial * step

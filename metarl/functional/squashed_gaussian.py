@@ -1,7 +1,4 @@
-"""The tanh of a Gaussian, within -1..1.
-
-Source: Haarnoja et al. 2018, arXiv 1801.01290, appendix C.
-"""
+"""The tanh of a Gaussian, within -1..1 (Haarnoja et al. 2018, arXiv 1801.01290, appendix C)."""
 
 from __future__ import annotations
 
@@ -12,30 +9,20 @@ import torch
 
 from metarl.functional.distributions import Gaussian
 
-EPSILON = 1e-6
-"""Offset that keeps the logarithm finite.
-
-Tanh may have rounded to 1; the number is the authors' own.
-"""
+EPSILON = 1e-6  # keeps the logarithm finite where tanh has rounded to 1; the authors' own number
 
 
 class SquashedSample(NamedTuple):
     """Actions and the log density of each."""
 
-    actions: torch.Tensor
-    """``[..., A]``, between -1 and 1."""
-    log_probs: torch.Tensor
-    """``[...]``."""
+    actions: torch.Tensor  # [..., A], between -1 and 1
+    log_probs: torch.Tensor  # [...]
 
 
 def squash(gaussian: Gaussian, noise: torch.Tensor) -> SquashedSample:
-    """Turn standard normal noise into squashed actions.
+    """Turn standard normal noise ``[..., A]`` into squashed actions; zeros give that of the mean.
 
     Gradients flow to mean and deviation through the actions and their densities (the reparametrisation).
-
-    Args:
-        gaussian: ``[..., A]``, of the numbers before the tanh.
-        noise: ``[..., A]``; zeros give the action of the mean.
     """
     actions = torch.tanh(torch.addcmul(gaussian.mean, gaussian.log_std.exp(), noise))
     # log N(u; mu, sigma) = sum_i (-e_i^2 / 2 - log sigma_i - log(2 pi) / 2) with u = mu + sigma e

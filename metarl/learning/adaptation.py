@@ -1,6 +1,4 @@
-"""The inner loop: adaptation as a pure function.
-
-It is the one function by which a policy is adapted to each task.
+"""The inner loop: the one function by which a policy adapts to each task.
 
 Acting, the meta-objective and meta-testing all call :func:`adapt`; they differ only in whether the result
 can be differentiated again. The loss and its data come before it, in the order in which they are used.
@@ -31,11 +29,10 @@ class Policy(Protocol):
 
 
 def policy_gradient_loss(policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
-    """Return each task's policy-gradient loss, ``[M]``.
+    """Return each task's loss ``L = -mean_t A_t log pi(a_t | s_t)``, ``[M]``.
 
-    Its gradient is the policy gradient (Williams 1992).
-
-    ``L = -mean_t A_t log pi(a_t | s_t)``, the inner loss of MAML (Finn et al. 2017, equation 4).
+    Its gradient is the policy gradient (Williams 1992); the inner loss of MAML (Finn et al. 2017, equation
+    4).
     """
     log_probs = log_prob(policy(params, batch.observations), batch.actions)
     return -(batch.weights * batch.advantages * log_probs).sum(dim=1)
@@ -45,10 +42,7 @@ InnerLoss: TypeAlias = Callable[[Policy, Params, Batch], torch.Tensor]
 
 
 class UpdateRule(Protocol):
-    """Rule of one inner step.
-
-    It moves the parameters; its memory travels with them under other names.
-    """
+    """Rule of one inner step; its memory travels with the parameters, under other names."""
 
     def __call__(self, params: Params, gradients: Params, losses: torch.Tensor) -> Params:
         """Return the parameters that the step changes.
@@ -62,10 +56,7 @@ class UpdateRule(Protocol):
 
 
 def descend(inner_lr: float | Params) -> UpdateRule:
-    """Return the gradient-descent update rule.
-
-    ``theta - inner_lr * gradient``, with one step size or one for each name.
-    """
+    """Return gradient descent, ``theta - inner_lr * gradient``, with one step size or one for each name."""
 
     def rule(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
         return {
@@ -85,17 +76,9 @@ def inner_steps(
     first_order: bool = False,
     adaptable: Collection[str] | None = None,
 ) -> Params:
-    """Take one step per batch, for any losses.
+    """Take one step per batch, for any losses; the other arguments are those of :func:`adapt`.
 
-    See :func:`adapt`.
-
-    Args:
-        losses: each task's own loss ``[M]``, a function of (stacked parameters, one batch).
-        params: as for :func:`adapt`, and so are the other arguments.
-        batches: one for each step.
-        inner_lr: likewise.
-        first_order: likewise.
-        adaptable: likewise.
+    ``losses`` gives each task's own loss ``[M]``, a function of (stacked parameters, one batch).
     """
     names = params.keys() if adaptable is None else adaptable
     rule = inner_lr if callable(inner_lr) else descend(inner_lr)
@@ -118,10 +101,9 @@ def adapt(
     adaptable: Collection[str] | None = None,
     loss: InnerLoss = policy_gradient_loss,
 ) -> Params:
-    """Adapt by one step per batch.
+    """Return parameters ``[M, ...]`` after one step per batch, differentiable with respect to ``params``.
 
     The default step is gradient descent: ``theta - inner_lr * grad L(theta)``.
-
     Source: Finn et al. 2017 (arXiv 1703.03400), section 2.2.
 
     Args:
@@ -133,9 +115,6 @@ def adapt(
         first_order: treat the gradient as a constant, so that only ``theta`` itself is differentiated.
         adaptable: names of the parameters that adapt; all of them by default.
         loss: each task's loss.
-
-    Returns:
-        Adapted parameters, stacked; differentiable with respect to ``params``.
     """
     return inner_steps(
         lambda stepped, batch: loss(policy, stepped, batch),

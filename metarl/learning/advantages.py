@@ -1,7 +1,4 @@
-"""Advantages and transition batches of a rollout.
-
-Losses read these batches.
-"""
+"""Advantages of a rollout, and the batches of transitions that losses read."""
 
 from __future__ import annotations
 
@@ -24,37 +21,20 @@ AdvantageNorm: TypeAlias = Literal["std", "var", "none"]
 
 
 STEP_SPREAD, EPISODE_SPREAD = (math.sqrt(5) - 1) / 2, math.sqrt(2) - 1
-"""Irrational numbers far from any fraction.
-
-Their multiples spread evenly over 0..1.
-"""
+"""Irrational numbers far from any fraction: their multiples spread evenly over 0..1."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions of M tasks, episodes end to end.
+    """Transitions of M tasks, episodes end to end."""
 
-    Losses read them so.
-    """
-
-    observations: torch.Tensor
-    """``[M, B, O]``."""
-    actions: torch.Tensor
-    """``[M, B, A]``."""
-    advantages: torch.Tensor
-    """``[M, B]``."""
+    observations: torch.Tensor  # [M, B, O]
+    actions: torch.Tensor  # [M, B, A]
+    advantages: torch.Tensor  # [M, B]
     weights: torch.Tensor
-    """``[M, B]``, each transition's weight.
-
-    One over the task's number of transitions, and zero past the end of an episode.
-    """
-    log_probs: torch.Tensor
-    """``[M, B]``, log density under the acting policy."""
-    horizon: int
-    """T, the length of an episode in B.
-
-    Transitions are split into episodes by it; 0 where some were left out.
-    """
+    """``[M, B]``, one over the task's number of transitions, zero past the end of an episode."""
+    log_probs: torch.Tensor  # [M, B], log density under the acting policy
+    horizon: int  # T, the length of an episode in B; 0 where some transitions were left out
 
     def subsample(self, stride: int, *, at_least: int) -> Batch:
         """Keep every stride-th live transition of each task.
@@ -106,9 +86,7 @@ def estimate_advantages(
     norm: AdvantageNorm,
     bootstrap_truncated: bool = False,
 ) -> torch.Tensor:
-    """Return a rollout's advantages, ``[M, K, T]``.
-
-    A linear baseline is fitted to each task.
+    """Return a rollout's advantages ``[M, K, T]`` over a linear baseline of each task.
 
     Args:
         rollout: the episodes; the baseline is fitted to their own returns.
@@ -158,9 +136,7 @@ def _final_values(rollout: Rollout, weights: torch.Tensor, constant: torch.Tenso
 
 
 def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm) -> torch.Tensor:
-    """Normalize each task's advantages, ``[M, K, T]``, over live steps.
-
-    They are centered and scaled.
+    """Center and scale each task's advantages, ``[M, K, T]``, over live steps.
 
     With ``"var"`` 1e-8 is added to the variance, as in the programs that divide so.
     """
@@ -175,18 +151,13 @@ def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm)
 
 
 def live_rms(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return each task's root mean square, ``[M, 1, 1]``.
-
-    It is taken over the live steps of ``[M, K, T]``.
-    """
+    """Return each task's root mean square ``[M, 1, 1]`` over live steps of ``[M, K, T]``."""
     squares = torch.where(mask, values, 0.0).square().sum(dim=(1, 2), keepdim=True)
     return (squares / mask.sum(dim=(1, 2), keepdim=True)).sqrt()
 
 
 def above_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """Return the share above rounding, in 0..1.
-
-    It is the share of scaled values that is more than rounding, mostly 1.
+    """Return the share of scaled values that is more than rounding, in 0..1, mostly 1.
 
     Environments round rewards to float32, which is precise to 6e-8 of a number. Scaling to a deviation of one
     would make full-size noise of what differs by less than a millionth; the share makes up for it.

@@ -24,13 +24,9 @@ from metarl.functional.distributions import Gaussian, kl_divergence
 class Picks(NamedTuple):
     """Weighted steps of each of B trials."""
 
-    steps: torch.Tensor
-    """``[n, B]`` int64."""
+    steps: torch.Tensor  # [n, B] int64
     weights: torch.Tensor
-    """``[n, B]``, weights of an unbiased sum.
-
-    The expectation of weighted sums over the picks is the sum over all live steps.
-    """
+    """``[n, B]``; the expectation of weighted sums over the picks is the sum over all live steps."""
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
         """Pick entries ``[n, B, ...]`` of ``[S, B, ...]``."""
@@ -39,21 +35,15 @@ class Picks(NamedTuple):
 
 
 def all_steps(live: torch.Tensor) -> Picks:
-    """Pick every step, with weight 0 where dead.
-
-    Dead is where ``live``, ``[S, B]``, is false.
-    """
+    """Pick every step, with weight 0 where ``live``, ``[S, B]``, is false."""
     steps = torch.arange(len(live), device=live.device).unsqueeze(1).expand(live.shape)
     return Picks(steps, live.float())
 
 
 def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> Picks:
-    """Pick random steps, spread evenly over each trial.
+    """Pick random steps, one from each of ``count`` equal parts of every trial; 0 picks every step.
 
-    Args:
-        live: ``[S, B]`` bool, true up to each trial's end.
-        count: n, one from each of n equal parts of a trial; 0 or at least S picks every step.
-        generator: on the CPU.
+    ``live``, ``[S, B]`` bool, is true up to each trial's end; the generator is on the CPU.
     """
     if not 0 < count < len(live):
         return all_steps(live)
@@ -65,43 +55,28 @@ def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> 
 
 
 def sample_latents(belief: Gaussian, generator: torch.Generator) -> torch.Tensor:
-    """Draw from beliefs by reparameterisation: ``m = mean + std * noise``.
-
-    Source: Kingma and Welling 2014 (arXiv 1312.6114), section 2.4.
-    """
+    """Draw ``m = mean + std * noise`` (Kingma and Welling 2014, arXiv 1312.6114, section 2.4)."""
     noise = torch.randn(belief.mean.shape, generator=generator, dtype=belief.mean.dtype)
     return belief.mean + belief.log_std.exp() * noise.to(belief.mean.device)
 
 
 def belief_divergences(beliefs: Gaussian) -> torch.Tensor:
-    """Return the divergence of each belief from its predecessor.
+    """Return each belief's divergence from its predecessor, ``[S, B]`` in nats.
 
-    The first belief is compared with N(0, 1).
-
-    Args:
-        beliefs: ``[S, B, L]``.
-
-    Returns:
-        ``[S, B]``, in nats.
+    ``beliefs`` are ``[S, B, L]``; the first is compared with N(0, 1).
     """
     before = Gaussian(*(torch.cat([torch.zeros_like(part[:1]), part[:-1]]) for part in beliefs))
     return kl_divergence(beliefs, before)
 
 
 def unit_log_likelihood(predicted: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Return unit-variance log likelihoods, ``[..., D]`` to ``[...]``.
-
-    ``log N(seen; predicted, 1)``, summed over the last axis.
-    """
+    """Return ``log N(seen; predicted, 1)``, ``[..., D]`` to ``[...]``."""
     size = seen.shape[-1]
     return -0.5 * (seen - predicted).square().sum(dim=-1) - 0.5 * size * math.log(2 * math.pi)
 
 
 Decoder: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Maps steps ``[N, B, I]`` and embeddings to predictions.
-
-Embeddings are ``[P, B, L]``, predictions ``[P, N, B, D]``.
-"""
+"""Maps steps ``[N, B, I]`` and embeddings ``[P, B, L]`` to predictions ``[P, N, B, D]``."""
 
 
 class Prediction(NamedTuple):
@@ -109,24 +84,17 @@ class Prediction(NamedTuple):
 
     name: str
     decoder: Decoder
-    inputs: torch.Tensor
-    """``[S, B, I]``."""
-    targets: torch.Tensor
-    """``[S, B, D]``, in units of their deviation."""
-    weight: float
-    """Of its log likelihood."""
+    inputs: torch.Tensor  # [S, B, I]
+    targets: torch.Tensor  # [S, B, D], in units of their deviation
+    weight: float  # of its log likelihood
 
 
 class ELBO(NamedTuple):
-    """Minus the bound, as a loss, with parts."""
+    """Minus the bound, as a loss, and metrics."""
 
-    loss: torch.Tensor
-    """A scalar that can be differentiated."""
+    loss: torch.Tensor  # a scalar that can be differentiated
     metrics: dict[str, float]
-    """Metrics ``elbo``, ``belief_kl`` and ``NAME_error``.
-
-    ``belief_kl``: nats of a belief from the one before; ``NAME_error``: a mean squared error.
-    """
+    """``elbo``, ``belief_kl`` (nats of a belief from the one before) and mean squared ``NAME_error``."""
 
 
 def elbo_loss(
@@ -138,9 +106,7 @@ def elbo_loss(
     latents: torch.Tensor,
     kl_weight: float,
 ) -> ELBO:
-    """Return minus the mean of ELBO_t.
-
-    The mean is over trials and their steps t.
+    """Return minus the mean of ELBO_t over trials and their steps t.
 
     Args:
         beliefs: ``[S, B, L]``, before each step.

@@ -1,6 +1,4 @@
-"""Outer steps by named gradient optimisers.
-
-They work on closures of the meta-parameters, by gradients alone.
+"""Outer steps by named gradient optimisers, on closures of the meta-parameters.
 
 AdamW and RMSprop are torch's. Adam and plain descent are written out here, because torch's Adam rounds in
 another order: published runs would end in other bits.
@@ -26,13 +24,8 @@ from metarl.types import Params
 OuterOptimizer: TypeAlias = Literal["adam", "adamw", "rmsprop", "sgd"]
 LearningRateSchedule: TypeAlias = Literal["constant", "cosine", "linear"]
 
-MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
-"""Adam's betas and epsilon, as its authors propose."""
-UPDATES = "updates"
-"""Name of the update count.
-
-A learning-rate schedule goes by it.
-"""
+MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8  # Adam's betas and epsilon, as its authors propose
+UPDATES = "updates"  # name of the count of updates, by which a learning-rate schedule goes
 TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
 """Names of torch's optimiser state per parameter."""
 
@@ -75,10 +68,7 @@ class DescentConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ClippedConfig(DescentConfig):
-    """Several clipped steps on one meta-batch.
-
-    Source: Schulman et al. 2017, arXiv 1707.06347.
-    """
+    """Several clipped steps on one meta-batch (Schulman et al. 2017, arXiv 1707.06347)."""
 
     outer_steps: Annotated[int, Ge(1), Le(1000)] = 5
     """Steps of the meta-parameters on each meta-batch."""
@@ -89,35 +79,24 @@ class ClippedConfig(DescentConfig):
 class LossAndMetrics(NamedTuple):
     """Loss and metrics at some parameters."""
 
-    loss: torch.Tensor
-    """A scalar that can be differentiated."""
+    loss: torch.Tensor  # a scalar that can be differentiated
     metrics: dict[str, float]
 
 
 Objective: TypeAlias = Callable[[Params], LossAndMetrics]
-"""One chunk's part of the objective.
-
-Losses and metrics of all chunks add up.
-"""
+"""One chunk's part of the objective; losses and metrics of all chunks add up."""
 
 
 class LossAndGradient(NamedTuple):
-    """Whole objective at some parameters.
+    """Whole objective at some parameters, all chunks added up."""
 
-    All chunks are added up.
-    """
-
-    loss: torch.Tensor
-    """A scalar, without a graph."""
+    loss: torch.Tensor  # a scalar, without a graph
     gradient: Params
     metrics: dict[str, float]
 
 
 class Descent(NamedTuple):
-    """Result of a descent.
-
-    Parameters and memory after some steps, and the metrics before the first.
-    """
+    """Parameters and memory after some steps, and the metrics before the first."""
 
     params: Params
     memory: Params
@@ -125,12 +104,9 @@ class Descent(NamedTuple):
 
 
 def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> Params:
-    """Return the optimiser's memory before its first step.
+    """Return the optimiser's memory before its first step on ``params``.
 
-    Args:
-        params: that it will move.
-        config: names the optimiser.
-        name: distinguishes several optimisers of an agent; by default the optimiser's kind.
+    ``name`` distinguishes several optimisers of an agent; by default it is the optimiser's kind.
     """
     kind, prefix = config.outer_optimizer, name or config.outer_optimizer
     device = next(iter(params.values())).device
@@ -147,10 +123,7 @@ def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> P
 
 
 def loss_and_gradient(objectives: Sequence[Objective], params: Params) -> LossAndGradient:
-    """Differentiate each chunk's objective, and add.
-
-    Chunks are taken on as many threads as learning has, and added in order.
-    """
+    """Differentiate each chunk's objective on learning's threads, and add in order."""
 
     def of_chunk(objective: Objective) -> LossAndGradient:
         leaves = requires_grad(params)
@@ -166,10 +139,7 @@ def loss_and_gradient(objectives: Sequence[Objective], params: Params) -> LossAn
 
 
 def value_of(objectives: Sequence[Objective], params: Params) -> LossAndMetrics:
-    """Return the objective, without a graph.
-
-    It is the sum of loss and metrics over chunks.
-    """
+    """Return the sum of the chunks' objectives, without a graph."""
 
     def of_chunk(objective: Objective) -> LossAndMetrics:
         loss, metrics = objective(requires_grad(params))
@@ -195,9 +165,7 @@ def descend_objective(
     name: str = "",
     should_stop: Callable[[], bool] = never,
 ) -> Descent:
-    """Take several steps down an objective.
-
-    It is differentiated anew before each.
+    """Take several steps down an objective, differentiated anew before each.
 
     Args:
         params: where the first step starts.
@@ -277,10 +245,7 @@ def torch_step(
 def adam_step(
     params: Params, memory: Params, gradients: Params, lr: float, prefix: str = "adam"
 ) -> tuple[Params, Params]:
-    """Take one step of Adam.
-
-    Source: Kingma and Ba 2015, arXiv 1412.6980, algorithm 1.
-    """
+    """Take one step of Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
     count = memory[f"{prefix}.count"] + 1
     # m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2
     means = {

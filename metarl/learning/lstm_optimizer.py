@@ -1,6 +1,4 @@
-"""An LSTM as the inner optimiser.
-
-Its cell state is the policy's parameters.
+"""An LSTM as the inner optimiser, with the policy's parameters as its cell state.
 
 Source: Ravi and Larochelle 2017, "Optimization as a model for few-shot learning", section 3 (openreview.net,
 rJY0-Kcll). With theta a parameter and g its gradient, one step is
@@ -26,23 +24,14 @@ from metarl.functional.params import flatten_tasks, unflatten_tasks
 from metarl.learning.adaptation import UpdateRule
 from metarl.types import Params
 
-LOG_SCALE = 10.0
-"""p of the log scaling.
-
-Numbers below exp(-p) count as small.
-"""
+LOG_SCALE = 10.0  # p of the log scaling: numbers below exp(-p) count as small
 
 HIDDEN, CELL, GATES = "memory.hidden", "memory.cell", "memory.gates"
-"""Names of the optimiser's memory between steps.
-
-It is kept beside the parameters: ``[M, P, H]`` twice, and ``[M, P, 2]``.
-"""
+"""Names of the optimiser's memory between steps: ``[M, P, H]`` twice, and ``[M, P, 2]``."""
 
 
 def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
-    """Return log size and sign, ``[..., 2]``.
-
-    Numbers ``[...]`` may be of any magnitude; each result is within about ±1.
+    """Return log size and sign of any numbers ``[...]``, within about ±1, ``[..., 2]``.
 
     ``(log|x| / p, sign x)`` where ``|x| >= exp(-p)``, and ``(-1, exp(p) x)`` below.
     Source: Andrychowicz et al. 2016 (arXiv 1606.04474), appendix A.
@@ -58,13 +47,9 @@ def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class LSTMOptimizer:
-    """Learned inner step: shapes and initial values.
+    """Learned inner step; the caller holds its weights."""
 
-    The caller holds its weights.
-    """
-
-    hidden_size: int = 20
-    """H, units of the first layer."""
+    hidden_size: int = 20  # H, units of the first layer
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -89,7 +74,7 @@ class LSTMOptimizer:
         inner_lr: float,
         dtype: torch.dtype = torch.float32,
     ) -> Params:
-        """Draw weights of nearly gradient descent.
+        """Draw weights with which a step is nearly gradient descent.
 
         Args:
             generator: where they are drawn from, uniform in ±0.01 as in the paper's own code.
@@ -104,10 +89,7 @@ class LSTMOptimizer:
         return {**weights, "gates.bias": torch.tensor(logits, dtype=dtype)}
 
     def blank_memory(self, params: Params) -> Params:
-        """Return zero memory for stacked parameters ``[M, ...]``.
-
-        It is the memory before the first step.
-        """
+        """Return zeros before the first step on stacked parameters ``[M, ...]``."""
         num_tasks = next(iter(params.values())).shape[0]
         like = next(iter(params.values()))
         coordinates = sum(value[0].numel() for value in params.values())
@@ -115,10 +97,7 @@ class LSTMOptimizer:
         return {name: like.new_zeros(num_tasks, coordinates, size) for name, size in sizes.items()}
 
     def rule(self, weights: Params) -> UpdateRule:
-        """Return the update rule with these weights.
-
-        Its parameters come with a memory.
-        """
+        """Return the update rule with these weights; its parameters come with a memory."""
 
         def step(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
             theta = {name: params[name] for name in gradients}
@@ -135,16 +114,10 @@ class LSTMOptimizer:
 def remember(
     weights: Params, memory: Params, theta: torch.Tensor, slopes: torch.Tensor, losses: torch.Tensor
 ) -> Params:
-    """Read one gradient; return the new memory.
+    """Read one gradient; return the new memory, with the gates that it opens.
 
-    The gates that it opens are in it.
-
-    Args:
-        weights: of :class:`LSTMOptimizer`.
-        memory: before it.
-        theta: ``[M, P]``, every parameter of every task.
-        slopes: ``[M, P]``, their gradients.
-        losses: ``[M]``.
+    ``theta`` and ``slopes``, ``[M, P]``, are every parameter of every task and its gradient; ``losses``
+    ``[M]``.
     """
     # [g, L, h] W + b; the term of the loss L is the same for all coordinates of a task
     shared = log_scaled(losses) @ weights["lstm.loss"] + weights["lstm.bias"]

@@ -1,7 +1,4 @@
-"""Proximal policy optimisation on whole trials.
-
-Source: Schulman et al. 2017, arXiv 1707.06347.
-"""
+"""Proximal policy optimisation on whole trials (Schulman et al. 2017, arXiv 1707.06347)."""
 
 from __future__ import annotations
 
@@ -49,26 +46,14 @@ class PPOConfig(Settings):
 
 
 class Experience(NamedTuple):
-    """Steps that a policy took, ``[S, B]``.
+    """Steps that a policy took, ``[S, B]``; only the actions have more axes."""
 
-    Only the actions have more axes.
-    """
-
-    actions: torch.Tensor
-    """``[S, B, A]``."""
-    log_probs: torch.Tensor
-    """Under the policy that acted."""
-    advantages: torch.Tensor
-    """Scaled as the loss takes them."""
-    values: torch.Tensor
-    """Values of the network that acted, or zeros.
-
-    They are zeros if it has none.
-    """
-    targets: torch.Tensor
-    """Targets of the values."""
-    live: torch.Tensor
-    """Bool; other steps do not count."""
+    actions: torch.Tensor  # [S, B, A]
+    log_probs: torch.Tensor  # under the policy that acted
+    advantages: torch.Tensor  # scaled as the loss takes them
+    values: torch.Tensor  # values of the network that acted, or zeros if it has none
+    targets: torch.Tensor  # targets of the values
+    live: torch.Tensor  # bool; other steps do not count
 
     def of_trials(self, chosen: torch.Tensor) -> Experience:
         """Return some of the trials, by their numbers."""
@@ -84,9 +69,7 @@ def ppo_loss(
     *,
     live_steps: torch.Tensor | None = None,
 ) -> LossAndMetrics:
-    """Return PPO's loss on trials, and metrics.
-
-    The metrics are means over live steps.
+    """Return PPO's loss on trials, and metrics as means over live steps.
 
     Args:
         policy: of each step, ``[S, B, ...]``.
@@ -120,9 +103,7 @@ def ppo_loss(
 
 
 def value_error(values: torch.Tensor, experience: Experience, config: PPOConfig) -> torch.Tensor:
-    """Return each value's error, ``[S, B]``.
-
-    It is squared where it is small.
+    """Return each value's error ``[S, B]``, squared where it is small.
 
     With ``value_clip`` it is the larger of the errors of the value and of the clipped value, as in OpenAI's
     baselines (https://github.com/openai/baselines, ppo2).
@@ -141,19 +122,14 @@ def _error(values: torch.Tensor, targets: torch.Tensor, config: PPOConfig) -> to
 
 
 def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
-    """Standardize a batch's advantages over live steps.
-
-    The mean is 0 and the deviation 1; other steps have zero.
-    """
+    """Scale advantages to mean 0 and deviation 1 over live steps; others have zero."""
     seen = advantages[live]
     deviation, mean = torch.std_mean(seen, correction=0)
     return torch.where(live, (advantages - mean) / (deviation + 1e-8), 0.0)
 
 
 def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
-    """Clip a gradient's norm.
-
-    Returns the gradient and its own norm, before clipping.
+    """Return a gradient of norm ``max_norm`` at most, and its norm before clipping.
 
     Source: Pascanu et al. 2013, arXiv 1211.5063.
     """
@@ -178,9 +154,9 @@ def ppo_steps(
     rng: np.random.Generator,
     should_stop: Callable[[], bool],
 ) -> tuple[Params, Params, dict[str, float]]:
-    """Take the steps of an update, minibatch by minibatch.
+    """Take an update's steps (algorithm 1); return parameters, memory and metrics.
 
-    Source: Schulman et al. 2017, arXiv 1707.06347, algorithm 1.
+    Metrics are those of the last minibatch, and the number of steps.
 
     Args:
         params: before the update.
@@ -193,9 +169,6 @@ def ppo_steps(
         step: the optimiser's.
         rng: where the order of the sequences comes from.
         should_stop: whether the run was asked to stop.
-
-    Returns:
-        Parameters, the optimiser's memory, and metrics of the last minibatch with the number of steps.
 
     Raises:
         Stopped: if ``should_stop`` says so.

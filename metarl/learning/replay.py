@@ -1,6 +1,4 @@
-"""Replay buffer by task.
-
-It is for agents that learn from episodes more than once.
+"""Replay buffer by task, for agents that learn from episodes more than once.
 
 Rows are appended to one block of memory and never changed, so a snapshot of the buffer is a few references.
 On disk it is a list of segments of some megabytes, each written once; only the newest, which still grows,
@@ -21,63 +19,38 @@ from metarl.learning.replay_blocks import STEP_FIELDS, Block, Episodes, Index, I
 from metarl.types import Params, Rollout, Segment, State, Task
 
 SEGMENT_BYTES = 2 * 2**20
-"""Size at which a segment is closed.
-
-Small enough to write anew, large enough to make few files.
-"""
+"""Size at which a segment is closed: small enough to write anew, large enough to make few files."""
 SEGMENTS_OF_CAPACITY = 8
-"""Largest part of the buffer in one segment.
-
-The oldest segment is dropped whole.
-"""
+"""A segment is at most one in this many parts of the buffer, for the oldest is dropped whole."""
 
 
 class Transitions(NamedTuple):
     """Single steps, B of each of M tasks."""
 
-    observations: torch.Tensor
-    """``[M, B, O]``."""
-    actions: torch.Tensor
-    """``[M, B, A]``."""
-    rewards: torch.Tensor
-    """``[M, B]``."""
-    next_observations: torch.Tensor
-    """``[M, B, O]``."""
+    observations: torch.Tensor  # [M, B, O]
+    actions: torch.Tensor  # [M, B, A]
+    rewards: torch.Tensor  # [M, B]
+    next_observations: torch.Tensor  # [M, B, O]
     terminated: torch.Tensor
-    """``[M, B]`` bool, true at terminal steps.
-
-    No value follows where the environment ended the episode.
-    """
+    """``[M, B]`` bool, true where the environment ended the episode, so that no value follows."""
 
 
 class ReplayedTrials(NamedTuple):
-    """Whole trials, N of each of M tasks.
+    """Whole trials, N of each of M tasks, S steps at most; zero where ``mask`` is false."""
 
-    They have S steps at most; entries are zero where ``mask`` is false.
-    """
-
-    observations: torch.Tensor
-    """``[M, N, S, O]``."""
-    actions: torch.Tensor
-    """``[M, N, S, A]``."""
-    rewards: torch.Tensor
-    """``[M, N, S]``."""
-    next_observations: torch.Tensor
-    """``[M, N, S, O]``."""
-    terminated: torch.Tensor
-    """``[M, N, S]`` bool."""
-    episode_starts: torch.Tensor
-    """``[M, N, S]`` bool, true at episodes' first steps."""
-    mask: torch.Tensor
-    """``[M, N, S]`` bool, true until the trial's end."""
+    observations: torch.Tensor  # [M, N, S, O]
+    actions: torch.Tensor  # [M, N, S, A]
+    rewards: torch.Tensor  # [M, N, S]
+    next_observations: torch.Tensor  # [M, N, S, O]
+    terminated: torch.Tensor  # [M, N, S] bool
+    episode_starts: torch.Tensor  # [M, N, S] bool, true at episodes' first steps
+    mask: torch.Tensor  # [M, N, S] bool, true until the trial's end
 
 
 class ReplayBuffer:
-    """Newest ``capacity`` steps of trials, by task.
+    """Newest ``capacity`` steps of trials, by task, in the memory of ``device``.
 
-    Args:
-        capacity: most steps. A single addition that is larger stays whole.
-        device: where the rows are kept and samples are returned.
+    A single addition that is larger than the capacity stays whole.
     """
 
     def __init__(self, capacity: int, device: torch.device | str = "cpu") -> None:
@@ -98,23 +71,11 @@ class ReplayBuffer:
         self._read_saved()
         return list(dict.fromkeys(name for block in self._blocks for name in block.episodes.task_names()))
 
-    def steps_of(self, task: Task, *, newest: int = 0) -> int:
-        """Return a task's number of steps.
-
-        :meth:`sample` draws from as many.
-        """
-        self._read_saved()
-        return len(self._index_of(task.id).newest(newest))
-
     def add(self, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> None:
-        """Append a meta-batch's trials.
+        """Append a meta-batch's trials; a full buffer drops its oldest segments.
 
-        The oldest segments go where the buffer is full.
-
-        Args:
-            tasks: the M tasks.
-            rollouts: each with the next episode of every trial, ``[M, K, T, ...]``. Of a parallel agent one
-                rollout: each of its episodes is then a trial of its own.
+        Each rollout has the next episode of every trial, ``[M, K, T, ...]``. A parallel agent gives one
+        rollout: each of its episodes is then a trial of its own.
         """
         self._read_saved()
         require(len(rollouts) > 0, "An addition to a replay buffer needs at least one rollout", "none")
@@ -139,16 +100,10 @@ class ReplayBuffer:
     def sample(
         self, tasks: Sequence[Task], batch_size: int, rng: np.random.Generator, *, newest: int = 0
     ) -> Transitions:
-        """Draw each task's steps uniformly, with replacement.
+        """Draw ``batch_size`` steps of each task, uniformly and with replacement.
 
-        Args:
-            tasks: M tasks.
-            batch_size: B.
-            rng: where the draws come from.
-            newest: only from this many of the newest additions of each task; 0 for all.
-
-        Raises:
-            MetarlError: if the buffer has no step of a task.
+        ``newest`` limits the draws to this many of a task's newest additions; 0 draws from all. A task
+        without steps raises ``MetarlError``.
         """
         self._read_saved()
         rows = [self._index_of(task.id).newest(newest) for task in tasks]
@@ -164,16 +119,11 @@ class ReplayBuffer:
         tasks: Sequence[Task] | None = None,
         newest: int = 0,
     ) -> ReplayedTrials:
-        """Draw whole trials, uniformly and with replacement.
+        """Draw N = ``num_trials`` whole trials, uniformly and with replacement.
 
-        Args:
-            num_trials: N.
-            rng: where the draws come from.
-            tasks: M tasks, of each of which N are drawn; None draws N of any task, and M is 1.
-            newest: only from this many of the newest additions (of each task); 0 for all.
-
-        Raises:
-            MetarlError: if the buffer has no trial of a task.
+        They are N of each of M ``tasks``; None draws N of any task, and M is 1. ``newest`` limits the draws
+        to this many of the newest additions (of each task); 0 draws from all. A task without trials raises
+        ``MetarlError``.
         """
         self._read_saved()
         groups: list[str | None] = [None] if tasks is None else [task.id for task in tasks]
@@ -200,11 +150,9 @@ class ReplayBuffer:
         return State({}, {}, tuple(block.segment() for block in self._blocks))
 
     def load_state(self, state: State) -> None:
-        """Continue from a state's segments.
+        """Continue from a state's segments, which are read when the buffer is first used.
 
-        Nothing else of the state is used.
-
-        They are read when the buffer is first used: an agent that only acts never needs them.
+        An agent that only acts never needs them.
         """
         self._clear()
         self._saved = state.segments or None
@@ -218,11 +166,7 @@ class ReplayBuffer:
         self._additions = 0
 
     def _read_saved(self) -> None:
-        """Read a loaded state's segments.
-
-        Raises:
-            MetarlError: if one is damaged, or is none of a replay buffer.
-        """
+        """Read a loaded state's segments; a damaged or strange one raises ``MetarlError``."""
         if self._saved is None:
             return
         # clear first, since appending must not read the saved segments again
@@ -245,10 +189,7 @@ class ReplayBuffer:
         return self._blocks[0].first_row
 
     def _append(self, rows: Params, episodes: Episodes, *, new_block: bool = False) -> None:
-        """Append rows and their episodes.
-
-        They go to the newest block, or to a new one where that is full.
-        """
+        """Append rows and their episodes to the newest block, or to a new one where that is full."""
         count = len(rows["rewards"])
         self._reserve(rows, count)
         for name, value in rows.items():
@@ -271,10 +212,7 @@ class ReplayBuffer:
         )
 
     def _reserve(self, rows: Params, count: int) -> None:
-        """Make room for more rows.
-
-        Without any, the rows that are kept move to new memory.
-        """
+        """Make room for more rows, if need be by moving those that are kept to new memory."""
         if self._storage and self._end + count <= len(self._storage["rewards"]):
             return
         start = self._blocks[0].place if self._blocks else self._end
@@ -293,11 +231,7 @@ class ReplayBuffer:
         self._storage, self._end = storage, kept
 
     def _index_of(self, name: str | None) -> Index:
-        """Return indices of one or all tasks' steps.
-
-        Raises:
-            MetarlError: if there are none.
-        """
+        """Return indices of one or all tasks' steps; none raise ``MetarlError``."""
         if name not in self._indices:
             self._indices[name] = index_of(self._blocks, name)
         if len(self._indices[name].rows) == 0:
@@ -321,11 +255,9 @@ class ReplayBuffer:
 
 
 def _rows(rollouts: Sequence[Rollout]) -> tuple[Params, torch.Tensor]:
-    """Return rows of trials, and lengths ``[M, K, E]``.
+    """Return rows of trials, by task, slot, episode and step, and lengths ``[M, K, E]``.
 
     The rows are the live steps, with an extra row after each episode.
-
-    Rows are in the order of tasks, then slots, then episodes, then steps.
     """
     mask = torch.stack([rollout.mask for rollout in rollouts], dim=2)
     lengths = mask.sum(dim=-1)

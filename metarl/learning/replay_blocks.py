@@ -1,7 +1,4 @@
-"""Layout of a replay buffer.
-
-It has episodes, blocks of rows that become segments, and indices by task.
-"""
+"""Layout of a replay buffer: episodes, blocks of rows that become segments, indices by task."""
 
 from __future__ import annotations
 
@@ -21,8 +18,7 @@ from metarl.types import Params, Segment
 Integers: TypeAlias = npt.NDArray[np.int64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
-STEP_FIELDS = ("observations", "actions", "rewards", "terminated")
-"""Fields of a row."""
+STEP_FIELDS = ("observations", "actions", "rewards", "terminated")  # fields of a row
 _EPISODE_FIELDS = ("task", "length", "begins_trial", "addition")
 _TASK_IDS = "task_ids"
 
@@ -31,19 +27,11 @@ _TASK_IDS = "task_ids"
 class Episodes:
     """E episodes, in the order of their rows."""
 
-    names: tuple[str, ...]
-    """Ids of tasks."""
-    task: Integers
-    """``[E]``, place of the episode's task in ``names``."""
-    length: Integers
-    """``[E]``, steps."""
-    begins_trial: Flags
-    """``[E]``, false where the previous episode's trial continues."""
-    addition: Integers
-    """``[E]``, number of the adding call.
-
-    Calls of :meth:`ReplayBuffer.add` are counted from the buffer's start.
-    """
+    names: tuple[str, ...]  # ids of tasks
+    task: Integers  # [E], place of the episode's task in names
+    length: Integers  # [E], steps
+    begins_trial: Flags  # [E], false where the previous episode's trial continues
+    addition: Integers  # [E], number of the call of ReplayBuffer.add, from the buffer's start
 
     def task_names(self) -> list[str]:
         """Return the tasks' ids in order of appearance."""
@@ -64,10 +52,7 @@ class Episodes:
 
 
 class Block:
-    """Rows of one segment.
-
-    The newest block of a buffer still grows.
-    """
+    """Rows of one segment; the newest block of a buffer still grows."""
 
     def __init__(self, storage: Params, place: int, first_row: int) -> None:
         self.first_row = first_row
@@ -79,10 +64,7 @@ class Block:
         self.move(storage, place)
 
     def move(self, storage: Params, place: int) -> None:
-        """Point to the same rows elsewhere.
-
-        They are in other memory; segments that were given out follow.
-        """
+        """Point to the same rows in other memory; segments that were given out follow."""
         self._storage, self.place = storage, place
 
     def extend(self, rows: int, episodes: Episodes) -> None:
@@ -93,17 +75,11 @@ class Block:
         self._segment = None
 
     def adopt(self, saved: Segment) -> None:
-        """Adopt the sum of the block's saved segment.
-
-        The block was read from it.
-        """
+        """Adopt the sum of the saved segment that the block was read from."""
         self.segment().sha256 = saved.sha256
 
     def segment(self) -> Segment:
-        """Return the block as an unchanging segment.
-
-        Later rows do not change the segment.
-        """
+        """Return the block as a segment, which later rows do not change."""
         if self._segment is None:
             self._segment = Segment(functools.partial(self._tensors, self.num_rows, self.episodes))
         return self._segment
@@ -119,21 +95,12 @@ class Block:
 class Index:
     """Where the steps of a task are."""
 
-    rows: Integers
-    """``[n]``, rows of all steps, as added."""
-    trials: Integers
-    """Places in ``rows`` of the trials' beginnings.
-
-    The number of rows comes at the end.
-    """
-    additions: Integers
-    """Likewise for additions."""
+    rows: Integers  # [n], rows of all steps, as added
+    trials: Integers  # places in rows where trials begin, then the number of rows
+    additions: Integers  # likewise for additions
 
     def newest(self, count: int) -> Integers:
-        """Return rows of the newest additions, or all.
-
-        A number of 0 stands for all.
-        """
+        """Return rows of the newest additions; 0 stands for all."""
         return self.rows[self._start(count) :]
 
     def draw_trials(self, num_trials: int, rng: np.random.Generator, newest: int) -> list[Integers]:
@@ -147,14 +114,8 @@ class Index:
 
 
 def index_of(blocks: Sequence[Block], name: str | None) -> Index:
-    """Find the steps of one or all tasks.
-
-    None stands for all.
-    """
-    first_rows: list[Integers] = []
-    lengths: list[Integers] = []
-    begins: list[Flags] = []
-    additions: list[Integers] = []
+    """Find the steps of one task, or of all for None."""
+    parts: list[tuple[Integers, Integers, Flags, Integers]] = []
     for block in blocks:
         table = block.episodes
         # each episode has one row more than steps: the observation after its last step
@@ -162,13 +123,10 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
         own = np.ones(len(starts), np.bool_)
         if name is not None:
             own = table.task == (table.names.index(name) if name in table.names else -1)
-        first_rows.append(starts[own])
-        lengths.append(table.length[own])
-        begins.append(table.begins_trial[own])
-        additions.append(table.addition[own])
-    if not first_rows:
+        parts.append((starts[own], table.length[own], table.begins_trial[own], table.addition[own]))
+    if not parts:
         return Index(*(np.zeros(size, np.int64) for size in (0, 1, 1)))
-    start, length, addition = (np.concatenate(part) for part in (first_rows, lengths, additions))
+    start, length, begins, addition = (np.concatenate(part) for part in zip(*parts, strict=True))
     before = np.cumsum(length) - length  # steps of earlier episodes
     # row of step j: start of its episode + j - steps of all earlier episodes
     rows = np.repeat(start - before, length) + np.arange(length.sum())
@@ -176,17 +134,13 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
     changes = np.diff(addition, prepend=-1) != 0
     return Index(
         rows,
-        trials=np.append(before[np.concatenate(begins)], len(rows)),
+        trials=np.append(before[begins], len(rows)),
         additions=np.append(before[changes], len(rows)),
     )
 
 
 def unpack(tensors: Params) -> tuple[Params, Episodes]:
-    """Return the rows and episodes of a segment.
-
-    Raises:
-        MetarlError: if it is of something else.
-    """
+    """Return the rows and episodes of a segment; anything else raises ``MetarlError``."""
     expected = {*STEP_FIELDS, *_EPISODE_FIELDS, _TASK_IDS}
     if tensors.keys() != expected:
         raise MetarlError(

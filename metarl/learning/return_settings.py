@@ -1,7 +1,4 @@
-"""Settings of returns and advantages.
-
-Any agent may have them.
-"""
+"""Settings of returns and advantages."""
 
 from __future__ import annotations
 
@@ -29,10 +26,7 @@ class ReturnsConfig(Settings):
     """Divisor of centered advantages; garage and metaworld-algorithms use "var"."""
 
     def batch(self, rollout: Rollout) -> Batch:
-        """Return a rollout's transitions with advantages.
-
-        Losses read them so.
-        """
+        """Return a rollout's transitions with advantages, as losses read them."""
         advantages = estimate_advantages(
             rollout,
             discount=self.discount,

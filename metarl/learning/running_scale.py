@@ -1,18 +1,15 @@
-"""Running means and deviations, scaling networks' inputs.
-
-They are taken over batches.
-"""
+"""Running means and deviations over batches, which scale networks' inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 
 from metarl.types import Params
 
-LEAST_DEVIATION = 1e-4
-"""Numbers that vary less are divided by this."""
+LEAST_DEVIATION = 1e-4  # numbers that vary less are divided by this
 
 
 class Scale(NamedTuple):
@@ -27,46 +24,22 @@ class Scale(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Count, mean and mean squared deviation of numbers.
+    """Count, mean and mean squared deviation from the mean."""
 
-    The deviation is the distance from the mean.
-    """
-
-    seen: torch.Tensor
-    """A float64 scalar."""
-    mean: torch.Tensor
-    """``[...]`` float64."""
-    variance: torch.Tensor
-    """Likewise."""
+    seen: torch.Tensor  # a float64 scalar
+    mean: torch.Tensor  # [...] float64
+    variance: torch.Tensor  # [...] float64
 
     @property
     def deviation(self) -> torch.Tensor:
-        """Standard deviation, at least :data:`LEAST_DEVIATION`.
-
-        It is 1 before anything was seen.
-        """
+        """Standard deviation, at least :data:`LEAST_DEVIATION`; 1 before anything was seen."""
         found = self.variance.sqrt().clamp(min=LEAST_DEVIATION)
         return torch.where(self.seen > 0, found, torch.ones_like(found)).float()
 
     @property
     def scale(self) -> Scale:
-        """Scale in float32, to be applied many times.
-
-        It has mean and deviation.
-        """
+        """Mean and deviation in float32, to be applied many times."""
         return Scale(self.mean.float(), self.deviation)
-
-    def to_params(self, name: str) -> Params:
-        """Return the moments as named tensors.
-
-        There are three; names begin with ``name``.
-        """
-        return {f"{name}.{part}": value for part, value in self._asdict().items()}
-
-    @staticmethod
-    def from_params(params: Params, name: str) -> Moments:
-        """Return what :meth:`to_params` named."""
-        return Moments(*(params[f"{name}.{part}"] for part in Moments._fields))
 
 
 def no_moments(*shape: int, device: torch.device | None = None) -> Moments:
@@ -76,9 +49,7 @@ def no_moments(*shape: int, device: torch.device | None = None) -> Moments:
 
 
 def with_batch(moments: Moments, values: torch.Tensor) -> Moments:
-    """Add ``values``, ``[n, ...]``, to the moments.
-
-    The result is of all that was seen before and of these.
+    """Return moments of all that was seen before and of ``values``, ``[n, ...]``.
 
     Source: Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm", equations 2.1.
     """
@@ -89,3 +60,17 @@ def with_batch(moments: Moments, values: torch.Tensor) -> Moments:
     share, step = len(values) / seen, mean - moments.mean
     pooled = (1 - share) * moments.variance + share * variance + share * (1 - share) * step.square()
     return Moments(seen, moments.mean + share * step, pooled)
+
+
+def save_moments(scales: Mapping[str, Moments]) -> Params:
+    """Return moments as tensors named ``scale.NAME.seen``, ``.mean`` and ``.variance``."""
+    return {
+        f"scale.{name}.{part}": value
+        for name, moments in scales.items()
+        for part, value in moments._asdict().items()
+    }
+
+
+def load_moments(params: Params, names: Iterable[str]) -> list[Moments]:
+    """Return the moments of each name that :func:`save_moments` gave."""
+    return [Moments(*(params[f"scale.{name}.{part}"] for part in Moments._fields)) for name in names]

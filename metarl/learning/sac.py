@@ -27,10 +27,7 @@ from metarl.types import Params
 
 TEMPERATURE = "log_temperature"
 WEIGHTS, ACTOR, CRITIC = "weights", "actor", "critic"
-"""Names of parameter vectors and their optimisers.
-
-The vector has its name in Adam's memory; there are two optimisers.
-"""
+"""Names of a parameter vector in Adam's memory, and of the two optimisers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,61 +51,39 @@ class SACConfig(Settings):
 class SACBatch(NamedTuple):
     """Transitions that the critic learns from, without states."""
 
-    actions: torch.Tensor
-    """``[B, A]`` in -1..1."""
-    rewards: torch.Tensor
-    """``[B]``."""
+    actions: torch.Tensor  # [B, A] in -1..1
+    rewards: torch.Tensor  # [B]
     terminated: torch.Tensor
-    """``[B]`` bool: whether the environment ended the episode.
-
-    Nothing follows then; false where it was cut off.
-    """
+    """``[B]`` bool, true where the environment ended the episode, false where it was cut off."""
 
 
 class States(NamedTuple):
     """States that the networks read, with a penalty."""
 
     states: torch.Tensor
-    """``[B, S]``, states.
-
-    The critic's gradient flows on to whatever they depend on, the actor's does not.
-    """
-    next_states: torch.Tensor
-    """``[B, S]``, used without gradient."""
-    penalty: torch.Tensor | float = 0.0
-    """Added to the critic's loss."""
+    """``[B, S]``; the critic's gradient flows on to whatever they depend on, the actor's does not."""
+    next_states: torch.Tensor  # [B, S], used without gradient
+    penalty: torch.Tensor | float = 0.0  # added to the critic's loss
 
 
 Look: TypeAlias = Callable[[Params], States]
-"""Maps the parameters beside the critic to states.
-
-They learn with the critic.
-"""
+"""Maps the critic's parameters, and those that learn with them, to states."""
 
 
 class Noise(NamedTuple):
     """Standard normal numbers that actions are drawn by."""
 
-    now: torch.Tensor
-    """``[B, A]``, in the states."""
-    following: torch.Tensor
-    """``[B, A]``, in the next states."""
+    now: torch.Tensor  # [B, A], in the states
+    following: torch.Tensor  # [B, A], in the next states
 
 
 class SACState(NamedTuple):
     """All that a step changes."""
 
-    actor: torch.Tensor
-    """``[P]``: policy parameters, then the log temperature."""
-    critic: torch.Tensor
-    """``[Q + E]``: both Q functions' parameters, then others.
-
-    The others learn with them.
-    """
-    target: torch.Tensor
-    """``[Q]``, the slow copy of both Q functions."""
-    adam: Params
-    """Adam's memory of both optimisers."""
+    actor: torch.Tensor  # [P]: policy parameters, then the log temperature
+    critic: torch.Tensor  # [Q + E]: both Q functions' parameters, then others that learn with them
+    target: torch.Tensor  # [Q], the slow copy of both Q functions
+    adam: Params  # Adam's memory of both optimisers
 
 
 class SACMetrics(NamedTuple):
@@ -118,10 +93,8 @@ class SACMetrics(NamedTuple):
     actor_loss: torch.Tensor
     temperature_loss: torch.Tensor
     temperature: torch.Tensor
-    entropy: torch.Tensor
-    """Minus the drawn actions' mean log density."""
-    q: torch.Tensor
-    """Mean value of the batch's own actions."""
+    entropy: torch.Tensor  # minus the drawn actions' mean log density
+    q: torch.Tensor  # mean value of the batch's own actions
     penalty: torch.Tensor
 
 
@@ -132,16 +105,10 @@ def critic_target(
     temperature: torch.Tensor,
     discount: float,
 ) -> torch.Tensor:
-    """Return the target of both Q functions, ``[B]``.
+    """Return the target of both Q functions, ``[B]`` (equations 2 and 3).
 
-    Source: equations 2 and 3 of the paper.
-
-    Args:
-        batch: rewards and endings.
-        next_q: ``[2, B]``, both targets' values of the drawn next actions.
-        next_log_probs: ``[B]``, their log densities.
-        temperature: alpha.
-        discount: gamma.
+    ``next_q``, ``[2, B]``, are both targets' values of the drawn next actions, ``next_log_probs``, ``[B]``,
+    their log densities.
     """
     # y = r + gamma (1 - d) (min_i Q_i(s', a') - alpha log pi(a' | s'))
     following = torch.minimum(next_q[0], next_q[1]) - temperature * next_log_probs
@@ -149,32 +116,19 @@ def critic_target(
 
 
 def critic_loss(q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return both critics' half mean squared error.
-
-    It is the mean over B, added over both Q functions ``[2, B]`` (equation 5).
-    """
+    """Return half the mean squared error over B, added over both Q functions ``[2, B]`` (equation 5)."""
     return 0.5 * (q - target).square().mean(dim=1).sum()
 
 
 def actor_loss(log_probs: torch.Tensor, q: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """Return the policy's loss.
-
-    It takes ``[B]`` and ``[2, B]`` (equation 7).
-
-    mean of alpha log pi(a | s) - min_i Q_i(s, a)
-    """
+    """Return the mean of alpha log pi(a | s) - min_i Q_i(s, a), of ``[B]`` and ``[2, B]`` (equation 7)."""
     return (temperature * log_probs - torch.minimum(q[0], q[1])).mean()
 
 
 def temperature_loss(
     log_temperature: torch.Tensor, log_probs: torch.Tensor, target_entropy: float
 ) -> torch.Tensor:
-    """Return the log temperature's loss.
-
-    It is equation 18, on the log as is usual.
-
-    -log alpha times the mean of log pi(a | s) + the entropy that is aimed at
-    """
+    """Return minus log alpha times the mean of log pi(a | s) + target entropy (equation 18, on the log)."""
     return -log_temperature * (log_probs.detach().mean() + target_entropy)
 
 
@@ -185,35 +139,19 @@ def polyak(target: torch.Tensor, source: torch.Tensor, rate: float) -> torch.Ten
 
 @dataclass(frozen=True)
 class SAC:
-    """Networks, settings, and names of parameters.
-
-    There are both networks, and the names in each vector of parameters.
-    """
+    """Networks, settings, and the names in each vector of parameters."""
 
     policy: SquashedPolicy
     critic: TwinCritic
     config: SACConfig
-    actor_like: Params
-    """The actor's parameters by name, for their shapes."""
-    critic_like: Params
-    """Parameter names in the critic's optimiser.
-
-    The critic's own come first.
-    """
+    actor_like: Params  # the actor's parameters by name, for their shapes
+    critic_like: Params  # parameters of the critic's optimiser by name, the critic's own first
 
     @staticmethod
     def of(
         policy: SquashedPolicy, critic: TwinCritic, config: SACConfig, params: Params, encoder: Params
     ) -> SAC:
-        """Return the learner of some parameters.
-
-        Args:
-            policy: its network.
-            critic: its network.
-            config: the settings.
-            params: of policy, critic and temperature.
-            encoder: further parameters that learn with the critic.
-        """
+        """Return the learner of ``params``, with an ``encoder`` that learns with the critic."""
         own, twin = ({name: params[name] for name in net.network.shapes} for net in (policy, critic))
         actor = {**own, TEMPERATURE: params[TEMPERATURE]}
         return SAC(policy, critic, config, actor, {**twin, **encoder})
@@ -239,15 +177,9 @@ class SAC:
         return SACState(actor, critic, flatten(self.target_like), adam)
 
     def step(self, state: SACState, batch: SACBatch, look: Look, noise: Noise) -> tuple[SACState, SACMetrics]:
-        """Take one step of soft actor-critic.
+        """Take a gradient step of critic, actor and temperature, and move the target.
 
-        It is a gradient step of critic, actor and temperature, and moves the target.
-
-        Args:
-            state: from :meth:`start` or the last step; not changed.
-            batch: B transitions.
-            look: gives their states.
-            noise: that actions are drawn by.
+        ``look`` gives the transitions' states; actions are drawn by ``noise``; ``state`` does not change.
         """
         critic_leaf, actor_leaf = (vector.detach().requires_grad_() for vector in (state.critic, state.actor))
         critic_params = unflatten(critic_leaf, self.critic_like)

@@ -1,6 +1,4 @@
-"""Losses with policy gradients as derivatives.
-
-They are functions of log densities of any distribution.
+"""Losses with policy gradients as derivatives, of log densities of any distribution.
 
 Each maps ``log pi(a|s)``, ``[M, B]``, to each task's loss, ``[M]``. At the policy that drew the actions all
 have the gradient of :func:`metarl.learning.adaptation.policy_gradient_loss`, ``-mean_t A_t grad log pi``.
@@ -22,9 +20,7 @@ from metarl.learning.advantages import Batch
 
 
 def likelihood_ratio(log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return each task's likelihood-ratio loss.
-
-    It is ``-mean_t A_t pi(a_t|s_t) / pi_old(a_t|s_t)``.
+    """Return each task's loss ``-mean_t A_t pi(a_t|s_t) / pi_old(a_t|s_t)``.
 
     Source: Rothfuss et al. 2019, ProMP (arXiv 1810.06784), section 6, the inner objective.
     """
@@ -33,19 +29,15 @@ def likelihood_ratio(log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch
 
 
 def low_variance_curvature(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the likelihood ratio to the fixed policy.
+    """Return the loss of the ratio to the policy itself, held fixed.
 
-    It is the ratio to the policy itself, held fixed: one in value, not in its derivatives.
-
-    Source: Rothfuss et al. 2019 (arXiv 1810.06784), section 5, "low variance curvature".
+    It is one in value, not in its derivatives (Rothfuss et al. 2019, arXiv 1810.06784, section 5).
     """
     return likelihood_ratio(log_probs, log_probs.detach(), batch)
 
 
 def dice(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return each task's infinitely differentiable loss.
-
-    It has advantages.
+    """Return each task's infinitely differentiable loss, with advantages.
 
     Foerster et al. 2018 (arXiv 1802.05098) give ``sum_t box_t r_t`` with ``box_t = exp(l_t - stop(l_t))`` and
     ``l_t = sum over u <= t of log pi(a_u|s_u)``. With advantages (Farquhar et al. 2019, arXiv 1909.10549):
@@ -53,10 +45,7 @@ def dice(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
         L = -mean_t (box_t - box_{t-1}) A_t
 
     which for ``A_t = r_t + r_{t+1} + ...`` is the same, up to a constant and over the number of steps.
-
-    Args:
-        log_probs: ``[M, B]``.
-        batch: whole episodes; none of their transitions may be left out.
+    ``log_probs`` are ``[M, B]``; none of the batch's transitions may be left out.
     """
     assert batch.horizon > 0, "a thinned batch does not say which episode a transition is of"
     own = (log_probs - log_probs.detach()).unflatten(1, (-1, batch.horizon))
@@ -68,11 +57,9 @@ def dice(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
 def clipped_ratio(
     log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch: Batch, *, clip: float
 ) -> torch.Tensor:
-    """Return each task's clipped likelihood-ratio loss.
+    """Return each task's loss ``-mean_t min(r_t A_t, clip(r_t, 1 - clip, 1 + clip) A_t)``.
 
-    ``-mean_t min(r_t A_t, clip(r_t, 1 - clip, 1 + clip) A_t)`` with ``r_t = pi / pi_old``.
-
-    Source: Schulman et al. 2017, PPO (arXiv 1707.06347), equation 7.
+    ``r_t = pi / pi_old``. Source: Schulman et al. 2017, PPO (arXiv 1707.06347), equation 7.
     """
     ratio = torch.exp(log_probs - old_log_probs)
     held = ratio.clamp(1 - clip, 1 + clip)

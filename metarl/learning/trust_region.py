@@ -1,7 +1,4 @@
-"""Outer steps within a trust region.
-
-They work on closures of the meta-parameters; nothing here knows of agents, tasks or policies.
-"""
+"""Outer steps within a trust region, on closures of the meta-parameters."""
 
 from __future__ import annotations
 
@@ -22,10 +19,7 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class TrustRegionConfig(Settings):
-    """Settings of the trust region.
-
-    Source: Schulman et al. 2015, arXiv 1502.05477, appendix C.
-    """
+    """Settings of the trust region (Schulman et al. 2015, arXiv 1502.05477, appendix C)."""
 
     max_kl: Annotated[float, Gt(0), Lt(math.inf)] = 0.01
     """Largest mean KL divergence of one step, in nats."""
@@ -40,10 +34,7 @@ class TrustRegionConfig(Settings):
 
 
 class LossAndKL(NamedTuple):
-    """Loss and KL divergence at some parameters.
-
-    Both are scalars.
-    """
+    """Loss and KL divergence at some parameters, both scalars."""
 
     loss: torch.Tensor
     kl: torch.Tensor
@@ -69,9 +60,7 @@ def trust_region_step(
     start: LossAndKL,
     config: TrustRegionConfig,
 ) -> TrustRegionStep:
-    """Take a natural-gradient step within the trust region.
-
-    It goes to the edge of the region, then back until the loss improves.
+    """Take a natural-gradient step to the region's edge, then back until the loss improves.
 
     Args:
         params: where the step starts.
@@ -125,9 +114,7 @@ def gauss_newton_product(
     params: Params,
     metric: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]],
 ) -> Curvature:
-    """Return the Gauss-Newton product ``v -> J'FJ v``.
-
-    J is the Jacobian of ``outputs`` with respect to ``params``.
+    """Return the Gauss-Newton product ``v -> J'FJ v``, J being the Jacobian of ``outputs`` by ``params``.
 
     Where a divergence of the outputs is at its minimum, its Hessian is exactly this, F being its Hessian
     in the outputs themselves (Martens 2020, arXiv 1412.1193, section 8). The graph is built once and kept:

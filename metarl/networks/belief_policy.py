@@ -1,7 +1,4 @@
-"""Policy and value of an observation and a belief.
-
-Actions are Gaussian or choices.
-"""
+"""Policy and value of an observation and a belief; actions are Gaussian or choices."""
 
 from __future__ import annotations
 
@@ -17,13 +14,9 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefPolicy:
-    """Separate perceptrons of policy and value.
+    """Perceptrons of policy and value, which share no layer."""
 
-    They share no layer.
-    """
-
-    input_size: int
-    """Size of an observation and a belief together."""
+    input_size: int  # size of an observation and a belief together
     action_size: int
     discrete: bool
     hidden_sizes: tuple[int, ...]
@@ -33,10 +26,7 @@ class BeliefPolicy:
     max_std: float
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw orthogonal weights, small ones for actions.
-
-        Source: Andrychowicz et al. 2021, arXiv 2006.05990.
-        """
+        """Draw orthogonal weights, small ones for actions (Andrychowicz et al. 2021, arXiv 2006.05990)."""
         sizes = (self.input_size, *self.hidden_sizes)
         params = {
             **draw_layers("policy", (*sizes, self.action_size), generator, last_gain=0.01, dtype=dtype),
@@ -47,10 +37,7 @@ class BeliefPolicy:
         return params
 
     def __call__(self, params: Params, inputs: torch.Tensor) -> tuple[Distribution, torch.Tensor]:
-        """Return action distribution and value.
-
-        Inputs are ``[..., input_size]``.
-        """
+        """Return action distribution and value for inputs ``[..., input_size]``."""
         values = apply_layers(params, "value", inputs, torch.tanh).squeeze(-1)
         chosen = apply_layers(params, "policy", inputs, torch.tanh)
         if self.discrete:
@@ -59,10 +46,7 @@ class BeliefPolicy:
         return Gaussian(mean, self._log_std(params).expand_as(mean)), values
 
     def within_bounds(self, params: Params) -> Params:
-        """Clip every deviation to its bounds.
-
-        The policy acts as before.
-        """
+        """Clip every deviation to its bounds; the policy acts as before."""
         return params if self.discrete else {**params, "log_std": self._log_std(params)}
 
     def _log_std(self, params: Params) -> torch.Tensor:

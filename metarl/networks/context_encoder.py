@@ -1,6 +1,4 @@
-"""Probabilistic encoder of experience.
-
-Each transition gives a Gaussian factor of what the task may be.
+"""Probabilistic encoder of experience: each transition is a Gaussian factor of the task.
 
 Source: Rakelly et al. 2019, PEARL (arXiv 1903.08254), section 4.1.
 """
@@ -17,44 +15,27 @@ from metarl.networks.dense import DenseNetwork
 from metarl.types import Params
 
 ENCODER = "encoder"
-MIN_VARIANCE = 1e-7
-"""Of a factor; keeps precisions finite."""
+MIN_VARIANCE = 1e-7  # least variance of a factor, so that precisions are finite
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextEncoder:
-    """Perceptron from a transition to its Gaussian factor.
-
-    It gives the factor's mean and variance.
-    """
+    """Perceptron from a transition to its Gaussian factor's mean and variance."""
 
     context_size: int
-    """Size of a transition.
-
-    It has observation, action, reward, and maybe the next observation.
-    """
-    latent_size: int
-    """Z."""
+    """Size of a transition: observation, action, reward, and maybe the next observation."""
+    latent_size: int  # Z
     hidden_sizes: tuple[int, ...]
 
     @property
     def network(self) -> DenseNetwork:
-        """Perceptron of a factor's mean and variance.
-
-        Its last layer gives the means, then what becomes the variances.
-        """
+        """Perceptron of the means, then of numbers that become the variances."""
         return DenseNetwork(ENCODER, (self.context_size, *self.hidden_sizes, 2 * self.latent_size))
 
     def __call__(self, params: Params, context: torch.Tensor, mask: torch.Tensor | None = None) -> Evidence:
-        """Multiply the factors of each task's transitions.
+        """Multiply the factors of each task's transitions ``[M, C, context_size]`` to evidence ``[M, Z]``.
 
-        Args:
-            params: the encoder's, and maybe others.
-            context: ``[M, C, context_size]``; the order of transitions does not matter.
-            mask: ``[M, C]`` bool, which transitions there are; all by default.
-
-        Returns:
-            ``[M, Z]``.
+        Their order does not matter; ``mask``, ``[M, C]`` bool, says which there are, all by default.
         """
         raw = self.network(params, context.flatten(0, -2)).view(*context.shape[:-1], 2 * self.latent_size)
         means, variances = raw.chunk(2, dim=-1)

@@ -1,6 +1,4 @@
-"""Policy with context inputs of its own.
-
-A few inputs stand beside the observation; the context alone is a task's own.
+"""Policy with a task's own context beside the observation.
 
 Source: Zintgraf et al. 2019, CAVIA (arXiv 1810.03642), section 3: the context parameters phi are concatenated
 to the input of the first layer, start every task at zero, and are all that adapts; the weights are shared.
@@ -16,28 +14,19 @@ from metarl.functional.distributions import Distribution
 from metarl.networks.policies import CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.types import Params
 
-CONTEXT = "context"
-"""Name of the context parameter, ``[M, C]``."""
+CONTEXT = "context"  # name of the context parameter, [M, C]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextPolicy:
-    """Perceptron of ``[observation, context]``.
+    """Perceptron of ``[observation, context]``; the context is the same in every state."""
 
-    The context is the same in every state.
-    """
-
-    network: GaussianMLPPolicy | CategoricalMLPPolicy
-    """Reads O + C numbers, the context last."""
-    context_size: int
-    """C."""
+    network: GaussianMLPPolicy | CategoricalMLPPolicy  # reads O + C numbers, the context last
+    context_size: int  # C
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the parameters that tasks share.
-
-        They have no task axis.
-        """
+        """Shapes of the parameters that tasks share, without task axis."""
         return self.network.shapes
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
@@ -45,23 +34,12 @@ class ContextPolicy:
         return self.network.initial_params(generator, dtype)
 
     def blank_context(self, params: Params, num_tasks: int) -> Params:
-        """Return every task's blank context.
-
-        It is zeros, a leaf, on the device of ``params``.
-        """
+        """Return zeros for every task's context, a leaf on the device of ``params``."""
         like = next(iter(params.values()))
         return {CONTEXT: like.new_zeros(num_tasks, self.context_size, requires_grad=True)}
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
-        """Return every task's action distribution.
-
-        Args:
-            params: stacked ``[M, ...]``, the context among them.
-            observations: ``[M, B, O]``.
-
-        Returns:
-            What the network gives: of a Gaussian the mean ``[M, B, A]`` and log deviation ``[M, 1, A]``.
-        """
+        """Return every task's action distribution for observations ``[M, B, O]``, as the network gives it."""
         return self.network(self._folded(params), observations)
 
     def within_bounds(self, params: Params) -> Params:
@@ -69,17 +47,11 @@ class ContextPolicy:
         return self.network.within_bounds(params)
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for observations ``[M, B, O]``.
-
-        The last gives the means or logits.
-        """
+        """Return each layer's output for observations ``[M, B, O]``; the last gives means or logits."""
         return self.network.activations(self._folded(params), observations)
 
     def _folded(self, params: Params) -> Params:
-        """Fold each task's context into first-layer biases.
-
-        The returned parameters are of a network that reads the observation alone.
-        """
+        """Fold each task's context into the first layer's bias, so that only observations are read."""
         weight, bias = params["layer_0.weight"], params["layer_0.bias"]
         split = weight.shape[1] - self.context_size
         # [s, phi] W + b = s W_s + (phi W_phi + b): the context moves the bias, once for all states

@@ -1,7 +1,4 @@
-"""Decoders of steps from task embeddings.
-
-They predict a step of a task from an embedding of the task.
-"""
+"""Decoders that predict a task's steps from an embedding of the task."""
 
 from __future__ import annotations
 
@@ -20,14 +17,10 @@ class LatentDecoder:
     The first layer is linear in both, so each is multiplied once and pairs are only added.
     """
 
-    name: str
-    """Begins the names of its parameters."""
-    input_size: int
-    """I, numbers of a step."""
-    latent_size: int
-    """L, numbers of an embedding."""
-    output_size: int
-    """D."""
+    name: str  # begins the names of its parameters
+    input_size: int  # I, numbers of a step
+    latent_size: int  # L, numbers of an embedding
+    output_size: int  # D
     hidden_sizes: tuple[int, ...]
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
@@ -48,16 +41,7 @@ class LatentDecoder:
         }
 
     def __call__(self, params: Params, steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Predict each pair of step and embedding.
-
-        Args:
-            params: by name.
-            steps: ``[N, B, I]``, N steps of each of B trials.
-            latents: ``[P, B, L]``, P embeddings of each.
-
-        Returns:
-            ``[P, N, B, D]``.
-        """
+        """Predict pairs of steps ``[N, B, I]`` and embeddings ``[P, B, L]`` of B trials, ``[P, N, B, D]``."""
         of_step = apply_layer(params, f"{self.name}_step", steps)
         of_latent = apply_layer(params, f"{self.name}_latent", latents)
         hidden = torch.relu(of_latent.unsqueeze(1) + of_step)

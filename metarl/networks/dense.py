@@ -1,6 +1,4 @@
-"""Stackable perceptrons of rectified linear units.
-
-Off-policy agents use them; several can be stacked into one.
+"""Perceptrons of rectified linear units, which can be stacked, for off-policy agents.
 
 Layers are named ``NAME.layer_0.weight`` and so on, so that one dict holds several networks.
 """
@@ -18,23 +16,15 @@ from metarl.types import Params
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """Shapes and forward pass of stacked perceptrons.
-
-    There is one, or several that read the same inputs.
+    """Shapes and forward pass of one perceptron, or of several that read the same inputs.
 
     Weights are ``[in, out]`` and biases ``[out]``; of several copies ``[copies, in, out]`` and
     ``[copies, 1, out]``, so that one batched product serves all.
     """
 
-    name: str
-    """Prefix of the parameters' names."""
-    sizes: tuple[int, ...]
-    """Inputs, units of each hidden layer, outputs."""
-    copies: int = 0
-    """Number of stacked networks.
-
-    0 for a single one, without an axis for it.
-    """
+    name: str  # prefix of the parameters' names
+    sizes: tuple[int, ...]  # inputs, units of each hidden layer, outputs
+    copies: int = 0  # number of stacked networks; 0 for a single one, without an axis for it
 
     @property
     def layers(self) -> int:
@@ -54,10 +44,7 @@ class DenseNetwork:
         return shapes
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw weights and biases uniformly.
-
-        They are within 1 / sqrt(fan-in), as :class:`torch.nn.Linear` does.
-        """
+        """Draw all parameters uniformly within 1 / sqrt(fan-in), as :class:`torch.nn.Linear` does."""
         params: Params = {}
         for layer, fan_in in enumerate(self.sizes[:-1]):
             for part in ("weight", "bias"):
@@ -68,15 +55,7 @@ class DenseNetwork:
         return params
 
     def __call__(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the last layer's outputs.
-
-        Args:
-            params: :attr:`shapes`, and maybe others.
-            inputs: ``[B, in]``.
-
-        Returns:
-            ``[B, out]``; of several copies ``[copies, B, out]``.
-        """
+        """Return outputs ``[B, out]`` for ``[B, in]``, of several copies ``[copies, B, out]``."""
         hidden = inputs.expand(self.copies, *inputs.shape) if self.copies else inputs
         product = torch.baddbmm if self.copies else torch.addmm
         for layer in range(self.layers):

@@ -17,26 +17,16 @@ from metarl.networks.recurrent import Cell, make_cell
 from metarl.types import Params
 
 LOG_VARIANCE_LIMIT = 10.0
-"""Bound of beliefs' log variances around zero.
-
-It keeps divergences between two of them from overflowing.
-"""
+"""Bound of beliefs' log variances, which keeps divergences between them from overflowing."""
 
 
 class Transition(NamedTuple):
     """Finished step: action, reward and next observation."""
 
-    actions: torch.Tensor
-    """``[..., A]``."""
-    rewards: torch.Tensor
-    """``[...]``."""
-    observations: torch.Tensor
-    """``[..., O]``, next observations, or a new episode's first."""
-    episode_starts: torch.Tensor
-    """``[...]``, whether a new episode has begun.
-
-    It has begun between action and observation.
-    """
+    actions: torch.Tensor  # [..., A]
+    rewards: torch.Tensor  # [...]
+    observations: torch.Tensor  # [..., O], next observations, or a new episode's first
+    episode_starts: torch.Tensor  # [...], whether a new episode began between action and observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +35,9 @@ class BeliefEncoder:
 
     observation_size: int
     action_size: int
-    latent_size: int
-    """L."""
+    latent_size: int  # L
     cell_name: str
-    memory_size: int
-    """H."""
+    memory_size: int  # H
     observation_embedding: int
     action_embedding: int
     reward_embedding: int
@@ -81,10 +69,7 @@ class BeliefEncoder:
         return torch.cat([torch.tanh(apply_layer(params, name, part)) for name, part in parts], dim=-1)
 
     def belief(self, params: Params, memory: torch.Tensor) -> Gaussian:
-        """Return a memory's belief, two tensors ``[..., L]``.
-
-        The memory is ``[..., H]``.
-        """
+        """Return the belief of a memory ``[..., H]``, two tensors ``[..., L]``."""
         mean, unbounded = apply_layer(params, "belief", memory).chunk(2, dim=-1)
         log_variance = LOG_VARIANCE_LIMIT * torch.tanh(unbounded / LOG_VARIANCE_LIMIT)
         return Gaussian(mean, 0.5 * log_variance)
@@ -101,15 +86,10 @@ class BeliefEncoder:
         return torch.where(begun.unsqueeze(-1), read, memory)
 
     def sequence(self, params: Params, seen: Transition, *, chunk_steps: int = 0) -> torch.Tensor:
-        """Return whole trials' memories before each step.
+        """Return whole trials' memories before each step, ``[S, B, H]``; the first is blank.
 
-        Args:
-            params: by name.
-            seen: ``[S, B, ...]``, of each step; the first is not read.
-            chunk_steps: most steps that gradients flow back through; 0 for all of them.
-
-        Returns:
-            ``[S, B, H]``; the first is blank.
+        ``seen`` are ``[S, B, ...]``, of each step, the first of which is not read. Gradients flow back
+        through ``chunk_steps`` steps at most; 0 stands for all.
         """
         embedded = self.embed(params, Transition(*(part[1:] for part in seen)))
         memory = embedded.new_zeros(embedded.shape[1], self.memory_size)

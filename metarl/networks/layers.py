@@ -1,7 +1,4 @@
-"""Linear layers and perceptrons, with shared parameters.
-
-Layers have names; all tasks share the parameters.
-"""
+"""Linear layers and perceptrons by name, with parameters that all tasks share."""
 
 from __future__ import annotations
 
@@ -23,9 +20,7 @@ def draw_layer(
     gain: float = math.sqrt(2),
     dtype: torch.dtype = torch.float32,
 ) -> Params:
-    """Draw orthogonal weights and zero biases.
-
-    The weights are ``[units, inputs]``.
+    """Draw orthogonal weights ``[units, inputs]`` and zero biases.
 
     Source: Saxe et al. 2014 (arXiv 1312.6120); which gain goes where is from Andrychowicz et al. 2021
     (arXiv 2006.05990).
@@ -48,10 +43,7 @@ def draw_layers(
     last_gain: float,
     dtype: torch.dtype = torch.float32,
 ) -> Params:
-    """Draw a perceptron with these layer widths.
-
-    These are the units of each layer, from its inputs to its outputs.
-    """
+    """Draw a perceptron; ``sizes`` are its inputs, and the units of each layer."""
     params: Params = {}
     last = len(sizes) - 2
     for layer in range(last + 1):
@@ -63,15 +55,9 @@ def draw_layers(
 
 
 def apply_layers(
-    params: Params,
-    name: str,
-    inputs: torch.Tensor,
-    activation: Callable[[torch.Tensor], torch.Tensor],
+    params: Params, name: str, inputs: torch.Tensor, activation: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
-    """Return a perceptron's outputs.
-
-    Its last layer is linear.
-    """
+    """Return the outputs of a perceptron with a linear last layer."""
     layer = 0
     hidden = apply_layer(params, f"{name}_0", inputs)
     while f"{name}_{layer + 1}.weight" in params:

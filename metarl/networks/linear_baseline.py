@@ -1,7 +1,4 @@
-"""Linear feature baseline of all tasks.
-
-One solve fits it for all of them. Source: Duan et al. 2016, arXiv 1604.06778.
-"""
+"""Linear feature baseline, fitted for all tasks by one solve (Duan et al. 2016, arXiv 1604.06778)."""
 
 from __future__ import annotations
 
@@ -13,23 +10,15 @@ from metarl.types import Rollout
 OBSERVATION_LIMIT = 10.0
 TIME_SCALE = 100.0
 ENOUGH_TRANSITIONS = 2.0
-"""Live transitions per feature that a fit needs.
-
-With fewer it takes much of the signal away.
-"""
+"""Live transitions per feature that a fit needs; with fewer it takes much of the signal away."""
 
 
 def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """Return each step's features, ``[..., 2 O + 4]``.
-
-    They are ``o, o^2, t/100, (t/100)^2, (t/100)^3, 1``.
+    """Return features ``o, o^2, t/100, (t/100)^2, (t/100)^3, 1``, ``[..., 2 O + 4]`` in float64.
 
     Args:
         observations: ``[..., O]``; entries are clipped to ±10.
         steps: ``[...]``, how many steps the episode had taken; broadcasts.
-
-    Returns:
-        ``[..., 2 O + 4]`` in float64.
     """
     clipped = observations.double().clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
     time = (steps.double() / TIME_SCALE).expand(clipped.shape[:-1]).unsqueeze(-1)
@@ -37,17 +26,14 @@ def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Te
 
 
 def num_linear_features(observation_size: int) -> int:
-    """Return the number of :func:`linear_features`.
-
-    It is that of observations of a size O.
-    """
+    """Return the number of :func:`linear_features` of O observed numbers."""
     return 2 * observation_size + 4
 
 
 def fit_linear(
     features: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor, *, ridge: float = 1e-5
 ) -> torch.Tensor:
-    """Solve each task's ridge regression in float64.
+    """Solve each task's ridge regression in float64; return weights ``[M, F]``.
 
     ``(X'X + ridge I) w = X'y``. On data so singular that the factorisation fails, that task's ridge is
     raised tenfold until it succeeds, so that the weights are always finite.
@@ -57,9 +43,6 @@ def fit_linear(
         targets: ``[M, K, T]``.
         mask: ``[M, K, T]`` bool; masked steps do not count.
         ridge: added to the diagonal.
-
-    Returns:
-        Weights ``[M, F]``.
 
     Raises:
         MetarlError: if a feature or a target is not finite, or the ridge is not positive.
@@ -83,9 +66,7 @@ def fit_linear(
 
 
 def constant_reward_values(returns: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
-    """Return the values that equal rewards explain.
-
-    Equal returns count too; they are values of the returns at each step.
+    """Return the values that equal rewards, or equal returns, explain.
 
     Least squares on two columns, without a ridge: 1, and ``sum over j < n of discount^j`` where n steps are
     left to the longest episode. The ridge of :func:`fit_linear` would keep back some of them, and no cubic
@@ -114,19 +95,14 @@ def constant_reward_values(returns: torch.Tensor, mask: torch.Tensor, discount: 
 
 
 def transitions_per_feature(rollout: Rollout) -> float:
-    """Return live transitions for each baseline feature.
-
-    It is that of the task that has fewest.
+    """Return live transitions per baseline feature, of the task that has fewest.
 
     Below :data:`ENOUGH_TRANSITIONS` the fit follows single returns and takes much of the signal away.
     """
-    features = 2 * rollout.observations.shape[-1] + 4
+    features = num_linear_features(rollout.observations.shape[-1])
     return int(rollout.mask.sum(dim=(1, 2)).min()) / features
 
 
 def predict_linear(weights: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Predict each step's value, ``[M, ...]``.
-
-    Weights are ``[M, F]`` and features ``[M, ..., F]``.
-    """
+    """Return values ``[M, ...]`` by weights ``[M, F]`` and features ``[M, ..., F]``."""
     return torch.bmm(features.flatten(1, -2), weights.unsqueeze(-1)).view(features.shape[:-1])

@@ -1,6 +1,4 @@
-"""Networks of soft actor-critic.
-
-These are a squashed Gaussian policy and twin Q functions.
+"""Squashed Gaussian policy and twin Q functions of soft actor-critic.
 
 Source: Haarnoja et al. 2018, arXiv 1812.05905. Both read a state, which an agent puts together: the
 observation alone, or with what it inferred of the task beside it.
@@ -17,16 +15,12 @@ from metarl.networks.dense import DenseNetwork
 from metarl.types import Params
 
 POLICY, CRITIC = "policy", "critic"
-MIN_LOG_STD, MAX_LOG_STD = -20.0, 2.0
-"""Bounds of the policy's log deviations, the authors' own."""
+MIN_LOG_STD, MAX_LOG_STD = -20.0, 2.0  # bounds of the policy's log deviations, the authors' own
 
 
 @dataclass(frozen=True, kw_only=True)
 class SquashedPolicy:
-    """Perceptron of a squashed Gaussian's parameters.
-
-    It gives mean and log deviation of the numbers before the tanh.
-    """
+    """Perceptron of the mean and log deviation of numbers before the tanh."""
 
     state_size: int
     action_size: int
@@ -34,27 +28,18 @@ class SquashedPolicy:
 
     @property
     def network(self) -> DenseNetwork:
-        """Perceptron of means, then log deviations.
-
-        Its last layer gives both.
-        """
+        """Perceptron of the means, then of the log deviations."""
         return DenseNetwork(POLICY, (self.state_size, *self.hidden_sizes, 2 * self.action_size))
 
     def __call__(self, params: Params, states: torch.Tensor) -> Gaussian:
-        """Return the Gaussian before tanh, ``[B, A]``.
-
-        It is that of states ``[B, S]``.
-        """
+        """Return the Gaussian before the tanh, ``[B, A]``, for states ``[B, S]``."""
         mean, log_std = self.network(params, states).chunk(2, dim=-1)
         return Gaussian(mean, log_std.clamp(MIN_LOG_STD, MAX_LOG_STD))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwinCritic:
-    """Two Q functions of state and action.
-
-    They are stacked so that one product serves both.
-    """
+    """Two Q functions of state and action, stacked so that one product serves both."""
 
     state_size: int
     action_size: int
@@ -66,8 +51,5 @@ class TwinCritic:
         return DenseNetwork(CRITIC, (self.state_size + self.action_size, *self.hidden_sizes, 1), copies=2)
 
     def __call__(self, params: Params, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Return both Q functions' values, ``[2, B]``.
-
-        States are ``[B, S]``, actions ``[B, A]`` in -1..1.
-        """
+        """Return both Q functions' values ``[2, B]`` for states ``[B, S]``, actions ``[B, A]`` in -1..1."""
         return self.network(params, torch.cat([states, actions], dim=-1)).squeeze(-1)

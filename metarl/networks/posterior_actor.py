@@ -1,6 +1,4 @@
-"""Policy conditioned on a posterior over tasks.
-
-A latent is drawn from the posterior once for each episode.
+"""Policy that draws a latent from a posterior over tasks, once for each episode.
 
 Posterior sampling explores consistently over an episode (Rakelly et al. 2019, arXiv 1903.08254, section 4.3).
 """
@@ -18,17 +16,14 @@ from metarl.meta_learner import Action, Inputs
 from metarl.networks.off_policy import SquashedPolicy
 from metarl.types import Params
 
-LATENT = "latent"
-"""Name of the latent z, ``[M, K, Z]``, in memory."""
+LATENT = "latent"  # name of the latent z, [M, K, Z], in memory
 
 
 class ActionRange(NamedTuple):
     """Map from networks' actions, in -1..1, to the suite's."""
 
-    middle: torch.Tensor
-    """``[A]``."""
-    half: torch.Tensor
-    """``[A]``, half of the range."""
+    middle: torch.Tensor  # [A]
+    half: torch.Tensor  # [A], half of the range
 
     def to_suite(self, actions: torch.Tensor) -> torch.Tensor:
         """Return actions ``[..., A]`` of the suite's space."""
@@ -46,10 +41,8 @@ class PosteriorActor:
     policy: SquashedPolicy
     params: Params
     actions: ActionRange
-    evidence: Evidence
-    """``[M, Z]``, of all experience so far."""
-    seed: int
-    """Of the draws of z."""
+    evidence: Evidence  # [M, Z], of all experience so far
+    seed: int  # of the draws of z
 
     @property
     def device(self) -> torch.device:
@@ -57,10 +50,7 @@ class PosteriorActor:
         return self.evidence.precision.device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Draw each episode's z from its posterior, ``[M, K, Z]``.
-
-        It is the same at each call.
-        """
+        """Draw each episode's z from its posterior, ``[M, K, Z]``, the same at each call."""
         belief = posterior(self.evidence)
         tasks, size = belief.mean.shape
         generator = torch.Generator().manual_seed(self.seed)
@@ -69,10 +59,7 @@ class PosteriorActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions given z.
-
-        Without a generator, take the likeliest z and the squashed mean.
-        """
+        """Draw actions given z; without a generator, take the likeliest z and the squashed mean."""
         latents = memory[LATENT]
         if generator is None:
             latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)

@@ -1,6 +1,4 @@
-"""Recurrent cells, as functions of their parameters.
-
-They take one step, or a sequence at once.
+"""Recurrent cells, as functions of their parameters: one step, or a sequence at once.
 
 ``gru`` is the gated recurrent unit (Cho et al. 2014, arXiv 1406.1078) as PyTorch computes it. ``linear`` is
 minGRU (Feng et al. 2024, arXiv 2410.01201, section 3.1): its gate and its candidate see the input alone, so a
@@ -11,57 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch.nn.functional import linear
 
 from metarl.errors import unknown_name
-from metarl.networks.recurrent_scan import fast_tanh, gated_average
+from metarl.networks.recurrent_scan import gated_average
+from metarl.networks.tanh_layer import fast_tanh
 from metarl.types import Params
-
-CellName: TypeAlias = Literal["gru", "linear"]
-
-
-class Cell(Protocol):
-    """Memory of ``size`` numbers, reading ``input_size`` a step."""
-
-    @property
-    def sequences_per_thread(self) -> int:
-        """Fewest sequences worth a thread of their own."""
-        ...
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by name."""
-        ...
-
-    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters uniformly, as PyTorch does.
-
-        Each is within ``1 / sqrt(size)``.
-        """
-        ...
-
-    def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return the memory ``[B, H]`` after inputs ``[B, I]``."""
-        ...
-
-    def sequence(
-        self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the memory after each step of a sequence.
-
-        Args:
-            params: by name.
-            inputs: ``[T, B, I]``, time first.
-            memory: ``[B, H]``, before the first step.
-            live: ``[T, B]`` bool; where it is false, memory stays as it was.
-
-        Returns:
-            ``[T, B, H]``.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,21 +26,12 @@ class GRUCell:
 
     input_size: int
     size: int
-
-    @property
-    def sequences_per_thread(self) -> int:
-        """Fewest sequences worth a thread of their own.
-
-        Each step costs much beside its products.
-        """
-        return 12
+    sequences_per_thread: ClassVar[int] = 12
+    """Fewest sequences worth a thread: each step costs much beside its products."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter.
-
-        Gates are in PyTorch's order: reset, update, candidate.
-        """
+        """Shape of every parameter; gates in PyTorch's order: reset, update, candidate."""
         gates = 3 * self.size
         return {
             "cell.input_weight": (gates, self.input_size),
@@ -94,10 +41,7 @@ class GRUCell:
         }
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw parameters uniformly, as PyTorch does.
-
-        Each is within ``1 / sqrt(size)``.
-        """
+        """Draw parameters uniformly within ``1 / sqrt(size)``, as PyTorch does."""
         return _uniform(self.shapes, 1 / math.sqrt(self.size), generator, dtype)
 
     def step(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -107,7 +51,11 @@ class GRUCell:
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
-        """Return the memory after each step, ``[T, B, H]``."""
+        """Return the memory after each step of a sequence, ``[T, B, H]``.
+
+        Inputs are ``[T, B, I]``, time first, and the memory before the first step ``[B, H]``. Where ``live``,
+        ``[T, B]``, is false, memory stays as it was.
+        """
         weights = [params[name] for name in self.shapes]
         if bool(live.all()):
             # without idle steps, one call of the fused kernel does all
@@ -131,11 +79,7 @@ class LinearCell:
 
     input_size: int
     size: int
-
-    @property
-    def sequences_per_thread(self) -> int:
-        """Fewest sequences worth a thread: one long one."""
-        return 1
+    sequences_per_thread: ClassVar[int] = 1  # fewest sequences worth a thread: one long one
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -143,9 +87,7 @@ class LinearCell:
         return {"cell.weight": (2 * self.size, self.input_size), "cell.bias": (2 * self.size,)}
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
-        """Draw weights, and gates of spread time scales.
-
-        Weights are within ``1 / sqrt(input_size)``; gates give memories of 1 to 100 steps.
+        """Draw weights within ``1 / sqrt(input_size)``, and gates that remember 1 to 100 steps.
 
         A gate of ``1 / n`` forgets over about n steps; n is spread evenly on a log scale (compare the
         time scales of Tallec and Ollivier 2018, arXiv 1804.11188).
@@ -163,20 +105,17 @@ class LinearCell:
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
-        """Return the memory after each step, ``[T, B, H]``."""
+        """Return the memory after each step of a sequence, as :meth:`GRUCell.sequence`."""
         both = linear(inputs, params["cell.weight"], params["cell.bias"])
         return gated_average(both, memory, live)
 
 
-CELLS: dict[str, type[GRUCell] | type[LinearCell]] = {"gru": GRUCell, "linear": LinearCell}
+Cell: TypeAlias = GRUCell | LinearCell  # memory of size numbers, which reads input_size numbers a step
+CELLS: dict[str, type[Cell]] = {"gru": GRUCell, "linear": LinearCell}
 
 
 def make_cell(name: str, input_size: int, size: int) -> Cell:
-    """Return the cell of a name.
-
-    Raises:
-        MetarlError: if there is none of that name.
-    """
+    """Return the cell of a name; an unknown one raises ``MetarlError``."""
     if name not in CELLS:
         raise unknown_name("recurrent cell", name, CELLS)
     return CELLS[name](input_size, size)

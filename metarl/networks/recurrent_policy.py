@@ -1,6 +1,4 @@
-"""Policy and value with a memory.
-
-Actions are Gaussian or choices.
+"""Policy and value with a memory; actions are Gaussian or choices.
 
 The policy's head is a perceptron, or a hypernetwork: the memory generates the layers of a small policy that
 reads the inputs (Beck et al. 2022, arXiv 2210.11348).
@@ -17,21 +15,18 @@ from torch.nn.functional import linear
 
 from metarl.functional.distributions import Categorical, Distribution, Gaussian
 from metarl.networks.recurrent import Cell, make_cell
-from metarl.networks.recurrent_scan import fast_tanh
+from metarl.networks.tanh_layer import fast_tanh, tanh_layer
 from metarl.types import Params
 
-MEMORY = "memory"
-"""Name of an actor's memory, ``[M, K, H]``."""
+MEMORY = "memory"  # name of an actor's memory, [M, K, H]
 HeadName: TypeAlias = Literal["perceptron", "hypernetwork"]
 
 
 class Reading(NamedTuple):
     """Outputs of the network for steps or sequences."""
 
-    policy: Distribution
-    """``[..., A]``."""
-    values: torch.Tensor | None
-    """``[...]``; None if the network has no value."""
+    policy: Distribution  # [..., A]
+    values: torch.Tensor | None  # [...]; None if the network has no value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +43,7 @@ class RecurrentPolicy:
     memory_size: int
     embedding_size: int
     head: HeadName
-    head_size: int
-    """Units of the generated layer of a hypernetwork.
-
-    A perceptron's layers are as wide as the memory.
-    """
+    head_size: int  # units of the layer that a hypernetwork generates; a perceptron's are memory_size
     has_value: bool
     tanh_mean: bool
     initial_std: float
@@ -65,10 +56,7 @@ class RecurrentPolicy:
         return make_cell(self.cell_name, self.embedding_size, self.memory_size)
 
     def initial_params(self, generator: torch.Generator) -> Params:
-        """Draw orthogonal weights, small ones for actions.
-
-        Source: Andrychowicz et al. 2021, arXiv 2006.05990.
-        """
+        """Draw orthogonal weights, small ones for actions (Andrychowicz et al. 2021, arXiv 2006.05990)."""
         width, read = self.memory_size, self.memory_size + self.embedding_size
         params = {
             **_layer("embedding", self.input_size, self.embedding_size, math.sqrt(2), generator),
@@ -98,17 +86,7 @@ class RecurrentPolicy:
     def sequence(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> Reading:
-        """Return what sequences are read as.
-
-        Args:
-            params: by name.
-            inputs: ``[T, B, I]``, time first.
-            memory: ``[B, H]``, before the first step.
-            live: ``[T, B]`` bool; where it is false, memory stays as it was.
-
-        Returns:
-            Policy and values of each step, ``[T, B, ...]``.
-        """
+        """Return policy and values of each step, ``[T, B, ...]``, as :meth:`GRUCell.sequence` reads them."""
         embedded = self._embed(params, inputs)
         states = self.cell.sequence(params, embedded, memory, live)
         return self._read(params, inputs, embedded, states)
@@ -116,17 +94,11 @@ class RecurrentPolicy:
     def memories(
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
-        """Return memories after each step, ``[T, B, H]``.
-
-        Arguments are those of :meth:`sequence`.
-        """
+        """Return memories after each step, ``[T, B, H]``; arguments as in :meth:`sequence`."""
         return self.cell.sequence(params, self._embed(params, inputs), memory, live)
 
     def within_bounds(self, params: Params) -> Params:
-        """Clip every deviation to its bounds.
-
-        The policy acts as before.
-        """
+        """Clip every deviation to its bounds; the policy acts as before."""
         return params if self.discrete else {**params, "log_std": self._log_std(params)}
 
     def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
@@ -136,49 +108,41 @@ class RecurrentPolicy:
         return Gaussian(chosen, self._log_std(params).expand_as(chosen))
 
     def _embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
-        """Embed inputs ``[..., I]`` for cell and heads."""
-        return fast_tanh(_apply(params, "embedding", inputs))
+        weight, bias = params["embedding.weight"], params["embedding.bias"]
+        return tanh_layer(weight, bias, inputs.flatten(0, -2)).view(*inputs.shape[:-1], -1)
 
     def _read(
         self, params: Params, inputs: torch.Tensor, embedded: torch.Tensor, memory: torch.Tensor
     ) -> Reading:
-        """Return policy and value from all heads' inputs.
-
-        These are the inputs, their embedding, and the memory after it, ``[..., H]``.
-        """
-        shape, width = inputs.shape[:-1], self.memory_size
+        """Return policy and value from inputs, their embedding, and the memory after them, ``[..., H]``."""
+        shape = inputs.shape[:-1]
         inputs, embedded, memory = (part.flatten(0, -2) for part in (inputs, embedded, memory))
         generated = self.head == "hypernetwork"
         heads = ([] if generated else ["policy"]) + (["value"] if self.has_value else [])
         # one matrix product serves the hidden layers of all perceptron heads
-        hidden = self._hidden(params, heads, embedded, memory) if heads else embedded
-        chosen = (
-            self._generated(params, inputs, memory)
-            if generated
-            else _apply(params, "policy", hidden[:, :width])
-        )
+        hidden = self._hidden(params, heads, embedded, memory)
+        if generated:
+            chosen = self._generated(params, inputs, memory)
+        else:
+            chosen = _apply(params, "policy", hidden["policy"])
         mean = torch.tanh(chosen) if self.tanh_mean and not self.discrete else chosen
-        values = _apply(params, "value", hidden[:, -width:]).view(shape) if self.has_value else None
+        values = _apply(params, "value", hidden["value"]).view(shape) if self.has_value else None
         return Reading(self.distribution(params, mean.view(*shape, -1)), values)
 
     def _hidden(
         self, params: Params, heads: list[str], embedded: torch.Tensor, memory: torch.Tensor
-    ) -> torch.Tensor:
-        """Return all heads' hidden layers, ``[N, heads * H]``.
-
-        They are side by side.
-        """
+    ) -> Params:
+        """Return each head's hidden layer, ``[N, H]``."""
+        if not heads:
+            return {}
         weight = torch.cat([params[f"{head}_hidden.weight"] for head in heads])
         bias = torch.cat([params[f"{head}_hidden.bias"] for head in heads])
-        # [e, h] W' = e W_e' + h W_h', which need not copy e and h side by side
-        of_embedded, of_memory = weight.split([self.embedding_size, self.memory_size], dim=1)
-        return fast_tanh(linear(embedded, of_embedded, bias).addmm_(memory, of_memory.t()))
+        # backwards, a split joins its parts' gradients in one pass; slices would fill and add two arrays
+        layers = tanh_layer(weight, bias, embedded, memory).split(self.memory_size, dim=1)
+        return dict(zip(heads, layers, strict=True))
 
     def _generated(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Return means or logits ``[N, A]`` of generated policies.
-
-        The memories ``[N, H]`` generate them.
-        """
+        """Return means or logits ``[N, A]`` of the policies that memories ``[N, H]`` generate."""
         layers = _apply(params, "hyper", memory)
         inner, units, outer = self.input_size, self.head_size, self.action_size
         weight, bias, out_weight, out_bias = layers.split([inner * units, units, units * outer, outer], dim=1)
@@ -187,10 +151,7 @@ class RecurrentPolicy:
         return torch.baddbmm(out_bias.unsqueeze(1), hidden, out_weight.view(-1, units, outer)).squeeze(1)
 
     def _hypernetwork(self, generator: torch.Generator) -> Params:
-        """Draw the hypernetwork: usual bias, zero weights.
-
-        The bias is the generated policy (Bias-HyperInit, section 4).
-        """
+        """Draw a hypernetwork of zero weights with a usual policy as its bias (Bias-HyperInit, section 4)."""
         hidden = _layer("hidden", self.input_size, self.head_size, math.sqrt(2), generator)
         acting = _layer("acting", self.head_size, self.action_size, 0.01, generator)
         parts = [layer.t().reshape(-1) if layer.ndim == 2 else layer for layer in (hidden | acting).values()]

@@ -1,8 +1,6 @@
 """The linear cell's recurrence over a whole sequence.
 
-The tanh of recurrent networks is here too.
-
-Both are written for speed on a CPU: few passes over memory, few operations, and the same bits whatever the
+It is written for speed on a CPU: few passes over memory, few operations, and the same bits whatever the
 number of threads.
 """
 
@@ -12,31 +10,18 @@ import math
 
 import torch
 
-
-def fast_tanh(values: torch.Tensor) -> torch.Tensor:
-    """Return tanh by PyTorch's sigmoid.
-
-    That takes a quarter of the time of its tanh.
-
-    ``tanh x = 2 sigmoid(2 x) - 1``, to within a few roundings of 1; near 0 it is less exact than
-    :func:`torch.tanh` in relation to its size. A gradient of a gradient is not available.
-    """
-    found: torch.Tensor = _Tanh.apply(values)  # type: ignore[no-untyped-call]  # PyTorch's
-    return found
+from metarl.networks.tanh_layer import tanh_
 
 
 def gated_average(both: torch.Tensor, start: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
-    """Return all states of a gated average.
+    """Return all states of a gated average with ``z = sigmoid(gate)``, ``[T, B, H]``.
 
-    ``h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t)`` with ``z = sigmoid(gate)``, for all t.
+    ``h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t)``. A gradient of a gradient is not available.
 
     Args:
         both: ``[T, B, 2 H]``, the gate and then the candidate c.
         start: ``[B, H]``, ``h_0``.
         live: ``[T, B]`` bool; where it is false, ``h_t = h_{t-1}``.
-
-    Returns:
-        ``[T, B, H]``. A gradient of a gradient is not available.
     """
     idle = None if bool(live.all()) else ~live.unsqueeze(-1)
     states: torch.Tensor = _GatedAverage.apply(both, start, idle)  # type: ignore[no-untyped-call]  # PyTorch's
@@ -46,9 +31,7 @@ def gated_average(both: torch.Tensor, start: torch.Tensor, live: torch.Tensor) -
 def accumulate_(
     factors: torch.Tensor, values: torch.Tensor, start: torch.Tensor, *, reverse: bool = False
 ) -> torch.Tensor:
-    """Turn values into states in place.
-
-    ``h_t = factors_t h_{t-1} + values_t``; the factors are spoilt.
+    """Replace values by states ``h_t = factors_t h_{t-1} + values_t``; the factors are spoilt.
 
     Time is cut into about sqrt(T) blocks. Steps of all blocks are taken at once, as if each began with zero;
     then each block gets its share of the true start (Blelloch 1990, "Prefix sums and their applications").
@@ -56,12 +39,9 @@ def accumulate_(
 
     Args:
         factors: ``[T, ...]``, contiguous.
-        values: ``[T, ...]``, contiguous.
-        start: ``[...]``, what precedes the first step.
+        values: ``[T, ...]``, contiguous; returned.
+        start: ``[...]``, the state before the first step.
         reverse: go from the last step to the first: ``h_t = factors_t h_{t+1} + values_t``.
-
-    Returns:
-        The values.
     """
     length = math.isqrt(len(values))
     blocks = len(values) // length
@@ -94,33 +74,10 @@ def accumulate_(
 def _one_by_one_(
     factors: torch.Tensor, values: torch.Tensor, carry: torch.Tensor, steps: range
 ) -> torch.Tensor:
-    """Take the leftover steps; return the last state.
-
-    They are the steps that fill no block.
-    """
+    """Take the steps that fill no block; return the last state."""
     for step in steps:
         carry = values[step].addcmul_(factors[step], carry)
     return carry
-
-
-def _tanh(values: torch.Tensor) -> torch.Tensor:
-    """Return ``2 sigmoid(2 x) - 1``."""
-    return (2 * values).sigmoid_().mul_(2).sub_(1)
-
-
-class _Tanh(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, values: torch.Tensor) -> torch.Tensor:
-        found = _tanh(values)
-        ctx.save_for_backward(found)
-        return found
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor) -> torch.Tensor:
-        (found,) = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
-        slope: torch.Tensor = torch.ops.aten.tanh_backward(gradients[0], found)
-        return slope
 
 
 class _GatedAverage(torch.autograd.Function):
@@ -137,7 +94,7 @@ class _GatedAverage(torch.autograd.Function):
         gate = torch.sigmoid(gate)
         if idle is not None:
             gate.masked_fill_(idle, 0.0)
-        candidate = _tanh(candidate)
+        candidate = tanh_(2 * candidate)
         states = accumulate_(1 - gate, gate * candidate, start)
         ctx.save_for_backward(gate, candidate, start, states)
         return states
@@ -147,10 +104,7 @@ class _GatedAverage(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Return gradients by the adjoint recurrence.
-
-        With ``g_t = dL/dh_t`` from outside, the adjoint is ``a_t = g_t + (1 - z_{t+1}) a_{t+1}``.
-        """
+        """Return gradients by the adjoint ``a_t = dL/dh_t + (1 - z_{t+1}) a_{t+1}``."""
         gate, candidate, start, states = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
         factors, one = torch.empty_like(gate), gate.new_ones(())
         torch.sub(one, gate[1:], out=factors[:-1])
@@ -162,9 +116,8 @@ class _GatedAverage(torch.autograd.Function):
         moved = torch.empty_like(gate)
         torch.sub(candidate[0], start, out=moved[0])
         torch.sub(candidate[1:], states[:-1], out=moved[1:])
-        written = adjoint.mul_(gate)
         to_both = gate.new_empty(*gate.shape[:-1], 2 * gate.shape[-1])
         to_gate, to_candidate = to_both.chunk(2, dim=-1)
-        torch.mul(moved.mul_(written), one - gate, out=to_gate)
-        torch.addcmul(written, written, candidate.square(), value=-1, out=to_candidate)
+        torch.ops.aten.sigmoid_backward(moved.mul_(adjoint), gate, grad_input=to_gate)
+        torch.ops.aten.tanh_backward(adjoint.mul_(gate), candidate, grad_input=to_candidate)
         return to_both, to_start, None

@@ -1,7 +1,4 @@
-"""Settings of policy networks, building and drawing them.
-
-Any agent may have them.
-"""
+"""Settings of policy networks, and how they are built and drawn."""
 
 from __future__ import annotations
 
@@ -50,9 +47,7 @@ class NetworkConfig(Settings):
         )
 
     def build_policy(self, suite: TaskDistribution) -> GaussianMLPPolicy | CategoricalMLPPolicy:
-        """Return the network that fits the suite.
-
-        It is categorical for one choice of several, or else Gaussian.
+        """Return the suite's network: categorical for one choice of several, or else Gaussian.
 
         Raises:
             MetarlError: if observations are no vectors, or actions neither vectors nor choices.

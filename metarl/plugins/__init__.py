@@ -1,4 +1,1 @@
-"""Suites, agents, presets and commands, with checks.
-
-They are found by name or in files.
-"""
+"""Suites, agents, presets and commands by name or file, with checks of them."""

@@ -1,8 +1,6 @@
-"""Check of the promises that an agent makes.
+"""Check of the promises that an agent makes, each a sentence that is tried on a small suite.
 
-Each claim is tried on a small suite, and has a sentence.
-
-The claims are those of :mod:`metarl.plugins.agent_claims`; the agents of metarl are held to the same.
+The agents of metarl are held to the same claims, :mod:`metarl.plugins.agent_claims`.
 """
 
 from __future__ import annotations
@@ -24,13 +22,10 @@ class Result(NamedTuple):
     """How one claim went."""
 
     claim: str
-    """Claim in a sentence, without its full stop."""
+    """The claim, a sentence without its full stop."""
     verdict: Literal["pass", "FAIL", "open"]
     seen: str
-    """Observation against the claim, empty if it holds.
-
-    For a claim that cannot be judged, it is the reason.
-    """
+    """Observation against the claim, or why it cannot be judged; empty if it holds."""
 
     def __str__(self) -> str:
         return f"{self.verdict}  {self.claim}" + (f": {self.seen}." if self.seen else ".")
@@ -75,7 +70,6 @@ def _tried(claim: Claim, probe: AgentProbe) -> Result:
 
 
 def _described(error: BaseException) -> str:
-    """Say what was raised, and where."""
     text = " ".join(str(error).split()).rstrip(".")
     said = text if isinstance(error, MetarlError) else f"{type(error).__name__}: {text}"
     frame = traceback.extract_tb(error.__traceback__)[-1]

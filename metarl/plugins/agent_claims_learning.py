@@ -163,7 +163,6 @@ def settings_are_the_same_when_read_from_json(probe: AgentProbe) -> None:
 
 
 def _expect_refusal(agent: MetaLearner, tensors: Params, what: str) -> None:
-    """Expect a state with these tensors to be refused."""
     try:
         agent.load_state(agent.state()._replace(tensors=tensors))
     except MetarlError:

@@ -111,7 +111,6 @@ def acting_leaves_the_memory_that_it_is_given(probe: AgentProbe) -> None:
 
 
 def _read(inputs: Inputs) -> Params:
-    """Return the inputs that are numbers."""
     return {
         "observations": inputs.observations,
         "previous_actions": inputs.previous_actions,

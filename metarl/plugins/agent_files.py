@@ -31,9 +31,7 @@ _PARTS = (
 
 
 def file_agent(place: str) -> type[AgentConfig]:
-    """Return the config class of a file's agent.
-
-    It is found again from any folder.
+    """Return the config class of a file's agent, which knows its file.
 
     It is a subclass of the class that the place names, with three settings more, which a run records.
 
@@ -46,10 +44,7 @@ def file_agent(place: str) -> type[AgentConfig]:
 
 
 def place_of(settings: Json) -> str | None:
-    """Return the place of the agent behind settings.
-
-    None if the agent is not one in a file.
-    """
+    """Return the place of the agent behind settings, None if it is not in a file."""
     place = settings.get(FILE) if isinstance(settings, Mapping) else None
     return str(place) if place else None
 
@@ -60,11 +55,7 @@ def is_in_file(config: object) -> bool:
 
 
 def config_class(found: object, where: str) -> type[AgentConfig]:
-    """Check that a class configures an agent.
-
-    Raises:
-        MetarlError: if it is none; says what to do about it.
-    """
+    """Check that something is a config class of an agent; say what to do if it is not."""
     if not inspect.isclass(found) or not issubclass(found, AgentConfig):
         kind = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
         raise MetarlError(
@@ -90,10 +81,7 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
 
 @cache
 def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[AgentConfig]:
-    """Return a config class that knows its file.
-
-    :mod:`dataclasses` makes it of the user's own.
-    """
+    """Derive a config class that records its file from the user's own."""
 
     def build(
         self: AgentConfig,

@@ -1,7 +1,4 @@
-"""Small trial of an agent, for claims about it.
-
-It holds the agent's config, a suite, and rollouts of both.
-"""
+"""Small trial of an agent, for claims about it: its config, a suite, and rollouts of both."""
 
 from __future__ import annotations
 
@@ -32,26 +29,17 @@ class BrokenPromise(Exception):
 
 
 class OpenQuestion(Exception):
-    """A claim that cannot be judged.
-
-    It says why the claim does not apply or cannot be judged, without a full stop.
-    """
+    """A claim that does not apply or cannot be judged; says why, without a full stop."""
 
 
 def expect(condition: bool, seen: str) -> None:
-    """Raise :class:`BrokenPromise` unless a condition holds.
-
-    The error says what was seen.
-    """
+    """Raise :class:`BrokenPromise` with what was seen unless a condition holds."""
     if not condition:
         raise BrokenPromise(seen)
 
 
 class AgentProbe:
-    """Builder of agents and small meta-batches.
-
-    The agents are of one config, the meta-batches of one suite.
-    """
+    """Builder of one config's agents, and of small meta-batches of one suite."""
 
     device = torch.device("cpu")
 
@@ -105,10 +93,7 @@ class AgentProbe:
     def update(
         self, agent: MetaLearner, rollouts: Sequence[Rollout] | None = None, seed: int = 0
     ) -> dict[str, float]:
-        """Update an agent from a meta-batch.
-
-        By default, a new agent collects it.
-        """
+        """Update an agent from a meta-batch, by default a new agent's."""
         chosen = self.rollouts if rollouts is None else rollouts
         return agent.update(chosen, self.tasks, self.rng(seed), never)
 
@@ -134,14 +119,11 @@ class AgentProbe:
         return act_at_start(actor, inputs or self.states(), generator)
 
     def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
-        """Return an actor's noiseless actions and their likelihood.
-
-        They are those in a few states of each task.
-        """
+        """Return noiseless actions and their log densities in a few states of each task."""
         return likely(act_at_start(actor, self.states(num_tasks), None))
 
     def adapted(self, agent: MetaLearner, rollout: Rollout, seed: int = 0) -> torch.Tensor:
-        """Return the noiseless actions after adapting, likewise."""
+        """Return :meth:`likeliest` after adapting to a rollout."""
         num_tasks = rollout.mask.shape[0]
         actor = agent.adapt(agent.initial_actor(num_tasks, self.rng()), rollout, self.rng(seed))
         return self.likeliest(actor, num_tasks)
@@ -159,10 +141,7 @@ class AgentProbe:
 
 
 def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
-    """Return the policies that collect a meta-batch.
-
-    They are as :meth:`AgentProbe.meta_batch` makes them.
-    """
+    """Return the policies that collect a meta-batch, as :meth:`AgentProbe.meta_batch` makes them."""
     actors = [agent.initial_actor(TASKS, probe.rng())]
     for rollout in probe.rollouts[:-1]:
         actors.append(agent.adapt(actors[-1], rollout, probe.rng()))
@@ -170,7 +149,7 @@ def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
 
 
 def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, int]]:
-    """Yield each step and the policy's inputs before it.
+    """Yield each step with the policy's inputs before it.
 
     Args:
         rollout: as :func:`metarl.rollouts.collect.collect` returned it.
@@ -194,10 +173,7 @@ def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, 
 
 
 def likely(action: Action) -> torch.Tensor:
-    """Return actions and log densities, ``[M, K, A + 1]``.
-
-    Choices alone may hide a difference.
-    """
+    """Return actions and log densities, ``[M, K, A + 1]``; choices alone may hide a difference."""
     return torch.cat([action.actions, action.log_probs.unsqueeze(-1)], dim=-1)
 
 

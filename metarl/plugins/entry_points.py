@@ -43,11 +43,7 @@ def load(group: str, name: str) -> object:
 
 
 def find(group: str, name: str) -> EntryPoint:
-    """Find a name's entry point without loading it.
-
-    Raises:
-        MetarlError: if there is none; names the nearest.
-    """
+    """Find a name's entry point without loading it; an unknown name raises MetarlError."""
     entries = _entries(group)
     if name not in entries:
         raise unknown_name(KINDS[group], name, entries)
@@ -55,9 +51,7 @@ def find(group: str, name: str) -> EntryPoint:
 
 
 def describe(group: str, name: str) -> str:
-    """Describe a name and its source, or its error.
-
-    The error says why the name does not load.
+    """Describe a name and its source, or say why it does not load.
 
     The first line of its docstring is read from the source; what is not found there is imported.
     """
@@ -85,10 +79,7 @@ def _entries(group: str) -> dict[str, EntryPoint]:
 
 
 def _read(entry: EntryPoint) -> About | None:
-    """Read the source, or return None.
-
-    None means that it cannot be read without running it.
-    """
+    """Read an entry's source; None if that takes running it."""
     path = _source_file(tuple(entry.module.split(".")))
     for node in _parse(path).body if path is not None else ():
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.attr:
@@ -99,7 +90,6 @@ def _read(entry: EntryPoint) -> About | None:
 
 @functools.cache
 def _parse(path: Path) -> ast.Module:
-    """Parse a source; unreadable ones are empty."""
     try:
         return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):

@@ -1,6 +1,4 @@
-"""Registry of suites, agents, presets and commands.
-
-They are found by name through entry points.
+"""Registry of suites, agents, presets and commands, found by name through entry points.
 
 A package adds its own by declaring them in its pyproject.toml, just as this one does:
 
@@ -29,13 +27,10 @@ from metarl.types import Json
 Preset: TypeAlias = Callable[..., ExperimentConfig]
 
 DEFAULT_AGENT = "maml-trpo"
-"""Of what is trained without a preset."""
 
 
 def suite(name: str) -> type[SuiteConfig]:
-    """Return a suite's config class.
-
-    A suite that is published without one gets one without settings.
+    """Return a suite's config class; a suite published without one gets one without settings.
 
     Raises:
         MetarlError: if there is none of that name, or its package does not load.
@@ -47,9 +42,7 @@ def suite(name: str) -> type[SuiteConfig]:
 
 
 def suite_named(name: str) -> SuiteConfig:
-    """Return a suite with its default settings.
-
-    It is found by its name or by its place, ``my_file.py:my_distribution``.
+    """Return a suite with its default settings, by name or place ``my_file.py:my_distribution``.
 
     Raises:
         MetarlError: if there is none, or its package or its file does not load.
@@ -58,9 +51,7 @@ def suite_named(name: str) -> SuiteConfig:
 
 
 def agent(name: str) -> type[AgentConfig]:
-    """Return an agent's config class.
-
-    It is found by its name or by its place, ``my_file.py:MyConfig``.
+    """Return an agent's config class, by name or place ``my_file.py:MyConfig``.
 
     Raises:
         MetarlError: if there is none, or its package or its file does not load.
@@ -78,9 +69,7 @@ def preset(name: str) -> Preset:
 
 
 def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
-    """Return a preset's config, with any agent.
-
-    By default the agent is the preset's own.
+    """Return a preset's config, with any agent instead of the preset's own.
 
     A suite without a preset, or one in a file, is trained on with every setting's default.
 
@@ -111,10 +100,7 @@ def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
 
 
 def same_class(one: type, other: type) -> bool:
-    """Return whether two config classes stand for one.
-
-    A class in a script stands for the one of its module.
-    """
+    """Return whether two config classes stand for one, as a script's does for its module's."""
     if one is other:
         return True
     published = getattr(one, "published_object", None)
@@ -131,10 +117,7 @@ def _same_file(one: type, other: type) -> bool:
 
 
 def _published(name: str, found: object) -> type[SuiteConfig]:
-    """Return a config class for a distribution.
-
-    It may also be made from a function that returns one.
-    """
+    """Return a config class for a distribution, or for a function that returns one."""
 
     @dataclass(frozen=True, kw_only=True)
     class Published(SuiteConfig):

@@ -1,6 +1,4 @@
-"""Check that a run's config can be opened again.
-
-A config that fails is refused before anything is computed.
+"""Check that a run's config can be opened again, before anything is computed.
 
 A run is opened from its ``config.json``: the classes of its suite and its agent are found by their names in
 the entry points, and built from the settings that are written there.
@@ -24,11 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_reopens(config: ExperimentConfig) -> None:
-    """Check that a run can be reopened.
-
-    Raises:
-        MetarlError: if it cannot; says what to do about it.
-    """
+    """Check that a run can be reopened; raise MetarlError with what to do if not."""
     if not isinstance(config, ExperimentConfig):
         raise MetarlError(
             f"Expected an ExperimentConfig, got {_described(config)}; a preset gives one when it is called."
@@ -49,7 +43,7 @@ def check_reopens(config: ExperimentConfig) -> None:
 
 
 def _check_class(part: str, group: str, found: object, base: type) -> None:
-    """Check that an entry point leads to a class."""
+    """Check that an entry point leads to this class."""
     if not isinstance(found, base):
         raise MetarlError(
             f"Expected the {part} of a run to be a {base.__name__}, got {_described(found)}; give an "
@@ -88,10 +82,7 @@ def _how_to_register(group: str, kind: str, own: type) -> str:
 
 
 def _place(own: type) -> str:
-    """Return the place that a class is imported from.
-
-    For a class in a script, it is where the class would be imported from.
-    """
+    """Return where a class is imported from, or would be if it is in a script."""
     module = own.__module__
     if module == "__main__":
         module = Path(getattr(sys.modules[module], "__file__", None) or "my_module.py").stem
@@ -99,7 +90,6 @@ def _place(own: type) -> str:
 
 
 def _check_json(part: object) -> None:
-    """Check that all settings fit into JSON."""
     for name, value in _settings(part).items():
         plain = dataclasses.asdict(value) if _is_config(value) else value
         try:
@@ -109,7 +99,6 @@ def _check_json(part: object) -> None:
 
 
 def _check_same(part: object, reopened: object) -> None:
-    """Check that JSON returns all settings unchanged."""
     others = _settings(reopened)
     for name, value in _settings(part).items():
         if not _same(value, others[name]):

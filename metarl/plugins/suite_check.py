@@ -1,10 +1,8 @@
-"""Check of the promises that a suite makes.
+"""Check of the promises that a suite makes, on a few slots.
 
-Each fault is a sentence, with how to mend it.
-
-The promises of :mod:`metarl.tasks` are tried out on a few slots: lists and samples of tasks, then whole
-episodes with known actions. The distribution is built for it as for training, on its fastest engine. A doubt
-is no fault: it says what the check could not tell, and why.
+Lists and samples of tasks are tried (:mod:`metarl.tasks`), then whole episodes with known actions, on the
+suite's fastest engine as in training. A fault is a sentence with how to mend it. A doubt is no fault: it says
+what the check could not tell, and why.
 """
 
 from __future__ import annotations
@@ -37,15 +35,12 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 SLOTS = 4
 STEPS = 100
-"""Most steps of an episode in the checks.
-
-Longer episodes are run to their end once, to see that they have one.
-"""
+"""Most steps of an episode in the checks; longer ones are run once, to see that they end."""
 _DRAWN = 100
 _FAMILIES = 12
 """Most families that are searched for leaks."""
 _SECONDS = 15.0
-"""After which no further family is looked at."""
+"""Time after which no further family is searched."""
 
 
 class Probe:
@@ -80,10 +75,7 @@ class Probe:
         return self.compare(self.families[0])
 
     def compare(self, family: str) -> Plays:
-        """Play several tasks of a family alike.
-
-        The play lasts as long as an episode, or as the time allows.
-        """
+        """Play several tasks of a family alike, for an episode or as long as time allows."""
         plans = standard_plans(self.suite.action_space, self.suite.horizon)
         return play_plans(self.wide, siblings(self.suite, family), plans)
 
@@ -99,17 +91,12 @@ Check = Callable[[Probe], Iterator[Finding | str]]
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
-    """Try a distribution out, and return its faults.
-
-    There is none in one that keeps every promise.
-    """
+    """Try a distribution out; return its faults, none if it keeps every promise."""
     return examine(suite).faults
 
 
 def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
-    """Try a distribution out; return its findings.
-
-    These are faults, doubts and limits.
+    """Try a distribution out; return faults, doubts and limits.
 
     Args:
         suite: the distribution.
@@ -142,10 +129,7 @@ def _sorted(found: list[Finding | str]) -> Findings:
 
 
 def lists(suite: TaskDistribution) -> Iterator[Fault]:
-    """Check both splits: apart, fixed, named and reproducible.
-
-    Reproducible: samples depend on the generator alone.
-    """
+    """Check both splits: apart, fixed, named and drawn from the generator alone."""
     try:
         check_disjoint(suite)
     except MetarlError as error:
@@ -187,10 +171,7 @@ def spaces(suite: TaskDistribution) -> Iterator[Fault]:
 
 
 def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
-    """Check for numbers that float32 cannot hold.
-
-    NaN and infinity are among them; beside them nothing else can be compared.
-    """
+    """Check for numbers that float32 cannot hold; they spoil every other comparison."""
     observations, rewards = probe.whole.observations, probe.whole.rewards
     for name, part in (("an observation", observations), ("a reward", rewards)):
         # what overflows float32 becomes infinite
@@ -210,7 +191,7 @@ def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
 
 
 def respects_spaces(probe: Probe) -> Iterator[Fault]:
-    """Look whether the environment keeps its spaces."""
+    """Check that the environment keeps its spaces."""
     env, suite = probe.env, probe.suite
     if (env.single_observation_space, env.single_action_space) != (
         suite.observation_space,
@@ -239,10 +220,7 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
 
 
 def repeats(probe: Probe) -> Iterator[Fault]:
-    """Repeat a task, seed and actions.
-
-    The environment has seen other tasks meanwhile.
-    """
+    """Repeat a task, seed and actions after other tasks."""
     play(probe.env, probe.tasks[::-1], probe.draw(min(5, probe.length), seed=9), seed=4)
     if not same(play(probe.env, probe.tasks, probe.actions), probe.whole):
         yield Fault(
@@ -253,10 +231,7 @@ def repeats(probe: Probe) -> Iterator[Fault]:
 
 
 def replays(probe: Probe) -> Iterator[Fault]:
-    """Replay an interrupted episode elsewhere.
-
-    It is replayed in a fresh environment and in other slots.
-    """
+    """Replay an interrupted episode in a fresh environment and in other slots."""
     middle = probe.length // 2
     fresh = probe.suite.make_vector_env(SLOTS)
     try:
@@ -282,18 +257,12 @@ def replays(probe: Probe) -> Iterator[Fault]:
 
 
 def tasks_differ(probe: Probe) -> Iterator[Finding]:
-    """Play different tasks from the same seeds.
-
-    All play the same actions, of many kinds.
-    """
+    """Play different tasks with the same seeds and many kinds of actions."""
     yield from effects_of_tasks(probe.suite, probe.wide, probe.first)
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Play the same tasks with other actions.
-
-    The seeds are the same; some of the actions carry far.
-    """
+    """Play the same tasks and seeds with other actions, some of which carry far."""
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
@@ -306,10 +275,7 @@ def actions_matter(probe: Probe) -> Iterator[Fault]:
 
 
 def takes_any_action(probe: Probe) -> Iterator[Fault]:
-    """Check actions of any size, beyond the bounds too.
-
-    They are as a policy draws them.
-    """
+    """Check actions as a policy draws them, beyond the bounds too."""
     if not isinstance(probe.suite.action_space, Box):
         return
     count, size = min(20, probe.length), probe.suite.action_space.shape
@@ -375,10 +341,7 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
 
 
 def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Check whether all episodes end at one early length.
-
-    Limits that vary are no fault.
-    """
+    """Check for episodes that all end at one early length; limits that vary are no fault."""
     horizon = probe.suite.horizon
     truncated = (probe.first.ends & 2).astype(np.bool_)
     others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]

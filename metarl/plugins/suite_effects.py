@@ -1,6 +1,4 @@
-"""Check that tasks differ in effect.
-
-Where no episode shows a difference, the environment's own state is read back.
+"""Check that tasks differ in effect, in episodes or in the environment's own state.
 
 A sparse reward looks as if all tasks were the same to any agent that does not reach it. So sameness alone is
 no fault: it is one if setting a task leaves no trace in the environment either.
@@ -43,9 +41,7 @@ class BuildsEnvironments(Protocol):
 
 
 def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield a fault or doubt for tasks without effect.
-
-    There is none if a play shows a difference between tasks.
+    """Yield a fault or doubt for tasks without effect in any play.
 
     Args:
         suite: the distribution.
@@ -112,19 +108,13 @@ class Trace(NamedTuple):
     changed: list[str]
     """Attributes that differ between tasks."""
     lost: list[str]
-    """Differences on a wrapper of Gymnasium's only.
-
-    An attribute of the same name beside it is unchanged.
-    """
+    """Differences on a wrapper of Gymnasium's, where the environment's own attribute is unchanged."""
     unread: bool
     """Whether a few steps seem to read none."""
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
-    """Set tasks, reset, and compare the environment's state.
-
-    Returns None if the state cannot be read.
-    """
+    """Set tasks, reset, and compare the environment's state; None if it cannot be read."""
     if not isinstance(suite, BuildsEnvironments):
         try:
             return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
@@ -144,13 +134,10 @@ def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]
 
 
 def _compared(states: Sequence[State], wrapped: Sequence[str]) -> Trace:
-    """Compare states, the first two of one task.
+    """Compare states after each task, the first two of which are of one task.
 
-    Differences between those two are clocks or counts.
-
-    Args:
-        states: after each task.
-        wrapped: attributes that only wrappers of Gymnasium's hold.
+    Differences between those two are clocks or counts. ``wrapped`` are the attributes that only wrappers
+    have.
     """
     again, *others = states
     volatile = {(place, name) for place, name in _differing([again, others[0]])}
@@ -173,10 +160,7 @@ def _differing(states: Sequence[State]) -> list[tuple[int, str]]:
 
 
 def _own_names(env: object) -> list[str]:
-    """Return wrapper attributes that the inner environment shares.
-
-    The wrappers are Gymnasium's own.
-    """
+    """Return attributes of Gymnasium's wrappers that the inner environment has too."""
     names: list[str] = []
     inner: object = env
     while isinstance(inner, gymnasium.Wrapper):
@@ -187,9 +171,7 @@ def _own_names(env: object) -> list[str]:
 
 
 def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
-    """Return whether an episode reads none of these attributes.
-
-    They are attributes of the environment inside its wrappers.
+    """Return whether an episode reads none of these attributes of the inner environment.
 
     For the time of the episode, the environment gets a class that notes every name that is looked up.
     """
@@ -216,17 +198,13 @@ def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
 
 
 def _slots_after(env: TaskVectorEnv, task: Task) -> State:
-    """Return the slots' state with one task in all."""
     env.set_tasks([task] * env.num_envs)
     env.reset(seed=[0] * env.num_envs)  # type: ignore[arg-type]  # one for each slot
     return [_digests(env)]
 
 
 def _state_after(env: object, task: Task) -> State:
-    """Return an environment's state after a task begins.
-
-    The wrappers of metarl are left out.
-    """
+    """Return the state by layer after a task begins, without the wrappers of metarl."""
     env.set_task(task)  # type: ignore[attr-defined]  # a worker's environment has it
     env.reset(seed=0)  # type: ignore[attr-defined]  # as above
     layers = []
@@ -248,9 +226,7 @@ def _digests(owner: object) -> dict[str, bytes]:
 
 
 def _digest(value: object, depth: int, seen: frozenset[int]) -> bytes:
-    """Return bytes that differ where values do.
-
-    Values are numbers, arrays, containers, models and plain objects.
+    """Return bytes that differ where values do: numbers, arrays, containers, models, plain objects.
 
     Raises:
         UnreadableError: on an object that keeps its state where Python cannot see it.

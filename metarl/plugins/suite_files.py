@@ -47,23 +47,13 @@ class FileSuiteConfig(SuiteConfig):
 
 
 def file_suite(place: str) -> FileSuiteConfig:
-    """Return the config of a suite in a file.
-
-    It is found again from any folder.
-
-    Raises:
-        MetarlError: if there is no such file, or no name is given.
-    """
+    """Return the config of a suite in a file; MetarlError if there is no such file, or no name."""
     file = UserFile.at(place, "suite")
     return FileSuiteConfig(place=file.place, **file.sums()._asdict())
 
 
 def distribution_of(found: object, where: str) -> TaskDistribution:
-    """Return the distribution that something stands for.
-
-    Raises:
-        MetarlError: if it stands for none.
-    """
+    """Return the distribution that something stands for, or raise MetarlError."""
     if inspect.isfunction(found) or (inspect.isclass(found) and not hasattr(found, "make_vector_env")):
         found = _call(found, where)
     if isinstance(found, SuiteConfig):

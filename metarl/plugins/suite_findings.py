@@ -12,7 +12,6 @@ class Fault(NamedTuple):
     what: str
     """The fault, in a sentence."""
     mend: str
-    """How to mend it, in a sentence."""
 
     def __str__(self) -> str:
         return f"{self.what} {self.mend}"
@@ -22,9 +21,9 @@ class Doubt(NamedTuple):
     """A promise that the check could not judge."""
 
     what: str
-    """Observation, and why it proves nothing, as sentences."""
+    """Observation, and why it proves nothing, in sentences."""
     mend: str
-    """Sentence on how the user can decide."""
+    """How the user can decide, in a sentence."""
 
     def __str__(self) -> str:
         return f"{self.what} {self.mend}"

@@ -1,6 +1,4 @@
-"""Search for leaks: observed entries that reveal the task.
-
-An agent should infer the task by acting.
+"""Search for leaks: observed entries that reveal the task, which an agent should infer by acting.
 
 Tasks are compared under equal seeds and actions. An entry that differs between them from the reset on, or
 later on in a way that no state explains, is a leak; effects of a task's dynamics differ as well, but they
@@ -23,34 +21,19 @@ from metarl.vector_env import Array
 Kind: TypeAlias = Literal["constant", "relative", "reward", "function", "alone", "start"]
 
 EXACT = 1e-5
-"""Relative error of an exact relation.
-
-Float32 observations reach 1e-7.
-"""
+"""Relative error of an exact relation; float32 observations reach 1e-7."""
 LASTING = 3
 """Steps for which a value must stay."""
 _ROWS = 500
 """Samples of a regression."""
 _PLANS = 3
-"""Plans that must agree on an entry.
-
-Among any three plans are at least two seeds.
-"""
+"""Plans that must agree on an entry; among any three are at least two seeds."""
 _WIDE = 64
-"""Entries beyond which an entry is not compared to others.
-
-Comparing all of them would take long.
-"""
+"""Entries beyond which comparing an entry with all others takes too long."""
 _RIDGES = (1e-6, 1e-3, 0.1)
-"""Smoothing strengths of a regression.
-
-Little for smooth relations, more for rounded ones; the best one counts.
-"""
+"""Smoothing of a regression, the best counts: little for smooth relations, more for rounded ones."""
 _WIDTHS = (0.5, 2.0)
-"""Kernel widths in standard deviations of the inputs.
-
-The best one counts.
-"""
+"""Kernel widths in standard deviations of the inputs, the best counts."""
 
 
 class Leak(NamedTuple):
@@ -64,17 +47,11 @@ class Leak(NamedTuple):
     linear function of the state; ``reward``: minus the reward, as a distance is; ``function``: some other
     function of task and state; ``alone``: it moves with no action; ``start``: the task changes the reset."""
     certain: bool
-    """Whether the entry can only be a leak.
-
-    This holds if the task parameter that it depends on is to be inferred.
-    """
+    """Whether it can only be a leak, if its task parameter is to be inferred."""
 
 
 def find_leaks(plays: Plays) -> list[Leak]:
-    """Return, in order, entries that reveal the task.
-
-    They depend on the task where a state alone would not.
-    """
+    """Return, in order, entries that depend on the task where a state would not."""
     if not np.isfinite(plays.observations).all() or len(plays.tasks) < 2:
         return []
     evidence = Evidence(plays)
@@ -83,10 +60,7 @@ def find_leaks(plays: Plays) -> list[Leak]:
 
 
 def _look(evidence: Evidence, entry: int) -> Leak | None:
-    """Classify an entry that differs between tasks.
-
-    Returns None if it may well be a state.
-    """
+    """Classify an entry that differs between tasks; None if it may well be a state."""
     since = int(evidence.onset[entry])
     at_reset = since == 0
     slope = evidence.reward_slope(entry)
@@ -113,10 +87,7 @@ def _look(evidence: Evidence, entry: int) -> Leak | None:
 
 
 def _look_at_reset(evidence: Evidence, entry: int) -> Leak:
-    """Classify an entry that differs from the reset.
-
-    Such an entry moves afterwards.
-    """
+    """Classify an entry that differs from the reset on and moves afterwards."""
     shared = evidence.reward_is_shared
     if evidence.is_shifted(entry):
         return Leak(entry, 0, "relative", certain=shared or not evidence.moved[entry])
@@ -137,10 +108,7 @@ class Evidence:
 
     @cached_property
     def spread(self) -> Array:
-        """Spread over tasks, ``[V, T + 1, O]``.
-
-        It is measured at equal seed, actions and step.
-        """
+        """Spread over tasks at equal seed, actions and step, ``[V, T + 1, O]``."""
         return task_spread(self.plays.observations, self.plays.valid)
 
     @cached_property
@@ -150,15 +118,12 @@ class Evidence:
 
     @cached_property
     def onset(self) -> npt.NDArray[np.intp]:
-        """The first step at which an entry differs."""
+        """First step at which each entry differs."""
         return np.asarray((self.spread > 0).any(axis=0).argmax(axis=0))
 
     @cached_property
     def moved(self) -> Flags:
-        """Entries that actions move.
-
-        Plans of one seed differ in them.
-        """
+        """Entries that actions move: plans of one seed differ in them."""
         seeds = [plan.seed for plan in self.plays.plans]
         alike = [index for index, seed in enumerate(seeds) if seed == seeds[0]]
         both = np.expand_dims(self.plays.valid[alike].all(axis=0), -1)
@@ -173,18 +138,12 @@ class Evidence:
 
     @cached_property
     def moving(self) -> Flags:
-        """Clean entries that actions move.
-
-        As far as these entries show, the task does not change the dynamics.
-        """
+        """Clean entries that actions move; they show no effect of the task on the dynamics."""
         return self.clean & self.moved
 
     @cached_property
     def suspects(self) -> Flags:
-        """Entries that must not explain others.
-
-        Each may itself be a leak.
-        """
+        """Entries that must not explain others, as each may itself be a leak."""
         return np.array(
             [
                 differs and (self.onset[entry] == 0 or self.is_constant(entry))
@@ -194,12 +153,10 @@ class Evidence:
 
     @cached_property
     def own(self) -> tuple[Array, Flags, Flags]:
-        """Each task's value under all plans, ``[T + 1, M, O]``.
+        """Values that depend on the task alone, as all plans agree on them.
 
-        There is one where all plans agree on it.
-
-        With it come where enough plans tell it (``[T + 1, M]``), and the steps at which entries have
-        a value for each task and not the same for all (``[T + 1, O]``).
+        Returns the values ``[T + 1, M, O]``, where enough plans show them ``[T + 1, M]``, and the steps at
+        which entries have such a value for each task and not the same for all ``[T + 1, O]``.
         """
         mask = self.plays.valid[..., None]
         high = np.where(mask, self.plays.observations, -np.inf).max(axis=0)
@@ -210,10 +167,7 @@ class Evidence:
         return low, known, np.asarray(pure & apart)
 
     def is_constant(self, entry: int) -> bool:
-        """Return whether tasks have values of their own.
-
-        Each task shows its value for a while or in a flash.
-        """
+        """Return whether each task shows a value of its own, for a while or in a flash."""
         values, known, steps = self.own
         at = np.flatnonzero(steps[:, entry])
         if not len(at):
@@ -232,20 +186,14 @@ class Evidence:
         return bool(at[0] > 1 or self.onset[entry] == 0) and not elsewhere.any()
 
     def is_alone(self, entry: int) -> bool:
-        """Return whether its movement alone separates tasks.
-
-        No seed and no action makes it move so.
-        """
+        """Return whether its movement, under any seed and action, separates tasks."""
         _, known, steps = self.own
         since = self.onset[entry]
         counted = known[since:].any(axis=1).sum()
         return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
 
     def is_shifted(self, entry: int) -> bool:
-        """Return whether tasks differ by a constant.
-
-        It is the same number at every step, seed and action.
-        """
+        """Return whether tasks differ by one number at every step, seed and action."""
         since = int(self.onset[entry])
         seen = self.plays.observations[:, since:, :, entry]
         both = self.plays.valid[:, since:] & self.plays.valid[:, since:, :1]
@@ -260,9 +208,7 @@ class Evidence:
         return bool(width.max() <= 0.01 * np.nanmax(np.abs(known)))
 
     def is_relative(self, entry: int, explaining: Flags) -> bool:
-        """Return whether it is linear plus a task's number.
-
-        The linear function is one of other entries.
+        """Return whether it is linear in other entries plus a task's number.
 
         A regression with common slopes and one intercept a task: exact, and only with different intercepts.
         """
@@ -292,10 +238,7 @@ class Evidence:
         return bool(error <= EXACT * size and np.ptp(intercepts) > 100 * EXACT * size)
 
     def reward_slope(self, entry: int) -> float:
-        """Return its slope over the previous step's reward.
-
-        It is 0 unless the reward is all that the entry shows.
-        """
+        """Return the slope over the previous reward, 0 if the entry shows more than it."""
         valid = self.plays.valid[:, 1:]
         shown, paid = self.plays.observations[:, 1:, :, entry][valid], self.plays.rewards[valid]
         if paid.std() == 0 or shown.std() == 0:
@@ -306,9 +249,7 @@ class Evidence:
 
     @cached_property
     def reward_is_shared(self) -> bool:
-        """Whether one reward function fits all tasks.
-
-        It is a function of observation and action.
+        """Whether one function of observation and action gives all tasks' rewards.
 
         Fitted on some tasks, it must predict those of the others. If it does, nothing is left to be inferred.
         """
@@ -321,11 +262,9 @@ class Evidence:
         return max(fits) > 0.9
 
     def is_function_of_clean_state(self, entry: int) -> bool:
-        """Return whether task and clean entries predict it.
+        """Return whether the task and entries that it leaves alone predict it.
 
-        The clean entries are those that the task leaves alone; the prediction has no memory.
-
-        Fitted on some plans, it must predict the others.
+        The prediction has no memory; fitted on some plans, it must predict the others.
         """
         onsets = (self.spread[:, :, entry] > 0).argmax(axis=1)
         if not self.moving.any() or len(set(onsets.tolist())) > 1:
@@ -339,10 +278,7 @@ class Evidence:
         return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:
-        """Return states after each step, ``[V, T, M, ...]``.
-
-        With ``actions``, the action is among them.
-        """
+        """Return states after each step, ``[V, T, M, ...]``, with the action if asked for."""
         states = self.plays.observations[:, 1:, :, entries]
         if not actions:
             return states
@@ -353,9 +289,7 @@ class Evidence:
 
 
 def shows_which_task(values: Array) -> bool:
-    """Return whether entries number the tasks.
-
-    Numbers count tasks (or families) in turn, or are one-hot.
+    """Return whether entries number the tasks (or families), in turn or one-hot.
 
     Args:
         values: ``[tasks, entries]``, of entries that depend on nothing but the task.
@@ -398,16 +332,10 @@ def _centred(values: Array, group: npt.NDArray[np.intp]) -> Array:
 
 
 def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> float:
-    """Return held-out R² of a kernel regression.
+    """Return held-out R² of a kernel regression, ``[V, T, M, I]`` to ``[V, T, M]``.
 
-    Tasks are held out, or plans.
-
-    Args:
-        inputs: ``[V, T, M, I]``.
-        target: ``[V, T, M]``.
-        valid: ``[V, T, M]``.
-        by_task: hold out tasks as well as plans. All tasks take the same actions, so without other plans the
-            state would reveal the step.
+    Plans are held out, and tasks too with ``by_task``: all tasks take the same actions, so without other
+    plans the state would reveal the step.
     """
     plan, step, task = np.nonzero(valid)
     other_plan, other_task = plan % 3 == 1, (task % 3 == 1) if by_task else np.ones(len(task), np.bool_)
@@ -433,10 +361,7 @@ def _predicts(inputs: Array, target: Array, valid: Flags, *, by_task: bool) -> f
 
 
 def _kernel(one: Array, other: Array, width: float) -> Array:
-    """Return a Gaussian kernel, ``[rows, rows]``.
-
-    It is wider where the inputs have more dimensions.
-    """
+    """Return a Gaussian kernel, ``[rows, rows]``, wider for more input dimensions."""
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2.0 * one @ other.T
     kernel: Array = np.exp(-np.maximum(squares, 0.0) / (2.0 * width**2 * one.shape[1]))
     return kernel

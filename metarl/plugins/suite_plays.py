@@ -1,7 +1,5 @@
 """Episodes that differ in their task alone.
 
-A check of a suite compares tasks by them.
-
 All tasks start from the same seed and take the same actions. Several such plays, with other seeds and other
 kinds of actions, tell what depends on the task from what depends on the state.
 """
@@ -23,16 +21,13 @@ from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 TASKS = 10
-"""Tasks that are compared, at most."""
+"""Most tasks that are compared."""
 SECONDS = 8.0
-"""Seconds for the plays of one family.
-
-Slow environments are seen for fewer steps.
-"""
+"""Time for the plays of one family; slow environments are seen for fewer steps."""
 _LEAST = 5
 """Steps that are taken however slow they are."""
 _NUMBERS = 20_000_000
-"""Observed numbers that are kept, at most."""
+"""Most observed numbers that are kept."""
 _HOLD = 12
 """Steps for which a held action is repeated."""
 _ROUNDING = 1e-7
@@ -62,16 +57,13 @@ class Plays:
     rewards: Array
     """``[V, T, M]``."""
     ends: npt.NDArray[np.int8]
-    """``[V, T, M]``: how the step ended.
-
-    1 where the step terminated the episode, 2 where it truncated it, 4 added on success.
-    """
+    """``[V, T, M]``: 1 where the step terminated the episode, 2 where it truncated it, 4 more on success."""
     valid: Flags
     """``[V, T + 1, M]``: whether the observed episode was running."""
 
     @property
     def parameters(self) -> Array:
-        """Return the tasks' parameters, ``[M, P]``."""
+        """The tasks' parameters, ``[M, P]``."""
         return np.array([task.parameters for task in self.tasks], np.float64)
 
     @property
@@ -84,10 +76,7 @@ class Plays:
 
     @property
     def answer_actions(self) -> bool:
-        """Return whether plans of equal seeds differ.
-
-        They may differ in anything that an episode returns.
-        """
+        """Whether plans of equal seeds differ in anything an episode returns."""
         parts = (self.observations, self.rewards, self.ends)
         return any(bool((part != part[:1]).any()) for part in parts)
 
@@ -95,9 +84,7 @@ class Plays:
 def task_spread(values: Array, valid: Flags) -> Array:
     """Return the spread over running tasks, ``[V, T, O]``.
 
-    At least two of the tasks must still be running.
-
-    Differences that no network in float32 can see are zero.
+    It is 0 where fewer than two tasks are running, or where no network in float32 could see the difference.
 
     Args:
         values: ``[V, T, M, O]``.
@@ -111,9 +98,7 @@ def task_spread(values: Array, valid: Flags) -> Array:
 
 
 def rounding(values: Array) -> Array:
-    """Return invisible differences per entry, ``[O]``.
-
-    A network in float32 cannot see a difference as small as that.
+    """Return per entry, ``[O]``, differences too small for a network in float32.
 
     Physics that repeats to the last bit for one task may round otherwise for another.
     """
@@ -123,19 +108,13 @@ def rounding(values: Array) -> Array:
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
-    """Return training tasks of a family, differently parametrised.
-
-    There are up to ``count`` of them; all have different parameters.
-    """
+    """Return up to ``count`` training tasks of a family, all with different parameters."""
     listed = {task.parameters: task for task in suite.tasks("train") if task.family == family}
     return list(listed.values())[:count]
 
 
 def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
-    """Return plans of several kinds.
-
-    Actions are drawn at random, held for a while, drifting, constant, at rest.
-    """
+    """Return plans with actions that are random, held for a while or at rest."""
     return [
         Plan("random", 0, draw_actions(space, num_steps, 1, 11)[:, 0]),
         Plan("random", 1, draw_actions(space, num_steps, 1, 12)[:, 0]),
@@ -146,10 +125,7 @@ def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
 
 
 def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
-    """Return plans that carry far.
-
-    Each choice or direction is held on; then come corners, and slow and fast random walks.
-    """
+    """Return plans that carry far: held choices, directions and corners, and random walks."""
     if isinstance(space, Discrete):
         choices = space.start + np.arange(min(int(space.n), most))
         far = [Plan("constant", 0, _constant(space, num_steps, np.asarray(choice))) for choice in choices]
@@ -179,11 +155,9 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task.
+    """Play every plan with every task, each in a slot of its own.
 
-    After ``seconds`` all of them are cut to the steps so far.
-
-    The vector environment has a slot for each task, or more.
+    After ``seconds`` all plays are cut to the steps so far.
     """
     # all plays together must fit into memory
     limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * _size(env))))
@@ -206,10 +180,7 @@ def play_plans(
 
 
 class _Play(NamedTuple):
-    """Episodes of all tasks under one plan.
-
-    Shapes are as in :class:`Plays`.
-    """
+    """Episodes of all tasks under one plan, in shapes as of :class:`Plays`."""
 
     observations: Array
     rewards: Array
@@ -220,7 +191,7 @@ class _Play(NamedTuple):
 def _play(
     env: TaskVectorEnv, tasks: Sequence[Task], plan: Plan, limit: int, seconds: float
 ) -> tuple[_Play, float]:
-    """Return the episodes and their steps' seconds."""
+    """Return the episodes, and the seconds that their steps took."""
     count = len(tasks)
     env.set_tasks(tasks)
     first, _ = env.reset(seed=[plan.seed] * env.num_envs)  # type: ignore[arg-type]  # one for each slot

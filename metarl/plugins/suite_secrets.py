@@ -1,7 +1,4 @@
-"""Trace leaks to task parameters.
-
-Observations that show an agent its task become faults or doubts.
-"""
+"""Trace leaks to task parameters; leaks become faults or doubts."""
 
 from __future__ import annotations
 
@@ -19,10 +16,7 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 MEND = "Leave it out: an agent is to find out by acting."
 _NAMED = 3
-"""Most entries and parameters named in a sentence.
-
-It counts the others.
-"""
+"""Most entries and parameters that a sentence names; it counts the others."""
 _ALONG = 0.9
 """Least correlation of an entry that follows a parameter."""
 _TRIES = 3
@@ -88,10 +82,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
 
 
 def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
-    """Yield findings on entries that reveal the family.
-
-    Such entries never change within a family and are its number, or one-hot.
-    """
+    """Yield findings on entries that give the family, as a number or one-hot."""
     if len(looked) < 2:
         return
     seen = [plays.observations for plays in looked]
@@ -115,10 +106,7 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
 
 
 def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
-    """Return names of a task's parameters.
-
-    They are the suite's own where it has them.
-    """
+    """Return names of a task's parameters, the suite's own where it has them."""
     count = len(task.parameters)
     own = suite.describe_parameters(task.family) if isinstance(suite, DescribesParameters) else ()
     if len(own) == count:
@@ -151,10 +139,7 @@ def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequ
 
 
 def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]) -> Array | None:
-    """Return changed leaks ``[tasks, leaks]``; None if refused.
-
-    A leak has changed where it differs from the first task's.
-    """
+    """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
     last = max(leak.since for leak in leaks) + 1
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
@@ -172,10 +157,7 @@ def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Seq
 
 
 def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
-    """Return the base task with one parameter varied.
-
-    The values are those of other tasks.
-    """
+    """Return the base task with one parameter set as in other tasks."""
     values = dict.fromkeys(
         task.parameters[number] for task in others if task.parameters[number] != base.parameters[number]
     )
@@ -187,10 +169,7 @@ def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
 
 
 def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
-    """Return the parameters of a leak.
-
-    Of the parameters that could not be changed alone, it counts those that the leak follows.
-    """
+    """Return a leak with its parameters; those that cannot change alone count if it follows them."""
     refused = np.flatnonzero(
         np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0)
     ).tolist()
@@ -208,10 +187,7 @@ def _values(plays: Plays, leaks: Sequence[Leak]) -> Array:
 
 
 def _correlation(leak: Leak, plays: Plays, number: int) -> float:
-    """Return an entry's correlation with a parameter.
-
-    It is taken over tasks.
-    """
+    """Return an entry's correlation with a parameter over tasks."""
     shown = plays.observations[0, leak.since, :, leak.entry]
     given = plays.parameters[:, number]
     if shown.std() == 0 or given.std() == 0:
@@ -220,10 +196,7 @@ def _correlation(leak: Leak, plays: Plays, number: int) -> float:
 
 
 def _sentence(traced: Sequence[Traced], described: Sequence[Parameter], plays: Plays) -> str:
-    """Describe which entries depend on which parameters.
-
-    The sentence also says since when and how closely.
-    """
+    """Describe which entries depend on which parameters, since when and how closely."""
     groups: dict[tuple[Kind, int], list[Traced]] = {}
     for each in traced:
         groups.setdefault((each.leak.kind, each.leak.since), []).append(each)

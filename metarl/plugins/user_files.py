@@ -1,6 +1,4 @@
-"""User's Python files that a run depends on.
-
-``my_file.py:my_name`` stands for a suite or an agent.
+"""Python files of users, ``my_file.py:my_name``, that a run depends on.
 
 The file is run when it is needed, and found again by its absolute path. A run records the SHA-256 of the file
 and of each module beside it that it imports, so that a change of any of them is noticed.
@@ -37,18 +35,12 @@ def is_place(name: str) -> bool:
 
 
 class Sums(NamedTuple):
-    """Recorded contents of a file and its neighbours.
-
-    The neighbours are the modules beside it.
-    """
+    """Recorded contents of a file and of the modules beside it."""
 
     sha256: str
     """Of the file."""
     modules: tuple[str, ...]
-    """SHA-256 and path of each imported neighbour.
-
-    The path begins at the file's folder.
-    """
+    """SHA-256 and path, from the file's folder on, of each imported neighbour."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +54,7 @@ class UserFile:
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
-        """Return a place's file, found from any folder.
-
-        Raises:
-            MetarlError: if the place does not name a file and something in it.
-        """
+        """Return a place's file, found from any folder; MetarlError if it names no file and name."""
         path, _, name = place.rpartition(":")
         if not path or not name or not path.endswith(".py"):
             article = "an" if part == "agent" else "a"
@@ -79,13 +67,7 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
     def sums(self) -> Sums:
-        """Return checksums of the file and its imports.
-
-        They are SHA-256 sums; the imports are those from the file's folder.
-
-        Raises:
-            MetarlError: if one of them cannot be read.
-        """
+        """Return SHA-256 sums of the file and its imports; MetarlError if one cannot be read."""
         digests = self._digests()
         modules = tuple(f"{digest} {file}" for file, digest in digests.items() if file != self.path.name)
         return Sums(digests[self.path.name], modules)
@@ -104,9 +86,7 @@ class UserFile:
                 logger.warning("%s has changed since this run was started.", self.path.parent / name)
 
     def find(self, use: Callable[[object], ResultT]) -> ResultT:
-        """Run the file, and apply ``use``.
-
-        ``use`` gets the object that the name stands for; its result is returned.
+        """Run the file, and apply ``use`` to the object that the name stands for.
 
         Raises:
             MetarlError: if the file is gone, does not run, or has no such name.
@@ -119,10 +99,7 @@ class UserFile:
             return use(cast("object", getattr(module, self.name)))
 
     def _load(self) -> ModuleType:
-        """Run the file, importing from its folder first.
-
-        A script in that folder would import likewise.
-        """
+        """Run the file, importing from its folder first, as a script there would."""
         self._digests()  # says which file cannot be read
         try:
             return import_file(self.path)
@@ -143,11 +120,7 @@ class UserFile:
 
 
 def require_parts(found: object, parts: Sequence[str], expected: str, where: str, mend: str) -> None:
-    """Check that an object satisfies its protocol.
-
-    Raises:
-        MetarlError: naming the first part that is missing.
-    """
+    """Check an object against its protocol; MetarlError names the first missing part."""
     missing = [name for name in parts if not hasattr(found, name)]
     if missing:
         raise MetarlError(
@@ -157,10 +130,7 @@ def require_parts(found: object, parts: Sequence[str], expected: str, where: str
 
 
 def at_fault(error: BaseException, sentence: str) -> MetarlError:
-    """Describe an exception with its file and line.
-
-    It is one of a user's code, in one sentence.
-    """
+    """Describe an exception of a user's code in one sentence, with its file and line."""
     place = line_of(error)
     if isinstance(error, MetarlError):
         return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error
@@ -170,10 +140,7 @@ def at_fault(error: BaseException, sentence: str) -> MetarlError:
 
 
 def about_opengl(error: BaseException) -> str:
-    """Describe the OpenGL library that MuJoCo may miss.
-
-    MuJoCo looks for a library to draw with as soon as it is imported.
-    """
+    """Say which OpenGL library MuJoCo, which needs one at import, may miss."""
     places = " ".join(frame.filename for frame in traceback.extract_tb(error.__traceback__))
     if not re.search("OpenGL|MUJOCO_GL|mujoco/(egl|osmesa|gl_context)", f"{places} {error}"):
         return ""

@@ -1,7 +1,4 @@
-"""Neighbouring modules that a user's file imports.
-
-They are read from the sources without running them.
-"""
+"""Neighbouring modules that a user's file imports, read from sources without running them."""
 
 from __future__ import annotations
 
@@ -17,9 +14,7 @@ _ENTRY_POINT = re.compile(r"[A-Za-z_][\w.]*:[\w.-]+")
 
 
 def find_beside(folder: str, name: str) -> ModuleSpec | None:
-    """Return the file of a folder's module, if any.
-
-    It is where ``a`` or ``a.b`` would be loaded from.
+    """Return where a folder's module ``a`` or ``a.b`` is loaded from, if anywhere.
 
     A folder without ``__init__.py`` counts only where no package has its name, as in Python.
     """
@@ -41,10 +36,7 @@ def _is_package(name: str) -> bool:
 
 
 def files_imported(path: Path) -> dict[str, bytes]:
-    """Return contents of a file and its possible imports.
-
-    The imports are all modules beside it that it may import, now or later.
-    """
+    """Return contents of a file and of all modules beside it that it may ever import."""
     folder = str(path.parent)
     files: dict[str, bytes] = {}
     pending = [(str(path), "")]
@@ -58,10 +50,7 @@ def files_imported(path: Path) -> dict[str, bytes]:
 
 
 def _files_of(folder: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield a module's files and packages.
-
-    The packages around it are among them; of ``a.*``, all modules in ``a``.
-    """
+    """Yield the files and packages of a module and of packages around it; of ``a.*``, all in ``a``."""
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         name = ".".join(parts[:end])
@@ -84,9 +73,7 @@ def _files_in(folder: str, package: str) -> Iterator[tuple[str, str]]:
 
 
 def imported_names(source: bytes, package: str) -> set[str]:
-    """Return modules that a source may import anywhere.
-
-    ``a.*`` stands for any one of a package.
+    """Return modules that a source may import anywhere; ``a.*`` stands for any one of a package.
 
     Args:
         source: of a module.
@@ -126,16 +113,12 @@ def _absolute(name: str, package: str) -> str:
 
 
 def _imports(function: ast.expr) -> bool:
-    """Return whether a called function imports."""
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     return name in ("import_module", "__import__")
 
 
 def _pattern(argument: ast.expr) -> str:
-    """Return the import pattern of such a call.
-
-    It is the name as far as it is written there: ``tasks.*``.
-    """
+    """Return the name that such a call imports, as far as it is written: ``tasks.*``."""
     first = argument
     while isinstance(first, ast.BinOp | ast.JoinedStr):
         first = first.left if isinstance(first, ast.BinOp) else next(iter(first.values), ast.Constant(""))

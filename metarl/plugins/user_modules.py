@@ -1,6 +1,4 @@
-"""Separate namespaces for the modules beside users' files.
-
-Each folder has its own, under names that no other folder shares.
+"""Separate namespaces for the modules beside users' files, one for each folder.
 
 A module ``helpers`` beside ``/p/suite.py`` is imported as ``metarl.plugins.user_modules.<folder>.helpers``,
 so another folder may hold one of the same name. Imports in such modules look beside the file first, as in a
@@ -34,10 +32,7 @@ from metarl.plugins.user_imports import files_imported, find_beside
 
 __path__: list[str] = []  # makes this module a package; a finder below knows what is in it
 FOLDERS = "METARL_USER_FOLDERS"
-"""Environment variable of the folders in use.
-
-It holds them as a JSON list, for processes that environments start.
-"""
+"""Environment variable with the folders in use, a JSON list for processes of environments."""
 
 # Loggers of users' modules are named after them and must not take part in what metarl's own show.
 logging.getLogger(__name__).setLevel(logging.WARNING)
@@ -51,10 +46,7 @@ class UserFolder:
     version: int = 0
     """Version; counts up with changes of read modules."""
     sources: dict[str, bytes] = field(default_factory=dict)
-    """Sources that were read, by file.
-
-    A worker that starts later runs the same code.
-    """
+    """Sources that were read, by file: a worker that starts later runs the same code."""
     failed: bool = False
     """Whether a failed file is to be reread."""
 
@@ -79,9 +71,7 @@ _aliases: dict[str, UserFolder] = {}  # which folder's modules have bare names n
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a user's file as its folder's module.
-
-    A file that was run before is not run again.
+    """Import a user's file as its folder's module, once.
 
     Its functions and classes travel to workers whole; the modules that it imports are imported there.
     """
@@ -109,10 +99,7 @@ def import_file(path: Path) -> ModuleType:
 
 @contextmanager
 def bare_names(module: ModuleType) -> Iterator[None]:
-    """Make modules beside users' files importable by string.
-
-    Entry points import so.
-    """
+    """Make modules beside users' files importable by string, as entry points do."""
     _drop_aliases()
     _loading.append(_folders[str(module.__package__)])
     try:
@@ -123,10 +110,7 @@ def bare_names(module: ModuleType) -> Iterator[None]:
 
 
 def line_of(error: BaseException) -> str:
-    """Return an error's line in a user's modules.
-
-    It is written `` (helpers.py, line 3)``, or empty.
-    """
+    """Return an error's line in a user's modules, `` (helpers.py, line 3)``, or nothing."""
     place = ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f" ({Path(error.filename).name}, line {error.lineno})"
@@ -145,20 +129,14 @@ def as_written(text: str) -> str:
 
 
 def dumps(factory: object) -> bytes:
-    """Pickle objects that use modules beside users' files.
-
-    :func:`loads` reads them in another process.
-    """
+    """Pickle an object that uses modules beside users' files, for :func:`loads` elsewhere."""
     data: bytes = cloudpickle.dumps(factory)
     used = [folder for folder in _folders.values() if folder.package.encode() in data]
     return pickle.dumps((used, data))
 
 
 def loads(pickled: bytes) -> object:
-    """Load what :func:`dumps` pickled, with its modules.
-
-    The modules are as they were there.
-    """
+    """Load what :func:`dumps` pickled, with its modules as they were there."""
     folders, data = pickle.loads(pickled)
     for folder in folders:
         _add(folder)
@@ -166,10 +144,7 @@ def loads(pickled: bytes) -> object:
 
 
 def _folder_of(path: Path) -> UserFolder:
-    """Return a file's folder, reloaded after changes.
-
-    It is a new version if one of its modules has changed.
-    """
+    """Return a file's folder, a new version of it if a module has changed."""
     files = files_imported(path)
     known = [folder for folder in _folders.values() if folder.path == str(path.parent)]
     folder = max(known, key=lambda each: each.version, default=None)
@@ -181,10 +156,7 @@ def _folder_of(path: Path) -> UserFolder:
 
 
 def _add(folder: UserFolder) -> None:
-    """Make a folder's modules importable, also in workers.
-
-    Workers are processes that are started from now on.
-    """
+    """Make a folder's modules importable, also in processes started from now on."""
     if builtins.__import__ is not _import_beside:
         builtins.__import__ = _import_beside
     _folders[folder.package] = folder
@@ -213,10 +185,7 @@ def _import_beside(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> ModuleType:
-    """Import as ``import`` does, neighbours first.
-
-    Where a user's module imports one beside it, that one is taken.
-    """
+    """Import as ``import`` does, but in a user's module take neighbours first."""
     folder = None if level else _folder_in(globals)
     top = name.partition(".")[0]
     if folder is None or not folder.holds(top):
@@ -226,17 +195,13 @@ def _import_beside(
 
 
 class _UserLoader(SourceFileLoader):
-    """Loader that runs the source first read.
-
-    It runs no cached code, which may be older than it looks.
-    """
+    """Loader of the source first read, never of cached code that may be older than it looks."""
 
     def __init__(self, name: str, path: str, folder: UserFolder) -> None:
         super().__init__(name, path)
         self._sources = folder.sources
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the source."""
         path = self.get_filename(fullname)
         if path not in self._sources:
             self._sources[path] = Path(path).read_bytes()
@@ -244,15 +209,11 @@ class _UserLoader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Finder of users' modules by full name.
-
-    It also finds those below a bare name.
-    """
+    """Finder of users' modules by full name, and of those below a bare name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where to load a module from."""
         if fullname.startswith(f"{__name__}."):
             package, _, name = fullname.removeprefix(f"{__name__}.").partition(".")
             folder = _folder_named(f"{__name__}.{package}")
@@ -273,10 +234,7 @@ def _folder_named(package: str) -> UserFolder | None:
 
 
 def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
-    """Return the spec of a folder's package or module.
-
-    A module is looked for in the places of its parent.
-    """
+    """Return the spec of a folder's package, or of a module in the places of its parent."""
     if places is None:
         package = ModuleSpec(name, None, is_package=True)
         package.submodule_search_locations = [folder.path]
@@ -288,36 +246,26 @@ def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> Module
 
 
 class _Alias(Loader):
-    """Bare name of a user's folder's module."""
+    """Loader of a user's module under its bare name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the module itself."""
         module = importlib.import_module(self._name)
         self._spec = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run nothing: the module has run."""
         module.__spec__ = self._spec
 
 
 class _BareFinder(MetaPathFinder):
-    """Finder of users' modules imported by a string.
-
-    It takes part only where nothing else has the name.
-    """
+    """Finder of users' modules imported by a string, where nothing else has the name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the alias.
-
-        Raises:
-            ImportError: if two folders have such a module and it is not plain which one is meant.
-        """
         if "." in fullname or not _folders:
             return None
         newest = {each.path: each for each in sorted(_folders.values(), key=lambda each: each.version)}
@@ -332,10 +280,7 @@ class _BareFinder(MetaPathFinder):
 
 
 def _drop_aliases() -> None:
-    """Remove all bare names.
-
-    The next import looks again.
-    """
+    """Remove all bare names, so that the next import looks again."""
     for name in [name for name in sys.modules if name.partition(".")[0] in _aliases]:
         del sys.modules[name]
     _aliases.clear()

@@ -1,7 +1,4 @@
-"""Settings of agents on presets, in one table.
-
-An agent keeps its defaults where the table has no entry.
-"""
+"""Settings of agents on presets, in one table; an agent keeps its defaults where it has no entry."""
 
 from __future__ import annotations
 
@@ -107,15 +104,11 @@ OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 """By preset and agent: on top of what is shared."""
 
 ONE_TRIAL_A_TASK = ("rl2",)
-"""Agents that learn nothing from a task's other trials, so that fresh tasks are worth more."""
+"""Agents that learn nothing from a task's other trials, so fresh tasks are worth more."""
 
 
 def agent_config_for(preset: str, name: str) -> AgentConfig:
-    """Return an agent's config for a preset.
-
-    Raises:
-        MetarlError: if there is no agent of that name.
-    """
+    """Return an agent's config for a preset; MetarlError if there is no such agent."""
     config = agent(name)
     known = {field.name for field in dataclasses.fields(config)}
     shared = {key: value for key, value in SHARED.get(preset, {}).items() if key in known}
@@ -144,8 +137,5 @@ def meta_batch(agent: AgentConfig, *, tasks: int, episodes: int) -> SamplingConf
 
 
 def measured_steps(agent: AgentConfig, steps: int) -> int:
-    """Return the adaptation steps to measure.
-
-    They are ``steps``, but a sequential agent is measured over its own trial.
-    """
+    """Return adaptation steps to measure: ``steps``, or a sequential agent's own trial."""
     return int(getattr(agent, "adaptation_steps", steps)) if agent.trial == "sequential" else steps

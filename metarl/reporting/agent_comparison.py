@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metarl.evaluation.record import scores_of
-from metarl.evaluation.summary import Measures, Summary, summarize_seeds
+from metarl.evaluation.summary import Measures, Summary, summarize_ends, summarize_seeds
 from metarl.reporting.comparison import EvaluatedRun
 from metarl.reporting.csv_files import interval_columns, write_csv
 from metarl.reporting.figures.dots import dot, dot_sheet, draw_legend, label_quantity, name_rows
@@ -24,12 +24,8 @@ class AgentResult:
     label: str
     run: EvaluatedRun
     summary: Summary
-    """Of all seeds."""
     of_seeds: dict[str, tuple[float, ...]]
-    """Each seed's final mean, by quantity.
-
-    It is the mean after the last adaptation step.
-    """
+    """Each seed's mean after the last adaptation step, by quantity."""
 
     def measures(self) -> dict[str, Measures]:
         """Return the measures by quantity."""
@@ -38,20 +34,10 @@ class AgentResult:
 
 
 def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list[Path]:
-    """Write ``agents.csv`` and ``agents.png``.
+    """Write ``agents.csv`` and ``agents.png`` of comparable runs or sweeps.
 
-    They show results after the last adaptation step.
-
-    The table has mean, interquartile mean, gain and share made worse, with 95 % intervals over seeds and
-    tasks, and each seed's mean.
-
-    Args:
-        runs: comparable runs or sweeps, one for each agent.
-        output: folder for the files.
-        title: of the figure.
-
-    Returns:
-        The files.
+    They show results after the last adaptation step: mean, interquartile mean, gain and share made worse,
+    with 95 % intervals over seeds and tasks, and each seed's mean. Returned are the files.
     """
     results = sorted(map(summarize_run, labels_of(runs), runs), key=lambda one: -one.summary.returns[-1].mean)
     files = [output / name for name in ("agents.csv", "agents.png")]
@@ -61,10 +47,7 @@ def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list
 
 
 def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
-    """Return distinct names of agents or folders.
-
-    They are names of folders if those of agents repeat.
-    """
+    """Return the agents' names, or those of the folders where agents repeat."""
     for names in ([run.agent for run in runs], [run.name for run in runs]):
         if len(set(names)) == len(runs):
             return names
@@ -98,14 +81,15 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
         row |= interval_columns(f"{quantity}_gain", measures.gains[-1])
         row |= interval_columns(f"{quantity}_iqm", measures.iqms[-1])
         row |= interval_columns(f"{quantity}_worse", measures.worse[-1])
+    for kind, measures in summarize_ends(run.evaluations, np.random.default_rng(0)).items():
+        row |= interval_columns(f"{kind}_before", measures.means[0])
+        row |= interval_columns(f"{kind}_after", measures.means[-1])
+        row |= interval_columns(f"{kind}_gain", measures.gains[-1])
     return row
 
 
 def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
-    """Draw every agent before and after adapting.
-
-    The best is on top.
-    """
+    """Draw every agent before and after adapting, the best on top."""
     seeds = sorted({len(result.run.evaluations) for result in results})
     footer = (
         f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % "

@@ -1,7 +1,4 @@
-"""Combination of one experiment's seeds.
-
-They go into one folder.
-"""
+"""Combination of one experiment's seeds in one folder."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 from metarl.errors import MetarlError
 from metarl.evaluation.comparability import Side, check_comparable, shared_settings
 from metarl.evaluation.record import Evaluation, steps_axis
-from metarl.evaluation.summary import Measures, summarize_seeds
+from metarl.evaluation.summary import Measures, summarize_ends, summarize_seeds
 from metarl.reporting.csv_files import average, interval_columns, write_csv
 from metarl.reporting.figures.learning_curve import adaptation_curve, learning_curve
 from metarl.reporting.figures.profiles import write_profiles
@@ -28,9 +25,7 @@ CLOCK = "time/elapsed"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
-    """Combine finished runs of different seeds.
-
-    The runs must differ only in their seed.
+    """Combine finished runs that differ only in their seed.
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
@@ -41,7 +36,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
 
     Args:
         folders: the runs'.
-        output: where to; it is made if need be.
+        output: folder for the files; made if need be.
         title: of the figures.
 
     Returns:
@@ -112,22 +107,19 @@ def write_seeds(output: Path, seeds: Sequence[int], evaluations: Sequence[Evalua
 
 
 def _footer(seeds: int) -> str:
-    """Return the small print below a learning curve."""
     if seeds == 1:
         return "Lines and markers: mean over tasks, of one seed."
     return f"Lines and markers: mean over {seeds} seeds. Bars: from the lowest seed to the highest."
 
 
 def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
-    """Return rows by seed and adaptation step.
-
-    Rows of all seeds together follow.
-    """
+    """Return rows by seed and adaptation step, then rows of all seeds together."""
     rows: list[dict[str, str | float]] = []
     # each seed by itself, then all together
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
     for label, parts in [*groups, ("all", list(evaluations))]:
         summary = summarize_seeds(parts, np.random.default_rng(0))
+        ends = summarize_ends(parts, np.random.default_rng(0))
         for step in range(parts[0].adaptation_steps + 1):
             row: dict[str, str | float] = {
                 "seeds": label,
@@ -137,6 +129,8 @@ def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> li
             row |= _measured("return", summary.of_return, step)
             if summary.of_success is not None:
                 row |= _measured("success", summary.of_success, step)
+            for kind, measures in ends.items():
+                row |= _measured(kind, measures, step)
             rows.append(row)
     return rows
 

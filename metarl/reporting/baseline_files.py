@@ -26,13 +26,10 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Result:
-    """One agent at one stage.
-
-    It has means over tasks, and steps.
-    """
+    """Means over tasks, and steps, of one agent at one stage."""
 
     stem: str
-    """Of the agent's files."""
+    """Name of the agent's files."""
     label: str
     stage: str
     returns: Interval
@@ -85,13 +82,7 @@ def caption_of(comparison: Comparison) -> str:
 
 
 def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str) -> list[Path]:
-    """Write ``comparison`` as JSON, CSV and PNG.
-
-    Each agent's evaluation is written likewise.
-
-    Returns:
-        The files of the comparison.
-    """
+    """Write a comparison as JSON, CSV and PNG, and each agent's evaluation."""
     folder = comparison.store.folder
     # each agent's own files first, then the comparison of all
     for baseline, measured in comparison.results:
@@ -116,10 +107,7 @@ def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str)
 
 
 def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
-    """Draw all rows' returns and successes.
-
-    They have intervals.
-    """
+    """Draw all rows' returns and successes, with intervals."""
     quantities = ["return"] + (["success"] if any(row.successes for row in rows) else [])
     figure, panels = dot_sheet(title, caption, panels=len(quantities), rows=len(rows))
     for axes, quantity in zip(panels, quantities, strict=True):
@@ -134,10 +122,7 @@ def draw(rows: Sequence[Result], title: str, caption: str) -> Figure:
 
 
 def short(count: float) -> str:
-    """Format steps in about four characters.
-
-    Such as 950, 3k, 1.6M.
-    """
+    """Format steps in about four characters, such as 950, 3k, 1.6M."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:.3g}{unit}"

@@ -1,7 +1,4 @@
-"""Comparison of runs or sweeps.
-
-They are on the same held-out tasks.
-"""
+"""Comparison of runs or sweeps on the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from metarl.config import SuiteConfig
 from metarl.errors import require
 from metarl.evaluation.comparability import Side, adaptation_episodes, check_comparable
 from metarl.evaluation.experience import at_counts, common_counts, experience_of
-from metarl.evaluation.record import Evaluation, scores_of
+from metarl.evaluation.record import KINDS, Evaluation, scores_of
 from metarl.evaluation.statistics import (
     RATE,
     Aggregates,
@@ -36,24 +33,17 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run, or several with different seeds.
-
-    They differ in their seed only.
-    """
+    """A run, or several that differ in their seed only."""
 
     name: str
-    """Its folder's."""
+    """Its folder's name."""
     suite: SuiteConfig
-    """Suite of its training and test tasks."""
     evaluations: tuple[Evaluation, ...]
     """One for each seed."""
     files: tuple[Measured, ...] = ()
     """Files of the evaluations, if they were read."""
     success_bonus: float = 0.0
-    """Bonus reward of solving steps.
-
-    It is on top of the suite's own reward.
-    """
+    """Bonus reward of solving steps, on top of the suite's own."""
     agent: str = ""
     """Registered name of its agent."""
 
@@ -74,10 +64,7 @@ class EvaluatedRun:
         ]
 
     def at_counts(self, counts: Sequence[int]) -> EvaluatedRun:
-        """Return the stages at these episode counts.
-
-        They count episodes of experience.
-        """
+        """Return the stages after these numbers of episodes of experience."""
         evaluations = tuple(
             at_counts(side.evaluation, adaptation_episodes(side), counts) for side in self.sides
         )
@@ -108,10 +95,7 @@ class ComparisonResult:
     difference: Interval
     """Mean of ours minus mean of theirs."""
     improvement: Interval
-    """Probability that ours beats theirs.
-
-    It is that of a seed of ours against one of theirs on a task.
-    """
+    """Probability that a seed of ours beats one of theirs on a task."""
 
     def to_json(self) -> dict[str, Json]:
         """Return every number as plain JSON."""
@@ -125,9 +109,7 @@ class ComparisonResult:
 
 
 def read_evaluated(folder: Path) -> EvaluatedRun:
-    """Return the finished runs of a folder.
-
-    The folder is that of a finished run, or of a sweep.
+    """Return the evaluations of a finished run or sweep.
 
     Raises:
         MetarlError: if the folder is neither.
@@ -144,8 +126,8 @@ def read_evaluated(folder: Path) -> EvaluatedRun:
 def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
     """Return runs with scores comparable stage by stage.
 
-    Runs of parallel and of sequential agents are laid out along the episodes of experience after which all
-    were measured; others stay as they are.
+    Parallel and sequential agents together are laid out along the episodes of experience after which all were
+    measured; runs of one kind stay as they are.
 
     Raises:
         MetarlError: if they have no such number in common, or a file does not say how it was measured.
@@ -160,22 +142,14 @@ def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
 
 
 def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
-    """Check that the runs' scores are comparable.
-
-    They must mean the same.
-
-    Raises:
-        MetarlError: if they were measured differently; names the difference.
-    """
+    """Check that the runs' scores mean the same, and name a difference."""
     check_comparable([side for run in runs for side in run.sides])
 
 
 def compare(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, how: Bootstrap
 ) -> dict[str, ComparisonResult]:
-    """Compare returns and success rates.
-
-    They are those after some adaptation steps.
+    """Compare returns and success rates after some adaptation steps.
 
     Raises:
         MetarlError: if the two cannot be compared, or were not measured after ``step`` steps.
@@ -188,11 +162,11 @@ def compare(
     stratified = dataclasses.replace(how, strata=families)
     scores = {
         quantity: tuple(scores_of(side.evaluations, step, quantity) for side in (ours, theirs))
-        for quantity in ("return", "success")
+        for quantity in ("return", *KINDS)
     }
     return {
         quantity: _result(
-            one, other, dataclasses.replace(stratified, bounds=RATE) if quantity == "success" else stratified
+            one, other, stratified if quantity == "return" else dataclasses.replace(stratified, bounds=RATE)
         )
         for quantity, (one, other) in scores.items()
         if one is not None and other is not None

@@ -1,7 +1,4 @@
-"""CSV files of curves and intervals.
-
-Means of curves are here too.
-"""
+"""CSV files of curves and intervals, and means of curves."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from metarl.storage.metrics import Row
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Average shared metrics over runs.
+    """Average shared metrics over runs, up to the shortest.
 
     Columns ``/low`` and ``/high`` have the range over runs.
     """

@@ -25,23 +25,18 @@ def write_evaluation(
     title: str,
     axis: Axis | None = None,
 ) -> list[Path]:
-    """Write an evaluation's CSV, figure and JSON.
+    """Write an evaluation's CSV, figure and JSON, and return the files.
 
-    ``stem.csv`` (a row for each task and step), ``stem.png`` and ``stem.json`` (every episode).
-
-    The JSON comes last, so that where it is, all of them are.
+    ``stem.csv`` has a row for each task and step, ``stem.json`` every episode.
 
     Args:
-        folder: where to; it is made if need be.
+        folder: made if need be.
         stem: name of the files.
         evaluation: the measurements.
         summary: of it.
         about: more content of the JSON: suite, seed, versions.
         title: of the figure.
         axis: second axis of the evaluation, if not adaptation steps.
-
-    Returns:
-        The files.
     """
     along = axis or steps_axis(evaluation)
     files = [folder / f"{stem}{ending}" for ending in (".json", ".csv", ".png")]
@@ -59,10 +54,7 @@ def write_evaluation(
 
 
 def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluation | None) -> Path:
-    """Write the publisher's result to ``<path>-official.json``.
-
-    It has its difference from ours.
-    """
+    """Write the publisher's result, and its difference from ours, to ``<path>-official.json``."""
     content = official.to_json()
     # both protocols at the same number of adaptation steps
     if per_goal is not None:
@@ -87,10 +79,7 @@ def write_learning_curve(folder: Path, title: str, trial: str = "parallel") -> P
 
 
 def _rows(evaluation: Evaluation, axis: Axis) -> Iterator[list[str | int | float]]:
-    """Yield a header, then an evaluation's rows.
-
-    There is one for each task and number of adaptation steps.
-    """
+    """Yield a header, then a row for each task and number of adaptation steps."""
     yield ["task", "family", axis.name, "episodes", "return_mean", "return_std", "success_rate"]
     successes = evaluation.task_successes
     for index, task in enumerate(evaluation.tasks):

@@ -18,19 +18,10 @@ CsvRow = list[str | float]
 def write_explanation(
     folder: Path, stem: str, explanation: Explanation, content: dict[str, Json], title: str
 ) -> list[Path]:
-    """Write an explanation's JSON, CSV and figures.
+    """Write an explanation's JSON, CSV and figures, and return the files.
 
-    ``stem.json``, ``stem.csv`` (a row for each task and number) and the figures.
-
-    Args:
-        folder: of the files; it exists.
-        stem: name of the files.
-        explanation: numbers of each task.
-        content: of the JSON: the explanation, its iteration and config.
-        title: of the figures.
-
-    Returns:
-        The files.
+    ``stem.csv`` has a row for each task and number. ``content`` of the JSON is the explanation, its iteration
+    and config; the folder exists.
     """
     files = [folder / f"{stem}.json", folder / f"{stem}.csv"]
     write_text(files[0], json.dumps(content, allow_nan=False) + "\n")
@@ -42,7 +33,6 @@ def write_explanation(
 
 
 def _csv_rows(explanation: Explanation) -> Iterator[CsvRow]:
-    """Yield one row for each task and number."""
     trace = explanation.trace
     for place, task in enumerate(trace.tasks):
         named: CsvRow = [task.id, task.family]

@@ -1,7 +1,4 @@
-"""Tables of an explanation.
-
-They are made from its JSON: the terminal and the HTML report show the same.
-"""
+"""Tables of an explanation, made from its JSON for terminal and report."""
 
 from __future__ import annotations
 
@@ -26,10 +23,7 @@ def explanation_tables(found: dict[str, Json]) -> list[Table]:
 
 
 def layer_table(found: dict[str, Json]) -> Table:
-    """Return each layer's change and similarity.
-
-    The change is its share of the whole.
-    """
+    """Return each layer's share of the change, and its similarity."""
     changes, seen = _part(found, "changes"), _part(found, "representations")
     rows = []
     for layer in dict.fromkeys(map(layer_of, changes)):
@@ -75,10 +69,7 @@ def parameter_table(found: dict[str, Json]) -> Table:
 
 
 def gain_table(gains: dict[str, Json], quantity: str, column: Column) -> Table:
-    """Return gains of single and other layers.
-
-    Each layer is adapted alone, or all others are.
-    """
+    """Return the gain of adapting each layer alone, and all others."""
 
     def gain(variant: str) -> Interval:
         return _interval(_part(gains, variant)[quantity])

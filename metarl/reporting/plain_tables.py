@@ -1,7 +1,4 @@
-"""Look of tables in a terminal.
-
-It imports nothing heavy.
-"""
+"""Look of tables in a terminal; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,10 +9,7 @@ from rich.table import Table
 
 
 def plain_table(title: str, caption: str = "") -> Table:
-    """Return an empty table in common look.
-
-    It has no columns.
-    """
+    """Return an empty table, without columns, in the common look."""
     return Table(
         title=title,
         caption=caption or None,

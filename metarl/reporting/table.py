@@ -1,7 +1,4 @@
-"""One table type for every output.
-
-Terminal, CSV and HTML report use it.
-"""
+"""One table type for terminal, CSV and HTML report."""
 
 from __future__ import annotations
 
@@ -19,10 +16,7 @@ Form: TypeAlias = Callable[[float], str]
 
 
 def number(value: float) -> str:
-    """Format a number with one decimal.
-
-    Large ones have none.
-    """
+    """Format a number with one decimal, a large one with none."""
     return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
@@ -32,22 +26,19 @@ def percent(value: float) -> str:
 
 
 def whole(value: float) -> str:
-    """Return a number of things."""
+    """Format a number of things."""
     return f"{value:,.0f}"
 
 
 def with_interval(interval: Interval, form: Form) -> str:
-    """Format a number with its interval.
-
-    Such as ``12.3 [11.0, 13.5]``.
-    """
+    """Format a number with its interval, such as ``12.3 [11.0, 13.5]``."""
     mean, low, high = map(form, interval)
     return f"{mean} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers, and their format."""
+    """Label and format of a column of numbers."""
 
     label: str
     form: Form = number
@@ -69,7 +60,7 @@ class Row:
     name: str
     values: tuple[Value, ...]
     detail: str = ""
-    """More of the name, in smaller print."""
+    """Second part of the name, in smaller print."""
     emphasis: bool = False
 
 
@@ -85,10 +76,7 @@ class Table:
     caption: str = ""
 
     def cells(self, row: Row) -> list[Cell | None]:
-        """Return a row as text.
-
-        Each missing value is None.
-        """
+        """Return a row as text, with None for a missing value."""
         return [_cell(value, column.form) for value, column in zip(row.values, self.columns, strict=True)]
 
     def __rich__(self) -> RichTable:
@@ -104,12 +92,9 @@ class Table:
         return table
 
     def csv(self, names: Sequence[str]) -> Iterator[list[str | int | float]]:
-        """Yield a header and the rows.
+        """Yield a header and the rows; an interval becomes three columns.
 
-        An interval becomes three columns.
-
-        Args:
-            names: of the CSV's columns: the rows' names, their details, then one for each column.
+        ``names`` are the rows' heading, that of their details, then one for each column.
         """
         columns = zip(*(row.values for row in self.rows), strict=True)
         plain = [any(isinstance(value, str | int | float) for value in column) for column in columns]

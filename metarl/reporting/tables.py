@@ -1,7 +1,4 @@
-"""Tables of evaluations.
-
-In a terminal they fit into 80 columns.
-"""
+"""Tables of evaluations, which fit into a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -19,19 +16,20 @@ from metarl.reporting.table import Column, Row, Table, Value, number, percent, w
 from metarl.text import count, stage_name
 
 WIDTH = 80
-"""Columns of a terminal for every table.
-
-All tables fit into them.
-"""
-FORMS = {"return": number, "success": percent}
+"""Columns of a terminal, into which every table fits."""
+FORMS = {"return": number, "success": percent, "success_last": percent, "success_held": percent}
+NAMES = {
+    "return": "return",
+    "success": "success %",
+    "success_last": "success at the last step %",
+    "success_held": "success held for the last ten steps %",
+}
 
 
 def evaluation_table(
     evaluation: Evaluation, summary: Summary, title: str, axis: Axis | None = None, seeds: int = 1
 ) -> Table:
-    """Return means and gains by step.
-
-    They have 95 % intervals.
+    """Return means and gains by step, with 95 % intervals.
 
     Args:
         evaluation: of one of the seeds.
@@ -58,10 +56,7 @@ def evaluation_table(
 
 
 def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
-    """Return robust measures after adapting.
-
-    These are interquartile means, medians and worsened tasks.
-    """
+    """Return interquartile means, medians and worsened tasks after adapting."""
     last = len(summary.returns) - 1
     rows = [
         Row(
@@ -89,9 +84,7 @@ def change_table(
     title: str = "",
     trial: str = "parallel",
 ) -> Table:
-    """Return changes by adapting, by task set.
-
-    Columns are gains and means before and after.
+    """Return gains, and means before and after adapting, by task set.
 
     Args:
         names: label of the sets' names.
@@ -159,10 +152,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
 
 
 def official_table(official: OfficialEvaluation) -> Table:
-    """Return each family's official success rate.
-
-    The publisher's evaluator reports it.
-    """
+    """Return each family's success rate by the publisher's evaluator."""
     rates = dict(official.family_successes)
     if len(rates) > 1:
         rates["all"] = official.success_rate
@@ -172,13 +162,9 @@ def official_table(official: OfficialEvaluation) -> Table:
 
 
 def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Table:
-    """Return scores of several, and A's chances.
+    """Return the scores of A, B, C, …, and A's chance against each.
 
-    The scores are of A, B, C, ….
-
-    Args:
-        quantity: ``"return"`` or ``"success"``.
-        results: of A with B, of A with C, ….
+    ``results`` are of A with B, of A with C, …; ``quantity`` is a key of :data:`FORMS`.
     """
     form = FORMS[quantity]
     letters = [chr(ord("A") + place) for place in range(len(results) + 1)]
@@ -199,4 +185,4 @@ def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Tabl
         for letter, score in zip(letters, scores, strict=True)
     )
     columns = tuple(Column(label, form) for label in ("mean", "interquartile mean", "median"))
-    return Table("return" if quantity == "return" else "success %", columns, rows, "", "\n".join(lines))
+    return Table(NAMES[quantity], columns, rows, "", "\n".join(lines))

@@ -10,7 +10,7 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, Inputs
-from metarl.rollouts.numpy_buffer import HostRecorder, Recorder
+from metarl.rollouts.numpy_buffer import HostRecorder
 from metarl.rollouts.tensor_buffer import TensorRecorder
 from metarl.spaces import action_size
 from metarl.system.threads import one_thread
@@ -30,9 +30,7 @@ def collect(
     after: Rollout | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Rollout:
-    """Collect episodes of every task at once.
-
-    There is one policy call for all of them at each step.
+    """Collect episodes of every task at once, by one policy call a step.
 
     Args:
         env: at least ``len(tasks) * episodes`` slots.
@@ -88,26 +86,17 @@ def collect(
                 break
     rollout = recorder.finish().to(actor.device)
     return replace(
-        rollout,
-        extras=_stacked(extras, rollout.mask),
-        initial_memory=initial_memory,
-        final_memory=memory,
+        rollout, extras=_stacked(extras, rollout.mask), initial_memory=initial_memory, final_memory=memory
     )
 
 
 @dataclass(frozen=True)
 class LastStep:
-    """Last step of an episode in a trial.
+    """What a policy takes from an episode of a trial to the next."""
 
-    A policy takes its memory, action and reward to the next episode.
-    """
-
-    memory: Params
-    """``[M, K, ...]`` by name."""
-    actions: torch.Tensor
-    """``[M, K, A]``."""
-    rewards: torch.Tensor
-    """``[M, K]``."""
+    memory: Params  # [M, K, ...] by name
+    actions: torch.Tensor  # [M, K, A]
+    rewards: torch.Tensor  # [M, K]
 
 
 def last_step(rollout: Rollout) -> LastStep:
@@ -118,21 +107,17 @@ def last_step(rollout: Rollout) -> LastStep:
 
 
 def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
-    """Keep the old memory of idle slots.
-
-    The new one is taken where ``live``, ``[M, K]``.
-    """
+    """Take the new memory where ``live``, ``[M, K]``; elsewhere keep the old."""
     return {
         name: torch.where(live.view(*live.shape, *[1] * (value.ndim - 2)), value, old[name])
         for name, value in new.items()
     }
 
 
-def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int) -> Recorder:
-    """Return an environment's recorder.
-
-    It is on the environment's device if that returns tensors.
-    """
+def make_recorder(
+    env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, horizon: int
+) -> HostRecorder | TensorRecorder:
+    """Return an environment's recorder, on its device if it returns tensors."""
     slot_tasks = [task for task in tasks for _ in range(episodes)]
     if isinstance(env, TensorVectorEnv):
         return TensorRecorder(env, slot_tasks, (len(tasks), episodes), horizon)
@@ -140,10 +125,7 @@ def make_recorder(env: TaskVectorEnv, tasks: Sequence[Task], episodes: int, hori
 
 
 def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
-    """Join rollouts of different tasks.
-
-    They have the same episodes and horizon.
-    """
+    """Join rollouts of different tasks with the same episodes and horizon."""
     if len(rollouts) == 1:
         return rollouts[0]
     parts = [rollout.tensors() for rollout in rollouts]
@@ -151,17 +133,13 @@ def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
-    """Return blank memory, action and reward."""
     size = action_size(env.single_action_space)
     actions = torch.zeros(*shape, size, device=actor.device)
     return LastStep(actor.initial_memory(shape[1]), actions, torch.zeros(shape, device=actor.device))
 
 
 def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:
-    """Stack the steps' extras, ``[M, K, T, ...]``.
-
-    They are zero where no episode runs.
-    """
+    """Stack the steps' extras, ``[M, K, T, ...]``, zero where no episode runs."""
     if not steps:
         return {}
     stacked: Params = {}

@@ -1,7 +1,4 @@
-"""Whole trials as sequences.
-
-Episodes of a slot come one after another, as learners with a memory read them.
-"""
+"""Whole trials as sequences, the episodes of a slot one after another."""
 
 from __future__ import annotations
 
@@ -18,25 +15,17 @@ from metarl.types import Params, Rollout
 
 @dataclass(frozen=True)
 class Trials:
-    """Trials of M tasks, K each.
-
-    They have S steps at most; gaps after early ends of episodes are closed.
+    """Trials of M tasks, K each, of S steps at most, without gaps between episodes.
 
     Steps past a trial's end have ``inputs.live`` false, and entries of zero.
     """
 
-    inputs: Inputs
-    """``[M, K, S, ...]``, inputs of the policy."""
-    actions: torch.Tensor
-    """``[M, K, S, A]``."""
-    log_probs: torch.Tensor
-    """``[M, K, S]``."""
-    rewards: torch.Tensor
-    """``[M, K, S]``."""
-    extras: Params
-    """``[M, K, S, ...]`` by name."""
-    initial_memory: Params
-    """``[M, K, ...]`` by name, before the first step."""
+    inputs: Inputs  # [M, K, S, ...], inputs of the policy
+    actions: torch.Tensor  # [M, K, S, A]
+    log_probs: torch.Tensor  # [M, K, S]
+    rewards: torch.Tensor  # [M, K, S]
+    extras: Params  # [M, K, S, ...] by name
+    initial_memory: Params  # [M, K, ...] by name, before the first step
 
     @property
     def live(self) -> torch.Tensor:
@@ -45,21 +34,14 @@ class Trials:
 
 
 def time_first(values: torch.Tensor) -> torch.Tensor:
-    """Reshape ``[M, K, S, ...]`` to ``[S, M * K, ...]``.
-
-    Recurrent cells read it so.
-    """
+    """Reshape ``[M, K, S, ...]`` to ``[S, M * K, ...]``, as recurrent cells read it."""
     return values.flatten(0, 1).transpose(0, 1).contiguous()
 
 
 def join_trials(rollouts: Sequence[Rollout]) -> Trials:
-    """Put the episodes of trials one after another.
+    """Put the episodes of trials one after another; none raise ``MetarlError``.
 
-    Args:
-        rollouts: of the same trials, each with the next episode of every slot.
-
-    Raises:
-        MetarlError: if there are none.
+    ``rollouts`` are of the same trials, each with the next episode of every slot.
     """
     require(len(rollouts) > 0, "A trial needs at least one episode", "none")
     before: list[Rollout | None] = [None, *rollouts[:-1]]
@@ -95,10 +77,7 @@ def join_trials(rollouts: Sequence[Rollout]) -> Trials:
 
 
 def _steps(rollout: Rollout, before: Rollout | None) -> Params:
-    """Return steps and their inputs, ``[M, K, T, ...]``.
-
-    They are by name; inputs are the action and reward before a step.
-    """
+    """Return steps and their inputs by name, ``[M, K, T, ...]``."""
     actions, rewards = torch.zeros_like(rollout.actions), torch.zeros_like(rollout.rewards)
     # step t sees the action and reward of step t - 1
     actions[:, :, 1:], rewards[:, :, 1:] = rollout.actions[:, :, :-1], rollout.rewards[:, :, :-1]

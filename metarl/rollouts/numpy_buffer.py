@@ -1,12 +1,9 @@
-"""Recorders of episodes, and the one for NumPy.
-
-A recorder keeps the episodes of an environment that is stepped.
-"""
+"""Recorders of an environment's episodes, and the one for NumPy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,61 +17,14 @@ from metarl.types import Rollout, Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 OF_EACH_STEP = ("observations", "actions", "log_probs", "rewards", "mask", "terminated", "truncated")
-"""Arrays kept of every step, steps first.
-
-A rollout has them under the same names, tasks first.
-"""
+"""Arrays of every step, steps first; a rollout has them by the same names, tasks first."""
 
 
 _Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]]
 
 
-class Recorder(Protocol):
-    """Environment and record of its slots, ``[T, n, ...]``.
-
-    There are n = M * K slots in use.
-    """
-
-    slot_tasks: list[Task]
-    """``[n]``, the task of each slot."""
-
-    @property
-    def num_live(self) -> int:
-        """Episodes still running, as far as is known."""
-        ...
-
-    def reset(self, seeds: list[int]) -> None:
-        """Start every slot's episode."""
-        ...
-
-    def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write and return observations and live mask.
-
-        They are ``[M, K, O]`` before a step, and ``[M, K]``.
-        """
-        ...
-
-    def act(self, step: int, action: Action) -> torch.Tensor:
-        """Step, record, and return rewards ``[M, K]``.
-
-        Actions and outcomes are written.
-        """
-        ...
-
-    def is_over(self, step: int) -> bool:
-        """Whether no episode is known to be running.
-
-        This is asked after a step.
-        """
-        ...
-
-    def finish(self) -> Rollout:
-        """Return the rollout."""
-        ...
-
-
 class HostRecorder:
-    """A :class:`Recorder` of an environment that speaks NumPy."""
+    """Record of an environment that speaks NumPy, of its n = M * K slots in use."""
 
     def __init__(
         self, env: TaskVectorEnv, slot_tasks: list[Task], shape: tuple[int, int], horizon: int
@@ -94,6 +44,7 @@ class HostRecorder:
         self.truncated = np.zeros((horizon, slots), np.bool_)
         self.success: npt.NDArray[np.bool_] | None = None
         self.success_at_first_step: npt.NDArray[np.bool_] | None = None
+        self.success_streak: npt.NDArray[np.int64] | None = None
         self.live = np.ones(slots, np.bool_)
 
     @property
@@ -106,10 +57,7 @@ class HostRecorder:
         self._shown, _ = self._env.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes lists too
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write and return observations and live mask.
-
-        They are ``[M, K, O]`` before a step, and ``[M, K]``.
-        """
+        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]`` before a step."""
         row = self.observations[step]
         self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
         self.mask[step] = self.live
@@ -117,10 +65,7 @@ class HostRecorder:
         return torch.from_numpy(row).view(*self._shape, -1), live
 
     def act(self, step: int, action: Action) -> torch.Tensor:
-        """Step, record, and return rewards ``[M, K]``.
-
-        Actions and outcomes are written.
-        """
+        """Step and record actions and outcomes; return rewards ``[M, K]``."""
         slots, row = len(self.slot_tasks), self.actions[step]
         row[:] = action.actions.reshape(row.shape).cpu().numpy()
         self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
@@ -152,6 +97,9 @@ class HostRecorder:
             self.success = solved if self.success is None else self.success | solved
             if step == 0:
                 self.success_at_first_step = solved
+            streak = np.zeros(slots, np.int64) if self.success_streak is None else self.success_streak
+            # a step without success ends the streak; episodes that are over keep theirs
+            self.success_streak = np.where(self.live, (streak + 1) * solved, streak)
 
     def is_over(self, step: int) -> bool:
         """Whether no episode is running."""
@@ -174,10 +122,10 @@ class HostRecorder:
             final_observations=torch.from_numpy(final).view(*self._shape, -1),
             success=self._flags(self.success),
             success_at_first_step=self._flags(self.success_at_first_step),
+            success_streak=self._flags(self.success_streak),
         )
 
-    def _flags(self, flags: npt.NDArray[np.bool_] | None) -> torch.Tensor | None:
-        """Turn ``[n]`` into ``[M, K]``."""
+    def _flags(self, flags: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | None) -> torch.Tensor | None:
         return None if flags is None else torch.from_numpy(flags).view(self._shape)
 
     def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:
@@ -186,10 +134,7 @@ class HostRecorder:
         return steps.view(*self._shape, *steps.shape[1:])
 
     def _write(self, what: str, row: npt.NDArray[np.float32], values: Array, step: int) -> None:
-        """Write numbers that are finite in float32.
-
-        They are an environment's.
-        """
+        """Write an environment's numbers if they are finite in float32."""
         with np.errstate(over="ignore"):
             row[:] = values
         if not np.isfinite(row).all() and np.isfinite(values).all():
@@ -204,25 +149,16 @@ class HostRecorder:
 
 
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
-    """Return the error of a number that is not finite.
+    """Return the error of a number that is not finite, with its task and the steps before it.
 
-    It names the task and the step.
-
-    Args:
-        what: "observation", "action" or "reward".
-        slot_tasks: of each slot.
-        slot: of the number.
-        step: steps that were taken before it.
+    ``what`` is "observation", "action" or "reward".
     """
     message = f"{_where(what, slot_tasks[slot], step)} is not finite."
     return NonFiniteActionError(message, step) if what == "action" else NonFiniteError(message)
 
 
 def too_large(what: str, task: Task, step: int) -> NonFiniteError:
-    """Return the error of a number beyond float32.
-
-    It is finite, but agents compute in float32.
-    """
+    """Return the error of a finite number beyond float32, in which agents compute."""
     return NonFiniteError(
         f"{_where(what, task, step)} is too large for float32, in which agents compute. Scale it down."
     )

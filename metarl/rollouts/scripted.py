@@ -1,7 +1,4 @@
-"""Whole episodes with given actions.
-
-Checks and tests of environments compare them.
-"""
+"""Whole episodes with given actions, for checks and tests of environments."""
 
 from __future__ import annotations
 
@@ -19,29 +16,15 @@ from metarl.vector_env import Array, TaskVectorEnv
 class Trajectory(NamedTuple):
     """Steps of all slots, T first."""
 
-    observations: Array
-    """``[T + 1, N, O]``."""
-    rewards: Array
-    """``[T, N]``."""
-    terminated: npt.NDArray[np.bool_]
-    """``[T, N]``."""
-    truncated: npt.NDArray[np.bool_]
-    """``[T, N]``."""
-    success: npt.NDArray[np.bool_]
-    """``[T, N]``; all false if success is unknown.
-
-    A suite need not say it.
-    """
+    observations: Array  # [T + 1, N, O]
+    rewards: Array  # [T, N]
+    terminated: npt.NDArray[np.bool_]  # [T, N]
+    truncated: npt.NDArray[np.bool_]  # [T, N]
+    success: npt.NDArray[np.bool_]  # [T, N]; all false where the suite does not report it
 
     def slot(self, index: int) -> Trajectory:
         """Return one slot's steps, ``[T]``."""
-        return Trajectory(
-            self.observations[:, index],
-            self.rewards[:, index],
-            self.terminated[:, index],
-            self.truncated[:, index],
-            self.success[:, index],
-        )
+        return Trajectory._make(part[:, index] for part in self)
 
 
 def same(one: Trajectory, other: Trajectory) -> bool:
@@ -50,10 +33,7 @@ def same(one: Trajectory, other: Trajectory) -> bool:
 
 
 def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
-    """Step through ``actions``, ``[T, N, A]``.
-
-    ``first`` holds the observations before.
-    """
+    """Step through ``actions`` ``[T, N, A]``, after the ``first`` observations."""
     observations, rewards, terminated, truncated, success = [np.array(first)], [], [], [], []
     for action in actions:
         observation, reward, ended, cut, infos = env.step(action)
@@ -70,34 +50,17 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
 def play(
     env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
 ) -> Trajectory:
-    """Reset to tasks, and step through ``actions``.
+    """Reset every slot, the first of them to ``tasks``, and step through ``actions`` ``[T, N, A]``.
 
-    These are ``[T, N, A]``; every slot is reset.
-
-    Args:
-        env: the slots.
-        tasks: of the first of them.
-        actions: of all.
-        seed: of the first slot, each further one having the next; or one for each.
+    ``seed`` is that of the first slot, each further one having the next; or one for each.
     """
     env.set_tasks(tasks)
     first, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # Gymnasium's take one for each slot too
     return steps(env, actions, first)
 
 
-def play_alike(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
-    """Play tasks with one seed and actions.
-
-    Every slot takes the first slot's actions.
-    """
-    alike = np.repeat(actions[:, :1], env.num_envs, axis=1)
-    return play(env, tasks, alike, seed=[seed] * env.num_envs)
-
-
 def draw_actions(space: Box | Discrete, num_steps: int, num_envs: int, seed: int = 0) -> Array:
-    """Draw uniform actions ``[T, N, A]``, or choices ``[T, N]``.
-
-    Actions are within the bounds.
+    """Draw uniform actions ``[T, N, A]`` within the bounds, or choices ``[T, N]``.
 
     Without a bound, actions are in -1..1.
     """

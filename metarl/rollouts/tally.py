@@ -1,7 +1,4 @@
-"""Counts over a run, for its notices.
-
-From them :mod:`metarl.training.notices` says where nothing was learned or measured.
-"""
+"""Counts over a run, from which :mod:`metarl.training.notices` makes its notices."""
 
 from __future__ import annotations
 
@@ -14,16 +11,12 @@ import torch
 from metarl.meta_learner import Actor, Inputs, act_at_start, inputs_at_start
 from metarl.types import Json, Rollout
 
-COMPARED_STEPS = 8
-"""Steps per episode on which policies are compared."""
+COMPARED_STEPS = 8  # steps per episode on which policies are compared
 
 
 @runtime_checkable
 class FitsBaseline(Protocol):
-    """Agent with a baseline for each task.
-
-    It is fitted to the task's own transitions.
-    """
+    """Agent with a baseline that is fitted to each task's own transitions."""
 
     def baseline_features(self, observation_size: int) -> int:
         """Return the number of features of the baseline."""
@@ -35,14 +28,10 @@ class Counts:
     """Episodes and adaptations of some rollouts."""
 
     episodes: int = 0
-    reporting: int = 0
-    """Episodes that reported success, true or false."""
-    solved_at_once: int = 0
-    """Episodes with success at their first step."""
-    adaptations: int = 0
-    """Inner steps, each of all tasks."""
-    unchanged: int = 0
-    """Inner steps without effect on any policy."""
+    reporting: int = 0  # episodes that reported success, true or false
+    solved_at_once: int = 0  # episodes with success at their first step
+    adaptations: int = 0  # inner steps, each of all tasks
+    unchanged: int = 0  # inner steps without effect on any policy
 
     def __add__(self, other: Counts) -> Counts:
         """Add the counts of other rollouts."""
@@ -52,10 +41,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Streak:
-    """Total and latest run of something's occurrences.
-
-    It counts how often something happened, and how often in a row until now.
-    """
+    """How often something happened, and how often in a row until now."""
 
     times: int = 0
     in_a_row: int = 0
@@ -67,39 +53,21 @@ class Streak:
 
 @dataclass(frozen=True)
 class Tally:
-    """Tally of a run's meta-iterations.
-
-    It is saved with the run's progress.
-    """
+    """Counts of a run's meta-iterations, saved with its progress."""
 
     iterations: int = 0
     counts: Counts = field(default_factory=Counts)
-    equal_rewards: int = 0
-    """Iterations of equal rewards, since the first.
-
-    In them, all episodes of a task had the same rewards.
-    """
-    streaks: Mapping[str, Streak] = field(default_factory=dict)
-    """By name, see :func:`happenings`."""
-    said: tuple[str, ...] = ()
-    """Names of notices that were already given.
-
-    They were given while the run went on.
-    """
+    equal_rewards: int = 0  # iterations from the first on with equal rewards in all episodes of a task
+    streaks: Mapping[str, Streak] = field(default_factory=dict)  # by name, see happenings
+    said: tuple[str, ...] = ()  # names of notices that were given while the run went on
 
     def to_json(self) -> dict[str, Json]:
-        """Return the tally as plain JSON.
-
-        :func:`tally_from_json` gives it back exactly.
-        """
+        """Return the tally as plain JSON, for :func:`tally_from_json`."""
         return {**asdict(self), "said": list(self.said)}
 
 
 def tally_from_json(data: Json) -> Tally:
-    """Rebuild a tally from :meth:`Tally.to_json`.
-
-    For older checkpoints it is empty.
-    """
+    """Rebuild a tally from :meth:`Tally.to_json`; for older checkpoints it is empty."""
     streaks = _object(_object(data).get("streaks"))
     said = _object(data).get("said")
     return Tally(
@@ -123,14 +91,9 @@ def count_iteration(
     metrics: Mapping[str, float],
     baseline_features: int,
 ) -> Tally:
-    """Count one more meta-iteration.
+    """Count one more meta-iteration, of ``actors`` that collected ``rollouts`` and the update's ``metrics``.
 
-    Args:
-        tally: of the iterations before it.
-        rollouts: of the iteration.
-        actors: the policies that collected them.
-        metrics: of the agent's update.
-        baseline_features: of the agent's baseline; 0 if it has none.
+    ``baseline_features`` are 0 for an agent without a baseline.
     """
     counts, equal = count_rollouts(rollouts, actors), equal_rewards(rollouts)
     happened = happenings(rollouts, metrics, counts, equal, baseline_features)
@@ -151,9 +114,7 @@ def happenings(
     equal: bool,
     baseline_features: int,
 ) -> dict[str, bool]:
-    """Return which counted things happened in an iteration.
-
-    A streak counts them.
+    """Return which things that streaks count happened in an iteration.
 
     Equal rewards explain an update or an adaptation that changes nothing, so these do not count then.
     """
@@ -167,20 +128,14 @@ def happenings(
 
 
 def count_rollouts(rollouts: Sequence[Rollout], actors: Sequence[Actor]) -> Counts:
-    """Count episodes of rollouts, and adaptations between them.
-
-    An adaptation leads from each of the policies to the next.
-    """
+    """Count episodes of rollouts, and the adaptations from each policy to the next."""
     episodes = [count_episodes(rollout) for rollout in rollouts]
     steps = zip(actors[:-1], actors[1:], rollouts, strict=False)
     return sum((count_adaptation(*step) for step in steps), sum(episodes, Counts()))
 
 
 def count_adaptation(before: Actor, after: Actor, rollout: Rollout) -> Counts:
-    """Count one inner step.
-
-    It is a rollout, and the policies before and after adapting to it.
-    """
+    """Count one inner step, by the policies before and after adapting to a rollout."""
     learned = _remembers(rollout) or not act_alike(before, after, sampled_inputs(rollout))
     return Counts(adaptations=1, unchanged=int(not learned))
 
@@ -197,27 +152,18 @@ def count_episodes(rollout: Rollout) -> Counts:
 
 
 def equal_rewards(rollouts: Sequence[Rollout]) -> bool:
-    """Return whether a task's episodes have equal rewards.
-
-    Of tasks with one episode, all tasks must have the same.
-    """
+    """Return whether a task's episodes, or tasks of one episode, have equal rewards."""
     return all(_equal(rollout.rewards * rollout.mask) for rollout in rollouts)
 
 
 def act_alike(one: Actor, other: Actor, inputs: Inputs) -> bool:
-    """Return whether two policies act exactly alike.
-
-    They prefer the very same actions, with the very same density.
-    """
+    """Return whether two policies prefer the same actions with the same density, exactly."""
     actions, others = (act_at_start(actor, inputs, None) for actor in (one, other))
     return torch.equal(actions.actions, others.actions) and torch.equal(actions.log_probs, others.log_probs)
 
 
 def sampled_inputs(rollout: Rollout) -> Inputs:
-    """Return sampled steps, ``[M, K * steps, ...]``.
-
-    They are some steps of every episode, as first steps of trials.
-    """
+    """Return some steps of every episode, ``[M, K * steps, ...]``, as first steps of trials."""
     stride = -(-rollout.observations.shape[2] // COMPARED_STEPS)
     observations = rollout.observations[:, :, ::stride].flatten(1, 2)
     return inputs_at_start(observations, rollout.actions.shape[-1])

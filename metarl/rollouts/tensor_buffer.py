@@ -1,7 +1,4 @@
-"""Recorder in device memory, without waiting.
-
-Episodes are written down in the memory of the device that steps them.
-"""
+"""Recorder in the memory of the device that steps the episodes."""
 
 from __future__ import annotations
 
@@ -14,15 +11,11 @@ from metarl.types import Rollout, Task
 from metarl.vector_env import TensorStep, TensorVectorEnv
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-CHECK_EVERY = 50
-"""Steps between two looks at the device.
-
-A look shows whether any episode runs still, and all numbers are finite.
-"""
+CHECK_EVERY = 50  # steps between looks at the device for running episodes and finite numbers
 
 
 class TensorRecorder:
-    """A :class:`~metarl.rollouts.numpy_buffer.Recorder` of an environment that speaks tensors.
+    """Record of an environment that speaks tensors, of its n = M * K slots in use.
 
     All buffers are allocated once. The host asks the device for nothing but two numbers every
     :data:`CHECK_EVERY` steps, so that an end, or a number that is not finite, is noticed that much later.
@@ -33,15 +26,12 @@ class TensorRecorder:
     ) -> None:
         self.slot_tasks = slot_tasks
         self._env, self._shape, self._slots, self._horizon = env, shape, len(slot_tasks), horizon
-        self._num_live = self._slots
+        self.num_live = self._slots
+        """Running episodes at the last look."""
         self._success: torch.Tensor | None = None
         self._success_at_first_step: torch.Tensor | None = None
+        self._success_streak: torch.Tensor | None = None
         self._checked = 0
-
-    @property
-    def num_live(self) -> int:
-        """Running episodes at the last look."""
-        return self._num_live
 
     def reset(self, seeds: list[int]) -> None:
         """Start every slot's episode."""
@@ -54,19 +44,13 @@ class TensorRecorder:
         )
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write and return observations and live mask.
-
-        They are ``[M, K, O]`` before a step, and ``[M, K]``.
-        """
+        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]`` before a step."""
         self.observations[step] = self._shown[: self._slots]
         self.mask[step] = self.live
         return self.observations[step].view(*self._shape, -1), self.mask[step].view(self._shape)
 
     def act(self, step: int, action: Action) -> torch.Tensor:
-        """Step, record, and return rewards ``[M, K]``.
-
-        Actions and outcomes are written.
-        """
+        """Step and record actions and outcomes; return rewards ``[M, K]``."""
         slots, drawn = self._slots, action.actions.reshape(self._slots, -1)
         if step == 0:
             self.actions = self._empty(self._horizon, width=drawn.shape[1])
@@ -85,11 +69,16 @@ class TensorRecorder:
             self._success = solved if self._success is None else self._success | solved
             if step == 0:
                 self._success_at_first_step = solved
+                self._success_streak = torch.zeros_like(solved, dtype=torch.int64)
+            streak = self._success_streak
+            if streak is not None:
+                # a step without success ends the streak; episodes that are over keep theirs
+                self._success_streak = torch.where(self.live, (streak + 1) * solved, streak)
         self.live = self.live & ~(self.terminated[step] | self.truncated[step])
         return self.rewards[step].view(self._shape)
 
     def is_over(self, step: int) -> bool:
-        """Whether no episode ran at the last look.
+        """Return whether no episode ran at the last look.
 
         Raises:
             NonFiniteError: if a number that was written since the last look is not finite.
@@ -97,8 +86,8 @@ class TensorRecorder:
         if (step + 1) % CHECK_EVERY and step + 1 < self._horizon:
             return False
         self._check_finite(step + 1)
-        self._num_live = int(self.live.sum())
-        return self._num_live == 0
+        self.num_live = int(self.live.sum())
+        return self.num_live == 0
 
     def finish(self) -> Rollout:
         """Return the rollout."""
@@ -117,6 +106,7 @@ class TensorRecorder:
             final_observations=final.view(*self._shape, -1),
             success=self._flags(self._success),
             success_at_first_step=self._flags(self._success_at_first_step),
+            success_streak=self._flags(self._success_streak),
         )
 
     def _empty(
@@ -127,7 +117,6 @@ class TensorRecorder:
         return torch.zeros(shape, dtype=dtype, device=self._shown.device)
 
     def _flags(self, flags: torch.Tensor | None) -> torch.Tensor | None:
-        """Turn ``[n]`` into ``[M, K]``."""
         return None if flags is None else flags.view(self._shape)
 
     def _task_first(self, steps_first: torch.Tensor) -> torch.Tensor:
@@ -137,7 +126,7 @@ class TensorRecorder:
         )
 
     def _check_kinds(self, returned: TensorStep, step: int) -> None:
-        """Check shapes and dtypes without waiting.
+        """Check shapes and dtypes without waiting for the device.
 
         Raises:
             EngineError: if a flag or success is no bool tensor, or a tensor has not one row a slot.
@@ -157,10 +146,7 @@ class TensorRecorder:
             ).at(f"from task {self.slot_tasks[0].id!r} and the other slots, at step {step + 1}")
 
     def _check_finite(self, end: int) -> None:
-        """Check the new steps for finite numbers.
-
-        They are looked at in the order in which a host would have looked.
-        """
+        """Check the new steps for finite numbers, in the order in which a host would look."""
         since, self._checked = self._checked, end
         quantities = {"observation": self.observations, "action": self.actions, "reward": self.rewards}
         broken = {

@@ -1,10 +1,8 @@
-"""Checkpoints that are whole or absent, and checked.
+"""Checkpoints that are whole or absent, checked when read, and never executed.
 
-They are checked when read, and nothing in them is ever executed.
-
-A checkpoint is a folder named by its iteration, ``00000040``, with the tensors in ``weights.safetensors``
-and all the rest in ``state.json``. It is written beside its place under a temporary name, synced to disk
-and renamed, so that a process that dies at any moment leaves only whole checkpoints behind:
+A checkpoint is a folder named by its iteration, ``00000040``, with the tensors in ``weights.safetensors`` and
+all the rest in ``state.json``. It is written beside its place under a temporary name, synced to disk and
+renamed, so that a process that dies at any moment leaves only whole checkpoints behind:
 
     00000040.tmp        being written or being deleted; never read
     00000040            whole
@@ -44,10 +42,7 @@ from metarl.types import Json, Params, State
 FORMAT = 1
 """Version of the format of checkpoints without segments."""
 FORMAT_WITH_SEGMENTS = 2
-"""Version of the format of checkpoints with segments.
-
-metarl 0.1 does not understand it.
-"""
+"""Version of the format of checkpoints with segments, which metarl 0.1 cannot read."""
 
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
@@ -66,28 +61,16 @@ class Checkpoint:
     iteration: int
     """Meta-iterations that are done."""
     config: dict[str, Json]
-    """The run's config."""
     agent: State
-    """State of the agent.
-
-    Its tensors are on the CPU after loading.
-    """
+    """State of the agent; its tensors are on the CPU after loading."""
     progress: dict[str, Json]
-    """Counters and random states of the run.
-
-    Environment steps, elapsed seconds, …
-    """
+    """Counters and random states of the run: environment steps, elapsed seconds, …"""
     versions: dict[str, Json] = field(default_factory=dict, compare=False, repr=False)
-    """Versions of metarl and its libraries, by name.
-
-    They are those that it was saved with; empty before it is saved.
-    """
+    """Versions of metarl and its libraries that saved it, by name; empty before it is saved."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write a checkpoint, and delete old ones.
-
-    It is written whole or not at all; then those go that are no longer kept.
+    """Write a checkpoint, whole or not at all, and delete those no longer kept.
 
     Checkpoints of later iterations are deleted too: resuming discards them.
 
@@ -122,9 +105,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 
 def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
-    """Read one checkpoint and verify it.
-
-    A stranger's is safe to read, for nothing in it is executed.
+    """Read one checkpoint and verify it; a stranger's is safe, as nothing in it is executed.
 
     Args:
         path: its folder.
@@ -197,13 +178,7 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
 
 
 def find(folder: Path, name: str) -> Path:
-    """Find the checkpoint of an iteration.
-
-    A user may write the iteration without zeros, ``40``.
-
-    Raises:
-        MetarlError: if there is none; names those that there are.
-    """
+    """Find an iteration's checkpoint, ``40`` or ``00000040``; MetarlError names those that there are."""
     for path in _stored(folder):
         if name.isdecimal() and _iteration(path) == int(name):
             return path
@@ -262,10 +237,7 @@ class Identity(NamedTuple):
 
 
 def newest_identity(folder: Path) -> Identity | None:
-    """Return the newest checkpoint's agent identity.
-
-    Its tensors are not read. None if no checkpoint is whole.
-    """
+    """Return the newest whole checkpoint's identity, if any, without reading its tensors."""
     for path in _stored(folder):
         try:
             state = _parse(path, _unseal(path, _read(path / _STATE)))
@@ -276,26 +248,17 @@ def newest_identity(folder: Path) -> Identity | None:
 
 
 def has_whole(folder: Path) -> bool:
-    """Return whether a folder has a finished checkpoint.
-
-    It counts even if it was damaged later.
-    """
+    """Return whether a folder has a finished checkpoint, even if it was damaged later."""
     return bool(_stored(folder))
 
 
 def weights_sum(agent: State) -> str:
-    """Return the SHA-256 sum of an agent's tensors.
-
-    Its checkpoint has the same sum.
-    """
+    """Return the SHA-256 sum of an agent's tensors, the same as its checkpoint's."""
     return sha256(encode_tensors(agent.tensors))
 
 
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Encode a checkpoint as files by name.
-
-    Its segments have their sums by now.
-    """
+    """Encode a checkpoint as files by name; its segments have their sums by now."""
     weights = encode_tensors(checkpoint.agent.tensors)
     segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
     state: dict[str, Json] = {
@@ -321,10 +284,7 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
 
 
 def library_versions() -> dict[str, Json]:
-    """Return versions of metarl and relevant libraries.
-
-    They are by name; results depend on these libraries.
-    """
+    """Return versions of metarl and of the libraries that results depend on, by name."""
     versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -333,10 +293,7 @@ def library_versions() -> dict[str, Json]:
 
 
 def _segments_of(folder: Path) -> Path:
-    """Return the folder of the run's segments.
-
-    The checkpoints in ``folder`` refer to them.
-    """
+    """Return the folder of the segments that checkpoints in ``folder`` refer to."""
     return folder.absolute().parent / SEGMENTS
 
 
@@ -349,10 +306,7 @@ def _references(path: Path, state: dict[str, Json]) -> list[str]:
 
 
 def drop_unneeded_segments(folder: Path) -> None:
-    """Delete segments without a checkpoint in ``folder``.
-
-    A killed run may have left some.
-    """
+    """Delete segments without a checkpoint in ``folder``, as a killed run leaves them."""
     stored = _segments_of(folder)
     if not stored.is_dir():
         return
@@ -366,9 +320,7 @@ def drop_unneeded_segments(folder: Path) -> None:
 
 
 def _seal(body: bytes) -> bytes:
-    """Add a checksum to the JSON body.
-
-    It comes in front of the body; the whole is still JSON.
+    """Put a checksum in front of the JSON body, so that the whole is still JSON.
 
     Every version of the format keeps this envelope, so that damage is never taken for another version.
     """
@@ -445,10 +397,7 @@ def _iteration(path: Path) -> int:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove remains of a killed run.
-
-    Unfinished folders are deleted, and a replacement is completed.
-    """
+    """Remove a killed run's unfinished folders, and complete its replacement."""
     for path in folder.glob(f"*{_TEMPORARY}"):
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(f"*{_REPLACED}"):
@@ -467,20 +416,14 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint safely.
-
-    One that is half deleted already bears a name that is never read.
-    """
+    """Delete a checkpoint; half deleted, it already bears a name that is never read."""
     doomed = path.with_suffix(_TEMPORARY)
     path.replace(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _size(stored: Path, checkpoint: Checkpoint) -> int:
-    """Return the bytes that a checkpoint needs.
-
-    Its segments that are not stored yet are included.
-    """
+    """Return the bytes that a checkpoint and its unsaved segments need."""
     files = _encode(checkpoint)
     missing = unsaved(stored, checkpoint.agent.segments)
     return sum(map(len, files.values())) + sum(len(encode_tensors(part.tensors())) for part in missing)

@@ -1,6 +1,4 @@
-"""The one writer of files, whole or absent.
-
-This holds whatever the process, the machine or the disk does.
+"""The one writer of files, whole or absent, whatever the process, machine or disk does.
 
 A file is written under a temporary name beside its place, synced to disk and renamed. The temporary name says
 which process it belongs to, so that two never share one, and the next writer deletes those of killed ones.
@@ -34,16 +32,11 @@ _ABANDONED = 24 * 3600.0  # seconds, where the process may still run, unseen
 
 
 class WriteError(MetarlError):
-    """A file that cannot be written.
-
-    The cause says why.
-    """
+    """A file that cannot be written; its cause says why."""
 
 
 def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """Write a file, whole or not at all.
-
-    Its folder is made if need be.
+    """Write a file, whole or not at all, and its folder if need be.
 
     Args:
         path: the file.
@@ -72,11 +65,7 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder of files, whole or absent.
-
-    Raises:
-        OSError: if it cannot be made, or holds something already.
-    """
+    """Make a folder of files, whole or absent; OSError if that fails or it holds something."""
     make_folder(folder.parent)
     tidy(folder.parent)
     temporary = _temporary(folder.parent)
@@ -121,11 +110,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
 
 
 def write_synced(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write a new file, and sync it.
-
-    Raises:
-        OSError: if it exists, or cannot be written.
-    """
+    """Write a new file, and sync it; OSError if it exists or cannot be written."""
     with path.open("xb") as file:
         if mode is not None:
             os.fchmod(file.fileno(), mode)
@@ -145,10 +130,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder's names, if supported.
-
-    The file system may not support it.
-    """
+    """Sync a folder's names, if the file system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -162,13 +144,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Sync a file, if supported.
-
-    The file system may not support it.
-
-    Raises:
-        OSError: if the disk fails.
-    """
+    """Sync a file, if the file system supports it; OSError if the disk fails."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -211,10 +187,7 @@ def _is_abandoned(path: Path) -> bool:
 
 @functools.cache
 def _process_table() -> str:
-    """Name this boot of the machine or container.
-
-    Process numbers are unique within one boot.
-    """
+    """Name this boot of the machine or container, within which process numbers are unique."""
     words = [socket.gethostname()]
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -227,9 +200,7 @@ def _process_table() -> str:
 
 @contextmanager
 def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
-    """Delete a folder's new files on disk failure.
-
-    The disk may fail while they are written.
+    """Delete a folder's new files if the disk fails while they are written.
 
     Args:
         folder: where they are written; it is there.

@@ -1,7 +1,4 @@
-"""Locks on runs' folders, one process each.
-
-The kernel releases a lock however its holder ends.
-"""
+"""Locks on runs' folders, one process each; the kernel releases them however their holder ends."""
 
 from __future__ import annotations
 
@@ -24,9 +21,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a run's folder.
-
-    Other processes are kept out, and other parts of this one.
+    """Lock a run's folder against other processes and other parts of this one.
 
     On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 

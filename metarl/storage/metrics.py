@@ -1,9 +1,7 @@
-"""Metrics of a run, for files and TensorBoard.
+"""Metrics of a run, for TensorBoard and in ``metrics.jsonl``, a JSON object a row.
 
-``metrics.jsonl`` has one JSON object a row.
-
-Metrics under ``time/`` are wall-clock times. All others are the same, bit for bit, when a
-run is repeated, or killed and resumed, on a CPU with the same versions.
+Metrics under ``time/`` are wall-clock times. All others are the same, bit for bit, when a run is repeated, or
+killed and resumed, on a CPU with the same versions.
 """
 
 from __future__ import annotations
@@ -43,10 +41,7 @@ class Closable(Protocol):
 
 
 class MetricsLog:
-    """Log of a run's metrics.
-
-    Each row is on disk when :meth:`log` returns.
-    """
+    """Log of a run's metrics; each row is on disk when :meth:`log` returns."""
 
     def __init__(self, run_folder: Path, resume_after: int | None) -> None:
         """Open the log.
@@ -88,29 +83,22 @@ class MetricsLog:
         self._events.close()
 
     def __enter__(self) -> MetricsLog:
-        """Return the log itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the log."""
         self.close()
 
 
 class _Events:
     """TensorBoard event file without a writer thread.
 
-    PyTorch's writer has a thread.
-
-    That thread prints a traceback when the disk is full, and would be lost in a forked process.
+    The thread of PyTorch's writer prints a traceback when the disk is full, and is lost in a forked process.
     """
 
     def __init__(self, folder: Path, purge_from: int | None) -> None:
-        """Begin a file.
-
-        It hides what earlier files hold from step ``purge_from`` on.
-        """
+        """Begin a file that hides what earlier files hold from step ``purge_from`` on."""
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a run in the order of their names, so the time comes first.
         self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("ab", buffering=0)
@@ -134,9 +122,7 @@ class _Events:
 
 
 def read_metrics(run_folder: Path) -> list[Row]:
-    """Read a run's rows, oldest first.
-
-    A last row that was cut short is left out.
+    """Read a run's rows, oldest first, without a last row that was cut short.
 
     Raises:
         MetarlError: if there are none, or a row is damaged.
@@ -150,7 +136,6 @@ def read_metrics(run_folder: Path) -> list[Row]:
 
 
 def _number(name: str, value: SupportsFloat) -> float | int:
-    """Convert any kind of number to plain Python."""
     number = int(value) if isinstance(value, Integral) else float(value)
     if not math.isfinite(number):
         raise MetarlError(f"The metric {name!r} must be a finite number, but it is {number}.")
@@ -158,7 +143,6 @@ def _number(name: str, value: SupportsFloat) -> float | int:
 
 
 def _rows(path: Path, data: bytes) -> Iterator[tuple[bytes, Row]]:
-    """Yield each whole line with its row."""
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):  # the last line, of a writer that was killed or is at it
             return
@@ -177,10 +161,7 @@ def _parse(line: bytes) -> Row | None:
 
 
 def _drop_later_rows(path: Path, last: int) -> None:
-    """Drop rows after iteration ``last`` from the file.
-
-    The result is the old file or the new, never a part.
-    """
+    """Drop rows after iteration ``last``; the file is the old or the new, never a part."""
     if not path.exists():
         return
     data = path.read_bytes()
@@ -190,9 +171,7 @@ def _drop_later_rows(path: Path, last: int) -> None:
 
 
 def _append(descriptor: int, record: bytes) -> None:
-    """Append a record, and sync it.
-
-    On failure the file is cut back.
+    """Append a record and sync it, or cut the file back.
 
     The file must be open for appending, or the next record would leave a gap.
     """
@@ -209,7 +188,6 @@ def _append(descriptor: int, record: bytes) -> None:
 
 @contextmanager
 def _closed_on_error(file: Closable) -> Iterator[None]:
-    """Close a file if an operation fails."""
     try:
         yield
     except OSError:

@@ -11,17 +11,14 @@ CONFIG = "config.json"
 
 
 SWEEP = "sweep.json"
-"""File of a sweep's runs, in its folder."""
+"""Names of a sweep's finished runs, in its folder."""
 
 
 CHECKPOINTS = "checkpoints"
 
 
 SEGMENTS = "segments"
-"""Folder of the segments of checkpoints.
-
-Segments are blocks of tensors, such as parts of a replay buffer.
-"""
+"""Folder of the segments of checkpoints: blocks of tensors, such as parts of a replay buffer."""
 
 
 EVALUATION = "evaluation.json"
@@ -41,11 +38,7 @@ PROGRAM = "reproduce.json"
 
 
 def sweep_runs(folder: Path) -> list[Path]:
-    """Return the folders of a sweep's finished runs.
-
-    Raises:
-        MetarlError: if it has finished none, or its file is damaged.
-    """
+    """Return folders of a sweep's finished runs; MetarlError if there are none or SWEEP is damaged."""
     try:
         content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
         names = [str(name) for name in content["finished"]]

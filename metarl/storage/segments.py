@@ -1,6 +1,4 @@
-"""Segments: shared blocks of tensors, written once.
-
-Any number of checkpoints may need them.
+"""Segments: blocks of tensors, written once, that several checkpoints share.
 
 A segment is a file ``RUN/segments/<SHA-256>.safetensors``. It is written before the first checkpoint that
 refers to it and deleted after the last, so a checkpoint that is whole has all its segments. A process that
@@ -37,11 +35,7 @@ def is_sum(text: object) -> bool:
 
 
 def write_segments(folder: Path, segments: Sequence[Segment]) -> None:
-    """Write segments that the folder lacks.
-
-    Raises:
-        WriteError: if one cannot be written.
-    """
+    """Write segments that the folder lacks; WriteError if one cannot be written."""
     for segment in unsaved(folder, segments):
         content = encode_tensors(segment.tensors())
         name = sha256(content)
@@ -56,19 +50,12 @@ def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def saved_segment(folder: Path, name: str) -> Segment:
-    """Return a saved segment that reads lazily.
-
-    It reads its file when its tensors are asked for.
-    """
+    """Return a saved segment, which reads its file when its tensors are asked for."""
     return Segment(functools.partial(read_segment, folder, name), name)
 
 
 def read_segment(folder: Path, name: str) -> Params:
-    """Return the tensors of a segment.
-
-    Raises:
-        DamagedSegment: if it is missing or altered.
-    """
+    """Return the tensors of a segment; DamagedSegment if it is missing or altered."""
     try:
         content = _file(folder, name).read_bytes()
     except OSError as error:
@@ -82,13 +69,7 @@ def read_segment(folder: Path, name: str) -> Params:
 
 
 def check_segments(folder: Path, names: Sequence[str]) -> None:
-    """Verify each segment without keeping it.
-
-    Each is read once.
-
-    Raises:
-        DamagedSegment: if one is missing or altered.
-    """
+    """Verify each segment, keeping none; DamagedSegment if one is missing or altered."""
     for name in names:
         try:
             with _file(folder, name).open("rb") as file:
@@ -100,10 +81,7 @@ def check_segments(folder: Path, names: Sequence[str]) -> None:
 
 
 def drop_segments(folder: Path, needed: Collection[str]) -> None:
-    """Delete unneeded segments of a folder.
-
-    Other files stay.
-    """
+    """Delete unneeded segments of a folder; other files stay."""
     for path in folder.glob("*.safetensors"):
         name = _NAME.fullmatch(path.name)
         if name is not None and name[1] not in needed:

@@ -1,7 +1,4 @@
-"""Tensors as safetensors bytes, safe from strangers.
-
-Reading them runs no code.
-"""
+"""Tensors as safetensors bytes; reading a stranger's runs no code."""
 
 from __future__ import annotations
 
@@ -20,11 +17,7 @@ def encode_tensors(tensors: Params) -> bytes:
 
 
 def decode_tensors(content: bytes) -> Params:
-    """Return the tensors of a safetensors file, on the CPU.
-
-    Raises:
-        ValueError: if the bytes are not such a file.
-    """
+    """Return a safetensors file's tensors, on the CPU; ValueError if it is not such a file."""
     try:
         return safetensors.torch.load(content)
     # safetensors raises AssertionError and KeyError on crafted shapes and unknown dtypes
@@ -38,8 +31,5 @@ def sha256(content: bytes) -> str:
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a CPU copy that shares no memory.
-
-    Safetensors requires it.
-    """
+    """Return a CPU copy that shares no memory, as safetensors requires."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

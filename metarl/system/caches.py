@@ -1,8 +1,7 @@
-"""The folder for cached results.
+"""The folder for cached results, which can all be computed again.
 
-It holds compiled code, drawn goals and states after resets, which can all be computed again.
-
-Compiled code from it is run, so the folder must be the user's own: another user could replace its files.
+It holds compiled code, drawn goals and states after resets. Compiled code from it is run, so the folder must
+be the user's own: another user could replace its files.
 """
 
 from __future__ import annotations
@@ -24,10 +23,9 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def cache_folder() -> Path:
     """Return this user's folder for caches.
 
-    ``$XDG_CACHE_HOME/metarl`` or ``~/.cache/metarl``.
-
-    Without a home where it can be made, it is a folder in the temporary one. Where that cannot be either,
-    a line in the log says so and the path is one that nobody can write to.
+    It is ``$XDG_CACHE_HOME/metarl`` or ``~/.cache/metarl``; without a home where it can be made, a folder in
+    the temporary one. Where that cannot be either, a line in the log says so and the path is one that nobody
+    can write to.
     """
     return _choose(os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", ""), os.geteuid())
 
@@ -42,10 +40,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def keep_matplotlib_quiet() -> None:
-    """Give Matplotlib our cache folder if needed.
-
-    It is needed if it has none.
-    """
+    """Give Matplotlib our cache folder if it has none."""
     if "MPLCONFIGDIR" not in os.environ and not _has_home() and cache_folder() != _NOWHERE:
         os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
 
@@ -61,10 +56,7 @@ def _has_home() -> bool:
 
 @functools.cache
 def _choose(xdg: str, home: str, user: int) -> Path:
-    """Return the first usable folder.
-
-    It is searched for once per environment.
-    """
+    """Return the first usable folder, searched for once per environment."""
     reasons = ["there is no home" if not list(_homes()) else ""]
     # the first folder that can be made and that nobody else can write to
     for folder in (*_homes(), *_temporary(user)):
@@ -98,11 +90,7 @@ def _temporary(user: int) -> Iterator[Path]:
 
 
 def _make_own(folder: Path) -> None:
-    """Make a folder that nobody else can write to.
-
-    Raises:
-        OSError: if it cannot be made, or is not this user's.
-    """
+    """Make a folder that nobody else can write to; OSError if it is not this user's."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     around = folder.parent.stat().st_mode
     if around & stat.S_IWOTH and not around & stat.S_ISVTX:

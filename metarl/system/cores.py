@@ -1,7 +1,4 @@
-"""The number of cores this process may use.
-
-Its affinity, its container's quota and ``OMP_NUM_THREADS`` limit it.
-"""
+"""The cores this process may use: by affinity, container quota and ``OMP_NUM_THREADS``."""
 
 from __future__ import annotations
 
@@ -17,11 +14,7 @@ UNLIMITED = 2**20
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of usable cores.
-
-    It is at least 1.
-
-    The process's affinity and its container's quota limit it.
+    """Return the number of usable cores, 1 or more, by affinity and container quota.
 
     Args:
         root: where ``proc`` and ``sys`` are.
@@ -31,10 +24,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
-    """Yield this process's control-group folders.
-
-    They are of version 2 or 1.
-    """
+    """Yield this process's control-group folders, of version 2 or 1."""
     mounted = root / "sys/fs/cgroup"
     yield from (mounted, mounted / "cpu")
     try:
@@ -49,10 +39,7 @@ def _control_groups(root: Path) -> Iterator[Path]:
 
 
 def _quota(group: Path) -> int:
-    """Return a control group's quota in cores, rounded up.
-
-    joblib rounds up too. Without a quota the result is :data:`UNLIMITED`.
-    """
+    """Return a control group's quota in cores, rounded up as in joblib, or :data:`UNLIMITED`."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
@@ -65,11 +52,7 @@ def _quota(group: Path) -> int:
 
 
 def openmp_threads() -> int:
-    """Return the threads ``OMP_NUM_THREADS`` allows, or :data:`UNLIMITED`.
-
-    Raises:
-        MetarlError: if it is not a positive number.
-    """
+    """Return the threads ``OMP_NUM_THREADS`` allows; MetarlError if it is no positive number."""
     setting = os.environ.get("OMP_NUM_THREADS", "").strip()
     if not setting:
         return UNLIMITED

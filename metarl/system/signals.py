@@ -12,10 +12,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextlib.contextmanager
 def handled(numbers: Sequence[signal.Signals], handler: Handler) -> Iterator[None]:
-    """Handle signals inside the block.
-
-    Python allows handlers in the main thread only; elsewhere this does nothing.
-    """
+    """Handle signals inside the block; outside the main thread Python allows none."""
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:

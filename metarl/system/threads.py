@@ -28,19 +28,14 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 WORK_PER_CHUNK = 2**24
-"""Multiply-adds of a pass worth a chunk.
-
-It is one pass over a network; see :func:`task_chunks`.
-"""
+"""Multiply-adds of one pass over a network worth a chunk, see :func:`task_chunks`."""
 
 _limit: ContextVar[int] = ContextVar("learning_threads", default=0)
 _should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
 
 
 def learning_threads() -> int:
-    """Return the current number of learning threads.
-
-    Adapting and learning use them.
+    """Return the current number of threads for adapting and learning.
 
     As many as :func:`use_threads` says; if it says nothing, one for each usable core, and no more than
     ``OMP_NUM_THREADS`` where that is set, as PyTorch itself takes it.
@@ -53,9 +48,7 @@ def learning_threads() -> int:
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Set the number of learning threads inside the block.
-
-    0 takes one for each usable core.
+    """Set the number of learning threads inside the block; 0 takes one a core.
 
     PyTorch itself keeps to one thread meanwhile.
 
@@ -73,10 +66,7 @@ def use_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit PyTorch to one thread in the calling thread.
-
-    Its idle threads spin and slow everything else.
-    """
+    """Limit PyTorch to one thread in this thread; its idle threads slow all else by spinning."""
     threads = torch.get_num_threads()
     if threads == 1:
         yield
@@ -90,9 +80,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Let :func:`parallel_map` stop between items.
-
-    It asks before each item whether to stop.
+    """Let :func:`parallel_map` ask before each item whether to stop.
 
     All long computations of agents go through it, so that each of them ends within a chunk of work.
     """
@@ -124,14 +112,10 @@ def task_chunks(num_tasks: int, work: int) -> list[slice]:
 
 
 def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
-    """Map a function on the learning threads.
+    """Map a function over items on the learning threads, results in order.
 
-    It maps over items.
-
-    Results keep the items' order.
-
-    The calling thread takes its part, with PyTorch on one thread in each. Whether gradients are recorded
-    is as in a new thread, that is they are; the function itself switches them off where it wants to.
+    The calling thread takes its part, with PyTorch on one thread in each. Whether gradients are recorded is
+    as in a new thread, that is they are; the function itself switches them off where it wants to.
 
     Args:
         function: of one item; it must not write what the others read.

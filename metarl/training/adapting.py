@@ -1,10 +1,8 @@
-"""Adapt a trained agent to one held-out task.
-
-The adapted policy can go on acting.
-"""
+"""Adapt a trained agent to one held-out task, for a policy that can go on acting."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import NamedTuple
 
 from metarl.errors import require
@@ -19,32 +17,22 @@ from metarl.types import Rollout, Task
 class Adapted(NamedTuple):
     """A policy that has adapted to a task."""
 
-    actor: Actor
-    """Acts on the task, M = 1."""
-    experience: tuple[Rollout, ...]
-    """Rollouts that it adapted from, by step."""
+    actor: Actor  # acts on the task, M = 1
+    experience: tuple[Rollout, ...]  # rollouts that it adapted from, by step
 
     @property
     def after(self) -> Rollout | None:
-        """Last rollout of the trial, with its memory.
-
-        It serves as ``collect(after=...)``.
-        """
+        """Last rollout of the trial, with its memory, for ``collect(after=...)``."""
         return self.experience[-1] if self.experience else None
 
 
 def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapted:
     """Adapt to a held-out task; equal seeds give equal policies.
 
-    Args:
-        experiment: with a trained agent.
-        task: a held-out task of its suite.
-        steps: adaptation steps; of an agent with a memory, episodes of a trial.
-        seed: of the episodes, apart from the training's.
+    ``steps`` are adaptation steps, or episodes of a trial for an agent with a memory.
 
     Raises:
-        MetarlError: if the task is none of those held out, if ``steps`` is negative, or if the policy
-            diverges.
+        MetarlError: if the task is none of those held out, ``steps`` is negative, or the policy diverges.
     """
     agent, measured = experiment.agent, experiment.config.evaluation
     sequential = agent.trial == "sequential"
@@ -56,18 +44,12 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     rng = make_rng(seed, Purpose.FILM, held_out.index(task))
     actor = agent.initial_actor(1, rng)
     experience: list[Rollout] = []
-    env = experiment.make_env()
-    try:
-        with naming_agent(experiment.config.agent):
-            for _ in range(steps):
-                after = experience[-1] if sequential and experience else None
-                horizon = experiment.suite.horizon
-                rollout = collect(
-                    env, [task], actor, episodes=episodes, horizon=horizon, rng=rng, after=after
-                )
-                actor = agent.adapt(actor, rollout, rng)
-                check_adapted(actor, experiment.config.agent, rollout)
-                experience.append(rollout)
-    finally:
-        env.close()
+    with closing(experiment.make_env()) as env, naming_agent(experiment.config.agent):
+        for _ in range(steps):
+            after = experience[-1] if sequential and experience else None
+            horizon = experiment.suite.horizon
+            rollout = collect(env, [task], actor, episodes=episodes, horizon=horizon, rng=rng, after=after)
+            actor = agent.adapt(actor, rollout, rng)
+            check_adapted(actor, experiment.config.agent, rollout)
+            experience.append(rollout)
     return Adapted(actor, tuple(experience))

@@ -1,7 +1,4 @@
-"""Diverged policies, found before they are used.
-
-They are not saved either, and the error names the agent.
-"""
+"""Diverged policies, found before they are used or saved."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import torch
 
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError, NonFiniteActionError
-from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start, inputs_at_start
+from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start
 from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
@@ -23,21 +20,11 @@ OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
 
 
 class DivergedError(MetarlError):
-    """An agent that learned or adapted until it diverged.
-
-    Its numbers are no longer finite.
-    """
+    """An agent with numbers that are no longer finite."""
 
 
 def divergence(agent: MetaLearner, inputs: Inputs) -> str:
-    """Describe what of an agent is not finite.
-
-    The description is a few words, empty if the agent acts.
-
-    Args:
-        agent: its parameters are looked at, and what it does before it has adapted.
-        inputs: of which it chooses actions.
-    """
+    """Describe in a few words what of an agent is not finite; empty if it acts on ``inputs``."""
     for name, value in agent.state().tensors.items():
         if not value.isfinite().all():
             return f"its parameter {name!r} is not finite"
@@ -55,17 +42,9 @@ def acts_finitely(actor: Actor, inputs: Inputs) -> bool:
 
 
 def check_update(
-    agent: MetaLearner,
-    config: AgentConfig,
-    inputs: Inputs,
-    metrics: Mapping[str, float],
-    iteration: int,
+    agent: MetaLearner, config: AgentConfig, inputs: Inputs, metrics: Mapping[str, float], iteration: int
 ) -> None:
-    """Check that an updated agent acts.
-
-    Raises:
-        DivergedError: if it has not; names the agent and its step sizes.
-    """
+    """Check that an updated agent acts, or raise :class:`DivergedError` with its step sizes."""
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     wrong = divergence(agent, inputs) or (f"its metric {broken[0]!r} is not finite" if broken else "")
     if wrong:
@@ -73,36 +52,21 @@ def check_update(
         raise diverged(config, wrong, OUTER_STEP + INNER_STEP)
 
 
-def check_loaded(agent: MetaLearner, observation_size: int, action_size: int, source: str, mend: str) -> None:
-    """Check that an agent from a file acts.
-
-    Raises:
-        DivergedError: if it does not; names the ``source``, and says how to ``mend`` it.
-    """
-    wrong = divergence(agent, inputs_at_start(torch.zeros(1, 1, observation_size), action_size))
-    if wrong:
+def check_loaded(agent: MetaLearner, inputs: Inputs, source: str, mend: str) -> None:
+    """Check that the agent of ``source`` acts, or raise :class:`DivergedError` with how to ``mend`` it."""
+    if wrong := divergence(agent, inputs):
         raise DivergedError(f"The agent {source} has diverged: {wrong}. {mend}")
 
 
 def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
-    """Make sure that an adapted policy acts.
-
-    Raises:
-        DivergedError: if it does not; names the agent and its step sizes.
-    """
+    """Check that an adapted policy acts, or raise :class:`DivergedError` with its step sizes."""
     if not acts_finitely(actor, sampled_inputs(rollout)):
         raise diverged(config, "after adapting its actions are not finite", INNER_STEP + OUTER_STEP)
 
 
 @contextmanager
 def naming_agent(config: AgentConfig) -> Iterator[None]:
-    """Name the agent in errors of its actions.
-
-    Such an action is not finite.
-
-    Raises:
-        DivergedError: instead of the error that names the task.
-    """
+    """Turn errors of actions that are not finite into :class:`DivergedError` of the agent."""
     try:
         yield
     except NonFiniteActionError as error:
@@ -112,10 +76,7 @@ def naming_agent(config: AgentConfig) -> Iterator[None]:
 
 
 def diverged(config: AgentConfig, wrong: str, settings: Sequence[str]) -> DivergedError:
-    """Return the error with the agent's step settings.
-
-    It names the agent and those of the settings that it has.
-    """
+    """Return the error with those of the step ``settings`` that the agent has."""
     sizes = [(name, getattr(config, name, None)) for name in settings]
     options = [f"--agent.{name.replace('_', '-')} ({size})" for name, size in sizes if size is not None]
     mend = f"Lower {' or '.join(options)}." if options else "Lower its step size."

@@ -1,6 +1,4 @@
-"""The one reader of evaluations.
-
-Each evaluation names its agent, and is refused for any other.
+"""The one reader of evaluations, which refuses those of another agent.
 
 ``evaluation.json`` in a run's folder is the evaluation at its end. It is written last, so that where it is
 whole the run is finished, unless it was trained on since.
@@ -29,10 +27,7 @@ from metarl.types import Json
 _NUMBERS = ("tasks", "returns", "successes")
 _SAME_RUN = ("suite", "agent")
 _MAY_CHANGE = ("every", "tasks")
-"""Settings of evaluations during training.
-
-The last evaluation does not depend on them.
-"""
+"""Settings of evaluations during training, which the last evaluation does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +36,21 @@ class Measured:
 
     path: Path
     evaluation: Evaluation
-    about: dict[str, Json]
-    """All else that the file says."""
+    about: dict[str, Json]  # all else that the file says
 
     @property
     def iteration(self) -> int | None:
-        """Meta-iterations before the evaluation; None if not recorded.
-
-        The agent had learned from them.
-        """
-        iteration = self.about.get("iteration")
-        return iteration if isinstance(iteration, int) else None
+        """Meta-iterations that the agent had learned from; None if not recorded."""
+        return self._number("iteration")
 
     @property
     def training_steps(self) -> int | None:
-        """Environment steps before the evaluation; None if not recorded.
+        """Environment steps that the agent had learned from; None if not recorded."""
+        return self._number("training_steps")
 
-        The agent had learned from them.
-        """
-        steps = self.about.get("training_steps")
-        return steps if isinstance(steps, int) else None
+    def _number(self, name: str) -> int | None:
+        value = self.about.get(name)
+        return value if isinstance(value, int) else None
 
     @property
     def training(self) -> str:
@@ -72,10 +62,7 @@ class Measured:
 
 
 def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
-    """Return whether a result belongs to a checkpoint's agent.
-
-    It is decided as far as the result's file says.
-    """
+    """Return whether a result belongs to a checkpoint's agent, as far as its file says."""
     weights = about.get("weights_sha256")
     if weights is not None and weights != weights_sum(checkpoint.agent):
         return False
@@ -83,10 +70,7 @@ def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
 
 
 def provenance(experiment: Experiment) -> dict[str, Json]:
-    """Return a result's provenance, for its file.
-
-    These are iteration, weights, versions and config.
-    """
+    """Return iteration, weights, versions and config of a result, for its file."""
     return {
         "iteration": experiment.iteration,
         "training_steps": experiment.env_steps,
@@ -124,10 +108,7 @@ def is_finished(folder: Path) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_finished(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> bool:
-    """Answer once for each state of the files.
-
-    A sweep asks several times a second.
-    """
+    """Answer once for each state of the files, as a sweep asks several times a second."""
     try:
         read_evaluation(folder)
     except MetarlError:
@@ -146,11 +127,7 @@ def _stamps(folder: Path) -> Iterator[tuple[int, ...]]:
 
 
 def read_measured(path: Path) -> Measured:
-    """Read an evaluation.
-
-    Raises:
-        MetarlError: if the file is cut short, or no evaluation.
-    """
+    """Read an evaluation; a file that is none, or cut short, raises ``MetarlError``."""
     data = read_json(path)
     try:
         evaluation = evaluation_from_json(data)
@@ -166,11 +143,7 @@ def read_measured(path: Path) -> Measured:
 
 
 def read_json(path: Path) -> dict[str, Json]:
-    """Read a file that holds one JSON object.
-
-    Raises:
-        MetarlError: if it does not.
-    """
+    """Read a file of one JSON object; any other raises ``MetarlError``."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -183,10 +156,7 @@ def read_json(path: Path) -> dict[str, Json]:
 
 
 def _of_something_else(folder: Path, measured: Measured) -> str:
-    """Explain why an evaluation is of something else.
-
-    That is, not of the run as it is now. The explanation is empty if it is.
-    """
+    """Explain why an evaluation is not of the run as it is now; empty if it is."""
     config = read_config(folder)
     own, recorded = to_json(config), measured.about.get("config")
     if isinstance(recorded, dict) and (name := _difference(own, recorded, (*_SAME_RUN, "evaluation"))):
@@ -206,23 +176,14 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
 
 
 def check_run(config: ExperimentConfig, measured: Measured) -> None:
-    """Check that an evaluation is of a run's agent.
-
-    How and when it was measured does not matter.
-
-    Raises:
-        MetarlError: if it is of another run.
-    """
+    """Raise ``MetarlError`` if an evaluation, however measured, is not of a run's agent."""
     recorded = measured.about.get("config")
     if isinstance(recorded, dict) and (name := _difference(to_json(config), recorded, _SAME_RUN)):
         raise MetarlError(f"{measured.path} is of a run with another {name}; delete it and measure again.")
 
 
 def _difference(own: Mapping[str, Json], recorded: Mapping[str, Json], sections: Sequence[str]) -> str:
-    """Name the first setting that differs.
-
-    Compared are a run and the one that an evaluation is of.
-    """
+    """Name the first setting that differs between a run and an evaluation's."""
     own = json.loads(json.dumps(own))  # as the file has it: lists for tuples
     for section in sections:
         ours, theirs = own.get(section), recorded.get(section)

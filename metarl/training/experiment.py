@@ -1,6 +1,4 @@
-"""One run: training, logging, evaluation and checkpoints.
-
-It is a loop of meta-iterations, and goes on after a stop.
+"""One run: training, logging, evaluation and checkpoints, which goes on after a stop.
 
 Every random number of iteration n comes from a stream that is a function of (seed, purpose, n), and every
 episode begins with a reset to a seed. So nothing random outlives an iteration, and the agent's state and
@@ -12,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,26 +51,16 @@ from metarl.vector_env import TaskVectorEnv
 logger = logging.getLogger(__name__)
 
 MAX_TRANSITIONS = 100_000_000
-"""Most transitions of one rollout, held in memory.
-
-The largest published meta-batches have 0.5 million.
-"""
+"""Most transitions of one rollout in memory; the largest published meta-batches have 0.5 million."""
 
 
 class Experiment:
-    """A run in its folder.
-
-    The folder holds ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``.
-    """
+    """A run in its folder of ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/``."""
 
     def __init__(self, config: ExperimentConfig, folder: Path, observers: Sequence[Observer] = ()) -> None:
-        self.config = config
-        self.folder = folder
+        self.config, self.folder = config, folder
         self.observers = list(observers)
-        """Observers, called in this order.
-
-        More may be added at any time.
-        """
+        """Called in this order; more may be added at any time."""
         self.suite: TaskDistribution = config.build_suite()
         check_disjoint(self.suite)
         transitions = self.num_envs * self.suite.horizon
@@ -85,34 +74,24 @@ class Experiment:
             self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
         self.training_tasks.check(self.agent, config.iterations)
-        self.iteration = 0
-        self.env_steps = 0
-        self.elapsed = 0.0
+        self.iteration, self.env_steps, self.elapsed = 0, 0, 0.0
         self.tally = Tally()
-        self._restored = False
-        self._stop = False
+        self._restored = self._stop = False
         self._finished: Checkpoint | None = None
 
     @property
     def num_envs(self) -> int:
-        """Slots of the run's vector environment.
-
-        There are enough for a whole meta-batch, or for one task's evaluation.
-        """
+        """Slots for a whole meta-batch, or for one task's evaluation."""
         sampling = self.config.sampling
         return max(sampling.meta_batch_size * sampling.episodes, slots_needed(self.config.evaluation))
 
     @property
     def vector_steps(self) -> int:
-        """Vector-environment steps of the rest of the run.
-
-        Every episode is taken to be a full one.
-        """
+        """Vector-environment steps of the rest of the run, all episodes being full ones."""
         iterations = range(self.iteration, self.config.iterations)
         # training, evaluations during it, and the one at its end
-        brief = sum(self._evaluates_after(n + 1) for n in iterations) + (
-            0 if self._restored else self._evaluates_after(0)
-        )
+        brief = sum(self._evaluates_after(n + 1) for n in iterations)
+        brief += not self._restored and self._evaluates_after(0)
         return (
             sum(self._rollouts_of(n)[0] for n in iterations) * self.suite.horizon
             + brief * self.evaluation_steps(len(self._brief_tasks()), self.brief_adaptation_steps)
@@ -121,18 +100,12 @@ class Experiment:
 
     @property
     def most_env_steps(self) -> int:
-        """Environment steps of the whole training.
-
-        Every episode is taken to be a full one.
-        """
+        """Environment steps of the whole training, all episodes being full ones."""
         episodes = sum(self._rollouts_of(n)[1] for n in range(self.config.iterations))
         return episodes * self.suite.horizon
 
     def _rollouts_of(self, iteration: int) -> tuple[int, int]:
-        """Return an iteration's numbers of rollouts and episodes.
-
-        The number of episodes is that of all rollouts.
-        """
+        """Return an iteration's numbers of rollouts and of their episodes."""
         plan, sampling = plan_of(self.agent, iteration), self.config.sampling
         if plan.collects == "nothing":
             return 0, 0
@@ -144,9 +117,7 @@ class Experiment:
 
     @property
     def brief_adaptation_steps(self) -> int:
-        """Adaptation steps of evaluations during training.
-
-        There are as many as training has.
+        """Adaptation steps of evaluations during training: as many as training has.
 
         Of an agent that adapts by steps one at least, though training may have none; what a memory does after
         the trial that it was trained on says nothing.
@@ -160,24 +131,19 @@ class Experiment:
         return self._finished.iteration if self._finished is not None else 0
 
     def request_stop(self) -> None:
-        """Stop the run before its next step.
-
-        Learning ends before its next chunk; :meth:`run` saves and raises Stopped.
-        """
+        """Stop the run before its next step or chunk of learning; :meth:`run` saves and raises Stopped."""
         self._stop = True
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint.
 
         Raises:
-            MetarlError: if it belongs to another architecture, has diverged, or does not hold a run's
-                counters.
+            MetarlError: if it belongs to another architecture, has diverged, or has no run's counters.
         """
         self.agent.load_state(checkpoint.agent)
-        self._check_loaded(
-            f"{self.config.agent.kind} after {checkpoint.iteration} iterations",
-            "Take an earlier checkpoint, RUN/checkpoints/N.",
-        )
+        source = f"{self.config.agent.kind} after {checkpoint.iteration} iterations"
+        mend = "Take an earlier checkpoint, RUN/checkpoints/N."
+        check_loaded(self.agent, self._blank_inputs(), source, mend)
         self.iteration = checkpoint.iteration
         try:
             self.env_steps = int(str(checkpoint.progress["env_steps"]))
@@ -188,49 +154,33 @@ class Experiment:
         self._restored = True
 
     def initialize(self) -> None:
-        """Initialise from the config's policy file, if any.
-
-        Raises:
-            MetarlError: if its file does not hold what the agent needs.
-        """
+        """Initialise from the config's policy file, if any; an unfit one raises ``MetarlError``."""
         if self.config.init_from:
             start_from_ppo(self.agent, Path(self.config.init_from))
-            self._check_loaded(f"of {self.config.init_from}", "Take another file.")
+            source, mend = f"of {self.config.init_from}", "Take another file."
+            check_loaded(self.agent, self._blank_inputs(), source, mend)
 
     def _blank_inputs(self) -> Inputs:
-        """Return inputs of one slot that observes zeros."""
         observed = torch.zeros(1, 1, observation_size(self.suite.observation_space))
         return inputs_at_start(observed, action_size(self.suite.action_space))
 
-    def _check_loaded(self, source: str, mend: str) -> None:
-        sizes = observation_size(self.suite.observation_space), action_size(self.suite.action_space)
-        check_loaded(self.agent, *sizes, source, mend)
-
     def run(self) -> Evaluation:
-        """Train to the end, then evaluate.
-
-        The evaluation takes every test task.
+        """Train to the end, then evaluate on every test task.
 
         Raises:
             Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
             MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
                 checkpoint stands), or if another process has the run.
         """
-        with locked(self.folder), use_threads(self.config.threads):
-            return self._run()
-
-    def _run(self) -> Evaluation:
-        env = self.make_env()
-        try:
-            with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
-                self._train(env, log)
-            return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
-        except (Stopped, MetarlError):
-            if self._finished is not None:
-                self._save(self._finished)
-            raise
-        finally:
-            env.close()
+        with locked(self.folder), use_threads(self.config.threads), closing(self.make_env()) as env:
+            try:
+                with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
+                    self._train(env, log)
+                return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
+            except (Stopped, MetarlError):
+                if self._finished is not None:
+                    self._save(self._finished)
+                raise
 
     def make_env(self) -> TaskVectorEnv:
         """Build the vector environment; the caller closes it."""
@@ -238,17 +188,11 @@ class Experiment:
         return self.suite.make_vector_env(self.num_envs, engine=sampling.engine, num_workers=sampling.workers)
 
     def test(self, env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
-        """Evaluate on tasks, as the config says.
-
-        The config names the adaptation steps.
-        """
+        """Evaluate on tasks, with the adaptation steps of the config."""
         return self._evaluate(env, tasks, self.config.evaluation.adaptation_steps, rng)
 
     def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
-        """Return an evaluation's vector-environment steps.
-
-        Every episode is taken to be a full one.
-        """
+        """Return an evaluation's vector-environment steps, all episodes being full ones."""
         horizon = self.suite.horizon
         return vector_steps(
             self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon, self.agent.trial
@@ -262,10 +206,7 @@ class Experiment:
         return self.agent.baseline_features(observation_size(self.suite.observation_space))
 
     def training_notices(self) -> Notices:
-        """Return the training's notices so far.
-
-        See :mod:`metarl.training.notices`.
-        """
+        """Return the training's notices so far; see :mod:`metarl.training.notices`."""
         success = self.suite.reports_success
         return training_notices(self.tally, self.config.agent, self.baseline_features, success)
 
@@ -358,10 +299,7 @@ class Experiment:
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
     def _brief_tasks(self) -> list[Task]:
-        """Return the held-out tasks of the learning curve.
-
-        They are few, and the same throughout the run.
-        """
+        """Return the few held-out tasks of the learning curve, the same throughout the run."""
         tasks = self.suite.tasks("test")
         count = min(self.config.evaluation.tasks, len(tasks))
         return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))
@@ -386,11 +324,7 @@ class Experiment:
         return every > 0 and iteration % every == 0
 
     def on_step(self, episodes: int) -> None:
-        """Notify the observers of a step's running episodes.
-
-        Raises:
-            Stopped: after :meth:`request_stop`.
-        """
+        """Notify the observers of a step's running episodes; raise Stopped after :meth:`request_stop`."""
         if self._stop:
             raise Stopped
         for observer in self.observers:
@@ -403,12 +337,15 @@ class Experiment:
             observer.on_iteration(self.iteration, row)
 
     def _forget_evaluation(self) -> None:
-        """Delete the evaluation of a shorter run.
-
-        It is of another agent now.
-        """
-        for ending in (".json", ".csv", ".png"):  # JSON first: without it the others count for nothing
-            (self.folder / EVALUATION).with_suffix(ending).unlink(missing_ok=True)
+        """Delete the evaluation of a shorter run: it is of another agent now."""
+        stem = Path(EVALUATION).stem
+        for ending in (
+            ".json",
+            ".csv",
+            ".png",
+            "-success.csv",
+        ):  # without the JSON the others count for nothing
+            (self.folder / f"{stem}{ending}").unlink(missing_ok=True)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

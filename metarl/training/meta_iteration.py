@@ -1,7 +1,4 @@
-"""One meta-iteration: collect, adapt, collect again, learn.
-
-An agent may have another plan.
-"""
+"""One meta-iteration: collect, adapt, collect again, learn, or as the agent plans."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
 
 DEFAULT_PLAN = Plan()
-PARTS = ("sampling", "adaptation", "update")
-"""Parts of a meta-iteration that are timed."""
+PARTS = ("sampling", "adaptation", "update")  # parts of a meta-iteration that are timed
 
 
 @dataclass(frozen=True)
@@ -28,27 +24,14 @@ class MetaIteration:
     """Results of one meta-iteration."""
 
     rollouts: tuple[Rollout, ...]
-    """Rollouts before adapting, after each step, in order.
-
-    Empty if nothing was collected.
-    """
+    """Rollouts before adapting, after each step, in order; empty if nothing was collected."""
     actors: tuple[Actor, ...]
-    """Policies that collected them.
-
-    If the tasks were too many for one turn, these are the policies on the last tasks.
-    """
-    metrics: dict[str, float]
-    """Metrics of the update.
-
-    The mean over several updates, empty without one.
-    """
-    seconds: dict[str, float]
-    """Wall-clock time of each of ``PARTS``."""
+    """Policies that collected them, in the last turn where the tasks took turns."""
+    metrics: dict[str, float]  # metrics of the update, the mean over several, empty without one
+    seconds: dict[str, float]  # wall-clock time of each of PARTS
 
 
 class _Clock:
-    """Adds up the seconds of each part."""
-
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(PARTS, 0.0)
 
@@ -94,12 +77,6 @@ def meta_iteration(
     clock = _Clock()
     steps = agent.adaptation_steps if plan.adaptation_steps is None else plan.adaptation_steps
 
-    def collect_once(actor: Actor, group: Sequence[Task], before: Sequence[Rollout]) -> Rollout:
-        after = before[-1] if before and agent.trial == "sequential" else None
-        return collect(
-            env, group, actor, episodes=episodes, horizon=horizon, rng=rng, after=after, on_step=on_step
-        )
-
     def collect_and_adapt(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
         # collect, then (adapt, collect) for each adaptation step
         actors, rollouts = [agent.initial_actor(len(group), rng)], list[Rollout]()
@@ -107,8 +84,20 @@ def meta_iteration(
             if step > 0:
                 with clock.timed("adaptation"):
                     actors.append(agent.adapt(actors[-1], rollouts[-1], rng))
+            # the episodes of a sequential agent go on from those before
+            after = rollouts[-1] if rollouts and agent.trial == "sequential" else None
             with clock.timed("sampling"):
-                rollouts.append(collect_once(actors[-1], group, rollouts))
+                rollout = collect(
+                    env,
+                    group,
+                    actors[-1],
+                    episodes=episodes,
+                    horizon=horizon,
+                    rng=rng,
+                    after=after,
+                    on_step=on_step,
+                )
+            rollouts.append(rollout)
         return rollouts, actors
 
     with stoppable(should_stop):
@@ -129,10 +118,7 @@ def _learn(
     rng: np.random.Generator,
     should_stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Let the agent learn; return mean metrics.
-
-    It learns from the rollouts, or keeps them and learns from all that it has.
-    """
+    """Let the agent learn, or keep the rollouts and learn from all that it has; return mean metrics."""
     said = list[Mapping[str, float]]()
     if rollouts and plan.learns:
         said.append(agent.update(rollouts, tasks, rng, should_stop))
@@ -144,10 +130,7 @@ def _learn(
 
 
 def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) -> list[Sequence[Task]]:
-    """Return the tasks of each turn.
-
-    Where slots are too few for all tasks at once, the tasks take turns.
-    """
+    """Return the tasks of each turn; tasks take turns where slots are too few."""
     if plan.collects == "nothing":
         return []
     if plan.collects == "meta-batch":
@@ -157,10 +140,7 @@ def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) ->
 
 
 def mean_metrics(said: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return each metric's mean.
-
-    It is taken over those updates that have the metric.
-    """
+    """Return each metric's mean over those updates that have it."""
     names = dict.fromkeys(name for metrics in said for name in metrics)
     values = {name: [metrics[name] for metrics in said if name in metrics] for name in names}
     return {name: own[0] if len(own) == 1 else sum(own) / len(own) for name, own in values.items()}

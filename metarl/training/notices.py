@@ -1,6 +1,4 @@
-"""Notices of runs without learning or measurement.
-
-They are sentences of a run that learned nothing, or that measured nothing.
+"""Notices, in sentences, of a run that learned nothing or measured nothing.
 
 A notice is a function of counts, and certain. It is given once while the run goes on, after
 :data:`IN_A_ROW` iterations in a row where one alone may be chance, and once more at the run's end.
@@ -15,31 +13,17 @@ from metarl.rollouts.tally import Counts, Streak, Tally
 from metarl.text import count
 from metarl.types import Json
 
-IN_A_ROW = 5
-"""Consecutive iterations before a notice.
+IN_A_ROW = 5  # consecutive iterations before a notice while the run goes on
+SHARE = 0.1  # share of iterations before a final notice
+NEARLY_ALL = 0.99  # share of episodes with success at the first step from which on success says nothing
 
-It is given while the run goes on.
-"""
-SHARE = 0.1
-"""Share of iterations before a final notice."""
-NEARLY_ALL = 0.99
-"""Share of first-step successes before a notice.
-
-From this share of episodes on, success says nothing.
-"""
-
-Notices = dict[str, str]
-"""Sentences by name."""
+Notices = dict[str, str]  # sentences by name
 
 
 def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, success: bool) -> Notices:
-    """Return the notices of a training.
+    """Return the notices of a training, which name settings of the agent that may help.
 
-    Args:
-        tally: of its iterations.
-        agent: its settings that may help are named.
-        baseline_features: of the agent's baseline; 0 if it has none.
-        success: whether the suite promises to report success.
+    ``baseline_features`` are 0 without a baseline; ``success`` says that the suite promises to report it.
     """
     total = tally.iterations
     notices = {**_equal_rewards(tally), **success_notices(tally.counts, success)}
@@ -74,10 +58,7 @@ _COUNTED = {"zero_gradient": "updates", "refused": "steps"}
 
 
 def running_notices(tally: Tally, notices: Notices) -> Notices:
-    """Return a training's new, certain notices.
-
-    They are certain already, and were not given before.
-    """
+    """Return a training's notices that are certain already and were not given before."""
     certain = {name for name, streak in tally.streaks.items() if streak.in_a_row >= IN_A_ROW}
     certain |= {"solved_at_once", "unreported"}
     if tally.equal_rewards >= IN_A_ROW:
@@ -88,11 +69,8 @@ def running_notices(tally: Tally, notices: Notices) -> Notices:
 def evaluation_notices(counts: Counts, *, success: bool, measured_success: bool, horizon: int) -> Notices:
     """Return notices of an evaluation on held-out tasks.
 
-    Args:
-        counts: of its rollouts.
-        success: whether the suite promises to report success.
-        measured_success: whether the evaluation has a success rate.
-        horizon: of an episode; of one step, a trained agent may well succeed at the first.
+    ``success`` says that the suite promises to report it, ``measured_success`` that the evaluation has its
+    rate.
     """
     notices = success_notices(counts, success)
     # with one step an episode, success at the first step is no sign of a fault
@@ -132,17 +110,10 @@ def success_notices(counts: Counts, success: bool) -> Notices:
 
 
 def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting: str) -> Notices:
-    """Return the notice of an overfitting baseline.
+    """Return the notice of a baseline with more than half as many features as transitions to fit.
 
-    It is given if the baseline has more than half as many features as transitions to fit.
-
-    Such a baseline explains part of what the actions gained, and takes it out of the advantages.
-
-    Args:
-        baseline_features: 0 for no baseline.
-        episodes: of a task.
-        horizon: of an episode.
-        setting: the option that sets ``episodes``.
+    Such a baseline explains part of what the actions gained, and takes it out of the advantages. ``setting``
+    is the option that sets the ``episodes`` of a task.
     """
     # at least two transitions for each feature
     transitions, needed = episodes * horizon, 2 * baseline_features
@@ -158,10 +129,7 @@ def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting
 
 
 def kept_notices(evaluation: Mapping[str, Json]) -> list[str]:
-    """Return notices from an evaluation's JSON.
-
-    There are none in those from before there were any.
-    """
+    """Return the notices in an evaluation's JSON, none in those of early versions."""
     notices = evaluation.get("notices")
     return [str(sentence) for sentence in notices] if isinstance(notices, list) else []
 

@@ -1,7 +1,4 @@
-"""Observers of a run.
-
-Progress bars, loggers, anything that follows a run without taking part.
-"""
+"""Observers follow a run without taking part: progress bars, loggers."""
 
 from __future__ import annotations
 
@@ -12,26 +9,17 @@ class Observer(Protocol):
     """Observer of a run; its exceptions end the run."""
 
     def on_step(self, episodes: int) -> None:
-        """Receive the running episodes before a vector step.
-
-        It is their number.
-        """
+        """Receive the number of running episodes before a vector step."""
         ...
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Receive an iteration's metrics.
-
-        Iteration 0 is before training.
-        """
+        """Receive an iteration's metrics; iteration 0 is before training."""
         ...
 
 
 @runtime_checkable
 class HearsNotices(Protocol):
-    """Observer that shows notices.
-
-    Without any such observer, they are logged.
-    """
+    """Observer that shows notices, which are logged without any such observer."""
 
     def on_notice(self, sentence: str) -> None:
         """Show a notice."""

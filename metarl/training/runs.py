@@ -8,12 +8,12 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Protocol
 
-from metarl.config import EvaluationConfig, ExperimentConfig, to_json
+from metarl.config import EvaluationConfig, ExperimentConfig, SuiteConfig, construct, to_json
 from metarl.errors import MetarlError
 from metarl.plugins.registry import config_from_json
 from metarl.plugins.reopening import check_reopens
@@ -37,9 +37,7 @@ from metarl.types import Json
 
 
 def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = ()) -> Experiment:
-    """Start a run in a new folder.
-
-    The folder is below ``root``.
+    """Start a run in a new folder below ``root``.
 
     Raises:
         MetarlError: if the folder exists, or cannot be made, or the run could never be opened again.
@@ -61,11 +59,7 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
 
 
 def refuse_existing(folder: Path) -> None:
-    """Check that a new run's folder is new.
-
-    Raises:
-        MetarlError: if it exists; says how to resume the run in it.
-    """
+    """Check that a new run's folder is new, or raise ``MetarlError`` with how to resume."""
     if (folder / CONFIG).is_file():
         raise MetarlError(
             f"The run folder {folder} exists already; choose another --name, "
@@ -82,10 +76,7 @@ def discard(experiment: Experiment) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether a run has finished a checkpoint.
-
-    One that a kill cut short does not count.
-    """
+    """Return whether a run has a whole checkpoint, not one that a kill cut short."""
     return has_whole(folder / CHECKPOINTS)
 
 
@@ -97,9 +88,7 @@ def resume(
     iterations: int | None = None,
     device: str | None = None,
 ) -> Experiment:
-    """Resume a stopped run.
-
-    It goes on from its newest whole checkpoint or from an earlier one.
+    """Resume a stopped run from its newest whole checkpoint, or from an earlier one.
 
     Args:
         path: the run's folder, or that of one of its checkpoints, to go back to it: later
@@ -137,9 +126,7 @@ def resume(
 
 
 def split_checkpoint(path: Path) -> tuple[Path, str | None]:
-    """Split a path into run and checkpoint.
-
-    A checkpoint's path is ``RUN/checkpoints/40``.
+    """Split a path such as ``RUN/checkpoints/40`` into run and checkpoint.
 
     Raises:
         MetarlError: if it names the folder of all checkpoints, or of a sweep.
@@ -163,15 +150,10 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load a checkpoint to act and adapt.
+    """Load a run's newest whole checkpoint, or the one of ``path``, to act and adapt.
 
-    It is the newest whole one of a run, or the one that its own folder names.
-
-    The agent's segments are not verified, as only training needs them.
-
-    Args:
-        path: the run's folder or the checkpoint's.
-        report: called with a sentence for each damaged checkpoint.
+    Its segments are not verified, as only training needs them. Damaged checkpoints are reported in a
+    sentence.
 
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.
@@ -222,10 +204,9 @@ def open_trained(
     device: str = "cpu",
     workers: int = 0,
     engine: str = "",
+    test_goals: int = 0,
 ) -> Experiment:
-    """Open a trained agent to evaluate it.
-
-    The run itself stays as it is.
+    """Open a trained agent to evaluate it; the run itself stays as it is.
 
     Args:
         path: a run's folder (its newest whole checkpoint is taken), or one checkpoint's.
@@ -234,6 +215,7 @@ def open_trained(
         device: where to compute, wherever the run did.
         workers: processes or threads; 0 for one a core.
         engine: steps the environments; empty takes that of the training.
+        test_goals: held-out goals of each family; 0 takes as many as the training's suite.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
@@ -245,20 +227,29 @@ def open_trained(
         # where and how to step is the machine's matter, not the run's
         sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
         evaluation=evaluation or config.evaluation,
+        suite=with_test_goals(config.suite, test_goals) if test_goals else config.suite,
     )
     experiment = Experiment(config, _folder_of(path))
     experiment.restore(checkpoint)
     return experiment
 
 
+def with_test_goals(suite: SuiteConfig, number: int) -> SuiteConfig:
+    """Return a suite with another number of held-out goals of each family.
+
+    Raises:
+        MetarlError: if the suite has no such setting.
+    """
+    settings = {item.name: getattr(suite, item.name) for item in fields(suite)}
+    if "test_goals" not in settings:
+        raise MetarlError(f"The suite {suite.kind} has no setting test_goals; leave --test-goals away.")
+    return construct(type(suite), {**settings, "test_goals": number})
+
+
 def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
-    """Return the physics of training and evaluation here.
+    """Return engine and MuJoCo version of a run's training, and of an evaluation here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
-
-    Args:
-        path: a run's folder, or one checkpoint's.
-        evaluated_on: the engine that steps the environments now.
     """
     checkpoint = open_checkpoint(path, lambda _: None)
     trained_on = config_from_json({**checkpoint.config, "device": "cpu"}).sampling.engine  # wherever it was
@@ -269,10 +260,7 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the folder of a checkpoint's run or result.
-
-    Any other path stays as it is.
-    """
+    """Return the folder of a checkpoint's run or result, and any other path as it is."""
     checkpoints = path.resolve().parent
     if checkpoints.name == CHECKPOINTS:
         return checkpoints.parent
@@ -323,9 +311,7 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stop_on_signals(work: Stoppable) -> Iterator[None]:
-    """Stop a run cleanly on SIGINT or SIGTERM.
-
-    The first signal asks it to stop, a second one kills it.
+    """Stop a run cleanly on the first SIGINT or SIGTERM; a second one kills it.
 
     Outside the main thread, where Python allows no handlers of signals, the work goes on without them.
     """

@@ -1,6 +1,4 @@
-"""Several seeds of one experiment, as processes.
-
-Each is a ``metarl train`` in a process of its own.
+"""Several seeds of one experiment, each a ``metarl train`` in a process of its own.
 
 A given number run at once, each on its share of the cores. Results do not depend on that:
 the engines give the same episodes on any number of threads, and PyTorch has one thread in each process.
@@ -46,10 +44,8 @@ class SeedRun:
     """One seed's run."""
 
     seed: int
-    folder: Path
-    """The run's."""
-    log: Path
-    """File of its output."""
+    folder: Path  # the run's
+    log: Path  # file of its output
 
     @property
     def finished(self) -> bool:
@@ -74,16 +70,9 @@ class SeedRun:
 
 
 class Sweep:
-    """Seeds of a sweep in ``root``.
+    """Seeds of a sweep in ``root``, where it has a folder ``<name>-sweep``.
 
-    The sweep has a folder of its own there, ``<name>-sweep``.
-
-    Args:
-        config: of the first seed's run.
-        preset: name of the preset, as for ``metarl train``.
-        options: of ``metarl train``, likewise.
-        seeds: of the runs.
-        root: folder of the runs.
+    ``config`` is that of the first seed's run; ``preset`` and ``options`` are those of ``metarl train``.
 
     Raises:
         MetarlError: if there is a run or a sweep of that name with other settings.
@@ -111,20 +100,13 @@ class Sweep:
         return list(self._running)
 
     def request_stop(self) -> None:
-        """Stop every run after saving.
-
-        :meth:`run` then raises Stopped.
-        """
+        """Stop every run after saving; :meth:`run` then raises Stopped."""
         self._stop = True
 
     def run(self, parallel: int, on_look: Callable[[], None]) -> dict[SeedRun, int]:
-        """Train unfinished seeds; return exit codes of failures.
+        """Train unfinished seeds, ``parallel`` at once; return exit codes of failures.
 
-        Some are trained at once.
-
-        Args:
-            parallel: how many at once.
-            on_look: called some times a second.
+        ``on_look`` is called some times a second.
 
         Raises:
             Stopped: after :meth:`request_stop`; what the runs had finished is saved.
@@ -201,10 +183,7 @@ class Sweep:
         return ended
 
     def _end_all(self) -> None:
-        """Stop all running processes after they save.
-
-        A second signal kills this process, and they follow.
-        """
+        """Stop all running processes after they save; a second signal kills this one, and they follow."""
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():
@@ -213,10 +192,7 @@ class Sweep:
 
 
 def core_shares(cores: Sequence[int], parallel: int) -> list[list[int]]:
-    """Share cores among runs, as evenly as possible.
-
-    If there are more runs than cores, runs share cores.
-    """
+    """Share cores among runs as evenly as possible; too few cores are shared."""
     if parallel >= len(cores):
         return [[cores[index % len(cores)]] for index in range(parallel)]
     return [list(cores[index::parallel]) for index in range(parallel)]

@@ -1,7 +1,4 @@
-"""Tasks of a meta-iteration.
-
-They are drawn anew from the suite, or from a list that the run keeps.
-"""
+"""Tasks of a meta-iteration, drawn from the suite or from a list that the run keeps."""
 
 from __future__ import annotations
 
@@ -17,13 +14,7 @@ from metarl.types import Task
 
 
 class TrainingTasks:
-    """Draws the tasks of each meta-iteration.
-
-    Args:
-        suite: draws the tasks.
-        count: tasks of the fixed list; 0 draws from the whole suite each time.
-        seed: the run's, which the list is a function of.
-    """
+    """Draws an iteration's tasks from a fixed list of ``count`` or, where that is 0, from the suite."""
 
     def __init__(self, suite: TaskDistribution, count: int, seed: int) -> None:
         self._suite = suite
@@ -31,13 +22,7 @@ class TrainingTasks:
         """The list, empty where there is none."""
 
     def check(self, agent: MetaLearner, iterations: int) -> None:
-        """Check that a list exists if needed.
-
-        An agent needs one that ever collects on all of it.
-
-        Raises:
-            MetarlError: if there is none.
-        """
+        """Raise ``MetarlError`` if the agent ever collects on all of a list that does not exist."""
         if self.fixed or not isinstance(agent, Scheduled):
             return
         if any(agent.plan(n).collects == "all tasks" for n in range(iterations)):

@@ -58,6 +58,7 @@ def test_training_leaves_everything_in_the_runs_folder(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {
         *("config.json", "metrics.jsonl", "tensorboard", "checkpoints", ".lock"),
         *("learning_curve.png", "evaluation.json", "evaluation.csv", "evaluation.png"),
+        "evaluation-success.csv",
     }
     assert [path.name for path in sorted((trained / "checkpoints").iterdir())] == [
         *("00000004", "00000006", "00000008"),
@@ -77,7 +78,8 @@ def test_training_prints_what_it_will_do_then_a_table_then_the_files(metarl: Com
     assert re.match(r"iteration 0 of 1: held-out return -\d+\.\d -> ", lines[1])
     assert "success %" in out
     assert lines[-1] == (
-        "Wrote learning_curve.png, evaluation.json, evaluation.csv, evaluation.png in runs/it."
+        "Wrote learning_curve.png, evaluation.json, evaluation.csv, evaluation.png, evaluation-success.csv "
+        "in runs/it."
     )
 
 
@@ -107,7 +109,7 @@ def test_evaluating_a_run_takes_its_newest_checkpoint(metarl: Command, trained: 
     assert out.splitlines()[0] == (
         "Evaluating maml-trpo after 8 iterations on 5 held-out tasks of point, seed 0."
     )
-    names = {f"iteration8-seed0{ending}" for ending in (".json", ".csv", ".png")}
+    names = {f"iteration8-seed0{ending}" for ending in (".json", ".csv", ".png", "-success.csv")}
     assert {path.name for path in (run / "evaluations").iterdir()} == names
 
 

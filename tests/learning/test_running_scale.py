@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metarl.learning.running_scale import LEAST_DEVIATION, Moments, no_moments, with_batch
+from metarl.learning.running_scale import LEAST_DEVIATION, load_moments, no_moments, save_moments, with_batch
 
 
 def test_moments_of_batches_are_those_of_all_numbers_at_once() -> None:
@@ -33,6 +33,8 @@ def test_constant_numbers_are_not_blown_up() -> None:
 
 
 def test_names_lead_back_to_the_moments() -> None:
-    moments = with_batch(no_moments(3), torch.arange(12.0).view(4, 3))
-    found = Moments.from_params(moments.to_params("scale.x") | {"other": torch.ones(1)}, "scale.x")
-    assert all(torch.equal(*pair) for pair in zip(found, moments, strict=True))
+    first = with_batch(no_moments(3), torch.arange(12.0).view(4, 3))
+    second = with_batch(no_moments(), torch.arange(5.0))
+    saved = save_moments({"x": first, "y": second}) | {"other": torch.ones(1)}
+    for found, moments in zip(load_moments(saved, ("y", "x")), (second, first), strict=True):
+        assert all(torch.equal(*pair) for pair in zip(found, moments, strict=True))

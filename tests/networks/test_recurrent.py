@@ -7,7 +7,7 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.networks.recurrent import Cell, LinearCell, make_cell
-from metarl.networks.recurrent_scan import accumulate_, fast_tanh, gated_average
+from metarl.networks.recurrent_scan import accumulate_, gated_average
 from metarl.types import Params
 
 STEPS, BATCH, INPUTS, SIZE = 7, 3, 4, 5
@@ -116,14 +116,6 @@ def test_long_memories_of_a_long_sequence_are_exact_in_single_precision() -> Non
     exact = accumulate_(factors.double(), values.double(), torch.zeros(4, dtype=torch.float64))
     found = accumulate_(factors.clone(), values.clone(), torch.zeros(4))
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0.0)
-
-
-def test_tanh_by_the_sigmoid_is_tanh() -> None:
-    values = torch.linspace(-12, 12, 1001)
-    torch.testing.assert_close(fast_tanh(values), torch.tanh(values), rtol=0.0, atol=3e-7)
-    exact = values.double().requires_grad_()
-    assert torch.autograd.gradcheck(fast_tanh, [exact])
-    torch.testing.assert_close(fast_tanh(exact), torch.tanh(exact), rtol=0.0, atol=1e-15)
 
 
 def test_linear_cell_by_hand() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from metarl.errors import MetarlError
 from metarl.plugins.suite_check import check_suite
 from metarl.rollouts import scripted
-from metarl.rollouts.scripted import Trajectory, play, play_alike, same, steps
+from metarl.rollouts.scripted import Trajectory, play, same, steps
 from metarl.tasks import TaskDistribution
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
@@ -27,6 +27,12 @@ SLOTS = 4
 def draw_actions(suite: TaskDistribution, num_steps: int, seed: int = 0) -> Array:
     """Draw actions uniformly within the bounds, ``[T, SLOTS, A]``, or choices, ``[T, SLOTS]``."""
     return scripted.draw_actions(suite.action_space, num_steps, SLOTS, seed)
+
+
+def play_alike(env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int = 0) -> Trajectory:
+    """Play tasks with one seed and the first slot's actions in every slot."""
+    alike = np.repeat(actions[:, :1], env.num_envs, axis=1)
+    return play(env, tasks, alike, seed=[seed] * env.num_envs)
 
 
 def spread(suite: TaskDistribution) -> list[Task]:

@@ -1,7 +1,4 @@
-"""Seeds and actions of the running episodes.
-
-They are kept so that the episodes can be run again.
-"""
+"""Seeds and actions of the running episodes, kept so that they can be run again."""
 
 from __future__ import annotations
 
@@ -15,10 +12,7 @@ from metarl.vector_env import Array
 
 
 class EpisodeLog:
-    """Tasks, seeds and actions of running episodes.
-
-    The actions are those of all slots since the oldest episode began.
-    """
+    """Tasks and seeds of running episodes, and all actions since the oldest one began."""
 
     def __init__(self) -> None:
         self._running: dict[int, tuple[Episode, int]] = {}  # by slot, with the clock at which it began
@@ -26,10 +20,7 @@ class EpisodeLog:
         self._clock = 0
 
     def begin(self, episodes: Sequence[Episode]) -> None:
-        """Record fresh episodes, and forget unneeded actions.
-
-        No running episode has taken those actions.
-        """
+        """Record fresh episodes; forget actions that no running episode has taken."""
         for episode in episodes:
             self._running[episode.slot] = (episode, self._clock)
         oldest = min((began for _, began in self._running.values()), default=self._clock)
@@ -47,10 +38,7 @@ class EpisodeLog:
             self._running.pop(slot, None)
 
     def steps(self, slot: int) -> int | None:
-        """Return a slot's number of episode steps.
-
-        Return None where no episode is running.
-        """
+        """Return a slot's number of episode steps, None where no episode is running."""
         return self._clock - self._running[slot][1] if slot in self._running else None
 
     def running(self, slots: range) -> Run:

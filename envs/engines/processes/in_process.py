@@ -1,7 +1,4 @@
-"""Calls of a user's environment in this process.
-
-Each exception of it becomes a sentence.
-"""
+"""Calls of a user's environment in this process; each exception becomes a sentence."""
 
 from __future__ import annotations
 
@@ -26,16 +23,9 @@ class Closable(Protocol):
 
 @contextmanager
 def user_errors(name: str, what: str = "cannot be built") -> Iterator[None]:
-    """Turn an environment's exceptions into a MetarlError.
+    """Turn an environment's exceptions, even ``sys.exit``, into an EngineError that names it.
 
-    The message names the environment; Ctrl-C stays as it is.
-
-    Args:
-        name: the environment's.
-        what: what it cannot do, or where it failed.
-
-    Raises:
-        EngineError: for any exception but a MetarlError, and for ``sys.exit``.
+    ``what`` says what it cannot do, or where it failed. A MetarlError and Ctrl-C stay as they are.
     """
     try:
         yield
@@ -46,10 +36,7 @@ def user_errors(name: str, what: str = "cannot be built") -> Iterator[None]:
 
 
 def close(env: Closable, name: str) -> None:
-    """Close an environment; warn if that fails.
-
-    Nothing is lost by such an exception.
-    """
+    """Close an environment; warn if that fails, as nothing is lost."""
     try:
         env.close()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, there is nothing to be done

@@ -1,7 +1,4 @@
-"""Shared arrays and pipe messages of workers.
-
-Engine and workers share both.
-"""
+"""Shared arrays and pipe messages of engine and workers."""
 
 from __future__ import annotations
 
@@ -18,58 +15,29 @@ from metarl.envs.engines.reset_arguments import Flags
 from metarl.types import Task
 from metarl.vector_env import Array
 
-ArraySpec: TypeAlias = tuple[str, tuple[int, ...]]
-"""A NumPy dtype's string and a shape."""
+ArraySpec: TypeAlias = tuple[str, tuple[int, ...]]  # a NumPy dtype's string and a shape
 
 
 class Shared(NamedTuple):
-    """Arrays shared by engine and all workers.
+    """Arrays shared by the engine and all W workers."""
 
-    W is the number of workers.
-    """
-
-    actions: Array
-    """``[N, A]``, in the action space's dtype."""
-    observations: Array
-    """``[N, O]``, in the observation space's dtype."""
-    rewards: Array
-    """``[N]``."""
-    terminated: Flags
-    """``[N]``."""
-    truncated: Flags
-    """``[N]``."""
-    success: Flags
-    """``[N]``."""
-    reported: Flags
-    """``[N]``, whether the environment said anything about success."""
-    live: Flags
-    """Whether an episode is running, ``[N]``.
-
-    Only the engine writes it.
-    """
-    progress: npt.NDArray[np.uint64]
-    """Progress count of each worker, ``[W]``.
-
-    By it the engine notices one that hangs.
-    """
+    actions: Array  # [N, A], in the action space's dtype
+    observations: Array  # [N, O], in the observation space's dtype
+    rewards: Array  # [N]
+    terminated: Flags  # [N]
+    truncated: Flags  # [N]
+    success: Flags  # [N]
+    reported: Flags  # [N], whether the environment said anything about success
+    live: Flags  # [N], whether an episode is running; only the engine writes it
+    progress: npt.NDArray[np.uint64]  # [W], counts up, so that the engine notices a worker that hangs
+    # [W], slot that a worker works on, -1 for none, for the report of a lost worker
     at: npt.NDArray[np.int64]
-    """Slot that each worker works on, ``[W]``.
-
-    It is -1 for none. The report of a lost worker names it.
-    """
 
 
 def shared_layout(
     num_envs: int, num_workers: int, observation: ArraySpec, action: ArraySpec
 ) -> tuple[ArraySpec, ...]:
-    """Return dtypes and shapes of :class:`Shared`, in order.
-
-    Args:
-        num_envs: N.
-        num_workers: W.
-        observation: dtype and shape of one observation.
-        action: dtype and shape of one action.
-    """
+    """Return dtypes and shapes of :class:`Shared`, in order, from those of one slot."""
     flags = ("|b1", (num_envs,))
     return (
         (action[0], (num_envs, *action[1])),
@@ -82,18 +50,12 @@ def shared_layout(
 
 
 def shared_size(layout: tuple[ArraySpec, ...]) -> int:
-    """Return the arrays' size in bytes.
-
-    Each array is on cache lines of its own.
-    """
+    """Return the arrays' size in bytes; each array is on cache lines of its own."""
     return sum(_padded(spec) for spec in layout)
 
 
 def new_memory(size: int) -> int:
-    """Return a nameless memory file's descriptor.
-
-    The file is gone with its last user.
-    """
+    """Return the descriptor of a nameless memory file, gone with its last user."""
     if hasattr(os, "memfd_create"):
         memory = os.memfd_create("metarl")
     else:
@@ -122,19 +84,11 @@ def _padded(spec: ArraySpec) -> int:
 class Blueprint(NamedTuple):
     """The first message to a worker: its description."""
 
-    number: int
-    """Which worker it is."""
-    slots: range
-    """The slots that it owns."""
-    layout: tuple[ArraySpec, ...]
-    """The shared mapping's."""
-    factory: bytes
-    """The environment factory, by :func:`metarl.plugins.user_modules.dumps`."""
-    max_idle: int
-    """Idle environments to keep.
-
-    So a family's return costs no rebuild.
-    """
+    number: int  # which worker it is
+    slots: range  # the slots that it owns
+    layout: tuple[ArraySpec, ...]  # the shared mapping's
+    factory: bytes  # of environments, by metarl.plugins.user_modules.dumps
+    max_idle: int  # idle environments to keep, so that a family's return costs no rebuild
 
 
 class Episode(NamedTuple):
@@ -144,11 +98,7 @@ class Episode(NamedTuple):
     task: Task
     seed: int
     options: dict[str, object] | None
-    actions: Array
-    """Steps after the reset, ``[t, A]``.
-
-    There are none for a fresh episode.
-    """
+    actions: Array  # steps after the reset, [t, A]; none for a fresh episode
 
 
 class TryFamilies(NamedTuple):
@@ -164,10 +114,7 @@ class Run(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Command to write a slot's picture.
-
-    The file is in NumPy's format.
-    """
+    """Command to write a slot's picture to a file in NumPy's format."""
 
     slot: int
     path: str
@@ -177,16 +124,8 @@ class Draw(NamedTuple):
 
 
 Command: TypeAlias = TryFamilies | Run | Draw
-STEP = b"step"
-"""Command to step the live slots.
-
-It is sent as it is; every other command is pickled.
-"""
-DONE = b""
-"""Answer to a successful command.
-
-Any other answer is a pickled :class:`Failure`.
-"""
+STEP = b"step"  # command to step the live slots, sent as it is; every other command is pickled
+DONE = b""  # answer to a successful command; any other answer is a pickled Failure
 
 
 class Failure(NamedTuple):
@@ -194,15 +133,7 @@ class Failure(NamedTuple):
 
     message: str
     traceback: str
-    by_engine: bool
-    """Whether to raise an EngineError.
-
-    Otherwise a plain MetarlError is raised.
-    """
+    by_engine: bool  # whether to raise an EngineError, or a plain MetarlError
 
 
-TIMEOUT = 60.0
-"""Default time limit of an environment call, seconds.
-
-The settings may say otherwise.
-"""
+TIMEOUT = 60.0  # seconds that a call of an environment may take by default

@@ -1,8 +1,8 @@
-"""Supervision of worker processes.
+"""Supervision of worker processes: start, command in lock step, replace those that die or hang.
 
-It starts them, sends commands in lock step, and replaces those that die or hang. The workers are plain child
-processes and not :mod:`multiprocessing`'s: so a script needs no ``if __name__ == "__main__"``, and no worker
-inherits the pipe of another, which would keep it from seeing that the engine has gone.
+The workers are plain child processes and not :mod:`multiprocessing`'s: so a script needs no ``if __name__ ==
+"__main__"``, and no worker inherits the pipe of another, which would keep it from seeing that the engine has
+gone.
 """
 
 from __future__ import annotations
@@ -31,51 +31,31 @@ from metarl.envs.engines.processes.messages import DONE, Blueprint, Failure, Run
 from metarl.envs.engines.processes.worker import QUIET_SIGNALS
 from metarl.errors import EngineError
 
-MAX_LOSSES = 3
-"""Losses of a worker allowed per command."""
-MAX_HANGS = 1
-"""Hangs of a worker allowed per command.
-
-An environment that is slow once is slow again.
-"""
+MAX_LOSSES = 3  # of a worker, per command
+MAX_HANGS = 1  # of a worker, per command: an environment that is slow once is slow again
 SLOW = (
     "if building, a reset or a step may take that long, raise the limit: from_gymnasium(..., timeout=600), "
     "or timeout of ProcessTaskVectorEnv"
 )
-"""Advice on a worker that hung repeatedly."""
-STARTUP_SECONDS = 120.0
-"""Seconds for a new worker's imports."""
-EXIT_SECONDS = 5.0
-"""Seconds for a worker to close its environments."""
+STARTUP_SECONDS = 120.0  # for a new worker's imports
+EXIT_SECONDS = 5.0  # for a worker to close its environments
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
-}
-"""Variables that limit a worker's threads to one.
-
-There is a worker for each core, so threads inside them would only compete.
-"""
-STDERR = 2
-"""File descriptor of standard error.
-
-It ignores whatever stands in for ``sys.stderr``.
-"""
-CHECKS = 4
-"""Progress checks of the engine per timeout."""
+}  # there is a worker for each core, so threads inside them would only compete
+STDERR = 2  # the descriptor, whatever stands in for sys.stderr
+CHECKS = 4  # of the workers' progress per timeout
 PROGRAM = (
     "import sys; sys.path[:] = sys.argv[4:]; "
     "from metarl.envs.engines.processes.worker import main; main(*map(int, sys.argv[1:4]))"
 )
 logger = logging.getLogger(__name__)
 
+# returns the command that brings a new worker to where the lost owner of these slots was
 Recover: TypeAlias = Callable[[range], Run]
-"""Returns the command that restores lost episodes.
-
-It brings a new worker to where the one that owned these slots was.
-"""
 
 
 @dataclass(eq=False)
@@ -85,28 +65,14 @@ class WorkerProcess:
     blueprint: Blueprint
     process: subprocess.Popen[bytes]
     connection: Connection[bytes, bytes]
-    queue: deque[bytes]
-    """Unanswered messages.
-
-    The worker has been sent at most the first of them.
-    """
-    started: bool = False
-    """Whether it has answered any."""
-    progress: int = 0
-    """Its counter when the engine last looked."""
-    since: float = 0.0
-    """Time of the latest progress, monotonic seconds.
-
-    The counter moved or a message was sent then.
-    """
-    hung: bool = False
-    """Whether it was given up."""
+    queue: deque[bytes]  # unanswered messages; the worker has been sent at most the first
+    started: bool = False  # whether it has answered any
+    progress: int = 0  # its counter when the engine last looked
+    since: float = 0.0  # when the counter moved or a message was sent, monotonic seconds
+    hung: bool = False  # whether it was given up
 
     def end(self) -> int:
-        """End the process and return its status.
-
-        Force is used if it does not end by itself.
-        """
+        """End the process, by force if need be, and return its status."""
         self.connection.close()
         try:
             return self.process.wait(EXIT_SECONDS)
@@ -118,11 +84,8 @@ class WorkerProcess:
 class Supervisor:
     """Worker processes, one for each blueprint.
 
-    Args:
-        blueprints: what each worker is.
-        memory: file descriptor of the shared mapping; it must stay open.
-        progress: ``[W]``, counts up while a worker works.
-        timeout: seconds without progress after which a worker counts as hung.
+    ``memory`` is the descriptor of the shared mapping and must stay open; ``progress [W]`` counts up while a
+    worker works; ``timeout`` seconds without progress make it count as hung.
     """
 
     def __init__(
@@ -143,20 +106,11 @@ class Supervisor:
     def command(
         self, messages: Mapping[int, bytes], recover: Recover, place: Callable[[int], str]
     ) -> list[Failure]:
-        """Send one command to each worker.
+        """Send one command to each worker; wait for all replies, restarting workers that die.
 
-        Wait for all replies, restarting workers that die.
-
-        Args:
-            messages: by number of the worker.
-            recover: asked for each worker that is lost, before it is sent its message again.
-            place: says where a worker is, for the message if it is given up.
-
-        Returns:
-            The exceptions that were raised in workers, in the order of the workers.
-
-        Raises:
-            EngineError: if a worker is lost over and over.
+        ``recover`` gives the replay of a lost worker, ``place`` says where it was, for the message if it is
+        given up. Return the exceptions that were raised in workers, in their order; raise ``EngineError`` if
+        a worker is lost over and over.
         """
         failures: dict[int, Failure] = {}
         self._losses.clear()
@@ -191,10 +145,7 @@ class Supervisor:
         self._blueprints = ()
 
     def _start_missing(self) -> None:
-        """Start missing workers.
-
-        At first all are missing, later those left by an interrupted replacement.
-        """
+        """Start missing workers: at first all, later those of an interrupted replacement."""
         if len(self._workers) < len(self._blueprints):
             existing = {worker.blueprint.number for worker in self._workers.values()}
             for blueprint in self._blueprints:
@@ -202,10 +153,7 @@ class Supervisor:
                     self._start(blueprint)
 
     def _start(self, blueprint: Blueprint) -> WorkerProcess:
-        """Start a worker, with its blueprint queued.
-
-        The blueprint is the first message to send.
-        """
+        """Start a worker; its blueprint is the first message in its queue."""
         # the child inherits one end of the pipe and the memory, nothing else
         ours, theirs = multiprocessing.Pipe()
         on_main_thread = threading.current_thread() is threading.main_thread()
@@ -233,10 +181,7 @@ class Supervisor:
             worker.connection.send_bytes(worker.queue[0])
 
     def _wait(self, failures: dict[int, Failure]) -> list[WorkerProcess]:
-        """Exchange messages, and return lost workers.
-
-        Receive the next answers and send the messages that follow.
-        """
+        """Receive answers, send the messages that follow, and return lost workers."""
         events = self._poll.poll(max(1.0, 1000 * self._timeout / CHECKS))
         if not events:
             return [worker for fd in self._busy if self._is_hung(worker := self._workers[fd])]
@@ -262,10 +207,7 @@ class Supervisor:
         return True
 
     def _is_hung(self, worker: WorkerProcess) -> bool:
-        """Kill a worker that hangs; return whether it did.
-
-        A worker hangs if it has made no progress for too long.
-        """
+        """Kill a worker that has made no progress for too long; return whether it did."""
         now, progress = time.monotonic(), int(self._progress[worker.blueprint.number])
         if progress != worker.progress:
             worker.progress, worker.since = progress, now
@@ -275,7 +217,6 @@ class Supervisor:
         return worker.hung
 
     def _patience(self, worker: WorkerProcess) -> float:
-        """Return the timeout of a hung worker, seconds."""
         return self._timeout if worker.started else max(self._timeout, STARTUP_SECONDS)
 
     def _replace(
@@ -327,10 +268,7 @@ class Supervisor:
         return f"ended with status {status}"
 
     def _kill_busy(self) -> None:
-        """Kill busy workers.
-
-        Nobody waits for their answers any more.
-        """
+        """Kill busy workers: nobody waits for their answers any more."""
         for worker in self._workers.values():
             if worker.queue:
                 worker.process.kill()
@@ -339,10 +277,7 @@ class Supervisor:
 
 
 def _standard_error() -> int:
-    """Return the descriptor for a worker's output.
-
-    It is standard error, if it is open.
-    """
+    """Return the descriptor for a worker's output: standard error, if it is open."""
     try:
         os.fstat(STDERR)
     except OSError:  # closed, as in some daemons
@@ -351,20 +286,14 @@ def _standard_error() -> int:
 
 
 def _listed(slots: range) -> str:
-    """Return a list of slots for messages.
-
-    It shows all of few, and the ends of many.
-    """
+    """Return all of few slots, or the ends of many, for messages."""
     names = [str(slot) for slot in slots]
     return ", ".join(names if len(names) <= 6 else [*names[:3], "…", names[-1]])
 
 
 @contextlib.contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Block signals while a child starts.
-
-    So no Ctrl-C hits it before it is ready.
-    """
+    """Block signals while a child starts, so that no Ctrl-C hits it before it is ready."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, QUIET_SIGNALS)
     try:
         yield

@@ -1,8 +1,8 @@
-"""Vector environment over worker processes.
+"""Vector environment over worker processes, the engine for any Gymnasium environment.
 
-It is the engine for any Gymnasium environment; each worker owns several environments. All slots are stepped
-in lock step. A worker that dies or hangs is replaced, and its running episodes are run again: the engine
-keeps their seeds and their actions, and an episode is a function of (task, seed, actions).
+Each worker owns several environments, and all slots are stepped in lock step. A worker that dies or hangs is
+replaced, and its running episodes are run again: the engine keeps their seeds and their actions, and an
+episode is a function of (task, seed, actions).
 """
 
 from __future__ import annotations
@@ -46,20 +46,15 @@ from metarl.system.cores import usable_cores
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv, check_fits, check_slot
 
-IDLE_ENVS_PER_SLOT = 2
-"""Idle environments to keep for each slot.
-
-They serve if their family is used again.
-"""
+IDLE_ENVS_PER_SLOT = 2  # kept in case their family is used again
 
 
 class ProcessTaskVectorEnv(TaskVectorEnv):
-    """Task vector environment over worker processes.
+    """:class:`~metarl.vector_env.TaskVectorEnv` over worker processes; not on Windows.
 
-    It is a :class:`~metarl.vector_env.TaskVectorEnv`; it does not run on Windows. A slot that is reset
-    without a seed gets the next of its own sequence of seeds, which its last explicit seed determines. Of the
-    environments' infos, ``"success"`` is passed on. After an exception other than a refused argument every
-    slot is idle, and a reset starts afresh.
+    A slot that is reset without a seed gets the next of its own sequence of seeds, which its last explicit
+    seed determines. Of the environments' infos, ``"success"`` is passed on. After an exception other than a
+    refused argument every slot is idle, and a reset starts afresh.
 
     Args:
         env_factory: builds an environment for a family; it travels to the workers by cloudpickle.
@@ -132,16 +127,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return self._supervisor.restarts
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Assign ``tasks[i]`` to slot i.
-
-        They count from its next reset on. Other slots stop.
-
-        Args:
-            tasks: at least one task and at most ``num_envs``; the same task may come several times.
-
-        Raises:
-            MetarlError: on more tasks than slots, none, or a task of a family that cannot be built.
-        """
+        """Assign ``tasks[i]`` to slot i; see :meth:`.TaskVectorEnv.set_tasks`."""
         self._check_open()
         check_fits(tasks, self.num_envs)
         self._try_families(tasks)
@@ -149,25 +135,14 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._stop(range(len(tasks), self.num_envs))
 
     def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, object] | None = None,
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task.
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
 
-        ``options["reset_mask"]`` selects some of them.
-
-        Args:
-            seed: slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence.
-            options: the mask, bool ``[N]``; whatever else it holds goes to the environments' ``reset``.
-
-        Returns:
-            Observations ``[N, O]`` of all slots, and no infos.
+        Slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence; all other options
+        go to the environments' ``reset``.
 
         Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
             EngineError: if an environment raises an exception or workers are lost over and over.
         """
         self._check_open()
@@ -188,18 +163,11 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return self._shared.observations.copy(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot.
+        """Step every live slot by its row of ``actions [N, A]``.
 
-        Args:
-            actions: ``[N, A]``; rows of idle slots are not looked at.
-
-        Returns:
-            Observations ``[N, O]``, rewards ``[N]`` float64, terminated ``[N]`` and truncated ``[N]`` bool,
-            and infos: ``"success"`` ``[N]`` bool, if the environments report it, and ``"_success"`` ``[N]``,
-            which of them did.
+        Infos are ``"success"`` ``[N]``, if the environments report it, and ``"_success"``, which of them did.
 
         Raises:
-            MetarlError: if the actions have a wrong shape.
             EngineError: if an environment raises an exception or workers are lost over and over.
         """
         self._check_open()
@@ -232,12 +200,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         """Return a slot's picture, ``[height, width, 3]``.
 
         An environment with a method ``draw`` (:class:`~.worker.Drawable`) is asked for a camera and a size;
-        any other for its ``render()``, in its own size; that needs the render mode "rgb_array".
-        A finished episode can be looked at until other slots are reset.
-
-        Raises:
-            MetarlError: if there is no such slot, nothing was started in it, or its environment cannot draw.
-            EngineError: if the environment raises an exception or workers are lost over and over.
+        any other for its ``render()``, in its own size, with the render mode "rgb_array". A finished episode
+        can be looked at until other slots are reset.
         """
         self._check_open()
         check_slot(slot, self.num_envs)
@@ -247,10 +211,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
             return cast("Picture", np.load(command.path, allow_pickle=False))
 
     def close_extras(self, **_: object) -> None:
-        """End the workers.
-
-        ``close`` calls it, and may be called any number of times.
-        """
+        """End the workers; ``close``, which calls it, may be called again."""
         self._finalizer()
 
     def _infos(self) -> dict[str, object]:
@@ -259,10 +220,7 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return {"success": self._shared.success.copy(), "_success": reported} if self._reports_success else {}
 
     def _next_seed(self, slot: int, explicit: int | None) -> int:
-        """Return the seed of a slot's new episode.
-
-        It does not depend on the worker.
-        """
+        """Return the seed of a slot's new episode, whichever worker runs it."""
         if explicit is not None:
             self._seeds[slot] = (explicit, 0)
             return explicit
@@ -271,15 +229,11 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         return int(np.random.SeedSequence((base, count + 1)).generate_state(1)[0])
 
     def _by_worker(self, episodes: Sequence[Episode]) -> list[tuple[int, tuple[Episode, ...]]]:
-        """Return which worker has to start which episodes."""
         parts = [tuple(e for e in episodes if e.slot in slots) for slots in self._shares]
         return [(number, part) for number, part in enumerate(parts) if part]
 
     def _try_families(self, tasks: Sequence[Task]) -> None:
-        """Build each new family where first needed.
-
-        The worker that will need it builds one environment.
-        """
+        """Let the worker that first needs a new family build one environment of it."""
         new: dict[str, int] = {}
         for slot, task in enumerate(tasks):
             if task.family not in self._families:
@@ -293,16 +247,12 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._families |= new.keys()
 
     def _stop(self, slots: Iterable[int]) -> None:
-        """Let slots be idle."""
         for slot in slots:
             self._shared.live[slot] = False
         self._log.end(slots)
 
     def _play(self, messages: Mapping[int, bytes]) -> None:
-        """Run a command that advances episodes.
-
-        Stop all of them if it fails.
-        """
+        """Run a command that advances episodes; stop all of them if it fails."""
         try:
             self._command(messages)
         except BaseException:

@@ -1,8 +1,8 @@
-"""Program of an environment worker.
+"""Program of an environment worker, which runs some slots of a vector environment on command.
 
-It runs some slots of a vector environment on command. Started by
-:mod:`metarl.envs.engines.processes.supervisor`. It imports neither torch nor matplotlib, so that a worker
-starts fast and stays small. Commands come over a pipe; all numbers of a step go through one shared mapping.
+:mod:`metarl.envs.engines.processes.supervisor` starts it. It imports neither torch nor matplotlib, so that a
+worker starts fast and stays small. Commands come over a pipe; all numbers of a step go through one shared
+mapping.
 """
 
 from __future__ import annotations
@@ -45,20 +45,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_BEFORE_RESET = -1
-"""Number of the step before a reset.
-
-An environment is given its task in it.
-"""
+_BEFORE_RESET = -1  # number of the step in which an environment is given its task
 _TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EEXIST, errno.EBUSY}
 IN_USE = (
     " There is an environment for each slot, several in a process and several processes at once: let each "
     "take a port, a lock or a file of its own."
-)
-"""Hint for errors about resources in use.
-
-It is added where something is taken already, as a rule by the environment of another slot.
-"""
+)  # hint for errors about resources in use, as a rule by the environment of another slot
 _LONGEST = 500
 
 
@@ -81,10 +73,7 @@ class TaskEnv(Protocol):
         ...
 
     def step(self, action: Never) -> tuple[Array, SupportsFloat, bool, bool, Mapping[str, object]]:
-        """Take one step, as Gymnasium defines it.
-
-        With ``Never``, any type of action will do.
-        """
+        """Take one step, as Gymnasium defines it; with ``Never``, any type of action will do."""
         ...
 
     def close(self) -> None:
@@ -94,16 +83,10 @@ class TaskEnv(Protocol):
 
 @runtime_checkable
 class Drawable(Protocol):
-    """A :class:`TaskEnv` that draws from any camera.
-
-    Its render mode does not matter.
-    """
+    """A :class:`TaskEnv` that draws from any camera, whatever its render mode."""
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
-        """Return a picture, ``[height, width, 3]``.
-
-        :class:`metarl.vector_env.Renderable` describes it.
-        """
+        """Return a picture, ``[height, width, 3]``; see :class:`metarl.vector_env.Renderable`."""
         ...
 
 
@@ -116,33 +99,23 @@ class Rendering(Protocol):
         ...
 
 
+# builds an environment for a family; a MetarlError that it raises reaches the user as it is
 EnvFactory: TypeAlias = Callable[[str], TaskEnv]
-"""Builds an environment for a family name.
-
-A MetarlError that it raises reaches the user as it is.
-"""
 
 
 class EnvPool:
-    """Pool of environments by family.
-
-    They are built when none is idle; beyond ``max_idle`` the longest idle are closed.
-    """
+    """Environments by family, built when none is idle; beyond ``max_idle`` the oldest are closed."""
 
     def __init__(self, factory: EnvFactory, max_idle: int) -> None:
-        """Start empty."""
         self._factory = factory
         self._max_idle = max_idle
         self._idle: list[tuple[str, TaskEnv]] = []
         self._warned: set[str] = set()  # each sentence is logged once
 
     def take(self, family: str) -> TaskEnv:
-        """Return an environment of the family.
+        """Return the family's environment that was given back last, or a new one.
 
-        It is the last one given back, or else a new one.
-
-        Raises:
-            MetarlError: as the factory raised it; any other exception of its becomes an EngineError.
+        A MetarlError of the factory stays as it is; any other exception becomes an EngineError.
         """
         # the last one given back comes first
         for index in reversed(range(len(self._idle))):
@@ -185,16 +158,10 @@ class EnvPool:
 
 
 class Worker:
-    """Slots of one worker.
-
-    Slot i's numbers are row i of the shared arrays.
-    """
+    """Slots of one worker; slot i's numbers are row i of the shared arrays."""
 
     def __init__(self, blueprint: Blueprint, memory: int) -> None:
-        """Map the memory and load the factory.
-
-        Environments are built when they are needed.
-        """
+        """Map the memory and load the factory; build environments only when they are needed."""
         self._slots = blueprint.slots
         # the rows of this worker's slots in the shared arrays
         self._rows = slice(self._slots.start, self._slots.stop, self._slots.step)
@@ -230,11 +197,7 @@ class Worker:
             self._tick()
 
     def run(self, episodes: Sequence[Episode]) -> None:
-        """Start episodes and replay their steps.
-
-        Args:
-            episodes: of slots that are not live, or in a new worker that is to catch up.
-        """
+        """Start episodes, of slots that are not live or in a new worker, and replay their steps."""
         self._release([episode.slot for episode in episodes])
         for slot, task, *_ in episodes:
             self._shared.at[self._number] = slot
@@ -253,11 +216,7 @@ class Worker:
         self._convert()
 
     def draw(self, command: Draw) -> None:
-        """Write a picture of a slot to a file.
-
-        Raises:
-            MetarlError: if its environment cannot draw, or serves another slot by now.
-        """
+        """Write a slot's picture to a file; raise ``MetarlError`` if its environment has none."""
         slot = command.slot
         if slot not in self._envs:
             raise MetarlError(f"Slot {slot} has nothing to show: a reset must start an episode in it first.")
@@ -288,9 +247,9 @@ class Worker:
         self._pool.close()
 
     def _release(self, starting: Iterable[int]) -> None:
-        """Return environments of starting and idle slots.
+        """Return environments of starting and idle slots to the pool.
 
-        They go to the pool. The first slot's goes last, so that each slot gets its own again.
+        The first slot's goes last, so that each slot gets its own again.
         """
         free = {*starting, *(slot for slot in self._envs if not self._shared.live[slot])}
         for slot in sorted(free & self._envs.keys(), reverse=True):
@@ -328,10 +287,7 @@ class Worker:
             shared.success[slot] = truth(info["success"], "info['success']")
 
     def _convert(self) -> None:
-        """Convert the step's observations.
-
-        They are converted at once, or one by one if some do not fit.
-        """
+        """Convert the step's observations at once, or one by one if some do not fit."""
         slots = self._unconverted
         if not slots:
             return
@@ -352,10 +308,7 @@ class Worker:
         self._shared.progress[self._number] = self._count
 
     def _guard(self, slot: int, work: Callable[[T], None], argument: T) -> None:
-        """Work on a slot and locate errors.
-
-        An exception says where it happened.
-        """
+        """Work on a slot; an exception says where it happened."""
         self._shared.at[self._number] = slot
         try:
             work(argument)
@@ -390,14 +343,10 @@ def _picture(env: TaskEnv, wanted: Draw) -> object:
 
 
 def main(pipe: int, memory: int, die_with_parent: bool) -> None:
-    """Serve commands until the pipe closes.
+    """Serve commands until the engine closes the pipe, or ends in any other way.
 
-    The engine closes its end, or ends in any other way.
-
-    Args:
-        pipe: file descriptor of this end of the pipe.
-        memory: file descriptor of the shared mapping.
-        die_with_parent: whether the kernel is to kill this process when the thread that started it ends.
+    ``pipe`` and ``memory`` are file descriptors; with ``die_with_parent`` the kernel kills this process when
+    the thread that started it ends.
     """
     _ignore_signals(die_with_parent)
     sys.stdout = CappedOutput(sys.stderr)
@@ -409,10 +358,9 @@ def main(pipe: int, memory: int, die_with_parent: bool) -> None:
 
 
 def _ignore_signals(die_with_parent: bool) -> None:
-    """Ignore Ctrl-C and SIGTERM.
+    """Ignore Ctrl-C and SIGTERM: the engine decides when a worker ends.
 
-    The engine decides when a worker ends. A handler, and not SIG_IGN, because programs that an environment
-    starts would inherit the latter.
+    A handler, and not SIG_IGN, because programs that an environment starts would inherit the latter.
     """
     for number in QUIET_SIGNALS:
         signal.signal(number, lambda *_: None)
@@ -458,10 +406,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 def exception_text(error: BaseException) -> str:
-    """Return an exception's type and text.
-
-    They are on one line, without a full stop.
-    """
+    """Return an exception's type and text on one line, without a full stop."""
     try:
         text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
     except Exception:  # noqa: BLE001 - its text is the environment's code too

@@ -1,7 +1,6 @@
-"""Limited output of environments to standard error.
+"""Limited output of each worker's environments to standard error.
 
-The limit is for each worker. A program's standard output is its own, and an environment that prints at every
-step would bury it.
+A program's standard output is its own, and an environment that prints at every step would bury it.
 """
 
 from __future__ import annotations
@@ -9,19 +8,11 @@ from __future__ import annotations
 import io
 from typing import TextIO
 
-MOST_PRINTED = 10_000
-"""Character limit of one worker's output."""
+MOST_PRINTED = 10_000  # characters of one worker
 
 
 class CappedOutput(io.TextIOBase):
-    """Passes text on up to a limit.
-
-    Beyond it, it says so once and drops the rest.
-
-    Args:
-        target: where the text goes.
-        most: characters that are passed on.
-    """
+    """Passes ``most`` characters on to ``target``, says so once, and drops the rest."""
 
     def __init__(self, target: TextIO, most: int = MOST_PRINTED) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
 """The choice of OpenGL backend for pictures.
 
-MuJoCo's own variable sets it. It comes from where the environment variable ``MUJOCO_GL`` says (``egl``,
-``osmesa``, ``glfw``); without it from the screen where there is one, and else from whichever library is there
-for machines that have none.
+The environment variable ``MUJOCO_GL`` decides (``egl``, ``osmesa``, ``glfw``); without it the screen where
+there is one, and else whichever library is there for machines that have none.
 """
 
 from __future__ import annotations
@@ -33,10 +32,9 @@ def gl_backend() -> str:
 
 
 def choose_backend() -> None:
-    """Let new renderers draw without a screen.
+    """Let new renderers draw without a screen, where there is none.
 
-    This applies only where there is no screen. Gymnasium's look at the variable, and else try to open a
-    window first.
+    Gymnasium's look at the variable, and else try to open a window first.
     """
     if gl_backend() in ("egl", "osmesa"):
         os.environ.setdefault("MUJOCO_GL", gl_backend())

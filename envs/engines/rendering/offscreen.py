@@ -1,7 +1,4 @@
-"""Pictures of MuJoCo models without a window.
-
-They are arrays; :mod:`.gl_backend` finds the OpenGL for them.
-"""
+"""Pictures of MuJoCo models without a window, as arrays."""
 
 from __future__ import annotations
 
@@ -16,11 +13,9 @@ import numpy as np
 from metarl.envs.engines.rendering.gl_backend import INSTALL, gl_backend
 from metarl.errors import EngineError, MetarlError, unknown_name
 
-Frame: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-"""``[height, width, 3]``, red, green and blue."""
+Frame: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]  # [height, width, 3], red, green and blue
 
-MAX_SIZE = 4096
-"""Pixels along a side."""
+MAX_SIZE = 4096  # pixels along a side
 _MAX_GEOMS = 2000
 
 
@@ -32,14 +27,9 @@ class _Context(Protocol):
 
 
 class Offscreen:
-    """Draws one model into memory.
+    """Draws one model into memory; only the thread that made it may use it.
 
-    Only the thread that made it may use it.
-
-    Args:
-        model: what is drawn; its offscreen buffer grows to the size of the pictures.
-        width: pixels.
-        height: pixels.
+    The model's offscreen buffer grows to the size of the pictures, ``width`` and ``height`` pixels.
 
     Raises:
         MetarlError: on a size that makes no sense.
@@ -67,13 +57,7 @@ class Offscreen:
             raise _no_gl(error) from error
 
     def frame(self, data: mujoco.MjData, camera: str) -> Frame:
-        """Return a picture, ``[height, width, 3]``.
-
-        The data's poses must belong to its state.
-
-        Raises:
-            MetarlError: if the model has no such camera.
-        """
+        """Return a picture, ``[height, width, 3]``; the data's poses must belong to its state."""
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = camera_id(self._model, camera)
         self._gl.make_current()
@@ -86,20 +70,13 @@ class Offscreen:
         return np.ascontiguousarray(picture[::-1])  # OpenGL counts rows from below
 
     def close(self) -> None:
-        """Free the graphics memory.
-
-        It may be called again.
-        """
+        """Free the graphics memory; it may be called again."""
         self._gl.make_current()  # names are freed in the context that is current, whosever it is
         self._drawing.free()
 
 
 def camera_id(model: mujoco.MjModel, name: str) -> int:
-    """Return the number of a camera.
-
-    Raises:
-        MetarlError: if the model has none of this name.
-    """
+    """Return the number of a camera; raise ``MetarlError`` if the model has none of this name."""
     names = [model.camera(index).name for index in range(model.ncam)]
     if name not in names:
         raise unknown_name("camera", name, names)
@@ -110,13 +87,7 @@ _of_this_thread = threading.local()
 
 
 def gl_context() -> _Context:
-    """Return this thread's OpenGL context.
-
-    All drawings of the thread share it.
-
-    Raises:
-        EngineError: if there is no OpenGL; it says what to install.
-    """
+    """Return the OpenGL context of all this thread's drawings; raise ``EngineError`` if there is none."""
     context: _Context | None = getattr(_of_this_thread, "context", None)
     if context is None:
         context = _new_context()

@@ -1,9 +1,8 @@
-"""Many MuJoCo worlds, of several models, as arrays.
+"""Many MuJoCo worlds, of several models, as arrays, in the manner of the package mjbatch.
 
-In the manner of mjbatch (the package of that name): ``bind`` names the numbers to read and gives a
-live array of them, ``expand`` gives every world a model field of its own, ``step`` advances all worlds in
-parallel. Worlds of one family share a model, and worlds of several families a batch. No result depends
-on the number of threads or on which stepper runs, bit for bit.
+``bind`` names the numbers to read and gives a live array of them, ``expand`` gives every world a model field
+of its own, ``step`` advances all worlds in parallel. Worlds of one family share a model, and worlds of
+several families a batch. No result depends on the number of threads or on which stepper runs, bit for bit.
 """
 
 from __future__ import annotations
@@ -52,23 +51,11 @@ _DIVERGED = FATAL | sum(
 
 
 class WorldState(NamedTuple):
-    """State of a world that continues exactly.
+    """State of a world from which any stepper continues exactly."""
 
-    It works under any stepper.
-    """
-
-    integration: Array
-    """Integration state of MuJoCo.
-
-    ``mjSTATE_INTEGRATION``: positions, velocities, controls, mocap poses, warm start, time.
-    """
-    fields: dict[str, Array]
-    """The expanded model fields."""
-    features: Array
-    """Bound features, ``[width]``.
-
-    Fewer leave the rest zero.
-    """
+    integration: Array  # mjSTATE_INTEGRATION: positions, velocities, controls, mocap poses, warm start, time
+    fields: dict[str, Array]  # the expanded model fields
+    features: Array  # bound, [width]; fewer leave the rest zero
 
 
 class BatchedPhysics:
@@ -111,11 +98,8 @@ class BatchedPhysics:
         self._expanded: dict[str, list[Array]] = {}
         self._status = WorldStatus(len(families))
         self._spare: list[list[mujoco.MjData]] = [[] for _ in models]
+        # bound numbers after the step, [num_worlds, width], live
         self.features: Array = np.zeros((len(families), 0))
-        """Bound numbers after the step, ``[num_worlds, width]``.
-
-        They are live.
-        """
         # more threads than worlds would idle
         self.num_threads = min(num_threads or usable_cores(), max(len(families), 1))
         self._stepper = _make_stepper(stepper, self.num_threads, self._status)
@@ -141,41 +125,26 @@ class BatchedPhysics:
 
     @property
     def flags(self) -> Flags:
-        """Warnings of each world, ``[num_worlds]``.
-
-        They count since its last ``set_state``: bit w for ``mjtWarning`` w.
-        """
+        """Warnings since ``set_state``, ``[num_worlds]``: bit w for ``mjtWarning`` w."""
         return self._status.flags
 
     @property
     def diverged(self) -> Mask:
-        """Diverged worlds, ``[num_worlds]``.
+        """Worlds with NaN, huge numbers or an error in MuJoCo, ``[num_worlds]``.
 
-        They have NaN or huge numbers, or MuJoCo raised an error in them. MuJoCo itself resets such a world
-        and goes on; its episode is over.
+        MuJoCo itself resets such a world and goes on; its episode is over.
         """
         diverged: Mask = (self._status.flags & _DIVERGED) != 0
         return diverged
 
     def data(self, world: int) -> mujoco.MjData:
-        """Return a world's data for reading.
-
-        Poses are those of the last step.
-        """
+        """Return a world's data for reading; poses are those of the last step."""
         return self._worlds[world].data
 
     def bind(self, features: Sequence[Sequence[Named]]) -> Array:
-        """Choose the features of each family's worlds.
+        """Choose the features of each family's worlds, in order; return :attr:`features`.
 
-        Args:
-            features: for each family what to read, in order.
-
-        Returns:
-            ``[num_worlds, width]``, written anew at each step; a family with fewer columns leaves the last
-            ones zero. Also :attr:`features`.
-
-        Raises:
-            MetarlError: if a feature is not known.
+        A family with fewer columns leaves the last ones zero. Unknown features raise ``MetarlError``.
         """
         self._layouts = [resolve(model, wanted) for model, wanted in zip(self.models, features, strict=True)]
         width = max((layout.width for layout in self._layouts), default=0)
@@ -186,17 +155,10 @@ class BatchedPhysics:
         return self.features
 
     def compute(self, functions: Sequence[CFunction], tables: Sequence[Rows]) -> bool:
-        """Run a family's function after each step.
+        """Run a family's function in each sound world after each step; return whether it can.
 
-        A world that has diverged does not run it. Call this after :meth:`bind`, which makes new
-        :attr:`features`.
-
-        Args:
-            functions: one a family.
-            tables: the arrays ``[num_worlds, ...]`` that the functions were made for.
-
-        Returns:
-            Whether they run; not with Python threads, nor where they cannot be compiled.
+        Call this after :meth:`bind`, which makes new :attr:`features`. The functions, one a family, were made
+        for the arrays ``tables [num_worlds, ...]``; they need a compiler.
         """
         if not self.is_compiled:
             # without a compiler the caller computes in NumPy
@@ -218,15 +180,10 @@ class BatchedPhysics:
         return self._layouts[family]
 
     def expand(self, field: str) -> list[Array]:
-        """Give every world its own model field.
+        """Give every world its own model field from the next step on; return the live arrays.
 
-        It counts from the next step on. MuJoCo's numbers that depend on the field are not derived anew.
-
-        Args:
-            field: of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape [1].
-
-        Returns:
-            For each world the live array, in its model's shape.
+        ``field`` is one of numbers, ``"body_pos"`` or ``"opt.gravity"`` for instance; one number has shape
+        [1]. MuJoCo's numbers that depend on the field are not derived anew.
         """
         if field not in self._expanded:
             self._expanded[field] = [read_field(world.model, field) for world in self._worlds]
@@ -236,13 +193,7 @@ class BatchedPhysics:
         return self._expanded[field]
 
     def assign(self, families: Sequence[int]) -> None:
-        """Change the families of the worlds.
-
-        One that changes starts in its model's initial state.
-
-        Args:
-            families: ``[num_worlds]``.
-        """
+        """Change the families of the worlds; one that changes starts in the initial state."""
         for index, (world, family) in enumerate(zip(self._worlds, families, strict=True)):
             if world.family != family:
                 self._spare[world.family].append(world.data)
@@ -258,9 +209,7 @@ class BatchedPhysics:
         mocap_quat: Array | None = None,
         mask: Mask | None = None,
     ) -> None:
-        """Step the worlds and gather features.
-
-        Set :attr:`features` and :attr:`flags`.
+        """Step the worlds; set :attr:`features` and :attr:`flags`.
 
         Args:
             num_substeps: simulation steps.
@@ -289,12 +238,10 @@ class BatchedPhysics:
         return states
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
-        """Set states and features of some worlds.
+        """Set states and features of some worlds; clear their flags.
 
-        Their flags are cleared. An expanded field that a state lacks becomes the model's.
-
-        Raises:
-            MetarlError: if a state names a field that is not expanded.
+        An expanded field that a state lacks becomes the model's; a field that is not expanded raises
+        ``MetarlError``.
         """
         for index, state in zip(worlds, states, strict=True):
             world, status = self._worlds[index], self._status

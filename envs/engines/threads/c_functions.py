@@ -1,8 +1,7 @@
-"""C source from functions of arrays.
+"""C source from functions of arrays, which are called with expressions instead of numbers.
 
-The functions are called with expressions instead of numbers. So a formula is written once, for NumPy, for
-torch and for the compiled stepper. Its threads call the C function for each world right after the world's
-step.
+So a formula is written once, for NumPy, for torch and for the compiled stepper. Its threads call the C
+function for each world right after the world's step.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ import numpy.typing as npt
 
 from metarl.envs.engines.arrays import Vector
 
+# numbers of every world, [num_worlds, width]
 Rows: TypeAlias = "npt.NDArray[np.float64] | npt.NDArray[np.float32]"
-"""Numbers of every world, ``[num_worlds, width]``."""
 _C_TYPES = {np.dtype(np.float64): "double", np.dtype(np.float32): "float"}
 
 # NaN passes through both, as in NumPy and torch.
@@ -25,15 +24,10 @@ PRELUDE = """
 static inline double larger(double a, double b) { return a >= b || isnan(a) ? a : b; }
 static inline double smaller(double a, double b) { return a <= b || isnan(a) ? a : b; }
 """
-"""Stands before the functions in a C file."""
 
 
 class CFunction:
-    """A C function of one world's rows of some arrays.
-
-    Args:
-        tables: the arrays ``[num_worlds, ...]``, numbered in this order.
-    """
+    """A C function of one world's rows of ``tables``, ``[num_worlds, ...]``, numbered in order."""
 
     def __init__(self, tables: Sequence[Rows]) -> None:
         self._columns = [(_C_TYPES[table.dtype], table.shape[1]) for table in tables]
@@ -41,34 +35,22 @@ class CFunction:
         self._stores: list[str] = []
 
     def load(self, table: int, width: int) -> Vector:
-        """Return a row's first columns as expressions.
-
-        The shape is ``[width, 1]``.
-        """
+        """Return a row's first columns as expressions, ``[width, 1]``."""
         terms = [self.variable(self._number(table, column)) for column in range(width)]
         return cast(Vector, _expressions(terms)[:, None])
 
     def store(self, table: int, values: Vector) -> None:
-        """Write expressions to a row's first columns.
-
-        They are ``[width, 1]``, and written once everything is read.
-        """
+        """Write expressions ``[width, 1]`` to a row's first columns once everything is read."""
         for column, term in enumerate(np.asarray(values, object).ravel().tolist()):
             self._stores.append(f"{self._number(table, column)} = {_text(term)};")
 
     def source(self, name: str) -> str:
-        """Return the definition of the function.
-
-        It takes pointers to the rows.
-        """
+        """Return the definition of the function, which takes pointers to the rows."""
         lines = [f"double {term.name} = {value};" for value, term in self._variables.items()]
         return f"void {name}(char* const* rows) {{\n  " + "\n  ".join([*lines, *self._stores]) + "\n}\n"
 
     def variable(self, value: str) -> Term:
-        """Return a variable with this value.
-
-        It is the same one if there is one already.
-        """
+        """Return the variable with this value, a new one if there is none."""
         if value not in self._variables:
             self._variables[value] = Term(self, f"v{len(self._variables)}")
         return self._variables[value]
@@ -117,10 +99,7 @@ def _text(operand: Operand) -> str:
 
 
 def _each(pattern: str) -> Callable[..., Expressions]:
-    """Return an elementwise function written as ``pattern``.
-
-    It is a function of arrays, the first of them terms.
-    """
+    """Return an elementwise function of arrays, the first of them terms, written as ``pattern``."""
 
     def one(first: Term, *others: Operand) -> Term:
         return first.function.variable(pattern.format(first.name, *map(_text, others)))
@@ -132,10 +111,7 @@ class _Linalg:
     _fma = staticmethod(_each("fma({}, {}, {})"))
 
     def vecdot(self, first: Expressions, second: Expressions, /, *, axis: int) -> Expressions:
-        """Return dot products over the first axis.
-
-        They are rounded once a term as in BLAS.
-        """
+        """Return dot products over the first axis, rounded once a term as in BLAS."""
         assert axis == 0
         total: Expressions = first[0] * second[0]
         for a, b in zip(first[1:], second[1:], strict=True):
@@ -144,10 +120,7 @@ class _Linalg:
 
 
 class _Library:
-    """Functions common to NumPy and torch, for expressions.
-
-    They are those that formulas use.
-    """
+    """Functions common to NumPy and torch that formulas use, for expressions."""
 
     __name__ = "c_functions"
     linalg = _Linalg()
@@ -180,21 +153,14 @@ class _Library:
 
 
 class Expressions(np.ndarray[tuple[int, ...], np.dtype[np.object_]]):
-    """An array of terms and constants.
+    """An array of terms and constants; NumPy applies operators to each of them."""
 
-    NumPy applies operators to each of them.
-    """
-
-    array_library: ClassVar[_Library] = _Library()
-    """Where :func:`metarl.envs.engines.arrays.namespace` finds the functions."""
+    array_library: ClassVar[_Library] = _Library()  # where arrays.namespace finds the functions
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: object, **options: object
     ) -> Expressions:
-        """Apply an operation to each element.
-
-        By itself NumPy makes bools of comparisons.
-        """
+        """Apply an operation to each element; by itself NumPy makes bools of comparisons."""
         del method, options
         return _expressions(ufunc(*(np.asarray(x, object) for x in inputs), dtype=object))
 

@@ -1,7 +1,7 @@
-"""Worlds on the threads of ``stepper.c``.
+"""Worlds on the threads of ``stepper.c``, which is compiled on first use.
 
-It is compiled on first use. It is built against the headers and the library that the mujoco wheel ships, and
-serves that version only: the layout of MuJoCo's structures differs from one to the next.
+It is built against the headers and the library that the mujoco wheel ships, and serves that version only: the
+layout of MuJoCo's structures differs from one to the next.
 """
 
 from __future__ import annotations
@@ -42,10 +42,7 @@ class BuildError(RuntimeError):
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """Return the compiled stepper, or None.
-
-    It is None, with a warning, if it cannot be built.
-    """
+    """Return the compiled stepper; None, with a warning, if it cannot be built."""
     try:
         return open_library()
     except (BuildError, WriteError) as error:
@@ -54,11 +51,7 @@ def load() -> ctypes.CDLL | None:
 
 
 def open_library() -> ctypes.CDLL:
-    """Return the compiled stepper, built once.
-
-    Raises:
-        BuildError: if it cannot be built or loaded.
-    """
+    """Return the compiled stepper, built once; raise ``BuildError`` if it cannot be loaded."""
     try:
         library = _declare(ctypes.CDLL(str(build())))
     except OSError as error:
@@ -69,16 +62,10 @@ def open_library() -> ctypes.CDLL:
 
 
 def build(extra_flags: Sequence[str] = ()) -> Path:
-    """Compile the stepper unless that was done before.
+    """Compile the stepper unless that was done; return the library in the user's cache folder.
 
-    Args:
-        extra_flags: for the compiler, a sanitizer's for instance.
-
-    Returns:
-        The shared library, in the user's cache folder.
-
-    Raises:
-        BuildError: without a compiler or the headers, for a MuJoCo that is not known, or if compiling fails.
+    ``extra_flags`` are a sanitizer's, for instance. Without a compiler or headers, or for a MuJoCo that is
+    not known, this raises ``BuildError``.
     """
     if mujoco.mj_version() not in EXACT_VERSIONS:
         raise BuildError(f"the compiled stepper is not known to be exact under MuJoCo {mujoco.__version__}")
@@ -92,11 +79,7 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
 
 
 def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str] = ()) -> list[int]:
-    """Compile functions once, and return their addresses.
-
-    Raises:
-        BuildError: without a compiler, or if compiling fails.
-    """
+    """Compile functions once, and return their addresses; raise ``BuildError`` if that fails."""
     definitions = [function.source(f"function_{index}") for index, function in enumerate(functions)]
     path = _compile("functions", PRELUDE + "".join(definitions), extra_flags, ["-lm"])
     try:
@@ -108,13 +91,7 @@ def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str]
 
 
 def find_compiler() -> list[str]:
-    """Return the C compiler's command.
-
-    It is ``$CC``, which may hold arguments or a launcher, or ``cc``.
-
-    Raises:
-        BuildError: if there is none, or ``$CC`` names no program.
-    """
+    """Return the C compiler's command, ``$CC`` or ``cc``; raise ``BuildError`` if there is none."""
     named = os.environ.get("CC", "").strip()
     try:
         words = [named] if shutil.which(named) else shlex.split(named) or ["cc"]
@@ -129,10 +106,7 @@ def find_compiler() -> list[str]:
 
 
 def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) -> Path:
-    """Return some C source's shared library.
-
-    It is in the user's cache folder.
-    """
+    """Return some C source's shared library, in the user's cache folder."""
     compiler = find_compiler()
     arguments = [word for word in compiler if word.startswith("-")]
     # the name changes with everything that the compiled code depends on
@@ -186,10 +160,7 @@ class CompiledStepper:
             raise EngineError(f"{num_threads} threads could not be started.")
 
     def attach(self, index: int, world: World) -> None:
-        """Assign this world to slot ``index``.
-
-        The slot gets it as it now is.
-        """
+        """Assign this world, as it now is, to slot ``index``."""
         library, pool, data = self._library, self._pool, world.data
         # the thread pool reads model and data by their addresses
         library.metarl_world(pool, index, world.model._address, data._address, world.finish, world.can_reuse)
@@ -221,12 +192,7 @@ class CompiledStepper:
         self._kept[index] = (world, dict(world.fields), copies, touches, world.computation)
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
-        """Step the worlds; gather features and flags.
-
-        Raises:
-            EngineError: after it was closed, and in a process forked from the one that built it: threads do
-                not follow a fork.
-        """
+        """Step the worlds; gather features and flags."""
         if self._pool is None:
             raise EngineError("The physics threads have ended; build a new environment.")
         # threads do not survive a fork

@@ -1,7 +1,7 @@
-"""Named numbers of a simulated world.
+"""Named numbers of a simulated world, such as positions, joint angles and contacts.
 
-Examples are positions, joint angles and contacts. A list of features is resolved against a model once; what
-comes out says which numbers of an ``mjData`` make up which columns of a row of ``float64``.
+A list of features is resolved against a model once; the result says which numbers of an ``mjData`` make up
+which columns of a row of ``float64``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,7 @@ _WHOLE = {
     "xipos": ("nbody", 3),
     "ten_length": ("ntendon", 1),
     "ten_velocity": ("ntendon", 1),
-}
-"""Arrays that can be read whole.
-
-Each has the model's count of rows and the length of a row.
-"""
+}  # arrays that can be read whole: the model's count of rows, and the length of a row
 _PADS = ("leftpad_geom", "rightpad_geom")
 
 
@@ -59,10 +55,7 @@ class Named(Protocol):
 
 
 class Feature(NamedTuple):
-    """Some numbers of MuJoCo's data.
-
-    They are a field of a named body, site, geom or joint.
-    """
+    """Some numbers of MuJoCo's data: a field of a named body, site, geom or joint."""
 
     field: str
     """Field of the object.
@@ -78,10 +71,7 @@ class Feature(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """A slice of the data's array ``field``.
-
-    It has ``size`` numbers from index ``start``; its column in the features is given too.
-    """
+    """``size`` numbers of the data's array ``field`` from index ``start``, and their column."""
 
     field: str
     start: int
@@ -90,10 +80,7 @@ class Numbers(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """Two finger pads and a geom.
-
-    They are the geoms of the pads, the geom they may press on, and its column.
-    """
+    """The geoms of two finger pads, the geom that they may press on, and its column."""
 
     left: int
     right: int
@@ -105,23 +92,17 @@ class Touch(NamedTuple):
 class Layout:
     """Sources of one model's features and their columns."""
 
-    numbers: tuple[Numbers, ...]
-    """Neighbours in both are merged."""
+    numbers: tuple[Numbers, ...]  # neighbours in both are merged
     touches: tuple[Touch, ...]
-    columns: dict[Named, slice]
-    """Columns of each feature, in requested order."""
-    width: int
-    """Columns in all."""
+    columns: dict[Named, slice]  # of each feature, in requested order
+    width: int  # columns in all
 
 
 def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
-    """Find the features in a model.
+    """Find the features in a model; raise ``MetarlError`` if a field or name is not known.
 
     A geom that the model lacks is looked for among the sites that :func:`~.slim.slim_model` leaves in the
     place of visual geoms; such a geom is never touched.
-
-    Raises:
-        MetarlError: if a feature's field or name is not known.
     """
     numbers: list[Numbers] = []
     touches: list[Touch] = []
@@ -153,20 +134,15 @@ def read(model: mujoco.MjModel, data: mujoco.MjData, features: Sequence[Named]) 
 
 
 def flat(data: mujoco.MjData, part: Numbers) -> Array:
-    """Return a part's live numbers, ``[count]``.
-
-    They are the numbers of a world's data that ``part`` names.
-    """
+    """Return the live numbers of a world's data that ``part`` names, ``[size]``."""
     values: Array = getattr(data, part.field)
     return values.reshape(-1)[part.start : part.start + part.size]
 
 
 def is_touching(data: mujoco.MjData, touch: Touch) -> bool:
-    """Whether both pads press on the geom.
+    """Whether both pads press on the geom, as Meta-World's ``touching_object`` decides.
 
-    Meta-World's ``touching_object`` decides it likewise. A pad presses where the sum of
-    ``efc_force[efc_address]`` over its contacts with the geom is above zero.
-
+    A pad presses where the sum of ``efc_force[efc_address]`` over its contacts with the geom is above zero.
     Quirk, kept: an inactive contact has address -1, which Meta-World reads as the last row.
     """
     if not (data.ncon and data.nefc):
@@ -207,10 +183,7 @@ def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
 
 
 def stand_in(geom: str) -> str:
-    """Return the site that replaces a visual geom.
-
-    Its name is returned.
-    """
+    """Return the name of the site that replaces a visual geom."""
     return f"geom:{geom}"
 
 

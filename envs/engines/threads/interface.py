@@ -1,7 +1,4 @@
-"""Physics on CPU threads or a GPU.
-
-All engines use this interface.
-"""
+"""The interface of physics on CPU threads or a GPU."""
 
 from __future__ import annotations
 
@@ -18,15 +15,10 @@ MaskT_co = TypeVar("MaskT_co", covariant=True)
 
 
 class Physics(Protocol[ArrayT, MaskT_co]):
-    """Worlds of several models, stepped together.
+    """Worlds of several models, stepped together, with numbers in arrays or tensors."""
 
-    Their numbers are arrays or tensors.
-    """
-
-    models: list[mujoco.MjModel]
-    """One a family."""
-    features: ArrayT
-    """Bound numbers after a step, ``[num_worlds, width]``."""
+    models: list[mujoco.MjModel]  # one a family
+    features: ArrayT  # bound numbers after a step, [num_worlds, width]
 
     @property
     def num_worlds(self) -> int:
@@ -37,10 +29,7 @@ class Physics(Protocol[ArrayT, MaskT_co]):
         """Worlds that broke since their last ``set_state``, ``[num_worlds]``."""
 
     def bind(self, features: Sequence[Sequence[Named]]) -> ArrayT:
-        """Choose the features of each family's worlds.
-
-        Return :attr:`features`.
-        """
+        """Choose the features of each family's worlds; return :attr:`features`."""
 
     def layout(self, family: int) -> Layout:
         """Return the columns of a family's features."""

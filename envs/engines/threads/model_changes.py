@@ -1,9 +1,8 @@
-"""Models that differ from world to world.
+"""Models that differ from world to world, with everything that MuJoCo derives.
 
-Everything that MuJoCo derives from a difference is changed too. A mass does not change alone: MuJoCo keeps
-inverse weights, subtree masses and actuator accelerations of the initial pose, by which it scales constraints
-and measures the solver's progress. MuJoCo's own ``mj_setConst`` derives them anew, once per task, and they
-become fields of a world like the mass itself.
+A mass does not change alone: MuJoCo keeps inverse weights, subtree masses and actuator accelerations of the
+initial pose, by which it scales constraints and measures the solver's progress. MuJoCo's own ``mj_setConst``
+derives them anew, once per task, and they become fields of a world like the mass itself.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from metarl.envs.engines.threads.worlds import read_field, write_field
 from metarl.errors import MetarlError, unknown_name
 
 Index: TypeAlias = "int | slice | EllipsisType | tuple[int | slice, ...]"
-Fields: TypeAlias = dict[str, Array]
-"""Whole model fields by name, for :class:`~.batched.WorldState`."""
+Fields: TypeAlias = dict[str, Array]  # whole model fields by name, for WorldState
 
 _SOLVER_SCALE = "stat.meaninertia"
 _LEAST = {"body_mass": 0.0, "body_inertia": 0.0, "opt.timestep": 1e-9}
@@ -33,45 +31,24 @@ _LEAST = {"body_mass": 0.0, "body_inertia": 0.0, "opt.timestep": 1e-9}
 class Change:
     """One change of a model field."""
 
-    field: str
-    """Field of the model or its options.
-
-    An array of :class:`mujoco.MjModel` (``"body_mass"``, ``"actuator_gear"``) or a number of its options
-    (``"opt.gravity"``, ``"opt.timestep"``).
-    """
-    index: Index
-    """Part of the field that changes.
-
-    It is an index of NumPy; ``...`` for all.
-    """
-    value: float
-    """The new value, or the factor."""
-    scale: bool = False
-    """Whether ``value`` multiplies what is there."""
+    field: str  # an array of MjModel ("body_mass") or a number of its options ("opt.gravity")
+    index: Index  # of NumPy; ... for all
+    value: float  # the new value, or the factor
+    scale: bool = False  # whether the value multiplies what is there
 
 
 class ModelChanger:
-    """A scratch model for changed fields.
-
-    It takes changes and returns all the fields they affect.
-
-    Args:
-        model: what the changes start from; it stays as it is.
-    """
+    """A scratch copy of ``model`` that takes changes and returns all fields they affect."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        self.model: mujoco.MjModel = copy.copy(model)
-        """The model as :meth:`put` left it."""
+        self.model: mujoco.MjModel = copy.copy(model)  # as put() left it
         self._original = model
         self._data = mujoco.MjData(self.model)
         self._fields = _float_fields(model)
         self._put: set[str] = set()
 
     def fields(self, changes: Iterable[Change]) -> Fields:
-        """Return all fields affected by some changes.
-
-        The changes are made in order; the fields are those that are not the original's. Those that MuJoCo
-        derives are among them.
+        """Return all fields that some changes, in order, and MuJoCo make differ from the original.
 
         Raises:
             MetarlError: if a field or an index in it is not known, a value is not finite, or MuJoCo derives
@@ -103,10 +80,7 @@ class ModelChanger:
         return fields
 
     def put(self, fields: Mapping[str, Array]) -> None:
-        """Set these fields in :attr:`model`.
-
-        All others are the original's.
-        """
+        """Set these fields in :attr:`model`, and all others to the original's."""
         for name in self._put - fields.keys():
             write_field(self.model, name, read_field(self._original, name))
         for name, values in fields.items():
@@ -142,10 +116,7 @@ class ModelChanger:
 
 
 def _float_fields(model: mujoco.MjModel) -> Fields:
-    """Return live views of a model's number arrays.
-
-    They are given by name.
-    """
+    """Return live views of a model's number arrays, by name."""
     values = ((name, getattr(model, name)) for name in dir(model) if not name.startswith("_"))
     return {
         name: value for name, value in values if isinstance(value, np.ndarray) and value.dtype == np.float64

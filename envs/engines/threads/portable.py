@@ -1,7 +1,4 @@
-"""Worlds on Python threads.
-
-MuJoCo releases the interpreter lock while it steps.
-"""
+"""Worlds on Python threads; MuJoCo releases the interpreter lock while it steps."""
 
 from __future__ import annotations
 
@@ -33,11 +30,8 @@ _BAD = (
     ("qacc", 1 << int(mujoco.mjtWarning.mjWARN_BADQACC)),
 )
 
+# a thread's model copies by family, and their fields that worlds have to themselves
 _Models: TypeAlias = dict[int, tuple[mujoco.MjModel, dict[str, Array]]]
-"""A thread's model copies and their varying fields.
-
-There is a copy for each family; the fields are those that worlds have to themselves.
-"""
 
 
 class PortableStepper:
@@ -57,10 +51,7 @@ class PortableStepper:
         started.wait()
 
     def attach(self, index: int, world: World) -> None:
-        """Assign this world to slot ``index``.
-
-        The slot gets it as it now is.
-        """
+        """Assign this world, as it now is, to slot ``index``."""
         self._worlds[index] = _Views(world)
         self._alarms = None
 
@@ -90,10 +81,7 @@ class PortableStepper:
         self._threads.shutdown()
 
     def _work(self, turns: Iterator[tuple[int, _Views]], inputs: Inputs, num_substeps: int) -> None:
-        """Step worlds until none is left.
-
-        Taking the next one is atomic.
-        """
+        """Step worlds until none is left; taking the next one is atomic."""
         models: _Models = self._local.__dict__.setdefault("models", {})
         for index, views in turns:
             try:
@@ -104,11 +92,10 @@ class PortableStepper:
 
 
 class _Views:
-    """Live views of one world's numbers.
+    """Live views of one world's numbers, made once: the steps cost no look-up by name.
 
-    They are made once: the steps cost no look-up by name. Nothing here but MuJoCo's own steps may let go of
-    the interpreter, as some of NumPy's functions do (``dot``, ``take``): each time another thread takes it,
-    and has to be waited for.
+    Nothing here but MuJoCo's own steps may let go of the interpreter, as some of NumPy's functions do
+    (``dot``, ``take``): each time another thread takes it, and has to be waited for.
     """
 
     def __init__(self, world: World) -> None:
@@ -146,10 +133,7 @@ class _Views:
             world.row[touch.column] = is_touching(data, touch)
 
     def _model_among(self, models: _Models) -> mujoco.MjModel:
-        """Return the thread's model with a world's fields.
-
-        The copy is the thread's own; the world's fields are written into it.
-        """
+        """Return the thread's own copy of the model with this world's fields written into it."""
         world = self.world
         # a world without fields of its own uses the shared model
         if not world.fields:
@@ -170,17 +154,9 @@ class _Views:
 
 
 class _Alarms:
-    """Live views that show a broken world.
-
-    They are of its numbers and warnings.
-    """
+    """Live views of the numbers and warnings that show a broken world."""
 
     def __init__(self, worlds: Sequence[tuple[int, World]]) -> None:
-        """Keep live views of what is looked at.
-
-        Args:
-            worlds: each with its slot.
-        """
         named = [(slot, bit, getattr(world.data, name)) for slot, world in worlds for name, bit in _BAD]
         self._numbers = [values for _, _, values in named]
         sizes = [values.size for values in self._numbers]
@@ -190,10 +166,7 @@ class _Alarms:
         self._counts = [warnings.number for _, warnings in self._warnings]
 
     def raise_flags(self, flags: Flags, stepped: Mask) -> None:
-        """Set the flags of stepped worlds, ``[num_worlds]``.
-
-        Worlds that MuJoCo stopped in their midst are left out.
-        """
+        """Set the flags of stepped worlds, ``[num_worlds]``, but of those that MuJoCo stopped midway."""
         if not self._numbers:
             return
         looked_at = stepped & ((flags & FATAL) == 0)

@@ -1,9 +1,9 @@
-"""Models without visual parts.
+"""Models without visual parts: the same physics, bit for bit, in less time and memory.
 
-The physics is the same, bit for bit, in less time and memory. Textures, materials, visual geoms with their
-meshes, cameras and lights go, and so does MuJoCo's record of which bounding volumes touch, tens of thousands
-of bytes that it clears at each step. Bodies with geoms that can touch no other body are left out of the
-search for contacts. Meta-World's models step 1.15 times faster for it and take 3 MB instead of 21.
+Textures, materials, visual geoms with their meshes, cameras and lights go, and so does MuJoCo's record of
+which bounding volumes touch, tens of thousands of bytes that it clears at each step. Bodies with geoms that
+can touch no other body are left out of the search for contacts. Meta-World's models step 1.15 times faster
+for it and take 3 MB instead of 21.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from metarl.envs.engines.threads.features import stand_in
 def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
     """Compile a model file without its visual parts.
 
-    Args:
-        path: the MJCF file.
-        read_geoms: geoms with a pose that is read as a feature; each visual one is replaced by a site at
-            the very same frame. A name that the file lacks is passed over.
+    ``read_geoms`` have a pose that is read as a feature; each visual one is replaced by a site at the very
+    same frame. A name that the file lacks is passed over.
     """
     model = compile_slim(slim_spec(path))
     # geoms without contacts are gone with the visual parts, though their pose may be read
@@ -41,10 +39,7 @@ def slim_model(path: str, read_geoms: Iterable[str] = ()) -> mujoco.MjModel:
 
 
 def slim_spec(path: str) -> mujoco.MjSpec:
-    """Return a spec without its visual parts.
-
-    It may be changed and given to :func:`compile_slim`.
-    """
+    """Return a spec without its visual parts, to change and give to :func:`compile_slim`."""
     spec = mujoco.MjSpec.from_file(path)
     spec.compiler.discardvisual = True
     spec.visual.global_.bvactive = 0
@@ -54,10 +49,7 @@ def slim_spec(path: str) -> mujoco.MjSpec:
 
 
 def compile_slim(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """Compile a spec without unneeded contact search.
-
-    Bodies that touch no other are not searched.
-    """
+    """Compile a spec; bodies that touch no other are not searched for contacts."""
     model = spec.compile()
     kinds, wanted = model.geom_contype, model.geom_conaffinity
     welded = model.body_weldid[model.geom_bodyid]

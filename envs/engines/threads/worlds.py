@@ -1,7 +1,4 @@
-"""Records of both steppers.
-
-They are worlds, the inputs of a step, and how a step ends.
-"""
+"""Records of both steppers: worlds, the inputs of a step, and how a step ends."""
 
 from __future__ import annotations
 
@@ -18,99 +15,55 @@ from metarl.errors import MetarlError
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
 Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
-FATAL = 1 << 30
-"""Flag of an error raised by MuJoCo.
-
-The lower bits are those of MuJoCo's warnings.
-"""
-EXACT_VERSIONS = (330,)
-"""MuJoCo versions with exact forward-pass reuse.
-
-Under them a reused forward pass was shown to give the same bits.
-"""
-BAD_NUMBER = 1e10
-"""Limit of sound numbers.
-
-MuJoCo calls a number bad that is NaN or larger than this.
-"""
+FATAL = 1 << 30  # flag of an error raised by MuJoCo; the lower bits are those of MuJoCo's warnings
+EXACT_VERSIONS = (330,)  # of MuJoCo under which a reused forward pass was shown to give the same bits
+BAD_NUMBER = 1e10  # MuJoCo calls a number bad that is NaN or larger than this
 
 
 class Finish(IntEnum):
     """The computation after the last substep of a step."""
 
     NOTHING = 0
-    FORWARD = 1
-    """Compute ``mj_forward``, as Meta-World does.
-
-    Poses and contacts then belong to the state.
-    """
-    RNE = 2
-    """Compute ``mj_rnePostConstraint``, as Gymnasium does.
-
-    It gives contact forces on bodies.
-    """
+    FORWARD = 1  # mj_forward, as Meta-World: poses and contacts then belong to the state
+    RNE = 2  # mj_rnePostConstraint, as Gymnasium: contact forces on bodies
 
 
 class Computation(NamedTuple):
-    """A compiled :class:`~.c_functions.CFunction` and its arguments."""
+    """The addresses of a compiled :class:`~.c_functions.CFunction` and of a world's rows."""
 
     function: int
-    """Its address."""
     rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-    """The addresses of the world's rows."""
 
 
 @dataclass
 class World:
     """One simulated world."""
 
-    family: int
-    """Index of its model."""
-    model: mujoco.MjModel
-    """The family's shared model; never written to."""
+    family: int  # index of its model
+    model: mujoco.MjModel  # the family's, shared; never written to
     data: mujoco.MjData
-    fields: dict[str, Array]
-    """Model fields of its own, by name.
-
-    They have the model's shape.
-    """
+    fields: dict[str, Array]  # model fields of its own by name, in the model's shape
     layout: Layout
-    row: Array
-    """Where its features are written, ``[layout.width]``."""
+    row: Array  # where its features are written, [layout.width]
     finish: Finish
-    can_reuse: bool
-    """Whether a step may reuse the forward pass.
-
-    It is the one at the end of the step before.
-    """
-    computation: Computation | None
-    """Runs after each step; compiled steppers only."""
+    can_reuse: bool  # whether a step may start from the forward pass at the end of the step before
+    computation: Computation | None  # runs after each step; compiled steppers only
 
 
 class Inputs(NamedTuple):
-    """Inputs of every world for a step.
+    """Inputs of every world for a step; None leaves the previous ones."""
 
-    None leaves the previous ones.
-    """
-
-    mask: Mask | None
-    """``[num_worlds]``, which worlds step."""
-    ctrl: Array | None
-    """``[num_worlds, nu]``."""
-    mocap_pos: Array | None
-    """``[num_worlds, nmocap, 3]``, metres."""
-    mocap_quat: Array | None
-    """``[num_worlds, nmocap, 4]``, wxyz."""
+    mask: Mask | None  # [num_worlds], which worlds step
+    ctrl: Array | None  # [num_worlds, nu]
+    mocap_pos: Array | None  # [num_worlds, nmocap, 3], metres
+    mocap_quat: Array | None  # [num_worlds, nmocap, 4], wxyz
 
 
 class Stepper(Protocol):
     """Steps worlds on threads."""
 
     def attach(self, index: int, world: World) -> None:
-        """Assign this world to slot ``index``.
-
-        The slot gets it as it now is.
-        """
+        """Assign this world, as it now is, to slot ``index``."""
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds; gather features and flags."""
@@ -124,13 +77,9 @@ class WorldStatus:
     """Flags of every world, shared with the stepper."""
 
     num_worlds: int
+    # whether the data's forward pass belongs to its state
     forward_is_current: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(init=False)
-    """Whether the data's forward pass belongs to its state."""
-    flags: Flags = field(init=False)
-    """Warnings, bit w for ``mjtWarning`` w.
-
-    They count since the last :meth:`~.batched.BatchedPhysics.set_state`.
-    """
+    flags: Flags = field(init=False)  # bit w for mjtWarning w, since the last set_state
 
     def __post_init__(self) -> None:
         self.forward_is_current = np.zeros(self.num_worlds, np.uint8)
@@ -138,14 +87,10 @@ class WorldStatus:
 
 
 def read_field(model: mujoco.MjModel, name: str) -> Array:
-    """Return a copy of a model's field.
+    """Return a copy of a model's field; raise ``MetarlError`` if there is none of that name.
 
-    A single number has shape ``[1]``. Besides the arrays of :class:`mujoco.MjModel` these are the numbers of
-    its options (``"opt.gravity"``) and ``"stat.meaninertia"``, by which the constraint solver measures its
-    progress.
-
-    Raises:
-        MetarlError: if there is none of that name.
+    Besides the arrays of :class:`mujoco.MjModel` these are the numbers of its options (``"opt.gravity"``) and
+    ``"stat.meaninertia"``, by which the solver measures its progress; a single number has shape ``[1]``.
     """
     holder, _, leaf = name.rpartition(".")
     known = holder in ("", "opt") or name == "stat.meaninertia"
@@ -165,10 +110,10 @@ def write_field(model: mujoco.MjModel, name: str, values: Array) -> None:
 
 
 def can_reuse_forward(model: mujoco.MjModel, finish: Finish) -> bool:
-    """Whether a step may reuse the forward pass.
+    """Whether a step may reuse the forward pass with the same result, bit for bit.
 
-    The result must be the same, bit for bit. Between the two only controls and mocap bodies change, so
-    nothing that ``step_from_forward`` of ``stepper.c`` leaves out may depend on these.
+    Between the two only controls and mocap bodies change, so nothing that ``step_from_forward`` of
+    ``stepper.c`` leaves out may depend on these.
     """
     # conditions under which the forward pass of a step's end equals that of the next one's start
     mocap = np.flatnonzero(model.body_mocapid >= 0)

@@ -1,5 +1,4 @@
-"""Worlds on a GPU, stepped by MuJoCo Warp.
+"""Worlds of Meta-World and locomotion on a GPU, stepped by MuJoCo Warp (extra ``warp``).
 
-They serve Meta-World and locomotion, and need the extra ``warp``.
 https://github.com/google-deepmind/mujoco_warp. Without CUDA everything runs on Warp's CPU device.
 """

@@ -1,7 +1,4 @@
-"""Names of the engine warp.
-
-Here is also the error that says how to install it.
-"""
+"""Names of the engine warp, and the error that says how to install it."""
 
 from __future__ import annotations
 
@@ -23,11 +20,7 @@ def device_of(engine: str) -> str:
 
 @contextmanager
 def extra_imported() -> Iterator[None]:
-    """Import modules that need the extra.
-
-    Raises:
-        EngineError: if a package is missing; it says which and what to do.
-    """
+    """Import modules that need the extra; raise ``EngineError`` if a package is missing."""
     try:
         yield
     except ModuleNotFoundError as error:

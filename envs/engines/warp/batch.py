@@ -1,7 +1,7 @@
-"""Worlds of one model in MuJoCo Warp.
+"""Worlds of one model in MuJoCo Warp: one (Model, Data, CUDA graph), seen as tensors.
 
-They are one (Model, Data, CUDA graph), seen as tensors. Tensors and Warp's arrays share their memory, and no
-array is bound anew after a graph has been captured: all that changes is written in place.
+Tensors and Warp's arrays share their memory, and no array is bound anew after a graph has been captured: all
+that changes is written in place.
 """
 
 from __future__ import annotations
@@ -23,19 +23,14 @@ from metarl.envs.engines.warp.fields import own, put_model
 from metarl.envs.engines.warp.starts import VELOCITIES, StartReader, stacked
 from metarl.errors import MetarlError
 
-WORLD_BYTES = 500_000
-"""Estimated bytes of a world, with default buffers.
-
-Most of them serve to collide convex shapes.
-"""
+WORLD_BYTES = 500_000  # estimated, with default buffers; most of them serve to collide convex shapes
 _LOST = (
     mjw.OverflowType.NEFC
     | mjw.OverflowType.NJMAX_NNZ
     | mjw.OverflowType.BROADPHASE
     | mjw.OverflowType.NARROWPHASE
     | mjw.OverflowType.CCD
-)
-"""Overflows that lose a contact or constraint."""
+)  # overflows that lose a contact or constraint
 _CHECKED = ("qpos", "qvel", "qacc")
 
 
@@ -43,18 +38,12 @@ _CHECKED = ("qpos", "qvel", "qacc")
 class BufferSizes:
     """Buffer sizes of a world.
 
-    The most seen in 500 random substeps of the 50 tasks is 53 and 215.
+    The most contacts and constraints seen in 500 random substeps of the 50 tasks is 53 and 215.
     """
 
-    contacts: int = 64
-    """Mean contacts of a world.
-
-    The worlds of a batch share one buffer.
-    """
-    constraints: int = 256
-    """Rows of constraints of each world."""
-    convex: int = 48
-    """Mean pairs of convex geoms per world."""
+    contacts: int = 64  # mean of a world; the worlds of a batch share one buffer
+    constraints: int = 256  # rows of each world
+    convex: int = 48  # mean pairs of convex geoms per world
 
 
 @dataclass(frozen=True)
@@ -62,20 +51,12 @@ class BatchPlan:
     """How worlds are kept and stepped."""
 
     sizes: BufferSizes = field(default_factory=BufferSizes)
-    expanded: tuple[str, ...] = ()
-    """Model fields of each world's own."""
-    finish: Finish = Finish.FORWARD
-    """The computation after the last substep of a step."""
+    expanded: tuple[str, ...] = ()  # model fields of each world's own
+    finish: Finish = Finish.FORWARD  # the computation after the last substep of a step
 
 
 class WarpBatch:
-    """Worlds of one model.
-
-    Args:
-        model: MuJoCo's; it stays as it is.
-        num_worlds: how many.
-        device: ``"cpu"``, ``"cuda:0"``.
-        plan: how they are kept and stepped.
+    """Worlds of one MuJoCo model, which stays as it is, on ``"cpu"`` or ``"cuda:0"``.
 
     Raises:
         MetarlError: if MuJoCo Warp cannot step the model, or the device has not enough memory; it says how
@@ -104,10 +85,7 @@ class WarpBatch:
         self.restore(torch.ones(num_worlds, dtype=torch.bool, device=device))
 
     def field(self, name: str) -> torch.Tensor:
-        """Return a live field, ``[N, ...]``.
-
-        It is one of Warp's data or of the worlds' model.
-        """
+        """Return a live field of Warp's data or of the worlds' model, ``[N, ...]``."""
         if name not in self._fields:
             is_own = name in self.plan.expanded
             self._fields[name] = wp.to_torch(own(self._model, name) if is_own else getattr(self._data, name))
@@ -119,18 +97,12 @@ class WarpBatch:
         return self.reader.state({name: self.field(name)[row].cpu().numpy() for name in names})
 
     def prepare(self, rows: torch.Tensor, starts: Mapping[str, torch.Tensor]) -> None:
-        """Prepare states for some worlds, ``[R, ...]`` each.
-
-        They start from these at their next :meth:`restore`.
-        """
+        """Set the states ``[R, ...]`` from which some worlds start at their next :meth:`restore`."""
         for name, values in starts.items():
             self._start[name].index_copy_(0, rows, values)
 
     def restore(self, mask: torch.Tensor) -> None:
-        """Restore the worlds of ``mask [num_worlds]``.
-
-        They go where they start; no other world's memory changes.
-        """
+        """Put the worlds of ``mask [num_worlds]`` where they start; change no other's memory."""
         self._restore(mask, tuple(self._start))
 
     def step(self, num_substeps: int) -> None:
@@ -146,10 +118,9 @@ class WarpBatch:
         wp.capture_launch(self._graphs[num_substeps], stream=stream)
 
     def take_broken(self) -> torch.Tensor:
-        """Return and restore broken worlds, ``[num_worlds]``.
+        """Return worlds that lost a contact or hold bad numbers, ``[num_worlds]``; put them back.
 
-        They lost a contact or hold bad numbers, and are put back. Put back, they do no harm to the others,
-        with whom they share buffers.
+        Put back, they do no harm to the others, with whom they share buffers.
         """
         broken = (self.field("overflow") & int(_LOST)) != 0
         for name in _CHECKED:
@@ -160,10 +131,7 @@ class WarpBatch:
         return broken
 
     def copy_from(self, other: WarpBatch) -> None:
-        """Copy a batch into the first worlds.
-
-        It is of the same model, and is smaller or has fewer own fields.
-        """
+        """Copy a batch of the same model, smaller or with fewer own fields, into the first worlds."""
         for name in other._start:
             self.field(name)[: other.num_worlds] = other.field(name)
             self._start[name][: other.num_worlds] = other._start[name]
@@ -203,13 +171,7 @@ class WarpBatch:
 
 
 def _put(model: mujoco.MjModel, num_worlds: int, plan: BatchPlan) -> tuple[mjw.Model, mjw.Data]:
-    """Copy model and initial state to the device.
-
-    It is the current one.
-
-    Raises:
-        MetarlError: if MuJoCo Warp cannot step the model.
-    """
+    """Copy model and initial state to the device; raise ``MetarlError`` if Warp cannot step the model."""
     primitive = copy.copy(model)
     # Two boxes then meet by their own collider; its contacts are a hundred times nearer to MuJoCo's.
     primitive.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
@@ -230,11 +192,7 @@ def _put(model: mujoco.MjModel, num_worlds: int, plan: BatchPlan) -> tuple[mjw.M
 
 @contextmanager
 def _told_what_fits(num_worlds: int, device: torch.device) -> Iterator[None]:
-    """Turn a want of memory into one sentence.
-
-    Raises:
-        MetarlError: if there was one.
-    """
+    """Turn a want of memory into a MetarlError of one sentence."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -248,10 +206,7 @@ def _told_what_fits(num_worlds: int, device: torch.device) -> Iterator[None]:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return a device's free memory.
-
-    For the CPU it is that of the machine.
-    """
+    """Return a device's free memory, for the CPU the machine's."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())

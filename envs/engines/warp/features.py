@@ -1,7 +1,4 @@
-"""Features of worlds on a device.
-
-They are :mod:`metarl.envs.engines.threads.features` as tensors.
-"""
+"""Features of worlds on a device: :mod:`metarl.envs.engines.threads.features` as tensors."""
 
 from __future__ import annotations
 
@@ -23,20 +20,17 @@ def gather(batch: WarpBatch, layout: Layout, rows: torch.Tensor) -> torch.Tensor
 
 
 def touching(batch: WarpBatch, touch: Touch) -> torch.Tensor:
-    """Return where both pads press, ``[num_worlds]`` bool.
+    """Return where both pads press on the geom, ``[num_worlds]`` bool.
 
-    They press on the geom. Unlike Meta-World, which reads the force of an inactive contact from the last
-    constraint, here it has none: the order of constraints is not MuJoCo's own.
+    Unlike Meta-World, which reads the force of an inactive contact from the last constraint, here it has
+    none: the order of constraints is not MuJoCo's own.
     """
     left, right = (_pressure(batch, pad, touch.target) > 0 for pad in (touch.left, touch.right))
     return left & right
 
 
 def _pressure(batch: WarpBatch, pad: int, target: int) -> torch.Tensor:
-    """Return normal forces between two geoms, ``[num_worlds]``.
-
-    Each is a sum.
-    """
+    """Return the sum of normal forces between two geoms, ``[num_worlds]``."""
     geoms, worlds = batch.contact["geom"], batch.contact["worldid"]
     address = batch.contact["efc_address"][:, 0]
     used = torch.arange(len(geoms), device=batch.device) < batch.field("nacon")  # the rest is of older steps

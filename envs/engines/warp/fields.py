@@ -12,24 +12,14 @@ import warp as wp
 
 from metarl.errors import MetarlError
 
+# prefixes of fields that no Warp step reads: MuJoCo derives or draws with them
 UNSEEN = ("cam_", "light_", "mat_", "tex_", "bvh_", "stat.", "dof_M0", "dof_length")
-"""Prefixes of fields that no Warp step reads.
-
-MuJoCo derives or draws with them.
-"""
+# options that Warp keeps per world; of others, as wind, it decides once for all whether they count
 _OPTIONS = ("opt.gravity", "opt.timestep")
-"""Options that Warp keeps per world.
-
-Of the others Warp decides once for all worlds whether they count, as of wind and density.
-"""
 
 
 def seen(fields: Iterable[str]) -> tuple[str, ...]:
-    """Return the fields that a Warp step reads.
-
-    Raises:
-        MetarlError: if worlds cannot differ in one of them.
-    """
+    """Return the fields that a Warp step reads; raise ``MetarlError`` if worlds cannot differ in one."""
     wanted = tuple(name for name in fields if not name.startswith(UNSEEN))
     for name in wanted:
         if name not in _OPTIONS and not _is_batched(name):
@@ -38,13 +28,7 @@ def seen(fields: Iterable[str]) -> tuple[str, ...]:
 
 
 def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> mjw.Model:
-    """Copy a model with own fields per world.
-
-    The copy is on the current device.
-
-    Raises:
-        MetarlError: if MuJoCo Warp cannot step the model.
-    """
+    """Copy a model with own fields per world; raise ``MetarlError`` if Warp cannot step it."""
     names = list(fields)
     try:
         there = mjw.put_model(model, {name: num_worlds for name in names if name not in _OPTIONS})
@@ -73,9 +57,6 @@ def _place(model: mjw.Model, field: str) -> tuple[object, str]:
 
 
 def _is_batched(field: str) -> bool:
-    """Whether Warp has the field per world.
-
-    The first axis is then that of the worlds.
-    """
+    """Return whether the first axis of Warp's field is that of the worlds."""
     kinds = {each.name: each.type for each in dataclasses.fields(mjw.Model)}
     return tuple(getattr(kinds.get(field), "shape", ()))[:1] == ("*",)

@@ -1,7 +1,6 @@
-"""Worlds of several models on a device.
+"""Worlds of several models on a device: :mod:`metarl.envs.engines.threads.batched` as tensors.
 
-They are tensors: :mod:`metarl.envs.engines.threads.batched` for a GPU. Families of the same model share a
-batch. Each batch is stepped on its own, one after the other.
+Families of the same model share a batch. Each batch is stepped on its own, one after the other.
 """
 
 from __future__ import annotations
@@ -30,23 +29,16 @@ class _Members:
 
     family: int
     batch: int
-    rows: torch.Tensor
-    """Where they are in the batch."""
-    slots: torch.Tensor
-    """Which worlds they are."""
+    rows: torch.Tensor  # where they are in the batch
+    slots: torch.Tensor  # which worlds they are
 
 
 class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
     """Worlds that are stepped together.
 
     All of them are stepped, also those that a mask leaves out: what they show stays as it was, and they are
-    to be put in a state before they go on.
-
-    Args:
-        models: one a family.
-        families: ``[num_worlds]``, for each world the index of its model.
-        device: where the worlds are.
-        plan: how they are kept and stepped, with the model fields that worlds have to themselves.
+    to be put in a state before they go on. There is a model for each family, and ``families [num_worlds]``
+    are indices of models.
 
     Raises:
         MetarlError: if MuJoCo Warp cannot step a model, or let worlds differ in a field.
@@ -70,8 +62,8 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._batches: dict[int, WarpBatch] = {}
         self._families: list[int] = []
         self._rows: list[int] = []
+        # bound numbers after a step, [num_worlds, width]
         self.features = torch.zeros(len(families), 0, device=device)
-        """Bound numbers after a step, ``[num_worlds, width]``."""
         self._first_features = self.features.clone()
         self._diverged = torch.zeros(len(families), dtype=torch.bool, device=device)
         self.assign(families)
@@ -83,10 +75,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
 
     @property
     def diverged(self) -> torch.Tensor:
-        """Broken worlds, ``[N]``, since their last state.
-
-        They lost a contact, or hold NaN or huge numbers.
-        """
+        """Worlds that since their last state lost a contact, or hold NaN or huge numbers, ``[N]``."""
         return self._diverged
 
     @property
@@ -95,10 +84,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return len(self._in_use())
 
     def bind(self, features: Sequence[Sequence[Named]]) -> torch.Tensor:
-        """Choose the features of each family's worlds.
-
-        See :meth:`.BatchedPhysics.bind`.
-        """
+        """Choose the features of each family's worlds; see :meth:`.BatchedPhysics.bind`."""
         pairs = zip(self.models, features, strict=True)
         self._layouts = [resolve(model, wanted) for model, wanted in pairs]
         width = max((layout.width for layout in self._layouts), default=0)
@@ -111,13 +97,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return self._layouts[family]
 
     def expand(self, field: str) -> None:
-        """Give every world its own model field.
-
-        This is done only if a step reads it.
-
-        Raises:
-            MetarlError: if worlds cannot differ in it.
-        """
+        """Give every world its own model field, if a step reads it; see :func:`.fields.seen`."""
         new = [name for name in seen([field]) if name not in self._plan.expanded]
         if not new:
             return
@@ -126,10 +106,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             self._replace(batch, old.num_worlds)
 
     def assign(self, families: Sequence[int]) -> None:
-        """Change the families of the worlds.
-
-        One that changes starts in its model's initial state.
-        """
+        """Change the families of the worlds; one that changes starts in the initial state."""
         if list(families) == self._families:
             return
         # a world that keeps its family keeps its row
@@ -162,10 +139,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         mocap_quat: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
     ) -> None:
-        """Step the worlds and gather features.
-
-        Set :attr:`features` and :attr:`diverged`.
-        """
+        """Step the worlds; set :attr:`features` and :attr:`diverged`."""
         inputs = {"ctrl": ctrl, "mocap_pos": mocap_pos, "mocap_quat": mocap_quat}
         for member in self._members:
             for name, values in inputs.items():
@@ -179,10 +153,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._mark_broken(mask)
 
     def prepare(self, worlds: Sequence[int], states: Sequence[WorldState]) -> None:
-        """Prepare states for the next :meth:`restore`.
-
-        Some worlds start from them; each state is sent once.
-        """
+        """Set the states of some worlds for the next :meth:`restore`; each is sent once."""
         if not worlds:
             return
         # equal states are converted and sent once
@@ -212,11 +183,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._first_features.index_copy_(0, slots, torch.as_tensor(shown, device=self.device)[places])
 
     def restore(self, mask: torch.Tensor) -> None:
-        """Restore the worlds of ``mask [num_worlds]``.
-
-        They start in the states that were prepared, and count as sound. They show the features of these
-        states.
-        """
+        """Start the worlds of ``mask [num_worlds]`` in the prepared states, with their features."""
         for batch, members in self._in_use().items():
             worlds = self._batches[batch]
             chosen = torch.zeros(worlds.num_worlds, dtype=torch.bool, device=self.device)
@@ -227,10 +194,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._diverged = self._diverged & ~mask
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
-        """Set the states of some worlds.
-
-        The features are those of the state.
-        """
+        """Set states and features of some worlds."""
         slots = list(worlds)
         self.prepare(slots, list(states))
         mask = torch.zeros(self.num_worlds, dtype=torch.bool)
@@ -238,10 +202,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self.restore(mask.to(self.device))
 
     def get_state(self, worlds: Iterable[int]) -> list[WorldState]:
-        """Return the states of some worlds.
-
-        MuJoCo C can continue from them.
-        """
+        """Return the states of some worlds, from which MuJoCo C can continue."""
         states = []
         for world in worlds:
             state = self._batch(world).state(self._rows[world])
@@ -249,10 +210,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         return states
 
     def field(self, world: int, name: str) -> torch.Tensor:
-        """Return a copy of a world's field.
-
-        It is one of Warp's data, or of its model.
-        """
+        """Return a copy of a world's field of Warp's data, or of its model."""
         return self._batch(world).field(name)[self._rows[world]].clone()
 
     def close(self) -> None:
@@ -261,10 +219,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         self._members = []
 
     def _batch_number(self, model: mujoco.MjModel) -> int:
-        """Return the number of equal models' batch.
-
-        The models are the same, byte for byte.
-        """
+        """Return the number of the batch of models that are equal, byte for byte."""
         keys = [_digest(known) for known in self._distinct]
         key = _digest(model)
         if key not in keys:
@@ -296,10 +251,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             self._replace(batch, num_worlds)
 
     def _replace(self, batch: int, num_worlds: int) -> None:
-        """Rebuild a batch.
-
-        The worlds of the old one continue in it.
-        """
+        """Rebuild a batch, in which the worlds of the old one continue."""
         old = self._batches.get(batch)
         self._batches[batch] = WarpBatch(self._distinct[batch], num_worlds, self.device, self._plan)
         if old is not None:
@@ -321,10 +273,7 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         ]
 
     def _start_anew(self, changed: Sequence[bool]) -> None:
-        """Reset worlds that changed their family.
-
-        They start in their model's initial state.
-        """
+        """Start worlds that changed their family in their model's initial state."""
         slots = np.flatnonzero(changed).tolist()
         states: dict[int, WorldState] = {}
         for slot in slots:

@@ -14,40 +14,27 @@ from metarl.envs.engines.threads.batched import WorldState
 from metarl.envs.engines.threads.features import Array
 from metarl.envs.engines.threads.worlds import read_field, write_field
 
+# initial arrays of a world by name; with a leading axis, of many worlds
 Start: TypeAlias = dict[str, npt.NDArray[np.float32]]
-"""Initial arrays of a world, by name.
-
-With a leading axis, they are those of many worlds.
-"""
 
 _IN_FRAME = (int(mujoco.mjtSameFrame.mjSAMEFRAME_BODY), int(mujoco.mjtSameFrame.mjSAMEFRAME_INERTIA))
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+# they change with every step
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
-"""The fields that change with every step."""
+# MuJoCo Warp computes the poses of geoms fixed to the world once, when its data is made: a world with the
+# body elsewhere needs them written, or its contacts stay where the model has them.
 POSES = ("geom_xpos", "geom_xmat")
-"""Geom poses, written for fixed geoms too.
-
-MuJoCo Warp computes these of geoms that are fixed to the world once, when its data is made. A world with the
-body elsewhere needs them written, or its contacts stay where the model has them.
-"""
+# MuJoCo Warp builds a weld's constraint from these as the step before left them, so they are state: without
+# them the first step after a reset depends on what the world did before, and a NaN outlives it.
 VELOCITIES = ("cvel", "cdof_dot")
-"""Velocities that are state in MuJoCo Warp.
-
-MuJoCo Warp builds a weld's constraint from these as the step before left them, so they are state: without
-them the first step after a reset depends on what the world did before, and a NaN outlives it.
-"""
-START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES)
-"""Initial states, besides per-world model fields."""
+START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES)  # initial states, besides per-world model fields
 
 
 class StartReader:
-    """Converts between MuJoCo states and starts.
+    """Converts between MuJoCo states and starts, in a scratch world.
 
-    It uses a scratch world.
-
-    Args:
-        model: what the states belong to; it stays as it is.
-        expanded: the model fields that a world has to itself.
+    ``model``, to which the states belong, stays as it is; ``expanded`` are the model fields of each world's
+    own.
     """
 
     def __init__(self, model: mujoco.MjModel, expanded: Sequence[str] = ()) -> None:
@@ -57,10 +44,7 @@ class StartReader:
         self._in_frame = np.isin(model.site_sameframe, _IN_FRAME)
 
     def read(self, state: WorldState) -> Start:
-        """Return a state's numbers.
-
-        Quaternions have length one, as MuJoCo itself uses them.
-        """
+        """Return a state's numbers; quaternions have length one, as MuJoCo itself uses them."""
         model, data = self._model, self._data
         # the model first, since poses depend on it
         for field in self._expanded:
@@ -80,10 +64,7 @@ class StartReader:
         return read | {name: read_field(model, name).astype(np.float32) for name in self._expanded}
 
     def state(self, start: Start) -> WorldState:
-        """Return a world's state from its numbers.
-
-        Of a start, only the changing numbers are read.
-        """
+        """Return a world's state from the changing numbers of a start."""
         for name in STATE_FIELDS:
             if name == "time":
                 self._data.time = start[name].item()

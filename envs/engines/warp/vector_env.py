@@ -1,7 +1,7 @@
-"""The base of engines on a device.
+"""The base of engines on a device: from reset to truncation nothing waits for the host.
 
-From reset to truncation nothing waits for the host. Episodes are those of the threads engine, up to float32
-and MuJoCo's version; the two never belong in one table.
+Episodes are those of the threads engine, up to float32 and MuJoCo's version; the two never belong in one
+table.
 """
 
 from __future__ import annotations
@@ -29,30 +29,19 @@ logger = logging.getLogger(__name__)
 
 
 class StepOutcome(NamedTuple):
-    """The outcome of a step, ``[N]`` each.
-
-    It is undefined for slots that are not sound.
-    """
+    """The outcome of a step, ``[N]`` each, undefined for slots that are not sound."""
 
     rewards: torch.Tensor
     terminated: torch.Tensor
-    success: torch.Tensor | None
-    """None where the suite does not say."""
+    success: torch.Tensor | None  # None where the suite does not say
 
 
 class WarpVectorEnv(SlotEngine):
     """A :class:`.TaskVectorEnv` and :class:`.TensorVectorEnv` over MuJoCo Warp.
 
-    A world that loses a contact for want of room, or has NaN or huge numbers, is truncated at that
-    step with reward 0 and its last sound observation, and counted by task; the others go on.
-
-    Args:
-        observation_space: of one slot.
-        action_space: of one slot.
-        tasks: what the slots run in turn until ``set_tasks`` is called.
-        num_envs: slots.
-        horizon: steps after which an episode is truncated.
-        device: as :func:`choose_device` returned it.
+    A world that loses a contact for want of room, or has NaN or huge numbers, is truncated at that step with
+    reward 0 and its last sound observation, and counted by task; the others go on. ``device`` is one of
+    :func:`choose_device`.
     """
 
     def __init__(
@@ -93,36 +82,16 @@ class WarpVectorEnv(SlotEngine):
         return dict(self._told)
 
     def reset(
-        self,
-        *,
-        seed: int | Sequence[int | None] | None = None,
-        options: dict[str, object] | None = None,
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Start episodes in slots that have a task.
-
-        ``options["reset_mask"]`` selects some of them.
-
-        Returns:
-            Observations ``[N, O]`` of all slots, and no infos.
-
-        Raises:
-            TypeError: if the mask is no bool array.
-            ValueError: if the mask has a wrong shape or no True, or there is not one seed a slot.
-            MetarlError: if no episode can be made of a task's parameters.
-        """
+        """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``."""
         slots, seeds = self._to_start(options), seeds_of_slots(seed, self.num_envs)
         mask = torch.zeros(self.num_envs, dtype=torch.bool)
         mask[slots] = True
         return _array(self.reset_tensors(mask.to(self._device), seeds)), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot.
-
-        It is :meth:`step_tensors`, from and to NumPy.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot: :meth:`step_tensors`, from and to NumPy."""
         live = self._live.cpu().numpy()
         sent = torch.as_tensor(np.asarray(actions, np.float32), device=self._device)
         observations, rewards, terminated, truncated, success = self.step_tensors(sent)
@@ -135,16 +104,9 @@ class WarpVectorEnv(SlotEngine):
     def reset_tensors(
         self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
     ) -> torch.Tensor:
-        """Start episodes; return ``[N, O]``.
+        """Start episodes in slots with a task, or of ``mask [N]``; return ``[N, O]``.
 
-        They start in slots with a task, or of ``mask [N]``.
-
-        Args:
-            mask: which slots; None for all.
-            seeds: of each slot, for what is random in its initial state; None lets its generator go on.
-
-        Raises:
-            MetarlError: if no episode can be made of a task's parameters.
+        ``seeds`` start the slots' generators anew; None lets them go on.
         """
         self._check_open()
         self._count_broken()
@@ -165,14 +127,7 @@ class WarpVectorEnv(SlotEngine):
         return self._observations().clone()
 
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:
-        """Step every live slot.
-
-        Args:
-            actions: ``[N, A]``.
-
-        Raises:
-            MetarlError: if the actions have a wrong shape.
-        """
+        """Step every live slot by actions ``[N, A]``."""
         self._check_shape(actions.shape)
         given, live = actions.to(self._device, torch.float32), self._live
         self._act(given, live)
@@ -209,17 +164,11 @@ class WarpVectorEnv(SlotEngine):
 
     @abstractmethod
     def _prepare(self, slots: Sequence[int], seeds: Sequence[int | None]) -> None:
-        """Assign tasks to some slots.
-
-        They count from their next :meth:`_begin` on.
-        """
+        """Assign tasks to some slots, from their next :meth:`_begin` on."""
 
     @abstractmethod
     def _begin(self, mask: torch.Tensor) -> None:
-        """Begin episodes in slots of ``mask [N]``.
-
-        Their worlds are at the start.
-        """
+        """Begin episodes in slots of ``mask [N]``, where the worlds are at the start."""
 
     @abstractmethod
     def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
@@ -227,16 +176,10 @@ class WarpVectorEnv(SlotEngine):
 
     @abstractmethod
     def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
-        """Compute the observations of sound slots, ``[N]``.
-
-        The others keep theirs.
-        """
+        """Compute the observations of sound slots, ``[N]``; the others keep theirs."""
 
     def _count_broken(self) -> None:
-        """Log and count broken slots by task.
-
-        They broke since the last look; this waits for the device.
-        """
+        """Log and count slots that broke since the last look, by task; wait for the device."""
         counts = self._broken.tolist()
         self._broken.zero_()
         found: collections.Counter[str] = collections.Counter()
@@ -249,11 +192,7 @@ class WarpVectorEnv(SlotEngine):
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the worlds' device; warn if slow.
-
-    Raises:
-        MetarlError: if there is no such device here.
-    """
+    """Return the worlds' device, warn if slow; raise ``MetarlError`` if it is not there."""
     wp.init()
     chosen = ("cuda" if wp.is_cuda_available() else "cpu") if name == "auto" else name
     device = torch.device(chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metarl.envs.engines.arrays import Array, clip, norm, where
 from metarl.envs.metaworld.rewards.features import body, quat, site
@@ -13,10 +13,7 @@ Y, Z = 1, 2
 
 
 def _near(w: Worlds, radius: float) -> Array:
-    """Return the reward for nearness to the button.
-
-    Quirk, kept: the margin is from where the hand was at the reset to where the button is now.
-    """
+    # Quirk, kept: the margin is from where the hand was at the reset to where the button is now.
     return close(w.tcp_to_obj, radius, norm(w.obj - w.init_tcp))
 
 
@@ -26,31 +23,15 @@ def _outcome(w: Worlds, reward: Array, near: Array, pressed: Array, left: Array,
 
 @dataclass(frozen=True, kw_only=True)
 class Button:
-    """Approach the button, then press it.
+    """Approach the button, then press it once the fingers are there."""
 
-    It is pressed once the fingers are there.
-    """
-
-    axis: int
-    """Along which it is pressed, 1 or 2."""
-    radius: float
-    """Within which approaching pays in full, metres."""
-    within: float
-    """Finger distance from which pressing pays, metres."""
-    weights: tuple[float, float]
-    """Of approaching and pressing."""
-    done: float
-    """Distance that may be left, metres."""
-    closed: bool = False
-    """Whether to approach with the gripper closed.
-
-    Quirk, kept: else it is called closed, but is open.
-    """
-    depth: float | None = None
-    """Travel of the button, metres.
-
-    It is as at the reset unless given.
-    """
+    axis: int  # pressed along this axis, 1 or 2
+    radius: float  # approaching pays in full within it, metres
+    within: float  # finger distance from which pressing pays, metres
+    weights: tuple[float, float]  # of approaching and pressing
+    done: float  # distance that may be left, metres
+    closed: bool = False  # whether to approach closed; quirk, kept: else Meta-World's "closed" is open
+    depth: float | None = None  # travel of the button, metres; None: as at the reset
 
     def __call__(self, w: Worlds) -> Outcome:
         """Return the rewards of a step."""
@@ -64,14 +45,12 @@ class Button:
 
 
 def button_wall(w: Worlds) -> Outcome:
-    """Approach closed over the wall, then press.
-
-    Quirk, kept: opening pays then as well as pressing.
-    """
+    """Approach closed over the wall, then press."""
     near = _near(w, 0.01)
     left = abs(w.target[Y] - w.obj[Y])
     pressed = close(left, 0.005, w.fixed("obj_to_target_init")[0])
     approach = 2.0 * hamacher((1.0 - w.opened) / 2.0, near)
+    # Quirk, kept: opening pays here as well as pressing.
     pressing = 2.0 + 2.0 * (1.0 + w.opened) + 4.0 * (pressed * pressed)
     return _outcome(w, where(w.tcp_to_obj > 0.07, approach, pressing), near, pressed, left, 0.03)
 
@@ -79,9 +58,8 @@ def button_wall(w: Worlds) -> Outcome:
 def door_lock(w: Worlds) -> Outcome:
     """Push the lock down by the left pad."""
     pad_to_lock = norm((w.obj - w.read(body("leftpad"))) * w.offset(0.25, 1.0, 0.5))
-    near = close(
-        pad_to_lock, 0.01, pad_to_lock
-    )  # quirk, kept: the margin is from the pad now, not at the reset
+    # Quirk, kept: the margin is from the pad now, not at the reset.
+    near = close(pad_to_lock, 0.01, pad_to_lock)
     left = abs(w.target[Z] - w.obj[Z])
     pressed = close(left, 0.005, 0.1)
     reward = 2.0 * hamacher(clip(w.opened, 0.0, None), near) + 8.0 * pressed
@@ -94,15 +72,14 @@ _COFFEE = Object(site("buttonStart"), (1.0, 0.0, 0.0, 0.0))
 _LOCK = Object(site("lockStartLock"), quat("door_link"))
 _DEPTH = ("obj_to_target_init",)
 _LEVEL = Button(axis=Y, radius=0.05, within=0.05, weights=(2.0, 8.0), done=0.02)
-_COFFEE_BUTTON = Button(axis=Y, radius=0.05, within=0.05, weights=(2.0, 8.0), done=0.02, depth=0.03)
-_DOWN = Button(axis=Z, radius=0.01, within=0.03, weights=(5.0, 5.0), done=0.024, closed=True)
 _DOWN_WALL = Button(axis=Z, radius=0.01, within=0.03, weights=(5.0, 5.0), done=0.024)
+_DOWN = replace(_DOWN_WALL, closed=True)
 
 TASKS = {
     "button-press-v3": SawyerTask(objects=(_FRONT,), constants=_DEPTH, reward=_LEVEL),
     "button-press-wall-v3": SawyerTask(objects=(_FRONT,), constants=_DEPTH, reward=button_wall),
     "button-press-topdown-v3": SawyerTask(objects=(_TOP,), constants=_DEPTH, reward=_DOWN),
     "button-press-topdown-wall-v3": SawyerTask(objects=(_TOP,), constants=_DEPTH, reward=_DOWN_WALL),
-    "coffee-button-v3": SawyerTask(objects=(_COFFEE,), reward=_COFFEE_BUTTON),
+    "coffee-button-v3": SawyerTask(objects=(_COFFEE,), reward=replace(_LEVEL, depth=0.03)),
     "door-lock-v3": SawyerTask(objects=(_LOCK,), live={"obj_init_pos": body("lock_link")}, reward=door_lock),
 }

@@ -17,7 +17,6 @@ def _in_place(w: Worlds) -> Array:
 
 
 def _outcome(w: Worlds, reward: Array, grasped: Array, in_place: Array, *, done: float = 0.07) -> Outcome:
-    """Return the usual info values."""
     left, near = w.obj_to_target, w.tcp_to_obj <= 0.03
     return Outcome(reward, left <= done, near, w.gripped(0.02), grasped, in_place, left)
 
@@ -27,14 +26,11 @@ def _arrived(w: Worlds, reward: Array) -> Array:
 
 
 def push(w: Worlds) -> Outcome:
-    """Push the puck over the table.
-
-    Quirk, kept: the grasp reward is added twice while holding.
-    """
+    """Push the puck over the table."""
     in_place = _in_place(w)
     grasped = cage(w, w.obj, radius=0.015, pads=0.05, xz=0.005)
     dense = 2.0 * grasped
-    held = dense + (1.0 + dense + 5.0 * in_place)
+    held = dense + (1.0 + dense + 5.0 * in_place)  # quirk, kept: the grasp reward is added twice
     return _outcome(w, _arrived(w, where(w.holding(0.02), held, dense)), grasped, in_place, done=0.05)
 
 
@@ -71,10 +67,7 @@ def _over_wall(w: Worlds, dense: Array, past_wall: Array, in_place: Array) -> Ar
 
 
 def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
-    """Hold the puck at the target.
-
-    A pad within ``radius`` does not cage.
-    """
+    """Hold the puck at the target; a pad within ``radius`` does not cage."""
     in_place, grasped = _in_place(w), cage_between(w, radius)
     holding = w.holding(0.02, lift=0.01)
     reward = carried(grasped, in_place, holding, 5.0 * in_place, w.obj_to_target < 0.05)
@@ -82,14 +75,10 @@ def pick_place(w: Worlds, radius: Array | float = 0.015) -> Outcome:
 
 
 def shelf_place(w: Worlds) -> Outcome:
-    """Put the puck on a shelf.
-
-    Below and behind the board the place reward shrinks.
-    """
+    """Put the puck on a shelf."""
     in_place = _in_place(w)
     grasped = cage(w, w.obj, radius=0.02, pads=0.05, xz=0.01, density="low")
     reward = hamacher(grasped, in_place)
-
     # below the board or behind it the puck cannot get to its place
     x, y, z, target_x, target_y = w.obj[0], w.obj[1], w.obj[2], w.target[0], w.target[1]
     front = target_y - 3 * 0.05
@@ -99,7 +88,6 @@ def shelf_place(w: Worlds) -> Outcome:
     loss = hamacher((y - front) / (3 * 0.05), (0.24 - z) / 0.24)
     in_place = where(approaching, clip(in_place - loss, 0.0, 1.0), in_place)
     in_place = where(below & (y > target_y), 0.0, in_place)
-
     # a bonus while the puck is held above the table
     holding = w.holding(0.025, lift=0.01)
     reward = where(holding, reward + (1.0 + 5.0 * in_place), reward)
@@ -116,10 +104,7 @@ def hand_insert(w: Worlds) -> Outcome:
 
 
 def coffee(w: Worlds) -> Outcome:
-    """Move the mug to or from the machine.
-
-    Its distance counts double over the table.
-    """
+    """Move the mug to or from the machine; its distance counts double over the table."""
     scale = w.offset(2.0, 2.0, 1.0)
     left = norm((w.obj - w.target) * scale)
     in_place = close(left, 0.05, norm((w.obj_init - w.target) * scale))
@@ -130,10 +115,7 @@ def coffee(w: Worlds) -> Outcome:
 
 
 def basketball(w: Worlds) -> Outcome:
-    """Carry the ball over the hoop.
-
-    It is carried at a height of 30 cm.
-    """
+    """Carry the ball over the hoop, at a height of 30 cm."""
     target = stack(w.target[0], w.target[1], filled(w.target[2], 0.3))
     scale = w.offset(1.0, 1.0, 2.0)
     left = norm((w.obj - target) * scale)
@@ -146,10 +128,7 @@ def basketball(w: Worlds) -> Outcome:
 
 
 def bin_picking(w: Worlds) -> Outcome:
-    """Carry the block over the bins' edge.
-
-    It goes from one bin into the other.
-    """
+    """Carry the block over the edge from one bin into the other."""
     in_place = close(w.obj_to_target, 0.05, w.fixed("target_to_obj_init")[0])
     floors = [funnel(norm((w.hand - bin_)[:2]), 0.03, 0.02, 0.2) for bin_ in (w.obj_init, w.target)]
     clear = above(where(floors[0] < floors[1], floors[0], floors[1]), w.hand[2], 0.05)
@@ -162,15 +141,12 @@ def bin_picking(w: Worlds) -> Outcome:
 
 
 def pick_out_of_hole(w: Worlds) -> Outcome:
-    """Lift the block out of a hole.
-
-    Quirk, kept: the radius is 5 cm, not the 2 cm that the task defines.
-    """
+    """Lift the block out of a hole."""
     in_place = close(w.obj_to_target, 0.02, norm(w.obj_init - w.target))
     clear = above(funnel(norm((w.tcp - w.obj_init)[:2]), 0.03, 0.015, 0.15), w.tcp[2], 0.02)
     grasped = cage(w, w.obj, radius=0.015, pads=0.02, xz=0.03, desired=0.1)
     holding = (w.tcp_to_obj < 0.04) & w.lifted(0.02) & (w.opened >= 0.33)
-    arrived = w.obj_to_target < 0.05
+    arrived = w.obj_to_target < 0.05  # quirk, kept: not the 2 cm that the task defines
     reward = carried(grasped, in_place, holding, 5.0 * hamacher(in_place, clear), arrived)
     done, near = w.obj_to_target <= 0.07, w.tcp_to_obj <= 0.03
     return Outcome(reward, done, near, holding, grasped, in_place, w.obj_to_target)

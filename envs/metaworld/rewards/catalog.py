@@ -1,7 +1,4 @@
-"""All 50 Meta-World v3 tasks by name.
-
-They have rewards v2 and v1.
-"""
+"""All 50 Meta-World v3 tasks by name, with rewards v2 and v1."""
 
 from __future__ import annotations
 
@@ -13,37 +10,22 @@ from metarl.envs.metaworld.rewards.task import SawyerTask
 from metarl.errors import unknown_name
 
 RewardVersion: TypeAlias = Literal["v1", "v2"]
-"""Meta-World's ``reward_function_version``."""
 REWARD_VERSIONS: tuple[RewardVersion, ...] = ("v2", "v1")
 _FAMILIES = (reach, carrying, sweeping, tools, buttons, handles, doors, plates)
 
+# today's rewards, at most 10 a step
 TASKS: dict[str, SawyerTask] = {name: task for family in _FAMILIES for name, task in family.TASKS.items()}
-"""Tasks with today's rewards, at most 10.
-
-That is the most of a step.
-"""
+# the original rewards, up to thousands a step
 ORIGINAL_TASKS: dict[str, SawyerTask] = {name: original(task, name) for name, task in TASKS.items()}
-"""Tasks with the original rewards.
-
-They are up to thousands a step.
-"""
 
 
 def tasks_with(reward: RewardVersion) -> dict[str, SawyerTask]:
-    """Return all tasks with the rewards of a version.
-
-    Raises:
-        MetarlError: on any other version.
-    """
+    """Return all tasks with the rewards of a version."""
     check_reward(reward)
     return TASKS if reward == "v2" else ORIGINAL_TASKS
 
 
 def check_reward(reward: str) -> None:
-    """Check the name of a version.
-
-    Raises:
-        MetarlError: if Meta-World has no such rewards.
-    """
+    """Check that Meta-World has such rewards; raise ``MetarlError`` if not."""
     if reward not in REWARD_VERSIONS:
         raise unknown_name("reward version of Meta-World", reward, REWARD_VERSIONS)

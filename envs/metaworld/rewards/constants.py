@@ -1,7 +1,4 @@
-"""Constants of an episode's rewards.
-
-They are read from Meta-World's own environment after its reset.
-"""
+"""Constants of an episode's rewards, read from Meta-World's environment after its reset."""
 
 from __future__ import annotations
 
@@ -15,10 +12,9 @@ _PRIVATE = {"target_pos", "handle_init_pos", "lever_pos_init", "obj_to_target_in
 
 
 def constants_of(env: SawyerXYZEnv, task: SawyerTask) -> NDArray[np.float64]:
-    """Return the present episode's constants, ``[C]``.
+    """Return the present episode's constants, ``[C]``, laid out as the task says.
 
-    They are the environment's, laid out as the task says. A constant that is fixed only at the first step is
-    NaN until :func:`metarl.envs.metaworld.rewards.task.latch` fills it in.
+    One that Meta-World fixes at the first step is NaN until :func:`.task.latch` fills it in.
     """
     return np.concatenate([_value(env, name) for name in task.constant_places])
 

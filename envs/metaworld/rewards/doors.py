@@ -1,7 +1,4 @@
-"""Doors, a drawer, a lever, a lid.
-
-They are swung, pulled or lifted; the drawer is one to open.
-"""
+"""Doors to swing, a drawer to open, a lever to pull, a lid to put on."""
 
 from __future__ import annotations
 
@@ -15,21 +12,16 @@ from metarl.envs.metaworld.rewards.tolerance import above, between, close, funne
 
 
 def door_open(w: Worlds) -> Outcome:
-    """Swing the door open by its handle.
-
-    The hand comes to the handle from above.
-    """
+    """Swing the door open by its handle, reached from above."""
     door = w.obj + w.offset(-0.05, 0.0, 0.0)
     # ready: the hand is over a floor around the handle, and near it
     floor = funnel(norm((w.hand - door)[:2]), 0.12, 0.04, 0.4)
     near = close(norm(w.hand - door - w.offset(0.05, 0.03, -0.01)), 0.12 / 2.0, 0.5)
     ready = hamacher(above(floor, w.hand[2], floor / 2.0), near)
-
     # opened: 1 from 91 to 120 degrees, of which 0.2 is for having left the frame
     angle = -w.read(joint("doorjoint"))[0]
     swung = 0.8 * between(math.pi / 2.0 + math.pi / 6 - angle, 0.0, 0.5, math.pi / 3.0)
     opened = where(angle > math.pi / 90.0, 0.2 + swung, swung)
-
     # r = 2 H(ready, grab) + 8 opened, and 10 once the door is open
     grab = effort(w)
     done = abs(w.obj[0] - w.target[0]) <= 0.08
@@ -38,44 +30,32 @@ def door_open(w: Worlds) -> Outcome:
 
 
 def door_close(w: Worlds) -> Outcome:
-    """Push the door shut.
-
-    Quirk, kept: in_place_reward is that of the hand.
-    """
+    """Push the door shut."""
     in_place = gaussian(w.obj_to_target, 0.05, norm(w.obj_init - w.target))
+    # Quirk, kept: in_place_reward is that of the hand.
     hand = gaussian(norm(w.tcp - w.target), 0.25 * 0.05, norm(w.fixed("hand_init_pos") - w.obj) + 0.1)
     reward = where(w.obj_to_target < 0.05, 10.0, 3.0 * hand + 6.0 * in_place)
     return Outcome(reward, w.obj_to_target <= 0.08, 0.0, 1.0, 1.0, hand, w.obj_to_target)
 
 
 def _shoulder(w: Worlds, to: Vector, start: Vector, scale: tuple[float, float, float]) -> tuple[Array, Array]:
-    """Return the shoulder's scaled distance and reward.
-
-    The shoulder is the gripper's; the reward is for being at the point.
-    """
+    """Return the distance of the gripper's shoulder to a point, and the reward for nearness."""
     offset, stretch = w.offset(0.0, 0.055, 0.07), w.offset(*scale)
     distance = norm((w.hand + offset - to) * stretch)
     return distance, close(distance, 0.02, norm((w.init_tcp + offset - start) * stretch))
 
 
 def door_unlock(w: Worlds) -> Outcome:
-    """Push the lock along x.
-
-    The shoulder of the gripper pushes it.
-    """
+    """Push the lock along x with the gripper's shoulder."""
     distance, ready = _shoulder(w, w.obj, w.obj_init, (0.25, 1.0, 0.5))
     left = abs(w.target[0] - w.obj[0])
     pushed = close(left, 0.005, 0.1)
-    return Outcome(
-        2.0 * ready + 8.0 * pushed, left <= 0.02, distance <= 0.05, w.opened > 0, ready, pushed, left
-    )
+    reward = 2.0 * ready + 8.0 * pushed
+    return Outcome(reward, left <= 0.02, distance <= 0.05, w.opened > 0, ready, pushed, left)
 
 
 def lever_pull(w: Worlds) -> Outcome:
-    """Lift the lever until it stands up.
-
-    The shoulder of the gripper lifts it.
-    """
+    """Lift the lever with the gripper's shoulder until it stands up."""
     start = w.fixed("lever_pos_init")
     distance, ready = _shoulder(w, w.obj, start, (4.0, 1.0, 4.0))
     error = abs(-w.read(joint("LeverAxis"))[0] - math.pi / 2.0)
@@ -86,10 +66,7 @@ def lever_pull(w: Worlds) -> Outcome:
 
 
 def drawer_open(w: Worlds) -> Outcome:
-    """Pull the drawer out by 20 cm.
-
-    The hand comes around the handle.
-    """
+    """Pull the drawer out by 20 cm, with the hand around its handle."""
     opening = close(w.obj_to_target, 0.02, 0.2)
     scale = w.offset(3.0, 3.0, 1.0)
     start = w.target + w.offset(0.0, 0.2, 0.0)
@@ -100,19 +77,14 @@ def drawer_open(w: Worlds) -> Outcome:
 
 
 def box_close(w: Worlds) -> Outcome:
-    """Grasp the lid and put it on.
-
-    It is grasped from above, lifted and put on the box.
-    """
+    """Grasp the lid from above, lift it and put it on the box."""
     lid = w.obj + w.offset(0.0, 0.0, 0.02)
     # ready: the hand is over a floor around the lid, and near it
     floor = funnel(norm((w.hand - lid)[:2]), 0.02, 0.04, 0.4)
     ready = hamacher(above(floor, w.hand[2], floor / 2.0), close(norm(w.hand - lid), 0.02, 0.5))
-
     # lifted: 0.2 for leaving the table, the rest for nearness to the box
     placed = 0.8 * close(norm((w.target - lid) * w.offset(1.0, 1.0, 3.0)), 0.05, 0.25)
     lifted = where(lid[2] > 0.04, 0.2 + placed, placed)
-
     # r = 2 H(grab, ready) + 8 lifted, less where the lid is turned
     grab = effort(w)
     done = w.obj_to_target < 0.08
@@ -126,13 +98,12 @@ _LOCK = Object(site("lockStartUnlock"), quat("door_link"))
 _LEVER = Object(site("leverStart"), matrix("geom", "objGeom"))
 _DRAWER = Object(body("drawer_link"), quat("drawer_link"), offset=(0.0, -0.16, 0.0))
 _LID = Object(body("top_link"), quat("top_link"))
+_LOCKED = {"obj_init_pos": body("lock_link")}
 
 TASKS = {
     "door-open-v3": SawyerTask(objects=(_DOOR,), reads=(joint("doorjoint"),), reward=door_open),
     "door-close-v3": SawyerTask(objects=(_DOOR,), constants=("hand_init_pos",), reward=door_close),
-    "door-unlock-v3": SawyerTask(
-        objects=(_LOCK,), live={"obj_init_pos": body("lock_link")}, reward=door_unlock
-    ),
+    "door-unlock-v3": SawyerTask(objects=(_LOCK,), live=_LOCKED, reward=door_unlock),
     "lever-pull-v3": SawyerTask(
         objects=(_LEVER,), reads=(joint("LeverAxis"),), constants=("lever_pos_init",), reward=lever_pull
     ),

@@ -1,26 +1,18 @@
-"""Numbers that a task reads from MuJoCo.
-
-They are data for an engine to gather.
-"""
+"""Numbers that a task reads from MuJoCo, as data for an engine to gather."""
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 _SIZES = {"xpos": 3, "xquat": 4, "xmat": 9, "qpos": 1, "touching": 1}
 
 
 class Feature(NamedTuple):
-    """Some numbers of MuJoCo's data.
+    """Some numbers of MuJoCo's data, of a named body, site, geom or joint."""
 
-    They are a field of a named body, site, geom or joint.
-    """
-
+    # "touching": 1 where both finger pads press on the geom, else 0
     field: Literal["xpos", "xquat", "xmat", "qpos", "touching"]
-    """Field of the data.
-
-    ``touching`` is 1 where both finger pads press on the geom, else 0.
-    """
     of: Literal["body", "site", "geom", "joint"]
     name: str
 
@@ -51,18 +43,12 @@ def joint(name: str) -> Feature:
 
 
 def quat(name: str) -> Feature:
-    """Return a body's quaternion, w x y z.
-
-    MuJoCo has it in this order.
-    """
+    """Return a body's quaternion, w x y z as in MuJoCo."""
     return Feature("xquat", "body", name)
 
 
 def matrix(of: Literal["body", "site", "geom"], name: str) -> Feature:
-    """Return the rotation matrix, row by row.
-
-    Meta-World makes a quaternion x y z w of it.
-    """
+    """Return a rotation matrix, row by row; Meta-World makes a quaternion x y z w of it."""
     return Feature("xmat", of, name)
 
 
@@ -71,26 +57,14 @@ def touching(name: str) -> Feature:
     return Feature("touching", "geom", name)
 
 
+# the features of every task, 21 numbers
 HAND = (
-    body("hand"),
-    body("rightclaw"),
-    body("leftclaw"),
-    body("leftpad"),
-    body("rightpad"),
-    site("rightEndEffector"),
-    site("leftEndEffector"),
+    *(body(name) for name in ("hand", "rightclaw", "leftclaw", "leftpad", "rightpad")),
+    *(site(name) for name in ("rightEndEffector", "leftEndEffector")),
 )
-"""The features of every task, 21 numbers."""
 
 
 def layout(features: tuple[Feature, ...]) -> dict[Feature, slice]:
-    """Return each feature's place in the array.
-
-    The array is flat, in the order given.
-    """
-    places: dict[Feature, slice] = {}
-    start = 0
-    for feature in features:
-        places[feature] = slice(start, start + feature.size)
-        start += feature.size
-    return places
+    """Return each feature's place in a flat array of this order."""
+    ends = accumulate(feature.size for feature in features)
+    return {feature: slice(end - feature.size, end) for feature, end in zip(features, ends, strict=True)}

@@ -1,7 +1,4 @@
-"""Rewards for caging and gripping an object.
-
-Most tasks share them.
-"""
+"""Rewards for caging and gripping an object, shared by most tasks."""
 
 from __future__ import annotations
 
@@ -13,18 +10,12 @@ from metarl.envs.metaworld.rewards.tolerance import between, close, hamacher
 
 
 def effort(w: Worlds) -> Array:
-    """Return the gripper's action, 0 to 1.
-
-    It is 0 for opening and 1 for closing.
-    """
+    """Return the gripper's action from 0, opening, to 1, closing."""
     return (clip(w.action[3], -1.0, 1.0) + 1.0) / 2.0
 
 
 def closing(w: Worlds, desired: float = 1.0) -> Array:
-    """Return the closing action's share of ``desired``.
-
-    It is from 0 to 1.
-    """
+    """Return the closing action's share of ``desired``, 0 to 1."""
     return clip(w.action[3], 0.0, desired) / desired
 
 
@@ -40,9 +31,7 @@ def cage(
     density: Literal["high", "medium", "low"] = "high",
     start: Vector | None = None,
 ) -> Array:
-    """Return the usual grasp reward, 0 to 1.
-
-    The object is caged, below the hand and gripped. Most tasks have it.
+    """Return the usual grasp reward, 0 to 1, for an object that is caged and gripped.
 
     Args:
         w: The worlds.
@@ -72,47 +61,33 @@ def cage(
 
 
 def cage_between(w: Worlds, radius: Array | float = 0.015) -> Array:
-    """Return :func:`cage` of pick-place.
-
-    There a pad on the wrong side does not cage.
-    """
+    """Return :func:`cage` of pick-place, where a pad on the wrong side does not cage."""
     caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, 0.005))
     grip = hamacher(caging, where(caging > 0.97, closing(w), 0.0))
     return (grip + caging) / 2.0
 
 
 def pinch(w: Worlds, *, radius: float, slack: float, xz: float) -> Array:
-    """Return the sweeping tasks' grasp reward.
-
-    The pads are within ``slack`` of the object. Quirk, kept: the gripper's action does not enter.
-    """
+    """Return the sweeping tasks' grasp reward: the pads are within ``slack`` of the object."""
     caging = hamacher(_between_pads(w, radius, 0.05), _across(w, w.obj, w.obj_init, xz))
+    # Quirk, kept: the gripper's action does not enter.
     grip = where(caging > 0.95, _between_pads(w, radius, radius + slack), 0.0)
     return (caging + grip) / 2.0
 
 
 def carried(grasped: Array, in_place: Array, holding: Mask, bonus: Array, arrived: Mask) -> Array:
-    """Return the usual sum of rewards.
-
-    It is grasp and place together, a bonus while holding, 10 on arrival.
-    """
+    """Return grasp and place together, plus a bonus while holding; 10 on arrival."""
     reward = hamacher(grasped, in_place)
     return where(arrived, 10.0, where(holding, reward + (1.0 + bonus), reward))
 
 
 def _between_pads(w: Worlds, radius: Array | float, reach: float) -> Array:
-    """Return how well the pads surround the object.
-
-    They are the left and the right pad.
-    """
+    """Return how well the left and the right pad surround the object."""
     left, right = w.pads_y[0] - w.obj[1], w.obj[1] - w.pads_y[1]
     # Quirk, kept: the margin is meant to be that of the pads at the reset, but follows the pads of now.
     return hamacher(*(between(side, radius, reach, abs(abs(side) - 0.05)) for side in (left, right)))
 
 
 def _across(w: Worlds, obj: Vector, start: Vector, xz: float) -> Array:
-    """Return the hand's nearness in x and z.
-
-    It is that to the object.
-    """
+    """Return the hand's nearness to the object in x and z."""
     return close(norm((w.tcp - obj)[::2]), xz, norm((start - w.init_tcp)[::2]) - xz)

@@ -1,7 +1,4 @@
-"""Move a handle.
-
-It is pressed, pulled, a window's to slide, a drawer's to close, a faucet's or dial's to turn.
-"""
+"""Handles to press, pull, slide (window), close (drawer) or turn (faucet, dial)."""
 
 from __future__ import annotations
 
@@ -18,13 +15,12 @@ Shape = Callable[[Array, float, Array], Array]
 
 
 def _reach(w: Worlds, handle: Vector, start: Vector, radius: float, shape: Shape) -> tuple[Array, Array]:
-    """Return fingers' distance to the handle and reward."""
+    """Return the fingers' distance to the handle and the reward for it."""
     distance = norm(handle - w.tcp)
     return distance, shape(distance, radius, abs(norm(start - w.init_tcp) - radius))
 
 
 def _moved(distance: Array, start: Array, radius: float) -> Array:
-    """Return the reward for a handle's remaining way."""
     return close(distance, radius, abs(start - radius))
 
 
@@ -49,10 +45,8 @@ def handle_press(w: Worlds) -> Outcome:
 
 
 def drawer_close(w: Worlds) -> Outcome:
-    """Push the drawer in.
-
-    Quirk, kept: the radius is 5 cm, not the 4 cm that the task defines.
-    """
+    """Push the drawer in."""
+    # Quirk, kept: the radius is 5 cm, not the 4 cm that the task defines.
     in_place = _moved(w.obj_to_target, norm(w.obj_init - w.target), 0.05)
     tcp_to_obj, reach = _reach(w, w.obj, w.obj_init, 0.005, gaussian)
     reach = hamacher(reach, closing(w))
@@ -62,10 +56,7 @@ def drawer_close(w: Worlds) -> Outcome:
 
 
 def faucet(w: Worlds, *, knob: tuple[float, float, float]) -> Outcome:
-    """Turn the faucet by its handle.
-
-    The handle, seen ``knob`` beside where it is observed, goes to the target.
-    """
+    """Turn the faucet: the handle, ``knob`` beside where it is observed, goes to the target."""
     handle = w.obj + w.offset(*knob)
     left = norm(handle - w.target)
     in_place = _moved(left, norm(w.obj_init - w.target), 0.07)
@@ -75,10 +66,7 @@ def faucet(w: Worlds, *, knob: tuple[float, float, float]) -> Outcome:
 
 
 def dial_turn(w: Worlds) -> Outcome:
-    """Turn the dial with the gripper closed.
-
-    The gripper pushes beside its knob.
-    """
+    """Turn the dial with the closed gripper, which pushes beside its knob."""
     push_init = w.fixed("dial_push_position")
     in_place = _moved(w.obj_to_target, norm(push_init - w.target), 0.07)
     tcp_to_obj, reach = _reach(w, w.obj + w.offset(0.05, 0.02, 0.09), push_init, 0.005, gaussian)
@@ -89,21 +77,16 @@ def dial_turn(w: Worlds) -> Outcome:
 
 
 def handle_pull(w: Worlds) -> Outcome:
-    """Grasp the handle and pull it up.
-
-    Quirk, kept: its y is compared with its z at the reset.
-    """
+    """Grasp the handle and pull it up."""
     left = abs(w.target[2] - w.obj[2])
     in_place = close(left, 0.05, abs(w.target[2] - w.obj_init[2]))
     grasped = cage(w, w.obj, radius=0.022, pads=0.05, xz=0.01)
+    # Quirk, kept: its y is compared with its z at the reset.
     return _pulled(w, left, in_place, grasped, raised=w.obj[1], done=0.05)
 
 
 def handle_pull_side(w: Worlds) -> Outcome:
-    """Pull the handle up from the side.
-
-    It is grasped from there.
-    """
+    """Grasp the handle from the side and pull it up."""
     in_place = close(w.obj_to_target, 0.05, norm(w.obj_init - w.target))
     grasped = cage(w, w.obj, radius=0.032, pads=0.06, xz=0.01)
     return _pulled(w, w.obj_to_target, in_place, grasped, raised=w.obj[2], done=0.08)

@@ -1,13 +1,10 @@
-"""Meta-World's observation.
-
-It has hand, gripper and objects, now and a step before, and the goal.
-"""
+"""Meta-World's observation: hand, gripper and objects, now and a step before, and the goal."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from metarl.envs.engines.arrays import Array, Vector, aligned, clip, constant, filled, namespace, norm, stack
+from metarl.envs.engines.arrays import Vector, aligned, clip, constant, filled, namespace, norm, stack
 from metarl.envs.metaworld.rewards.features import Feature, body
 from metarl.envs.metaworld.rewards.task import Object, SawyerTask
 
@@ -19,10 +16,7 @@ _HAND_HIGH = (0.525, 1.025, 0.7, 1.0)
 
 
 def frame(task: SawyerTask, features: Vector) -> Vector:
-    """Return one frame, ``[18, ..., worlds]``, unclipped.
-
-    It shows one moment.
-    """
+    """Return one moment's frame, ``[18, ..., worlds]``, unclipped."""
     hand, right, left = (features[task.places[body(name)]] for name in ("hand", "rightclaw", "leftclaw"))
     opened = clip(norm(right - left) / 0.1, 0.0, 1.0)
     rows = [hand, stack(opened)]
@@ -33,11 +27,10 @@ def frame(task: SawyerTask, features: Vector) -> Vector:
 
 
 def observe(now: Vector, before: Vector, goal: Vector | None = None) -> Vector:
-    """Stack two frames and goal, ``[39, ..., worlds]``.
+    """Stack two frames, clipped, and the goal, ``[39, ..., worlds]``.
 
-    They are clipped to the observation space. ``before`` is the frame of the previous step; at the first
-    step, that of the reset. ``goal`` is what :func:`visible_goal` gives; None hides it behind zeros. (What a
-    reset returns is not clipped.)
+    ``before`` is the frame of the previous step, or of the reset; ``goal`` is :func:`visible_goal`'s, None
+    for zeros.
     """
     goal = now[:3] * 0.0 if goal is None else goal
     return namespace(now).concatenate([_clipped(now), _clipped(before), goal])
@@ -53,10 +46,7 @@ def frames_before(frames: Vector, reset_frame: Vector) -> Vector:
 
 
 def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipped: bool = True) -> Vector:
-    """Return the observed goal, ``[3, ..., worlds]``.
-
-    A reset's is not clipped.
-    """
+    """Return the observed goal, ``[3, ..., worlds]``; a reset's is not clipped."""
     places, xp = task.constant_places, namespace(features)
     low, high, fixed = (
         aligned(constants[places[name]], features) for name in ("goal_low", "goal_high", "target_pos")
@@ -88,11 +78,10 @@ def _rotation(task: SawyerTask, seen: Object, features: Vector) -> Vector:
 
 
 def quaternion(matrix: Vector) -> Vector:
-    """Return quaternions x y z w of matrices.
+    """Return quaternions x y z w of rotation matrices, ``[9, ..., worlds] -> [4, ..., worlds]``.
 
-    The rotation matrices are given row by row, ``[9, ..., worlds] -> [4, ..., worlds]``. The largest of the
-    four numbers comes out positive (Markley 2008, https://doi.org/10.2514/1.31730): so SciPy chooses, and
-    Meta-World with it.
+    Matrices are row by row. The largest of the four numbers is positive (Markley 2008,
+    https://doi.org/10.2514/1.31730), as in SciPy and so in Meta-World.
     """
     xx, xy, xz, yx, yy, yz, zx, zy, zz = (matrix[i] for i in range(9))
     trace = xx + yy + zz
@@ -104,9 +93,5 @@ def quaternion(matrix: Vector) -> Vector:
     largest = choose(yy > xx, by_y, by_x)
     largest = choose((zz > xx) & (zz > yy), by_z, largest)
     largest = choose((trace > xx) & (trace > yy) & (trace > zz), by_w, largest)
-    return largest / _length(largest)
-
-
-def _length(quaternions: Vector) -> Array:
-    x, y, z, w = (quaternions[i] for i in range(4))
-    return namespace(quaternions).sqrt(x * x + y * y + z * z + w * w)
+    x, y, z, w = (largest[i] for i in range(4))
+    return largest / namespace(matrix).sqrt(x * x + y * y + z * z + w * w)

@@ -1,7 +1,4 @@
-"""Slide a puck over the table.
-
-It goes forward, sideways or back.
-"""
+"""Slide a puck over the table: forward, sideways or back."""
 
 from __future__ import annotations
 
@@ -12,10 +9,7 @@ from metarl.envs.metaworld.rewards.tolerance import close, hamacher
 
 
 def _rewards(w: Worlds, slack: float) -> tuple[Array, Array]:
-    """Return rewards for reaching and moving the puck.
-
-    It is to be moved to the target.
-    """
+    """Return the rewards for reaching the puck and for moving it to the target."""
     grasped = close(w.tcp_to_obj, 0.05, norm(w.init_tcp - w.obj_init) - slack)
     return grasped, close(w.obj_to_target, 0.05, norm(w.obj_init - w.target) - slack)
 
@@ -33,10 +27,7 @@ def plate_slide(w: Worlds) -> Outcome:
 
 
 def plate_slide_low(w: Worlds) -> Outcome:
-    """Slide the puck, hooked from above.
-
-    The fingers are on the table.
-    """
+    """Slide the puck, hooked from above by fingers on the table."""
     grasped, in_place = _rewards(w, slack=0.05)
     hooked = (w.tcp[2] <= 0.03) & (w.tcp_to_obj < 0.07)
     return _outcome(w, where(hooked, 2.0 + 7.0 * in_place, 1.5 * grasped), grasped, in_place)

@@ -11,10 +11,8 @@ PUCK = Object(body("obj"), matrix("geom", "objGeom"))
 
 
 def reach(w: Worlds) -> Outcome:
-    """Reach the target.
-
-    Quirk, kept: near_object and grasp_reward are the distance to the target.
-    """
+    """Reach the target."""
+    # Quirk, kept: near_object and grasp_reward are the distance to the target.
     distance = norm(w.tcp - w.target)
     in_place = close(distance, 0.05, norm(w.fixed("hand_init_pos") - w.target))
     return Outcome(10.0 * in_place, distance <= 0.05, distance, 1.0, distance, in_place, distance)

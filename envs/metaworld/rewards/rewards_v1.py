@@ -1,9 +1,7 @@
-"""All 50 Meta-World tasks with original rewards.
+"""All 50 Meta-World v3 tasks with their original rewards, "v1".
 
-The tasks are those of v3; Meta-World calls the rewards "v1". Observations are those of today's rewards;
-reward, success and info values differ, and so do the constants that a reset fixes for them. The formulas are
-in :mod:`~metarl.envs.metaworld.rewards.rewards_v1_moving` and
-:mod:`~metarl.envs.metaworld.rewards.rewards_v1_placing`.
+Observations are those of today's rewards; reward, success, info values and the constants of a reset differ.
+The formulas are in ``rewards_v1_moving`` and ``rewards_v1_placing``.
 """
 
 from __future__ import annotations
@@ -21,16 +19,11 @@ from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, Worlds
 
 
 class Original(NamedTuple):
-    """The original reward of a task."""
+    """The original reward of a task, with the reset constants and extra features that it reads."""
 
     reward: Callable[[Worlds], Outcome]
     constants: tuple[str, ...]
-    """Constants that a reset fixes for it.
-
-    They have Meta-World's names.
-    """
     reads: tuple[Feature, ...] = ()
-    """Features besides the hand and the objects."""
 
 
 def original(task: SawyerTask, name: str) -> SawyerTask:

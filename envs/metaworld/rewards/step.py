@@ -1,7 +1,4 @@
-"""Observation, reward and infos of a step.
-
-They are computed from the features that the physics gathers.
-"""
+"""Observation, reward and infos of a step, from the features that the physics gathers."""
 
 from __future__ import annotations
 
@@ -15,15 +12,9 @@ from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask, evaluate, la
 class StepResult(NamedTuple):
     """The results of a step, ``[..., worlds]``."""
 
-    frame: Vector
-    """``[18, worlds]``, for the next step."""
-    observation: Vector
-    """``[39, worlds]``, clipped."""
-    constants: Vector
-    """Constants, ``[C, worlds]``.
-
-    They include those fixed at the first step.
-    """
+    frame: Vector  # [18, worlds], for the next step
+    observation: Vector  # [39, worlds], clipped
+    constants: Vector  # [C, worlds], with those fixed at the first step
     outcome: Outcome
 
 

@@ -17,10 +17,7 @@ def sweep(w: Worlds) -> Outcome:
 
 
 def sweep_into(w: Worlds) -> Outcome:
-    """Sweep the puck into the hole.
-
-    Its depth does not count.
-    """
+    """Sweep the puck into the hole; its depth does not count."""
     target = stack(filled(w.obj[0], w.target[0]), filled(w.obj[1], w.target[1]), w.obj[2])
     grasped = pinch(w, radius=0.02, slack=0.005, xz=0.01)
     return _sweep(w, norm(w.obj - target), norm(w.obj_init - target), grasped)

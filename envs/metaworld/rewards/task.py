@@ -1,7 +1,4 @@
-"""A Meta-World task and the worlds it reads.
-
-It is data and a reward function.
-"""
+"""A Meta-World task as data and a reward function, and the worlds that it reads."""
 
 from __future__ import annotations
 
@@ -14,35 +11,12 @@ from typing import NamedTuple, cast
 from metarl.envs.engines.arrays import Array, Mask, Vector, aligned, constant, namespace, norm, stack
 from metarl.envs.metaworld.rewards.features import HAND, Feature, body, layout, site, touching
 
+# constants of every task under Meta-World's names, with their sizes
 _RESET_CONSTANTS = {"init_tcp": 3, "obj_init_pos": 3, "target_pos": 3, "goal_low": 3, "goal_high": 3}
-"""Constants of every task with their sizes.
-
-A reset fixes them; they have Meta-World's names.
-"""
-_OTHER_CONSTANTS = {
-    "hand_init_pos": 3,
-    "stick_init_pos": 3,
-    "peg_head_pos_init": 3,
-    "handle_init_pos": 3,
-    "window_handle_pos_init": 3,
-    "dial_push_position": 3,
-    "lever_pos_init": 3,
-    "obj_to_target_init": 1,
-    "target_to_obj_init": 1,
-    "grasp_radius": 1,
-    # Of the original rewards: how far things are from where they should be, and heights.
-    "maxDist": 1,
-    "maxHammerDist": 1,
-    "maxPlaceDist": 1,
-    "maxPlacingDist": 1,
-    "maxPullDist": 1,
-    "maxPushDist": 1,
-    "maxReachDist": 1,
-    "hammerHeight": 1,
-    "heightTarget": 1,
-    "objHeight": 1,
-    "obj_height": 1,
-    "stickHeight": 1,
+# constants of some tasks that are positions; the others are single numbers: distances, heights, a radius
+_POSITIONS = {
+    *("hand_init_pos", "stick_init_pos", "peg_head_pos_init", "handle_init_pos"),
+    *("window_handle_pos_init", "dial_push_position", "lever_pos_init"),
 }
 NO_ROTATION = (0.0, 0.0, 0.0, 0.0)
 
@@ -53,48 +27,26 @@ class Object(NamedTuple):
     position: Feature
     rotation: Feature | tuple[float, float, float, float]
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    knob: Feature | None = None
-    """Joint about the vertical.
-
-    The position is then that of a knob 5 cm from the axis.
-    """
+    knob: Feature | None = None  # vertical joint: the position is that of a knob 5 cm from its axis
 
 
 @dataclass(frozen=True, kw_only=True)
 class SawyerTask:
-    """Observation, features and reward of a task.
-
-    It is one of the 50.
-    """
+    """Observation, features and reward of one of the 50 tasks."""
 
     objects: tuple[Object, ...]
     reward: Callable[[Worlds], Outcome]
-    grip: str | None = None
-    """Geom that the fingers are to hold.
-
-    It is given where the task looks at contacts.
-    """
-    reads: tuple[Feature, ...] = ()
-    """Reward features besides hand and objects."""
-    constants: tuple[str, ...] = ()
-    """Reset constants besides those of every task."""
+    grip: str | None = None  # geom that the fingers are to hold, where the task looks at contacts
+    reads: tuple[Feature, ...] = ()  # features besides hand and objects
+    constants: tuple[str, ...] = ()  # of a reset, besides those of every task
+    # constants that move with the simulation; quirk, kept: Meta-World never copied them
     live: dict[str, Feature] = field(default_factory=dict)
-    """Constants that move with the simulation.
-
-    Quirk, kept: Meta-World never copied them.
-    """
+    # target_to_obj_init; quirk, kept: it is taken at an episode's first step, not at the reset
     latch: Callable[[Worlds], Array] | None = None
-    """Returns ``target_to_obj_init`` at the first step.
-
-    Quirk, kept: it is taken there in an episode, not at the reset.
-    """
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
-        """Features that an engine gathers, in order.
-
-        It does so after each step.
-        """
+        """Features that an engine gathers after each step, in order."""
         wanted = [*HAND, *(seen.position for seen in self.objects)]
         wanted += [seen.rotation for seen in self.objects if isinstance(seen.rotation, Feature)]
         wanted += [seen.knob for seen in self.objects if seen.knob]
@@ -109,21 +61,17 @@ class SawyerTask:
     @cached_property
     def constant_places(self) -> dict[str, slice]:
         """The place of each reset constant in ``[C, worlds]``."""
-        sizes = _RESET_CONSTANTS | {name: _OTHER_CONSTANTS[name] for name in self.constants}
+        sizes = _RESET_CONSTANTS | {name: 3 if name in _POSITIONS else 1 for name in self.constants}
         ends = accumulate(sizes.values())
         return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Meta-World's reward and ``info`` of a step.
-
-    Each is ``[..., worlds]``.
-    """
+    """Meta-World's reward and ``info`` of a step, ``[..., worlds]`` each."""
 
     reward: Array
-    success: Array | Mask
-    """At this step, whatever was before."""
+    success: Array | Mask  # at this step, whatever was before
     near_object: Array | Mask | float
     grasp_success: Array | Mask | float
     grasp_reward: Array | float
@@ -133,55 +81,32 @@ class Outcome:
     def infos(self) -> dict[str, Array]:
         """Return Meta-World's seven entries of ``info``."""
         entries = cast(dict[str, Array], vars(self))
-        return {name: entries[name] for name in entries if name != "reward"} | {
-            "unscaled_reward": self.reward
-        }
+        infos = {name: entries[name] for name in entries if name != "reward"}
+        return {**infos, "unscaled_reward": self.reward}
 
 
 @dataclass(frozen=True)
 class Worlds:
-    """Worlds of one task.
-
-    They are those of one step, or of all steps of a rollout.
-    """
+    """Worlds of one task, at one step or at all steps of a rollout."""
 
     task: SawyerTask
-    features: Vector
-    """Features, ``[F, ..., worlds]``.
-
-    They are laid out as the task says.
-    """
-    obs: Vector
-    """Clipped observation, ``[39, ..., worlds]``.
-
-    Meta-World's rewards read it clipped.
-    """
-    action: Vector
-    """Unclipped action, ``[4, ..., worlds]``.
-
-    Meta-World's rewards read it as the agent gave it.
-    """
-    constants: Vector
-    """``[C, worlds]``, laid out as the task says."""
+    features: Vector  # [F, ..., worlds], laid out as the task says
+    obs: Vector  # [39, ..., worlds], clipped: Meta-World's rewards read it so
+    action: Vector  # [4, ..., worlds], unclipped, as the agent gave it
+    constants: Vector  # [C, worlds], laid out as the task says
 
     def read(self, feature: Feature) -> Vector:
         """Return one feature, ``[size, ..., worlds]``."""
         return self.features[self.task.places[feature]]
 
     def fixed(self, name: str) -> Vector:
-        """Return a reset constant, ``[size, ..., worlds]``.
-
-        It has this name.
-        """
+        """Return the reset constant of this name, ``[size, ..., worlds]``."""
         if name in self.task.live:
             return self.read(self.task.live[name])
         return aligned(self.constants[self.task.constant_places[name]], self.features)
 
     def offset(self, x: float, y: float, z: float) -> Vector:
-        """Return a vector shared by every world.
-
-        It is to add or to scale with.
-        """
+        """Return a vector shared by every world, to add or to scale with."""
         return constant((x, y, z), self.obs)
 
     @cached_property
@@ -191,10 +116,7 @@ class Worlds:
 
     @cached_property
     def pads_y(self) -> Vector:
-        """The y of both finger pads.
-
-        The shape is ``[2, ..., worlds]``, left and right; they close along it.
-        """
+        """The y of the left and the right finger pad, ``[2, ..., worlds]``; they close along it."""
         return stack(self.read(body("leftpad"))[1], self.read(body("rightpad"))[1])
 
     @property
@@ -254,39 +176,27 @@ class Worlds:
         return self.read(touching(self.task.grip))[0] > 0.5
 
     def lifted(self, height: float) -> Mask:
-        """Return where the object is lifted.
-
-        It is more than ``height`` above its place at the reset.
-        """
+        """Return where the object is more than ``height`` above its place at the reset."""
         return self.obj[2] - height > self.obj_init[2]
 
     def gripped(self, lift: float | None = None) -> Mask:
-        """Return where the fingers press on the object.
-
-        It is lifted by ``lift`` if given.
-        """
+        """Return where the fingers press on the object, lifted by ``lift`` if given."""
         held = self.touching & (self.opened > 0)
         return held if lift is None else held & self.lifted(lift)
 
     def holding(self, within: float, lift: float | None = None) -> Mask:
-        """Return where the fingers are near the object.
-
-        It is lifted by ``lift`` if given.
-        """
+        """Return where the open fingers are near the object, lifted by ``lift`` if given."""
         held = (self.tcp_to_obj < within) & (self.opened > 0)
         return held if lift is None else held & self.lifted(lift)
 
 
 def evaluate(task: SawyerTask, features: Vector, action: Vector, constants: Vector, obs: Vector) -> Outcome:
-    """Return reward, success and info values.
+    """Return reward, success and info values, ``[..., worlds]``, in the features' precision.
 
-    They are ``[..., worlds]`` each, in the precision of the features. Shapes: ``features [F, ..., worlds]``,
-    ``action [4, ..., worlds]`` unclipped, ``constants [C, worlds]``, ``obs [39, ..., worlds]`` as
-    :func:`metarl.envs.metaworld.rewards.observation.observe` gives it. The middle axes may be those of a
-    whole rollout.
-
-    Float32 actions are widened first. Meta-World rounds some rewards to single precision where the gripper's
-    action enters them; those differ by up to 3e-7 of 10.
+    Shapes: ``features [F, ..., worlds]``, ``action [4, ..., worlds]`` unclipped, ``constants [C, worlds]``,
+    ``obs [39, ..., worlds]`` of :func:`.observation.observe`; the middle axes may be a whole rollout's.
+    Actions are widened first. Meta-World rounds some rewards to single precision where the gripper's action
+    enters them; those differ by up to 3e-7 of 10.
     """
     action = namespace(obs).asarray(action, dtype=obs.dtype)
     outcome = task.reward(Worlds(task, features, obs, action, constants))
@@ -295,20 +205,16 @@ def evaluate(task: SawyerTask, features: Vector, action: Vector, constants: Vect
 
 
 def _plain(value: Array | Mask | float, like: Vector) -> Array:
-    """Return an array as ``like``.
-
-    It has that precision and shape, with 1 for true.
-    """
+    """Return an array of the precision and shape of ``like``, with 1 for true."""
     xp = namespace(like)
     array = xp.asarray(value, dtype=like.dtype, device=like.device)
     return array if array.shape == like.shape else xp.broadcast_to(array, like.shape)
 
 
 def latch(task: SawyerTask, features: Vector, constants: Vector, obs: Vector) -> Vector:
-    """Return constants with first-step ones.
+    """Return the constants with those that Meta-World fixes at the first step.
 
-    Meta-World fixes these at an episode's first step. Shapes: ``features [F, worlds]``, ``constants [C,
-    worlds]``, ``obs [39, worlds]``.
+    Shapes: ``features [F, worlds]``, ``constants [C, worlds]``, ``obs [39, worlds]``.
     """
     if task.latch is None:
         return constants

@@ -1,7 +1,4 @@
-"""Grasp a tool and use it.
-
-Tools are wrench, hammer, pegs and sticks.
-"""
+"""Grasp a tool and use it: wrench, hammer, pegs and sticks."""
 
 from __future__ import annotations
 
@@ -15,10 +12,7 @@ _QUARTER_TURN = (0.707, 0.0, 0.0, 0.707)
 
 
 def _along_handle(w: Worlds, half_length: float) -> Vector:
-    """Return the handle's point nearest to the hand.
-
-    The handle is along x.
-    """
+    """Return the point of a handle along x nearest to the hand."""
     beside = abs(w.obj[0] - w.hand[0]) < half_length
     return stack(where(beside, w.hand[0], w.obj[0]), w.obj[1], w.obj[2])
 
@@ -77,10 +71,7 @@ _ONES = tuple(site(f"top_left_corner_collision_box_{i}") for i in (1, 2))
 
 
 def peg_insert(w: Worlds) -> Outcome:
-    """Put a peg into a box's hole.
-
-    The way is past two prisms below the hole.
-    """
+    """Put a peg into a box's hole, past two prisms below it."""
     head, scale = w.read(site("pegHead")), w.offset(1.0, 2.0, 2.0)
     left = norm((head - w.target) * scale)
     in_place = close(left, 0.07, norm((w.fixed("peg_head_pos_init") - w.target) * scale))
@@ -107,10 +98,7 @@ def peg_unplug(w: Worlds) -> Outcome:
 
 
 def stick_push(w: Worlds) -> Outcome:
-    """Push a thermos with a stick.
-
-    Success needs the fingers on the stick.
-    """
+    """Push a thermos with a stick; success needs the fingers on the stick."""
     stick, start = w.obj + w.offset(0.015, 0.0, 0.0), w.fixed("stick_init_pos")
     # in_place: the stick is near the target; brought: the thermos is
     in_place = close(norm(stick - w.target), 0.12, norm(start - w.target) - 0.12)
@@ -130,20 +118,14 @@ def stick_push(w: Worlds) -> Outcome:
 
 
 def stick_is_inserted(w: Worlds) -> Mask:
-    """Return where the stick hooks the handle.
-
-    The stick's end is in the handle of the thermos, or behind it.
-    """
+    """Return where the stick's end is in the thermos's handle, or behind it."""
     handle, end = w.second_obj, w.read(site("stick_end"))
     off = abs(end - handle)
     return (end[0] >= handle[0]) & (off[1] <= 0.04) & (off[2] <= 0.06)
 
 
 def stick_pull(w: Worlds) -> Outcome:
-    """Pull a thermos with a hooked stick.
-
-    The stick is hooked into its handle.
-    """
+    """Pull a thermos by its handle with a hooked stick."""
     stick, start = w.obj, w.fixed("stick_init_pos")
     handle = w.second_obj
     shift, scale = w.offset(0.05, 0.0, 0.0), w.offset(1.0, 1.0, 2.0)

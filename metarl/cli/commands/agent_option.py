@@ -1,7 +1,4 @@
-"""Option ``--agent``, parsed before all others.
-
-It decides which other options there are.
-"""
+"""Option ``--agent``, parsed before all others, as it decides which there are."""
 
 from __future__ import annotations
 
@@ -12,11 +9,7 @@ from metarl.plugins import entry_points
 
 
 def split_agent(options: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take ``--agent NAME|FILE.py:NAME`` out of the options.
-
-    Raises:
-        MetarlError: if no name follows.
-    """
+    """Take ``--agent NAME|FILE.py:NAME`` out of the options; MetarlError if no name follows."""
     agent, rest, words = None, [], iter(options)
     for word in words:
         if word != "--agent" and not word.startswith("--agent="):

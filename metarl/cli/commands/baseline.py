@@ -1,7 +1,4 @@
-"""``metarl baseline``: stable-baselines3 at equal budget.
-
-It learns on the same held-out tasks.
-"""
+"""``metarl baseline``: stable-baselines3 at equal budget on the same held-out tasks."""
 
 from __future__ import annotations
 

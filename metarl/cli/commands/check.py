@@ -1,7 +1,4 @@
-"""``metarl check``: check the promises of suites and agents.
-
-It also says how to mend a broken one.
-"""
+"""``metarl check``: check promises of suites and agents; say how to mend broken ones."""
 
 from __future__ import annotations
 
@@ -89,10 +86,7 @@ def _count(word: str, things: Sequence[object]) -> str:
 
 
 def _open(findings: Findings, joined: str) -> str:
-    """Describe how many questions stayed open.
-
-    The check could not answer them.
-    """
+    """Describe how many questions the check could not answer."""
     if not findings.doubts:
         return ""
     verb = "is" if len(findings.doubts) == 1 else "are"

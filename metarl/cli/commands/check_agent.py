@@ -1,7 +1,4 @@
-"""``metarl check --agent``: check an agent's promises.
-
-Each has one sentence.
-"""
+"""``metarl check --agent``: check an agent's promises, each in a sentence."""
 
 from __future__ import annotations
 
@@ -71,11 +68,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
 
 
 def require_built(config: AgentConfig, suite: TaskDistribution) -> None:
-    """Make sure that an agent does not refuse the suite; other exceptions are for the claims to tell.
-
-    Raises:
-        MetarlError: the agent's own, such as that it takes no choices.
-    """
+    """Raise an agent's own refusal of the suite; other exceptions are for the claims to tell."""
     try:
         AgentProbe(config, suite).build()
     except MetarlError:

@@ -1,7 +1,4 @@
-"""``metarl compare``: compare runs or sweeps.
-
-They must have the same held-out tasks.
-"""
+"""``metarl compare``: compare runs or sweeps with the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +13,8 @@ from annotated_types import Ge
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation.comparability import unrecorded
-from metarl.evaluation.record import steps_axis
+from metarl.evaluation.record import KINDS, steps_axis
+from metarl.evaluation.references import Reference, references_from_json, references_json
 from metarl.evaluation.statistics import Bootstrap
 from metarl.reporting.agent_comparison import labels_of, write_agents
 from metarl.reporting.comparison import (
@@ -30,6 +28,7 @@ from metarl.reporting.comparison import (
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.training_curves import write_curves
 from metarl.reporting.result_folder import write_configs, write_origins
+from metarl.reporting.success_tables import reference_table
 from metarl.reporting.tables import comparison_table
 from metarl.settings import Settings
 from metarl.storage.files import all_or_none, write_json
@@ -90,14 +89,22 @@ def compare_command(arguments: list[str]) -> None:
     # older files lack some conditions, so the user must judge them
     for sentence in unrecorded([side for run in runs for side in run.sides]):
         say(sentence)
-    for quantity in ("return", "success"):
+    for quantity in ("return", *KINDS):
         if all(quantity in result for result in results):
             console.print(comparison_table(quantity, [result[quantity] for result in results]))
+    if known := references_of(runs):
+        console.print(reference_table(known))
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
         with all_or_none(options.output, FILES):
             files = write(options, options.output, runs, step, results)
         say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def references_of(runs: Sequence[EvaluatedRun]) -> tuple[Reference, ...]:
+    """Return the references of the first evaluation that has them; all have the same tasks and physics."""
+    found = (references_from_json(file.about.get("references")) for run in runs for file in run.files)
+    return next(filter(None, found), ())
 
 
 def write(
@@ -107,11 +114,7 @@ def write(
     step: int,
     results: Sequence[Mapping[str, ComparisonResult]],
 ) -> list[Path]:
-    """Write numbers and figures.
-
-    Raises:
-        MetarlError: if there is a comparison already.
-    """
+    """Write numbers and figures; MetarlError if there is a comparison already."""
     path = folder / "comparison.json"
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another folder with --output.")
@@ -122,7 +125,10 @@ def write(
     files = write_curves(options.runs, labels, folder, title, window=options.window)
     files += [*write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
     pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
-    write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
+    content: dict[str, Json] = pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}
+    if known := references_of(runs):
+        content["references"] = references_json(known)
+    write_json(path, content, indent=2)
     # for metarl reproduce: the configs, the weights, and how they were measured
     measured = {label: run.files for label, run in zip(labels, runs, strict=True)}
     return [*files, path, *write_configs(folder, measured), *write_origins(folder, measured)]
@@ -131,10 +137,7 @@ def write(
 def pair_json(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
 ) -> dict[str, Json]:
-    """Return a comparison of two as JSON.
-
-    It holds every number.
-    """
+    """Return every number of a comparison of two as JSON."""
     axis = steps_axis(ours.evaluations[0])
     return {
         "ours": ours.name,

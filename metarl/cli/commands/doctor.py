@@ -29,15 +29,9 @@ LIBRARIES = (
 )
 SETUP_WARP = "`make setup-warp` makes an environment, .venv-warp, for it"
 WARP_MUJOCO = "3.17"
-"""First MuJoCo version with Warp for Meta-World.
-
-Its Warp takes Meta-World's models.
-"""
+"""First MuJoCo version with a Warp that takes Meta-World's models."""
 GRAPHS_DRIVER = (12, 4)
-"""First CUDA that captures steps.
-
-A driver must support it.
-"""
+"""First CUDA of a driver that captures steps."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +98,7 @@ def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
 
 
 def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield engines, and how to get missing ones.
-
-    Args:
-        mujoco: MuJoCo's version.
-        driver: the CUDA that the driver supports.
-    """
+    """Yield engines, and how to get missing ones, by MuJoCo's version and the driver's CUDA."""
     fault = _mujoco_fault()
     yield "processes", f"runs, but not environments of MuJoCo: {fault}" if fault else "runs"
     yield "threads", f"cannot run: {fault}" if fault else _threads()

@@ -1,25 +1,22 @@
-"""``metarl evaluate``: measure adaptation to held-out tasks.
-
-The agent is a trained one.
-"""
+"""``metarl evaluate``: measure a trained agent's adaptation to held-out tasks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import showing
-from metarl.config import EvaluationConfig, MeasurementConfig
+from metarl.config import EvaluationConfig, MeasurementConfig, to_json
 from metarl.errors import MetarlError, require
 from metarl.evaluation.episode_curve import (
     check_adapts_from_several,
@@ -31,9 +28,18 @@ from metarl.evaluation.episode_curve import (
 )
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Axis, Evaluation
-from metarl.evaluation.summary import summarize
+from metarl.evaluation.references import (
+    Reference,
+    has_references,
+    reference_steps,
+    references,
+    references_json,
+)
+from metarl.evaluation.summary import disagreement, rank_correlation, summarize
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.reporting.csv_files import write_csv
 from metarl.reporting.evaluation_files import write_evaluation, write_official
+from metarl.reporting.success_tables import family_success_table, success_rows, success_table
 from metarl.reporting.tables import (
     aggregate_table,
     evaluation_table,
@@ -43,6 +49,7 @@ from metarl.reporting.tables import (
 )
 from metarl.reporting.video.record import find_task
 from metarl.settings import Seed, Workers
+from metarl.storage.checkpoints import library_versions
 from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -70,6 +77,12 @@ class EvaluateArguments(MeasurementConfig):
     """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
     task: tuple[str, ...] = ()
     """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
+    test_goals: Annotated[int, Ge(0), Le(100_000)] = 0
+    """Held-out goals of each family, on Meta-World; 0 takes as many as the run's own suite."""
+    actions: Literal["", "drawn", "most-likely", "both"] = ""
+    """Drawn actions, the most likely ones, or both side by side; empty leaves it to --deterministic."""
+    references: bool = True
+    """Measure also a policy that does nothing and one that acts at random, on Meta-World; cached."""
     protocol: Literal["both", "per-goal", "official"] = "both"
     """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
     ("official"), or both side by side, where there is one."""
@@ -90,6 +103,8 @@ def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
     measured = {item.name: getattr(options, item.name) for item in fields(MeasurementConfig)}
+    if options.actions:
+        measured["deterministic"] = options.actions == "most-likely"
     experiment = runs.open_trained(
         options.run,
         say,
@@ -97,14 +112,14 @@ def evaluate_command(arguments: list[str]) -> None:
         device=options.device,
         workers=options.workers,
         engine=options.engine,
+        test_goals=options.test_goals,
     )
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
     # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
-    rng = make_rng(options.seed, Purpose.EVALUATION)
-    chosen = choose_tasks(experiment, options.task, options.tasks, rng)
+    chosen, rng = draw(experiment, options)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
     with results_folder(
         options.output or experiment.folder / "evaluations", stems(options, suite, stem)
@@ -119,7 +134,11 @@ def evaluate_command(arguments: list[str]) -> None:
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
-            files += show_evaluation(experiment, evaluation, folder, stem, physics)
+            likely = measure_most_likely(experiment, options) if options.actions == "both" else None
+            found = find_references(experiment, chosen, physics) if options.references else ()
+            stream: dict[str, Json] = {"purpose": Purpose.EVALUATION.value, "seed": options.seed}
+            shown = Shown(evaluation, likely, found, stream)
+            files += show_all(experiment, shown, folder, stem, physics)
         if suite is not None:
             # the publisher's protocol, beside ours if both ran
             files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
@@ -128,14 +147,109 @@ def evaluate_command(arguments: list[str]) -> None:
     say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
+@dataclass(frozen=True)
+class Shown:
+    """An evaluation, and what is shown beside it."""
+
+    evaluation: Evaluation
+    most_likely: Evaluation | None = None
+    """The same with the most likely actions, if both were measured."""
+    references: tuple[Reference, ...] = ()
+    """What policies that learn nothing reach on the same tasks."""
+    stream: Mapping[str, Json] = field(default_factory=dict)
+    """Purpose and seed of its random numbers, if they are not those at a run's end."""
+
+    @property
+    def by_actions(self) -> dict[str, list[Evaluation]]:
+        """The evaluations by how actions were chosen; a lone one has no name."""
+        if self.most_likely is None:
+            return {"": [self.evaluation]}
+        return {"drawn": [self.evaluation], "most likely": [self.most_likely]}
+
+
+def draw(experiment: Experiment, options: EvaluateArguments) -> tuple[Sequence[Task], np.random.Generator]:
+    """Return the tasks to measure on, and the random numbers that go on from there."""
+    rng = make_rng(options.seed, Purpose.EVALUATION)
+    return choose_tasks(experiment, options.task, options.tasks, rng), rng
+
+
+def measure_most_likely(experiment: Experiment, options: EvaluateArguments) -> Evaluation:
+    """Measure the most likely actions, as a call with ``--deterministic`` does."""
+    drawn = experiment.config
+    experiment.config = replace(drawn, evaluation=replace(drawn.evaluation, deterministic=True))
+    try:
+        return measure(experiment, *draw(experiment, options))
+    finally:
+        experiment.config = drawn
+
+
+def find_references(
+    experiment: Experiment, tasks: Sequence[Task], physics: Mapping[str, Json]
+) -> tuple[Reference, ...]:
+    """Return what policies that learn nothing reach on a benchmark's tasks; none on other suites."""
+    if not has_references(experiment.suite):
+        return ()
+    config = experiment.config
+    evaluated = physics.get("evaluated")
+    settings = to_json(config)
+    versions = {**library_versions(), **(evaluated if isinstance(evaluated, dict) else {})}
+    engine = config.sampling.engine
+    simulator: dict[str, Json] = {
+        "engine": "warp" if engine.partition(":")[0] == "warp" else "mujoco",
+        **{name: versions.get(name) for name in ("mujoco", "metaworld", "gymnasium")},
+    }
+    steps = reference_steps(len(tasks), experiment.suite.horizon)
+    with showing(experiment, "policies that learn nothing", steps):
+        return references(
+            experiment.suite,
+            tasks,
+            {"suite": settings["suite"], "success_bonus": config.success_bonus},
+            simulator,
+            engine=engine,
+            num_workers=config.sampling.workers,
+            on_step=experiment.on_step,
+        )
+
+
+def show_all(
+    experiment: Experiment,
+    shown: Shown,
+    folder: Path,
+    stem: str,
+    physics: dict[str, Json],
+    notices: Mapping[str, str] = MappingProxyType({}),
+) -> list[Path]:
+    """Print an evaluation, every kind of success beside the references, and write the files.
+
+    ``stem-success.csv`` has every kind of success, by actions and family; ``stem-most-likely.*`` is the
+    evaluation with the most likely actions.
+    """
+    files = []
+    if shown.most_likely is not None:
+        drawn = experiment.config
+        experiment.config = replace(drawn, evaluation=replace(drawn.evaluation, deterministic=True))
+        likely = Shown(shown.most_likely, stream=shown.stream)
+        files += show_evaluation(experiment, likely, folder, f"{stem}-most-likely", physics)
+        experiment.config = drawn
+    parts, reports = shown.by_actions, shown.evaluation.successes is not None
+    if reports:
+        # before the JSON of the evaluation, which comes last
+        files.append(folder / f"{stem}-success.csv")
+        write_csv(files[-1], success_rows(parts, shown.references))
+    files = show_evaluation(experiment, shown, folder, stem, physics, notices=notices) + files
+    if reports:
+        console.print(success_table(parts, shown.references))
+        if len({task.family for task in shown.evaluation.tasks}) > 1:
+            console.print(family_success_table(parts, shown.references))
+    if sentence := disagreement(shown.evaluation):
+        say(sentence)
+    return files
+
+
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family.
-
-    Raises:
-        MetarlError: if one is none of the suite's.
-    """
+    """Return named held-out tasks, or some of each family; MetarlError if one is unknown."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -143,13 +257,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite for official evaluation, if any.
-
-    It is the suite if its official evaluator is to run.
-
-    Raises:
-        MetarlError: if only that is to be run and there is none.
-    """
+    """Return the suite if its official evaluator is to run; MetarlError if it must but has none."""
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
@@ -177,10 +285,7 @@ def measure_officially(
     per_goal: Evaluation | None,
     path: Path,
 ) -> list[Path]:
-    """Run the publisher's evaluator; print and write.
-
-    Its result stands beside ours.
-    """
+    """Run the publisher's evaluator; print and write its result beside ours."""
     settings = OfficialSettings(
         adaptation_steps=min(options.adaptation_steps, experiment.brief_adaptation_steps),
         adaptation_episodes=options.adaptation_episodes,
@@ -208,10 +313,7 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write the episode curve.
-
-    A point is one step from some episodes.
-    """
+    """Measure, print and write the curve of one adaptation step from more and more episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
@@ -232,13 +334,14 @@ def measure_episode_curve(
             )
     finally:
         env.close()
-    return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
+    return show_evaluation(experiment, Shown(found), path.parent, path.name, physics, episodes_axis(counts))
 
 
 def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:
     """Return names of the result files, without endings."""
     parts = {
         "": options.protocol != "official",
+        "-most-likely": options.protocol != "official" and options.actions == "both",
         "-official": suite is not None,
         "-episodes": bool(options.episode_curve),
     }
@@ -270,19 +373,19 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 def show_evaluation(
     experiment: Experiment,
-    evaluation: Evaluation,
+    shown: Shown,
     folder: Path,
     stem: str,
     physics: dict[str, Json],
     axis: Axis | None = None,
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
-    """Print an evaluation's tables; write its files.
-
-    Its notices are printed too.
-    """
+    """Print an evaluation's tables and notices; write its files."""
+    evaluation = shown.evaluation
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
+    if experiment.config.evaluation.deterministic:
+        title += ", most likely actions"
     console.print(evaluation_table(evaluation, summary, title, axis))
     # aggregates and notices are of adaptation steps, not of the curve over episodes
     if axis is None:
@@ -297,5 +400,8 @@ def show_evaluation(
         **provenance(experiment),
         "physics": physics,
         "notices": list(said.values()),
+        **({"stream": dict(shown.stream)} if shown.stream else {}),
+        **({"references": references_json(shown.references)} if shown.references else {}),
+        **({"rank_correlation": correlation} if (correlation := rank_correlation(evaluation)) else {}),
     }
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

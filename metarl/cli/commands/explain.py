@@ -1,7 +1,4 @@
-"""``metarl explain``: measure which layers adaptation changes.
-
-It also measures the gain of each.
-"""
+"""``metarl explain``: measure which layers adaptation changes, and the gain of each."""
 
 from __future__ import annotations
 
@@ -94,11 +91,7 @@ def explain_command(arguments: list[str]) -> None:
 
 
 def open_for(options: ExplainArguments) -> Experiment:
-    """Open the trained agent with the options' numbers.
-
-    Raises:
-        MetarlError: as :func:`metarl.training.runs.open_trained`.
-    """
+    """Open the trained agent with the options' numbers."""
     experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
     changed = replace(
@@ -113,7 +106,7 @@ def open_for(options: ExplainArguments) -> Experiment:
 def look(
     experiment: Experiment, tasks: Sequence[Task], layers: Sequence[str], rng: np.random.Generator
 ) -> AdaptationTrace:
-    """Look trace, showing the progress."""
+    """Trace the adaptation, showing the progress."""
     config, horizon = experiment.config.evaluation, experiment.suite.horizon
     env = experiment.make_env()
     try:

@@ -1,7 +1,4 @@
-"""``metarl export``: save an adapted policy for SB3.
-
-The agent adapts to a task; the file is one of stable-baselines3's PPO.
-"""
+"""``metarl export``: save an adapted policy as a file of stable-baselines3's PPO."""
 
 from __future__ import annotations
 

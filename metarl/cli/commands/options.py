@@ -1,7 +1,4 @@
-"""Options of ``metarl train``, parsed first.
-
-They are parsed before heavy imports, so that help and errors come soon.
-"""
+"""Options of ``metarl train``, parsed before heavy imports, so that help and errors come soon."""
 
 from __future__ import annotations
 
@@ -33,11 +30,7 @@ class ResumeArguments(Settings):
 
 
 def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
-    """Return a preset's config, changed by the options.
-
-    Raises:
-        MetarlError: if there is no such preset or agent, or they do not go together.
-    """
+    """Return a preset's config, changed by the options; MetarlError if they do not go together."""
     agent, settings = split_agent(options)
     known = ", ".join(entry_points.names(entry_points.AGENTS))
     return tyro.cli(

@@ -1,7 +1,4 @@
-"""``metarl report``: one HTML file about runs.
-
-It shows their adaptation.
-"""
+"""``metarl report``: one HTML file about runs and their adaptation."""
 
 from __future__ import annotations
 
@@ -77,11 +74,7 @@ def report_command(arguments: list[str]) -> None:
 
 
 def output_path(options: ReportArguments) -> Path:
-    """Return the file to write.
-
-    Raises:
-        MetarlError: if it exists.
-    """
+    """Return the file to write; MetarlError if it exists."""
     path = options.output or options.runs[0] / "report.html"
     if path.is_dir():
         raise MetarlError(f"{path} is a folder; name a file with --output.")
@@ -93,11 +86,7 @@ def output_path(options: ReportArguments) -> Path:
 def film_all(
     groups: list[Group], choices: list[list[Choice]], seed: int, view: View
 ) -> dict[str, list[Pair]]:
-    """Film the chosen tasks of each group, showing progress.
-
-    Raises:
-        MetarlError: if the environment, or this machine, cannot draw.
-    """
+    """Film each group's tasks, showing progress; MetarlError if nothing here can draw."""
     experiments = [open_first(group) for group in groups]
     todo = list(zip(groups, experiments, choices, strict=True))
     steps = sum(steps_of(experiment, chosen) for _, experiment, chosen in todo)

@@ -17,7 +17,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
-from metarl.cli.commands.reproduce_training import evaluate_again, train_again
+from metarl.cli.commands.reproduce_training import evaluate_again, is_whole, train_again
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError
 from metarl.reporting.number_comparison import Number, compare_tables, read_rows
@@ -29,6 +29,7 @@ from metarl.reporting.reproduction_tables import (
     plan_table,
     write_outcomes,
 )
+from metarl.reporting.result_folder import write_origins
 from metarl.settings import Settings, Workers
 
 RESULTS = Path("results")
@@ -58,6 +59,8 @@ class ReproduceArguments(Settings):
     """Folder of the trainings' runs."""
     resume: bool = False
     """Go on with trainings that an earlier call began in --runs."""
+    keep_weights: bool = False
+    """Put the weights of a training whose numbers are all equal into the result's folder."""
     output: Path | None = None
     """Folder for reproduction.csv (every number) and reproduction.json."""
 
@@ -146,7 +149,11 @@ def compute(each: Plan, options: ReproduceArguments, temporary: Path) -> Sequenc
         return run_program(each, each.program, temporary)
     if each.how == "evaluate":
         return evaluate_again(each, temporary)
-    return train_again(each, options.runs / each.name, options.parallel, resume=options.resume)
+    numbers, measured = train_again(each, options.runs / each.name, options.parallel, resume=options.resume)
+    if options.keep_weights and is_whole(each) and all(number.verdict == "equal" for number in numbers):
+        written = write_origins(each.folder, measured)
+        say(f"{each.name}: wrote {', '.join(str(path) for path in written)}.")
+    return numbers
 
 
 def run_program(each: Plan, program: Program, temporary: Path) -> list[Number]:

@@ -80,7 +80,9 @@ def stream_of(origin: Origin) -> tuple[Purpose, int]:
     return Purpose(stream.get("purpose")), seed if isinstance(seed, int) else origin.seed
 
 
-def train_again(plan: Plan, root: Path, parallel: int, *, resume: bool) -> list[Number]:
+def train_again(
+    plan: Plan, root: Path, parallel: int, *, resume: bool
+) -> tuple[list[Number], dict[str, list[Measured]]]:
     """Train a result's seeds again, and compare its tables and curves.
 
     Args:
@@ -88,6 +90,9 @@ def train_again(plan: Plan, root: Path, parallel: int, *, resume: bool) -> list[
         root: folder of the runs.
         parallel: runs at a time; 0 for one a core.
         resume: go on with runs that are there.
+
+    Returns:
+        Every number, and the new evaluations by their agent's label.
 
     Raises:
         MetarlError: if there are runs already, or a seed fails.
@@ -107,7 +112,7 @@ def train_again(plan: Plan, root: Path, parallel: int, *, resume: bool) -> list[
                 windowed(curves[group.label], window_of(rows)) if window_of(rows) else curves[group.label]
             )
             numbers += compare_curves("curves.csv" if group.label else "curve.csv", group.label, rows, curve)
-    return numbers
+    return numbers, measured
 
 
 def train_group(group: Group, name: str, root: Path, parallel: int, *, resume: bool) -> list[Path]:

@@ -1,7 +1,4 @@
-"""``metarl sweep``: train several seeds and combine them.
-
-Seeds of one experiment are trained or resumed.
-"""
+"""``metarl sweep``: train or resume several seeds and combine them."""
 
 from __future__ import annotations
 
@@ -67,10 +64,7 @@ def sweep_command(arguments: list[str]) -> None:
 
 
 def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
-    """Train unfinished seeds; return the failed ones.
-
-    The progress is shown.
-    """
+    """Train unfinished seeds, showing progress; return the failed ones with their exit codes."""
     done = sum(run.finished for run in sweep.runs)
     begun = sum(run.started and not run.finished for run in sweep.runs)
     say(

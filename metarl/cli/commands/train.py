@@ -25,10 +25,7 @@ def train_command(arguments: list[str]) -> None:
 
 
 def start(arguments: Sequence[str]) -> None:
-    """Train a preset with options.
-
-    The preset comes first, the options follow.
-    """
+    """Train a preset, the first argument, with the options that follow."""
     from metarl.cli.commands.options import configured  # noqa: PLC0415  # start-up time
 
     name, *options = arguments
@@ -53,11 +50,7 @@ def resume(arguments: Sequence[str]) -> None:
 
 
 def preset_first(arguments: Sequence[str], command: str, example: str) -> list[str]:
-    """Return the arguments, a known preset or suite first.
-
-    Raises:
-        MetarlError: if none is named, or none of that name is known.
-    """
+    """Return the arguments, a known preset or suite first; MetarlError if there is none."""
     words = suite_first(arguments)
     presets = entry_points.names(entry_points.PRESETS)
     if not words or words[0].startswith("-"):
@@ -69,13 +62,7 @@ def preset_first(arguments: Sequence[str], command: str, example: str) -> list[s
 
 
 def suite_first(arguments: Sequence[str]) -> list[str]:
-    """Move the suite's name to the front.
-
-    The name after ``--suite`` takes the preset's place.
-
-    Raises:
-        MetarlError: if no name follows.
-    """
+    """Put the name after ``--suite`` in the preset's place; MetarlError if none follows."""
     words = list(arguments)
     place = next((i for i, word in enumerate(words) if word.partition("=")[0] == "--suite"), None)
     if place is None or not words[0].startswith("-"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metarl.cli.commands.evaluate import show_evaluation
+from metarl.cli.commands.evaluate import Shown, find_references, show_all
 from metarl.cli.console import console, say
 from metarl.cli.progress import watch
 from metarl.errors import Stopped
@@ -23,14 +23,10 @@ def train(experiment: Experiment, *, new: bool) -> None:
             with watch(experiment, console):
                 evaluation = experiment.run()
             curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
-            files = show_evaluation(
-                experiment,
-                evaluation,
-                experiment.folder,
-                "evaluation",
-                runs.physics(experiment.folder, experiment.config.sampling.engine),
-                notices=experiment.training_notices(),
-            )
+            physics = runs.physics(experiment.folder, experiment.config.sampling.engine)
+            found = find_references(experiment, evaluation.tasks, physics)
+            shown, notices = Shown(evaluation, references=found), experiment.training_notices()
+            files = show_all(experiment, shown, experiment.folder, "evaluation", physics, notices)
     except Stopped:
         say(
             f"Stopped after iteration {experiment.saved_iteration}; resume it with: "

@@ -1,7 +1,4 @@
-"""``metarl watch``: see an agent adapt.
-
-The task is a held-out one; the film is shown in a window or written as an MP4.
-"""
+"""``metarl watch``: film an adaptation to a held-out task, for a window or as an MP4."""
 
 from __future__ import annotations
 
@@ -84,10 +81,7 @@ def watch_command(arguments: list[str]) -> None:
 
 
 def experience(experiment: Experiment, steps: int) -> str:
-    """Describe the experience before the last episode.
-
-    The agent learns from it.
-    """
+    """Describe the experience that the agent learns from before the last episode."""
     if experiment.agent.trial == "sequential":
         return count(steps, "episode") + " in one trial, then the last"
     episodes = experiment.config.evaluation.adaptation_episodes
@@ -95,11 +89,7 @@ def experience(experiment: Experiment, steps: int) -> str:
 
 
 def open_for(options: WatchArguments) -> Experiment:
-    """Open the trained agent with some adaptation steps.
-
-    Raises:
-        MetarlError: as :func:`metarl.training.runs.open_trained`.
-    """
+    """Open the trained agent with some adaptation steps."""
     experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
     steps = options.steps or max(1, evaluation.adaptation_steps)
@@ -108,11 +98,7 @@ def open_for(options: WatchArguments) -> Experiment:
 
 
 def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the named task, or the first.
-
-    Raises:
-        MetarlError: if there is no such held-out task.
-    """
+    """Return the named task, or the first; MetarlError if it is not held out."""
     tasks = experiment.suite.tasks("test")
     if name:
         return find_task(tasks, name, experiment.suite.name)
@@ -125,11 +111,7 @@ def choose_task(experiment: Experiment, name: str) -> Task:
 
 
 def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> Path:
-    """Return the file to write.
-
-    Raises:
-        MetarlError: if it exists.
-    """
+    """Return the file to write; MetarlError if it exists."""
     path = options.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
     if path.exists() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
@@ -139,10 +121,7 @@ def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> 
 def watch(
     experiment: Experiment, task: Task, seed: int, view: View, on_frame: Callable[[Clip], None] | None
 ) -> Film:
-    """Film the adaptation.
-
-    For a window, all rollouts are filmed.
-    """
+    """Film the adaptation, all rollouts of it for a window."""
     measured = measured_rollouts(experiment)
     steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])

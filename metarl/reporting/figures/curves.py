@@ -1,7 +1,4 @@
-"""Curves with bars or bands.
-
-They are means over an axis, with intervals.
-"""
+"""Curves of means over an axis, with bars or bands as intervals."""
 
 from __future__ import annotations
 
@@ -28,11 +25,11 @@ class Line:
     high: Values | None = None
     colour: str = BLUE
     dashed: bool = False
-    """Dashed, with hollow markers: results before adapting."""
+    """Dashed, with hollow markers, for results before adapting."""
     joined: bool = True
     """Whether a line joins the points."""
     band: bool = False
-    """Draw intervals as a band, not bars."""
+    """Draw intervals as a band instead of bars."""
 
 
 def interval_line(label: str, x: Sequence[float], intervals: Sequence[Interval], colour: str = BLUE) -> Line:
@@ -78,10 +75,7 @@ def draw_line(axes: Axes, line: Line) -> None:
 
 
 def series(rows: Sequence[Row], *names: str) -> list[Values]:
-    """Return columns of the complete rows.
-
-    Complete are rows that have all of the columns.
-    """
+    """Return columns of those rows that have them all."""
     found = [[row[name] for name in names] for row in rows if all(name in row for name in names)]
     return list(np.asarray(found, np.float64).reshape(-1, len(names)).T)
 

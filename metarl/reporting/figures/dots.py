@@ -1,7 +1,4 @@
-"""Dot plots with intervals.
-
-There is a row for each name, and a dot with its interval in each panel.
-"""
+"""Dot plots: a row for each name, and a dot with its interval in each panel."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ from metarl.reporting.figures.style import DPI, FAINT, LABELS, TEXT, WIDTH, styl
 
 
 def dot_sheet(title: str, footer: str, *, panels: int, rows: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure sized for its rows.
-
-    It has panels.
-    """
+    """Return a figure with panels, sized for its rows."""
     small = textwrap.wrap(footer, 150)
     # inches for the title and for the wrapped footer
     above, below = 0.42, 0.05 + 0.13 * len(small)
@@ -49,10 +43,7 @@ def dot(
 
 
 def name_rows(panels: Sequence[Axes], names: Sequence[str]) -> None:
-    """Name the rows from top to bottom.
-
-    Names stand beside the first panel.
-    """
+    """Name the rows from top to bottom, beside the first panel."""
     for axes in panels:
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names))
@@ -67,10 +58,7 @@ def label_quantity(axes: Axes, quantity: str) -> None:
 
 
 def draw_legend(figure: Figure, axes: Axes) -> None:
-    """Draw a panel's legend above it.
-
-    It explains the dots, each label once.
-    """
+    """Draw a panel's legend above it, each label once."""
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(
         handles.values(), handles, loc="upper right", ncols=2, frameon=False, fontsize=8.5, labelcolor=TEXT

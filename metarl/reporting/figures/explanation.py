@@ -45,10 +45,7 @@ def draw_layers(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_representation(explanation: Explanation, title: str) -> Figure:
-    """Draw similarity of each layer's activations.
-
-    They are compared before and after adapting.
-    """
+    """Draw how similar each layer's activations are before and after adapting."""
     names = list(explanation.similarities)
     footer = f"{_over(explanation)} Small dots: single tasks. The last layer's activations are the actions."
     figure, panels = dot_sheet(title, footer, panels=2, rows=2 * len(names))
@@ -68,10 +65,7 @@ def draw_representation(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_effects(explanation: Explanation, title: str) -> Figure:
-    """Draw gains of single and other layers.
-
-    Each layer is adapted alone, or all others are.
-    """
+    """Draw the gain of adapting each layer alone, and all others."""
     quantities = ["return"] + (["success"] if explanation.gain("all").of_success else [])
     footer = f"{_over(explanation)} Lines: nothing adapted (grey) and everything (black)."
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=2 * len(explanation.layers))
@@ -97,10 +91,7 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_map(explanation: Explanation, title: str) -> Figure:
-    """Draw tasks by their adaptation vectors.
-
-    They are coloured by family or parameter.
-    """
+    """Draw tasks by adaptation vector, coloured by family or parameter."""
     placed, alike = explanation.task_map, explanation.likeness
     tasks = [explanation.trace.tasks[place] for place in placed.places]
     families = sorted({task.family for task in tasks})
@@ -131,10 +122,7 @@ def draw_map(explanation: Explanation, title: str) -> Figure:
 
 
 def varying(tasks: Sequence[Task]) -> list[int]:
-    """Return varying parameters, widest spread first.
-
-    They differ among the tasks.
-    """
+    """Return the parameters that differ among tasks, widest spread first."""
     spread = np.std([task.parameters for task in tasks], axis=0)
     order = sorted(range(len(spread)), key=lambda column: -spread[column])
     return [column for column in order if spread[column] > 0]

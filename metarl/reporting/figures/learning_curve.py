@@ -60,9 +60,7 @@ def adaptation_curve(
     *,
     seeds: int = 1,
 ) -> None:
-    """Write a run's adaptation curve as PNG.
-
-    It shows return and success over adaptation steps.
+    """Write return and success over adaptation steps as a PNG.
 
     Args:
         steps: numbers of adaptation steps, ``0, 1, 2, …``.
@@ -82,11 +80,7 @@ def adaptation_curve(
 def draw_learning_curve(
     rows: Sequence[Row], title: str = "", footer: str = "", trial: str = "parallel"
 ) -> Figure:
-    """Draw training and held-out performance over environment steps.
-
-    Raises:
-        MetarlError: if the rows hold no return.
-    """
+    """Draw training and held-out performance over environment steps."""
     quantities = [name for name in LABELS if measured_steps(rows, name)]
     if "return" not in quantities:
         raise MetarlError("A learning curve needs metrics with a return, but there are none yet.")
@@ -114,11 +108,7 @@ def draw_adaptation_curve(
     *,
     seeds: int = 1,
 ) -> Figure:
-    """Draw held-out return and success over adaptation steps.
-
-    Raises:
-        MetarlError: if there is not one interval for each number of steps.
-    """
+    """Draw held-out return and success over adaptation steps."""
     curves = {"return": returns} | ({} if successes is None else {"success": successes})
     for quantity, intervals in curves.items():
         # every stage needs an interval
@@ -138,10 +128,7 @@ def draw_adaptation_curve(
 
 
 def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
-    """Return a quantity's training and held-out lines.
-
-    They are before and after adapting; those of held-out tasks have intervals.
-    """
+    """Return a quantity's training and held-out lines, before and after adapting."""
     lines = []
     stages = measured_steps(rows, quantity)
     for step in stages:
@@ -156,15 +143,11 @@ def _lines(rows: Sequence[Row], quantity: str) -> list[Line]:
 
 
 def _look(step: int, stages: Sequence[int]) -> tuple[str, bool]:
-    """Return a stage's colour and dashes."""
     return (BEFORE, True) if step == stages[0] else (AFTER, False)
 
 
 def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
-    """Label wall-clock time along the top.
-
-    It is taken to be proportional to steps.
-    """
+    """Label wall-clock time, taken to be proportional to steps, along the top."""
     steps, seconds = series(rows, "env_steps", "time/elapsed")
     if not len(steps) or steps[-1] <= 0 or seconds[-1] <= 0:
         return
@@ -179,10 +162,7 @@ def _label_clock(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval], quantity: str) -> None:
-    """Write each mean beside its point.
-
-    It has three digits.
-    """
+    """Write each mean beside its point."""
     means = [interval.mean for interval in intervals]
     largest = max(map(abs, means))
     # three significant digits of the largest mean

@@ -1,9 +1,7 @@
 """Performance profiles as CSV and figure.
 
-A profile says which share of seeds and tasks scores more than each threshold.
-
-A profile above another at every threshold is better by every measure of scores (Agarwal et al.
-2021, arXiv 2108.13264, section 4.2).
+A profile says which share of seeds and tasks scores more than each threshold. One above another everywhere
+is better by every measure of scores (Agarwal et al. 2021, arXiv 2108.13264, section 4.2).
 """
 
 from __future__ import annotations
@@ -23,19 +21,13 @@ from metarl.reporting.figures.style import LABELS, MANY, TEXT, blank, draw_foote
 from metarl.storage.files import write_rows
 
 Stage: TypeAlias = tuple[Sequence[Evaluation], int]
-"""Evaluations of seeds, and an adaptation step.
-
-The seeds are evaluated on the same tasks; the number is one of adaptation steps.
-"""
+"""Evaluations of seeds on the same tasks, and a number of adaptation steps."""
 
 _THRESHOLDS = 101
 
 
 def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> list[Path]:
-    """Write ``profile.csv`` and ``profile.png``; return them.
-
-    They show stages by their names.
-    """
+    """Write ``profile.csv`` and ``profile.png`` of named stages; return the files."""
     profiles = {name: found for name in LABELS if (found := profiles_of(stages, name))}
     files = [folder / "profile.csv", folder / "profile.png"]
     table: list[list[str | float]] = [["quantity", "stage", "threshold", "share", "share_low", "share_high"]]
@@ -49,10 +41,7 @@ def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> lis
 
 
 def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile]:
-    """Return stages' profiles over common thresholds.
-
-    A quantity is left out unless all stages have it.
-    """
+    """Return profiles over common thresholds; none unless all stages have the quantity."""
     scores = {name: scores_of(*stage, quantity) for name, stage in stages.items()}
     known = {name: values for name, values in scores.items() if values is not None}
     if len(known) < len(scores):
@@ -64,10 +53,7 @@ def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile
 
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> Figure:
-    """Draw profiles with pointwise intervals.
-
-    They are by quantity and stage.
-    """
+    """Draw profiles, by quantity and stage, with pointwise intervals."""
     figure, panels = blank(title, len(profiles), top=0.91)
     for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
         for place, (name, profile) in enumerate(found.items()):

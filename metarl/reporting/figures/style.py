@@ -1,6 +1,4 @@
-"""Shared colours, fonts, labels and panels.
-
-All figures share them.
+"""Colours, fonts, labels and panels that all figures share.
 
 Every figure is a :class:`matplotlib.figure.Figure` of its own; nothing touches the state of ``pyplot``.
 """
@@ -26,24 +24,17 @@ DPI = 150
 WIDTH = 8.0  # inches: 1200 pixels
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Colour-blind safe palette.
-
-It is Okabe and Ito's (2008), in colours which colour-blind people can distinguish.
-"""
+"""Palette of Okabe and Ito (2008), which colour-blind people can distinguish."""
 MANY = PALETTE + tuple(to_hex(colour) for colour in colormaps["tab20"](range(1, 20, 2)))
 """More colours, the second ten pale."""
 BEFORE, AFTER = ORANGE, BLUE
-"""Colours of results before adapting and after."""
+"""Colours of results before and after adapting."""
 TEXT, FAINT, GRID = "#262626", "#7a7a7a", "#e6e6e6"
 LABELS = {"return": "Return per episode", "success": "Success rate"}
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as 150-dpi PNG.
-
-    Raises:
-        MetarlError: if the file cannot be written.
-    """
+    """Write a figure as a 150-dpi PNG."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=DPI)
     write_whole(path, picture.getvalue())
@@ -60,10 +51,7 @@ def svg(figure: Figure) -> str:
 def blank(
     title: str, panels: int, top: float, size: tuple[float, float] = (WIDTH, 3.7)
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with side-by-side panels.
-
-    They are below ``top``.
-    """
+    """Return a figure with side-by-side panels below ``top``."""
     layout = ConstrainedLayoutEngine(rect=(0.005, 0.055, 0.99, top - 0.055), wspace=0.06)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout)
     figure.text(0.012, 0.975, title, fontsize=11, fontweight="bold", color=TEXT, va="top")
@@ -82,10 +70,7 @@ def style_axes(axes: Axes, grid: str) -> None:
 
 
 def label_axes(axes: Axes, quantity: str) -> None:
-    """Style axes of returns or successes.
-
-    ``"return"`` or ``"success"`` is along y.
-    """
+    """Style axes with ``"return"`` or ``"success"`` along y."""
     style_axes(axes, "y")
     axes.set_ylabel(LABELS[quantity])
     if quantity == "success":
@@ -94,10 +79,7 @@ def label_axes(axes: Axes, quantity: str) -> None:
 
 
 def label_env_steps(axes: Axes, rows: Sequence[Row]) -> None:
-    """Label environment steps in short numbers.
-
-    They count thousands or millions, whichever gives short numbers.
-    """
+    """Label environment steps, in thousands or millions, along x."""
     most = max(row.get("env_steps", 0) for row in rows)
     units = ((1e6, " (millions)"), (1e3, " (thousands)"))
     scale, unit = next((pair for pair in units if most >= pair[0]), (1.0, ""))
@@ -109,8 +91,5 @@ def label_env_steps(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_footer(figure: Figure, text: str) -> None:
-    """Write small print below the panels.
-
-    It is one line.
-    """
+    """Write a line of small print below the panels."""
     figure.text(0.012, 0.018, text, fontsize=7, color=FAINT)

@@ -1,7 +1,4 @@
-"""Training curves as CSV and figure.
-
-They are of several runs, in one figure.
-"""
+"""Training curves of several runs as CSV and figure."""
 
 from __future__ import annotations
 
@@ -36,9 +33,7 @@ COLOURS = ("#000000", *MANY)
 def write_curves(
     folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float = 0
 ) -> list[Path]:
-    """Write training curves of runs or sweeps.
-
-    These may be finished or not.
+    """Write training curves of runs or sweeps, finished or not.
 
     Writes ``curves.csv`` (a row for each run and window) and ``curves.png``.
 
@@ -72,11 +67,7 @@ def write_curves(
 
 
 def read_curve(folder: Path) -> list[Row]:
-    """Return a run's metrics or sweep's means.
-
-    Raises:
-        MetarlError: if there are neither.
-    """
+    """Return a run's metrics, or their means over a sweep."""
     table = folder / "curve.csv"
     if not table.exists():
         runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
@@ -91,7 +82,7 @@ def read_curve(folder: Path) -> list[Row]:
 
 
 def windowed(rows: Sequence[Row], window: float) -> list[Row]:
-    """Average training metrics over step windows.
+    """Average training metrics over windows of environment steps.
 
     ``env_steps`` is the end of the window: the iterations in ``(k - 1) window < env_steps <= k window``. A
     window of 0 keeps every iteration, with its held-out metrics and the range over seeds.
@@ -114,10 +105,7 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) -> Figure:
-    """Draw return, and success where all report it.
-
-    Dashed before adapting, solid after the last step.
-    """
+    """Draw return, and success where all report it, before (dashed) and after adapting."""
     quantities = [
         name
         for name in ("return", "success")
@@ -156,8 +144,5 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
 
 
 def _is_mean(name: str) -> bool:
-    """Return whether a metric is a training mean.
-
-    Ends of a range over seeds are none.
-    """
+    """Return whether a metric is a training mean, not an end of its range over seeds."""
     return name.startswith("train/") and not name.endswith(("/low", "/high"))

@@ -30,10 +30,7 @@ from metarl.text import stage_name
 _SIZE = (3.9, 3.2)  # inches; narrow, for a telephone
 LEVEL = 0.95
 ENV_STEPS = ""
-"""Axis label of environment steps.
-
-The unit depends on their number.
-"""
+"""Axis label of environment steps; their number decides the unit."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Panel:
     image: str
     """SVG as a data URI."""
     words: str
-    """Description for people who do not see it."""
+    """Description for readers who cannot see it."""
     lines: tuple[Line, ...]
 
 
@@ -109,16 +106,9 @@ def describe(line: Line) -> str:
 
 
 def over_seeds(values: Values, bounds: tuple[float, float]) -> tuple[Values, Values, Values]:
-    """Return means and t intervals over seeds.
+    """Return means ``[points]`` with 95 % t intervals for fresh seeds.
 
-    The intervals are of 95 %, for fresh seeds.
-
-    Args:
-        values: ``[seeds, points]`` of two or more seeds.
-        bounds: least and greatest value.
-
-    Returns:
-        Mean, low and high, ``[points]`` each.
+    ``values`` are ``[seeds, points]`` of two or more seeds, within ``bounds``.
     """
     seeds, points = values.shape
     mean = values.mean(axis=0)
@@ -149,10 +139,7 @@ def _learning(groups: Sequence[Group], index: int, split: str, quantity: str) ->
 def _interval(
     runs: Sequence[Sequence[Row]], name: str, values: Values
 ) -> tuple[Values, Values | None, Values | None]:
-    """Return a metric's interval over seeds or tasks.
-
-    The metric comes with it.
-    """
+    """Return a metric with its interval over seeds, or of one seed over tasks."""
     if len(runs) > 1:
         return over_seeds(values, RATE if "/success/" in name else (-np.inf, np.inf))
     if any(f"{name}/low" in row for row in runs[0]):
@@ -161,10 +148,7 @@ def _interval(
 
 
 def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
-    """Return steps ``[points]`` and metric ``[runs, points]``.
-
-    They are environment steps.
-    """
+    """Return environment steps ``[points]`` and a metric ``[runs, points]``."""
     found = [
         series([{"env_steps": row["iteration"], **row} for row in run], "env_steps", name) for run in runs
     ]
@@ -174,10 +158,7 @@ def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
 
 
 def _by_episodes(group: Group, index: int, quantity: str) -> list[Line]:
-    """Return a group's curve over episodes, if comparable.
-
-    All its runs must have measured it alike.
-    """
+    """Return a group's curve over episodes, if all its runs measured it alike."""
     found = [run.by_episodes for run in group.runs]
     measured = [each for each in found if each is not None]
     alike = {(str(each.about[COUNTS]), each.evaluation.tasks) for each in measured}

@@ -18,10 +18,12 @@ from metarl.reporting.html.tables import (
     baseline_table,
     baseline_tasks,
     explained,
+    family_successes_table,
     family_table,
     official_table,
     policy_table,
     seed_table,
+    successes_table,
     task_table,
 )
 from metarl.reporting.html.videos import Pair
@@ -33,10 +35,7 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting or version, by group.
-
-    The setting is one of the config.
-    """
+    """One setting or version, with its value in each group."""
 
     name: str
     values: tuple[str, ...]
@@ -57,24 +56,18 @@ class Section:
     families: Table
     tasks: Table
     largest_gain: float
-    """Largest gain: the longest bar.
-
-    It is that of a task, without its sign.
-    """
+    """Largest gain of a task, without its sign: the longest bar."""
     pairs: tuple[Pair, ...]
     no_videos: str
     """Reason why there are none."""
     notices: tuple[str, ...]
-    """Of all runs, each once."""
+    """Notices of all runs, each once."""
 
 
 def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_videos: Mapping[str, str]) -> str:
     """Return the report as HTML.
 
-    Args:
-        groups: of runs.
-        pairs: the videos of each group by its name.
-        no_videos: why a group has none, by its name.
+    ``pairs`` are the videos of each group by its name; ``no_videos`` says why a group has none.
     """
     # style and script go into the page, which then opens without a network
     folder = files("metarl.reporting.html")
@@ -100,6 +93,8 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
             section(group, pairs.get(group.name, ()), no_videos.get(group.name, "")) for group in groups
         ],
         policies=policy_table(groups),
+        successes=successes_table(groups),
+        family_successes=family_successes_table(groups),
         seeds=seed_table(groups),
         baselines=baseline_table(groups),
         baseline_tasks=baseline_tasks(groups),
@@ -144,10 +139,7 @@ def about(group: Group) -> str:
 
 
 def headline(group: Group) -> str:
-    """Describe adaptation in two sentences.
-
-    They are results before and after adapting.
-    """
+    """Describe results before and after adapting in two sentences."""
     summary, last = group.summary, group.runs[0].measured.evaluation.adaptation_steps
     if last == 0:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
@@ -169,7 +161,7 @@ def headline(group: Group) -> str:
 
 
 def outcome_of(summary: Summary, step: int) -> str:
-    """Return success, or else return, after some steps."""
+    """Return success, or else return, after ``step`` steps."""
     if summary.successes:
         return f"{percent(summary.successes[step].mean)} %"
     return number(summary.returns[step].mean)
@@ -181,10 +173,7 @@ def quantity(summary: Summary) -> str:
 
 
 def setting_values(group: Group) -> dict[str, str]:
-    """Return a group's settings by dotted name.
-
-    Every one is among them.
-    """
+    """Return all settings of a group by dotted name."""
     content: dict[str, Json] = {
         **json.loads(json.dumps(to_json(group.config))),
         "seed": list(group.seeds),
@@ -194,10 +183,7 @@ def setting_values(group: Group) -> dict[str, str]:
 
 
 def version_values(group: Group) -> dict[str, str]:
-    """Return the versions behind a group's runs.
-
-    The runs were saved with them.
-    """
+    """Return the versions with which a group's runs were saved."""
     names = dict.fromkeys(name for run in group.runs for name in run.versions)
     return {
         name: ", ".join(sorted({str(run.versions.get(name, "unknown")) for run in group.runs}))
@@ -206,10 +192,7 @@ def version_values(group: Group) -> dict[str, str]:
 
 
 def settings(values: Sequence[Mapping[str, str]]) -> list[Setting]:
-    """Return groups' settings side by side.
-
-    A group may lack some.
-    """
+    """Return groups' settings side by side; a group may lack some."""
     names = dict.fromkeys(name for group in values for name in group)
     return [Setting(name, tuple(group.get(name, "") for group in values)) for name in names]
 

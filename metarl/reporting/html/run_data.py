@@ -1,7 +1,4 @@
-"""Data of a report, grouped by config.
-
-The runs are of one suite, grouped by everything but their seed.
-"""
+"""Data of a report: runs of one suite, grouped by everything but their seed."""
 
 from __future__ import annotations
 
@@ -29,10 +26,7 @@ from metarl.types import Json, Task
 EVALUATIONS, BASELINES = "evaluations", "baselines"
 EXPLANATIONS = "explanations"
 COUNTS = "adaptation_episodes"
-"""Key of an evaluation over episode counts.
-
-Such an evaluation is laid out along numbers of episodes instead of adaptation steps.
-"""
+"""Key of an evaluation along numbers of episodes instead of adaptation steps."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +36,20 @@ class Run:
     folder: Path
     config: ExperimentConfig
     iteration: int
-    """Of its newest whole checkpoint."""
+    """Iteration of its newest whole checkpoint."""
     env_steps: int
     versions: dict[str, Json]
     """Versions of the checkpoint's libraries."""
     rows: list[Row]
-    """Its metrics."""
     measured: Measured
-    """Evaluation on held-out tasks.
-
-    It is that at the run's end, or else what ``metarl evaluate`` did last.
-    """
+    """Held-out evaluation at the run's end, or else what ``metarl evaluate`` did last."""
     baselines: tuple[Measured, ...]
     official: dict[str, Json]
-    """Newest official result, empty if none.
-
-    It is the result of the publisher's evaluator.
-    """
+    """Newest result of the publisher's evaluator, empty if none."""
+    most_likely: Measured | None
+    """Newest evaluation with the most likely actions, beside one with drawn actions."""
     by_episodes: Measured | None
-    """Newest evaluation over adaptation episodes.
-
-    It is the one after one step from 0, 1, 2, 5, … episodes.
-    """
+    """Newest evaluation after one step from 0, 1, 2, 5, … episodes."""
     explanation: dict[str, Json] | None
     """Newest result of ``metarl explain``, if any."""
 
@@ -77,12 +63,12 @@ class Group:
 
     @property
     def config(self) -> ExperimentConfig:
-        """That of the first run."""
+        """Config of the first run."""
         return self.runs[0].config
 
     @property
     def seeds(self) -> list[int]:
-        """Of all runs."""
+        """Seeds of all runs."""
         return [run.config.seed for run in self.runs]
 
     @property
@@ -97,30 +83,19 @@ class Group:
 
     @property
     def task_returns(self) -> Values:
-        """Each task's mean return by step.
-
-        It is over seeds and episodes, ``[tasks, adaptation steps + 1]``.
-        """
+        """Mean return of each task and step over seeds, ``[tasks, adaptation steps + 1]``."""
         means: Values = np.mean([run.measured.evaluation.task_returns for run in self.runs], axis=0)
         return means
 
     @property
     def task_successes(self) -> Values | None:
-        """Each task's success rate by step.
-
-        It is the share of episodes that succeed, likewise; None where the suite does not say.
-        """
+        """Success rates like :attr:`task_returns`; None where the suite does not say."""
         rates = [run.measured.evaluation.task_successes for run in self.runs]
         known = [rate for rate in rates if rate is not None]
         return np.asarray(np.mean(known, axis=0), np.float64) if len(known) == len(rates) else None
 
     def by_gain(self) -> list[int]:
-        """Sort tasks by gain, the greatest first.
-
-        Returned are their places; the gain is that by adaptation.
-
-        The gain is that in success and, among equals or where the suite reports none, that in return.
-        """
+        """Return the tasks' places by gain of success, then of return, the greatest first."""
         gains = self.task_returns[:, -1] - self.task_returns[:, 0]
         successes = self.task_successes
         first = np.zeros(len(gains)) if successes is None else successes[:, -1] - successes[:, 0]
@@ -128,17 +103,11 @@ class Group:
 
     @cached_property
     def summary(self) -> Summary:
-        """Averages with 95 % intervals.
-
-        They are over seeds and tasks.
-        """
+        """Averages with 95 % intervals over seeds and tasks."""
         return summarize_seeds([run.measured.evaluation for run in self.runs], np.random.default_rng(0))
 
     def baselines(self) -> dict[str, list[Measured]]:
-        """Return the baselines by their label.
-
-        There is one of each run that has it.
-        """
+        """Return the runs' baselines by label."""
         found: dict[str, list[Measured]] = {}
         for run in self.runs:
             for measured in run.baselines:
@@ -147,9 +116,7 @@ class Group:
 
 
 def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group]:
-    """Read runs, and group them by config.
-
-    Those in a group differ only in seed.
+    """Read runs, and group those that differ only in their seed.
 
     Args:
         folders: the runs', or those of sweeps, read as their finished runs.
@@ -192,9 +159,7 @@ def runs_of(folder: Path) -> list[Path]:
 
 
 def read_run(folder: Path, report: Callable[[str], None]) -> Run:
-    """Read a run's data for a report.
-
-    It is all that its folder holds.
+    """Read all that a run's folder holds for a report.
 
     Raises:
         MetarlError: if it is no run, has no checkpoint or no evaluation, or a file is damaged.
@@ -232,15 +197,27 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         baselines=tuple(of_now(baselines)),
         official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", checkpoint) or {},
         explanation=read_newest(folder / EXPLANATIONS, "*.json", checkpoint),
+        most_likely=next((each for each in evaluations if is_most_likely(each, measured)), None),
         by_episodes=next((each for each in of_now(found) if COUNTS in each.about), None),
     )
 
 
-def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:
-    """Return the error of a missing evaluation.
+def is_most_likely(each: Measured, main: Measured) -> bool:
+    """Return whether an evaluation is of the most likely actions, on the main one's tasks and steps."""
+    same = each.evaluation.tasks == main.evaluation.tasks
+    steps = each.evaluation.adaptation_steps == main.evaluation.adaptation_steps
+    return same and steps and is_deterministic(each) and not is_deterministic(main)
 
-    The run has none of its newest checkpoint.
-    """
+
+def is_deterministic(measured: Measured) -> bool:
+    """Return whether the most likely actions were measured, as far as the file says."""
+    config = measured.about.get("config")
+    evaluation = config.get("evaluation") if isinstance(config, dict) else None
+    return isinstance(evaluation, dict) and evaluation.get("deterministic") is True
+
+
+def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:
+    """Return the error for a run without an evaluation of its newest checkpoint."""
     others = sorted({each.iteration for each in found if each.iteration is not None} - {iteration})
     if others:
         return (
@@ -256,13 +233,7 @@ def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> s
 
 
 def read_evaluations(folder: Path) -> list[Measured]:
-    """Read a run's evaluations, newest first.
-
-    They are those on held-out tasks.
-
-    Raises:
-        MetarlError: if a file is damaged.
-    """
+    """Read a run's held-out evaluations, newest first."""
     paths = [path for path in (folder / EVALUATION, *(folder / EVALUATIONS).glob("*.json")) if path.is_file()]
     try:
         found = [(path, read_json(path)) for path in newest_first(paths)]
@@ -292,11 +263,7 @@ def read_baselines(folder: Path) -> list[Measured]:
 
 
 def check_seeds(members: Sequence[Run]) -> None:
-    """Check that one config's runs differ in seed.
-
-    Raises:
-        MetarlError: if two are the same run over again.
-    """
+    """Check that the runs of one config differ in their seed."""
     by_seed: dict[int, Run] = {}
     for run in members:
         twin = by_seed.setdefault(run.config.seed, run)
@@ -308,10 +275,7 @@ def check_seeds(members: Sequence[Run]) -> None:
 
 
 def experiment_key(config: ExperimentConfig) -> str:
-    """Return a group's settings as a key.
-
-    All settings but seed, name, device.
-    """
+    """Return all settings but seed, name and device as a key."""
     content = shared_settings(config)
     return json.dumps({name: content[name] for name in content if name != "device"})
 
@@ -326,10 +290,7 @@ def group_name(names: Sequence[str]) -> str:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Make names unique by numbers.
-
-    Those that come again get a number.
-    """
+    """Make names unique by numbering those that repeat."""
     return [
         name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
         for i, name in enumerate(names)

@@ -9,10 +9,12 @@ import numpy as np
 
 from metarl.errors import MetarlError
 from metarl.evaluation.record import Evaluation, join
+from metarl.evaluation.references import Reference, references_from_json
 from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize, summarize_seeds
 from metarl.reporting.explanation_tables import explanation_tables
 from metarl.reporting.html.run_data import Group, Run
+from metarl.reporting.success_tables import family_success_table, has_ends, success_table
 from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole
 from metarl.reporting.tables import change_table
 from metarl.text import stage_name
@@ -25,7 +27,7 @@ _GAINS = (Column("return gain"), Column("success gain %", percent))
 
 @dataclass(frozen=True)
 class Explained:
-    """Tables of a run's explanation."""
+    """Tables that explain one run."""
 
     run: str
     """Name of the run."""
@@ -33,10 +35,7 @@ class Explained:
 
 
 def policy_table(groups: Sequence[Group]) -> Table:
-    """Return each group's agent by adaptation step.
-
-    The steps are 0, 1, ….
-    """
+    """Return each group's agent after 0, 1, … adaptation steps."""
     success = (_SUCCESS, _GAINS[1]) if groups[0].task_successes is not None else ()
     columns = (
         _RETURN,
@@ -49,13 +48,47 @@ def policy_table(groups: Sequence[Group]) -> Table:
 
 
 def seed_table(groups: Sequence[Group]) -> Table:
-    """Return each run's means.
-
-    Only groups of several runs have them.
-    """
+    """Return the means of each run in groups of several."""
     runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
     parts = {run.folder.resolve().name: _values(run.measured.evaluation) for run in runs}
     return change_table("run", parts, _steps(groups[0]), trial=groups[0].trial)
+
+
+def successes_table(groups: Sequence[Group]) -> Table:
+    """Return every kind of success by group and step, beside policies that learn nothing.
+
+    It has no rows where success is not reported, or a run was evaluated by a version that did not record it.
+    """
+    parts = _evaluations(groups)
+    if not all(map(has_ends, parts.values())):
+        return Table("", (), ())
+    return success_table(parts, _references(groups))
+
+
+def family_successes_table(groups: Sequence[Group]) -> Table:
+    """Return every kind of success of each family after the last step, if there are several families."""
+    parts = _evaluations(groups)
+    if len({task.family for task in groups[0].tasks}) == 1 or not all(map(has_ends, parts.values())):
+        return Table("", (), ())
+    return family_success_table(parts, _references(groups))
+
+
+def _evaluations(groups: Sequence[Group]) -> dict[str, list[Evaluation]]:
+    """Return each group's evaluations by its name, which is empty of a lone group."""
+    named = len(groups) > 1
+    parts = {group.name if named else "": [run.measured.evaluation for run in group.runs] for group in groups}
+    likely = {group.name: [run.most_likely for run in group.runs] for group in groups}
+    for name, found in likely.items():
+        known = [each.evaluation for each in found if each is not None]
+        if len(known) == len(found):
+            parts[f"{name}, most likely" if named else "most likely"] = known
+    return parts
+
+
+def _references(groups: Sequence[Group]) -> tuple[Reference, ...]:
+    """Return the references of the first run that has them; all runs have the same tasks and physics."""
+    found = [references_from_json(run.measured.about.get("references")) for g in groups for run in g.runs]
+    return next(filter(None, found), ())
 
 
 def task_table(group: Group) -> Table:
@@ -65,10 +98,7 @@ def task_table(group: Group) -> Table:
 
 
 def family_table(group: Group) -> Table:
-    """Return each family's means, if several.
-
-    They are over its tasks.
-    """
+    """Return each family's means over its tasks, if there are several families."""
     places: dict[str, list[int]] = {}
     for place, task in enumerate(group.tasks):
         places.setdefault(task.family, []).append(place)
@@ -92,20 +122,14 @@ def baseline_table(groups: Sequence[Group]) -> Table:
 
 
 def baseline_tasks(groups: Sequence[Group]) -> str:
-    """Return the baselines' number of held-out tasks.
-
-    Such as ``"5"``, or ``"2 to 5"``.
-    """
+    """Return the baselines' number of held-out tasks, such as ``"5"`` or ``"2 to 5"``."""
     found = [each for group in groups for parts in group.baselines().values() for each in parts]
     counts = sorted({len(each.evaluation.tasks) for each in found})
     return " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
 
 
 def official_table(groups: Sequence[Group]) -> Table:
-    """Return official results beside ours.
-
-    Official are the publisher's numbers, ours those of every task.
-    """
+    """Return the publisher's results beside ours."""
     columns = (
         Column("official success %", percent),
         Column("success per task %", percent),
@@ -120,9 +144,7 @@ def official_table(groups: Sequence[Group]) -> Table:
 
 
 def explained(groups: Sequence[Group]) -> list[Explained]:
-    """Return explanations of each group's first explained run.
-
-    Groups without one are left out.
+    """Return tables of the first explained run of each group that has one.
 
     Raises:
         MetarlError: if a file is not an explanation.
@@ -171,10 +193,7 @@ def _baseline_rows(label: str, found: Sequence[Measured]) -> list[Row]:
 
 
 def _over_runs(parts: Sequence[Evaluation]) -> Summary:
-    """Summarize runs over seeds.
-
-    They count as one seed if tasks differ.
-    """
+    """Summarize runs over seeds, or as one seed if their tasks differ."""
     rng = np.random.default_rng(0)
     same = all(part.tasks == parts[0].tasks for part in parts)
     return summarize_seeds(parts, rng) if same else summarize(join(parts), rng)

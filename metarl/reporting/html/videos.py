@@ -1,7 +1,4 @@
-"""Videos of a report.
-
-They show episodes before and after adapting.
-"""
+"""Videos of episodes before and after adapting, for a report."""
 
 from __future__ import annotations
 
@@ -41,23 +38,21 @@ class Pair:
 
     task: str
     why: str
-    """Why this task."""
+    """Reason for choosing this task."""
     before: Video
     after: Video
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A task to film, and why."""
+    """A task to film, and the reason."""
 
     task: Task
     why: str
 
 
 def choose(group: Group, names: Sequence[str]) -> list[Choice]:
-    """Choose tasks by name or gain.
-
-    They are named tasks, or those of greatest, median, least gain.
+    """Choose the named tasks, or those of greatest, median and least gain.
 
     Raises:
         MetarlError: if a name is no held-out task's.

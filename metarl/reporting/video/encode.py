@@ -21,9 +21,7 @@ _GAP = 4  # pixels between pictures
 
 
 def mp4(frames: Sequence[Picture], frames_per_second: int = FRAMES_PER_SECOND) -> bytes:
-    """Encode frames as an MP4.
-
-    To sides of an odd number of pixels one is added.
+    """Encode frames as an MP4; odd sides get one more pixel.
 
     Raises:
         MetarlError: if there are no frames, or the encoder fails.
@@ -48,12 +46,7 @@ def jpeg(frame: Picture) -> bytes:
 
 
 def side_by_side(columns: Sequence[Sequence[Picture]], captions: Sequence[Sequence[str]]) -> list[Picture]:
-    """Return several films as one, side by side.
-
-    Args:
-        columns: the frames of each film.
-        captions: of each film, the lines above it.
-    """
+    """Return several films as one, with lines of caption above each."""
     heads = [_caption(lines, frames[0].shape[1]) for frames, lines in zip(columns, captions, strict=True)]
     length = max(len(frames) for frames in columns)
     return [
@@ -88,10 +81,7 @@ def _encode(frames: Sequence[Picture], path: Path, frames_per_second: int) -> No
 
 
 def _caption(lines: Sequence[str], width: int) -> Picture:
-    """Write white text on black.
-
-    The first line is larger.
-    """
+    """Draw white text on black, the first line larger."""
     sizes = [max(12, width // 22)] + [max(10, width // 27)] * (len(lines) - 1)
     height = int(sum(1.45 * size for size in sizes)) + 10
     picture = Image.new("RGB", (width, height), _PAPER)
@@ -103,7 +93,6 @@ def _caption(lines: Sequence[str], width: int) -> Picture:
 
 
 def _join(pictures: Sequence[Picture]) -> Picture:
-    """Join pictures of one height, with gaps."""
     gap = np.full((pictures[0].shape[0], _GAP, 3), _PAPER, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.hstack(parts[:-1])

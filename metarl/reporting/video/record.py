@@ -1,8 +1,6 @@
-"""Films of an adaptation to one task.
+"""Films of an adaptation to one task, seen as an evaluation runs it.
 
-They show the episodes that an evaluation runs on the task, seen as they are run.
-
-An evaluation is given an environment that looks at one of its slots after each reset and step, and is
+The evaluation is given an environment that looks at one of its slots after each reset and step, and is
 otherwise the environment itself, so the film shows the measured episode.
 """
 
@@ -25,29 +23,17 @@ from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
 MAX_FRAMES = 64
-"""Number of frames of an episode, about.
-
-Of a longer episode every second, third, … step is seen.
-"""
+"""Number of frames of an episode, about; of a longer one every second, third, … step is seen."""
 SLOT = 0
-"""Slot that is filmed.
-
-It is the first of a task's episodes.
-"""
+"""Slot that is filmed: the first of a task's episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View(Settings):
-    """Camera and size of the view.
-
-    It says from where an episode is seen, and how large.
-    """
+    """Camera and size of the view."""
 
     camera: str | None = None
-    """Camera by the suite's name.
-
-    None for the suite's choice.
-    """
+    """Camera by the suite's name; None for the suite's choice."""
     size: Annotated[int, Ge(32), Le(2048)] = 480
     """Pixels along a side."""
 
@@ -57,12 +43,9 @@ class Clip:
     """Frames and result of one episode."""
 
     rollout: int
-    """Of the evaluation, counted from 0."""
+    """Rollout of the evaluation, counted from 0."""
     frames: list[Picture] = field(default_factory=list)
-    """Frames from start to end.
-
-    The first is the start and the last the end of the episode.
-    """
+    """Frames from the start of the episode to its end."""
     steps: int = 0
     total: float = 0.0
     """Return up to the last step."""
@@ -76,12 +59,9 @@ class Film:
 
     task: Task
     clips: tuple[Clip, ...]
-    """Of the filmed rollouts, in their order."""
+    """Clips of the filmed rollouts, in their order."""
     evaluation: Evaluation
-    """Measurements on the task.
-
-    The clips show the first of its episodes.
-    """
+    """Measurements on the task; the clips show the first of its episodes."""
 
 
 def film(
@@ -94,9 +74,7 @@ def film(
     rollouts: Container[int],
     on_frame: Callable[[Clip], None] | None = None,
 ) -> Film:
-    """Film an agent's evaluation on one task.
-
-    The task is a held-out one.
+    """Film an agent's evaluation on one held-out task.
 
     The episodes are those that ``experiment.test`` runs with the same random numbers, which are a function of
     the seed and the task.
@@ -106,7 +84,7 @@ def film(
         env: of the experiment, see :meth:`Experiment.make_env`.
         task: a held-out task.
         seed: of the films, apart from the training's.
-        view: from where.
+        view: camera and size.
         rollouts: which of the evaluation's to look at, see :func:`measured_rollouts`.
         on_frame: called for each new frame, the last of the given clip.
 
@@ -121,9 +99,7 @@ def film(
 
 
 def measured_rollouts(experiment: Experiment) -> list[int]:
-    """Return which rollouts are measured.
-
-    They are those of an evaluation on one task.
+    """Return which rollouts of an evaluation on one task are measured.
 
     The others are experience for adaptation, if it does not learn from the measured episodes.
     """
@@ -133,9 +109,7 @@ def measured_rollouts(experiment: Experiment) -> list[int]:
 
 
 def find_task(tasks: Sequence[Task], name: str, suite: str) -> Task:
-    """Find a task by id or family.
-
-    Of a family it is the first task.
+    """Find a task by id, or the first of a family.
 
     Raises:
         MetarlError: if there is neither; names the nearest.
@@ -160,13 +134,11 @@ def outcome(clip: Clip, reports_success: bool) -> str:
 
 
 class FilmedEnv(TaskVectorEnv):
-    """Environment wrapper that renders one slot.
-
-    It renders after each step.
+    """Environment wrapper that renders one slot after each step.
 
     Args:
         env: the environment; the caller closes it.
-        view: from where.
+        view: camera and size.
         rollouts: which rollouts are looked at; each reset begins the next, the first is 0.
         every: steps from one frame to the next.
         on_frame: called for each new frame, the last of the given clip.
@@ -201,7 +173,7 @@ class FilmedEnv(TaskVectorEnv):
         """Clip of the running episode, if filmed."""
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Do as the environment does."""
+        """Set the environment's tasks."""
         self._env.set_tasks(tasks)
 
     def reset(

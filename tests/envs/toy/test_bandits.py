@@ -12,7 +12,7 @@ from metarl.config import SamplingConfig, construct
 from metarl.envs.toy.bandits import BanditsConfig, BanditTasks, BanditVectorEnv
 from metarl.errors import MetarlError
 from metarl.plugins import registry
-from metarl.rollouts.scripted import play, play_alike
+from metarl.rollouts.scripted import play
 from metarl.tasks import TaskDistribution
 from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Task
@@ -103,7 +103,7 @@ def test_pulls_are_independent_of_one_another() -> None:
 def test_better_arm_pays_whenever_a_worse_one_would_have(suite: BanditTasks) -> None:
     env = suite.make_vector_env(2)
     tasks = [bandit(0.2, 0.2, 0.2, 0.2, 0.2), bandit(0.7, 0.7, 0.7, 0.7, 0.7)]
-    rewards = play_alike(env, tasks, suite_contract.draw_actions(suite, 12)[:, :2]).rewards
+    rewards = suite_contract.play_alike(env, tasks, suite_contract.draw_actions(suite, 12)[:, :2]).rewards
     assert (rewards[:, 1] >= rewards[:, 0]).all()
     assert rewards[:, 1].sum() > rewards[:, 0].sum()
 

@@ -1,0 +1,103 @@
+"""Layers of tanh units, in few passes over memory and with the same bits on any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def fast_tanh(values: torch.Tensor) -> torch.Tensor:
+    """Return tanh by PyTorch's sigmoid, in a quarter of the time of its tanh.
+
+    ``tanh x = 2 sigmoid(2 x) - 1``, to within a few roundings of 1; near 0 it is less exact than
+    :func:`torch.tanh` in relation to its size. A gradient of a gradient is not available.
+    """
+    found: torch.Tensor = _Tanh.apply(values)  # type: ignore[no-untyped-call]  # PyTorch's
+    return found
+
+
+def tanh_layer(weight: torch.Tensor, bias: torch.Tensor, *inputs: torch.Tensor) -> torch.Tensor:
+    """Return ``tanh(W [x_1, x_2, ...] + b)`` of several inputs.
+
+    The inputs are not copied side by side, and tanh is that of :func:`fast_tanh`.
+
+    Args:
+        weight: ``[U, I_1 + I_2 + ...]``.
+        bias: ``[U]``.
+        inputs: ``[N, I_i]`` each.
+
+    Returns:
+        ``[N, U]``. A gradient of a gradient is not available.
+    """
+    found: torch.Tensor = _TanhLayer.apply(weight, bias, *inputs)  # type: ignore[no-untyped-call]  # PyTorch's
+    return found
+
+
+def tanh_(doubled: torch.Tensor) -> torch.Tensor:
+    """Turn ``2 x`` into ``tanh x`` in place."""
+    # tanh x = 2 sigmoid(2 x) - 1
+    return torch.add(doubled.new_tensor(-1.0), doubled.sigmoid_(), alpha=2, out=doubled)
+
+
+def affine(weight: torch.Tensor, bias: torch.Tensor, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return ``W [x_1, x_2, ...] + b``, ``[N, U]``, without a graph."""
+    # [x, y] W' = x W_x' + y W_y'
+    first, *rest = weight.split([part.shape[1] for part in inputs], dim=1)
+    found = torch.addmm(bias, inputs[0], first.t())
+    for part, own in zip(inputs[1:], rest, strict=True):
+        found.addmm_(part, own.t())
+    return found
+
+
+class _Tanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, values: torch.Tensor) -> torch.Tensor:
+        found = tanh_(2 * values)
+        ctx.save_for_backward(found)
+        return found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor) -> torch.Tensor:
+        (found,) = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
+        slope: torch.Tensor = torch.ops.aten.tanh_backward(gradients[0], found)
+        return slope
+
+
+class _TanhLayer(torch.autograd.Function):
+    """One matrix product an input and two passes over units."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        *inputs: torch.Tensor,
+    ) -> torch.Tensor:
+        # doubling is exact, and costs less on parameters than on units
+        found = tanh_(affine(2 * weight, 2 * bias, inputs))
+        ctx.save_for_backward(weight, found, *inputs)
+        return found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Return gradients of weight, bias and inputs.
+
+        With ``s = dL/dy (1 - y^2)`` they are ``s' x``, the sum of s, and ``s W``.
+        """
+        weight, found, *inputs = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
+        slope = torch.ops.aten.tanh_backward(gradients[0], found)
+        sizes = [part.shape[1] for part in inputs]
+        to_weight = torch.empty_like(weight)
+        for part, own in zip(inputs, to_weight.split(sizes, dim=1), strict=True):
+            torch.mm(slope.t(), part, out=own)
+        needed = ctx.needs_input_grad[2:]  # type: ignore[attr-defined]  # PyTorch adds it
+        to_inputs = (
+            torch.mm(slope, own) if wanted else None
+            for own, wanted in zip(weight.split(sizes, dim=1), needed, strict=True)
+        )
+        return to_weight, slope.sum(dim=0), *to_inputs
