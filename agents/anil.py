@@ -47,7 +47,6 @@ class BOILConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Oh et al. 2021, arXiv 2008.08882"
 
     def __post_init__(self) -> None:
-        """Check that there is something to adapt."""
         super().__post_init__()
         require(len(self.hidden_sizes) > 0, "BOIL needs a hidden layer to adapt", self.hidden_sizes)
 

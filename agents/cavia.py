@@ -34,7 +34,7 @@ class CAVIAConfig(MAMLTRPOConfig):
     """Context parameters that the first layer reads beside the observation."""
 
     def meta_policy(self, suite: TaskDistribution) -> ContextPolicy:
-        """Return the suite's network, which reads the context beside the observation."""
+        """Return the suite's network with a context input."""
         plain = self.build_policy(suite)
         network = replace(plain, observation_size=plain.observation_size + self.context_size)
         return ContextPolicy(network=network, context_size=self.context_size)

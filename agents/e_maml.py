@@ -64,7 +64,7 @@ class EMAML(MAMLVPG, built_from=EMAMLConfig):
         ]
 
     def credited_loss(self, theta: Params, chunk: Chunk, credit: torch.Tensor) -> LossAndMetrics:
-        """Return a chunk's share of MAML's loss and of the credited log densities."""
+        """Return a chunk's share of MAML's loss and the credit."""
         *inner, outer = chunk.batches
         # theta, after one inner step, …: the policies that drew the inner episodes, and the adapted one
         *explorers, adapted = self.inner_loop_stages(theta, chunk.num_tasks, inner)
@@ -89,12 +89,12 @@ def log_density(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def exploration_credit(adapted: Rollout, norm: AdvantageNorm) -> torch.Tensor:
-    """Return how much better each task went after adapting than the others, ``[M]``.
+    """Return how much better than others each task went, ``[M]``.
 
-    The mean return of its episodes over the number of steps, minus the mean of the other tasks; divided by
-    the standard deviation over tasks unless advantages are left as they are. One task alone has neither
-    others nor a deviation: its credit is its own return where advantages are left as they are, and otherwise
-    zero, which leaves MAML's gradient.
+    The mean return of its episodes after adapting over the number of steps, minus the mean of the other
+    tasks; divided by the standard deviation over tasks unless advantages are left as they are. One task alone
+    has neither others nor a deviation: its credit is its own return where advantages are left as they are,
+    and otherwise zero, which leaves MAML's gradient.
     """
     values = adapted.episode_returns.double().mean(dim=1) / adapted.mask.shape[-1]
     count, dtype = len(values), adapted.rewards.dtype

@@ -84,7 +84,6 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     """Leave out the adaptation step's derivative (FOMAML)."""
 
     def __post_init__(self) -> None:
-        """Check that adaptation steps fit the algorithm."""
         super().__post_init__()
         least, most = (1, 100) if self.adapts_in_training else (0, 0)
         require(
@@ -111,7 +110,7 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
         return self.build_policy(suite)
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
-        """Return a learned inner rule's first parameters, on the device of the policy's ``params``."""
+        """Return a learned inner rule's first parameters, on the device of ``params``."""
         return {}
 
 
@@ -120,7 +119,7 @@ class LayeredPolicy(Policy, Protocol):
     """A policy that shows what its layers do."""
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for ``[M, B, O]``; the last gives the actions' mean."""
+        """Return each layer's output for ``[M, B, O]``, the mean last."""
         ...
 
 
@@ -144,14 +143,19 @@ class AdaptedPolicy:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions for observations ``[M, K, O]``, the most likely ones without a generator."""
-        distribution = self.policy(self.params, inputs.observations)
+        """Draw actions for ``[M, K, O]``, or the likeliest without a generator."""
+        distribution = self.distribution(inputs, memory)
         actions = mode(distribution) if generator is None else sample(distribution, generator)
         return Action(actions, log_prob(distribution, actions)), memory
 
     @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        return self.policy(self.params, inputs.observations)
+
+    @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for ``[M, B, O]``; nothing if the policy does not show it."""
+        """Return each layer's output for ``[M, B, O]``, if the policy shows it."""
         policy = self.policy
         return policy.activations(self.params, observations) if isinstance(policy, LayeredPolicy) else {}
 
@@ -225,14 +229,14 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return stack({name: theta[name] for name in self.policy.shapes}, num_tasks)
 
     def initial_outer_state(self) -> Params:
-        """Return the outer step's initial memory: the optimiser's, if the settings name one."""
+        """Return the outer step's initial memory: its optimiser's, if it has one."""
         settings: object = self.config
         return start_descent(self.params, settings) if isinstance(settings, DescentConfig) else {}
 
     # The helpers of an outer step.
 
     def chunks(self, rollouts: Sequence[Rollout]) -> list[Chunk]:
-        """Return the experience as the losses read it, shared among threads by tasks."""
+        """Return the experience as losses read it, split for threads."""
         num_tasks = rollouts[-1].mask.shape[0]
 
         def of_tasks(tasks: slice) -> Chunk:
@@ -263,7 +267,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         )
 
     def inner_loop_stages(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> list[Params]:
-        """Return each task's parameters before every inner step and after the last."""
+        """Return each task's parameters before each inner step and after the last."""
         first_order = self.config.first_order
         stages = [self.per_task(theta, num_tasks)]
         for batch in batches:
@@ -271,7 +275,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return stages
 
     def adapted(self, theta: Params, num_tasks: int, batches: Sequence[Batch]) -> Params:
-        """Return each task's adapted parameters, differentiable by theta as the settings say."""
+        """Return each task's adapted parameters, differentiable as the settings say."""
         start = self.per_task(theta, num_tasks)
         return self.inner_loop(theta, start, batches, first_order=self.config.first_order)
 
@@ -281,7 +285,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return detach(self.inner_loop(theta, start, batches, first_order=True))
 
     def task_slices(self, rollout: Rollout) -> list[slice]:
-        """Return which tasks each thread computes on; a GPU takes all at once."""
+        """Return each thread's tasks; a GPU takes all at once."""
         num_tasks = rollout.mask.shape[0]
         if self.device.type != "cpu":
             return [slice(0, num_tasks)]
@@ -295,11 +299,11 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return num_linear_features(observation_size)
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Return theta for every task; no random number is drawn."""
+        """Return theta for every task, without randomness."""
         return self.actor_of(self.per_task(self.params, num_tasks))
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Take one inner step on each task; no random number is drawn."""
+        """Take one inner step on each task, without randomness."""
         assert isinstance(actor, AdaptedPolicy)
         stacked = actor.params | actor.inner_state
 
@@ -317,7 +321,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         rng: np.random.Generator | None = None,
         should_stop: Callable[[], bool] = never,
     ) -> dict[str, float]:
-        """Take an outer step on theta, which needs neither tasks nor random numbers."""
+        """Take an outer step on theta, without randomness."""
         return self.outer_step(rollouts, should_stop)
 
     def state(self) -> State:
@@ -325,13 +329,13 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return State(map_values(torch.Tensor.clone, join(self.params, self.outer_state)), {})
 
     def load_state(self, state: State) -> None:
-        """Go on from another theta; names, shapes or dtypes of another agent raise ``MetarlError``."""
+        """Go on from another theta; an unfit one raises ``MetarlError``."""
         loaded = take_saved(join(self.params, self.outer_state), state.tensors)
         self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.outer_state = {name: loaded[name] for name in self.outer_state}
 
     def actor_of(self, stacked: Params) -> AdaptedPolicy:
-        """Return each task's policy, with its parameters apart from the inner rule's memory."""
+        """Return each task's policy, the inner rule's memory apart."""
         read = {*self.policy.shapes, *self.adaptable}
         params = {name: value for name, value in stacked.items() if name in read}
         inner_state = {name: value for name, value in stacked.items() if name not in read}
@@ -344,7 +348,7 @@ def device_of(params: Params) -> torch.device:
 
 
 def inward(policy: MetaPolicy, theta: Params, gradients: Params) -> Params:
-    """Return 1 for parameters that a step may move, 0 for those held at a bound.
+    """Return 1 for parameters free to move, 0 for those held.
 
     Held is what stands at a bound and would leave it by following the negative gradient, as in projected
     Newton methods (Bertsekas 1982, SIAM J. Control Optim. 20, 221-246). As soon as its gradient points

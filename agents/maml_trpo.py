@@ -96,7 +96,7 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
         return step.metrics | add_metrics([part.spread for part in objectives])
 
     def objective(self, chunk: Chunk) -> TrustRegionObjective:
-        """Return a chunk's share of surrogate and divergence, at theta and as functions."""
+        """Return a chunk's share of surrogate and divergence."""
         *inner, outer = chunk.batches
         # theta_i' = adapt(theta) for each task, and pi_old, the policies that it makes
         theta = requires_grad(self.params)
@@ -123,9 +123,10 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
     def curvature(
         self, theta: Params, adapted: Params, inner: Sequence[Batch], outer: Batch, share: float = 1.0
     ) -> Curvature:
-        """Return the Fisher-vector product at theta, through the adaptation, on a subsample.
+        """Return the Fisher-vector product at theta, on a subsample.
 
-        The adapted parameters have their true values; only the Jacobian of adapting is subsampled.
+        It goes through the adaptation. The adapted parameters have their true values; only the Jacobian of
+        adapting is subsampled.
         """
         stride = self.config.curvature_stride
         num_tasks = outer.observations.shape[0]

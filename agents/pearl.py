@@ -39,6 +39,7 @@ from metarl.meta_learner import Actor, Plan, Trial
 from metarl.networks.context_encoder import ContextEncoder
 from metarl.networks.off_policy import SquashedPolicy, TwinCritic
 from metarl.networks.posterior_actor import ActionRange, PosteriorActor
+from metarl.rollouts.history import next_observations
 from metarl.spaces import action_size, observation_size
 from metarl.system.threads import one_thread
 from metarl.tasks import TaskDistribution
@@ -143,7 +144,7 @@ class Networks:
 
 
 def episodes_from_the_last(rollouts: Sequence[Rollout]) -> list[Rollout]:
-    """Return each episode as a rollout ``[M, 1, T, ...]`` of its own, the last one first.
+    """Return each episode as a rollout ``[M, 1, T, ...]``, the last first.
 
     So the newest n that a replay buffer is given are the n episodes with which a trial begins.
     """
@@ -213,7 +214,7 @@ class PEARL:
 
     @torch.no_grad()
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> PosteriorActor:
-        """Add a rollout to each task's context and draw z from the new posterior."""
+        """Add a rollout to each context, and redraw z."""
         assert isinstance(actor, PosteriorActor), "PEARL adapts its own actors"
         encoder = unflatten(self.learned.critic, self.sac.critic_like)
         seen = self.networks.encoder(encoder, self._context_of(rollout), rollout.mask.flatten(1))
@@ -248,7 +249,7 @@ class PEARL:
         }
 
     def plan(self, iteration: int) -> Plan:
-        """Return the steps of a meta-iteration; the first only fill the buffer, with z from the prior."""
+        """Return an iteration's plan; the first only fill the buffer, with z from the prior."""
         if iteration >= self.config.initial_iterations:
             return Plan()
         tasks: Literal["all tasks", "meta-batch"] = "all tasks" if self.fixed_tasks else "meta-batch"
@@ -289,7 +290,7 @@ class PEARL:
         rng: np.random.Generator,
         generator: torch.Generator,
     ) -> tuple[SACState, SACMetrics]:
-        """Take one gradient step on some of the buffered tasks (algorithm 1, lines 11 to 19)."""
+        """Take one gradient step on some tasks (algorithm 1, lines 11 to 19)."""
         config = self.config
         # a batch for actor and critic of each task, and a context: as many of the first episodes of its last
         # trial as an agent that adapts may have seen
@@ -315,11 +316,7 @@ class PEARL:
 
     def _context_of(self, rollout: Rollout) -> torch.Tensor:
         """Return all transitions of each task, ``[M, K * T, context_size]``."""
-        following = rollout.observations.roll(-1, dims=2)
-        last = rollout.mask.sum(dim=2).clamp(min=1) - 1
-        place = last[..., None, None].expand(*last.shape, 1, following.shape[-1])
-        following = following.scatter(2, place, rollout.final_observations.unsqueeze(2))
-        parts = (rollout.observations, rollout.actions, rollout.rewards, following)
+        parts = (rollout.observations, rollout.actions, rollout.rewards, next_observations(rollout))
         return self._context(*(part.flatten(1, 2) for part in parts))
 
     def _context(
@@ -341,7 +338,7 @@ class PEARL:
         return State(map_values(torch.Tensor.clone, self._tensors()), {}, self.replay.state().segments)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
+        """Go on from a state; an unfit one raises ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         actor, critic, target = (
             torch.cat([loaded[f"{prefix}{name}"].reshape(-1) for name in like])
@@ -364,7 +361,7 @@ class PEARL:
 
 
 def _mean(metrics: Sequence[SACMetrics]) -> dict[str, float]:
-    """Return the mean metrics over gradient steps, nothing if there were none."""
+    """Return mean metrics over gradient steps, if there were any."""
     if not metrics:
         return {}
     means = torch.stack([torch.stack(tuple(step)) for step in metrics]).double().mean(dim=0)

@@ -72,7 +72,6 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
     """Divergence in nats to which the weight is adapted after each update; 0 fixes the weight."""
 
     def __post_init__(self) -> None:
-        """Check that a target has a weight to start from."""
         super().__post_init__()
         require(
             self.target_inner_kl == 0 or self.inner_kl_weight > 0,
@@ -91,7 +90,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         return {**super().initial_outer_state(), INNER_KL_WEIGHT: weights}
 
     def inner_loss(self, policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
-        """Return each task's loss ``[M]``, by ratios to the policy that drew the actions."""
+        """Return each task's loss ``[M]``, by ratios to the acting policy."""
         log_probs = log_prob(policy(params, batch.observations), batch.actions)
         return likelihood_ratio(log_probs, batch.log_probs, batch)
 
@@ -145,7 +144,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
         return AnchoredChunk(old, anchored, chunk.num_tasks, chunk.share)
 
     def terms(self, theta: Params, chunk: AnchoredChunk) -> Terms:
-        """Return a chunk's share of the objective's terms, the inner steps taken anew from theta."""
+        """Return a chunk's share of the objective's terms at theta."""
         batches = chunk.batches
         # adapt(theta), by likelihood ratios to pi_o
         stages = self.inner_loop_stages(theta, chunk.num_tasks, batches[:-1])

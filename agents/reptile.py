@@ -48,7 +48,6 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
     """The paper's plain step, or Adam, which takes the way to the adapted parameters as a gradient."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         super().__post_init__()
         require(self.first_order, "first_order must be true, Reptile has no other", self.first_order)
 
@@ -57,7 +56,7 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
     """Meta-parameters theta, which follow the adapted ones."""
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Step on every rollout, the last too; move towards the results."""
+        """Step on every rollout, and move towards the results."""
 
         def adapt_chunk(chunk: Chunk) -> tuple[Params, dict[str, float]]:
             moved = self.adapted_constants(self.params, chunk.num_tasks, chunk.batches)
@@ -81,7 +80,7 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
 
 
 def distance(theta: Params, adapted: Params) -> torch.Tensor:
-    """Return half the squared distance of theta to stacked parameters, as a mean over tasks.
+    """Return half the mean squared distance of theta to stacked parameters.
 
     Its gradient is ``theta - mean(adapted)``, so that a step down it is Reptile's.
     """

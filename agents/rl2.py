@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import gymnasium
@@ -21,7 +21,7 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
-from metarl.functional.distributions import log_prob, mode, sample
+from metarl.functional.distributions import Distribution, rebuilt
 from metarl.functional.params import detach, map_values, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
@@ -34,12 +34,22 @@ from metarl.learning.gradient_descent import (
     one_step,
     start_descent,
 )
-from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
-from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
+from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
+from metarl.learning.recurrent_inputs import (
+    ChangeScales,
+    Features,
+    blank_last_step,
+    changes_in_trials,
+    changes_since,
+    remembered_step,
+)
+from metarl.learning.running_scale import Moments, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
+from metarl.networks.recurrent_acting import ActingPolicy
 from metarl.networks.recurrent_policy import MEMORY, HeadName, RecurrentPolicy
+from metarl.networks.settings import draw_params
 from metarl.rollouts.history import Trials, join_trials, time_first
 from metarl.spaces import action_size, observation_size
 from metarl.system.threads import parallel_map, task_chunks
@@ -58,7 +68,7 @@ Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RL2Config(AgentConfig, PPOConfig):
+class RL2Config(AgentConfig, TrialPPOConfig):
     """RL²: a memory over whole trials, which PPO trains.
 
     ``sampling.episodes`` is the number of trials of each task.
@@ -68,8 +78,6 @@ class RL2Config(AgentConfig, PPOConfig):
     source: ClassVar[str] = "Duan et al. 2016, arXiv 1611.02779"
     trial: ClassVar[Trial] = "sequential"
 
-    trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
-    """Episodes of a trial, over which memory is kept."""
     cell: str = "gru"
     """Memory type: "gru", or "linear", which learns several times as fast."""
     memory_size: Units = 128
@@ -90,10 +98,6 @@ class RL2Config(AgentConfig, PPOConfig):
     """Standard deviations never fall below this."""
     max_std: Deviation = 10.0
     """Standard deviations never rise above this."""
-    discount: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Reward discount per step, also across a trial's episodes."""
-    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
-    """Weight of longer returns in the advantages."""
     baseline: Baseline = "network"
     """Baseline of the returns: the value "network", or "linear" features fitted to each task's trials."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
@@ -106,13 +110,12 @@ class RL2Config(AgentConfig, PPOConfig):
     """Schedule of the step size, from learning_rate to 0."""
     lr_iterations: int = DescentConfig.lr_iterations
     """Meta-iterations until a linear or cosine schedule reaches 0."""
+    changes: bool = False
+    """Also read how observation and reward changed since the last step, on scales of their own."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps through which gradients flow back; 0 for whole trials."""
-    scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
 
     def __post_init__(self) -> None:
-        """Check names, and deviations together."""
         super().__post_init__()
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         require(self.head in get_args(HeadName), f"head must be one of {get_args(HeadName)}", repr(self.head))
@@ -127,11 +130,6 @@ class RL2Config(AgentConfig, PPOConfig):
             (self.min_std, self.initial_std, self.max_std),
         )
         _ = self.optimizer  # checks its numbers
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Episodes after the first."""
-        return self.trial_episodes - 1
 
     @property
     def optimizer(self) -> DescentConfig:
@@ -151,7 +149,8 @@ class RL2Config(AgentConfig, PPOConfig):
         # input at step t: observation_t, action_{t-1}, reward_{t-1}, start_t
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         policy = RecurrentPolicy(
-            input_size=observations + actions + 2,  # the previous action, the previous reward, a start
+            # the previous action and reward, a start, and the changes of observation and reward
+            input_size=observations + actions + 2 + (observations + 1) * self.changes,
             action_size=actions,
             discrete=isinstance(suite.action_space, gymnasium.spaces.Discrete),
             cell_name=self.cell,
@@ -165,8 +164,7 @@ class RL2Config(AgentConfig, PPOConfig):
             min_std=self.min_std,
             max_std=self.max_std,
         )
-        params = policy.initial_params(torch.Generator().manual_seed(seed))
-        return RL2(self, policy, {name: value.to(device) for name, value in params.items()}, observations)
+        return RL2(self, policy, draw_params(policy, seed, device), observations)
 
 
 class Scales(NamedTuple):
@@ -175,29 +173,6 @@ class Scales(NamedTuple):
     observations: Moments
     rewards: Moments
     returns: Moments
-
-    @property
-    def features(self) -> Features:
-        """Scaling of network inputs by current moments."""
-        return Features(self.observations.scale, self.rewards.deviation)
-
-
-class Features(NamedTuple):
-    """Scales by which a policy reads its inputs."""
-
-    observations: Scale
-    reward_deviation: torch.Tensor
-
-    def __call__(self, inputs: Inputs) -> torch.Tensor:
-        """Return the network's input ``[..., I]``: observation, previous action and reward, episode start."""
-        rewards = (inputs.previous_rewards / self.reward_deviation).clamp(-10.0, 10.0)
-        parts = (
-            self.observations(inputs.observations),
-            inputs.previous_actions,
-            rewards.unsqueeze(-1),
-            inputs.episode_starts.unsqueeze(-1).float(),
-        )
-        return torch.cat(parts, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -209,28 +184,53 @@ class RecurrentActor:
     features: Features
     num_tasks: int
 
+    @cached_property
+    def acting(self) -> ActingPolicy:
+        """The policy with these parameters, ready for many steps."""
+        return ActingPolicy(self.policy, self.params)
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(iter(self.params.values())).device
 
+    @property
+    def reads_changes(self) -> bool:
+        """Whether the policy reads how observation and reward changed."""
+        return self.features.change_scale is not None
+
     def initial_memory(self, episodes: int) -> Params:
-        """Return a blank memory, ``[M, K, H]``."""
-        return {MEMORY: torch.zeros(self.num_tasks, episodes, self.policy.memory_size, device=self.device)}
+        """Return a blank memory, ``[M, K, H]``, with the last step where its changes are read."""
+        blank = torch.zeros(self.num_tasks, episodes, self.policy.memory_size, device=self.device)
+        if not self.reads_changes:
+            return {MEMORY: blank}
+        size = len(self.features.observations.mean)
+        return {MEMORY: blank, **blank_last_step(self.num_tasks, episodes, size, self.device)}
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Read a step and draw actions, the most likely ones without a generator."""
+        """Read a step and draw actions, or the likeliest without a generator."""
         shape = inputs.previous_rewards.shape
-        read = self.features(inputs).flatten(0, 1)
-        (policy, values), remembered = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
-        actions = mode(policy) if generator is None else sample(policy, generator)
+        chosen = self.acting(self._read(inputs, memory), memory[MEMORY].flatten(0, 1), generator)
         # an update asks how far the policy has moved from this one: its first tensor differs between steps
-        extras = {POLICY: policy[0].view(*shape, -1)}
-        if values is not None:
-            extras[VALUE] = values.view(shape)
-        action = Action(actions.view(*shape, -1), log_prob(policy, actions).view(shape), extras)
-        return action, {MEMORY: remembered.view(*shape, -1)}
+        extras = {POLICY: chosen.distribution.view(*shape, -1)}
+        if chosen.values is not None:
+            extras[VALUE] = chosen.values.view(shape)
+        action = Action(chosen.actions.view(*shape, -1), chosen.log_probs.view(shape), extras)
+        remembered = {MEMORY: chosen.memory.view(*shape, -1)}
+        return action, {**remembered, **remembered_step(inputs)} if self.reads_changes else remembered
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        read = self._read(inputs, memory)
+        (policy, _), _ = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
+        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
+
+    def _read(self, inputs: Inputs, memory: Params) -> torch.Tensor:
+        """Return the network's input, ``[M * K, I]``."""
+        changes = changes_since(memory, inputs) if self.reads_changes else None
+        return self.features(inputs, changes).flatten(0, 1)
 
 
 class Sequences(NamedTuple):
@@ -254,14 +254,24 @@ class RL2:
         self.optimizer = config.optimizer
         self.optimizer_memory = start_descent(params, self.optimizer)
         self.scales = Scales(*(no_moments(*shape, device=self.device) for shape in ((observations,), (), ())))
+        self.change_scales = (
+            ChangeScales(*(no_moments(*shape, device=self.device) for shape in ((observations,), ())))
+            if config.changes
+            else None
+        )
         self.updates = 0
+
+    @property
+    def features(self) -> Features:
+        """Scaling of network inputs by current moments."""
+        return Features.by(self.scales.observations, self.scales.rewards, self.change_scales)
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> RecurrentActor:
         """Return the policy, for a blank memory."""
-        return RecurrentActor(self.policy, self.params, self.scales.features, num_tasks)
+        return RecurrentActor(self.policy, self.params, self.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the same policy: what it learned of its tasks is in the memory."""
+        """Return the same policy: only its memory has learned."""
         return actor
 
     def update(
@@ -308,15 +318,21 @@ class RL2:
         return State(map_values(torch.Tensor.clone, self._tensors()), {"updates": self.updates})
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
+        """Go on from a state; an unfit one raises ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.params = {name: loaded[name] for name in self.params}
         self.optimizer_memory = {name: loaded[name] for name in self.optimizer_memory}
-        self.scales = Scales(*load_moments(loaded, Scales._fields))
+        moments = load_moments(loaded, self._moments())
+        self.scales = Scales(*moments[: len(Scales._fields)])
+        self.change_scales = ChangeScales(*moments[len(Scales._fields) :]) if self.change_scales else None
         self.updates = int(str(state.values["updates"]))
 
     def _tensors(self) -> Params:
-        return {**self.params, **self.optimizer_memory, **save_moments(self.scales._asdict())}
+        return {**self.params, **self.optimizer_memory, **save_moments(self._moments())}
+
+    def _moments(self) -> dict[str, Moments]:
+        changes = self.change_scales._asdict() if self.change_scales else {}
+        return {**self.scales._asdict(), **{f"changes.{name}": value for name, value in changes.items()}}
 
     def _loss(
         self, sequences: Sequences, chosen: torch.Tensor, live_steps: torch.Tensor, params: Params
@@ -330,7 +346,7 @@ class RL2:
         return ppo_loss(policy, values, acted, part, self.config, live_steps=live_steps)
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
-        """Split sequences, given by number, into parts for threads; a GPU takes all at once."""
+        """Split numbers of sequences into parts for threads; a GPU takes all at once."""
         if self.device.type != "cpu":
             return [chosen]
         parameters = sum(value.numel() for value in self.params.values())
@@ -342,7 +358,8 @@ class RL2:
 
     def sequences(self, trials: Trials) -> Sequences:
         """Return the update's trials or chunks, each with the memory that it began with."""
-        features, live = time_first(self.scales.features(trials.inputs)), time_first(trials.live)
+        changes = changes_in_trials(trials.inputs) if self.config.changes else None
+        features, live = time_first(self.features(trials.inputs, changes)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
         steps, experience = self.config.chunk_steps, self._experience(trials)
         # whole trials: each sequence starts with the trial's own memory
@@ -387,7 +404,7 @@ class RL2:
         return Experience(*(time_first(part) for part in parts))
 
     def _linear_advantages(self, trials: Trials) -> torch.Tensor:
-        """Return advantages ``[M, K, S]`` over a linear baseline fitted to each task's trials."""
+        """Return advantages ``[M, K, S]`` over each task's linear baseline."""
         num_tasks, never = len(trials.live), torch.zeros_like(trials.live)
         observations = trials.inputs.observations
         whole = Rollout(
@@ -415,7 +432,7 @@ class RL2:
         return torch.cat(parallel_map(of_tasks, task_chunks(num_tasks, work)))
 
     def _rescale(self, trials: Trials) -> None:
-        """Update the scales with a meta-batch; they serve from the next one on."""
+        """Update the scales for the next meta-batch."""
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return
@@ -423,6 +440,9 @@ class RL2:
         live = trials.live
         seen = (trials.inputs.observations[live], trials.rewards[live], so_far[live])
         self.scales = Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
+        if self.change_scales is not None:
+            changed = [part[live] for part in changes_in_trials(trials.inputs)]
+            self.change_scales = ChangeScales(*map(with_batch, self.change_scales, changed))
 
     def _spread(self) -> dict[str, float]:
         """Return the mean deviation of continuous actions."""

@@ -20,18 +20,18 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
-from metarl.functional.distributions import Gaussian, log_prob, mode, rebuilt, sample
+from metarl.functional.distributions import Distribution, Gaussian, log_prob, mode, rebuilt, sample
 from metarl.functional.params import detach, gradient, join, map_values, requires_grad, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
 from metarl.learning.gradient_descent import DescentConfig, LossAndMetrics, adam_step, start_descent
-from metarl.learning.ppo import Experience, PPOConfig, ppo_loss, ppo_steps, scaled_advantages
+from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
 from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.belief_settings import BeliefNetworkConfig, BeliefNetworks
 from metarl.networks.encoders import Transition
-from metarl.rollouts.history import Trials, join_trials, time_first
+from metarl.rollouts.history import Trials, join_trials, next_observations, time_first
 from metarl.system.threads import task_chunks
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
@@ -43,7 +43,7 @@ Weight: TypeAlias = Annotated[float, Ge(0), Le(1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariBADConfig(BeliefNetworkConfig, AgentConfig, PPOConfig):
+class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     """VariBAD: a policy on a belief, learned by predicting rewards and transitions.
 
     ``sampling.episodes`` is the number of trials of each task.
@@ -53,12 +53,6 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, PPOConfig):
     source: ClassVar[str] = "Zintgraf et al. 2020, arXiv 1910.08348"
     trial: ClassVar[Trial] = "sequential"
 
-    trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
-    """Episodes of a trial, over which the belief is kept."""
-    discount: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Reward discount per step, also across a trial's episodes."""
-    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
-    """Weight of longer returns in the advantages."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the policy's Adam."""
     vae_learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
@@ -83,22 +77,14 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, PPOConfig):
     """Weight of the likelihood of rewards; 0 for no such decoder."""
     state_weight: Weight = 1.0
     """Weight of the likelihood of transitions; 0 for no such decoder."""
-    scale_iterations: Annotated[int, Ge(0)] = 50
-    """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
 
     def __post_init__(self) -> None:
-        """Check that a belief has something to learn from."""
         super().__post_init__()
         require(
             self.reward_weight + self.state_weight > 0,
             "reward_weight or state_weight must be positive, as a belief has nothing else to learn from",
             (self.reward_weight, self.state_weight),
         )
-
-    @property
-    def adaptation_steps(self) -> int:
-        """Episodes after the first."""
-        return self.trial_episodes - 1
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
@@ -130,7 +116,7 @@ class Features(NamedTuple):
     rewards: Scale
 
     def policy_inputs(self, observations: torch.Tensor, belief: Gaussian) -> torch.Tensor:
-        """Return the policy's input ``[..., O + 2 L]``: scaled observation, mean and log variance."""
+        """Return scaled observation, mean and log variance, ``[..., O + 2 L]``."""
         return torch.cat([self.observations(observations), belief.mean, 2 * belief.log_std], dim=-1)
 
     def transition(self, inputs: Inputs) -> Transition:
@@ -167,18 +153,10 @@ class BeliefActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Update the belief, then draw actions, the most likely ones without a generator."""
+        """Update the belief and draw actions, or the likeliest without a generator."""
         shape = inputs.previous_rewards.shape
-        encoder = self.networks.encoder
-        seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
-        begun = memory[BEGUN]
-        remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), begun.flatten())
-        belief = encoder.belief(self.params, remembered)
-        read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
-        # embed the step since the last action
-        policy, values = self.networks.policy(self.params, read)
+        policy, values, belief, remembered = self._read(inputs, memory)
         actions = mode(policy) if generator is None else sample(policy, generator)
-        # m_t: mean and deviation of q(m | tau_{:t})
         extras = {
             "value": values.view(shape),
             # the policy reads s_t and the belief's parameters, not a sample of it
@@ -186,11 +164,31 @@ class BeliefActor:
             "belief_log_std": belief.log_std.view(*shape, -1),
         }
         action = Action(actions.view(*shape, -1), log_prob(policy, actions).view(shape), extras)
-        return action, {MEMORY: remembered.view(*shape, -1), BEGUN: torch.ones_like(begun)}
+        return action, {MEMORY: remembered.view(*shape, -1), BEGUN: torch.ones_like(memory[BEGUN])}
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        policy, *_ = self._read(inputs, memory)
+        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
+
+    def _read(
+        self, inputs: Inputs, memory: Params
+    ) -> tuple[Distribution, torch.Tensor, Gaussian, torch.Tensor]:
+        """Return policy, values, belief and memory after a step, ``[M * K, ...]``."""
+        encoder = self.networks.encoder
+        # embed the step since the last action
+        seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
+        remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), memory[BEGUN].flatten())
+        # m_t: mean and deviation of q(m | tau_{:t})
+        belief = encoder.belief(self.params, remembered)
+        read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
+        policy, values = self.networks.policy(self.params, read)
+        return policy, values, belief, remembered
 
 
 class VariBAD:
-    """Policy and belief, each with an optimiser, running scales and a replay buffer."""
+    """Policy and belief, their optimisers, scales and replay buffer."""
 
     trial: Trial = "sequential"
 
@@ -266,12 +264,12 @@ class VariBAD:
         return {**of_policy, **of_belief}
 
     def state(self) -> State:
-        """Return copies of parameters, optimisers' memories and scales, and the buffer's segments."""
+        """Return copies of all tensors, and the buffer's segments."""
         copies = map_values(torch.Tensor.clone, self._tensors())
         return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; names, shapes or dtypes of another agent raise ``MetarlError``."""
+        """Go on from a state; an unfit one raises ``MetarlError``."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.policy_params = {name: loaded[name] for name in self.policy_params}
         self.vae_params = {name: loaded[name] for name in self.vae_params}
@@ -287,7 +285,7 @@ class VariBAD:
     def _improve_policy(
         self, trials: Trials, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[Params, Params, dict[str, float]]:
-        """Take PPO's steps; return parameters, Adam's memory and metrics, or raise ``Stopped``."""
+        """Take PPO's steps; return parameters, Adam's memory and metrics."""
         # beliefs are what was written down while acting: no gradient reaches the encoder
         belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
         read = time_first(self.scales.features.policy_inputs(trials.inputs.observations, belief))
@@ -349,14 +347,14 @@ class VariBAD:
     def _improve_belief(
         self, features: Features, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[Params, Params, dict[str, float]]:
-        """Take the ELBO's steps; return parameters, Adam's memory and metrics, or raise ``Stopped``."""
+        """Take the ELBO's steps; return parameters, Adam's memory and metrics."""
         params, adam = self.vae_params, self.vae_adam
         metrics: dict[str, float] = {}
         for _ in range(self.config.vae_updates + (0 if self.updates else self.config.pretrain_updates)):
             if should_stop():
                 raise Stopped
-            # a minibatch of old trials too: the ELBO does not depend on the policy that acted
             leaves = requires_grad(params)
+            # a minibatch of old trials too: the ELBO does not depend on the policy that acted
             trials = self.buffer.sample_trials(self.config.vae_trials, rng)
             # all noise of the bound comes from one generator
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -424,14 +422,7 @@ class VariBAD:
             return self.scales
         live = trials.live
         so_far = returns_so_far(trials.rewards, live, self.config.discount)
-        changes = torch.cat([_changes(rollout) for rollout in rollouts])
+        # changes of an observation in one live step, [n, O]
+        changes = torch.cat([(next_observations(one) - one.observations)[one.mask] for one in rollouts])
         seen = (trials.inputs.observations[live], changes, trials.rewards[live], so_far[live])
         return Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
-
-
-def _changes(rollout: Rollout) -> torch.Tensor:
-    """Return live steps' changes in observation, ``[n, O]``."""
-    final = rollout.final_observations.unsqueeze(2)
-    last = (rollout.mask.sum(dim=2, keepdim=True) - 1).unsqueeze(-1).expand(final.shape)
-    followed_by = torch.cat([rollout.observations[:, :, 1:], final], dim=2).scatter(2, last, final)
-    return (followed_by - rollout.observations)[rollout.mask]

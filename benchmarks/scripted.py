@@ -1,4 +1,4 @@
-"""Meta-World's scripted policies on our engines: they see the goals that agents do not."""
+"""Meta-World's scripted policies, which see the hidden goals, on our engines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # an optional extra
 
 
 class Step(NamedTuple):
-    """What followed a step, ``[N]`` each."""
+    """Rewards and successes after a step, ``[N]`` each."""
 
     rewards: npt.NDArray[np.float64]
     success: npt.NDArray[np.bool_]
@@ -29,7 +29,7 @@ class Step(NamedTuple):
 def scripted_steps(
     env: WarpSawyerVectorEnv | SawyerVectorEnv, tasks: Sequence[Task], horizon: int
 ) -> Iterator[Step]:
-    """Let a family's scripted policy act on a task in each slot; yield what follows each step."""
+    """Run a family's scripted policy on a task in each slot; yield each step's outcome."""
     family = tasks[0].family
     place = TASKS[family].constant_places["target_pos"]
     snapshots = env._resets.snapshots(tasks)

@@ -1,6 +1,6 @@
-"""What the benchmarks share: the workloads that peers were measured on, fair repetition, bars, the machine.
+"""Shared parts of the benchmarks: published workloads, fair repetition, bars, the machine.
 
-Run by itself it describes the machine.
+Run by itself, it describes the machine.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ AGENT = MAMLTRPOConfig(
     max_kl=0.01,
     cg_iters=10,
 )
-"""What the peers were measured with; the baseline is linear."""
+"""Settings under which the peers were measured; the baseline is linear."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A meta-iteration: one meta-batch with one inner step, sampled before and after it, and one update."""
+    """A meta-iteration: one meta-batch, sampled before and after one inner step, and one update."""
 
     suite: SuiteConfig
     episodes: int
-    """Of each of 20 tasks, before the inner step and again after it."""
+    """Episodes of each of 20 tasks, before the inner step and again after it."""
 
     @property
     def sampling(self) -> SamplingConfig:
-        """How a meta-batch is collected."""
+        """Sampling of a meta-batch."""
         return SamplingConfig(meta_batch_size=20, episodes=self.episodes)
 
 
@@ -58,16 +58,16 @@ WORKLOADS = {
     "CW-ML10-H500r2": Workload(ML10Config(horizon=500), episodes=2),
     "CW-ML10-FULL": Workload(ML10Config(horizon=500), episodes=10),
 }
-"""By the names under which other packages' numbers are known."""
+"""Workloads by the names under which other packages' numbers are known."""
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> str:
-    """Describe what a benchmark ran on; a load far above zero at the start spoils every number."""
+    """Describe the machine; a load far above zero at the start spoils every number."""
     versions = " ".join(
         f"{name} {importlib.metadata.version(name)}"
         for name in ("torch", "mujoco", "metaworld", "gymnasium", "numpy")
@@ -79,9 +79,9 @@ def machine() -> str:
 
 
 def in_turn(contenders: Mapping[str, Callable[[], ResultT]], repeats: int) -> dict[str, list[ResultT]]:
-    """Run every contender once a repeat, each time beginning with the next one.
+    """Run every contender once a repeat, each repeat starting with the next one.
 
-    So what drifts (the clock, the load) hits all alike, and results of one repeat may be compared.
+    Drift (of the clock, of the load) then hits all alike, and results of one repeat may be compared.
     """
     names = list(contenders)
     results: dict[str, list[ResultT]] = {name: [] for name in names}
@@ -93,7 +93,7 @@ def in_turn(contenders: Mapping[str, Callable[[], ResultT]], repeats: int) -> di
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
-    """Divide what was measured in the same repeat."""
+    """Divide measurements of the same repeat."""
     return [a / b for a, b in zip(numerators, denominators, strict=True)]
 
 
@@ -104,7 +104,7 @@ def spread(values: Sequence[float], pattern: str) -> str:
 
 
 class Bar(NamedTuple):
-    """Something measured that must reach a number."""
+    """A measured number that must reach a target."""
 
     what: str
     wanted: float
@@ -115,7 +115,7 @@ class Bar(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether it was reached."""
+        """Whether the target is reached."""
         if self.measured is None:
             return "not measured"
         return (
@@ -126,7 +126,7 @@ class Bar(NamedTuple):
 
 
 def bars_table(bars: Sequence[Bar]) -> Table:
-    """Return what was wanted beside what was measured."""
+    """Return targets beside measurements."""
     table = Table(title="what must be reached, by the median")
     for column in ("", "wanted", "measured", "reached"):
         table.add_column(column, justify="left" if not column else "right")
@@ -142,7 +142,7 @@ def _number(value: float) -> str:
 
 
 def wide_console() -> Console:
-    """Return a console that does not wrap tables where the output is a file."""
+    """Return a console that does not wrap tables in a file."""
     console = Console(highlight=False, markup=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, width=140)
 

@@ -34,17 +34,9 @@ def make_suite(
 ) -> SelfResetting | TaskVectorEnv:
     """Build a suite's vector environment; its slots run the listed tasks of a split in turn.
 
-    Args:
-        suite: its registered name.
-        num_envs: slots.
-        split: ``"train"`` or ``"test"``.
-        engine: what steps the slots.
-        num_workers: processes or threads; 0 for one a core.
-        autoreset_mode: ``"NextStep"``, ``"SameStep"``, or ``"Disabled"`` for what our own programs take.
-        settings: of the suite, such as its horizon.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
+    ``engine`` steps the slots, on ``num_workers`` processes or threads, 0 for one a core; ``autoreset_mode``
+    is ``"NextStep"``, ``"SameStep"``, or ``"Disabled"`` for what our own programs take; ``settings`` are the
+    suite's, such as its horizon. Names and numbers that make no sense raise ``MetarlError``.
     """
     mode = read_mode(autoreset_mode)
     distribution, tasks = _tasks(suite, split, settings)
@@ -112,7 +104,6 @@ class OneTask(gymnasium.Env[Array, Array]):
 
 
 def _of_slot(infos: dict[str, object]) -> dict[str, object]:
-    """Return the only slot's infos."""
     return {
         name: values[0]
         for name, values in infos.items()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete, Space
 
 from metarl.errors import MetarlError
+from metarl.text import listed
 from metarl.vector_env import Array
 
 ActionMode: TypeAlias = Literal["rescale", "clip", "raw"]
@@ -33,7 +34,6 @@ class MapsActions(Protocol):
     @property
     def action_map(self) -> ActionMap | None:
         """Map of actions; None where environments get choices, or actions as the policy drew them."""
-        ...
 
 
 class ActionMap:
@@ -90,8 +90,7 @@ class ActionMap:
             parts.append(f"rescaled from -1..1{some}")
         if self.whole:
             parts.append("rounded to whole numbers")
-        done = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-        return f"{done} to {self.space}" if done else f"passed on to {self.space}"
+        return f"{listed(parts) or 'passed on'} to {self.space}"
 
 
 def rescale(actions: Array, low: Array, high: Array) -> Array:
@@ -100,11 +99,7 @@ def rescale(actions: Array, low: Array, high: Array) -> Array:
 
 
 def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
-    """Return an action space's map; None where actions are passed on as they are.
-
-    Raises:
-        MetarlError: on "raw" for whole numbers, which no Gaussian policy draws.
-    """
+    """Return a map, if actions change; refuse "raw" whole numbers."""
     if not isinstance(space, Box):
         return None
     if mode != "raw":
@@ -139,7 +134,7 @@ def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
 
 
 def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
-    """Return a sentence for each action range that draws from N(0, 1) hardly reach."""
+    """Return a sentence for each range that N(0, 1) hardly reaches."""
     mapped = suite.action_map if isinstance(suite, MapsActions) else None
     if not isinstance(suite_space, Box):
         return []

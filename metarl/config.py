@@ -1,4 +1,4 @@
-"""Config of a run, frozen, and written as JSON to the run folder and every checkpoint.
+"""Config of a run, written as JSON to its folder and checkpoints.
 
 Suites and agents bring configs of their own, found by name through the entry points; here are the two bases
 that they inherit and everything that all runs share.
@@ -149,22 +149,18 @@ class ExperimentConfig(Settings):
     """When the run is saved."""
 
     def __post_init__(self) -> None:
-        """Check the name and the device."""
         super().__post_init__()
-        require(
-            self.name == "" or (self.name.strip(".") != "" and not set(self.name) & set("/\\\0")),
-            "name must be a single folder name",
-            repr(self.name),
-        )
+        single = self.name.strip(".") != "" and not set(self.name) & set("/\\\0")
+        require(self.name == "" or single, "name must be a single folder name", repr(self.name))
         check_device(self.device)
 
     @property
     def label(self) -> str:
-        """Name of the tasks in results: the suite, and the bonus if there is one."""
+        """Name of the tasks in results, with any bonus."""
         return bonus_name(self.suite.label, self.success_bonus)
 
     def build_suite(self) -> TaskDistribution:
-        """Build the task distribution, with any bonus; MetarlError if it reports no success to pay for."""
+        """Build the tasks; MetarlError if they report no success for the bonus."""
         return with_success_bonus(self.suite.build(), self.success_bonus)
 
 
@@ -195,16 +191,7 @@ def from_json(
     suite: Callable[[str], type[SuiteConfig]],
     agent: Callable[[str], type[AgentConfig]],
 ) -> ExperimentConfig:
-    """Return the config that :func:`to_json` wrote.
-
-    Args:
-        data: what it wrote.
-        suite: finds a suite's config by its kind.
-        agent: finds an agent's config by its kind.
-
-    Raises:
-        MetarlError: on a kind or a field that is not known, or a value out of range.
-    """
+    """Return the config of :func:`to_json`, with classes found by kind."""
     sections: dict[str, type] = {
         "sampling": SamplingConfig,
         "evaluation": EvaluationConfig,
@@ -235,11 +222,10 @@ def _kind(data: Mapping[str, Json], part: str) -> str:
 
 
 def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
-    """Build a config of any class from settings by name; lists become tuples.
+    """Build any config from settings by name; lists become tuples.
 
     Raises:
-        MetarlError: on a setting that the config does not have or that is missing, or on a value of the
-            wrong type or out of range.
+        MetarlError: if a setting is unknown or missing, or a value has the wrong type or is out of range.
     """
     known = {item.name for item in dataclasses.fields(typing.cast("type[DataclassInstance]", config))}
     hints = typing.get_type_hints(config)
@@ -256,7 +242,7 @@ def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
 
 
 def _fits(value: object, hint: object) -> bool:
-    """Return whether a JSON value fits a type; types that JSON does not know fit anything."""
+    """Return whether a JSON value fits a type; types unknown to JSON fit anything."""
     kind, arguments = typing.get_origin(hint), typing.get_args(hint)
     if kind is tuple:
         return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one clear sentence, and all that the command line prints."""
+"""Errors that a user can mend, each one clear sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class MetarlError(ValueError):
-    """A request that cannot be met; says what was expected and what was found."""
+    """A refused request; says what was expected and found."""
 
 
 class NonFiniteError(MetarlError):
@@ -15,7 +15,7 @@ class NonFiniteError(MetarlError):
 
 
 class NonFiniteActionError(NonFiniteError):
-    """NaN or infinity from a policy: the agent is at fault, not the environment."""
+    """NaN or infinity from a policy, which is the agent's fault."""
 
     def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
@@ -32,19 +32,13 @@ class EngineError(MetarlError):
 
 
 def require(condition: bool, wanted: str, came: object) -> None:
-    """Raise MetarlError of what was ``wanted`` and ``came`` unless a condition holds; NaN never does."""
+    """Raise MetarlError unless a condition holds, which with NaN it never does."""
     if not condition:
         raise MetarlError(f"{wanted}, but it is {came}.")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetarlError:
-    """Return the error for an unknown name, with the nearest known one.
-
-    Args:
-        kind: what the name was meant to be, in the singular (``"suite"``).
-        name: the name that was given.
-        known: the names that would have been right.
-    """
+    """Return the error for an unknown ``kind`` (singular, ``"suite"``), with the nearest known."""
     names = sorted(known)
     if not names:
         return MetarlError(f"There is no {kind} called {name!r}, nor any other.")

@@ -40,13 +40,10 @@ class Inputs(NamedTuple):
 def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
     """Return a trial's first inputs for observations ``[M, K, O]``."""
     shape = observations.shape[:2]
-    return Inputs(
-        observations,
-        previous_actions=observations.new_zeros(*shape, action_size),
-        previous_rewards=observations.new_zeros(shape),
-        episode_starts=torch.ones(shape, dtype=torch.bool, device=observations.device),
-        live=torch.ones(shape, dtype=torch.bool, device=observations.device),
-    )
+    starts = torch.ones(shape, dtype=torch.bool, device=observations.device)
+    actions, rewards = observations.new_zeros(*shape, action_size), observations.new_zeros(shape)
+    # a copy, as callers may end slots by writing to ``live``
+    return Inputs(observations, actions, rewards, episode_starts=starts, live=starts.clone())
 
 
 class Action(NamedTuple):
@@ -66,11 +63,9 @@ class Actor(Protocol):
     @property
     def device(self) -> torch.device:
         """Where inputs are expected and actions are returned."""
-        ...
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return first memory, ``[M, K, ...]`` by name; empty for a policy without memory."""
-        ...
+        """Return first memory, ``[M, K, ...]`` by name; may be empty."""
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions.
@@ -83,7 +78,6 @@ class Actor(Protocol):
         Returns:
             The actions and the new memory. Where ``inputs.live`` is false the caller keeps the old one.
         """
-        ...
 
 
 def act_at_start(actor: Actor, inputs: Inputs, generator: torch.Generator | None) -> Action:
@@ -108,25 +102,20 @@ class MetaLearner(Protocol):
     @property
     def adaptation_steps(self) -> int:
         """Adaptations in one meta-iteration."""
-        ...
 
     @property
     def trial(self) -> Trial:
         """How the episodes of a task relate."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where the agent computes."""
-        ...
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
-        """Return the policy before any experience; a sample of a prior is drawn from ``rng``."""
-        ...
+        """Return the policy before any experience, or a prior's sample."""
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the policy adapted to each task's rollout, collected by ``actor``, one of this agent's."""
-        ...
+        """Return the policy adapted to the rollouts that ``actor`` collected."""
 
     def update(
         self,
@@ -148,15 +137,12 @@ class MetaLearner(Protocol):
         Returns:
             Metrics by name.
         """
-        ...
 
     def state(self) -> State:
         """Copy everything that later updates depend on."""
-        ...
 
     def load_state(self, state: State) -> None:
         """Go on from ``state``; MetarlError if it belongs to another architecture."""
-        ...
 
 
 class Plan(NamedTuple):
@@ -171,6 +157,11 @@ class Plan(NamedTuple):
     further_updates: int = 0
     """Calls of ``update`` without rollouts that follow."""
 
+    @property
+    def updates(self) -> int:
+        """Calls of ``update`` in all."""
+        return int(self.learns and self.collects != "nothing") + self.further_updates
+
 
 @runtime_checkable
 class Scheduled(Protocol):
@@ -180,14 +171,12 @@ class Scheduled(Protocol):
     """
 
     def plan(self, iteration: int) -> Plan:
-        """Return the plan of a meta-iteration, counted from 0, a function of the number alone."""
-        ...
+        """Return the plan of a meta-iteration, a function of its number from 0."""
 
     def remember(self, rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> None:
         """Keep episodes to learn from later; see :meth:`MetaLearner.update`."""
-        ...
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:
-    """Return an agent's plan of a meta-iteration, the default one if it has none."""
+    """Return an agent's plan of a meta-iteration, or the default."""
     return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()

@@ -1,4 +1,4 @@
-"""The root of all configs, with bounds in the types of fields, checked in one place.
+"""The root of all configs, with bounds in the types of fields.
 
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
 
@@ -37,45 +37,35 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        """Check every field, and every item of a tuple, against the bounds in its type.
-
-        Raises:
-            MetarlError: on the first value out of bounds; NaN is out of all.
-        """
-        kind = type(self)
-        for name, bounds in _bounds_of(kind).items():  # type: ignore[arg-type]  # mypy: a class has no hash
+        """Check fields and items of tuples against bounds; MetarlError also for NaN."""
+        config = type(self)
+        for name, limits in _limits_of(config).items():  # type: ignore[arg-type]  # mypy: a class has no hash
             value = getattr(self, name)
             label = f"every value of {name}" if isinstance(value, tuple) else name
-            for item in value if isinstance(value, tuple) else (value,):
-                if item is not None and not all(_holds(bound, item) for bound in bounds):
-                    raise MetarlError(f"Expected {label} {_describe(bounds)}, got {value!r}.")
+            items = [item for item in (value if isinstance(value, tuple) else (value,)) if item is not None]
+            if not all(kind.holds(item, limit) for item in items for kind, limit in limits):
+                raise MetarlError(f"Expected {label} {_describe(limits)}, got {value!r}.")
 
 
 @functools.cache
-def _bounds_of(config: type[object]) -> dict[str, tuple[Bound, ...]]:
-    """Return the bounds of the bounded fields, those of an overridden field included."""
+def _limits_of(config: type[object]) -> dict[str, list[tuple[_Kind, float]]]:
+    """Return limits of bounded fields, also of overridden ones."""
     found = {}
     for base in reversed(config.__mro__):
         for name, hint in typing.get_type_hints(base, include_extras=True).items():
             if bounds := _find(hint):
-                found[name] = bounds
+                found[name] = [(_KINDS[type(bound)], dataclasses.astuple(bound)[0]) for bound in bounds]
     return found
 
 
 def _find(hint: object) -> tuple[Bound, ...]:
-    """Find the bounds in a type, also in ``X | None`` and ``tuple[X, ...]``."""
+    """Find bounds in a type, ``X | None`` or ``tuple[X, ...]``."""
     here = tuple(item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Bound))
     return here or next(filter(None, map(_find, typing.get_args(hint))), ())
 
 
-def _holds(bound: Bound, value: float) -> bool:
-    (limit,) = dataclasses.astuple(bound)
-    return bool(_KINDS[type(bound)].holds(value, limit))
-
-
-def _describe(bounds: tuple[Bound, ...]) -> str:
-    """Describe bounds as ``in (0, 10]``, a single one as ``>= 1``."""
-    limits = [(_KINDS[type(bound)], *dataclasses.astuple(bound)) for bound in bounds]
+def _describe(limits: list[tuple[_Kind, float]]) -> str:
+    """Describe limits as ``in (0, 10]``, a single one as ``>= 1``."""
     if len(limits) == 1:
         return f"{limits[0][0].sign} {limits[0][1]}"
     (lower, low), (upper, high) = limits

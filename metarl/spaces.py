@@ -20,7 +20,7 @@ def observation_size(space: gymnasium.Space[object]) -> int:
 
 
 def vectors(space: gymnasium.Space[object]) -> Box:
-    """Return a space of real vectors; MetarlError names the wrapper that makes one of others."""
+    """Return a space of real vectors, or refuse it and name a wrapper."""
     if isinstance(space, Box) and len(space.shape) == 1:
         return space
     raise MetarlError(

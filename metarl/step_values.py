@@ -7,7 +7,7 @@ imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import TypeAlias, TypeGuard, cast
@@ -28,14 +28,7 @@ _DOUBLE = np.dtype(np.float64)
 
 
 class UnfitValue(MetarlError):
-    """A value that breaks what Gymnasium or the environment's spaces promise.
-
-    Args:
-        expected: what the value should be.
-        got: what it is.
-        mend: what to do about it, a sentence.
-        slot: of a vector environment; None where there is only one.
-    """
+    """A value that breaks what Gymnasium or the spaces promise."""
 
     def __init__(self, expected: str, got: str, mend: str, slot: int | None = None) -> None:
         super().__init__(f"Expected {expected}, got {got}. {mend}")
@@ -51,31 +44,19 @@ Step: TypeAlias = tuple[object, object, object, object, Mapping[str, object]]
 
 
 def unpack_step(returned: object) -> Step:
-    """Return what ``step`` returned; UnfitValue unless it has five parts, the last a mapping."""
+    """Return the five parts of a step, or raise UnfitValue."""
     if type(returned) is tuple and len(returned) == 5 and type(returned[4]) is dict:
         return returned  # as nearly always; the checks below take longer
-    if not isinstance(returned, tuple | list) or len(returned) != 5:
-        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
-        raise UnfitValue("(observation, reward, terminated, truncated, info) of step", came, OLD_GYM)
-    _check_info(returned[4], "step")
-    return cast("Step", returned)
+    return cast("Step", _unpack(returned, 5, "(observation, reward, terminated, truncated, info)", "step"))
 
 
 def unpack_reset(returned: object) -> object:
-    """Return the observation that ``reset`` returned; UnfitValue unless a mapping comes with it."""
-    if not isinstance(returned, tuple | list) or len(returned) != 2:
-        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
-        raise UnfitValue("(observation, info) of reset", came, OLD_GYM)
-    _check_info(returned[1], "reset")
-    return cast("object", returned[0])
+    """Return a reset's observation; UnfitValue unless an info follows."""
+    return _unpack(returned, 2, "(observation, info)", "reset")[0]
 
 
 def truth(value: object, name: str) -> bool:
-    """Return a flag from a boolean, or a 0 or 1 of any numeric type, also in an array.
-
-    Args:
-        value: what the environment returned.
-        name: ``"terminated"``, ``"info['success']"``.
+    """Return a flag from a boolean or any 0 or 1, also in an array.
 
     Raises:
         UnfitValue: on anything else, such as NaN, 0.3, "False", None or a list.
@@ -90,11 +71,7 @@ def truth(value: object, name: str) -> bool:
 
 
 def real(value: object, name: str) -> float:
-    """Return one real number, such as a reward, also from an array of one element.
-
-    Raises:
-        UnfitValue: on several numbers, none, text, None or a complex number.
-    """
+    """Return one real number, also from an array, or raise UnfitValue."""
     if type(value) is float:
         return value
     number = _number(value)
@@ -114,16 +91,12 @@ class ObservationReader:
         self._narrow = self.dtype.kind == "f" and self.dtype.itemsize < _DOUBLE.itemsize
 
     def narrows(self, value: object) -> TypeGuard[npt.NDArray[np.float64]]:
-        """Return whether a value is an array of doubles for narrower floats, as often.
+        """Return whether a value is an array of doubles for narrower floats.
 
         Its numbers are not looked at: the caller may convert many such arrays at once.
         """
-        return (
-            self._narrow
-            and type(value) is np.ndarray
-            and value.dtype is _DOUBLE
-            and value.shape == self._shape
-        )
+        fits = type(value) is np.ndarray and value.dtype is _DOUBLE and value.shape == self._shape
+        return self._narrow and fits
 
     def read(self, value: object) -> Values:
         """Return an observation in the space's dtype, if that can hold it.
@@ -147,32 +120,26 @@ class ObservationReader:
         with np.errstate(all="ignore"):
             converted = array.astype(self.dtype)
         if self.dtype.kind == "f":
+            if np.isfinite(converted).all():
+                return converted
             # an infinity is fine only where the environment gave one
-            held = None if np.isfinite(converted).all() else np.isfinite(converted) | ~np.isfinite(array)
+            held = np.isfinite(converted) | ~np.isfinite(array)
         else:
             held = np.asarray(converted == array)
-        if held is not None and not held.all():
-            raise self._unheld(array, held)
+        if not held.all():
+            entry = int(np.argmin(held.reshape(-1)))
+            limits = np.finfo(self.dtype) if self.dtype.kind == "f" else np.iinfo(self.dtype)
+            held_range = f"{limits.min:g}..{limits.max:g}, which its dtype {self.dtype} can hold"
+            raise UnfitValue(
+                f"an observation within {held_range}",
+                f"{array.reshape(-1)[entry]} in entry {entry}",
+                "Give observation_space the dtype and the bounds of what reset and step return.",
+            )
         return converted
-
-    def _unheld(self, array: Values, held: Flags) -> UnfitValue:
-        """Describe the first number that does not fit."""
-        entry = int(np.argmin(held.reshape(-1)))
-        limits = np.finfo(self.dtype) if self.dtype.kind == "f" else np.iinfo(self.dtype)
-        return UnfitValue(
-            f"an observation within {limits.min:g}..{limits.max:g}, which its dtype {self.dtype} can hold",
-            f"{array.reshape(-1)[entry]} in entry {entry}",
-            "Give observation_space the dtype and the bounds of what reset and step return.",
-        )
 
 
 def truths(values: object, live: Flags, name: str) -> Flags:
-    """Return a vector environment's flags, ``[N]``, false in slots that are not live.
-
-    Args:
-        values: what the environment returned.
-        live: ``[N]``, the slots to look at.
-        name: as for :func:`truth`.
+    """Return a vector environment's flags, ``[N]``, false where not live.
 
     Raises:
         UnfitValue: if there is not one flag for each slot; names the slot.
@@ -182,30 +149,22 @@ def truths(values: object, live: Flags, name: str) -> Flags:
         return cast("Flags", array) & live
     flags = np.zeros(len(live), np.bool_)
     for slot in np.flatnonzero(live).tolist():
-        flags[slot] = _of_slot(slot, array[slot], name)
+        try:
+            flags[slot] = truth(array[slot], name)
+        except UnfitValue as error:
+            error.slot = slot
+            raise
     return flags
 
 
 def reals(values: object, live: Flags, name: str) -> npt.NDArray[np.float64]:
-    """Return a vector environment's numbers, ``[N]``, 0 in slots that are not live.
-
-    Raises:
-        UnfitValue: if there is not one real number for each slot.
-    """
+    """Return a vector environment's numbers, ``[N]``, 0 where not live, or raise UnfitValue."""
     array = _column(values, len(live), name)
     if array.dtype.kind not in "biuf":
         raise UnfitValue(
             f"{name} to be real numbers [{len(live)}]", f"dtype {array.dtype}", f"Return floats as {name}."
         )
-    return np.where(live, array, 0).astype(np.float64)
-
-
-def _of_slot(slot: int, value: object, name: str) -> bool:
-    try:
-        return truth(value, name)
-    except UnfitValue as error:
-        error.slot = slot
-        raise
+    return np.where(live, array, 0).astype(np.float64, copy=False)
 
 
 def _column(values: object, size: int, name: str) -> Values:
@@ -218,7 +177,7 @@ def _column(values: object, size: int, name: str) -> Values:
 
 
 def _number(value: object) -> Real | Decimal | None:
-    """Return the one real number that a value is or holds, or None."""
+    """Return a value's one real number, or None."""
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         value = array.item() if array.size == 1 else None
@@ -226,6 +185,8 @@ def _number(value: object) -> Real | Decimal | None:
 
 
 def _as_array(value: object) -> Values:
+    if type(value) is np.ndarray:
+        return value  # as nearly always
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         raise UnfitValue(
             "an array without gaps", _shown(value), "Fill masked entries before returning the array."
@@ -233,9 +194,13 @@ def _as_array(value: object) -> Values:
     return np.asarray(value)
 
 
-def _check_info(info: object, method: str) -> None:
-    if not isinstance(info, Mapping):
+def _unpack(returned: object, size: int, parts: str, method: str) -> Sequence[object]:
+    if not isinstance(returned, tuple | list) or len(returned) != size:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else _shown(returned)
+        raise UnfitValue(f"{parts} of {method}", came, OLD_GYM)
+    if not isinstance(info := returned[-1], Mapping):
         raise UnfitValue(f"the info of {method} to be a dictionary", _shown(info), "Return {} for none.")
+    return returned
 
 
 def _shown(value: object) -> str:

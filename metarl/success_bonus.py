@@ -1,4 +1,4 @@
-"""Success bonus on the reward: the same tasks, but a step that solves one is worth more.
+"""Success bonus: steps that solve a task are worth more.
 
 Some rewards of robots pay failing steps nearly as much as solving ones, so a policy that maximises them need
 not solve the task (docs/metaworld.md). The bonus is part of the suite's name wherever a result stands.
@@ -7,13 +7,12 @@ not solve the task (docs/metaworld.md). The bonus is part of the suite's name wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import VectorWrapper
 
-from metarl.action_map import ActionMap, MapsActions
+from metarl.action_map import MapsActions
 from metarl.errors import require
 from metarl.step_values import truths
 from metarl.tasks import Split, TaskDistribution, TestsOnTrainingTasks
@@ -22,14 +21,11 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorS
 
 
 def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution:
-    """Return a distribution that pays solving steps more; MetarlError if it reports no success."""
+    """Return a distribution that pays success; MetarlError if it reports none."""
     if bonus == 0:
         return base
-    require(
-        base.reports_success,
-        f"The suite {base.name} does not report success, so success_bonus must be 0",
-        bonus,
-    )
+    wanted = f"The suite {base.name} does not report success, so success_bonus must be 0"
+    require(base.reports_success, wanted, bonus)
     return BonusTasks(base, bonus)
 
 
@@ -38,47 +34,18 @@ def bonus_name(name: str, bonus: float) -> str:
     return f"{name}+success{bonus:g}" if bonus else name
 
 
-@dataclass(frozen=True)
 class BonusTasks:
     """A :class:`~metarl.tasks.TaskDistribution` that pays for success on top of its base's reward."""
 
-    base: TaskDistribution
-    bonus: float
+    reports_success = True
 
-    @property
-    def name(self) -> str:
-        """The base's name with the bonus behind it."""
-        return bonus_name(self.base.name, self.bonus)
-
-    @property
-    def observation_space(self) -> gymnasium.spaces.Box:
-        """The base's."""
-        return self.base.observation_space
-
-    @property
-    def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
-        """The base's."""
-        return self.base.action_space
-
-    @property
-    def action_map(self) -> ActionMap | None:
-        """The base's, if it maps actions."""
-        return self.base.action_map if isinstance(self.base, MapsActions) else None
-
-    @property
-    def horizon(self) -> int:
-        """The base's."""
-        return self.base.horizon
-
-    @property
-    def reports_success(self) -> bool:
-        """True: a bonus needs it."""
-        return True
-
-    @property
-    def tests_on_training_tasks(self) -> bool:
-        """As the base does."""
-        return isinstance(self.base, TestsOnTrainingTasks) and self.base.tests_on_training_tasks
+    def __init__(self, base: TaskDistribution, bonus: float) -> None:
+        self.base, self.bonus = base, bonus
+        self.name = bonus_name(base.name, bonus)
+        self.observation_space, self.action_space = base.observation_space, base.action_space
+        self.horizon = base.horizon
+        self.action_map = base.action_map if isinstance(base, MapsActions) else None
+        self.tests_on_training_tasks = isinstance(base, TestsOnTrainingTasks) and base.tests_on_training_tasks
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """Return the base's list."""
@@ -101,16 +68,14 @@ class BonusTasks:
         return kinds[drawable, tensors](env, self.bonus)
 
 
-class BonusVectorEnv(TaskVectorEnv):
-    """Vector environment that pays ``bonus`` for each step after which the task is solved."""
+class BonusVectorEnv(VectorWrapper[Array, Array, Array, Array, Array], TaskVectorEnv):
+    """Vector environment that pays ``bonus`` for each step that solves the task."""
+
+    env: TaskVectorEnv
 
     def __init__(self, env: TaskVectorEnv, bonus: float) -> None:
-        self.env, self.bonus = env, bonus
-        self.num_envs, self.metadata = env.num_envs, env.metadata
-        self.single_observation_space = env.single_observation_space
-        self.single_action_space = env.single_action_space
-        self.observation_space, self.action_space = env.observation_space, env.action_space
-        self.render_mode = env.render_mode
+        super().__init__(env)
+        self.bonus = bonus
 
     @property
     def restarts(self) -> int:
@@ -121,12 +86,6 @@ class BonusVectorEnv(TaskVectorEnv):
         """Set slot i's next task, ``tasks[i]``."""
         self.env.set_tasks(tasks)
 
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, object] | None = None
-    ) -> tuple[Array, dict[str, object]]:
-        """Start episodes."""
-        return self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # Gymnasium takes lists too
-
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
         """Step every live slot, and pay for success."""
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
@@ -134,10 +93,6 @@ class BonusVectorEnv(TaskVectorEnv):
             every = np.ones(self.num_envs, np.bool_)
             rewards = rewards + self.bonus * truths(infos["success"], every, "infos['success']")
         return observations, rewards, terminated, truncated, infos
-
-    def close_extras(self, **options: object) -> None:
-        """Close the environment."""
-        self.env.close(**options)
 
 
 class DrawableBonusVectorEnv(BonusVectorEnv):
@@ -168,9 +123,9 @@ class TensorBonusVectorEnv(BonusVectorEnv):
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:
         """Step every live slot, and pay for success."""
         step = self._tensors.step_tensors(actions)
-        return (
-            step if step.success is None else step._replace(rewards=step.rewards + self.bonus * step.success)
-        )
+        if step.success is None:
+            return step
+        return step._replace(rewards=step.rewards + self.bonus * step.success)
 
     @property
     def _tensors(self) -> TensorVectorEnv:

@@ -23,41 +23,34 @@ class TaskDistribution(Protocol):
     @property
     def name(self) -> str:
         """Its name in results, ``"ml1-reach-v3"``."""
-        ...
 
     @property
     def observation_space(self) -> gymnasium.spaces.Box:
         """Space of one observation."""
-        ...
 
     @property
     def action_space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Discrete:
         """Space of one action: a vector, or one choice of several."""
-        ...
 
     @property
     def horizon(self) -> int:
         """Steps after which an episode is truncated."""
-        ...
 
     @property
     def reports_success(self) -> bool:
         """Whether environments report solved tasks."""
-        ...
 
     def tasks(self, split: Split) -> Sequence[Task]:
-        """Return the split's tasks in fixed order; a list stands for an infinite split."""
-        ...
+        """Return a split's tasks in fixed order, of infinite ones some."""
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks from a split, as evenly over its families as ``num_tasks`` allows.
+        """Draw tasks from a split, evenly over its families.
 
         Args:
             num_tasks: how many, one or more; beyond the size of a finite split tasks come again.
             rng: the only source of randomness.
             split: which tasks.
         """
-        ...
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment with ``num_envs`` slots.
@@ -70,17 +63,15 @@ class TaskDistribution(Protocol):
         Raises:
             MetarlError: if the suite does not run on that engine.
         """
-        ...
 
 
 @runtime_checkable
 class TestsOnTrainingTasks(Protocol):
-    """A :class:`TaskDistribution` that may test on training tasks where it has no others."""
+    """A :class:`TaskDistribution` that may test on training tasks, having no others."""
 
     @property
     def tests_on_training_tasks(self) -> bool:
         """Whether it does; its name then says so, ``"half-cheetah-dir-published"``."""
-        ...
 
 
 class Parameter(NamedTuple):
@@ -97,15 +88,10 @@ class DescribesParameters(Protocol):
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Describe each parameter of a family's tasks."""
-        ...
 
 
 def check_disjoint(distribution: TaskDistribution) -> None:
-    """Check that no test task is for training, unless :class:`TestsOnTrainingTasks` says so.
-
-    Raises:
-        MetarlError: if one is, by id or by (family, parameters).
-    """
+    """Raise MetarlError if a test task is a training task."""
     few = isinstance(distribution, TestsOnTrainingTasks) and distribution.tests_on_training_tasks
     train = {(task.family, task.parameters) for task in distribution.tasks("train") if not few}
     train_ids = {task.id for task in distribution.tasks("train")}
@@ -115,7 +101,7 @@ def check_disjoint(distribution: TaskDistribution) -> None:
 
 
 def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw training tasks, with another draw for each that is also a test task.
+    """Draw training tasks, replacing those that are also test tasks.
 
     Ranges that are drawn from may meet the listed test tasks, which :func:`check_disjoint` cannot see.
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def count(number: int, noun: str) -> str:
     """Format a count: ``1 seed`` or ``3 seeds``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def listed(words: Sequence[str]) -> str:
+    """Join words as in a sentence: ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def stage_name(steps: int, trial: str = "parallel") -> str:
-    """Name a number of adaptation steps, of a trial with a memory a number of episodes."""
+    """Name a number of adaptation steps, or of a trial's episodes."""
     if trial == "sequential":
         return f"after {count(steps, 'episode')}" if steps else "first episode"
     return f"after {count(steps, 'adaptation step')}" if steps else "before adaptation"

@@ -14,7 +14,7 @@ The task axis comes first everywhere, so that one batched call serves every task
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # environment workers import this module and never need torch
@@ -26,7 +26,7 @@ Params: TypeAlias = "dict[str, torch.Tensor]"
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a distribution: a family of environments and the numbers that single it out."""
+    """One task: a family and the numbers that single it out."""
 
     family: str
     """Which environment, ``"pick-place-v3"`` or ``"point"``."""
@@ -42,13 +42,9 @@ class Task:
     @staticmethod
     def from_json(data: dict[str, Json]) -> Task:
         """Return the task that :meth:`to_json` wrote."""
-        parameters = data["parameters"]
-        assert isinstance(parameters, list)
-        return Task(
-            family=str(data["family"]),
-            parameters=tuple(float(value) for value in parameters if isinstance(value, int | float)),
-            id=str(data["id"]),
-        )
+        assert isinstance(data["parameters"], list)
+        parameters = tuple(float(value) for value in data["parameters"] if isinstance(value, int | float))
+        return Task(str(data["family"]), parameters, str(data["id"]))
 
 
 @dataclass(frozen=True)
@@ -133,19 +129,12 @@ class Rollout:
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Rollout:
         """Apply a function to every tensor."""
-        changed: dict[str, torch.Tensor | Params] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, dict):
-                changed[item.name] = {name: function(part) for name, part in value.items()}
-            elif value is not None:
-                changed[item.name] = function(value)
-        return replace(self, **changed)  # type: ignore[arg-type]  # each field keeps its kind
+        return Rollout.from_tensors({name: function(value) for name, value in self.tensors().items()})
 
 
 @dataclass(eq=False)
 class Segment:
-    """Immutable block of tensors, such as a part of a replay buffer, that a run writes once."""
+    """Immutable block of tensors, such as replay, written once."""
 
     tensors: Callable[[], Params] = field(repr=False)
     """Returns the tensors, which nobody may change; of a saved segment each call reads the file."""

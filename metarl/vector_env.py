@@ -1,4 +1,4 @@
-"""Contract of vector environments with a task in each slot; pictures and tensors are optional."""
+"""Contract of vector environments with a task in each slot."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:  # environment workers import this module and never need torch
     import torch
 
 Array: TypeAlias = npt.NDArray[np.float64]
-
-
 Picture: TypeAlias = npt.NDArray[np.uint8]
 """RGB picture, ``[height, width, 3]``, the first row on top."""
 
@@ -39,10 +37,10 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
 
     @abstractmethod
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        """Set the task that slot i runs from its next reset on, ``tasks[i]``; slots past the last stay idle.
+        """Set the task that slot i runs from its next reset.
 
         Args:
-            tasks: at least one task and at most ``num_envs``; the same task may come several times.
+            tasks: at least one task and at most ``num_envs``, for the first slots; the others stay idle.
 
         Raises:
             MetarlError: on more tasks than slots, none, or a task of a family that is not known here.
@@ -61,7 +59,7 @@ class Renderable(Protocol):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a slot's picture as it is, changing nothing; ended episodes are seen at their end.
+        """Return a slot's picture; an ended episode is seen at its end.
 
         Args:
             slot: 0 to ``num_envs - 1``.
@@ -72,11 +70,10 @@ class Renderable(Protocol):
         Raises:
             MetarlError: if there is no such slot or camera, or nothing here can draw.
         """
-        ...
 
 
 def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
-    """Check for a task at least and a slot for each, or raise MetarlError."""
+    """Raise MetarlError unless each task has a slot."""
     if not 1 <= len(tasks) <= num_envs:
         raise MetarlError(f"Expected 1 to {num_envs} tasks, one a slot, got {len(tasks)}.")
 
@@ -112,19 +109,16 @@ class TensorVectorEnv(Protocol):
     @property
     def tensor_device(self) -> torch.device:
         """Where its tensors are."""
-        ...
 
     def reset_tensors(
         self, mask: torch.Tensor | None = None, seeds: Sequence[int | None] | None = None
     ) -> torch.Tensor:
-        """Start episodes where there is a task, or in ``mask [N]``; return observations ``[N, O]``.
+        """Start episodes, and return all observations ``[N, O]``.
 
         Args:
-            mask: which slots; None for all that have a task.
+            mask: ``[N]``, which slots; None for all that have a task.
             seeds: of each slot, for what is random in its initial state; None goes on drawing.
         """
-        ...
 
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:
         """Step every live slot with actions ``[N, A]``."""
-        ...

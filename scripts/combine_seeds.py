@@ -1,4 +1,4 @@
-"""Put runs that differ only in their seed into one folder: curves as CSV, tables, figures."""
+"""Combine runs that differ only in their seed in one folder: curves as CSV, tables, figures."""
 
 import sys
 from pathlib import Path

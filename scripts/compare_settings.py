@@ -1,4 +1,4 @@
-"""Draw the training curves of runs or sweeps, finished or not, as CSV and as a figure."""
+"""Draw the training curves of runs or sweeps, finished or not, as CSV and figure."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Test a trained agent on tasks that it was never trained on; copy and edit."""
+"""Test a trained agent on held-out tasks; copy and edit."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from metarl.training import runs
 
 
 def main(path: tyro.conf.Positional[Path]) -> None:
-    """Print how well the agent of a run, or of one checkpoint, adapts to the held-out tasks."""
+    """Print how the agent of a run, or of one checkpoint, adapts to the held-out tasks."""
     experiment = runs.open_trained(path, report=print, evaluation=EvaluationConfig(adaptation_steps=3))
     rng = np.random.default_rng(0)
     env = experiment.make_env()

@@ -1,4 +1,4 @@
-"""Meta-train MAML-TRPO on one Meta-World task and test it on goals it has never seen; copy and edit."""
+"""Meta-train MAML-TRPO on one Meta-World task and test it on held-out goals; copy and edit."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from metarl.training import runs
 
 
 def main(config: ExperimentConfig) -> None:
-    """Train in a folder of its own below ``runs`` and print how well it adapts."""
+    """Train in a new folder below ``runs`` and print how well the agent adapts."""
     experiment = runs.start(config, root=Path("runs"))
     with runs.stop_on_signals(experiment), watch(experiment):
         evaluation = experiment.run()

@@ -39,6 +39,7 @@ FLOORS = (
     "metarl.envs.toy",
     "metarl.envs",
     "metarl.presets",
+    "metarl.deploy",
     "metarl.api",
     "metarl.cli",
     "scripts",

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.learning.accepted_steps --iterations 20 --seeds 1 2
 
-Every agent with a trust region trains with the preset's settings and horizons of a few steps, where few
-transitions are there to estimate the Fisher matrix from. A step that is refused teaches nothing.
+Every agent with a trust region trains with the preset's settings and horizons of a few steps, which give few
+transitions to estimate the Fisher matrix from. A refused step teaches nothing.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ BAR = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How long each agent trains, and from which seeds."""
+    """Length, seeds and settings of each agent's training."""
 
     iterations: int
     seeds: Sequence[int]
     settings: Mapping[str, int]
-    """Of the agent, instead of the preset's."""
+    """Settings of the agent, instead of the preset's."""
 
 
 def main(
@@ -53,7 +53,7 @@ def main(
 
     Args:
         iterations: meta-iterations of each run.
-        seeds: of the runs.
+        seeds: seeds of the runs.
         horizons: steps of an episode.
         agents: names of agents with a trust region.
         stride: ``curvature_stride`` instead of the preset's.

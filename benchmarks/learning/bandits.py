@@ -1,4 +1,4 @@
-"""How near a trained memory comes to the best strategies for Bernoulli bandits.
+"""A trained memory beside the best strategies for Bernoulli bandits.
 
     .venv/bin/python -m benchmarks.learning.bandits runs/A-seed0 runs/A-seed1 --output results/bandits-rl2/A
 
@@ -48,17 +48,17 @@ from metarl.rollouts.collect import collect
 from metarl.types import Params, Task
 
 DISCOUNTS = (0.9, 0.95, 0.99)
-"""Of the Gittins indices."""
+"""Discounts of the Gittins indices."""
 WIDTHS = (0.1, 0.2, 0.3)
-"""Of UCB1, beside the published one."""
+"""Widths of UCB1, beside the published one."""
 OPTIMAL = "Bayes-optimal"
 SLOTS = 2000
-"""Episodes that are played at once."""
+"""Episodes played at once."""
 
 
 @dataclass(frozen=True)
 class StrategyActor:
-    """A strategy as a policy: its memory counts what each arm has paid."""
+    """A strategy as a policy with a memory of each arm's wins and losses."""
 
     strategy: Strategy
     num_tasks: int
@@ -66,11 +66,11 @@ class StrategyActor:
 
     @property
     def device(self) -> torch.device:
-        """Where it acts."""
+        """The CPU."""
         return torch.device("cpu")
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return counts of nothing, ``[M, K, k]``."""
+        """Return counts of zero, ``[M, K, k]``."""
         nothing = torch.zeros(self.num_tasks, episodes, self.arms)
         return {"wins": nothing, "losses": nothing}
 
@@ -90,11 +90,11 @@ class StrategyActor:
 
 
 class Contender(NamedTuple):
-    """Whoever plays: one actor for each of its training seeds, or one alone."""
+    """A player: one actor for each of its training seeds, or one alone."""
 
     name: str
     makers: tuple[Callable[[int], Actor], ...]
-    """Return an actor for a number of tasks."""
+    """Functions that return an actor for a number of tasks."""
     deterministic: bool = False
 
 
@@ -112,10 +112,10 @@ def main(
 
     Args:
         runs: folders of runs that differ in their seed alone; their bandits are played.
-        arms: of a bandit, where there are no runs.
-        pulls: of an episode, likewise.
+        arms: arms of a bandit, where there are no runs.
+        pulls: pulls of an episode, likewise.
         tasks: bandits drawn afresh, for narrower intervals; 0 takes the 400 held-out ones.
-        episodes: of each bandit.
+        episodes: episodes of each bandit.
         seed: of the episodes.
         output: folder for ``strategies.csv``, ``pulls.csv`` and ``pulls.png``.
     """
@@ -186,7 +186,7 @@ def references(suite: BanditTasks) -> list[Contender]:
 
 
 def learned(runs: Sequence[Run]) -> list[Contender]:
-    """Return the trained agents, as they act in training and by their most likely actions."""
+    """Return the trained agents, with actions drawn as in training and with the most likely ones."""
     if not runs:
         return []
     name = runs[0].config.agent.kind
@@ -199,7 +199,7 @@ def learned(runs: Sequence[Run]) -> list[Contender]:
 
 
 def play(player: Contender, suite: BanditTasks, tasks: Sequence[Task], episodes: int, seed: int) -> Values:
-    """Return what each pull paid, ``[S, M, K, T]``, with the same luck for all."""
+    """Return the reward of each pull, ``[S, M, K, T]``, with the same luck for all."""
     at_once = max(1, SLOTS // episodes)
     env = suite.make_vector_env(at_once * episodes)
     played = []
@@ -223,7 +223,7 @@ def play(player: Contender, suite: BanditTasks, tasks: Sequence[Task], episodes:
 
 
 def pull_rows(by_pull: Mapping[str, Values]) -> list[dict[str, float]]:
-    """Return a line for each pull: its number, and what it paid each strategy on average."""
+    """Return a row for each pull: its number, and each strategy's mean reward."""
     pulls = zip(*by_pull.values(), strict=True)
     return [
         {"pull": float(number), **dict(zip(by_pull, map(float, paid), strict=True))}
@@ -232,7 +232,7 @@ def pull_rows(by_pull: Mapping[str, Values]) -> list[dict[str, float]]:
 
 
 def row(name: str, paid: Values, best: Values) -> dict[str, str | float]:
-    """Return a line of the table: returns, and the difference to the best on the same bandits."""
+    """Return a row of the table: returns, and the difference to the best on the same bandits."""
     rng = np.random.default_rng(0)
     returns, reference = (each.sum(axis=3).mean(axis=2) for each in (paid, best))
     behind = confidence_interval(returns - reference, rng)
@@ -248,7 +248,7 @@ def row(name: str, paid: Values, best: Values) -> dict[str, str | float]:
 
 
 def table(rows: Sequence[Mapping[str, str | float]], suite: BanditTasks, best: str) -> Table:
-    """Lay the rows out."""
+    """Return the rows as a table."""
     shown = Table("strategy", "return", f"of {best}", title=f"{suite.arms} arms, {suite.horizon} pulls")
     for each in rows:
         mean, low, high = (float(each[f"return{end}"]) for end in ("", "_low", "_high"))

@@ -1,4 +1,4 @@
-"""What each pull of a bandit's episode pays on average, for every strategy."""
+"""Figure of the mean reward of each pull in a bandit's episode, by strategy."""
 
 from __future__ import annotations
 
@@ -22,23 +22,15 @@ STYLES = {
     "UCB1": (PALETTE[3], "-"),
     "random": ("#a3a3a3", "-"),
 }
-"""Colour and dashes of those that are drawn."""
+"""Colour and dashes of the strategies drawn."""
 _SMOOTHED = 5
-"""Pulls that a point of a long episode is the mean of."""
+"""Pulls in each mean of a long episode."""
 
 
 def draw(
     by_pull: Mapping[str, Values], suite: BanditTasks, tasks: Sequence[Task], seeds: int, path: Path
 ) -> None:
-    """Draw the mean reward of each pull.
-
-    Args:
-        by_pull: of each strategy, ``[T]``.
-        suite: which gives the sizes.
-        tasks: the bandits.
-        seeds: training seeds of the agent.
-        path: the PNG.
-    """
+    """Draw the mean reward ``[T]`` of each pull, by strategy."""
     title = f"Bandits of {suite.arms} arms, {suite.horizon} pulls: mean reward by pull"
     figure, (axes,) = blank(title, 1, 0.9)
     best_arm = float(np.mean([max(task.parameters) for task in tasks]))

@@ -1,4 +1,4 @@
-"""What Meta-World pays steps that do not solve the task, beside those that do, under its scripted policies.
+"""Meta-World's rewards for steps that fail, beside those that solve the task, under its scripted policies.
 
     .venv/bin/python -m benchmarks.learning.failing_steps --output results/failing-steps/rewards.csv
 
@@ -25,15 +25,15 @@ from metarl.envs.metaworld.threads import SawyerVectorEnv
 
 @dataclass(frozen=True)
 class Row:
-    """A family's rewards of a step, over all goals."""
+    """Rewards of a family's steps, over all goals."""
 
     family: str
     solving: float
-    """Mean of the steps after which the task is solved; NaN if none is."""
+    """Mean reward of the steps after which the task is solved; NaN if none is."""
     best_failing: float
-    """Highest of the others."""
+    """Highest reward of the others."""
     solved_goals: float
-    """Share of the goals that were solved at any step."""
+    """Share of the goals solved at any step."""
 
 
 def main(
@@ -43,11 +43,11 @@ def main(
     horizon: int = 250,
     output: Path | None = None,
 ) -> None:
-    """Let the scripted policies act, and print what their steps are paid.
+    """Run the scripted policies, and print the rewards of their steps.
 
     Args:
         families: Meta-World's tasks.
-        goals: of each, the first training goals of its ML1.
+        goals: number of goals of each, the first training goals of its ML1.
         horizon: steps of an episode.
         output: CSV file of the table.
     """

@@ -1,9 +1,9 @@
-"""Variance of the meta-gradient on ``point``, estimator by estimator, on the same meta-batches.
+"""Variance of the meta-gradient on ``point`` by estimator, on the same meta-batches.
 
-A meta-batch gives every estimator a gradient. How far those of many meta-batches scatter is told by the trace
-of their covariance, beside that of LVC, with 95 % bootstrap intervals over meta-batches; and, relative to the
-length of their mean, by ``sqrt(trace) / |mean|``. The horizon is what tells: DiCE pairs every step with all
-that follow. Measured where theta was just drawn, and after some updates by maml-vpg.
+A meta-batch gives every estimator a gradient. The scatter over many meta-batches is the trace of their
+covariance, beside that of LVC, with 95 % bootstrap intervals over meta-batches; and, relative to the length
+of their mean, ``sqrt(trace) / |mean|``. The horizon matters most: DiCE pairs every step with all that follow.
+Measured at a freshly drawn theta, and after some updates by maml-vpg.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ESTIMATORS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "E-MAML, full credit": ("e-maml", {"credit_weight": 1.0}),
 }
 PLAIN: Mapping[str, object] = {"outer_optimizer": "sgd", "outer_lr": 1.0}
-"""With these an update subtracts the gradient from theta."""
+"""Settings with which an update subtracts the gradient from theta."""
 REFERENCE = "LVC"
 EPISODES = 10
 CPU = torch.device("cpu")
@@ -51,19 +51,20 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Scatter:
-    """How the gradients of one estimator scatter."""
+    """Scatter of one estimator's gradients."""
 
     mean: float
-    """Length of the mean gradient, what the scatter adds to it taken out; 0 where that leaves nothing."""
+    """Length of the mean gradient, without the scatter's part in it; 0 where that leaves nothing."""
     variance: float
     """Trace of the covariance."""
     low: float
-    """Bounds of the variance over LVC's."""
+    """Lower bound of the variance over LVC's."""
     high: float
+    """Upper bound."""
 
     @property
     def relative(self) -> float:
-        """Root of the variance over the length of the mean; not a number where that cannot be told."""
+        """Root of the variance over the length of the mean; NaN where the length is 0."""
         return float(np.sqrt(self.variance) / self.mean) if self.mean > 0 else float("nan")
 
 
@@ -80,8 +81,8 @@ def main(
     Args:
         horizons: steps of an episode.
         meta_batches: gradients of each estimator.
-        tasks: of a meta-batch, each with 10 episodes before and after the inner step.
-        updates: of theta, before it is measured a second time.
+        tasks: tasks of a meta-batch, each with 10 episodes before and after the inner step.
+        updates: updates of theta before the second measurement.
         output: folder of the CSV.
     """
     console = wide_console()
@@ -112,7 +113,7 @@ def meta_batch(
     tasks: int,
     rng: np.random.Generator,
 ) -> list[Rollout]:
-    """Collect before one inner step, which is the same for every estimator, and after it."""
+    """Collect before and after one inner step, which is the same for every estimator."""
     goals, actor = suite.sample(tasks, rng), theta.initial_actor(tasks)
     rollouts: list[Rollout] = []
     for _ in range(2):
@@ -151,7 +152,7 @@ def gradient(learner: GradientBasedAgent[ConfigT], theta: Params, batch: Sequenc
 
 
 def scatter(products: Vectors, ratios: Vectors) -> Scatter:
-    """Return how gradients scatter, from their inner products ``[N, N]`` and bootstrapped ratios."""
+    """Return the scatter of gradients from inner products ``[N, N]`` and bootstrapped ratios."""
     count = len(products)
     (trace,) = variance(products, np.ones((1, count)))
     # |mean of N gradients|^2 is on average |mean|^2 + trace / N
@@ -161,7 +162,7 @@ def scatter(products: Vectors, ratios: Vectors) -> Scatter:
 
 
 def variance(products: Vectors, draws: Vectors) -> Vectors:
-    """Return the trace of the covariance of each draw ``[D, N]``, so many times each gradient, ``[D]``."""
+    """Return the trace of the covariance ``[D]`` of draws ``[D, N]``, which count each gradient."""
     count = draws.shape[1]
     mean = np.einsum("dn,nm,dm->d", draws, products, draws) / count**2
     traces: Vectors = (draws @ np.diag(products) / count - mean) * count / (count - 1)

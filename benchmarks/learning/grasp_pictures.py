@@ -23,11 +23,11 @@ _HAND = slice(640, 920), slice(820, 1100)  # pixels of a large picture
 
 
 def main(*, shapes: Path = Path("docs/grasp_shapes.png"), held: Path = Path("docs/grasp_held.png")) -> None:
-    """Draw both.
+    """Draw both pictures.
 
     Args:
-        shapes: where the picture of all objects goes.
-        held: where the picture of the arm goes.
+        shapes: file of the picture of all objects.
+        held: file of the picture of the arm.
     """
     mpl.rcParams["font.size"] = 11
     figure = Figure(figsize=(2.4 * _COLUMNS, 2.75 * -(-len(SHAPES) // _COLUMNS)), layout="constrained")
@@ -46,7 +46,7 @@ def main(*, shapes: Path = Path("docs/grasp_shapes.png"), held: Path = Path("doc
 
 
 def close_up(shape: str) -> Picture:
-    """Return an object as it lies on the table, seen from where the arm is not."""
+    """Return an object as it lies on the table, seen from the side without the arm."""
     model = full_object_model(shape)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

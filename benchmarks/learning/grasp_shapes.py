@@ -1,4 +1,4 @@
-"""How often Meta-World's scripted pick-place policy, which sees the goal, solves each shape."""
+"""Success of Meta-World's scripted pick-place policy, which sees the goal, by shape."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 RANGES = {"training": TRAIN_RANGES, "unseen": UNSEEN_RANGES}
 SLOW = 0.3
-"""Of the policy's pace, for a hand that carries something."""
+"""Share of the policy's pace for a hand that carries something."""
 _CLOSED = 0.73  # how far the fingers are apart, as observed, when the policy begins to carry
 _GOAL = slice(5, 8)
-"""Of a task's parameters."""
+"""Place of the goal in a task's parameters."""
 
 
 class Row(NamedTuple):
-    """What the policy did with one shape."""
+    """Results of the policy on one shape."""
 
     shape: str
     split: str
-    """Whether the shape is one to train on or held out."""
+    """Whether the shape is for training or held out."""
     ranges: str
     """Sizes, masses and frictions: those of training, or unseen ones."""
     layouts: int
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     kept: int
     """Episodes in which it was there at the last step too."""
     median_steps: int
-    """Until the first success, of the solved ones."""
+    """Median steps until the first success, of the solved episodes."""
     slow_solved: int
     """As ``solved``, when the closed hand moves at :data:`SLOW` of the policy's pace."""
     slow_kept: int
@@ -59,7 +59,7 @@ def main(
     """Play the scripted policy on fresh layouts of every shape and print the rates.
 
     Args:
-        shapes: those to play.
+        shapes: shapes to play.
         layouts: objects with start and goal, of each shape and each of the two ranges.
         steps: steps of an episode, at most 500.
         seed: of the layouts; another than that of the suite's own tasks.
@@ -86,7 +86,7 @@ def main(
 
 
 def measure(shape: str, ranges: str, *, layouts: int, steps: int, seed: int) -> Row:
-    """Return what the policy does with one shape."""
+    """Return the policy's results on one shape."""
     tasks = draw_tasks(shape, RANGES[ranges], layouts, seed, "test")
     env = GraspShapesTasks(train=tasks, test=(), horizon=steps).make_vector_env(layouts)
     try:
@@ -102,7 +102,7 @@ def measure(shape: str, ranges: str, *, layouts: int, steps: int, seed: int) -> 
 
 
 def play(env: TaskVectorEnv, tasks: Sequence[Task], steps: int, *, pace: float = 1.0) -> tuple[Array, Array]:
-    """Let the policy act.
+    """Run the policy on N tasks.
 
     Returns:
         ``[N]``: the step at which each task was solved first, 0 if never; whether it was at the last step.
@@ -123,7 +123,7 @@ def play(env: TaskVectorEnv, tasks: Sequence[Task], steps: int, *, pace: float =
 
 
 def scripted(policy: SawyerPickPlaceV3Policy, observations: Array, goals: Sequence[Sequence[float]]) -> Array:
-    """Return the policy's actions, ``[N, 4]``, with the goals filled in that the suite hides."""
+    """Return the policy's actions ``[N, 4]``, with the hidden goals filled in."""
     with warnings.catch_warnings():  # the policy warns of its own large actions
         warnings.simplefilter("ignore")
         chosen = [

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth, and how often they tell equal agents apart, by simulation.
+"""Simulated coverage of 95 % intervals, and how often they separate equal agents.
 
 A score is a mean + a seed effect + a task effect + a rest, all normal; every seed meets the same tasks. The
 truth is the mean over fresh seeds and fresh tasks, or of one seed over fresh tasks. For success rates the
@@ -36,32 +36,32 @@ Row = dict[str, str | float]
 LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 RESAMPLES = 500
-"""Of a bootstrap in a repetition."""
+"""Resamples of a bootstrap in a repetition."""
 _WORDS = ("statistic", "interval", "quantity")  # columns of words
 CHUNK = 100
 """Repetitions that are resampled at once."""
 
 
 class Spread(NamedTuple):
-    """Standard deviations of what makes a score."""
+    """Standard deviations of the parts of a score."""
 
     seeds: float
     tasks: float
     rest: float
 
     def draw(self, rng: np.random.Generator, count: int, seeds: int, tasks: int) -> Values:
-        """Return scores without their mean, ``[count, S, T]``; of one seed the effect is no part of it."""
+        """Return scores without their mean, ``[count, S, T]``; with one seed, without its effect."""
         found = self.tasks * rng.normal(size=(count, 1, tasks)) + self.rest * rng.normal(
             size=(count, seeds, tasks)
         )
         return found + self.seeds * rng.normal(size=(count, seeds, 1)) if seeds > 1 else found
 
     def of_fresh(self, seeds: int) -> Spread:
-        """Return the deviations of a fresh score: one seed leaves its own out."""
+        """Return the deviations of a fresh score; one seed leaves its own out."""
         return self if seeds > 1 else self._replace(seeds=0.0)
 
     def ideal_width(self, seeds: int, tasks: int) -> float:
-        """Return the width of the interval of a mean for one who knows all deviations."""
+        """Return the width of a mean's interval if all deviations were known."""
         spread = self.of_fresh(seeds)
         variance = spread.seeds**2 / seeds + spread.tasks**2 / tasks + spread.rest**2 / (seeds * tasks)
         return float(-2 * ndtri(TAIL) * np.sqrt(variance))
@@ -70,9 +70,9 @@ class Spread(NamedTuple):
 SPREADS = (Spread(0.3, 1.0, 0.3), Spread(1.0, 1.0, 0.3), Spread(1.0, 0.2, 0.3))
 """Seeds differ less than tasks, as much, and far more."""
 ALL_SPREADS = (Spread(0.0, 1.0, 0.3), *SPREADS, Spread(0.0, 0.2, 1.0))
-"""And: seeds do not differ at all; nearly all is rest."""
+"""As :data:`SPREADS`, and: seeds do not differ at all; nearly all is rest."""
 RARE_FAILURES = Spread(0.6, 2.0, 0.6)
-"""Of log-odds: nearly all that fails does so on a few tasks, which may not be among those drawn."""
+"""Deviations of log-odds: nearly all failures are on a few tasks, which may not be drawn."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Setting:
     spread: Spread
 
     def row(self) -> Row:
-        """Return the columns that tell it."""
+        """Return the columns that describe it."""
         names = {f"sd_{name}": value for name, value in self.spread._asdict().items()}
         return {"seeds": self.seeds, "tasks": self.tasks, **names}
 
@@ -94,7 +94,7 @@ def main(*, output: Path | None = None, repetitions: int = 2000, seed: int = 0) 
 
     Args:
         output: folder for coverage.csv and equal_agents.csv.
-        repetitions: of each setting; half of them where a bootstrap or all pairs of seeds are needed.
+        repetitions: number for each setting; half as many where a bootstrap or all pairs of seeds are needed.
         seed: of the random numbers.
     """
     tables = {
@@ -130,7 +130,7 @@ def coverage_rows(repetitions: int, rng: np.random.Generator) -> Iterator[Row]:
 
 
 def _rate_row(setting: Setting, rate: float, episodes: int, count: int, rng: np.random.Generator) -> Row:
-    """Return the row of success rates, of which ``rate`` is the true mean."""
+    """Return the row of success rates with a true mean of ``rate``."""
     noise = setting.spread.draw(rng, count, setting.seeds, setting.tasks)
     deviation = float(np.linalg.norm(setting.spread.of_fresh(setting.seeds)))
     chances = expit(log_odds(rate, deviation) + noise)
@@ -196,11 +196,7 @@ def pair_of(
 ) -> list[tuple[Values, Values]]:
     """Return scores of two equal agents, ``[S, T]`` each, on the same tasks.
 
-    Args:
-        setting: its deviation over tasks is what both agents share.
-        own: deviation over tasks of what each agent has alone.
-        count: of pairs.
-        rng: where the scores are drawn from.
+    Both share the setting's deviation over tasks; each agent alone has the deviation ``own``.
     """
     shared = setting.spread.tasks * rng.normal(size=(count, 1, setting.tasks))
     alone = setting.spread._replace(tasks=own)

@@ -1,7 +1,7 @@
-"""How far Meta-World's own evaluator is from the truth, on agents that solve some goals and not others.
+"""Bias of Meta-World's own evaluator, on agents that solve some goals and not others.
 
-An agent runs Meta-World's scripted policy on a share of the goals and does nothing on the others, so what is
-true is known beforehand. It is measured twice: each goal once, and by ``metaworld.evaluation``.
+An agent runs Meta-World's scripted policy on a share of the goals and does nothing on the others, so that the
+truth is known beforehand. It is measured twice: each goal once, and by ``metaworld.evaluation``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POLICIES: dict[str, type[Policy]] = {
     "push-v3": metaworld.policies.SawyerPushV3Policy,
     "pick-place-v3": metaworld.policies.SawyerPickPlaceV3Policy,
 }
-"""Of families whose parameters end with the goal."""
+"""Scripted policies of families with parameters that end with the goal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class Arguments:
     family: str = "push-v3"
     """One of reach-v3, push-v3 and pick-place-v3."""
     slots: int = 10
-    """Goals that the official evaluator meets at once; it counts 3 episodes of them all."""
+    """Goals that the official evaluator runs at once; it counts 3 episodes of them all."""
     rounds: int = 2
-    """How often it takes other goals."""
+    """Number of times it takes other goals."""
     horizon: int = 500
     """Steps of an episode."""
     shares: tuple[float, ...] = (0.0, 0.05, 0.1, 0.25, 0.45, 0.75, 1.0)
@@ -51,7 +51,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Row:
-    """One agent, measured twice; shares of successes."""
+    """Success rates of one agent by both measurements, and the true one."""
 
     true: float
     per_goal: float
@@ -59,12 +59,12 @@ class Row:
 
 
 class HalfSkilledAgent:
-    """Runs the scripted policy on the goals that it knows, and does nothing on others; never adapts.
+    """Agent that runs a scripted policy on known goals, does nothing on others, and never adapts.
 
     Args:
         known: ids of the tasks.
-        tasks: says what runs in the slots.
-        policy: the script, which sees the goal.
+        tasks: function that returns the slots' tasks.
+        policy: scripted policy, which sees the goal.
     """
 
     adaptation_steps = 0
@@ -75,7 +75,7 @@ class HalfSkilledAgent:
         self._known, self._tasks, self._policy = known, tasks, policy
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> HalfSkilledActor:
-        """Return the policy for the tasks that run now."""
+        """Return the policy for the tasks in the slots."""
         tasks = self._tasks()
         goals = [task.parameters[-3:] if task.id in self._known else None for task in tasks[:num_tasks]]
         return HalfSkilledActor(goals, self._policy)
@@ -103,7 +103,7 @@ class HalfSkilledAgent:
 
 
 class HalfSkilledActor:
-    """Acts in slots whose goals it may know, ``[x, y, z]`` or None."""
+    """Actor for slots with known goals ``[x, y, z]``, or None."""
 
     device = torch.device("cpu")
 
@@ -115,7 +115,7 @@ class HalfSkilledActor:
         return {}
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Let the script act on what it would see were the goal not hidden."""
+        """Run the scripted policy on observations with the hidden goal filled in."""
         observations = inputs.observations
         actions = np.zeros((*observations.shape[:2], 4), np.float32)
         for index, goal in enumerate(self._goals):
@@ -152,7 +152,7 @@ def measure(arguments: Arguments) -> list[Row]:
 
 
 def per_goal(agent: HalfSkilledAgent, suite: MetaWorldTasks, tasks: Sequence[Task]) -> float:
-    """Return the share of goals on which an episode each succeeds at any step."""
+    """Return the share of goals solved at any step of one episode each."""
     env = suite.make_vector_env(len(tasks))
     config = MeasurementConfig(episodes=1, adaptation_episodes=1)
     rng = np.random.default_rng(0)

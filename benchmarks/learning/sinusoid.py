@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.learning import sinusoid_figures
+from metarl.cli.main import exit_code
 from metarl.evaluation.statistics import Bootstrap, Values, confidence_interval
 from metarl.few_shot import adaptation_losses, maml
 from metarl.few_shot.sinusoids import sinusoids
@@ -47,7 +49,7 @@ class SinusoidConfig:
     shots: int = 10
     """Points of a training task to adapt to."""
     queries: int = 10
-    """Points of a training task to be judged by."""
+    """Points of a training task to test the adapted network."""
     inner_lr: float = 0.01
     """Step size of adapting."""
     num_inner_steps: int = 1
@@ -63,11 +65,11 @@ class SinusoidConfig:
     tuning_tasks: int = 200
     """Tasks on which the pretrained network's step size is chosen."""
     step_sizes: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-    """Step sizes it is chosen from, for each seed, number of points and number of steps by itself."""
+    """Step sizes it is chosen from, separately for each seed, number of points and number of steps."""
 
 
 class Trained(NamedTuple):
-    """What one seed learned, and how."""
+    """Networks and learning curve of one seed."""
 
     maml: nn.Module
     pretrained: nn.Module
@@ -80,7 +82,7 @@ def network() -> nn.Module:
 
 
 def draw(config: SinusoidConfig, seed: int, shots: int, count: int) -> list[Task]:
-    """Return tasks to test on."""
+    """Return test tasks."""
     generator = torch.Generator().manual_seed(seed)
     return list(itertools.islice(sinusoids(generator, shots=shots, queries=100), count))
 
@@ -143,7 +145,7 @@ def _pooled(tasks: Sequence[Task]) -> Task:
 
 
 def tuned_losses(config: SinusoidConfig, model: nn.Module, shots: int) -> tuple[torch.Tensor, list[float]]:
-    """Return test losses ``[tasks, steps + 1]``, for each number of steps with the step size best for it."""
+    """Return test losses ``[tasks, steps + 1]``, with the best step size for each number of steps."""
     tuning = draw(config, 1, shots, config.tuning_tasks)
     found = [
         adaptation_losses(model, tuning, size, config.test_steps).mean(dim=0) for size in config.step_sizes
@@ -172,7 +174,7 @@ def test_losses(config: SinusoidConfig, models: Sequence[Trained], shots: int) -
 
 
 def table(losses: dict[int, dict[str, Values]]) -> list[dict[str, str | float]]:
-    """Return mean squared errors with 95 % intervals over seeds and tasks, a row for each number of steps."""
+    """Return mean squared errors with 95 % intervals over seeds and tasks, by number of steps."""
     rng, how = np.random.default_rng(0), Bootstrap(bounds=(0.0, np.inf))
     rows: list[dict[str, str | float]] = []
     for shots, agents in losses.items():
@@ -211,4 +213,4 @@ def main(config: SinusoidConfig, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(exit_code(lambda: tyro.cli(main), "Stopped; nothing is written."))

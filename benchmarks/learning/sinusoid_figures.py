@@ -13,7 +13,7 @@ from metarl.reporting.figures.style import TEXT, blank, draw_footer, label_axes,
 
 COLOURS = {"MAML": "#c2410c", "pretrained": "#1d4ed8"}
 AMPLITUDE, PHASE = 3.5, 1.0
-"""The sinusoid that is shown."""
+"""The sinusoid in the figure."""
 
 
 def fits(agents: Mapping[str, tuple[nn.Module, float]], shots: Sequence[int], path: Path) -> None:
@@ -21,8 +21,8 @@ def fits(agents: Mapping[str, tuple[nn.Module, float]], shots: Sequence[int], pa
 
     Args:
         agents: by name, the network and its step size.
-        shots: how many points it adapts to; a panel for each and each agent.
-        path: the PNG.
+        shots: numbers of points to adapt to; a panel for each and each agent.
+        path: PNG file.
     """
     figure, panels = blank("A new sinusoid", 2 * len(shots), 0.9)
     x = torch.linspace(-5, 5, 201).unsqueeze(-1)
@@ -58,7 +58,7 @@ def fits(agents: Mapping[str, tuple[nn.Module, float]], shots: Sequence[int], pa
 
 
 def errors(rows: Sequence[Mapping[str, str | float]], seeds: int, path: Path) -> None:
-    """Draw the mean squared error of every agent over gradient steps, a panel for each number of points."""
+    """Draw every agent's mean squared error over gradient steps, a panel for each number of points."""
     shots = sorted({row["shots"] for row in rows}, key=float)
     figure, panels = blank("Error on new sinusoids", len(shots), 0.9)
     for axes, count in zip(panels, shots, strict=True):

@@ -1,4 +1,4 @@
-"""Which manipulation task is this? N-way k-shot recognition of Meta-World families from short trajectories.
+"""N-way k-shot recognition of Meta-World families from short trajectories.
 
     .venv/bin/python -m benchmarks.learning.task_recognition --output results/task-recognition
 
@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from torch import nn
 
 from benchmarks.learning import task_recognition_figures
 from benchmarks.learning.task_recognition_data import SEEN, STEPS, Standardize, WindowEncoder, explore
+from metarl.cli.main import exit_code
 from metarl.envs.metaworld.suite import ML45Config
 from metarl.evaluation.statistics import RATE, Bootstrap, Values, confidence_interval
 from metarl.few_shot.classification import (
@@ -211,4 +213,4 @@ def main(config: RecognitionConfig, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(exit_code(lambda: tyro.cli(main), "Stopped; nothing is written."))

@@ -1,4 +1,4 @@
-"""Trajectories of all ML45 families under one and the same exploring policy, and an encoder for them."""
+"""Trajectories of all ML45 families under one exploring policy, and an encoder for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SLOTS = 100
 
 
 class Explorer:
-    """Reaches for whatever the observation calls the object, closes the gripper, pulls one way and then back.
+    """Policy that reaches for the object, closes the gripper, and pulls one way and then back.
 
     It knows no task: offsets and directions are drawn for each episode and every action is noisy, so
     families can be told apart only by where things are and by how they react.
@@ -95,13 +95,9 @@ class Standardize(nn.Module):
 def explore(
     suite: MetaWorldTasks, split: Split, goals: int, rng: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return the windows ``[goals, FRAMES, SEEN + 4]`` of one episode on each goal, for every family.
+    """Return the windows ``[goals, FRAMES, SEEN + 4]`` of one episode on each goal, by family.
 
-    Args:
-        suite: ML45.
-        split: which families.
-        goals: the first so many goals of each.
-        rng: where the explorer's noise comes from.
+    ``goals`` counts the first goals of each family.
     """
     families: dict[str, list[Task]] = {}
     for task in suite.tasks(split):

@@ -1,4 +1,4 @@
-"""How far the threads engine is from Meta-World's own environments, family by family."""
+"""Differences between the threads engine and Meta-World's own environments, by family."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Difference(NamedTuple):
-    """The largest differences of one family over all steps."""
+    """Largest differences of one family over all steps."""
 
     observation: float
     success: float
     reward: float
-    """Relative to the rewards above 1."""
+    """Relative to rewards above 1."""
     equal_rewards: float
-    """The share of rewards that agree bit for bit."""
+    """Share of rewards that agree bit for bit."""
 
 
 def main(
@@ -38,10 +38,10 @@ def main(
     worst: int = 10,
     reward: RewardVersion = "v2",
 ) -> None:
-    """Play the same random actions on both and print the worst families.
+    """Play the same random actions on both engines and print the worst families.
 
     Args:
-        families: those to compare.
+        families: families to compare.
         goals: goals of each family.
         steps: steps of an episode.
         worst: rows to print.
@@ -70,7 +70,7 @@ def main(
 
 
 def compare(family: str, goals: int, steps: int, reward: RewardVersion) -> Difference:
-    """Return how one family differs."""
+    """Return the differences of one family."""
     tasks = draw_tasks(family, goals)
     blocks = np.random.default_rng(0).uniform(-1.3, 1.3, (-(-steps // 10), goals, 4))
     actions = np.repeat(blocks, 10, axis=0)[:steps].astype(np.float32)  # held for a while, so that arms move
@@ -112,7 +112,7 @@ def play_batch(tasks: list[Task], actions: npt.NDArray[np.float32], reward: Rewa
 
 
 def play_one(task: Task, actions: npt.NDArray[np.float32], reward: RewardVersion) -> Floats:
-    """Return the same from Meta-World's own environment, ``[steps, 41]``."""
+    """Return the same from Meta-World's environment, ``[steps, 41]``."""
     env = MetaWorldEnv(task.family, horizon=len(actions), reward=reward)
     env.set_task(task)
     env.reset()

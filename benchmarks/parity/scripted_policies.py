@@ -1,4 +1,4 @@
-"""Meta-World's scripted policies under MuJoCo Warp and under MuJoCo C of the same version, task by task.
+"""Meta-World's scripted policies under MuJoCo Warp and MuJoCo C of one version, task by task.
 
     .venv-warp/bin/python -m benchmarks.parity.scripted_policies --output scripted.json    # all 50 tasks
     .venv-warp/bin/python -m benchmarks.parity.scripted_policies --families reach-v3 push-v3 --device cuda
@@ -38,10 +38,10 @@ class Solved:
     warp: int
     c: int
     both: int
-    """Solved under either."""
+    """Layouts solved under both."""
     layouts: int
     seconds: float
-    """Of both together."""
+    """Seconds of both together."""
 
 
 def main(
@@ -51,12 +51,12 @@ def main(
     device: str = "cpu",
     output: Path | None = None,
 ) -> None:
-    """Let the policies act, print a line a task, and write all of them.
+    """Run the policies, print a line for each task, and write all of them.
 
     Args:
-        families: the tasks.
-        layouts: of each.
-        device: where Warp's worlds are.
+        families: tasks to run.
+        layouts: layouts of each task.
+        device: device of Warp's worlds.
         output: file for the numbers: a CSV, or JSON that also has the MuJoCo version and the device.
     """
     rows: list[Solved] = []
@@ -67,14 +67,14 @@ def main(
             columns = ("family", "layouts", "warp", "c", "both")
             write_rows(output, [columns, *([getattr(row, name) for name in columns] for row in rows)])
         elif output is not None:
-            told = {"mujoco": mujoco.__version__, "device": device, "tasks": [vars(row) for row in rows]}
-            output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            content = {"mujoco": mujoco.__version__, "device": device, "tasks": [vars(row) for row in rows]}
+            output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     warp, c, number = (sum(getattr(row, name) for row in rows) for name in ("warp", "c", "layouts"))
     print(f"{'all':32} warp {warp:3}  C {c:3}  of {number}")
 
 
 def compare(family: str, *, layouts: int = LAYOUTS, device: str = "cpu") -> Solved:
-    """Let a task's scripted policy act on the same layouts under both physics."""
+    """Run a task's scripted policy on the same layouts under both physics."""
     start = time.perf_counter()
     tasks = ML1Config(task=family).build().tasks("train")[:layouts]
     warp = solved(
@@ -93,7 +93,7 @@ def compare(family: str, *, layouts: int = LAYOUTS, device: str = "cpu") -> Solv
 def solved(
     env: WarpSawyerVectorEnv | SawyerVectorEnv, tasks: Sequence[Task]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Return which layouts of one task its scripted policy solves at some step, ``[N]``; close the engine."""
+    """Return which layouts the scripted policy solves at some step, ``[N]``; close the engine."""
     found = np.zeros(len(tasks), np.bool_)
     for step in scripted_steps(env, tasks, MAX_HORIZON):
         found |= step.success

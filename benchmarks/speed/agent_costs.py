@@ -1,4 +1,4 @@
-"""What every registered agent's adaptation and outer step cost, each agent in a process of its own.
+"""Cost of every registered agent's adaptation and outer step, each in a new process.
 
 The process is new, so that its peak memory is that agent's. All agents have the workloads' settings and read
 episodes of the same observations, drawn by their own policies; an agent that does not adapt in training reads
@@ -31,30 +31,30 @@ from metarl.plugins.registry import agent
 
 MAML = "maml-trpo"
 RNG = np.random.default_rng(0)
-"""For agents that draw; these do not."""
+"""Generator for agents that draw; these do not."""
 
 
 class Work(NamedTuple):
-    """Whose outer step is measured, on how much."""
+    """An agent and the size of its outer step."""
 
     agent: str
     shape: tuple[int, int, int]
-    """Tasks, episodes of each and their steps, of every rollout."""
+    """Tasks, episodes of each and their steps, in every rollout."""
     inner_steps: int | None = None
     """Adaptation steps in training; None for as many as the agent has by default."""
 
 
 class Costs(NamedTuple):
-    """What was measured of one agent."""
+    """Measurements of one agent."""
 
     rollouts: int
-    """How many its update reads."""
+    """Number of rollouts that its update reads."""
     seconds: dict[str, list[float]]
-    """Of ``adapt``, ``update`` and ``plain``, a plain pass over all those rollouts."""
+    """Seconds of ``adapt``, ``update`` and ``plain``, a plain pass over all those rollouts."""
     data: float
-    """MiB that the process held before the first update, the rollouts among it."""
+    """MiB of the process before the first update, the rollouts among it."""
     peak: float
-    """MiB that it held at most, at the end of the first update."""
+    """Most MiB of the process, at the end of the first update."""
 
 
 def measure(work: Work, repeats: int) -> Costs:
@@ -85,7 +85,7 @@ def measure(work: Work, repeats: int) -> Costs:
 
 
 def configured(work: Work) -> AgentConfig:
-    """Return the agent's config with the workloads' settings, as far as it has them."""
+    """Return the agent's config with those of the workloads' settings that it has."""
     config = agent(work.agent)
     known = {field.name for field in dataclasses.fields(config)}
     shared = {"hidden_sizes", "activation", "discount", "gae_lambda", "max_kl", "cg_iters"} & known
@@ -115,7 +115,7 @@ def peak_memory() -> float:
 
 
 def costs_table(costs: Mapping[str, Costs]) -> Table:
-    """Return time as a multiple of the plain pass, and memory, a row for each agent."""
+    """Return time in plain passes, and memory, with a row for each agent."""
     table = Table(
         title="every agent's adaptation and outer step",
         caption="in plain passes, forward and backward, over the rollouts that the update reads: "
@@ -139,7 +139,7 @@ def costs_table(costs: Mapping[str, Costs]) -> Table:
 
 
 def memory_table(grown: Mapping[str, Mapping[int, Costs]]) -> Table:
-    """Return the update's memory by the number of inner steps, a row for each agent."""
+    """Return the update's memory by the number of inner steps, with a row for each agent."""
     table = Table(
         title="memory of the update by inner steps, MiB",
         caption="beyond what the process held before, the rollouts among it; in brackets for each rollout, "

@@ -1,7 +1,7 @@
-"""The limit: Meta-World's physics and nothing else, on the engine's very models and states.
+"""The limit: Meta-World's physics alone, on the engine's own models and states.
 
 A step is five ``mj_step`` and the ``mj_forward`` that Meta-World takes after them, with the arm following a
-mocap that moves as the actions say; where it goes is computed beforehand. There is no observation, no reward
+mocap that moves as the actions say; its positions are computed beforehand. There is no observation, no reward
 and no reset. Which way of using all cores is the fastest depends on the machine and on the number of worlds,
 so there are three, and the fastest is the limit:
 
@@ -36,26 +36,26 @@ Slots = npt.NDArray[np.int64]
 
 @functools.cache
 def bank() -> ResetBank:
-    """Return where the states after resets come from; they are of no engine, but equal to every engine's."""
+    """Return the source of states after resets; they equal those of every engine."""
     return ResetBank({family: task.features for family, task in TASKS.items()})
 
 
 def learn_resets(tasks: Iterable[Task]) -> None:
-    """Let Meta-World reset to the tasks once, family by family: to change the family takes it long."""
+    """Reset Meta-World to the tasks once, family by family, as changing the family is slow."""
     bank().prepare((task.family, task.parameters) for task in set(tasks))
 
 
 class Drive(NamedTuple):
-    """What worlds start from, and what moves them."""
+    """Starts and controls of N worlds."""
 
     families: list[str]
     """``[N]``."""
     snapshots: list[Snapshot]
     """``[N]``."""
     ctrl: Array
-    """``[T, N, 2]``, the fingers."""
+    """``[T, N, 2]``, the fingers' controls."""
     mocap: Array
-    """``[T, N, 1, 3]``, where the hand is drawn to, metres."""
+    """``[T, N, 1, 3]``, target positions of the hand, metres."""
 
     def share(self, slots: Slots) -> Drive:
         """Return some of the worlds."""
@@ -68,7 +68,7 @@ class Drive(NamedTuple):
 
 
 def drive(tasks: Sequence[Task], actions: Actions) -> Drive:
-    """Return what the actions ``[T, N, 4]`` do to worlds that run the tasks ``[N]``."""
+    """Return the starts and controls of worlds with tasks ``[N]`` and actions ``[T, N, 4]``."""
     learn_resets(tasks)
     snapshots = [bank().snapshot(task.family, task.parameters) for task in tasks]
     arms = MocapArms(len(tasks))
@@ -80,7 +80,7 @@ def drive(tasks: Sequence[Task], actions: Actions) -> Drive:
 
 
 def shares(worlds: int) -> list[Slots]:
-    """Deal the worlds to the cores; neighbours, which are of one family, go to different cores."""
+    """Assign worlds to cores; neighbours, which are of one family, go to different cores."""
     return [np.arange(first, worlds, cores()) for first in range(min(cores(), worlds))]
 
 
@@ -131,7 +131,7 @@ class PoolPhysics:
         self._loops = [functools.partial(_step_pool, *each) for each in zip(self._pools, parts, strict=True)]
 
     def run(self) -> float:
-        """Take all steps that were prepared; return the seconds."""
+        """Take all prepared steps; return the seconds."""
         return _at_once(self._loops)
 
     def states(self) -> list[Array]:
@@ -176,7 +176,7 @@ class ThreadPhysics:
             self._loops.append(functools.partial(_step_worlds, worlds, part))
 
     def run(self) -> float:
-        """Take all steps that were prepared; return the seconds."""
+        """Take all prepared steps; return the seconds."""
         return _at_once(self._loops)
 
     def states(self) -> list[Array]:
@@ -193,12 +193,12 @@ class ThreadPhysics:
 
 
 def _unread(snapshot: Snapshot) -> WorldState:
-    """Return the state of a world of which nothing is read."""
+    """Return a world's state without features, as nothing is read of it."""
     return snapshot.world._replace(features=np.zeros(0))
 
 
 class _ThreadWorld:
-    """A world with its arrays at hand; its family's model, which others use too, is told its positions."""
+    """A world with its arrays at hand; its positions are written into its family's shared model."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, positions: Array) -> None:
         self.model, self.data, self.positions = model, data, positions
@@ -222,7 +222,7 @@ def _step_pool(pool: BatchedPhysics, given: Drive) -> None:
 
 
 def _at_once(loops: Sequence[functools.partial[None]]) -> float:
-    """Run each loop on a thread of its own; return the seconds until the last has ended."""
+    """Run each loop on a thread of its own; return the seconds until the last ends."""
     if len(loops) == 1:
         start = time.perf_counter()
         loops[0]()

@@ -40,7 +40,7 @@ class Setting(NamedTuple):
     busy: bool
     """Whether another process keeps a core busy."""
     niceness: int
-    """Of training."""
+    """Niceness of training."""
     wanted: float
     """Least ratio of this build's speed to the other's."""
 
@@ -108,7 +108,7 @@ def start(checkout: Path, niceness: int) -> subprocess.Popen[str]:
 
 
 def iterate(worker: subprocess.Popen[str]) -> float:
-    """Let a worker run one meta-iteration; return its environment steps per second."""
+    """Run one meta-iteration in a worker; return its environment steps per second."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write("iterate\n")
@@ -118,7 +118,7 @@ def iterate(worker: subprocess.Popen[str]) -> float:
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Keep cores busy."""
+    """Keep ``count`` cores busy."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield

@@ -1,6 +1,6 @@
 """One build's part of ``busy_machine.py``: an ML1 meta-iteration for each line of input.
 
-It calls only what both builds have, so that one program measures them all.
+It calls only functions that both builds have, so that one program measures them all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import metarl
 
 
 def first_of(*names: str) -> ModuleType:
-    """Import the first of a module's names that this build has: modules have moved since the former one."""
+    """Import the first of a module's names that this build has, as modules have moved."""
     found = next(name for name in names if importlib.util.find_spec(name.rpartition(".")[0]) is not None)
     return importlib.import_module(found)
 
@@ -29,7 +29,7 @@ meta_iteration = first_of("metarl.training.experiment", "metarl.experiment").met
 
 
 def main() -> None:
-    """Print environment steps per second for each line that comes."""
+    """Print environment steps per second for each line of input."""
     assert Path(metarl.__file__).parents[1] == Path.cwd(), "the build of this folder is measured"
     config = registry.preset("ml1")()
     suite, sampling = config.suite.build(), config.sampling

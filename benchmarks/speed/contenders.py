@@ -1,4 +1,4 @@
-"""Everything that ``sampling.py`` lets step environments, each behind the same two methods."""
+"""Every engine that ``sampling.py`` compares, each behind the same two methods."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from metarl.vector_env import Array, TaskVectorEnv
 
 
 class Draw(NamedTuple):
-    """What a rollout runs."""
+    """Tasks and actions of a rollout."""
 
     tasks: list[Task]
-    """M, family by family; the families come in the same order every time."""
+    """M tasks, family by family; the families are in the same order every time."""
     episodes: int
-    """K, of each task."""
+    """K episodes of each task."""
     actions: Actions
     """``[T, M * K, 4]``, uniform."""
 
     @property
     def slots(self) -> list[Task]:
-        """What each world runs, the episodes of a task side by side."""
+        """Task of each world, the episodes of a task side by side."""
         return [task for task in self.tasks for _ in range(self.episodes)]
 
 
@@ -65,13 +65,13 @@ def draws(suite: MetaWorldTasks, num_tasks: int, worlds: int, steps: int, count:
 
 
 class Taken(NamedTuple):
-    """What a rollout took."""
+    """Steps and seconds of a rollout."""
 
     env_steps: int
     seconds: float
     """Wall-clock time, resets included."""
     resets: float
-    """Of which resets; NaN where they cannot be told apart."""
+    """Seconds of the resets; NaN where they cannot be told from the steps."""
     processors: float
     """Seconds of all processors together, which another load on the machine changes less."""
 
@@ -87,7 +87,7 @@ class Taken(NamedTuple):
 
 
 class Contender(Protocol):
-    """Takes rollouts."""
+    """An engine that takes rollouts."""
 
     def roll(self, draw: Draw) -> Taken:
         """Reset all worlds and take all steps."""
@@ -99,20 +99,20 @@ class Contender(Protocol):
 
 
 class Seconds(NamedTuple):
-    """Wall-clock time."""
+    """Wall-clock seconds of a rollout, and of its resets."""
 
     whole: float
     resets: float
 
 
 def processor_seconds() -> float:
-    """Return the processor time that this process and its workers have had."""
+    """Return the processor time of this process and its workers."""
     workers = psutil.Process().children(recursive=True)
     return time.process_time() + sum(sum(worker.cpu_times()[:2]) for worker in workers)
 
 
 def timed(env_steps: int, work: Callable[[], Seconds]) -> Taken:
-    """Run it and add the processor time."""
+    """Time some work, in wall-clock and processor seconds."""
     before = processor_seconds()
     seconds = work()
     return Taken(env_steps, *seconds, processor_seconds() - before)
@@ -160,8 +160,8 @@ class Stepping:
 class Collecting:
     """Calls ``collect`` with a 64 x 64 policy for each task.
 
-    The policy sees every observation and draws its actions; then those of the draw are taken instead, so that
-    the physics has the same work as everyone's. The environment belongs to whoever made it.
+    The policy sees every observation and draws its actions; then those of the draw replace them, so that all
+    engines simulate the same physics. The caller closes the environment.
     """
 
     def __init__(self, suite: MetaWorldTasks, env: TaskVectorEnv) -> None:
@@ -184,7 +184,7 @@ class Collecting:
 
 
 class Overruled:
-    """A policy that does all its work, and whose actions are then replaced."""
+    """A policy that does all its work, but has its actions replaced."""
 
     def __init__(self, actor: Actor, draw: Draw) -> None:
         self._actor = actor
@@ -193,7 +193,7 @@ class Overruled:
 
     @property
     def device(self) -> torch.device:
-        """The policy's."""
+        """Device of the policy."""
         return self._actor.device
 
     def initial_memory(self, episodes: int) -> Params:
@@ -201,7 +201,7 @@ class Overruled:
         return {}
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Let the policy act, and return the next given actions."""
+        """Run the policy, and return the next given actions."""
         acted, memory = self._actor.act(inputs, memory, generator)
         return Action(next(self._actions).view(self._shape), acted.log_probs), memory
 
@@ -210,11 +210,11 @@ class Overruled:
 
 
 class Settable(MetaWorldEnv):
-    """Ours with the task as an attribute, which is what AsyncVectorEnv can set in each environment."""
+    """Our environment with the task as an attribute, which AsyncVectorEnv can set."""
 
     @property
     def task(self) -> Task | None:
-        """What the next reset starts."""
+        """Task of the next reset."""
         return self._task
 
     @task.setter
@@ -230,7 +230,7 @@ def settable(family: str, horizon: int) -> Settable:
 
 
 def one_a_process(families: Sequence[str], horizon: int) -> Stepping:
-    """Return Gymnasium's vector environment: those of our process engine, a process for each."""
+    """Return Gymnasium's vector environment, with a process for each of our environments."""
     builders = [functools.partial(settable, family, horizon) for family in families]
     env = AsyncVectorEnv(builders, autoreset_mode=AutoresetMode.DISABLED, context="forkserver")
     return Stepping(env, functools.partial(env.set_attr, "task"))
@@ -271,7 +271,7 @@ class EnvPool:
         self._hear()  # its version
 
     def roll(self, draw: Draw) -> Taken:
-        """Take as many random steps."""
+        """Take as many random steps as the draw has."""
         return timed(draw.actions[..., 0].size, functools.partial(self._roll, len(draw.actions)))
 
     def close(self) -> None:

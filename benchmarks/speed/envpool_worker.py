@@ -1,7 +1,7 @@
-"""Steps EnvPool's Meta-World for ``sampling.py``, in any interpreter that has EnvPool and NumPy.
+"""Worker that steps EnvPool's Meta-World for ``sampling.py``, in any interpreter with EnvPool and NumPy.
 
-Started with ``{family: worlds}`` in JSON, it says which EnvPool this is; then it takes a rollout of as many
-steps as each line of its input says, and answers with what it took. Run by itself it says what is installed.
+Started with ``{family: worlds}`` in JSON, it prints EnvPool's version; then it takes a rollout of as many
+steps as each line of its input names, and answers with the seconds. Run by itself it prints the version only.
 
 EnvPool draws the goals itself, and there is no way to fix them: only its speed can be compared. It has a pool
 for each family; all pools are sent their actions before the first one is waited for. A thread a pool serves
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 
 class Pool(Protocol):
-    """What is used of EnvPool's environments."""
+    """Used part of EnvPool's environments."""
 
     def async_reset(self) -> None:
         """Begin to reset all worlds."""
@@ -32,7 +32,7 @@ class Pool(Protocol):
         """Begin a step."""
 
     def recv(self) -> object:
-        """Wait for what was begun."""
+        """Wait for the reset or step."""
 
     def close(self) -> None:
         """End the threads."""

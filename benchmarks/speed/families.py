@@ -1,9 +1,9 @@
-"""Environment steps per second of every suite but Meta-World's: our engines and AsyncVectorEnv, in one run.
+"""Environment steps per second of the suites besides Meta-World: our engines and AsyncVectorEnv.
 
 AsyncVectorEnv steps the environments of the engine "processes" under the same tasks, one process each, which
 that engine does in fewer processes. Poles run in processes only; points are arithmetic and need no engine.
-All start from the same seeds and take the same random actions; a slot whose episode ends is reset, by mask,
-in all of them.
+All start from the same seeds and take the same random actions; a slot with a finished episode is reset, by
+mask, in all of them.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def main(
     """Measure how fast the families are stepped.
 
     Args:
-        suites: by name.
+        suites: names of suites.
         worlds: environments to step at once.
-        steps: of a rollout, in every world, after a reset that counts too.
+        steps: steps of a rollout, in every world, after a reset that counts too.
         repeats: rollouts of each contender.
     """
     require(1 <= steps <= 200, "steps must lie in 1..200", steps)
@@ -85,7 +85,7 @@ def main(
 
 
 def measure(name: str, worlds: int, steps: int, repeats: int) -> Results:
-    """Let all contenders take the same rollouts in turn, after a short one for warming up."""
+    """Measure all contenders on the same rollouts in turn, after a short warm-up."""
     suite = CONFIGS[name].build()
     assert isinstance(suite, Suite)
     tasks = suite.sample(worlds, np.random.default_rng(0))
@@ -99,7 +99,7 @@ def measure(name: str, worlds: int, steps: int, repeats: int) -> Results:
 
 
 def build(suite: Suite, tasks: Sequence[Task], open_ones: ExitStack) -> dict[str, Callable[[Actions], None]]:
-    """Return what takes a rollout, for each contender."""
+    """Return a function that takes a rollout, for each contender."""
     envs: dict[str, VectorEnv[Array, Array, Array]] = {}
     engines = {COMPILED: "threads", PROCESSES: "processes"}
     if isinstance(suite, ProcessTasks):
@@ -116,7 +116,7 @@ def build(suite: Suite, tasks: Sequence[Task], open_ones: ExitStack) -> dict[str
 
 
 def under_task(suite: Suite, task: Task) -> gymnasium.Env[Array, Actions]:
-    """Return the environment that runs one task."""
+    """Return an environment that runs one task."""
     env = factory_of(suite, task)(task.family)
     env.set_task(task)
     assert isinstance(env, gymnasium.Env)
@@ -124,14 +124,14 @@ def under_task(suite: Suite, task: Task) -> gymnasium.Env[Array, Actions]:
 
 
 def factory_of(suite: Suite, task: Task) -> EnvFactory:
-    """Return what the engine "processes" builds a suite's environments with."""
+    """Return the factory with which the engine "processes" builds a suite's environments."""
     if isinstance(suite, MujocoTasks):
         return GymnasiumFactory(suite.family, suite.horizon, len(task.parameters))
     return suite.env_factory
 
 
 def roll(env: VectorEnv[Array, Array, Array], actions: Actions) -> None:
-    """Reset, and take all steps; what has ended is reset."""
+    """Reset, take all steps, and reset the slots with finished episodes."""
     env.reset(seed=0)
     for row in actions:
         _, _, terminated, truncated, _ = env.step(row)

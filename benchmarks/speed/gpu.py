@@ -3,8 +3,8 @@
     make bench-gpu          # one task, ML10 and ML45, and the half cheetah on CUDA, beside all cores
     python -m benchmarks.speed.gpu --device cpu --worlds 2 --horizon 3 --suites ml1   # without a GPU
 
-Every line names the machine, and a speed counts environment steps of five substeps. Nothing is written but
-what ``--output`` names.
+Every line names the machine, and a speed counts environment steps of five substeps. Only the file that
+``--output`` names is written.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Arguments:
     """Measure the GPU's physics and training on it."""
 
     device: str = "auto"
-    """Where the worlds are; "auto" takes CUDA where there is some."""
+    """Device of the worlds; "auto" takes CUDA where there is some."""
     suites: tuple[Suite, ...] = ("ml1", "ml10", "ml45", "half-cheetah-vel")
-    """What to run: one task of Meta-World (push-v3), 10 families, 45 families; the half cheetah."""
+    """Suites: one task of Meta-World (push-v3), 10 families, 45 families; the half cheetah."""
     worlds: tuple[int, ...] = ()
     """Numbers of worlds; by default 512 to 8192 for one task, 512 a family of ML10, 128 a family of ML45, and
     4096 half cheetahs."""
     episodes: int = 10
-    """Episodes of a task in a meta-batch; the worlds are so many times as many as its tasks."""
+    """Episodes of a task in a meta-batch; there are as many worlds for each task."""
     horizon: int = 100
     """Steps of an episode."""
     threads: bool = True
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def measure(wanted: Arguments, suite: Suite, engine: str, worlds: int) -> dict[str, Json]:
-    """Measure one engine with so many worlds."""
+    """Measure one engine with a number of worlds."""
     tasks = distribution(suite, wanted.horizon)
     episodes = min(wanted.episodes, worlds)
     env = tasks.make_vector_env(worlds, engine=engine)
@@ -118,7 +118,7 @@ def distribution(suite: Suite, horizon: int) -> TaskDistribution:
 
 
 def machine(device: torch.device) -> dict[str, Json]:
-    """Return what ran, for every row."""
+    """Return the device and versions, for every row."""
     cores = len(os.sched_getaffinity(0))
     name = (
         torch.cuda.get_device_name(device)
@@ -141,7 +141,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def play(agent: MetaLearner, env: TaskVectorEnv, batch: list[Task], episodes: int, horizon: int) -> None:
-    """Collect one meta-batch with the policy that has not adapted."""
+    """Collect one meta-batch with the unadapted policy."""
     rng = np.random.default_rng(1)
     actor = agent.initial_actor(len(batch), rng)
     collect(env, batch, actor, episodes=episodes, horizon=horizon, rng=rng)

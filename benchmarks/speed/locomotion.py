@@ -44,11 +44,11 @@ Actions: TypeAlias = npt.NDArray[np.float32]
 
 
 class Taken(NamedTuple):
-    """What a rollout took, seconds."""
+    """Seconds of a rollout."""
 
     clock: float
     processors: float
-    """Of all processors together, which another load on the machine changes less."""
+    """Seconds of all processors together, which another load on the machine changes less."""
 
 
 Results: TypeAlias = dict[str, list[Taken]]
@@ -66,7 +66,7 @@ def main(
     Args:
         robots: Gymnasium's ids.
         worlds: numbers of environments to step at once; AsyncVectorEnv takes part up to 20.
-        steps: of a rollout, in every world, after a reset that counts too.
+        steps: steps of a rollout, in every world, after a reset that counts too.
         repeats: rollouts of each contender.
     """
     require(1 <= steps <= 1000, "steps must lie in 1..1000", steps)
@@ -81,7 +81,7 @@ def main(
 
 
 def measure(robot: str, worlds: int, steps: int, repeats: int) -> Results:
-    """Let all contenders take the same rollouts in turn, after a short one for warming up."""
+    """Measure all contenders on the same rollouts in turn, after a short warm-up."""
     with ExitStack() as open_ones:
         contenders = build(robot, worlds, open_ones)
         size = ours(robot, 1, "portable", open_ones).single_action_space.shape or ()
@@ -93,7 +93,7 @@ def measure(robot: str, worlds: int, steps: int, repeats: int) -> Results:
 
 
 def build(robot: str, worlds: int, open_ones: ExitStack) -> dict[str, Callable[[Actions], None]]:
-    """Return what takes a rollout, for each contender."""
+    """Return a function that takes a rollout, for each contender."""
     compiled = ours(robot, worlds, "compiled", open_ones)
     single = functools.partial(gymnasium.make, robot, **lasting(robot))  # type: ignore[arg-type]  # options of many types
     envs: dict[str, VectorEnv[Array, Array, Array]] = {
@@ -131,7 +131,7 @@ def roll(env: VectorEnv[Array, Array, Array], actions: Actions) -> None:
 
 
 def bare(env: LocomotionVectorEnv, worlds: int, open_ones: ExitStack) -> Callable[[Actions], None]:
-    """Return what steps the worlds of an environment from where its reset leaves them, and no more."""
+    """Return a function that only steps an environment's worlds from their reset states."""
     env.reset(seed=0)
     theirs, skip = env._physics, env._models.frame_skip
     shares = [range(first, worlds, cores()) for first in range(min(cores(), worlds))]
@@ -162,14 +162,14 @@ def advance(pool: BatchedPhysics, states: Sequence[WorldState], controls: Array,
 
 
 def timed(take: Callable[[Actions], None], actions: Actions) -> Taken:
-    """Take a rollout, and return what it took."""
+    """Take a rollout, and return its seconds."""
     processors, start = processor_seconds(), time.perf_counter()
     take(actions)
     return Taken(time.perf_counter() - start, processor_seconds() - processors)
 
 
 def empty_table(what: str, steps: int, repeats: int) -> Table:
-    """Return a table for :func:`add_rows`; ``what`` is what its first column names."""
+    """Return a table for :func:`add_rows`; ``what`` heads the first column."""
     table = Table(
         title=f"{steps} steps per rollout: median [least, greatest] of {repeats}",
         caption="ratios are of rollouts side by side, to the first row's",

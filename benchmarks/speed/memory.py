@@ -50,7 +50,7 @@ def main(*, iterations: int = 200, every: int = 20) -> None:
 
 
 class Watch:
-    """Notes the resident memory after every iteration."""
+    """Observer that notes the resident memory after every iteration."""
 
     def __init__(self) -> None:
         self.kibibytes: list[float] = []
@@ -60,7 +60,7 @@ class Watch:
         """Do nothing."""
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Take a note."""
+        """Note the resident memory."""
         self.kibibytes.append(self._process.memory_info().rss / 1024)
 
 

@@ -1,14 +1,14 @@
-"""Whole meta-iterations of MAML-TRPO on the workloads that peers were measured on, split into their parts.
+"""Whole meta-iterations of MAML-TRPO on published workloads, split into their parts.
 
 Each workload runs in a process of its own, so that memory is its own; the first iteration, in which
 environments are built and goals met for the first time, is not counted.
 
-How much of the time is physics: after the iterations that count, their episodes are simulated once more, the
-same actions from the same starts, with nothing else done (``bare_physics.py``). These seconds, divided by
-those of the whole iteration, are the share, given twice. "physics" steps as the engine does: all worlds, then
-a wait for the last, with the ``mj_forward`` at the end of a step serving the next one; this is what must make
-up 60 %. "limit" takes five ``mj_step`` and an ``mj_forward`` without that saving, and no core waits; it may
-come out on either side.
+To find the share of physics, the episodes of the iterations that count are simulated once more, the same
+actions from the same starts, with nothing else done (``bare_physics.py``). These seconds, divided by those of
+the whole iteration, are the share, given twice. "physics" steps as the engine does: all worlds, then a wait
+for the last, with the ``mj_forward`` at the end of a step serving the next one; this must make up 60 %.
+"limit" takes five ``mj_step`` and an ``mj_forward`` without that saving, and no core waits; it may be more or
+less.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ class Iteration(NamedTuple):
 
     env_steps: int
     seconds: float
-    """Wall-clock time of all of it."""
+    """Wall-clock time of the whole."""
     parts: dict[str, float]
     """Seconds of each part."""
     tasks: list[Task]
-    """What was sampled."""
+    """Sampled tasks."""
     actions: list[Actions]
-    """Of each rollout, ``[T, N, A]``, the episodes of a task side by side."""
+    """Actions of each rollout, ``[T, N, A]``, the episodes of a task side by side."""
 
 
 class Physics(NamedTuple):
-    """Shares of iterations' time that their physics takes by itself, in percent."""
+    """Percentage of iterations' time that their physics alone takes."""
 
     as_stepped: list[float]
     """Stepped as the engine steps it."""
@@ -68,7 +68,7 @@ class Physics(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A workload's iterations and the memory they took."""
+    """A workload's iterations and their memory."""
 
     rates: list[float]
     """Environment steps per second."""
@@ -88,7 +88,7 @@ def main(
     """Time whole meta-iterations.
 
     Args:
-        workload: which one.
+        workload: name of the workload.
         repeats: iterations to measure, after one for warming up.
     """
     console = wide_console()
@@ -171,7 +171,7 @@ def physics_shares(iterations: list[Iteration]) -> Physics:
 
 
 def physics_seconds(iteration: Iteration, *, free: bool, compiled: bool) -> float:
-    """Return what the physics of an iteration takes alone, as the engine steps it or freely and in full."""
+    """Return the seconds of an iteration's physics, as the engine steps it or freely and in full."""
     seconds = 0.0
     for actions in iteration.actions:
         episodes = actions.shape[1] // len(iteration.tasks)
@@ -192,14 +192,14 @@ def physics_seconds(iteration: Iteration, *, free: bool, compiled: bool) -> floa
 
 @dataclass
 class Peak:
-    """The most memory seen so far."""
+    """Most memory seen so far."""
 
     mib: float = 0.0
 
 
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Look again and again at the resident memory of this process and its children."""
+    """Poll the resident memory of this process and its children."""
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     peak, done = Peak(), threading.Event()
 
@@ -230,7 +230,7 @@ def row(name: str, result: Result) -> list[str]:
 
 
 def judge(result: Result) -> list[Bar]:
-    """Compare the largest workload with what is wanted on two cores."""
+    """Compare the largest workload with the targets for two cores."""
     share = None if result.physics is None else statistics.median(result.physics.as_stepped)
     return [
         Bar(f"{JUDGED}: physics, % of the time", 60, share),

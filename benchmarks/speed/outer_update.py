@@ -1,8 +1,8 @@
-"""Time of adaptation and outer step of gradient-based agents, against a plain pass, and their memory.
+"""Time and memory of gradient-based agents' adaptation and outer step, against a plain pass.
 
 20 tasks × 10 episodes × 500 steps, before and after the inner step; 39 numbers observed, 4 acted; 64 × 64.
 The plain pass is forward and backward of ``-log pi(a|s) * A`` with one set of parameters for all tasks.
-MAML-TRPO's step is also taken to parts.
+The parts of MAML-TRPO's step are timed too.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def main(
 
     Args:
         tasks: tasks of the meta-batch.
-        episodes: of each task, before the inner step and after it.
+        episodes: episodes of each task, before the inner step and after it.
         horizon: steps of an episode.
         repeats: measurements of each part, after one for warming up.
-        agents: whose cost is listed; all that adapt by gradient by default.
+        agents: agents to measure; all that adapt by gradient by default.
         inner_steps: numbers of inner steps for which memory is measured, of three agents; none leaves it.
     """
     require(repeats >= 1, "repeats must be 1 or more", repeats)
@@ -74,7 +74,7 @@ def gradient_based() -> tuple[str, ...]:
 
 
 def in_parts(console: Console, shape: tuple[int, int, int], repeats: int) -> None:
-    """Time MAML-TRPO's step and what it consists of."""
+    """Time MAML-TRPO's step and its parts."""
     agent = build_agent()
     rollouts = synthetic_rollouts(agent, shape)
     memory = peak_memory()
@@ -101,7 +101,7 @@ def build_agent() -> MAMLTRPO:
 
 
 def parts(agent: MAMLTRPO, rollouts: Sequence[Rollout]) -> dict[str, Callable[[], object]]:
-    """Return what is timed: the two public calls, pieces of them done apart, and the plain passes."""
+    """Return the timed functions: both public calls, their pieces apart, and the plain passes."""
     actor, theta = agent.initial_actor(len(rollouts[0].mask)), agent.state()
     inner, outer = batches = [make_batch(rollout, advantages_of(rollout)) for rollout in rollouts]
     impatient = MAMLTRPO(dataclasses.replace(AGENT, cg_iters=FEW_CG_ITERS), agent.policy, agent.params)
@@ -134,7 +134,7 @@ def meta_gradient(policy: Policy, theta: Params, inner: Batch, outer: Batch) -> 
 
 
 def line_search_trial(policy: Policy, theta: Params, inner: Batch, outer: Batch) -> torch.Tensor:
-    """Adapt a candidate and judge it, without a graph of the outer step."""
+    """Adapt a candidate and evaluate it, without a graph of the outer step."""
     leaves = requires_grad(stack(theta, len(outer.weights)))
     adapted = detach(adapt(policy, leaves, [inner], inner_lr=AGENT.inner_lr, first_order=True))
     with torch.no_grad():
@@ -143,7 +143,7 @@ def line_search_trial(policy: Policy, theta: Params, inner: Batch, outer: Batch)
 
 
 def table_of(seconds: dict[str, list[float]], steps: int) -> Table:
-    """Return milliseconds and multiples of the plain pass over both rollouts, a row for each part."""
+    """Return milliseconds and multiples of the plain pass over both rollouts, by part."""
     plain = seconds["plain, both"]
     fisher = [
         (AGENT.cg_iters + 1) * (many - few) / (AGENT.cg_iters - FEW_CG_ITERS)

@@ -31,9 +31,9 @@ from metarl.networks.posterior_actor import ActionRange
 from metarl.types import Params, Rollout, Task
 
 OBSERVATION, ACTION = 39, 4
-"""Meta-World's sizes."""
+"""Sizes of Meta-World."""
 TASKS, EPISODES, HORIZON = 20, 2, 50
-"""What the replay buffers hold."""
+"""Content of the replay buffers."""
 BAR = 1.0
 SB3 = "SAC of stable-baselines3"
 
@@ -76,7 +76,7 @@ def main(
 
 
 def timed(run: Callable[[int], None], steps: int) -> Callable[[], float]:
-    """Return what takes steps and gives the seconds that they took."""
+    """Return a function that takes steps and returns the seconds."""
 
     def measure() -> float:
         start = time.perf_counter()
@@ -95,7 +95,7 @@ class Blank(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 def sb3_model(config: PEARLConfig) -> stable_baselines3.SAC:
-    """Return SAC of stable-baselines3 with the same layers, and a buffer that is still empty."""
+    """Return SAC of stable-baselines3 with the same layers and an empty buffer."""
     model = stable_baselines3.SAC(
         "MlpPolicy",
         Blank(OBSERVATION + config.latent_size),
@@ -168,7 +168,7 @@ def pearl(config: PEARLConfig) -> Callable[[int], None]:
 
 
 def drawn_tasks() -> list[Task]:
-    """Return the tasks that the buffers hold."""
+    """Return the tasks of the buffers."""
     return [Task("drawn", (float(place),), str(place)) for place in range(TASKS)]
 
 

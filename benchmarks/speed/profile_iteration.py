@@ -1,10 +1,10 @@
-"""One meta-iteration of MAML-TRPO on ML10 under PyTorch's profiler: a Chrome trace, and what took the time.
+"""A meta-iteration of MAML-TRPO on ML10 under PyTorch's profiler, with a Chrome trace.
 
     python -m benchmarks.speed.profile_iteration --output trace.json          # open it at chrome://tracing
     .venv-warp/bin/python -m benchmarks.speed.profile_iteration --engine warp --device cuda
 
 The physics of the engine on threads is no operator of PyTorch: it shows as the gap between the calls of the
-policy, and in the parts' seconds. Under a profiler everything is slower than by itself.
+policy, and in the parts' seconds. A profiler slows everything down.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def main(
     """Profile the second of two meta-iterations.
 
     Args:
-        output: the Chrome trace.
-        engine: what steps the environments.
-        device: where the policy, the adaptation and the update compute.
-        tasks: of the meta-batch.
-        episodes: of each task.
+        output: file of the Chrome trace.
+        engine: engine that steps the environments.
+        device: device of the policy, the adaptation and the update.
+        tasks: tasks of the meta-batch.
+        episodes: episodes of each task.
         horizon: steps of an episode.
     """
     check_device(device)

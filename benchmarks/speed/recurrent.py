@@ -8,8 +8,8 @@ A meta-batch has trials of two episodes on each task. In each repeat, one after 
   PyTorch's Adam, once with as many threads of PyTorch's and once with one. The faster counts;
 * sampling with the policy, ``env.step`` with the actions that it took, and the physics of these steps alone.
 
-With ``--memory`` a second process runs one iteration of ML10 with trials of 10 episodes of 500 steps, and the
-most memory that it held is shown. At the end stand the bars, which are for two quiet cores.
+With ``--memory`` a second process runs one iteration of ML10 with trials of 10 episodes of 500 steps, and
+its peak memory is shown. The last table has the targets, which are for two quiet cores.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(
         trials: trials of each, of two episodes.
         horizon: steps of an episode.
         width: units of the embedding, the memory and the layers after it.
-        repeats: of each measurement, after one for warming up.
+        repeats: repeats of each measurement, after one for warming up.
         one_thread: give everything one thread and count its processor seconds, of which other programs on the
             same cores change less.
         memory: also measure the memory of one iteration on ML10.
@@ -135,7 +135,7 @@ def measure(tasks: int, trials: int, horizon: int, width: int, repeats: int) -> 
 
 
 def clock() -> float:
-    """Return seconds: of the wall, or of processors where there is one thread."""
+    """Return wall-clock seconds, or processor seconds where there is one thread."""
     return time.perf_counter() if learning_threads() > 1 else time.process_time()
 
 
@@ -149,7 +149,7 @@ def iterate(
 
 
 def update_seconds(agent: RL2, rollouts: Sequence[Rollout]) -> float:
-    """Return the seconds of an update, after which the agent is what it was."""
+    """Return the seconds of an update, and restore the agent."""
     state = agent.state()
     start = clock()
     agent.update(rollouts, (), np.random.default_rng(0), never)
@@ -239,7 +239,7 @@ def physics_seconds(drawn: Sequence[Task], trials: int, rollouts: Sequence[Rollo
 
 
 def peak() -> float:
-    """Return the most memory, MiB, of an iteration on ML10: 20 tasks, a trial of 10 episodes of 500 steps."""
+    """Return the peak MiB of an iteration on ML10: 20 tasks, a trial of 10 episodes of 500 steps."""
     suite = ML10Config(horizon=500).build()
     config = RL2Config(cell="linear", trial_episodes=10, max_kl=0.0)
     agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
@@ -253,7 +253,7 @@ def peak() -> float:
 
 
 def judge(seconds: dict[str, list[float]], steps: int) -> list[Bar]:
-    """Compare medians of what was measured in the same repeat with what is expected on two quiet cores."""
+    """Compare medians of ratios within a repeat with the targets for two quiet cores."""
     plain = [seconds[name] for name in (TORCH_ALL, TORCH_ONE) if name in seconds]
     fastest = [min(several) for several in zip(*plain, strict=True)]
     shares = {

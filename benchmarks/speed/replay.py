@@ -1,4 +1,4 @@
-"""The price of checkpoints of a replay buffer, beside checkpoints that hold it whole, as they did before.
+"""Cost of checkpoints of a replay buffer, beside checkpoints that hold it whole.
 
     .venv/bin/python -m benchmarks.speed.replay
 
@@ -32,9 +32,9 @@ def main(*, megabytes: float = 200.0, checkpoints: int = 50, folder: Path | None
     """Fill a buffer, save it as segments and whole, and compare.
 
     Args:
-        megabytes: of the full buffer.
-        checkpoints: how many there are until it is full.
-        folder: on the disk that is to be measured; the system's temporary one by default.
+        megabytes: size of the full buffer.
+        checkpoints: number of checkpoints until it is full.
+        folder: folder on the disk to measure; the system's temporary one by default.
     """
     torch.set_num_threads(1)  # as a run has it
     console = wide_console()
@@ -87,14 +87,14 @@ def rollout(horizon: int, seed: int) -> Rollout:
 
 
 def whole_state(buffer: ReplayBuffer) -> State:
-    """Return the buffer as tensors that each checkpoint holds, a copy as agents gave it before."""
+    """Return a copy of the buffer as tensors that each checkpoint holds."""
     parts = [segment.tensors() for segment in buffer.state().segments]
     tensors: Params = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return State(tensors, {})
 
 
 def seconds_of(run: Path, iteration: int, state: State) -> float:
-    """Save a checkpoint and return the time that it took."""
+    """Save a checkpoint and return the seconds."""
     start = time.perf_counter()
     save(run / "checkpoints", Checkpoint(iteration, {}, state, {}), KEEP)
     return time.perf_counter() - start

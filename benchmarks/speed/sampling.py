@@ -1,4 +1,4 @@
-"""Environment steps per second on Meta-World: our engine, other people's, and the physics alone.
+"""Environment steps per second on Meta-World: our engine, other engines, and physics alone.
 
 In one run, side by side, on the same tasks with the same actions:
 
@@ -13,7 +13,7 @@ In one run, side by side, on the same tasks with the same actions:
 
 A rollout is one episode in every world, reset included. ML45 and the single tasks run shorter episodes, so
 that all of it takes less than ten minutes on two quiet cores; ``--repeats 1 --horizon 50`` shows in two
-whether everything works. At the end stands what the engine must reach, and whether it did.
+whether everything works. The last table has the engine's targets, and whether it reached them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Results: TypeAlias = dict[str, list[Taken]]
 
 @dataclass(frozen=True)
 class Case:
-    """Some tasks in some worlds."""
+    """A suite's tasks in a number of worlds."""
 
     suite: MetaWorldTasks
     num_tasks: int
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """Tasks and worlds."""
+        """Tasks and worlds in words."""
         return f"{self.suite.name} x {self.worlds}, {self.suite.horizon} steps"
 
 
@@ -132,7 +132,7 @@ def main(
 def measure(
     case: Case, repeats: int, envpool_python: Path | None, console: Console, *, all_worlds: bool
 ) -> Results:
-    """Let all contenders take the same rollouts in turn, after a short one for warming up."""
+    """Measure all contenders on the same rollouts in turn, after a short warm-up."""
     few = case.worlds if all_worlds else min(case.worlds, WORLDS_OF_PROCESSES)
     rollouts = {
         worlds: draws(case.suite, case.num_tasks, worlds, case.suite.horizon, repeats + 1)
@@ -150,12 +150,12 @@ def measure(
 
 
 def rolls(contender: Contender, rest: Iterator[Draw]) -> Callable[[], Taken]:
-    """Return what takes the next rollout when called."""
+    """Return a function that takes the next rollout."""
     return lambda: contender.roll(next(rest))
 
 
 def build(case: Case, few: int, envpool_python: Path | None, open_ones: ExitStack) -> dict[str, Contender]:
-    """Return all that can run here; each is closed with the stack, whatever happens to the others."""
+    """Return all engines that can run here; the stack closes each of them."""
     contenders: dict[str, Contender] = {}
 
     def add(name: str, contender: Contender) -> None:
@@ -232,7 +232,7 @@ def table(case: Case, results: Results, repeats: int) -> Table:
 
 
 def bars(found: dict[int, Results]) -> list[Bar]:
-    """Compare ML10 at 20 and 200 worlds with what is wanted."""
+    """Compare ML10 at 20 and 200 worlds with the targets."""
 
     def ratio(worlds: int, name: str, other: str, *, steps_alone: bool = False) -> float | None:
         results = found.get(worlds, {})

@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, beside a former build: processor time of whole processes.
+"""Processor time in which the command line answers, beside a former build.
 
     .venv/bin/python -m benchmarks.speed.startup /path/to/former/checkout
 
@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parents[2]
 
 
 class Question(NamedTuple):
-    """Words on the command line, and the share of the former build's time that they may take."""
+    """A command line, and the share of the former build's time that it may take."""
 
     words: str
     share: float
@@ -58,7 +58,7 @@ def main(former: tyro.conf.Positional[Path], *, repeats: int = 5) -> None:
 
 
 def seconds(checkout: Path, question: Question) -> float:
-    """Return the processor time that an answer takes, user's and system's."""
+    """Return the processor time of an answer, user's and system's."""
     program = str(checkout / ".venv" / "bin" / "metarl")
     before = os.times()
     subprocess.run([program, *question.words.split()], cwd=checkout, capture_output=True, check=False)

@@ -1,7 +1,7 @@
-"""Episodes out of nothing for benchmarks of learning: what an update reads, without an environment.
+"""Synthetic episodes for benchmarks of learning, without an environment.
 
-Observations are random; the actions are the agent's own, so that likelihood ratios are what they are in a
-run, and the rewards depend on the task and on the actions, so that there is something to learn.
+Observations are random; the actions are the agent's own, so that likelihood ratios are as in a run, and the
+rewards depend on the task and on the actions, so that there is something to learn.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from metarl.networks.policies import GaussianMLPPolicy
 from metarl.types import Params, Rollout
 
 OBSERVATION_SIZE, ACTION_SIZE = 39, 4
-"""Meta-World's."""
+"""Sizes of Meta-World."""
 
 
 def plain_policy() -> GaussianMLPPolicy:
-    """Return the perceptron that the workloads' agents act with."""
+    """Return the perceptron of the workloads' agents."""
     return GaussianMLPPolicy(
         observation_size=OBSERVATION_SIZE,
         action_size=ACTION_SIZE,
@@ -51,7 +51,7 @@ def synthetic_rollouts(agent: MetaLearner, shape: tuple[int, int, int]) -> list[
 def synthetic_rollout(
     actor: Actor, wanted: torch.Tensor, shape: tuple[int, int, int], generator: torch.Generator
 ) -> Rollout:
-    """Let an actor act on random observations; rewards fall with the distance to the wanted actions."""
+    """Run an actor on random observations; rewards fall with the distance to target actions."""
     num_tasks, episodes, horizon = shape
     observations = 0.5 * torch.randn(*shape, OBSERVATION_SIZE, generator=generator)
     inputs = inputs_at_start(observations.flatten(1, 2), ACTION_SIZE)
@@ -91,7 +91,7 @@ def plain_pass(policy: Policy, theta: Params, batches: Sequence[Batch]) -> Param
 
 
 def timed(action: Callable[[], object]) -> Callable[[], float]:
-    """Return what does the same and says how long it took."""
+    """Return a function that runs the action and returns the seconds."""
 
     def run() -> float:
         start = time.perf_counter()

@@ -50,7 +50,10 @@ class GymnasiumFactory:
         if family != self.family:
             raise unknown_name("task family", family, (self.family,))
         if self.registered is not None:
-            _make_known(self.registered)
+            # register the environment, as importing its package does
+            if isinstance(self.registered.entry_point, str):
+                importlib.import_module(self.registered.entry_point.partition(":")[0])
+            gymnasium.registry.setdefault(self.registered.id, self.registered)
         return GymnasiumTaskEnv(build(self.maker, checked=False), self)
 
 
@@ -95,9 +98,9 @@ class GymnasiumTaskEnv(gymnasium.Wrapper[Array, object, Array, object]):
         observation, reward, ended, truncated, info = unpack_step(self.env.step(action))
         self._steps += 1
         key = self._plan.tuning.success_key
-        shown: Info = (
-            {"success": truth(info[key], self._success_name)} if key is not None and key in info else {}
-        )
+        shown: Info = {}
+        if key is not None and key in info:
+            shown["success"] = truth(info[key], self._success_name)
         terminated = ended is not False and truth(ended, "terminated")  # the call takes longer
         over = (truncated is not False and truth(truncated, "truncated")) or self._steps >= self._plan.horizon
         returned = (observation, reward, terminated, over and not terminated, shown)
@@ -126,13 +129,6 @@ def _copy_numbers(source: object, target: object) -> None:
             getattr(target, name)[...] = value
         elif isinstance(value, float):
             setattr(target, name, value)
-
-
-def _make_known(spec: EnvSpec) -> None:
-    """Register an environment with Gymnasium, as importing its package does."""
-    if isinstance(spec.entry_point, str):
-        importlib.import_module(spec.entry_point.partition(":")[0])
-    gymnasium.registry.setdefault(spec.id, spec)
 
 
 def build(maker: EnvSpec | Callable[[], GymEnv], *, checked: bool) -> GymEnv:

@@ -42,11 +42,9 @@ class SetsTasks(Protocol):
 
     def sample_tasks(self, num_tasks: int) -> Sequence[object]:
         """Draw tasks."""
-        ...
 
     def set_task(self, task: object) -> None:
         """Run a task from the next reset on."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

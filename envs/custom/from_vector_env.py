@@ -215,7 +215,6 @@ class VectorTaskEnv(TaskVectorEnv):
         return {"success": truths(info[key], told_by, f"infos[{key!r}]")}
 
     def _see(self, observations: object, slots: Flags) -> None:
-        """Record the observations of some slots."""
         # one row a slot, whatever the type
         shape = np.shape(cast("Array", observations))
         if shape[:1] != (self.num_envs,):

@@ -17,14 +17,11 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from metarl.action_map import ActionMap, MapsActions
+from metarl.envs.custom import perturbation_wrappers as wrappers
 from metarl.envs.custom.from_gymnasium import processes
 from metarl.envs.custom.perturbation_wrappers import (
-    DelayedActions,
     GymEnv,
-    NoisySensors,
     PerturbationWrapper,
-    ShiftedSensors,
-    WeakActuators,
     check_actuators,
     check_entries,
 )
@@ -51,11 +48,9 @@ class Perturbation(Protocol):
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
         """Draw how large it is in a task; raise ``MetarlError`` if it does not apply to the spaces."""
-        ...
 
     def wrap(self, env: GymEnv) -> PerturbationWrapper:
         """Return the perturbed environment."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +61,6 @@ class ActionDelay:
     test: tuple[int, int] = (3, 4)  # likewise, of held-out tasks
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         check_apart(self.train, self.test, lowest=0.0, shared_end=False)
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
@@ -76,7 +70,7 @@ class ActionDelay:
 
     def wrap(self, env: GymEnv) -> PerturbationWrapper:
         """Return the perturbed environment."""
-        return DelayedActions(env)
+        return wrappers.DelayedActions(env)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +81,6 @@ class WeakActuator:
     test: Range = (-1.0, 0.4)  # of held-out tasks
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         check_apart(self.train, self.test)
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
@@ -98,7 +91,7 @@ class WeakActuator:
 
     def wrap(self, env: GymEnv) -> PerturbationWrapper:
         """Return the perturbed environment."""
-        return WeakActuators(env)
+        return wrappers.WeakActuators(env)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +102,6 @@ class SensorNoise:
     test: Range = (0.05, 0.1)  # of held-out tasks
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         check_apart(self.train, self.test, lowest=0.0)
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
@@ -118,7 +110,7 @@ class SensorNoise:
 
     def wrap(self, env: GymEnv) -> PerturbationWrapper:
         """Return the perturbed environment."""
-        return NoisySensors(env)
+        return wrappers.NoisySensors(env)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +122,6 @@ class SensorOffset:
     test: Range = (0.05, 0.1)  # of held-out tasks
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         check_apart(self.train, self.test, lowest=0.0)
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
@@ -144,7 +135,7 @@ class SensorOffset:
         """Return the perturbed environment."""
         size = env.observation_space.shape
         assert size is not None
-        return ShiftedSensors(env, self.entries or range(size[0]))
+        return wrappers.ShiftedSensors(env, self.entries or range(size[0]))
 
 
 class InProcesses(TaskDistribution, Protocol):
@@ -153,47 +144,22 @@ class InProcesses(TaskDistribution, Protocol):
     @property
     def env_factory(self) -> EnvFactory:
         """Builds an environment of a family."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerturbedTasks:
     """Tasks of another distribution on a robot with perturbations."""
 
+    name: str
     base: InProcesses
     perturbations: tuple[Perturbation, ...]
     observation_space: Box  # the base's, without bounds where a sensor may now show anything
+    action_space: Box | Discrete
+    action_map: ActionMap | None  # the base's; it comes before the perturbations
+    horizon: int
+    reports_success: bool
+    timeout: float
     listed: Mapping[Split, tuple[Task, ...]]
-
-    @property
-    def name(self) -> str:
-        """The base's name with the suffix ``-perturbed``."""
-        return f"{self.base.name}-perturbed"
-
-    @property
-    def action_space(self) -> Box | Discrete:
-        """The base's."""
-        return self.base.action_space
-
-    @property
-    def action_map(self) -> ActionMap | None:
-        """The base's; it comes before the perturbations."""
-        return self.base.action_map if isinstance(self.base, MapsActions) else None
-
-    @property
-    def timeout(self) -> float:
-        """The base's."""
-        return getattr(self.base, "timeout", TIMEOUT)
-
-    @property
-    def horizon(self) -> int:
-        """The base's."""
-        return self.base.horizon
-
-    @property
-    def reports_success(self) -> bool:
-        """As the base does."""
-        return self.base.reports_success
 
     @property
     def env_factory(self) -> EnvFactory:
@@ -228,25 +194,25 @@ class PerturbedTasks:
         return processes(self, self.env_factory, num_envs, engine, num_workers)
 
     def _perturb(self, task: Task, rng: np.random.Generator, split: Split) -> Task:
-        spaces = Spaces(self.base.observation_space, self.base.action_space)
-        numbers = tuple(number for each in self.perturbations for number in each.draw(spaces, rng, split))
+        drawn = [each.draw(self._spaces, rng, split) for each in self.perturbations]
+        numbers = tuple(number for each in drawn for number in each)
         word = ",".join(f"{number:.6g}" for number in numbers)
         return Task(task.family, (*task.parameters, *numbers), f"{task.id}+{word}")
 
     def _sizes(self) -> tuple[int, ...]:
-        spaces = Spaces(self.base.observation_space, self.base.action_space)
         rng = np.random.default_rng(0)
-        return tuple(len(each.draw(spaces, rng, "train")) for each in self.perturbations)
+        return tuple(len(each.draw(self._spaces, rng, "train")) for each in self.perturbations)
+
+    @property
+    def _spaces(self) -> Spaces:
+        return Spaces(self.base.observation_space, self.base.action_space)
 
 
 def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> PerturbedTasks:
     """Return a distribution of the same tasks on a robot with perturbations.
 
     ``base`` is any distribution with an ``env_factory``, such as those of :func:`metarl.envs.from_gymnasium`;
-    the first perturbation is nearest to the environment.
-
-    Raises:
-        MetarlError: if there is no perturbation, or one that does not apply to the base's environments.
+    the first perturbation is nearest to the environment. One that does not apply raises ``MetarlError``.
     """
     require(len(perturbations) > 0, "At least one perturbation is needed", "none")
     if not hasattr(base, "env_factory"):
@@ -258,17 +224,24 @@ def with_perturbations(base: InProcesses, *perturbations: Perturbation) -> Pertu
     free = Box(-np.inf, np.inf, space.shape, np.float64 if space.dtype == np.float64 else np.float32)
     sensing = any(isinstance(each, SensorNoise | SensorOffset) for each in perturbations)
     empty = PerturbedTasks(
-        base=base, perturbations=perturbations, observation_space=free if sensing else space, listed={}
+        name=f"{base.name}-perturbed",
+        base=base,
+        perturbations=perturbations,
+        observation_space=free if sensing else space,
+        action_space=base.action_space,
+        action_map=base.action_map if isinstance(base, MapsActions) else None,
+        horizon=base.horizon,
+        reports_success=base.reports_success,
+        timeout=getattr(base, "timeout", TIMEOUT),
+        listed={},
     )
     # the lists are drawn once, from seeds of their own
+    seeds: dict[Split, int] = {"train": 2101, "test": 2102}
     listed: dict[Split, tuple[Task, ...]] = {}
-    for split, seed in zip(_SPLITS, (2101, 2102), strict=True):
+    for split, seed in seeds.items():
         rng = np.random.default_rng(seed)
         listed[split] = tuple(empty._perturb(task, rng, split) for task in base.tasks(split))
     return replace(empty, listed=listed)
-
-
-_SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 @dataclass(frozen=True)

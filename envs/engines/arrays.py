@@ -98,6 +98,11 @@ def vector(x: NDArray[np.float64] | NDArray[np.float32] | torch.Tensor) -> Vecto
     return cast(Vector, x)
 
 
+def tensor(values: Vector | Array | Mask) -> torch.Tensor:
+    """Cast an array back to a tensor, for type checkers."""
+    return cast("torch.Tensor", values)
+
+
 def namespace(x: object) -> _Namespace:
     """Return an array's library, NumPy or torch, or its own ``array_library``; import neither."""
     kind = type(x)

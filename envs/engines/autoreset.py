@@ -95,7 +95,7 @@ def with_masks(infos: Infos, stepped: Flags) -> Infos:
 
 
 def with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
-    """Move the infos and last observations ``[N, O]`` of ended slots to ``final_info``, as Gymnasium."""
+    """Move ended slots' infos to ``final_info``, their observations ``[N, O]`` to ``final_obs``."""
     # SAME_STEP: observations shown are those of the new episodes, so the last ones move to the infos
     final_obs = np.full(len(ended), None, object)
     for slot in np.flatnonzero(ended):
@@ -114,7 +114,6 @@ def with_final(infos: Infos, observations: Array, ended: Flags) -> Infos:
 
 
 def _merged(infos: Infos, others: Infos) -> Infos:
-    """Combine some slots' infos with others'."""
     both = dict(infos)
     for name, values, mask in _entries(others):
         if name in both:

@@ -26,9 +26,7 @@ def seeds_of_slots(seed: int | Sequence[int | None] | None, num_envs: int) -> li
 def split_options(options: dict[str, object] | None, num_envs: int) -> tuple[Flags, dict[str, object] | None]:
     """Split options into reset mask, by default all True, and rest, as ``SyncVectorEnv``.
 
-    Raises:
-        TypeError: if the mask is no bool array.
-        ValueError: if the mask has a wrong shape or no True.
+    Other arrays than bools raise ``TypeError``, a wrong shape or no True ``ValueError``.
     """
     if options is None or "reset_mask" not in options:
         return np.ones(num_envs, np.bool_), options

@@ -30,8 +30,8 @@ class _Flags(Protocol):
 class SlotEngine(TaskVectorEnv):
     """A :class:`~metarl.vector_env.TaskVectorEnv` with slots as rows of arrays.
 
-    The slots run ``tasks`` in turn until ``set_tasks`` is called. Engines call :func:`check_slots` before
-    they make models of the tasks.
+    The slots run ``tasks`` in turn until ``set_tasks`` is called; :func:`check_slots` is for engines to call
+    before.
     """
 
     closed = True  # until there is something to close

@@ -38,7 +38,6 @@ PARAMETERS = ("size", "mass", "friction", "x", "y", "goal x", "goal y", "goal z"
 NEAREST_GOAL = 0.15
 _PAD_REACH = 0.05  # metres; Meta-World's
 _SQUEEZE = 0.005  # metres; the puck's radius less the radius in Meta-World's reward
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def shape_of(family: str) -> str:

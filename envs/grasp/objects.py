@@ -125,7 +125,6 @@ def _kept_spec() -> mujoco.MjSpec:
 
 
 def _with_object(spec: mujoco.MjSpec, shape: str, thing: Thing) -> mujoco.MjSpec:
-    """Replace the object of a scene."""
     for name, value in thing._asdict().items():
         require(0 < value < math.inf, f"The {name} of an object must be positive and finite", value)
     # Pairs of geoms are tried one by one: MuJoCo's search trees are too big to keep a copy for each world.

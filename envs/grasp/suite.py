@@ -111,7 +111,6 @@ class GraspShapesConfig(SuiteConfig):
     """The Sawyer arm picks and places objects; tests have objects it never held."""
 
     kind: ClassVar[str] = "grasp-shapes"
-
     train_shapes: tuple[str, ...] = TRAIN_SHAPES
     """Shapes to train on."""
     test_shapes: tuple[str, ...] = TEST_SHAPES
@@ -126,7 +125,6 @@ class GraspShapesConfig(SuiteConfig):
     """Seed of all tasks; independent of the run's."""
 
     def __post_init__(self) -> None:
-        """Check the names."""
         super().__post_init__()
         if self.held_out not in get_args(HeldOut):
             raise unknown_name("way to hold out", self.held_out, get_args(HeldOut))

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import mujoco
 
 from metarl.envs.engines.arrays import Vector, namespace
-from metarl.envs.engines.threads.features import Feature
-from metarl.envs.engines.threads.interface import Physics
+from metarl.envs.engines.threads.features import Feature, Layout, Named
 from metarl.envs.engines.threads.worlds import Finish
 from metarl.envs.locomotion.robots import Moment, Options, Robot, centre_of_mass
 
-ArrayT = TypeVar("ArrayT")
-MaskT = TypeVar("MaskT")
-
 # arrays that a robot may observe, and how many first numbers (the world's, its free joint's) it does not
 _UNSEEN = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6}
+
+
+class Physics(Protocol):
+    """Worlds on CPU threads or a GPU."""
+
+    models: list[mujoco.MjModel]  # one a family
+
+    def bind(self, features: Sequence[Sequence[Named]]) -> object:
+        """Choose the features of each family's worlds."""
+
+    def layout(self, family: int) -> Layout:
+        """Return the columns of a family's features."""
 
 
 class Columns(NamedTuple):
@@ -28,7 +39,7 @@ class Columns(NamedTuple):
     tendons: slice
 
 
-def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Columns:
+def bind(physics: Physics, robot: Robot, options: Options) -> Columns:
     """Choose the worlds' features; return their columns."""
     # positions and velocities first, then the numbers that this robot needs
     qpos, qvel = Feature("qpos", "all"), Feature("qvel", "all")
@@ -38,7 +49,8 @@ def bind(physics: Physics[ArrayT, MaskT], robot: Robot, options: Options) -> Col
         "mass": Feature("xipos", "all"),
     }[robot.tracks]
     forces = [Feature("cfrc_ext", "all")] if robot.feels_contacts else []
-    insides = [Feature(field, "all") for field in _insides(options)]
+    shown = vars(options)
+    insides = [Feature(name, "all") for name in _UNSEEN if shown[f"include_{name}_in_observation"]]
     names = ("ten_length", "ten_velocity") if robot.reports_tendons else ()
     tendons = [Feature(name, "all") for name in names]
     # a feature that is needed twice is gathered once
@@ -80,12 +92,3 @@ def tracked(columns: Columns, robot: Robot, rows: Vector, masses: Vector) -> Vec
 def finish_of(robot: Robot) -> Finish:
     """Return the computation after the last substep: contact forces, where the robot feels them."""
     return Finish.RNE if robot.feels_contacts else Finish.NOTHING
-
-
-def _insides(options: Options) -> list[str]:
-    wanted = (
-        options.include_cinert_in_observation,
-        options.include_cvel_in_observation,
-        options.include_qfrc_actuator_in_observation,
-    )
-    return [field for field, included in zip(_UNSEEN, wanted, strict=True) if included]

@@ -38,7 +38,6 @@ class ChangedDynamicsConfig(SuiteConfig):
     """Test models: from the training range, or "out": every number is beyond it."""
 
     def __post_init__(self) -> None:
-        """Check the test range."""
         super().__post_init__()
         check_test_range(self.test_range)
 
@@ -109,7 +108,6 @@ class DynamicsConfig(ChangedDynamicsConfig):
     """Any Gymnasium MuJoCo environment with hidden numbers of its model."""
 
     kind: ClassVar[str] = "dynamics"
-
     env: str = "HalfCheetah-v5"
     """Gymnasium's id."""
     vary: tuple[str, ...] = ("body_mass:torso:x0.5..2", "geom_friction:all[0]:x0.5..2")
@@ -120,7 +118,6 @@ class DynamicsConfig(ChangedDynamicsConfig):
     """
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         super().__post_init__()
         require(len(self.vary) > 0, "vary must name at least one thing", "empty")
 

@@ -111,7 +111,7 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
 
 
 def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[Array, Action], MujocoEnv]:
-    """Build a MuJoCo environment by Gymnasium's id, without time limit; also return its core.
+    """Build a MuJoCo environment by Gymnasium's id, without time limit; also return it without wrappers.
 
     An unknown id or option, and an environment that is not MuJoCo's, raise ``MetarlError``.
     """

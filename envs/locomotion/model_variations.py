@@ -116,7 +116,6 @@ def _is_of_numbers(name: str, model: mujoco.MjModel) -> bool:
 
 
 def _rows(field: str, name: str, model: mujoco.MjModel, robot: str) -> list[int]:
-    """Return the rows of a field that a name means."""
     # the prefix of the field says of which objects it has rows
     prefix = field.split("_")[0]
     kind, count = _ROWS[prefix][0], getattr(model, _ROWS[prefix][1])

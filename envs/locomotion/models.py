@@ -18,10 +18,9 @@ from metarl.types import Task
 
 
 class LocomotionTasks:
-    """A robot and its tasks' models.
+    """A robot and its tasks' models; an unknown robot or option raises ``MetarlError``.
 
-    ``default_tasks`` say how many parameters a task has; each of ``num_slots`` draws its initial noise from a
-    generator of its own. An unknown robot or option raises ``MetarlError``.
+    ``default_tasks`` say how many parameters a task has; each slot draws from a generator of its own.
     """
 
     def __init__(self, family: LocomotionFamily, default_tasks: Sequence[Task], num_slots: int) -> None:

@@ -84,7 +84,7 @@ class Robot:
     max_observed_velocity: float | None = None  # observed velocities are clipped to plus and minus this
     has_normal_velocity_noise: bool = False  # of resets; otherwise it is uniform
     feels_contacts: bool = False  # it observes contact forces, and pays for them
-    # whose velocity counts: the first coordinates', the main body's, or the centre of mass's
+    # the velocity that counts: of the first coordinates, the main body or the centre of mass
     tracks: Literal["joints", "body", "mass"] = "joints"
     pays_for_controls: bool = False  # instead of actions; controls are float64 whatever the actions are
     reports_height: bool = False  # infos hold z_distance_from_origin

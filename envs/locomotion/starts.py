@@ -16,14 +16,13 @@ from metarl.envs.engines.rendering.offscreen import Offscreen
 from metarl.envs.engines.threads.batched import WorldState
 from metarl.envs.engines.threads.features import Layout, flat
 from metarl.envs.engines.threads.model_changes import Change, Fields, ModelChanger
+from metarl.envs.engines.threads.worlds import STATE, integration_state
 from metarl.envs.locomotion.robots import Options, Quantities, Robot, noise
 from metarl.vector_env import Picture
 
 # of infos [worlds] under Gymnasium's names and task parameters [P, worlds]; returns [worlds]
 Reward: TypeAlias = Callable[[Quantities, Vector], Array]
 Dynamics: TypeAlias = Callable[[tuple[float, ...]], Sequence[Change]]  # from task parameters to model changes
-
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,7 @@ class Start(NamedTuple):
 class Starts:
     """Initial states by Gymnasium's ``reset``, made in a simulation kept for it.
 
-    ``env`` is Gymnasium's own environment, the source of model and initial state; each of ``num_slots`` draws
-    from a generator of its own.
+    ``env`` gives model and initial state; each slot draws from a generator of its own.
     """
 
     def __init__(self, env: MujocoEnv, robot: Robot, options: Options, num_slots: int) -> None:
@@ -83,8 +81,7 @@ class Starts:
         data.qvel[:] = self._init_qvel + velocities
         mujoco.mj_forward(model, data)
         # the whole state, so that another simulation continues bit for bit
-        integration = np.empty(mujoco.mj_stateSize(model, _STATE))
-        mujoco.mj_getState(model, data, integration, _STATE)
+        integration = integration_state(model, data)
         row = np.zeros(layout.width)
         for part in layout.numbers:
             row[part.column : part.column + part.size] = flat(data, part)
@@ -94,7 +91,7 @@ class Starts:
         """Return a state's picture by a camera, ``[height, width, 3]``; see :class:`.Offscreen`."""
         model, data = self._changer.model, self._data
         self._changer.put(state.fields)
-        mujoco.mj_setState(model, data, state.integration, _STATE)
+        mujoco.mj_setState(model, data, state.integration, STATE)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)  # the camera follows the centre of mass
         mujoco.mj_camlight(model, data)

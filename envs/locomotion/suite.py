@@ -61,7 +61,6 @@ class VelocityConfig(LocomotionConfig):
     """Test goals: from the training range, or "out": faster by up to a third."""
 
     def __post_init__(self) -> None:
-        """Check the test range."""
         super().__post_init__()
         check_test_range(self.test_range)
 
@@ -77,7 +76,6 @@ class HalfCheetahVelConfig(VelocityConfig):
     """Half cheetah at a hidden velocity (ProMP, PEARL; 1.5 times MAML's range)."""
 
     kind: ClassVar[str] = "half-cheetah-vel"
-
     fastest: float = 3.0
     """Training goals are uniform in 0..this, metres per second; MAML's is 2."""
 
@@ -92,7 +90,6 @@ class AntVelConfig(VelocityConfig):
     """Ant that must walk at a hidden velocity (MAML)."""
 
     kind: ClassVar[str] = "ant-vel"
-
     fastest: float = 3.0
     """Training goals are uniform in 0..this, metres per second."""
 
@@ -107,7 +104,6 @@ class Walker2dVelConfig(VelocityConfig):
     """Walker at a hidden velocity (ProMP, with its 8 time steps per action)."""
 
     kind: ClassVar[str] = "walker2d-vel"
-
     fastest: float = 10.0
     """Training goals are uniform in 0..this, metres per second."""
 
@@ -122,12 +118,10 @@ class AntGoalConfig(LocomotionConfig):
     """Ant that walks to a hidden point within 3 m (ProMP, PEARL; MAML's were in a square)."""
 
     kind: ClassVar[str] = "ant-goal"
-
     test_range: TestRange = "in"
     """Test goals: within 3 m, or "out": 3 to 4 m away."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         super().__post_init__()
         check_test_range(self.test_range)
 
@@ -155,7 +149,6 @@ class DirectionConfig(LocomotionConfig):
     """Test on new angles of the whole circle; with "out" on the quarter behind, which training leaves out."""
 
     def __post_init__(self) -> None:
-        """Check that the choices go together."""
         super().__post_init__()
         check_test_range(self.test_range)
         require(self.directions in ("two", "any"), 'directions must be "two" or "any"', repr(self.directions))
@@ -185,7 +178,6 @@ class AntDirConfig(DirectionConfig):
     """Ant in a hidden direction: forward or backward, or any angle (ProMP, PEARL)."""
 
     kind: ClassVar[str] = "ant-dir"
-
     directions: Directions = "two"
     """"two", forward and backward as in all three papers, or "any" angle, ProMP's AntRandDirec2D."""
 
@@ -199,7 +191,6 @@ class HumanoidDirConfig(DirectionConfig):
     """Humanoid in a hidden direction: any angle (PEARL), or forward or backward (ProMP)."""
 
     kind: ClassVar[str] = "humanoid-dir"
-
     directions: Directions = "any"
     """"any" angle, PEARL's, or "two", forward and backward, ProMP's HumanoidRandDirec."""
 

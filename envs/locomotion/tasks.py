@@ -81,8 +81,9 @@ class MujocoTasks:
         # array arithmetic exists for Gymnasium's own robots only
         if engine == "auto":
             engine = "threads" if robot in ROBOTS else "processes"
-        if engine == "threads" or is_warp(engine):
-            self._check_robot(engine)
+        if (engine == "threads" or is_warp(engine)) and robot not in ROBOTS:
+            known = ", ".join(sorted(ROBOTS))
+            raise MetarlError(f"The engine {engine} steps {known}; {robot} needs the engine processes.")
         # the extra's module is imported on demand: it needs Warp
         if is_warp(engine):
             with extra_imported():
@@ -113,12 +114,6 @@ class MujocoTasks:
             observation_space=self.observation_space,
             action_space=self.action_space,
         )
-
-    def _check_robot(self, engine: str) -> None:
-        robot = self.family.robot
-        if robot not in ROBOTS:
-            known = ", ".join(sorted(ROBOTS))
-            raise MetarlError(f"The engine {engine} steps {known}; {robot} needs the engine processes.")
 
     def _fresh(self, count: int, rng: np.random.Generator, split: Split) -> list[Task]:
         draw = self.train if split == "train" else self.test
@@ -153,14 +148,9 @@ def fixed_tasks(family: LocomotionFamily, only: tuple[Parameters, ...], horizon:
     """
     name = f"{family.name}-published"
     _log.warning("%s is tested on its %d training tasks, as there are no others.", name, len(only))
-    observations, actions = _spaces(family)
+    seen, actions = _spaces(family)
     return MujocoTasks(
-        name=name,
-        family=family,
-        horizon=horizon,
-        only=only,
-        observation_space=observations,
-        action_space=actions,
+        name=name, family=family, horizon=horizon, only=only, observation_space=seen, action_space=actions
     )
 
 

@@ -33,16 +33,8 @@ class LocomotionVectorEnv(SlotEngine):
 
     A slot draws its initial noise as Gymnasium's environment would: from a generator that a seed starts anew,
     and that without one goes on. A world with NaN or huge numbers is truncated at that step with reward 0 and
-    its last sound observation, logged and counted.
-
-    Args:
-        family: the robot, and what the tasks change.
-        default_tasks: what the slots run in turn until ``set_tasks`` is called; None for Gymnasium's own
-            environment, a task without parameters.
-        num_envs: slots.
-        num_threads: threads; 0 for one a core that this process may use. Results do not depend on it.
-        horizon: steps after which an episode is truncated.
-        stepper: "compiled", "portable" (Python threads, the same bits), or "auto" for the first that works.
+    its last sound observation, logged and counted. Without ``default_tasks`` it is Gymnasium's own
+    environment, a task without parameters; ``num_threads`` and ``stepper`` are :class:`.SawyerVectorEnv`'s.
     """
 
     def __init__(
@@ -177,7 +169,6 @@ class LocomotionVectorEnv(SlotEngine):
         return moment_of(self._columns, self._models.robot, vector(features), vector(masses))
 
     def _show(self, moment: Moment, slots: Slots) -> None:
-        """Write the observations of some slots."""
         shown = observe(self._models.robot, self._models.options, moment)
         self._observations[slots] = np.asarray(shown).T
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from metarl.envs.engines.arrays import vector
+from metarl.envs.engines.arrays import tensor, vector
 from metarl.envs.engines.slot_engine import check_slots
 from metarl.envs.engines.warp.batch import BatchPlan
 from metarl.envs.engines.warp.physics import WarpPhysics
-from metarl.envs.engines.warp.tensors import tensor
 from metarl.envs.engines.warp.vector_env import StepOutcome, WarpVectorEnv, choose_device
 from metarl.envs.locomotion.columns import bind, finish_of, moment_of, tracked
 from metarl.envs.locomotion.models import LocomotionTasks

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
+from metarl.envs.engines.threads.worlds import integration_state
 from metarl.envs.metaworld.rendering import SawyerRenderers
 from metarl.envs.metaworld.reset_bank import check_parameters, reset_to
 from metarl.envs.metaworld.resets import METAWORLD, Families
@@ -29,7 +29,6 @@ Action: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 FAMILIES: tuple[str, ...] = tuple(ALL_V3_ENVIRONMENTS)
 MAX_HORIZON: int = SawyerXYZEnv.max_path_length  # steps after which Meta-World ends an episode
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 def observation_space() -> Box:
@@ -114,8 +113,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
         """Return a camera's picture of the full model, ``[height, width, 3]``; see :class:`.Offscreen`."""
         model, data = self._inner.model, self._inner.data
-        state = np.empty(mujoco.mj_stateSize(model, _STATE))
-        mujoco.mj_getState(model, data, state, _STATE)
+        state = integration_state(model, data)
         renderer = self._renderers.get(self.family, model, width=width, height=height)
         return renderer.frame(state, {field: getattr(model, field) for field in self._edited}, camera)
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from metarl.envs.metaworld.goals import by_family
 from metarl.errors import require, unknown_name
 from metarl.types import Task
 
@@ -41,14 +42,6 @@ class GoalChoice:
             return self._tasks[self._rng.integers(len(self._tasks))]
         self._left = self._left or self._rng.permutation(len(self._tasks)).tolist()
         return self._tasks[self._left.pop()]
-
-
-def by_family(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Return the tasks of each family, in order of first appearance."""
-    families: dict[str, list[Task]] = {}
-    for task in tasks:
-        families.setdefault(task.family, []).append(task)
-    return list(families.values())
 
 
 def assign_goals(tasks: Sequence[Task], num_slots: int, *, share_goals: bool) -> list[tuple[Task, ...]]:

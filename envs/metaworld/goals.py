@@ -1,9 +1,8 @@
-"""Goals of Meta-World's published benchmarks.
+"""Goals of Meta-World's published benchmarks, which the installed package draws and a cache keeps.
 
-The installed package draws them, and a cache keeps them. The package simulates a reset for each goal that it
-draws: 1 s for ML1, 8 s for ML10, 40 s for ML45. So the goals are written as JSON to
-:func:`metarl.system.caches.cache_folder`. A cache that is damaged or cannot be written is no mistake: the
-goals are drawn again.
+The package simulates a reset for each goal that it draws: 1 s for ML1, 8 s for ML10, 40 s for ML45. So the
+goals are written as JSON to :func:`metarl.system.caches.cache_folder`. If a cache is damaged or cannot be
+written, the goals are drawn again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import logging
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import metaworld
 import numpy as np
@@ -24,9 +23,10 @@ from metaworld.types import Task as PublishedTask
 from metarl.errors import MetarlError
 from metarl.storage.files import WriteError, write_text
 from metarl.system.caches import cache_folder
+from metarl.types import Task
 
+# MT1's goals are ML1's training goals
 Benchmark: TypeAlias = Literal["ml1", "ml10", "ml25", "ml45", "mt10", "mt25", "mt50"]
-"""MT1's goals are ML1's training goals."""
 
 _BENCHMARKS: dict[Benchmark, Callable[..., metaworld.Benchmark]] = {
     "ml1": metaworld.ML1,
@@ -37,8 +37,7 @@ _BENCHMARKS: dict[Benchmark, Callable[..., metaworld.Benchmark]] = {
     "mt25": metaworld.MT25,
     "mt50": metaworld.MT50,
 }
-PUBLISHED_GOALS = 50
-"""Goals of each family in each split of a published benchmark."""
+PUBLISHED_GOALS = 50  # of each family in each split of a published benchmark
 _log = logging.getLogger(__name__)
 
 
@@ -46,31 +45,21 @@ class Goal(NamedTuple):
     """One task of a benchmark, as Meta-World draws it."""
 
     family: str
-    parameters: tuple[float, ...]
-    """Meta-World's ``rand_vec``.
+    parameters: tuple[float, ...]  # Meta-World's rand_vec: the goal, and in most families the object's start
 
-    It has the goal, and in most families the object's start.
-    """
+
+OfFamily = TypeVar("OfFamily", Goal, Task)
 
 
 class Goals(NamedTuple):
     """All goals of a benchmark, in Meta-World's order."""
 
     train: tuple[Goal, ...]
-    test: tuple[Goal, ...]
-    """None in the multi-task benchmarks."""
+    test: tuple[Goal, ...]  # none in the multi-task benchmarks
 
 
 def published_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
-    """Return the goals of a benchmark.
-
-    They are from the cache if it has them.
-
-    Args:
-        benchmark: which one.
-        seed: the benchmark's own seed.
-        family: the family of ML1.
-    """
+    """Return the goals of a benchmark with its own seed, of ML1 for a family, from the cache if it can."""
     path = _cache_path(benchmark, seed, family)
     goals = _read(path)
     if goals is None:
@@ -97,18 +86,19 @@ def several_goals(benchmark: Benchmark, seed: int, family: str, train: int, test
 
 
 def _first_of_each(goals: Sequence[Goal], number: int) -> tuple[Goal, ...]:
-    """Return the first goals of each family, the families in their first order."""
-    families: dict[str, list[Goal]] = {}
+    return tuple(goal for family in by_family(goals) for goal in family[:number])
+
+
+def by_family(goals: Sequence[OfFamily]) -> list[list[OfFamily]]:
+    """Return the goals of each family, in order of first appearance."""
+    families: dict[str, list[OfFamily]] = {}
     for goal in goals:
         families.setdefault(goal.family, []).append(goal)
-    return tuple(goal for family in families.values() for goal in family[:number])
+    return list(families.values())
 
 
 def draw_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
-    """Let Meta-World draw the goals of a benchmark.
-
-    It seeds NumPy's global generator to do so; its state is put back.
-    """
+    """Let Meta-World draw the goals of a benchmark; put NumPy's global generator back."""
     state = np.random.get_state()  # noqa: NPY002  # the generator that Meta-World draws from
     try:
         drawn = _BENCHMARKS[benchmark](*([family] if benchmark == "ml1" else []), seed=seed)
@@ -118,12 +108,9 @@ def draw_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
 
 
 def _decode(tasks: Sequence[PublishedTask]) -> tuple[Goal, ...]:
-    """Unpack Meta-World's tasks.
+    """Unpack Meta-World's tasks, pickles that the package itself has just made.
 
-    They are pickles that the package itself has just made.
-
-    Raises:
-        MetarlError: if they hold anything that a :class:`Goal` would lose.
+    Raise ``MetarlError`` if they hold anything that a :class:`Goal` would lose.
     """
     goals = []
     for task in tasks:
@@ -143,10 +130,7 @@ def _cache_path(benchmark: Benchmark, seed: int, family: str) -> Path:
 
 
 def _read(path: Path) -> Goals | None:
-    """Return a cache file's goals.
-
-    Return None if there is none or it is not whole.
-    """
+    """Return a cache file's goals, None if there is none or it is not whole."""
     try:
         data = json.loads(path.read_bytes())
         goals = Goals(*(tuple(Goal(name, tuple(v)) for name, v in data[split]) for split in Goals._fields))
@@ -161,7 +145,6 @@ def _read(path: Path) -> Goals | None:
 
 
 def _write(path: Path, goals: Goals) -> None:
-    """Write a cache file, whole or not at all."""
     text = json.dumps({"sha256": _checksum(goals), **goals._asdict()})
     try:
         write_text(path, text)

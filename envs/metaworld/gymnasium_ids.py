@@ -37,22 +37,13 @@ def make_ml(
     published: bool = False,
     **options: object,
 ) -> MetaWorldVectorEnv:
-    """Build a split of a meta-learning benchmark, with its hidden goals shared out to slots.
+    """Build a split of ``"ML1"``, ``"ML10"``, ``"ML25"`` or ``"ML45"``, with hidden goals.
 
-    As in Meta-World a slot keeps its goal until ``sample_tasks()``; ``sample_tasks_on_reset=True`` takes a
-    new one at each reset.
-
-    Args:
-        benchmark: ``"ML1"``, ``"ML10"``, ``"ML25"`` or ``"ML45"``.
-        split: ``"train"`` or ``"test"``.
-        num_envs: slots.
-        env_name: the family, for ML1.
-        seed: Meta-World's, from which all goals come; also of their order until a reset has a seed.
-        published: in ML25, train on the published list, of which one family is tested on too.
-        options: see :class:`.VectorOptions`.
-
-    Raises:
-        MetarlError: on names or numbers that make no sense.
+    The goals are shared out to slots. As in Meta-World a slot keeps its goal until ``sample_tasks()``;
+    ``sample_tasks_on_reset=True`` takes a new one at each reset. ``env_name`` is ML1's family; all goals come
+    from ``seed``, and their order until a reset has a seed; with ``published``, ML25 trains on a family that
+    it is tested on too; ``options`` are :class:`.VectorOptions`. Names and numbers that make no sense raise
+    ``MetarlError``.
     """
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
@@ -62,10 +53,9 @@ def make_ml(
 
 
 def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: object) -> MetaWorldVectorEnv:
-    """Build a multi-task benchmark, ``"MT10"``, ``"MT25"`` or ``"MT50"``, with visible goals.
+    """Build ``"MT10"``, ``"MT25"`` or ``"MT50"``, with visible goals, a new one at each reset.
 
-    Each reset has a new one of the family's 50. ``num_envs=10`` runs each of MT10's families once. For
-    ``seed`` and ``options`` see :func:`make_ml`.
+    ``num_envs=10`` runs each of MT10's families once. For ``seed`` and ``options`` see :func:`make_ml`.
     """
     if benchmark not in _MULTI_TASK:
         raise unknown_name("multi-task benchmark", benchmark, _MULTI_TASK)
@@ -77,10 +67,7 @@ def make_mt(*, benchmark: str, num_envs: int = 1, seed: int = SEED, **options: o
 def make_mt1(
     *, env_name: str | None = None, num_envs: int = 1, seed: int = SEED, **options: object
 ) -> MetaWorldVectorEnv:
-    """Build a single family such as ``"pick-place-v3"``, with visible goals.
-
-    Each reset has a new one of its 50 goals. For ``seed`` and ``options`` see :func:`make_ml`.
-    """
+    """Build a single family, ``"pick-place-v3"``, with visible goals, a new one at each reset."""
     tasks = _distribution("ML1", env_name, seed, False).train
     return _make(tasks, num_envs, seed, {"goal_visible": True, **options}, share_goals=False)
 

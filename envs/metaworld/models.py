@@ -143,5 +143,7 @@ class MocapArms:
         arms = (vector(self.position.T), vector(self._low.T), vector(self._high.T), vector(self._scale.T))
         position = np.asarray(hand_target(vector(actions.T), *arms)).T
         self.position = position if mask is None else np.where(mask[:, None], position, self.position)
-        ctrl = np.stack([actions[:, 3], -actions[:, 3]], axis=1).astype(np.float64)
+        ctrl = np.empty((len(actions), 2))
+        ctrl[:, 0] = actions[:, 3]
+        np.negative(ctrl[:, 0], out=ctrl[:, 1])
         return ArmInputs(ctrl, self.position[:, None], self._quat)

@@ -20,7 +20,8 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.evaluation import metalearning_evaluation
 
 from metarl.envs.engines.autoreset import Flags, Infos
-from metarl.envs.metaworld.goal_order import assign_goals, by_family
+from metarl.envs.metaworld.goal_order import assign_goals
+from metarl.envs.metaworld.goals import by_family
 from metarl.envs.metaworld.official_agent import OfficialAgent
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
@@ -152,8 +153,7 @@ def measure_officially(
 class OfficialVectorEnv(MetaWorldVectorEnv):
     """Our fast environment with the ``call``, ``get_attr`` and returns that the evaluator uses.
 
-    Each family has as many ``slots``, which share out its tasks; the other arguments are
-    :class:`.MetaWorldVectorEnv`'s.
+    Each family has as many ``slots``, which share out its tasks.
     """
 
     def __init__(

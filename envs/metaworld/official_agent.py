@@ -26,15 +26,10 @@ ACTION_SIZE = 4
 
 
 class OfficialAgent:
-    """Adapts a meta-learner to ``num_tasks`` tasks at once, one in each slot.
+    """Adapts a meta-learner, which does not change, to ``num_tasks`` tasks, one in each slot.
 
-    Args:
-        learner: is not changed.
-        num_tasks: slots, N.
-        episodes: of each task that an adaptation learns from, K; further ones are left out.
-        rng: where the policy's noise comes from.
-        deterministic: take the most likely actions when measured.
-        on_step: called before each step with the number of slots; may raise to stop.
+    An adaptation learns from the first ``episodes`` of each task, K. ``on_step`` is called before each step
+    with the number of slots, and may raise to stop.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs.engines.rendering.offscreen import Frame, Offscreen
 from metarl.envs.engines.threads.features import Array
+from metarl.envs.engines.threads.worlds import STATE
 from metarl.envs.metaworld.models import environment_class
 
 FullModel: TypeAlias = Callable[[str], mujoco.MjModel]
@@ -25,7 +26,6 @@ DEFAULT_SIZE = 480
 RENDERERS_KEPT = 50  # by each engine, so that all families can be looked at in turn
 _BEST = "corner2"
 
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 _KINDS = {
     "body_pos": mujoco.mjtObj.mjOBJ_BODY,
     "site_pos": mujoco.mjtObj.mjOBJ_SITE,
@@ -65,7 +65,7 @@ class SawyerRenderer:
         for field, (theirs, ours) in self._rows.items():
             if field in fields:
                 getattr(self._model, field)[ours] = fields[field][theirs]
-        mujoco.mj_setState(self._model, self._data, integration, _STATE)
+        mujoco.mj_setState(self._model, self._data, integration, STATE)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)  # some lights and cameras follow a centre of mass
         mujoco.mj_camlight(self._model, self._data)

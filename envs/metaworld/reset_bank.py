@@ -27,6 +27,7 @@ from metaworld.types import Task as MetaWorldTask
 
 from metarl.envs.engines.threads.batched import WorldState
 from metarl.envs.engines.threads.features import Array, Named, read
+from metarl.envs.engines.threads.worlds import integration_state
 from metarl.envs.metaworld.models import EXPANDED, METAWORLD_MODELS, Arm, Models, read_arm
 from metarl.errors import MetarlError
 from metarl.storage.files import write_whole
@@ -35,7 +36,6 @@ _LOG = logging.getLogger(__name__)
 _FORMAT = 1
 _HISTORY = ("_np_random_seed", "current_seed", "seeded_rand_vec", "num_resets", "_last_stable_obs")
 _MAX_DRAWS = 20  # a reset that is accepted draws twice
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 Constants: TypeAlias = dict[str, Array]
 Extractor: TypeAlias = Callable[[SawyerXYZEnv, str], Constants]
@@ -85,13 +85,10 @@ class ResetBank:
     ) -> None:
         """Open the bank.
 
-        Args:
-            features: for each family what the physics binds; snapshots hold these numbers as Meta-World's own
-                data had them, which some resets leave older than the state.
-            folder: where files of snapshots are kept, named after all that a snapshot depends on.
-            constants: what to keep of an environment besides its state, right after its reset.
-            reward: the version of Meta-World's rewards, which fix constants of their own.
-            models: where the families' environments and models come from.
+        ``features`` are what the physics binds; snapshots hold them as Meta-World's own data had them, which
+        some resets leave older than the state. ``constants`` says what else to keep of an environment right
+        after its reset, ``reward`` which rewards fix constants. A file in ``folder`` is named after all that
+        a snapshot depends on.
         """
         self._features = {family: tuple(wanted) for family, wanted in features.items()}
         self._folder, self._constants, self._reward = folder, constants, reward
@@ -157,14 +154,8 @@ class ResetBank:
         # the name changes with everything that a snapshot depends on
         extractor = f"{self._constants.__module__}.{self._constants.__qualname__}"
         names = [(wanted.field, wanted.of, wanted.name) for wanted in self._features[family]]
-        key = (
-            _FORMAT,
-            version("metaworld"),
-            mujoco.__version__,
-            names,
-            extractor,
-            self._reward + self._source.version,
-        )
+        rewards = self._reward + self._source.version
+        key = (_FORMAT, version("metaworld"), mujoco.__version__, names, extractor, rewards)
         return self._folder / f"{family}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
 
     def environment(self, family: str) -> SawyerXYZEnv:
@@ -177,13 +168,11 @@ class ResetBank:
     def _simulate(self, family: str, vector: Array) -> Snapshot:
         env = self.environment(family)
         observation = reset_to(env, family, vector)
-        integration = np.empty(mujoco.mj_stateSize(env.model, _STATE))
-        mujoco.mj_getState(env.model, env.data, integration, _STATE)
         slim = self.model(family)
         edited = {field: _transfer(env.model, slim, field) for field in EXPANDED}
         fields = {**self._source.fields(family, vector), **edited}
         features = read(env.model, env.data, self._features[family])
-        world = WorldState(integration, fields, features)
+        world = WorldState(integration_state(env.model, env.data), fields, features)
         return Snapshot(world, observation, read_arm(env), self._constants(env, family))
 
 

@@ -23,7 +23,6 @@ from metarl.envs.metaworld.rewards.task import Outcome, SawyerTask
 
 OUTCOMES = tuple(field.name for field in fields(Outcome))
 
-
 _Table = IntEnum(
     "_Table", ["FEATURES", "ACTIONS", "CONSTANTS", "FRAMES", "FIRST", "OBSERVATIONS", "OUTCOMES"], start=0
 )

@@ -1,17 +1,14 @@
 """Meta-World's meta-learning benchmarks as task distributions.
 
-Source: Yu et al. 2019 (arXiv 1910.10897). The goals are those of the installed package's own benchmark
-objects. Drawing them takes it 8 s for ML10 and 40 s for ML45, so they are kept as JSON in the user's cache
-folder.
+Source: Yu et al. 2019 (arXiv 1910.10897). The goals are those of the installed package's own benchmarks.
 """
 
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias, cast
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
@@ -38,25 +35,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class MetaWorldTasks(SawyerTasks):
-    """Goals of Meta-World families.
+    """Goals of Meta-World families, by default 50 of each for training and for testing.
 
-    There are 50 of each for training, 50 of each for testing.
+    The engine ``"warp"`` keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32;
+    without CUDA it runs on the CPU, slowly. A device may follow it, ``"warp:cuda:1"``.
     """
 
     engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes", "warp")
-    """Engines that run the suite.
-
-    ``"warp"`` keeps all worlds in the memory of a GPU, under a newer MuJoCo and in float32; without CUDA it
-    runs on the CPU, slowly. A device may follow it, ``"warp:cuda:1"``.
-    """
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        """Build an environment with ``num_envs`` slots; see :meth:`.SawyerTasks.make_vector_env`.
-
-        Raises:
-            MetarlError: on any other engine.
-            EngineError: if "warp" is not installed here.
-        """
+        """Build an environment; raise ``MetarlError`` on an unknown engine, ``EngineError`` without Warp."""
         if not is_warp(engine):
             return super().make_vector_env(num_envs, engine=engine, num_workers=num_workers)
         with extra_imported():
@@ -73,10 +61,7 @@ class MetaWorldTasks(SawyerTasks):
         )
 
     def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
-        """Return the evaluator's most steps.
-
-        They are vector steps and environment steps of Meta-World's evaluator.
-        """
+        """Return the most vector steps and environment steps of Meta-World's evaluator."""
         return official_steps(tasks, settings, layout(self.name, tasks), self.horizon)
 
     def official_evaluation(
@@ -89,10 +74,7 @@ class MetaWorldTasks(SawyerTasks):
         num_workers: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> OfficialEvaluation:
-        """Measure an agent by Meta-World's evaluator.
-
-        See :mod:`.metaworld_official`.
-        """
+        """Measure an agent by Meta-World's evaluator; see :mod:`.metaworld.official`."""
         return official_evaluation(
             agent,
             tasks,
@@ -112,33 +94,23 @@ class MetaWorldConfig(SuiteConfig):
     """The settings of all Meta-World suites."""
 
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
-    """Steps of an episode.
-
-    At most Meta-World's own 500.
-    """
+    """Steps of an episode, at most Meta-World's own 500."""
     goal_seed: Annotated[int, Ge(0), Lt(2**32 - 1)] = 42
-    """Seed of Meta-World's goals; independent of the run's.
-
-    It is that of Meta-World's own benchmark.
-    """
+    """Seed of Meta-World's goals, as in its own benchmarks; independent of the run's."""
     training_goals: NumGoals = PUBLISHED_GOALS
     """Training goals of each family; more than Meta-World's 50 are drawn by its own code with other seeds."""
     test_goals: NumGoals = PUBLISHED_GOALS
     """Held-out goals of each family; the first 50 are Meta-World's."""
     reward: RewardVersion = "v2"
-    """Meta-World's reward version.
-
-    "v2" are those of today, 0 to 10 a step; "v1" the original ones, up to thousands.
-    """
+    """Meta-World's rewards: today's "v2", 0 to 10 a step, or the original "v1", up to thousands."""
 
     def __post_init__(self) -> None:
-        """Check the version of the rewards."""
         super().__post_init__()
         check_reward(self.reward)
 
-    @abstractmethod
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
+        return _separate_families(_distribution(self.label, self.goals(), self))
 
     @property
     def label(self) -> str:
@@ -151,41 +123,33 @@ class MetaWorldConfig(SuiteConfig):
         numbers = {"goals": self.training_goals, "testgoals": self.test_goals}
         return "".join(f"+{name}{number}" for name, number in numbers.items() if number != PUBLISHED_GOALS)
 
-    def goals(self, benchmark: Benchmark, family: str = "") -> Goals:
+    def goals(self, family: str = "") -> Goals:
         """Return the first goals of each family, as many as the settings say."""
+        benchmark = cast("Benchmark", self.kind)
         return several_goals(benchmark, self.goal_seed, family, self.training_goals, self.test_goals)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ML1Config(MetaWorldConfig):
-    """Meta-World ML1: new goals of one family.
-
-    It has 50 goals to train on and 50 others to be tested on.
-    """
+    """Meta-World ML1: one family, with 50 goals to train on and 50 others to be tested on."""
 
     kind: ClassVar[str] = "ml1"
-
     task: str = "reach-v3"
     """The family, one of Meta-World's 50."""
 
     def __post_init__(self) -> None:
-        """Check the numbers and the family's name."""
         super().__post_init__()
         if self.task not in FAMILIES:
             raise unknown_name("Meta-World task", self.task, FAMILIES)
 
     @property
     def label(self) -> str:
-        """Name with benchmark and family.
-
-        So runs on two families do not share a name.
-        """
+        """Name with the family, which runs on two families do not share."""
         return f"{self.kind}-{self.task}{self.goals_label}"
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution, named after the family."""
-        goals = self.goals("ml1", self.task)
-        return _distribution(self.label, goals, self)
+        return _distribution(self.label, self.goals(self.task), self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,41 +158,28 @@ class ML10Config(MetaWorldConfig):
 
     kind: ClassVar[str] = "ml10"
 
-    def build(self) -> MetaWorldTasks:
-        """Return the task distribution."""
-        goals = self.goals("ml10")
-        return _separate_families(_distribution(self.label, goals, self))
-
 
 @dataclass(frozen=True, kw_only=True)
 class ML25Config(MetaWorldConfig):
-    """Meta-World ML25: 24 training families, 5 test ones.
-
-    As published it trains on 25.
-    """
+    """Meta-World ML25: 24 training families, 5 test ones; as published it trains on 25."""
 
     kind: ClassVar[str] = "ml25"
-
     published: bool = False
-    """Train on all 25 published families.
-
-    One of them, basketball-v3, is a test family too.
-    """
+    """Train on all 25 published families, though one, basketball-v3, is a test family too."""
 
     def build(self) -> MetaWorldTasks:
-        """Return the task distribution.
+        """Return the task distribution, named ml25-clean or ml25-published.
 
-        Its name, ml25-clean or ml25-published, says which it is. The clean one has the published test
-        families and trains on the published families but for basketball-v3, with the published goals.
+        The clean one has the published test families, and trains on the published families but for
+        basketball-v3.
         """
-        goals = self.goals("ml25")
+        goals = self.goals()
         if self.published:
             _log.warning("ml25-published trains on %s, which it is also tested on.", ", ".join(ml25_leak()))
             return _distribution(f"ml25-published{self.goals_label}", goals, self)
         train = tuple(goal for goal in goals.train if goal.family not in ml25_leak())
-        return _separate_families(
-            _distribution(f"ml25-clean{self.goals_label}", Goals(train, goals.test), self)
-        )
+        clean = Goals(train, goals.test)
+        return _separate_families(_distribution(f"ml25-clean{self.goals_label}", clean, self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,11 +188,6 @@ class ML45Config(MetaWorldConfig):
 
     kind: ClassVar[str] = "ml45"
 
-    def build(self) -> MetaWorldTasks:
-        """Return the task distribution."""
-        goals = self.goals("ml45")
-        return _separate_families(_distribution(self.label, goals, self))
-
 
 def ml25_leak() -> tuple[str, ...]:
     """Return published ML25's training families in the test."""
@@ -249,26 +195,14 @@ def ml25_leak() -> tuple[str, ...]:
 
 
 def _separate_families(tasks: MetaWorldTasks) -> MetaWorldTasks:
-    """Return the tasks as they are.
-
-    Raises:
-        MetarlError: if a family is in both splits.
-    """
-    both = {task.family for task in tasks.train} & {task.family for task in tasks.test}
-    require(
-        not both, f"{tasks.name} must test on families that it does not train on", ", ".join(sorted(both))
-    )
+    """Return the tasks; raise ``MetarlError`` if a family is in both splits."""
+    both = sorted({task.family for task in tasks.train} & {task.family for task in tasks.test})
+    require(not both, f"{tasks.name} must test on families that it does not train on", ", ".join(both))
     return tasks
 
 
 def _distribution(name: str, goals: Goals, config: MetaWorldConfig) -> MetaWorldTasks:
-    """Return the goals as numbered tasks.
-
-    They are numbered within their family.
-
-    Raises:
-        MetarlError: if a test goal is a training goal.
-    """
+    """Return the goals as numbered tasks; raise ``MetarlError`` if a test goal is a training goal."""
     tasks = MetaWorldTasks(
         name=name,
         train=numbered_tasks(goals.train, "train"),

@@ -34,23 +34,13 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 class SawyerVectorEnv(SlotEngine):
     """:class:`~metarl.vector_env.TaskVectorEnv` over threaded Meta-World worlds.
 
-    Nothing in an episode is random: a seed changes nothing. A world with NaN or huge numbers is truncated at
-    that step with reward 0 and its last sound observation, logged and counted.
-
-    Args:
-        families: every family that a task may be of.
-        default_tasks: what the slots run in turn until ``set_tasks`` is called.
-        num_envs: slots.
-        num_threads: threads; 0 for one a core that this process may use. Results do not depend on it.
-        horizon: steps after which an episode is truncated.
-        stepper: "compiled", "portable" (Python threads, slower), or "auto" for the first that works.
-        cache: folder in which the states after resets are kept; None keeps them in memory only.
-        reward_version: Meta-World's rewards of today ("v2") or its original ones ("v1").
-        known: what families there are.
-
-    Raises:
-        MetarlError: on a family or rewards that Meta-World does not have, or a number that makes no sense.
-        EngineError: if the compiled stepper is asked for and cannot be built.
+    The slots run ``default_tasks`` in turn until ``set_tasks`` is called. Nothing in an episode is random: a
+    seed changes nothing. A world with NaN or huge numbers is truncated at that step with reward 0 and its
+    last sound observation, logged and counted. ``num_threads=0`` is one a core that this process may use;
+    results do not depend on it. ``stepper`` is "compiled", "portable" (Python threads, slower), or "auto" for
+    the first that works; ``cache`` is the folder in which the states after resets are kept, None keeps them
+    in memory only. Unknown families and rewards raise ``MetarlError``, a compiled stepper that cannot be
+    built ``EngineError``.
     """
 
     def __init__(
@@ -112,7 +102,10 @@ class SawyerVectorEnv(SlotEngine):
         self._physics.assign(self._resets.numbers(self._running))
         self._physics.set_state(slots, [snapshot.world for snapshot in snapshots])
         self._steps[slots] = 0
-        self._groups = self._group()
+        slots_of: dict[str, list[int]] = {}
+        for slot, task in enumerate(self._running):
+            slots_of.setdefault(task.family, []).append(slot)
+        self._groups = {family: np.array(members, np.int64) for family, members in slots_of.items()}
         self._live[slots] = True
         return self._tables.observations.copy(), {}
 
@@ -131,8 +124,9 @@ class SawyerVectorEnv(SlotEngine):
         self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
         # without compiled rewards, NumPy computes them here
-        if not self._computes:
-            self._advance(sound)
+        for family, slots in self._groups.items() if not self._computes else ():
+            if sound[slots].any():
+                self._tables.advance(self._resets.catalog[family], slots[sound[slots]])
         rewards = np.where(sound, self._tables.outcomes[:, 0], 0.0)
         success = sound & (self._tables.outcomes[:, 1] > 0.5)
         truncated = diverged | (live & (self._steps >= self._horizon))
@@ -152,10 +146,7 @@ class SawyerVectorEnv(SlotEngine):
         return {**columns, "unscaled_reward": reward}
 
     def goals(self, *, clipped: bool = True) -> Array:
-        """Return goals as Meta-World shows them where they are not hidden, ``[N, 3]``, metres.
-
-        ``clipped`` is as after a step; a reset returns goals that are not clipped to their space.
-        """
+        """Return goals as Meta-World shows them, ``[N, 3]``, metres; a reset's are not ``clipped``."""
         goals = np.zeros((self.num_envs, 3))
         for family, slots in self._groups.items():
             task = self._resets.catalog[family]
@@ -202,17 +193,3 @@ class SawyerVectorEnv(SlotEngine):
 
     def _accept(self, tasks: Sequence[Task]) -> None:
         self._resets.check_families(tasks)
-
-    def _group(self) -> dict[str, Indices]:
-        """Return the slots of each family."""
-        slots: dict[str, list[int]] = {}
-        for slot, task in enumerate(self._running):
-            slots.setdefault(task.family, []).append(slot)
-        return {family: np.array(members, np.int64) for family, members in slots.items()}
-
-    def _advance(self, sound: Flags) -> None:
-        """Compute sound slots' observations in NumPy."""
-        for family, slots in self._groups.items():
-            running = sound[slots]
-            if running.any():
-                self._tables.advance(self._resets.catalog[family], slots[running])

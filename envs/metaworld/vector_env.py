@@ -69,7 +69,6 @@ class VectorOptions:
     height: int = DEFAULT_SIZE
 
     def __post_init__(self) -> None:
-        """Check all that needs no environment."""
         steps = self.max_episode_steps
         require(1 <= steps <= MAX_HORIZON, f"max_episode_steps must be in 1..{MAX_HORIZON}", steps)
         check_reward(self.reward_function_version)
@@ -105,23 +104,14 @@ class VectorOptions:
 class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     """Meta-World tasks in slots that reset themselves.
 
-    The goals that a slot meets follow from its seed alone: a reset with a seed starts their order anew (slot
-    i gets ``seed + i``, or ``seed[i]``). All else in an episode is a function of task and actions.
+    Slot i may run ``tasks[i]``; the goals that it meets follow from its seed alone: a reset with a seed
+    starts their order anew (slot i gets ``seed + i``, or ``seed[i]``), ``seed`` holds until then. All else in
+    an episode is a function of task and actions. ``families`` are in the order of the one-hot numbers;
+    ``cache`` and errors are :class:`.SawyerVectorEnv`'s.
 
     ``infos`` holds, with Gymnasium's masks, Meta-World's seven values of a step: ``success`` (bool),
     ``near_object``, ``grasp_success``, ``grasp_reward``, ``in_place_reward``, ``obj_to_target`` and
     ``unscaled_reward``.
-
-    Args:
-        tasks: for each slot the tasks that it may run.
-        families: all families, in the order of the one-hot numbers.
-        seed: of the order of the goals, until a reset has one of its own.
-        options: see :class:`VectorOptions`.
-        cache: folder in which the states after resets are kept; None keeps them in memory only.
-
-    Raises:
-        MetarlError: on numbers, names or tasks that make no sense.
-        EngineError: if the compiled stepper is asked for and cannot be built.
     """
 
     def __init__(
@@ -144,8 +134,8 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         self._shown = self._shown_slots()
         self._mode = read_mode(self.options.autoreset_mode)
         self.render_mode = self.options.render_mode
-        self.metadata = {"autoreset_mode": self._mode, "render_modes": ["rgb_array"]}
-        self.metadata["render_fps"] = RENDER_FPS
+        modes: list[str] = ["rgb_array"]
+        self.metadata = {"autoreset_mode": self._mode, "render_modes": modes, "render_fps": RENDER_FPS}
         # the engine resets on request only; autoreset is added here
         self._families = list(families)
         self._engine = SawyerVectorEnv(
@@ -196,10 +186,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
         self, actions: npt.NDArray[np.float32]
     ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot by ``actions [N, 4]``; the autoreset mode says which start anew, and when.
-
-        A slot that was not reset raises ``MetarlError``.
-        """
+        """Step every slot by ``actions [N, 4]``, once reset; the autoreset mode says which start anew."""
         self._check_open()
         self._check_started()
         # NEXT_STEP: slots that ended in the last step are reset in this one

@@ -11,8 +11,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from metarl.envs.engines.arrays import Mask, vector
-from metarl.envs.engines.warp.tensors import tensor
+from metarl.envs.engines.arrays import Mask, tensor, vector
 from metarl.envs.metaworld.models import Arm, hand_target
 from metarl.envs.metaworld.reset_bank import Snapshot
 from metarl.envs.metaworld.rewards.observation import FRAME_SIZE, OBSERVATION_SIZE, visible_goal

@@ -18,7 +18,7 @@ TestRange: TypeAlias = Literal["in", "out"]
 
 
 def check_test_range(test_range: str) -> None:
-    """Check that it is one; raise ``MetarlError`` if not."""
+    """Check a test range; raise ``MetarlError`` if there is none of that name."""
     require(test_range in ("in", "out"), 'test_range must be "in" or "out"', repr(test_range))
 
 

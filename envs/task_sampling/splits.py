@@ -85,11 +85,8 @@ def make_splits(
 ) -> TaskSplits:
     """Return splits of two lists or samplers.
 
-    ``sample`` draws a training task's parameters, or lists all of them; ``test_sample`` likewise for held-out
-    tasks, None draws them with ``sample`` from seeds of their own.
-
-    Raises:
-        MetarlError: if parameters are no numbers or not alike, a list is empty, or a task is in both splits.
+    Without ``test_sample`` the held-out tasks are drawn with ``sample`` from seeds of their own. Other
+    parameters than numbers, an empty list, and a task in both splits raise ``MetarlError``.
     """
     if not callable(sample) and test_sample is None:
         raise MetarlError(
@@ -108,7 +105,10 @@ def make_splits(
             "sample draws the same few tasks over and over, so none is left to be held out; "
             "give test_sample, or a list of tasks for each."
         )
-    _check_apart(train, test)
+    known = {task.parameters for task in train}
+    for task in test:
+        if task.parameters in known:
+            raise MetarlError(f"The held-out task {list(task.parameters)} is also a training task.")
     return TaskSplits(name, layout, train, test, _draw(sample, layout) if callable(sample) else None)
 
 
@@ -167,10 +167,3 @@ def _fresh(
             continue
         in_vain = 0
         yield numbers
-
-
-def _check_apart(train: Sequence[Task], test: Sequence[Task]) -> None:
-    known = {task.parameters for task in train}
-    for task in test:
-        if task.parameters in known:
-            raise MetarlError(f"The held-out task {list(task.parameters)} is also a training task.")

@@ -70,10 +70,8 @@ class BayesOptimal:
     def choose(self, wins: Counts, losses: Counts) -> Counts:
         """Return the best arm ``[N]`` for counts ``[N, k]``; of equal arms the first."""
         counts = np.stack([wins, losses], axis=-1).tolist()
-        return np.array([self._arm([(won, lost) for won, lost in each]) for each in counts], np.int64)
-
-    def _arm(self, counts: list[tuple[int, int]]) -> int:
-        return counts.index(self._best(tuple(sorted(counts))).arm)
+        states = [[(won, lost) for won, lost in each] for each in counts]
+        return np.array([state.index(self._best(tuple(sorted(state))).arm) for state in states], np.int64)
 
     def _choice(self, state: Multiset) -> Choice:
         if sum(won + lost for won, lost in state) >= self.pulls:
@@ -100,17 +98,9 @@ def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: in
 
         V(w, l) = max(r / (1 - d), p (1 + d V(w + 1, l)) + (1 - p) d V(w, l + 1))
 
-    backwards from ``lookahead`` pulls ahead, where an arm is taken to be known; between two rewards of the
-    grid the difference is interpolated.
-
-    Args:
-        discount: d, below 1.
-        pulls: most pulls of an arm that the table knows; entries with more are NaN.
-        lookahead: pulls beyond these; 0 for as many as leave a weight of 1e-5 behind them.
-        grid: rewards of the known arm, in 0..1.
-
-    Raises:
-        MetarlError: if the discount is not within 0..1.
+    backwards from ``lookahead`` pulls ahead, where an arm is taken to be known (0: as many as leave a weight
+    of 1e-5 behind them); between two rewards of the grid the difference is interpolated. Entries of more than
+    ``pulls`` are NaN.
     """
     require(0 < discount < 1, "discount must be above 0 and below 1", discount)
     # beyond this depth what is left is worth less than 1e-5 of the whole

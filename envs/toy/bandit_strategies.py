@@ -19,7 +19,6 @@ class Strategy(Protocol):
 
     def choose(self, wins: Counts, losses: Counts, rng: np.random.Generator) -> Counts:
         """Return arms, ``[N]``, for counts ``[N, k]``."""
-        ...
 
 
 def best(scores: Numbers) -> Counts:

@@ -38,7 +38,6 @@ class BanditsConfig(SuiteConfig):
     """Bernoulli bandits, played within one episode (Duan et al. 2016)."""
 
     kind: ClassVar[str] = "bandits"
-
     arms: Annotated[int, Ge(2), Le(MAX_ARMS)] = 5
     """Arms of every bandit."""
     horizon: Horizon = 10

@@ -15,13 +15,10 @@ from metarl.settings import Horizon
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]
 
-
 Pole: TypeAlias = dict[str, float]
-
 
 # metres, kilograms and newtons; Gymnasium's own numbers are 0.5, 0.1 and 10
 TRAIN: Ranges = {"half_length": (0.3, 1.0), "mass": (0.05, 0.3), "force": (6.0, 12.0)}
-
 
 # of held-out tasks, beyond everything trained on
 TEST: Ranges = {"half_length": (1.0, 1.5), "mass": (0.3, 0.5), "force": (12.0, 16.0)}
@@ -51,7 +48,6 @@ class CartPoleConfig(SuiteConfig):
     """CartPole with other poles and motors; held-out ones are outside the training ranges."""
 
     kind: ClassVar[str] = "cart-pole"
-
     horizon: Horizon = 200
     """Steps of an episode."""
     reversed_motor: bool = True

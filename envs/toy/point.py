@@ -38,7 +38,6 @@ class PointConfig(SuiteConfig):
     """2-D navigation to a hidden goal (Finn et al. 2017); the best return is known."""
 
     kind: ClassVar[str] = "point"
-
     horizon: Horizon = 100
     """Steps of an episode."""
     terminate_at_goal: bool = False

@@ -25,10 +25,7 @@ class Explainable(Actor, Protocol):
 
     @property
     def params(self) -> Params:
-        """Stacked parameters, ``[M, ...]``, by name.
-
-        The part of a name before the last dot is the layer.
-        """
+        """Stacked parameters, ``[M, ...]``, by name; the part before the last dot is the layer."""
         ...
 
     def with_params(self, params: Params) -> Explainable:
@@ -36,22 +33,16 @@ class Explainable(Actor, Protocol):
         ...
 
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's activations on observations.
+        """Return activations ``[M, B, units]`` on observations ``[M, B, O]``, by layer in order.
 
-        Observations are ``[M, B, O]``, activations ``[M, B, units]`` by the layer's name.
-
-        In order; the activations of the last layer are the most likely actions. Empty if the policy does not
-        show its layers.
+        The activations of the last layer are the most likely actions. Empty if the policy does not show its
+        layers.
         """
         ...
 
 
 def explainable(actor: Actor) -> Explainable:
-    """Return the actor, if its adapted parameters are visible.
-
-    Raises:
-        MetarlError: if it does not.
-    """
+    """Return the actor, or refuse one without visible parameters."""
     if isinstance(actor, Explainable):
         return actor
     raise MetarlError(
@@ -68,15 +59,9 @@ class Change:
     norm: Values
     """``[T]``, Euclidean norm of the change."""
     relative: Values | None
-    """``[T]``, change over the norm before adapting.
-
-    None where that norm is zero.
-    """
+    """``[T]``, change over the norm before adapting; None where that norm is zero."""
     share: Values
-    """``[T]``, share of the squared adaptation vector.
-
-    It is a part of its squared length; zero where nothing moved.
-    """
+    """``[T]``, share of the adaptation vector's squared length; zero where nothing moved."""
 
 
 def layer_of(name: str) -> str:

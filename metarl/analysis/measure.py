@@ -1,7 +1,5 @@
 """Measurement of layers' changes and gains.
 
-It finds which layers adaptation changes, and the gain of each.
-
 Gains are measured in rollouts: with nothing adapted, with everything, with one layer alone adapted, and with
 all but one, all from the same seeds.
 """
@@ -31,7 +29,7 @@ from metarl.vector_env import TaskVectorEnv
 
 @dataclass(frozen=True)
 class Variant:
-    """Which layers of the policy are adapted."""
+    """Name of a set of adapted layers."""
 
     name: str
     adapted: frozenset[str]
@@ -39,26 +37,19 @@ class Variant:
 
 @dataclass(frozen=True)
 class AdaptationTrace:
-    """Changes and effects of adapting to T tasks.
-
-    They are changes of a policy.
-    """
+    """Changes of a policy, and their effects, by adapting to T tasks."""
 
     changes: tuple[Change, ...]
-    """Of each tensor of parameters."""
+    """Change of each tensor of parameters."""
     similarities: dict[str, Values]
-    """Of each layer, ``[T]``: linear CKA of its activations before and after adapting, on the observations
-    of the unadapted policy."""
+    """``[T]`` by layer: linear CKA of activations before and after, on the unadapted observations."""
     shifts: dict[str, Values]
-    """Each layer's shift of activations, ``[T]``.
-
-    It says how far these activations moved as a whole, in units of their spread.
-    """
+    """``[T]`` by layer: how far the activations' mean moved, in units of their spread."""
     vectors: Values
     """``[T, D]``, the adaptation vectors."""
     variants: tuple[Variant, ...]
     effects: Evaluation
-    """Of the variants, along its second axis."""
+    """Measurements of the variants, along the second axis."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -67,10 +58,7 @@ class AdaptationTrace:
 
 
 def variants_of(layers: Sequence[str]) -> tuple[Variant, ...]:
-    """Return the variants of a policy.
-
-    Nothing adapted, everything, each layer alone, all but each.
-    """
+    """Return the variants: nothing adapted, everything, each layer alone, all but each."""
     everything = frozenset(layers)
     return (
         Variant("none", frozenset()),
@@ -83,10 +71,7 @@ def variants_of(layers: Sequence[str]) -> tuple[Variant, ...]:
 def trace_steps(
     config: MeasurementConfig, layers: Collection[str], num_tasks: int, num_envs: int, horizon: int
 ) -> int:
-    """Return the vector steps of :func:`trace_adaptation`.
-
-    Every episode is taken to last to the horizon.
-    """
+    """Return the vector steps of :func:`trace_adaptation`, if all episodes last to the horizon."""
     chunks = -(-num_tasks // max(1, num_envs // slots_needed(config)))
     return chunks * (config.adaptation_steps + 2 + 2 * len(layers)) * horizon
 
@@ -104,14 +89,8 @@ def trace_adaptation(
 ) -> AdaptationTrace:
     """Adapt an agent to tasks, and measure the changes of its policy.
 
-    Args:
-        agent: is not changed; its actors must be :class:`metarl.analysis.layers.Explainable`.
-        env: at least :func:`metarl.evaluation.evaluate.slots_needed` slots.
-        tasks: to adapt to.
-        config: how many steps and episodes, and how the actions that are measured are chosen.
-        horizon: of an episode.
-        rng: where every random number comes from.
-        on_step: as in :func:`metarl.rollouts.collect.collect`.
+    The agent is not changed; its actors must be :class:`metarl.analysis.layers.Explainable`. Arguments as
+    :func:`metarl.evaluation.evaluate.evaluate`.
 
     Raises:
         MetarlError: if the agent's parameters are hidden, none moves, or ``env`` has too few slots.
@@ -173,16 +152,9 @@ def compare(
     after: Explainable,
     seen: Rollout,
 ) -> dict[str, Values]:
-    """Return a measure of activations before and after, by layer.
+    """Return a measure ``[M]`` of activations before and after, by layer.
 
-    Args:
-        measure: of two representations ``[B, P]``.
-        before: an actor.
-        after: the adapted one.
-        seen: the observations.
-
-    Returns:
-        ``[M]`` by the layer's name.
+    ``measure`` compares two representations ``[B, P]``, on the observations of ``seen``.
     """
     observations, live = seen.observations.flatten(1, 2), seen.mask.flatten(1)
     ours, theirs = before.activations(observations), after.activations(observations)
@@ -195,7 +167,6 @@ def compare(
 
 
 def _join(parts: Sequence[AdaptationTrace]) -> AdaptationTrace:
-    """Put parts of different tasks one after another."""
     first = parts[0]
     return replace(
         first,

@@ -1,6 +1,4 @@
-"""Similarity of representations' shape and place.
-
-It is that of two representations.
+"""Similarity of two representations: their shape and their place.
 
 Linear centered kernel alignment (CKA) compares the shape: it is 1 for representations that a rotation, a
 reflection, a scaling of all units together or a shift turns into one another, and 0 where no linear function
@@ -13,21 +11,14 @@ import torch
 
 
 def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Return two representations' similarity of shape.
+    """Return the similarity of shape, 0..1, of two representations.
 
-    It is in 0..1.
-
-    Source: Kornblith et al. 2019 (arXiv 1905.00414), section 3.
-    For centered X and Y (equation 4 with linear kernels, written with their features)::
+    Source: Kornblith et al. 2019 (arXiv 1905.00414), section 3. For centered X and Y, ``[B, P]`` and
+    ``[B, Q]`` of the same B observations (equation 4 with linear kernels, written with their features)::
 
         CKA = |Y' X|^2 / (|X' X| |Y' Y|)        in Frobenius norms
 
-    Args:
-        one: ``[B, P]``, P units for each of B observations.
-        other: ``[B, Q]``, for the same observations.
-
-    Returns:
-        The similarity; of representations that are constant, 1 if both are and 0 if one is.
+    Of representations that are constant, it is 1 if both are and 0 if one is.
     """
     x, y = (features.double() - features.double().mean(dim=0) for features in (one, other))
     scale = torch.linalg.norm(x.T @ x) * torch.linalg.norm(y.T @ y)
@@ -37,16 +28,10 @@ def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def shift(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Return a representation's shift over its spread.
+    """Return how far the mean moved, over the spread before.
 
-    That is the distance between both means over the root of the mean squared distance from the mean before.
-
-    Args:
-        before: ``[B, P]``, P units for each of B observations.
-        after: the same units for the same observations.
-
-    Returns:
-        The shift; of a representation that was constant, 1 if it moved and 0 if not.
+    That is the distance between both means over the root of the mean squared distance from the mean before,
+    of representations ``[B, P]``; of one that was constant, 1 if it moved and 0 if not.
     """
     one, other = before.double(), after.double()
     distance = torch.linalg.norm(other.mean(dim=0) - one.mean(dim=0))

@@ -1,7 +1,4 @@
-"""Summaries of adaptation traces, with 95 % intervals.
-
-The intervals are over tasks.
-"""
+"""Summaries of adaptation traces, with 95 % intervals over tasks."""
 
 from __future__ import annotations
 
@@ -22,17 +19,11 @@ class LayerChange:
 
     name: str
     norm: Interval
-    """Of the change."""
+    """Norm of the change."""
     relative: Interval | None
-    """Change over the norm before adapting.
-
-    None where that norm is zero.
-    """
+    """Change over the norm before adapting; None where that norm is zero."""
     share: Interval
-    """Share of the adaptation vector's squared length.
-
-    The vector is the whole one.
-    """
+    """Share of the squared length of the whole adaptation vector."""
 
 
 @dataclass(frozen=True)
@@ -48,26 +39,20 @@ class Gain:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An adaptation, explained."""
+    """Changes, similarities, map and gains of an adaptation."""
 
     trace: AdaptationTrace
     adaptation_steps: int
     layer_changes: tuple[LayerChange, ...]
     similarities: dict[str, Interval]
-    """Linear CKA before and after adapting, by layer.
-
-    It is of each layer's activations; the last layer's are the actions.
-    """
+    """Linear CKA of activations before and after, by layer; the last layer's are the actions."""
     shifts: dict[str, Interval]
-    """Shift of the activations over their spread.
-
-    It says how far they moved as a whole.
-    """
+    """How far the activations' mean moved, over their spread, by layer."""
     task_map: TaskMap
     likeness: Likeness | None
     """None where no family has tasks enough."""
     gains: tuple[Gain, ...]
-    """Of every variant but the unadapted one."""
+    """Gains of every variant but the unadapted one."""
 
     @property
     def layers(self) -> list[str]:
@@ -147,10 +132,7 @@ def to_json(explanation: Explanation) -> dict[str, Json]:
             layer: {
                 "cka": list(interval),
                 "shift": list(explanation.shifts[layer]),
-                "tasks": {
-                    "cka": trace.similarities[layer].tolist(),
-                    "shift": trace.shifts[layer].tolist(),
-                },
+                "tasks": {"cka": trace.similarities[layer].tolist(), "shift": trace.shifts[layer].tolist()},
             }
             for layer, interval in explanation.similarities.items()
         },

@@ -23,25 +23,16 @@ _LARGEST_BATCH = 2_000_000  # ranks that are held at once
 
 @dataclass(frozen=True)
 class TaskMap:
-    """Tasks in the plane.
-
-    Those that do not move the policy have no direction and are left out.
-    """
+    """Tasks in the plane, except those that do not move the policy."""
 
     places: tuple[int, ...]
-    """Which of the tasks are on the map."""
+    """Places of the tasks on the map."""
     points: Values
     """``[len(places), 2]``."""
     shown: float
-    """Share of variance that the plane shows.
-
-    It is the variance of the directions.
-    """
+    """Share of the directions' variance that the plane shows."""
     cosines: Values
-    """Cosines of the angles between adaptation vectors.
-
-    ``[len(places), len(places)]``.
-    """
+    """Cosines of the angles between adaptation vectors, ``[len(places), len(places)]``."""
 
 
 @dataclass(frozen=True)
@@ -49,27 +40,16 @@ class Likeness:
     """Test whether close tasks move policies alike."""
 
     correlation: float
-    """Rank correlation of both distances.
-
-    It is Spearman's, over the pairs of a family, the mean over families.
-    """
+    """Spearman's correlation of both distances over the pairs of a family, meaned over families."""
     p_value: float
-    """P-value of a permutation test.
-
-    It says how often tasks that are exchanged within their family correlate as much (Mantel 1967).
-    """
+    """Share of exchanges of tasks within their family that correlate as much (Mantel 1967)."""
     pairs: int
     families: int
-    """Number of families that were counted.
-
-    They have three tasks or more, at different distances from each other.
-    """
+    """Families counted: those of three tasks or more, at different distances from each other."""
 
 
 def task_map(vectors: Values) -> TaskMap:
-    """Return the directions' principal components.
-
-    The vectors are ``[T, D]``.
+    """Return the principal components of the directions of vectors ``[T, D]``.
 
     This is classical multidimensional scaling of the distances ``sqrt(2 - 2 cos)`` between directions.
     """
@@ -92,18 +72,10 @@ def task_map(vectors: Values) -> TaskMap:
 
 
 def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -> Likeness | None:
-    """Correlate distances of tasks and adaptation vectors.
+    """Correlate distances of tasks and adaptation vectors; None if no family counts.
 
-    Tasks are as far apart as their parameters (Euclidean), vectors as ``1 - cos``; only tasks of one family
-    are compared. The p-value is one-sided: that of a correlation as large or larger.
-
-    Args:
-        tasks: T, those of the map.
-        cosines: ``[T, T]``.
-        rng: exchanges tasks within their family.
-
-    Returns:
-        The correlation; None where no family can be counted.
+    Tasks are as far apart as their parameters (Euclidean), vectors as ``1 - cos`` of ``cosines`` ``[T, T]``;
+    only tasks of one family are compared. The p-value is one-sided: that of a correlation as large or larger.
     """
     families = dict.fromkeys(task.family for task in tasks)
     found = [ranks for family in families if (ranks := _ranks(tasks, cosines, family)) is not None]
@@ -120,17 +92,11 @@ def likeness(tasks: Sequence[Task], cosines: Values, rng: np.random.Generator) -
 
 
 Ranks = tuple[Values, Values]
-"""Ranks of distances between a family's tasks.
-
-They are of both distances, ``[n, n]`` each, symmetric.
-"""
+"""Ranks of vectors' and of tasks' distances in a family, symmetric ``[n, n]`` each."""
 
 
 def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
-    """Return a family's ranks, if distances differ.
-
-    None without different distances.
-    """
+    """Return a family's ranks; None unless distances differ."""
     places = [place for place, task in enumerate(tasks) if task.family == family]
     if len(places) < 3:
         return None
@@ -144,10 +110,7 @@ def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
 
 
 def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values:
-    """Return correlations of random permutations, ``[PERMUTATIONS]``.
-
-    The tasks are exchanged at random.
-    """
+    """Return correlations ``[PERMUTATIONS]`` of tasks exchanged at random."""
     at_once = max(1, _LARGEST_BATCH // ours.size)
     found = []
     for start in range(0, PERMUTATIONS, at_once):
@@ -158,10 +121,7 @@ def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values
 
 
 def _correlations(ours: Values, theirs: Values, orders: npt.NDArray[np.int64]) -> Values:
-    """Return correlations for each order ``[R, n]``.
-
-    They are over pairs of tasks, and the order is of ours.
-    """
+    """Return correlations over pairs of tasks for each order ``[R, n]`` of ours."""
     first, second = np.triu_indices(len(ours), 1)
     fixed = theirs[first, second] - theirs[first, second].mean()
     moving = ours[orders[:, first], orders[:, second]]

@@ -1,9 +1,10 @@
-"""Train, load and evaluate in a few lines; presets are strings, folders strings or paths."""
+"""Train, load and evaluate in a few lines."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,11 +97,8 @@ def train(
     experiment = runs.start(replace(config, **settings), Path(folder), observers)  # type: ignore[arg-type]  # checked by the config
     evaluation = experiment.run()
     notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
-    about: dict[str, Json] = {
-        **provenance(experiment),
-        "physics": runs.physics(experiment.folder, experiment.config.sampling.engine),
-        "notices": list(notices.values()),
-    }
+    physics = runs.physics(experiment.folder, experiment.config.sampling.engine)
+    about = {**provenance(experiment), "physics": physics, "notices": list[Json](notices.values())}
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
     write_evaluation(experiment.folder, "evaluation", evaluation, summary, about, title)
@@ -108,7 +106,7 @@ def train(
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Open a trained run or its checkpoint; MetarlError if there is none, or it is damaged."""
+    """Open a trained run or its whole checkpoint, or raise MetarlError."""
     return Run(runs.open_trained(Path(path), report=lambda _: None), None)
 
 
@@ -135,8 +133,5 @@ def evaluate(
         measured = replace(experiment.config.evaluation, adaptation_steps=adaptation_steps)
         experiment.config = replace(experiment.config, evaluation=measured)
     chosen = experiment.suite.tasks("test") if tasks is None else tasks
-    env = experiment.make_env()
-    try:
+    with closing(experiment.make_env()) as env:
         return experiment.test(env, chosen, make_rng(seed, Purpose.EVALUATION))
-    finally:
-        env.close()

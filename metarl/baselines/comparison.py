@@ -1,6 +1,4 @@
-"""Baselines on held-out tasks, at equal budget.
-
-Each has the same held-out tasks, with the same episodes from the same seeds.
+"""Baselines on the same held-out tasks, episodes and seeds, at equal budget.
 
 Finished results are kept: a comparison that was stopped, or that has more baselines, budgets or tasks than
 before, computes only the missing ones.
@@ -25,15 +23,7 @@ from metarl.types import Json, Task
 
 
 class Comparison:
-    """Comparison of a run's agent and its baselines.
-
-    It is on held-out tasks.
-
-    Args:
-        experiment: with a trained agent.
-        tasks: held-out ones.
-        config: which baselines.
-        folder: of the results; made with the first.
+    """Comparison of a trained agent and its baselines on held-out tasks.
 
     Raises:
         MetarlError: if there is nothing to compare with, or the folder holds results of other settings.
@@ -60,10 +50,7 @@ class Comparison:
 
     @property
     def pending(self) -> list[tuple[Baseline, Task]]:
-        """Missing results, in the order of computation.
-
-        These are baselines and tasks without a result yet.
-        """
+        """Baselines and tasks without a result, in the order of computation."""
         return [(b, task) for b in self.baselines for task in self.tasks if not self._is_done(b, task)]
 
     @property
@@ -75,10 +62,7 @@ class Comparison:
         ]
 
     def request_stop(self) -> None:
-        """Stop before the next step, keeping results.
-
-        Stopped is raised; finished results are kept.
-        """
+        """Raise Stopped before the next step; finished results are kept."""
         self._stop = True
 
     def open_runner(self, on_step: OnStep) -> BaselineRunner:
@@ -108,19 +92,17 @@ class Comparison:
 
     def seconds_per_step(self, runner: BaselineRunner) -> dict[str, float]:
         """Measure seconds per step of pending phases."""
-        seconds_per_step: dict[str, float] = {}
+        found: dict[str, float] = {}
         for baseline in self.baselines:
             for phase in self.pending_steps(baseline):
-                if phase not in seconds_per_step:
-                    # phases that several baselines share are measured once
+                if phase in found:
+                    continue  # phases that several baselines share are measured once
+                if phase == MEASURE:
+                    found[phase] = runner.measuring_seconds_per_step()
+                else:
                     training = phase == BaselineRunner.phase(baseline, training=True)
-                    measuring = phase == MEASURE
-                    seconds_per_step[phase] = (
-                        runner.measuring_seconds_per_step()
-                        if measuring
-                        else runner.seconds_per_step(baseline, training=training)
-                    )
-        return seconds_per_step
+                    found[phase] = runner.seconds_per_step(baseline, training=training)
+        return found
 
     def seconds(self, baseline: Baseline, seconds_per_step: Mapping[str, float]) -> float:
         """Estimate the seconds of a baseline's pending results."""
@@ -137,7 +119,6 @@ class Comparison:
         return runner.on_task(baseline, task, weights)
 
     def _measured_steps(self, baseline: Baseline) -> int:
-        """Return the steps of one measurement on a task."""
         measured = self.experiment.config.evaluation
         stages = len(baseline.stages(measured.adaptation_steps))
         adapting = self.step_budgets.adaptation if baseline.kind == META else 0
@@ -150,7 +131,6 @@ class Comparison:
         return f"{baseline.stem}/task{self._places[task]:04d}"
 
     def _settings(self) -> dict[str, Json]:
-        """Return the settings shared by a folder's results."""
         config = to_json(self.experiment.config)
         measured = asdict(self.experiment.config.evaluation)
         return {

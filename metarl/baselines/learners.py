@@ -44,12 +44,9 @@ class LearnerConfig:
     """Budget and seed of one baseline."""
 
     steps: int
-    """Environment steps at most.
-
-    A few less, where they do not divide into whole rollouts.
-    """
+    """Environment steps at most; a few less, where they do not divide into whole rollouts."""
     seed: int
-    """Everything that is random follows from it."""
+    """Source of everything random."""
     rollout: int = ROLLOUT
     """Transitions of a PPO rollout at most."""
     updates_per_step: float = 1.0
@@ -88,11 +85,7 @@ class Learner(ABC):
         return {name: value.detach().clone() for name, value in self._tensors().items()}
 
     def load(self, weights: Params) -> None:
-        """Continue from a similar agent's weights.
-
-        Raises:
-            MetarlError: if they are of another architecture.
-        """
+        """Continue from the weights of an agent of the same architecture."""
         own = self._tensors()
         if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in weights.items()}:
             raise MetarlError("The weights of this baseline belong to another architecture.")
@@ -126,10 +119,7 @@ class PPOLearner(Learner):
 
     @property
     def actor(self) -> SB3Actor:
-        """Policy with state-independent deviation.
-
-        The deviation does not depend on the observation.
-        """
+        """Policy with a deviation that does not depend on the observation."""
         policy = self.model.policy
         assert isinstance(policy, ActorCriticPolicy)
 
@@ -198,18 +188,12 @@ ALGORITHMS: dict[AlgorithmName, type[Learner]] = {"ppo": PPOLearner, "sac": SACL
 
 @dataclass(frozen=True)
 class SB3Actor:
-    """Policy of stable-baselines3 as an actor.
-
-    It acts on one task.
-    """
+    """Policy of stable-baselines3 as an actor on one task."""
 
     distribution: Callable[[torch.Tensor], Gaussian]
     """From observations ``[B, O]``, before any squashing."""
     env: TaskVecEnv
-    """Training environment with actions in -1..1.
-
-    It has their scaling.
-    """
+    """Training environment, with the scaling of its actions in -1..1."""
     squashed: bool
     """Whether tanh bounds actions, or clipping does."""
     task: Task | None = None
@@ -230,10 +214,7 @@ class SB3Actor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Choose actions for observations ``[1, K, O]``.
-
-        Densities are those before squashing and scaling.
-        """
+        """Choose actions for observations ``[1, K, O]``; densities are before squashing and scaling."""
         gaussian = self.distribution(self._see(inputs.observations).flatten(0, 1))
         drawn = gaussian.mean if generator is None else sample(gaussian, generator)
         unit = torch.tanh(drawn) if self.squashed else drawn
@@ -250,10 +231,7 @@ class SB3Actor:
 
 @contextmanager
 def _by_itself() -> Iterator[None]:
-    """Isolate SB3's seeds and warnings, on one core.
-
-    The seeds are global ones.
-    """
+    """Isolate SB3's global seeds and warnings, on one core."""
     with global_generators_kept(), warnings.catch_warnings(), one_thread():
         warnings.filterwarnings(
             "ignore", message="You have specified a mini-batch size", category=UserWarning

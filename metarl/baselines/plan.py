@@ -92,22 +92,13 @@ class Baseline:
 
 def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
     """Return the meta-learned agent, then the baselines."""
-    # one baseline for each budget and algorithm
-    scratch = [
-        Baseline("scratch", name, budget)
-        for budget in sorted(set(config.budgets))
-        for name in dict.fromkeys(config.algorithms)
-        if "scratch" in config.kinds
-    ]
+    names = dict.fromkeys(config.algorithms)
+    # one baseline from scratch for each budget and algorithm
+    found = [Baseline("scratch", name, budget) for budget in sorted(set(config.budgets)) for name in names]
     # these learn from training tasks first
     kinds: tuple[BaselineKind, ...] = ("multitask", "oracle")
-    trained = [
-        Baseline(kind, name)
-        for kind in kinds
-        for name in dict.fromkeys(config.algorithms)
-        if kind in config.kinds
-    ]
-    return (Baseline(META), *scratch, *trained)
+    found += [Baseline(kind, name) for kind in kinds for name in names]
+    return (Baseline(META), *(baseline for baseline in found if baseline.kind in config.kinds))
 
 
 @dataclass(frozen=True)
@@ -115,12 +106,9 @@ class StepBudgets:
     """Environment steps that each agent may learn from."""
 
     adaptation: int
-    """Largest budget on a held-out task.
-
-    It is what the meta-learned agent has adapted on after its last step.
-    """
+    """Steps on a held-out task that the meta-learned agent adapts on until its last step."""
     training: int
-    """On training tasks, all of them together."""
+    """Steps on all training tasks together."""
 
     def on_task(self, baseline: Baseline) -> int:
         """Return a baseline's steps on a held-out task."""
@@ -134,16 +122,9 @@ def step_budgets(
     meta_steps: int,
     trial: Trial = "parallel",
 ) -> StepBudgets:
-    """Return budgets equal to the meta-learned agent's.
+    """Return budgets equal to those of an agent meta-trained for ``meta_steps``.
 
         on a held-out task = adaptation steps x episodes that each learns from x horizon
-
-    Args:
-        config: which baselines, and how many steps on training tasks if not ``meta_steps``.
-        measured: how the meta-learned agent adapts.
-        horizon: of an episode.
-        meta_steps: environment steps of its meta-training.
-        trial: how the episodes of a task relate for it.
 
     Raises:
         MetarlError: if it does not adapt, or a baseline has nothing to train on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import TypeAlias
 
@@ -13,42 +13,30 @@ from metarl.baselines.learners import ALGORITHMS, ROLLOUT, Learner, LearnerConfi
 from metarl.baselines.plan import Baseline, ComparisonConfig, StepBudgets
 from metarl.baselines.store import Measured
 from metarl.evaluation.evaluate import episodes_of_step, evaluate, slots_needed
-from metarl.evaluation.record import Evaluation
+from metarl.evaluation.record import from_rollouts
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.rollouts.collect import collect
 from metarl.sb3.vec_env import TaskVecEnv, from_training, in_turn
 from metarl.training.experiment import Experiment
-from metarl.types import Params, Task
+from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv
 
 TASK_SLOTS = 8
-"""Held-out task's episodes per rollout.
-
-A baseline learns from as many at a time.
-"""
+"""Episodes of a held-out task in one rollout of a baseline."""
 PPO_PILOT = 512
 """Steps that measure the speed of PPO."""
 SAC_PILOT = 10
-"""Steps that measure the speed of SAC.
-
-They are steps of all slots, after its warm-up.
-"""
+"""Steps of all slots, after its warm-up, that measure the speed of SAC."""
 WARM_UP = 100
 """Environment steps before SAC learns, its default."""
 MEASURE = "measure"
 
 OnStep: TypeAlias = Callable[[str, int], None]
-"""Step callback with the phase and slots; may raise.
-
-The phase is :meth:`BaselineRunner.phase`; slots is their number.
-"""
+"""Step callback with the :meth:`BaselineRunner.phase` and the number of slots; may raise."""
 
 
 class BaselineRunner:
-    """Runner that trains and measures the baselines.
-
-    It closes its environments on exit.
-    """
+    """Trains and measures the baselines; closes its environments on exit."""
 
     def __init__(
         self, experiment: Experiment, config: ComparisonConfig, step_budgets: StepBudgets, on_step: OnStep
@@ -79,10 +67,7 @@ class BaselineRunner:
         return f"{baseline.algorithm}/{'training' if training else 'task'}"
 
     def meta(self, task: Task) -> Measured:
-        """Measure the meta-learned agent over adaptation steps.
-
-        It is measured before adapting and after each step.
-        """
+        """Measure the meta-learned agent before adapting and after each step."""
         measured, horizon = self.measured, self.suite.horizon
         evaluation = evaluate(
             self.experiment.agent,
@@ -101,30 +86,24 @@ class BaselineRunner:
         return Measured(evaluation, learned, self.experiment.env_steps)
 
     def train(self, baseline: Baseline) -> Params:
-        """Train a baseline on new training tasks.
-
-        Each episode has new ones.
-        """
+        """Train a baseline on new training tasks in each episode."""
         seed = self._seed(baseline, None)
         learner = self._on_training(baseline, seed, self.step_budgets.training)
         self._learn(learner, self.phase(baseline, training=True))
         return learner.weights
 
     def on_task(self, baseline: Baseline, task: Task, start: Params | None) -> Measured:
-        """Train and measure on a held-out task.
-
-        It is measured before and after.
-        """
+        """Train on a held-out task, and measure before (if ``start`` is given) and after."""
         seed, steps = self._seed(baseline, task), self.step_budgets.on_task(baseline)
         learner = self._on_task(baseline, task, steps, seed)
-        stages = []
+        stages: list[Rollout] = []
         # fine-tuning: measure the loaded weights first, as adaptation measures step 0
         if start is not None:
             learner.load(start)
-            stages.append(self._measure(learner.actor, task))
+            stages.append(self._test(learner.actor, task))
         self._learn(learner, self.phase(baseline, training=False))
-        stages.append(self._measure(learner.actor, task))
-        evaluation = _side_by_side(stages, learner.planned)
+        stages.append(self._test(learner.actor, task))
+        evaluation = from_rollouts([task], stages, learner.planned)
         if start is None:
             return Measured(evaluation, (learner.planned,), 0)
         return Measured(evaluation, (0, learner.planned), self.step_budgets.training)
@@ -133,7 +112,8 @@ class BaselineRunner:
         """Measure an agent that sees the task's parameters."""
         learner = self._on_training(baseline, 0)
         learner.load(weights)
-        return Measured(self._measure(learner.actor.knowing(task), task), (0,), self.step_budgets.training)
+        stage = self._test(learner.actor.knowing(task), task)
+        return Measured(from_rollouts([task], [stage], 0), (0,), self.step_budgets.training)
 
     def seconds_per_step(self, baseline: Baseline, *, training: bool) -> float:
         """Measure the seconds of a step of learning."""
@@ -159,7 +139,6 @@ class BaselineRunner:
         return (time.perf_counter() - start) / (steps * self.measured.episodes)
 
     def _on_task(self, baseline: Baseline, task: Task, steps: int, seed: int) -> Learner:
-        """Build a learner for a held-out task."""
         slots = max(1, min(TASK_SLOTS, steps // 2))
         env = TaskVecEnv(self._env(slots), in_turn([task]), seed=seed, unit_actions=True)
         config = LearnerConfig(steps=steps, seed=seed, updates_per_step=self.config.updates_per_step)
@@ -192,8 +171,8 @@ class BaselineRunner:
     def _learn(self, learner: Learner, phase: str) -> None:
         learner.learn(lambda slots: self.on_step(phase, slots))
 
-    def _measure(self, actor: SB3Actor, task: Task) -> Evaluation:
-        rollout = collect(
+    def _test(self, actor: SB3Actor, task: Task) -> Rollout:
+        return collect(
             self._env(slots_needed(self.measured)),
             [task],
             actor,
@@ -202,12 +181,6 @@ class BaselineRunner:
             rng=self._episodes_of(task),
             deterministic=self.measured.deterministic,
             on_step=lambda slots: self.on_step(MEASURE, slots),
-        )
-        return Evaluation(
-            tasks=(task,),
-            returns=rollout.episode_returns.double().numpy()[:, None],
-            successes=None if rollout.success is None else rollout.success.numpy()[:, None],
-            env_steps=rollout.num_steps,
         )
 
     def _env(self, slots: int) -> TaskVectorEnv:
@@ -222,21 +195,9 @@ class BaselineRunner:
         return max(len(task.parameters) for task in (*self.suite.tasks("train"), *self.suite.tasks("test")))
 
     def _episodes_of(self, task: Task) -> np.random.Generator:
-        """Return the generator of a task's measured episodes."""
         return make_rng(self.config.seed, Purpose.BASELINE_TEST, self._places[task])
 
     def _seed(self, baseline: Baseline, task: Task | None) -> int:
         place = "training" if task is None else self._places[task]
         rng = make_rng(self.config.seed, Purpose.BASELINE_LEARNING, baseline.stem, place)
         return int(rng.integers(2**31))
-
-
-def _side_by_side(stages: Sequence[Evaluation], learned: int) -> Evaluation:
-    """Join one task's measurements at several stages."""
-    successes = [stage.successes for stage in stages if stage.successes is not None]
-    return Evaluation(
-        tasks=stages[0].tasks,
-        returns=np.concatenate([stage.returns for stage in stages], axis=1),
-        successes=np.concatenate(successes, axis=1) if len(successes) == len(stages) else None,
-        env_steps=learned + sum(stage.env_steps for stage in stages),
-    )

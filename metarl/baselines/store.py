@@ -23,18 +23,12 @@ SETTINGS = "settings.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """Measurement on one or several held-out tasks.
-
-    It is of one agent.
-    """
+    """Measurement of one agent on one or several held-out tasks."""
 
     evaluation: Evaluation
     """``[tasks, stages, episodes]``."""
     task_steps: tuple[int, ...]
-    """Steps learned from each task, by stage.
-
-    They are environment steps.
-    """
+    """Environment steps learned from on each task, by stage."""
     training_steps: int
     """Environment steps on training tasks before that."""
 
@@ -52,11 +46,7 @@ def put_together(parts: Sequence[Measured]) -> Measured:
 
 
 class Store:
-    """Results by name, all of the same settings.
-
-    Args:
-        folder: of the results; made with the first of them.
-        settings: shared by all results.
+    """Results by name in a folder, all of the same settings.
 
     Raises:
         MetarlError: if the folder holds results of other settings.
@@ -68,10 +58,7 @@ class Store:
         self._check()
 
     def _check(self) -> bool:
-        """Return whether the folder's results share settings.
-
-        The settings are those of this comparison.
-        """
+        """Return whether the folder has results, which must have these settings."""
         folder = self.folder
         if not (folder / SETTINGS).is_file():
             return False
@@ -87,10 +74,7 @@ class Store:
         return True
 
     def _claim(self) -> None:
-        """Write the settings, unless other settings exist.
-
-        Another process may have written others by now.
-        """
+        """Write the settings, unless the folder has others by now."""
         if not self._check():
             write_json(self.folder / SETTINGS, self.settings)
 
@@ -99,11 +83,7 @@ class Store:
         return self._part(name).is_file()
 
     def get(self, name: str) -> Measured:
-        """Read a result.
-
-        Raises:
-            MetarlError: if its file is damaged.
-        """
+        """Read a result; a damaged file is an error."""
         path = self._part(name)
         data = _read(path)
         evaluation, steps, training = (data.get(k) for k in ("evaluation", "task_steps", "training_steps"))
@@ -117,18 +97,11 @@ class Store:
         write_json(self._part(name), done.to_json())
 
     def has_weights(self, name: str) -> bool:
-        """Return whether an agent finished its training.
-
-        It has learned from training tasks already.
-        """
+        """Return whether an agent has finished learning from training tasks."""
         return self._weights(name).is_file()
 
     def weights(self, name: str, learn: Callable[[], Params]) -> Params:
-        """Return weights by name, learned now if missing.
-
-        Raises:
-            MetarlError: if the file is damaged.
-        """
+        """Return weights by name, learned now if missing."""
         path = self._weights(name)
         if path.is_file():
             try:

@@ -1,4 +1,4 @@
-"""Console of all commands: sentences go to one console, mistakes to standard error."""
+"""Console of all commands; mistakes go to standard error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import sys
 
 from rich.console import Console
+
+from metarl.plugins import entry_points
+from metarl.reporting.plain_tables import list_table
 
 NOBODY_READS = 141
 """Exit code, SIGPIPE's, where the reader is gone, as in ``metarl list | head -1``."""
@@ -26,6 +29,12 @@ console = _Console(highlight=False)
 def say(message: str) -> None:
     """Print a sentence."""
     console.print(message, markup=False, soft_wrap=True)
+
+
+def print_names(group: str) -> None:
+    """Print a group's names, each with its description."""
+    rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
+    console.print(list_table(group.removeprefix("metarl."), rows))
 
 
 def say_error(message: str) -> None:

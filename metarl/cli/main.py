@@ -8,40 +8,36 @@ import platform
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
 from rich.logging import RichHandler
 
 from metarl import __version__
-from metarl.cli.console import NOBODY_READS, console, say, say_error, silence
+from metarl.cli.console import NOBODY_READS, console, print_names, say, say_error, silence
+from metarl.cli.kept_help import asks_for_help, show_help
 from metarl.errors import MetarlError, Stopped
 from metarl.plugins import entry_points
-from metarl.reporting.plain_tables import list_table
 from metarl.system.caches import keep_matplotlib_quiet
 from metarl.system.signals import handled
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    open_output()
-    logging.basicConfig(
-        format="%(message)s", handlers=[RichHandler(console=console, show_path=False, show_time=False)]
-    )
+    # standard outputs may be closed, ``metarl list >&-``, or odd objects
+    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(format="%(message)s", handlers=[handler])
     logging.getLogger("metarl").setLevel(logging.INFO)
     return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def exit_code(work: Callable[[], None]) -> int:
-    """Run ``work``, and report a user's mistake in one sentence.
-
-    Returns:
-        0, 2 for a mistake, 130 for a run that was stopped, 141 if the output is a closed pipe.
-    """
+def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything was computed.") -> int:
+    """Return 0, 2 for a mistake, 130 if stopped, 141 without a reader."""
     try:
-        with sigterm_as_interrupt():
+        # SIGTERM is treated as Ctrl-C
+        with handled((signal.SIGTERM,), signal.default_int_handler):
             try:
                 work()
             finally:
@@ -49,7 +45,7 @@ def exit_code(work: Callable[[], None]) -> int:
     except Stopped:
         return 130
     except KeyboardInterrupt:
-        say("Stopped before anything was computed.")
+        say(stopped)
         return 130
     except MetarlError as error:
         say_error(f"{error}{about_current_folder()}")
@@ -91,22 +87,21 @@ def dispatch(arguments: list[str]) -> None:
     if arguments[0] == "--version":
         say(f"metarl {__version__}")
         return
-    name, *rest = arguments
-    require_posix()
-    keep_matplotlib_quiet()
-    command = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
-    command(rest)
-
-
-def require_posix() -> None:
-    """Raise MetarlError on Windows."""
     if platform.system() == "Windows":
         raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
+    name, *rest = arguments
+    keep_matplotlib_quiet()
+    entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
 
+    def command() -> None:
+        run = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
+        run(rest)
 
-def open_output() -> None:
-    """Make standard outputs usable that are closed, ``metarl list >&-``, or odd objects."""
-    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    # another package's command may take --help for something else
+    if asks_for_help(rest) and entry.value.startswith("metarl."):
+        show_help(arguments, command)
+    else:
+        command()
 
 
 def usable(stream: TextIO | None) -> TextIO:
@@ -146,14 +141,5 @@ def nobody_reads(error: OSError) -> bool:
 def show_usage() -> None:
     """Print the help of the whole program."""
     say("usage: metarl COMMAND [OPTIONS]\n\nMeta-reinforcement learning on simulated robots.\n")
-    group = entry_points.COMMANDS
-    rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
-    console.print(list_table("commands", rows))
+    print_names(entry_points.COMMANDS)
     say("\nmetarl COMMAND --help lists the options; metarl --version prints the version.")
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, in the main thread."""
-    with handled((signal.SIGTERM,), signal.default_int_handler):
-        yield

@@ -1,4 +1,4 @@
-"""Progress of every command: a bar with time left on a terminal, elsewhere a line now and then."""
+"""Progress of every command: a bar, or lines without a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from metarl.training.experiment import Experiment
 
 SECONDS_BETWEEN_LINES = 20.0
 SECONDS_BETWEEN_UPDATES = 0.2
-"""Of the bar: drawing it takes time."""
 
 
 class Progress:
@@ -98,7 +97,6 @@ class Progress:
         return f"{speed}{share:.0%} done, {left} left"
 
     def __enter__(self) -> Progress:
-        """Show the bar."""
         self._bar.start()
         return self
 

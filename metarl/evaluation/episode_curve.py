@@ -71,21 +71,10 @@ def episode_curve(
 ) -> Evaluation:
     """Measure an agent before adapting and after one step from each count.
 
-    The fewer episodes are the first of the more, so that the points of the curve differ in nothing else. They
-    are not the episodes that are measured.
-
-    Args:
-        agent: is not changed.
-        env: at least :func:`slots_for` slots.
-        tasks: to measure on.
-        config: how many episodes are measured, and how actions are chosen.
-        counts: rising numbers of episodes, from 1 or more.
-        horizon: of an episode.
-        rng: source of every random number.
-        on_step: as in :func:`metarl.rollouts.collect.collect`.
-
-    Returns:
-        An evaluation along :func:`episodes_axis`.
+    ``counts`` of episodes rise from 1 or more. The fewer episodes are the first of the more, so that the
+    points of the curve differ in nothing else; they are not the episodes that are measured. ``env`` has at
+    least :func:`slots_for` slots; other arguments as :func:`metarl.evaluation.evaluate.evaluate`. The
+    evaluation is along :func:`episodes_axis`.
 
     Raises:
         MetarlError: if ``env`` has too few slots, or ``counts`` do not rise.

@@ -36,19 +36,11 @@ def evaluate(
     A sequential agent's step is one more episode of each slot's trial: measured episodes are its experience,
     and its actions are chosen in the same way throughout.
 
-    Every task starts from the same unadapted agent and nothing passes from one to another; as many run at
-    once as ``env`` has slots for. Where the measured episodes are drawn like those that adaptation learns
-    from (not deterministic, equally many), the next step adapts from the very episodes that were measured.
-
-    Args:
-        agent: is not changed.
-        env: at least :func:`slots_needed` slots.
-        tasks: to measure on; each gets ``config.episodes`` episodes after each step.
-        config: how many episodes, and how actions are chosen.
-        adaptation_steps: most steps.
-        horizon: of an episode.
-        rng: source of every random number.
-        on_step: as in :func:`metarl.rollouts.collect.collect`.
+    Every task starts from the same unadapted agent, which is not changed, and nothing passes from one to
+    another; as many run at once as ``env`` has slots for, at least :func:`slots_needed`. Where the measured
+    episodes are drawn like those that adaptation learns from (not deterministic, equally many), the next step
+    adapts from the very episodes that were measured. ``on_step`` is that of
+    :func:`metarl.rollouts.collect.collect`.
 
     Raises:
         MetarlError: if ``env`` has too few slots.

@@ -25,10 +25,7 @@ def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int
 
 
 def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:
-    """Return the episode counts after which every agent was measured.
-
-    Args:
-        experiences: each agent's name and its :func:`experience_of`.
+    """Return the episode counts after which every named agent was measured.
 
     Raises:
         MetarlError: if they share none but 0; names those of each.

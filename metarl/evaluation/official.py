@@ -69,12 +69,7 @@ class OfficiallyEvaluated(Protocol):
     ) -> OfficialEvaluation:
         """Run the publisher's evaluator on an agent, which is not changed.
 
-        Args:
-            agent: any meta-learner.
-            tasks: held-out tasks; the evaluator may take some of them only.
-            settings: how to measure.
-            rng: source of every random number.
-            num_workers: processes or threads; 0 for one a core.
-            on_step: as in :func:`metarl.rollouts.collect.collect`.
+        The evaluator may take some of the held-out tasks only. ``num_workers`` are processes or threads, 0
+        for one a core; ``on_step`` is that of :func:`metarl.rollouts.collect.collect`.
         """
         ...

@@ -160,12 +160,9 @@ def steps_axis(evaluation: Evaluation) -> Axis:
 
 
 def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Values | None:
-    """Return scores ``[S, T]`` of each seed and task after ``step`` adaptation steps.
+    """Return scores ``[S, T]`` of S seeds on T tasks after ``step`` adaptation steps.
 
-    Args:
-        evaluations: of S seeds on the same T tasks.
-        step: number of adaptation steps.
-        quantity: ``"return"`` or one of :data:`KINDS`; None comes back where successes are not known.
+    ``quantity`` is ``"return"`` or one of :data:`KINDS`; None comes back where successes are not known.
     """
     found = [part.task_returns if quantity == "return" else part.rates(quantity) for part in evaluations]
     known = [values[:, step] for values in found if values is not None]

@@ -53,6 +53,12 @@ class Summary:
     """None where the suite does not say."""
 
     @property
+    def measures(self) -> dict[str, Measures]:
+        """Measures by quantity: ``"return"`` and, where the suite says, ``"success"``."""
+        found = {"return": self.of_return, "success": self.of_success}
+        return {quantity: measures for quantity, measures in found.items() if measures is not None}
+
+    @property
     def returns(self) -> tuple[Interval, ...]:
         """Mean return after 0, 1, … steps."""
         return self.of_return.means
@@ -74,10 +80,9 @@ class Summary:
 
     def metrics(self) -> dict[str, float]:
         """Return the summary by a run's metric names."""
-        named = {"return": self.of_return} | ({"success": self.of_success} if self.of_success else {})
         return {
             f"test/{name}/step_{step}{ending}": value
-            for quantity, measures in named.items()
+            for quantity, measures in self.measures.items()
             for name, intervals in _named(quantity, measures).items()
             for step, interval in enumerate(intervals)
             if step > 0 or name not in (f"{quantity}_gain", f"{quantity}_worse")

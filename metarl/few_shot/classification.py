@@ -1,6 +1,4 @@
-"""Few-shot classification by comparing embeddings.
-
-Prototypical Networks and Matching Networks.
+"""Few-shot classification by comparing embeddings: Prototypical and Matching Networks.
 
     N   classes of an episode (its ways)
     K   labelled examples of each class (its shots)
@@ -28,10 +26,7 @@ Classifier: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Episode(NamedTuple):
-    """One classification problem.
-
-    Class n of the support is class n of the queries.
-    """
+    """One classification problem; class n of the support is class n of the queries."""
 
     support: torch.Tensor
     """``[N, K, ...]``."""
@@ -40,12 +35,9 @@ class Episode(NamedTuple):
 
 
 def prototypes(support: torch.Tensor) -> torch.Tensor:
-    """Return each class's mean embedding, ``[..., N, E]``.
+    """Return each class's mean embedding, ``[..., N, E]``, of ``[..., N, K, E]``.
 
     Source: Snell et al. 2017 (arXiv 1703.05175), equation 1.
-
-    Args:
-        support: ``[..., N, K, E]``.
     """
     return support.mean(dim=-2)
 
@@ -65,11 +57,7 @@ def matching_logits(support: torch.Tensor, queries: torch.Tensor, *, scale: floa
         P(y | q) = sum_i a(q, x_i) [y_i = y],   a(q, .) = softmax_i  scale cos(q, x_i)
 
     Source: Vinyals et al. 2016 (arXiv 1606.04080), equations 1 and 2.1.1, without full context embeddings.
-
-    Args:
-        support: ``[..., N, K, E]``.
-        queries: ``[..., Q, E]``.
-        scale: 1 in the paper, where no class can get much more than another of many; larger is sharper.
+    The paper's ``scale`` is 1, where no class can get much more than another of many; larger is sharper.
     """
     examples = functional.normalize(support, dim=-1).flatten(-3, -2)
     cosines = functional.normalize(queries, dim=-1) @ examples.transpose(-1, -2)
@@ -90,12 +78,8 @@ def draw_episodes(
 ) -> Iterator[Episode]:
     """Yield episodes endlessly, without repeating a class or example within one.
 
-    Args:
-        classes: the examples ``[n, ...]`` of each class.
-        generator: the only source of randomness.
-        ways: classes of an episode.
-        shots: labelled examples of each.
-        queries: examples of each class to classify.
+    ``classes`` hold the examples ``[n, ...]`` of each class. An episode has ``ways`` of them, with ``shots``
+    labelled examples and ``queries`` to classify of each.
 
     Raises:
         MetarlError: if there are too few classes, or too few examples of one.
@@ -126,12 +110,7 @@ def _episodes(
 def embed(encoder: nn.Module, episode: Episode) -> Episode:
     """Return the episode with embeddings in place of examples.
 
-    Args:
-        encoder: a module of ``[B, ...]`` to ``[B, E]``.
-        episode: the examples.
-
-    Raises:
-        MetarlError: if the encoder returns another shape.
+    The encoder takes ``[B, ...]`` to ``[B, E]``; another shape is refused.
     """
     ways, shots = episode.support.shape[:2]
     examples = torch.cat([episode.support.flatten(0, 1), episode.queries.flatten(0, 1)])
@@ -164,17 +143,11 @@ def train_encoder(
     num_iterations: int | None = None,
     on_update: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
-    """Return a copy of an encoder trained by Adam.
+    """Return a copy of an encoder, of ``[B, ...]`` to ``[B, E]``, trained by Adam.
 
-    Each step classifies the queries of one episode.
-
-    Args:
-        encoder: any module of ``[B, ...]`` to ``[B, E]``; it stays as it was.
-        episodes: read once, on the encoder's device.
-        classify: :func:`prototypical_logits`, :func:`matching_logits` or another.
-        learning_rate: step size of Adam.
-        num_iterations: stop after this number of episodes; None reads all.
-        on_update: called after each step with its number, from 1, and its cross-entropy before that step.
+    Each step classifies the queries of one episode; the episodes are read once, on the encoder's device.
+    ``num_iterations`` stops after this number of episodes. ``on_update`` is called after each step with its
+    number, from 1, and its cross-entropy before that step.
 
     Raises:
         MetarlError: if the encoder does not return ``[B, E]``, or a number is out of range.

@@ -46,9 +46,7 @@ def maml(
     device: torch.device | str | None = None,
     on_update: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
-    """Return a meta-trained copy of a module.
-
-    A few gradient steps adapt its parameters to a new task.
+    """Return a copy of a module meta-trained to adapt in a few gradient steps.
 
     The outer step is Adam's. Tasks of different shapes may be mixed: those of equal shapes run in one
     batched call. Parameters that do not require gradients, and buffers, stay as they are. Dropout in
@@ -116,10 +114,7 @@ def meta_loss(
     *,
     first_order: bool = False,
 ) -> torch.Tensor:
-    """Return the queries' mean loss after adapting to the supports.
-
-    It is differentiable by ``params``.
-    """
+    """Return the queries' mean loss, differentiable by ``params``, after adapting to the supports."""
     totals = []
     for indices, task in stack_tasks(tasks):
         adapted = inner_steps(
@@ -134,21 +129,12 @@ def meta_loss(
 
 
 def adapt(
-    model: nn.Module,
-    support: Examples,
-    inner_lr: float,
-    num_inner_steps: int,
-    *,
-    loss: Loss = default_loss,
+    model: nn.Module, support: Examples, inner_lr: float, num_inner_steps: int, *, loss: Loss = default_loss
 ) -> nn.Module:
     """Return a copy of a module adapted to one task.
 
-    Args:
-        model: mostly what :func:`maml` returned; it stays as it was.
-        support: inputs ``[n, ...]`` and targets ``[n, ...]``.
-        inner_lr: step size.
-        num_inner_steps: gradient steps; more than in meta-training is fine.
-        loss: as in meta-training.
+    ``model`` is mostly what :func:`maml` returned, and stays as it was; ``support`` has inputs ``[n, ...]``
+    and targets ``[n, ...]``. Other arguments as in :func:`maml`; more inner steps than there are fine.
 
     Raises:
         MetarlError: if a number makes no sense, or the examples or the model do not fit.

@@ -23,9 +23,8 @@ Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def default_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return mean squared error or, for integer targets, cross-entropy.
 
-    Args:
-        outputs: ``[n, ...]`` as the targets, or logits ``[n, C, ...]`` where these are classes ``[n, ...]``.
-        targets: real numbers, or classes from 0 to C - 1.
+    Outputs are ``[n, ...]`` as the targets, or logits ``[n, C, ...]`` where these are classes ``[n, ...]``
+    from 0 to C - 1.
 
     Raises:
         MetarlError: if outputs and targets do not belong together, or the targets are of neither kind.
@@ -48,12 +47,9 @@ def default_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def trainable(model: nn.Module) -> Params:
-    """Return the parameters that require gradients, by name.
+    """Return the parameters that require gradients, one or more, by name.
 
     A shared parameter is listed once, under its first name.
-
-    Raises:
-        MetarlError: if there is none.
     """
     params: Params = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if not params:
@@ -63,10 +59,7 @@ def trainable(model: nn.Module) -> Params:
 
 @dataclass(frozen=True)
 class TaskLosses:
-    """A module's loss on each of M tasks.
-
-    Buffers and frozen parameters are the module's own.
-    """
+    """A module's loss on each of M tasks; buffers and frozen parameters are its own."""
 
     model: nn.Module
     loss: Loss
@@ -88,10 +81,7 @@ class TaskLosses:
 
     @torch.no_grad()
     def check(self, examples: Examples) -> None:
-        """Refuse a module or loss that does not fit.
-
-        Args:
-            examples: one task's, not stacked.
+        """Refuse a module or loss that does not fit one task's examples, not stacked.
 
         Raises:
             MetarlError: if the module does not take these examples, changes its buffers when it is called

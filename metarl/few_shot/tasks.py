@@ -18,9 +18,9 @@ class Task(NamedTuple):
     """A task, or M stacked tasks ``[M, n, ...]``."""
 
     support: Examples
-    """The examples that a model adapts to."""
+    """Examples that a model adapts to."""
     query: Examples
-    """The examples that test the adapted model."""
+    """Examples that test the adapted model."""
 
 
 def check_examples(examples: object, what: str) -> Examples:
@@ -60,11 +60,8 @@ def meta_batches(
 ) -> Iterator[list[Task]]:
     """Yield meta-batches of ``size`` tasks, in order.
 
-    Args:
-        tasks: without ``count``, it is read once, and the last meta-batch may be smaller.
-        size: tasks of a meta-batch.
-        count: number of meta-batches; ``tasks`` is read again from the start as often as needed, unless it
-            is an iterator, which cannot be restarted.
+    Without ``count``, ``tasks`` is read once, and the last meta-batch may be smaller. With it, ``tasks`` is
+    read again from the start as often as needed, unless it is an iterator, which cannot be restarted.
 
     Raises:
         MetarlError: on something that is no task, no task at all, or an iterator that ends too early.
@@ -100,11 +97,7 @@ def _again_and_again(tasks: Iterable[tuple[Examples, Examples]]) -> Iterator[tup
 
 
 def stack_tasks(tasks: Sequence[Task]) -> list[tuple[list[int], Task]]:
-    """Stack tasks of equal shapes for batched calls.
-
-    Returns:
-        For each kind of shapes, the indices of its tasks and the stacked tasks.
-    """
+    """Stack tasks of equal shapes for batched calls, each with its tasks' indices."""
     kinds: dict[tuple[object, ...], list[int]] = {}
     for index, task in enumerate(tasks):
         tensors = (*task.support, *task.query)

@@ -22,10 +22,8 @@ from metarl.types import Params, Rollout
 def windows(rollout: Rollout, *, frames: int, size: int | None = None) -> torch.Tensor:
     """Return observations and actions, ``[M, K, frames, size + A]``.
 
-    Args:
-        rollout: the episodes.
-        frames: number of evenly spread steps, from the first; steps past an episode's end are zero.
-        size: number of leading entries of each observation; None takes all.
+    Frames are steps evenly spread from the first; steps past an episode's end are zero. Of each observation
+    the first ``size`` entries are taken, or all.
 
     Raises:
         MetarlError: if there are fewer steps than frames, or fewer entries than ``size``.
@@ -49,11 +47,10 @@ def changes(examples: torch.Tensor, size: int) -> torch.Tensor:
 
 @torch.no_grad()
 def task_prototypes(encoder: nn.Module, examples: torch.Tensor) -> torch.Tensor:
-    """Return one embedding for each task, ``[M, E]``.
+    """Return one embedding ``[M, E]`` for each task, of examples ``[M, k, frames, ...]``.
 
-    Args:
-        encoder: a module of windows ``[B, frames, ...]`` to ``[B, E]``.
-        examples: :func:`windows` of k trajectories of each task, ``[M, k, frames, ...]``.
+    These are :func:`windows` of k trajectories of each task. The encoder takes ``[B, frames, ...]`` to
+    ``[B, E]``.
     """
     embeddings: torch.Tensor = encoder(examples.flatten(0, 1))
     return prototypes(embeddings.unflatten(0, examples.shape[:2]))

@@ -20,7 +20,6 @@ class Evidence(NamedTuple):
     weighted_mean: torch.Tensor  # [..., Z], sum of the factors' mu / sigma^2
 
     def __add__(self, other: object) -> Evidence:
-        """Multiply two products."""
         if not isinstance(other, Evidence):
             return NotImplemented
         return Evidence(self.precision + other.precision, self.weighted_mean + other.weighted_mean)

@@ -80,9 +80,9 @@ def unflatten(vector: torch.Tensor, like: Params) -> Params:
 
 
 def gradient(loss: torch.Tensor, params: Params, *, create_graph: bool = False) -> Params:
-    """Differentiate a scalar with respect to every parameter; those that it does not read get zeros.
+    """Differentiate a scalar with respect to every parameter.
 
-    With ``create_graph`` the gradient can be differentiated again.
+    Those that it does not read get zeros. With ``create_graph`` the gradient can be differentiated again.
     """
     gradients = torch.autograd.grad(
         loss, list(params.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True

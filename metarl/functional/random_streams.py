@@ -16,7 +16,7 @@ _SALT = "metarl"
 
 
 class Purpose(Enum):
-    """Use of random numbers; the values are part of every stream, so they never change."""
+    """Use of random numbers; values never change, as streams hold them."""
 
     TRAINING = "training"  # tasks and episodes of the indexed meta-iteration
     TRAINING_TASKS = "training tasks"  # a run's fixed list of training tasks
@@ -36,6 +36,7 @@ class Purpose(Enum):
     BASELINE_LEARNING = "baseline learning"  # a baseline's first weights and its actions
     BASELINE_EPISODES = "baseline episodes"  # seeds of a baseline's training episodes
     TROUBLE = "trouble"  # noise of sensors that fail
+    DEPLOYMENT = "deployment"  # actions and adaptations on an environment that is no suite
 
 
 def make_rng(seed: int, purpose: Purpose, *key: int | str) -> np.random.Generator:

@@ -89,7 +89,7 @@ def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discount: float) ->
 
 
 def _next_live(values: torch.Tensor, mask: torch.Tensor, final_values: torch.Tensor) -> torch.Tensor:
-    """Return each step's next live value ``[..., T]``, the final one where no live step follows."""
+    """Return the value after each step, at the end the final one, ``[..., T]``."""
     following, found = final_values, []
     for step in reversed(range(values.shape[-1])):
         found.append(following)

@@ -62,9 +62,9 @@ def backtracking_line_search(
     shrink: float,
     max_trials: int,
 ) -> LineSearch:
-    """Return the first acceptable point of ``start + shrink^j step``, ``[P]``, from j = 0 on.
+    """Return the first acceptable point of ``start + shrink^j step``.
 
-    After ``max_trials`` points it is ``start``, unchanged.
+    Points are ``[P]``, from j = 0 on; after ``max_trials`` it is ``start``, unchanged.
     """
     for trial in range(max_trials):
         point = start + shrink**trial * step

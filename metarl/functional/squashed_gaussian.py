@@ -20,9 +20,10 @@ class SquashedSample(NamedTuple):
 
 
 def squash(gaussian: Gaussian, noise: torch.Tensor) -> SquashedSample:
-    """Turn standard normal noise ``[..., A]`` into squashed actions; zeros give that of the mean.
+    """Turn standard normal noise into squashed actions, ``[..., A]``.
 
-    Gradients flow to mean and deviation through the actions and their densities (the reparametrisation).
+    Zeros give the action of the mean. Gradients flow to mean and deviation through the actions and their
+    densities (the reparametrisation).
     """
     actions = torch.tanh(torch.addcmul(gaussian.mean, gaussian.log_std.exp(), noise))
     # log N(u; mu, sigma) = sum_i (-e_i^2 / 2 - log sigma_i - log(2 pi) / 2) with u = mu + sigma e

@@ -42,7 +42,7 @@ InnerLoss: TypeAlias = Callable[[Policy, Params, Batch], torch.Tensor]
 
 
 class UpdateRule(Protocol):
-    """Rule of one inner step; its memory travels with the parameters, under other names."""
+    """Rule of one inner step; its memory travels with the parameters."""
 
     def __call__(self, params: Params, gradients: Params, losses: torch.Tensor) -> Params:
         """Return the parameters that the step changes.
@@ -56,7 +56,7 @@ class UpdateRule(Protocol):
 
 
 def descend(inner_lr: float | Params) -> UpdateRule:
-    """Return gradient descent, ``theta - inner_lr * gradient``, with one step size or one for each name."""
+    """Return gradient descent by one step size, or one for each name."""
 
     def rule(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
         return {
@@ -76,7 +76,7 @@ def inner_steps(
     first_order: bool = False,
     adaptable: Collection[str] | None = None,
 ) -> Params:
-    """Take one step per batch, for any losses; the other arguments are those of :func:`adapt`.
+    """Take one step per batch, for any losses; see :func:`adapt`.
 
     ``losses`` gives each task's own loss ``[M]``, a function of (stacked parameters, one batch).
     """
@@ -101,10 +101,10 @@ def adapt(
     adaptable: Collection[str] | None = None,
     loss: InnerLoss = policy_gradient_loss,
 ) -> Params:
-    """Return parameters ``[M, ...]`` after one step per batch, differentiable with respect to ``params``.
+    """Return each task's parameters after one step per batch, ``[M, ...]``.
 
-    The default step is gradient descent: ``theta - inner_lr * grad L(theta)``.
-    Source: Finn et al. 2017 (arXiv 1703.03400), section 2.2.
+    They are differentiable with respect to ``params``. The default step is gradient descent: ``theta -
+    inner_lr * grad L(theta)``. Source: Finn et al. 2017 (arXiv 1703.03400), section 2.2.
 
     Args:
         policy: gives the distributions that the loss reads.

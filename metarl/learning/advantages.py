@@ -151,16 +151,16 @@ def normalize(advantages: torch.Tensor, mask: torch.Tensor, norm: AdvantageNorm)
 
 
 def live_rms(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return each task's root mean square ``[M, 1, 1]`` over live steps of ``[M, K, T]``."""
+    """Return each task's root mean square over live steps, ``[M, 1, 1]``."""
     squares = torch.where(mask, values, 0.0).square().sum(dim=(1, 2), keepdim=True)
     return (squares / mask.sum(dim=(1, 2), keepdim=True)).sqrt()
 
 
 def above_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """Return the share of scaled values that is more than rounding, in 0..1, mostly 1.
+    """Return the share of scaled values that is not rounding, 0..1.
 
     Environments round rewards to float32, which is precise to 6e-8 of a number. Scaling to a deviation of one
-    would make full-size noise of what differs by less than a millionth; the share makes up for it.
+    would make full-size noise of what differs by less than a millionth; the share, mostly 1, makes up for it.
 
     Args:
         deviation: of numbers from one another, or from what is known of them.

@@ -41,9 +41,10 @@ def all_steps(live: torch.Tensor) -> Picks:
 
 
 def random_steps(live: torch.Tensor, count: int, generator: torch.Generator) -> Picks:
-    """Pick random steps, one from each of ``count`` equal parts of every trial; 0 picks every step.
+    """Pick ``count`` random steps of every trial, or all for 0.
 
-    ``live``, ``[S, B]`` bool, is true up to each trial's end; the generator is on the CPU.
+    There is one from each of as many equal parts of the trial. ``live``, ``[S, B]`` bool, is true up to each
+    trial's end; the generator is on the CPU.
     """
     if not 0 < count < len(live):
         return all_steps(live)

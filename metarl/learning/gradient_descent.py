@@ -48,7 +48,6 @@ class DescentConfig(Settings):
     """Meta-iterations until a linear or cosine schedule reaches 0."""
 
     def __post_init__(self) -> None:
-        """Check the schedule."""
         super().__post_init__()
         require(
             self.lr_iterations >= (self.lr_schedule != "constant"),
@@ -262,9 +261,6 @@ def adam_step(
         name: value - (scale * means[name] / ((squares[name] / unbiased).sqrt() + EPSILON)).to(value.dtype)
         for name, value in params.items()
     }
-    kept = {f"{prefix}.mean.{name}": value for name, value in means.items()}
-    return moved, {
-        f"{prefix}.count": count,
-        **kept,
-        **{f"{prefix}.square.{name}": value for name, value in squares.items()},
-    }
+    first = {f"{prefix}.mean.{name}": value for name, value in means.items()}
+    second = {f"{prefix}.square.{name}": value for name, value in squares.items()}
+    return moved, {f"{prefix}.count": count, **first, **second}

@@ -31,7 +31,7 @@ HIDDEN, CELL, GATES = "memory.hidden", "memory.cell", "memory.gates"
 
 
 def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
-    """Return log size and sign of any numbers ``[...]``, within about ±1, ``[..., 2]``.
+    """Return log size and sign of numbers ``[...]``, ``[..., 2]`` in about ±1.
 
     ``(log|x| / p, sign x)`` where ``|x| >= exp(-p)``, and ``(-1, exp(p) x)`` below.
     Source: Andrychowicz et al. 2016 (arXiv 1606.04474), appendix A.
@@ -97,7 +97,7 @@ class LSTMOptimizer:
         return {name: like.new_zeros(num_tasks, coordinates, size) for name, size in sizes.items()}
 
     def rule(self, weights: Params) -> UpdateRule:
-        """Return the update rule with these weights; its parameters come with a memory."""
+        """Return the update rule, with a memory beside its parameters."""
 
         def step(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
             theta = {name: params[name] for name in gradients}
@@ -114,7 +114,7 @@ class LSTMOptimizer:
 def remember(
     weights: Params, memory: Params, theta: torch.Tensor, slopes: torch.Tensor, losses: torch.Tensor
 ) -> Params:
-    """Read one gradient; return the new memory, with the gates that it opens.
+    """Read one gradient; return the new memory and gates.
 
     ``theta`` and ``slopes``, ``[M, P]``, are every parameter of every task and its gradient; ``losses``
     ``[M]``.

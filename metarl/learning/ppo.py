@@ -45,6 +45,25 @@ class PPOConfig(Settings):
     """Longer gradients are shortened to this."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrialPPOConfig(PPOConfig):
+    """Trials of several episodes, and the advantages over them."""
+
+    trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
+    """Episodes of a trial, over which memory is kept."""
+    discount: Annotated[float, Ge(0), Le(1)] = 0.99
+    """Reward discount per step, also across a trial's episodes."""
+    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
+    """Weight of longer returns in the advantages."""
+    scale_iterations: Annotated[int, Ge(0)] = 50
+    """Iterations in which the scales of observations, rewards and returns learn; afterwards they stay."""
+
+    @property
+    def adaptation_steps(self) -> int:
+        """Episodes after the first."""
+        return self.trial_episodes - 1
+
+
 class Experience(NamedTuple):
     """Steps that a policy took, ``[S, B]``; only the actions have more axes."""
 
@@ -69,7 +88,7 @@ def ppo_loss(
     *,
     live_steps: torch.Tensor | None = None,
 ) -> LossAndMetrics:
-    """Return PPO's loss on trials, and metrics as means over live steps.
+    """Return PPO's loss on trials, and mean metrics.
 
     Args:
         policy: of each step, ``[S, B, ...]``.
@@ -122,14 +141,14 @@ def _error(values: torch.Tensor, targets: torch.Tensor, config: PPOConfig) -> to
 
 
 def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
-    """Scale advantages to mean 0 and deviation 1 over live steps; others have zero."""
+    """Scale advantages to mean 0 and deviation 1 over live steps."""
     seen = advantages[live]
     deviation, mean = torch.std_mean(seen, correction=0)
     return torch.where(live, (advantages - mean) / (deviation + 1e-8), 0.0)
 
 
 def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
-    """Return a gradient of norm ``max_norm`` at most, and its norm before clipping.
+    """Return the gradient clipped to ``max_norm``, and its own norm.
 
     Source: Pascanu et al. 2013, arXiv 1211.5063.
     """

@@ -36,7 +36,7 @@ class Transitions(NamedTuple):
 
 
 class ReplayedTrials(NamedTuple):
-    """Whole trials, N of each of M tasks, S steps at most; zero where ``mask`` is false."""
+    """N trials of M tasks, S steps at most; zero without ``mask``."""
 
     observations: torch.Tensor  # [M, N, S, O]
     actions: torch.Tensor  # [M, N, S, A]
@@ -70,6 +70,11 @@ class ReplayBuffer:
         """Ids of buffered tasks, oldest first."""
         self._read_saved()
         return list(dict.fromkeys(name for block in self._blocks for name in block.episodes.task_names()))
+
+    def steps_of(self, task: Task, *, newest: int = 0) -> int:
+        """Return the number of a task's steps that :meth:`sample` draws from."""
+        self._read_saved()
+        return len(self._index_of(task.id).newest(newest))
 
     def add(self, tasks: Sequence[Task], rollouts: Sequence[Rollout]) -> None:
         """Append a meta-batch's trials; a full buffer drops its oldest segments.
@@ -150,7 +155,7 @@ class ReplayBuffer:
         return State({}, {}, tuple(block.segment() for block in self._blocks))
 
     def load_state(self, state: State) -> None:
-        """Continue from a state's segments, which are read when the buffer is first used.
+        """Continue from a state's segments, read at first use.
 
         An agent that only acts never needs them.
         """
@@ -166,7 +171,7 @@ class ReplayBuffer:
         self._additions = 0
 
     def _read_saved(self) -> None:
-        """Read a loaded state's segments; a damaged or strange one raises ``MetarlError``."""
+        """Read a loaded state's segments; unfit ones raise ``MetarlError``."""
         if self._saved is None:
             return
         # clear first, since appending must not read the saved segments again
@@ -189,7 +194,7 @@ class ReplayBuffer:
         return self._blocks[0].first_row
 
     def _append(self, rows: Params, episodes: Episodes, *, new_block: bool = False) -> None:
-        """Append rows and their episodes to the newest block, or to a new one where that is full."""
+        """Append rows and episodes to the newest block, or to a new one."""
         count = len(rows["rewards"])
         self._reserve(rows, count)
         for name, value in rows.items():
@@ -212,7 +217,7 @@ class ReplayBuffer:
         )
 
     def _reserve(self, rows: Params, count: int) -> None:
-        """Make room for more rows, if need be by moving those that are kept to new memory."""
+        """Make room for more rows, moving those that are kept if need be."""
         if self._storage and self._end + count <= len(self._storage["rewards"]):
             return
         start = self._blocks[0].place if self._blocks else self._end
@@ -255,9 +260,9 @@ class ReplayBuffer:
 
 
 def _rows(rollouts: Sequence[Rollout]) -> tuple[Params, torch.Tensor]:
-    """Return rows of trials, by task, slot, episode and step, and lengths ``[M, K, E]``.
+    """Return rows of trials, and lengths ``[M, K, E]``.
 
-    The rows are the live steps, with an extra row after each episode.
+    The rows are the live steps by task, slot, episode and step, with an extra row after each episode.
     """
     mask = torch.stack([rollout.mask for rollout in rollouts], dim=2)
     lengths = mask.sum(dim=-1)

@@ -64,7 +64,7 @@ class Block:
         self.move(storage, place)
 
     def move(self, storage: Params, place: int) -> None:
-        """Point to the same rows in other memory; segments that were given out follow."""
+        """Point to the same rows in other memory, as do segments."""
         self._storage, self.place = storage, place
 
     def extend(self, rows: int, episodes: Episodes) -> None:
@@ -75,7 +75,7 @@ class Block:
         self._segment = None
 
     def adopt(self, saved: Segment) -> None:
-        """Adopt the sum of the saved segment that the block was read from."""
+        """Adopt the sum of the segment that it was read from."""
         self.segment().sha256 = saved.sha256
 
     def segment(self) -> Segment:
@@ -140,7 +140,7 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
 
 
 def unpack(tensors: Params) -> tuple[Params, Episodes]:
-    """Return the rows and episodes of a segment; anything else raises ``MetarlError``."""
+    """Return a segment's rows and episodes; others raise ``MetarlError``."""
     expected = {*STEP_FIELDS, *_EPISODE_FIELDS, _TASK_IDS}
     if tensors.keys() != expected:
         raise MetarlError(

@@ -116,19 +116,19 @@ def critic_target(
 
 
 def critic_loss(q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return half the mean squared error over B, added over both Q functions ``[2, B]`` (equation 5)."""
+    """Return half the mean squared error over B of both Q functions ``[2, B]`` (equation 5)."""
     return 0.5 * (q - target).square().mean(dim=1).sum()
 
 
 def actor_loss(log_probs: torch.Tensor, q: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """Return the mean of alpha log pi(a | s) - min_i Q_i(s, a), of ``[B]`` and ``[2, B]`` (equation 7)."""
+    """Return the mean of alpha log pi(a | s) - min_i Q_i(s, a) over B (equation 7)."""
     return (temperature * log_probs - torch.minimum(q[0], q[1])).mean()
 
 
 def temperature_loss(
     log_temperature: torch.Tensor, log_probs: torch.Tensor, target_entropy: float
 ) -> torch.Tensor:
-    """Return minus log alpha times the mean of log pi(a | s) + target entropy (equation 18, on the log)."""
+    """Return -log alpha (mean of log pi(a | s) + target entropy), as equation 18 on the log."""
     return -log_temperature * (log_probs.detach().mean() + target_entropy)
 
 
@@ -151,7 +151,7 @@ class SAC:
     def of(
         policy: SquashedPolicy, critic: TwinCritic, config: SACConfig, params: Params, encoder: Params
     ) -> SAC:
-        """Return the learner of ``params``, with an ``encoder`` that learns with the critic."""
+        """Return the learner of ``params``, and of an ``encoder`` with the critic."""
         own, twin = ({name: params[name] for name in net.network.shapes} for net in (policy, critic))
         actor = {**own, TEMPERATURE: params[TEMPERATURE]}
         return SAC(policy, critic, config, actor, {**twin, **encoder})

@@ -60,7 +60,9 @@ def trust_region_step(
     start: LossAndKL,
     config: TrustRegionConfig,
 ) -> TrustRegionStep:
-    """Take a natural-gradient step to the region's edge, then back until the loss improves.
+    """Take a natural-gradient step within the trust region.
+
+    It goes to the region's edge, then back until the loss improves.
 
     Args:
         params: where the step starts.
@@ -114,11 +116,12 @@ def gauss_newton_product(
     params: Params,
     metric: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]],
 ) -> Curvature:
-    """Return the Gauss-Newton product ``v -> J'FJ v``, J being the Jacobian of ``outputs`` by ``params``.
+    """Return the Gauss-Newton product ``v -> J'FJ v``.
 
-    Where a divergence of the outputs is at its minimum, its Hessian is exactly this, F being its Hessian
-    in the outputs themselves (Martens 2020, arXiv 1412.1193, section 8). The graph is built once and kept:
-    ``J'u`` is linear in u, so its derivative by u along v is ``J v``.
+    J is the Jacobian of ``outputs`` by ``params``. Where a divergence of the outputs is at its minimum, its
+    Hessian is exactly this, F being its Hessian in the outputs themselves (Martens 2020, arXiv 1412.1193,
+    section 8). The graph is built once and kept: ``J'u`` is linear in u, so its derivative by u along v is
+    ``J v``.
 
     Args:
         outputs: tensors with a graph that leads to ``params``.

@@ -62,7 +62,6 @@ class BeliefNetworkConfig(Settings):
     """Standard deviations never rise above this."""
 
     def __post_init__(self) -> None:
-        """Check names and sizes, and how deviations fit together."""
         super().__post_init__()
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
         for name in ("decoder_sizes", "hidden_sizes"):

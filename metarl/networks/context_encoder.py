@@ -33,9 +33,10 @@ class ContextEncoder:
         return DenseNetwork(ENCODER, (self.context_size, *self.hidden_sizes, 2 * self.latent_size))
 
     def __call__(self, params: Params, context: torch.Tensor, mask: torch.Tensor | None = None) -> Evidence:
-        """Multiply the factors of each task's transitions ``[M, C, context_size]`` to evidence ``[M, Z]``.
+        """Multiply each task's factors to evidence ``[M, Z]``.
 
-        Their order does not matter; ``mask``, ``[M, C]`` bool, says which there are, all by default.
+        The order of transitions ``[M, C, context_size]`` does not matter; ``mask``, ``[M, C]`` bool, says
+        which there are, all by default.
         """
         raw = self.network(params, context.flatten(0, -2)).view(*context.shape[:-1], 2 * self.latent_size)
         means, variances = raw.chunk(2, dim=-1)

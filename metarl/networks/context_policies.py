@@ -34,12 +34,12 @@ class ContextPolicy:
         return self.network.initial_params(generator, dtype)
 
     def blank_context(self, params: Params, num_tasks: int) -> Params:
-        """Return zeros for every task's context, a leaf on the device of ``params``."""
+        """Return zero contexts, a leaf on the device of ``params``."""
         like = next(iter(params.values()))
         return {CONTEXT: like.new_zeros(num_tasks, self.context_size, requires_grad=True)}
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
-        """Return every task's action distribution for observations ``[M, B, O]``, as the network gives it."""
+        """Return every task's action distribution for ``[M, B, O]``."""
         return self.network(self._folded(params), observations)
 
     def within_bounds(self, params: Params) -> Params:
@@ -47,11 +47,11 @@ class ContextPolicy:
         return self.network.within_bounds(params)
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for observations ``[M, B, O]``; the last gives means or logits."""
+        """Return each layer's output for ``[M, B, O]``, mean or logits last."""
         return self.network.activations(self._folded(params), observations)
 
     def _folded(self, params: Params) -> Params:
-        """Fold each task's context into the first layer's bias, so that only observations are read."""
+        """Fold each task's context into the first layer's bias."""
         weight, bias = params["layer_0.weight"], params["layer_0.bias"]
         split = weight.shape[1] - self.context_size
         # [s, phi] W + b = s W_s + (phi W_phi + b): the context moves the bias, once for all states

@@ -41,7 +41,10 @@ class LatentDecoder:
         }
 
     def __call__(self, params: Params, steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Predict pairs of steps ``[N, B, I]`` and embeddings ``[P, B, L]`` of B trials, ``[P, N, B, D]``."""
+        """Predict each pair of steps and embeddings of B trials.
+
+        Steps are ``[N, B, I]``, embeddings ``[P, B, L]``, predictions ``[P, N, B, D]``.
+        """
         of_step = apply_layer(params, f"{self.name}_step", steps)
         of_latent = apply_layer(params, f"{self.name}_latent", latents)
         hidden = torch.relu(of_latent.unsqueeze(1) + of_step)

@@ -14,7 +14,9 @@ ENOUGH_TRANSITIONS = 2.0
 
 
 def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """Return features ``o, o^2, t/100, (t/100)^2, (t/100)^3, 1``, ``[..., 2 O + 4]`` in float64.
+    """Return each step's features, ``[..., 2 O + 4]`` in float64.
+
+    They are ``o, o^2, t/100, (t/100)^2, (t/100)^3, 1``.
 
     Args:
         observations: ``[..., O]``; entries are clipped to ±10.
@@ -104,5 +106,5 @@ def transitions_per_feature(rollout: Rollout) -> float:
 
 
 def predict_linear(weights: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Return values ``[M, ...]`` by weights ``[M, F]`` and features ``[M, ..., F]``."""
+    """Return values by weights ``[M, F]`` and features ``[M, ..., F]``."""
     return torch.bmm(features.flatten(1, -2), weights.unsqueeze(-1)).view(features.shape[:-1])

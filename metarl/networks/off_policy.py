@@ -39,7 +39,7 @@ class SquashedPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class TwinCritic:
-    """Two Q functions of state and action, stacked so that one product serves both."""
+    """Two Q functions, stacked so that one product serves both."""
 
     state_size: int
     action_size: int
@@ -51,5 +51,5 @@ class TwinCritic:
         return DenseNetwork(CRITIC, (self.state_size + self.action_size, *self.hidden_sizes, 1), copies=2)
 
     def __call__(self, params: Params, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Return both Q functions' values ``[2, B]`` for states ``[B, S]``, actions ``[B, A]`` in -1..1."""
+        """Return values ``[2, B]`` of states ``[B, S]`` and actions ``[B, A]`` in -1..1."""
         return self.network(params, torch.cat([states, actions], dim=-1)).squeeze(-1)

@@ -75,7 +75,7 @@ class MLP:
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianMLPPolicy(MLP):
-    """Perceptron of the mean; each action component has a deviation as a parameter."""
+    """Perceptron of the mean, with a free deviation per action component."""
 
     initial_std: float = 1.0
     min_std: float = 1e-6  # the deviation never acts below this

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from metarl.functional.distributions import Gaussian
 from metarl.functional.gaussian_products import Evidence, posterior
 from metarl.functional.squashed_gaussian import squash
 from metarl.meta_learner import Action, Inputs
@@ -50,7 +51,7 @@ class PosteriorActor:
         return self.evidence.precision.device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Draw each episode's z from its posterior, ``[M, K, Z]``, the same at each call."""
+        """Draw each episode's z, ``[M, K, Z]``, the same at each call."""
         belief = posterior(self.evidence)
         tasks, size = belief.mean.shape
         generator = torch.Generator().manual_seed(self.seed)
@@ -59,16 +60,28 @@ class PosteriorActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions given z; without a generator, take the likeliest z and the squashed mean."""
+        """Draw actions given z; without a generator, take the likeliest."""
         latents = memory[LATENT]
         if generator is None:
             latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)
         shape = latents.shape[:2]
-        states = torch.cat([inputs.observations, latents], dim=-1).flatten(0, 1)
-        gaussian = self.policy(self.params, states)
+        gaussian = self._before_tanh(inputs, latents)
         noise = torch.zeros_like(gaussian.mean)
         drawn = squash(gaussian, noise if generator is None else noise.normal_(generator=generator))
         # the density of a scaled action is that of the action over the product of scales
         log_probs = drawn.log_probs - self.actions.half.log().sum()
         actions = self.actions.to_suite(drawn.actions).view(*shape, -1)
         return Action(actions, log_probs.view(shape)), memory
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Gaussian:
+        """Return the Gaussian of actions before the tanh, ``[M, K, A]``.
+
+        Divergences are those of the actions: the tanh is invertible.
+        """
+        gaussian = self._before_tanh(inputs, memory[LATENT])
+        return Gaussian(*(part.view(*inputs.live.shape, -1) for part in gaussian))
+
+    def _before_tanh(self, inputs: Inputs, latents: torch.Tensor) -> Gaussian:
+        """Return the Gaussian ``[M * K, A]`` before the tanh."""
+        return self.policy(self.params, torch.cat([inputs.observations, latents], dim=-1).flatten(0, 1))

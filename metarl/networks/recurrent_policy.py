@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
-from torch.nn.functional import linear
 
 from metarl.functional.distributions import Categorical, Distribution, Gaussian
+from metarl.networks.layers import apply_layer, draw_layer
 from metarl.networks.recurrent import Cell, make_cell
 from metarl.networks.tanh_layer import fast_tanh, tanh_layer
 from metarl.types import Params
@@ -59,18 +59,18 @@ class RecurrentPolicy:
         """Draw orthogonal weights, small ones for actions (Andrychowicz et al. 2021, arXiv 2006.05990)."""
         width, read = self.memory_size, self.memory_size + self.embedding_size
         params = {
-            **_layer("embedding", self.input_size, self.embedding_size, math.sqrt(2), generator),
+            **draw_layer("embedding", self.input_size, self.embedding_size, generator),
             **self.cell.initial_params(generator),
         }
         if self.head == "hypernetwork":
             params |= self._hypernetwork(generator)
         else:
-            params |= _layer("policy_hidden", read, width, math.sqrt(2), generator)
+            params |= draw_layer("policy_hidden", read, width, generator)
             # a small last layer makes the first actions nearly independent of the inputs
-            params |= _layer("policy", width, self.action_size, 0.01, generator)
+            params |= draw_layer("policy", width, self.action_size, generator, gain=0.01)
         if self.has_value:
-            params |= _layer("value_hidden", read, width, math.sqrt(2), generator)
-            params |= _layer("value", width, 1, 1.0, generator)
+            params |= draw_layer("value_hidden", read, width, generator)
+            params |= draw_layer("value", width, 1, generator, gain=1.0)
         if not self.discrete:
             params["log_std"] = torch.full((self.action_size,), math.log(self.initial_std))
         return params
@@ -99,13 +99,13 @@ class RecurrentPolicy:
 
     def within_bounds(self, params: Params) -> Params:
         """Clip every deviation to its bounds; the policy acts as before."""
-        return params if self.discrete else {**params, "log_std": self._log_std(params)}
+        return params if self.discrete else {**params, "log_std": self.log_std(params)}
 
     def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
         """Return the distribution of means or logits, ``[..., A]``."""
         if self.discrete:
             return Categorical(chosen)
-        return Gaussian(chosen, self._log_std(params).expand_as(chosen))
+        return Gaussian(chosen, self.log_std(params).expand_as(chosen))
 
     def _embed(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
         weight, bias = params["embedding.weight"], params["embedding.bias"]
@@ -124,9 +124,9 @@ class RecurrentPolicy:
         if generated:
             chosen = self._generated(params, inputs, memory)
         else:
-            chosen = _apply(params, "policy", hidden["policy"])
+            chosen = apply_layer(params, "policy", hidden["policy"])
         mean = torch.tanh(chosen) if self.tanh_mean and not self.discrete else chosen
-        values = _apply(params, "value", hidden["value"]).view(shape) if self.has_value else None
+        values = apply_layer(params, "value", hidden["value"]).view(shape) if self.has_value else None
         return Reading(self.distribution(params, mean.view(*shape, -1)), values)
 
     def _hidden(
@@ -143,7 +143,7 @@ class RecurrentPolicy:
 
     def _generated(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """Return means or logits ``[N, A]`` of the policies that memories ``[N, H]`` generate."""
-        layers = _apply(params, "hyper", memory)
+        layers = apply_layer(params, "hyper", memory)
         inner, units, outer = self.input_size, self.head_size, self.action_size
         weight, bias, out_weight, out_bias = layers.split([inner * units, units, units * outer, outer], dim=1)
         hidden = torch.baddbmm(bias.unsqueeze(1), inputs.unsqueeze(1), weight.view(-1, inner, units))
@@ -152,21 +152,12 @@ class RecurrentPolicy:
 
     def _hypernetwork(self, generator: torch.Generator) -> Params:
         """Draw a hypernetwork of zero weights with a usual policy as its bias (Bias-HyperInit, section 4)."""
-        hidden = _layer("hidden", self.input_size, self.head_size, math.sqrt(2), generator)
-        acting = _layer("acting", self.head_size, self.action_size, 0.01, generator)
+        hidden = draw_layer("hidden", self.input_size, self.head_size, generator)
+        acting = draw_layer("acting", self.head_size, self.action_size, generator, gain=0.01)
         parts = [layer.t().reshape(-1) if layer.ndim == 2 else layer for layer in (hidden | acting).values()]
         bias = torch.cat(parts)
         return {"hyper.weight": torch.zeros(len(bias), self.memory_size), "hyper.bias": bias}
 
-    def _log_std(self, params: Params) -> torch.Tensor:
+    def log_std(self, params: Params) -> torch.Tensor:
+        """Return log deviations ``[A]`` within their bounds."""
         return params["log_std"].clamp(math.log(self.min_std), math.log(self.max_std))
-
-
-def _layer(name: str, inputs: int, units: int, gain: float, generator: torch.Generator) -> Params:
-    weight = torch.empty(units, inputs)
-    torch.nn.init.orthogonal_(weight, gain, generator=generator)
-    return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(units)}
-
-
-def _apply(params: Params, name: str, inputs: torch.Tensor) -> torch.Tensor:
-    return linear(inputs, params[f"{name}.weight"], params[f"{name}.bias"])

@@ -51,19 +51,19 @@ def accumulate_(
     # 1. inside every block at once, as if each began with zero
     within = range(length - 2, -1, -1) if reverse else range(1, length)
     step = 1 if reverse else -1
+    places, shares = block_values.unbind(1), block_factors.unbind(1)
     for place in within:
-        block_values[:, place].addcmul_(block_factors[:, place], block_values[:, place + step])
-        block_factors[:, place].mul_(block_factors[:, place + step])
+        places[place].addcmul_(shares[place], places[place + step])
+        shares[place].mul_(shares[place + step])
     last = 0 if reverse else -1
     # 2. from block to block, h_end = end + share * h_start
-    ends, shares = block_values[:, last], block_factors[:, last]
-    starts = torch.empty_like(ends)
-    carry = start
+    starts, carry = torch.empty_like(places[last]), start
     if reverse:
         carry = _one_by_one_(factors, values, carry, range(len(values) - 1, cut - 1, -1))
-    for block in reversed(range(blocks)) if reverse else range(blocks):
-        starts[block] = carry
-        carry = torch.addcmul(ends[block], shares[block], carry)
+    whole = list(zip(places[last].unbind(), shares[last].unbind(), starts.unbind(), strict=True))
+    for end, share, before in reversed(whole) if reverse else whole:
+        before.copy_(carry)
+        carry = torch.addcmul(end, share, carry)
     # 3. every step gets its share of the state before its block
     block_values.addcmul_(block_factors, starts.unsqueeze(1))
     if not reverse:

@@ -33,7 +33,6 @@ class NetworkConfig(Settings):
     """Standard deviations never act above this."""
 
     def __post_init__(self) -> None:
-        """Check the nonlinearity and the deviations' order."""
         super().__post_init__()
         require(
             self.activation in ACTIVATIONS,
@@ -75,7 +74,7 @@ class NetworkConfig(Settings):
 class DrawnPolicy(Protocol):
     """A policy that can draw its first parameters."""
 
-    def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
+    def initial_params(self, generator: torch.Generator) -> Params:
         """Draw the parameters from the generator."""
         ...
 

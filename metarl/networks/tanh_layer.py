@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -18,17 +19,10 @@ def fast_tanh(values: torch.Tensor) -> torch.Tensor:
 
 
 def tanh_layer(weight: torch.Tensor, bias: torch.Tensor, *inputs: torch.Tensor) -> torch.Tensor:
-    """Return ``tanh(W [x_1, x_2, ...] + b)`` of several inputs.
+    """Return ``tanh(W [x_1, x_2, ...] + b)`` of several inputs, ``[N, U]``.
 
-    The inputs are not copied side by side, and tanh is that of :func:`fast_tanh`.
-
-    Args:
-        weight: ``[U, I_1 + I_2 + ...]``.
-        bias: ``[U]``.
-        inputs: ``[N, I_i]`` each.
-
-    Returns:
-        ``[N, U]``. A gradient of a gradient is not available.
+    Weights are ``[U, I_1 + I_2 + ...]``, inputs ``[N, I_i]``, not copied side by side; tanh is
+    :func:`fast_tanh`.
     """
     found: torch.Tensor = _TanhLayer.apply(weight, bias, *inputs)  # type: ignore[no-untyped-call]  # PyTorch's
     return found
@@ -37,7 +31,17 @@ def tanh_layer(weight: torch.Tensor, bias: torch.Tensor, *inputs: torch.Tensor) 
 def tanh_(doubled: torch.Tensor) -> torch.Tensor:
     """Turn ``2 x`` into ``tanh x`` in place."""
     # tanh x = 2 sigmoid(2 x) - 1
-    return torch.add(doubled.new_tensor(-1.0), doubled.sigmoid_(), alpha=2, out=doubled)
+    return torch.add(minus_one(doubled), doubled.sigmoid_(), alpha=2, out=doubled)
+
+
+def minus_one(values: torch.Tensor) -> torch.Tensor:
+    """Return -1 as a scalar of the same kind."""
+    return _minus_one(values.dtype, values.device)
+
+
+@functools.cache
+def _minus_one(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.tensor(-1.0, dtype=dtype, device=device)
 
 
 def affine(weight: torch.Tensor, bias: torch.Tensor, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -85,16 +89,13 @@ class _TanhLayer(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
-        """Return gradients of weight, bias and inputs.
-
-        With ``s = dL/dy (1 - y^2)`` they are ``s' x``, the sum of s, and ``s W``.
-        """
+        """Return gradients ``s' x``, the sum of s, and ``s W``, with ``s = dL/dy (1 - y^2)``."""
         weight, found, *inputs = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
         slope = torch.ops.aten.tanh_backward(gradients[0], found)
         sizes = [part.shape[1] for part in inputs]
         to_weight = torch.empty_like(weight)
         for part, own in zip(inputs, to_weight.split(sizes, dim=1), strict=True):
-            torch.mm(slope.t(), part, out=own)
+            own.copy_(torch.mm(part.t(), slope).t())  # faster than s' x where the input is narrow
         needed = ctx.needs_input_grad[2:]  # type: ignore[attr-defined]  # PyTorch adds it
         to_inputs = (
             torch.mm(slope, own) if wanted else None

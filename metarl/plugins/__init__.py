@@ -1,1 +1,1 @@
-"""Suites, agents, presets and commands by name or file, with checks of them."""
+"""Suites, agents, presets and commands by name or file, and checks."""

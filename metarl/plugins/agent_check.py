@@ -1,4 +1,4 @@
-"""Check of the promises that an agent makes, each a sentence that is tried on a small suite.
+"""Check of an agent's promises, tried on a small suite.
 
 The agents of metarl are held to the same claims, :mod:`metarl.plugins.agent_claims`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -37,22 +38,12 @@ def check_agent(
     progress: Callable[[Result], None] = lambda _: None,
     claims: Sequence[Claim] = CLAIMS,
 ) -> list[Result]:
-    """Try every claim on an agent.
-
-    Args:
-        config: what the agent is built from.
-        suite: the tasks that it is tried on; small ones take less time.
-        progress: called with each result.
-        claims: which.
-    """
-    probe = AgentProbe(config, suite)
+    """Try every claim on an agent; small suites take less time."""
     results = []
-    try:
+    with closing(AgentProbe(config, suite)) as probe:
         for claim in claims:
             results.append(_tried(claim, probe))
             progress(results[-1])
-    finally:
-        probe.close()
     return results
 
 

@@ -8,6 +8,7 @@ does not apply.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isfunction
 from typing import TypeAlias
 
 from metarl.plugins import agent_claims_acting as acting
@@ -17,32 +18,10 @@ from metarl.plugins.agent_probe import AgentProbe
 
 Claim: TypeAlias = Callable[[AgentProbe], None]
 
-CLAIMS: tuple[Claim, ...] = (
-    acting.actions_have_the_shapes_of_the_protocol,
-    acting.acting_draws_from_the_generator_alone,
-    acting.acting_without_a_generator_has_no_noise,
-    acting.likelihoods_are_those_of_the_actions,
-    acting.agent_is_a_function_of_its_seed,
-    acting.experience_changes_the_policy,
-    acting.adapting_never_changes_the_agent,
-    acting.adapting_leaves_the_actor_it_started_from,
-    acting.adapting_draws_from_the_generator_alone,
-    acting.permuting_tasks_permutes_adapted_policies,
-    acting.a_task_adapts_alone_as_among_others,
-    memory.memory_keeps_its_names_and_shapes,
-    memory.a_trial_equals_replaying_the_same_steps,
-    memory.dead_slots_leave_all_others_alone,
-    memory.two_rollouts_of_one_actor_are_independent,
-    memory.acting_leaves_the_memory_that_it_is_given,
-    learning.updating_changes_the_agent,
-    learning.updating_gives_the_same_numbers_again,
-    learning.updating_reports_finite_numbers,
-    learning.updating_leaves_the_rollouts_alone,
-    learning.a_stopped_update_leaves_the_agent_as_it_was,
-    learning.state_is_a_copy,
-    learning.loaded_state_is_not_shared,
-    learning.loaded_agent_goes_on_like_the_saved_one,
-    learning.state_of_another_architecture_is_refused,
-    learning.state_of_another_precision_is_refused,
-    learning.settings_are_the_same_when_read_from_json,
+# each public function of the three modules is a claim
+CLAIMS: tuple[Claim, ...] = tuple(
+    claim
+    for module in (acting, memory, learning)
+    for name, claim in vars(module).items()
+    if isfunction(claim) and claim.__module__ == module.__name__ and not name.startswith("_")
 )

@@ -11,6 +11,7 @@ from metarl.plugins.agent_probe import (
     EPISODES,
     TASKS,
     AgentProbe,
+    BrokenPromise,
     OpenQuestion,
     apart,
     expect,
@@ -29,11 +30,10 @@ def actions_have_the_shapes_of_the_protocol(probe: AgentProbe) -> None:
     """Actions are [M, K, A] and their log densities [M, K], of finite numbers and without a graph."""
     actor = probe.build().initial_actor(TASKS, probe.rng())
     action = probe.act(actor, torch.Generator().manual_seed(0), probe.random_inputs(0))
-    for name, value, shape in (
-        ("actions", action.actions, (TASKS, EPISODES, probe.action_size)),
-        ("log_probs", action.log_probs, (TASKS, EPISODES)),
-    ):
-        expect(tuple(value.shape) == shape, f"{name} are {list(value.shape)} instead of {list(shape)}")
+    shapes = {"actions": [TASKS, EPISODES, probe.action_size], "log_probs": [TASKS, EPISODES]}
+    for name, shape in shapes.items():
+        value = getattr(action, name)
+        expect(list(value.shape) == shape, f"{name} are {list(value.shape)} instead of {shape}")
         expect(not value.requires_grad, f"{name} require a gradient; act under torch.no_grad()")
         expect(bool(value.isfinite().all()), f"{name} are not all finite")
     for name, extra in action.extras.items():
@@ -71,12 +71,13 @@ def likelihoods_are_those_of_the_actions(probe: AgentProbe) -> None:
     drawn, density = action.actions[0].double(), action.log_probs[0].double().exp()
     if bool((drawn == drawn[:1]).all()):
         raise OpenQuestion("all actions that were drawn in one state are the same")
-    for ratios in _chosen_ratios(drawn, density) if _one_hot(drawn) else [_density_ratios(drawn, density)]:
+    one_hot = bool(((drawn == 0) | (drawn == 1)).all() and (drawn.sum(dim=-1) == 1).all())
+    # of each choice that was made: 1 / p(a) where it was made and 0 elsewhere
+    chosen = [choice / density for choice in drawn.T if choice.any()]
+    for ratios in chosen if one_hot else [_density_ratios(drawn, density)]:
         mean, error = float(ratios.mean()), float(ratios.std()) / math.sqrt(DRAWS)
-        expect(
-            abs(mean - 1) <= 0.02 + 5 * error,
-            f"their densities add up to {1 / mean:.3g} instead of 1, in one state and {DRAWS} draws",
-        )
+        seen = f"their densities add up to {1 / mean:.3g} instead of 1, in one state and {DRAWS} draws"
+        expect(abs(mean - 1) <= 0.02 + 5 * error, seen)
 
 
 def agent_is_a_function_of_its_seed(probe: AgentProbe) -> None:
@@ -92,18 +93,23 @@ def agent_is_a_function_of_its_seed(probe: AgentProbe) -> None:
 
 def experience_changes_the_policy(probe: AgentProbe) -> None:
     """Experience of a task changes the policy in it: by adapting, or by memory."""
-    agent = probe.build()
-    actor, rollout = agent.initial_actor(TASKS, probe.rng()), probe.rollouts[0]
-    before = probe.likeliest(actor)
-    if not torch.equal(probe.adapted(agent, rollout), before):
+    # a head may begin constant, with weights of zero: then the first update makes experience count
+    if _experience_counts(probe, probe.build()) or _experience_counts(probe, agent := probe.trained()):
         return
-    expect(agent.trial == "sequential", "the adapted policy acts as it did before")
-    # the first update may be what makes memory count
-    actor, inputs = probe.trained().initial_actor(TASKS, probe.rng()), probe.random_inputs(0)
+    parallel = "the adapted policy acts as it did before"
+    sequential = "neither adapting nor the memory of an episode changes what is done"
+    raise BrokenPromise(sequential if agent.trial == "sequential" else parallel)
+
+
+def _experience_counts(probe: AgentProbe, agent: MetaLearner) -> bool:
+    """Return whether an agent acts otherwise after a rollout, adapted or remembering."""
+    actor, rollout = agent.initial_actor(TASKS, probe.rng()), probe.rollouts[0]
+    if not torch.equal(probe.adapted(agent, rollout), probe.likeliest(actor)):
+        return True
+    inputs = probe.random_inputs(0)
     blank, _ = actor.act(inputs, actor.initial_memory(EPISODES), None)
     remembering, _ = actor.act(inputs, rollout.final_memory, None)
-    unchanged = torch.equal(likely(blank), likely(remembering))
-    expect(not unchanged, "neither adapting nor the memory of an episode changes what is done")
+    return agent.trial == "sequential" and not torch.equal(likely(blank), likely(remembering))
 
 
 def adapting_never_changes_the_agent(probe: AgentProbe) -> None:
@@ -139,10 +145,8 @@ def permuting_tasks_permutes_adapted_policies(probe: AgentProbe) -> None:
     """Tasks in another order give the same policies in that order."""
     agent, order = _adapts_without_noise(probe), [2, 0, 1]
     rollout = probe.rollouts[0]
-    permuted, expected = (
-        probe.adapted(agent, take_tasks(rollout, order)),
-        probe.adapted(agent, rollout)[order],
-    )
+    permuted = probe.adapted(agent, take_tasks(rollout, order))
+    expected = probe.adapted(agent, rollout)[order]
     expect(is_close(permuted, expected), f"they differ, {apart(permuted, expected)}")
 
 
@@ -154,15 +158,6 @@ def a_task_adapts_alone_as_among_others(probe: AgentProbe) -> None:
         alone = probe.adapted(agent, take_tasks(rollout, [task]))[0]
         close = is_close(alone, together[task])
         expect(close, f"task {task} alone adapts differently, {apart(alone, together[task])}")
-
-
-def _one_hot(drawn: torch.Tensor) -> bool:
-    return bool(((drawn == 0) | (drawn == 1)).all() and (drawn.sum(dim=-1) == 1).all())
-
-
-def _chosen_ratios(drawn: torch.Tensor, density: torch.Tensor) -> list[torch.Tensor]:
-    """Return 1 / p(a) where a choice was made and 0 elsewhere, ``[N]`` for each choice that was made."""
-    return [choice / density for choice in drawn.T if choice.any()]
 
 
 def _density_ratios(drawn: torch.Tensor, density: torch.Tensor) -> torch.Tensor:

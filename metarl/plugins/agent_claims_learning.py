@@ -118,9 +118,8 @@ def loaded_agent_goes_on_like_the_saved_one(probe: AgentProbe) -> None:
         expect(torch.equal(one, other), f"it adapts differently, {apart(one, other)}")
         metrics = [probe.update(agent, rollouts, seed=number) for agent in (saved, loaded)]
         expect(metrics[0] == metrics[1], f"the metrics of its update {number + 1} are others")
-        expect(
-            same_state(saved.state(), loaded.state()), f"its state is another one after update {number + 1}"
-        )
+        equal = same_state(saved.state(), loaded.state())
+        expect(equal, f"its state is another one after update {number + 1}")
 
 
 def state_of_another_architecture_is_refused(probe: AgentProbe) -> None:
@@ -132,12 +131,9 @@ def state_of_another_architecture_is_refused(probe: AgentProbe) -> None:
     # another shape, a missing tensor, and one too many
     wider = {**before.tensors, name: torch.cat([row, row])}
     fewer = {other: tensor for other, tensor in before.tensors.items() if other != name}
-    for what, tensors in (
-        (f"{name!r} of another shape", wider),
-        (f"no {name!r}", fewer),
-        ("a tensor more", {**before.tensors, "more": value}),
-    ):
-        _expect_refusal(agent, tensors, what)
+    _expect_refusal(agent, wider, f"{name!r} of another shape")
+    _expect_refusal(agent, fewer, f"no {name!r}")
+    _expect_refusal(agent, {**before.tensors, "more": value}, "a tensor more")
     expect(same_state(agent.state(), before), "a state that was refused changed the agent")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metarl.meta_learner import Actor, Inputs
+from metarl.meta_learner import Actor
 from metarl.plugins.agent_probe import (
     EPISODES,
     TASKS,
@@ -20,6 +20,9 @@ from metarl.plugins.agent_probe import (
 from metarl.rollouts.collect import keep_idle
 from metarl.types import Params
 
+NUMBERS = ("observations", "previous_actions", "previous_rewards")
+"""Inputs that are numbers, not flags."""
+
 
 def memory_keeps_its_names_and_shapes(probe: AgentProbe) -> None:
     """Memory has the axes [M, K, ...], and acting returns it with the names, shapes and dtypes it had."""
@@ -30,11 +33,8 @@ def memory_keeps_its_names_and_shapes(probe: AgentProbe) -> None:
     _, after = actor.act(probe.random_inputs(0), copy(memory), None)
     expect(after.keys() == memory.keys(), f"{sorted(memory)} became {sorted(after)}")
     for name, value in after.items():
-        before = memory[name]
-        kept = value.shape == before.shape and value.dtype == before.dtype
-        expect(
-            kept, f"{name!r} was {before.dtype} {list(before.shape)}, is {value.dtype} {list(value.shape)}"
-        )
+        was, now = (f"{each.dtype} {list(each.shape)}" for each in (memory[name], value))
+        expect(was == now, f"{name!r} was {was}, is {now}")
         expect(not value.requires_grad, f"{name!r} requires a gradient; act under torch.no_grad()")
 
 
@@ -73,14 +73,9 @@ def dead_slots_leave_all_others_alone(probe: AgentProbe) -> None:
     inputs.live[:, 1::2] = False
     outcomes = []
     for size in (0.0, 1e3):
-        there = {name: _where(inputs.live, value, _shifted(value, size)) for name, value in memory.items()}
-        seen = inputs._replace(
-            **{
-                name: _where(inputs.live, value, _shifted(value, size))
-                for name, value in _read(inputs).items()
-            }
-        )
-        outcomes.append(actor.act(seen, there, torch.Generator().manual_seed(0)))
+        numbers = _spoiled({name: getattr(inputs, name) for name in NUMBERS}, inputs.live, size)
+        there = _spoiled(memory, inputs.live, size)
+        outcomes.append(actor.act(inputs._replace(**numbers), there, torch.Generator().manual_seed(0)))
     (one, kept), (other, others_kept) = outcomes
     first, second = one.actions[inputs.live], other.actions[inputs.live]
     expect(is_close(first, second), f"actions differ, {apart(first, second)}")
@@ -94,10 +89,8 @@ def two_rollouts_of_one_actor_are_independent(probe: AgentProbe) -> None:
     actor = probe.build().initial_actor(TASKS, probe.rng())
     first, second = (probe.gather(actor, seed=3) for _ in range(2))
     for name, value in first.tensors().items():
-        expect(
-            torch.equal(value, second.tensors()[name]),
-            f"a second rollout with the same seed has other {name}",
-        )
+        equal = torch.equal(value, second.tensors()[name])
+        expect(equal, f"a second rollout with the same seed has other {name}")
 
 
 def acting_leaves_the_memory_that_it_is_given(probe: AgentProbe) -> None:
@@ -110,25 +103,15 @@ def acting_leaves_the_memory_that_it_is_given(probe: AgentProbe) -> None:
         expect(torch.equal(value, before[name]), f"{name!r} was changed in place")
 
 
-def _read(inputs: Inputs) -> Params:
-    return {
-        "observations": inputs.observations,
-        "previous_actions": inputs.previous_actions,
-        "previous_rewards": inputs.previous_rewards,
-    }
-
-
-def _shifted(value: torch.Tensor, size: float) -> torch.Tensor:
-    """Return other numbers, and flags as they are."""
-    return value + size if value.is_floating_point() else value
-
-
-def _where(live: torch.Tensor, there: torch.Tensor, elsewhere: torch.Tensor) -> torch.Tensor:
-    """Choose by slot, ``[M, K]``, between tensors ``[M, K, ...]``."""
-    return torch.where(live.view(*live.shape, *[1] * (there.ndim - 2)), there, elsewhere)
+def _spoiled(tensors: Params, live: torch.Tensor, size: float) -> Params:
+    """Shift floats ``[M, K, ...]`` by ``size`` in slots that are not live, ``[M, K]``."""
+    spoiled = dict(tensors)
+    for name, value in tensors.items():
+        if value.is_floating_point():
+            spoiled[name] = torch.where(live.view(*live.shape, *[1] * (value.ndim - 2)), value, value + size)
+    return spoiled
 
 
 def _remembering_actor(probe: AgentProbe) -> Actor:
     """Return the policy after the first adaptation, or before it if there is none."""
-    agent = probe.build()
-    return actors_of(agent, probe)[-1]
+    return actors_of(probe.build(), probe)[-1]

@@ -7,7 +7,9 @@ file is and its sums beside the agent's settings, so that the run can be opened 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field, make_dataclass
 from functools import cache
 from typing import Annotated, cast
@@ -16,24 +18,19 @@ import torch
 import tyro
 
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import MetaLearner
 from metarl.plugins.user_files import Sums, UserFile, at_fault, require_parts
+from metarl.plugins.user_modules import line_of
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
 FILE, SHA256, MODULES = "agent_file", "agent_sha256", "agent_modules"
 """Names of the recorded settings about the file."""
-_PARTS = (
-    *("adaptation_steps", "trial", "device", "initial_actor"),
-    *("adapt", "update", "state", "load_state"),
-)
 
 
 def file_agent(place: str) -> type[AgentConfig]:
-    """Return the config class of a file's agent, which knows its file.
-
-    It is a subclass of the class that the place names, with three settings more, which a run records.
+    """Return the config class of a file's agent, which records its file.
 
     Raises:
         MetarlError: if the file is gone, does not run, or holds no config of an agent by that name.
@@ -44,7 +41,7 @@ def file_agent(place: str) -> type[AgentConfig]:
 
 
 def place_of(settings: Json) -> str | None:
-    """Return the place of the agent behind settings, None if it is not in a file."""
+    """Return the place of settings' agent, if in a file."""
     place = settings.get(FILE) if isinstance(settings, Mapping) else None
     return str(place) if place else None
 
@@ -54,8 +51,32 @@ def is_in_file(config: object) -> bool:
     return bool(getattr(config, FILE, ""))
 
 
+@contextmanager
+def naming_file(config: AgentConfig) -> Iterator[None]:
+    """Name a file's agent in exceptions of its methods.
+
+    The traceback is a note of the error. Exceptions of other agents pass.
+
+    Raises:
+        MetarlError: instead of the exception; names the file and the line.
+    """
+    try:
+        yield
+    except (MetarlError, Stopped, MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if not is_in_file(config):
+            raise
+        place = str(getattr(config, FILE))
+        wrong = at_fault(error, f"The agent of {place} fails")
+        if not line_of(error):  # what a method returned is of no use, perhaps
+            wrong = MetarlError(f"{wrong} Try its methods one by one: metarl check --agent {place}.")
+        wrong.add_note("".join(traceback.format_exception(error)))
+        raise wrong from error
+
+
 def config_class(found: object, where: str) -> type[AgentConfig]:
-    """Check that something is a config class of an agent; say what to do if it is not."""
+    """Check that something is a config class of an agent."""
     if not inspect.isclass(found) or not issubclass(found, AgentConfig):
         kind = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
         raise MetarlError(
@@ -66,12 +87,8 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise MetarlError(f"Expected {where} to be a config that builds an agent, but it has no {missing}.")
     # annotations that the dataclass decorator of the base class has not turned into settings
-    unseen = [
-        name
-        for name, hint in inspect.get_annotations(found).items()
-        if "ClassVar" not in str(hint) and "__dataclass_fields__" not in vars(found)
-    ]
-    if unseen:
+    unseen = [name for name, hint in inspect.get_annotations(found).items() if "ClassVar" not in str(hint)]
+    if unseen and "__dataclass_fields__" not in vars(found):
         raise MetarlError(
             f"Expected {where} to be a dataclass, as it has the setting {unseen[0]}, but it is a plain "
             "class; write @dataclass(frozen=True, kw_only=True) above it."
@@ -97,9 +114,8 @@ def _recorded(file: UserFile, found: type[AgentConfig], sums: Sums) -> type[Agen
             agent = found.build(self, suite, seed=seed, device=device, sampling=sampling)
         except (Exception, SystemExit) as error:
             raise at_fault(error, f"The agent of {file.place} fails when it is built") from error
-        require_parts(
-            agent, _PARTS, "an agent", f"the result of {file.place}.build", "see metarl.meta_learner"
-        )
+        where = f"the result of {file.place}.build"
+        require_parts(agent, MetaLearner, "an agent", where, "see metarl.meta_learner")
         return agent
 
     def check(self: AgentConfig) -> None:

@@ -1,4 +1,4 @@
-"""Small trial of an agent, for claims about it: its config, a suite, and rollouts of both."""
+"""Small trial of an agent, for claims about it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BrokenPromise(Exception):
 
 
 class OpenQuestion(Exception):
-    """A claim that does not apply or cannot be judged; says why, without a full stop."""
+    """A reason why a claim cannot be judged, without a full stop."""
 
 
 def expect(condition: bool, seen: str) -> None:
@@ -65,15 +65,8 @@ class AgentProbe:
 
     def gather(self, actor: Actor, seed: int = 0, after: Rollout | None = None) -> Rollout:
         """Collect episodes of the tasks."""
-        return collect(
-            self.env,
-            self.tasks,
-            actor,
-            episodes=EPISODES,
-            horizon=self.suite.horizon,
-            rng=self.rng(seed),
-            after=after,
-        )
+        horizon, rng = self.suite.horizon, self.rng(seed)
+        return collect(self.env, self.tasks, actor, episodes=EPISODES, horizon=horizon, rng=rng, after=after)
 
     def meta_batch(self, agent: MetaLearner, seed: int = 0) -> list[Rollout]:
         """Collect the rollouts of one meta-iteration."""
@@ -119,7 +112,7 @@ class AgentProbe:
         return act_at_start(actor, inputs or self.states(), generator)
 
     def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
-        """Return noiseless actions and their log densities in a few states of each task."""
+        """Return noiseless actions and log densities in each task."""
         return likely(act_at_start(actor, self.states(num_tasks), None))
 
     def adapted(self, agent: MetaLearner, rollout: Rollout, seed: int = 0) -> torch.Tensor:
@@ -149,21 +142,11 @@ def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
 
 
 def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, int]]:
-    """Yield each step with the policy's inputs before it.
-
-    Args:
-        rollout: as :func:`metarl.rollouts.collect.collect` returned it.
-        after: the episodes before in the same trials.
-    """
+    """Yield a rollout's steps, with the policy's inputs before each."""
     starts = torch.ones_like(rollout.mask[..., 0])
-    if after is None:
-        actions, rewards = (
-            torch.zeros_like(rollout.actions[:, :, 0]),
-            torch.zeros_like(rollout.rewards[..., 0]),
-        )
-    else:
-        before = last_step(after)
-        actions, rewards = before.actions, before.rewards
+    actions, rewards = torch.zeros_like(rollout.actions[:, :, 0]), torch.zeros_like(rollout.rewards[..., 0])
+    if after is not None:
+        actions, rewards = last_step(after).actions, last_step(after).rewards
     for step in range(int(rollout.mask.any(dim=0).any(dim=0).sum())):
         live = rollout.mask[..., step]
         yield Inputs(rollout.observations[:, :, step], actions, rewards, starts, live), step
@@ -173,7 +156,8 @@ def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, 
 
 
 def likely(action: Action) -> torch.Tensor:
-    """Return actions and log densities, ``[M, K, A + 1]``; choices alone may hide a difference."""
+    """Return actions and log densities, ``[M, K, A + 1]``."""
+    # actions of a choice alone may hide a difference
     return torch.cat([action.actions, action.log_probs.unsqueeze(-1)], dim=-1)
 
 
@@ -206,12 +190,10 @@ def same(one: Params, other: Params) -> bool:
 
 def same_state(one: State, other: State) -> bool:
     """Return whether states agree bit for bit."""
-    tensors = same(one.tensors, other.tensors) and len(one.segments) == len(other.segments)
-    return (
-        tensors
-        and one.values == other.values
-        and all(same(a.tensors(), b.tensors()) for a, b in zip(one.segments, other.segments, strict=True))
-    )
+    if one.values != other.values or len(one.segments) != len(other.segments):
+        return False
+    pairs = zip(one.segments, other.segments, strict=True)
+    return same(one.tensors, other.tensors) and all(same(a.tensors(), b.tensors()) for a, b in pairs)
 
 
 @contextmanager

@@ -25,11 +25,7 @@ def names(group: str) -> list[str]:
 
 
 def load(group: str, name: str) -> object:
-    """Return what a name stands for.
-
-    Raises:
-        MetarlError: if there is nothing of that name, or its package does not load.
-    """
+    """Return what a name stands for, or raise MetarlError."""
     entry = find(group, name)
     try:
         return cast("object", entry.load())
@@ -43,7 +39,7 @@ def load(group: str, name: str) -> object:
 
 
 def find(group: str, name: str) -> EntryPoint:
-    """Find a name's entry point without loading it; an unknown name raises MetarlError."""
+    """Find a name's entry point unloaded; MetarlError if there is none."""
     entries = _entries(group)
     if name not in entries:
         raise unknown_name(KINDS[group], name, entries)
@@ -51,7 +47,7 @@ def find(group: str, name: str) -> EntryPoint:
 
 
 def describe(group: str, name: str) -> str:
-    """Describe a name and its source, or say why it does not load.
+    """Describe a name and its source, or its error.
 
     The first line of its docstring is read from the source; what is not found there is imported.
     """

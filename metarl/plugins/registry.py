@@ -5,13 +5,15 @@ A package adds its own by declaring them in its pyproject.toml, just as this one
     [project.entry-points."metarl.suites"]
     my-suite = "my_package.my_module:MySuiteConfig"
 
-A suite may be a task distribution itself, too, or a function without arguments that returns one.
+A suite may be a task distribution itself, too, or a function without arguments that returns one. An unknown
+name, or a package or file that does not load, raises MetarlError.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, cast
 
@@ -30,11 +32,7 @@ DEFAULT_AGENT = "maml-trpo"
 
 
 def suite(name: str) -> type[SuiteConfig]:
-    """Return a suite's config class; a suite published without one gets one without settings.
-
-    Raises:
-        MetarlError: if there is none of that name, or its package does not load.
-    """
+    """Return a suite's config class, without settings if it has none."""
     found = load(SUITES, name)
     if inspect.isclass(found) and issubclass(found, SuiteConfig):
         return found
@@ -42,29 +40,17 @@ def suite(name: str) -> type[SuiteConfig]:
 
 
 def suite_named(name: str) -> SuiteConfig:
-    """Return a suite with its default settings, by name or place ``my_file.py:my_distribution``.
-
-    Raises:
-        MetarlError: if there is none, or its package or its file does not load.
-    """
+    """Return a suite with its default settings, by name or place ``my_file.py:my_distribution``."""
     return file_suite(name) if is_place(name) else construct(suite(name), {})
 
 
 def agent(name: str) -> type[AgentConfig]:
-    """Return an agent's config class, by name or place ``my_file.py:MyConfig``.
-
-    Raises:
-        MetarlError: if there is none, or its package or its file does not load.
-    """
+    """Return an agent's config class, by name or place ``my_file.py:MyConfig``."""
     return file_agent(name) if is_place(name) else cast("type[AgentConfig]", load(AGENTS, name))
 
 
 def preset(name: str) -> Preset:
-    """Return the function that makes a preset's config.
-
-    Raises:
-        MetarlError: if there is none of that name, or its package does not load.
-    """
+    """Return the function that makes a preset's config."""
     return cast("Preset", load(PRESETS, name))
 
 
@@ -74,8 +60,7 @@ def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
     A suite without a preset, or one in a file, is trained on with every setting's default.
 
     Raises:
-        MetarlError: if there is no preset or no agent of that name, if its package does not load, or if the
-            preset has no argument ``agent``.
+        MetarlError: if a name is not known, its package does not load, or the preset takes no ``agent``.
     """
     if is_place(name) or (name in names(SUITES) and name not in names(PRESETS)):
         chosen = agent(agent_name or DEFAULT_AGENT)
@@ -90,34 +75,27 @@ def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
 
 
 def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:
-    """Rebuild a run's config from its JSON.
-
-    Raises:
-        MetarlError: on a suite, an agent or a setting that is not known, or a value out of range.
-    """
+    """Rebuild a run's config; MetarlError if anything is unknown."""
     place = place_of(data.get("agent"))
     return from_json(data, suite, lambda kind: agent(place or kind))
 
 
 def same_class(one: type, other: type) -> bool:
-    """Return whether two config classes stand for one, as a script's does for its module's."""
+    """Return whether two config classes stand for one, as in scripts."""
     if one is other:
         return True
+    # a suite published without a config gets a new class each time
     published = getattr(one, "published_object", None)
     if published is not None:
         return published is getattr(other, "published_object", None)
-    return one.__module__ == "__main__" and one.__qualname__ == other.__qualname__ and _same_file(one, other)
-
-
-def _same_file(one: type, other: type) -> bool:
-    try:
-        return inspect.getfile(one) == inspect.getfile(other)
-    except (TypeError, OSError):  # a notebook has no file
-        return False
+    with suppress(TypeError, OSError):  # a notebook has no file
+        same_name = one.__module__ == "__main__" and one.__qualname__ == other.__qualname__
+        return same_name and inspect.getfile(one) == inspect.getfile(other)
+    return False
 
 
 def _published(name: str, found: object) -> type[SuiteConfig]:
-    """Return a config class for a distribution, or for a function that returns one."""
+    """Return a config class for a published distribution or function."""
 
     @dataclass(frozen=True, kw_only=True)
     class Published(SuiteConfig):

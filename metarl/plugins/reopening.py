@@ -1,4 +1,4 @@
-"""Check that a run's config can be opened again, before anything is computed.
+"""Check that a run can be opened again, before computing.
 
 A run is opened from its ``config.json``: the classes of its suite and its agent are found by their names in
 the entry points, and built from the settings that are written there.
@@ -10,7 +10,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, to_json
 from metarl.errors import MetarlError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_reopens(config: ExperimentConfig) -> None:
-    """Check that a run can be reopened; raise MetarlError with what to do if not."""
+    """Raise MetarlError, with what to do, if a run cannot reopen."""
     if not isinstance(config, ExperimentConfig):
         raise MetarlError(
             f"Expected an ExperimentConfig, got {_described(config)}; a preset gives one when it is called."
@@ -72,17 +72,15 @@ def _check_class(part: str, group: str, found: object, base: type) -> None:
 
 
 def _how_to_register(group: str, kind: str, own: type) -> str:
-    in_a_file = (
-        "" if group == entry_points.SUITES else ', or give it by its file, registry.agent("FILE.py:NAME")()'
-    )
+    in_a_file = ', or give it by its file, registry.agent("FILE.py:NAME")()'
     return (
         f'add {kind} = "{_place(own)}" to [project.entry-points."{group}"] in the pyproject.toml of your '
-        f"package, and install it (pip install -e .){in_a_file}"
+        f"package, and install it (pip install -e .){in_a_file if group == entry_points.AGENTS else ''}"
     )
 
 
 def _place(own: type) -> str:
-    """Return where a class is imported from, or would be if it is in a script."""
+    """Return where a class is, or would be, imported from."""
     module = own.__module__
     if module == "__main__":
         module = Path(getattr(sys.modules[module], "__file__", None) or "my_module.py").stem
@@ -91,7 +89,9 @@ def _place(own: type) -> str:
 
 def _check_json(part: object) -> None:
     for name, value in _settings(part).items():
-        plain = dataclasses.asdict(value) if _is_config(value) else value
+        plain = value
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            plain = dataclasses.asdict(value)
         try:
             json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -120,10 +120,6 @@ def _described(value: object) -> str:
 def _settings(config: object) -> dict[str, object]:
     fields = dataclasses.fields(cast("DataclassInstance", config))
     return {item.name: getattr(config, item.name) for item in fields}
-
-
-def _is_config(value: object) -> TypeGuard[DataclassInstance]:
-    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _same(value: object, other: object) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from contextlib import closing
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +20,9 @@ from gymnasium.spaces import Box
 from metarl.errors import MetarlError
 from metarl.plugins.suite_effects import effects_of_tasks
 from metarl.plugins.suite_findings import Doubt, Fault, Finding, Findings
-from metarl.plugins.suite_plays import (
-    TASKS,
-    Plays,
-    Progress,
-    guided_plans,
-    play_plans,
-    siblings,
-    standard_plans,
-)
+from metarl.plugins.suite_plays import TASKS, Plays, guided_plans, play_plans, siblings, standard_plans
 from metarl.plugins.suite_secrets import told_by_family, told_by_observations
-from metarl.rollouts.scripted import Trajectory, draw_actions, play, same, steps
+from metarl.rollouts.scripted import draw_actions, play, same, steps
 from metarl.spaces import action_size, vectors
 from metarl.tasks import TaskDistribution, TestsOnTrainingTasks, check_disjoint
 from metarl.vector_env import Array, TaskVectorEnv
@@ -75,7 +69,7 @@ class Probe:
         return self.compare(self.families[0])
 
     def compare(self, family: str) -> Plays:
-        """Play several tasks of a family alike, for an episode or as long as time allows."""
+        """Play several tasks of a family alike, as time allows."""
         plans = standard_plans(self.suite.action_space, self.suite.horizon)
         return play_plans(self.wide, siblings(self.suite, family), plans)
 
@@ -88,34 +82,28 @@ class Probe:
 
 Check = Callable[[Probe], Iterator[Finding | str]]
 """Iterator of faults, doubts, and sentences about omitted parts."""
+T = TypeVar("T")
 
 
 def check_suite(suite: TaskDistribution) -> list[Fault]:
-    """Try a distribution out; return its faults, none if it keeps every promise."""
+    """Try a distribution out; return its faults."""
     return examine(suite).faults
 
 
-def examine(suite: TaskDistribution, progress: Progress = lambda _: None) -> Findings:
-    """Try a distribution out; return faults, doubts and limits.
-
-    Args:
-        suite: the distribution.
-        progress: called with the name of each part before the check looks at it.
-    """
-    found: list[Finding | str] = list(_tried("lists", partial(lists, suite)))
+def examine(suite: TaskDistribution, progress: Callable[[str], None] = lambda _: None) -> Findings:
+    """Try a distribution out, telling ``progress`` each part's name."""
+    found: list[Finding | str] = list(_tried(lists, suite))
     try:
         found += spaces(suite)
         probe = Probe(suite)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
         return _sorted([*found, _raised("episodes", error)])
-    try:
+    with closing(probe):
         if broken := list(numbers_are_finite(probe)):
             return _sorted([*found, *broken])
         for check in CHECKS:
             progress(check.__name__.replace("_", " "))
-            found += _tried(check.__name__, partial(check, probe))
-    finally:
-        probe.close()
+            found += _tried(check, probe)
     return _sorted(found)
 
 
@@ -192,18 +180,12 @@ def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
 
 def respects_spaces(probe: Probe) -> Iterator[Fault]:
     """Check that the environment keeps its spaces."""
-    env, suite = probe.env, probe.suite
-    if (env.single_observation_space, env.single_action_space) != (
-        suite.observation_space,
-        suite.action_space,
-    ):
+    env, space, observations = probe.env, probe.suite.observation_space, probe.whole.observations
+    if env.single_observation_space != space or env.single_action_space != probe.suite.action_space:
         yield Fault(
             "The vector environment has other spaces than the distribution.",
             "Give both the same observation_space and action_space.",
         )
-    observations = probe.whole.observations
-    space = suite.observation_space
-    # bounds of the space, entry by entry
     outside = (observations < space.low) | (observations > space.high)
     if outside.any():
         entry = int(np.argwhere(outside)[0][-1])
@@ -232,22 +214,10 @@ def repeats(probe: Probe) -> Iterator[Fault]:
 
 def replays(probe: Probe) -> Iterator[Fault]:
     """Replay an interrupted episode in a fresh environment and in other slots."""
-    middle = probe.length // 2
-    fresh = probe.suite.make_vector_env(SLOTS)
-    try:
-        seeds = list(range(SLOTS))[::-1]
-        fresh.set_tasks(probe.tasks[::-1])
-        first, _ = fresh.reset(seed=seeds)  # type: ignore[arg-type]  # one for each slot
-        actions = probe.actions[:, ::-1]
-        before = steps(fresh, actions[:middle], first)
-        after = steps(fresh, actions[middle:], before.observations[-1])
-    finally:
-        fresh.close()
-    replayed = [
-        np.concatenate([x, y[1:] if name == "observations" else y])[:, ::-1]
-        for name, x, y in zip(Trajectory._fields, before, after, strict=True)
-    ]
-    if not same(Trajectory(*replayed), probe.whole):
+    # in reverse order, each task keeps its seed and its actions
+    with closing(probe.suite.make_vector_env(SLOTS)) as fresh:
+        replayed = play(fresh, probe.tasks[::-1], probe.actions[:, ::-1], seed=list(range(SLOTS))[::-1])
+    if not all(same(replayed.slot(-1 - slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         yield Fault(
             "An episode that is replayed from its task, seed and actions in a fresh environment is another "
             "one, so a run that was stopped would not go on as it was.",
@@ -262,15 +232,12 @@ def tasks_differ(probe: Probe) -> Iterator[Finding]:
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Play the same tasks and seeds with other actions, some of which carry far."""
+    """Play the same tasks and seeds with other actions."""
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
-    plans = guided_plans(probe.suite.action_space, probe.suite.horizon)
-    plays = play_plans(
-        probe.wide, siblings(probe.suite, probe.families[0], 2), [p for p in plans if p.seed == 0]
-    )
-    if not plays.answer_actions:
+    plans = [plan for plan in guided_plans(probe.suite.action_space, probe.suite.horizon) if plan.seed == 0]
+    if not play_plans(probe.wide, siblings(probe.suite, probe.families[0], 2), plans).answer_actions:
         yield Fault("Actions have no effect.", "Let step use the action that it is given.")
 
 
@@ -341,11 +308,11 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
 
 
 def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Check for episodes that all end at one early length; limits that vary are no fault."""
+    """Check for episodes that all end at one early length."""
     horizon = probe.suite.horizon
     truncated = (probe.first.ends & 2).astype(np.bool_)
     others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]
-    found = set(lengths.tolist()) | set(others.tolist())
+    found = {*lengths.tolist(), *others.tolist()}
     if len(found) == 1 and max(found) < horizon:
         yield Fault(
             f"Episodes should be truncated after {horizon} steps, their horizon, but are after {max(found)} "
@@ -437,11 +404,11 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _tried(what: str, check: Callable[[], Iterator[Finding | str]]) -> Iterator[Finding | str]:
+def _tried(check: Callable[[T], Iterator[Finding | str]], subject: T) -> Iterator[Finding | str]:
     try:
-        yield from check()
+        yield from check(subject)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
-        yield _raised(what.replace("_", " "), error)
+        yield _raised(check.__name__.replace("_", " "), error)
 
 
 def _raised(what: str, error: Exception) -> Fault:

@@ -1,4 +1,4 @@
-"""Check that tasks differ in effect, in episodes or in the environment's own state.
+"""Check that tasks differ, in episodes or the environment's state.
 
 A sparse reward looks as if all tasks were the same to any agent that does not reach it. So sameness alone is
 no fault: it is one if setting a task leaves no trace in the environment either.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from types import FunctionType, MethodType, ModuleType
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -37,17 +38,10 @@ class BuildsEnvironments(Protocol):
 
     def env_factory(self, family: str) -> object:
         """Build an environment of a family."""
-        ...
 
 
 def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield a fault or doubt for tasks without effect in any play.
-
-    Args:
-        suite: the distribution.
-        env: slots, free to be used.
-        plays: of several tasks of one family, under the standard plans.
-    """
+    """Yield a fault or doubt if no play shows a family's tasks differ."""
     if len(plays.tasks) < 2 or plays.effects:
         return
     family = plays.tasks[0].family
@@ -114,27 +108,21 @@ class Trace(NamedTuple):
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
-    """Set tasks, reset, and compare the environment's state; None if it cannot be read."""
-    if not isinstance(suite, BuildsEnvironments):
-        try:
-            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
-        except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
-            return None
+    """Compare the environment's state after each task, if readable."""
     try:
-        built = suite.env_factory(tasks[0].family)
-        try:
+        if not isinstance(suite, BuildsEnvironments):
+            return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
+        with closing(suite.env_factory(tasks[0].family)) as built:  # type: ignore[type-var]  # it can be closed
             states = [_state_after(built, task) for task in (tasks[0], *tasks)]
             trace = _compared(states, _own_names(built))
             actions = standard_plans(suite.action_space, min(suite.horizon, _READ_STEPS))[2].actions
             return trace._replace(unread=bool(trace.changed) and _unread(built, trace.changed, actions))
-        finally:
-            built.close()  # type: ignore[attr-defined]  # a worker's environment has it
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
         return None
 
 
 def _compared(states: Sequence[State], wrapped: Sequence[str]) -> Trace:
-    """Compare states after each task, the first two of which are of one task.
+    """Compare states after each task, the first of which comes twice.
 
     Differences between those two are clocks or counts. ``wrapped`` are the attributes that only wrappers
     have.
@@ -171,7 +159,7 @@ def _own_names(env: object) -> list[str]:
 
 
 def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
-    """Return whether an episode reads none of these attributes of the inner environment.
+    """Return whether an episode reads none of the environment's attributes.
 
     For the time of the episode, the environment gets a class that notes every name that is looked up.
     """
@@ -204,7 +192,7 @@ def _slots_after(env: TaskVectorEnv, task: Task) -> State:
 
 
 def _state_after(env: object, task: Task) -> State:
-    """Return the state by layer after a task begins, without the wrappers of metarl."""
+    """Return each layer's state after a task begins, without metarl's wrappers."""
     env.set_task(task)  # type: ignore[attr-defined]  # a worker's environment has it
     env.reset(seed=0)  # type: ignore[attr-defined]  # as above
     layers = []
@@ -226,7 +214,7 @@ def _digests(owner: object) -> dict[str, bytes]:
 
 
 def _digest(value: object, depth: int, seen: frozenset[int]) -> bytes:
-    """Return bytes that differ where values do: numbers, arrays, containers, models, plain objects.
+    """Return bytes that differ where plain values, models or objects do.
 
     Raises:
         UnreadableError: on an object that keeps its state where Python cannot see it.

@@ -36,18 +36,14 @@ class FileSuiteConfig(SuiteConfig):
         return self.place.rpartition(":")[2]
 
     def build(self) -> TaskDistribution:
-        """Run the file and return its distribution.
-
-        Raises:
-            MetarlError: if the file is gone, does not run, or holds no such distribution.
-        """
+        """Run the file and return its distribution; MetarlError if there is none."""
         file = UserFile.at(self.place, "suite")
         file.tell_changes(Sums(self.sha256, self.modules))
         return file.find(lambda found: distribution_of(found, f"{file.name!r} of {file.path}"))
 
 
 def file_suite(place: str) -> FileSuiteConfig:
-    """Return the config of a suite in a file; MetarlError if there is no such file, or no name."""
+    """Return the config of a suite in a file, or raise MetarlError."""
     file = UserFile.at(place, "suite")
     return FileSuiteConfig(place=file.place, **file.sums()._asdict())
 
@@ -58,14 +54,9 @@ def distribution_of(found: object, where: str) -> TaskDistribution:
         found = _call(found, where)
     if isinstance(found, SuiteConfig):
         found = _call(found.build, where)
-    require_parts(found, _PARTS, "a task distribution", where, "metarl.envs.from_gymnasium makes one")
+    mend = "metarl.envs.from_gymnasium makes one"
+    require_parts(found, TaskDistribution, "a task distribution", where, mend)
     return cast("TaskDistribution", found)
-
-
-_PARTS = (
-    *("name", "observation_space", "action_space", "horizon", "reports_success"),
-    *("tasks", "sample", "make_vector_env"),
-)
 
 
 def _call(make: object, where: str) -> object:

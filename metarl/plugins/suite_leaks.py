@@ -1,8 +1,9 @@
-"""Search for leaks: observed entries that reveal the task, which an agent should infer by acting.
+"""Search for leaks: observed entries that reveal the task.
 
-Tasks are compared under equal seeds and actions. An entry that differs between them from the reset on, or
-later on in a way that no state explains, is a leak; effects of a task's dynamics differ as well, but they
-depend on the actions and carry over from step to step. The comparison works on plays alone.
+An agent should infer the task by acting. Tasks are compared under equal seeds and actions. An entry that
+differs between them from the reset on, or later on in a way that no state explains, is a leak; effects of a
+task's dynamics differ as well, but they depend on the actions and carry over from step to step. The
+comparison works on plays alone.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Leak(NamedTuple):
 
 
 def find_leaks(plays: Plays) -> list[Leak]:
-    """Return, in order, entries that depend on the task where a state would not."""
+    """Return entries, in order, that depend on the task unlike a state."""
     if not np.isfinite(plays.observations).all() or len(plays.tasks) < 2:
         return []
     evidence = Evidence(plays)
@@ -60,7 +61,7 @@ def find_leaks(plays: Plays) -> list[Leak]:
 
 
 def _look(evidence: Evidence, entry: int) -> Leak | None:
-    """Classify an entry that differs between tasks; None if it may well be a state."""
+    """Classify an entry that differs; None if it may be a state."""
     since = int(evidence.onset[entry])
     at_reset = since == 0
     slope = evidence.reward_slope(entry)
@@ -144,16 +145,12 @@ class Evidence:
     @cached_property
     def suspects(self) -> Flags:
         """Entries that must not explain others, as each may itself be a leak."""
-        return np.array(
-            [
-                differs and (self.onset[entry] == 0 or self.is_constant(entry))
-                for entry, differs in enumerate(self.differs)
-            ]
-        )
+        entries = enumerate(self.differs)
+        return np.array([differs and (self.onset[i] == 0 or self.is_constant(i)) for i, differs in entries])
 
     @cached_property
     def own(self) -> tuple[Array, Flags, Flags]:
-        """Values that depend on the task alone, as all plans agree on them.
+        """Values on which all plans agree, so that only the task tells.
 
         Returns the values ``[T + 1, M, O]``, where enough plans show them ``[T + 1, M]``, and the steps at
         which entries have such a value for each task and not the same for all ``[T + 1, O]``.
@@ -167,7 +164,7 @@ class Evidence:
         return low, known, np.asarray(pure & apart)
 
     def is_constant(self, entry: int) -> bool:
-        """Return whether each task shows a value of its own, for a while or in a flash."""
+        """Return whether each task shows its own value, if only briefly."""
         values, known, steps = self.own
         at = np.flatnonzero(steps[:, entry])
         if not len(at):
@@ -193,7 +190,7 @@ class Evidence:
         return bool(steps[since:, entry].sum() >= max(LASTING, 0.5 * counted))
 
     def is_shifted(self, entry: int) -> bool:
-        """Return whether tasks differ by one number at every step, seed and action."""
+        """Return whether tasks differ by one number everywhere."""
         since = int(self.onset[entry])
         seen = self.plays.observations[:, since:, :, entry]
         both = self.plays.valid[:, since:] & self.plays.valid[:, since:, :1]
@@ -204,7 +201,7 @@ class Evidence:
         if not enough.any():
             return False
         known = offsets[..., enough]
-        width = _nan_width(known.reshape(-1, known.shape[-1]))
+        width = np.nanmax(known, axis=(0, 1)) - np.nanmin(known, axis=(0, 1))
         return bool(width.max() <= 0.01 * np.nanmax(np.abs(known)))
 
     def is_relative(self, entry: int, explaining: Flags) -> bool:
@@ -238,7 +235,7 @@ class Evidence:
         return bool(error <= EXACT * size and np.ptp(intercepts) > 100 * EXACT * size)
 
     def reward_slope(self, entry: int) -> float:
-        """Return the slope over the previous reward, 0 if the entry shows more than it."""
+        """Return the slope over the previous reward, 0 unless that explains it."""
         valid = self.plays.valid[:, 1:]
         shown, paid = self.plays.observations[:, 1:, :, entry][valid], self.plays.rewards[valid]
         if paid.std() == 0 or shown.std() == 0:
@@ -255,11 +252,8 @@ class Evidence:
         """
         every = np.ones(len(self.differs), np.bool_)
         paid, valid = self.plays.rewards, self.plays.valid[:, 1:]
-        fits = [
-            _predicts(self._states(every, actions=actions), paid, valid, by_task=True)
-            for actions in (False, True)
-        ]
-        return max(fits) > 0.9
+        states = [self._states(every, actions=actions) for actions in (False, True)]
+        return max(_predicts(each, paid, valid, by_task=True) for each in states) > 0.9
 
     def is_function_of_clean_state(self, entry: int) -> bool:
         """Return whether the task and entries that it leaves alone predict it.
@@ -278,7 +272,7 @@ class Evidence:
         return with_task > 0.8 and _predicts(states, shown, valid, by_task=False) < with_task - 0.3
 
     def _states(self, entries: Flags, *, actions: bool) -> Array:
-        """Return states after each step, ``[V, T, M, ...]``, with the action if asked for."""
+        """Return states after each step, ``[V, T, M, ...]``, actions too if wanted."""
         states = self.plays.observations[:, 1:, :, entries]
         if not actions:
             return states
@@ -289,11 +283,7 @@ class Evidence:
 
 
 def shows_which_task(values: Array) -> bool:
-    """Return whether entries number the tasks (or families), in turn or one-hot.
-
-    Args:
-        values: ``[tasks, entries]``, of entries that depend on nothing but the task.
-    """
+    """Return whether values ``[tasks, entries]`` number the tasks, or are one-hot."""
     tasks = len(values)
     if tasks < 3 or not values.size:
         return False
@@ -308,13 +298,6 @@ def shows_which_task(values: Array) -> bool:
 
 def _any(flags: Flags, axes: tuple[int, ...]) -> Flags:
     return np.asarray(flags.any(axis=axes), np.bool_)
-
-
-def _nan_width(values: Array) -> Array:
-    """Return each column's range, ignoring NaN."""
-    low = np.where(np.isfinite(values), values, np.inf).min(axis=0)
-    high = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
-    return np.where(high >= low, high - low, 0.0)
 
 
 def _subset(count: int, most: int) -> npt.NDArray[np.intp]:

@@ -6,8 +6,10 @@ kinds of actions, tell what depends on the task from what depends on the state.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -40,7 +42,6 @@ Flags = npt.NDArray[np.bool_]
 class Plan(NamedTuple):
     """Actions of one play, and its reset's seed."""
 
-    kind: str
     seed: int
     actions: Array
     """``[T, A]``, or ``[T]`` choices."""
@@ -102,65 +103,61 @@ def rounding(values: Array) -> Array:
 
     Physics that repeats to the last bit for one task may round otherwise for another.
     """
+    # relative to the entry's own size, and a little to that of the largest entry
     sizes = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
     smallest: Array = _ROUNDING * np.maximum(sizes, 0.01 * sizes.max())
     return smallest
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
-    """Return up to ``count`` training tasks of a family, all with different parameters."""
+    """Return training tasks of a family with different parameters."""
     listed = {task.parameters: task for task in suite.tasks("train") if task.family == family}
     return list(listed.values())[:count]
 
 
 def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
-    """Return plans with actions that are random, held for a while or at rest."""
+    """Return plans of random, held and resting actions."""
     return [
-        Plan("random", 0, draw_actions(space, num_steps, 1, 11)[:, 0]),
-        Plan("random", 1, draw_actions(space, num_steps, 1, 12)[:, 0]),
-        Plan("held", 0, _held(space, num_steps, 13)),
-        Plan("held", 2, _held(space, num_steps, 14)),
-        Plan("rest", 1, _constant(space, num_steps, _rest(space))),
+        Plan(0, draw_actions(space, num_steps, 1, 11)[:, 0]),
+        Plan(1, draw_actions(space, num_steps, 1, 12)[:, 0]),
+        Plan(0, _held(space, num_steps, 13)),
+        Plan(2, _held(space, num_steps, 14)),
+        Plan(1, _constant(space, num_steps, _rest(space))),
     ]
 
 
 def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
-    """Return plans that carry far: held choices, directions and corners, and random walks."""
+    """Return plans that carry far: constant directions and random walks."""
     if isinstance(space, Discrete):
-        choices = space.start + np.arange(min(int(space.n), most))
-        far = [Plan("constant", 0, _constant(space, num_steps, np.asarray(choice))) for choice in choices]
+        directions = list(space.start + np.arange(min(int(space.n), most)))
     else:
         low, high = _bounds(space)
-        rest = _rest(space)
-        directions = []
+        rest, directions = _rest(space), []
         # one action at its bound, all others at rest
-        for axis in range(min(len(rest), most // 4)):
-            for end in (low, high):
-                direction = rest.copy()
-                direction[axis] = end[axis]
-                directions.append(direction)
-        rng = np.random.default_rng(15)
+        for axis, end in itertools.product(range(min(len(rest), most // 4)), (low, high)):
+            direction = rest.copy()
+            direction[axis] = end[axis]
+            directions.append(direction)
         # corners and random directions move several joints at once
         directions += [low, high]
+        rng = np.random.default_rng(15)
         directions += [rng.uniform(low, high) for _ in range(most // 4)]
         directions += [np.where(rng.random(len(rest)) < 0.5, low, high) for _ in range(most // 8)]
-        far = [Plan("constant", 0, _constant(space, num_steps, direction)) for direction in directions]
-    walks = [
-        Plan("held", seed, _held(space, num_steps, 100 + seed, hold))
-        for seed, hold in enumerate((3, 6, 12, 25, 50, 100))
-    ]
-    return far + walks
+    holds = enumerate((3, 6, 12, 25, 50, 100))
+    walks = [Plan(seed, _held(space, num_steps, 100 + seed, hold)) for seed, hold in holds]
+    return [Plan(0, _constant(space, num_steps, direction)) for direction in directions] + walks
 
 
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task, each in a slot of its own.
+    """Play every plan with every task, a slot each.
 
     After ``seconds`` all plays are cut to the steps so far.
     """
     # all plays together must fit into memory
-    limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * _size(env))))
+    size = math.prod(env.single_observation_space.shape or (1,))
+    limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * size)))
     left = seconds
     played = []
     for index, plan in enumerate(plans):
@@ -215,10 +212,6 @@ def _play(
     return played, took
 
 
-def _size(env: TaskVectorEnv) -> int:
-    return int(np.prod(env.single_observation_space.shape or (1,)))
-
-
 def _bounds(space: Box) -> tuple[Array, Array]:
     low = np.where(np.isfinite(space.low), space.low, np.minimum(-_BOUNDLESS, space.high - _BOUNDLESS))
     high = np.where(np.isfinite(space.high), space.high, np.maximum(_BOUNDLESS, low + _BOUNDLESS))
@@ -231,14 +224,10 @@ def _rest(space: Box | Discrete) -> Array:
     return np.clip(np.zeros(space.shape), space.low, space.high)
 
 
-def _constant(space: Box | Discrete, num_steps: int, action: npt.NDArray[np.generic]) -> Array:
+def _constant(space: Box | Discrete, num_steps: int, action: npt.ArrayLike) -> Array:
     return cast("Array", np.repeat(np.asarray(action)[None], num_steps, axis=0).astype(space.dtype))
 
 
 def _held(space: Box | Discrete, num_steps: int, seed: int, hold: int = _HOLD) -> Array:
     drawn = draw_actions(space, -(-num_steps // hold), 1, seed)[:, 0]
     return np.repeat(drawn, hold, axis=0)[:num_steps]
-
-
-Progress = Callable[[str], None]
-"""Called with the name of the next part."""

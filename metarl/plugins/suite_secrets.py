@@ -11,6 +11,7 @@ from metarl.plugins.suite_findings import Doubt, Fault, Finding
 from metarl.plugins.suite_leaks import Kind, Leak, find_leaks, shows_which_task
 from metarl.plugins.suite_plays import Plays, play_plans, rounding
 from metarl.tasks import DescribesParameters, Parameter, TaskDistribution
+from metarl.text import listed
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
@@ -31,13 +32,7 @@ class Traced(NamedTuple):
 
 
 def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) -> Iterator[Finding]:
-    """Yield findings on what observations of a family reveal.
-
-    Args:
-        suite: the distribution.
-        env: two slots or more, free to be used.
-        plays: of several tasks of the family.
-    """
+    """Yield findings on what a family's observations reveal; needs two slots."""
     leaks = find_leaks(plays)
     if not leaks:
         return
@@ -54,9 +49,8 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
     certain = [each for each in traced if each.leak.certain]
     values = _values(plays, [each.leak for each in certain if each.leak.kind == "constant"])
     if shows_which_task(values):
-        yield Fault(
-            f"Observations show which task it is, as a number or one-hot, in {_entries(certain)}.", MEND
-        )
+        seen = f"which task it is, as a number or one-hot, in {_entries(certain)}"
+        yield Fault(f"Observations show {seen}.", MEND)
         return
     # observations that leave some parameters hidden may be a robot's legitimate view
     shown = {number for each in certain for number in each.parameters}
@@ -82,7 +76,7 @@ def told_by_observations(suite: TaskDistribution, env: TaskVectorEnv, plays: Pla
 
 
 def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
-    """Yield findings on entries that give the family, as a number or one-hot."""
+    """Yield findings on entries that number the family."""
     if len(looked) < 2:
         return
     seen = [plays.observations for plays in looked]
@@ -92,11 +86,8 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
     apart = (values != values[0]).any(axis=0)
     entries = np.flatnonzero(still)[apart]
     if shows_which_task(values):
-        yield Fault(
-            "Observations show which family a task is of, as a number or one-hot, from entry "
-            f"{entries[0]} on.",
-            MEND,
-        )
+        told = f"which family a task is of, as a number or one-hot, from entry {entries[0]} on"
+        yield Fault(f"Observations show {told}.", MEND)
     elif len(looked) == 2 and len(entries) and np.isin(values[:, apart], (0.0, 1.0)).all():
         yield Doubt(
             "Could not tell whether observations show which of two families a task is of: entry "
@@ -106,7 +97,7 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
 
 
 def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
-    """Return names of a task's parameters, the suite's own where it has them."""
+    """Return names of a task's parameters, if known the suite's."""
     count = len(task.parameters)
     own = suite.describe_parameters(task.family) if isinstance(suite, DescribesParameters) else ()
     if len(own) == count:
@@ -129,17 +120,16 @@ def trace(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], numbers: Sequ
         some = changed[start : start + width]
         together = _changes(env, plays, leaks, [task for _, task in some])
         for slot, (number, task) in enumerate(some):
-            alone = together[slot] if together is not None else None
-            if together is None:  # one of them is refused; which one, only trying each can tell
-                single = _changes(env, plays, leaks, [task])
-                alone = None if single is None else single[0]
+            # where one of them is refused, only trying each can tell which
+            alone = _changes(env, plays, leaks, [task]) if together is None else together[slot : slot + 1]
             if alone is not None:
-                found[:, number] = np.fmax(found[:, number], alone)
+                found[:, number] = np.fmax(found[:, number], alone[0])
     return found
 
 
 def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Sequence[Task]) -> Array | None:
-    """Return which leaks differ from the first task's, ``[tasks, leaks]``; None if a task is refused."""
+    """Return which leaks change ``[tasks, leaks]``, or None if a task is refused."""
+    # no longer than it takes to see the last leak
     last = max(leak.since for leak in leaks) + 1
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
@@ -158,21 +148,18 @@ def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Seq
 
 def _neighbours(base: Task, others: Sequence[Task], number: int) -> list[Task]:
     """Return the base task with one parameter set as in other tasks."""
-    values = dict.fromkeys(
-        task.parameters[number] for task in others if task.parameters[number] != base.parameters[number]
-    )
-    changed = []
-    for value in list(values)[:_TRIES]:
-        parameters = (*base.parameters[:number], value, *base.parameters[number + 1 :])
-        changed.append(Task(base.family, parameters, f"{base.id}/{number}={value!r}"))
-    return changed
+    before, own, after = base.parameters[:number], base.parameters[number], base.parameters[number + 1 :]
+    values = dict.fromkeys(task.parameters[number] for task in others if task.parameters[number] != own)
+    return [
+        Task(base.family, (*before, value, *after), f"{base.id}/{number}={value!r}")
+        for value in list(values)[:_TRIES]
+    ]
 
 
 def _traced(leak: Leak, plays: Plays, changes: Array) -> Traced:
-    """Return a leak with its parameters; those that cannot change alone count if it follows them."""
-    refused = np.flatnonzero(
-        np.isnan(changes) & (plays.parameters != plays.parameters[:1]).any(axis=0)
-    ).tolist()
+    """Return a leak's parameters, of untraceable ones those that it follows."""
+    differs = (plays.parameters != plays.parameters[:1]).any(axis=0)
+    refused = np.flatnonzero(np.isnan(changes) & differs).tolist()
     follows = [number for number in refused if abs(_correlation(leak, plays, number)) > _ALONG]
     known = np.flatnonzero(changes == 1).tolist()
     if not known and not follows:
@@ -213,11 +200,11 @@ def _clause(group: Sequence[Traced], described: Sequence[Parameter], plays: Play
     several = "entry" if len(group) == 1 else "entries"
     entries = f"{several} {_listed([str(each.leak.entry) for each in group])}"
     # each entry's strongest correlation with one of its parameters
-    closest = [
+    closest = min(
         max((abs(_correlation(each.leak, plays, number)) for number in each.parameters), default=0.0)
         for each in group
-    ]
-    close = f" (correlation {min(closest):.2f})" if min(closest) >= _ALONG else ""
+    )
+    close = f" (correlation {closest:.2f})" if closest >= _ALONG else ""
     verb = "depends" if len(group) == 1 else "depend"
     when = "from the reset on" if since == 0 else f"from step {since} on"
     return f"{entries} {verb} on {names}{close} {when}, {_HOW[kind]}"
@@ -249,7 +236,5 @@ def _entries(traced: Sequence[Traced]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = list(names[:_NAMED])
-    if len(names) > _NAMED:
-        return f"{', '.join(shown)} and {len(names) - _NAMED} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return listed([*names[:_NAMED], *more])

@@ -6,12 +6,13 @@ and of each module beside it that it imports, so that a change of any of them is
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +26,13 @@ logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
-EXAMPLES = {"suite": "my_file.py:my_distribution", "agent": "my_file.py:MyConfig"}
-NOUNS = {"suite": "distribution", "agent": "config"}
+EXAMPLES = {
+    "suite": "my_file.py:my_distribution",
+    "agent": "my_file.py:MyConfig",
+    "environment": "my_robot.py:make_env",
+    "workspace": "my_robot.py:is_inside",
+}
+NOUNS = {"suite": "distribution", "agent": "config", "environment": "environment", "workspace": "function"}
 
 
 def is_place(name: str) -> bool:
@@ -50,14 +56,14 @@ class UserFile:
     path: Path
     name: str
     part: str
-    """Kind of the thing named, ``"suite"`` or ``"agent"``."""
+    """Kind of the thing named, one of :data:`EXAMPLES`."""
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:
-        """Return a place's file, found from any folder; MetarlError if it names no file and name."""
+        """Return a place's file, found from any folder, or raise MetarlError."""
         path, _, name = place.rpartition(":")
         if not path or not name or not path.endswith(".py"):
-            article = "an" if part == "agent" else "a"
+            article = "an" if part in ("agent", "environment") else "a"
             raise MetarlError(f"Expected {article} {part} in a file as {EXAMPLES[part]}, got {place!r}.")
         return cls(Path(path).resolve(), name, part)
 
@@ -67,7 +73,7 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
     def sums(self) -> Sums:
-        """Return SHA-256 sums of the file and its imports; MetarlError if one cannot be read."""
+        """Return SHA-256 sums of the file and its imports."""
         digests = self._digests()
         modules = tuple(f"{digest} {file}" for file, digest in digests.items() if file != self.path.name)
         return Sums(digests[self.path.name], modules)
@@ -75,36 +81,23 @@ class UserFile:
     def tell_changes(self, recorded: Sums) -> None:
         """Log files that changed since the run's start."""
         now = self._digests()
-        before = dict[str, str]()
-        if recorded.sha256:
-            before[self.path.name] = recorded.sha256
-        for line in recorded.modules:
-            digest, _, name = line.partition(" ")
-            before[name] = digest
-        for name, digest in before.items():
+        lines = [*([f"{recorded.sha256} {self.path.name}"] if recorded.sha256 else []), *recorded.modules]
+        for digest, _, name in (line.partition(" ") for line in lines):
             if now.get(name) != digest:
                 logger.warning("%s has changed since this run was started.", self.path.parent / name)
 
     def find(self, use: Callable[[object], ResultT]) -> ResultT:
-        """Run the file, and apply ``use`` to the object that the name stands for.
-
-        Raises:
-            MetarlError: if the file is gone, does not run, or has no such name.
-        """
-        module = self._load()
-        with bare_names(module):
-            if not hasattr(module, self.name):
-                known = [each for each in vars(module) if not each.startswith("_")]
-                raise unknown_name(f"{NOUNS[self.part]} in {self.path}", self.name, known)
-            return use(cast("object", getattr(module, self.name)))
-
-    def _load(self) -> ModuleType:
-        """Run the file, importing from its folder first, as a script there would."""
+        """Run the file, and apply ``use`` to the named object."""
         self._digests()  # says which file cannot be read
         try:
-            return import_file(self.path)
+            module = import_file(self.path)
         except (Exception, SystemExit) as error:  # a program ends itself when it is run
             raise at_fault(error, f"The {self.part}'s file {self.path} does not run") from error
+        with bare_names(module):
+            if not hasattr(module, self.name):
+                known = own_names(module, self.path.read_bytes())
+                raise unknown_name(f"{NOUNS[self.part]} in {self.path}", self.name, known)
+            return use(cast("object", getattr(module, self.name)))
 
     def _digests(self) -> Mapping[str, str]:
         """Return SHA-256 by path below the file's folder."""
@@ -119,8 +112,16 @@ class UserFile:
         return {file: hashlib.sha256(texts[file]).hexdigest() for file in sorted(texts)}
 
 
-def require_parts(found: object, parts: Sequence[str], expected: str, where: str, mend: str) -> None:
+def own_names(module: ModuleType, source: bytes) -> list[str]:
+    """Return the public names that a module does not import."""
+    imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
+    imported = {(each.asname or each.name).partition(".")[0] for node in imports for each in node.names}
+    return [name for name in vars(module) if not name.startswith("_") and name not in imported]
+
+
+def require_parts(found: object, protocol: type, expected: str, where: str, mend: str) -> None:
     """Check an object against its protocol; MetarlError names the first missing part."""
+    parts = [name for name in vars(protocol) if not name.startswith("_")]
     missing = [name for name in parts if not hasattr(found, name)]
     if missing:
         raise MetarlError(
@@ -130,7 +131,7 @@ def require_parts(found: object, parts: Sequence[str], expected: str, where: str
 
 
 def at_fault(error: BaseException, sentence: str) -> MetarlError:
-    """Describe an exception of a user's code in one sentence, with its file and line."""
+    """Describe an exception of a user's code, with its line."""
     place = line_of(error)
     if isinstance(error, MetarlError):
         return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error

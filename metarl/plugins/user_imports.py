@@ -1,4 +1,4 @@
-"""Neighbouring modules that a user's file imports, read from sources without running them."""
+"""Neighbouring modules that a user's file imports, read unrun."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENTRY_POINT = re.compile(r"[A-Za-z_][\w.]*:[\w.-]+")
 
 
 def find_beside(folder: str, name: str) -> ModuleSpec | None:
-    """Return where a folder's module ``a`` or ``a.b`` is loaded from, if anywhere.
+    """Return where a folder's module ``a`` or ``a.b`` is, if anywhere.
 
     A folder without ``__init__.py`` counts only where no package has its name, as in Python.
     """
@@ -36,7 +36,7 @@ def _is_package(name: str) -> bool:
 
 
 def files_imported(path: Path) -> dict[str, bytes]:
-    """Return contents of a file and of all modules beside it that it may ever import."""
+    """Return contents of a file and of neighbours it may import."""
     folder = str(path.parent)
     files: dict[str, bytes] = {}
     pending = [(str(path), "")]
@@ -50,7 +50,7 @@ def files_imported(path: Path) -> dict[str, bytes]:
 
 
 def _files_of(folder: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the files and packages of a module and of packages around it; of ``a.*``, all in ``a``."""
+    """Yield files and packages of a module, its packages, or ``a.*``."""
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         name = ".".join(parts[:end])
@@ -73,12 +73,7 @@ def _files_in(folder: str, package: str) -> Iterator[tuple[str, str]]:
 
 
 def imported_names(source: bytes, package: str) -> set[str]:
-    """Return modules that a source may import anywhere; ``a.*`` stands for any one of a package.
-
-    Args:
-        source: of a module.
-        package: that the module is in, empty for none.
-    """
+    """Return modules that a source may import, ``a.*`` for any in ``a``."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):  # reported when the module is run
@@ -118,7 +113,7 @@ def _imports(function: ast.expr) -> bool:
 
 
 def _pattern(argument: ast.expr) -> str:
-    """Return the name that such a call imports, as far as it is written: ``tasks.*``."""
+    """Return the name that such a call imports, as ``tasks.*`` if open."""
     first = argument
     while isinstance(first, ast.BinOp | ast.JoinedStr):
         first = first.left if isinstance(first, ast.BinOp) else next(iter(first.values), ast.Constant(""))

@@ -110,7 +110,7 @@ def bare_names(module: ModuleType) -> Iterator[None]:
 
 
 def line_of(error: BaseException) -> str:
-    """Return an error's line in a user's modules, `` (helpers.py, line 3)``, or nothing."""
+    """Return an error's line in users' modules, `` (helpers.py, line 3)``."""
     place = ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f" ({Path(error.filename).name}, line {error.lineno})"
@@ -144,7 +144,7 @@ def loads(pickled: bytes) -> object:
 
 
 def _folder_of(path: Path) -> UserFolder:
-    """Return a file's folder, a new version of it if a module has changed."""
+    """Return a file's folder, a new version after changes."""
     files = files_imported(path)
     known = [folder for folder in _folders.values() if folder.path == str(path.parent)]
     folder = max(known, key=lambda each: each.version, default=None)
@@ -195,13 +195,14 @@ def _import_beside(
 
 
 class _UserLoader(SourceFileLoader):
-    """Loader of the source first read, never of cached code that may be older than it looks."""
+    """Loader of the source first read, never of cached code."""
 
     def __init__(self, name: str, path: str, folder: UserFolder) -> None:
         super().__init__(name, path)
         self._sources = folder.sources
 
     def get_code(self, fullname: str) -> CodeType:
+        # compiled files that Python keeps go by time and size, and may be older than they look
         path = self.get_filename(fullname)
         if path not in self._sources:
             self._sources[path] = Path(path).read_bytes()
@@ -209,7 +210,7 @@ class _UserLoader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Finder of users' modules by full name, and of those below a bare name."""
+    """Finder of users' modules by full name, or below a bare one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -234,7 +235,7 @@ def _folder_named(package: str) -> UserFolder | None:
 
 
 def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
-    """Return the spec of a folder's package, or of a module in the places of its parent."""
+    """Return the spec of a folder's package or module."""
     if places is None:
         package = ModuleSpec(name, None, is_package=True)
         package.submodule_search_locations = [folder.path]
@@ -257,11 +258,12 @@ class _Alias(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
+        # the module has run under its full name; importing the alias must not rename it
         module.__spec__ = self._spec
 
 
 class _BareFinder(MetaPathFinder):
-    """Finder of users' modules imported by a string, where nothing else has the name."""
+    """Finder of users' modules by string, where no others are."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

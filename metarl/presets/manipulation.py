@@ -2,7 +2,7 @@
 
 Each is a function that returns a config and takes the agent by its registered name (``metarl train point
 --agent promp``). :mod:`metarl.presets.agent_settings` holds each agent's own settings. A preset spends the
-same number of environment steps on any agent.
+same number of environment steps on any agent, but for RL² on ML1, where it is known to work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from metarl.config import (
     construct,
 )
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import agent_config_for, equal_steps, measured_steps
+from metarl.presets.agent_settings import (
+    FEW_TRIALS,
+    FEW_TRIALS_A_TASK,
+    agent_config_for,
+    equal_steps,
+    in_small_batches,
+    measured_steps,
+)
 
 MAML_TRPO = "maml-trpo"
 """The agent of every preset by default."""
@@ -33,13 +40,15 @@ def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 
 def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
-    """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps."""
+    """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps, with rl2 3.9M."""
     config = agent_config_for("ml1", agent)
+    remembers = config.kind in FEW_TRIALS_A_TASK
     return ExperimentConfig(
-        suite=construct(suite("ml1"), {"task": task, "horizon": 100}),
+        # with a memory as results/ml1-push-v3-success10-rl2
+        suite=construct(suite("ml1"), {"task": task, "horizon": 150 if remembers else 100}),
         agent=config,
-        iterations=equal_steps(80, config),
-        sampling=SamplingConfig(episodes=5),
+        iterations=130 if remembers else equal_steps(80, config),
+        sampling=FEW_TRIALS if remembers else SamplingConfig(episodes=5),
         evaluation=EvaluationConfig(every=10, adaptation_steps=measured_steps(config, 3)),
     )
 
@@ -62,11 +71,17 @@ def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
 def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
     """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
     config = agent_config_for(name, agent)
+    iterations, sampling = in_small_batches(
+        config,
+        equal_steps(iterations, config),
+        SamplingConfig(meta_batch_size=meta_batch_size),
+        FEW_TRIALS,
+    )
     return ExperimentConfig(
         suite=construct(suite(name), {}),
         agent=config,
-        iterations=equal_steps(iterations, config),
-        sampling=SamplingConfig(meta_batch_size=meta_batch_size),
+        iterations=iterations,
+        sampling=sampling,
         # measured as there: one inner step from 10 episodes, then 3 episodes
         evaluation=EvaluationConfig(
             every=10, tasks=20, adaptation_steps=measured_steps(config, 1), episodes=3

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.plugins.registry import suite
-from metarl.presets.agent_settings import agent_config_for, equal_steps, measured_steps, meta_batch
+from metarl.presets.agent_settings import (
+    agent_config_for,
+    equal_steps,
+    in_small_batches,
+    measured_steps,
+    meta_batch,
+)
 from metarl.presets.manipulation import MAML_TRPO
 
 
@@ -26,12 +32,17 @@ def bandits(agent: str = MAML_TRPO) -> ExperimentConfig:
 def cart_pole(agent: str = MAML_TRPO) -> ExperimentConfig:
     """Poles that have not been balanced before, discrete actions; up to 0.4M environment steps."""
     config = agent_config_for("cart-pole", agent)
+    large = equal_steps(30, config)
+    small = SamplingConfig(meta_batch_size=20, episodes=1)
+    iterations, sampling = in_small_batches(config, large, SamplingConfig(meta_batch_size=10), small)
     return ExperimentConfig(
         suite=construct(suite("cart-pole"), {"horizon": 60}),
         agent=config,
-        iterations=equal_steps(30, config),
-        sampling=SamplingConfig(meta_batch_size=10),
-        evaluation=EvaluationConfig(every=5, tasks=20, adaptation_steps=measured_steps(config, 1)),
+        iterations=iterations,
+        sampling=sampling,
+        evaluation=EvaluationConfig(
+            every=5 * iterations // large, tasks=20, adaptation_steps=measured_steps(config, 1)
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metarl.evaluation.record import scores_of
-from metarl.evaluation.summary import Measures, Summary, summarize_ends, summarize_seeds
+from metarl.evaluation.summary import Summary, summarize_ends, summarize_seeds
 from metarl.reporting.comparison import EvaluatedRun
 from metarl.reporting.csv_files import interval_columns, write_csv
 from metarl.reporting.figures.dots import dot, dot_sheet, draw_legend, label_quantity, name_rows
@@ -26,11 +26,6 @@ class AgentResult:
     summary: Summary
     of_seeds: dict[str, tuple[float, ...]]
     """Each seed's mean after the last adaptation step, by quantity."""
-
-    def measures(self) -> dict[str, Measures]:
-        """Return the measures by quantity."""
-        found = {"return": self.summary.of_return, "success": self.summary.of_success}
-        return {quantity: measures for quantity, measures in found.items() if measures is not None}
 
 
 def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list[Path]:
@@ -73,7 +68,7 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
         "seeds": len(run.evaluations),
         "training": run.training,
     }
-    for quantity, measures in result.measures().items():
+    for quantity, measures in result.summary.measures.items():
         # for each quantity: before, after, the gain, and robust measures of after
         row |= interval_columns(f"{quantity}_before", measures.means[0])
         row |= interval_columns(f"{quantity}_after", measures.means[-1])
@@ -95,11 +90,12 @@ def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
         f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % "
         "intervals over seeds and tasks."
     )
-    quantities = [name for name in results[0].measures() if all(name in one.measures() for one in results)]
+    known = [result.summary.measures for result in results]
+    quantities = [name for name in known[0] if all(name in measures for measures in known)]
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=len(results))
     for axes, quantity in zip(panels, quantities, strict=True):
         for place, result in enumerate(results):
-            means = result.measures()[quantity].means
+            means = result.summary.measures[quantity].means
             # slightly above and below the row, so that neither hides the other
             dot(axes, place - 0.12, means[0], BEFORE, filled=False, label="before adapting")
             dot(axes, place + 0.12, means[-1], AFTER, label="after")

@@ -12,20 +12,21 @@ from metarl.evaluation.comparability import Side, check_comparable, shared_setti
 from metarl.evaluation.record import Evaluation, steps_axis
 from metarl.evaluation.summary import Measures, summarize_ends, summarize_seeds
 from metarl.reporting.csv_files import average, interval_columns, write_csv
-from metarl.reporting.figures.learning_curve import adaptation_curve, learning_curve
+from metarl.reporting.figures.learning_curve import draw_adaptation_curve, draw_learning_curve
 from metarl.reporting.figures.profiles import write_profiles
+from metarl.reporting.figures.style import save
 from metarl.reporting.result_folder import write_origins
 from metarl.storage.files import write_json
 from metarl.storage.metrics import read_metrics
 from metarl.text import stage_name
 from metarl.training.evaluation_reader import read_evaluation
-from metarl.training.runs import read_config
+from metarl.training.runs import read_config_of_results
 
 CLOCK = "time/elapsed"
 
 
 def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
-    """Combine finished runs that differ only in their seed.
+    """Combine finished runs that differ only in their seed, and return the files.
 
     Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
@@ -34,18 +35,10 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks); for
     ``metarl reproduce`` the seeds' weights and ``measured.json``.
 
-    Args:
-        folders: the runs'.
-        output: folder for the files; made if need be.
-        title: of the figures.
-
-    Returns:
-        The files.
-
     Raises:
         MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
     """
-    configs = [read_config(folder) for folder in folders]
+    configs = [read_config_of_results(folder) for folder in folders]
     measured = [read_evaluation(folder) for folder in folders]
     evaluations = [each.evaluation for each in measured]
     # refuse runs that differ in more than their seed
@@ -69,11 +62,12 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     # the figures of a single run, with intervals over seeds
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     trial = evaluations[0].trial
-    learning_curve(rows, figures[0], title, _footer(len(folders)), trial)
+    save(draw_learning_curve(rows, title, _footer(len(folders)), trial), figures[0])
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     label = steps_axis(evaluations[0]).label
-    adaptation_curve(steps, summary.returns, summary.successes, figures[1], title, label, seeds=len(folders))
+    means = summary.returns, summary.successes
+    save(draw_adaptation_curve(steps, *means, title, label, seeds=len(folders)), figures[1])
     # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     files += figures + write_profiles(output, stages, title)
@@ -126,11 +120,8 @@ def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> li
                 "adaptation_steps": step,
                 "tasks": sum(len(part.tasks) for part in parts),
             }
-            row |= _measured("return", summary.of_return, step)
-            if summary.of_success is not None:
-                row |= _measured("success", summary.of_success, step)
-            for kind, measures in ends.items():
-                row |= _measured(kind, measures, step)
+            for quantity, measures in {**summary.measures, **ends}.items():
+                row |= _measured(quantity, measures, step)
             rows.append(row)
     return rows
 

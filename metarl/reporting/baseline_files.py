@@ -12,7 +12,7 @@ from metarl.baselines.comparison import Comparison
 from metarl.baselines.plan import META, Baseline
 from metarl.baselines.store import Measured
 from metarl.evaluation.statistics import Interval
-from metarl.evaluation.summary import summarize
+from metarl.evaluation.summary import Summary, summarize
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.evaluation_files import write_evaluation
 from metarl.reporting.figures.dots import dot, dot_sheet, label_quantity, name_rows
@@ -47,27 +47,31 @@ class Result:
 
 def rows(comparison: Comparison) -> list[Result]:
     """Return the table of a finished comparison."""
-    return [row for baseline, measured in comparison.results for row in _rows(comparison, baseline, measured)]
+    steps, found = comparison.experiment.config.evaluation.adaptation_steps, []
+    for baseline, measured in comparison.results:
+        summary = _summary(comparison, measured)
+        for index, stage in enumerate(baseline.stages(steps)):
+            success = summary.successes[index] if summary.successes else None
+            learned = measured.task_steps[index], measured.training_steps
+            found.append(
+                Result(baseline.stem, baseline.label, stage, summary.returns[index], success, *learned)
+            )
+    return found
 
 
 def baseline_table(rows: Sequence[Result], title: str, caption: str) -> Table:
     """Return the table of a comparison."""
-    columns = [
+    columns = (
         Column("return"),
         Column("success %", percent),
         Column("on task", short),
         Column("before", short),
-    ]
-    found = [
-        Row(
-            row.label,
-            (row.returns, row.successes, row.task_steps, row.training_steps),
-            row.stage,
-            row.stem == META,
-        )
-        for row in rows
-    ]
-    return Table("agent", tuple(columns), tuple(found), title, caption)
+    )
+    found = []
+    for row in rows:
+        values = (row.returns, row.successes, row.task_steps, row.training_steps)
+        found.append(Row(row.label, values, row.stage, emphasis=row.stem == META))
+    return Table("agent", columns, tuple(found), title, caption)
 
 
 def caption_of(comparison: Comparison) -> str:
@@ -89,7 +93,7 @@ def write_comparison(comparison: Comparison, rows: Sequence[Result], title: str)
         _write_agent(comparison, baseline, measured)
     files = [folder / f"comparison{ending}" for ending in (".json", ".csv", ".png")]
     tasks: list[Json] = [task.to_json() for task in comparison.tasks]
-    listed: list[Json] = [_json(row) for row in rows]
+    listed: list[Json] = [asdict(row) for row in rows]
     write_json(
         files[0],
         {
@@ -129,21 +133,8 @@ def short(count: float) -> str:
     return f"{count:.0f}"
 
 
-def _rows(comparison: Comparison, baseline: Baseline, measured: Measured) -> list[Result]:
-    steps = comparison.experiment.config.evaluation.adaptation_steps
-    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
-    return [
-        Result(
-            baseline.stem,
-            baseline.label,
-            stage,
-            summary.returns[index],
-            summary.successes[index] if summary.successes else None,
-            measured.task_steps[index],
-            measured.training_steps,
-        )
-        for index, stage in enumerate(baseline.stages(steps))
-    ]
+def _summary(comparison: Comparison, measured: Measured) -> Summary:
+    return summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
 
 
 def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured) -> None:
@@ -160,13 +151,6 @@ def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured)
         **{name: value for name, value in provenance(experiment).items() if name != "training_steps"},
         "settings": comparison.store.settings,
     }
-    summary = summarize(measured.evaluation, make_rng(comparison.config.seed, Purpose.RESAMPLES))
+    summary = _summary(comparison, measured)
     title = f"{baseline.label} on {experiment.suite.name}, held-out tasks"
     write_evaluation(comparison.store.folder, baseline.stem, measured.evaluation, summary, about, title)
-
-
-def _json(row: Result) -> dict[str, Json]:
-    numbers = asdict(row)
-    for name, interval in (("returns", row.returns), ("successes", row.successes)):
-        numbers[name] = None if interval is None else list(interval)
-    return numbers

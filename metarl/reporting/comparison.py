@@ -24,10 +24,10 @@ from metarl.evaluation.statistics import (
     difference,
     probability_of_improvement,
 )
-from metarl.storage.run_folder import SWEEP, sweep_runs
+from metarl.storage.run_folder import runs_of
 from metarl.success_bonus import bonus_name
 from metarl.training.evaluation_reader import Measured, read_evaluation
-from metarl.training.runs import read_config
+from metarl.training.runs import read_config_of_results
 from metarl.types import Json
 
 
@@ -114,8 +114,8 @@ def read_evaluated(folder: Path) -> EvaluatedRun:
     Raises:
         MetarlError: if the folder is neither.
     """
-    runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
-    config = read_config(runs[0])
+    runs = runs_of(folder)
+    config = read_config_of_results(runs[0])
     files = tuple(read_evaluation(run) for run in runs)
     evaluations = tuple(each.evaluation for each in files)
     return EvaluatedRun(

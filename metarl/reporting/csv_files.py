@@ -20,12 +20,11 @@ def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
     merged = []
     # up to the shortest run
     for rows in zip(*runs, strict=False):
-        names = [name for name in rows[0] if all(name in row for row in rows)]
-        columns = {
-            name: [row[name] for row in rows] for name in names if not name.endswith(("/low", "/high"))
-        }
         row: Row = {}
-        for name, values in columns.items():
+        for name in rows[0]:
+            if name.endswith(("/low", "/high")) or not all(name in other for other in rows):
+                continue
+            values = [other[name] for other in rows]
             row[name] = values[0] if name == "iteration" else float(np.mean(values))
             # a range over runs of wall-clock times says nothing
             if "/" in name and not name.startswith("time/"):

@@ -10,7 +10,8 @@ import numpy as np
 from metarl.evaluation.official import OfficialEvaluation
 from metarl.evaluation.record import Axis, Evaluation, steps_axis
 from metarl.evaluation.summary import Summary
-from metarl.reporting.figures.learning_curve import adaptation_curve, learning_curve
+from metarl.reporting.figures.learning_curve import draw_adaptation_curve, draw_learning_curve
+from metarl.reporting.figures.style import save
 from metarl.storage.files import write_json, write_rows
 from metarl.storage.metrics import read_metrics
 from metarl.types import Json
@@ -27,16 +28,8 @@ def write_evaluation(
 ) -> list[Path]:
     """Write an evaluation's CSV, figure and JSON, and return the files.
 
-    ``stem.csv`` has a row for each task and step, ``stem.json`` every episode.
-
-    Args:
-        folder: made if need be.
-        stem: name of the files.
-        evaluation: the measurements.
-        summary: of it.
-        about: more content of the JSON: suite, seed, versions.
-        title: of the figure.
-        axis: second axis of the evaluation, if not adaptation steps.
+    ``stem.csv`` has a row for each task and step, ``stem.json`` every episode and ``about``: suite, seed,
+    versions. ``axis`` is the second axis of the evaluation, if not adaptation steps.
     """
     along = axis or steps_axis(evaluation)
     files = [folder / f"{stem}{ending}" for ending in (".json", ".csv", ".png")]
@@ -48,7 +41,8 @@ def write_evaluation(
     }
     # the JSON comes last: where it is, the other files are whole
     write_rows(files[1], _rows(evaluation, along))
-    adaptation_curve(along.values, summary.returns, summary.successes, files[2], title, along.label)
+    curve = draw_adaptation_curve(along.values, summary.returns, summary.successes, title, along.label)
+    save(curve, files[2])
     write_json(files[0], content)
     return files
 
@@ -74,7 +68,7 @@ def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluatio
 def write_learning_curve(folder: Path, title: str, trial: str = "parallel") -> Path:
     """Draw a run's metrics into its ``learning_curve.png``."""
     path = folder / "learning_curve.png"
-    learning_curve(read_metrics(folder), path, title, trial=trial)
+    save(draw_learning_curve(read_metrics(folder), title, trial=trial), path)
     return path
 
 

@@ -31,12 +31,8 @@ def evaluation_table(
 ) -> Table:
     """Return means and gains by step, with 95 % intervals.
 
-    Args:
-        evaluation: of one of the seeds.
-        summary: of all of them.
-        title: above the table.
-        axis: second axis of the evaluation, if not adaptation steps.
-        seeds: how many the summary is of.
+    ``evaluation`` is of one seed, ``summary`` of all. ``axis`` is the evaluation's second, if not adaptation
+    steps.
     """
     along = axis or steps_axis(evaluation)
     over = "tasks" if seeds == 1 else "seeds and tasks"
@@ -64,7 +60,7 @@ def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
             (
                 with_interval(measures.iqms[last], form),
                 with_interval(measures.medians[last], form),
-                measures.worse[last],
+                measures.worse[last] if last else None,  # nothing adapts in one stage
             ),
         )
         for name, measures, form in (
@@ -86,12 +82,8 @@ def change_table(
 ) -> Table:
     """Return gains, and means before and after adapting, by task set.
 
-    Args:
-        names: label of the sets' names.
-        parts: returns, and successes if known, ``[tasks, steps + 1]``, by the set's name.
-        steps: adaptation steps.
-        title: above the table.
-        trial: of the agent; steps of a sequential one are episodes.
+    ``parts`` are returns, and successes if known, ``[tasks, steps + 1]``, by the set's name; ``names`` is the
+    label of these names. Steps of a sequential agent's ``trial`` are episodes.
     """
     kinds = [("return", 0)]
     if parts and all(successes is not None for _, successes in parts.values()):

@@ -132,6 +132,15 @@ def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
     return Rollout.from_tensors({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
+def join_episodes(rollouts: Sequence[Rollout]) -> Rollout:
+    """Join episodes of the same tasks, along K.
+
+    They have the same horizon.
+    """
+    parts = [rollout.tensors() for rollout in rollouts]
+    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
+
+
 def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
     size = action_size(env.single_action_space)
     actions = torch.zeros(*shape, size, device=actor.device)

@@ -15,9 +15,9 @@ from metarl.types import Params, Rollout
 
 @dataclass(frozen=True)
 class Trials:
-    """Trials of M tasks, K each, of S steps at most, without gaps between episodes.
+    """K trials of each of M tasks, without gaps between episodes.
 
-    Steps past a trial's end have ``inputs.live`` false, and entries of zero.
+    They have S steps at most. Steps past a trial's end have ``inputs.live`` false, and entries of zero.
     """
 
     inputs: Inputs  # [M, K, S, ...], inputs of the policy
@@ -34,8 +34,16 @@ class Trials:
 
 
 def time_first(values: torch.Tensor) -> torch.Tensor:
-    """Reshape ``[M, K, S, ...]`` to ``[S, M * K, ...]``, as recurrent cells read it."""
+    """Reshape ``[M, K, S, ...]`` to ``[S, M * K, ...]`` for recurrent cells."""
     return values.flatten(0, 1).transpose(0, 1).contiguous()
+
+
+def next_observations(rollout: Rollout) -> torch.Tensor:
+    """Return the observation after each live step, ``[M, K, T, O]``."""
+    following = rollout.observations.roll(-1, dims=2)
+    last = rollout.mask.sum(dim=2).clamp(min=1) - 1
+    place = last[..., None, None].expand(*last.shape, 1, following.shape[-1])
+    return following.scatter(2, place, rollout.final_observations.unsqueeze(2))
 
 
 def join_trials(rollouts: Sequence[Rollout]) -> Trials:

@@ -24,7 +24,7 @@ _Returned: TypeAlias = tuple[Array, object, object, object, Mapping[str, object]
 
 
 class HostRecorder:
-    """Record of an environment that speaks NumPy, of its n = M * K slots in use."""
+    """Record of an environment that speaks NumPy, in n = M * K slots."""
 
     def __init__(
         self, env: TaskVectorEnv, slot_tasks: list[Task], shape: tuple[int, int], horizon: int
@@ -46,6 +46,7 @@ class HostRecorder:
         self.success_at_first_step: npt.NDArray[np.bool_] | None = None
         self.success_streak: npt.NDArray[np.int64] | None = None
         self.live = np.ones(slots, np.bool_)
+        self._used = np.arange(env.num_envs) < slots
 
     @property
     def num_live(self) -> int:
@@ -57,7 +58,7 @@ class HostRecorder:
         self._shown, _ = self._env.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes lists too
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]`` before a step."""
+        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]``."""
         row = self.observations[step]
         self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
         self.mask[step] = self.live
@@ -85,15 +86,16 @@ class HostRecorder:
 
     def _keep(self, step: int, returned: Step) -> None:
         """Write a step's results without silent casts."""
-        slots, used = len(self.slot_tasks), np.arange(self._env.num_envs) < len(self.slot_tasks)
+        slots, used = len(self.slot_tasks), self._used
         self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
         self._write("reward", self.rewards[step], reals(rewards, used, "rewards")[:slots], step)
         self.terminated[step] = truths(terminated, used, "terminated")[:slots]
         self.truncated[step] = truths(truncated, used, "truncated")[:slots]
         if "success" in infos:
             # success is read of running episodes only
-            used[:slots] = self.live
-            solved = truths(infos["success"], used, "infos['success']")[:slots]
+            running = used.copy()
+            running[:slots] = self.live
+            solved = truths(infos["success"], running, "infos['success']")[:slots]
             self.success = solved if self.success is None else self.success | solved
             if step == 0:
                 self.success_at_first_step = solved
@@ -137,7 +139,9 @@ class HostRecorder:
         """Write an environment's numbers if they are finite in float32."""
         with np.errstate(over="ignore"):
             row[:] = values
-        if not np.isfinite(row).all() and np.isfinite(values).all():
+        if np.isfinite(row).all():
+            return
+        if np.isfinite(values).all():
             slot, *_ = np.argwhere(~np.isfinite(row))[0]
             raise too_large(what, self.slot_tasks[slot], step)
         self._check_finite(what, row, step)
@@ -149,9 +153,9 @@ class HostRecorder:
 
 
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
-    """Return the error of a number that is not finite, with its task and the steps before it.
+    """Return the error of a number that is not finite.
 
-    ``what`` is "observation", "action" or "reward".
+    ``what`` is "observation", "action" or "reward"; ``step`` counts the steps before it.
     """
     message = f"{_where(what, slot_tasks[slot], step)} is not finite."
     return NonFiniteActionError(message, step) if what == "action" else NonFiniteError(message)

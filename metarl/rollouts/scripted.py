@@ -50,9 +50,9 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
 def play(
     env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
 ) -> Trajectory:
-    """Reset every slot, the first of them to ``tasks``, and step through ``actions`` ``[T, N, A]``.
+    """Reset to ``tasks``, and step through ``actions`` ``[T, N, A]``.
 
-    ``seed`` is that of the first slot, each further one having the next; or one for each.
+    Every slot is reset. ``seed`` is that of the first, each further one having the next; or one for each.
     """
     env.set_tasks(tasks)
     first, _ = env.reset(seed=seed)  # type: ignore[arg-type]  # Gymnasium's take one for each slot too

@@ -34,7 +34,6 @@ class Counts:
     unchanged: int = 0  # inner steps without effect on any policy
 
     def __add__(self, other: Counts) -> Counts:
-        """Add the counts of other rollouts."""
         names = [item.name for item in fields(self)]
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
@@ -91,9 +90,10 @@ def count_iteration(
     metrics: Mapping[str, float],
     baseline_features: int,
 ) -> Tally:
-    """Count one more meta-iteration, of ``actors`` that collected ``rollouts`` and the update's ``metrics``.
+    """Count one more meta-iteration.
 
-    ``baseline_features`` are 0 for an agent without a baseline.
+    ``actors`` collected the ``rollouts``, ``metrics`` are the update's; ``baseline_features`` are 0 without a
+    baseline.
     """
     counts, equal = count_rollouts(rollouts, actors), equal_rewards(rollouts)
     happened = happenings(rollouts, metrics, counts, equal, baseline_features)
@@ -152,20 +152,23 @@ def count_episodes(rollout: Rollout) -> Counts:
 
 
 def equal_rewards(rollouts: Sequence[Rollout]) -> bool:
-    """Return whether a task's episodes, or tasks of one episode, have equal rewards."""
+    """Return whether a task's episodes have equal rewards.
+
+    Of tasks with one episode, all tasks must have the same.
+    """
     return all(_equal(rollout.rewards * rollout.mask) for rollout in rollouts)
 
 
 def act_alike(one: Actor, other: Actor, inputs: Inputs) -> bool:
-    """Return whether two policies prefer the same actions with the same density, exactly."""
+    """Return whether two policies prefer exactly the same actions and density."""
     actions, others = (act_at_start(actor, inputs, None) for actor in (one, other))
     return torch.equal(actions.actions, others.actions) and torch.equal(actions.log_probs, others.log_probs)
 
 
 def sampled_inputs(rollout: Rollout) -> Inputs:
-    """Return some steps of every episode, ``[M, K * steps, ...]``, as first steps of trials."""
+    """Return some steps of every episode, as first steps of trials."""
     stride = -(-rollout.observations.shape[2] // COMPARED_STEPS)
-    observations = rollout.observations[:, :, ::stride].flatten(1, 2)
+    observations = rollout.observations[:, :, ::stride].flatten(1, 2)  # [M, K * steps, O]
     return inputs_at_start(observations, rollout.actions.shape[-1])
 
 

@@ -15,7 +15,7 @@ CHECK_EVERY = 50  # steps between looks at the device for running episodes and f
 
 
 class TensorRecorder:
-    """Record of an environment that speaks tensors, of its n = M * K slots in use.
+    """Record of an environment that speaks tensors, in n = M * K slots.
 
     All buffers are allocated once. The host asks the device for nothing but two numbers every
     :data:`CHECK_EVERY` steps, so that an end, or a number that is not finite, is noticed that much later.
@@ -44,7 +44,7 @@ class TensorRecorder:
         )
 
     def observe(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]`` before a step."""
+        """Record and return observations ``[M, K, O]`` and live mask ``[M, K]``."""
         self.observations[step] = self._shown[: self._slots]
         self.mask[step] = self.live
         return self.observations[step].view(*self._shape, -1), self.mask[step].view(self._shape)
@@ -146,7 +146,7 @@ class TensorRecorder:
             ).at(f"from task {self.slot_tasks[0].id!r} and the other slots, at step {step + 1}")
 
     def _check_finite(self, end: int) -> None:
-        """Check the new steps for finite numbers, in the order in which a host would look."""
+        """Check the new steps for finite numbers, in a host's order."""
         since, self._checked = self._checked, end
         quantities = {"observation": self.observations, "action": self.actions, "reward": self.rewards}
         broken = {

@@ -1,4 +1,1 @@
-"""Bridge to and from stable-baselines3.
-
-It has its view of our environments, its agents and its files (Raffin et al. 2021).
-"""
+"""Bridge between metarl and stable-baselines3 (Raffin et al. 2021)."""

@@ -1,7 +1,4 @@
-"""Adapted policies as files of PPO.
-
-``stable_baselines3.PPO.load`` opens and trains them further.
-"""
+"""Adapted policies as files that ``stable_baselines3.PPO.load`` opens."""
 
 from __future__ import annotations
 
@@ -29,10 +26,7 @@ MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 @runtime_checkable
 class MLPActor(Protocol):
-    """Actor with one Gaussian perceptron per task.
-
-    There are M tasks.
-    """
+    """Actor with one Gaussian perceptron for each of M tasks."""
 
     @property
     def policy(self) -> GaussianMLPPolicy:
@@ -46,27 +40,20 @@ class MLPActor(Protocol):
 
 
 def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -> PPO:
-    """Return a task's policy as a PPO agent.
-
-    The agent has the default settings.
+    """Return the policy of one of an actor's tasks as a PPO agent.
 
     Its actions are clipped to the action space by stable-baselines3, as the suite's environments do
-    themselves. PPO's value network, of which metarl has none, is new: the hidden layers are the policy's in
-    number and size.
-
-    Args:
-        actor: a policy for each of M tasks.
-        task: which of them.
-        suite: with the observation and action spaces of the agent.
-        seed: of the value network.
+    themselves. PPO's value network, of which metarl has none, is new, drawn with ``seed``: the hidden layers
+    are the policy's in number and size.
 
     Raises:
         MetarlError: if the actor is no Gaussian perceptron, or actions have no finite bounds.
     """
     if not isinstance(actor, MLPActor) or not isinstance(actor.policy, GaussianMLPPolicy):
+        memory = ", with a memory that PPO's policy does not have" if actor.initial_memory(1) else ""
         raise MetarlError(
-            "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, "
-            f"but this agent acts with {type(actor).__name__}."
+            "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, but this agent acts "
+            f"with {type(actor).__name__}{memory}; act with it in Python: metarl.load(RUN).adapt(TASK).actor."
         )
     policy = actor.policy
     sizes = list(policy.hidden_sizes)

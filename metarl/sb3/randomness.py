@@ -1,7 +1,4 @@
-"""Global random generators, restored after use.
-
-stable-baselines3 seeds and draws from them; here they are put back as they were.
-"""
+"""Global random generators, which stable-baselines3 uses, restored afterwards."""
 
 from __future__ import annotations
 
@@ -15,10 +12,7 @@ import torch
 
 @contextmanager
 def global_generators_kept() -> Iterator[None]:
-    """Restore the generators of Python, NumPy and PyTorch.
-
-    They are the global ones, left as if nothing in here had happened.
-    """
+    """Restore the global generators of Python, NumPy and PyTorch on exit."""
     python, numpy_ = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:

@@ -24,16 +24,11 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Slots: TypeAlias = None | int | Iterable[int]
 TaskDraw: TypeAlias = Callable[[Sequence[int]], Sequence[Task]]
-"""Tasks of the slots' next episodes.
-
-There is one for each of the slots that are named.
-"""
+"""Function that gives the named slots the tasks of their next episodes."""
 
 
 class TaskVecEnv(VecEnv):
-    """Vector environment with immediate next episodes.
-
-    It steps all slots at once, and starts the next episode of a slot as soon as one is over.
+    """Vector environment that starts a slot's next episode at once.
 
     The next episode is of whatever task ``draw`` names for its slot. As everywhere in stable-baselines3,
     the observation that is returned with ``done`` is the first of the next episode; the last one is in
@@ -45,7 +40,7 @@ class TaskVecEnv(VecEnv):
         env: is reset here, and closed with this.
         draw: :func:`in_turn` for tasks in fixed slots, :func:`from_training` for a task of the training
             split in each episode.
-        seed: where the seeds of the episodes come from.
+        seed: source of the episodes' seeds.
         task_size: numbers of the task to append to the observation, its parameters and zeros after them; 0
             hides the task as everywhere else.
         unit_actions: take actions from -1 to 1 and scale them to the environment's bounds.
@@ -83,11 +78,7 @@ class TaskVecEnv(VecEnv):
 
     @property
     def bounds(self) -> Box:
-        """Bounds of the environment's own actions.
-
-        Raises:
-            MetarlError: if they have no bounds.
-        """
+        """Bounds of the environment's own actions; an error if there are none."""
         return bounded(self.env.single_action_space)
 
     def reset(self) -> Array:
@@ -99,10 +90,7 @@ class TaskVecEnv(VecEnv):
         return self._show(observations)
 
     def step_async(self, actions: npt.NDArray[np.floating]) -> None:
-        """Keep the actions for :meth:`step_wait`.
-
-        They are ``[N, A]`` or for choices ``[N]``.
-        """
+        """Keep the actions ``[N, A]``, or choices ``[N]``, for :meth:`step_wait`."""
         self._actions = np.asarray(actions, np.float64)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -130,10 +118,7 @@ class TaskVecEnv(VecEnv):
         return self._show(observations), rewards.astype(np.float32), done, infos
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seed slot i's next episode with ``seed + i``.
-
-        The seeds after that follow from ``seed``.
-        """
+        """Seed slot i's next episode with ``seed + i``; later seeds follow from ``seed``."""
         seed = int(self._rng.integers(2**31)) if seed is None else seed
         self._rng = make_rng(seed, Purpose.BASELINE_EPISODES)
         self._seeds = [seed + slot for slot in range(self.num_envs)]
@@ -144,10 +129,7 @@ class TaskVecEnv(VecEnv):
         self.env.close()
 
     def get_images(self) -> list[Picture | None]:
-        """Return every slot's picture, if available.
-
-        The environment may not be one that can be looked at.
-        """
+        """Return every slot's picture, or None where the environment cannot be drawn."""
         if not isinstance(self.env, Renderable):
             return [None] * self.num_envs
         return [self.env.render_slot(slot) for slot in range(self.num_envs)]
@@ -161,23 +143,13 @@ class TaskVecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: object, indices: Slots = None) -> None:
-        """Refuse, as slots are rows of arrays.
-
-        They are no environments of their own.
-
-        Raises:
-            MetarlError: always.
-        """
+        """Refuse, as slots are rows of arrays, not environments."""
         raise MetarlError(f"The slots of a task vector environment have no attribute {attr_name!r} to set.")
 
     def env_method(
         self, method_name: str, *method_args: object, indices: Slots = None, **method_kwargs: object
     ) -> list[object]:
-        """Refuse, as :meth:`set_attr` does.
-
-        Raises:
-            MetarlError: always.
-        """
+        """Refuse, as :meth:`set_attr` does."""
         raise MetarlError(f"The slots of a task vector environment have no method {method_name!r} to call.")
 
     def env_is_wrapped(
@@ -215,13 +187,7 @@ class TaskVecEnv(VecEnv):
 
 
 def check_waits(env: gymnasium.vector.VectorEnv[Array, Array, Array]) -> None:
-    """Check that slots take tasks and wait.
-
-    They must wait to be reset when an episode is over.
-
-    Raises:
-        MetarlError: if they do not.
-    """
+    """Check that slots take tasks, and wait for a reset after an episode."""
     if not isinstance(env, TaskVectorEnv):
         raise MetarlError(
             "Expected a task vector environment, as a suite's make_vector_env makes it, or "
@@ -230,10 +196,7 @@ def check_waits(env: gymnasium.vector.VectorEnv[Array, Array, Array]) -> None:
 
 
 def in_turn(tasks: Sequence[Task]) -> TaskDraw:
-    """Assign tasks to slots in turn, for good.
-
-    Slot i has task i, beginning anew with the first where there are more slots.
-    """
+    """Assign task i to slot i for good, in turn where there are more slots."""
     return lambda slots: [tasks[slot % len(tasks)] for slot in slots]
 
 
@@ -246,21 +209,14 @@ def from_training(suite: TaskDistribution, rng: np.random.Generator) -> TaskDraw
 
 
 def task_numbers(task: Task, size: int) -> Array:
-    """Return a task's zero-padded parameters, ``[size]``.
-
-    Raises:
-        MetarlError: if it has more.
-    """
+    """Return a task's parameters, at most ``size``, zero-padded to ``[size]``."""
     missing = size - len(task.parameters)
     require(missing >= 0, f"Task {task.id!r} must have {size} parameters at most", len(task.parameters))
     return np.array([*task.parameters, *[0.0] * missing])
 
 
 def with_task(space: Box, task_size: int) -> Box:
-    """Extend an observation space by ``task_size`` numbers.
-
-    They may be any numbers.
-    """
+    """Extend an observation space by ``task_size`` unbounded numbers."""
     if not task_size:
         return deepcopy(space)
     low, high = np.full(task_size, -np.inf), np.full(task_size, np.inf)
@@ -272,31 +228,18 @@ def with_task(space: Box, task_size: int) -> Box:
 
 
 def takes(space: gymnasium.Space[object]) -> Box | Discrete:
-    """Check that actions are choices or bounded.
-
-    Raises:
-        MetarlError: if they are neither.
-    """
+    """Check that actions are choices or have bounds."""
     return space if isinstance(space, Discrete) else bounded(space)
 
 
 def bounded(space: gymnasium.Space[object]) -> Box:
-    """Check that actions have bounds.
-
-    Without them, stable-baselines3 has nothing to clip to.
-
-    Raises:
-        MetarlError: if they have none.
-    """
+    """Check that actions have bounds, to which stable-baselines3 clips."""
     if not isinstance(space, Box) or not space.is_bounded():
         raise MetarlError(f"stable-baselines3 needs actions with finite bounds, but they come from {space}.")
     return space
 
 
 def scale_of(space: Box) -> Callable[[Array], Array]:
-    """Return the clipping map from -1..1 to bounds.
-
-    They are the bounds of a space.
-    """
+    """Return the map that clips to -1..1 and scales to the bounds of ``space``."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     return lambda actions: rescale(np.clip(actions, -1.0, 1.0), low, high)

@@ -1,6 +1,4 @@
-"""Conversion of policy weights to PPO and back.
-
-A Gaussian perceptron's weights have the names of stable-baselines3's PPO.
+"""Conversion of a Gaussian perceptron's weights to PPO and back.
 
 A PPO file is a zip: ``policy.pth`` holds the weights, ``data`` the settings as JSON, of which some values are
 pickled. Only the weights are read here, by PyTorch's reader that knows nothing but tensors, and the readable
@@ -24,14 +22,13 @@ from metarl.networks.policies import GaussianMLPPolicy
 from metarl.types import Params
 
 _ACTIVATION = re.compile(r"activation\.(\w+)'>$")
+# how reading a file that is not PPO's may fail
+_DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
 @runtime_checkable
 class HasPolicy(Protocol):
-    """Actor with a Gaussian perceptron.
-
-    ``isinstance`` asks for the attribute only.
-    """
+    """Actor with a Gaussian perceptron; ``isinstance`` asks for the attribute only."""
 
     @property
     def policy(self) -> GaussianMLPPolicy:
@@ -40,9 +37,7 @@ class HasPolicy(Protocol):
 
 
 def start_from_ppo(agent: MetaLearner, path: Path) -> None:
-    """Start an agent from a PPO policy's weights.
-
-    The agent has learned nothing before.
+    """Start an untrained agent from a PPO policy's weights.
 
     Raises:
         MetarlError: if the agent has no Gaussian perceptron of its own, or as in :func:`params_from_ppo`.
@@ -55,19 +50,10 @@ def start_from_ppo(agent: MetaLearner, path: Path) -> None:
 
 
 def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:
-    """Read "MlpPolicy" weights from a PPO file.
-
-    ``PPO.save`` wrote it; its value network is left.
-
-    Args:
-        path: the file.
-        policy: the expected architecture.
-
-    Returns:
-        Parameters of ``policy``, float32, on the CPU.
+    """Read "MlpPolicy" weights, float32 on the CPU, from a file of ``PPO.save``.
 
     Raises:
-        MetarlError: if there is no such file, or it holds something else than this architecture.
+        MetarlError: if there is no such file, or it holds something else than the architecture of ``policy``.
     """
     weights, activation = _read(path)
     names = sb3_names(policy)
@@ -84,9 +70,7 @@ def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:
 
 
 def to_sb3(policy: GaussianMLPPolicy, params: Params) -> Params:
-    """Return parameters under PPO's names.
-
-    It is one set, transposed as PyTorch's layers are.
+    """Return one task's parameters under PPO's names, transposed as PyTorch's layers are.
 
     The deviation is the one that acts, within the policy's bounds.
     """
@@ -100,23 +84,14 @@ def sb3_names(policy: GaussianMLPPolicy) -> dict[str, str]:
     """Return PPO's names of a perceptron's parameters."""
     last = len(policy.hidden_sizes)
     layers = {layer: f"mlp_extractor.policy_net.{2 * layer}" for layer in range(last)} | {last: "action_net"}
-    named = {f"layer_{layer}.{part}": f"{layers[layer]}.{part}" for layer in layers for part in _PARTS}
+    named = {
+        f"layer_{layer}.{part}": f"{layers[layer]}.{part}" for layer in layers for part in ("weight", "bias")
+    }
     return {**named, "log_std": "log_std"}
 
 
-_PARTS = ("weight", "bias")
-DAMAGE = (zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
-"""Errors of reading a file that is not PPO's."""
-
-
 def _read(path: Path) -> tuple[Params, str]:
-    """Read a PPO file's weights and activation.
-
-    The activation is its name.
-
-    Raises:
-        MetarlError: if it is none.
-    """
+    """Read a PPO file's weights and the name of its activation."""
     if not path.is_file():
         raise MetarlError(f"There is no file {path}.")
     try:
@@ -125,14 +100,7 @@ def _read(path: Path) -> tuple[Params, str]:
                 # weights_only: a stranger's pickle must not run code
                 weights = torch.load(file, map_location="cpu", weights_only=True)
             activation = _activation(json.loads(archive.read("data")))
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+    except _DAMAGE as error:
         raise MetarlError(f"{path} is no file of stable-baselines3's PPO, or it is damaged.") from error
     if not isinstance(weights, dict) or not all(isinstance(w, torch.Tensor) for w in weights.values()):
         raise MetarlError(f"{path} is no file of stable-baselines3's PPO: its policy.pth holds no weights.")
@@ -140,10 +108,7 @@ def _read(path: Path) -> tuple[Params, str]:
 
 
 def _activation(data: object) -> str:
-    """Return the activation that the settings name.
-
-    It is read from readable JSON; MlpPolicy's own is tanh.
-    """
+    """Return the activation that the readable settings name; MlpPolicy's own is tanh."""
     settings = data.get("policy_kwargs") if isinstance(data, dict) else None
     named = str(settings.get("activation_fn", "")) if isinstance(settings, dict) else ""
     found = _ACTIVATION.search(named)

@@ -29,15 +29,17 @@ from metarl.storage.files import WriteError, is_full, make_folder, sync_folder, 
 from metarl.storage.run_folder import SEGMENTS
 from metarl.storage.segments import (
     DamagedSegment,
+    MissingSegment,
     check_segments,
     drop_segments,
+    has_all,
     is_sum,
     saved_segment,
     unsaved,
     write_segments,
 )
 from metarl.storage.tensor_files import decode_tensors, encode_tensors, sha256
-from metarl.types import Json, Params, State
+from metarl.types import Json, State
 
 FORMAT = 1
 """Version of the format of checkpoints without segments."""
@@ -48,6 +50,7 @@ _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "metaworld")
 _SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
+"""Checksum in front of the JSON; each format keeps it, so that damage is not taken for another version."""
 
 
 class DamagedCheckpoint(MetarlError):
@@ -114,12 +117,12 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
 
     Raises:
         DamagedCheckpoint: if it is missing, cut short or altered.
-        MetarlError: if another version of the format is needed to read it.
+        MetarlError: if another version of the format is needed to read it, or if a segment is missing.
     """
     if not path.is_dir():
         raise DamagedCheckpoint(f"There is no checkpoint {path}.")
     # 1. the state: its seal, then its format
-    state = _parse(path, _unseal(path, _read(path / _STATE)))
+    state = _read_state(path)
     if state.get("format") not in (FORMAT, FORMAT_WITH_SEGMENTS):
         raise MetarlError(
             f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
@@ -129,6 +132,10 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     weights = _read(path / _WEIGHTS)
     if sha256(weights) != state.get("weights_sha256"):
         raise _damaged(path, f"{_WEIGHTS} is not what was saved")
+    try:
+        tensors = decode_tensors(weights)
+    except ValueError as error:
+        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
     # 3. the segments that it refers to
     stored, segments = _segments_of(path.absolute().parent), _references(path, state)
     if with_segments:
@@ -136,17 +143,16 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
             check_segments(stored, segments)
         except DamagedSegment as error:
             raise _damaged(path, error.reason) from error
+        except MissingSegment as error:
+            raise _without_segments(path, error) from error
     iteration, versions = state.get("iteration"), state.get("versions")
     if not isinstance(iteration, int):
         raise _damaged(path, f"{_STATE} names no iteration")
+    blocks = tuple(saved_segment(stored, name) for name in segments)
     return Checkpoint(
         iteration=iteration,
         config=_object(path, state, "config"),
-        agent=State(
-            _tensors(path, weights),
-            _object(path, state, "agent"),
-            tuple(saved_segment(stored, name) for name in segments),
-        ),
+        agent=State(tensors, _object(path, state, "agent"), blocks),
         progress=_object(path, state, "progress"),
         versions=versions if isinstance(versions, dict) else {},
     )
@@ -161,7 +167,8 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
         with_segments: as of :func:`load`.
 
     Raises:
-        MetarlError: if none is whole, or if the newest needs another version of the format.
+        MetarlError: if none is whole, or if the newest needs another version of the format or a segment
+            that is missing, which may be elsewhere.
     """
     tried: set[Path] = set()
     # Listed anew each time: a run that is still going may replace what was listed before.
@@ -178,7 +185,7 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
 
 
 def find(folder: Path, name: str) -> Path:
-    """Find an iteration's checkpoint, ``40`` or ``00000040``; MetarlError names those that there are."""
+    """Find an iteration's checkpoint, ``40`` or ``00000040``, or raise MetarlError."""
     for path in _stored(folder):
         if name.isdecimal() and _iteration(path) == int(name):
             return path
@@ -240,7 +247,7 @@ def newest_identity(folder: Path) -> Identity | None:
     """Return the newest whole checkpoint's identity, if any, without reading its tensors."""
     for path in _stored(folder):
         try:
-            state = _parse(path, _unseal(path, _read(path / _STATE)))
+            state = _read_state(path)
             return Identity(int(str(state["iteration"])), str(state["weights_sha256"]))
         except (DamagedCheckpoint, KeyError, ValueError):
             continue
@@ -248,17 +255,17 @@ def newest_identity(folder: Path) -> Identity | None:
 
 
 def has_whole(folder: Path) -> bool:
-    """Return whether a folder has a finished checkpoint, even if it was damaged later."""
+    """Return whether a folder has a finished, perhaps damaged, checkpoint."""
     return bool(_stored(folder))
 
 
 def weights_sum(agent: State) -> str:
-    """Return the SHA-256 sum of an agent's tensors, the same as its checkpoint's."""
+    """Return the SHA-256 sum of an agent's tensors, as saved."""
     return sha256(encode_tensors(agent.tensors))
 
 
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Encode a checkpoint as files by name; its segments have their sums by now."""
+    """Encode a checkpoint as files by name, after its segments."""
     weights = encode_tensors(checkpoint.agent.tensors)
     segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
     state: dict[str, Json] = {
@@ -280,11 +287,12 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
             f"The checkpoint of iteration {checkpoint.iteration} must hold finite numbers, "
             "but its config, progress or agent holds a NaN or an infinity."
         ) from error
-    return {_WEIGHTS: weights, _STATE: _seal(body)}
+    sealed = b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
+    return {_WEIGHTS: weights, _STATE: sealed}
 
 
 def library_versions() -> dict[str, Json]:
-    """Return versions of metarl and of the libraries that results depend on, by name."""
+    """Return versions of metarl and the libraries behind results."""
     versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -306,7 +314,7 @@ def _references(path: Path, state: dict[str, Json]) -> list[str]:
 
 
 def drop_unneeded_segments(folder: Path) -> None:
-    """Delete segments without a checkpoint in ``folder``, as a killed run leaves them."""
+    """Delete segments that no checkpoint in ``folder`` needs."""
     stored = _segments_of(folder)
     if not stored.is_dir():
         return
@@ -315,29 +323,44 @@ def drop_unneeded_segments(folder: Path) -> None:
         if path.is_dir() and path.suffix != _TEMPORARY:
             with contextlib.suppress(DamagedCheckpoint):
                 # what a damaged checkpoint refers to cannot be known, nor used
-                needed |= set(_references(path, _parse(path, _unseal(path, _read(path / _STATE)))))
+                needed |= set(_references(path, _read_state(path)))
     drop_segments(stored, needed)
 
 
-def _seal(body: bytes) -> bytes:
-    """Put a checksum in front of the JSON body, so that the whole is still JSON.
+def _without_segments(path: Path, error: MissingSegment) -> MetarlError:
+    """Say which file a checkpoint misses, and what to do."""
+    earlier = [other for other in _stored(path.parent) if _iteration(other) < _iteration(path)]
+    usable = [other for other in earlier if _has_all_segments(other)]
+    going_back = (
+        ", or go back to an earlier checkpoint, which deletes those after it: "
+        f"metarl train --resume {usable[0]}"
+        if usable
+        else ""
+    )
+    return MetarlError(
+        f"The checkpoint {path} needs {error.path}, which cannot be read ({error.problem}); put it back from "
+        f"where the run was copied{going_back}."
+    )
 
-    Every version of the format keeps this envelope, so that damage is never taken for another version.
-    """
-    return b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
+
+def _has_all_segments(path: Path) -> bool:
+    """Return whether a checkpoint finds its segments' files."""
+    try:
+        names = _references(path, _read_state(path))
+    except DamagedCheckpoint:
+        return False
+    return has_all(_segments_of(path.parent), names)
 
 
-def _unseal(path: Path, data: bytes) -> bytes:
+def _read_state(path: Path) -> dict[str, Json]:
+    """Read a checkpoint's JSON, checked against its seal."""
+    data = _read(path / _STATE)
     seal = _SEAL.match(data)
     if seal is None or not data.endswith(b"}\n"):
         raise _damaged(path, f"{_STATE} is cut short or altered")
     body = data[seal.end() : -2]
     if sha256(body).encode() != seal[1]:
         raise _damaged(path, f"{_STATE} is not what was saved")
-    return body
-
-
-def _parse(path: Path, body: bytes) -> dict[str, Json]:
     try:
         state: Json = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -352,13 +375,6 @@ def _object(path: Path, state: dict[str, Json], name: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise _damaged(path, f"{_STATE} has no {name}")
     return value
-
-
-def _tensors(path: Path, weights: bytes) -> Params:
-    try:
-        return decode_tensors(weights)
-    except ValueError as error:
-        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
 
 
 def _read(file: Path) -> bytes:
@@ -416,7 +432,7 @@ def _prune(newest: Path, keep: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint; half deleted, it already bears a name that is never read."""
+    """Delete a checkpoint, first renamed to a name never read."""
     doomed = path.with_suffix(_TEMPORARY)
     path.replace(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
@@ -435,7 +451,6 @@ def _not_written(path: Path, error: OSError | WriteError, size: int) -> MetarlEr
     kept = [other.name for other in _stored(path.parent) if _iteration(other) <= _iteration(path)]
     before = f"checkpoint {kept[0]} before it is intact" if kept else "there is none before it"
     if is_full(cause):
-        return MetarlError(
-            f"No disk space for the checkpoint {path}, which needs {size / 1e6:.3f} MB; {before}."
-        )
+        needs = f"which needs {size / 1e6:.3f} MB"
+        return MetarlError(f"No disk space for the checkpoint {path}, {needs}; {before}.")
     return MetarlError(f"The checkpoint {path} cannot be written ({cause.strerror}); {before}.")

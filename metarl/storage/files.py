@@ -1,7 +1,8 @@
-"""The one writer of files, whole or absent, whatever the process, machine or disk does.
+"""The one writer of files, each whole or absent.
 
-A file is written under a temporary name beside its place, synced to disk and renamed. The temporary name says
-which process it belongs to, so that two never share one, and the next writer deletes those of killed ones.
+This holds whatever the process, the machine or the disk does: a file is written under a temporary name beside
+its place, synced to disk and renamed. The temporary name says which process it belongs to, so that two never
+share one, and the next writer deletes those of killed ones.
 """
 
 from __future__ import annotations
@@ -38,11 +39,6 @@ class WriteError(MetarlError):
 def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Write a file, whole or not at all, and its folder if need be.
 
-    Args:
-        path: the file.
-        content: all of it.
-        mode: its permissions, if not those of the user's mask.
-
     Raises:
         WriteError: if it cannot be written; the old file stays, and nothing else is left.
     """
@@ -65,7 +61,7 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder of files, whole or absent; OSError if that fails or it holds something."""
+    """Make a folder of files, whole or absent, or raise OSError."""
     make_folder(folder.parent)
     tidy(folder.parent)
     temporary = _temporary(folder.parent)
@@ -110,7 +106,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
 
 
 def write_synced(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write a new file, and sync it; OSError if it exists or cannot be written."""
+    """Write a new file, and sync it, or raise OSError."""
     with path.open("xb") as file:
         if mode is not None:
             os.fchmod(file.fileno(), mode)
@@ -144,7 +140,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Sync a file, if the file system supports it; OSError if the disk fails."""
+    """Sync a file, if supported; OSError if the disk fails."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -178,16 +174,15 @@ def _is_abandoned(path: Path) -> bool:
             return False
     try:
         os.kill(int(name[2]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it runs, as another user
-        return False
+    except OSError as error:  # a running process of another user refuses
+        return error.errno == errno.ESRCH
     return False
 
 
 @functools.cache
 def _process_table() -> str:
-    """Name this boot of the machine or container, within which process numbers are unique."""
+    """Name this boot of the machine or container."""
+    # process numbers are unique only within one boot
     words = [socket.gethostname()]
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -200,11 +195,7 @@ def _process_table() -> str:
 
 @contextmanager
 def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
-    """Delete a folder's new files if the disk fails while they are written.
-
-    Args:
-        folder: where they are written; it is there.
-        stems: beginnings of their names, before a dot or a hyphen.
+    """Delete a folder's new files with these stems if the disk fails.
 
     Raises:
         MetarlError: if the disk is full.

@@ -1,4 +1,4 @@
-"""Locks on runs' folders, one process each; the kernel releases them however their holder ends."""
+"""Locks on runs' folders, released by the kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a run's folder against other processes and other parts of this one.
+    """Lock a run's folder, against this process's other parts too.
 
     On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 
@@ -55,11 +55,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 @functools.cache
 def _warn_once(folder: Path, reason: str) -> None:
-    logger.warning(
-        "%s is on a file system without locks (%s): nothing keeps a second process off this run.",
-        folder,
-        reason,
-    )
+    said = "%s is on a file system without locks (%s): nothing keeps a second process off this run."
+    logger.warning(said, folder, reason)
 
 
 def _refusal(folder: Path, error: OSError) -> MetarlError:

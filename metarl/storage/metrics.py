@@ -6,38 +6,28 @@ killed and resumed, on a CPU with the same versions.
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, SupportsFloat
+from typing import SupportsFloat
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarl.errors import MetarlError
-from metarl.storage.files import sync, write_whole
+from metarl.storage.files import is_full, sync, write_whole
 
 Row = dict[str, float | int]
 """``{"iteration": 3, "env_steps": 120000, "train/return/step_0": -41.2, …}``"""
 
 _FILE, _EVENTS = "metrics.jsonl", "tensorboard"
-
-
-class Closable(Protocol):
-    """Anything that is closed."""
-
-    def close(self) -> None:
-        """Close it."""
-        ...
 
 
 class MetricsLog:
@@ -62,15 +52,16 @@ class MetricsLog:
             elif self._path.exists():
                 raise MetarlError(f"A new run needs a folder without metrics, but there is {self._path}.")
             self._events = _Events(run_folder / _EVENTS, None if resume_after is None else resume_after + 1)
-            with _closed_on_error(self._events):
+            with ExitStack() as on_error:
+                on_error.callback(self._events.close)
                 self._file = self._path.open("ab", buffering=0)
+                on_error.pop_all()
 
     def log(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Write one row.
 
         Raises:
-            MetarlError: naming a metric that is not finite, or if there is no disk space; then nothing of
-                the row is in ``metrics.jsonl``.
+            MetarlError: if a metric is not finite or the disk is full; then nothing is in ``metrics.jsonl``.
         """
         row: Row = {"iteration": iteration, **{name: _number(name, metrics[name]) for name in metrics}}
         with _disk_errors(self._path):
@@ -82,14 +73,6 @@ class MetricsLog:
         self._file.close()
         self._events.close()
 
-    def __enter__(self) -> MetricsLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class _Events:
     """TensorBoard event file without a writer thread.
@@ -98,15 +81,17 @@ class _Events:
     """
 
     def __init__(self, folder: Path, purge_from: int | None) -> None:
-        """Begin a file that hides what earlier files hold from step ``purge_from`` on."""
+        """Begin a file that hides earlier ones from step ``purge_from`` on."""
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a run in the order of their names, so the time comes first.
         self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}").open("ab", buffering=0)
-        with _closed_on_error(self._file):
+        with ExitStack() as on_error:
+            on_error.callback(self._file.close)
             self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
             if purge_from is not None:
                 start = SessionLog(status=SessionLog.START)
                 self._write(Event(wall_time=time.time(), step=purge_from, session_log=start))
+            on_error.pop_all()
 
     def log(self, iteration: int, row: Row) -> None:
         values = [Summary.Value(tag=name, simple_value=row[name]) for name in row if name != "iteration"]
@@ -122,11 +107,7 @@ class _Events:
 
 
 def read_metrics(run_folder: Path) -> list[Row]:
-    """Read a run's rows, oldest first, without a last row that was cut short.
-
-    Raises:
-        MetarlError: if there are none, or a row is damaged.
-    """
+    """Read a run's whole rows, oldest first, or raise MetarlError."""
     path = run_folder / _FILE
     try:
         data = path.read_bytes()
@@ -146,22 +127,16 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[bytes, Row]]:
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):  # the last line, of a writer that was killed or is at it
             return
-        row = _parse(line)
-        if row is None:
+        row: object = None
+        with suppress(ValueError):
+            row = json.loads(line)
+        if not isinstance(row, dict) or not isinstance(row.get("iteration"), int):
             raise MetarlError(f"Line {number} of {path} is not a row of metrics.")
         yield line, row
 
 
-def _parse(line: bytes) -> Row | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("iteration"), int) else None
-
-
 def _drop_later_rows(path: Path, last: int) -> None:
-    """Drop rows after iteration ``last``; the file is the old or the new, never a part."""
+    """Drop rows after iteration ``last``, all or none."""
     if not path.exists():
         return
     data = path.read_bytes()
@@ -187,20 +162,11 @@ def _append(descriptor: int, record: bytes) -> None:
 
 
 @contextmanager
-def _closed_on_error(file: Closable) -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        file.close()
-        raise
-
-
-@contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     """Turn operating-system errors into a sentence."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise MetarlError(f"No disk space for the metrics {path}; the rows before are intact.") from error
         raise MetarlError(f"The metrics {path} cannot be written ({error.strerror}).") from error

@@ -8,19 +8,11 @@ from pathlib import Path
 from metarl.errors import MetarlError, require
 
 CONFIG = "config.json"
-
-
 SWEEP = "sweep.json"
 """Names of a sweep's finished runs, in its folder."""
-
-
 CHECKPOINTS = "checkpoints"
-
-
 SEGMENTS = "segments"
 """Folder of the segments of checkpoints: blocks of tensors, such as parts of a replay buffer."""
-
-
 EVALUATION = "evaluation.json"
 """Evaluation on every test task, after training."""
 
@@ -37,8 +29,21 @@ PROGRAM = "reproduce.json"
 """File of a result that a program makes, not a training."""
 
 
+ADAPTATION = "adaptation.json"
+"""File of a session's settings and environment, in its folder."""
+
+
+ADAPTED = "adapted.safetensors"
+"""Experience that a session's policy learned from, in its folder."""
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """Return a run's folder alone, or those of a sweep's finished runs."""
+    return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
+
+
 def sweep_runs(folder: Path) -> list[Path]:
-    """Return folders of a sweep's finished runs; MetarlError if there are none or SWEEP is damaged."""
+    """Return folders of a sweep's finished runs, or raise MetarlError."""
     try:
         content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
         names = [str(name) for name in content["finished"]]

@@ -22,11 +22,21 @@ _NAME = re.compile(r"([0-9a-f]{64})\.safetensors")
 
 
 class DamagedSegment(MetarlError):
-    """A segment that is missing or altered."""
+    """A segment that is altered."""
 
-    def __init__(self, name: str, problem: str) -> None:
-        self.reason = f"its segment {name[:12]} {problem}"
+    def __init__(self, name: str) -> None:
+        self.reason = f"its segment {name[:12]} is not what was saved"
         super().__init__(f"The run is damaged ({self.reason}).")
+
+
+class MissingSegment(MetarlError):
+    """A segment that cannot be read here."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        # of a whole folder that is gone, name the folder
+        self.path = path if path.parent.is_dir() else path.parent
+        self.problem = "it is a folder" if path.is_dir() else f"{error.strerror}"
+        super().__init__(f"The run's {self.path} cannot be read ({self.problem}).")
 
 
 def is_sum(text: object) -> bool:
@@ -50,51 +60,55 @@ def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def saved_segment(folder: Path, name: str) -> Segment:
-    """Return a saved segment, which reads its file when its tensors are asked for."""
+    """Return a saved segment, which reads its file when asked."""
     return Segment(functools.partial(read_segment, folder, name), name)
 
 
 def read_segment(folder: Path, name: str) -> Params:
-    """Return the tensors of a segment; DamagedSegment if it is missing or altered."""
+    """Return a segment's tensors; raises MissingSegment, or DamagedSegment if it is altered."""
+    path = _file(folder, name)
     try:
-        content = _file(folder, name).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise MissingSegment(path, error) from error
     if sha256(content) != name:
-        raise _altered(name)
+        raise DamagedSegment(name)
     try:
         return decode_tensors(content)
     except ValueError as error:
-        raise _altered(name) from error
+        raise DamagedSegment(name) from error
 
 
 def check_segments(folder: Path, names: Sequence[str]) -> None:
-    """Verify each segment, keeping none; DamagedSegment if one is missing or altered."""
+    """Verify each segment, keeping none.
+
+    Raises:
+        MissingSegment: if one cannot be read.
+        DamagedSegment: if one is altered.
+    """
     for name in names:
+        path = _file(folder, name)
         try:
-            with _file(folder, name).open("rb") as file:
+            with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise _unreadable(name, error) from error
+            raise MissingSegment(path, error) from error
         if found != name:
-            raise _altered(name)
+            raise DamagedSegment(name)
+
+
+def has_all(folder: Path, names: Sequence[str]) -> bool:
+    """Return whether each segment has a file."""
+    return all(_file(folder, name).is_file() for name in names)
 
 
 def drop_segments(folder: Path, needed: Collection[str]) -> None:
     """Delete unneeded segments of a folder; other files stay."""
     for path in folder.glob("*.safetensors"):
         name = _NAME.fullmatch(path.name)
-        if name is not None and name[1] not in needed:
+        if name is not None and name[1] not in needed and not path.is_dir():
             path.unlink(missing_ok=True)
 
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.safetensors"
-
-
-def _unreadable(name: str, error: OSError) -> DamagedSegment:
-    return DamagedSegment(name, f"cannot be read: {error.strerror}")
-
-
-def _altered(name: str) -> DamagedSegment:
-    return DamagedSegment(name, "is not what was saved")

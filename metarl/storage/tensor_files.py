@@ -17,7 +17,7 @@ def encode_tensors(tensors: Params) -> bytes:
 
 
 def decode_tensors(content: bytes) -> Params:
-    """Return a safetensors file's tensors, on the CPU; ValueError if it is not such a file."""
+    """Return a safetensors file's tensors, on the CPU, or raise ValueError."""
     try:
         return safetensors.torch.load(content)
     # safetensors raises AssertionError and KeyError on crafted shapes and unknown dtypes

@@ -90,7 +90,7 @@ def _temporary(user: int) -> Iterator[Path]:
 
 
 def _make_own(folder: Path) -> None:
-    """Make a folder that nobody else can write to; OSError if it is not this user's."""
+    """Make a folder only this user can write to, or raise OSError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     around = folder.parent.stat().st_mode
     if around & stat.S_IWOTH and not around & stat.S_ISVTX:

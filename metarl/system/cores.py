@@ -14,11 +14,7 @@ UNLIMITED = 2**20
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of usable cores, 1 or more, by affinity and container quota.
-
-    Args:
-        root: where ``proc`` and ``sys`` are.
-    """
+    """Return the cores by affinity and quota, read below ``root``."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(affinity, *map(_quota, _control_groups(root))))
 
@@ -39,7 +35,7 @@ def _control_groups(root: Path) -> Iterator[Path]:
 
 
 def _quota(group: Path) -> int:
-    """Return a control group's quota in cores, rounded up as in joblib, or :data:`UNLIMITED`."""
+    """Return a group's quota in cores, rounded up as in joblib, or :data:`UNLIMITED`."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()

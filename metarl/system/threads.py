@@ -22,6 +22,7 @@ from typing import TypeVar
 import torch
 
 from metarl.errors import Stopped
+from metarl.system.allocator import keep_freed_memory
 from metarl.system.cores import openmp_threads, usable_cores
 
 ItemT = TypeVar("ItemT")
@@ -55,6 +56,7 @@ def use_threads(count: int) -> Iterator[None]:
     Raises:
         MetarlError: if the choice is the machine's and ``OMP_NUM_THREADS`` is not a positive number.
     """
+    keep_freed_memory()  # each thread has an arena of its own
     token = _limit.set(count or learning_threads())
     try:
         learning_threads()  # raises now, before the work begins

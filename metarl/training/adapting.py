@@ -42,9 +42,9 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     require(steps >= 0, "The number of adaptation steps must be 0 or more", steps)
     # the stream depends on the seed and the task alone, not on how many tasks are adapted to
     rng = make_rng(seed, Purpose.FILM, held_out.index(task))
-    actor = agent.initial_actor(1, rng)
     experience: list[Rollout] = []
     with closing(experiment.make_env()) as env, naming_agent(experiment.config.agent):
+        actor = agent.initial_actor(1, rng)
         for _ in range(steps):
             after = experience[-1] if sequential and experience else None
             horizon = experiment.suite.horizon

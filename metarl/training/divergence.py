@@ -12,6 +12,7 @@ import torch
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError, NonFiniteActionError
 from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start
+from metarl.plugins.agent_files import naming_file
 from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
@@ -24,7 +25,7 @@ class DivergedError(MetarlError):
 
 
 def divergence(agent: MetaLearner, inputs: Inputs) -> str:
-    """Describe in a few words what of an agent is not finite; empty if it acts on ``inputs``."""
+    """Describe what of an agent is not finite; empty if it acts."""
     for name, value in agent.state().tensors.items():
         if not value.isfinite().all():
             return f"its parameter {name!r} is not finite"
@@ -44,7 +45,7 @@ def acts_finitely(actor: Actor, inputs: Inputs) -> bool:
 def check_update(
     agent: MetaLearner, config: AgentConfig, inputs: Inputs, metrics: Mapping[str, float], iteration: int
 ) -> None:
-    """Check that an updated agent acts, or raise :class:`DivergedError` with its step sizes."""
+    """Check that an updated agent acts, or raise :class:`DivergedError`."""
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     wrong = divergence(agent, inputs) or (f"its metric {broken[0]!r} is not finite" if broken else "")
     if wrong:
@@ -53,22 +54,28 @@ def check_update(
 
 
 def check_loaded(agent: MetaLearner, inputs: Inputs, source: str, mend: str) -> None:
-    """Check that the agent of ``source`` acts, or raise :class:`DivergedError` with how to ``mend`` it."""
+    """Check that the agent of ``source`` acts, or raise :class:`DivergedError`."""
     if wrong := divergence(agent, inputs):
         raise DivergedError(f"The agent {source} has diverged: {wrong}. {mend}")
 
 
 def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
-    """Check that an adapted policy acts, or raise :class:`DivergedError` with its step sizes."""
+    """Check that an adapted policy acts, or raise :class:`DivergedError`."""
     if not acts_finitely(actor, sampled_inputs(rollout)):
         raise diverged(config, "after adapting its actions are not finite", INNER_STEP + OUTER_STEP)
 
 
 @contextmanager
 def naming_agent(config: AgentConfig) -> Iterator[None]:
-    """Turn errors of actions that are not finite into :class:`DivergedError` of the agent."""
+    """Name the agent in errors that are its own: of a file's agent, or of actions that are not finite.
+
+    Raises:
+        DivergedError: instead of the error that names the task.
+        MetarlError: as :func:`metarl.plugins.agent_files.naming_file`.
+    """
     try:
-        yield
+        with naming_file(config):
+            yield
     except NonFiniteActionError as error:
         where = "" if error.step is None else f" at step {error.step} of an episode"
         wrong = f"its action{where} is not finite"
@@ -76,7 +83,7 @@ def naming_agent(config: AgentConfig) -> Iterator[None]:
 
 
 def diverged(config: AgentConfig, wrong: str, settings: Sequence[str]) -> DivergedError:
-    """Return the error with those of the step ``settings`` that the agent has."""
+    """Return the error, with the agent's step ``settings``."""
     sizes = [(name, getattr(config, name, None)) for name in settings]
     options = [f"--agent.{name.replace('_', '-')} ({size})" for name, size in sizes if size is not None]
     mend = f"Lower {' or '.join(options)}." if options else "Lower its step size."

@@ -21,7 +21,7 @@ from metarl.storage.checkpoints import Checkpoint, library_versions, newest_iden
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
 from metarl.text import count
 from metarl.training.experiment import Experiment
-from metarl.training.runs import read_config
+from metarl.training.runs import read_config_of_results
 from metarl.types import Json
 
 _NUMBERS = ("tasks", "returns", "successes")
@@ -62,7 +62,7 @@ class Measured:
 
 
 def is_of(about: Mapping[str, Json], checkpoint: Checkpoint) -> bool:
-    """Return whether a result belongs to a checkpoint's agent, as far as its file says."""
+    """Return whether a result belongs to a checkpoint, as far as it says."""
     weights = about.get("weights_sha256")
     if weights is not None and weights != weights_sum(checkpoint.agent):
         return False
@@ -108,7 +108,7 @@ def is_finished(folder: Path) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_finished(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> bool:
-    """Answer once for each state of the files, as a sweep asks several times a second."""
+    """Answer once per state of the files: sweeps ask often."""
     try:
         read_evaluation(folder)
     except MetarlError:
@@ -156,8 +156,8 @@ def read_json(path: Path) -> dict[str, Json]:
 
 
 def _of_something_else(folder: Path, measured: Measured) -> str:
-    """Explain why an evaluation is not of the run as it is now; empty if it is."""
-    config = read_config(folder)
+    """Explain why an evaluation is not of the run now; empty if it is."""
+    config = read_config_of_results(folder)
     own, recorded = to_json(config), measured.about.get("config")
     if isinstance(recorded, dict) and (name := _difference(own, recorded, (*_SAME_RUN, "evaluation"))):
         return f"is of a run with another {name}"
@@ -176,7 +176,7 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
 
 
 def check_run(config: ExperimentConfig, measured: Measured) -> None:
-    """Raise ``MetarlError`` if an evaluation, however measured, is not of a run's agent."""
+    """Raise ``MetarlError`` if an evaluation is not of a run's agent."""
     recorded = measured.about.get("config")
     if isinstance(recorded, dict) and (name := _difference(to_json(config), recorded, _SAME_RUN)):
         raise MetarlError(f"{measured.path} is of a run with another {name}; delete it and measure again.")

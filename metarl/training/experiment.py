@@ -40,6 +40,7 @@ from metarl.training.notices import (
     Notices,
     baseline_notice,
     evaluation_notices,
+    filling_notice,
     running_notices,
     training_notices,
 )
@@ -52,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 MAX_TRANSITIONS = 100_000_000
 """Most transitions of one rollout in memory; the largest published meta-batches have 0.5 million."""
+_ADAPTATION_EPISODES = "--evaluation.adaptation-episodes, --adaptation-episodes of metarl evaluate"
 
 
 class Experiment:
@@ -73,7 +75,8 @@ class Experiment:
         self.agent: MetaLearner = config.agent.build(
             self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
-        self.training_tasks.check(self.agent, config.iterations)
+        with naming_agent(config.agent):
+            self.training_tasks.check(self.agent, config.iterations)
         self.iteration, self.env_steps, self.elapsed = 0, 0, 0.0
         self.tally = Tally()
         self._restored = self._stop = False
@@ -131,7 +134,7 @@ class Experiment:
         return self._finished.iteration if self._finished is not None else 0
 
     def request_stop(self) -> None:
-        """Stop the run before its next step or chunk of learning; :meth:`run` saves and raises Stopped."""
+        """Stop before the next step; :meth:`run` saves and raises Stopped."""
         self._stop = True
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -140,10 +143,11 @@ class Experiment:
         Raises:
             MetarlError: if it belongs to another architecture, has diverged, or has no run's counters.
         """
-        self.agent.load_state(checkpoint.agent)
         source = f"{self.config.agent.kind} after {checkpoint.iteration} iterations"
         mend = "Take an earlier checkpoint, RUN/checkpoints/N."
-        check_loaded(self.agent, self._blank_inputs(), source, mend)
+        with naming_agent(self.config.agent):
+            self.agent.load_state(checkpoint.agent)
+            check_loaded(self.agent, self._blank_inputs(), source, mend)
         self.iteration = checkpoint.iteration
         try:
             self.env_steps = int(str(checkpoint.progress["env_steps"]))
@@ -154,7 +158,7 @@ class Experiment:
         self._restored = True
 
     def initialize(self) -> None:
-        """Initialise from the config's policy file, if any; an unfit one raises ``MetarlError``."""
+        """Initialise from the config's policy file; an unfit one raises ``MetarlError``."""
         if self.config.init_from:
             start_from_ppo(self.agent, Path(self.config.init_from))
             source, mend = f"of {self.config.init_from}", "Take another file."
@@ -169,15 +173,21 @@ class Experiment:
 
         Raises:
             Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
-            MetarlError: if an environment misbehaves (likewise saved), if the disk is full (the last
-                checkpoint stands), or if another process has the run.
+            MetarlError: if an environment or an agent in a file misbehaves (likewise saved), if the disk
+                is full (the last checkpoint stands), or if another process has the run.
         """
-        with locked(self.folder), use_threads(self.config.threads), closing(self.make_env()) as env:
+        with (
+            locked(self.folder),
+            use_threads(self.config.threads),
+            naming_agent(self.config.agent),
+            closing(self.make_env()) as env,
+        ):
             try:
-                with MetricsLog(self.folder, resume_after=self.iteration if self._restored else -1) as log:
+                resume_after = self.iteration if self._restored else -1
+                with closing(MetricsLog(self.folder, resume_after)) as log:
                     self._train(env, log)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
-            except (Stopped, MetarlError):
+            except (Exception, SystemExit):
                 if self._finished is not None:
                     self._save(self._finished)
                 raise
@@ -187,9 +197,26 @@ class Experiment:
         sampling = self.config.sampling
         return self.suite.make_vector_env(self.num_envs, engine=sampling.engine, num_workers=sampling.workers)
 
-    def test(self, env: TaskVectorEnv, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
-        """Evaluate on tasks, with the adaptation steps of the config."""
-        return self._evaluate(env, tasks, self.config.evaluation.adaptation_steps, rng)
+    def test(
+        self,
+        env: TaskVectorEnv,
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        adaptation_steps: int | None = None,
+    ) -> Evaluation:
+        """Evaluate on tasks, after the config's adaptation steps unless others are given."""
+        how = self.config.evaluation
+        with naming_agent(self.config.agent), stoppable(lambda: self._stop):
+            return evaluate(
+                self.agent,
+                env,
+                tasks,
+                how,
+                adaptation_steps=how.adaptation_steps if adaptation_steps is None else adaptation_steps,
+                horizon=self.suite.horizon,
+                rng=rng,
+                on_step=self.on_step,
+            )
 
     def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
         """Return an evaluation's vector-environment steps, all episodes being full ones."""
@@ -219,7 +246,7 @@ class Experiment:
             success=self.suite.reports_success,
             measured_success=evaluation.successes is not None,
             horizon=horizon,
-        ) | baseline_notice(features, config.adaptation_episodes, horizon, "adaptation_episodes")
+        ) | baseline_notice(features, config.adaptation_episodes, horizon, _ADAPTATION_EPISODES)
 
     def _give(self, notices: Notices) -> None:
         """Give notices while the run goes on."""
@@ -235,6 +262,8 @@ class Experiment:
         if "baseline" not in self.tally.said:
             episodes, horizon = self.config.sampling.episodes, self.suite.horizon
             self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
+        if "filling" not in self.tally.said:
+            self._give(filling_notice(self.agent, self.config.iterations))
         if not self._restored:
             self.initialize()
             if self._evaluates_after(0):
@@ -295,29 +324,14 @@ class Experiment:
     def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
         start = time.perf_counter()
         rng = make_rng(self.config.seed, Purpose.VALIDATION, self.iteration)
-        evaluation = self._evaluate(env, self._brief_tasks(), self.brief_adaptation_steps, rng)
+        evaluation = self.test(env, self._brief_tasks(), rng, self.brief_adaptation_steps)
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
     def _brief_tasks(self) -> list[Task]:
-        """Return the few held-out tasks of the learning curve, the same throughout the run."""
+        """Return the learning curve's few held-out tasks, always the same."""
         tasks = self.suite.tasks("test")
         count = min(self.config.evaluation.tasks, len(tasks))
         return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))
-
-    def _evaluate(
-        self, env: TaskVectorEnv, tasks: Sequence[Task], adaptation_steps: int, rng: np.random.Generator
-    ) -> Evaluation:
-        with naming_agent(self.config.agent), stoppable(lambda: self._stop):
-            return evaluate(
-                self.agent,
-                env,
-                tasks,
-                self.config.evaluation,
-                adaptation_steps=adaptation_steps,
-                horizon=self.suite.horizon,
-                rng=rng,
-                on_step=self.on_step,
-            )
 
     def _evaluates_after(self, iteration: int) -> bool:
         every = self.config.evaluation.every

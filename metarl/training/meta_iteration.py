@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, MetaLearner, Plan, Scheduled, never
 from metarl.rollouts.collect import collect, join_tasks
 from metarl.system.threads import one_thread, stoppable
@@ -118,19 +121,58 @@ def _learn(
     rng: np.random.Generator,
     should_stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Let the agent learn, or keep the rollouts and learn from all that it has; return mean metrics."""
+    """Let the agent learn or remember; return mean metrics."""
     said = list[Mapping[str, float]]()
     if rollouts and plan.learns:
-        said.append(agent.update(rollouts, tasks, rng, should_stop))
+        said.append(update(agent, rollouts, tasks, rng, should_stop))
     elif rollouts:
         assert isinstance(agent, Scheduled), "a plan comes from an agent that has one"
         agent.remember(rollouts, tasks)
-    said.extend(agent.update([], [], rng, should_stop) for _ in range(plan.further_updates))
+    said.extend(update(agent, [], [], rng, should_stop) for _ in range(plan.further_updates))
     return mean_metrics(said)
 
 
+def update(
+    agent: MetaLearner,
+    rollouts: Sequence[Rollout],
+    tasks: Sequence[Task],
+    rng: np.random.Generator,
+    should_stop: Callable[[], bool],
+) -> dict[str, float]:
+    """Update an agent, and check its metrics.
+
+    Raises:
+        MetarlError: unless they are numbers by name; says where the agent's ``update`` stands.
+    """
+    found: object = agent.update(rollouts, tasks, rng, should_stop)
+    metrics = found if isinstance(found, Mapping) else {None: found}
+    wrong = {name: value for name, value in metrics.items() if not _is_metric(name, value)}
+    if not wrong:
+        return dict(metrics)
+    name, value = next(iter(wrong.items()))
+    got = repr(found) if name is None else f"{value!r} for {name!r}"
+    raise MetarlError(
+        f"Expected the update of {type(agent).__qualname__} to return metrics, a dict of numbers by name, "
+        f"got {got}{_place_of(type(agent).update)}."
+    )
+
+
+def _is_metric(name: object, value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]  # whether it can be is the question
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return isinstance(name, str) and not isinstance(value, str)
+
+
+def _place_of(method: object) -> str:
+    """Return a method's file and line, or nothing."""
+    code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
+    return f" ({Path(code.co_filename).name}, line {code.co_firstlineno})" if code else ""
+
+
 def turns_of(tasks: Sequence[Task], num_envs: int, episodes: int, plan: Plan) -> list[Sequence[Task]]:
-    """Return the tasks of each turn; tasks take turns where slots are too few."""
+    """Return the tasks of each turn; too few slots make turns."""
     if plan.collects == "nothing":
         return []
     if plan.collects == "meta-batch":

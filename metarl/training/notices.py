@@ -6,9 +6,11 @@ A notice is a function of counts, and certain. It is given once while the run go
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from metarl.config import AgentConfig
+from metarl.meta_learner import MetaLearner, plan_of
 from metarl.rollouts.tally import Counts, Streak, Tally
 from metarl.text import count
 from metarl.types import Json
@@ -110,10 +112,10 @@ def success_notices(counts: Counts, success: bool) -> Notices:
 
 
 def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting: str) -> Notices:
-    """Return the notice of a baseline with more than half as many features as transitions to fit.
+    """Return the notice of a baseline that fits its data too closely.
 
-    Such a baseline explains part of what the actions gained, and takes it out of the advantages. ``setting``
-    is the option that sets the ``episodes`` of a task.
+    With more than half as many features as transitions it explains part of what the actions gained, and takes
+    it out of the advantages. ``setting`` is the option that sets the ``episodes`` of a task.
     """
     # at least two transitions for each feature
     transitions, needed = episodes * horizon, 2 * baseline_features
@@ -125,6 +127,28 @@ def baseline_notice(baseline_features: int, episodes: int, horizon: int, setting
             f"{count(transitions, 'transition')} of a task to fit; fewer than {needed} cost signal, so "
             f"collect {count(-(-needed // horizon), 'episode')} or more ({setting})."
         )
+    }
+
+
+def filling_notice(agent: MetaLearner, iterations: int) -> Notices:
+    """Return the notice of iterations without an update.
+
+    An off-policy agent fills its buffer in the first ones.
+    """
+    plans = (plan_of(agent, n) for n in range(iterations))
+    filling = sum(1 for _ in itertools.takewhile(lambda plan: not plan.updates, plans))
+    if not filling:
+        return {}
+    if filling == iterations:
+        return {
+            "filling": (
+                "No iteration of this run updates the agent, as the first ones only fill its buffer; train "
+                "for more (--iterations)."
+            )
+        }
+    fills = "iteration fills" if filling == 1 else f"{filling} iterations fill"
+    return {
+        "filling": f"The first {fills} the agent's buffer only; it learns from iteration {filling + 1} on."
     }
 
 

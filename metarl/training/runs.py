@@ -8,13 +8,14 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Protocol
 
-from metarl.config import EvaluationConfig, ExperimentConfig, SuiteConfig, construct, to_json
+from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
+from metarl.plugins.recorded import config_of_results
 from metarl.plugins.registry import config_from_json
 from metarl.plugins.reopening import check_reopens
 from metarl.storage.checkpoints import (
@@ -29,8 +30,9 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
-from metarl.storage.run_folder import CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIGHTS
+from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIGHTS
 from metarl.system.signals import handled
+from metarl.training.adapted_agent import AdaptedAgent, read_path
 from metarl.training.experiment import Experiment
 from metarl.training.observers import Observer
 from metarl.types import Json
@@ -59,7 +61,7 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
 
 
 def refuse_existing(folder: Path) -> None:
-    """Check that a new run's folder is new, or raise ``MetarlError`` with how to resume."""
+    """Raise ``MetarlError`` if a new run's folder exists."""
     if (folder / CONFIG).is_file():
         raise MetarlError(
             f"The run folder {folder} exists already; choose another --name, "
@@ -76,7 +78,7 @@ def discard(experiment: Experiment) -> None:
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether a run has a whole checkpoint, not one that a kill cut short."""
+    """Return whether a run has a whole checkpoint."""
     return has_whole(folder / CHECKPOINTS)
 
 
@@ -105,6 +107,11 @@ def resume(
     given = {"iterations": iterations, "device": device}
     changes: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
     folder, name = split_checkpoint(path)
+    if (folder / ADAPTATION).is_file():
+        raise MetarlError(
+            f"Expected a run to train, got a session of metarl adapt, {folder}; go on with it: "
+            f"metarl adapt --resume {folder}"
+        )
     config = read_config(folder, changes)
     with locked(folder):
         experiment = Experiment(config, folder, observers)
@@ -150,10 +157,10 @@ def split_checkpoint(path: Path) -> tuple[Path, str | None]:
 
 
 def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load a run's newest whole checkpoint, or the one of ``path``, to act and adapt.
+    """Load a run's newest whole checkpoint, or the one of ``path``.
 
-    Its segments are not verified, as only training needs them. Damaged checkpoints are reported in a
-    sentence.
+    It is to act and adapt: segments are not verified, as only training needs them. Damaged checkpoints are
+    reported in a sentence.
 
     Raises:
         MetarlError: if there is none, or it is damaged or of another version.
@@ -204,7 +211,6 @@ def open_trained(
     device: str = "cpu",
     workers: int = 0,
     engine: str = "",
-    test_goals: int = 0,
 ) -> Experiment:
     """Open a trained agent to evaluate it; the run itself stays as it is.
 
@@ -215,7 +221,6 @@ def open_trained(
         device: where to compute, wherever the run did.
         workers: processes or threads; 0 for one a core.
         engine: steps the environments; empty takes that of the training.
-        test_goals: held-out goals of each family; 0 takes as many as the training's suite.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
@@ -227,27 +232,17 @@ def open_trained(
         # where and how to step is the machine's matter, not the run's
         sampling=replace(config.sampling, workers=workers, engine=engine or config.sampling.engine),
         evaluation=evaluation or config.evaluation,
-        suite=with_test_goals(config.suite, test_goals) if test_goals else config.suite,
     )
-    experiment = Experiment(config, _folder_of(path))
+    folder = _folder_of(path)
+    experiment = Experiment(config, folder)
     experiment.restore(checkpoint)
+    if (folder / ADAPTED).is_file():
+        experiment.agent = AdaptedAgent(experiment.agent, read_path(folder))
     return experiment
 
 
-def with_test_goals(suite: SuiteConfig, number: int) -> SuiteConfig:
-    """Return a suite with another number of held-out goals of each family.
-
-    Raises:
-        MetarlError: if the suite has no such setting.
-    """
-    settings = {item.name: getattr(suite, item.name) for item in fields(suite)}
-    if "test_goals" not in settings:
-        raise MetarlError(f"The suite {suite.kind} has no setting test_goals; leave --test-goals away.")
-    return construct(type(suite), {**settings, "test_goals": number})
-
-
 def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
-    """Return engine and MuJoCo version of a run's training, and of an evaluation here.
+    """Return the physics of a run's training, and of evaluating here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
     """
@@ -277,6 +272,21 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
     Raises:
         MetarlError: if the folder is no run, or its config is damaged or cannot be used here.
     """
+    return config_from_json({**_read_settings(folder), **changes})
+
+
+def read_config_of_results(folder: Path) -> ExperimentConfig:
+    """Read a run's config for its results alone.
+
+    The agent and the suite need not load here; see :mod:`metarl.plugins.recorded`.
+
+    Raises:
+        MetarlError: if the folder is no run, or its config is damaged.
+    """
+    return config_of_results(_read_settings(folder))
+
+
+def _read_settings(folder: Path) -> dict[str, Json]:
     path = folder / CONFIG
     if not folder.is_dir():
         raise MetarlError(f"There is no run {folder}.")
@@ -288,7 +298,7 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
         raise MetarlError(f"{path} is not JSON: {error}.") from error
     if not isinstance(data, dict):
         raise MetarlError(f"{path} must hold one JSON object.")
-    return config_from_json({**data, **changes})
+    return data
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:

@@ -183,7 +183,8 @@ class Sweep:
         return ended
 
     def _end_all(self) -> None:
-        """Stop all running processes after they save; a second signal kills this one, and they follow."""
+        """Stop all running processes after they save."""
+        # a second signal kills this process, and they follow
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():

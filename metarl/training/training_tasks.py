@@ -14,7 +14,7 @@ from metarl.types import Task
 
 
 class TrainingTasks:
-    """Draws an iteration's tasks from a fixed list of ``count`` or, where that is 0, from the suite."""
+    """Draws an iteration's tasks from a fixed list, or from the suite if ``count`` is 0."""
 
     def __init__(self, suite: TaskDistribution, count: int, seed: int) -> None:
         self._suite = suite
@@ -22,7 +22,7 @@ class TrainingTasks:
         """The list, empty where there is none."""
 
     def check(self, agent: MetaLearner, iterations: int) -> None:
-        """Raise ``MetarlError`` if the agent ever collects on all of a list that does not exist."""
+        """Raise ``MetarlError`` if the agent needs a list that does not exist."""
         if self.fixed or not isinstance(agent, Scheduled):
             return
         if any(agent.plan(n).collects == "all tasks" for n in range(iterations)):

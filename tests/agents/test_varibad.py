@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
 
-from metarl.agents.varibad import BEGUN, MEMORY, BeliefActor, VariBAD, VariBADConfig
-from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
+from metarl.agents.varibad import BEGUN, MEMORY, VariBAD, VariBADConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
-from metarl.evaluation.evaluate import evaluate
 from metarl.functional.distributions import Gaussian
 from metarl.learning.replay import ReplayBuffer
-from metarl.meta_learner import Action, Inputs
+from metarl.meta_learner import Inputs
 from metarl.rollouts.collect import collect
 from metarl.rollouts.history import join_trials, time_first
-from metarl.tasks import Split, TaskDistribution
 from metarl.training import runs
 from metarl.training.meta_iteration import meta_iteration
-from metarl.types import Params, Rollout, State, Task
-from metarl.vector_env import TaskVectorEnv
+from metarl.types import Params, Rollout, State
 from support import agent_contract, tiny
 from support.learned_agents import assert_resumes_bit_for_bit
 from support.programs import point_config
-from support.two_doors import TwoDoors
+from support.splits import Splits
+from support.two_doors import success_by_episode
 
 TINY = VariBADConfig(
     trial_episodes=3,
@@ -95,38 +92,13 @@ def test_bound_moves_encoder_and_decoders_and_never_the_policy() -> None:
     assert decoders == {"reward", "state"}
 
 
+# episodes end at the summit, after as many steps as a policy without aim takes
 CLIMBS = (tiny.climb(0.0, summit=1.0), tiny.climb(0.5, summit=1.5))
-
-
-@dataclass(frozen=True)
-class Climbs:
-    """Episodes that end at the summit, after as many steps as a policy without aim takes."""
-
-    name: str = "climbs"
-    horizon: int = 8
-    reports_success: bool = False
-
-    @property
-    def observation_space(self) -> Box:
-        return Box(-np.inf, np.inf, (2,), np.float64)
-
-    @property
-    def action_space(self) -> Box:
-        return Box(-np.inf, np.inf, (1,), np.float64)
-
-    def tasks(self, split: Split) -> tuple[Task, ...]:
-        return CLIMBS
-
-    def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        return list(CLIMBS[:num_tasks])
-
-    def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
-        return tiny.ClimbEnv(num_envs, self.horizon)
 
 
 def climbed(config: VariBADConfig) -> tuple[VariBAD, list[Rollout]]:
     """Return an agent after two updates, and trials of it whose episodes end at different steps."""
-    suite = Climbs()
+    suite = Splits(CLIMBS, CLIMBS, horizon=8)
     agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env, rng = suite.make_vector_env(6), np.random.default_rng(0)
     for _ in range(2):
@@ -330,50 +302,14 @@ def test_choices_are_learned_too() -> None:
     assert len(done.rollouts) == 3
 
 
-class Forgetful:
-    """An actor that goes back to the prior at the start of each episode."""
-
-    def __init__(self, actor: BeliefActor) -> None:
-        self.actor = actor
-        self.device = actor.device
-
-    def initial_memory(self, episodes: int) -> Params:
-        return self.actor.initial_memory(episodes)
-
-    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        kept = ~inputs.episode_starts
-        forgotten = {MEMORY: memory[MEMORY] * kept.unsqueeze(-1), BEGUN: memory[BEGUN] & kept}
-        return self.actor.act(inputs, forgotten, generator)
-
-
-class ForgetfulAgent:
-    """The same agent without what its belief carries from episode to episode."""
-
-    trial = "sequential"
-    adaptation_steps = 1
-
-    def __init__(self, agent: VariBAD) -> None:
-        self.agent, self.device = agent, agent.device
-
-    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Forgetful:
-        return Forgetful(self.agent.initial_actor(num_tasks, rng))
-
-    def adapt(self, actor: Forgetful, rollout: Rollout, rng: np.random.Generator) -> Forgetful:
-        return actor
-
-
-def trained(suite: TaskDistribution, config: VariBADConfig, iterations: int) -> VariBAD:
-    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
-    env, rng = suite.make_vector_env(64), np.random.default_rng(0)
-    for _ in range(iterations):
-        tasks = suite.sample(16, rng)
-        meta_iteration(agent, env, tasks, episodes=4, horizon=suite.horizon, rng=rng)
-    return agent
+def forget(inputs: Inputs, memory: Params) -> tuple[Inputs, Params]:
+    """Go back to the prior at the start of an episode."""
+    kept = ~inputs.episode_starts
+    return inputs, {MEMORY: memory[MEMORY] * kept.unsqueeze(-1), BEGUN: memory[BEGUN] & kept}
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_was_seen_in_the_first_episode_is_believed_in_the_next(cell: str) -> None:
-    suite = TwoDoors()
     config = VariBADConfig(
         cell=cell,
         memory_size=16,
@@ -385,23 +321,8 @@ def test_what_was_seen_in_the_first_episode_is_believed_in_the_next(cell: str) -
         vae_trials=64,
         max_kl=0.0,
     )
-    agent = trained(suite, config, iterations=60)
-    how = MeasurementConfig(episodes=8, deterministic=True)
-    measured = {}
-    for name, learner in (("remembers", agent), ("forgets", ForgetfulAgent(agent))):
-        found = evaluate(
-            learner,  # type: ignore[arg-type]  # it is only evaluated
-            suite.make_vector_env(64),
-            suite.tasks("test"),
-            how,
-            adaptation_steps=2,
-            horizon=2,
-            rng=np.random.default_rng(0),
-        )
-        assert found.successes is not None
-        measured[name] = found.successes.mean(axis=(0, 2)).tolist()
-    assert measured["remembers"] == [0.5, 1.0, 1.0]
-    assert measured["forgets"] == [0.5, 0.5, 0.5]
+    measured = success_by_episode(config, forget)
+    assert measured == {"remembers": [0.5, 1.0, 1.0], "forgets": [0.5, 0.5, 0.5]}
 
 
 @pytest.mark.parametrize(

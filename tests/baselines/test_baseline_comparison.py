@@ -164,7 +164,8 @@ def compared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a run's folder that a test may spoil; no figures are drawn, which would take half its time."""
-    monkeypatch.setattr(evaluation_files, "adaptation_curve", lambda *_: None)
+    for figure in ("draw_adaptation_curve", "save"):
+        monkeypatch.setattr(evaluation_files, figure, lambda *_: None)
     monkeypatch.setattr(baseline_files, "save", lambda *_: None)
     return shutil.copytree(trained, tmp_path / "it")
 

@@ -11,16 +11,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import tyro
 
 from metarl import __version__
+from metarl.cli.commands.evaluate import EvaluateArguments, other_measurement
 from metarl.cli.main import main
+from metarl.config import EvaluationConfig, MeasurementConfig
 from metarl.plugins import entry_points, registry
 from metarl.storage.checkpoints import load
+from metarl.training.experiment import Experiment
 from support.programs import POINT, reseal
 
 Command = Callable[..., tuple[int, str, str]]
@@ -109,6 +114,9 @@ def test_evaluating_a_run_takes_its_newest_checkpoint(metarl: Command, trained: 
     assert out.splitlines()[0] == (
         "Evaluating maml-trpo after 8 iterations on 5 held-out tasks of point, seed 0."
     )
+    assert out.splitlines()[1] == (
+        "Notice: This is not measured as in the run: --adaptation-steps 3 (there 2)."
+    )
     names = {f"iteration8-seed0{ending}" for ending in (".json", ".csv", ".png", "-success.csv")}
     assert {path.name for path in (run / "evaluations").iterdir()} == names
 
@@ -152,6 +160,47 @@ def test_checkpoint_trained_on_another_device_is_evaluated_here(
     state = run / "checkpoints" / "00000008" / "state.json"
     reseal(state, "config", {"device": "cuda:7"})
     assert metarl("evaluate", "run", "--tasks", 2)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "agent", "options", "official", "sentences"),
+    [
+        ("point", "maml-trpo", ["--adaptation-steps", "1"], False, []),
+        (
+            "point",
+            "maml-trpo",
+            ["--deterministic", "--episodes", "2", "--tasks", "41"],
+            True,
+            [
+                "This is not measured as in the run: --adaptation-steps 3 (there 1), --episodes 2 (there "
+                "10), --deterministic True (there False).",
+                "--tasks 41 takes all 40 held-out tasks.",
+                "The official evaluator measures after 1 adaptation step, as in the training.",
+            ],
+        ),
+        ("bandits", "rl2", ["--adaptation-steps", "0", "--adaptation-episodes", "10"], False, []),
+        (
+            "bandits",
+            "rl2",
+            ["--adaptation-episodes", "4"],
+            False,
+            [
+                "This is not measured as in the run: --adaptation-steps 3 (there 0).",
+                "The trials of the training have 1 episode each, and 4 are measured.",
+                "An agent with a memory does not use --adaptation-episodes.",
+            ],
+        ),
+    ],
+)
+def test_evaluation_says_what_it_measures_otherwise_than_the_run_or_than_asked(
+    tmp_path: Path, preset: str, agent: str, options: list[str], official: bool, sentences: list[str]
+) -> None:
+    experiment = Experiment(registry.configure(preset, agent), tmp_path)
+    asked = tyro.cli(EvaluateArguments, args=["run", *options])
+    of_run = experiment.config.evaluation
+    measured = {item.name: getattr(asked, item.name) for item in fields(MeasurementConfig)}
+    experiment.config = replace(experiment.config, evaluation=EvaluationConfig(**measured))
+    assert other_measurement(experiment, of_run, asked, official=official) == sentences
 
 
 def test_csv_has_the_numbers_of_the_json(trained: Path) -> None:
@@ -285,7 +334,8 @@ def test_narrow_terminal_without_unicode_is_served_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [80, 100])
 def test_tables_do_not_wrap(metarl: Command, trained: Path, tmp_path: Path, columns: int) -> None:
     _, out, _ = metarl("evaluate", trained, "--output", tmp_path, "--seed", columns)
-    table = out.splitlines()[1:-1]
+    assert out.splitlines()[1].startswith("Notice: This is not measured as in the run")
+    table = out.splitlines()[2:-1]
     steps = 1 + 2 + 4 + 1  # a title, a header with its line, a row for each of 0..3, a caption
     assert len(table) == steps + 1 + 2 + 2, "then a title, a header with its line, a row for each quantity"
     assert max(len(line) for line in table) <= 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,9 @@ def test_both_ways_to_act_are_those_of_two_calls_and_stand_side_by_side(
     assert all(len(rows[name]) <= 80 for name in shown)
     assert main([*command, "--output", "drawn"]) == 0
     assert main([*command, "--deterministic", "--output", "likely"]) == 0
-    both, drawn = read("both/iteration1-seed0.json"), read("drawn/iteration1-seed0.json")
-    likely, alone = read("both/iteration1-seed0-most-likely.json"), read("likely/iteration1-seed0.json")
+    stem = "iteration1-seed0-ml1-reach-v3+testgoals4-horizon10"
+    both, drawn = read(f"both/{stem}.json"), read(f"drawn/{stem}.json")
+    likely, alone = read(f"both/{stem}-most-likely.json"), read(f"likely/{stem}.json")
     for name in ("returns", "successes", "successes_last", "successes_held", "tasks"):
         assert both[name] == drawn[name]
         assert likely[name] == alone[name]
@@ -63,7 +65,7 @@ def test_both_ways_to_act_are_those_of_two_calls_and_stand_side_by_side(
     found = both["references"]
     assert isinstance(found, dict)
     assert set(found) == {"idle", "random"}
-    with Path("both/iteration1-seed0-success.csv").open(newline="") as file:
+    with Path(f"both/{stem}-success.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["actions"] for line in lines] == ["drawn"] * 2 + ["most likely"] * 2 + ["idle", "random"]
     assert float(lines[4]["success"]) == 0
@@ -83,7 +85,8 @@ def test_evaluation_at_a_runs_end_has_the_references_and_its_files(
 
 
 def test_comparison_and_report_show_every_kind_of_success(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "runs/it", "runs/it", "--output", "compared"]) == 0
+    shutil.copytree("runs/it", "runs/again")
+    assert main(["compare", "runs/it", "runs/again", "--output", "compared"]) == 0
     out = capsys.readouterr().out
     assert "success at the last step %" in out
     assert "success held for the last ten steps %" in out
@@ -107,5 +110,5 @@ def test_suite_without_numbers_of_goals_is_named(
     capsys.readouterr()
     assert main(["evaluate", "runs/it", "--test-goals", "4"]) == 2
     assert capsys.readouterr().err == (
-        "metarl: The suite point has no setting test_goals; leave --test-goals away.\n"
+        "metarl: Expected a suite with a setting test_goals, got point, which has none.\n"
     )

@@ -17,7 +17,7 @@ from metarl.cli.main import main
 from metarl.errors import MetarlError
 from metarl.reporting.video import window
 from metarl.vector_env import Picture
-from support.programs import train_point
+from support.programs import POINT, train_point
 
 Said = Callable[..., tuple[int, str, str]]
 FIRST = "point/test/0.09492711815506427,-0.3221291532842725"
@@ -218,3 +218,46 @@ def test_film_is_repeated_until_the_window_is_closed(monkeypatch: pytest.MonkeyP
     shown.repeat([np.zeros((40, 40, 3), np.uint8)] * 2, 20)
     assert pauses == [0.05] * 5
     assert closed == [True]
+
+
+SUITE = """
+import gymnasium
+import numpy as np
+from metarl.envs import from_gymnasium
+
+class Dark(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    goal = 0.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), -abs(float(action[0]) - self.goal), False, False, {}
+
+def set_goal(env, goal):
+    env.unwrapped.goal = goal
+
+dark = from_gymnasium(Dark, apply=set_goal, sample=[-1.0, -0.5, 0.5], test_sample=[0.75], horizon=5)
+"""
+
+
+def test_environment_that_cannot_be_drawn_is_refused_before_anything_is_printed(
+    said: Said, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("suite.py").write_text(SUITE)
+    words = POINT[POINT.index("--sampling.meta-batch-size") :]
+    assert main(["train", "--suite", "suite.py:dark", "--name", "it", "--iterations", "1", *words]) == 0
+    capsys.readouterr()
+    code, out, err = said("runs/it")
+    assert (code, out) == (2, "")
+    assert "cannot draw itself" in err
+    assert err.count("\n") == 1
+
+
+def test_camera_that_is_not_there_is_refused_before_anything_is_printed(said: Said, trained: Path) -> None:
+    code, out, _ = said(trained, "--camera", "nowhere")
+    assert (code, out) == (2, "")

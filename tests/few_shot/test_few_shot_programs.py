@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,3 +113,19 @@ def test_families_are_told_apart_and_what_was_measured_is_drawn(
     assert len(table(tmp_path / "curve.csv")) == 2 * 2 * 2
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000
     assert (tmp_path / "prototypes.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("program", ["sinusoid", "task_recognition"])
+def test_stopped_program_says_so_and_writes_nothing(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "set_num_threads", interrupted)
+    monkeypatch.setattr("sys.argv", [program, "--output", str(tmp_path / "results")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"benchmarks.learning.{program}", run_name="__main__")
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("Stopped; nothing is written.\n", "")
+    assert not (tmp_path / "results").exists()

@@ -386,6 +386,22 @@ def test_choices_are_looked_at_too(claim: str, remembers: bool) -> None:
         assert verdicts(wrong, suite, claim) == {claim: "FAIL"}
 
 
+def test_agent_that_adapts_from_its_first_update_on_keeps_its_promise() -> None:
+    def adapts_once_learned(
+        agent: MAMLVPG,
+        own: Callable[..., AdaptedPolicy],
+        actor: AdaptedPolicy,
+        rollout: Rollout,
+        rng: np.random.Generator,
+    ) -> AdaptedPolicy:
+        learned = any(value.any() for value in agent.outer_state.values())
+        return own(actor, rollout, rng) if learned else actor
+
+    config = SpoiledConfig(spoil=replaced("adapt", adapts_once_learned))
+    claim = "experience_changes_the_policy"
+    assert verdicts(config, SUITE, claim) == {claim: "pass"}
+
+
 def test_question_that_does_not_apply_is_open() -> None:
     def draws_from_its_generator(
         agent: MAMLVPG,

@@ -18,6 +18,7 @@ from metarl.errors import MetarlError
 from metarl.plugins import registry
 from metarl.plugins.agent_files import file_agent
 from metarl.plugins.reopening import check_reopens
+from metarl.storage.checkpoints import load_newest
 from metarl.training import runs
 from support.agent_contract import same_state
 
@@ -176,6 +177,11 @@ def test_config_without_a_name_of_its_own_is_called_by_its_class(place: Path) ->
             "mine.py:BoldConfg",
             "There is no config in .*mine.py called 'BoldConfg'; did you mean 'BoldConfig",
         ),
+        (
+            "mine.py:Elsewhere",
+            r"There is no config in .*mine.py called 'Elsewhere'; known are: Abstract, Bold, BoldConfig, "
+            r"Falling, Leaving, Nameless, Number, Plain, instance, number\.$",
+        ),
         ("mine.py:number", "'number' of .*mine.py to be a config class of an agent, but it is of type int"),
         (
             "mine.py:instance",
@@ -254,3 +260,93 @@ def test_help_lists_the_settings_of_an_agent_in_a_file(
     text = capsys.readouterr().out
     assert "--agent.boldness" in text
     assert "agent-sha256" not in text
+
+
+METHODS = """
+from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
+
+class Tuned(MAMLVPGConfig):
+    pass
+
+class TunedAgent(MAMLVPG, built_from=Tuned):
+    updates = 0
+
+    def update(self, *arguments):
+        self.updates += 1
+        metrics = super().update(*arguments)
+        return metrics if self.updates < 2 else BROKEN_UPDATE
+
+    def adapt(self, *arguments):
+        return super().adapt(*arguments) if self.updates < 1 else BROKEN_ADAPT
+"""
+
+
+@pytest.mark.parametrize(
+    ("update", "adapt", "sentence"),
+    [
+        ("{}['lost']", "super().adapt(*arguments)", r"fails: KeyError: 'lost' \(mine\.py, line 13\)\.$"),
+        ("exit(3)", "super().adapt(*arguments)", r"fails: SystemExit: 3 \(mine\.py, line 13\)\.$"),
+        ("None", "super().adapt(*arguments)", r"TunedAgent to return .* got None \(mine\.py, line 10\)\.$"),
+        ("{3: 4}", "super().adapt(*arguments)", r"got 4 for 3 \(mine\.py, line 10\)\.$"),
+        ("{'loss': 'low'}", "super().adapt(*arguments)", r"got 'low' for 'loss' \(mine\.py, line 10\)\.$"),
+        ("metrics", "1 / 0", r"fails: ZeroDivisionError: division by zero \(mine\.py, line 16\)\.$"),
+        ("metrics", "None", r"fails: AttributeError: .* Try .*: metarl check --agent .*/mine\.py:Tuned\.$"),
+    ],
+)
+def test_method_that_fails_is_told_with_its_line_and_the_checkpoints_stay(
+    metarl: Command, place: Path, update: str, adapt: str, sentence: str
+) -> None:
+    place.write_text(METHODS.replace("BROKEN_UPDATE", update).replace("BROKEN_ADAPT", adapt))
+    keeping = ("--checkpoint.every", 10)  # what is finished is saved all the same
+    start = ("train", "point", "--agent", "mine.py:Tuned", *TINY, "--iterations", 3, *keeping)
+    code, _, err = metarl(*start, "--name", "a")
+    assert (code, err.count("\n")) == (2, 1)
+    assert re.search(sentence, err), err
+    assert "mine.py" in err
+    assert load_newest(Path("runs/a/checkpoints"), print).iteration == 1
+
+
+def test_agent_that_fails_while_it_is_measured_is_told_with_its_line(metarl: Command, place: Path) -> None:
+    place.write_text(METHODS.replace("BROKEN_UPDATE", "metrics").replace("BROKEN_ADAPT", "None"))
+    assert metarl("train", "point", "--agent", "mine.py:Tuned", *TINY, "--name", "a")[0] == 2
+    place.write_text(METHODS.replace("self.updates < 1", "1 / 0"))
+    for command in ("evaluate", "watch", "explain"):
+        code, _, err = metarl(command, "runs/a")
+        assert code == 2
+        assert "Tuned fails: ZeroDivisionError: division by zero (mine.py, line 16)." in err
+
+
+def test_results_are_read_without_the_agents_file(metarl: Command, place: Path) -> None:
+    for seed in (0, 1):
+        start = ("train", "point", "--agent", "mine.py:BoldConfig", *TINY, "--seed", seed, "--name", seed)
+        assert metarl(*start)[0] == 0
+    place.unlink()
+    recorded = json.loads(Path("runs/0/config.json").read_text())["agent"]
+    for text in (None, "def f(:", "x = 3", FILE.replace("boldness", "courage")):
+        if text is not None:
+            place.write_text(text)
+        config = runs.read_config_of_results(Path("runs/0"))
+        assert json.loads(json.dumps(to_json(config)["agent"])) == recorded
+        with pytest.raises(MetarlError, match=r"mine\.py|boldness"):
+            config.agent.build(config.build_suite(), seed=0, device=CPU, sampling=config.sampling)
+    code, out, err = metarl("compare", "runs/0", "runs/1")
+    assert (code, err) == (0, "")
+    assert "A beats B on a task" in out
+    code, out, err = metarl("report", "runs/0", "runs/1")
+    assert (code, err) == (0, "")
+    assert "There are no videos in the report: " in out
+    assert "bold-maml" in Path("runs/0/report.html").read_text()
+
+
+def test_results_are_read_where_a_suite_or_a_device_is_not_there(metarl: Command, place: Path) -> None:
+    for name in "ab":
+        assert metarl("train", "point", "--agent", "mine.py:BoldConfig", *TINY, "--name", name)[0] == 0
+        for file in (Path("runs", name, "config.json"), Path("runs", name, "evaluation.json")):
+            data = json.loads(file.read_text())
+            config = data.get("config", data)
+            config["suite"] |= {"kind": "uninstalled", "size": [3, 4]}
+            config["device"] = "cuda:77"
+            file.write_text(json.dumps(data))
+    code, out, err = metarl("compare", "runs/a", "runs/b")
+    assert (code, err) == (0, "")
+    assert "held-out tasks of uninstalled" in out

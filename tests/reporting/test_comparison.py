@@ -247,9 +247,10 @@ def test_compare_prints_and_writes(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["compare", str(trained), str(trained), "--output", str(tmp_path / "new")]) == 0
+    command = ["compare", str(trained), str(shutil.copytree(trained, tmp_path / "copy"))]
+    assert main([*command, "--output", str(tmp_path / "new")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["A: it, 1 seed", "B: it, 1 seed"]
+    assert lines[:2] == ["A: it, 1 seed", "B: copy, 1 seed"]
     assert lines[2] == "On 40 held-out tasks of point, after 2 adaptation steps."
     assert lines[3] == "A was trained for 1 iteration (320 environment steps)."
     # That no task of 40 tells them apart leaves 8.8 % for those that might: half of it on either side.
@@ -261,8 +262,16 @@ def test_compare_prints_and_writes(
     assert content["return"]["probability_of_improvement"] == pytest.approx([0.5, 0.456, 0.544], abs=1e-3)
     assert content["return"]["difference"] == [0.0, 0.0, 0.0]
     assert len(content["return"]["seeds"]["ours"]) == 1
-    assert main(["compare", str(trained), str(trained), "--output", str(tmp_path / "new")]) == 2
+    assert main([*command, "--output", str(tmp_path / "new")]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_run_is_not_compared_with_itself(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(trained)
+    assert main(["compare", str(trained), "."]) == 2
+    assert capsys.readouterr().err == "metarl: The run . is named twice; a run cannot differ from itself.\n"
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,7 @@ from PIL import Image
 
 from metarl.errors import MetarlError
 from metarl.evaluation.statistics import Interval
-from metarl.reporting.figures.learning_curve import (
-    adaptation_curve,
-    draw_adaptation_curve,
-    draw_learning_curve,
-    learning_curve,
-)
+from metarl.reporting.figures.learning_curve import draw_adaptation_curve, draw_learning_curve
 from metarl.reporting.figures.style import save
 from metarl.storage.metrics import Row
 
@@ -185,8 +180,9 @@ def test_adaptation_curve_with_a_missing_interval_is_refused() -> None:
 
 
 def test_figures_are_pngs_1200_pixels_wide(tmp_path: Path) -> None:
-    learning_curve(ROWS, tmp_path / "new" / "learning.png", "MAML-TRPO on point")
-    adaptation_curve([0, 1, 2], RETURNS, SUCCESSES, tmp_path / "new" / "adaptation.png", "MAML-TRPO on point")
+    save(draw_learning_curve(ROWS, "MAML-TRPO on point"), tmp_path / "new" / "learning.png")
+    figure = draw_adaptation_curve([0, 1, 2], RETURNS, SUCCESSES, "MAML-TRPO on point")
+    save(figure, tmp_path / "new" / "adaptation.png")
     for name in ("learning", "adaptation"):
         with Image.open(tmp_path / "new" / f"{name}.png") as image:
             assert image.format == "PNG"
@@ -196,7 +192,7 @@ def test_figures_are_pngs_1200_pixels_wide(tmp_path: Path) -> None:
 
 def test_same_numbers_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        learning_curve(ROWS, tmp_path / name, "MAML-TRPO on point")
+        save(draw_learning_curve(ROWS, "MAML-TRPO on point"), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -214,4 +210,4 @@ def test_nothing_overlaps_the_panels(tmp_path: Path) -> None:
 def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MetarlError, match=r"file/curve\.png cannot be written"):
-        learning_curve(ROWS, tmp_path / "file" / "curve.png", "A run")
+        save(draw_learning_curve(ROWS, "A run"), tmp_path / "file" / "curve.png")

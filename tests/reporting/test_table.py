@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 from rich.console import Console
 
+from metarl.evaluation.record import Evaluation
 from metarl.evaluation.statistics import Interval
+from metarl.evaluation.summary import summarize
 from metarl.reporting.table import Cell, Column, Row, Table, percent, whole
+from metarl.reporting.tables import aggregate_table
+from metarl.types import Task
 
 TABLE = Table(
     "agent",
@@ -53,3 +58,13 @@ def test_csv_has_every_digit_and_three_columns_for_an_interval() -> None:
         ["meta", "before", -1.25, -2.0, 1234.5, 0.5, 0.25, 1.0, 12_000],
         ["ppo", "", 2.0, 1.0, 3.0, "", "", "", 0],
     ]
+
+
+def test_nothing_is_called_worse_where_nothing_adapts() -> None:
+    tasks = tuple(Task("a", (float(n),), f"{n}") for n in range(3))
+    for stages, seen in ((1, [None]), (2, ["33"])):
+        returns = np.zeros((3, stages, 2))
+        returns[0, 1:] = -1.0
+        table = aggregate_table(summarize(Evaluation(tasks, returns, None, 0), np.random.default_rng(0)))
+        worse = [table.cells(row)[-1] for row in table.rows]
+        assert [None if cell is None else cell.text for cell in worse] == seen

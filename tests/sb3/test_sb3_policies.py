@@ -22,6 +22,7 @@ from metarl.errors import MetarlError
 from metarl.functional.distributions import log_prob
 from metarl.functional.params import select, stack
 from metarl.networks.policies import GaussianMLPPolicy
+from metarl.plugins import registry
 from metarl.sb3.export import save, to_ppo
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
 from metarl.sb3.weights import params_from_ppo
@@ -208,8 +209,18 @@ def test_code_in_the_settings_is_not_run(
 
 
 def test_only_a_gaussian_perceptron_is_exported() -> None:
-    with pytest.raises(MetarlError, match="acts with ScriptedActor"):
+    with pytest.raises(MetarlError, match=r"acts with ScriptedActor; act with it in Python: metarl.load.RUN"):
         to_ppo(ScriptedActor([[[0.0]]]), 0, SUITE)
+
+
+@pytest.mark.parametrize("name", ["rl2", "varibad", "pearl"])
+def test_agent_with_a_memory_is_not_exported_and_says_why(name: str) -> None:
+    config = registry.configure("point", name)
+    suite = config.build_suite()
+    agent = config.agent.build(suite, seed=0, device=torch.device("cpu"), sampling=config.sampling)
+    actor = agent.initial_actor(1, np.random.default_rng(0))
+    with pytest.raises(MetarlError, match=r", with a memory that PPO's policy does not have; act with it"):
+        to_ppo(actor, 0, suite)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from metarl.storage.metrics import MetricsLog, read_metrics
 
 
 def write(folder: Path, iterations: range, resume_after: int | None = None) -> None:
-    with MetricsLog(folder, resume_after) as log:
+    with closing(MetricsLog(folder, resume_after)) as log:
         for iteration in iterations:
             log.log(iteration, {"env_steps": 100 * iteration, "train/return/step_0": -1.0 / (iteration + 1)})
 
@@ -43,20 +44,20 @@ def test_rows_come_back_in_order_with_their_types(tmp_path: Path) -> None:
 @settings(max_examples=40)
 def test_floats_come_back_bit_for_bit(values: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("run")
-    with MetricsLog(folder, None) as log:
+    with closing(MetricsLog(folder, None)) as log:
         log.log(1, {str(index): value for index, value in enumerate(values)})
     row = read_metrics(folder)[0]
     assert [float(row[str(index)]).hex() for index in range(len(values))] == [value.hex() for value in values]
 
 
 def test_numbers_of_numpy_and_torch_are_written_as_plain_numbers(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, None) as log:
+    with closing(MetricsLog(tmp_path, None)) as log:
         log.log(1, {"a": np.float32(0.1), "b": np.int64(3), "c": torch.tensor(2.5).item()})
     assert read_metrics(tmp_path) == [{"iteration": 1, "a": float(np.float32(0.1)), "b": 3, "c": 2.5}]
 
 
 def test_row_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, None) as log:
+    with closing(MetricsLog(tmp_path, None)) as log:
         log.log(1, {"x": 1.5})
         assert read_metrics(tmp_path) == [{"iteration": 1, "x": 1.5}]
         assert tensorboard(tmp_path, "x") == [(1, 1.5)]
@@ -65,7 +66,7 @@ def test_row_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_metric_that_is_not_finite_is_refused_by_name(tmp_path: Path, value: float) -> None:
     message = "'update/kl' must be a finite number"
-    with MetricsLog(tmp_path, None) as log, pytest.raises(MetarlError, match=message):
+    with closing(MetricsLog(tmp_path, None)) as log, pytest.raises(MetarlError, match=message):
         log.log(1, {"x": 1.0, "update/kl": value})
     assert read_metrics(tmp_path) == []
 
@@ -121,7 +122,7 @@ def test_resuming_without_a_file_begins_one(tmp_path: Path) -> None:
 
 def test_logging_starts_no_thread(tmp_path: Path) -> None:
     before = threading.active_count()
-    with MetricsLog(tmp_path, None) as log:
+    with closing(MetricsLog(tmp_path, None)) as log:
         log.log(1, {"x": 1.0})
         assert threading.active_count() == before
 
@@ -147,7 +148,7 @@ def test_full_disk_is_one_sentence_and_takes_back_the_torn_row(
         return really_write(descriptor, data[:20])
 
     row = {"x": 1.0, "a metric with a long name": 2.0}
-    with MetricsLog(tmp_path, None) as log:
+    with closing(MetricsLog(tmp_path, None)) as log:
         log.log(1, row)
         monkeypatch.setattr(os, "write", full)
         with pytest.raises(MetarlError, match="No disk space for the metrics"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_segments_are_read_when_they_are_asked_for(growing: list[Path], tmp_path
         path.unlink()
     checkpoint = load(growing[2], with_segments=False)
     assert checkpoint.agent.tensors["w"] == 2
-    with pytest.raises(MetarlError, match=r"The run is damaged \(its segment [0-9a-f]{12} cannot be read"):
+    with pytest.raises(MetarlError, match=r"The run's .*segments/[0-9a-f]{64}\.safetensors cannot be read"):
         checkpoint.agent.segments[0].tensors()
 
 
@@ -116,19 +117,62 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-    ("damage", "words"), [(flip, "is not what was saved"), (Path.unlink, "cannot be read: No such file")]
-)
 def test_damaged_segment_is_one_sentence_and_the_checkpoint_before_is_used(
-    growing: list[Path], tmp_path: Path, damage: Callable[[Path], None], words: str
+    growing: list[Path], tmp_path: Path
 ) -> None:
     newest = load(growing[2]).agent.segments[1].sha256
-    damage(tmp_path / "segments" / f"{newest}.safetensors")
+    flip(tmp_path / "segments" / f"{newest}.safetensors")
+    words = "is not what was saved"
     with pytest.raises(DamagedCheckpoint, match=rf"00000002 is damaged \(its segment {newest[:12]} {words}"):
         load(growing[2])
     heard: list[str] = []
     assert numbers(load_newest(tmp_path / "checkpoints", heard.append)) == [1.0]
     assert len(heard) == 1
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("lose", "problem"),
+    [
+        (Path.unlink, "No such file or directory"),
+        (make_folder, "it is a folder"),
+        (link_to_itself, "Too many levels of symbolic links"),
+    ],
+)
+def test_missing_segment_is_refused_as_it_may_be_elsewhere(
+    growing: list[Path], tmp_path: Path, lose: Callable[[Path], None], problem: str
+) -> None:
+    lost = tmp_path / "segments" / f"{load(growing[2]).agent.segments[1].sha256}.safetensors"
+    lose(lost)
+    with pytest.raises(MetarlError) as refused:
+        load_newest(tmp_path / "checkpoints", unheard)
+    assert str(refused.value) == (
+        f"The checkpoint {growing[2]} needs {lost}, which cannot be read ({problem}); put it back from where "
+        "the run was copied, or go back to an earlier checkpoint, which deletes those after it: "
+        f"metarl train --resume {growing[1]}."
+    )
+    assert numbers(load(growing[1])) == [1.0]
+
+
+def test_missing_folder_of_segments_is_refused_by_name(growing: list[Path], tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "segments")
+    with pytest.raises(MetarlError, match=rf"needs {tmp_path}/segments, which .*--resume {growing[0]}\.$"):
+        load_newest(tmp_path / "checkpoints", unheard)
+
+
+def test_folder_at_the_name_of_an_unneeded_segment_stays(growing: list[Path], tmp_path: Path) -> None:
+    make_folder(tmp_path / "segments" / f"{load(growing[2]).agent.segments[1].sha256}.safetensors")
+    drop_later(tmp_path / "checkpoints", 1)
+    assert numbers(load_newest(tmp_path / "checkpoints", unheard)) == [1.0]
 
 
 def test_resumed_run_mends_a_damaged_segment(growing: list[Path], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from metaworld.policies import ENV_POLICY_MAP
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
-from metarl.envs.engines.arrays import Vector, vector
+from metarl.envs.engines.arrays import Vector, namespace, vector
 from metarl.envs.engines.threads.features import read
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, tasks_with
 from metarl.envs.metaworld.rewards.constants import constants_of
@@ -44,6 +44,12 @@ class Episode:
     infos: Vector
     reset_frame: Vector
     constants: Vector
+
+
+def frames_before(frames: Vector, reset_frame: Vector) -> Vector:
+    """Return previous frames, ``[18, steps, worlds]``, from those of all steps and that of the reset."""
+    whole = slice(None)
+    return namespace(frames).concatenate([reset_frame[(whole, None)], frames[(whole, slice(-1))]], 1)
 
 
 def short(name: str, reward: RewardVersion = "v2") -> Episode:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
+from metarl.evaluation.evaluate import evaluate
+from metarl.meta_learner import Action, Actor, Inputs, MetaLearner
 from metarl.tasks import Split, sample_evenly
-from metarl.types import Task
+from metarl.training.meta_iteration import meta_iteration
+from metarl.types import Params, Rollout, Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 Flags = npt.NDArray[np.bool_]
@@ -87,3 +93,65 @@ class TwoDoorsEnv(TaskVectorEnv):
         over = np.full(self.num_envs, opens)
         seen = np.full((self.num_envs, 1), float(opens))
         return seen, found.astype(np.float64), over, np.zeros_like(over), {"success": found}
+
+
+Forget: TypeAlias = Callable[[Inputs, Params], tuple[Inputs, Params]]
+"""Blanks inputs and memory at the start of an episode."""
+
+
+@dataclass(frozen=True)
+class ForgetfulActor:
+    """An actor that forgets all at the start of each episode."""
+
+    actor: Actor
+    forget: Forget
+
+    @property
+    def device(self) -> torch.device:
+        return self.actor.device
+
+    def initial_memory(self, episodes: int) -> Params:
+        return self.actor.initial_memory(episodes)
+
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        return self.actor.act(*self.forget(inputs, memory), generator)
+
+
+class ForgetfulAgent:
+    """The same agent without what its memory carries from episode to episode."""
+
+    trial = "sequential"
+    adaptation_steps = 1
+
+    def __init__(self, agent: MetaLearner, forget: Forget) -> None:
+        self.agent, self.forget, self.device = agent, forget, agent.device
+
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> ForgetfulActor:
+        return ForgetfulActor(self.agent.initial_actor(num_tasks, rng), self.forget)
+
+    def adapt(self, actor: ForgetfulActor, rollout: Rollout, rng: np.random.Generator) -> ForgetfulActor:
+        return actor
+
+
+def success_by_episode(config: AgentConfig, forget: Forget) -> dict[str, list[float]]:
+    """Train an agent; return success rates of trials' episodes, of the agent as it is and a forgetful one."""
+    suite, rng = TwoDoors(), np.random.default_rng(0)
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    env = suite.make_vector_env(64)
+    for _ in range(60):
+        meta_iteration(agent, env, suite.sample(16, rng), episodes=4, horizon=suite.horizon, rng=rng)
+    measured = {}
+    for name, learner in (("remembers", agent), ("forgets", ForgetfulAgent(agent, forget))):
+        found = evaluate(
+            learner,  # type: ignore[arg-type]  # it is only evaluated
+            suite.make_vector_env(64),
+            suite.tasks("test"),
+            MeasurementConfig(episodes=8, deterministic=True),
+            adaptation_steps=2,
+            horizon=2,
+            rng=np.random.default_rng(0),
+        )
+        assert found.trial == "sequential"
+        assert found.successes is not None
+        measured[name] = found.successes.mean(axis=(0, 2)).tolist()
+    return measured

@@ -190,7 +190,7 @@ def test_evaluation_comes_after_the_table_and_the_figure(
     def dies(*_: object, **__: object) -> None:
         raise MetarlError("the machine dies")
 
-    monkeypatch.setattr("metarl.reporting.evaluation_files.adaptation_curve", dies)
+    monkeypatch.setattr("metarl.reporting.evaluation_files.draw_adaptation_curve", dies)
     assert main(["train", "--resume", "runs/it"]) == 2
     assert "the machine dies" in capsys.readouterr().err
     assert not (run / "evaluation.json").exists()

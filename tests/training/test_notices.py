@@ -14,6 +14,7 @@ import torch
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.multi_task import MultiTaskConfig
+from metarl.agents.pearl import PEARLConfig
 from metarl.cli.main import main
 from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig
 from metarl.envs.toy.point import PointConfig, PointVectorEnv
@@ -212,6 +213,24 @@ def test_baseline_that_gets_too_little_as_episodes_end_early_is_told() -> None:
         assert (tally.streaks["baseline"].times == 1) == short
 
 
+@pytest.mark.parametrize(
+    ("iterations", "sentence"),
+    [
+        (4, "The first 3 iterations fill the agent's buffer only; it learns from iteration 4 on."),
+        (3, "No iteration of this run updates the agent, as the first ones only fill its buffer; "),
+    ],
+)
+def test_iterations_that_only_fill_a_buffer_are_told_once_at_the_start(
+    tmp_path: Path, iterations: int, sentence: str
+) -> None:
+    agent = PEARLConfig(hidden_sizes=(4,), initial_iterations=3, update_ratio=0.01, batch_size=4)
+    heard, _ = trained(tmp_path, iterations, agent=agent)
+    assert [(when, said[: len(sentence)]) for when, said in heard] == [(0, sentence)]
+    listener = Listener()
+    runs.resume(tmp_path / "it", print, [listener], iterations=iterations + 1).run()
+    assert listener.heard == []
+
+
 def test_resumed_run_says_the_same_at_its_end_and_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +250,7 @@ def test_notices_are_printed_and_kept_in_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for figure in ("learning_curve", "adaptation_curve"):
+    for figure in ("draw_learning_curve", "draw_adaptation_curve", "save"):
         monkeypatch.setattr(evaluation_files, figure, lambda *_, **__: None)
     leave_success_out(monkeypatch)
     assert main([*POINT, "--iterations", "1"]) == 0

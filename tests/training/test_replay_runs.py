@@ -131,12 +131,20 @@ def test_evaluating_needs_no_segments(copied: Path, unbroken: Path, tmp_path: Pa
     assert (copied / "evaluations").is_dir()
 
 
-def test_resuming_without_segments_is_refused_in_one_sentence(
-    copied: Path, capsys: pytest.CaptureFixture[str]
+def test_resuming_without_segments_is_refused_in_one_sentence_and_drops_nothing(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(copied / "segments")
+    (copied / "segments").rename("lost")
+    before = sorted(copied.rglob("*"))
     assert main([*RESUME, "--iterations", "15"]) == 2
-    assert capsys.readouterr().err == ("metarl: None of the 3 checkpoints in runs/it/checkpoints is whole.\n")
+    assert capsys.readouterr().err == (
+        "metarl: The checkpoint runs/it/checkpoints/00000014 needs "
+        f"{tmp_path}/runs/it/segments, which cannot be read (No such file or directory); put it back from "
+        "where the run was copied.\n"
+    )
+    assert sorted(copied.rglob("*")) == before
+    Path("lost").rename(copied / "segments")
+    assert main([*RESUME, "--iterations", "15"]) == 0
 
 
 def test_moved_run_goes_on(copied: Path, tmp_path: Path) -> None:

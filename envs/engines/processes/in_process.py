@@ -18,7 +18,6 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Free what the environment holds."""
-        ...
 
 
 @contextmanager

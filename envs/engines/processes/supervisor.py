@@ -174,7 +174,6 @@ class Supervisor:
         return worker
 
     def _send(self, worker: WorkerProcess) -> None:
-        """Send the first message of the queue."""
         worker.since = time.monotonic()
         self._busy.add(worker.connection.fileno())
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next wait finds it dead

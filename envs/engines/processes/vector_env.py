@@ -40,7 +40,7 @@ from metarl.envs.engines.processes.messages import (
 from metarl.envs.engines.processes.supervisor import Supervisor
 from metarl.envs.engines.processes.worker import EnvFactory
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
-from metarl.errors import EngineError, MetarlError
+from metarl.errors import EngineError, MetarlError, require
 from metarl.plugins.user_modules import dumps
 from metarl.system.cores import usable_cores
 from metarl.types import Task
@@ -63,10 +63,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         num_workers: processes; 0 for one a core that this process may use. Results do not depend on it.
         observation_space: of one environment; any with a shape and a numeric dtype (Box, Discrete, …).
         action_space: of one environment, likewise.
-        timeout: seconds that one environment may take to be built, be reset or make a step; a worker that
-            takes longer counts as hung.
-        action_map: from a policy's actions, which ``step`` then takes, to the environments'; by default they
-            are the same.
+        timeout: seconds that one environment may take to be built, be reset or make a step.
+        action_map: from a policy's actions, which ``step`` then takes, to the environments'.
 
     Raises:
         MetarlError: on arguments that make no sense.
@@ -140,10 +138,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``.
 
         Slot i gets ``seed + i``, or ``seed[i]``, or for None the next of its own sequence; all other options
-        go to the environments' ``reset``.
-
-        Raises:
-            EngineError: if an environment raises an exception or workers are lost over and over.
+        go to the environments' ``reset``. An exception there, and workers lost over and over, raise
+        ``EngineError``.
         """
         self._check_open()
         seeds = seeds_of_slots(seed, self.num_envs)
@@ -157,18 +153,16 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         ]
         # slots that start are not live until all of them have started
         self._stop(slots)
-        self._play({number: pickle.dumps(Run(part)) for number, part in self._by_worker(episodes)})
+        parts = [tuple(episode for episode in episodes if episode.slot in share) for share in self._shares]
+        self._play({number: pickle.dumps(Run(part)) for number, part in enumerate(parts) if part})
         self._log.begin(episodes)
         self._shared.live[slots] = True
         return self._shared.observations.copy(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
-        """Step every live slot by its row of ``actions [N, A]``.
+        """Step every live slot by its row of ``actions [N, A]``; errors as in :meth:`reset`.
 
         Infos are ``"success"`` ``[N]``, if the environments report it, and ``"_success"``, which of them did.
-
-        Raises:
-            EngineError: if an environment raises an exception or workers are lost over and over.
         """
         self._check_open()
         shared = self._shared
@@ -186,13 +180,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         self._log.record(shared.actions.copy())
         terminated, truncated = shared.terminated.copy(), shared.truncated.copy()
         self._stop(np.flatnonzero(terminated | truncated).tolist())
-        return (
-            shared.observations.copy(),
-            shared.rewards.copy(),
-            cast("Array", terminated),
-            cast("Array", truncated),
-            self._infos(),
-        )
+        flags = cast("Array", terminated), cast("Array", truncated)
+        return shared.observations.copy(), shared.rewards.copy(), *flags, self._infos()
 
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
@@ -227,10 +216,6 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         base, count = self._seeds[slot]
         self._seeds[slot] = (base, count + 1)
         return int(np.random.SeedSequence((base, count + 1)).generate_state(1)[0])
-
-    def _by_worker(self, episodes: Sequence[Episode]) -> list[tuple[int, tuple[Episode, ...]]]:
-        parts = [tuple(e for e in episodes if e.slot in slots) for slots in self._shares]
-        return [(number, part) for number, part in enumerate(parts) if part]
 
     def _try_families(self, tasks: Sequence[Task]) -> None:
         """Let the worker that first needs a new family build one environment of it."""
@@ -281,12 +266,9 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
 def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeout: float) -> None:
     if not default_tasks:
         raise MetarlError("Expected at least one default task, got none.")
-    if num_envs < 1:
-        raise MetarlError(f"num_envs must be 1 or more, but it is {num_envs}.")
-    if num_workers < 0:
-        raise MetarlError(f"num_workers must be 0 or more, but it is {num_workers}.")
-    if not timeout > 0:
-        raise MetarlError(f"timeout must be a positive number of seconds, but it is {timeout}.")
+    require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
+    require(num_workers >= 0, "num_workers must be 0 or more", num_workers)
+    require(timeout > 0, "timeout must be a positive number of seconds", timeout)
 
 
 def _shares(num_envs: int, num_workers: int) -> list[range]:

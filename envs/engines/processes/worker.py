@@ -64,21 +64,17 @@ class TaskEnv(Protocol):
 
     def set_task(self, task: Task) -> None:
         """Run ``task`` from the next reset on."""
-        ...
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, Mapping[str, object]]:
         """Start an episode, as Gymnasium defines it."""
-        ...
 
     def step(self, action: Never) -> tuple[Array, SupportsFloat, bool, bool, Mapping[str, object]]:
         """Take one step, as Gymnasium defines it; with ``Never``, any type of action will do."""
-        ...
 
     def close(self) -> None:
         """Free what the environment holds."""
-        ...
 
 
 @runtime_checkable
@@ -87,7 +83,6 @@ class Drawable(Protocol):
 
     def draw(self, *, camera: str | None, width: int, height: int) -> Picture:
         """Return a picture, ``[height, width, 3]``; see :class:`metarl.vector_env.Renderable`."""
-        ...
 
 
 @runtime_checkable
@@ -96,7 +91,6 @@ class Rendering(Protocol):
 
     def render(self) -> object:
         """Return what the environment's render mode says."""
-        ...
 
 
 # builds an environment for a family; a MetarlError that it raises reaches the user as it is
@@ -345,8 +339,7 @@ def _picture(env: TaskEnv, wanted: Draw) -> object:
 def main(pipe: int, memory: int, die_with_parent: bool) -> None:
     """Serve commands until the engine closes the pipe, or ends in any other way.
 
-    ``pipe`` and ``memory`` are file descriptors; with ``die_with_parent`` the kernel kills this process when
-    the thread that started it ends.
+    With ``die_with_parent`` the kernel kills this process when the thread that started it ends.
     """
     _ignore_signals(die_with_parent)
     sys.stdout = CappedOutput(sys.stderr)

@@ -29,11 +29,8 @@ class _Context(Protocol):
 class Offscreen:
     """Draws one model into memory; only the thread that made it may use it.
 
-    The model's offscreen buffer grows to the size of the pictures, ``width`` and ``height`` pixels.
-
-    Raises:
-        MetarlError: on a size that makes no sense.
-        EngineError: if there is no OpenGL; it says what to install.
+    The model's offscreen buffer grows to the size of the pictures, ``width`` and ``height`` pixels; a size
+    that makes no sense raises ``MetarlError``. Without OpenGL, ``EngineError`` says what to install.
     """
 
     def __init__(self, model: mujoco.MjModel, *, width: int, height: int) -> None:

@@ -20,6 +20,7 @@ from metarl.envs.engines.threads.features import Array, Layout, Named, resolve
 from metarl.envs.engines.threads.portable import PortableStepper
 from metarl.envs.engines.threads.worlds import (
     FATAL,
+    STATE,
     Computation,
     Finish,
     Flags,
@@ -29,6 +30,7 @@ from metarl.envs.engines.threads.worlds import (
     World,
     WorldStatus,
     can_reuse_forward,
+    integration_state,
     read_field,
 )
 from metarl.errors import EngineError, MetarlError
@@ -38,16 +40,8 @@ from metarl.system.cores import usable_cores
 _LOG = logging.getLogger(__name__)
 StepperName: TypeAlias = Literal["auto", "compiled", "portable"]
 
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-_DIVERGED = FATAL | sum(
-    1 << int(warning)
-    for warning in (
-        mujoco.mjtWarning.mjWARN_BADQPOS,
-        mujoco.mjtWarning.mjWARN_BADQVEL,
-        mujoco.mjtWarning.mjWARN_BADQACC,
-        mujoco.mjtWarning.mjWARN_BADCTRL,
-    )
-)
+_BAD = [getattr(mujoco.mjtWarning, f"mjWARN_BAD{name}") for name in ("QPOS", "QVEL", "QACC", "CTRL")]
+_DIVERGED = FATAL | sum(1 << int(warning) for warning in _BAD)
 
 
 class WorldState(NamedTuple):
@@ -71,19 +65,11 @@ class BatchedPhysics:
         finish: Finish = Finish.FORWARD,
         reuse_forward: bool = True,
     ) -> None:
-        """Make the worlds.
+        """Make the worlds: one model a family, and for each world the index of its family.
 
-        Args:
-            models: one model a family.
-            families: ``[num_worlds]``, for each world the index of its model.
-            stepper: ``"compiled"``, ``"portable"``, or ``"auto"`` for the first where it can be built.
-            num_threads: threads; 0 for one a core.
-            finish: what follows the last substep.
-            reuse_forward: let the compiled stepper start a step from the forward pass after the one before,
-                where this changes no bit.
-
-        Raises:
-            EngineError: if the compiled stepper is asked for and cannot be built.
+        ``stepper="auto"`` is the compiled one where it can be built, and ``num_threads=0`` one a core. With
+        ``reuse_forward`` a compiled step starts from the forward pass after the one before, where this
+        changes no bit. If the compiled stepper is asked for and cannot be built, this raises ``EngineError``.
         """
         self.models = list(models)
         # inputs are as wide as the widest model's
@@ -112,11 +98,6 @@ class BatchedPhysics:
     def num_worlds(self) -> int:
         """How many worlds there are."""
         return len(self._worlds)
-
-    @property
-    def families(self) -> list[int]:
-        """The family of each world, ``[num_worlds]``."""
-        return [world.family for world in self._worlds]
 
     @property
     def is_compiled(self) -> bool:
@@ -150,7 +131,8 @@ class BatchedPhysics:
         width = max((layout.width for layout in self._layouts), default=0)
         self.features = np.zeros((self.num_worlds, width))
         for index, world in enumerate(self._worlds):
-            self._give_row(index, world)
+            world.layout = self._layouts[world.family]
+            world.row = self.features[index, : world.layout.width]
             self._stepper.attach(index, world)
         return self.features
 
@@ -209,14 +191,10 @@ class BatchedPhysics:
         mocap_quat: Array | None = None,
         mask: Mask | None = None,
     ) -> None:
-        """Step the worlds; set :attr:`features` and :attr:`flags`.
+        """Step the worlds of ``mask [num_worlds]``; set :attr:`features` and :attr:`flags`.
 
-        Args:
-            num_substeps: simulation steps.
-            ctrl: ``[num_worlds, nu]``; None leaves the controls.
-            mocap_pos: ``[num_worlds, nmocap, 3]``, metres; None leaves them.
-            mocap_quat: ``[num_worlds, nmocap, 4]``, wxyz; None leaves them.
-            mask: ``[num_worlds]``, which worlds step; None for all.
+        Inputs stay where they are None: ``ctrl [num_worlds, nu]``, ``mocap_pos [num_worlds, nmocap, 3]`` in
+        metres, ``mocap_quat [num_worlds, nmocap, 4]``, wxyz.
         """
         inputs = Inputs(
             None if mask is None else np.ascontiguousarray(mask, np.bool_),
@@ -231,8 +209,7 @@ class BatchedPhysics:
         states = []
         for index in worlds:
             world = self._worlds[index]
-            integration = np.empty(mujoco.mj_stateSize(world.model, _STATE))
-            mujoco.mj_getState(world.model, world.data, integration, _STATE)
+            integration = integration_state(world.model, world.data)
             fields = {name: rows.copy() for name, rows in world.fields.items()}
             states.append(WorldState(integration, fields, world.row.copy()))
         return states
@@ -240,14 +217,13 @@ class BatchedPhysics:
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
         """Set states and features of some worlds; clear their flags.
 
-        An expanded field that a state lacks becomes the model's; a field that is not expanded raises
-        ``MetarlError``.
+        An expanded field that a state lacks becomes the model's; others raise ``MetarlError``.
         """
         for index, state in zip(worlds, states, strict=True):
             world, status = self._worlds[index], self._status
             if status.flags[index]:
                 mujoco.mj_resetData(world.model, world.data)  # MuJoCo may have stopped anywhere
-            mujoco.mj_setState(world.model, world.data, state.integration, _STATE)
+            mujoco.mj_setState(world.model, world.data, state.integration, STATE)
             if not state.fields.keys() <= world.fields.keys():
                 missing = ", ".join(sorted(state.fields.keys() - world.fields.keys()))
                 raise MetarlError(f"The state has its own {missing}; expand these model fields first.")
@@ -285,10 +261,6 @@ class BatchedPhysics:
             return None
         rows = [table.ctypes.data + index * table.strides[0] for table in self._tables]
         return Computation(self._functions[family], np.array(rows, np.int64))
-
-    def _give_row(self, index: int, world: World) -> None:
-        world.layout = self._layouts[world.family]
-        world.row = self.features[index, : world.layout.width]
 
     def _checked(self, name: str, value: Array | None, shape: tuple[int, ...]) -> Array | None:
         if value is None:

@@ -112,7 +112,9 @@ def resolve(model: mujoco.MjModel, features: Sequence[Named]) -> Layout:
         # one column for a contact, else one for each number
         count = 1
         if feature.field == "touching":
-            touches += _touches(model, feature, column)
+            left, right, target = (_find(model, "geom", name) for name in (*_PADS, feature.name))
+            if min(left, right, target) >= 0:
+                touches.append(Touch(left, right, target, column))
         else:
             numbers.append(_numbers(model, feature, column))
             count = numbers[-1].size
@@ -154,11 +156,6 @@ def is_touching(data: mujoco.MjData, touch: Touch) -> bool:
         if pad in pressures:
             pressures[pad] += float(data.efc_force[contact.efc_address[index]])
     return min(pressures.values()) > 0
-
-
-def _touches(model: mujoco.MjModel, feature: Named, column: int) -> list[Touch]:
-    left, right, target = (_find(model, "geom", name) for name in (*_PADS, feature.name))
-    return [Touch(left, right, target, column)] if min(left, right, target) >= 0 else []
 
 
 def _numbers(model: mujoco.MjModel, feature: Named, column: int) -> Numbers:
@@ -212,10 +209,9 @@ def _merge(numbers: Sequence[Numbers]) -> list[Numbers]:
         last = merged[-1] if merged else None
         # the last part ends where this one begins, in the data as in the columns
         if (
-            last is not None
-            and last.field == part.field
-            and last.start + last.size == part.start
-            and last.column + last.size == part.column
+            last
+            and part[:2] == (last.field, last.start + last.size)
+            and part.column == last.column + last.size
         ):
             merged[-1] = last._replace(size=last.size + part.size)
         else:

@@ -50,9 +50,8 @@ class ModelChanger:
     def fields(self, changes: Iterable[Change]) -> Fields:
         """Return all fields that some changes, in order, and MuJoCo make differ from the original.
 
-        Raises:
-            MetarlError: if a field or an index in it is not known, a value is not finite, or MuJoCo derives
-                the field itself and so overwrites it.
+        An unknown field or index, a value that is not finite, and a field that MuJoCo derives itself raise
+        ``MetarlError``.
         """
         # start from the original, whatever was changed before
         self.put({})
@@ -66,7 +65,10 @@ class ModelChanger:
         # MuJoCo derives fields from the changed ones; a change that it overwrites has no effect
         wanted = {name: read_field(self.model, name) for name in changed}
         self._put |= {*self._fields, _SOLVER_SCALE}
-        self._derive()
+        try:
+            mujoco.mj_setConst(self.model, self._data)
+        except mujoco.FatalError as error:
+            raise MetarlError(f"MuJoCo cannot simulate the changed model: {error}.") from error
         for name, values in wanted.items():
             if not np.array_equal(read_field(self.model, name), values):
                 raise MetarlError(f"MuJoCo derives {name} from other fields; change those.")
@@ -102,12 +104,6 @@ class ModelChanger:
         if values.min() < _LEAST.get(field, -np.inf):
             raise MetarlError(f"{field} cannot be {values.min()}, which the change makes of it.")
         return values
-
-    def _derive(self) -> None:
-        try:
-            mujoco.mj_setConst(self.model, self._data)
-        except mujoco.FatalError as error:
-            raise MetarlError(f"MuJoCo cannot simulate the changed model: {error}.") from error
 
     def _differs(self, name: str) -> bool:
         if name in self._fields:

@@ -76,8 +76,8 @@ typedef struct {
   Job job;
   pthread_mutex_t caller, lock;
   pthread_cond_t start, done;
-  atomic_int generation, running;
-  int stop;
+  atomic_int active;    // threads at work, the caller aside; grows under the lock only
+  int generation, stop;  // under the lock
 } Pool;
 
 typedef struct {
@@ -245,14 +245,17 @@ static void* thread_main(void* argument) {
   Seat seat = *(Seat*)argument;
   free(argument);
   Pool* pool = seat.pool;
-  for (int seen = 0;; seen++) {
+  for (int seen = 0;;) {
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load(&pool->generation) == seen) pthread_cond_wait(&pool->start, &pool->lock);
+    while (pool->generation == seen) pthread_cond_wait(&pool->start, &pool->lock);
+    // a thread that wakes when all worlds are done, as on a busy machine, finds none, and nobody waited for it
+    seen = pool->generation;
     int stop = pool->stop;
+    atomic_fetch_add(&pool->active, 1);
     pthread_mutex_unlock(&pool->lock);
     if (stop) return NULL;
     work(pool, seat.index);
-    if (atomic_fetch_sub(&pool->running, 1) == 1) {
+    if (atomic_fetch_sub(&pool->active, 1) == 1) {
       pthread_mutex_lock(&pool->lock);
       pthread_cond_signal(&pool->done);
       pthread_mutex_unlock(&pool->lock);
@@ -260,13 +263,14 @@ static void* thread_main(void* argument) {
   }
 }
 
-static void wake(Pool* pool, int stop) {
-  pthread_mutex_lock(&pool->lock);
-  pool->stop = stop;
-  atomic_store(&pool->running, pool->num_threads - 1);
-  atomic_fetch_add(&pool->generation, 1);
+// Returns when no other thread is at work; to be called under the lock.
+static void await_others(Pool* pool) {
+  while (atomic_load(&pool->active) > 0) pthread_cond_wait(&pool->done, &pool->lock);
+}
+
+static void wake(Pool* pool) {
+  pool->generation++;
   pthread_cond_broadcast(&pool->start);
-  pthread_mutex_unlock(&pool->lock);
 }
 
 // ---------------------------------------------------------------------------------------- the interface
@@ -274,7 +278,10 @@ static void wake(Pool* pool, int stop) {
 EXPORT int metarl_mujoco_version(void) { return mjVERSION_HEADER; }
 
 EXPORT void metarl_close(Pool* pool) {
-  wake(pool, 1);
+  pthread_mutex_lock(&pool->lock);
+  pool->stop = 1;
+  wake(pool);
+  pthread_mutex_unlock(&pool->lock);
   for (int i = 1; i < pool->num_threads; i++) pthread_join(pool->threads[i], NULL);
   free(pool->threads);
   free(pool->ranges);
@@ -374,16 +381,19 @@ EXPORT void metarl_compute(Pool* pool, int index, Compute compute, char* const* 
 EXPORT void metarl_step(Pool* pool, const uint8_t* mask, const double* ctrl, int ctrl_stride,
                         const double* mocap_pos, const double* mocap_quat, int num_mocap, int num_substeps) {
   pthread_mutex_lock(&pool->caller);
+  pthread_mutex_lock(&pool->lock);
+  await_others(pool);  // one that woke late, which is about to see that nothing is left
   pool->job = (Job){mask, ctrl, mocap_pos, mocap_quat, ctrl_stride, num_mocap, num_substeps};
   for (int i = 0; i < pool->num_threads; i++) {
     pool->ranges[i].end = (int)((int64_t)pool->num_worlds * (i + 1) / pool->num_threads);
     atomic_store(&pool->ranges[i].next, (int)((int64_t)pool->num_worlds * i / pool->num_threads));
   }
-  wake(pool, 0);
+  wake(pool);
+  pthread_mutex_unlock(&pool->lock);
   work(pool, 0);
-  for (int i = 0; i < SPIN && atomic_load(&pool->running) > 0; i++) relax();
+  for (int i = 0; i < SPIN && atomic_load(&pool->active) > 0; i++) relax();
   pthread_mutex_lock(&pool->lock);
-  while (atomic_load(&pool->running) > 0) pthread_cond_wait(&pool->done, &pool->lock);
+  await_others(pool);
   pthread_mutex_unlock(&pool->lock);
   pthread_mutex_unlock(&pool->caller);
 }

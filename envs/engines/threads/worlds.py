@@ -15,6 +15,7 @@ from metarl.errors import MetarlError
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
 Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
+STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 FATAL = 1 << 30  # flag of an error raised by MuJoCo; the lower bits are those of MuJoCo's warnings
 EXACT_VERSIONS = (330,)  # of MuJoCo under which a reused forward pass was shown to give the same bits
 BAD_NUMBER = 1e10  # MuJoCo calls a number bad that is NaN or larger than this
@@ -84,6 +85,13 @@ class WorldStatus:
     def __post_init__(self) -> None:
         self.forward_is_current = np.zeros(self.num_worlds, np.uint8)
         self.flags = np.zeros(self.num_worlds, np.int32)
+
+
+def integration_state(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
+    """Return the state from which a simulation continues exactly, ``mjSTATE_INTEGRATION``."""
+    state = np.empty(mujoco.mj_stateSize(model, STATE))
+    mujoco.mj_getState(model, data, state, STATE)
+    return state
 
 
 def read_field(model: mujoco.MjModel, name: str) -> Array:

@@ -58,9 +58,7 @@ class BatchPlan:
 class WarpBatch:
     """Worlds of one MuJoCo model, which stays as it is, on ``"cpu"`` or ``"cuda:0"``.
 
-    Raises:
-        MetarlError: if MuJoCo Warp cannot step the model, or the device has not enough memory; it says how
-            many worlds fit.
+    If Warp cannot step the model, or memory is short, ``MetarlError`` says so and how many worlds fit.
     """
 
     def __init__(self, model: mujoco.MjModel, num_worlds: int, device: torch.device, plan: BatchPlan) -> None:

@@ -16,7 +16,6 @@ import torch
 
 from metarl.envs.engines.threads.batched import WorldState
 from metarl.envs.engines.threads.features import Layout, Named, resolve
-from metarl.envs.engines.threads.interface import Physics
 from metarl.envs.engines.warp.batch import BatchPlan, WarpBatch
 from metarl.envs.engines.warp.features import gather
 from metarl.envs.engines.warp.fields import seen
@@ -33,15 +32,12 @@ class _Members:
     slots: torch.Tensor  # which worlds they are
 
 
-class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
-    """Worlds that are stepped together.
+class WarpPhysics:
+    """Worlds that are stepped together: one model a family, and each world's index of a family.
 
     All of them are stepped, also those that a mask leaves out: what they show stays as it was, and they are
-    to be put in a state before they go on. There is a model for each family, and ``families [num_worlds]``
-    are indices of models.
-
-    Raises:
-        MetarlError: if MuJoCo Warp cannot step a model, or let worlds differ in a field.
+    to be put in a state before they go on. A model that MuJoCo Warp cannot step, and a field in which its
+    worlds cannot differ, raise ``MetarlError``.
     """
 
     def __init__(
@@ -77,11 +73,6 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
     def diverged(self) -> torch.Tensor:
         """Worlds that since their last state lost a contact, or hold NaN or huge numbers, ``[N]``."""
         return self._diverged
-
-    @property
-    def num_batches(self) -> int:
-        """How many models are in use."""
-        return len(self._in_use())
 
     def bind(self, features: Sequence[Sequence[Named]]) -> torch.Tensor:
         """Choose the features of each family's worlds; see :meth:`.BatchedPhysics.bind`."""
@@ -124,7 +115,9 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         # batches that are too small are made anew, with the old worlds in them
         for batch in sorted({self._batch_of[family] for family in families}):
             pairs = zip(families, rows, strict=True)
-            self._make_room(batch, 1 + max(row for family, row in pairs if self._batch_of[family] == batch))
+            room = 1 + max(row for family, row in pairs if self._batch_of[family] == batch)
+            if batch not in self._batches or self._batches[batch].num_worlds < room:
+                self._replace(batch, room)
         changed = [old != family for (old, _), family in zip(before, families, strict=True)]
         self._families, self._rows = list(families), rows
         self._members = self._group()
@@ -162,7 +155,8 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
         wanted = dict(zip(worlds, (order[id(state)] for state in states), strict=True))
         # a batch takes the states of its own worlds, by row
         for member in self._members:
-            mine = [(row, wanted[slot]) for row, slot in _pairs(member) if slot in wanted]
+            pairs = zip(member.rows.tolist(), member.slots.tolist(), strict=True)
+            mine = [(row, wanted[slot]) for row, slot in pairs if slot in wanted]
             if not mine:
                 continue
             batch, used = self._batches[member.batch], sorted({index for _, index in mine})
@@ -170,10 +164,8 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             position = {index: place for place, index in enumerate(used)}
             places = torch.tensor([position[index] for _, index in mine], device=self.device)
             rows = torch.tensor([row for row, _ in mine], device=self.device)
-            sent = {
-                name: torch.as_tensor(values, device=self.device)[places] for name, values in table.items()
-            }
-            batch.prepare(rows, sent)
+            sent = {name: torch.as_tensor(values, device=self.device) for name, values in table.items()}
+            batch.prepare(rows, {name: values[places] for name, values in sent.items()})
         # the features at the start, for the observation of the reset
         shown = np.zeros((len(distinct), self.features.shape[1]), np.float32)
         for row, state in zip(shown, distinct, strict=True):
@@ -245,11 +237,6 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             seen = torch.where(mask[slots, None], seen, self.features[slots, : layout.width])
         self.features[slots, : layout.width] = seen
 
-    def _make_room(self, batch: int, num_worlds: int) -> None:
-        old = self._batches.get(batch)
-        if old is None or old.num_worlds < num_worlds:
-            self._replace(batch, num_worlds)
-
     def _replace(self, batch: int, num_worlds: int) -> None:
         """Rebuild a batch, in which the worlds of the old one continue."""
         old = self._batches.get(batch)
@@ -287,10 +274,6 @@ class WarpPhysics(Physics[torch.Tensor, torch.Tensor]):
             for member in members:
                 broken[member.slots] = rows[member.rows]
         self._diverged = self._diverged | (broken if mask is None else broken & mask)
-
-
-def _pairs(member: _Members) -> list[tuple[int, int]]:
-    return list(zip(member.rows.tolist(), member.slots.tolist(), strict=True))
 
 
 def _free_rows(used: set[int]) -> Iterator[int]:

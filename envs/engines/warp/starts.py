@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from metarl.envs.engines.threads.batched import WorldState
-from metarl.envs.engines.threads.features import Array
-from metarl.envs.engines.threads.worlds import read_field, write_field
+from metarl.envs.engines.threads.worlds import STATE, integration_state, read_field, write_field
 
 # initial arrays of a world by name; with a leading axis, of many worlds
 Start: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
 _IN_FRAME = (int(mujoco.mjtSameFrame.mjSAMEFRAME_BODY), int(mujoco.mjtSameFrame.mjSAMEFRAME_INERTIA))
-_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 # they change with every step
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
 # MuJoCo Warp computes the poses of geoms fixed to the world once, when its data is made: a world with the
@@ -31,10 +29,9 @@ START_FIELDS = (*STATE_FIELDS, *POSES, *VELOCITIES)  # initial states, besides p
 
 
 class StartReader:
-    """Converts between MuJoCo states and starts, in a scratch world.
+    """Converts between MuJoCo states and starts, in a scratch copy of ``model``.
 
-    ``model``, to which the states belong, stays as it is; ``expanded`` are the model fields of each world's
-    own.
+    ``expanded`` are the model fields of each world's own.
     """
 
     def __init__(self, model: mujoco.MjModel, expanded: Sequence[str] = ()) -> None:
@@ -50,7 +47,7 @@ class StartReader:
         for field in self._expanded:
             values = state.fields.get(field)
             write_field(model, field, read_field(self._original, field) if values is None else values)
-        mujoco.mj_setState(model, data, state.integration, _STATE)
+        mujoco.mj_setState(model, data, state.integration, STATE)
         # positions and velocities that Warp keeps as state
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
@@ -74,7 +71,7 @@ class StartReader:
         fields = {name: start[name].astype(np.float64) for name in self._expanded}
         for name, values in fields.items():
             fields[name] = values.reshape(read_field(self._model, name).shape)
-        return WorldState(_integration(self._model, self._data), fields, np.zeros(0))
+        return WorldState(integration_state(self._model, self._data), fields, np.zeros(0))
 
     def initial(self) -> Start:
         """Return the model's initial state."""
@@ -83,15 +80,9 @@ class StartReader:
 
 def initial_state(model: mujoco.MjModel) -> WorldState:
     """Return a model's initial state."""
-    return WorldState(_integration(model, mujoco.MjData(model)), {}, np.zeros(0))
+    return WorldState(integration_state(model, mujoco.MjData(model)), {}, np.zeros(0))
 
 
 def stacked(starts: Sequence[Start]) -> Start:
     """Return starts along a new first axis."""
     return {name: np.stack([start[name] for start in starts]) for name in starts[0]}
-
-
-def _integration(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
-    values = np.empty(mujoco.mj_stateSize(model, _STATE))
-    mujoco.mj_getState(model, data, values, _STATE)
-    return values

@@ -33,16 +33,11 @@ def cage(
 ) -> Array:
     """Return the usual grasp reward, 0 to 1, for an object that is caged and gripped.
 
-    Args:
-        w: The worlds.
-        obj: The point to grasp, ``[3, ..., worlds]``.
-        radius: Of the object, metres; a pad nearer than that has gone too far.
-        pads: Distance of a pad to the object below which it cages, metres.
-        xz: Distance of the hand to the object across the closing axis at which it cages, metres.
-        reach: Distance at which the object counts as reached ("medium" density only), metres.
-        desired: Effort that counts as closed.
-        density: The term that is averaged with the grip: the caging, the reach, or nothing.
-        start: Where the object was at the reset; that of the task unless given.
+    Lengths are metres: the object's ``radius``, than which a pad gets no nearer; the distance of a pad
+    (``pads``) and of the hand across the closing axis (``xz``) at which they cage; ``reach``, at which the
+    object counts as reached. ``density`` names the term that is averaged with the grip: the caging, the
+    reach, or nothing. ``desired`` is the effort of a closed gripper, ``start`` where the object was at the
+    reset.
     """
     start = w.obj_init if start is None else start
     # Quirk, kept: the margin is from the pads of now to the object at the reset, so it moves with the hand.

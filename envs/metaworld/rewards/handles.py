@@ -15,7 +15,6 @@ Shape = Callable[[Array, float, Array], Array]
 
 
 def _reach(w: Worlds, handle: Vector, start: Vector, radius: float, shape: Shape) -> tuple[Array, Array]:
-    """Return the fingers' distance to the handle and the reward for it."""
     distance = norm(handle - w.tcp)
     return distance, shape(distance, radius, abs(norm(start - w.init_tcp) - radius))
 

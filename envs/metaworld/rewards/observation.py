@@ -29,20 +29,10 @@ def frame(task: SawyerTask, features: Vector) -> Vector:
 def observe(now: Vector, before: Vector, goal: Vector | None = None) -> Vector:
     """Stack two frames, clipped, and the goal, ``[39, ..., worlds]``.
 
-    ``before`` is the frame of the previous step, or of the reset; ``goal`` is :func:`visible_goal`'s, None
-    for zeros.
+    ``before`` is the frame of the previous step, or of the reset; a ``goal`` of None shows zeros.
     """
     goal = now[:3] * 0.0 if goal is None else goal
     return namespace(now).concatenate([_clipped(now), _clipped(before), goal])
-
-
-def frames_before(frames: Vector, reset_frame: Vector) -> Vector:
-    """Return previous frames, ``[18, steps, worlds]``.
-
-    They come from the frames of all steps and that of the reset.
-    """
-    whole = slice(None)
-    return namespace(frames).concatenate([reset_frame[(whole, None)], frames[(whole, slice(-1))]], 1)
 
 
 def visible_goal(task: SawyerTask, features: Vector, constants: Vector, *, clipped: bool = True) -> Vector:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from metarl.envs.engines.arrays import Array, Mask, Vector, clip, filled, namespace, norm, stack, where
+from metarl.envs.engines.arrays import Array, Mask, clip, filled, namespace, norm, stack, where
 from metarl.envs.metaworld.rewards.features import site
 from metarl.envs.metaworld.rewards.task import Outcome, Worlds
 
@@ -76,14 +76,10 @@ class Move:
     def __call__(self, w: Worlds) -> Outcome:
         """Return the rewards of a step."""
         left = norm((w.obj - w.target)[self.way])
-        reach = norm(w.obj - _left_fingertip(w)) if self.one_finger else w.tcp_to_obj
+        reach = norm(w.obj - w.read(site("leftEndEffector"))) if self.one_finger else w.tcp_to_obj
         pay = payoff(left, w.fixed(self.most)[0], self.widths)
         pay = pay if self.may_lose else clip(pay, 0.0, None)
         return moved(where(reach < NEAR, pay, 0.0) - reach, left, self.done, self.grasped)
-
-
-def _left_fingertip(w: Worlds) -> Vector:
-    return w.read(site("leftEndEffector"))
 
 
 def door_open(w: Worlds) -> Outcome:

@@ -138,7 +138,6 @@ def stick_pull(w: Worlds) -> Outcome:
 
 
 def _with_stick(w: Worlds, most: str, widths: tuple[float, float]) -> tuple[Array, Array]:
-    """Return the reward and the way left."""
     # Quirk, kept: the thermos is read from the stick's height and two numbers of its rotation.
     thermos, stick = w.obs[6:9], w.obj
     left, apart = norm(thermos[:2] - w.target[:2]), norm(thermos - stick)

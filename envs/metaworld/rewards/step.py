@@ -21,10 +21,10 @@ class StepResult(NamedTuple):
 def after_step(
     task: SawyerTask, features: Vector, action: Vector, constants: Vector, before: Vector, first: Mask
 ) -> StepResult:
-    """Compute the results of a step.
+    """Compute the results of a step; shapes as in :func:`~.task.evaluate`.
 
-    Shapes as in :func:`~.task.evaluate`; ``before [18, worlds]`` is the frame of the previous step, and
-    ``first [worlds]`` says where this is an episode's first step.
+    ``before [18, worlds]`` is the frame of the previous step; ``first [worlds]`` marks an episode's first
+    step.
     """
     now = frame(task, features)
     observation = observe(now, before)

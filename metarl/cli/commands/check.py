@@ -1,4 +1,4 @@
-"""``metarl check``: check promises of suites and agents; say how to mend broken ones."""
+"""``metarl check``: check promises of suites and agents."""
 
 from __future__ import annotations
 

@@ -39,20 +39,14 @@ class CheckAgentArguments:
 
 def check_agent_command(name: str, arguments: Sequence[str]) -> None:
     """Check that an agent keeps its promises: metarl check --agent AGENT or my_file.py:MyConfig."""
-    wanted = tyro.cli(
-        CheckAgentArguments,
-        default=CheckAgentArguments(agent=construct(registry.agent(name), {})),
-        args=arguments,
-        prog=f"metarl check --agent {name}",
-        description=cleandoc(CheckAgentArguments.__doc__ or ""),
-    )
+    default = CheckAgentArguments(agent=construct(registry.agent(name), {}))
+    about, prog = cleandoc(CheckAgentArguments.__doc__ or ""), f"metarl check --agent {name}"
+    wanted = tyro.cli(CheckAgentArguments, default=default, args=arguments, prog=prog, description=about)
     # short episodes by default: a check must not take minutes
-    short = {"horizon": HORIZON, "terminate_at_goal": True}
-    chosen = (
-        construct(registry.suite(SUITE), short)
-        if wanted.suite == SUITE
-        else registry.suite_named(wanted.suite)
-    )
+    if wanted.suite == SUITE:
+        chosen = construct(registry.suite(SUITE), {"horizon": HORIZON, "terminate_at_goal": True})
+    else:
+        chosen = registry.suite_named(wanted.suite)
     suite = chosen.build()
     require_built(wanted.agent, suite)
     say(f"Checking {wanted.agent.kind} on {suite.name}, episodes of {suite.horizon} steps.")
@@ -68,7 +62,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
 
 
 def require_built(config: AgentConfig, suite: TaskDistribution) -> None:
-    """Raise an agent's own refusal of the suite; other exceptions are for the claims to tell."""
+    """Raise the agent's refusal of a suite; claims tell other errors."""
     try:
         AgentProbe(config, suite).build()
     except MetarlError:

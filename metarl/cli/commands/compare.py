@@ -62,7 +62,6 @@ class CompareArguments(Settings):
     """Environment steps that a point of a training curve is the mean over; 0 shows every iteration."""
 
     def __post_init__(self) -> None:
-        """Check the number of runs."""
         super().__post_init__()
         require(len(self.runs) >= 2, "metarl compare needs two runs or more", len(self.runs))
 
@@ -70,6 +69,7 @@ class CompareArguments(Settings):
 def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
     options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
+    check_different(options.runs)
     runs = on_common_axis([read_evaluated(folder) for folder in options.runs])
     check_comparable_runs(runs)
     first, *others = runs
@@ -105,6 +105,18 @@ def references_of(runs: Sequence[EvaluatedRun]) -> tuple[Reference, ...]:
     """Return the references of the first evaluation that has them; all have the same tasks and physics."""
     found = (references_from_json(file.about.get("references")) for run in runs for file in run.files)
     return next(filter(None, found), ())
+
+
+def check_different(folders: Sequence[Path]) -> None:
+    """Check that no run is named twice.
+
+    Raises:
+        MetarlError: if one is, by different paths perhaps.
+    """
+    places = [folder.resolve() for folder in folders]
+    for index, place in enumerate(places):
+        if place in places[:index]:
+            raise MetarlError(f"The run {folders[index]} is named twice; a run cannot differ from itself.")
 
 
 def write(

@@ -87,18 +87,14 @@ def devices(driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
         about = torch.cuda.get_device_properties(index)
         yield f"cuda:{index}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB"
     if not torch.cuda.is_available():
-        wanted = (
-            f"PyTorch is built for CUDA {torch.version.cuda}"
-            if torch.version.cuda
-            else "PyTorch is built without CUDA"
-        )
-        yield "cuda", f"none: {wanted}, and {_driver(driver)}"
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        yield "cuda", f"none: PyTorch is built {built}, and {_driver(driver)}"
     elif driver is not None:
         yield "driver", f"CUDA {driver[0]}.{driver[1]}"
 
 
 def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield engines, and how to get missing ones, by MuJoCo's version and the driver's CUDA."""
+    """Yield engines, and how to get missing ones."""
     fault = _mujoco_fault()
     yield "processes", f"runs, but not environments of MuJoCo: {fault}" if fault else "runs"
     yield "threads", f"cannot run: {fault}" if fault else _threads()

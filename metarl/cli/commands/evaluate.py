@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +37,7 @@ from metarl.evaluation.references import (
 )
 from metarl.evaluation.summary import disagreement, rank_correlation, summarize
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.plugins import registry
 from metarl.reporting.csv_files import write_csv
 from metarl.reporting.evaluation_files import write_evaluation, write_official
 from metarl.reporting.success_tables import family_success_table, success_rows, success_table
@@ -48,7 +49,7 @@ from metarl.reporting.tables import (
     protocol_table,
 )
 from metarl.reporting.video.record import find_task
-from metarl.settings import Seed, Workers
+from metarl.settings import Horizon, Seed, Workers
 from metarl.storage.checkpoints import library_versions
 from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
@@ -56,6 +57,7 @@ from metarl.text import count
 from metarl.training import runs
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
+from metarl.training.transfer import transfer, with_horizon, with_test_goals
 from metarl.types import Json, Task
 
 
@@ -88,11 +90,15 @@ class EvaluateArguments(MeasurementConfig):
     ("official"), or both side by side, where there is one."""
     episode_curve: tuple[int, ...] = ()
     """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
+    suite: str = ""
+    """Another suite than that of the training, by its name or as my_file.py:my_distribution, with the same
+    sizes of observations and actions."""
+    horizon: Horizon | None = None
+    """Steps of an episode, if not those of the suite."""
     output: Path | None = None
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check that one option chooses the tasks."""
         super().__post_init__()
         require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         if self.episode_curve:
@@ -102,35 +108,33 @@ class EvaluateArguments(MeasurementConfig):
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    measured = {item.name: getattr(options, item.name) for item in fields(MeasurementConfig)}
-    if options.actions:
-        measured["deterministic"] = options.actions == "most-likely"
+    chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
+    given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
+    measured = EvaluationConfig(**{**given, **chosen_actions})
     experiment = runs.open_trained(
-        options.run,
-        say,
-        EvaluationConfig(**measured),
-        device=options.device,
-        workers=options.workers,
-        engine=options.engine,
-        test_goals=options.test_goals,
+        options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
+    of_run = experiment.config.evaluation
+    experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
+    differing = other_suite(experiment, options)
     # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
     chosen, rng = draw(experiment, options)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
-    with results_folder(
-        options.output or experiment.folder / "evaluations", stems(options, suite, stem)
-    ) as folder:
+    if differing:
+        stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
+    place = options.output or experiment.folder / "evaluations"
+    with results_folder(place, stems(options, suite, stem)) as folder:
         say(
-            f"Evaluating {experiment.config.agent.kind} after "
-            f"{count(experiment.iteration, 'iteration')} on {count(len(chosen), 'held-out task')} of "
-            f"{experiment.suite.name}, seed {options.seed}."
+            f"Evaluating {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} on "
+            f"{count(len(chosen), 'held-out task')} of {experiment.suite.name}, seed {options.seed}."
         )
-        files = []
-        evaluation = None
+        for sentence in other_measurement(experiment, of_run, options, official=suite is not None):
+            say(f"Notice: {sentence}")
+        files, evaluation = [], None
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
@@ -138,7 +142,7 @@ def evaluate_command(arguments: list[str]) -> None:
             found = find_references(experiment, chosen, physics) if options.references else ()
             stream: dict[str, Json] = {"purpose": Purpose.EVALUATION.value, "seed": options.seed}
             shown = Shown(evaluation, likely, found, stream)
-            files += show_all(experiment, shown, folder, stem, physics)
+            files += show_all(experiment, shown, folder, stem, physics, differing)
         if suite is not None:
             # the publisher's protocol, beside ours if both ran
             files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
@@ -246,10 +250,73 @@ def show_all(
     return files
 
 
+def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str, str]:
+    """Change the suite if the options name another; return what differs from the training.
+
+    Raises:
+        MetarlError: if its spaces do not fit.
+    """
+    if not options.suite and options.horizon is None and not options.test_goals:
+        return {}
+    config = registry.suite_named(options.suite) if options.suite else experiment.config.suite
+    if options.horizon is not None:
+        config = with_horizon(config, options.horizon)
+    if options.test_goals:
+        config = with_test_goals(config, options.test_goals)
+    differing = transfer(experiment, config)
+    if options.engine:
+        sampling = replace(experiment.config.sampling, engine=options.engine)
+        experiment.config = replace(experiment.config, sampling=sampling)
+    return {sentence: sentence for sentence in differing}
+
+
+def other_measurement(
+    experiment: Experiment, of_run: MeasurementConfig, options: EvaluateArguments, *, official: bool
+) -> list[str]:
+    """Say what is measured otherwise than in the run, or than asked for.
+
+    Args:
+        experiment: the agent, and how it is measured now.
+        of_run: how it was measured at the end of its training.
+        options: as given.
+        official: whether the publisher's evaluator runs too.
+    """
+    now = experiment.config.evaluation
+    sequential = experiment.agent.trial == "sequential"
+    # with a memory, a step is one more episode, and adapts from no others
+    unused = {"adaptation_episodes"} if sequential else set[str]()
+    differing = [
+        f"--{item.name.replace('_', '-')} {getattr(now, item.name)} (there {getattr(of_run, item.name)})"
+        for item in fields(MeasurementConfig)
+        if item.name not in unused and getattr(now, item.name) != getattr(of_run, item.name)
+    ]
+    said = []
+    if differing:
+        said.append(f"This is not measured as in the run: {', '.join(differing)}.")
+    trained = experiment.agent.adaptation_steps
+    if sequential and now.adaptation_steps > trained:
+        said.append(
+            f"The trials of the training have {count(trained + 1, 'episode')} each, and "
+            f"{now.adaptation_steps + 1} are measured."
+        )
+    known = MeasurementConfig().adaptation_episodes
+    if sequential and now.adaptation_episodes != known:
+        said.append("An agent with a memory does not use --adaptation-episodes.")
+    available = len(experiment.suite.tasks("test"))
+    if options.tasks > available:
+        said.append(f"--tasks {options.tasks} takes all {available} held-out tasks.")
+    most = experiment.brief_adaptation_steps
+    if official and now.adaptation_steps > most:
+        said.append(
+            f"The official evaluator measures after {count(most, 'adaptation step')}, as in the training."
+        )
+    return said
+
+
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family; MetarlError if one is unknown."""
+    """Return named held-out tasks, or some of each family."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -257,7 +324,7 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its official evaluator is to run; MetarlError if it must but has none."""
+    """Return the suite if its official evaluator is to run."""
     suite = experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
@@ -269,12 +336,8 @@ def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated
 def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
     steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
-    env = experiment.make_env()
-    try:
-        with showing(experiment, "evaluating", steps):
-            return experiment.test(env, tasks, rng)
-    finally:
-        env.close()
+    with closing(experiment.make_env()) as env, showing(experiment, "evaluating", steps):
+        return experiment.test(env, tasks, rng)
 
 
 def measure_officially(
@@ -294,13 +357,9 @@ def measure_officially(
     vector_steps, env_steps = suite.official_steps(tasks, settings)
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
     with showing(experiment, "official evaluation", vector_steps):
+        rng, workers, on_step = make_rng(options.seed, Purpose.OFFICIAL), options.workers, experiment.on_step
         official = suite.official_evaluation(
-            experiment.agent,
-            tasks,
-            settings,
-            rng=make_rng(options.seed, Purpose.OFFICIAL),
-            num_workers=options.workers,
-            on_step=experiment.on_step,
+            experiment.agent, tasks, settings, rng=rng, num_workers=workers, on_step=on_step
         )
     console.print(official_table(official) if per_goal is None else protocol_table(per_goal, official))
     return [write_official(path, official, per_goal)]
@@ -313,27 +372,17 @@ def measure_episode_curve(
     path: Path,
     physics: dict[str, Json],
 ) -> list[Path]:
-    """Measure, print and write the curve of one adaptation step from more and more episodes."""
+    """Measure, print and write one step's curve over episodes."""
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots
     slots = max(experiment.num_envs, slots_for(config, counts))
     steps = curve_steps(config, counts, len(tasks), slots, suite.horizon)
     env = suite.make_vector_env(slots, engine=experiment.config.sampling.engine, num_workers=options.workers)
-    try:
-        with showing(experiment, "adapting from more and more episodes", steps):
-            rng = make_rng(options.seed, Purpose.EPISODE_CURVE)
-            found = episode_curve(
-                experiment.agent,
-                env,
-                tasks,
-                config,
-                counts,
-                horizon=suite.horizon,
-                rng=rng,
-                on_step=experiment.on_step,
-            )
-    finally:
-        env.close()
+    with closing(env), showing(experiment, "adapting from more and more episodes", steps):
+        rng, on_step = make_rng(options.seed, Purpose.EPISODE_CURVE), experiment.on_step
+        found = episode_curve(
+            experiment.agent, env, tasks, config, counts, horizon=suite.horizon, rng=rng, on_step=on_step
+        )
     return show_evaluation(experiment, Shown(found), path.parent, path.name, physics, episodes_axis(counts))
 
 
@@ -350,16 +399,11 @@ def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: s
 
 @contextmanager
 def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Make the results folder; remove it if left empty.
-
-    Raises:
-        MetarlError: if there are results of that name, or the folder cannot be made.
-    """
+    """Make the results folder, unless it has these; remove it if empty."""
     for path in (folder / f"{name}.json" for name in names):
         if path.exists():
-            raise MetarlError(
-                f"{path} exists already; choose another folder with --output, or another --seed."
-            )
+            mend = "choose another folder with --output, or another --seed"
+            raise MetarlError(f"{path} exists already; {mend}.")
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
@@ -399,7 +443,7 @@ def show_evaluation(
     about: dict[str, Json] = {
         **provenance(experiment),
         "physics": physics,
-        "notices": list(said.values()),
+        "notices": list[Json](said.values()),
         **({"stream": dict(shown.stream)} if shown.stream else {}),
         **({"references": references_json(shown.references)} if shown.references else {}),
         **({"rank_correlation": correlation} if (correlation := rank_correlation(evaluation)) else {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +58,6 @@ class ExplainArguments(Settings):
     """Folder for the results; by default "explanations" in the run's folder, or in a lone checkpoint's."""
 
     def __post_init__(self) -> None:
-        """Check the choice of tasks."""
         super().__post_init__()
         require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         require(self.tasks != 1, "tasks must be 2 or more, or 0 for every one", self.tasks)
@@ -94,11 +94,8 @@ def open_for(options: ExplainArguments) -> Experiment:
     """Open the trained agent with the options' numbers."""
     experiment = runs.open_trained(options.run, say, device=options.device, workers=options.workers)
     evaluation = experiment.config.evaluation
-    changed = replace(
-        evaluation,
-        adaptation_steps=options.adaptation_steps or max(1, evaluation.adaptation_steps),
-        episodes=options.episodes or evaluation.episodes,
-    )
+    steps = options.adaptation_steps or max(1, evaluation.adaptation_steps)
+    changed = replace(evaluation, adaptation_steps=steps, episodes=options.episodes or evaluation.episodes)
     experiment.config = replace(experiment.config, evaluation=changed)
     return experiment
 
@@ -108,13 +105,9 @@ def look(
 ) -> AdaptationTrace:
     """Trace the adaptation, showing the progress."""
     config, horizon = experiment.config.evaluation, experiment.suite.horizon
-    env = experiment.make_env()
-    try:
-        with showing(
-            experiment, "explaining", trace_steps(config, layers, len(tasks), env.num_envs, horizon)
-        ):
+    with closing(experiment.make_env()) as env:
+        steps = trace_steps(config, layers, len(tasks), env.num_envs, horizon)
+        with showing(experiment, "explaining", steps):
             return trace_adaptation(
                 experiment.agent, env, tasks, config, horizon=horizon, rng=rng, on_step=experiment.on_step
             )
-    finally:
-        env.close()

@@ -44,6 +44,10 @@ def export_command(arguments: list[str]) -> None:
     options = tyro.cli(ExportArguments, args=arguments, prog="metarl export")
     if options.output.exists():
         raise MetarlError(f"{options.output} exists already; choose another file with --output.")
+    if options.output.suffix == ".onnx":
+        raise MetarlError(
+            f"Expected a file of stable-baselines3, .zip, got {options.output}: ONNX is not written."
+        )
     if not options.output.absolute().parent.is_dir():
         raise MetarlError(f"There is no folder {options.output.parent} for {options.output.name}.")
     experiment = runs.open_trained(options.run, say, workers=options.workers)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metarl.cli.console import console
+from metarl.cli.console import print_names
 from metarl.plugins import entry_points
-from metarl.reporting.plain_tables import list_table
-
-GROUPS = (entry_points.PRESETS, entry_points.SUITES, entry_points.AGENTS)
 
 
 @dataclass(frozen=True)
@@ -22,6 +19,5 @@ def list_command(arguments: list[str]) -> None:
         import tyro  # noqa: PLC0415  # start-up time
 
         tyro.cli(ListArguments, args=arguments, prog="metarl list")
-    for group in GROUPS:
-        rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
-        console.print(list_table(group.removeprefix("metarl."), rows))
+    for group in (entry_points.PRESETS, entry_points.SUITES, entry_points.AGENTS):
+        print_names(group)

@@ -1,4 +1,4 @@
-"""Options of ``metarl train``, parsed before heavy imports, so that help and errors come soon."""
+"""Options of ``metarl train``, parsed before heavy imports."""
 
 from __future__ import annotations
 
@@ -30,21 +30,12 @@ class ResumeArguments(Settings):
 
 
 def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:
-    """Return a preset's config, changed by the options; MetarlError if they do not go together."""
+    """Return a preset's config, changed by the options."""
     agent, settings = split_agent(options)
-    known = ", ".join(entry_points.names(entry_points.AGENTS))
-    return tyro.cli(
-        ExperimentConfig,
-        default=registry.configure(preset, agent),
-        args=settings,
-        prog=prog,
-        description=f"{described(preset)}\n\n--agent NAME takes another agent: {known}; or one of your own, "
-        "my_file.py:MyConfig.",
-    )
-
-
-def described(preset: str) -> str:
-    """Return the description of a preset or suite."""
+    default = registry.configure(preset, agent)
+    about = f"The suite {preset} with every setting's default."
     if preset in entry_points.names(entry_points.PRESETS):
-        return str(registry.preset(preset).__doc__)
-    return f"The suite {preset} with every setting's default."
+        about = str(registry.preset(preset).__doc__)
+    known = ", ".join(entry_points.names(entry_points.AGENTS))
+    about += f"\n\n--agent NAME takes another agent: {known}; or one of your own, my_file.py:MyConfig."
+    return tyro.cli(ExperimentConfig, default=default, args=settings, prog=prog, description=about)

@@ -64,7 +64,7 @@ def sweep_command(arguments: list[str]) -> None:
 
 
 def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
-    """Train unfinished seeds, showing progress; return the failed ones with their exit codes."""
+    """Train unfinished seeds; return the failed ones' exit codes."""
     done = sum(run.finished for run in sweep.runs)
     begun = sum(run.started and not run.finished for run in sweep.runs)
     say(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarl.cli.console import console, say
+from metarl.cli.console import print_names, say
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points
-from metarl.reporting.plain_tables import list_table
 
 RUNS = Path("runs")
 
@@ -50,7 +49,7 @@ def resume(arguments: Sequence[str]) -> None:
 
 
 def preset_first(arguments: Sequence[str], command: str, example: str) -> list[str]:
-    """Return the arguments, a known preset or suite first; MetarlError if there is none."""
+    """Return the arguments, a known preset or suite first."""
     words = suite_first(arguments)
     presets = entry_points.names(entry_points.PRESETS)
     if not words or words[0].startswith("-"):
@@ -62,7 +61,7 @@ def preset_first(arguments: Sequence[str], command: str, example: str) -> list[s
 
 
 def suite_first(arguments: Sequence[str]) -> list[str]:
-    """Put the name after ``--suite`` in the preset's place; MetarlError if none follows."""
+    """Put the name after ``--suite`` in the preset's place."""
     words = list(arguments)
     place = next((i for i, word in enumerate(words) if word.partition("=")[0] == "--suite"), None)
     if place is None or not words[0].startswith("-"):
@@ -84,7 +83,5 @@ def show_train_usage() -> None:
         "Meta-train an agent, then evaluate it on held-out tasks. Actions for your own environments are\n"
         "clipped to their space and rescaled from -1..1; metarl check SUITE says how.\n"
     )
-    group = entry_points.PRESETS
-    rows = [(name, entry_points.describe(group, name)) for name in entry_points.names(group)]
-    console.print(list_table("presets", rows))
+    print_names(entry_points.PRESETS)
     say("\nmetarl train PRESET --help lists every option of a preset.")

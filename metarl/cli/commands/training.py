@@ -23,15 +23,13 @@ def train(experiment: Experiment, *, new: bool) -> None:
             with watch(experiment, console):
                 evaluation = experiment.run()
             curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
-            physics = runs.physics(experiment.folder, experiment.config.sampling.engine)
-            found = find_references(experiment, evaluation.tasks, physics)
-            shown, notices = Shown(evaluation, references=found), experiment.training_notices()
-            files = show_all(experiment, shown, experiment.folder, "evaluation", physics, notices)
+            folder, notices = experiment.folder, experiment.training_notices()
+            physics = runs.physics(folder, experiment.config.sampling.engine)
+            shown = Shown(evaluation, references=find_references(experiment, evaluation.tasks, physics))
+            files = show_all(experiment, shown, folder, "evaluation", physics, notices)
     except Stopped:
-        say(
-            f"Stopped after iteration {experiment.saved_iteration}; resume it with: "
-            f"metarl train --resume {experiment.folder}"
-        )
+        resume = f"metarl train --resume {experiment.folder}"
+        say(f"Stopped after iteration {experiment.saved_iteration}; resume it with: {resume}")
         raise
     except BaseException as error:
         # a failed run is kept only if it holds a checkpoint or a traceback
@@ -56,10 +54,10 @@ def describe_run(experiment: Experiment) -> str:
 
 
 def keep_traceback(error: BaseException, folder: Path) -> bool:
-    """Write an environment's traceback to a file."""
+    """Write the traceback of a user's code to a file."""
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"
         write_text(path, "\n".join(notes) + "\n")
-        say(f"The environment's traceback is in {path}.")
+        say(f"The traceback is in {path}.")
     return bool(notes)

@@ -1,8 +1,9 @@
-"""``metarl watch``: film an adaptation to a held-out task, for a window or as an MP4."""
+"""``metarl watch``: film an adaptation, for a window or an MP4."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,16 @@ from metarl.cli.console import say
 from metarl.cli.progress import showing
 from metarl.errors import MetarlError, require
 from metarl.reporting.video.encode import FRAMES_PER_SECOND, mp4, side_by_side
-from metarl.reporting.video.record import Clip, Film, View, film, find_task, measured_rollouts, outcome
+from metarl.reporting.video.record import (
+    Clip,
+    Film,
+    View,
+    check_drawable,
+    film,
+    find_task,
+    measured_rollouts,
+    outcome,
+)
 from metarl.reporting.video.window import Window
 from metarl.settings import Seed, Settings, Workers
 from metarl.storage.files import write_whole
@@ -22,6 +32,7 @@ from metarl.text import count, stage_name
 from metarl.training import runs
 from metarl.training.experiment import Experiment
 from metarl.types import Task
+from metarl.vector_env import TaskVectorEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +63,6 @@ class WatchArguments(Settings):
     """Worker processes or threads; 0 takes one a core."""
 
     def __post_init__(self) -> None:
-        """Check the name of the file."""
         super().__post_init__()
         named = self.output is None or self.output.suffix.lower() == ".mp4"
         require(named, "The output must be a file that ends in .mp4", self.output)
@@ -66,18 +76,31 @@ def watch_command(arguments: list[str]) -> None:
     task = choose_task(experiment, options.task)
     # a window alone writes no file
     path = None if options.window and options.output is None else output_path(experiment, task, options)
-    steps = experiment.config.evaluation.adaptation_steps
-    say(
-        f"{experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} adapts to "
-        f"{task.id} of {experiment.suite.name}: {experience(experiment, steps)}."
+    with closing(experiment.make_env()) as env:
+        check_drawable(env, task, view)
+        say(introduction(experiment, task, chosen=bool(options.task)))
+        window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
+        with closing(window) if window is not None else nullcontext():
+            on_frame = live(window, experiment) if window else None
+            filmed = watch(experiment, env, task, options.seed, view, on_frame)
+            show(experiment, filmed, path, window)
+
+
+def introduction(experiment: Experiment, task: Task, *, chosen: bool) -> str:
+    """Return what is going to be seen, in sentences."""
+    suite, tasks = experiment.suite.name, experiment.suite.tasks("test")
+    families = ", ".join(sorted({each.family for each in tasks}))
+    choice = (
+        ""
+        if chosen
+        else f"{suite} has {count(len(tasks), 'held-out task')}, {tasks[0].id} to {tasks[-1].id} "
+        f"({families}); choose one with --task. This is the first.\n"
     )
-    window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
-    try:
-        filmed = watch(experiment, task, options.seed, view, live(window, experiment) if window else None)
-        show(experiment, filmed, path, window)
-    finally:
-        if window is not None:
-            window.close()
+    steps = experiment.config.evaluation.adaptation_steps
+    return (
+        f"{choice}{experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} adapts to "
+        f"{task.id} of {suite}: {experience(experiment, steps)}."
+    )
 
 
 def experience(experiment: Experiment, steps: int) -> str:
@@ -98,16 +121,9 @@ def open_for(options: WatchArguments) -> Experiment:
 
 
 def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the named task, or the first; MetarlError if it is not held out."""
+    """Return the named held-out task, or the first."""
     tasks = experiment.suite.tasks("test")
-    if name:
-        return find_task(tasks, name, experiment.suite.name)
-    families = sorted({task.family for task in tasks})
-    say(
-        f"{experiment.suite.name} has {count(len(tasks), 'held-out task')}, {tasks[0].id} to {tasks[-1].id} "
-        f"({', '.join(families)}); choose one with --task. This is the first."
-    )
-    return tasks[0]
+    return find_task(tasks, name, experiment.suite.name) if name else tasks[0]
 
 
 def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> Path:
@@ -119,18 +135,19 @@ def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> 
 
 
 def watch(
-    experiment: Experiment, task: Task, seed: int, view: View, on_frame: Callable[[Clip], None] | None
+    experiment: Experiment,
+    env: TaskVectorEnv,
+    task: Task,
+    seed: int,
+    view: View,
+    on_frame: Callable[[Clip], None] | None,
 ) -> Film:
     """Film the adaptation, all rollouts of it for a window."""
     measured = measured_rollouts(experiment)
     steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
-    env = experiment.make_env()
-    try:
-        with showing(experiment, f"filming {task.id}", steps):
-            return film(experiment, env, task, seed=seed, view=view, rollouts=rollouts, on_frame=on_frame)
-    finally:
-        env.close()
+    with showing(experiment, f"filming {task.id}", steps):
+        return film(experiment, env, task, seed=seed, view=view, rollouts=rollouts, on_frame=on_frame)
 
 
 def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
@@ -140,10 +157,8 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
     def show_frame(clip: Clip) -> None:
         adapted = sum(rollout <= clip.rollout for rollout in measured) - 1
         learning = "" if clip.rollout in measured else ", learning from this"
-        lines = [
-            stage_name(adapted, experiment.agent.trial) + learning,
-            f"step {clip.steps}, return {clip.total:.1f}",
-        ]
+        stage = stage_name(adapted, experiment.agent.trial) + learning
+        lines = [stage, f"step {clip.steps}, return {clip.total:.1f}"]
         window.show(side_by_side([clip.frames[-1:]], [lines])[0])
 
     return show_frame
@@ -153,11 +168,12 @@ def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window
     """Write the film, and repeat it in the window."""
     # the first and the last measured episode, beside one another
     before, after = filmed.clips[0], filmed.clips[-1]
-    steps, reports = filmed.evaluation.adaptation_steps, experiment.suite.reports_success
+    stages, reports = (
+        ((0, before), (filmed.evaluation.adaptation_steps, after)),
+        experiment.suite.reports_success,
+    )
     trial = filmed.evaluation.trial
-    captions = [
-        [stage_name(stage, trial), outcome(clip, reports)] for stage, clip in ((0, before), (steps, after))
-    ]
+    captions = [[stage_name(stage, trial), outcome(clip, reports)] for stage, clip in stages]
     for name, said in captions:
         say(f"{name}: {said}")
     frames = side_by_side([before.frames, after.frames], captions)

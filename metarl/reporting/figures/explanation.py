@@ -76,14 +76,7 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
         for place, layer in enumerate(explanation.layers):
             alone, others = (explanation.gain(f"{which} {layer}") for which in ("only", "all but"))
             dot(axes, place - 0.15, _gain(alone, quantity), BLUE, label="it alone adapted")
-            dot(
-                axes,
-                place + 0.15,
-                _gain(others, quantity),
-                ORANGE,
-                filled=False,
-                label="all but it adapted",
-            )
+            dot(axes, place + 0.15, _gain(others, quantity), ORANGE, filled=False, label="all but it adapted")
         axes.set_xlabel("Gain in return" if quantity == "return" else "Gain in success, points")
     name_rows(panels, explanation.layers)
     draw_legend(figure, panels[0])

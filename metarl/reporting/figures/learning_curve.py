@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,9 +21,9 @@ from metarl.reporting.figures.style import (
     TEXT,
     blank,
     draw_footer,
+    draw_legend_above,
     label_axes,
     label_env_steps,
-    save,
 )
 from metarl.storage.metrics import Row
 from metarl.text import stage_name
@@ -32,55 +31,17 @@ from metarl.text import stage_name
 _INTERVALS = "Bars: 95 % intervals of the mean over"
 
 
-def learning_curve(
-    rows: Sequence[Row], path: Path, title: str, footer: str = "", trial: str = "parallel"
-) -> None:
-    """Write the learning curve of a run as a PNG.
-
-    Args:
-        rows: the metrics, as :func:`metarl.storage.metrics.read_metrics` returns them.
-        path: the file.
-        title: above the panels.
-        footer: meaning of lines and bars, if not those of one run.
-        trial: of the agent; steps of a sequential one are episodes.
-
-    Raises:
-        MetarlError: if the rows hold no return, or the file cannot be written.
-    """
-    save(draw_learning_curve(rows, title, footer, trial), path)
-
-
-def adaptation_curve(
-    steps: Sequence[int],
-    returns: Sequence[Interval],
-    successes: Sequence[Interval] | None,
-    path: Path,
-    title: str,
-    label: str = "Adaptation steps",
-    *,
-    seeds: int = 1,
-) -> None:
-    """Write return and success over adaptation steps as a PNG.
-
-    Args:
-        steps: numbers of adaptation steps, ``0, 1, 2, …``.
-        returns: of each, the mean return over held-out tasks.
-        successes: of each, the share of episodes that succeeded; None if the suite reports none.
-        path: the file.
-        title: above the panels.
-        label: of the x axis, if not adaptation steps.
-        seeds: number of seeds that the intervals are over, besides the tasks.
-
-    Raises:
-        MetarlError: if there is not one interval for each number of steps, or the file cannot be written.
-    """
-    save(draw_adaptation_curve(steps, returns, successes, title, label, seeds=seeds), path)
-
-
 def draw_learning_curve(
     rows: Sequence[Row], title: str = "", footer: str = "", trial: str = "parallel"
 ) -> Figure:
-    """Draw training and held-out performance over environment steps."""
+    """Draw training and held-out performance over environment steps.
+
+    ``rows`` are those of :func:`metarl.storage.metrics.read_metrics`; ``footer`` is the meaning of lines and
+    bars, if not those of one run. Steps of a sequential agent's ``trial`` are episodes.
+
+    Raises:
+        MetarlError: if the rows hold no return.
+    """
     quantities = [name for name in LABELS if measured_steps(rows, name)]
     if "return" not in quantities:
         raise MetarlError("A learning curve needs metrics with a return, but there are none yet.")
@@ -108,7 +69,10 @@ def draw_adaptation_curve(
     *,
     seeds: int = 1,
 ) -> Figure:
-    """Draw held-out return and success over adaptation steps."""
+    """Draw held-out return and success, if known, over adaptation steps.
+
+    ``label`` is that of the x axis; the intervals, one for each step, are over tasks and ``seeds``.
+    """
     curves = {"return": returns} | ({} if successes is None else {"success": successes})
     for quantity, intervals in curves.items():
         # every stage needs an interval
@@ -187,29 +151,12 @@ def _draw_legend(figure: Figure, stages: Sequence[int], held_out: bool, trial: s
     handles = []
     for step in stages:
         colour, dashed = _look(step, stages)
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="--" if dashed else "-",
-                color=colour,
-                label=stage_name(step, trial),
-                linewidth=1.6,
-            )
-        )
+        label = stage_name(step, trial)
+        handles.append(Line2D([], [], color=colour, label=label, linewidth=1.6))
+        handles[-1].set_linestyle("--" if dashed else "-")
     if held_out:
         handles += [
             Line2D([], [], linestyle="-", color=FAINT, label="training tasks", linewidth=1.6),
             Line2D([], [], linestyle="", marker="o", color=FAINT, label="held-out tasks", markersize=5),
         ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.003, 0.935),
-        ncols=len(handles),
-        frameon=False,
-        fontsize=8.5,
-        labelcolor=TEXT,
-        handlelength=1.8,
-        columnspacing=1.6,
-    )
+    draw_legend_above(figure, handles, len(handles), fontsize=8.5, handlelength=1.8, columnspacing=1.6)

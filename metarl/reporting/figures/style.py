@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from metarl.storage.files import write_whole
@@ -88,6 +89,19 @@ def label_env_steps(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlabel(f"Environment steps{unit}")
     if most > 0:
         axes.set_xlim(left=-0.02 * most)  # room for a marker at 0
+
+
+def draw_legend_above(figure: Figure, handles: Sequence[Line2D], columns: int, **look: float) -> None:
+    """Draw a legend below the title, in columns."""
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.003, 0.935),
+        ncols=columns,
+        frameon=False,
+        labelcolor=TEXT,
+        **look,
+    )
 
 
 def draw_footer(figure: Figure, text: str) -> None:

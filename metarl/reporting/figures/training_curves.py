@@ -17,15 +17,15 @@ from metarl.reporting.csv_files import average, write_csv
 from metarl.reporting.figures.curves import Line, draw_line, measured_steps, series
 from metarl.reporting.figures.style import (
     MANY,
-    TEXT,
     blank,
     draw_footer,
+    draw_legend_above,
     label_axes,
     label_env_steps,
     save,
 )
 from metarl.storage.metrics import Row, read_metrics
-from metarl.storage.run_folder import SWEEP, sweep_runs
+from metarl.storage.run_folder import runs_of
 
 COLOURS = ("#000000", *MANY)
 
@@ -33,19 +33,10 @@ COLOURS = ("#000000", *MANY)
 def write_curves(
     folders: Sequence[Path], labels: Sequence[str], output: Path, title: str, *, window: float = 0
 ) -> list[Path]:
-    """Write training curves of runs or sweeps, finished or not.
+    """Write training curves of runs or sweeps, finished or not; return the files.
 
-    Writes ``curves.csv`` (a row for each run and window) and ``curves.png``.
-
-    Args:
-        folders: of the runs or sweeps.
-        labels: their names in the figure.
-        output: folder for the files; made if need be.
-        title: of the figure.
-        window: environment steps to average over; 0 shows every iteration.
-
-    Returns:
-        The files.
+    Writes ``curves.csv`` (a row for each run and window) and ``curves.png``, in which ``labels`` name the
+    folders. ``window`` is the number of environment steps to average over; 0 shows every iteration.
 
     Raises:
         MetarlError: if a folder has no curve with returns, there is not one label of its own for each, there
@@ -70,8 +61,8 @@ def read_curve(folder: Path) -> list[Row]:
     """Return a run's metrics, or their means over a sweep."""
     table = folder / "curve.csv"
     if not table.exists():
-        runs = sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
-        return average([read_metrics(run) for run in runs]) if len(runs) > 1 else read_metrics(runs[0])
+        runs = [read_metrics(run) for run in runs_of(folder)]
+        return average(runs) if len(runs) > 1 else runs[0]
     try:
         with table.open(encoding="utf-8", newline="") as file:
             return [
@@ -126,18 +117,9 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], title: str, window: float) 
             axes.yaxis.set_major_locator(MultipleLocator(0.1))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         label_env_steps(axes, [row for rows in curves.values() for row in rows])
-    handles = [
-        Line2D([], [], color=colour, label=label) for colour, label in zip(COLOURS, curves, strict=False)
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.003, 0.935),
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=TEXT,
-    )
+    colours = zip(COLOURS, curves, strict=False)
+    handles = [Line2D([], [], color=colour, label=label) for colour, label in colours]
+    draw_legend_above(figure, handles, columns, fontsize=8)
     text = "Training tasks; dashed: before adapting, solid: after."
     draw_footer(figure, f"{text} Means over {window:,.0f} environment steps." if window else text)
     return figure

@@ -18,7 +18,7 @@ from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize_seeds
 from metarl.storage.checkpoints import Checkpoint
 from metarl.storage.metrics import Row, read_metrics
-from metarl.storage.run_folder import EVALUATION, SWEEP, sweep_runs
+from metarl.storage.run_folder import EVALUATION, runs_of
 from metarl.training import runs
 from metarl.training.evaluation_reader import Measured, check_run, is_of, read_json, read_measured
 from metarl.types import Json, Task
@@ -116,11 +116,9 @@ class Group:
 
 
 def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group]:
-    """Read runs, and group those that differ only in their seed.
+    """Read runs, and finished runs of sweeps, and group those that differ only in their seed.
 
-    Args:
-        folders: the runs', or those of sweeps, read as their finished runs.
-        report: called for each damaged checkpoint that is skipped.
+    ``report`` is called for each damaged checkpoint that is skipped.
 
     Raises:
         MetarlError: if a folder is no run, has no checkpoint or no evaluation, if it is named twice, or if
@@ -153,18 +151,13 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     return [Group(name, tuple(members)) for name, members in zip(names, grouped.values(), strict=True)]
 
 
-def runs_of(folder: Path) -> list[Path]:
-    """Return a run, or a sweep's finished runs."""
-    return sweep_runs(folder) if (folder / SWEEP).is_file() else [folder]
-
-
 def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     """Read all that a run's folder holds for a report.
 
     Raises:
         MetarlError: if it is no run, has no checkpoint or no evaluation, or a file is damaged.
     """
-    config = runs.read_config(folder)
+    config = runs.read_config_of_results(folder)
     if not runs.has_checkpoints(folder):
         raise MetarlError(f"The run {folder} has no checkpoints, so there is nothing to report of it yet.")
     checkpoint = runs.open_checkpoint(folder, report)
@@ -179,8 +172,7 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     if not evaluations:
         raise MetarlError(_no_evaluation(folder, iteration, found))
     # the evaluation at the run's end goes before later ones
-    at_the_end = [each for each in evaluations if each.path.name == EVALUATION]
-    measured = at_the_end[0] if at_the_end else evaluations[0]
+    measured = next((each for each in evaluations if each.path.name == EVALUATION), evaluations[0])
     check_run(config, measured)
     baselines = read_baselines(folder / BASELINES)
     for each in baselines:

@@ -87,24 +87,16 @@ def film_pairs(
     experiment.observers = [observer]
     # only the first and the last measured rollout are filmed
     measured = measured_rollouts(experiment)
+    ends = measured[0], measured[-1]
     env = experiment.make_env()
     try:
         with runs.stop_on_signals(experiment):
-            return [
-                pair(
-                    film(
-                        experiment,
-                        env,
-                        choice.task,
-                        seed=seed,
-                        view=view,
-                        rollouts=(measured[0], measured[-1]),
-                    ),
-                    choice.why,
-                    experiment.suite.reports_success,
-                )
-                for choice in choices
-            ]
+            pairs = []
+            for choice in choices:
+                filmed = film(experiment, env, choice.task, seed=seed, view=view, rollouts=ends)
+                # encoded at once: raw frames of one task at a time
+                pairs.append(pair(filmed, choice.why, experiment.suite.reports_success))
+            return pairs
     finally:
         env.close()
 

@@ -77,16 +77,8 @@ def film(
     """Film an agent's evaluation on one held-out task.
 
     The episodes are those that ``experiment.test`` runs with the same random numbers, which are a function of
-    the seed and the task.
-
-    Args:
-        experiment: with a trained agent.
-        env: of the experiment, see :meth:`Experiment.make_env`.
-        task: a held-out task.
-        seed: of the films, apart from the training's.
-        view: camera and size.
-        rollouts: which of the evaluation's to look at, see :func:`measured_rollouts`.
-        on_frame: called for each new frame, the last of the given clip.
+    the seed and the task. Seen are those of ``rollouts``, see :func:`measured_rollouts`; ``on_frame`` is
+    called for each new frame, the last of the given clip.
 
     Raises:
         MetarlError: if the environment, or this machine, cannot draw.
@@ -96,6 +88,17 @@ def film(
     filmed = FilmedEnv(env, view, rollouts, every, on_frame)
     evaluation = experiment.test(filmed, [task], make_rng(seed, Purpose.FILM, tasks.index(task)))
     return Film(task, tuple(filmed.clips), evaluation)
+
+
+def check_drawable(env: TaskVectorEnv, task: Task, view: View) -> None:
+    """Draw one picture of a task.
+
+    Raises:
+        MetarlError: if the environment, or this machine, cannot draw it.
+    """
+    filmed = FilmedEnv(env, view, (0,), 1)
+    filmed.set_tasks([task])
+    filmed.reset(seed=[0] * env.num_envs)
 
 
 def measured_rollouts(experiment: Experiment) -> list[int]:
@@ -136,12 +139,8 @@ def outcome(clip: Clip, reports_success: bool) -> str:
 class FilmedEnv(TaskVectorEnv):
     """Environment wrapper that renders one slot after each step.
 
-    Args:
-        env: the environment; the caller closes it.
-        view: camera and size.
-        rollouts: which rollouts are looked at; each reset begins the next, the first is 0.
-        every: steps from one frame to the next.
-        on_frame: called for each new frame, the last of the given clip.
+    ``every`` is the number of steps from one frame to the next; each reset begins the next rollout, from 0,
+    of which those in ``rollouts`` are seen. The caller closes ``env``.
 
     Raises:
         MetarlError: if the environment cannot be drawn.

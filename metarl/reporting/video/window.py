@@ -12,11 +12,7 @@ from metarl.vector_env import Picture
 
 
 class Window:
-    """A window with one picture.
-
-    Args:
-        title: of the window.
-        on_close: called when a person closes it.
+    """A window with one picture; ``on_close`` is called when a person closes it.
 
     Raises:
         MetarlError: if there is no screen or no GUI toolkit.

@@ -13,10 +13,10 @@ from scipy.spatial.transform import Rotation
 
 from metarl.envs.engines.arrays import Array, Vector, namespace, vector
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, TASKS, RewardVersion, tasks_with
-from metarl.envs.metaworld.rewards.observation import frame, frames_before, observe, quaternion
+from metarl.envs.metaworld.rewards.observation import frame, observe, quaternion
 from metarl.envs.metaworld.rewards.task import Outcome, evaluate, latch
 from metarl.envs.metaworld.rewards.tolerance import between, close, gaussian, hamacher, prism
-from support.sawyer_reference import Episode, short
+from support.sawyer_reference import Episode, frames_before, short
 
 EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
 BOTH_REWARDS = pytest.mark.parametrize("reward", REWARD_VERSIONS)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from metarl.envs.engines.arrays import Vector, vector
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, TASKS, RewardVersion, tasks_with
-from metarl.envs.metaworld.rewards.observation import frame, frames_before, observe, visible_goal
+from metarl.envs.metaworld.rewards.observation import frame, observe, visible_goal
 from metarl.envs.metaworld.rewards.task import Outcome, evaluate, latch
-from support.sawyer_reference import INFOS, KINDS, Episode, record, short
+from support.sawyer_reference import INFOS, KINDS, Episode, frames_before, record, short
 
 EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
 BOTH_REWARDS = pytest.mark.parametrize("reward", REWARD_VERSIONS)

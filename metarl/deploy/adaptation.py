@@ -1,0 +1,210 @@
+"""Adapting under guard: a new policy stays only if it is near the old one and no worse than a bound.
+
+This is a function of the episodes alone. Going on after a stop takes the episodes on disk once more, and so
+comes to the same policy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from metarl.deploy.episodes import UNSAFE, Episode
+from metarl.deploy.policy import Acting, Policy, divergence
+from metarl.deploy.settings import GuardSettings
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.meta_learner import MetaLearner, inputs_at_start
+from metarl.rollouts.collect import join_episodes
+from metarl.system.threads import one_thread
+from metarl.text import count
+from metarl.training.divergence import acts_finitely
+from metarl.types import Json, Rollout
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often a policy adapts, and from what."""
+
+    steps: int
+    """Adaptations that are tried."""
+    episodes: int
+    """Episodes that each learns from."""
+    horizon: int
+    action_size: int
+    deterministic: bool
+    seed: int
+    guard: GuardSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What became of an adapted policy."""
+
+    attempt: int
+    """Counted from 1."""
+    outcome: Literal["kept", "rolled back", "refused"]
+    """Refused policies never acted; those rolled back did in one episode."""
+    reason: str
+    kl: float | None
+    """From the policy before, in nats an action; None where the agent does not show its distributions."""
+    before: float
+    """Mean return of the policy before."""
+    episodes_before: int
+    """Number of its episodes."""
+    after: float | None
+    """Return of the new policy's first episode; None of a refused one."""
+    bound: float
+    """Least return with which the policy is kept."""
+
+    def sentence(self) -> str:
+        """Describe the decision, and how much better or worse adapting made things."""
+        moved = "" if self.kl is None else f", KL {self.kl:.3g}"
+        mean = f"{self.before:.2f} in {count(self.episodes_before, 'episode')} before"
+        if self.after is None:
+            return f"Adaptation {self.attempt} refused: {self.reason}; return {mean}{moved}."
+        change = self.after - self.before
+        how = f"{abs(change):.2f} {'better' if change >= 0 else 'worse'}"
+        said = f"return {self.after:.2f}, {how} than {mean}{moved}"
+        return f"Adaptation {self.attempt} {self.outcome}: {self.reason}; {said}."
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the decision as plain JSON."""
+        data = asdict(self)
+        return {**data, "kl": None if self.kl is None or math.isinf(self.kl) else self.kl}
+
+
+class Adaptation:
+    """The policy of a session, as its episodes have made it.
+
+    Args:
+        agent: trained; it is not changed.
+        plan: how it adapts.
+    """
+
+    def __init__(self, agent: MetaLearner, plan: Plan) -> None:
+        self._agent, self._plan = agent, plan
+        self.policy = Policy(agent.initial_actor(1, self._rng("start", 0)))
+        """Which acts in the next episode."""
+        self.path: tuple[Rollout, ...] = ()
+        """The experience that the policy learned from, by step."""
+        self.decisions: list[Decision] = []
+        self.returns: list[list[float]] = [[]]
+        """Returns of each policy that was kept, the unadapted one first."""
+        self._pool: list[Rollout] = []
+        self._attempts = 0
+        self._trial: _Trial | None = None
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether the next episode decides on a new policy."""
+        return self._trial is not None
+
+    @property
+    def kept_path(self) -> tuple[Rollout, ...]:
+        """The experience that the newest kept policy learned from, by step."""
+        return self.path if self._trial is None else self._trial.path
+
+    @property
+    def label(self) -> str:
+        """Name of the policy that acts."""
+        adapted = len(self.path) + self.on_trial
+        return f"after {count(adapted, 'adaptation')}" if adapted else "unadapted"
+
+    def acting(self, episode: int) -> Acting:
+        """Return the policy at the start of an episode, counted from 0."""
+        generator = torch.Generator(self.policy.actor.device)
+        generator.manual_seed(int(self._rng("episode", episode).integers(2**63)))
+        plan = self._plan
+        return Acting(self.policy, plan.action_size, generator, deterministic=plan.deterministic)
+
+    @one_thread()
+    def take(self, number: int, episode: Episode) -> list[Decision]:
+        """Learn from the next episode; return what was decided.
+
+        Raises:
+            MetarlError: if the agent cannot adapt from it.
+        """
+        decided = len(self.decisions)
+        rollout = episode.rollout(self.acting(number), self._plan.horizon)
+        if self._trial is None or self._judge(self._trial, episode):
+            self.returns[-1].append(episode.total)
+            self._pool.append(rollout)
+            if self._attempts < self._plan.steps and len(self._pool) >= self._plan.episodes:
+                self._attempt()
+        return self.decisions[decided:]
+
+    def _attempt(self) -> None:
+        """Adapt, and put the new policy on trial unless it is too far away."""
+        self._attempts += 1
+        experience, self._pool = join_episodes(self._pool[-self._plan.episodes :]), []
+        new = self.policy.adapted(self._agent, experience, self._rng("adapt", self._attempts))
+        trial = _Trial(self.policy, self.path, divergence(self.policy, new, experience), self._bound())
+        guard = self._plan.guard
+        states = inputs_at_start(experience.observations[experience.mask][None], self._plan.action_size)
+        if not acts_finitely(new.actor, states):
+            self._decide(trial, "refused", "its actions are not finite", None)
+        elif guard.enabled and trial.kl is not None and trial.kl > guard.max_kl:
+            self._decide(trial, "refused", f"it is more than {guard.max_kl:g} nats away", None)
+        else:
+            self.policy, self.path, self._trial = new, (*self.path, experience), trial
+
+    def _judge(self, trial: _Trial, episode: Episode) -> bool:
+        """Keep the new policy after its first episode, or roll it back; return whether it stays."""
+        self._trial = None
+        worse, unsafe = episode.total < trial.bound, episode.end in UNSAFE
+        if self._plan.guard.enabled and (worse or unsafe):
+            reason = str(episode.end) if unsafe else f"its first episode is below the bound {trial.bound:.2f}"
+            self._decide(trial, "rolled back", reason, episode.total)
+            self.policy, self.path = trial.policy, trial.path
+            return False
+        reason = "its first episode is within the bound" if self._plan.guard.enabled else "nothing guards it"
+        self._decide(trial, "kept", reason, episode.total)
+        self.returns.append([])
+        return True
+
+    def _decide(
+        self,
+        trial: _Trial,
+        outcome: Literal["kept", "rolled back", "refused"],
+        reason: str,
+        after: float | None,
+    ) -> None:
+        before = self.returns[-1]
+        self.decisions.append(
+            Decision(
+                attempt=self._attempts,
+                outcome=outcome,
+                reason=reason,
+                kl=trial.kl,
+                before=float(np.mean(before)),
+                episodes_before=len(before),
+                after=after,
+                bound=trial.bound,
+            )
+        )
+
+    def _bound(self) -> float:
+        """Return the least return with which a new policy is kept.
+
+        bound = mean - max(deviations * std, max_drop * |mean|), over the episodes of the policy before.
+        """
+        returns, guard = np.asarray(self.returns[-1]), self._plan.guard
+        mean, std = returns.mean(), returns.std(ddof=1) if len(returns) > 1 else 0.0
+        return float(mean - max(guard.deviations * std, guard.max_drop * abs(mean)))
+
+    def _rng(self, purpose: str, number: int) -> np.random.Generator:
+        return make_rng(self._plan.seed, Purpose.DEPLOYMENT, purpose, number)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a new policy replaced."""
+
+    policy: Policy
+    path: tuple[Rollout, ...]
+    kl: float | None
+    bound: float

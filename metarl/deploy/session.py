@@ -1,0 +1,105 @@
+"""The folder of a session: a run's agent, the settings, each episode, and the adapted agent.
+
+config.json, checkpoints/   the trained agent, so that the folder opens as a run does
+adaptation.json             settings, and where environment and agent come from
+episodes/                   a file each, written as it happens
+decisions.json              what was kept and what was rolled back
+adapted.safetensors         what the kept policy learned from
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metarl.deploy.adaptation import Decision
+from metarl.deploy.settings import DeploySettings, settings_from_json, settings_to_json
+from metarl.errors import MetarlError
+from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.files import encode_json, write_folder, write_json
+from metarl.storage.run_folder import ADAPTATION, CHECKPOINTS, CONFIG
+from metarl.training.adapted_agent import write_path
+from metarl.training.runs import has_checkpoints, open_checkpoint
+from metarl.types import Json, Rollout, State
+
+DECISIONS, EPISODES = "decisions.json", "episodes"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session's folder and what it was started with."""
+
+    folder: Path
+    settings: DeploySettings
+    about: Mapping[str, Json]
+    """Whatever the one who started it wrote down, such as where the environment is."""
+
+    @property
+    def episodes(self) -> Path:
+        """Folder of the episodes."""
+        return self.folder / EPISODES
+
+    def write(self, decisions: Sequence[Decision], path: Sequence[Rollout]) -> None:
+        """Write what was decided, and what the kept policy learned from."""
+        write_path(self.folder, path)
+        write_json(self.folder / DECISIONS, {"decisions": [decision.to_json() for decision in decisions]}, 2)
+
+
+def start_session(
+    folder: Path, checkpoint: Checkpoint, settings: DeploySettings, about: Mapping[str, Json]
+) -> Session:
+    """Make the folder of a new session.
+
+    Raises:
+        MetarlError: if it exists, or cannot be made.
+    """
+    if folder.exists():
+        known = (folder / ADAPTATION).is_file()
+        mend = f"go on with it: metarl adapt --resume {folder}" if known else "choose another --output"
+        raise MetarlError(f"Expected a new folder for the session, got {folder}, which exists; {mend}.")
+    started: dict[str, Json] = {"settings": settings_to_json(settings), "about": dict(about)}
+    files = {CONFIG: encode_json(checkpoint.config, 2), ADAPTATION: encode_json(started, 2)}
+    try:
+        write_folder(folder, files)
+    except OSError as error:
+        raise MetarlError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    agent = State(checkpoint.agent.tensors, checkpoint.agent.values)  # acting needs no replay buffer
+    save(
+        folder / CHECKPOINTS,
+        Checkpoint(checkpoint.iteration, checkpoint.config, agent, checkpoint.progress),
+        keep=1,
+    )
+    session = Session(folder, settings, dict(about))
+    session.write([], [])
+    return session
+
+
+def open_session(folder: Path, episodes: int | None = None) -> Session:
+    """Open a session to go on with it.
+
+    Args:
+        folder: of the session.
+        episodes: another number of episodes, from now on.
+
+    Raises:
+        MetarlError: if it is none, it is damaged, or it was killed before its agent was there.
+    """
+    path = folder / ADAPTATION
+    if not path.is_file():
+        raise MetarlError(f"Expected the folder of metarl adapt, got {folder}, which has no {path.name}.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        given, about = data["settings"], dict(data["about"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise MetarlError(f"{path} is damaged; start another session.") from error
+    if episodes is not None:
+        given = {**given, "episodes": episodes}
+    settings = settings_from_json(given)
+    if not has_checkpoints(folder):
+        raise MetarlError(f"{folder} was killed before its first episode; delete it and start again.")
+    open_checkpoint(folder, lambda _: None)
+    if episodes is not None:
+        write_json(path, {"settings": settings_to_json(settings), "about": about}, 2)
+    return Session(folder, settings, about)

@@ -1,0 +1,73 @@
+"""A user's environment and workspace, by their places in files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import gymnasium
+
+from metarl.deploy.loop import Workspace
+from metarl.errors import MetarlError
+from metarl.plugins.user_files import Sums, UserFile, at_fault, is_place
+from metarl.types import Json
+
+
+def make_env(place: str, recorded: Json = None) -> object:
+    """Build the environment of ``my_robot.py:make_env``, or one by its Gymnasium id.
+
+    Args:
+        place: a function or class without arguments, or an environment, in a file.
+        recorded: what :func:`record_of` said when the session was started; changes are logged.
+
+    Raises:
+        MetarlError: if there is none, or it fails.
+    """
+    if not is_place(place):
+        try:
+            return gymnasium.make(place)
+        except gymnasium.error.Error as error:
+            raise MetarlError(
+                f"Expected my_robot.py:make_env or an environment's id, got {place!r} ({error})."
+            ) from error
+    file = UserFile.at(place, "environment")
+    if isinstance(recorded, Mapping):
+        modules = recorded.get("modules")
+        names = tuple(map(str, modules)) if isinstance(modules, list) else ()
+        file.tell_changes(Sums(str(recorded.get("sha256", "")), names))
+    return file.find(lambda found: _built(found, place))
+
+
+def workspace_at(place: str) -> Workspace | None:
+    """Return the predicate of ``my_robot.py:is_inside``; None of no place.
+
+    Raises:
+        MetarlError: if it is no function.
+    """
+    if not place:
+        return None
+    found = UserFile.at(place, "workspace").find(lambda each: each)
+    if not callable(found):
+        raise MetarlError(
+            f"Expected {place} to be a function of an observation, got a {type(found).__name__}."
+        )
+    return cast("Workspace", found)
+
+
+def record_of(place: str, part: str) -> dict[str, Json]:
+    """Return where something is, and the sums of its files."""
+    if not is_place(place):
+        return {"place": place}
+    file = UserFile.at(place, part)
+    sums = file.sums()
+    return {"place": file.place, "sha256": sums.sha256, "modules": list(sums.modules)}
+
+
+def _built(found: object, place: str) -> object:
+    if not (inspect.isroutine(found) or inspect.isclass(found)):
+        return found
+    try:
+        return cast("Callable[[], object]", found)()
+    except (Exception, SystemExit) as error:
+        raise at_fault(error, f"The environment {place} cannot be built") from error

@@ -1,0 +1,89 @@
+"""One step of a recurrent policy without gradients, as acting takes it many times.
+
+Everything that the parameters alone decide is computed once: joined and doubled weights, deviations and the
+density's constant. A step is then a dozen operations, where gradients would need four times as many.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from metarl.functional.distributions import log_prob, mode, sample
+from metarl.networks.recurrent import GRUCell
+from metarl.networks.recurrent_policy import RecurrentPolicy
+from metarl.networks.tanh_layer import minus_one, tanh_
+from metarl.types import Params
+
+
+class Choice(NamedTuple):
+    """Outcome of a step of N slots."""
+
+    actions: torch.Tensor  # [N, A]
+    log_probs: torch.Tensor  # [N]
+    distribution: torch.Tensor  # means or logits, [N, A]
+    values: torch.Tensor | None  # [N]; None if the network has no value
+    memory: torch.Tensor  # [N, H], after the step
+
+
+class ActingPolicy:
+    """A recurrent policy with fixed parameters, which acts; other parameters need another."""
+
+    @torch.no_grad()
+    def __init__(self, policy: RecurrentPolicy, params: Params) -> None:
+        self._policy, self._params = policy, params
+        self._is_fast = policy.head == "perceptron" and not policy.discrete
+        if not self._is_fast:
+            return
+        # tanh x = 2 sigmoid(2 x) - 1: the weights of tanh units are doubled, which is exact
+        self._embedding = 2 * params["embedding.weight"].t(), 2 * params["embedding.bias"]
+        self._gates = None if isinstance(policy.cell, GRUCell) else _doubled_candidate(params)
+        heads = ["policy", "value"] if policy.has_value else ["policy"]
+        weight = 2 * torch.cat([params[f"{head}_hidden.weight"] for head in heads]).t()
+        self._of_embedded, self._of_memory = weight.split([policy.embedding_size, policy.memory_size])
+        self._bias = 2 * torch.cat([params[f"{head}_hidden.bias"] for head in heads])
+        self._heads = [(params[f"{head}.weight"].t(), params[f"{head}.bias"]) for head in heads]
+        log_std = policy.log_std(params)
+        self._std, self._precision = log_std.exp(), torch.exp(-log_std)
+        self._normalizer = log_std.sum() + 0.5 * len(log_std) * math.log(2 * math.pi)
+
+    def __call__(
+        self, inputs: torch.Tensor, memory: torch.Tensor, generator: torch.Generator | None
+    ) -> Choice:
+        """Choose actions for ``[N, I]`` and memory ``[N, H]``, or the likeliest without a generator."""
+        if not self._is_fast:
+            (policy, values), memory = self._policy.step(self._params, inputs, memory)
+            actions = mode(policy) if generator is None else sample(policy, generator)
+            return Choice(actions, log_prob(policy, actions), policy[0], values, memory)
+        weight, bias = self._embedding
+        embedded = tanh_(torch.addmm(bias, inputs, weight))
+        memory = self._remember(embedded, memory)
+        hidden = tanh_(torch.addmm(self._bias, embedded, self._of_embedded).addmm_(memory, self._of_memory))
+        parts = hidden.chunk(len(self._heads), dim=1)
+        outputs = [torch.addmm(bias, part, w) for part, (w, bias) in zip(parts, self._heads, strict=True)]
+        mean = outputs[0].tanh_() if self._policy.tanh_mean else outputs[0]
+        values = outputs[1].squeeze(1) if self._policy.has_value else None
+        actions = mean
+        if generator is not None:
+            actions = torch.addcmul(mean, self._std, torch.empty_like(mean).normal_(generator=generator))
+        # log p = -1/2 ((x - mu) / sigma)^2 - log sigma - 1/2 log 2 pi
+        squares = ((actions - mean) * self._precision).square_().sum(dim=-1)
+        return Choice(actions, squares.mul_(-0.5).sub_(self._normalizer), mean, values, memory)
+
+    def _remember(self, embedded: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        if self._gates is None:
+            return self._policy.cell.step(self._params, embedded, memory)
+        weight, bias = self._gates
+        gate, candidate = torch.addmm(bias, embedded, weight).sigmoid_().chunk(2, dim=1)
+        torch.add(minus_one(candidate), candidate, alpha=2, out=candidate)
+        return torch.lerp(memory, candidate, gate)
+
+
+def _doubled_candidate(params: Params) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the linear cell's transposed weight and bias, the candidate's doubled."""
+    weight, bias = params["cell.weight"].t(), params["cell.bias"]
+    factors = torch.ones_like(bias)
+    factors[len(bias) // 2 :] = 2
+    return weight * factors, bias * factors

@@ -1,0 +1,80 @@
+"""The page about robots: its commands and its code run, one after another."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+import metarl
+from metarl.cli.main import main
+from metarl.deploy.settings import SafetySettings
+from metarl.training.adapted_agent import AdaptedAgent
+
+BLOCK = re.compile(r"^```python\n# file: (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS = re.compile(r"^\$ metarl (.+)$", re.MULTILINE)
+BRIEF = {
+    "train": "--iterations 1 --evaluation.adaptation-steps 1 --evaluation.tasks 2",
+    "evaluate": "--tasks 2",
+}
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    return (root / "docs" / "robot.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def place(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the page's files, in which its commands have run."""
+    folder = tmp_path_factory.mktemp("page")
+    for name, text in BLOCK.findall(page):
+        (folder / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for words in COMMANDS.findall(page):
+            command, *rest = shlex.split(words)
+            brief = BRIEF.get(
+                command, "--episodes 4 --adaptation-episodes 2" if "--resume" not in rest else ""
+            )
+            assert main([command, *rest, *shlex.split(brief)]) == 0, words
+    return folder
+
+
+def test_commands_leave_what_the_page_says(place: Path) -> None:
+    session = place / "runs" / "table-make_env"
+    assert {path.name for path in session.iterdir()} >= {
+        *("config.json", "checkpoints", "adaptation.json", "episodes", "decisions.json"),
+        *("adapted.safetensors", "evaluations"),
+    }
+    assert len(list((session / "episodes").iterdir())) == 24
+    assert isinstance(metarl.load(session).agent, AdaptedAgent)
+    assert len(list((place / "runs" / "arm" / "episodes").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["adapt_it.py", "rehearsal.py"])
+def test_programs_run(
+    place: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(str(place))
+    runpy.run_path(str(place / name))
+    assert capsys.readouterr().out
+
+
+def test_environment_of_gymnasium_robotics_has_the_sizes_that_the_page_says(
+    place: Path, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = runpy.run_path(str(place / "fetch.py"))["make_env"]()
+    observations, actions = env.observation_space.shape[0], env.action_space.shape[0]
+    env.close()
+    assert f"It shows {observations} numbers and takes {actions}" in page
+
+
+def test_settings_of_the_table_are_those_of_safety(page: str) -> None:
+    table = page.split("| `--safety.` |")[1].split("\n\n")[0]
+    named = {name.replace("-", "_") for name in re.findall(r"`([a-z-]+)`", table)}
+    assert named == set(SafetySettings.__dataclass_fields__)

@@ -1,0 +1,312 @@
+"""Sessions: every family adapts, nothing is lost, and going on gives the same policy."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from stable_baselines3 import PPO
+
+from metarl import deploy
+from metarl.cli.main import main
+from metarl.deploy.episodes import episode_file, read_episode, read_episodes
+from metarl.deploy.running import Outcome
+from metarl.deploy.settings import DeploySettings, GuardSettings, SafetySettings
+from metarl.errors import MetarlError, Stopped
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.meta_learner import inputs_at_start
+from metarl.rollouts.collect import collect
+from metarl.storage.run_folder import ADAPTED
+from metarl.training import runs
+from support.programs import Trap, errors, finish, start
+from support.robots import FAMILIES, HORIZON, Table, untrained_run
+
+UNGUARDED = GuardSettings(enabled=False)
+BRIEF = DeploySettings(adaptation_steps=2, adaptation_episodes=2, horizon=HORIZON, guard=UNGUARDED)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return untrained_run(tmp_path / "run")
+
+
+def adapt(run: Path, env: object = None, settings: DeploySettings = BRIEF, name: str = "session") -> Outcome:
+    return deploy.adapt(run, Table() if env is None else env, run.parent / name, settings)
+
+
+def choice(outcome: Outcome) -> torch.Tensor:
+    """Return the adapted policy's actions for some observations."""
+    actor = outcome.adapted.initial_actor(1, make_rng(0, Purpose.FILM))
+    inputs = inputs_at_start(torch.linspace(-1, 1, 10).view(1, 5, 2), 2)
+    action, _ = actor.act(inputs, actor.initial_memory(5), None)
+    return action.actions
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_adapts_and_opens_again(family: str, tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "run", FAMILIES[family])
+    outcome = adapt(run)
+    sequential = outcome.agent.trial == "sequential"
+    assert len(outcome.episodes) == (3 if sequential else 6)
+    assert [decision.outcome for decision in outcome.decisions] == ["kept", "kept"]
+    opened = runs.open_trained(outcome.folder, pytest.fail)
+    unadapted = runs.open_trained(run, pytest.fail)
+    inputs = inputs_at_start(torch.linspace(-1, 1, 10).view(1, 5, 2), 2)
+    chosen = []
+    for agent in (outcome.adapted, opened.agent, unadapted.agent):
+        actor = agent.initial_actor(1, make_rng(0, Purpose.FILM))
+        action, memory = actor.act(inputs, actor.initial_memory(5), None)
+        chosen.append((action.actions, action.log_probs))
+        assert all(value.shape[:2] == (1, 5) for value in memory.values())
+    assert all(map(torch.equal, chosen[0], chosen[1]))
+    assert not all(map(torch.equal, chosen[0], chosen[2]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_learned_from_is_what_collect_would_have_collected(family: str, tmp_path: Path) -> None:
+    """The same actor on the same task, by the loop of training: equal shapes, masks, returns and memories."""
+    run = untrained_run(tmp_path / "run", FAMILIES[family])
+    settings = DeploySettings(adaptation_steps=1, adaptation_episodes=1, horizon=20, guard=UNGUARDED)
+    experiment = runs.open_trained(run, pytest.fail)
+    task = experiment.suite.tasks("test")[0]
+    outcome = adapt(run, Table(mark=(task.parameters[0], task.parameters[1])), settings)
+    learned = outcome.adaptation.path[0]
+    env = experiment.make_env()
+    actor = experiment.agent.initial_actor(1, make_rng(0, Purpose.DEPLOYMENT, "start", 0))
+    collected = collect(
+        env, [task], actor, episodes=1, horizon=20, rng=np.random.default_rng(0), deterministic=True
+    )
+    env.close()
+    one, other = learned.tensors(), collected.tensors()
+    assert {name: value.shape for name, value in one.items()} == {
+        name: value.shape for name, value in other.items()
+    }
+    assert all(one[name].dtype == other[name].dtype for name in one)
+    assert torch.equal(learned.mask, collected.mask)
+    assert torch.equal(learned.truncated, collected.truncated)
+
+
+def test_actions_drawn_again_from_an_episode_are_those_that_were_taken(run: Path) -> None:
+    outcome = adapt(run)
+    episode = outcome.episodes[0]
+    fresh = deploy.go_on(outcome.folder, Table(), episodes=6)  # replays all from disk
+    assert torch.equal(choice(outcome), choice(fresh))
+    rollout = fresh.adaptation.path[0]
+    assert np.array_equal(rollout.actions[0, 0].numpy(), episode.actions)
+    # in -0.1..0.1, where the table moves: rewards follow from the actions that were sent
+    places = np.cumsum(np.clip(episode.actions.astype(float), -0.1, 0.1), axis=0)
+    rewards = -np.linalg.norm(places - np.array([0.3, -0.25]), axis=1)
+    assert episode.rewards == pytest.approx(rewards, rel=1e-6)
+
+
+def trace(folder: Path) -> list[object]:
+    """Return all that must not depend on stops: whole episodes without times, the adapted policy."""
+    rows = []
+    for number in range(len(read_episodes(folder / "episodes"))):
+        lines = episode_file(folder / "episodes", number).read_text().splitlines()
+        rows.append([{k: v for k, v in json.loads(line).items() if k != "latency"} for line in lines])
+    return [rows, (folder / ADAPTED).read_bytes(), json.loads((folder / "decisions.json").read_text())]
+
+
+def test_stopped_at_any_step_and_gone_on_with_the_policy_is_the_same(run: Path) -> None:
+    whole = trace(adapt(run, name="whole").folder)
+    rng, stops = random.Random(0), 0
+    folder, begun = run.parent / "stopped", False
+    steps_taken = run.parent / "steps"
+    while True:
+        left = rng.randint(1, 11)
+
+        def should_stop() -> bool:
+            nonlocal left
+            left -= 1
+            return left < 0
+
+        env = Table(steps_file=steps_taken)
+        try:
+            if begun:
+                outcome = deploy.go_on(folder, env, should_stop=should_stop)
+            else:
+                outcome = deploy.adapt(run, env, folder, BRIEF, should_stop=should_stop)
+            break
+        except Stopped:
+            begun, stops = True, stops + 1
+            assert env.halted == 1
+    assert stops >= 3
+    assert trace(outcome.folder) == whole
+    written = [
+        line
+        for path in (folder / "episodes").iterdir()
+        for line in path.read_text().splitlines()
+        if "reward" in json.loads(line)
+    ]
+    assert len(written) == len(steps_taken.read_text().splitlines())
+
+
+ROBOT = """
+from pathlib import Path
+from support.robots import Table
+
+def table():
+    return Table(steps_file=Path("steps"))
+"""
+TRAPS = (
+    ("metarl.deploy.episodes:Journal.step", 25),
+    ("metarl.deploy.episodes:Journal.finish", 4),
+    ("metarl.deploy.session:write_path", 2),
+)
+"""Functions before which a process is killed, and the most calls of them until then."""
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_nothing_is_lost_and_the_policy_is_the_same(tmp_path: Path) -> None:
+    kills, episodes = 20, 90
+    untrained_run(tmp_path / "run")
+    (tmp_path / "robot.py").write_text(ROBOT)
+    begin = (
+        *("adapt", "run", "--env", "robot.py:table", "--guard.no-enabled", "--episodes", str(episodes)),
+        *("--adaptation-steps", "40", "--adaptation-episodes", "2", "--horizon", str(HORIZON), "--output"),
+    )
+    assert finish(start(tmp_path, (*begin, "whole"))) == 0, errors(tmp_path)
+    (tmp_path / "steps").unlink()
+    rng = random.Random(kills)
+    for _ in range(kills):
+        function, most = rng.choice(TRAPS)
+        words = ("adapt", "--resume", "killed") if (tmp_path / "killed").exists() else (*begin, "killed")
+        trap = Trap(function, rng.randint(1, most))
+        assert finish(start(tmp_path, words, trap)) == -signal.SIGKILL, errors(tmp_path)
+    assert finish(start(tmp_path, ("adapt", "--resume", "killed"))) == 0, errors(tmp_path)
+    assert trace(tmp_path / "killed") == trace(tmp_path / "whole")
+    taken = len((tmp_path / "steps").read_text().splitlines())
+    written = sum(
+        '"reward"' in line
+        for path in (tmp_path / "killed" / "episodes").iterdir()
+        for line in path.read_text().splitlines()
+    )
+    # a kill between a step's end and its line loses that one step at most
+    assert taken - kills <= written <= taken
+
+
+def test_more_episodes_go_on_from_the_last(run: Path) -> None:
+    whole = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 6}), name="whole")
+    first = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 3}))
+    assert len(first.episodes) == 3
+    longer = deploy.go_on(first.folder, Table(), episodes=6)
+    assert trace(longer.folder) == trace(whole.folder)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (
+            (np.array([np.nan, 0.0]), 0.0, False, False, {}),
+            "Entry 0 of the observation at step 3 is not finite",
+        ),
+        ((np.zeros(2), np.inf, False, False, {}), "The reward at step 3 is not finite"),
+        ((np.zeros(3), 0.0, False, False, {}), "Expected an observation of shape .2,."),
+        ((np.zeros(2), 0.0, "no", False, {}), "Expected terminated to be True, False"),
+        (
+            (np.zeros(2), 0.0, False, {}),
+            "Expected .observation, reward, terminated, truncated, info. of step",
+        ),
+        (ConnectionError("the cable is loose"), "The environment fails at step 3.*the cable is loose"),
+        (SystemExit("bye"), "The environment fails at step 3.*bye"),
+    ],
+)
+def test_a_fault_is_one_sentence_and_what_was_experienced_is_kept(
+    run: Path, returned: object, message: str
+) -> None:
+    def fault(step: int) -> object:
+        if step == 3 and isinstance(returned, BaseException):
+            raise returned
+        return returned if step == 3 else None
+
+    env = Table(at_step=fault)
+    with pytest.raises(MetarlError, match=message) as caught:
+        adapt(run, env)
+    assert "\n" not in str(caught.value)
+    assert env.halted == 1
+    folder = run.parent / "session"
+    assert len((folder / "episodes" / "0000.jsonl").read_text().splitlines()) == 2
+    assert read_episode(folder / "episodes" / "0000.jsonl") is None
+    # with the fault mended, the session goes on as if it had not been there
+    assert trace(deploy.go_on(folder, Table()).folder) == trace(adapt(run, name="whole").folder)
+    assert (folder / "episodes" / "0000-interrupted-1.jsonl").is_file()
+
+
+class NoReset:
+    """Something that is no environment."""
+
+
+class Refuses(Table):
+    """An environment that cannot be reset."""
+
+    def reset(self, **_: object) -> object:  # type: ignore[override]  # wrong on purpose
+        raise RuntimeError("no power")
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (NoReset(), "Expected a gymnasium.Env, got a NoReset"),
+        (Refuses(), "The environment fails at its reset.*no power"),
+        (Table, "Expected a gymnasium.Env, got a EnvMeta|Expected a gymnasium.Env, got a type"),
+        (
+            Table(observation_space=Box(-1, 1, (3,))),
+            "Expected observations of 2 numbers, as point has, got 3",
+        ),
+        (Table(action_space=Box(-1, 1, (1,))), "Expected actions as point has"),
+    ],
+)
+def test_what_is_no_working_environment_is_refused(run: Path, env: object, message: str) -> None:
+    with pytest.raises(MetarlError, match=message):
+        adapt(run, env)
+
+
+def test_spaces_are_refused_before_a_folder_is_made(run: Path) -> None:
+    with pytest.raises(MetarlError):
+        adapt(run, Table(observation_space=Box(-1, 1, (3,))))
+    assert not (run.parent / "session").exists()
+
+
+def test_a_session_is_neither_started_twice_nor_trained_nor_adapted_again(run: Path) -> None:
+    folder = adapt(run).folder
+    with pytest.raises(MetarlError, match="go on with it: metarl adapt --resume"):
+        adapt(run)
+    with pytest.raises(MetarlError, match="go on with it: metarl adapt --resume"):
+        runs.resume(folder, pytest.fail)
+    with pytest.raises(MetarlError, match="Expected a run, got a session"):
+        deploy.adapt(folder, Table(), run.parent / "other")
+    with pytest.raises(MetarlError, match="Expected the folder of metarl adapt"):
+        deploy.go_on(run, Table())
+
+
+def test_no_limit_of_actions_is_left_by_any_family(tmp_path: Path) -> None:
+    safety = SafetySettings(low=(-0.05, -0.02), high=(0.03,), max_change=(0.01,))
+    for name, agent in FAMILIES.items():
+        env = Table()
+        settings = DeploySettings(**{**vars(BRIEF), "safety": safety})
+        deploy.adapt(untrained_run(tmp_path / f"{name}-run", agent), env, tmp_path / name, settings)
+        sent = np.array(env.sent).reshape(-1, HORIZON, 2)
+        assert (sent >= [-0.05, -0.02]).all()
+        assert (sent <= 0.03).all()
+        assert (np.abs(np.diff(sent, axis=1)) <= 0.01 + 1e-12).all()
+
+
+def test_adapted_policy_is_exported(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = adapt(run)
+    monkeypatch.chdir(run.parent)
+    task = runs.open_trained(run, pytest.fail).suite.tasks("test")[0].id
+    words = ("export", str(outcome.folder), "--task", task, "--adaptation-steps", "0", "--output")
+    assert main([*words, "policy.zip"]) == 0
+    exported = PPO.load("policy.zip", device="cpu")
+    states = torch.linspace(-1, 1, 10).view(5, 2).numpy()
+    chosen, _ = exported.predict(states, deterministic=True)
+    # stable-baselines3 clips to the suite's actions
+    assert chosen == pytest.approx(choice(outcome)[0].clamp(-0.1, 0.1).numpy(), abs=1e-6)
+    assert main([*words, "policy.onnx"]) == 2
