@@ -76,6 +76,8 @@ class Rollout:
     """``[M, K]`` bool, whether the task was solved at any step; None where the suite does not say."""
     success_at_first_step: torch.Tensor | None = None
     """``[M, K]`` bool, likewise at the first step."""
+    success_streak: torch.Tensor | None = None
+    """``[M, K]`` int, steps in a row with success, up to the last; None where the suite does not say."""
     extras: Params = field(default_factory=dict)
     """``[M, K, T, ...]`` by name, what the policy gave beside its actions, such as values."""
     initial_memory: Params = field(default_factory=dict)

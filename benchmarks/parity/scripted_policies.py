@@ -24,6 +24,7 @@ from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.envs.metaworld.warp import WarpSawyerVectorEnv
+from metarl.storage.files import write_rows
 from metarl.types import Task
 
 LAYOUTS = 10
@@ -56,13 +57,16 @@ def main(
         families: tasks to run.
         layouts: layouts of each task.
         device: device of Warp's worlds.
-        output: file for the numbers, as JSON.
+        output: file for the numbers: a CSV, or JSON that also has the MuJoCo version and the device.
     """
     rows: list[Solved] = []
     for family in families:
         rows.append(compare(family, layouts=layouts, device=device))
         print(f"{family:32} warp {rows[-1].warp:3}  C {rows[-1].c:3}  of {layouts}", flush=True)
-        if output is not None:
+        if output is not None and output.suffix == ".csv":
+            columns = ("family", "layouts", "warp", "c", "both")
+            write_rows(output, [columns, *([getattr(row, name) for name in columns] for row in rows)])
+        elif output is not None:
             content = {"mujoco": mujoco.__version__, "device": device, "tasks": [vars(row) for row in rows]}
             output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     warp, c, number = (sum(getattr(row, name) for row in rows) for name in ("warp", "c", "layouts"))

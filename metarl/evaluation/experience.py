@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metarl.errors import MetarlError
-from metarl.evaluation.record import Evaluation
+from metarl.evaluation.record import Evaluation, part_of
 
 
 def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int, ...]:
@@ -46,7 +46,9 @@ def at_counts(evaluation: Evaluation, adaptation_episodes: int, counts: Sequence
     return replace(
         evaluation,
         returns=evaluation.returns[:, stages],
-        successes=None if evaluation.successes is None else evaluation.successes[:, stages],
+        successes=part_of(evaluation.successes, slice(None), stages),
+        last=part_of(evaluation.last, slice(None), stages),
+        held=part_of(evaluation.held, slice(None), stages),
         trial="sequential",
         experience=tuple(counts),
     )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import spearmanr
 
-from metarl.evaluation.record import Evaluation, check_same_tasks
+from metarl.evaluation.record import KINDS, Evaluation, check_same_tasks
 from metarl.evaluation.statistics import (
     RATE,
     Aggregates,
@@ -18,6 +19,11 @@ from metarl.evaluation.statistics import (
     paired_gain,
     share_worse,
 )
+
+FEWEST_RANKED = 5
+"""Fewest tasks that a rank correlation says something of."""
+LEAST_AGREEMENT = 0.3
+"""Rank correlation below which return and success disagree."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,56 @@ def summarize_seeds(evaluations: Sequence[Evaluation], rng: np.random.Generator)
         of_success=_measures(np.stack(successes), rng, replace(how, bounds=RATE))
         if len(successes) == len(evaluations)
         else None,
+    )
+
+
+def summarize_ends(evaluations: Sequence[Evaluation], rng: np.random.Generator) -> dict[str, Measures]:
+    """Summarize success at the last step, and held for the last ten.
+
+    Returns:
+        Measures by kind, ``"success_last"`` and ``"success_held"``; a kind that is not recorded is left out.
+
+    Raises:
+        MetarlError: as :func:`summarize_seeds`.
+    """
+    check_same_tasks(evaluations)
+    how = Bootstrap(strata=tuple(task.family for task in evaluations[0].tasks), bounds=RATE)
+    found = {}
+    for kind in KINDS[1:]:
+        rates = [known for part in evaluations if (known := part.rates(kind)) is not None]
+        if len(rates) == len(evaluations):
+            found[kind] = _measures(np.stack(rates), rng, how)
+    return found
+
+
+def rank_correlation(evaluation: Evaluation) -> float | None:
+    """Return how alike return and success rank the tasks, after the last step.
+
+    It is Spearman's coefficient over tasks, of mean returns and success rates.
+
+    Returns:
+        None where success is not known, there are fewer than five tasks, or all agree in one of the two.
+    """
+    rates = evaluation.task_successes
+    if rates is None or len(rates) < FEWEST_RANKED:
+        return None
+    returns, successes = evaluation.task_returns[:, -1], rates[:, -1]
+    if np.ptp(returns) == 0 or np.ptp(successes) == 0:
+        return None
+    return float(spearmanr(returns, successes).statistic)
+
+
+def disagreement(evaluation: Evaluation) -> str:
+    """Return a sentence where return and success disagree over tasks; empty where they do not.
+
+    They disagree if their rank correlation is below 0.3.
+    """
+    correlation = rank_correlation(evaluation)
+    if correlation is None or correlation >= LEAST_AGREEMENT:
+        return ""
+    return (
+        f"Return and success disagree over the {len(evaluation.tasks)} tasks: their rank correlation is "
+        f"{correlation:.2f} after the last step, so a higher return does not mean more success here."
     )
 
 

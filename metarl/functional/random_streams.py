@@ -25,6 +25,8 @@ class Purpose(Enum):
     TEST = "test"  # episodes of the evaluation at a run's end
     EVALUATION = "evaluation"  # held-out tasks and episodes, chosen later on
     OFFICIAL = "official evaluation"  # episodes of a publisher's own evaluator
+    REFERENCE = "reference policies"
+    """Episodes of policies that learn nothing."""
     EPISODE_CURVE = "episode curve"  # episodes of the curve over adaptation episodes
     EXPLANATION = "explanation"  # tasks and episodes that an adaptation is explained by
     RESAMPLES = "resamples"  # resamples of a bootstrap

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metarl.evaluation.record import scores_of
-from metarl.evaluation.summary import Summary, summarize_seeds
+from metarl.evaluation.summary import Summary, summarize_ends, summarize_seeds
 from metarl.reporting.comparison import EvaluatedRun
 from metarl.reporting.csv_files import interval_columns, write_csv
 from metarl.reporting.figures.dots import dot, dot_sheet, draw_legend, label_quantity, name_rows
@@ -76,6 +76,10 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
         row |= interval_columns(f"{quantity}_gain", measures.gains[-1])
         row |= interval_columns(f"{quantity}_iqm", measures.iqms[-1])
         row |= interval_columns(f"{quantity}_worse", measures.worse[-1])
+    for kind, measures in summarize_ends(run.evaluations, np.random.default_rng(0)).items():
+        row |= interval_columns(f"{kind}_before", measures.means[0])
+        row |= interval_columns(f"{kind}_after", measures.means[-1])
+        row |= interval_columns(f"{kind}_gain", measures.gains[-1])
     return row
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from metarl.errors import MetarlError
 from metarl.evaluation.comparability import Side, check_comparable, shared_settings
 from metarl.evaluation.record import Evaluation, steps_axis
-from metarl.evaluation.summary import Measures, summarize_seeds
+from metarl.evaluation.summary import Measures, summarize_ends, summarize_seeds
 from metarl.reporting.csv_files import average, interval_columns, write_csv
 from metarl.reporting.figures.learning_curve import draw_adaptation_curve, draw_learning_curve
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.style import save
+from metarl.reporting.result_folder import write_origins
 from metarl.storage.files import write_json
 from metarl.storage.metrics import read_metrics
 from metarl.text import stage_name
@@ -31,7 +32,8 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
     after each adaptation step, with 95 % intervals: over tasks for a seed, over seeds and tasks for all),
     performance profiles before and after adapting, a figure of each, and, where there are several,
-    ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks).
+    ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks); for
+    ``metarl reproduce`` the seeds' weights and ``measured.json``.
 
     Raises:
         MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
@@ -56,18 +58,7 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     # durations of parts differ between machines; only the clock is kept
     kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
     write_csv(files[1], kept)
-    seeds = [f"seed {config.seed}" for config in configs]
-    write_csv(files[2], _rows_by_seed(seeds, evaluations))
-    # a file by family, if there are several
-    families = sorted({task.family for task in evaluations[0].tasks})
-    if len(families) > 1:
-        files.append(output / "families.csv")
-        rows_of_families: list[dict[str, str | float]] = [
-            {"family": name, **row}
-            for name in families
-            for row in _rows_by_seed(seeds, [part.only(name) for part in evaluations])
-        ]
-        write_csv(files[3], rows_of_families)
+    files[2:] = write_seeds(output, [config.seed for config in configs], evaluations)
     # the figures of a single run, with intervals over seeds
     figures = [output / "learning_curve.png", output / "adaptation.png"]
     trial = evaluations[0].trial
@@ -79,7 +70,34 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     save(draw_adaptation_curve(steps, *means, title, label, seeds=len(folders)), figures[1])
     # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
-    return files + figures + write_profiles(output, stages, title)
+    files += figures + write_profiles(output, stages, title)
+    return files + write_origins(output, {"": measured})
+
+
+def write_seeds(output: Path, seeds: Sequence[int], evaluations: Sequence[Evaluation]) -> list[Path]:
+    """Write ``adaptation.csv``, and ``families.csv`` if there are several.
+
+    Args:
+        output: folder of the files.
+        seeds: of the evaluated runs.
+        evaluations: of each of them.
+
+    Returns:
+        The files.
+    """
+    names = [f"seed {seed}" for seed in seeds]
+    files = [output / "adaptation.csv"]
+    write_csv(files[0], _rows_by_seed(names, evaluations))
+    families = sorted({task.family for task in evaluations[0].tasks})
+    if len(families) > 1:
+        files.append(output / "families.csv")
+        rows: list[dict[str, str | float]] = [
+            {"family": family, **row}
+            for family in families
+            for row in _rows_by_seed(names, [part.only(family) for part in evaluations])
+        ]
+        write_csv(files[1], rows)
+    return files
 
 
 def _footer(seeds: int) -> str:
@@ -95,13 +113,14 @@ def _rows_by_seed(seeds: Sequence[str], evaluations: Sequence[Evaluation]) -> li
     groups = [(name, [part]) for name, part in zip(seeds, evaluations, strict=True)]
     for label, parts in [*groups, ("all", list(evaluations))]:
         summary = summarize_seeds(parts, np.random.default_rng(0))
+        ends = summarize_ends(parts, np.random.default_rng(0))
         for step in range(parts[0].adaptation_steps + 1):
             row: dict[str, str | float] = {
                 "seeds": label,
                 "adaptation_steps": step,
                 "tasks": sum(len(part.tasks) for part in parts),
             }
-            for quantity, measures in summary.measures.items():
+            for quantity, measures in {**summary.measures, **ends}.items():
                 row |= _measured(quantity, measures, step)
             rows.append(row)
     return rows

@@ -13,7 +13,7 @@ from metarl.config import SuiteConfig
 from metarl.errors import require
 from metarl.evaluation.comparability import Side, adaptation_episodes, check_comparable
 from metarl.evaluation.experience import at_counts, common_counts, experience_of
-from metarl.evaluation.record import Evaluation, scores_of
+from metarl.evaluation.record import KINDS, Evaluation, scores_of
 from metarl.evaluation.statistics import (
     RATE,
     Aggregates,
@@ -162,11 +162,11 @@ def compare(
     stratified = dataclasses.replace(how, strata=families)
     scores = {
         quantity: tuple(scores_of(side.evaluations, step, quantity) for side in (ours, theirs))
-        for quantity in ("return", "success")
+        for quantity in ("return", *KINDS)
     }
     return {
         quantity: _result(
-            one, other, dataclasses.replace(stratified, bounds=RATE) if quantity == "success" else stratified
+            one, other, stratified if quantity == "return" else dataclasses.replace(stratified, bounds=RATE)
         )
         for quantity, (one, other) in scores.items()
         if one is not None and other is not None

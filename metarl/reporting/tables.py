@@ -17,7 +17,13 @@ from metarl.text import count, stage_name
 
 WIDTH = 80
 """Columns of a terminal, into which every table fits."""
-FORMS = {"return": number, "success": percent}
+FORMS = {"return": number, "success": percent, "success_last": percent, "success_held": percent}
+NAMES = {
+    "return": "return",
+    "success": "success %",
+    "success_last": "success at the last step %",
+    "success_held": "success held for the last ten steps %",
+}
 
 
 def evaluation_table(
@@ -150,7 +156,7 @@ def official_table(official: OfficialEvaluation) -> Table:
 def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Table:
     """Return the scores of A, B, C, …, and A's chance against each.
 
-    ``results`` are of A with B, of A with C, …; ``quantity`` is ``"return"`` or ``"success"``.
+    ``results`` are of A with B, of A with C, …; ``quantity`` is a key of :data:`FORMS`.
     """
     form = FORMS[quantity]
     letters = [chr(ord("A") + place) for place in range(len(results) + 1)]
@@ -171,4 +177,4 @@ def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Tabl
         for letter, score in zip(letters, scores, strict=True)
     )
     columns = tuple(Column(label, form) for label in ("mean", "interquartile mean", "median"))
-    return Table("return" if quantity == "return" else "success %", columns, rows, "", "\n".join(lines))
+    return Table(NAMES[quantity], columns, rows, "", "\n".join(lines))

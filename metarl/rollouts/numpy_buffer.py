@@ -44,6 +44,7 @@ class HostRecorder:
         self.truncated = np.zeros((horizon, slots), np.bool_)
         self.success: npt.NDArray[np.bool_] | None = None
         self.success_at_first_step: npt.NDArray[np.bool_] | None = None
+        self.success_streak: npt.NDArray[np.int64] | None = None
         self.live = np.ones(slots, np.bool_)
         self._used = np.arange(env.num_envs) < slots
 
@@ -98,6 +99,9 @@ class HostRecorder:
             self.success = solved if self.success is None else self.success | solved
             if step == 0:
                 self.success_at_first_step = solved
+            streak = np.zeros(slots, np.int64) if self.success_streak is None else self.success_streak
+            # a step without success ends the streak; episodes that are over keep theirs
+            self.success_streak = np.where(self.live, (streak + 1) * solved, streak)
 
     def is_over(self, step: int) -> bool:
         """Whether no episode is running."""
@@ -120,9 +124,10 @@ class HostRecorder:
             final_observations=torch.from_numpy(final).view(*self._shape, -1),
             success=self._flags(self.success),
             success_at_first_step=self._flags(self.success_at_first_step),
+            success_streak=self._flags(self.success_streak),
         )
 
-    def _flags(self, flags: npt.NDArray[np.bool_] | None) -> torch.Tensor | None:
+    def _flags(self, flags: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | None) -> torch.Tensor | None:
         return None if flags is None else torch.from_numpy(flags).view(self._shape)
 
     def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:

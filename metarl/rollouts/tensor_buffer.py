@@ -30,6 +30,7 @@ class TensorRecorder:
         """Running episodes at the last look."""
         self._success: torch.Tensor | None = None
         self._success_at_first_step: torch.Tensor | None = None
+        self._success_streak: torch.Tensor | None = None
         self._checked = 0
 
     def reset(self, seeds: list[int]) -> None:
@@ -68,6 +69,11 @@ class TensorRecorder:
             self._success = solved if self._success is None else self._success | solved
             if step == 0:
                 self._success_at_first_step = solved
+                self._success_streak = torch.zeros_like(solved, dtype=torch.int64)
+            streak = self._success_streak
+            if streak is not None:
+                # a step without success ends the streak; episodes that are over keep theirs
+                self._success_streak = torch.where(self.live, (streak + 1) * solved, streak)
         self.live = self.live & ~(self.terminated[step] | self.truncated[step])
         return self.rewards[step].view(self._shape)
 
@@ -100,6 +106,7 @@ class TensorRecorder:
             final_observations=final.view(*self._shape, -1),
             success=self._flags(self._success),
             success_at_first_step=self._flags(self._success_at_first_step),
+            success_streak=self._flags(self._success_streak),
         )
 
     def _empty(

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from metarl import __version__
 from metarl.errors import MetarlError
-from metarl.storage.files import WriteError, is_full, make_folder, sync_folder, write_synced
+from metarl.storage.files import WriteError, is_full, make_folder, sync_folder, write_synced, write_whole
 from metarl.storage.run_folder import SEGMENTS
 from metarl.storage.segments import (
     DamagedSegment,
@@ -204,6 +204,36 @@ def drop_later(folder: Path, iteration: int) -> None:
         if _iteration(path) > iteration:
             _remove(path)
     drop_unneeded_segments(folder)
+
+
+def copy_newest(folder: Path, target: Path, most: int) -> int | None:
+    """Copy the newest whole checkpoint, without its segments.
+
+    Acting, adapting and evaluating need no segments.
+
+    Args:
+        folder: the run's checkpoints.
+        target: folder of the copy; an older copy there is replaced.
+        most: bytes of a copy; a larger checkpoint is not copied, and an older copy is deleted.
+
+    Returns:
+        Its bytes, copied or not; None if no checkpoint is whole.
+    """
+    size = None
+    for path in _stored(folder):
+        try:
+            load(path, with_segments=False)
+        except DamagedCheckpoint:
+            continue
+        files = {name: (path / name).read_bytes() for name in (_WEIGHTS, _STATE)}
+        size = sum(map(len, files.values()))
+        if size <= most:
+            for name, content in files.items():
+                write_whole(target / name, content)
+            return size
+        break
+    shutil.rmtree(target, ignore_errors=True)
+    return size
 
 
 class Identity(NamedTuple):

@@ -1,4 +1,4 @@
-"""File names of runs and sweeps."""
+"""File names of runs, sweeps and results."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ SEGMENTS = "segments"
 """Folder of the segments of checkpoints: blocks of tensors, such as parts of a replay buffer."""
 EVALUATION = "evaluation.json"
 """Evaluation on every test task, after training."""
+MEASURED = "measured.json"
+"""File of a result that says how each of its runs was measured."""
+WEIGHTS = "weights"
+"""Folder of a result's trained agents, one for each seed."""
+PROGRAM = "reproduce.json"
+"""File of a result that a program makes, not a training."""
 ADAPTATION = "adaptation.json"
 """File of a session's settings and environment, in its folder."""
 ADAPTED = "adapted.safetensors"

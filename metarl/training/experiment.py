@@ -352,8 +352,14 @@ class Experiment:
 
     def _forget_evaluation(self) -> None:
         """Delete the evaluation of a shorter run: it is of another agent now."""
-        for ending in (".json", ".csv", ".png"):  # JSON first: without it the others count for nothing
-            (self.folder / EVALUATION).with_suffix(ending).unlink(missing_ok=True)
+        stem = Path(EVALUATION).stem
+        for ending in (
+            ".json",
+            ".csv",
+            ".png",
+            "-success.csv",
+        ):  # without the JSON the others count for nothing
+            (self.folder / f"{stem}{ending}").unlink(missing_ok=True)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

@@ -30,7 +30,7 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
-from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, SWEEP
+from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIGHTS
 from metarl.system.signals import handled
 from metarl.training.adapted_agent import AdaptedAgent, read_path
 from metarl.training.experiment import Experiment
@@ -172,12 +172,35 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
         return load_newest(path / CHECKPOINTS, report, with_segments=False)
     if not path.is_dir():
         raise MetarlError(f"There is no folder {path}.")
+    if (path / WEIGHTS).is_dir():
+        return load(weights_of_result(path, report), with_segments=False)
+    if (path / MEASURED).is_file():
+        raise MetarlError(f"The result {path} holds no weights: train it again with metarl reproduce {path}.")
     if (path / CONFIG).is_file():
         raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
     # not in a run, but perhaps a checkpoint that was copied elsewhere
     if not any(path.glob("*.safetensors")):
         raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
     return load(path, with_segments=False)
+
+
+def weights_of_result(path: Path, report: Callable[[str], None]) -> Path:
+    """Return the first weights of a result.
+
+    Args:
+        path: folder of a result, ``results/NAME``, that has a folder ``weights``.
+        report: called with a sentence if there are others.
+
+    Raises:
+        MetarlError: if there are none.
+    """
+    folders = {file.parent for file in (path / WEIGHTS).rglob("*.safetensors")}
+    ordered = sorted(folders, key=lambda one: (str(one.parent), len(one.name), one.name))
+    if not ordered:
+        raise MetarlError(f"The folder {path / WEIGHTS} must hold weights, and it holds none.")
+    if len(ordered) > 1:
+        report(f"{path} has the weights of {len(ordered)} runs, to {ordered[-1]}; this is {ordered[0]}.")
+    return ordered[0]
 
 
 def open_trained(
@@ -234,9 +257,15 @@ def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
 
 
 def _folder_of(path: Path) -> Path:
-    """Return the run's folder of a checkpoint, or the path itself."""
+    """Return the folder of a checkpoint's run or result, and any other path as it is."""
     checkpoints = path.resolve().parent
-    return checkpoints.parent if checkpoints.name == CHECKPOINTS else path
+    if checkpoints.name == CHECKPOINTS:
+        return checkpoints.parent
+    # weights/seed0 or weights/agent/seed0 of a result
+    for folder in path.resolve().parents[:2]:
+        if folder.name == WEIGHTS and (folder.parent / MEASURED).is_file():
+            return folder.parent
+    return path
 
 
 def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})) -> ExperimentConfig:

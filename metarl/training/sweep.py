@@ -72,21 +72,20 @@ class SeedRun:
 class Sweep:
     """Seeds of a sweep in ``root``, where it has a folder ``<name>-sweep``.
 
-    There are ``count`` seeds, from the config's on; ``preset`` and ``options`` are those of ``metarl train``.
+    ``config`` is that of the first seed's run; ``preset`` and ``options`` are those of ``metarl train``.
 
     Raises:
         MetarlError: if there is a run or a sweep of that name with other settings.
     """
 
     def __init__(
-        self, config: ExperimentConfig, preset: str, options: Sequence[str], count: int, root: Path
+        self, config: ExperimentConfig, preset: str, options: Sequence[str], seeds: Sequence[int], root: Path
     ) -> None:
         self.config = config
         name = config.name or default_name(config).removesuffix(f"-seed{config.seed}")
         self.folder = root / f"{name}-sweep"
         self.runs = [
-            SeedRun(seed, root / f"{name}-seed{seed}", self.folder / f"seed{seed}.log")
-            for seed in range(config.seed, config.seed + count)
+            SeedRun(seed, root / f"{name}-seed{seed}", self.folder / f"seed{seed}.log") for seed in seeds
         ]
         self._arguments = ["train", preset, *options]
         self._running: dict[SeedRun, subprocess.Popen[bytes]] = {}

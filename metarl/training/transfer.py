@@ -63,10 +63,23 @@ def with_horizon(config: SuiteConfig, horizon: int) -> SuiteConfig:
     Raises:
         MetarlError: if the suite has no such setting, or the horizon is out of its range.
     """
+    return _with_setting(config, "horizon", horizon)
+
+
+def with_test_goals(config: SuiteConfig, number: int) -> SuiteConfig:
+    """Return a suite's config with another number of held-out goals of each family.
+
+    Raises:
+        MetarlError: if the suite has no such setting, as only Meta-World has, or it is out of its range.
+    """
+    return _with_setting(config, "test_goals", number)
+
+
+def _with_setting(config: SuiteConfig, name: str, value: int) -> SuiteConfig:
     values = {item.name: cast("object", getattr(config, item.name)) for item in fields(config)}
-    if "horizon" not in values:
-        raise MetarlError(f"Expected a suite with a setting horizon, got {config.label}, which has none.")
-    return construct(type(config), {**values, "horizon": horizon})
+    if name not in values:
+        raise MetarlError(f"Expected a suite with a setting {name}, got {config.label}, which has none.")
+    return construct(type(config), {**values, name: value})
 
 
 def differences(trained: TaskDistribution, other: TaskDistribution) -> list[str]:

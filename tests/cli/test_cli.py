@@ -63,6 +63,7 @@ def test_training_leaves_everything_in_the_runs_folder(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {
         *("config.json", "metrics.jsonl", "tensorboard", "checkpoints", ".lock"),
         *("learning_curve.png", "evaluation.json", "evaluation.csv", "evaluation.png"),
+        "evaluation-success.csv",
     }
     assert [path.name for path in sorted((trained / "checkpoints").iterdir())] == [
         *("00000004", "00000006", "00000008"),
@@ -82,7 +83,8 @@ def test_training_prints_what_it_will_do_then_a_table_then_the_files(metarl: Com
     assert re.match(r"iteration 0 of 1: held-out return -\d+\.\d -> ", lines[1])
     assert "success %" in out
     assert lines[-1] == (
-        "Wrote learning_curve.png, evaluation.json, evaluation.csv, evaluation.png in runs/it."
+        "Wrote learning_curve.png, evaluation.json, evaluation.csv, evaluation.png, evaluation-success.csv "
+        "in runs/it."
     )
 
 
@@ -115,7 +117,7 @@ def test_evaluating_a_run_takes_its_newest_checkpoint(metarl: Command, trained: 
     assert out.splitlines()[1] == (
         "Notice: This is not measured as in the run: --adaptation-steps 3 (there 2)."
     )
-    names = {f"iteration8-seed0{ending}" for ending in (".json", ".csv", ".png")}
+    names = {f"iteration8-seed0{ending}" for ending in (".json", ".csv", ".png", "-success.csv")}
     assert {path.name for path in (run / "evaluations").iterdir()} == names
 
 

@@ -254,7 +254,8 @@ def test_compare_prints_and_writes(
     assert lines[2] == "On 40 held-out tasks of point, after 2 adaptation steps."
     assert lines[3] == "A was trained for 1 iteration (320 environment steps)."
     # That no task of 40 tells them apart leaves 8.8 % for those that might: half of it on either side.
-    assert sum("A beats B on a task with a probability of 50 % [46, 54]" in line for line in lines) == 2
+    # the return, and success at any step, at the last and held
+    assert sum("A beats B on a task with a probability of 50 % [46, 54]" in line for line in lines) == 4
     assert sum("A - B: 0.0 [0.0, 0.0]" in line for line in lines) == 1
     assert max(map(len, lines[:-1])) <= 80
     content = json.loads((tmp_path / "new" / "comparison.json").read_text())

@@ -87,10 +87,11 @@ def test_policy_sees_the_task_axis_first_and_then_the_episodes() -> None:
     assert {observation.shape for observation in actor.seen} == {(2, 2, 2)}
 
 
-def test_numbers_are_single_precision_and_flags_are_bool(rollout: Rollout) -> None:
+def test_numbers_are_single_precision_flags_are_bool_and_counts_whole(rollout: Rollout) -> None:
     flags = {"mask", "terminated", "truncated", "success", "success_at_first_step"}
     for name, value in rollout.tensors().items():
-        assert value.dtype == (torch.bool if name in flags else torch.float32)
+        counts = torch.int64 if name == "success_streak" else torch.float32
+        assert value.dtype == (torch.bool if name in flags else counts)
 
 
 def test_episodes_cut_before_the_environments_horizon_are_not_terminated() -> None:

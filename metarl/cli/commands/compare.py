@@ -13,7 +13,8 @@ from annotated_types import Ge
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation.comparability import unrecorded
-from metarl.evaluation.record import steps_axis
+from metarl.evaluation.record import KINDS, steps_axis
+from metarl.evaluation.references import Reference, references_from_json, references_json
 from metarl.evaluation.statistics import Bootstrap
 from metarl.reporting.agent_comparison import labels_of, write_agents
 from metarl.reporting.comparison import (
@@ -26,6 +27,8 @@ from metarl.reporting.comparison import (
 )
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.training_curves import write_curves
+from metarl.reporting.result_folder import write_configs, write_origins
+from metarl.reporting.success_tables import reference_table
 from metarl.reporting.tables import comparison_table
 from metarl.settings import Settings
 from metarl.storage.files import all_or_none, write_json
@@ -52,7 +55,7 @@ class CompareArguments(Settings):
     """
     output: Path | None = None
     """Folder for comparison.json, performance profiles, a table and a figure of all runs before and after
-    adapting, and their training curves; by default only tables are printed."""
+    adapting, their training curves, configs and weights; by default only tables are printed."""
     title: str = ""
     """Title of the figures; by default the suite and the adaptation steps."""
     window: Annotated[float, Ge(0)] = 0.0
@@ -86,14 +89,22 @@ def compare_command(arguments: list[str]) -> None:
     # older files lack some conditions, so the user must judge them
     for sentence in unrecorded([side for run in runs for side in run.sides]):
         say(sentence)
-    for quantity in ("return", "success"):
+    for quantity in ("return", *KINDS):
         if all(quantity in result for result in results):
             console.print(comparison_table(quantity, [result[quantity] for result in results]))
+    if known := references_of(runs):
+        console.print(reference_table(known))
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
         with all_or_none(options.output, FILES):
             files = write(options, options.output, runs, step, results)
         say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def references_of(runs: Sequence[EvaluatedRun]) -> tuple[Reference, ...]:
+    """Return the references of the first evaluation that has them; all have the same tasks and physics."""
+    found = (references_from_json(file.about.get("references")) for run in runs for file in run.files)
+    return next(filter(None, found), ())
 
 
 def check_different(folders: Sequence[Path]) -> None:
@@ -126,8 +137,13 @@ def write(
     files = write_curves(options.runs, labels, folder, title, window=options.window)
     files += [*write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
     pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
-    write_json(path, pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}, indent=2)
-    return [*files, path]
+    content: dict[str, Json] = pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}
+    if known := references_of(runs):
+        content["references"] = references_json(known)
+    write_json(path, content, indent=2)
+    # for metarl reproduce: the configs, the weights, and how they were measured
+    measured = {label: run.files for label, run in zip(labels, runs, strict=True)}
+    return [*files, path, *write_configs(folder, measured), *write_origins(folder, measured)]
 
 
 def pair_json(

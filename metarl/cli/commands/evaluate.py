@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import showing
-from metarl.config import EvaluationConfig, MeasurementConfig
+from metarl.config import EvaluationConfig, MeasurementConfig, to_json
 from metarl.errors import MetarlError, require
 from metarl.evaluation.episode_curve import (
     check_adapts_from_several,
@@ -28,10 +28,19 @@ from metarl.evaluation.episode_curve import (
 )
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Axis, Evaluation
-from metarl.evaluation.summary import summarize
+from metarl.evaluation.references import (
+    Reference,
+    has_references,
+    reference_steps,
+    references,
+    references_json,
+)
+from metarl.evaluation.summary import disagreement, rank_correlation, summarize
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.plugins import registry
+from metarl.reporting.csv_files import write_csv
 from metarl.reporting.evaluation_files import write_evaluation, write_official
+from metarl.reporting.success_tables import family_success_table, success_rows, success_table
 from metarl.reporting.tables import (
     aggregate_table,
     evaluation_table,
@@ -41,6 +50,7 @@ from metarl.reporting.tables import (
 )
 from metarl.reporting.video.record import find_task
 from metarl.settings import Horizon, Seed, Workers
+from metarl.storage.checkpoints import library_versions
 from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -48,7 +58,7 @@ from metarl.training import runs
 from metarl.training.adapted_agent import AdaptedAgent
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
-from metarl.training.transfer import transfer, with_horizon
+from metarl.training.transfer import transfer, with_horizon, with_test_goals
 from metarl.types import Json, Task
 
 
@@ -70,6 +80,12 @@ class EvaluateArguments(MeasurementConfig):
     """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
     task: tuple[str, ...] = ()
     """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
+    test_goals: Annotated[int, Ge(0), Le(100_000)] = 0
+    """Held-out goals of each family, on Meta-World; 0 takes as many as the run's own suite."""
+    actions: Literal["", "drawn", "most-likely", "both"] = ""
+    """Drawn actions, the most likely ones, or both side by side; empty leaves it to --deterministic."""
+    references: bool = True
+    """Measure also a policy that does nothing and one that acts at random, on Meta-World; cached."""
     protocol: Literal["both", "per-goal", "official"] = "both"
     """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
     ("official"), or both side by side, where there is one."""
@@ -93,9 +109,9 @@ class EvaluateArguments(MeasurementConfig):
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
-    measured = EvaluationConfig(
-        **{each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
-    )
+    chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
+    given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
+    measured = EvaluationConfig(**{**given, **chosen_actions})
     experiment = runs.open_trained(
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
@@ -107,8 +123,7 @@ def evaluate_command(arguments: list[str]) -> None:
     # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
-    rng = make_rng(options.seed, Purpose.EVALUATION)
-    chosen = choose_tasks(experiment, options.task, options.tasks, rng)
+    chosen, rng = draw(experiment, options)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
     if options.suite or options.horizon is not None:
         stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
@@ -124,13 +139,116 @@ def evaluate_command(arguments: list[str]) -> None:
         if options.protocol != "official":
             # every task equally many episodes
             evaluation = measure(experiment, chosen, rng)
-            files += show_evaluation(experiment, evaluation, folder, stem, physics, notices=differing)
+            likely = measure_most_likely(experiment, options) if options.actions == "both" else None
+            found = find_references(experiment, chosen, physics) if options.references else ()
+            stream: dict[str, Json] = {"purpose": Purpose.EVALUATION.value, "seed": options.seed}
+            shown = Shown(evaluation, likely, found, stream)
+            files += show_all(experiment, shown, folder, stem, physics, differing)
         if suite is not None:
             # the publisher's protocol, beside ours if both ran
             files += measure_officially(experiment, suite, chosen, options, evaluation, folder / stem)
         if options.episode_curve:
             files += measure_episode_curve(experiment, chosen, options, folder / f"{stem}-episodes", physics)
     say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An evaluation, and what is shown beside it."""
+
+    evaluation: Evaluation
+    most_likely: Evaluation | None = None
+    """The same with the most likely actions, if both were measured."""
+    references: tuple[Reference, ...] = ()
+    """What policies that learn nothing reach on the same tasks."""
+    stream: Mapping[str, Json] = field(default_factory=dict)
+    """Purpose and seed of its random numbers, if they are not those at a run's end."""
+
+    @property
+    def by_actions(self) -> dict[str, list[Evaluation]]:
+        """The evaluations by how actions were chosen; a lone one has no name."""
+        if self.most_likely is None:
+            return {"": [self.evaluation]}
+        return {"drawn": [self.evaluation], "most likely": [self.most_likely]}
+
+
+def draw(experiment: Experiment, options: EvaluateArguments) -> tuple[Sequence[Task], np.random.Generator]:
+    """Return the tasks to measure on, and the random numbers that go on from there."""
+    rng = make_rng(options.seed, Purpose.EVALUATION)
+    return choose_tasks(experiment, options.task, options.tasks, rng), rng
+
+
+def measure_most_likely(experiment: Experiment, options: EvaluateArguments) -> Evaluation:
+    """Measure the most likely actions, as a call with ``--deterministic`` does."""
+    drawn = experiment.config
+    experiment.config = replace(drawn, evaluation=replace(drawn.evaluation, deterministic=True))
+    try:
+        return measure(experiment, *draw(experiment, options))
+    finally:
+        experiment.config = drawn
+
+
+def find_references(
+    experiment: Experiment, tasks: Sequence[Task], physics: Mapping[str, Json]
+) -> tuple[Reference, ...]:
+    """Return what policies that learn nothing reach on a benchmark's tasks; none on other suites."""
+    if not has_references(experiment.suite):
+        return ()
+    config = experiment.config
+    evaluated = physics.get("evaluated")
+    settings = to_json(config)
+    versions = {**library_versions(), **(evaluated if isinstance(evaluated, dict) else {})}
+    engine = config.sampling.engine
+    simulator: dict[str, Json] = {
+        "engine": "warp" if engine.partition(":")[0] == "warp" else "mujoco",
+        **{name: versions.get(name) for name in ("mujoco", "metaworld", "gymnasium")},
+    }
+    steps = reference_steps(len(tasks), experiment.suite.horizon)
+    with showing(experiment, "policies that learn nothing", steps):
+        return references(
+            experiment.suite,
+            tasks,
+            {"suite": settings["suite"], "success_bonus": config.success_bonus},
+            simulator,
+            engine=engine,
+            num_workers=config.sampling.workers,
+            on_step=experiment.on_step,
+        )
+
+
+def show_all(
+    experiment: Experiment,
+    shown: Shown,
+    folder: Path,
+    stem: str,
+    physics: dict[str, Json],
+    notices: Mapping[str, str] = MappingProxyType({}),
+) -> list[Path]:
+    """Print an evaluation, every kind of success beside the references, and write the files.
+
+    ``stem-success.csv`` has every kind of success, by actions and family; ``stem-most-likely.*`` is the
+    evaluation with the most likely actions.
+    """
+    files = []
+    if shown.most_likely is not None:
+        drawn = experiment.config
+        experiment.config = replace(drawn, evaluation=replace(drawn.evaluation, deterministic=True))
+        likely = Shown(shown.most_likely, stream=shown.stream)
+        files += show_evaluation(experiment, likely, folder, f"{stem}-most-likely", physics)
+        experiment.config = drawn
+    parts, reports = shown.by_actions, shown.evaluation.successes is not None
+    if reports:
+        # before the JSON of the evaluation, which comes last
+        files.append(folder / f"{stem}-success.csv")
+        write_csv(files[-1], success_rows(parts, shown.references))
+    files = show_evaluation(experiment, shown, folder, stem, physics, notices=notices) + files
+    if reports:
+        console.print(success_table(parts, shown.references))
+        if len({task.family for task in shown.evaluation.tasks}) > 1:
+            console.print(family_success_table(parts, shown.references))
+    if sentence := disagreement(shown.evaluation):
+        say(sentence)
+    return files
 
 
 def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str, str]:
@@ -143,11 +261,13 @@ def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str,
     if isinstance(experiment.agent, AdaptedAgent):
         steps = count(len(experiment.agent.path), "adaptation")
         started["adapted"] = f"The agent starts from what it learned in {steps} of a session of metarl adapt."
-    if not options.suite and options.horizon is None:
+    if not options.suite and options.horizon is None and not options.test_goals:
         return started
     config = registry.suite_named(options.suite) if options.suite else experiment.config.suite
     if options.horizon is not None:
         config = with_horizon(config, options.horizon)
+    if options.test_goals:
+        config = with_test_goals(config, options.test_goals)
     differing = transfer(experiment, config)
     if options.engine:
         sampling = replace(experiment.config.sampling, engine=options.engine)
@@ -268,13 +388,14 @@ def measure_episode_curve(
         found = episode_curve(
             experiment.agent, env, tasks, config, counts, horizon=suite.horizon, rng=rng, on_step=on_step
         )
-    return show_evaluation(experiment, found, path.parent, path.name, physics, episodes_axis(counts))
+    return show_evaluation(experiment, Shown(found), path.parent, path.name, physics, episodes_axis(counts))
 
 
 def stems(options: EvaluateArguments, suite: OfficiallyEvaluated | None, stem: str) -> list[str]:
     """Return names of the result files, without endings."""
     parts = {
         "": options.protocol != "official",
+        "-most-likely": options.protocol != "official" and options.actions == "both",
         "-official": suite is not None,
         "-episodes": bool(options.episode_curve),
     }
@@ -301,7 +422,7 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 def show_evaluation(
     experiment: Experiment,
-    evaluation: Evaluation,
+    shown: Shown,
     folder: Path,
     stem: str,
     physics: dict[str, Json],
@@ -309,8 +430,11 @@ def show_evaluation(
     notices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Path]:
     """Print an evaluation's tables and notices; write its files."""
+    evaluation = shown.evaluation
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"
+    if experiment.config.evaluation.deterministic:
+        title += ", most likely actions"
     console.print(evaluation_table(evaluation, summary, title, axis))
     # aggregates and notices are of adaptation steps, not of the curve over episodes
     if axis is None:
@@ -321,5 +445,12 @@ def show_evaluation(
     said = {**measured, **notices}
     for sentence in said.values():
         say(f"Notice: {sentence}")
-    about = {**provenance(experiment), "physics": physics, "notices": list[Json](said.values())}
+    about: dict[str, Json] = {
+        **provenance(experiment),
+        "physics": physics,
+        "notices": list[Json](said.values()),
+        **({"stream": dict(shown.stream)} if shown.stream else {}),
+        **({"references": references_json(shown.references)} if shown.references else {}),
+        **({"rank_correlation": correlation} if (correlation := rank_correlation(evaluation)) else {}),
+    }
     return write_evaluation(folder, stem, evaluation, summary, about, title, axis)

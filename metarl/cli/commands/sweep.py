@@ -50,7 +50,8 @@ def sweep_command(arguments: list[str]) -> None:
     config = configured(preset, options, prog)
     require(config.seed + sweep_options.seeds <= 2**32, "All seeds must lie in 0..2**32-1", config.seed)
     check_disjoint(config.build_suite())  # once, before every seed finds out
-    sweep = Sweep(config, preset, options, sweep_options.seeds, RUNS)
+    seeds = range(config.seed, config.seed + sweep_options.seeds)
+    sweep = Sweep(config, preset, options, seeds, RUNS)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with locked(sweep.folder):
         parallel = sweep_options.parallel or len(os.sched_getaffinity(0))

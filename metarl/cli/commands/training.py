@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metarl.cli.commands.evaluate import show_evaluation
+from metarl.cli.commands.evaluate import Shown, find_references, show_all
 from metarl.cli.console import console, say
 from metarl.cli.progress import watch
 from metarl.errors import Stopped
@@ -25,7 +25,8 @@ def train(experiment: Experiment, *, new: bool) -> None:
             curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
             folder, notices = experiment.folder, experiment.training_notices()
             physics = runs.physics(folder, experiment.config.sampling.engine)
-            files = show_evaluation(experiment, evaluation, folder, "evaluation", physics, notices=notices)
+            shown = Shown(evaluation, references=find_references(experiment, evaluation.tasks, physics))
+            files = show_all(experiment, shown, folder, "evaluation", physics, notices)
     except Stopped:
         resume = f"metarl train --resume {experiment.folder}"
         say(f"Stopped after iteration {experiment.saved_iteration}; resume it with: {resume}")

@@ -18,10 +18,12 @@ from metarl.reporting.html.tables import (
     baseline_table,
     baseline_tasks,
     explained,
+    family_successes_table,
     family_table,
     official_table,
     policy_table,
     seed_table,
+    successes_table,
     task_table,
 )
 from metarl.reporting.html.videos import Pair
@@ -91,6 +93,8 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
             section(group, pairs.get(group.name, ()), no_videos.get(group.name, "")) for group in groups
         ],
         policies=policy_table(groups),
+        successes=successes_table(groups),
+        family_successes=family_successes_table(groups),
         seeds=seed_table(groups),
         baselines=baseline_table(groups),
         baseline_tasks=baseline_tasks(groups),

@@ -46,6 +46,8 @@ class Run:
     baselines: tuple[Measured, ...]
     official: dict[str, Json]
     """Newest result of the publisher's evaluator, empty if none."""
+    most_likely: Measured | None
+    """Newest evaluation with the most likely actions, beside one with drawn actions."""
     by_episodes: Measured | None
     """Newest evaluation after one step from 0, 1, 2, 5, … episodes."""
     explanation: dict[str, Json] | None
@@ -187,8 +189,23 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         baselines=tuple(of_now(baselines)),
         official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", checkpoint) or {},
         explanation=read_newest(folder / EXPLANATIONS, "*.json", checkpoint),
+        most_likely=next((each for each in evaluations if is_most_likely(each, measured)), None),
         by_episodes=next((each for each in of_now(found) if COUNTS in each.about), None),
     )
+
+
+def is_most_likely(each: Measured, main: Measured) -> bool:
+    """Return whether an evaluation is of the most likely actions, on the main one's tasks and steps."""
+    same = each.evaluation.tasks == main.evaluation.tasks
+    steps = each.evaluation.adaptation_steps == main.evaluation.adaptation_steps
+    return same and steps and is_deterministic(each) and not is_deterministic(main)
+
+
+def is_deterministic(measured: Measured) -> bool:
+    """Return whether the most likely actions were measured, as far as the file says."""
+    config = measured.about.get("config")
+    evaluation = config.get("evaluation") if isinstance(config, dict) else None
+    return isinstance(evaluation, dict) and evaluation.get("deterministic") is True
 
 
 def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:

@@ -9,10 +9,12 @@ import numpy as np
 
 from metarl.errors import MetarlError
 from metarl.evaluation.record import Evaluation, join
+from metarl.evaluation.references import Reference, references_from_json
 from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize, summarize_seeds
 from metarl.reporting.explanation_tables import explanation_tables
 from metarl.reporting.html.run_data import Group, Run
+from metarl.reporting.success_tables import family_success_table, has_ends, success_table
 from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole
 from metarl.reporting.tables import change_table
 from metarl.text import stage_name
@@ -50,6 +52,43 @@ def seed_table(groups: Sequence[Group]) -> Table:
     runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
     parts = {run.folder.resolve().name: _values(run.measured.evaluation) for run in runs}
     return change_table("run", parts, _steps(groups[0]), trial=groups[0].trial)
+
+
+def successes_table(groups: Sequence[Group]) -> Table:
+    """Return every kind of success by group and step, beside policies that learn nothing.
+
+    It has no rows where success is not reported, or a run was evaluated by a version that did not record it.
+    """
+    parts = _evaluations(groups)
+    if not all(map(has_ends, parts.values())):
+        return Table("", (), ())
+    return success_table(parts, _references(groups))
+
+
+def family_successes_table(groups: Sequence[Group]) -> Table:
+    """Return every kind of success of each family after the last step, if there are several families."""
+    parts = _evaluations(groups)
+    if len({task.family for task in groups[0].tasks}) == 1 or not all(map(has_ends, parts.values())):
+        return Table("", (), ())
+    return family_success_table(parts, _references(groups))
+
+
+def _evaluations(groups: Sequence[Group]) -> dict[str, list[Evaluation]]:
+    """Return each group's evaluations by its name, which is empty of a lone group."""
+    named = len(groups) > 1
+    parts = {group.name if named else "": [run.measured.evaluation for run in group.runs] for group in groups}
+    likely = {group.name: [run.most_likely for run in group.runs] for group in groups}
+    for name, found in likely.items():
+        known = [each.evaluation for each in found if each is not None]
+        if len(known) == len(found):
+            parts[f"{name}, most likely" if named else "most likely"] = known
+    return parts
+
+
+def _references(groups: Sequence[Group]) -> tuple[Reference, ...]:
+    """Return the references of the first run that has them; all runs have the same tasks and physics."""
+    found = [references_from_json(run.measured.about.get("references")) for g in groups for run in g.runs]
+    return next(filter(None, found), ())
 
 
 def task_table(group: Group) -> Table:

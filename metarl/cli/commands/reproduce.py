@@ -1,0 +1,201 @@
+"""``metarl reproduce``: compute published results again.
+
+Every number is compared with the one in the result's folder.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from annotated_types import Ge
+
+from metarl.cli.commands.reproduce_training import evaluate_again, is_whole, train_again
+from metarl.cli.console import console, say
+from metarl.errors import MetarlError
+from metarl.reporting.number_comparison import Number, compare_tables, read_rows
+from metarl.reporting.reproduction_plan import Plan, Program, find_results, plan
+from metarl.reporting.reproduction_tables import (
+    Outcome,
+    differences,
+    outcome_table,
+    plan_table,
+    write_outcomes,
+)
+from metarl.reporting.result_folder import write_origins
+from metarl.settings import Settings, Workers
+
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceArguments(Settings):
+    """Compute published results again and compare every number; exit code 1 if one differs.
+
+    Results with weights are evaluated again, in minutes. Others are trained again, which can take hours:
+    --plan says how long. Results without training are made again by their program.
+    """
+
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders of results; by default all in results/."""
+    plan: bool = False
+    """Print what would be done, and how long it took, without doing it."""
+    train: bool = False
+    """Train again even where there are weights."""
+    seeds: Annotated[int, Ge(0)] = 0
+    """Reproduce so many seeds of each result, each compared with its own numbers; 0 for all."""
+    minutes: Annotated[float, Ge(0)] = 0.0
+    """Leave out results that took longer than this; 0 leaves none out."""
+    parallel: Workers = 0
+    """Trainings at a time; 0 for one a core. The numbers do not depend on it."""
+    runs: Path = Path("runs") / "reproduce"
+    """Folder of the trainings' runs."""
+    resume: bool = False
+    """Go on with trainings that an earlier call began in --runs."""
+    keep_weights: bool = False
+    """Put the weights of a training whose numbers are all equal into the result's folder."""
+    output: Path | None = None
+    """Folder for reproduction.csv (every number) and reproduction.json."""
+
+
+def reproduce_command(arguments: list[str]) -> None:
+    """Compute published results again and compare every number."""
+    options = tyro.cli(ReproduceArguments, args=arguments, prog="metarl reproduce")
+    plans = plans_of(options)
+    console.print(plan_table(plans))
+    for each in plans:
+        say_notes(each)
+    if options.plan:
+        return
+    outcomes = []
+    for each in plans:
+        outcomes.append(reproduce(each, options))
+        if options.output is not None:
+            write_outcomes(options.output, outcomes)
+    console.print(outcome_table(outcomes))
+    for outcome in outcomes:
+        for sentence in differences(outcome):
+            say(sentence)
+    if options.output is not None:
+        say(f"Wrote reproduction.csv, reproduction.json in {options.output}.")
+    if any(outcome.verdict == "different" for outcome in outcomes):
+        sys.exit(1)
+
+
+def plans_of(options: ReproduceArguments) -> list[Plan]:
+    """Return the plan of each result.
+
+    Raises:
+        MetarlError: if a folder holds no result.
+    """
+    roots = options.results or (RESULTS,)
+    plans = []
+    for root in roots:
+        folders = find_results(root)
+        if not folders:
+            raise MetarlError(f"Expected a result, or a folder of results, got {root}, which holds no table.")
+        for folder in folders:
+            name = name_of(folder)
+            found = plan(folder, name, train=options.train, seeds=options.seeds)
+            if 0 < options.minutes * 60 < found.seconds:
+                reason = f"it takes more than {options.minutes:g} minutes"
+                found = Plan(folder, name, "nothing", reason=reason)
+            plans.append(found)
+    return plans
+
+
+def name_of(folder: Path) -> str:
+    """Return a result's folder below ``results``, or its last name."""
+    parts = folder.resolve().parts
+    places = [place for place, part in enumerate(parts[:-1]) if part == RESULTS.name]
+    return "/".join(parts[places[-1] + 1 :]) if places else folder.resolve().name
+
+
+def say_notes(each: Plan) -> None:
+    """Say why a result is left out, trained again, or not quite the published one."""
+    if each.how == "nothing":
+        say(f"{each.name} is left out: {each.reason}.")
+    elif each.reason:
+        say(f"{each.name} is trained again: {each.reason}.")
+    unnamed = sorted({name for group in each.groups for name in group.unnamed})
+    if unnamed and each.how == "train":
+        say(f"{each.name}: its config does not name {', '.join(unnamed)}; today's defaults are taken.")
+
+
+def reproduce(each: Plan, options: ReproduceArguments) -> Outcome:
+    """Compute a result again; a failure of one does not stop the others."""
+    if each.how == "nothing":
+        return Outcome(each, ())
+    start = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory(prefix="metarl-") as temporary:
+            numbers = compute(each, options, Path(temporary))
+    except MetarlError as error:
+        say(f"{each.name}: {error}")
+        return Outcome(each, (), error=str(error), seconds=time.perf_counter() - start)
+    return Outcome(each, tuple(numbers), seconds=time.perf_counter() - start)
+
+
+def compute(each: Plan, options: ReproduceArguments, temporary: Path) -> Sequence[Number]:
+    """Compute a result's numbers again, each beside the published one."""
+    if each.program is not None:
+        return run_program(each, each.program, temporary)
+    if each.how == "evaluate":
+        return evaluate_again(each, temporary)
+    numbers, measured = train_again(each, options.runs / each.name, options.parallel, resume=options.resume)
+    if options.keep_weights and is_whole(each) and all(number.verdict == "equal" for number in numbers):
+        written = write_origins(each.folder, measured)
+        say(f"{each.name}: wrote {', '.join(str(path) for path in written)}.")
+    return numbers
+
+
+def run_program(each: Plan, program: Program, temporary: Path) -> list[Number]:
+    """Run a result's program, and compare its tables.
+
+    Raises:
+        MetarlError: if it is not there, or it fails.
+    """
+    root = root_of(each.folder)
+    python = Path(sys.executable)
+    if program.environment:
+        python = root / program.environment / "bin" / "python"
+        if not python.is_file():
+            raise MetarlError(f"Expected the environment {program.environment} in {root}, got none.")
+    arguments = [word.replace("{output}", str(temporary)) for word in program.arguments]
+    command = [str(python), "-m", program.module, *arguments]
+    say(f"{each.name}: running {program.module} {' '.join(arguments)}")
+    ended = subprocess.run(command, cwd=root, check=False)  # a module of benchmarks, not a shell
+    if ended.returncode != 0:
+        raise MetarlError(f"{program.module} failed with exit code {ended.returncode}.")
+    return [
+        found
+        for name in program.files
+        for found in compare_tables(
+            name,
+            read_rows(each.folder / name),
+            read_rows(temporary / name),
+            tolerance=program.tolerance,
+            ignored=program.ignored,
+        )
+    ]
+
+
+def root_of(folder: Path) -> Path:
+    """Return the folder with ``benchmarks`` above a result.
+
+    Raises:
+        MetarlError: if there is none.
+    """
+    for parent in folder.resolve().parents:
+        if (parent / "benchmarks").is_dir():
+            return parent
+    raise MetarlError(
+        f"Expected a folder benchmarks above {folder}, got none: take a clone of the repository."
+    )
