@@ -357,7 +357,7 @@ class RL2:
         return chosen.tensor_split(min(most, parts + parts % 2) if parts > 1 else 1)
 
     def sequences(self, trials: Trials) -> Sequences:
-        """Return the update's trials or chunks, each with the memory that it began with."""
+        """Return trials or chunks, each with its initial memory."""
         changes = changes_in_trials(trials.inputs) if self.config.changes else None
         features, live = time_first(self.features(trials.inputs, changes)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])

@@ -117,11 +117,12 @@ class SawyerVectorEnv(SlotEngine):
         live = self._live.copy()
         ctrl, mocap_pos, mocap_quat = self._arms.act(self._tables.actions, live)
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
-        self._steps[live] += 1
+        self._steps += live
         # worlds that diverged are cut, without reward or success
         diverged = live & self._physics.diverged
-        self.diverged += log_diverged(diverged, self._running, self._steps)
-        self._tables.outcomes[diverged] = 0.0
+        if diverged.any():
+            self.diverged += log_diverged(diverged, self._running, self._steps)
+            self._tables.outcomes[diverged] = 0.0
         sound = live & ~diverged
         # without compiled rewards, NumPy computes them here
         for family, slots in self._groups.items() if not self._computes else ():

@@ -40,9 +40,10 @@ class End(StrEnum):
     ASKED = "the environment asked to stop"
     DEADLINES = "control missed too many deadlines"
     DROPPED = "too many observations were missing"
+    NOT_FINITE = "the policy's action was not finite"
 
 
-UNSAFE = (End.WORKSPACE, End.RETURN, End.ASKED, End.DEADLINES, End.DROPPED)
+UNSAFE = (End.WORKSPACE, End.RETURN, End.ASKED, End.DEADLINES, End.DROPPED, End.NOT_FINITE)
 """Ends that safety brought about."""
 STOPS_SESSION = (End.ASKED, End.DEADLINES, End.DROPPED)
 """Ends after which no further episode begins."""

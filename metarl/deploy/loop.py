@@ -64,7 +64,7 @@ class Loop:
 
         Raises:
             Stopped: if ``should_stop`` says so before a step.
-            MetarlError: if the environment fails, or the policy's action is not finite.
+            MetarlError: if the environment fails, or the policy's first action is not finite.
         """
         pacer = Pacer(self.clock, self.frequency)
         paces_itself = self.env.set_pace(pacer.wait)
@@ -108,6 +108,8 @@ class Loop:
             action = acting.act(observation)
             drawn = action.actions.view(-1).cpu().numpy()
             latency = self.clock.now() - begin
+            if journal.steps and not np.isfinite(drawn).all():  # at the first step, nothing could be learned
+                return End.NOT_FINITE, observation
             # send, and write down what came of it before anything else is done
             seen = self.env.send(drawn)
             log_prob = float(action.log_probs)

@@ -148,9 +148,8 @@ def go_on(
         MetarlError: as :func:`adapt`, or if the folder is no session.
     """
     session = open_session(Path(folder), episodes)
-    experiment = runs.open_trained(session.folder, logger.warning)
-    if isinstance(experiment.agent, AdaptedAgent):
-        experiment.agent = experiment.agent.agent  # the episodes lead to the adapted one again
+    # as it was trained: the episodes lead to the adapted one again
+    experiment = runs.open_trained(session.folder, logger.warning, adapted=False)
     return _run(session, experiment, env, workspace, clock or WallClock(), should_stop)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import linear
 
 from metarl.errors import unknown_name
-from metarl.networks.recurrent_scan import gated_average
+from metarl.networks.recurrent_scan import gated_layer
 from metarl.networks.tanh_layer import fast_tanh
 from metarl.types import Params
 
@@ -106,8 +106,7 @@ class LinearCell:
         self, params: Params, inputs: torch.Tensor, memory: torch.Tensor, live: torch.Tensor
     ) -> torch.Tensor:
         """Return the memory after each step of a sequence, as :meth:`GRUCell.sequence`."""
-        both = linear(inputs, params["cell.weight"], params["cell.bias"])
-        return gated_average(both, memory, live)
+        return gated_layer(params["cell.weight"], params["cell.bias"], inputs, memory, live)
 
 
 Cell: TypeAlias = GRUCell | LinearCell  # memory of size numbers, which reads input_size numbers a step

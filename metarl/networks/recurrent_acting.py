@@ -14,7 +14,8 @@ import torch
 from metarl.functional.distributions import log_prob, mode, sample
 from metarl.networks.recurrent import GRUCell
 from metarl.networks.recurrent_policy import RecurrentPolicy
-from metarl.networks.tanh_layer import minus_one, tanh_
+from metarl.networks.recurrent_scan import doubled_candidate, gate_and_candidate_
+from metarl.networks.tanh_layer import tanh_
 from metarl.types import Params
 
 
@@ -39,7 +40,8 @@ class ActingPolicy:
             return
         # tanh x = 2 sigmoid(2 x) - 1: the weights of tanh units are doubled, which is exact
         self._embedding = 2 * params["embedding.weight"].t(), 2 * params["embedding.bias"]
-        self._gates = None if isinstance(policy.cell, GRUCell) else _doubled_candidate(params)
+        is_gru = isinstance(policy.cell, GRUCell)
+        self._gates = None if is_gru else doubled_candidate(params["cell.weight"], params["cell.bias"])
         heads = ["policy", "value"] if policy.has_value else ["policy"]
         weight = 2 * torch.cat([params[f"{head}_hidden.weight"] for head in heads]).t()
         self._of_embedded, self._of_memory = weight.split([policy.embedding_size, policy.memory_size])
@@ -76,14 +78,5 @@ class ActingPolicy:
         if self._gates is None:
             return self._policy.cell.step(self._params, embedded, memory)
         weight, bias = self._gates
-        gate, candidate = torch.addmm(bias, embedded, weight).sigmoid_().chunk(2, dim=1)
-        torch.add(minus_one(candidate), candidate, alpha=2, out=candidate)
+        gate, candidate = gate_and_candidate_(torch.addmm(bias, embedded, weight.t()))
         return torch.lerp(memory, candidate, gate)
-
-
-def _doubled_candidate(params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the linear cell's transposed weight and bias, the candidate's doubled."""
-    weight, bias = params["cell.weight"].t(), params["cell.bias"]
-    factors = torch.ones_like(bias)
-    factors[len(bias) // 2 :] = 2
-    return weight * factors, bias * factors

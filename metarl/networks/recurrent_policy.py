@@ -15,7 +15,7 @@ import torch
 from metarl.functional.distributions import Categorical, Distribution, Gaussian
 from metarl.networks.layers import apply_layer, draw_layer
 from metarl.networks.recurrent import Cell, make_cell
-from metarl.networks.tanh_layer import fast_tanh, tanh_layer
+from metarl.networks.tanh_layer import fast_tanh, separate_layers, tanh_layer
 from metarl.types import Params
 
 MEMORY = "memory"  # name of an actor's memory, [M, K, H]
@@ -119,27 +119,24 @@ class RecurrentPolicy:
         inputs, embedded, memory = (part.flatten(0, -2) for part in (inputs, embedded, memory))
         generated = self.head == "hypernetwork"
         heads = ([] if generated else ["policy"]) + (["value"] if self.has_value else [])
-        # one matrix product serves the hidden layers of all perceptron heads
-        hidden = self._hidden(params, heads, embedded, memory)
-        if generated:
-            chosen = self._generated(params, inputs, memory)
-        else:
-            chosen = apply_layer(params, "policy", hidden["policy"])
+        outputs = self._outputs(params, heads, embedded, memory)
+        chosen = self._generated(params, inputs, memory) if generated else outputs["policy"]
         mean = torch.tanh(chosen) if self.tanh_mean and not self.discrete else chosen
-        values = apply_layer(params, "value", hidden["value"]).view(shape) if self.has_value else None
+        values = outputs["value"].view(shape) if self.has_value else None
         return Reading(self.distribution(params, mean.view(*shape, -1)), values)
 
-    def _hidden(
+    def _outputs(
         self, params: Params, heads: list[str], embedded: torch.Tensor, memory: torch.Tensor
     ) -> Params:
-        """Return each head's hidden layer, ``[N, H]``."""
+        """Return each perceptron head's output, ``[N, units]``."""
         if not heads:
             return {}
+        # one matrix product serves the hidden layers of all heads
         weight = torch.cat([params[f"{head}_hidden.weight"] for head in heads])
         bias = torch.cat([params[f"{head}_hidden.bias"] for head in heads])
-        # backwards, a split joins its parts' gradients in one pass; slices would fill and add two arrays
-        layers = tanh_layer(weight, bias, embedded, memory).split(self.memory_size, dim=1)
-        return dict(zip(heads, layers, strict=True))
+        layers = [params[f"{head}.{part}"] for head in heads for part in ("weight", "bias")]
+        outputs = separate_layers(tanh_layer(weight, bias, embedded, memory), *layers)
+        return dict(zip(heads, outputs, strict=True))
 
     def _generated(self, params: Params, inputs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """Return means or logits ``[N, A]`` of the policies that memories ``[N, H]`` generate."""

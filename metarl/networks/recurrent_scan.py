@@ -10,22 +10,43 @@ import math
 
 import torch
 
-from metarl.networks.tanh_layer import tanh_
+from metarl.networks.tanh_layer import affine, minus_one
 
 
-def gated_average(both: torch.Tensor, start: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
-    """Return all states of a gated average with ``z = sigmoid(gate)``, ``[T, B, H]``.
+def gated_layer(
+    weight: torch.Tensor, bias: torch.Tensor, inputs: torch.Tensor, start: torch.Tensor, live: torch.Tensor
+) -> torch.Tensor:
+    """Return all states of a gated average of what a layer reads.
 
-    ``h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t)``. A gradient of a gradient is not available.
+    ``h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t)`` with ``z_t = sigmoid(g_t)`` and ``[g_t, c_t] = W x_t + b``.
 
     Args:
-        both: ``[T, B, 2 H]``, the gate and then the candidate c.
+        weight: ``[2 H, I]``, of gate and then candidate.
+        bias: ``[2 H]``.
+        inputs: ``[T, B, I]``, contiguous.
         start: ``[B, H]``, ``h_0``.
         live: ``[T, B]`` bool; where it is false, ``h_t = h_{t-1}``.
+
+    Returns:
+        ``[T, B, H]``. A gradient of a gradient is not available.
     """
     idle = None if bool(live.all()) else ~live.unsqueeze(-1)
-    states: torch.Tensor = _GatedAverage.apply(both, start, idle)  # type: ignore[no-untyped-call]  # PyTorch's
+    states: torch.Tensor = _GatedLayer.apply(weight, bias, inputs, start, idle)  # type: ignore[no-untyped-call]  # PyTorch's
     return states
+
+
+def doubled_candidate(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a gated layer's weight and bias with those of the candidate doubled, for tanh by a sigmoid."""
+    factors = torch.ones_like(bias)
+    factors[len(bias) // 2 :] = 2
+    return weight * factors.unsqueeze(1), bias * factors
+
+
+def gate_and_candidate_(doubled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn ``[..., 2 H]``, the candidate doubled, in place into sigmoid and tanh; return these halves."""
+    gate, candidate = doubled.sigmoid_().chunk(2, dim=-1)
+    # tanh x = 2 sigmoid(2 x) - 1
+    return gate, torch.add(minus_one(candidate), candidate, alpha=2, out=candidate)
 
 
 def accumulate_(
@@ -80,44 +101,51 @@ def _one_by_one_(
     return carry
 
 
-class _GatedAverage(torch.autograd.Function):
+class _GatedLayer(torch.autograd.Function):
     """Recurrence and adjoint, in few passes over memory."""
 
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx,
-        both: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        inputs: torch.Tensor,
         start: torch.Tensor,
         idle: torch.Tensor | None,
     ) -> torch.Tensor:
-        gate, candidate = both.chunk(2, dim=-1)
-        gate = torch.sigmoid(gate)
+        both = affine(*doubled_candidate(weight, bias), [inputs.flatten(0, 1)]).view(*inputs.shape[:2], -1)
+        gate, candidate = gate_and_candidate_(both)
         if idle is not None:
             gate.masked_fill_(idle, 0.0)
-        candidate = tanh_(2 * candidate)
         states = accumulate_(1 - gate, gate * candidate, start)
-        ctx.save_for_backward(gate, candidate, start, states)
+        ctx.save_for_backward(weight, inputs, both, start, states)
         return states
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Return gradients by the adjoint ``a_t = dL/dh_t + (1 - z_{t+1}) a_{t+1}``."""
-        gate, candidate, start, states = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
-        factors, one = torch.empty_like(gate), gate.new_ones(())
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        """Return gradients by the adjoint recurrence.
+
+        With ``g_t = dL/dh_t`` from outside, the adjoint is ``a_t = g_t + (1 - z_{t+1}) a_{t+1}``.
+        """
+        weight, inputs, both, start, states = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
+        gate, candidate = both.chunk(2, dim=-1)
+        factors, one = torch.empty_like(states), gate.new_ones(())
         torch.sub(one, gate[1:], out=factors[:-1])
         factors[-1] = 0
         adjoint = gradients[0].clone(memory_format=torch.contiguous_format)
         accumulate_(factors, adjoint, torch.zeros_like(start), reverse=True)
         to_start = (1 - gate[0]) * adjoint[0]
         # dh_t/dz_t = tanh(c_t) - h_{t-1};   dz/dgate = z (1 - z);   dh_t/dc_t = z_t (1 - tanh(c_t)^2)
-        moved = torch.empty_like(gate)
+        moved = torch.empty_like(states)
         torch.sub(candidate[0], start, out=moved[0])
         torch.sub(candidate[1:], states[:-1], out=moved[1:])
-        to_both = gate.new_empty(*gate.shape[:-1], 2 * gate.shape[-1])
+        to_both = torch.empty_like(both)
         to_gate, to_candidate = to_both.chunk(2, dim=-1)
         torch.ops.aten.sigmoid_backward(moved.mul_(adjoint), gate, grad_input=to_gate)
         torch.ops.aten.tanh_backward(adjoint.mul_(gate), candidate, grad_input=to_candidate)
-        return to_both, to_start, None
+        to_both = to_both.flatten(0, 1)
+        to_weight = torch.mm(inputs.flatten(0, 1).t(), to_both).t()
+        return to_weight, to_both.sum(dim=0), torch.mm(to_both, weight).view_as(inputs), to_start, None

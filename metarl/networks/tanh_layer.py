@@ -28,6 +28,22 @@ def tanh_layer(weight: torch.Tensor, bias: torch.Tensor, *inputs: torch.Tensor) 
     return found
 
 
+def separate_layers(hidden: torch.Tensor, *layers: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the outputs of linear layers, each of which reads its own columns of ``hidden``.
+
+    Gradients of the columns are written to one array, without a pass that joins them.
+
+    Args:
+        hidden: ``[N, H_1 + H_2 + ...]``.
+        layers: weight ``[U_i, H_i]`` and bias ``[U_i]`` of each in turn.
+
+    Returns:
+        ``[N, U_i]`` each. A gradient of a gradient is not available.
+    """
+    found: tuple[torch.Tensor, ...] = _SeparateLayers.apply(hidden, *layers)  # type: ignore[no-untyped-call]  # PyTorch's
+    return found
+
+
 def tanh_(doubled: torch.Tensor) -> torch.Tensor:
     """Turn ``2 x`` into ``tanh x`` in place."""
     # tanh x = 2 sigmoid(2 x) - 1
@@ -102,3 +118,31 @@ class _TanhLayer(torch.autograd.Function):
             for own, wanted in zip(weight.split(sizes, dim=1), needed, strict=True)
         )
         return to_weight, slope.sum(dim=0), *to_inputs
+
+
+class _SeparateLayers(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, hidden: torch.Tensor, *layers: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        weights, biases = layers[::2], layers[1::2]
+        parts = hidden.split([weight.shape[1] for weight in weights], dim=1)
+        ctx.save_for_backward(hidden, *weights)
+        return tuple(
+            torch.addmm(bias, part, weight.t())
+            for part, weight, bias in zip(parts, weights, biases, strict=True)
+        )
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        hidden, *weights = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
+        sizes = [weight.shape[1] for weight in weights]
+        to_hidden, to_layers = torch.empty_like(hidden), list[torch.Tensor]()
+        parts, places = hidden.split(sizes, dim=1), to_hidden.split(sizes, dim=1)
+        for gradient, part, place, weight in zip(gradients, parts, places, weights, strict=True):
+            torch.mm(gradient, weight, out=place)
+            to_layers += [torch.mm(gradient.t(), part), gradient.sum(dim=0)]
+        return to_hidden, *to_layers

@@ -108,6 +108,8 @@ def last_step(rollout: Rollout) -> LastStep:
 
 def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
     """Take the new memory where ``live``, ``[M, K]``; elsewhere keep the old."""
+    if not new or (live.device.type == "cpu" and bool(live.all())):
+        return new  # as nearly always; another device would have to be waited for
     return {
         name: torch.where(live.view(*live.shape, *[1] * (value.ndim - 2)), value, old[name])
         for name, value in new.items()

@@ -67,7 +67,7 @@ def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
 
 @contextmanager
 def naming_agent(config: AgentConfig) -> Iterator[None]:
-    """Name the agent in errors that are its own: of a file's agent, or of actions that are not finite.
+    """Name the agent in errors of its own: of a file's agent, or of actions.
 
     Raises:
         DivergedError: instead of the error that names the task.

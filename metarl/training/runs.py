@@ -211,6 +211,7 @@ def open_trained(
     device: str = "cpu",
     workers: int = 0,
     engine: str = "",
+    adapted: bool = True,
 ) -> Experiment:
     """Open a trained agent to evaluate it; the run itself stays as it is.
 
@@ -221,6 +222,7 @@ def open_trained(
         device: where to compute, wherever the run did.
         workers: processes or threads; 0 for one a core.
         engine: steps the environments; empty takes that of the training.
+        adapted: of a session of ``metarl adapt``, start from what it learned.
 
     Raises:
         MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
@@ -236,7 +238,7 @@ def open_trained(
     folder = _folder_of(path)
     experiment = Experiment(config, folder)
     experiment.restore(checkpoint)
-    if (folder / ADAPTED).is_file():
+    if adapted and (folder / ADAPTED).is_file():
         experiment.agent = AdaptedAgent(experiment.agent, read_path(folder))
     return experiment
 

@@ -182,6 +182,12 @@ def test_window_without_a_screen_is_one_sentence() -> None:
         window.Window("title", lambda: None)
 
 
+def test_window_without_a_screen_is_refused_before_anything_is_printed(said: Said, trained: Path) -> None:
+    code, out, err = said(trained, "--window")
+    assert (code, out) == (2, "")
+    assert err.startswith("metarl: No window can be opened: ")
+
+
 @pytest.fixture
 def on_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let matplotlib's canvas in memory pass for one on a screen."""

@@ -15,12 +15,14 @@ from metarl import deploy
 from metarl.deploy.clock import SimulatedClock
 from metarl.deploy.environment import CheckedEnv
 from metarl.deploy.episodes import End
+from metarl.deploy.policy import Acting, Vector
 from metarl.deploy.running import Outcome
 from metarl.deploy.settings import DeploySettings, GuardSettings, SafetySettings
 from metarl.deploy.troubles import TroubledEnv
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
+from metarl.meta_learner import Action
 from support.robots import HORIZON, Table, untrained_run
 
 QUIET = DeploySettings(
@@ -107,6 +109,23 @@ def test_environment_may_ask_to_stop_the_session(session: Callable[..., Outcome]
 def test_first_observation_outside_the_workspace_is_refused(session: Callable[..., Outcome]) -> None:
     with pytest.raises(MetarlError, match="first observation must be inside the workspace"):
         session(Table(), workspace=lambda seen: False)
+
+
+def test_an_action_that_is_not_finite_is_not_sent(
+    session: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act = Acting.act
+
+    def broken(acting: Acting, observation: Vector) -> Action:
+        action = act(acting, observation)
+        return action._replace(actions=action.actions * (np.nan if observation.any() else 1.0))
+
+    monkeypatch.setattr(Acting, "act", broken)
+    env = Table()
+    outcome = session(env)
+    assert [(episode.end, len(episode.rewards)) for episode in outcome.episodes] == [(End.NOT_FINITE, 1)] * 2
+    assert len(env.sent) == 2
+    assert env.halted == 2
 
 
 def troubled(clock: SimulatedClock, **troubles: float) -> TroubledEnv:

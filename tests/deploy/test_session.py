@@ -274,6 +274,16 @@ def test_spaces_are_refused_before_a_folder_is_made(run: Path) -> None:
     assert not (run.parent / "session").exists()
 
 
+def test_a_damaged_adaptation_is_made_anew_from_the_episodes(run: Path) -> None:
+    folder = adapt(run).folder
+    whole = (folder / ADAPTED).read_bytes()
+    (folder / ADAPTED).write_bytes(b"nothing")
+    with pytest.raises(MetarlError, match="metarl adapt --resume writes it"):
+        runs.open_trained(folder, pytest.fail)
+    deploy.go_on(folder, Table())
+    assert (folder / ADAPTED).read_bytes() == whole
+
+
 def test_a_session_is_neither_started_twice_nor_trained_nor_adapted_again(run: Path) -> None:
     folder = adapt(run).folder
     with pytest.raises(MetarlError, match="go on with it: metarl adapt --resume"):

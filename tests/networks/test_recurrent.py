@@ -7,7 +7,7 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.networks.recurrent import Cell, LinearCell, make_cell
-from metarl.networks.recurrent_scan import accumulate_, gated_average
+from metarl.networks.recurrent_scan import accumulate_, gated_layer
 from metarl.types import Params
 
 STEPS, BATCH, INPUTS, SIZE = 7, 3, 4, 5
@@ -88,12 +88,14 @@ def test_gradients_are_those_of_the_loop(name: str) -> None:
 
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("steps", [1, 2, 6, 9])
-def test_gradient_of_the_gated_average_is_that_of_finite_differences(steps: int, gaps: bool) -> None:
+def test_gradient_of_the_gated_layer_is_that_of_finite_differences(steps: int, gaps: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    both = torch.randn(steps, 2, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    start = torch.randn(2, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight, bias, inputs, start = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((6, 4), (6,), (steps, 2, 4), (2, 3))
+    )
     live = torch.rand(steps, 2, generator=generator) < (0.6 if gaps else 2.0)
-    assert torch.autograd.gradcheck(lambda *given: gated_average(*given, live), [both, start])
+    assert torch.autograd.gradcheck(lambda *given: gated_layer(*given, live), [weight, bias, inputs, start])
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metarl.networks.tanh_layer import fast_tanh, tanh_layer
+from metarl.networks.tanh_layer import fast_tanh, separate_layers, tanh_layer
 
 
 def test_tanh_by_the_sigmoid_is_tanh() -> None:
@@ -35,3 +35,19 @@ def test_gradients_of_the_layer_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(tanh_layer, given)
     # inputs that are data, as observations are, need no gradient
     assert torch.autograd.gradcheck(tanh_layer, [*given[:2], given[2].detach(), given[3]])
+
+
+def test_separate_layers_read_their_own_columns() -> None:
+    generator = torch.Generator().manual_seed(2)
+    shapes = ((5, 7), (2, 3), (2,), (1, 4), (1,))
+    given = [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes
+    ]
+    hidden, first, first_bias, second, second_bias = given
+    expected = hidden[:, :3] @ first.t() + first_bias, hidden[:, 3:] @ second.t() + second_bias
+    for found, wanted in zip(separate_layers(*given), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(separate_layers, given)
+    # an output that nothing reads has no part in the gradients
+    (slope,) = torch.autograd.grad(separate_layers(*given)[0].sum(), hidden)
+    assert not slope[:, 3:].any()

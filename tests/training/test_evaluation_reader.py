@@ -103,9 +103,10 @@ STALE: dict[str, Callable[[Path], object]] = {
 def test_evaluation_of_something_else_is_refused_in_a_sentence(
     run: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copytree(run, run.with_name("other"))
     spoil(run)
     assert not is_finished(run)
-    assert main(["compare", "runs/it", "runs/it"]) == 2
+    assert main(["compare", "runs/it", "runs/other"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith("metarl: runs/it/evaluation.json ")

@@ -55,6 +55,7 @@ from metarl.storage.files import all_or_none
 from metarl.tasks import sample_evenly
 from metarl.text import count
 from metarl.training import runs
+from metarl.training.adapted_agent import AdaptedAgent
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
 from metarl.training.transfer import transfer, with_horizon, with_test_goals
@@ -124,7 +125,7 @@ def evaluate_command(arguments: list[str]) -> None:
     suite = official_suite(experiment, options.protocol)
     chosen, rng = draw(experiment, options)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
-    if differing:
+    if options.suite or options.horizon is not None or options.test_goals:
         stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
     place = options.output or experiment.folder / "evaluations"
     with results_folder(place, stems(options, suite, stem)) as folder:
@@ -251,13 +252,17 @@ def show_all(
 
 
 def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str, str]:
-    """Change the suite if the options name another; return what differs from the training.
+    """Change the suite if the options name another; return what differs from the training, by sentence.
 
     Raises:
         MetarlError: if its spaces do not fit.
     """
+    started = {}
+    if isinstance(experiment.agent, AdaptedAgent):
+        steps = count(len(experiment.agent.path), "adaptation")
+        started["adapted"] = f"The agent starts from what it learned in {steps} of a session of metarl adapt."
     if not options.suite and options.horizon is None and not options.test_goals:
-        return {}
+        return started
     config = registry.suite_named(options.suite) if options.suite else experiment.config.suite
     if options.horizon is not None:
         config = with_horizon(config, options.horizon)
@@ -267,7 +272,7 @@ def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str,
     if options.engine:
         sampling = replace(experiment.config.sampling, engine=options.engine)
         experiment.config = replace(experiment.config, sampling=sampling)
-    return {sentence: sentence for sentence in differing}
+    return started | {sentence: sentence for sentence in differing}
 
 
 def other_measurement(

@@ -78,8 +78,8 @@ def watch_command(arguments: list[str]) -> None:
     path = None if options.window and options.output is None else output_path(experiment, task, options)
     with closing(experiment.make_env()) as env:
         check_drawable(env, task, view)
-        say(introduction(experiment, task, chosen=bool(options.task)))
         window = Window(f"metarl: {task.id}", experiment.request_stop) if options.window else None
+        say(introduction(experiment, task, chosen=bool(options.task)))
         with closing(window) if window is not None else nullcontext():
             on_frame = live(window, experiment) if window else None
             filmed = watch(experiment, env, task, options.seed, view, on_frame)
