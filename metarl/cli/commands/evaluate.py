@@ -125,7 +125,7 @@ def evaluate_command(arguments: list[str]) -> None:
     suite = official_suite(experiment, options.protocol)
     chosen, rng = draw(experiment, options)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"
-    if options.suite or options.horizon is not None:
+    if options.suite or options.horizon is not None or options.test_goals:
         stem += f"-{experiment.suite.name}-horizon{experiment.suite.horizon}".replace("/", "-")
     place = options.output or experiment.folder / "evaluations"
     with results_folder(place, stems(options, suite, stem)) as folder:
