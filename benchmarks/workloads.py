@@ -6,10 +6,12 @@ Run by itself, it describes the machine.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -145,6 +147,18 @@ def wide_console() -> Console:
     """Return a console that does not wrap tables in a file."""
     console = Console(highlight=False, markup=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, width=140)
+
+
+@contextmanager
+def quiet_sessions() -> Iterator[None]:
+    """Keep the log of adaptation sessions silent, as hundreds of them run."""
+    logger = logging.getLogger("metarl.deploy")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ a mark of its own.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ import tyro
 from gymnasium.spaces import Box
 from scipy.stats import t as student
 
+from benchmarks.workloads import quiet_sessions
 from metarl import train
 from metarl.config import CheckpointConfig, EvaluationConfig, construct
 from metarl.deploy import (
@@ -91,8 +91,7 @@ def main(*, runs: int = 20, iterations: int = 40, output: Path = Path()) -> None
         iterations: of the meta-training.
         output: folder of ``guarded_adaptation.csv`` and ``.png``.
     """
-    logging.disable(logging.WARNING)  # the episodes of hundreds of sessions
-    with tempfile.TemporaryDirectory() as folder:
+    with quiet_sessions(), tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         good = trained(root, iterations)
         bad = with_inner_lr(good, 100.0, root / "harmful")

@@ -8,7 +8,6 @@ Two policies of the sizes that are usual on a robot act on an environment that c
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import tyro
 from gymnasium.spaces import Box
 from rich.table import Table
 
-from benchmarks.workloads import machine, wide_console
+from benchmarks.workloads import machine, quiet_sessions, wide_console
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.rl2 import RL2Config
 from metarl.config import AgentConfig, SamplingConfig
@@ -73,13 +72,12 @@ def main(
         frequencies: steps a second.
         real_time: before other processes (SCHED_FIFO), as on a robot; needs the right to.
     """
-    logging.disable(logging.WARNING)
     table = Table(title="Milliseconds, median / 99 % / worst")
     for column in ("policy", "steps/s", "period", "late by more than 1 ms", "missed deadlines", "latency"):
         table.add_column(column)
     for name, config in POLICIES.items():
         for frequency in frequencies:
-            with priority(real_time):
+            with quiet_sessions(), priority(real_time):
                 timing = keep_pace(config, frequency, seconds)
             late = np.mean([period > 1 / frequency + 1e-3 for period in timing.periods])
             table.add_row(

@@ -13,6 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -88,6 +89,11 @@ class Episode:
         return float(self.rewards.sum(dtype=np.float64))
 
     @property
+    def success_streak(self) -> int:
+        """Steps in a row with success, up to the last."""
+        return sum(1 for _ in takewhile(bool, reversed(self.success)))
+
+    @property
     def solved(self) -> bool | None:
         """Whether any step was a success; None where none says."""
         said = [success for success in self.success if success is not None]
@@ -126,6 +132,7 @@ class Episode:
             **parts,  # type: ignore[arg-type]  # the names are those of tensors
             success=torch.tensor([[bool(self.solved)]]) if says else None,
             success_at_first_step=torch.tensor([[bool(self.success[0])]]) if says else None,
+            success_streak=torch.tensor([[self.success_streak]]) if says else None,
         ).to(acting.device)
         memories = {"initial_memory": initial_memory, "final_memory": acting.memory}
         named = {

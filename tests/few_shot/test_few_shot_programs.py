@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def test_stopped_program_says_so_and_writes_nothing(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "set_num_threads", interrupted)
+    monkeypatch.delitem(sys.modules, f"benchmarks.learning.{program}", raising=False)
     monkeypatch.setattr("sys.argv", [program, "--output", str(tmp_path / "results")])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(f"benchmarks.learning.{program}", run_name="__main__")

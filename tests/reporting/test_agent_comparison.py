@@ -107,7 +107,12 @@ def test_compare_of_three_writes_all_files(tmp_path: Path, capsys: pytest.Captur
     assert "A - B: -3.0" in out
     assert "A - C: -9.0" in out
     names = {f"{stem}.{ending}" for stem in ("profile", "agents", "curves") for ending in ("csv", "png")}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"comparison.json", *names}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "comparison.json",
+        "configs",
+        "measured.json",
+        *names,
+    }
     pairs = json.loads((tmp_path / "out" / "comparison.json").read_text())["pairs"]
     assert [(pair["ours"], pair["theirs"]) for pair in pairs] == [
         ("lvc-sweep", "promp-sweep"),

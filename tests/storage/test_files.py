@@ -199,6 +199,7 @@ WRITERS = {
     "metarl.storage.files": "the writer",
     "metarl.storage.metrics": "logs that are appended to",
     "metarl.training.sweep": "logs that are appended to",
+    "metarl.deploy.episodes": "journals that are appended to, and set aside",
     "metarl.storage.locks": "no content that anyone reads",
     "metarl.cli.main": "the null device",
     "metarl.cli.console": "the null device",
