@@ -110,8 +110,8 @@ class Adaptation:
 
     @property
     def label(self) -> str:
-        """Name of the policy that acts."""
-        adapted = len(self.path) + self.on_trial
+        """Name of the policy that acts; one on trial counts the step that is judged."""
+        adapted = len(self.path)
         return f"after {count(adapted, 'adaptation')}" if adapted else "unadapted"
 
     def acting(self, episode: int) -> Acting:

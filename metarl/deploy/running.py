@@ -232,7 +232,7 @@ class _Going:
             aside = set_aside(path)
             if aside is not None:
                 logger.warning(
-                    "Episode %d was interrupted; what was experienced is in %s.", number, aside.name
+                    "Episode %d was interrupted; what was experienced is in %s.", number + 1, aside.name
                 )
         journal = Journal(path)
         try:

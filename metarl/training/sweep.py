@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metarl.config import ExperimentConfig
-from metarl.errors import MetarlError, Stopped
+from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.comparability import shared_settings
 from metarl.storage.files import write_json
 from metarl.storage.run_folder import CONFIG, SWEEP
@@ -110,7 +110,9 @@ class Sweep:
 
         Raises:
             Stopped: after :meth:`request_stop`; what the runs had finished is saved.
+            MetarlError: if ``parallel`` is below 1.
         """
+        require(parallel >= 1, "At least one run must train at a time", parallel)
         waiting = [run for run in self.runs if not run.finished]
         # each process is pinned to its share, so that runs do not slow each other down
         free = core_shares(sorted(os.sched_getaffinity(0)), min(parallel, max(1, len(waiting))))

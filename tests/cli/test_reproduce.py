@@ -6,12 +6,13 @@ import contextlib
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from metarl.cli.commands import reproduce_training
 from metarl.cli.main import main
+from metarl.errors import Stopped
 from metarl.reporting.aggregate import combine
 from metarl.reporting.result_folder import read_origins
 from metarl.training.sweep import SeedRun, Sweep
@@ -118,9 +119,9 @@ def test_number_within_its_interval_is_no_failure(result: Path) -> None:
     assert [one["column"] for one in numbers(Path("out")) if one["verdict"] == "within"] == ["return"]
 
 
-def train_here(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
+def train_here(sweep: Sweep, parallel: int, _: Callable[[], None]) -> dict[SeedRun, int]:
     """Train a sweep's seeds in this process, which is faster than one for each."""
-    assert parallel == 1
+    assert parallel >= 1
     for run in sweep.runs:
         if not run.finished:
             assert main(["train", "--resume", str(run.folder)]) == 0
@@ -130,9 +131,9 @@ def train_here(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
 def test_training_again_gives_the_published_tables_and_curve(
     result: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reproduce_training, "train_all", train_here)
+    monkeypatch.setattr(Sweep, "run", train_here)
     shutil.rmtree(result / "weights")
-    assert reproduce("--parallel", "1", "--output", "out") == 0
+    assert reproduce("--output", "out") == 0
     found = numbers(Path("out"))
     assert {one["file"] for one in found} == {"adaptation.csv", "curve.csv"}
     assert {one["verdict"] for one in found} == {"equal"}
@@ -145,6 +146,19 @@ def test_training_again_gives_the_published_tables_and_curve(
     # the runs are there now: going on finds them finished, starting anew is refused
     assert reproduce("--resume", "--seeds", "1", "--parallel", "1") == 0
     assert reproduce() == 1
+
+
+def test_stopped_training_says_that_resume_goes_on(
+    result: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> dict[SeedRun, int]:
+        raise Stopped
+
+    monkeypatch.setattr(Sweep, "run", stop)
+    assert reproduce("--train") == 130
+    out = " ".join(capsys.readouterr().out.split())
+    assert "0 finished and 0 begun before" in out
+    assert "start the same command again with --resume" in out
 
 
 def test_first_seed_alone_is_compared_with_its_own_rows(result: Path) -> None:

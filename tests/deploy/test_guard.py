@@ -59,6 +59,14 @@ def test_a_policy_adapts_from_as_many_episodes_as_the_plan_says() -> None:
     assert judged([10.0, 14.0]).on_trial
 
 
+def test_label_counts_the_adaptations_of_the_policy_that_acts() -> None:
+    assert judged([10.0]).label == "unadapted"
+    assert judged([10.0, 14.0]).label == "after 1 adaptation"  # on trial
+    assert judged([10.0, 14.0, 20.0]).label == "after 1 adaptation"  # kept
+    assert judged([10.0, 14.0, 20.0, 20.0]).label == "after 2 adaptations"
+    assert judged([10.0, 14.0, 0.0]).label == "unadapted"  # rolled back
+
+
 def test_bound_is_two_deviations_or_a_tenth_below_the_mean() -> None:
     # mean 12, deviation sqrt(8): 12 - 2 sqrt(8) = 6.34
     assert judged([10.0, 14.0, 6.4]).decisions[0].outcome == "kept"

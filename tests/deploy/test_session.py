@@ -239,6 +239,47 @@ def test_a_fault_is_one_sentence_and_what_was_experienced_is_kept(
     assert (folder / "episodes" / "0000-interrupted-1.jsonl").is_file()
 
 
+def test_log_counts_an_interrupted_episode_as_it_counts_the_others(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(step: int) -> object:
+        if step == 2:
+            raise ConnectionError("the cable is loose")
+        return None
+
+    with pytest.raises(MetarlError):
+        adapt(run, Table(at_step=fault))
+    caplog.set_level("INFO", logger="metarl.deploy")
+    deploy.go_on(run.parent / "session", Table(), episodes=1)
+    told = [record.message for record in caplog.records if record.message.startswith("Episode")]
+    assert [message.split()[1] for message in told] == ["1", "1"]
+    assert "interrupted" in told[0]
+
+
+ROBOT = """
+import gymnasium, numpy as np
+class Robot(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-0.1, 0.1, ({},), np.float64)
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2), {{}}
+    def step(self, action):
+        raise ConnectionError("the cable is loose")
+"""
+
+
+def test_command_says_how_to_go_on_after_a_fault_if_a_session_began(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for actions, begins in ((2, True), (3, False)):
+        file, folder = run.parent / f"robot{actions}.py", run.parent / f"session{actions}"
+        file.write_text(ROBOT.format(actions), encoding="utf-8")
+        words = ("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))
+        assert main(words) == 2
+        printed = "".join(capsys.readouterr().out.split())
+        assert (f"goonwith:metarladapt--resume{folder}" in printed) is begins
+
+
 class NoReset:
     """Something that is no environment."""
 

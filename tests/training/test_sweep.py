@@ -16,9 +16,10 @@ import pytest
 
 from metarl.cli.commands.sweep import describe_failures
 from metarl.cli.main import main
+from metarl.errors import MetarlError
 from metarl.training import sweep
-from metarl.training.sweep import SeedRun, core_shares, last_line
-from support.programs import POINT
+from metarl.training.sweep import SeedRun, Sweep, core_shares, last_line
+from support.programs import POINT, point_config
 
 METARL = str(Path(sys.executable).with_name("metarl"))
 OPTIONS = [*POINT[2:], "--evaluation.every", "0"]
@@ -240,6 +241,12 @@ def test_impossible_sweeps_are_refused(
 )
 def test_cores_are_shared_out(cores: list[int], parallel: int, expected: list[list[int]]) -> None:
     assert core_shares(cores, parallel) == expected
+
+
+def test_sweep_of_no_runs_at_a_time_is_refused(tmp_path: Path) -> None:
+    sweep = Sweep(point_config(), "point", (), [0], tmp_path)
+    with pytest.raises(MetarlError, match="At least one run must train at a time, but it is 0"):
+        sweep.run(0, lambda: None)
 
 
 def test_last_line_of_a_silent_log(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from annotated_types import Ge, Le
 
 from metarl.cli.console import say
 from metarl.deploy.running import Outcome, adapt, go_on
-from metarl.deploy.session import open_session
+from metarl.deploy.session import EPISODES, open_session
 from metarl.deploy.settings import DeploySettings
 from metarl.deploy.user_env import make_env, record_of, workspace_at
 from metarl.errors import MetarlError, Stopped, require
@@ -108,6 +108,10 @@ def run_on(env: object, folder: Path, work: Callable[[object, Callable[[], bool]
             outcome = work(env, stopper.is_asked)
     except Stopped:
         say(f"Stopped; go on with: metarl adapt --resume {folder}")
+        raise
+    except MetarlError:
+        if (folder / EPISODES).is_dir():
+            say(f"What was experienced is kept; go on with: metarl adapt --resume {folder}")
         raise
     finally:
         if isinstance(env, gymnasium.Env):

@@ -131,7 +131,7 @@ def train_group(group: Group, name: str, root: Path, parallel: int, *, resume: b
     sweep = Sweep(config, "", (), group.seeds, root)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with locked(sweep.folder):
-        failed = train_all(sweep, parallel)
+        failed = train_all(sweep, parallel, resume="--resume")
     if failed:
         raise MetarlError(describe_failures(failed, len(sweep.runs)))
     return [run.folder for run in sweep.runs]

@@ -54,8 +54,7 @@ def sweep_command(arguments: list[str]) -> None:
     sweep = Sweep(config, preset, options, seeds, RUNS)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with locked(sweep.folder):
-        parallel = sweep_options.parallel or len(os.sched_getaffinity(0))
-        failed = train_all(sweep, parallel)
+        failed = train_all(sweep, sweep_options.parallel)
         finished = [run for run in sweep.runs if run.finished]
         if finished:
             show(sweep, finished)
@@ -63,12 +62,19 @@ def sweep_command(arguments: list[str]) -> None:
         raise MetarlError(describe_failures(failed, len(sweep.runs)))
 
 
-def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
-    """Train unfinished seeds; return the failed ones' exit codes."""
+def train_all(sweep: Sweep, parallel: int, resume: str = "") -> dict[SeedRun, int]:
+    """Train unfinished seeds; return the failed ones' exit codes.
+
+    Args:
+        sweep: the seeds.
+        parallel: runs at a time; 0 for one a core.
+        resume: option with which the same command goes on after a stop, if it needs one.
+    """
+    parallel = parallel or len(os.sched_getaffinity(0))
     done = sum(run.finished for run in sweep.runs)
-    begun = sum(run.started and not run.finished for run in sweep.runs)
+    begun = sum(run.iteration > 0 and not run.finished for run in sweep.runs)
     say(
-        f"Sweeping {len(sweep.runs)} seeds of {sweep.config.agent.kind} on {sweep.config.label}, "
+        f"Sweeping {count(len(sweep.runs), 'seed')} of {sweep.config.agent.kind} on {sweep.config.label}, "
         f"at most {parallel} at a time; {done} finished and {begun} begun before. "
         f"Everything goes to {sweep.folder}."
     )
@@ -81,7 +87,8 @@ def train_all(sweep: Sweep, parallel: int) -> dict[SeedRun, int]:
             look()
             return failed
     except Stopped:
-        say("Stopped, and every run with its newest checkpoint; start the same command again to resume.")
+        again = f"start the same command again{f' with {resume}' if resume else ''} to resume"
+        say(f"Stopped, and every run with its newest checkpoint; {again}.")
         raise
 
 
@@ -106,7 +113,7 @@ def state(sweep: Sweep, run: SeedRun) -> str:
     """Return the state of a seed in words."""
     if run in sweep.running:
         return f"iteration {run.iteration} of {sweep.config.iterations}"
-    return "finished" if run.finished else "stopped" if run.started else "waiting"
+    return "finished" if run.finished else "stopped" if run.iteration > 0 else "waiting"
 
 
 def show(sweep: Sweep, finished: Sequence[SeedRun]) -> None:
