@@ -13,6 +13,9 @@ import torch
 from metarl.errors import MetarlError, require
 from metarl.types import Params
 
+MOST_NAMED = 3
+"""Differing parameters that a message names."""
+
 
 def stack(params: Params, num_tasks: int) -> Params:
     """Expand parameters ``[...]`` to all tasks ``[M, ...]``, without a copy."""
@@ -112,9 +115,16 @@ def take_saved(own: Params, saved: Params) -> Params:
     Raises:
         MetarlError: if names, shapes or dtypes differ.
     """
-    shapes, came = ({name: tuple(value.shape) for name, value in each.items()} for each in (own, saved))
-    if came != shapes:
-        raise MetarlError(f"The agent has parameters {shapes}, but the saved ones are {came}.")
+    names = [*own, *sorted(saved.keys() - own.keys())]
+    differing = [
+        f"{name}, {shape_in(own, name)} here and {shape_in(saved, name)} there"
+        for name in names
+        if shape_in(own, name) != shape_in(saved, name)
+    ]
+    if differing:
+        more = [f"and {len(differing) - MOST_NAMED} more"] if len(differing) > MOST_NAMED else []
+        named = "; ".join(differing[:MOST_NAMED] + more)
+        raise MetarlError(f"The saved parameters are of an agent with other settings: {named}.")
     for name, value in own.items():
         require(
             saved[name].dtype == value.dtype,
@@ -122,3 +132,8 @@ def take_saved(own: Params, saved: Params) -> Params:
             saved[name].dtype,
         )
     return {name: saved[name].to(value.device, copy=True) for name, value in own.items()}
+
+
+def shape_in(params: Params, name: str) -> str:
+    """Describe a tensor's shape, or that it is absent."""
+    return str(tuple(params[name].shape)) if name in params else "absent"

@@ -286,8 +286,9 @@ def test_run_of_another_architecture_is_not_resumed(refused: Refusal, run: Path)
     config["agent"]["hidden_sizes"] = [8, 9]
     (run / "config.json").write_text(json.dumps(config))
     said = refused(*RESUME)
-    assert said.startswith("The agent has parameters {'layer_0.weight': (2, 8), ")
-    assert "but the saved ones are" in said
+    assert said.startswith("The saved parameters are of an agent with other settings: ")
+    assert ", (8, 9) here and " in said
+    assert len(said) < 300
 
 
 def test_checkpoint_of_another_architecture_is_not_evaluated(refused: Refusal, run: Path) -> None:
@@ -295,7 +296,7 @@ def test_checkpoint_of_another_architecture_is_not_evaluated(refused: Refusal, r
     agent = load(path).config["agent"]
     assert isinstance(agent, dict)
     reseal(path / "state.json", "config", {"agent": {**agent, "hidden_sizes": [8, 9]}})
-    assert "but the saved ones are" in refused("evaluate", "runs/it")
+    assert "of an agent with other settings" in refused("evaluate", "runs/it")
 
 
 def test_checkpoint_without_counters_is_refused(refused: Refusal, run: Path) -> None:

@@ -87,3 +87,17 @@ def test_joining_refuses_a_name_that_both_have() -> None:
     assert params.join({"a": one}, {"b": other}) == {"a": one, "b": other}
     with pytest.raises(MetarlError, match="Expected tensors of different names, got b, c twice"):
         params.join({"a": one, "b": one, "c": one}, {"c": other, "b": other})
+
+
+def test_saved_parameters_of_other_settings_are_named_by_what_differs() -> None:
+    saved = {"w": torch.zeros(2, 5), "b": torch.zeros(2), "c": torch.zeros(())}
+    with pytest.raises(MetarlError) as caught:
+        params.take_saved(example(), saved)
+    expected = "other settings: w, (2, 3) here and (2, 5) there; c, absent here and () there."
+    assert str(caught.value).endswith(expected)
+
+
+def test_few_differing_parameters_are_named_and_the_others_counted() -> None:
+    own = {f"layer_{number}": torch.zeros(number) for number in range(8)}
+    with pytest.raises(MetarlError, match=r"layer_2, \(2,\) here and absent there; and 5 more"):
+        params.take_saved(own, {})

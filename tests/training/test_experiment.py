@@ -185,7 +185,7 @@ def test_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
     trained(tmp_path)
     checkpoint = load(tmp_path / "it" / "checkpoints" / "00000003")
     other = point_config(agent=type(point_config().agent)(hidden_sizes=(9,)))  # type: ignore[call-arg]  # MAML
-    with pytest.raises(MetarlError, match="but the saved ones are"):
+    with pytest.raises(MetarlError, match="of an agent with other settings"):
         Experiment(other, tmp_path).restore(checkpoint)
 
 

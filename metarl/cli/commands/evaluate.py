@@ -80,7 +80,7 @@ class EvaluateArguments(MeasurementConfig):
     """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
     task: tuple[str, ...] = ()
     """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
-    test_goals: Annotated[int, Ge(0), Le(100_000)] = 0
+    test_goals: Annotated[int, Ge(0), Le(10_000)] = 0
     """Held-out goals of each family, on Meta-World; 0 takes as many as the run's own suite."""
     actions: Literal["", "drawn", "most-likely", "both"] = ""
     """Drawn actions, the most likely ones, or both side by side; empty leaves it to --deterministic."""
