@@ -31,11 +31,19 @@ class SuiteConfig(Settings, ABC):
 
     kind: ClassVar[str]
     """The entry point's name."""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Names of the settings that change training tasks alone: what is held out is the same for any value."""
 
     @property
     def label(self) -> str:
         """Name of the suite in results and run folders."""
         return self.kind
+
+    @property
+    def test_settings(self) -> SuiteConfig:
+        """The settings of the held-out tasks: these, with the defaults of ``training_only``."""
+        fields = {item.name: item.default for item in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: fields[name] for name in self.training_only})
 
     @abstractmethod
     def build(self) -> TaskDistribution:

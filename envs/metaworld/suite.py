@@ -93,6 +93,8 @@ class MetaWorldTasks(SawyerTasks):
 class MetaWorldConfig(SuiteConfig):
     """The settings of all Meta-World suites."""
 
+    training_only: ClassVar[tuple[str, ...]] = ("training_goals",)
+
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""
     goal_seed: Annotated[int, Ge(0), Lt(2**32 - 1)] = 42

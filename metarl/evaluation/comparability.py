@@ -75,8 +75,9 @@ def check_comparable(sides: Sequence[Side]) -> None:
 
 def conditions(side: Side) -> dict[str, str]:
     """Return the recorded conditions that evaluations in one table must share."""
-    found: dict[str, Json] = {"the suite": side.suite.label, "the suite's kind": side.suite.kind}
-    settings = {item.name: getattr(side.suite, item.name) for item in dataclasses.fields(side.suite)}
+    suite = side.suite.test_settings  # training on more tasks is a difference between agents
+    found: dict[str, Json] = {"the suite": suite.label, "the suite's kind": suite.kind}
+    settings = {item.name: getattr(suite, item.name) for item in dataclasses.fields(suite)}
     found |= {f"the suite's {name}": value for name, value in settings.items()}
     config = _object(side.about, "config")
     evaluation = _object(config, "evaluation")

@@ -49,8 +49,8 @@ class EvaluatedRun:
 
     @property
     def label(self) -> str:
-        """Name of the tasks in results."""
-        return bonus_name(self.suite.label, self.success_bonus)
+        """Name of the held-out tasks in results."""
+        return bonus_name(self.suite.test_settings.label, self.success_bonus)
 
     @property
     def sides(self) -> list[Side]:
@@ -79,8 +79,12 @@ class EvaluatedRun:
 
     @property
     def training(self) -> str:
-        """Amount of training before the evaluation, in words."""
-        return " or ".join(dict.fromkeys(each.training for each in self.files)) or "not recorded"
+        """Amount of training before the evaluation, and settings of its tasks that are not the defaults."""
+        amount = " or ".join(dict.fromkeys(each.training for each in self.files)) or "not recorded"
+        defaults = self.suite.test_settings
+        changed = {name: getattr(self.suite, name) for name in self.suite.training_only}
+        others = [f"{name} {value}" for name, value in changed.items() if value != getattr(defaults, name)]
+        return ", with ".join([amount, *others])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from metarl.envs.metaworld.goals import Goals, published_goals
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy.point import PointConfig, PointTasks
 from metarl.errors import MetarlError
+from metarl.evaluation.comparability import check_comparable
 from metarl.evaluation.episode_curve import (
     curve_steps,
     episode_curve,
@@ -57,6 +58,19 @@ def measured(value: float, *, success: bool = True) -> Evaluation:
 
 def evaluated(*values: float, suite: PointConfig | ML1Config | None = None) -> EvaluatedRun:
     return EvaluatedRun("it", suite or PointConfig(), tuple(measured(value) for value in values))
+
+
+def test_runs_with_other_numbers_of_training_goals_are_compared_and_told_apart() -> None:
+    few, many = (evaluated(0.0, 1.0, suite=ML1Config(training_goals=number)) for number in (50, 500))
+    assert many.label == few.label == "ml1-reach-v3"
+    check_comparable([*few.sides, *many.sides])
+    assert (few.training, many.training) == ("not recorded", "not recorded, with training_goals 500")
+
+
+def test_runs_with_other_numbers_of_test_goals_are_not_compared() -> None:
+    few, many = (evaluated(0.0, suite=ML1Config(test_goals=number)) for number in (50, 60))
+    with pytest.raises(MetarlError, match=r"they differ in the suite, ml1-reach-v3 and ml1-reach-v3\+test"):
+        check_comparable([*few.sides, *many.sides])
 
 
 def test_clearly_better_run_improves_on_every_task() -> None:
