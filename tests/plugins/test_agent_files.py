@@ -138,7 +138,7 @@ def test_resumed_run_of_an_agent_in_a_file_equals_the_unbroken_one(metarl: Comma
 def test_sweep_trains_an_agent_in_a_file(metarl: Command, place: Path) -> None:
     code, out, err = metarl("sweep", "point", "--seeds", 1, "--agent", "mine.py:BoldConfig", *TINY)
     assert (code, err) == (0, "")
-    assert "Sweeping 1 seeds of bold-maml on point" in out
+    assert "Sweeping 1 seed of bold-maml on point" in out
     assert (place.parent / "runs" / "point-bold-maml-seed0" / "evaluation.json").is_file()
 
 
