@@ -136,7 +136,9 @@ def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> 
     Returns:
         A number for each metric: its mean over the last tenth.
     """
-    names = [name for name in dict.fromkeys(name for row in published for name in row) if _is_curve(name)]
+    # a table of several agents has columns that one of them never measured
+    filled = dict.fromkeys(name for row in published for name, text in row.items() if text)
+    names = [name for name in filled if _is_curve(name)]
     # the same iterations of both; windows of steps where a curve has no iterations
     key = "iteration" if published and "iteration" in published[0] else "env_steps"
     others = {number(row.get(key, "")): row for row in reproduced}

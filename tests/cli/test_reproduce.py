@@ -191,14 +191,17 @@ def test_weights_of_another_training_are_refused(result: Path, capsys: pytest.Ca
     assert "weights/seed0 are not those that were measured" in " ".join(capsys.readouterr().out.split())
 
 
-def test_result_of_several_agents_is_evaluated_and_trained_again(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def two(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the result of two agents, in a working directory of its own."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sweep.parent, "runs")
     assert main([*("train", "point", "--agent", "multi-task"), *OPTIONS, "--name", "other"]) == 0
     assert main(["compare", "runs/it-sweep", "runs/other", "--output", "results/two"]) == 0
-    two = Path("results/two")
+    return Path("results/two")
+
+
+def test_result_of_several_agents_is_evaluated_and_trained_again(two: Path) -> None:
     assert {path.name for path in (two / "configs").iterdir()} == {"maml-trpo.json", "multi-task.json"}
     assert {path.name for path in (two / "weights").iterdir()} == {"maml-trpo", "multi-task"}
     assert reproduce("--output", "out") == 0
@@ -207,13 +210,8 @@ def test_result_of_several_agents_is_evaluated_and_trained_again(
 
 
 @pytest.mark.slow
-def test_training_several_agents_again_gives_the_published_tables_and_curves(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(sweep.parent, "runs")
-    assert main([*("train", "point", "--agent", "multi-task"), *OPTIONS, "--name", "other"]) == 0
-    assert main(["compare", "runs/it-sweep", "runs/other", "--output", "results/two"]) == 0
+@pytest.mark.usefixtures("two")
+def test_training_several_agents_again_gives_the_published_tables_and_curves() -> None:
     assert reproduce("--train", "--parallel", "1", "--output", "out") == 0
     assert {one["file"] for one in numbers(Path("out"))} == {"agents.csv", "curves.csv"}
     assert {one["verdict"] for one in numbers(Path("out"))} == {"equal"}

@@ -142,3 +142,9 @@ def test_windows_are_matched_by_their_steps() -> None:
 def test_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(MetarlError, match=r"The table .*gone\.csv cannot be read"):
         read_rows(tmp_path / "gone.csv")
+
+
+def test_metric_that_an_agent_never_measured_is_left_out() -> None:
+    rows = [{"iteration": "0", "train/return/step_0": "1.0", "train/return/step_1": ""}]
+    names = [number.column for number in compare_curves("curves.csv", "A", rows, rows)]
+    assert names == ["train/return/step_0"]
