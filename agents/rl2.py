@@ -197,7 +197,7 @@ class RecurrentActor:
     @property
     def reads_changes(self) -> bool:
         """Whether the policy reads how observation and reward changed."""
-        return self.features.change_scale is not None
+        return self.features.changes is not None
 
     def initial_memory(self, episodes: int) -> Params:
         """Return a blank memory, ``[M, K, H]``, with the last step where its changes are read."""

@@ -38,22 +38,29 @@ class ChangeScales(NamedTuple):
     rewards: Moments
 
 
+class ChangeFeatures(NamedTuple):
+    """Scales by which a policy reads changes."""
+
+    observations: Scale
+    reward_deviation: torch.Tensor
+
+    def __call__(self, changes: Changes) -> list[torch.Tensor]:
+        """Return the parts of the network's input, ``[..., O]`` and ``[..., 1]``."""
+        return [self.observations(changes.observations), _scaled(changes.rewards, self.reward_deviation)]
+
+
 class Features(NamedTuple):
     """Scales by which a policy reads its inputs."""
 
     observations: Scale
     reward_deviation: torch.Tensor
-    change_scale: Scale | None = None
-    reward_change_deviation: torch.Tensor | None = None
+    changes: ChangeFeatures | None = None
 
     @classmethod
     def by(cls, observations: Moments, rewards: Moments, changes: ChangeScales | None) -> Features:
         """Return the scales of these moments."""
-        if changes is None:
-            return cls(observations.scale, rewards.deviation)
-        return cls(
-            observations.scale, rewards.deviation, changes.observations.scale, changes.rewards.deviation
-        )
+        change = changes and ChangeFeatures(changes.observations.scale, changes.rewards.deviation)
+        return cls(observations.scale, rewards.deviation, change)
 
     def __call__(self, inputs: Inputs, changes: Changes | None = None) -> torch.Tensor:
         """Return the network's input ``[..., I]``: observation, action, reward, start, and changes if any."""
@@ -63,11 +70,8 @@ class Features(NamedTuple):
             _scaled(inputs.previous_rewards, self.reward_deviation),
             inputs.episode_starts.unsqueeze(-1).float(),
         ]
-        if changes is not None and self.change_scale is not None and self.reward_change_deviation is not None:
-            parts += [
-                self.change_scale(changes.observations),
-                _scaled(changes.rewards, self.reward_change_deviation),
-            ]
+        if self.changes is not None and changes is not None:
+            parts += self.changes(changes)
         return torch.cat(parts, dim=-1)
 
 
