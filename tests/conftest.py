@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault(
@@ -14,6 +15,9 @@ os.environ.setdefault(
 import hypothesis
 import pytest
 import torch
+from matplotlib.figure import Figure
+
+from support.figures import SAVE, save_blank
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"metarl": "metarl", "metarl.envs": "envs", "metarl.agents": "agents"}
@@ -47,6 +51,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU, and there is none here"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures() -> Iterator[None]:
+    """Leave figures blank where a test does not ask for ``drawn_figures``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_blank)
+        yield
+
+
+@pytest.fixture
+def drawn_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures."""
+    monkeypatch.setattr(Figure, "savefig", SAVE)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ from metarl.cli.main import main
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.evaluation.record import evaluation_from_json
-from metarl.reporting import baseline_files, evaluation_files
-from metarl.reporting.baseline_files import rows
+from metarl.reporting.baseline_files import draw, rows
+from metarl.reporting.figures.style import save
 from metarl.rollouts.collect import collect
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
 from metarl.training import runs
@@ -162,11 +162,8 @@ def compared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a run's folder that a test may spoil; no figures are drawn, which would take half its time."""
-    for figure in ("draw_adaptation_curve", "save"):
-        monkeypatch.setattr(evaluation_files, figure, lambda *_: None)
-    monkeypatch.setattr(baseline_files, "save", lambda *_: None)
+def run(trained: Path, tmp_path: Path) -> Path:
+    """Return a run's folder that a test may spoil."""
     return shutil.copytree(trained, tmp_path / "it")
 
 
@@ -339,11 +336,14 @@ def test_the_estimate_counts_what_is_pending(run: Path) -> None:
     )
 
 
-def test_rows_are_means_over_tasks(compared: Path) -> None:
+@pytest.mark.usefixtures("drawn_figures")
+def test_rows_are_means_over_tasks_and_are_drawn(compared: Path, tmp_path: Path) -> None:
     experiment = runs.open_trained(compared.parent, pytest.fail)
     tasks = [Task.from_json(task) for task in json.loads((compared / "meta.json").read_text())["tasks"]]
     config = ComparisonConfig(budgets=(1, 2), training_steps=100)
-    first = rows(Comparison(experiment, tasks, config, compared))[0]
+    found = rows(Comparison(experiment, tasks, config, compared))
+    save(draw(found, "title", "caption"), tmp_path / "drawn.png")
+    first = found[0]
     returns = evaluation_from_json(json.loads((compared / "meta.json").read_text())).returns
     assert first.returns.mean == pytest.approx(returns[:, 0].mean())
     assert first.returns.low <= first.returns.mean <= first.returns.high

@@ -72,6 +72,7 @@ def test_training_leaves_everything_in_the_runs_folder(trained: Path) -> None:
         assert (trained / figure).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_training_prints_what_it_will_do_then_a_table_then_the_files(metarl: Command) -> None:
     code, out, err = metarl(*POINT, "--iterations", 1)
     lines = out.splitlines()

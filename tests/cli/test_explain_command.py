@@ -44,6 +44,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Said:
     return command
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_tables_and_files_have_the_same_numbers(said: Said, run: Path) -> None:
     code, out, err = said(run, *FEW)
     assert (code, err) == (0, "")

@@ -42,6 +42,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_sinusoids_are_learned_measured_and_drawn(tmp_path: Path) -> None:
     sinusoid = importlib.import_module("benchmarks.learning.sinusoid")
     config = sinusoid.SinusoidConfig(
@@ -91,6 +92,7 @@ def test_the_explorer_moves_the_hand_to_the_object_in_every_family() -> None:
         assert distances[14] < 0.5 * distances[0]  # step 58, before it pulls
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_families_are_told_apart_and_what_was_measured_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

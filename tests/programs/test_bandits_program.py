@@ -58,6 +58,7 @@ def test_all_have_the_same_luck(program: ModuleType) -> None:
     assert not np.array_equal(greedy[..., 0], play("greedy", 1)[..., 0])
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_runs_stand_in_the_table_beside_the_strategies(
     program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

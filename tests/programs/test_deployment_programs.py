@@ -23,6 +23,7 @@ def guarded() -> ModuleType:
     return importlib.import_module("benchmarks.learning.guarded_adaptation")
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_all_conditions_begin_with_the_same_episodes(
     guarded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

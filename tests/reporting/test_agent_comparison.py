@@ -87,6 +87,7 @@ def test_curves_are_those_of_every_agent_without_the_clock(tmp_path: Path) -> No
     assert not [name for name in rows[0] if name.startswith(("time/", "update/"))]
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_figure_is_a_picture(tmp_path: Path) -> None:
     runs = [read_evaluated(sweep(tmp_path, "lvc", 0.0)), read_evaluated(sweep(tmp_path, "promp", 3.0))]
     assert write_agents(runs, tmp_path, "two")[1].read_bytes().startswith(b"\x89PNG")

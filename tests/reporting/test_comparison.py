@@ -220,6 +220,7 @@ def test_profile_by_hand() -> None:
     assert shares == sorted(shares, reverse=True)
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_profiles_leave_out_what_a_suite_does_not_say(tmp_path: Path) -> None:
     write_profiles(tmp_path, {"it": ([measured(0.0, success=False)], 0)}, "title")
     with (tmp_path / "profile.csv").open() as file:

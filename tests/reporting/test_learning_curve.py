@@ -18,6 +18,8 @@ from metarl.reporting.figures.learning_curve import draw_adaptation_curve, draw_
 from metarl.reporting.figures.style import save
 from metarl.storage.metrics import Row
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
+
 ROWS: list[Row] = [
     {
         "iteration": i,

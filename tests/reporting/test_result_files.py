@@ -73,6 +73,7 @@ def test_json_has_every_episode_and_what_it_is_about(tmp_path: Path) -> None:
     assert [task["id"] for task in content["tasks"]] == ["push/0", "push/1", "reach/0", "reach/1"]
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_figure_is_written(tmp_path: Path) -> None:
     write(tmp_path, evaluation())
     assert (tmp_path / "test.png").read_bytes().startswith(b"\x89PNG")

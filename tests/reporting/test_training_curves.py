@@ -65,6 +65,7 @@ def test_every_curve_is_in_the_table_and_there_is_a_picture(tmp_path: Path) -> N
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_fourteen_curves_have_a_colour_each(tmp_path: Path) -> None:
     curves = {f"agent {i}": windowed(ROWS, 50) for i in range(14)}
     figure = draw_curves(curves, "many", 50)

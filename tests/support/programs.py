@@ -1,7 +1,7 @@
 """Runs of the command line in processes that may be killed, and how two runs are compared.
 
-A process is forked from a server that has imported everything, so that starting one costs little; and it
-draws no figures, which would take half its time.
+A process is forked from a server that has imported everything, so that starting one costs little; and its
+figures stay blank, which would take half its time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
 from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.envs.toy.point import PointConfig
-from metarl.reporting import evaluation_files
 from metarl.storage.checkpoints import load
 from support import replay_agent
+from support.figures import save_blank
 
 POINT = (
     *("train", "point", "--name", "it", "--iterations", "8", "--horizon", "20"),
@@ -182,10 +183,6 @@ def reseal(path: Path, part: str, changes: dict[str, object]) -> None:
     path.write_text(f'{{"sha256": "{hashlib.sha256(body.encode()).hexdigest()}", "state": {body}}}\n')
 
 
-def _draw_nothing(*arguments: object, **options: object) -> None:
-    """Stand for a function that writes a figure."""
-
-
 def _program(folder: Path, arguments: Sequence[str], trap: Trap | None) -> None:
     torch.set_num_threads(1)
     os.chdir(folder)
@@ -193,8 +190,7 @@ def _program(folder: Path, arguments: Sequence[str], trap: Trap | None) -> None:
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(file, descriptor)
         os.close(file)
-    evaluation_files.learning_curve = _draw_nothing
-    evaluation_files.adaptation_curve = _draw_nothing
+    pytest.MonkeyPatch().setattr(Figure, "savefig", save_blank)
     replay_agent.offer()
     if trap is not None:
         trap.set()

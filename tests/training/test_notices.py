@@ -21,7 +21,6 @@ from metarl.envs.toy.point import PointConfig, PointVectorEnv
 from metarl.evaluation.evaluate import evaluate
 from metarl.functional.solvers import LineSearch
 from metarl.learning import trust_region
-from metarl.reporting import evaluation_files
 from metarl.rollouts.tally import (
     Counts,
     Streak,
@@ -250,8 +249,6 @@ def test_notices_are_printed_and_kept_in_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for figure in ("draw_learning_curve", "draw_adaptation_curve", "save"):
-        monkeypatch.setattr(evaluation_files, figure, lambda *_, **__: None)
     leave_success_out(monkeypatch)
     assert main([*POINT, "--iterations", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -100,6 +100,7 @@ def test_killed_sweep_leaves_no_orphans_and_goes_on_to_the_same_numbers(
     assert numbers(tmp_path / "runs", 0) == numbers(tmp_path / "alone" / "runs", 0)
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_sweep_gives_the_numbers_of_single_runs_and_puts_them_together(
     tmp_path: Path, plain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
