@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import rankdata
 
 from metarl.evaluation.statistics import Values
+from metarl.functional.ranks import average_ranks
 from metarl.types import Task
 
 PERMUTATIONS = 9999
@@ -106,7 +106,7 @@ def _ranks(tasks: Sequence[Task], cosines: Values, family: str) -> Ranks | None:
     between_vectors = 1 - cosines[np.ix_(places, places)][upper]
     if np.ptp(between_tasks) == 0 or np.ptp(between_vectors) < 1e-12:
         return None
-    return squareform(rankdata(between_vectors)), squareform(rankdata(between_tasks))
+    return squareform(average_ranks(between_vectors)), squareform(average_ranks(between_tasks))
 
 
 def _exchanged(ours: Values, theirs: Values, rng: np.random.Generator) -> Values:

@@ -22,11 +22,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from metarl.errors import MetarlError, require
 from metarl.evaluation.intervals import Limits, Source, combine, limits, negligible, rank_limits, unseen
 from metarl.evaluation.intervals import Values as Values  # is imported from here too
+from metarl.functional.ranks import average_ranks
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 
@@ -235,7 +235,7 @@ def _concordance(*runs: Values) -> float:
     found = []
     for scores in runs:
         if len(scores) > 1:
-            ranks = rankdata(scores, axis=0)
+            ranks = np.apply_along_axis(average_ranks, 0, scores)
             spread = ranks.var(axis=0).mean()
             found.append(float(ranks.mean(axis=1).var() / spread) if spread > 0 else 0.0)
     return float(np.mean(found))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from metarl.evaluation.record import KINDS, Evaluation, check_same_tasks
 from metarl.evaluation.statistics import (
@@ -19,6 +18,7 @@ from metarl.evaluation.statistics import (
     paired_gain,
     share_worse,
 )
+from metarl.functional.ranks import spearman
 
 FEWEST_RANKED = 5
 """Fewest tasks that a rank correlation says something of."""
@@ -155,7 +155,7 @@ def rank_correlation(evaluation: Evaluation) -> float | None:
     returns, successes = evaluation.task_returns[:, -1], rates[:, -1]
     if np.ptp(returns) == 0 or np.ptp(successes) == 0:
         return None
-    return float(spearmanr(returns, successes).statistic)
+    return spearman(returns, successes)
 
 
 def disagreement(evaluation: Evaluation) -> str:

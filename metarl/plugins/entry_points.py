@@ -70,6 +70,7 @@ class About(NamedTuple):
     """Attribute ``source``: the publication of an algorithm; may be empty."""
 
 
+@functools.cache  # reading them takes as long as all else that a tiny command does
 def _entries(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}
 
