@@ -57,25 +57,12 @@ def transfer(experiment: Experiment, config: SuiteConfig) -> list[str]:
     return differences(trained, other)
 
 
-def with_horizon(config: SuiteConfig, horizon: int) -> SuiteConfig:
-    """Return a suite's config with another horizon.
+def with_setting(config: SuiteConfig, name: str, value: object) -> SuiteConfig:
+    """Return a suite's config with another value of a setting.
 
     Raises:
-        MetarlError: if the suite has no such setting, or the horizon is out of its range.
+        MetarlError: if the suite has no such setting, or the value is out of its range.
     """
-    return _with_setting(config, "horizon", horizon)
-
-
-def with_test_goals(config: SuiteConfig, number: int) -> SuiteConfig:
-    """Return a suite's config with another number of held-out goals of each family.
-
-    Raises:
-        MetarlError: if the suite has no such setting, as only Meta-World has, or it is out of its range.
-    """
-    return _with_setting(config, "test_goals", number)
-
-
-def _with_setting(config: SuiteConfig, name: str, value: int) -> SuiteConfig:
     values = {item.name: cast("object", getattr(config, item.name)) for item in fields(config)}
     if name not in values:
         raise MetarlError(f"Expected a suite with a setting {name}, got {config.label}, which has none.")

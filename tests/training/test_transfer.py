@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from metarl.cli.commands.evaluate import parse
 from metarl.cli.main import main
+from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
 from metarl.plugins.suite_files import file_suite
 from metarl.training import runs
-from metarl.training.transfer import differences, transfer, with_horizon
+from metarl.training.transfer import differences, transfer, with_setting
 from support.robots import untrained_run
 
 RAILS = """
@@ -68,7 +71,7 @@ def test_the_same_suite_differs_in_nothing() -> None:
 def test_agent_is_that_of_its_training_and_tasks_are_those_of_the_other_suite(run: Path) -> None:
     experiment = runs.open_trained(run, pytest.fail)
     agent = experiment.agent
-    told = transfer(experiment, with_horizon(PointConfig(terminate_at_goal=True), 7))
+    told = transfer(experiment, with_setting(PointConfig(terminate_at_goal=True), "horizon", 7))
     assert told == ["The horizon differs: 20 in training, 7 here."]
     assert experiment.agent is agent
     assert experiment.suite.horizon == 7
@@ -91,6 +94,48 @@ def test_evaluate_takes_a_file_and_says_what_differs(
     (written,) = (run / "evaluations").glob("*.json")
     assert written.name == "iteration1-seed0-rails-horizon5.json"
     assert "The suite differs: point in training, rails here." in json.loads(written.read_text())["notices"]
+
+
+def test_evaluate_takes_the_settings_of_the_other_suite(run: Path) -> None:
+    brief = ("--tasks", "1", "--episodes", "1", "--adaptation-steps", "0", "--horizon", "7")
+    assert main(["evaluate", str(run), "--suite", "point", "--terminate-at-goal", *brief]) == 0
+    written = run / "evaluations" / "iteration1-seed0-point-horizon7.json"
+    assert json.loads(written.read_text())["config"]["suite"]["terminate_at_goal"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "family", "tasks"),
+    [
+        ((), "reach-v3", ()),
+        (("--task", "push-v3"), "push-v3", ()),
+        (("--task", "push-v3/test/03", "push-v3/test/07"), "push-v3", ("push-v3/test/03", "push-v3/test/07")),
+    ],
+)
+def test_task_of_ml1_chooses_the_family(words: tuple[str, ...], family: str, tasks: tuple[str, ...]) -> None:
+    options, suite = parse(["run", "--suite", "ml1", *words, "--goal-seed", "7"])
+    assert suite == ML1Config(task=family, goal_seed=7)
+    assert options.task == tasks
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("push-v4",), "no Meta-World task called 'push-v4'; did you mean 'push-v3'?"),
+        (("push-v3", "reach-v3"), "Expected tasks of one family after --task, got push-v3, reach-v3."),
+    ],
+)
+def test_task_of_ml1_is_one_known_family(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(MetarlError, match=re.escape(said)):
+        parse(["run", "--suite", "ml1", "--task", *words])
+
+
+@pytest.mark.parametrize("words", [("--goal-seed", "7"), ("--suite", "point", "--goal-seed", "7")])
+def test_setting_that_no_suite_has_is_refused(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(["run", *words])
+    assert "Unrecognized options: --goal-seed" in capsys.readouterr().err
 
 
 def test_horizon_of_a_suite_without_one_is_refused(

@@ -16,7 +16,7 @@ from annotated_types import Ge, Le
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import showing
-from metarl.config import EvaluationConfig, MeasurementConfig, to_json
+from metarl.config import EvaluationConfig, MeasurementConfig, SuiteConfig, to_json
 from metarl.errors import MetarlError, require
 from metarl.evaluation.episode_curve import (
     check_adapts_from_several,
@@ -58,7 +58,7 @@ from metarl.training import runs
 from metarl.training.adapted_agent import AdaptedAgent
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
-from metarl.training.transfer import transfer, with_horizon, with_test_goals
+from metarl.training.transfer import transfer, with_setting
 from metarl.types import Json, Task
 
 
@@ -79,7 +79,9 @@ class EvaluateArguments(MeasurementConfig):
     engine: str = ""
     """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
     task: tuple[str, ...] = ()
-    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
+    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks.
+
+    With --suite ml1 a family's name chooses the family, and takes all its tasks."""
     test_goals: Annotated[int, Ge(0), Le(10_000)] = 0
     """Held-out goals of each family, on Meta-World; 0 takes as many as the run's own suite."""
     actions: Literal["", "drawn", "most-likely", "both"] = ""
@@ -93,7 +95,7 @@ class EvaluateArguments(MeasurementConfig):
     """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
     suite: str = ""
     """Another suite than that of the training, by its name or as my_file.py:my_distribution, with the same
-    sizes of observations and actions."""
+    sizes of observations and actions. Its settings are options too: --suite ml1 --task push-v3."""
     horizon: Horizon | None = None
     """Steps of an episode, if not those of the suite."""
     output: Path | None = None
@@ -101,14 +103,14 @@ class EvaluateArguments(MeasurementConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(not (self.tasks and self.task), "Either --tasks or --task may be given", "both")
         if self.episode_curve:
             check_counts(self.episode_curve)
 
 
 def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
-    options = tyro.cli(EvaluateArguments, args=arguments, prog="metarl evaluate")
+    options, other = parse(arguments)
+    require(not (options.tasks and options.task), "Either --tasks or --task may be given", "both")
     chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
     given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
     measured = EvaluationConfig(**{**given, **chosen_actions})
@@ -119,7 +121,7 @@ def evaluate_command(arguments: list[str]) -> None:
     experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
-    differing = other_suite(experiment, options)
+    differing = other_suite(experiment, options, other)
     # engines of different MuJoCo versions do not give the same numbers
     physics = runs.physics(options.run, experiment.config.sampling.engine)
     suite = official_suite(experiment, options.protocol)
@@ -251,7 +253,28 @@ def show_all(
     return files
 
 
-def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str, str]:
+def parse(arguments: Sequence[str]) -> tuple[EvaluateArguments, SuiteConfig | None]:
+    """Return the options, and the suite that they name, with its settings among them."""
+    prog = "metarl evaluate"
+    options, settings = tyro.cli(EvaluateArguments, args=arguments, prog=prog, return_unknown_args=True)
+    if not options.suite:
+        # an option that is not known is refused
+        return tyro.cli(EvaluateArguments, args=arguments, prog=prog) if settings else options, None
+    suite = registry.suite_named(options.suite)
+    # prog is where the help has these settings
+    suite = tyro.cli(type(suite), default=suite, args=settings, prog=f"metarl check {options.suite}")
+    if options.task and any(item.name == "task" for item in fields(suite)):
+        family, *others = {name.partition("/")[0] for name in options.task}
+        if others:
+            raise MetarlError(f"Expected tasks of one family after --task, got {', '.join(options.task)}.")
+        suite = with_setting(suite, "task", family)
+        options = replace(options, task=tuple(name for name in options.task if "/" in name))
+    return options, suite
+
+
+def other_suite(
+    experiment: Experiment, options: EvaluateArguments, other: SuiteConfig | None
+) -> dict[str, str]:
     """Change the suite if the options name another; return what differs from the training, by sentence.
 
     Raises:
@@ -263,11 +286,11 @@ def other_suite(experiment: Experiment, options: EvaluateArguments) -> dict[str,
         started["adapted"] = f"The agent starts from what it learned in {steps} of a session of metarl adapt."
     if not options.suite and options.horizon is None and not options.test_goals:
         return started
-    config = registry.suite_named(options.suite) if options.suite else experiment.config.suite
+    config = other or experiment.config.suite
     if options.horizon is not None:
-        config = with_horizon(config, options.horizon)
+        config = with_setting(config, "horizon", options.horizon)
     if options.test_goals:
-        config = with_test_goals(config, options.test_goals)
+        config = with_setting(config, "test_goals", options.test_goals)
     differing = transfer(experiment, config)
     if options.engine:
         sampling = replace(experiment.config.sampling, engine=options.engine)
