@@ -13,14 +13,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import torch
-import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import machine, wide_console
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import SamplingConfig
 from metarl.envs.toy.point import PointConfig
-from metarl.errors import MetarlError, require
+from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.plugins.entry_points import AGENTS, names
 from metarl.plugins.registry import agent
@@ -98,7 +98,4 @@ def line_searches(name: str, horizon: int, seed: int, training: Training) -> lis
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except MetarlError as error:
-        raise SystemExit(str(error)) from error
+    run(main)

@@ -20,6 +20,7 @@ import tyro
 from rich.table import Table
 
 from benchmarks.learning import bandits_figure
+from benchmarks.program import run
 from benchmarks.workloads import wide_console
 from metarl.api.runs import Run, load
 from metarl.envs.toy.bandit_optimum import (
@@ -262,4 +263,4 @@ def table(rows: Sequence[Mapping[str, str | float]], suite: BanditTasks, best: s
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

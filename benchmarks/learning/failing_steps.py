@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.scripted import scripted_steps
 from metarl.envs.metaworld.env import FAMILIES
 from metarl.envs.metaworld.suite import ML1Config
@@ -79,4 +79,4 @@ def measure(family: str, goals: int, horizon: int) -> Row:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -17,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import machine, wide_console
 from metarl.agents.gradient_based import GradientBasedAgent, GradientBasedConfig
 from metarl.agents.maml_vpg import MAMLVPGConfig
@@ -196,4 +196,4 @@ def row_of(horizon: int, updates: int, name: str, one: Scatter) -> dict[str, obj
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -7,11 +7,11 @@ from pathlib import Path
 import matplotlib as mpl
 import mujoco
 import numpy as np
-import tyro
 from matplotlib.figure import Figure
 from metaworld.policies import SawyerPickPlaceV3Policy
 
 from benchmarks.learning.grasp_shapes import scripted
+from benchmarks.program import run
 from metarl.envs.grasp.objects import PREFIX, SHAPES, TYPICAL, full_object_model
 from metarl.envs.grasp.suite import TEST_SHAPES, GraspShapesTasks
 from metarl.types import Task
@@ -81,4 +81,4 @@ def carried() -> dict[str, Picture]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 from metaworld.policies import SawyerPickPlaceV3Policy
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import machine, wide_console
 from metarl.envs.grasp.objects import SHAPES
 from metarl.envs.grasp.suite import TEST_SHAPES, TRAIN_RANGES, UNSEEN_RANGES, GraspShapesTasks, draw_tasks
@@ -134,4 +134,4 @@ def scripted(policy: SawyerPickPlaceV3Policy, observations: Array, goals: Sequen
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-import tyro
 from gymnasium.spaces import Box
 from scipy.stats import t as student
 
+from benchmarks.program import run
 from benchmarks.workloads import quiet_sessions
 from metarl import train
 from metarl.config import CheckpointConfig, EvaluationConfig, construct
@@ -212,4 +212,4 @@ def sentence(name: str, outcomes: Sequence[Outcome]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 from rich.table import Table
 from scipy.special import expit, ndtr, ndtri, stdtrit
 
+from benchmarks.program import run
 from benchmarks.workloads import wide_console
 from metarl.evaluation.intervals import Limits, Values
 from metarl.evaluation.statistics import (
@@ -322,4 +322,4 @@ def table_of(rows: list[Row], title: str) -> Table:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -6,6 +6,7 @@ truth is known beforehand. It is measured twice: each goal once, and by ``metawo
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 import tyro
 from metaworld.policies.policy import Policy
 
+from metarl.cli.main import exit_code
 from metarl.config import MeasurementConfig
 from metarl.envs.metaworld.official import Layout, OfficialVectorEnv, measure_officially, same_step_options
 from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config
@@ -174,10 +176,15 @@ def official(
     return found.success_rate
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print a row for each share of goals that is solved."""
     wanted = tyro.cli(Arguments)
     print(f"{wanted.family}, {wanted.slots * wanted.rounds} goals, {wanted.slots} at once")
     print("goals solved   per goal   official   difference")
     for row in measure(wanted):
         difference = 100 * (row.official - row.per_goal)
         print(f"{row.true:12.0%}{row.per_goal:11.0%}{row.official:11.0%}{difference:+11.0f} points")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main, "Stopped."))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
 from benchmarks.learning import sinusoid_figures
-from metarl.cli.main import exit_code
+from benchmarks.program import run
 from metarl.evaluation.statistics import Bootstrap, Values, confidence_interval
 from metarl.few_shot import adaptation_losses, maml
 from metarl.few_shot.sinusoids import sinusoids
@@ -213,4 +211,4 @@ def main(config: SinusoidConfig, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: tyro.cli(main), "Stopped; nothing is written."))
+    run(main, "Stopped; nothing is written.")

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,12 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from torch import nn
 
 from benchmarks.learning import task_recognition_figures
 from benchmarks.learning.task_recognition_data import SEEN, STEPS, Standardize, WindowEncoder, explore
-from metarl.cli.main import exit_code
+from benchmarks.program import run
 from metarl.envs.metaworld.suite import ML45Config
 from metarl.evaluation.statistics import RATE, Bootstrap, Values, confidence_interval
 from metarl.few_shot.classification import (
@@ -213,4 +211,4 @@ def main(config: RecognitionConfig, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: tyro.cli(main), "Stopped; nothing is written."))
+    run(main, "Stopped; nothing is written.")

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import tyro
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import machine, wide_console
 from metarl.envs.metaworld.env import FAMILIES, MetaWorldEnv
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
@@ -125,4 +125,4 @@ def play_one(task: Task, actions: npt.NDArray[np.float32], reward: RewardVersion
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-import tyro
 
+from benchmarks.program import run
 from benchmarks.scripted import scripted_steps
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
 from metarl.envs.metaworld.suite import ML1Config
@@ -104,4 +104,4 @@ def solved(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -22,10 +22,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-import tyro
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import Bar, bars_table, machine, spread, wide_console
 
 HERE = Path(__file__).resolve().parents[2]
@@ -129,4 +129,4 @@ def busy(count: int) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -17,10 +17,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import torch
-import tyro
 from gymnasium.spaces import Box
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import machine, quiet_sessions, wide_console
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.rl2 import RL2Config
@@ -135,4 +135,4 @@ def described(spread: Spread | None) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -15,9 +15,9 @@ from typing import TypeAlias, cast
 
 import gymnasium
 import numpy as np
-import tyro
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
+from benchmarks.program import run
 from benchmarks.speed.locomotion import ASYNC, COMPILED, Actions, Results, add_rows, empty_table, timed
 from benchmarks.workloads import in_turn, machine, wide_console
 from metarl.config import SuiteConfig
@@ -37,7 +37,7 @@ from metarl.envs.locomotion.suite import (
 )
 from metarl.envs.locomotion.tasks import MujocoTasks
 from metarl.envs.toy.cart_pole import CartPoleConfig
-from metarl.errors import MetarlError, require
+from metarl.errors import require
 from metarl.rollouts.scripted import draw_actions
 from metarl.types import Task
 from metarl.vector_env import Array
@@ -141,7 +141,4 @@ def roll(env: VectorEnv[Array, Array, Array], actions: Actions) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except MetarlError as error:
-        raise SystemExit(str(error)) from error
+    run(main)

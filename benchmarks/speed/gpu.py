@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import torch
 import tyro
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.cli.main import exit_code
 from metarl.config import SamplingConfig
 from metarl.envs.engines.warp.vector_env import WarpVectorEnv
 from metarl.envs.locomotion.suite import HalfCheetahVelConfig
@@ -168,4 +170,4 @@ def show(row: dict[str, Json]) -> dict[str, Json]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main, "Stopped."))

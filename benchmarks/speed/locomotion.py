@@ -17,10 +17,10 @@ from typing import NamedTuple, TypeAlias
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-import tyro
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.speed.contenders import processor_seconds
 from benchmarks.workloads import cores, in_turn, machine, ratios, spread, wide_console
 from metarl.envs.engines.threads.batched import BatchedPhysics, StepperName, WorldState
@@ -199,4 +199,4 @@ def add_rows(table: Table, robot: str, worlds: int, steps: int, results: Results
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

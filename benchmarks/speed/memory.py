@@ -15,9 +15,9 @@ import numpy.typing as npt
 import psutil
 import scipy.stats
 import torch
-import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import machine, wide_console
 from metarl.presets.toy import point
 from metarl.training.experiment import Experiment
@@ -71,4 +71,4 @@ def growth(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

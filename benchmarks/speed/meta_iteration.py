@@ -25,10 +25,10 @@ from typing import Literal, NamedTuple
 
 import psutil
 import torch
-import tyro
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.speed.bare_physics import PoolPhysics, drive
 from benchmarks.workloads import AGENT, WORKLOADS, Bar, bars_table, machine, spread, wide_console
 from metarl.config import SamplingConfig
@@ -240,4 +240,4 @@ def judge(result: Result) -> list[Bar]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -12,10 +12,10 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.speed.agent_costs import MAML, Work, costs_table, measure_apart, memory_table, peak_memory
 from benchmarks.speed.synthetic import advantages_of, plain_pass, plain_policy, synthetic_rollouts, timed
 from benchmarks.workloads import AGENT, in_turn, machine, ratios, spread, wide_console
@@ -177,4 +177,4 @@ def table_of(seconds: dict[str, list[float]], steps: int) -> Table:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

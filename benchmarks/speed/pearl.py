@@ -17,11 +17,11 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch
-import tyro
 from gymnasium.spaces import Box
 from rich.table import Table
 from stable_baselines3.common.logger import Logger
 
+from benchmarks.program import run
 from benchmarks.workloads import Bar, bars_table, in_turn, machine, ratios, spread, wide_console
 from metarl.agents.pearl import PEARL, Networks, PEARLConfig
 from metarl.learning.replay import ReplayBuffer
@@ -191,4 +191,4 @@ def drawn_rollout(observation: int) -> Rollout:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -12,9 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import tyro
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.program import run
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import SamplingConfig, check_device
 from metarl.envs.metaworld.suite import ML10Config
@@ -67,4 +67,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -22,9 +22,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import torch
-import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.speed.bare_physics import PoolPhysics, drive
 from benchmarks.speed.meta_iteration import flat, peak_memory
 from benchmarks.workloads import Bar, bars_table, cores, in_turn, machine, ratios, spread, wide_console
@@ -266,4 +266,4 @@ def judge(seconds: dict[str, list[float]], steps: int) -> list[Bar]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import torch
-import tyro
 
+from benchmarks.program import run
 from benchmarks.workloads import Bar, bars_table, machine, wide_console
 from metarl.learning.replay import ReplayBuffer
 from metarl.storage.checkpoints import Checkpoint, save
@@ -106,4 +106,4 @@ def used(run: Path) -> int:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

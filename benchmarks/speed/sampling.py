@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.speed.bare_physics import PoolPhysics, ThreadPhysics, learn_resets
 from benchmarks.speed.contenders import (
     Bare,
@@ -263,4 +263,4 @@ def bars(found: dict[int, Results]) -> list[Bar]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import Bar, bars_table, machine, wide_console
 
 HERE = Path(__file__).resolve().parents[2]
@@ -68,4 +69,4 @@ def seconds(checkout: Path, question: Question) -> float:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

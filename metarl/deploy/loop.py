@@ -12,9 +12,10 @@ from metarl.deploy.environment import CheckedEnv, Seen
 from metarl.deploy.episodes import UNSAFE, End, Journal, Step
 from metarl.deploy.policy import Acting, Vector
 from metarl.deploy.settings import SafetySettings
-from metarl.errors import Stopped, require
+from metarl.errors import MetarlError, Stopped, require
 from metarl.meta_learner import never
 from metarl.plugins.user_files import at_fault
+from metarl.step_values import TRUTH, UnfitValue, truth
 
 Workspace = Callable[[Vector], bool]
 """Whether an observation ``[O]`` is inside the workspace."""
@@ -147,6 +148,10 @@ class Loop:
         if self.workspace is None:
             return True
         try:
-            return bool(np.asarray(self.workspace(observation)).item())
+            inside = self.workspace(observation)
         except Exception as error:
             raise at_fault(error, "The workspace cannot be judged") from error
+        try:
+            return truth(inside, "the workspace")
+        except UnfitValue as error:
+            raise MetarlError(f"Expected the workspace to return {TRUTH}, got {error.got}.") from error

@@ -21,8 +21,9 @@ import tyro
 
 from metarl import __version__
 from metarl.cli.commands.evaluate import EvaluateArguments, other_measurement
+from metarl.cli.commands.training import describe_run
 from metarl.cli.main import main
-from metarl.config import EvaluationConfig, MeasurementConfig
+from metarl.config import EvaluationConfig, MeasurementConfig, SamplingConfig
 from metarl.plugins import entry_points, registry
 from metarl.storage.checkpoints import load
 from metarl.training.experiment import Experiment
@@ -202,6 +203,13 @@ def test_evaluation_says_what_it_measures_otherwise_than_the_run_or_than_asked(
     measured = {item.name: getattr(asked, item.name) for item in fields(MeasurementConfig)}
     experiment.config = replace(experiment.config, evaluation=EvaluationConfig(**measured))
     assert other_measurement(experiment, of_run, asked, official=official) == sentences
+
+
+def test_one_of_each_is_told_in_the_singular(tmp_path: Path) -> None:
+    sampling = SamplingConfig(meta_batch_size=1, episodes=1)
+    config = replace(registry.configure("bandits", "rl2"), iterations=1, sampling=sampling)
+    said = describe_run(Experiment(config, tmp_path))
+    assert "1 iteration of 1 task x 1 episode x 1 rollout x 10 steps" in said
 
 
 def test_csv_has_the_numbers_of_the_json(trained: Path) -> None:

@@ -50,6 +50,11 @@ def test_both_ways_to_act_are_those_of_two_calls_and_stand_side_by_side(
     rows = {line.split("  ")[0]: line for line in out.splitlines()}
     shown = ("0, drawn", "1, drawn", "0, most likely", "1, most likely", "idle", "random")
     assert all(len(rows[name]) <= 80 for name in shown)
+    titles = [line.strip() for line in out.splitlines() if "held-out tasks, " in line]
+    assert [title.partition(", ")[2] for title in titles] == [
+        "held-out tasks, most likely actions",
+        "held-out tasks, drawn actions",
+    ]
     assert main([*command, "--output", "drawn"]) == 0
     assert main([*command, "--deterministic", "--output", "likely"]) == 0
     stem = "iteration1-seed0-ml1-reach-v3+testgoals4-horizon10"

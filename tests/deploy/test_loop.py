@@ -111,6 +111,14 @@ def test_first_observation_outside_the_workspace_is_refused(session: Callable[..
         session(Table(), workspace=lambda seen: False)
 
 
+@pytest.mark.parametrize("answer", ["False", np.array([False, True]), None, 0.5])
+def test_workspace_that_returns_no_truth_value_is_refused(
+    session: Callable[..., Outcome], answer: object
+) -> None:
+    with pytest.raises(MetarlError, match="Expected the workspace to return True, False, 0 or 1, got "):
+        session(Table(), workspace=lambda seen: answer)
+
+
 def test_an_action_that_is_not_finite_is_not_sent(
     session: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,6 +280,16 @@ def test_command_says_how_to_go_on_after_a_fault_if_a_session_began(
         assert (f"goonwith:metarladapt--resume{folder}" in printed) is begins
 
 
+def test_interrupt_of_the_environments_own_says_how_to_go_on(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = run.parent / "interrupted.py", run.parent / "interrupted"
+    file.write_text(ROBOT.format(2).replace('ConnectionError("the cable is loose")', "KeyboardInterrupt"))
+    assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 130
+    printed = "".join(capsys.readouterr().out.split())
+    assert printed.endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
+
+
 class NoReset:
     """Something that is no environment."""
 

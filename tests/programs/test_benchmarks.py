@@ -44,6 +44,17 @@ def beside_the_benchmarks(root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
+def test_no_program_answers_ctrl_c_with_a_traceback(root: Path) -> None:
+    ends = {
+        path.name: path.read_text().partition('if __name__ == "__main__":\n')[2].strip()
+        for path in (root / "benchmarks").rglob("*.py")
+    }
+    caught = ("run(main", "sys.exit(exit_code(main")
+    # these are started by others, or say only what the machine is
+    exempt = {"busy_machine_worker.py", "envpool_worker.py", "workloads.py"}
+    assert {name for name, end in ends.items() if end and not end.startswith(caught)} == exempt
+
+
 @pytest.fixture
 def contenders() -> ModuleType:
     return importlib.import_module("benchmarks.speed.contenders")

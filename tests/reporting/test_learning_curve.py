@@ -162,6 +162,15 @@ def test_adaptation_curve_writes_the_means_beside_the_points() -> None:
     assert labels == [["−45.0", "−20.0", "−18.0"], ["30 %", "97 %", "100 %"]]
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.1, 1.0])
+def test_label_of_a_success_rate_is_within_the_axes(rate: float) -> None:
+    figure = draw_adaptation_curve([0], RETURNS[:1], [Interval(rate, rate, rate)])
+    figure.canvas.draw()
+    axes = figure.axes[1]
+    (label,) = axes.texts
+    assert label.get_window_extent().y0 > axes.bbox.y0
+
+
 @pytest.mark.parametrize(("seeds", "what"), [(1, "held-out tasks"), (3, "seeds and held-out tasks")])
 def test_adaptation_curve_says_what_its_intervals_are_over(seeds: int, what: str) -> None:
     figure = draw_adaptation_curve([0, 1, 2], RETURNS, SUCCESSES, seeds=seeds)

@@ -106,9 +106,11 @@ def run_on(env: object, folder: Path, work: Callable[[object, Callable[[], bool]
     try:
         with runs.stop_on_signals(stopper):
             outcome = work(env, stopper.is_asked)
-    except Stopped:
+    except (Stopped, KeyboardInterrupt) as stop:  # the latter is the environment's own
+        if not (folder / EPISODES).is_dir():
+            raise
         say(f"Stopped; go on with: metarl adapt --resume {folder}")
-        raise
+        raise Stopped from stop
     except MetarlError:
         if (folder / EPISODES).is_dir():
             say(f"What was experienced is kept; go on with: metarl adapt --resume {folder}")

@@ -458,6 +458,8 @@ def show_evaluation(
     title = f"{experiment.suite.name}, held-out tasks"
     if experiment.config.evaluation.deterministic:
         title += ", most likely actions"
+    elif shown.most_likely is not None:
+        title += ", drawn actions"
     console.print(evaluation_table(evaluation, summary, title, axis))
     # aggregates and notices are of adaptation steps, not of the curve over episodes
     if axis is None:

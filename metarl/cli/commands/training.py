@@ -47,8 +47,9 @@ def describe_run(experiment: Experiment) -> str:
     return (
         f"Training {config.agent.kind} on {experiment.suite.name}: "
         f"{count(config.iterations, 'iteration')}{going_on} "
-        f"of {sampling.meta_batch_size} tasks x {sampling.episodes} episodes x {stages} rollouts x "
-        f"{experiment.suite.horizon} steps, at most {experiment.most_env_steps:,} environment steps in all; "
+        f"of {count(sampling.meta_batch_size, 'task')} x {count(sampling.episodes, 'episode')} x "
+        f"{count(stages, 'rollout')} x {count(experiment.suite.horizon, 'step')}, "
+        f"at most {experiment.most_env_steps:,} environment steps in all; "
         f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
     )
 

@@ -132,12 +132,13 @@ def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval]
     # three significant digits of the largest mean
     digits = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
     for step, mean in zip(steps, means, strict=True):
+        near_axis = quantity == "success" and mean < 0.08
         text = f"{mean:.0%}".replace("%", " %") if quantity == "success" else f"{mean:,.{digits}f}"
         axes.annotate(
             # a minus sign, not a hyphen
             text.replace("-", "−"),
             (step, mean),
-            xytext=(7, -11),
+            xytext=(7, 5 if near_axis else -11),
             textcoords="offset points",
             fontsize=8,
             color=TEXT,
