@@ -15,9 +15,9 @@ SHARED: Mapping[str, Mapping[str, object]] = {
     "cart-pole": {"gae_lambda": 0.97, "inner_lr": 0.5},
     "half-cheetah-dir": _HALF_CHEETAH,
     "half-cheetah-vel": _HALF_CHEETAH,
-    # with smaller meta-batches than the published, learns twice as fast at first (results/README.md)
+    # with smaller meta-batches than the published, learns twice as fast at first (docs/settings_tried.md)
     "ml45": {"max_kl": 0.03},
-    # the reward shows at once how good a move was; the others were found by search (results/README.md). Few
+    # the reward shows at once how good a move was; the others were found by search (docs/settings_tried.md). Few
     # steps of conjugate gradient keep to directions of which the curvature is well known
     "point": {"discount": 0.0, "min_std": 1.0, "inner_lr": 0.2, "cg_iters": 3},
 }
@@ -39,7 +39,7 @@ _POINT_TRIALS: Mapping[str, object] = {
 
 _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     **_GATED,
-    "rl2": {  # one short run: results/README.md
+    "rl2": {  # one short run: docs/settings_tried.md
         "cell": "linear",
         "memory_size": 64,
         "embedding_size": 64,
@@ -60,7 +60,7 @@ _CART_POLE: Mapping[str, object] = {
 }
 
 _META_WORLD: Mapping[str, Mapping[str, object]] = {
-    # "linear" learns as "gru" in less time, and reaching needs the changes: results/README.md
+    # "linear" learns as "gru" in less time, and reaching needs the changes: docs/settings_tried.md
     "rl2": {"cell": "linear", "changes": True},
 }
 
@@ -79,7 +79,7 @@ OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "memory_size": 64,
             "embedding_size": 32,
             "learning_rate": 3e-3,
-            # the luck of a pull says little of those that follow (results/README.md)
+            # the luck of a pull says little of those that follow (docs/settings_tried.md)
             "gae_lambda": 0.3,
         },
         # nothing is observed that could follow from anything

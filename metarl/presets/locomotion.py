@@ -4,7 +4,7 @@ As MAML (Finn et al. 2017) and ProMP (Rothfuss et al. 2019) were run: 40 tasks, 
 and after one inner step, horizon 100 (ProMP) or 200 (MAML). The papers took 800 to 1,000 iterations; the
 iterations here are what a machine with few cores does in hours. The half cheetah's presets are for such a
 machine: a quarter of the tasks, and larger steps, which reach a gain within 12 million environment steps
-where the papers' settings had shown none after 5 million (results/README.md says what was tried).
+where the papers' settings had shown none after 5 million (docs/settings_tried.md says what was tried).
 """
 
 from __future__ import annotations

@@ -85,6 +85,13 @@ class Plan:
     program: Program | None = None
     reason: str = ""
     """Why it cannot be reproduced, or must be trained again."""
+    skipped: str = ""
+    """Why this call leaves it out; empty if it does not."""
+
+    @property
+    def left_out(self) -> str:
+        """Why it is left out; empty if it is not."""
+        return self.skipped or (self.reason if self.how == "nothing" else "")
 
     @property
     def seconds(self) -> float:

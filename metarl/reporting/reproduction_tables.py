@@ -36,7 +36,7 @@ class Outcome:
     @property
     def verdict(self) -> OutcomeVerdict:
         """The worst verdict of its numbers; a failure counts as different."""
-        if self.plan.how == "nothing":
+        if self.plan.left_out:
             return "left out"
         verdicts = {number.verdict for number in self.numbers}
         if self.error or not verdicts or "different" in verdicts:
@@ -49,10 +49,11 @@ class Outcome:
         return {
             "result": self.plan.name,
             "how": self.plan.how,
-            "reason": self.plan.reason,
+            "reason": self.plan.skipped or self.plan.reason,
             "error": self.error,
             "verdict": self.verdict,
             "seconds": round(self.seconds, 1),
+            "published_seconds": round(self.plan.seconds, 1),
             "settings_not_named": list[Json](unnamed),
             "numbers": [number.to_json() for number in self.numbers],
         }
@@ -68,7 +69,7 @@ def plan_table(plans: Sequence[Plan]) -> Table:
                 _WORDS[each.how],
                 sum(len(group.seeds) for group in each.groups) or None,
                 each.env_steps or None,
-                duration(each.seconds) if each.seconds and each.how != "nothing" else None,
+                duration(each.seconds) if each.seconds else None,
             ),
         )
         for each in plans
@@ -78,13 +79,14 @@ def plan_table(plans: Sequence[Plan]) -> Table:
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:
-    """Return one row for each result: how many numbers agree."""
+    """Return one row for each result: how many numbers agree, and how long it took."""
     kinds: tuple[Verdict, ...] = ("equal", "within", "different")
     columns = (
         Column("how"),
         Column("numbers", whole),
         *(Column(kind, whole) for kind in kinds),
         Column("verdict"),
+        Column("time"),
     )
     rows = []
     for outcome in outcomes:
@@ -92,8 +94,13 @@ def outcome_table(outcomes: Sequence[Outcome]) -> Table:
         parts = [counts[kind] if outcome.numbers else None for kind in kinds]
         total = len(outcome.numbers) or None
         said = "failed" if outcome.error else outcome.verdict
-        rows.append(Row(outcome.plan.name, (_WORDS[outcome.plan.how], total, *parts, said)))
-    caption = "equal: to nine digits; within: in the published 95 % interval, or the program's tolerance"
+        seconds = outcome.seconds or outcome.plan.seconds
+        took = duration(seconds) if seconds else None
+        rows.append(Row(outcome.plan.name, (_WORDS[outcome.plan.how], total, *parts, said, took)))
+    caption = (
+        "equal: to nine digits; within: in the published 95 % interval, or the program's tolerance\n"
+        "time: here; of those left out, on the machine that made them, one run after another"
+    )
     return Table("result", columns, tuple(rows), "reproduced", caption)
 
 

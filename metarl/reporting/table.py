@@ -82,7 +82,7 @@ class Table:
     def __rich__(self) -> RichTable:
         """Return the table for a terminal."""
         table = plain_table(self.title, self.caption)
-        table.add_column(self.names)
+        table.add_column(self.names, overflow="fold")
         for column in self.columns:
             table.add_column(column.label, justify="right")
         for row in self.rows:

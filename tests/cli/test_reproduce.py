@@ -176,7 +176,7 @@ def test_plan_says_what_it_would_take_and_does_nothing(
     (tiny,) = [line.split() for line in lines if line.startswith("tiny ")]
     # 40 tasks x 2 episodes x 20 steps, measured three times; adapting reuses the measured episodes
     assert tiny[1:4] == ["evaluate", "2", f"{2 * 3 * 40 * 2 * 20:,}"]
-    assert "old is left out: it has neither a config.json of a training nor a reproduce.json." in lines
+    assert "Left out (it has neither a config.json of a training nor a reproduce.json): old." in lines
     assert reproduce("--plan", "--train") == 0
     lines = capsys.readouterr().out.splitlines()
     (tiny,) = [line.split() for line in lines if line.startswith("tiny ")]
@@ -252,6 +252,27 @@ def test_program_makes_its_tables_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert reproduce("--output", "out") == 0
     assert [one["verdict"] for one in numbers(Path("out"))] == ["equal", "within"]
     assert made.joinpath("table.csv").read_text().endswith("b,4,1\n")
+    assert Path("out/made/table.csv").read_text().endswith("b,4.1,8\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(121, "it takes more than 2 minutes"), (0, "how long it takes is not recorded")],
+)
+def test_result_that_takes_too_long_is_left_out_with_its_cost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seconds: float,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program(tmp_path, "sys.exit(3)", seconds=seconds)
+    assert reproduce("--minutes", "2") == 0
+    out = capsys.readouterr().out
+    assert f"Left out ({said}): made." in " ".join(out.split())
+    last = [line.split() for line in out.splitlines() if line.startswith("made ")][-1]
+    assert last == ["made", "program", "left", "out", *(["2", "min"] if seconds else [])]
 
 
 @pytest.mark.parametrize(

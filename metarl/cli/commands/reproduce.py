@@ -5,6 +5,8 @@ Every number is compared with the one in the result's folder.
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,7 +54,7 @@ class ReproduceArguments(Settings):
     seeds: Annotated[int, Ge(0)] = 0
     """Reproduce so many seeds of each result, each compared with its own numbers; 0 for all."""
     minutes: Annotated[float, Ge(0)] = 0.0
-    """Leave out results that took longer than this; 0 leaves none out."""
+    """Leave out results that took longer than this, or for an unknown time; 0 leaves none out."""
     parallel: Workers = 0
     """Trainings at a time; 0 for one a core. The numbers do not depend on it."""
     runs: Path = Path("runs") / "reproduce"
@@ -62,7 +64,7 @@ class ReproduceArguments(Settings):
     keep_weights: bool = False
     """Put the weights of a training whose numbers are all equal into the result's folder."""
     output: Path | None = None
-    """Folder for reproduction.csv (every number) and reproduction.json."""
+    """Folder for reproduction.csv (every number), reproduction.json and the files made again."""
 
 
 def reproduce_command(arguments: list[str]) -> None:
@@ -70,8 +72,8 @@ def reproduce_command(arguments: list[str]) -> None:
     options = tyro.cli(ReproduceArguments, args=arguments, prog="metarl reproduce")
     plans = plans_of(options)
     console.print(plan_table(plans))
-    for each in plans:
-        say_notes(each)
+    for sentence in notes(plans):
+        say(sentence)
     if options.plan:
         return
     outcomes = []
@@ -104,11 +106,17 @@ def plans_of(options: ReproduceArguments) -> list[Plan]:
         for folder in folders:
             name = name_of(folder)
             found = plan(folder, name, train=options.train, seeds=options.seeds)
-            if 0 < options.minutes * 60 < found.seconds:
-                reason = f"it takes more than {options.minutes:g} minutes"
-                found = Plan(folder, name, "nothing", reason=reason)
-            plans.append(found)
+            plans.append(dataclasses.replace(found, skipped=too_long(found, options.minutes)))
     return plans
+
+
+def too_long(each: Plan, minutes: float) -> str:
+    """Say why a result is not made again within so many minutes; empty if it is."""
+    if each.how == "nothing" or minutes == 0:
+        return ""
+    if each.seconds == 0:
+        return "how long it takes is not recorded"
+    return f"it takes more than {minutes:g} minutes" if each.seconds > minutes * 60 else ""
 
 
 def name_of(folder: Path) -> str:
@@ -118,25 +126,38 @@ def name_of(folder: Path) -> str:
     return "/".join(parts[places[-1] + 1 :]) if places else folder.resolve().name
 
 
-def say_notes(each: Plan) -> None:
-    """Say why a result is left out, trained again, or not quite the published one."""
-    if each.how == "nothing":
-        say(f"{each.name} is left out: {each.reason}.")
-    elif each.reason:
-        say(f"{each.name} is trained again: {each.reason}.")
-    unnamed = sorted({name for group in each.groups for name in group.unnamed})
-    if unnamed and each.how == "train":
-        say(f"{each.name}: its config does not name {', '.join(unnamed)}; today's defaults are taken.")
+def notes(plans: Sequence[Plan]) -> list[str]:
+    """Say which results are left out, trained again, or not quite the published ones."""
+    found: dict[str, list[str]] = {}
+    for each in plans:
+        if each.left_out:
+            said = f"Left out ({each.left_out}):"
+        elif each.reason:
+            said = f"Trained again ({each.reason}):"
+        else:
+            continue
+        found.setdefault(said, []).append(each.name)
+    sentences = [f"{said} {', '.join(names)}." for said, names in found.items()]
+    for each in plans:
+        unnamed = sorted({name for group in each.groups for name in group.unnamed})
+        if unnamed and each.how == "train" and not each.left_out:
+            sentences.append(
+                f"{each.name}: its config does not name {', '.join(unnamed)}; today's defaults are taken."
+            )
+    return sentences
 
 
 def reproduce(each: Plan, options: ReproduceArguments) -> Outcome:
     """Compute a result again; a failure of one does not stop the others."""
-    if each.how == "nothing":
+    if each.left_out:
         return Outcome(each, ())
     start = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="metarl-") as temporary:
-            numbers = compute(each, options, Path(temporary))
+            (made := Path(temporary) / "made").mkdir()
+            numbers = compute(each, options, made)
+            if options.output is not None and any(made.iterdir()):
+                shutil.copytree(made, options.output / each.name, dirs_exist_ok=True)
     except MetarlError as error:
         say(f"{each.name}: {error}")
         return Outcome(each, (), error=str(error), seconds=time.perf_counter() - start)
