@@ -17,8 +17,8 @@ SHARED: Mapping[str, Mapping[str, object]] = {
     "half-cheetah-vel": _HALF_CHEETAH,
     # with smaller meta-batches than the published, learns twice as fast at first (docs/settings_tried.md)
     "ml45": {"max_kl": 0.03},
-    # the reward shows at once how good a move was; the others were found by search (docs/settings_tried.md). Few
-    # steps of conjugate gradient keep to directions of which the curvature is well known
+    # the reward shows at once how good a move was; the others were found by search (docs/settings_tried.md);
+    # few steps of conjugate gradient keep to directions of which the curvature is well known
     "point": {"discount": 0.0, "min_std": 1.0, "inner_lr": 0.2, "cg_iters": 3},
 }
 """By preset: for every agent that has such a setting."""
