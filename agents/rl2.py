@@ -43,7 +43,14 @@ from metarl.learning.recurrent_inputs import (
     changes_since,
     remembered_step,
 )
-from metarl.learning.running_scale import Moments, load_moments, no_moments, save_moments, with_batch
+from metarl.learning.running_scale import (
+    LEAST_DEVIATION,
+    Moments,
+    load_moments,
+    no_moments,
+    save_moments,
+    with_batch,
+)
 from metarl.meta_learner import Action, Actor, Inputs, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
@@ -112,6 +119,8 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     """Meta-iterations until a linear or cosine schedule reaches 0."""
     changes: bool = False
     """Also read how observation and reward changed since the last step, on scales of their own."""
+    least_deviation: Deviation = LEAST_DEVIATION
+    """Observations that vary less in training are divided by this: what is new in a task stays small."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps through which gradients flow back; 0 for whole trials."""
 
@@ -264,7 +273,8 @@ class RL2:
     @property
     def features(self) -> Features:
         """Scaling of network inputs by current moments."""
-        return Features.by(self.scales.observations, self.scales.rewards, self.change_scales)
+        observations = self.scales.observations.scale.at_least(self.config.least_deviation)
+        return Features.by(observations, self.scales.rewards, self.change_scales)
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> RecurrentActor:
         """Return the policy, for a blank memory."""

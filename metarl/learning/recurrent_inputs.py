@@ -57,10 +57,10 @@ class Features(NamedTuple):
     changes: ChangeFeatures | None = None
 
     @classmethod
-    def by(cls, observations: Moments, rewards: Moments, changes: ChangeScales | None) -> Features:
+    def by(cls, observations: Scale, rewards: Moments, changes: ChangeScales | None) -> Features:
         """Return the scales of these moments."""
         change = changes and ChangeFeatures(changes.observations.scale, changes.rewards.deviation)
-        return cls(observations.scale, rewards.deviation, change)
+        return cls(observations, rewards.deviation, change)
 
     def __call__(self, inputs: Inputs, changes: Changes | None = None) -> torch.Tensor:
         """Return the network's input ``[..., I]``: observation, action, reward, start, and changes if any."""

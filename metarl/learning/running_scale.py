@@ -22,6 +22,10 @@ class Scale(NamedTuple):
         """Return ``(values - mean) / deviation``, within ``limit`` of 0."""
         return ((values - self.mean) / self.deviation).clamp(-limit, limit)
 
+    def at_least(self, deviation: float) -> Scale:
+        """Return the scale with no divisor below ``deviation``."""
+        return Scale(self.mean, self.deviation.clamp(min=deviation))
+
 
 class Moments(NamedTuple):
     """Count, mean and mean squared deviation from the mean."""

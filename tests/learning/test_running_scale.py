@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from metarl.learning.running_scale import LEAST_DEVIATION, load_moments, no_moments, save_moments, with_batch
@@ -38,3 +39,9 @@ def test_names_lead_back_to_the_moments() -> None:
     saved = save_moments({"x": first, "y": second}) | {"other": torch.ones(1)}
     for found, moments in zip(load_moments(saved, ("y", "x")), (second, first), strict=True):
         assert all(torch.equal(*pair) for pair in zip(found, moments, strict=True))
+
+
+def test_a_least_deviation_keeps_what_is_new_small() -> None:
+    seen = with_batch(no_moments(2), torch.tensor([[0.0, 0.0], [0.2, 2.0]]))  # deviations 0.1 and 1
+    scale = seen.scale.at_least(0.5)
+    assert scale(torch.tensor([1.1, 3.0])).tolist() == pytest.approx([2.0, 2.0])  # 10 before
