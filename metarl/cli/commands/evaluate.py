@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
@@ -111,13 +112,17 @@ def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options, other = parse(arguments)
     require(not (options.tasks and options.task), "Either --tasks or --task may be given", "both")
-    chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
-    given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
-    measured = EvaluationConfig(**{**given, **chosen_actions})
     experiment = runs.open_trained(
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
     of_run = experiment.config.evaluation
+    says_steps = any(re.match("--adaptation[-_]steps", word) for word in arguments)
+    if experiment.agent.trial == "sequential" and not says_steps:
+        # more episodes than the trials of the training are asked for, or not measured
+        options = replace(options, adaptation_steps=of_run.adaptation_steps)
+    chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
+    given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
+    measured = EvaluationConfig(**{**given, **chosen_actions})
     experiment.config = replace(experiment.config, evaluation=measured)
     if options.episode_curve:
         check_adapts_from_several(experiment.agent)
