@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metarl.cli.commands.evaluate import parse
+from metarl.cli.commands.evaluate_options import parse
 from metarl.cli.main import main
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy.cart_pole import CartPoleConfig
