@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from metarl.plugins import entry_points
 from metarl.reporting.plain_tables import list_table
@@ -29,6 +29,14 @@ console = _Console(highlight=False)
 def say(message: str) -> None:
     """Print a sentence."""
     console.print(message, markup=False, soft_wrap=True)
+
+
+def tell(what: RenderableType) -> None:
+    """Print a table or a sentence."""
+    if isinstance(what, str):
+        say(what)
+    else:
+        console.print(what)
 
 
 def print_names(group: str) -> None:

@@ -140,16 +140,16 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
         Row("difference", (None, None, *(f"{b - a:+.1f}" for a, b in zip(ours, theirs, strict=True)))),
     )
     columns = (Column("goals", whole), Column("episodes", whole), Column("return"), Column("success %"))
-    return Table("", columns, rows, f"two protocols, after {count(step, 'adaptation step')}", caption)
+    return Table("", columns, rows, f"two protocols, {stage_name(step, evaluation.trial)}", caption)
 
 
-def official_table(official: OfficialEvaluation) -> Table:
+def official_table(official: OfficialEvaluation, trial: str = "parallel") -> Table:
     """Return each family's success rate by the publisher's evaluator."""
     rates = dict(official.family_successes)
     if len(rates) > 1:
         rates["all"] = official.success_rate
     rows = tuple(Row(family, (100 * rate,)) for family, rate in rates.items())
-    title = f"official, after {count(official.settings.adaptation_steps, 'adaptation step')}"
+    title = f"official, {stage_name(official.settings.adaptation_steps, trial)}"
     return Table("family", (Column("success %"),), rows, title)
 
 

@@ -30,6 +30,13 @@ from support.probes import Probe
 from support.programs import POINT, Trap, errors, outcome, resume, run
 
 EVERY_AGENT = pytest.mark.parametrize("name", GRADIENT_BASED)
+BY_INHERITANCE = {"anil", "boil", "cavia", "lvc", "meta-lstm", "meta-sgd", "multi-task"}
+"""Agents that learn what states and actions are worth by the code of MAML-TRPO or MAML-VPG, and adapt by
+their own."""
+EVERY_LEARNER = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in BY_INHERITANCE else ()) for name in GRADIENT_BASED],
+)
 CPU = torch.device("cpu")
 
 
@@ -137,7 +144,7 @@ def choices(actor: Actor) -> torch.Tensor:
     return tiny.act(actor, seen, None).actions.squeeze(-1)
 
 
-@EVERY_AGENT
+@EVERY_LEARNER
 def test_probe_of_state_and_action_values(name: str) -> None:
     probe = Probe("state")
     after = adapted(train(name, probe), probe)
@@ -145,7 +152,7 @@ def test_probe_of_state_and_action_values(name: str) -> None:
     assert error < 0.1  # who does not look at the state has 0.25
 
 
-@EVERY_AGENT
+@EVERY_LEARNER
 def test_probe_of_credit_over_time(name: str) -> None:
     probe = Probe("delay")
     after = adapted(train(name, probe), probe)

@@ -20,7 +20,8 @@ import torch
 import tyro
 
 from metarl import __version__
-from metarl.cli.commands.evaluate import EvaluateArguments, other_measurement
+from metarl.cli.commands.evaluate import other_measurement
+from metarl.cli.commands.evaluate_options import EvaluateArguments
 from metarl.cli.commands.training import describe_run
 from metarl.cli.main import main
 from metarl.config import EvaluationConfig, MeasurementConfig, SamplingConfig

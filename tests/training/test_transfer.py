@@ -6,9 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from metarl.cli.commands.evaluate import parse
+from metarl.cli.commands.evaluate_options import parse
 from metarl.cli.main import main
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy.cart_pole import CartPoleConfig
@@ -17,7 +18,7 @@ from metarl.errors import MetarlError
 from metarl.plugins.suite_files import file_suite
 from metarl.training import runs
 from metarl.training.transfer import differences, transfer, with_setting
-from support.robots import untrained_run
+from support.robots import FAMILIES, untrained_run
 
 RAILS = """
 import gymnasium
@@ -101,6 +102,16 @@ def test_evaluate_takes_the_settings_of_the_other_suite(run: Path) -> None:
     assert main(["evaluate", str(run), "--suite", "point", "--terminate-at-goal", *brief]) == 0
     written = run / "evaluations" / "iteration1-seed0-point-horizon7.json"
     assert json.loads(written.read_text())["config"]["suite"]["terminate_at_goal"] is True
+
+
+@pytest.mark.parametrize(("words", "stages"), [((), 3), (("--adaptation-steps", "3"), 4)])
+def test_agent_with_a_memory_is_measured_over_the_episodes_of_its_run(
+    tmp_path: Path, words: tuple[str, ...], stages: int
+) -> None:
+    run = untrained_run(tmp_path / "run", FAMILIES["rl2"])
+    assert main(["evaluate", str(run), "--tasks", "1", "--episodes", "1", *words]) == 0
+    written = run / "evaluations" / "iteration1-seed0.json"
+    assert np.shape(json.loads(written.read_text())["returns"]) == (1, stages, 1)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metarl.cli.commands.evaluate import Shown, find_references, show_all
-from metarl.cli.console import console, say
+from metarl.cli.commands.evaluate import find_references
+from metarl.cli.console import console, say, tell
 from metarl.cli.progress import watch
 from metarl.errors import Stopped
 from metarl.reporting.evaluation_files import write_learning_curve
+from metarl.reporting.evaluation_report import EvaluationReport, Shown
 from metarl.storage.files import write_text
 from metarl.text import count
 from metarl.training import runs
@@ -26,7 +27,8 @@ def train(experiment: Experiment, *, new: bool) -> None:
             folder, notices = experiment.folder, experiment.training_notices()
             physics = runs.physics(folder, experiment.config.sampling.engine)
             shown = Shown(evaluation, references=find_references(experiment, evaluation.tasks, physics))
-            files = show_all(experiment, shown, folder, "evaluation", physics, notices)
+            report = EvaluationReport(experiment, tell, folder, physics)
+            files = report.show_all(shown, "evaluation", notices)
     except Stopped:
         resume = f"metarl train --resume {experiment.folder}"
         say(f"Stopped after iteration {experiment.saved_iteration}; resume it with: {resume}")

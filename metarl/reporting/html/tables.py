@@ -205,7 +205,8 @@ def _official_row(run: Run) -> Row:
     rates = ("success_rate", "per_goal_success_rate", "success_rate_difference")
     names = (*rates, "mean_return", "per_goal_mean_return", "counted_episodes")
     values = tuple(_number(found.get(name)) for name in names)
-    return Row(run.folder.resolve().name, values, stage_name(step) if isinstance(step, int) else "")
+    trial = run.measured.evaluation.trial
+    return Row(run.folder.resolve().name, values, stage_name(step, trial) if isinstance(step, int) else "")
 
 
 def _gain_and_success(summary: Summary, step: int) -> list[Value]:

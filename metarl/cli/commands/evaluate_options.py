@@ -1,0 +1,82 @@
+"""Options of ``metarl evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from annotated_types import Ge, Le
+
+from metarl.config import MeasurementConfig, SuiteConfig
+from metarl.errors import MetarlError
+from metarl.evaluation.episode_curve import check_counts
+from metarl.plugins import registry
+from metarl.settings import Horizon, Seed, Workers
+from metarl.training.transfer import with_setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments(MeasurementConfig):
+    """Measure a trained agent on tasks it was never trained on, before and after adapting to them."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    tasks: Annotated[int, Ge(0)] = 0
+    """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
+    seed: Seed = 0
+    """Seed of the evaluation, apart from the training's."""
+    device: str = "cpu"
+    """Where the policy and the adaptation compute."""
+    workers: Workers = 0
+    """Worker processes or threads; 0 takes one a core."""
+    engine: str = ""
+    """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
+    task: tuple[str, ...] = ()
+    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks.
+
+    With --suite ml1 a family's name chooses the family, and takes all its tasks."""
+    test_goals: Annotated[int, Ge(0), Le(10_000)] = 0
+    """Held-out goals of each family, on Meta-World; 0 takes as many as the run's own suite."""
+    actions: Literal["", "drawn", "most-likely", "both"] = ""
+    """Drawn actions, the most likely ones, or both side by side; empty leaves it to --deterministic."""
+    references: bool = True
+    """Measure also a policy that does nothing and one that acts at random, on Meta-World; cached."""
+    protocol: Literal["both", "per-goal", "official"] = "both"
+    """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
+    ("official"), or both side by side, where there is one."""
+    episode_curve: tuple[int, ...] = ()
+    """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
+    suite: str = ""
+    """Another suite than that of the training, by its name or as my_file.py:my_distribution, with the same
+    sizes of observations and actions. Its settings are options too: --suite ml1 --task push-v3."""
+    horizon: Horizon | None = None
+    """Steps of an episode, if not those of the suite."""
+    output: Path | None = None
+    """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.episode_curve:
+            check_counts(self.episode_curve)
+
+
+def parse(arguments: Sequence[str]) -> tuple[EvaluateArguments, SuiteConfig | None]:
+    """Return the options, and the suite that they name, with its settings among them."""
+    prog = "metarl evaluate"
+    options, settings = tyro.cli(EvaluateArguments, args=arguments, prog=prog, return_unknown_args=True)
+    if not options.suite:
+        # an option that is not known is refused
+        return tyro.cli(EvaluateArguments, args=arguments, prog=prog) if settings else options, None
+    suite = registry.suite_named(options.suite)
+    # prog is where the help has these settings
+    suite = tyro.cli(type(suite), default=suite, args=settings, prog=f"metarl check {options.suite}")
+    if options.task and any(item.name == "task" for item in fields(suite)):
+        family, *others = {name.partition("/")[0] for name in options.task}
+        if others:
+            raise MetarlError(f"Expected tasks of one family after --task, got {', '.join(options.task)}.")
+        suite = with_setting(suite, "task", family)
+        options = replace(options, task=tuple(name for name in options.task if "/" in name))
+    return options, suite
