@@ -15,7 +15,7 @@ from gymnasium.vector import VectorWrapper
 from metarl.action_map import MapsActions
 from metarl.errors import require
 from metarl.step_values import truths
-from metarl.tasks import Split, TaskDistribution, TestsOnTrainingTasks
+from metarl.tasks import ControlledInTime, Split, TaskDistribution, TestsOnTrainingTasks
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorStep, TensorVectorEnv
 
@@ -46,6 +46,10 @@ class BonusTasks:
         self.horizon = base.horizon
         self.action_map = base.action_map if isinstance(base, MapsActions) else None
         self.tests_on_training_tasks = isinstance(base, TestsOnTrainingTasks) and base.tests_on_training_tasks
+
+    def control_step(self) -> float | None:
+        """Return the base's seconds from an action to the next."""
+        return self.base.control_step() if isinstance(self.base, ControlledInTime) else None
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """Return the base's list."""

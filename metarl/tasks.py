@@ -74,6 +74,14 @@ class TestsOnTrainingTasks(Protocol):
         """Whether it does; its name then says so, ``"half-cheetah-dir-published"``."""
 
 
+@runtime_checkable
+class ControlledInTime(Protocol):
+    """A :class:`TaskDistribution` that knows how long a step takes."""
+
+    def control_step(self) -> float | None:
+        """Return the seconds from an action to the next; None if they are unknown."""
+
+
 class Parameter(NamedTuple):
     """One of the numbers that single out a task."""
 

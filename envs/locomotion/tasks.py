@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,12 @@ class MujocoTasks:
     def tests_on_training_tasks(self) -> bool:
         """Whether training covers all tasks."""
         return bool(self.only)
+
+    def control_step(self) -> float:
+        """Return the seconds from an action to the next, of the robot as Gymnasium has it."""
+        env, robot = make_env(self.family.robot, self.family.options)
+        with closing(env):
+            return float(robot.dt)
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's fixed list."""

@@ -55,6 +55,10 @@ class SawyerTasks:
         """Space of one action, ``[4]``."""
         return action_space()
 
+    def control_step(self) -> float:
+        """Return the seconds from an action to the next: five steps of physics."""
+        return 0.0125
+
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return all tasks of a split."""
         return self.train if split == "train" else self.test

@@ -53,7 +53,7 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
         memory = ", with a memory that PPO's policy does not have" if actor.initial_memory(1) else ""
         raise MetarlError(
             "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, but this agent acts "
-            f"with {type(actor).__name__}{memory}; act with it in Python: metarl.load(RUN).adapt(TASK).actor."
+            f"with {type(actor).__name__}{memory}; export it with --output FILE.onnx instead."
         )
     policy = actor.policy
     sizes = list(policy.hidden_sizes)

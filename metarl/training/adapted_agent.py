@@ -55,6 +55,15 @@ class ContinuingActor:
         return action, {**new, FRESH: torch.zeros_like(fresh)}
 
 
+def continuing(actor: Actor, trial: Trial, experience: Sequence[Rollout]) -> Actor:
+    """Return an adapted policy that goes on from its last episode, if episodes form a trial."""
+    if trial != "sequential" or not experience:
+        return actor
+    return ContinuingActor(
+        actor.actor if isinstance(actor, ContinuingActor) else actor, last_step(experience[-1])
+    )
+
+
 class AdaptedAgent:
     """A trained agent and the experience that it has adapted to.
 
@@ -84,11 +93,10 @@ class AdaptedAgent:
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
         """Return the adapted policy, for each of so many tasks."""
         actor = self.agent.initial_actor(num_tasks, rng)
-        for rollout in self.path:
-            actor = self.agent.adapt(actor, self._of_tasks(rollout, num_tasks), rng)
-        if self.trial == "sequential" and self.path:
-            return ContinuingActor(actor, last_step(self._of_tasks(self.path[-1], num_tasks)))
-        return actor
+        path = [self._of_tasks(rollout, num_tasks) for rollout in self.path]
+        for rollout in path:
+            actor = self.agent.adapt(actor, rollout, rng)
+        return continuing(actor, self.trial, path)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
         """Return the policy adapted to each task's rollout."""

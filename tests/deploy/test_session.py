@@ -370,4 +370,3 @@ def test_adapted_policy_is_exported(run: Path, monkeypatch: pytest.MonkeyPatch) 
     chosen, _ = exported.predict(states, deterministic=True)
     # stable-baselines3 clips to the suite's actions
     assert chosen == pytest.approx(choice(outcome)[0].clamp(-0.1, 0.1).numpy(), abs=1e-6)
-    assert main([*words, "policy.onnx"]) == 2

@@ -209,7 +209,7 @@ def test_code_in_the_settings_is_not_run(
 
 
 def test_only_a_gaussian_perceptron_is_exported() -> None:
-    with pytest.raises(MetarlError, match=r"acts with ScriptedActor; act with it in Python: metarl.load.RUN"):
+    with pytest.raises(MetarlError, match=r"acts with ScriptedActor; export it with --output FILE\.onnx"):
         to_ppo(ScriptedActor([[[0.0]]]), 0, SUITE)
 
 
@@ -219,7 +219,7 @@ def test_agent_with_a_memory_is_not_exported_and_says_why(name: str) -> None:
     suite = config.build_suite()
     agent = config.agent.build(suite, seed=0, device=torch.device("cpu"), sampling=config.sampling)
     actor = agent.initial_actor(1, np.random.default_rng(0))
-    with pytest.raises(MetarlError, match=r", with a memory that PPO's policy does not have; act with it"):
+    with pytest.raises(MetarlError, match=r", with a memory that PPO's policy does not have; export it with"):
         to_ppo(actor, 0, suite)
 
 
