@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import Bar, bars_table, cores, in_turn, machine, ratios, spread, wide_console
 from metarl.agents.rl2 import RL2Config
 from metarl.config import SamplingConfig
 from metarl.envs.metaworld.suite import ML10Config
+from metarl.errors import MetarlError
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.presets.agent_settings import agent_config_for
 from metarl.system.threads import use_threads
@@ -89,7 +90,7 @@ def main(
         warm_ups: iterations of each before; JAX compiles in them.
     """
     if work.tasks % 10 or work.chunks < 1:
-        raise SystemExit(f"Expected tasks in tens and trials of a chunk of steps at least, got {work}.")
+        raise MetarlError(f"Expected tasks in tens and trials of a chunk of steps at least, got {work}.")
     console = wide_console()
     console.print(machine())
     with use_threads(cores()), peer(checkout, python, work) as (versions, iterate_peer):
@@ -162,10 +163,10 @@ def peer(checkout: Path, python: Path, work: Work) -> Iterator[tuple[str, Iterat
     """Give the peer's versions and its iterations, one after another.
 
     Raises:
-        SystemExit: if the checkout, the interpreter or a package is missing, or the peer fails.
+        MetarlError: if the checkout, the interpreter or a package is missing, or the peer fails.
     """
     if not (checkout / "metaworld_algorithms").is_dir():
-        raise SystemExit(f"Expected a checkout of metaworld-algorithms, got {checkout}.")
+        raise MetarlError(f"Expected a checkout of metaworld-algorithms, got {checkout}.")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with tempfile.TemporaryFile("w+") as log:
         try:
@@ -178,35 +179,32 @@ def peer(checkout: Path, python: Path, work: Work) -> Iterator[tuple[str, Iterat
                 env={**environment, "PYTHONPATH": str(checkout.resolve()), "JAX_PLATFORMS": "cpu"},
             )
         except OSError as error:
-            raise SystemExit(f"Expected a Python interpreter, got {python}: {error.strerror}.") from None
-        assert worker.stdin is not None
-        assert worker.stdout is not None
+            raise MetarlError(f"Expected a Python interpreter, got {python}: {error.strerror}.") from None
 
         def answer() -> dict[str, object]:
-            line = worker.stdout.readline() if worker.stdout else ""
+            assert worker.stdout is not None
+            line = worker.stdout.readline()
             if not line:
                 log.seek(0)
-                raise SystemExit(f"{PEER} ended: {(log.read().strip().splitlines() or ['no message'])[-1]}")
+                raise MetarlError(f"{PEER} ended: {(log.read().strip().splitlines() or ['no message'])[-1]}")
             said: dict[str, object] = json.loads(line)
             return said
 
         def iterate() -> Iterator[Seconds]:
+            assert worker.stdin is not None
             while True:
                 with suppress(BrokenPipeError):  # its answer is then empty
-                    print("iterate", file=worker.stdin, flush=True)
+                    os.write(worker.stdin.fileno(), b"\n")
                 yield {part: float(str(seconds)) for part, seconds in answer().items()}
 
-        try:
+        with worker:
             said = answer()
             if "error" in said:
-                raise SystemExit(f"{python} does not run {PEER}: {said['error']}")
+                raise MetarlError(f"{python} does not run {PEER}: {said['error']}")
             versions = said["versions"]
             assert isinstance(versions, dict)
             yield " ".join(f"{name} {version}" for name, version in versions.items()), iterate()
-        finally:
-            worker.stdin.close()
-            worker.wait()
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)
