@@ -14,6 +14,7 @@ An agent's segments stand outside, in ``RUN/segments``; ``state.json`` names tho
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import re
@@ -293,6 +294,11 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
 
 def library_versions() -> dict[str, Json]:
     """Return versions of metarl and the libraries behind results."""
+    return dict(_versions())
+
+
+@functools.cache  # reading them takes as long as writing a checkpoint
+def _versions() -> dict[str, Json]:
     versions: dict[str, Json] = {"metarl": __version__}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

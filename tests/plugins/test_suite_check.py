@@ -370,7 +370,7 @@ def test_every_suite_that_is_listed_keeps_every_promise(name: str) -> None:
     assert not findings.doubts
 
 
-@pytest.mark.parametrize("name", ["ml25", "ml45"])
+@pytest.mark.parametrize("name", ["ml25", pytest.param("ml45", marks=pytest.mark.slow)])
 def test_tasks_of_the_largest_benchmarks_are_apart_and_fixed(name: str) -> None:
     assert list(lists(registry.suite_named(name).build())) == []
 

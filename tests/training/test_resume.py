@@ -34,6 +34,20 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def killed(killed_once: Path, tmp_path: Path) -> Path:
+    """Return a folder with a run that was killed during its 7th update."""
+    shutil.copytree(killed_once / "runs", tmp_path / "runs")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed")
+    assert run(folder, POINT, Trap(UPDATE, 7)) == -signal.SIGKILL
+    return folder
+
+
 @pytest.fixture(scope="module")
 def unbroken_ml1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken-ml1")
@@ -120,7 +134,9 @@ def test_ml1_run_killed_at_3_random_moments_equals_the_unbroken_one(
     [
         pytest.param(signal.SIGTERM, STEP, 150, 2, id="SIGTERM while sampling"),
         pytest.param(signal.SIGINT, UPDATE, 6, 5, id="SIGINT during an update"),
-        pytest.param(signal.SIGTERM, EVALUATE, 2, 3, id="SIGTERM during an evaluation"),
+        pytest.param(
+            signal.SIGTERM, EVALUATE, 2, 3, id="SIGTERM during an evaluation", marks=pytest.mark.slow
+        ),
         pytest.param(signal.SIGINT, EVALUATE, 4, 8, id="SIGINT during the final evaluation"),
     ],
 )
@@ -193,27 +209,27 @@ def test_program_in_a_terminal_session_stops_on_ctrl_c(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
 @pytest.mark.parametrize("name", ["state.json", "weights.safetensors"])
 def test_damaged_checkpoint_is_reported_and_the_one_before_is_used(
-    unbroken: Path, tmp_path: Path, damage: str, name: str
+    unbroken: Path, killed: Path, damage: str, name: str
 ) -> None:
-    assert run(tmp_path, POINT, Trap(UPDATE, 7)) == -signal.SIGKILL
-    file = tmp_path / "runs" / "it" / "checkpoints" / "00000006" / name
+    file = killed / "runs" / "it" / "checkpoints" / "00000006" / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
-    resume(tmp_path)
-    said = output(tmp_path).splitlines()
+    resume(killed)
+    said = output(killed).splitlines()
     assert said[0].startswith("The checkpoint runs/it/checkpoints/00000006 is damaged (")
     assert said[0].endswith("The one before it is tried.")
     assert "(going on after 4)" in said[1]
-    assert outcome(tmp_path) == outcome(unbroken)
+    assert outcome(killed) == outcome(unbroken)
 
 
-def test_run_can_be_resumed_elsewhere_after_it_was_moved(unbroken: Path, tmp_path: Path) -> None:
-    assert run(tmp_path, POINT, Trap(STEP, 220)) == -signal.SIGKILL
-    shutil.move(tmp_path / "runs" / "it", tmp_path / "moved")
-    assert run(tmp_path, ["train", "--resume", "moved"]) == 0
-    (tmp_path / "runs").joinpath("it").symlink_to(tmp_path / "moved")
-    assert outcome(tmp_path) == outcome(unbroken)
+def test_run_can_be_resumed_elsewhere_after_it_was_moved(unbroken: Path, killed: Path) -> None:
+    # the lock of the killed process is left, and hinders nobody
+    assert (killed / "runs" / "it" / ".lock").exists()
+    shutil.move(killed / "runs" / "it", killed / "moved")
+    assert run(killed, ["train", "--resume", "moved"]) == 0
+    (killed / "runs").joinpath("it").symlink_to(killed / "moved")
+    assert outcome(killed) == outcome(unbroken)
 
 
 def test_run_trained_further_equals_one_that_was_longer_from_the_start(
@@ -243,11 +259,4 @@ def test_second_process_on_a_running_run_is_refused_and_changes_nothing(
         psutil.Process(process.pid).resume()
         code = finish(process)
     assert code == 0
-    assert outcome(tmp_path) == outcome(unbroken)
-
-
-def test_killed_process_leaves_no_lock(unbroken: Path, tmp_path: Path) -> None:
-    assert run(tmp_path, POINT, Trap(STEP, 200)) == -signal.SIGKILL
-    assert (tmp_path / "runs" / "it" / ".lock").exists()
-    resume(tmp_path)
     assert outcome(tmp_path) == outcome(unbroken)

@@ -66,10 +66,9 @@ class EvaluateArguments(MeasurementConfig):
 def parse(arguments: Sequence[str]) -> tuple[EvaluateArguments, SuiteConfig | None]:
     """Return the options, and the suite that they name, with its settings among them."""
     prog = "metarl evaluate"
+    if not any(word.partition("=")[0] == "--suite" for word in arguments):
+        return tyro.cli(EvaluateArguments, args=arguments, prog=prog), None
     options, settings = tyro.cli(EvaluateArguments, args=arguments, prog=prog, return_unknown_args=True)
-    if not options.suite:
-        # an option that is not known is refused
-        return tyro.cli(EvaluateArguments, args=arguments, prog=prog) if settings else options, None
     suite = registry.suite_named(options.suite)
     # prog is where the help has these settings
     suite = tyro.cli(type(suite), default=suite, args=settings, prog=f"metarl check {options.suite}")
