@@ -203,17 +203,12 @@ class RecurrentActor:
         """Where the parameters are."""
         return next(iter(self.params.values())).device
 
-    @property
-    def reads_changes(self) -> bool:
-        """Whether the policy reads how observation and reward changed."""
-        return self.features.changes is not None
-
     def initial_memory(self, episodes: int) -> Params:
         """Return a blank memory, ``[M, K, H]``, with the last step where its changes are read."""
         blank = torch.zeros(self.num_tasks, episodes, self.policy.memory_size, device=self.device)
-        if not self.reads_changes:
+        if not self.features.reads_changes:
             return {MEMORY: blank}
-        size = len(self.features.observations.mean)
+        size = self.features.observation_size
         return {MEMORY: blank, **blank_last_step(self.num_tasks, episodes, size, self.device)}
 
     @torch.no_grad()
@@ -227,7 +222,9 @@ class RecurrentActor:
             extras[VALUE] = chosen.values.view(shape)
         action = Action(chosen.actions.view(*shape, -1), chosen.log_probs.view(shape), extras)
         remembered = {MEMORY: chosen.memory.view(*shape, -1)}
-        return action, {**remembered, **remembered_step(inputs)} if self.reads_changes else remembered
+        if self.features.reads_changes:
+            remembered |= remembered_step(inputs)
+        return action, remembered
 
     @torch.no_grad()
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
@@ -238,7 +235,7 @@ class RecurrentActor:
 
     def _read(self, inputs: Inputs, memory: Params) -> torch.Tensor:
         """Return the network's input, ``[M * K, I]``."""
-        changes = changes_since(memory, inputs) if self.reads_changes else None
+        changes = changes_since(memory, inputs) if self.features.reads_changes else None
         return self.features(inputs, changes).flatten(0, 1)
 
 
@@ -274,7 +271,7 @@ class RL2:
     def features(self) -> Features:
         """Scaling of network inputs by current moments."""
         observations = self.scales.observations.scale.at_least(self.config.least_deviation)
-        return Features.by(observations, self.scales.rewards, self.change_scales)
+        return Features.by(observations, self.scales.rewards, self.change_scales, self.policy.action_size)
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> RecurrentActor:
         """Return the policy, for a blank memory."""

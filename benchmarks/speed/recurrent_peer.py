@@ -10,8 +10,8 @@ on the same cores, each with as many tasks, episodes and steps:
 * metarl with the same: an embedding of one layer, a GRU of as many units, and a head of one layer;
 * metarl with the agent of its preset ``ml10``.
 
-No update stops early. The table has seconds and environment steps per second, and the ratios to the peer
-within a repeat.
+No update stops early. The table has seconds, environment steps per second, and how many times as fast as the
+peer each is within a repeat, also by the processor time of all processes, which other programs change less.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,6 +32,7 @@ import torch
 from rich.table import Table
 
 from benchmarks.program import run
+from benchmarks.speed.contenders import processor_seconds
 from benchmarks.workloads import Bar, bars_table, cores, in_turn, machine, ratios, spread, wide_console
 from metarl.agents.rl2 import RL2Config
 from metarl.config import SamplingConfig
@@ -44,7 +47,8 @@ from metarl.vector_env import TaskVectorEnv
 WORKER = Path(__file__).with_name("recurrent_peer_worker.py")
 PEER, ALIKE, PRESET = "metaworld-algorithms", "metarl, the same settings", "metarl, preset ml10"
 WANTED = 6.0
-Seconds: TypeAlias = dict[str, float]  # of sampling and of the update
+PROCESSORS = "processors"
+Seconds: TypeAlias = dict[str, float]  # wall-clock time of sampling and update, and that of all processors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,20 +100,45 @@ def main(
     with use_threads(cores()), peer(checkout, python, work) as (versions, iterate_peer):
         console.print(f"{PEER}: {versions}")
         with metarl(work, alike(work)) as iterate_alike, metarl(work, preset(work)) as iterate_preset:
-            contenders = {PEER: iterate_peer, ALIKE: iterate_alike, PRESET: iterate_preset}
-            in_turn({name: iterate.__next__ for name, iterate in contenders.items()}, warm_ups)
-            found = in_turn({name: iterate.__next__ for name, iterate in contenders.items()}, repeats)
-    whole = {name: [sum(each.values()) for each in several] for name, several in found.items()}
+            contenders = {
+                name: partial(turn, iterate)
+                for name, iterate in ((PEER, iterate_peer), (ALIKE, iterate_alike), (PRESET, iterate_preset))
+            }
+            in_turn(contenders, warm_ups)
+            found = in_turn(contenders, repeats)
+    console.print(table(found, work))
+    times = statistics.median(ratios(whole(found[PEER]), whole(found[PRESET])))
+    console.print(bars_table([Bar("preset ml10, times the peer", WANTED, times)]))
+
+
+def turn(iterate: Iterator[Seconds]) -> Seconds:
+    """Return the seconds of a contender's next iteration."""
+    before = processor_seconds()
+    seconds = next(iterate)
+    return {**seconds, PROCESSORS: processor_seconds() - before}
+
+
+def whole(several: Sequence[Seconds]) -> list[float]:
+    """Return the wall-clock seconds of iterations."""
+    return [each["sampling"] + each["update"] for each in several]
+
+
+def table(found: Mapping[str, Sequence[Seconds]], work: Work) -> Table:
+    """Return each contender's seconds and rates, and how many times as fast as the peer it is."""
+    repeats = len(found[PEER])
     table = Table(title=f"RL² on ML10, {work.env_steps:,} env steps, median [least, greatest] of {repeats}")
-    for column in ("", "sampling, s", "update, s", "env steps/s", "times the peer"):
+    for column in ("", "sampling, s", "update, s", "env steps/s", "times the peer", "by processor time"):
         table.add_column(column, justify="left" if not column else "right")
+    busy = {name: [each[PROCESSORS] for each in several] for name, several in found.items()}
     for name, several in found.items():
-        parts = [spread([each[part] for each in several], ".2f") for part in ("sampling", "update")]
-        rates = spread([work.env_steps / each for each in whole[name]], ",.0f")
-        table.add_row(name, *parts, rates, spread(ratios(whole[PEER], whole[name]), ".1f"))
-    console.print(table)
-    times = sorted(ratios(whole[PEER], whole[PRESET]))
-    console.print(bars_table([Bar("preset ml10, times the peer", WANTED, times[len(times) // 2])]))
+        table.add_row(
+            name,
+            *(spread([each[part] for each in several], ".2f") for part in ("sampling", "update")),
+            spread([work.env_steps / seconds for seconds in whole(several)], ",.0f"),
+            spread(ratios(whole(found[PEER]), whole(several)), ".1f"),
+            spread(ratios(busy[PEER], busy[name]), ".1f"),
+        )
+    return table
 
 
 def alike(work: Work) -> RL2Config:

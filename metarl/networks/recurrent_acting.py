@@ -41,15 +41,18 @@ class ActingPolicy:
         # tanh x = 2 sigmoid(2 x) - 1: the weights of tanh units are doubled, which is exact
         self._embedding = 2 * params["embedding.weight"].t(), 2 * params["embedding.bias"]
         is_gru = isinstance(policy.cell, GRUCell)
-        self._gates = None if is_gru else doubled_candidate(params["cell.weight"], params["cell.bias"])
+        gates = None if is_gru else doubled_candidate(params["cell.weight"], params["cell.bias"])
+        self._gates = gates and (gates[0].t(), gates[1])
         heads = ["policy", "value"] if policy.has_value else ["policy"]
         weight = 2 * torch.cat([params[f"{head}_hidden.weight"] for head in heads]).t()
         self._of_embedded, self._of_memory = weight.split([policy.embedding_size, policy.memory_size])
         self._bias = 2 * torch.cat([params[f"{head}_hidden.bias"] for head in heads])
-        self._heads = [(params[f"{head}.weight"].t(), params[f"{head}.bias"]) for head in heads]
+        # each head reads its own part of the hidden layer
+        self._head = torch.block_diag(*(params[f"{head}.weight"] for head in heads)).t()
+        self._head_bias = torch.cat([params[f"{head}.bias"] for head in heads])
         log_std = policy.log_std(params)
-        self._std, self._precision = log_std.exp(), torch.exp(-log_std)
-        self._normalizer = log_std.sum() + 0.5 * len(log_std) * math.log(2 * math.pi)
+        self._std, self._minus_half = log_std.exp(), torch.full_like(log_std, -0.5)
+        self._density_at_mean = (-log_std.sum() - 0.5 * len(log_std) * math.log(2 * math.pi)).unsqueeze(0)
 
     def __call__(
         self, inputs: torch.Tensor, memory: torch.Tensor, generator: torch.Generator | None
@@ -63,20 +66,23 @@ class ActingPolicy:
         embedded = tanh_(torch.addmm(bias, inputs, weight))
         memory = self._remember(embedded, memory)
         hidden = tanh_(torch.addmm(self._bias, embedded, self._of_embedded).addmm_(memory, self._of_memory))
-        parts = hidden.chunk(len(self._heads), dim=1)
-        outputs = [torch.addmm(bias, part, w) for part, (w, bias) in zip(parts, self._heads, strict=True)]
-        mean = outputs[0].tanh_() if self._policy.tanh_mean else outputs[0]
-        values = outputs[1].squeeze(1) if self._policy.has_value else None
-        actions = mean
-        if generator is not None:
-            actions = torch.addcmul(mean, self._std, torch.empty_like(mean).normal_(generator=generator))
-        # log p = -1/2 ((x - mu) / sigma)^2 - log sigma - 1/2 log 2 pi
-        squares = ((actions - mean) * self._precision).square_().sum(dim=-1)
-        return Choice(actions, squares.mul_(-0.5).sub_(self._normalizer), mean, values, memory)
+        outputs = torch.addmm(self._head_bias, hidden, self._head)
+        size = self._policy.action_size
+        mean, values = outputs.narrow(1, 0, size), outputs.select(1, size) if self._policy.has_value else None
+        if self._policy.tanh_mean:
+            mean.tanh_()
+        if generator is None:
+            log_probs = self._density_at_mean.expand(len(mean))
+            return Choice(mean, log_probs, mean, values, memory)
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        actions = torch.addcmul(mean, self._std, noise)
+        # log p = -1/2 ((x - mu) / sigma)^2 - log sigma - 1/2 log 2 pi, and (x - mu) / sigma is the noise
+        log_probs = torch.addmv(self._density_at_mean, noise.square_(), self._minus_half)
+        return Choice(actions, log_probs, mean, values, memory)
 
     def _remember(self, embedded: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         if self._gates is None:
             return self._policy.cell.step(self._params, embedded, memory)
         weight, bias = self._gates
-        gate, candidate = gate_and_candidate_(torch.addmm(bias, embedded, weight.t()))
+        gate, candidate = gate_and_candidate_(torch.addmm(bias, embedded, weight))
         return torch.lerp(memory, candidate, gate)

@@ -42,6 +42,9 @@ class HostRecorder:
         self.mask = np.zeros((horizon, slots), np.bool_)
         self.terminated = np.zeros((horizon, slots), np.bool_)
         self.truncated = np.zeros((horizon, slots), np.bool_)
+        # tensors of each step on the same memory, made once
+        self._shown_to_policy = self._each_step(self.observations)
+        self._live_at, self._rewards_at = self._each_step(self.mask), self._each_step(self.rewards)
         self.success: npt.NDArray[np.bool_] | None = None
         self.success_at_first_step: npt.NDArray[np.bool_] | None = None
         self.success_streak: npt.NDArray[np.int64] | None = None
@@ -62,8 +65,7 @@ class HostRecorder:
         row = self.observations[step]
         self._write("observation", row, self._shown[: len(self.slot_tasks)], step)
         self.mask[step] = self.live
-        live = torch.from_numpy(self.mask[step]).view(self._shape)
-        return torch.from_numpy(row).view(*self._shape, -1), live
+        return self._shown_to_policy[step], self._live_at[step]
 
     def act(self, step: int, action: Action) -> torch.Tensor:
         """Step and record actions and outcomes; return rewards ``[M, K]``."""
@@ -82,7 +84,7 @@ class HostRecorder:
             task = self.slot_tasks[error.slot or 0]
             raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
         self.live &= ~(self.terminated[step] | self.truncated[step])
-        return torch.from_numpy(self.rewards[step]).view(self._shape)
+        return self._rewards_at[step]
 
     def _keep(self, step: int, returned: Step) -> None:
         """Write a step's results without silent casts."""
@@ -129,6 +131,11 @@ class HostRecorder:
 
     def _flags(self, flags: npt.NDArray[np.bool_] | npt.NDArray[np.int64] | None) -> torch.Tensor | None:
         return None if flags is None else torch.from_numpy(flags).view(self._shape)
+
+    def _each_step(self, steps_first: npt.NDArray[np.generic]) -> Sequence[torch.Tensor]:
+        """Return ``[M, K, ...]`` of each step of ``[T, n, ...]``."""
+        shape = len(steps_first), *self._shape, *steps_first.shape[2:]
+        return torch.from_numpy(steps_first).view(shape).unbind()
 
     def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:
         """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""

@@ -58,7 +58,7 @@ def test_features_are_scaled_by_hand() -> None:
         with_batch(no_moments(1), torch.tensor([[4.0], [12.0]])),  # mean 8, deviation 4
         with_batch(no_moments(), torch.tensor([0.0, 1.0])),  # deviation 0.5
     )
-    features = Features.by(observations.scale, rewards, changes)(inputs, changes_in_trials(inputs))
+    features = Features.by(observations.scale, rewards, changes, 1)(inputs, changes_in_trials(inputs))
     assert features.shape == (1, 1, 6, 6)
     assert features[0, 0, 5].tolist() == pytest.approx([10.0, 0.0, 7.5, 0.0, 2.0, 10.0])  # 30 and 10 at most
     assert features[0, 0, 3].tolist() == pytest.approx([6.0, 0.0, 3.0, 1.0, -2.0, 0.0])
@@ -66,6 +66,7 @@ def test_features_are_scaled_by_hand() -> None:
 
 def test_features_without_changes_are_the_plain_inputs() -> None:
     inputs = two_episodes()
-    plain = Features.by(no_moments(1).scale, no_moments(), None)(inputs)
+    inputs = inputs._replace(previous_actions=inputs.previous_actions - 50.0)
+    plain = Features.by(no_moments(1).scale, no_moments(), None, 1)(inputs)
     assert plain.shape == (1, 1, 6, 4)
-    assert plain[0, 0, 2].tolist() == [4.0, 0.0, 3.0, 0.0]
+    assert plain[0, 0, 2].tolist() == [4.0, -50.0, 3.0, 0.0]  # an action is neither scaled nor bounded

@@ -62,3 +62,15 @@ def test_peer_has_a_minibatch_for_each_whole_chunk(program: ModuleType) -> None:
     # chunks of 250 steps that overlap by 50 begin at 0, 200, 400, 600; one at 800 would end after step 1000
     assert program.Work(episodes=2, horizon=500).chunks == 4
     assert program.alike(program.Work()).minibatches == 4
+
+
+def test_ratios_are_those_of_a_repeat(program: ModuleType) -> None:
+    found = {
+        program.PEER: [{"sampling": 6.0, "update": 4.0, program.PROCESSORS: 18.0}],
+        program.ALIKE: [{"sampling": 1.0, "update": 3.0, program.PROCESSORS: 6.0}],
+    }
+    table = program.table(found, program.Work())
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    # 20,000 env steps in 10 s and in 4 s
+    assert rows[0][3:] == ("2,000 [2,000, 2,000]", "1.0 [1.0, 1.0]", "1.0 [1.0, 1.0]")
+    assert rows[1][3:] == ("5,000 [5,000, 5,000]", "2.5 [2.5, 2.5]", "3.0 [3.0, 3.0]")
