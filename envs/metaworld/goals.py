@@ -65,7 +65,7 @@ def published_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
     path = _cache_path(benchmark, seed, family)
     goals = _read(path)
     if goals is None:
-        _log.info("Drawing the goals of Meta-World's %s once; this takes some seconds.", benchmark)
+        _log.info("Drawing the goals of Meta-World's %s with seed %d once; some seconds.", benchmark, seed)
         goals = draw_goals(benchmark, seed, family)
         _write(path, goals)
     return goals

@@ -62,7 +62,8 @@ def measure_weights(name: str, origin: Origin) -> Measured:
     config = construct(EvaluationConfig, settings) if isinstance(settings, dict) and settings else None
     experiment = runs.open_trained(origin.weights, say, config)
     tasks = experiment.suite.tasks("test")
-    say(f"{name}: evaluating seed {origin.seed} {origin.label} on {count(len(tasks), 'held-out task')}.")
+    run = f"seed {origin.seed} {origin.label}".rstrip()
+    say(f"{name}: evaluating {run} on {count(len(tasks), 'held-out task')}.")
     purpose, seed = stream_of(origin)
     evaluation = measure(experiment, tasks, make_rng(seed, purpose))
     return Measured(origin.weights, evaluation, {**origin.about, "config": {"evaluation": settings}})
