@@ -54,6 +54,11 @@ def restarts() -> int:
     return _number("TORCHELASTIC_RESTART_COUNT", 0)
 
 
+def is_first_here() -> bool:
+    """Return whether this is the machine's first rank, or a process on its own."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" or ranks_here() == 1
+
+
 def ranks_here() -> int:
     """Return the number of ranks on this machine, which share its cores."""
     return max(1, _number("LOCAL_WORLD_SIZE", 1)) if _number("WORLD_SIZE", 1) > 1 else 1

@@ -20,8 +20,10 @@ from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # documented, but not in its __all__
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from metarl.errors import MetarlError, Stopped
+from metarl.errors import MetarlError, RankLostError, Stopped
 from metarl.system.launch import Launch, launched, restarts
 
 T = TypeVar("T")
@@ -39,10 +41,6 @@ WORKING, STOPPED, FAILED = 0, 1, 2
 SILENT_EXIT = 2
 
 
-class RankLostError(MetarlError):
-    """A rank died, was halted or does not answer."""
-
-
 @dataclass
 class Traffic:
     """What exchanges cost this rank."""
@@ -58,7 +56,7 @@ class Traffic:
 class Ranks:
     """One rank's connection to the others."""
 
-    def __init__(self, launch: Launch, store: dist.Store) -> None:
+    def __init__(self, launch: Launch, store: Store) -> None:
         self.rank, self.size = launch.rank, launch.size
         self.traffic = Traffic()
         self.agreed = False
@@ -285,7 +283,7 @@ def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
     _meet(launch, store, about)
     dist.init_process_group(
         "gloo",
-        store=dist.PrefixStore("gloo", store),
+        store=PrefixStore("gloo", store),
         rank=launch.rank,
         world_size=launch.size,
         timeout=timedelta(days=10),  # Ranks has limits of its own
@@ -303,11 +301,11 @@ def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
         raise
 
 
-def _connected(launch: Launch) -> dist.Store:
+def _connected(launch: Launch) -> Store:
     """Return the store of this start, torchrun's own or rank 0's."""
     where = f"{launch.address}:{launch.port}"
     try:
-        store = dist.TCPStore(
+        store = TCPStore(
             launch.address,
             launch.port,
             is_master=launch.hosts_store,
@@ -322,10 +320,10 @@ def _connected(launch: Launch) -> dist.Store:
         raise MetarlError(
             f"Rank {launch.rank} cannot reach rank 0 at {where}: {str(error).splitlines()[0]}"
         ) from error
-    return dist.PrefixStore(f"metarl/{restarts()}", store)
+    return PrefixStore(f"metarl/{restarts()}", store)
 
 
-def _meet(launch: Launch, store: dist.Store, about: Mapping[str, str]) -> None:
+def _meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
     """Wait for all ranks, and compare what they are about."""
     store.set(_beat(launch.rank), "0 0")
     store.set(_here(launch.rank), json.dumps(dict(about)))

@@ -22,6 +22,7 @@ from metarl.types import Params
 from metarl.vector_env import TaskVectorEnv
 
 ItemT = TypeVar("ItemT")
+OwnT = TypeVar("OwnT", covariant=True)
 ResultT = TypeVar("ResultT")
 
 
@@ -106,38 +107,38 @@ def join_rows(rows: Params, total: int) -> Params:
 
 
 @dataclass(frozen=True)
-class Shared(Generic[ItemT]):
+class Shared(Generic[OwnT]):
     """Items shared out among the ranks; in one process just all items."""
 
-    own: list[ItemT]
+    own: Sequence[OwnT]
     """This rank's, or the last of all if it has none."""
     total: int
 
-    def map(self, function: Callable[[ItemT], ResultT]) -> Shared[ResultT]:
+    def map(self, function: Callable[[OwnT], ResultT]) -> Shared[ResultT]:
         """Map this rank's items by :func:`metarl.system.threads.parallel_map`."""
         return Shared(parallel_map(function, self.own), self.total)
 
-    def each(self, function: Callable[[ItemT], ResultT]) -> Shared[ResultT]:
+    def each(self, function: Callable[[OwnT], ResultT]) -> Shared[ResultT]:
         """Map this rank's items in this thread."""
         return Shared([function(item) for item in self.own], self.total)
 
-    def gather(self) -> list[ItemT]:
+    def gather(self) -> list[OwnT]:
         """Return all ranks' items, in order.
 
         Items are tensors, numbers, or dicts and tuples of them, of the same names and kinds.
         """
         current = _sharing.get()
         if current is None:
-            return self.own
+            return list(self.own)
         ranks = current.ranks
         own = self.own[: len(range(ranks.rank, self.total, ranks.size))]
         like = leaves_of(self.own[0])
         messages = ranks.exchange(pack([leaves_of(item) for item in own]))
-        items: list[ItemT | None] = [None] * self.total
+        items: list[OwnT | None] = [None] * self.total
         for rank, message in enumerate(messages):
             parts = unpack(message, [leaf.dtype for leaf in like])
             items[rank :: ranks.size] = [rebuilt_like(self.own[0], iter(part)) for part in parts]
-        return cast("list[ItemT]", items)
+        return cast("list[OwnT]", items)
 
 
 def share(items: Sequence[ItemT] | Shared[ItemT]) -> Shared[ItemT]:

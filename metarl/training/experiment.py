@@ -291,7 +291,7 @@ class Experiment:
         for name, sentence in notices.items():
             for hearer in hearers:
                 hearer.on_notice(sentence)
-            if not hearers:
+            if not hearers and self.writes:
                 logger.warning("%s", sentence)
             self.tally = replace(self.tally, said=(*self.tally.said, name))
 
