@@ -86,7 +86,8 @@ def trained(config: ExperimentConfig, folder: Path, ranks: Ranks | None = None) 
     ("suite", "agent", "sizes"),
     [
         ("bandits", "maml-trpo", (2, 3)),
-        *(("bandits", agent, (3,)) for agent in AGENTS[1:]),
+        *(("bandits", agent, (3,)) for agent in AGENTS[1:3]),
+        *(pytest.param("bandits", agent, (3,), marks=pytest.mark.slow) for agent in AGENTS[3:]),
         pytest.param("point", "maml-trpo", (3,), marks=pytest.mark.slow),
         *(pytest.param("point", agent, (2, 4), marks=pytest.mark.slow) for agent in AGENTS),
         *(pytest.param("cart-pole", agent, (2, 3), marks=pytest.mark.slow) for agent in AGENTS),
@@ -115,6 +116,7 @@ def test_more_ranks_than_tasks_are_refused_before_there_is_a_folder(tmp_path: Pa
 
 def test_a_rank_with_other_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of two ranks has other weights than the second."""
+
     def drifted(agent: object) -> bytes:
         return bytes(8) if agent is agents[0] else bytes([1] * 8)
 
