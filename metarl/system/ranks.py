@@ -145,8 +145,9 @@ class Ranks:
             self._store.set(_left(self.rank), "")
         self._ended.set()
         self._heart.join()
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
+        if dist.is_initialized():
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
 
     def _gather(self, state: int, message: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
         """Return every rank's state and message."""
@@ -175,7 +176,7 @@ class Ranks:
         try:
             work = dist.all_gather(gathered, value, async_op=True)
             while not _done(work):
-                self._look_for_lost(seen, LOST_SECONDS)
+                self.look_for_lost(seen, LOST_SECONDS)
                 if time.monotonic() - start > self._hang_seconds:
                     self._lose(self._late(), f"has not answered for {self._hang_seconds:g} s")
         except RuntimeError as error:
@@ -193,7 +194,7 @@ class Ranks:
     def _beats(self) -> list[str]:
         return [value.decode() for value in self._store.multi_get([_beat(rank) for rank in range(self.size)])]
 
-    def _look_for_lost(self, seen: dict[int, tuple[str, float]], limit: float) -> None:
+    def look_for_lost(self, seen: dict[int, tuple[str, float]], limit: float) -> None:
         """Raise RankLostError for a rank whose count in ``seen`` stood still for ``limit`` seconds."""
         if self._store.check([_LOST]):
             self._lose(int(self._store.get(_LOST)), "was lost")
@@ -218,7 +219,7 @@ class Ranks:
                 for rank in range(self.size):
                     if rank != self.rank and self._store.check([_left(rank)]):
                         self._lose(rank, "ended early")
-                self._look_for_lost(seen, BROKEN_SECONDS)
+                self.look_for_lost(seen, BROKEN_SECONDS)
                 time.sleep(0.2)
         except RuntimeError:
             self._lose(0, "died: its store is gone")
@@ -279,8 +280,8 @@ def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
     if launch is None:
         yield None
         return
-    store = _connected(launch)
-    _meet(launch, store, about)
+    store = connect(launch)
+    meet(launch, store, about)
     dist.init_process_group(
         "gloo",
         store=PrefixStore("gloo", store),
@@ -301,7 +302,7 @@ def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
         raise
 
 
-def _connected(launch: Launch) -> Store:
+def connect(launch: Launch) -> Store:
     """Return the store of this start, torchrun's own or rank 0's."""
     where = f"{launch.address}:{launch.port}"
     try:
@@ -323,18 +324,17 @@ def _connected(launch: Launch) -> Store:
     return PrefixStore(f"metarl/{restarts()}", store)
 
 
-def _meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
+def meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
     """Wait for all ranks, and compare what they are about."""
     store.set(_beat(launch.rank), "0 0")
     store.set(_here(launch.rank), json.dumps(dict(about)))
-    patience = time.monotonic() + ARRIVAL_SECONDS
+    seconds = min(ARRIVAL_SECONDS, launch.hang_seconds)
+    patience = time.monotonic() + seconds
     missing = list(range(launch.size))
     while missing := [rank for rank in missing if not store.check([_here(rank)])]:
         if time.monotonic() > patience:
             names = ", ".join(map(str, missing))
-            raise MetarlError(
-                f"Expected {launch.size} ranks, got no sign of rank {names} in {ARRIVAL_SECONDS:g} s."
-            )
+            raise MetarlError(f"Expected {launch.size} ranks, got no sign of rank {names} in {seconds:g} s.")
         time.sleep(0.05)
     first = json.loads(store.get(_here(0)))
     for rank in range(1, launch.size):
