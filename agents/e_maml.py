@@ -35,6 +35,7 @@ from metarl.functional.distributions import log_prob
 from metarl.learning.adaptation import policy_gradient_loss
 from metarl.learning.advantages import AdvantageNorm, Batch, above_rounding
 from metarl.learning.gradient_descent import LossAndMetrics, Objective
+from metarl.system.sharing import Shared
 from metarl.types import Params, Rollout
 
 
@@ -54,14 +55,13 @@ class EMAML(MAMLVPG, built_from=EMAMLConfig):
 
     config: EMAMLConfig
 
-    def objectives(self, rollouts: Sequence[Rollout]) -> list[Objective]:
+    def objectives(self, rollouts: Sequence[Rollout]) -> Shared[Objective]:
         """Return each chunk's MAML loss and credited log densities."""
         # all tasks' returns enter each task's credit, so it is computed before tasks are shared out
         credit = exploration_credit(rollouts[-1], self.config.advantage_norm)
-        return [
-            partial(self.credited_loss, chunk=chunk, credit=credit[chunk.tasks])
-            for chunk in self.chunks(rollouts)
-        ]
+        return self.shared_chunks(rollouts).each(
+            lambda chunk: partial(self.credited_loss, chunk=chunk, credit=credit[chunk.tasks])
+        )
 
     def credited_loss(self, theta: Params, chunk: Chunk, credit: torch.Tensor) -> LossAndMetrics:
         """Return a chunk's share of MAML's loss and the credit."""

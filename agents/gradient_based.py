@@ -19,6 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -45,6 +46,7 @@ from metarl.learning.return_settings import ReturnsConfig
 from metarl.meta_learner import Action, Actor, Inputs, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.settings import NetworkConfig, draw_params
+from metarl.system.sharing import Shared, share
 from metarl.system.threads import parallel_map, task_chunks
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
@@ -237,13 +239,16 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
 
     def chunks(self, rollouts: Sequence[Rollout]) -> list[Chunk]:
         """Return the experience as losses read it, split for threads."""
-        num_tasks = rollouts[-1].mask.shape[0]
+        return parallel_map(partial(self.chunk, rollouts), self.task_slices(rollouts[-1]))
 
-        def of_tasks(tasks: slice) -> Chunk:
-            batches = [self.config.batch(rollout.of_tasks(tasks)) for rollout in rollouts]
-            return Chunk(tasks, (tasks.stop - tasks.start) / num_tasks, batches)
+    def shared_chunks(self, rollouts: Sequence[Rollout]) -> Shared[Chunk]:
+        """Return the chunks of this rank; of one process all."""
+        return share(self.task_slices(rollouts[-1])).map(partial(self.chunk, rollouts))
 
-        return parallel_map(of_tasks, self.task_slices(rollouts[-1]))
+    def chunk(self, rollouts: Sequence[Rollout], tasks: slice) -> Chunk:
+        """Return some tasks' experience."""
+        batches = [self.config.batch(rollout.of_tasks(tasks)) for rollout in rollouts]
+        return Chunk(tasks, (tasks.stop - tasks.start) / rollouts[-1].mask.shape[0], batches)
 
     def inner_loop(
         self, theta: Params, start: Params, batches: Sequence[Batch], *, first_order: bool
@@ -312,7 +317,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
             batch = self.config.batch(rollout.of_tasks(tasks))
             return detach(self.inner_loop(self.params, start, [batch], first_order=True))
 
-        return self.actor_of(join_tasks(parallel_map(of_tasks, self.task_slices(rollout))))
+        return self.actor_of(join_tasks(share(self.task_slices(rollout)).map(of_tasks).gather()))
 
     def update(
         self,

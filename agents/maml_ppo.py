@@ -33,7 +33,6 @@ from metarl.learning.gradient_descent import (
     value_of,
 )
 from metarl.learning.surrogates import clipped_ratio
-from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
 
@@ -50,13 +49,9 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take clipped steps on one meta-batch."""
-        chunks = self.chunks(rollouts)
         # pi_old: the adapted policies that collected the last episodes, held fixed from here on
-        collected_by = parallel_map(self.collected_by, chunks)
-        objectives = [
-            partial(self.meta_loss, chunk=chunk, old=old)
-            for chunk, old in zip(chunks, collected_by, strict=True)
-        ]
+        chunks = self.shared_chunks(rollouts).map(lambda chunk: (chunk, self.collected_by(chunk)))
+        objectives = chunks.each(lambda pair: partial(self.meta_loss, chunk=pair[0], old=pair[1]))
         # several steps on the same episodes, each adapting anew from the theta before it
         step = descend_objective(
             self.params,
@@ -69,7 +64,7 @@ class MAMLPPO(GradientBasedAgent[MAMLPPOConfig], built_from=MAMLPPOConfig):
         self.params, self.outer_state = self.policy.within_bounds(step.params), step.memory
         # how far the adapted policies went from pi_old
         after = value_of(objectives, self.params)
-        spread = [spread_metrics(old, chunk.share) for chunk, old in zip(chunks, collected_by, strict=True)]
+        spread = chunks.each(lambda pair: spread_metrics(pair[1], pair[0].share)).gather()
         return {**step.metrics, **after.metrics, "surrogate_after": float(after.loss), **add_metrics(spread)}
 
     def meta_loss(self, theta: Params, chunk: Chunk, old: Distribution) -> LossAndMetrics:

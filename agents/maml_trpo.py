@@ -36,7 +36,6 @@ from metarl.learning.trust_region import (
     gauss_newton_product,
     trust_region_step,
 )
-from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
 MIN_CURVATURE_SAMPLES = 50
@@ -68,20 +67,22 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take one trust-region step on theta."""
         # the surrogate at theta and its gradient, through the inner loop (MAML, algorithm 3, line 10)
-        objectives = parallel_map(self.objective, self.chunks(rollouts))
-        gradients = add_params([part.gradient for part in objectives])
+        objectives = self.shared_chunks(rollouts).map(self.objective)
+        at_theta = objectives.each(lambda part: (part.start, part.gradient, part.spread)).gather()
+        starts, gradients_of_parts, spreads = zip(*at_theta, strict=True)
+        gradients = add_params(gradients_of_parts)
         # what stands at a bound and would leave it is held, or else much of the step would be without effect
         free = inward(self.policy, self.params, gradients)
         held = flatten(free)
 
         # the constraint: Hessian of the mean KL divergence, as a product with a vector (TRPO, appendix C)
         def curvature(vector: torch.Tensor) -> torch.Tensor:
-            return held * add(parallel_map(lambda part: part.curvature(held * vector), objectives))
+            return held * add(objectives.map(lambda part: part.curvature(held * vector)).gather())
 
         # surrogate and divergence at a candidate, adapting anew from the same episodes
         def evaluate(candidate: Params) -> LossAndKL:
             bounded = self.policy.within_bounds(candidate)
-            return added(parallel_map(lambda part: part.evaluate(bounded), objectives))
+            return added(objectives.map(lambda part: part.evaluate(bounded)).gather())
 
         # natural gradient by conjugate gradients, then the line search
         step = trust_region_step(
@@ -89,11 +90,11 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
             {name: slope * free[name] for name, slope in gradients.items()},
             curvature,
             evaluate,
-            added([part.start for part in objectives]),
+            added(starts),
             self.config,
         )
         self.params = self.policy.within_bounds(step.params)
-        return step.metrics | add_metrics([part.spread for part in objectives])
+        return step.metrics | add_metrics(spreads)
 
     def objective(self, chunk: Chunk) -> TrustRegionObjective:
         """Return a chunk's share of surrogate and divergence."""

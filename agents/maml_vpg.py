@@ -30,6 +30,7 @@ from metarl.learning.gradient_descent import (
     Objective,
     descend_objective,
 )
+from metarl.system.sharing import Shared
 from metarl.types import Params, Rollout
 
 
@@ -55,9 +56,9 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
             loss, spread_metrics(frozen(self.policy(adapted, outer.observations)), chunk.share)
         )
 
-    def objectives(self, rollouts: Sequence[Rollout]) -> list[Objective]:
+    def objectives(self, rollouts: Sequence[Rollout]) -> Shared[Objective]:
         """Return each chunk's part of the meta-loss."""
-        return [partial(self.meta_loss, chunk=chunk) for chunk in self.chunks(rollouts)]
+        return self.shared_chunks(rollouts).each(lambda chunk: partial(self.meta_loss, chunk=chunk))
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Step down the gradient of the meta-loss."""

@@ -48,7 +48,6 @@ from metarl.learning.gradient_descent import (
     descend_objective,
 )
 from metarl.learning.surrogates import clipped_ratio, likelihood_ratio
-from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
 INNER_KL_WEIGHT = "inner_kl_weight"  # name of the etas in memory, [adaptation_steps]
@@ -97,7 +96,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
         """Take clipped and penalised steps on one meta-batch."""
         # theta_o and what it adapts to: the policies that collected the episodes
-        chunks = parallel_map(self.anchor, self.chunks(rollouts))
+        chunks = self.shared_chunks(rollouts).map(self.anchor)
         adam = {name: value for name, value in self.outer_state.items() if name != INNER_KL_WEIGHT}
         weights = self.outer_state[INNER_KL_WEIGHT]
 
@@ -107,14 +106,14 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
             return LossAndMetrics(terms.clipped + (weights * terms.inner_kl).sum(), {})
 
         # several steps of Adam on the same episodes, each with the inner steps taken anew
-        objectives = [partial(objective, chunk=chunk) for chunk in chunks]
+        objectives = chunks.each(lambda chunk: partial(objective, chunk=chunk))
         step = descend_objective(
             self.params, adam, objectives, self.config, steps=self.config.outer_steps, should_stop=should_stop
         )
         self.params = self.policy.within_bounds(step.params)
         # where that has led, and what eta makes of it
         after = added(
-            parallel_map(lambda chunk: detached(self.terms(requires_grad(self.params), chunk)), chunks)
+            chunks.map(lambda chunk: detached(self.terms(requires_grad(self.params), chunk))).gather()
         )
         self.outer_state = {**step.memory, INNER_KL_WEIGHT: self.adapted_weights(weights, after.inner_kl)}
         return {
@@ -123,7 +122,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
             "kl": float(after.outer_kl),
             "inner_kl": float(after.inner_kl.mean()),
             "inner_kl_weight": float(weights.mean()),
-            **add_metrics([spread_metrics(chunk.old[-1], chunk.share) for chunk in chunks]),
+            **add_metrics(chunks.each(lambda chunk: spread_metrics(chunk.old[-1], chunk.share)).gather()),
         }
 
     def anchor(self, chunk: Chunk) -> AnchoredChunk:

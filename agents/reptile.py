@@ -29,7 +29,6 @@ from metarl.learning.gradient_descent import (
     add_metrics,
     descend_objective,
 )
-from metarl.system.threads import parallel_map
 from metarl.types import Params, Rollout
 
 
@@ -65,7 +64,7 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
             return moved, spread_metrics(policy, chunk.share)
 
         # phi_i = k steps of each task's own gradient, from theta
-        adapted = parallel_map(adapt_chunk, self.chunks(rollouts))
+        adapted = self.shared_chunks(rollouts).map(adapt_chunk).gather()
         phi = join_tasks([moved for moved, _ in adapted])
         # theta <- theta + epsilon * mean over i of (phi_i - theta)
         # the gradient of half the squared distance is theta - phi, so the plain step is Reptile's

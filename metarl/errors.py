@@ -31,6 +31,10 @@ class EngineError(MetarlError):
     """Exception of an environment, or workers that keep dying after restarts."""
 
 
+class RankLostError(MetarlError):
+    """A rank of a training died, was halted or does not answer."""
+
+
 def require(condition: bool, wanted: str, came: object) -> None:
     """Raise MetarlError unless a condition holds, which with NaN it never does."""
     if not condition:

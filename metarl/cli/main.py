@@ -17,9 +17,10 @@ from rich.logging import RichHandler
 from metarl import __version__
 from metarl.cli.console import NOBODY_READS, console, print_names, say, say_error, silence
 from metarl.cli.kept_help import asks_for_help, show_help
-from metarl.errors import MetarlError, Stopped
+from metarl.errors import MetarlError, RankLostError, Stopped
 from metarl.plugins import entry_points
 from metarl.system.caches import keep_matplotlib_quiet
+from metarl.system.launch import is_first_here, launched
 from metarl.system.signals import handled
 
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
     handler = RichHandler(console=console, show_path=False, show_time=False)
     logging.basicConfig(format="%(message)s", handlers=[handler])
-    logging.getLogger("metarl").setLevel(logging.INFO)
+    logging.getLogger("metarl").setLevel(logging.INFO if is_first_here() else logging.CRITICAL)
     return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
 
 
@@ -48,7 +49,9 @@ def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything 
         say(stopped)
         return 130
     except MetarlError as error:
-        say_error(f"{error}{about_current_folder()}")
+        # the ranks of a machine have the same mistake, which the first tells
+        if is_first_here() or isinstance(error, RankLostError):
+            say_error(f"{error}{about_current_folder()}")
         return 2
     except OSError as error:
         if nobody_reads(error):
@@ -90,6 +93,8 @@ def dispatch(arguments: list[str]) -> None:
     if platform.system() == "Windows":
         raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
     name, *rest = arguments
+    if name != "train" and launched():
+        raise MetarlError(f"Only metarl train runs on several ranks; start metarl {name} without torchrun.")
     keep_matplotlib_quiet()
     entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
 

@@ -14,6 +14,7 @@ from metarl.evaluation.record import Evaluation, from_rollouts, join
 from metarl.meta_learner import Actor, MetaLearner, Trial
 from metarl.rollouts.collect import collect
 from metarl.rollouts.tally import Counts, count_adaptation, count_episodes
+from metarl.system.sharing import num_slots
 from metarl.system.threads import one_thread
 from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
@@ -46,8 +47,8 @@ def evaluate(
         MetarlError: if ``env`` has too few slots.
     """
     needed = slots_needed(config, agent.trial)
-    at_once = env.num_envs // needed
-    require(at_once > 0, f"Evaluating needs {needed} slots or more", env.num_envs)
+    at_once = num_slots(env) // needed
+    require(at_once > 0, f"Evaluating needs {needed} slots or more", num_slots(env))
 
     run = partial(collect, env, horizon=horizon, rng=rng, on_step=on_step)
     measure = partial(run, episodes=config.episodes, deterministic=config.deterministic)

@@ -18,7 +18,8 @@ from metarl.errors import Stopped, require
 from metarl.functional.params import add, add_params, detach, flatten, gradient, requires_grad
 from metarl.meta_learner import never
 from metarl.settings import Settings
-from metarl.system.threads import one_thread, parallel_map
+from metarl.system.sharing import Shared, share
+from metarl.system.threads import one_thread
 from metarl.types import Params
 
 OuterOptimizer: TypeAlias = Literal["adam", "adamw", "rmsprop", "sgd"]
@@ -85,6 +86,9 @@ class LossAndMetrics(NamedTuple):
 Objective: TypeAlias = Callable[[Params], LossAndMetrics]
 """One chunk's part of the objective; losses and metrics of all chunks add up."""
 
+Objectives: TypeAlias = Sequence[Objective] | Shared[Objective]
+"""All chunks' parts, or those of this rank."""
+
 
 class LossAndGradient(NamedTuple):
     """Whole objective at some parameters, all chunks added up."""
@@ -121,15 +125,15 @@ def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> P
     return memory
 
 
-def loss_and_gradient(objectives: Sequence[Objective], params: Params) -> LossAndGradient:
-    """Differentiate each chunk's objective on learning's threads, and add in order."""
+def loss_and_gradient(objectives: Objectives, params: Params) -> LossAndGradient:
+    """Differentiate each chunk's objective on learning's threads and ranks, and add in order."""
 
     def of_chunk(objective: Objective) -> LossAndGradient:
         leaves = requires_grad(params)
         judged = objective(leaves)
         return LossAndGradient(judged.loss.detach(), gradient(judged.loss, leaves), judged.metrics)
 
-    parts = parallel_map(of_chunk, objectives)
+    parts = share(objectives).map(of_chunk).gather()
     return LossAndGradient(
         add([part.loss for part in parts]),
         add_params([part.gradient for part in parts]),
@@ -137,14 +141,14 @@ def loss_and_gradient(objectives: Sequence[Objective], params: Params) -> LossAn
     )
 
 
-def value_of(objectives: Sequence[Objective], params: Params) -> LossAndMetrics:
+def value_of(objectives: Objectives, params: Params) -> LossAndMetrics:
     """Return the sum of the chunks' objectives, without a graph."""
 
     def of_chunk(objective: Objective) -> LossAndMetrics:
         loss, metrics = objective(requires_grad(params))
         return LossAndMetrics(loss.detach(), metrics)
 
-    parts = parallel_map(of_chunk, objectives)
+    parts = share(objectives).map(of_chunk).gather()
     return LossAndMetrics(add([part.loss for part in parts]), add_metrics([part.metrics for part in parts]))
 
 
@@ -157,7 +161,7 @@ def add_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
 def descend_objective(
     params: Params,
     memory: Params,
-    objectives: Sequence[Objective],
+    objectives: Objectives,
     config: DescentConfig,
     *,
     steps: int = 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ import torch
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, Inputs
 from metarl.rollouts.numpy_buffer import HostRecorder
+from metarl.rollouts.own_tasks import ActorOfTasks
 from metarl.rollouts.tensor_buffer import TensorRecorder
 from metarl.spaces import action_size
+from metarl.system.sharing import join_rows, num_slots, own_tasks
 from metarl.system.threads import one_thread
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
@@ -51,16 +54,45 @@ def collect(
         MetarlError: if the environment has too few slots.
         NonFiniteError: if an observation, a reward or an action is not finite; names the task and the step.
     """
-    used = len(tasks) * episodes
-    if used > env.num_envs:
-        raise MetarlError(
-            f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {env.num_envs}."
-        )
-    recorder = make_recorder(env, tasks, episodes, horizon)
+    used, slots = len(tasks) * episodes, num_slots(env)
+    if used > slots:
+        raise MetarlError(f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {slots}.")
     # all randomness comes from ``rng``: actions by one seed, resets by one for each slot
     generator = torch.Generator(actor.device)
     generator.manual_seed(int(rng.integers(2**63)))
-    seeds = rng.integers(2**31, size=env.num_envs).tolist()
+    seeds = rng.integers(2**31, size=slots)
+    run = partial(
+        _run, env, episodes=episodes, horizon=horizon, generator=None if deterministic else generator
+    )
+    own = own_tasks(len(tasks))
+    if own is None:
+        return run(tasks, actor, seeds=seeds.tolist(), after=after, on_step=on_step)
+    # a rank's tasks keep the seeds and the noise that they have in one process
+    own_seeds = seeds[:used].reshape(len(tasks), episodes)[own.places].reshape(-1)
+    rollout = run(
+        tasks[own.places],
+        ActorOfTasks(actor, own),
+        seeds=[*own_seeds.tolist(), *seeds[: env.num_envs - len(own_seeds)].tolist()],
+        after=None if after is None else after.of_tasks(own.places),
+        on_step=on_step,
+    )
+    return Rollout.from_tensors(join_rows(rollout.tensors(), len(tasks)))
+
+
+def _run(
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    actor: Actor,
+    *,
+    episodes: int,
+    horizon: int,
+    generator: torch.Generator | None,
+    seeds: list[int],
+    after: Rollout | None,
+    on_step: Callable[[int], None] | None,
+) -> Rollout:
+    """Collect with one seed for each slot of ``env``; otherwise see :func:`collect`."""
+    recorder = make_recorder(env, tasks, episodes, horizon)
     # a trial goes on from its last episode: memory, action and reward carry over
     before = _start(env, actor, (len(tasks), episodes)) if after is None else last_step(after)
     memory = initial_memory = before.memory
@@ -75,7 +107,7 @@ def collect(
                 on_step(recorder.num_live)
             observations, live = (seen.to(actor.device) for seen in recorder.observe(step))
             inputs = Inputs(observations, actions, rewards, starts, live)
-            action, new_memory = actor.act(inputs, memory, None if deterministic else generator)
+            action, new_memory = actor.act(inputs, memory, generator)
             # slots that are over keep the memory of their last live step
             memory = keep_idle(memory, new_memory, live)
             actions, rewards = action.actions, recorder.act(step, action).to(actor.device)

@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metarl.errors import MetarlError
+from metarl.system.launch import of_this_machine, ranks_here
 
 UNLIMITED = 2**20
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the cores by affinity and quota, read below ``root``."""
+    """Return this process's cores by affinity and quota, read below ``root``.
+
+    The ranks of a machine share its cores.
+    """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, *map(_quota, _control_groups(root))))
+    return of_this_machine(max(1, min(affinity, *map(_quota, _control_groups(root)))))
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
@@ -48,9 +52,12 @@ def _quota(group: Path) -> int:
 
 
 def openmp_threads() -> int:
-    """Return the threads ``OMP_NUM_THREADS`` allows; MetarlError if it is no positive number."""
+    """Return the threads ``OMP_NUM_THREADS`` allows; MetarlError if it is no positive number.
+
+    Several ranks of a machine do not read it, as torchrun sets it to 1 unasked.
+    """
     setting = os.environ.get("OMP_NUM_THREADS", "").strip()
-    if not setting:
+    if not setting or ranks_here() > 1:
         return UNLIMITED
     # OpenMP reads a list, one number for each level of nesting; the first is the outermost
     if not re.fullmatch(r"[1-9][0-9]*(,.*)?", setting):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,8 @@ from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.locks import locked
 from metarl.storage.metrics import MetricsLog
 from metarl.storage.run_folder import CHECKPOINTS, EVALUATION
+from metarl.system.ranks import Ranks
+from metarl.system.sharing import sharing, slots_here
 from metarl.system.threads import stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.training.divergence import check_loaded, check_update, naming_agent
@@ -45,6 +47,7 @@ from metarl.training.notices import (
     training_notices,
 )
 from metarl.training.observers import HearsNotices, Observer
+from metarl.training.replicas import check_replicas, traffic_metrics
 from metarl.training.training_tasks import TrainingTasks
 from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
@@ -79,6 +82,8 @@ class Experiment:
             self.training_tasks.check(self.agent, config.iterations)
         self.iteration, self.env_steps, self.elapsed = 0, 0, 0.0
         self.tally = Tally()
+        self.ranks: Ranks | None = None
+        """The processes that share the work, see :meth:`share_among`; None in one process."""
         self._restored = self._stop = False
         self._finished: Checkpoint | None = None
 
@@ -133,6 +138,28 @@ class Experiment:
         """Last finished iteration that will not be lost."""
         return self._finished.iteration if self._finished is not None else 0
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run's files; of several ranks the first does."""
+        return self.ranks is None or self.ranks.is_first
+
+    def share_among(self, ranks: Ranks | None) -> None:
+        """Share the work among ranks, all of which call this; None changes nothing.
+
+        Raises:
+            MetarlError: if there are more ranks than tasks, or the agent is not on the CPU.
+        """
+        if ranks is None:
+            return
+        tasks, device = self.config.sampling.meta_batch_size, self.agent.device.type
+        require(
+            ranks.size <= tasks,
+            f"There must be at most {tasks} ranks, one a task of the meta-batch",
+            ranks.size,
+        )
+        require(device == "cpu", "Several ranks train on the CPU, so --device must be cpu", device)
+        self.ranks = ranks
+
     def request_stop(self) -> None:
         """Stop before the next step; :meth:`run` saves and raises Stopped."""
         self._stop = True
@@ -177,14 +204,15 @@ class Experiment:
                 is full (the last checkpoint stands), or if another process has the run.
         """
         with (
-            locked(self.folder),
-            use_threads(self.config.threads),
+            locked(self.folder) if self.writes else nullcontext(),
+            use_threads(self._of_count(self.config.threads)),
+            sharing(self.ranks, self.num_envs),
             naming_agent(self.config.agent),
             closing(self.make_env()) as env,
         ):
             try:
                 resume_after = self.iteration if self._restored else -1
-                with closing(MetricsLog(self.folder, resume_after)) as log:
+                with closing(MetricsLog(self.folder, resume_after)) if self.writes else nullcontext() as log:
                     self._train(env, log)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
             except (Exception, SystemExit):
@@ -195,7 +223,16 @@ class Experiment:
     def make_env(self) -> TaskVectorEnv:
         """Build the vector environment; the caller closes it."""
         sampling = self.config.sampling
-        return self.suite.make_vector_env(self.num_envs, engine=sampling.engine, num_workers=sampling.workers)
+        of_task = sampling.episodes, slots_needed(self.config.evaluation, self.agent.trial)
+        return self.suite.make_vector_env(
+            slots_here(self.ranks, self.num_envs, of_task),
+            engine=sampling.engine,
+            num_workers=self._of_count(sampling.workers),
+        )
+
+    def _of_count(self, workers: int) -> int:
+        """Return this process's part of a number of threads or processes."""
+        return workers if self.ranks is None else self.ranks.of_count(workers)
 
     def test(
         self,
@@ -254,11 +291,11 @@ class Experiment:
         for name, sentence in notices.items():
             for hearer in hearers:
                 hearer.on_notice(sentence)
-            if not hearers:
+            if not hearers and self.writes:
                 logger.warning("%s", sentence)
             self.tally = replace(self.tally, said=(*self.tally.said, name))
 
-    def _train(self, env: TaskVectorEnv, log: MetricsLog) -> None:
+    def _train(self, env: TaskVectorEnv, log: MetricsLog | None) -> None:
         if "baseline" not in self.tally.said:
             episodes, horizon = self.config.sampling.episodes, self.suite.horizon
             self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
@@ -307,6 +344,7 @@ class Experiment:
             self.tally = count_iteration(
                 self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
             )
+        check_replicas(self.ranks, self.agent, self.iteration + 1)
         # tell the user as soon as it is certain that nothing is learned
         self._give(running_notices(self.tally, self.training_notices()))
         steps = sum(rollout.num_steps for rollout in done.rollouts)
@@ -319,6 +357,7 @@ class Experiment:
             **{f"time/{part}": value for part, value in done.seconds.items()},
             "time/steps_per_second": steps / max(seconds, 1e-9),
             "engine/restarts": float(env.restarts - restarts),
+            **traffic_metrics(self.ranks),
         }
 
     def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
@@ -344,14 +383,17 @@ class Experiment:
         for observer in self.observers:
             observer.on_step(episodes)
 
-    def _log(self, log: MetricsLog, metrics: dict[str, float]) -> None:
+    def _log(self, log: MetricsLog | None, metrics: dict[str, float]) -> None:
         row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
-        log.log(self.iteration, row)
+        if log is not None:
+            log.log(self.iteration, row)
         for observer in self.observers:
             observer.on_iteration(self.iteration, row)
 
     def _forget_evaluation(self) -> None:
         """Delete the evaluation of a shorter run: it is of another agent now."""
+        if not self.writes:
+            return
         stem = Path(EVALUATION).stem
         for ending in (
             ".json",
@@ -374,7 +416,8 @@ class Experiment:
         )
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        save(self.folder / CHECKPOINTS, checkpoint, self.config.checkpoint.keep)
+        if self.writes:
+            save(self.folder / CHECKPOINTS, checkpoint, self.config.checkpoint.keep)
 
 
 def _training_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, MetaLearner, Plan, Scheduled, never
 from metarl.rollouts.collect import collect, join_tasks
+from metarl.system.sharing import num_slots
 from metarl.system.threads import one_thread, stoppable
 from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
@@ -105,7 +106,7 @@ def meta_iteration(
 
     with stoppable(should_stop):
         # tasks take turns where there are more of them than slots
-        done = [collect_and_adapt(group) for group in turns_of(tasks, env.num_envs, episodes, plan)]
+        done = [collect_and_adapt(group) for group in turns_of(tasks, num_slots(env), episodes, plan)]
         # put the turns together again: rollout j of all tasks
         rollouts = [join_tasks(parts) for parts in zip(*(turn for turn, _ in done), strict=True)]
         with clock.timed("update"):

@@ -31,6 +31,7 @@ from metarl.storage.checkpoints import (
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
 from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIGHTS
+from metarl.system.ranks import Ranks
 from metarl.system.signals import handled
 from metarl.training.adapted_agent import AdaptedAgent, read_path
 from metarl.training.experiment import Experiment
@@ -38,8 +39,10 @@ from metarl.training.observers import Observer
 from metarl.types import Json
 
 
-def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = ()) -> Experiment:
-    """Start a run in a new folder below ``root``.
+def start(
+    config: ExperimentConfig, root: Path, observers: Sequence[Observer] = (), *, ranks: Ranks | None = None
+) -> Experiment:
+    """Start a run in a new folder below ``root``, shared among ``ranks`` if there are any.
 
     Raises:
         MetarlError: if the folder exists, or cannot be made, or the run could never be opened again.
@@ -49,7 +52,8 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
     folder = root / config.name
     refuse_existing(folder)
     experiment = Experiment(config, folder, observers)  # may still refuse the config, so no folder yet
-    experiment.initialize()  # likewise
+    experiment.share_among(ranks)  # likewise
+    experiment.initialize()
     try:
         write_folder(folder, {CONFIG: encode_json(to_json(config), indent=2)})
     except OSError as error:
@@ -57,6 +61,15 @@ def start(config: ExperimentConfig, root: Path, observers: Sequence[Observer] = 
         if is_full(error):
             raise MetarlError(f"No disk space for the run folder {folder}.") from error
         raise MetarlError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+    return experiment
+
+
+def follow(folder: Path, ranks: Ranks) -> Experiment:
+    """Open a run that the first rank has started or resumed; writes nothing."""
+    experiment = Experiment(read_config(folder), folder)
+    experiment.share_among(ranks)
+    if has_checkpoints(folder):
+        experiment.restore(load_newest(folder / CHECKPOINTS, lambda _: None))
     return experiment
 
 
@@ -89,6 +102,7 @@ def resume(
     *,
     iterations: int | None = None,
     device: str | None = None,
+    ranks: Ranks | None = None,
 ) -> Experiment:
     """Resume a stopped run from its newest whole checkpoint, or from an earlier one.
 
@@ -99,6 +113,7 @@ def resume(
         observers: of the run.
         iterations: train to this iteration instead of the one the config names.
         device: compute there instead of where the config says.
+        ranks: share the work, if there are any.
 
     Raises:
         MetarlError: if the folder is no run, if the run is still going on elsewhere, if its checkpoints
@@ -115,6 +130,7 @@ def resume(
     config = read_config(folder, changes)
     with locked(folder):
         experiment = Experiment(config, folder, observers)
+        experiment.share_among(ranks)
         if name is not None:
             experiment.restore(load(find(folder / CHECKPOINTS, name)))
         elif has_checkpoints(folder):

@@ -6,6 +6,7 @@ figures stay blank, which would take half its time.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib
 import json
@@ -14,10 +15,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -119,9 +121,14 @@ def point_config(**changes: object) -> ExperimentConfig:
     return construct(ExperimentConfig, {**settings, **changes})
 
 
-def start(folder: Path, arguments: Sequence[str], trap: Trap | None = None) -> ForkServerProcess:
+def start(
+    folder: Path,
+    arguments: Sequence[str],
+    trap: Trap | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> ForkServerProcess:
     """Start ``metarl`` in a folder; what it prints goes to ``output`` and ``errors`` there."""
-    process = _context.Process(target=_program, args=(folder, arguments, trap), daemon=True)
+    process = _context.Process(target=_program, args=(folder, arguments, trap, dict(variables)), daemon=True)
     process.start()
     return process
 
@@ -183,15 +190,19 @@ def reseal(path: Path, part: str, changes: dict[str, object]) -> None:
     path.write_text(f'{{"sha256": "{hashlib.sha256(body.encode()).hexdigest()}", "state": {body}}}\n')
 
 
-def _program(folder: Path, arguments: Sequence[str], trap: Trap | None) -> None:
+def _program(folder: Path, arguments: Sequence[str], trap: Trap | None, variables: dict[str, str]) -> None:
     torch.set_num_threads(1)
     os.chdir(folder)
+    os.environ.update(variables)
+    ending = variables.get("RANK", "")
     for name, descriptor in (("output", 1), ("errors", 2)):
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        file = os.open(name + ending, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(file, descriptor)
         os.close(file)
     pytest.MonkeyPatch().setattr(Figure, "savefig", save_blank)
     replay_agent.offer()
     if trap is not None:
         trap.set()
-    sys.exit(main(arguments))
+    code = main(arguments)
+    atexit._run_exitfuncs()  # a forked process ends without them
+    sys.exit(code)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import tyro
 from packaging.version import Version
 
@@ -102,10 +103,18 @@ def engines(mujoco: str | None, driver: tuple[int, int] | None) -> Iterator[tupl
 
 
 def this_machine() -> Iterator[tuple[str, str]]:
-    """Yield drawing library and cache folder."""
+    """Yield drawing library, cache folder and what several ranks can do."""
     yield "drawing", _drawing()
     folder = cache_folder()
     yield "caches", str(folder) if folder.is_dir() else "none: no folder can be written to"
+    yield "ranks", _ranks()
+
+
+def _ranks() -> str:
+    """Return whether torchrun may start several ranks of a training."""
+    if not (dist.is_available() and dist.is_gloo_available()):
+        return "one process only: this PyTorch is built without gloo"
+    return f"on the CPU, with gloo: torchrun --standalone --nproc-per-node 1 to {usable_cores()}"
 
 
 def _mujoco_fault() -> str:

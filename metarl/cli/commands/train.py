@@ -29,10 +29,9 @@ def start(arguments: Sequence[str]) -> None:
 
     name, *options = arguments
     config = configured(name, options, f"metarl train {name}")
-    from metarl.cli.commands.training import train  # noqa: PLC0415  # start-up time
-    from metarl.training import runs  # noqa: PLC0415  # start-up time
+    from metarl.cli.commands.training import start_run  # noqa: PLC0415  # start-up time
 
-    train(runs.start(config, RUNS), new=True)
+    start_run(config, RUNS)
 
 
 def resume(arguments: Sequence[str]) -> None:
@@ -42,10 +41,9 @@ def resume(arguments: Sequence[str]) -> None:
     from metarl.cli.commands.options import ResumeArguments  # noqa: PLC0415  # start-up time
 
     resumed = tyro.cli(ResumeArguments, args=arguments, prog="metarl train")
-    from metarl.cli.commands.training import train  # noqa: PLC0415  # start-up time
-    from metarl.training import runs  # noqa: PLC0415  # start-up time
+    from metarl.cli.commands.training import resume_run  # noqa: PLC0415  # start-up time
 
-    train(runs.resume(resumed.resume, say, iterations=resumed.iterations, device=resumed.device), new=False)
+    resume_run(resumed.resume, resumed.iterations, resumed.device)
 
 
 def preset_first(arguments: Sequence[str], command: str, example: str) -> list[str]:

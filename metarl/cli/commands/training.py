@@ -2,22 +2,75 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from metarl.cli.commands.evaluate import find_references
 from metarl.cli.console import console, say, tell
 from metarl.cli.progress import watch
+from metarl.config import ExperimentConfig, to_json
 from metarl.errors import Stopped
 from metarl.reporting.evaluation_files import write_learning_curve
 from metarl.reporting.evaluation_report import EvaluationReport, Shown
 from metarl.storage.files import write_text
+from metarl.system.launch import restarts
+from metarl.system.ranks import joined
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.experiment import Experiment
+from metarl.types import Json
+
+
+def start_run(config: ExperimentConfig, root: Path) -> None:
+    """Start a run and train, with all ranks of it if torchrun has started several."""
+    with joined(settings_of(to_json(config))) as ranks:
+        if ranks is None:
+            train(runs.start(config, root), new=True)
+            return
+        folder = root / (config.name or runs.default_name(config))
+        # torchrun starts the same command again after a rank has died
+        again = restarts() > 0 and folder.is_dir()
+        train(
+            ranks.first_then_others(
+                lambda: (
+                    runs.resume(folder, say, ranks=ranks) if again else runs.start(config, root, ranks=ranks)
+                ),
+                lambda: runs.follow(folder, ranks),
+            ),
+            new=not again,
+        )
+
+
+def resume_run(path: Path, iterations: int | None, device: str | None) -> None:
+    """Resume a run and train; see :func:`start_run`."""
+    given = {"--resume": str(path), "--iterations": iterations, "--device": device}
+    with joined(settings_of(given)) as ranks:
+        resume = partial(runs.resume, path, say, iterations=iterations, device=device, ranks=ranks)
+        if ranks is None:
+            train(resume(), new=False)
+            return
+        folder, _ = runs.split_checkpoint(path)
+        train(ranks.first_then_others(resume, lambda: runs.follow(folder, ranks)), new=False)
+
+
+def settings_of(values: Mapping[str, Json], group: str = "") -> dict[str, str]:
+    """Return versions and settings by name, which all ranks must have in common."""
+    found = {} if group else {name: importlib.metadata.version(name) for name in ("metarl-toolkit", "torch")}
+    for name, value in values.items():
+        found |= (
+            settings_of(value, f"{group}{name}.") if isinstance(value, dict) else {group + name: str(value)}
+        )
+    return found
 
 
 def train(experiment: Experiment, *, new: bool) -> None:
     """Run an experiment; delete a new one that fails."""
+    if not experiment.writes:
+        with runs.stop_on_signals(experiment):
+            experiment.run()
+        return
     try:
         say(describe_run(experiment))
         with runs.stop_on_signals(experiment):

@@ -1,0 +1,350 @@
+"""Ranks: the processes of one training, which torchrun starts on one machine or several.
+
+They exchange tensors by ``torch.distributed`` with gloo. Every exchange begins with each rank's state, so
+that a rank that was stopped or has failed ends all others at the same place, instead of leaving them to wait.
+Each rank counts up in torchrun's store every second; a rank that no longer does is lost, and the others name
+it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NoReturn, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # documented, but not in its __all__
+from torch.distributed.distributed_c10d import PrefixStore, Store
+
+from metarl.errors import MetarlError, RankLostError, Stopped
+from metarl.system.launch import Launch, launched, restarts
+
+T = TypeVar("T")
+
+ARRIVAL_SECONDS = 60.0
+"""Ranks that have not started after this are missing."""
+BEAT_SECONDS = 1.0
+LOST_SECONDS = 20.0
+"""A rank that has not counted up for this long has died or was halted."""
+BROKEN_SECONDS = 5.0
+"""Likewise, once a connection has broken."""
+FAREWELL_SECONDS = 10.0
+"""Ranks wait this long for the first to have its say before they end."""
+WORKING, STOPPED, FAILED = 0, 1, 2
+SILENT_EXIT = 2
+
+
+@dataclass
+class Traffic:
+    """What exchanges cost this rank."""
+
+    exchanges: int = 0
+    received_bytes: int = 0
+    waiting: float = 0.0
+    """Seconds until all ranks had come to an exchange."""
+    transfer: float = 0.0
+    """Seconds of the messages themselves."""
+
+
+class Ranks:
+    """One rank's connection to the others."""
+
+    def __init__(self, launch: Launch, store: Store) -> None:
+        self.rank, self.size = launch.rank, launch.size
+        self.traffic = Traffic()
+        self.agreed = False
+        """Whether every rank knows that the common work is over."""
+        self.fails = False
+        self._store, self._hang_seconds = store, launch.hang_seconds
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="metarl-heartbeat", daemon=True)
+        self._heart.start()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which decides, writes and speaks."""
+        return self.rank == 0
+
+    def of_count(self, count: int) -> int:
+        """Return this rank's part of a number for all ranks, at least 1; 0 stays 0."""
+        return count and max(1, (count + self.size - 1 - self.rank) // self.size)
+
+    def exchange(self, message: torch.Tensor) -> list[torch.Tensor]:
+        """Return every rank's message, bytes ``[n]``, in the order of ranks.
+
+        Raises:
+            Stopped: if a rank was asked to stop.
+            MetarlError: if a rank failed, with its error.
+            RankLostError: if a rank died, or does not come within the time limit.
+        """
+        states = self._gather(WORKING, message)
+        for rank, (state, content) in enumerate(states):
+            if state == FAILED:
+                self.agreed = True
+                raise MetarlError(f"Rank {rank} failed: {bytes(content.numpy()).decode(errors='replace')}")
+        if any(state == STOPPED for state, _ in states):
+            self.agreed = True
+            raise Stopped
+        return [content for _, content in states]
+
+    def wait_for_all(self) -> None:
+        """Wait until every rank has come here; raises as :meth:`exchange`."""
+        self.exchange(torch.empty(0, dtype=torch.uint8))
+
+    def announce(self, error: BaseException) -> None:
+        """End the others' work for this rank's error; nothing if they know that it is over.
+
+        Raises:
+            RankLostError: if a rank died.
+        """
+        if self.agreed:
+            return
+        stopped = isinstance(error, Stopped | KeyboardInterrupt)
+        text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
+        content = torch.frombuffer(bytearray(text.encode() or b"?"), dtype=torch.uint8)
+        self._gather(STOPPED if stopped else FAILED, content)
+        self.agreed = True
+
+    def first_then_others(self, first: Callable[[], T], others: Callable[[], T]) -> T:
+        """Return ``first()`` on rank 0 and then ``others()`` on the others; an error of one ends all."""
+        with self.ending_together():
+            made = first() if self.is_first else None
+            self.wait_for_all()
+            if made is None:
+                made = others()
+            self.wait_for_all()
+        return made
+
+    @contextmanager
+    def ending_together(self) -> Iterator[None]:
+        """Announce whatever error ends the block."""
+        try:
+            yield
+        except BaseException as error:
+            self.announce(error)
+            raise
+
+    def close(self) -> None:
+        """Leave; after an error rank 0 first, as torchrun ends the ranks that are left."""
+        patience = time.monotonic() + FAREWELL_SECONDS
+        with suppress(RuntimeError):
+            while (
+                self.fails
+                and not self.is_first
+                and time.monotonic() < patience
+                and not self._store.check([_left(0)])
+            ):
+                time.sleep(0.05)
+            self._store.set(_left(self.rank), "")
+        self._ended.set()
+        self._heart.join()
+        if dist.is_initialized():
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
+
+    def _gather(self, state: int, message: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+        """Return every rank's state and message."""
+        start = time.perf_counter()
+        self.traffic.exchanges += 1
+        heads = self._all_gather(torch.tensor([state, len(message)]))
+        arrived = time.perf_counter()
+        states = [int(head[0]) for head in heads]
+        sizes = [int(head[1]) for head in heads]
+        if any(states):  # nobody needs the messages of work that is over
+            sizes = [size if state else 0 for state, size in zip(states, sizes, strict=True)]
+            message = message if state else message[:0]
+        contents = [message] * self.size
+        if largest := max(sizes):
+            padded = torch.zeros(largest, dtype=torch.uint8)
+            padded[: len(message)] = message
+            contents = self._all_gather(padded)
+        self.traffic.received_bytes += (self.size - 1) * (largest + heads[0].nbytes)
+        self.traffic.waiting += arrived - start
+        self.traffic.transfer += time.perf_counter() - arrived
+        return [(s, content[:size]) for s, content, size in zip(states, contents, sizes, strict=True)]
+
+    def _all_gather(self, value: torch.Tensor) -> list[torch.Tensor]:
+        gathered = [torch.empty_like(value) for _ in range(self.size)]
+        start, seen = time.monotonic(), dict[int, tuple[str, float]]()
+        try:
+            work = dist.all_gather(gathered, value, async_op=True)
+            while not _done(work):
+                self.look_for_lost(seen, LOST_SECONDS)
+                if time.monotonic() - start > self._hang_seconds:
+                    self._lose(self._late(), f"has not answered for {self._hang_seconds:g} s")
+        except RuntimeError as error:
+            self._name_lost(error)
+        return gathered
+
+    def _beat(self) -> None:
+        beats = 0
+        with suppress(RuntimeError):  # the store is gone with its host
+            while not self._ended.is_set():
+                self._store.set(_beat(self.rank), f"{beats} {self.traffic.exchanges}")
+                beats += 1
+                self._ended.wait(BEAT_SECONDS)
+
+    def _beats(self) -> list[str]:
+        return [value.decode() for value in self._store.multi_get([_beat(rank) for rank in range(self.size)])]
+
+    def look_for_lost(self, seen: dict[int, tuple[str, float]], limit: float) -> None:
+        """Raise RankLostError for a rank whose count in ``seen`` stood still for ``limit`` seconds."""
+        if self._store.check([_LOST]):
+            self._lose(int(self._store.get(_LOST)), "was lost")
+        now = time.monotonic()
+        for rank, beat in enumerate(self._beats()):
+            before, since = seen.setdefault(rank, (beat, now))
+            if before != beat:
+                seen[rank] = beat, now
+            elif now - since > limit and rank != self.rank:
+                self._lose(rank, f"died or was halted: it gave no sign of life for {limit:g} s")
+
+    def _late(self) -> int:
+        """Return the rank that has come to the fewest exchanges."""
+        return min(range(self.size), key=[int(beat.split()[1]) for beat in self._beats()].__getitem__)
+
+    def _name_lost(self, error: RuntimeError) -> NoReturn:
+        """Find out which rank broke the connection."""
+        seen: dict[int, tuple[str, float]] = {}
+        patience = time.monotonic() + 2 * BROKEN_SECONDS + BEAT_SECONDS
+        try:
+            while time.monotonic() < patience:
+                for rank in range(self.size):
+                    if rank != self.rank and self._store.check([_left(rank)]):
+                        self._lose(rank, "ended early")
+                self.look_for_lost(seen, BROKEN_SECONDS)
+                time.sleep(0.2)
+        except RuntimeError:
+            self._lose(0, "died: its store is gone")
+        self.agreed = True
+        raise RankLostError(f"The connection of the ranks broke: {str(error).splitlines()[0]}") from error
+
+    def _lose(self, rank: int, fate: str) -> NoReturn:
+        self.agreed = True  # as far as can be
+        with suppress(RuntimeError):
+            self._store.set(_LOST, str(rank))
+        speaker = 1 if rank == 0 else 0
+        error = RankLostError(
+            f"Rank {rank} of {self.size} {fate}. Go on from the last checkpoint, with any number of ranks: "
+            "metarl train --resume RUN"
+        )
+        if self.rank != speaker:
+            raise SystemExit(SILENT_EXIT) from error
+        raise error
+
+
+_LOST = "lost"
+
+
+def _beat(rank: int) -> str:
+    return f"beat/{rank}"
+
+
+def _left(rank: int) -> str:
+    return f"left/{rank}"
+
+
+def _here(rank: int) -> str:
+    return f"here/{rank}"
+
+
+def _done(work: dist.Work) -> bool:
+    """Wait a second for a collective; whether it is done."""
+    try:
+        return bool(work.wait(timedelta(seconds=1)))
+    except RuntimeError as error:
+        # gloo's way to say that this wait, not the collective, has ended
+        if "Operation timed out" in str(error) and not work.is_completed():
+            return False
+        raise
+
+
+@contextmanager
+def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
+    """Connect to the other ranks; None in a process that no torchrun has started.
+
+    Args:
+        about: what must be the same on every rank, by name: versions and settings.
+
+    Raises:
+        MetarlError: if ranks are missing, or ``about`` differs, or the launch is no good.
+    """
+    launch = launched()
+    if launch is None:
+        yield None
+        return
+    store = connect(launch)
+    meet(launch, store, about)
+    dist.init_process_group(
+        "gloo",
+        store=PrefixStore("gloo", store),
+        rank=launch.rank,
+        world_size=launch.size,
+        timeout=timedelta(days=10),  # Ranks has limits of its own
+    )
+    ranks = Ranks(launch, store)
+    atexit.register(ranks.close)  # rank 0 reports its error after the block
+    try:
+        with ranks.ending_together():
+            yield ranks
+    except BaseException as error:
+        ranks.fails = True
+        # rank 0 has the same error, or was told this one
+        if isinstance(error, MetarlError) and not isinstance(error, RankLostError) and not ranks.is_first:
+            raise SystemExit(SILENT_EXIT) from error
+        raise
+
+
+def connect(launch: Launch) -> Store:
+    """Return the store of this start, torchrun's own or rank 0's."""
+    where = f"{launch.address}:{launch.port}"
+    try:
+        store = TCPStore(
+            launch.address,
+            launch.port,
+            is_master=launch.hosts_store,
+            timeout=timedelta(seconds=ARRIVAL_SECONDS),
+            wait_for_workers=False,
+        )
+    except RuntimeError as error:
+        if "EADDRINUSE" in str(error) or "already in use" in str(error):
+            raise MetarlError(
+                f"The port {launch.port} of MASTER_PORT is in use; choose another, or torchrun --standalone."
+            ) from error
+        raise MetarlError(
+            f"Rank {launch.rank} cannot reach rank 0 at {where}: {str(error).splitlines()[0]}"
+        ) from error
+    return PrefixStore(f"metarl/{restarts()}", store)
+
+
+def meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
+    """Wait for all ranks, and compare what they are about."""
+    store.set(_beat(launch.rank), "0 0")
+    store.set(_here(launch.rank), json.dumps(dict(about)))
+    seconds = min(ARRIVAL_SECONDS, launch.hang_seconds)
+    patience = time.monotonic() + seconds
+    missing = list(range(launch.size))
+    while missing := [rank for rank in missing if not store.check([_here(rank)])]:
+        if time.monotonic() > patience:
+            names = ", ".join(map(str, missing))
+            raise MetarlError(f"Expected {launch.size} ranks, got no sign of rank {names} in {seconds:g} s.")
+        time.sleep(0.05)
+    first = json.loads(store.get(_here(0)))
+    for rank in range(1, launch.size):
+        own = json.loads(store.get(_here(rank)))
+        for name in first.keys() | own.keys():
+            if first.get(name) == own.get(name):
+                continue
+            if launch.rank != 0:
+                raise SystemExit(SILENT_EXIT)
+            raise MetarlError(
+                f"Expected the same {name} on every rank, got {first.get(name)} on rank 0 "
+                f"and {own.get(name)} on rank {rank}."
+            )

@@ -1,0 +1,108 @@
+"""How ranks find each other, and what they say of one that is missing, different, dead or halted."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+import pytest
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
+
+from metarl.cli.main import main
+from metarl.errors import MetarlError, RankLostError
+from metarl.system.launch import Launch, launched, of_this_machine
+from metarl.system.ranks import Ranks, connect, meet
+
+FIRST = Launch(rank=0, size=2, address="127.0.0.1", port=29500, hosts_store=True, hang_seconds=0.1)
+SECOND = Launch(rank=1, size=2, address="127.0.0.1", port=29500, hosts_store=False, hang_seconds=0.1)
+
+
+@pytest.fixture
+def store() -> Store:
+    return dist.HashStore()
+
+
+def test_a_missing_rank_is_named(store: Store) -> None:
+    with pytest.raises(MetarlError, match=r"^Expected 2 ranks, got no sign of rank 1 in 0.1 s\.$"):
+        meet(FIRST, store, {})
+
+
+def test_a_setting_that_differs_is_named_by_the_first_rank(store: Store) -> None:
+    store.set("here/1", json.dumps({"iterations": "4", "torch": "2"}))
+    wanted = r"^Expected the same iterations on every rank, got 3 on rank 0 and 4 on rank 1\.$"
+    with pytest.raises(MetarlError, match=wanted):
+        meet(FIRST, store, {"iterations": "3", "torch": "2"})
+    with pytest.raises(SystemExit):
+        meet(SECOND, store, {"iterations": "4", "torch": "2"})
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        with pytest.raises(MetarlError, match=f"^The port {port} of MASTER_PORT is in use; "):
+            connect(Launch(0, 2, "127.0.0.1", port, hosts_store=True, hang_seconds=1))
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_rank_without_a_sign_of_life_is_named_once(store: Store, lost: int) -> None:
+    here = 1 - lost
+    store.set(f"beat/{lost}", "7 0")
+    ranks = Ranks([FIRST, SECOND][here], store)
+    try:
+        time.sleep(0.05)  # its own first beat
+        seen: dict[int, tuple[str, float]] = {}
+        ranks.look_for_lost(seen, limit=0.01)
+        time.sleep(0.02)
+        with pytest.raises(RankLostError, match=f"^Rank {lost} of 2 died or was halted: "):
+            ranks.look_for_lost(seen, limit=0.01)
+        assert ranks.agreed
+    finally:
+        ranks.close()
+
+
+def test_a_loss_that_another_rank_has_found_is_believed(store: Store) -> None:
+    store.set("lost", "1")
+    ranks = Ranks(FIRST, store)
+    try:
+        with pytest.raises(RankLostError, match=r"^Rank 1 of 2 was lost\."):
+            ranks.look_for_lost({}, limit=10)
+    finally:
+        ranks.close()
+
+
+def test_the_ranks_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert of_this_machine(5) == 5
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    cores = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        cores.append((of_this_machine(5), of_this_machine(1)))
+    assert cores == [(3, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(("name", "value"), [("RANK", "5"), ("RANK", ""), ("WORLD_SIZE", "many")])
+def test_variables_without_sense_are_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(MetarlError, match=rf"^Expected {name} "):
+        launched()
+
+
+def test_one_rank_is_no_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert launched() is None
+
+
+def test_only_training_runs_on_several_ranks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert main(["list"]) == 2
+    assert "Only metarl train runs on several ranks" in capsys.readouterr().err
