@@ -137,10 +137,14 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             GoalChoice(few, self.options.task_select, (seed, slot)) for slot, few in enumerate(tasks)
         ]
         self._shown = self._shown_slots()
-        self._mode = read_mode(self.options.autoreset_mode)
+        self.autoreset_mode = read_mode(self.options.autoreset_mode)
         self.render_mode = self.options.render_mode
         modes: list[str] = ["rgb_array"]
-        self.metadata = {"autoreset_mode": self._mode, "render_modes": modes, "render_fps": RENDER_FPS}
+        self.metadata = {
+            "autoreset_mode": self.autoreset_mode,
+            "render_modes": modes,
+            "render_fps": RENDER_FPS,
+        }
         # the engine resets on request only; autoreset is added here
         self._families = list(families)
         self._engine = SawyerVectorEnv(
@@ -211,10 +215,10 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         if self.options.goal_visible and self._engine.has_moving_goals:
             self._goals = self._engine.goals()
         shown = self._decorated(observations)
-        if self._mode is AutoresetMode.NEXT_STEP and waiting.any():
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP and waiting.any():
             shown[waiting] = self._start(waiting)[waiting]
         # SAME_STEP: slots that end now are reset at once, and the infos keep their last step
-        if self._mode is AutoresetMode.SAME_STEP and self._over.any():
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._over.any():
             ended = self._over
             infos = with_final(infos, shown, ended)
             shown[ended] = self._start(ended)[ended]
@@ -341,7 +345,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def _check_started(self) -> None:
         if None in self._tasks:
             raise MetarlError(f"Slot {self._tasks.index(None)} must be reset before it is stepped.")
-        if self._mode is AutoresetMode.DISABLED and self._over.any():
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._over.any():
             raise MetarlError(
                 f"The episode of slot {int(self._over.argmax())} is over and autoreset is disabled: "
                 'reset it with options={"reset_mask": ...} before the next step.'

@@ -456,6 +456,7 @@ def test_success_is_paid_on_top_of_the_reward() -> None:
 
 
 @needs_gl
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_goals")
 def test_wrappers_of_gymnasium_film_it(tmp_path: Path) -> None:
     pytest.importorskip("moviepy", reason="RecordVideo needs moviepy")
@@ -545,14 +546,30 @@ def test_registration_loads_neither_torch_nor_metaworld() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_example_of_the_documentation_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (root / "docs" / "metaworld.md").read_text().partition("## Only a fast Meta-World")[2]
-    example = text.partition("```python\n")[2].partition("```")[0]
-    names: dict[str, object] = {}
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "fast_metaworld.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.mark.usefixtures("few_goals")
+@pytest.mark.filterwarnings("ignore")  # of the other libraries, at this size
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(text, marks=[pytest.mark.slow] if "torchrl" in text else [], id=f"{number}")
+        for number, text in enumerate(EXAMPLES)
+    ],
+)
+def test_example_of_the_documentation_runs(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "torchrl" in example:
+        pytest.importorskip("torchrl", reason="TorchRL is not installed")
     if not can_draw():
         example = "\n".join(line for line in example.splitlines() if "render()" not in line)
-    exec(compile(example, "docs/metaworld.md", "exec"), names)
-    assert "False" in capsys.readouterr().out
+    # few steps of short rollouts
+    small, changed = re.subn(r"^STEPS, (\w+) = .*$", r"STEPS, \1 = 64, 8", example, flags=re.MULTILINE)
+    names: dict[str, object] = {}
+    exec(compile(small, PAGE.name, "exec"), names)
+    assert changed == ("STEPS" in example)
+    assert "print" not in example or capsys.readouterr().out
     assert np.shape(names.get("picture", np.zeros((480, 480, 3)))) == (480, 480, 3)
 
 
