@@ -158,6 +158,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             reward_version=self.options.reward_function_version,
         )
         self.closed = False
+        self._moving_goals = self._engine.has_moving_goals
         self.single_observation_space = self._space()
         self.single_action_space = self._engine.single_action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -212,7 +213,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             self._engine.stop(terminated)
         self._over = terminated | truncated
         # some goals move with the objects, so they are read again
-        if self.options.goal_visible and self._engine.has_moving_goals:
+        if self.options.goal_visible and self._moving_goals:
             self._goals = self._engine.goals()
         shown = self._decorated(observations)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and waiting.any():
@@ -319,9 +320,9 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         """Return Meta-World's infos of stepped slots; none if no slot stepped, as in Gymnasium."""
         if not stepped.any():
             return {}
-        values: dict[str, npt.NDArray[np.generic]] = {
-            name: np.where(stepped, column, 0.0) for name, column in self._engine.outcomes().items()
-        }
+        values: dict[str, npt.NDArray[np.generic]] = dict(self._engine.outcomes())
+        if not stepped.all():
+            values = {name: np.where(stepped, column, 0.0) for name, column in values.items()}
         values["success"] = values["success"] > 0.5  # type: ignore[operator]  # they are numbers
         return {**values, **{f"_{name}": stepped.copy() for name in values}}
 

@@ -244,14 +244,16 @@ def takes_tasks(env: VectorEnv[Array, Array, Array]) -> TaskVectorEnv:
 
 def infos_of_slots(infos: dict[str, object], num_envs: int) -> list[dict[str, object]]:
     """Return each slot's infos, ``[N, …]`` by name, where the mask of that name does not leave it out."""
-    found: list[dict[str, object]] = [{} for _ in range(num_envs)]
-    for name, values in infos.items():
-        if name.startswith("_") or not isinstance(values, np.ndarray):
-            continue
-        mask = np.asarray(infos.get(f"_{name}", np.ones(num_envs)), np.bool_)
-        for slot, value in enumerate(values.tolist() if values.ndim == 1 else values):
-            if mask[slot]:
-                found[slot][name] = value
+    columns = {
+        name: values.tolist() if values.ndim == 1 else list(values)
+        for name, values in infos.items()
+        if not name.startswith("_") and isinstance(values, np.ndarray)
+    }
+    rows = zip(*columns.values(), strict=True) if columns else [()] * num_envs
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    for name in columns:
+        for slot in np.flatnonzero(~np.asarray(infos.get(f"_{name}", True), np.bool_)):
+            del found[slot][name]
     return found
 
 
