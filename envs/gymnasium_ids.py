@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import gymnasium
-import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from metarl.config import construct
 from metarl.envs.engines.autoreset import SelfResetting, read_mode, renderable
+from metarl.envs.engines.one_slot import OneSlot
 from metarl.errors import require, unknown_name
 from metarl.plugins import registry
 from metarl.tasks import Split, TaskDistribution
 from metarl.types import Task
-from metarl.vector_env import Array, Picture, TaskVectorEnv
+from metarl.vector_env import Picture, TaskVectorEnv
 
 
 def make_suite(
@@ -65,50 +64,20 @@ def make_task(
     return OneTask(env, tasks[task], render_mode)
 
 
-class OneTask(gymnasium.Env[Array, Array]):
-    """One task as an ordinary Gymnasium environment over a single slot; closes ``env`` with itself."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012  # Gymnasium's own name for it
+class OneTask(OneSlot):
+    """One task of a suite as an ordinary Gymnasium environment."""
 
     def __init__(
         self, env: TaskVectorEnv, task: Task, render_mode: Literal["rgb_array"] | None = None
     ) -> None:
-        self.env = env
+        super().__init__(env, render_mode)
         self.task = task
-        self.render_mode = render_mode
-        self.observation_space = env.single_observation_space
-        self.action_space = env.single_action_space
+        self._tasks_env = env
         env.set_tasks([task])
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, object] | None = None
-    ) -> tuple[Array, dict[str, object]]:
-        """Start an episode; a seed decides everything in it."""
-        super().reset(seed=seed)
-        observations, infos = self.env.reset(seed=seed, options=options)
-        return observations[0], _of_slot(infos)
-
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Step the environment, which is truncated at its horizon."""
-        observations, rewards, terminated, truncated, infos = self.env.step(np.asarray(action)[None])
-        flags = bool(terminated[0]), bool(truncated[0])
-        return observations[0], float(rewards[0]), *flags, _of_slot(infos)
-
-    def render(self) -> Picture | None:
-        """Return a picture, ``[height, width, 3]``, or none where the render mode asks for none."""
-        return None if self.render_mode is None else renderable(self.env).render_slot(0)
-
-    def close(self) -> None:
-        """Close the vector environment."""
-        self.env.close()
-
-
-def _of_slot(infos: dict[str, object]) -> dict[str, object]:
-    return {
-        name: values[0]
-        for name, values in infos.items()
-        if not name.startswith("_") and isinstance(values, np.ndarray)
-    }
+    def draw(self) -> Picture:
+        """Return a picture of the task."""
+        return renderable(self._tasks_env).render_slot(0)
 
 
 def _tasks(suite: str, split: Split, settings: dict[str, object]) -> tuple[TaskDistribution, Sequence[Task]]:

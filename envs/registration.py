@@ -1,4 +1,4 @@
-"""Gymnasium names of our vector environments; ``import metarl.envs`` registers them.
+"""Gymnasium names of our environments; ``import metarl.envs`` registers them.
 
 Nothing but names is loaded here; Meta-World and MuJoCo are imported when an environment is made.
 """
@@ -46,9 +46,9 @@ def register_envs() -> None:
         _register(benchmark, "make_mt", benchmark=benchmark)
     for suite in SUITES:
         _register(suite, "make_suite", _SUITE_MAKER, single="make_task", suite=suite)
-    _register("MT1", "make_mt1")
+    _register("MT1", "make_mt1", single="make_single")
     for family in SAWYER_FAMILIES:
-        _register(family, "make_mt1", env_name=family)
+        _register(family, "make_mt1", single="make_single", env_name=family)
 
 
 def _register(

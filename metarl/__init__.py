@@ -5,12 +5,14 @@
     run = metarl.train("point", iterations=20)
     adapted = run.adapt(run.suite.tasks("test")[0])
 
-The names below are imported when they are first used, so ``import metarl`` is fast.
+The names below are imported when they are first used, so ``import metarl`` is fast. After ``import
+gymnasium`` it also registers the environments, such as ``"metarl/reach-v3"``, as ``import metarl.envs`` does.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,3 +70,7 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """List the names that are offered, imported or not."""
     return sorted({*globals(), *_PLACES})
+
+
+if "gymnasium" in sys.modules:  # else whoever makes an environment by name has yet to import it
+    importlib.import_module("metarl.envs")

@@ -124,6 +124,8 @@ class CheckpointConfig(Settings):
     """Iterations between checkpoints; the last iteration is always saved."""
     keep: Annotated[int, Ge(1)] = 3
     """Newest checkpoints that stay on disk."""
+    keep_best: bool = False
+    """Also save and keep the one with the best return on held-out tasks, RUN/checkpoints/best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +149,8 @@ class ExperimentConfig(Settings):
     on it."""
     device: str = "cpu"
     """Where the policy, the adaptation and the update compute: "cpu", "cuda", "cuda:1"."""
+    loggers: tuple[str, ...] = ()
+    """Where metrics go beside the run's folder, "wandb" for instance; `metarl list loggers` has them all."""
     init_from: str = ""
     """File of a stable-baselines3 PPO agent whose policy training starts from; empty draws a new one."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -18,7 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 DEPENDENCIES = str(Path(pytest.__file__).resolve().parent.parent)
-GROUPS = ("metarl.suites", "metarl.agents", "metarl.presets")
+GROUPS = ("metarl.suites", "metarl.agents", "metarl.presets", "metarl.loggers")
 
 PROBE = """
 import importlib, importlib.metadata, json, sys

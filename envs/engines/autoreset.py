@@ -33,7 +33,7 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
     def __init__(self, env: TaskVectorEnv, mode: AutoresetMode) -> None:
         super().__init__(env)
         self._tasks_env = env
-        self._mode = mode
+        self.autoreset_mode = mode
         self.metadata = {**env.metadata, "autoreset_mode": mode}
         self._over = np.zeros(env.num_envs, np.bool_)
 
@@ -55,10 +55,10 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
         observations, rewards, terminated, truncated, step_infos = self.env.step(actions)
         infos = with_masks(step_infos, ~waiting)
         self._over = terminated.astype(np.bool_) | truncated.astype(np.bool_)
-        starting = waiting if self._mode is AutoresetMode.NEXT_STEP else self._over
+        starting = waiting if self.autoreset_mode is AutoresetMode.NEXT_STEP else self._over
         if starting.any():
             # SAME_STEP: slots that end now are reset at once
-            if self._mode is AutoresetMode.SAME_STEP:
+            if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 infos = with_final(infos, observations, starting)
                 self._over = np.zeros(self.num_envs, np.bool_)
             observations, first = self.env.reset(options={"reset_mask": starting})

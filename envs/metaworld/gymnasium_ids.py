@@ -1,10 +1,13 @@
-"""``gymnasium.make_vec("metarl/...")`` for Meta-World's benchmarks and tasks."""
+"""``gymnasium.make_vec("metarl/...")`` and ``gymnasium.make`` for Meta-World's benchmarks and tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import cast, get_args
 
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from metarl.envs.engines.one_slot import OneSlot
 from metarl.envs.metaworld.env import FAMILIES
 from metarl.envs.metaworld.goal_order import assign_goals
 from metarl.envs.metaworld.goals import Benchmark, published_goals
@@ -22,6 +25,7 @@ from metarl.errors import MetarlError, require, unknown_name
 from metarl.system.caches import cache_folder
 from metarl.tasks import Split
 from metarl.types import Task
+from metarl.vector_env import Array
 
 SEED = 42  # of the goals, unless another is asked for
 _MULTI_TASK: dict[str, Benchmark] = {"MT10": "mt10", "MT25": "mt25", "MT50": "mt50"}
@@ -70,6 +74,19 @@ def make_mt1(
     """Build a single family, ``"pick-place-v3"``, with visible goals, a new one at each reset."""
     tasks = _distribution("ML1", env_name, seed, False).train
     return _make(tasks, num_envs, seed, {"goal_visible": True, **options}, share_goals=False)
+
+
+def make_single(**options: object) -> OneSlot:
+    """Build a single family as an ordinary environment; arguments are those of :func:`make_mt1`.
+
+    One thread steps it unless ``num_threads`` says otherwise.
+    """
+    if "autoreset_mode" in options:
+        raise MetarlError(
+            "Expected no autoreset_mode, as a single environment is reset by hand; it is for make_vec."
+        )
+    env = make_mt1(**{"num_threads": 1, **options, "autoreset_mode": AutoresetMode.DISABLED})  # type: ignore[arg-type]  # checked there
+    return OneSlot(cast("VectorEnv[Array, Array, Array]", env), env.options.render_mode)
 
 
 def _make(

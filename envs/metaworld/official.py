@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.evaluation import metalearning_evaluation
 
 from metarl.envs.engines.autoreset import Flags, Infos
@@ -25,7 +23,6 @@ from metarl.envs.metaworld.goals import by_family
 from metarl.envs.metaworld.official_agent import OfficialAgent
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
-from metarl.errors import MetarlError
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
 from metarl.meta_learner import MetaLearner
 from metarl.system.threads import one_thread
@@ -151,7 +148,7 @@ def measure_officially(
 
 
 class OfficialVectorEnv(MetaWorldVectorEnv):
-    """Our fast environment with the ``call``, ``get_attr`` and returns that the evaluator uses.
+    """Our fast environment with the returns that the evaluator reads.
 
     Each family has as many ``slots``, which share out its tasks.
     """
@@ -169,26 +166,6 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
         assigned = assign_goals(tasks, slots * len(families), share_goals=True)
         super().__init__(assigned, families=families, seed=seed, options=options, cache=cache)
         self._returns = np.zeros(self.num_envs)
-
-    def call(self, name: str, *arguments: bool) -> tuple[object, ...]:
-        """Call one of the evaluator's methods in every slot; raise ``MetarlError`` on others."""
-        if name == "toggle_terminate_on_success":
-            self.options = replace(self.options, terminate_on_success=arguments[0])
-        elif name == "toggle_sample_tasks_on_reset":
-            self.options = replace(self.options, sample_tasks_on_reset=arguments[0])
-        elif name == "sample_tasks":
-            self.sample_tasks()
-        else:
-            raise MetarlError(f"Meta-World's evaluator calls {name!r}, which is not known here.")
-        return ()
-
-    def get_attr(self, name: str) -> tuple[object, ...]:
-        """Return one of the evaluator's attributes of each slot; raise ``MetarlError`` on others."""
-        if name == "terminate_on_success":
-            return (self.options.terminate_on_success,) * self.num_envs
-        if name == "task_name":
-            return tuple(ALL_V3_ENVIRONMENTS[choice.any.family].__name__ for choice in self._choices)
-        raise MetarlError(f"Meta-World's evaluator reads {name!r}, which is not known here.")
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None

@@ -7,7 +7,7 @@ speed of :class:`~.threads.SawyerVectorEnv`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from metarl.envs.engines.autoreset import Flags, Infos, read_mode, with_final
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
@@ -30,6 +31,7 @@ from metarl.types import Task
 from metarl.vector_env import Array, Picture
 
 RENDER_FPS = 80  # steps per simulated second
+SETTABLE = ("sample_tasks_on_reset", "success_bonus", "terminate_on_success")  # while it runs
 _GOAL = slice(36, 39)
 
 
@@ -43,6 +45,8 @@ class VectorOptions:
     """Append the running family to the observation, one number per family."""
     terminate_on_success: bool = False
     """End an episode at its first success."""
+    success_bonus: float = 0.0
+    """Pay this much more for each step after which the task is solved."""
     max_episode_steps: int = MAX_HORIZON
     """Steps after which an episode is truncated, 1 to 500."""
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP
@@ -71,6 +75,7 @@ class VectorOptions:
     def __post_init__(self) -> None:
         steps = self.max_episode_steps
         require(1 <= steps <= MAX_HORIZON, f"max_episode_steps must be in 1..{MAX_HORIZON}", steps)
+        require(0 <= self.success_bonus <= 1e6, "success_bonus must be in 0..1e6", self.success_bonus)
         check_reward(self.reward_function_version)
         if self.render_mode not in (None, "rgb_array"):
             raise unknown_name("render mode", self.render_mode, ("rgb_array",))
@@ -132,10 +137,14 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             GoalChoice(few, self.options.task_select, (seed, slot)) for slot, few in enumerate(tasks)
         ]
         self._shown = self._shown_slots()
-        self._mode = read_mode(self.options.autoreset_mode)
+        self.autoreset_mode = read_mode(self.options.autoreset_mode)
         self.render_mode = self.options.render_mode
         modes: list[str] = ["rgb_array"]
-        self.metadata = {"autoreset_mode": self._mode, "render_modes": modes, "render_fps": RENDER_FPS}
+        self.metadata = {
+            "autoreset_mode": self.autoreset_mode,
+            "render_modes": modes,
+            "render_fps": RENDER_FPS,
+        }
         # the engine resets on request only; autoreset is added here
         self._families = list(families)
         self._engine = SawyerVectorEnv(
@@ -149,6 +158,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             reward_version=self.options.reward_function_version,
         )
         self.closed = False
+        self._moving_goals = self._engine.has_moving_goals
         self.single_observation_space = self._space()
         self.single_action_space = self._engine.single_action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -193,26 +203,67 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         waiting = self._over
         observations, rewards, _, cut, step_infos = self._engine.step(cast("Array", actions))
         infos = self._infos(~waiting)
+        success = cast("Flags", step_infos["success"])
+        rewards = rewards + self.options.success_bonus * success
         truncated = cast("Flags", cut)
         terminated = np.zeros(self.num_envs, np.bool_)
         # Meta-World itself never terminates
         if self.options.terminate_on_success:
-            terminated |= cast("Flags", step_infos["success"])
+            terminated |= success
             self._engine.stop(terminated)
         self._over = terminated | truncated
         # some goals move with the objects, so they are read again
-        if self.options.goal_visible and self._engine.has_moving_goals:
+        if self.options.goal_visible and self._moving_goals:
             self._goals = self._engine.goals()
         shown = self._decorated(observations)
-        if self._mode is AutoresetMode.NEXT_STEP and waiting.any():
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP and waiting.any():
             shown[waiting] = self._start(waiting)[waiting]
         # SAME_STEP: slots that end now are reset at once, and the infos keep their last step
-        if self._mode is AutoresetMode.SAME_STEP and self._over.any():
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._over.any():
             ended = self._over
             infos = with_final(infos, shown, ended)
             shown[ended] = self._start(ended)[ended]
             self._over = np.zeros(self.num_envs, np.bool_)
         return shown, rewards, terminated, truncated, infos
+
+    def call(self, name: str, *arguments: object) -> tuple[object, ...]:
+        """Call a method of Meta-World's environments in every slot, or read an attribute.
+
+        Known are ``sample_tasks``, ``toggle_terminate_on_success``, ``toggle_sample_tasks_on_reset`` and
+        ``render``; MetarlError on others.
+        """
+        if name.startswith("toggle_"):
+            self.set_attr(name.removeprefix("toggle_"), *arguments)
+            return (None,) * self.num_envs
+        if name == "sample_tasks":
+            return tuple((observation, {}) for observation in self.sample_tasks()[0])
+        return self.render() if name == "render" else self.get_attr(name)
+
+    def get_attr(self, name: str) -> tuple[object, ...]:
+        """Return an attribute of each slot; MetarlError if there is none.
+
+        There are the :class:`VectorOptions`, and ``task``, ``env_name`` and ``task_name`` (Meta-World's
+        class) of what the slot runs.
+        """
+        if name == "task":
+            return self.tasks
+        if name in ("env_name", "task_name"):
+            running = zip(self._tasks, self._choices, strict=True)
+            families = [(task or choice.any).family for task, choice in running]
+            return tuple(f if name == "env_name" else ALL_V3_ENVIRONMENTS[f].__name__ for f in families)
+        known = [field.name for field in fields(VectorOptions)]
+        if name not in known:
+            raise unknown_name("attribute of a slot", name, ["task", "env_name", "task_name", *known])
+        return (getattr(self.options, name),) * self.num_envs
+
+    def set_attr(self, name: str, values: object) -> None:
+        """Set one of :data:`SETTABLE` in all slots; values, one or one a slot, must be equal."""
+        if name not in SETTABLE:
+            raise unknown_name("attribute to set", name, SETTABLE)
+        given = list(values) if isinstance(values, list | tuple) else [values]
+        if len(given) not in (1, self.num_envs) or any(value != given[0] for value in given):
+            raise MetarlError(f"Expected one {name} for all {self.num_envs} slots, got {values!r}.")
+        self.options = replace(self.options, **{name: given[0]})  # type: ignore[arg-type]  # as in VectorOptions.of
 
     def render(self) -> tuple[Picture, ...]:
         """Return a picture, ``[height, width, 3]``, of each slot that is to be shown."""
@@ -269,9 +320,9 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         """Return Meta-World's infos of stepped slots; none if no slot stepped, as in Gymnasium."""
         if not stepped.any():
             return {}
-        values: dict[str, npt.NDArray[np.generic]] = {
-            name: np.where(stepped, column, 0.0) for name, column in self._engine.outcomes().items()
-        }
+        values: dict[str, npt.NDArray[np.generic]] = dict(self._engine.outcomes())
+        if not stepped.all():
+            values = {name: np.where(stepped, column, 0.0) for name, column in values.items()}
         values["success"] = values["success"] > 0.5  # type: ignore[operator]  # they are numbers
         return {**values, **{f"_{name}": stepped.copy() for name in values}}
 
@@ -295,7 +346,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def _check_started(self) -> None:
         if None in self._tasks:
             raise MetarlError(f"Slot {self._tasks.index(None)} must be reset before it is stepped.")
-        if self._mode is AutoresetMode.DISABLED and self._over.any():
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._over.any():
             raise MetarlError(
                 f"The episode of slot {int(self._over.argmax())} is over and autoreset is disabled: "
                 'reset it with options={"reset_mask": ...} before the next step.'

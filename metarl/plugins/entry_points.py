@@ -16,7 +16,8 @@ from typing import NamedTuple, cast
 from metarl.errors import MetarlError, unknown_name
 
 SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
-KINDS = {SUITES: "suite", AGENTS: "agent", PRESETS: "preset", COMMANDS: "command"}
+LOGGERS = "metarl.loggers"
+KINDS = {SUITES: "suite", AGENTS: "agent", PRESETS: "preset", COMMANDS: "command", LOGGERS: "logger"}
 
 
 def names(group: str) -> list[str]:

@@ -1,15 +1,16 @@
-"""Any :class:`~metarl.vector_env.TaskVectorEnv` as a vector environment of stable-baselines3."""
+"""Any vector environment that waits for resets as one of stable-baselines3."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
@@ -27,19 +28,34 @@ TaskDraw: TypeAlias = Callable[[Sequence[int]], Sequence[Task]]
 """Function that gives the named slots the tasks of their next episodes."""
 
 
+@runtime_checkable
+class SlotAttributes(Protocol):
+    """What Gymnasium's own vector environments offer to reach into their slots, as ``isinstance`` checks."""
+
+    def call(self, name: str, *arguments: object, **named: object) -> tuple[object, ...]:
+        """Call a method in each slot."""
+
+    def get_attr(self, name: str) -> tuple[object, ...]:
+        """Return an attribute of each slot."""
+
+    def set_attr(self, name: str, values: object) -> None:
+        """Set an attribute, one value a slot."""
+
+
 class TaskVecEnv(VecEnv):
     """Vector environment that starts a slot's next episode at once.
 
-    The next episode is of whatever task ``draw`` names for its slot. As everywhere in stable-baselines3,
-    the observation that is returned with ``done`` is the first of the next episode; the last one is in
-    ``infos[slot]["terminal_observation"]``, and ``infos[slot]["TimeLimit.truncated"]`` says that the
-    episode was cut off and not ended. ``infos[slot]["is_success"]`` then says whether it was solved at any
-    step, where the suite reports that.
+    The next episode is of whatever task ``draw`` names for its slot, or without it of the one that ``env``
+    itself takes, as ``gymnasium.make_vec("metarl/MT10", autoreset_mode="Disabled", …)`` does. As everywhere
+    in stable-baselines3, the observation that is returned with ``done`` is the first of the next episode; the
+    last one is in ``infos[slot]["terminal_observation"]``, and ``infos[slot]["TimeLimit.truncated"]`` says
+    that the episode was cut off and not ended. ``infos[slot]["is_success"]`` then says whether it was solved
+    at any step, where the suite reports that. All else that ``env`` says of a step is in the infos too.
 
     Args:
         env: is reset here, and closed with this.
         draw: :func:`in_turn` for tasks in fixed slots, :func:`from_training` for a task of the training
-            split in each episode.
+            split in each episode; None where the environment takes its tasks itself.
         seed: source of the episodes' seeds.
         task_size: numbers of the task to append to the observation, its parameters and zeros after them; 0
             hides the task as everywhere else.
@@ -47,13 +63,13 @@ class TaskVecEnv(VecEnv):
 
     Raises:
         MetarlError: if actions are neither vectors with bounds nor choices, a task has more parameters than
-            ``task_size``, or the environment takes no tasks or resets its slots itself.
+            ``task_size``, or the environment resets its slots itself or takes no tasks from ``draw``.
     """
 
     def __init__(
         self,
-        env: TaskVectorEnv,
-        draw: TaskDraw,
+        env: VectorEnv[Array, Array, Array],
+        draw: TaskDraw | None = None,
         *,
         seed: int = 0,
         task_size: int = 0,
@@ -62,6 +78,12 @@ class TaskVecEnv(VecEnv):
         check_waits(env)
         self.env = env
         self.draw = draw
+        self._tasks: list[Task] = []
+        # every slot has a task before the first reset
+        if draw is not None:
+            self._tasks_env = takes_tasks(env)
+            self._tasks = list(draw(range(env.num_envs)))
+        require(draw is not None or not task_size, "task_size must be 0 without draw", task_size)
         self.task_size = task_size
         space = takes(env.single_action_space)
         self._scale = scale_of(bounded(space)) if unit_actions else None
@@ -71,8 +93,6 @@ class TaskVecEnv(VecEnv):
             with_task(vectors(env.single_observation_space), task_size),
             Box(-1.0, 1.0, space.shape, np.float32) if unit_actions else deepcopy(space),
         )
-        # every slot has a task before the first reset
-        self._tasks = list(draw(range(env.num_envs)))
         self._solved = np.zeros(env.num_envs, np.bool_)
         self._actions: Array = np.zeros(env.action_space.shape or ())
 
@@ -105,8 +125,11 @@ class TaskVecEnv(VecEnv):
         )
         # SB3 bootstraps the value only where "TimeLimit.truncated" is set
         ended, cut = terminated.astype(np.bool_), truncated.astype(np.bool_)
-        infos: list[dict[str, object]] = [{"TimeLimit.truncated": bool(flag)} for flag in cut & ~ended]
-        self._note_success(named.get("success"), infos)
+        infos = infos_of_slots(named, self.num_envs)
+        for info, flag in zip(infos, (cut & ~ended).tolist(), strict=True):
+            info["TimeLimit.truncated"] = flag
+        if "success" in named:
+            self._solved |= np.asarray(named["success"], np.bool_)
         done = ended | cut
         if done.any():
             seen = self._show(observations)
@@ -135,22 +158,43 @@ class TaskVecEnv(VecEnv):
         return [self.env.render_slot(slot) for slot in range(self.num_envs)]
 
     def get_attr(self, attr_name: str, indices: Slots = None) -> list[object]:
-        """Return an environment attribute for each slot."""
+        """Return an attribute for each slot, or the environment's where slots have none of their own."""
         if attr_name == "render_mode":
-            value: object = "rgb_array" if isinstance(self.env, Renderable) else None
+            values: Sequence[object] = [
+                "rgb_array" if isinstance(self.env, Renderable) else None
+            ] * self.num_envs
+        elif isinstance(self.env, SlotAttributes):
+            values = self.env.get_attr(attr_name)
         else:
-            value = getattr(self.env, attr_name)
-        return [value for _ in self._get_indices(indices)]
+            values = [getattr(self.env, attr_name)] * self.num_envs
+        return [values[slot] for slot in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: object, indices: Slots = None) -> None:
-        """Refuse, as slots are rows of arrays, not environments."""
-        raise MetarlError(f"The slots of a task vector environment have no attribute {attr_name!r} to set.")
+        """Set an attribute of some slots; refused where slots are rows of arrays only."""
+        if not isinstance(self.env, SlotAttributes):
+            raise MetarlError(
+                f"The slots of a task vector environment have no attribute {attr_name!r} to set."
+            )
+        chosen = set(self._get_indices(indices))
+        values = [value] * self.num_envs
+        if len(chosen) < self.num_envs:
+            kept = self.env.get_attr(attr_name)
+            values = [value if slot in chosen else kept[slot] for slot in range(self.num_envs)]
+        self.env.set_attr(attr_name, values)
 
     def env_method(
         self, method_name: str, *method_args: object, indices: Slots = None, **method_kwargs: object
     ) -> list[object]:
-        """Refuse, as :meth:`set_attr` does."""
-        raise MetarlError(f"The slots of a task vector environment have no method {method_name!r} to call.")
+        """Call a method in all slots; refused as by :meth:`set_attr`, and for some slots only."""
+        if not isinstance(self.env, SlotAttributes):
+            raise MetarlError(
+                f"The slots of a task vector environment have no method {method_name!r} to call."
+            )
+        if len(set(self._get_indices(indices))) < self.num_envs:
+            raise MetarlError(
+                f"Expected no indices, since {method_name} is called in all slots at once, got {indices}."
+            )
+        return list(self.env.call(method_name, *method_args, **method_kwargs))
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[object, object, object, object]], indices: Slots = None
@@ -159,25 +203,19 @@ class TaskVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
     def _start(self, mask: Flags, seeds: Sequence[int | None]) -> Array:
-        slots = np.flatnonzero(mask).tolist()
-        for slot, task in zip(slots, self.draw(slots), strict=True):
-            self._tasks[slot] = task
-        fresh = self._rng.integers(2**31, size=self.num_envs).tolist()
-        given = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
+        if self.draw is not None:
+            slots = np.flatnonzero(mask).tolist()
+            for slot, task in zip(slots, self.draw(slots), strict=True):
+                self._tasks[slot] = task
+            fresh = self._rng.integers(2**31, size=self.num_envs).tolist()
+            seeds = [new if seed is None else seed for new, seed in zip(fresh, seeds, strict=True)]
+            self._tasks_env.set_tasks(self._tasks)
         self._solved[mask] = False
-        self.env.set_tasks(self._tasks)
         observations, _ = self.env.reset(
-            seed=given,  # type: ignore[arg-type]  # Gymnasium's environments take one for each slot too
+            seed=None if set(seeds) == {None} else seeds,  # type: ignore[arg-type]  # Gymnasium's environments take one for each slot too
             options={"reset_mask": mask},
         )
         return observations
-
-    def _note_success(self, success: Flags | None, infos: list[dict[str, object]]) -> None:
-        if success is None:
-            return
-        self._solved |= success
-        for info, flag in zip(infos, success, strict=True):
-            info["success"] = bool(flag)
 
     def _show(self, observations: Array) -> Array:
         if not self.task_size:
@@ -186,13 +224,37 @@ class TaskVecEnv(VecEnv):
         return np.concatenate([observations, numbers], axis=1).astype(observations.dtype)
 
 
-def check_waits(env: gymnasium.vector.VectorEnv[Array, Array, Array]) -> None:
-    """Check that slots take tasks, and wait for a reset after an episode."""
-    if not isinstance(env, TaskVectorEnv):
+def check_waits(env: VectorEnv[Array, Array, Array]) -> None:
+    """Check that slots wait for a reset after an episode."""
+    if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise MetarlError(
-            "Expected a task vector environment, as a suite's make_vector_env makes it, or "
+            "Expected slots that wait for a reset, as a suite's make_vector_env makes them, or "
             f'gymnasium.make_vec with autoreset_mode="Disabled", got a {type(env).__name__}.'
         )
+
+
+def takes_tasks(env: VectorEnv[Array, Array, Array]) -> TaskVectorEnv:
+    """Check that slots take tasks."""
+    if not isinstance(env, TaskVectorEnv):
+        raise MetarlError(
+            f"Expected an environment that takes tasks, or no draw, got a {type(env).__name__}."
+        )
+    return env
+
+
+def infos_of_slots(infos: dict[str, object], num_envs: int) -> list[dict[str, object]]:
+    """Return each slot's infos, ``[N, …]`` by name, where the mask of that name does not leave it out."""
+    columns = {
+        name: values.tolist() if values.ndim == 1 else list(values)
+        for name, values in infos.items()
+        if not name.startswith("_") and isinstance(values, np.ndarray)
+    }
+    rows = zip(*columns.values(), strict=True) if columns else [()] * num_envs
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    for name in columns:
+        for slot in np.flatnonzero(~np.asarray(infos.get(f"_{name}", True), np.bool_)):
+            del found[slot][name]
+    return found
 
 
 def in_turn(tasks: Sequence[Task]) -> TaskDraw:

@@ -73,7 +73,7 @@ class Checkpoint:
     """Versions of metarl and its libraries that saved it, by name; empty before it is saved."""
 
 
-def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+def save(folder: Path, checkpoint: Checkpoint, keep: int, spared: int | None = None) -> Path:
     """Write a checkpoint, whole or not at all, and delete those no longer kept.
 
     Checkpoints of later iterations are deleted too: resuming discards them.
@@ -82,6 +82,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         folder: the run's checkpoints; made if it is not there.
         checkpoint: to write.
         keep: number of newest checkpoints that stay.
+        spared: iteration of an earlier checkpoint that stays too.
 
     Returns:
         The folder of this checkpoint.
@@ -99,7 +100,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         make_folder(folder)
         _tidy(folder)
         _write(path, files)
-        _prune(path, keep)
+        _prune(path, keep, spared)
     except (OSError, WriteError) as error:
         _tidy(folder)
         drop_unneeded_segments(folder)
@@ -429,12 +430,13 @@ def _tidy(folder: Path) -> None:
             path.replace(path.with_suffix(""))
 
 
-def _prune(newest: Path, keep: int) -> None:
-    """Keep ``newest`` and the ``keep - 1`` before it."""
+def _prune(newest: Path, keep: int, spared: int | None) -> None:
+    """Keep ``newest``, the ``keep - 1`` before it and ``spared``."""
     others = [path for path in _stored(newest.parent) if path != newest]
     earlier = [path for path in others if _iteration(path) < _iteration(newest)]
     for path in set(others) - set(earlier[: keep - 1]):
-        _remove(path)
+        if path not in earlier or _iteration(path) != spared:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

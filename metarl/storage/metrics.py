@@ -10,8 +10,9 @@ import io
 import json
 import math
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
@@ -114,6 +115,19 @@ def read_metrics(run_folder: Path) -> list[Row]:
     except OSError as error:
         raise MetarlError(f"There are no metrics in {run_folder} ({error.strerror}: {_FILE}).") from error
     return [row for _, row in _rows(path, data)]
+
+
+def held_out_return(row: Row) -> float | None:
+    """Return the return on held-out tasks after the most adaptation; None in a row without evaluation."""
+    found = [re.fullmatch(r"test/return/step_(\d+)", name) for name in row]
+    steps = [int(match[1]) for match in found if match]
+    return row[f"test/return/step_{max(steps)}"] if steps else None
+
+
+def best_iteration(rows: Iterable[Row]) -> int | None:
+    """Return the first iteration with the best return on held-out tasks, if any was evaluated."""
+    rated = [(value, -row["iteration"]) for row in rows if (value := held_out_return(row)) is not None]
+    return int(-max(rated)[1]) if rated else None
 
 
 def _number(name: str, value: SupportsFloat) -> float | int:

@@ -30,13 +30,14 @@ from metarl.sb3.weights import start_from_ppo
 from metarl.spaces import action_size, observation_size
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.locks import locked
-from metarl.storage.metrics import MetricsLog
+from metarl.storage.metrics import MetricsLog, Row, held_out_return, read_metrics
 from metarl.storage.run_folder import CHECKPOINTS, EVALUATION
 from metarl.system.ranks import Ranks
 from metarl.system.sharing import sharing, slots_here
 from metarl.system.threads import stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.training.divergence import check_loaded, check_update, naming_agent
+from metarl.training.loggers import Logger, find_loggers, opened
 from metarl.training.meta_iteration import meta_iteration
 from metarl.training.notices import (
     Notices,
@@ -86,6 +87,9 @@ class Experiment:
         """The processes that share the work, see :meth:`share_among`; None in one process."""
         self._restored = self._stop = False
         self._finished: Checkpoint | None = None
+        self._make_loggers = find_loggers(config.loggers)
+        self._loggers: list[Logger] = []
+        self._best: tuple[float, int] | None = None  # return on held-out tasks, and its iteration
 
     @property
     def num_envs(self) -> int:
@@ -212,7 +216,14 @@ class Experiment:
         ):
             try:
                 resume_after = self.iteration if self._restored else -1
-                with closing(MetricsLog(self.folder, resume_after)) if self.writes else nullcontext() as log:
+                with (
+                    closing(MetricsLog(self.folder, resume_after)) if self.writes else nullcontext() as log,
+                    opened(
+                        self._make_loggers if self.writes else (), self.config, self.folder
+                    ) as self._loggers,
+                ):
+                    for row in read_metrics(self.folder) if self._restored else []:
+                        self._rate(row)
                     self._train(env, log)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
             except (Exception, SystemExit):
@@ -317,7 +328,9 @@ class Experiment:
             self._forget_evaluation()
             self._log(log, metrics)
             self._finished = self._checkpoint()
-            if self.iteration % self.config.checkpoint.every == 0 or self.iteration == self.config.iterations:
+            how = self.config.checkpoint
+            due = self.iteration % how.every == 0 or self.iteration == self.config.iterations
+            if due or (how.keep_best and self._best is not None and self._best[1] == self.iteration):
                 self._save(self._finished)
 
     def _iterate(self, env: TaskVectorEnv) -> dict[str, float]:
@@ -387,8 +400,16 @@ class Experiment:
         row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
         if log is not None:
             log.log(self.iteration, row)
+        self._rate({"iteration": self.iteration, **row})
+        for other in self._loggers:
+            other.log(self.iteration, row)
         for observer in self.observers:
             observer.on_iteration(self.iteration, row)
+
+    def _rate(self, row: Row) -> None:
+        rated = held_out_return(row)
+        if rated is not None and (self._best is None or rated > self._best[0]):
+            self._best = rated, int(row["iteration"])
 
     def _forget_evaluation(self) -> None:
         """Delete the evaluation of a shorter run: it is of another agent now."""
@@ -416,8 +437,11 @@ class Experiment:
         )
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        if self.writes:
-            save(self.folder / CHECKPOINTS, checkpoint, self.config.checkpoint.keep)
+        if not self.writes:
+            return
+        how = self.config.checkpoint
+        spared = self._best[1] if how.keep_best and self._best is not None else None
+        save(self.folder / CHECKPOINTS, checkpoint, how.keep, spared)
 
 
 def _training_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
+from metarl.storage.metrics import best_iteration, read_metrics
 from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIGHTS
 from metarl.system.ranks import Ranks
 from metarl.system.signals import handled
@@ -132,7 +133,7 @@ def resume(
         experiment = Experiment(config, folder, observers)
         experiment.share_among(ranks)
         if name is not None:
-            experiment.restore(load(find(folder / CHECKPOINTS, name)))
+            experiment.restore(load(_find(folder, name)))
         elif has_checkpoints(folder):
             experiment.restore(load_newest(folder / CHECKPOINTS, report))
         if experiment.iteration > config.iterations:
@@ -146,6 +147,15 @@ def resume(
             drop_later(folder / CHECKPOINTS, experiment.iteration)
         drop_unneeded_segments(folder / CHECKPOINTS)  # left by a kill after a checkpoint
     return experiment
+
+
+def _find(folder: Path, name: str) -> Path:
+    """Find a run's checkpoint by iteration; ``best``: the stored one with the best held-out return."""
+    if name == "best":
+        stored = {int(iteration) for iteration in names_of_checkpoints(folder / CHECKPOINTS)}
+        best = best_iteration(row for row in read_metrics(folder) if row["iteration"] in stored)
+        name = name if best is None else str(best)
+    return find(folder / CHECKPOINTS, name)
 
 
 def split_checkpoint(path: Path) -> tuple[Path, str | None]:
@@ -183,7 +193,7 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
     """
     folder, name = split_checkpoint(path)
     if name is not None:
-        return load(find(folder / CHECKPOINTS, name), with_segments=False)
+        return load(_find(folder, name), with_segments=False)
     if (path / CHECKPOINTS).is_dir():
         return load_newest(path / CHECKPOINTS, report, with_segments=False)
     if not path.is_dir():

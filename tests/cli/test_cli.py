@@ -233,6 +233,14 @@ def test_list_names_everything_that_can_be_trained(metarl: Command) -> None:
     assert "Finn et al. 2017" in out
 
 
+def test_list_of_one_kind_has_no_other(metarl: Command) -> None:
+    code, out, err = metarl("list", "agents")
+    assert (code, err) == (0, "")
+    assert all(re.search(rf"^ {name} ", out, re.MULTILINE) for name in registry.names(registry.AGENTS))
+    assert not re.search(r"^ half-cheetah-vel ", out, re.MULTILINE)
+    assert re.search(r"^ wandb ", metarl("list", "loggers")[1], re.MULTILINE)
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help_names_every_command(metarl: Command, arguments: tuple[str, ...]) -> None:
     code, out, err = metarl(*arguments)

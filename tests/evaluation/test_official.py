@@ -175,9 +175,9 @@ def test_switches_are_passed_on(env: OfficialVectorEnv) -> None:
 
 
 def test_what_another_version_might_ask_for_is_refused(env: OfficialVectorEnv) -> None:
-    with pytest.raises(MetarlError, match="calls 'dance'"):
+    with pytest.raises(MetarlError, match="attribute of a slot called 'dance'"):
         env.call("dance")
-    with pytest.raises(MetarlError, match="reads 'mood'"):
+    with pytest.raises(MetarlError, match="attribute of a slot called 'mood'"):
         env.get_attr("mood")
 
 

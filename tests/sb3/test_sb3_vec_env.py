@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -18,7 +19,7 @@ from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy.point import MAX_STEP, PointTasks
 from metarl.errors import MetarlError
 from metarl.rollouts.collect import collect
-from metarl.sb3.vec_env import TaskVecEnv, from_training, in_turn
+from metarl.sb3.vec_env import TaskVecEnv, from_training, in_turn, infos_of_slots
 from metarl.tasks import TaskDistribution
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
@@ -205,6 +206,50 @@ def test_a_picture_of_every_slot_is_put_together() -> None:
 def test_sb3_trains_on_it() -> None:
     agent = PPO("MlpPolicy", own_env(), n_steps=8, batch_size=24, device="cpu").learn(48)
     assert agent.num_timesteps == 48
+
+
+def test_an_environment_that_takes_its_tasks_itself_steps_as_in_gymnasium() -> None:
+    def make() -> gymnasium.vector.VectorEnv[Numbers, Numbers, Numbers]:
+        pole = lambda: gymnasium.make("Pendulum-v1", max_episode_steps=5)  # noqa: E731
+        return SyncVectorEnv([pole, pole], autoreset_mode=AutoresetMode.DISABLED)
+
+    ours, theirs = TaskVecEnv(make()), make()
+    ours.seed(4)
+    np.testing.assert_array_equal(ours.reset(), theirs.reset(seed=4)[0])
+    for _ in range(5):
+        seen, rewards, done, infos = ours.step(np.full((2, 1), 0.5))
+        last, their_rewards, *_ = theirs.step(np.full((2, 1), 0.5, np.float32))
+        np.testing.assert_allclose(rewards, their_rewards, rtol=1e-6)
+    assert done.all()
+    np.testing.assert_array_equal([info["terminal_observation"] for info in infos], last)
+    np.testing.assert_array_equal(seen, theirs.reset(options={"reset_mask": np.ones(2, np.bool_)})[0])
+
+
+def test_slots_of_gymnasiums_own_can_be_reached_into() -> None:
+    poles = [lambda: gymnasium.make("Pendulum-v1").unwrapped] * 2
+    env = TaskVecEnv(SyncVectorEnv(poles, autoreset_mode=AutoresetMode.DISABLED))
+    env.set_attr("g", 3.0, indices=[1])
+    assert env.get_attr("g") == [10.0, 3.0]
+    assert env.get_attr("g", indices=1) == [3.0]
+    assert len(env.env_method("get_wrapper_attr", "max_speed")) == 2
+    with pytest.raises(MetarlError, match="called in all slots at once"):
+        env.env_method("get_wrapper_attr", "max_speed", indices=[0])
+
+
+def test_a_slots_infos_leave_out_what_its_mask_does() -> None:
+    named = {"speed": np.array([1.0, 2.0]), "_speed": np.array([False, True]), "place": np.eye(2)}
+    first, second = infos_of_slots(named, 2)
+    assert first.keys() == {"place"}
+    assert second["speed"] == 2.0
+    np.testing.assert_array_equal(second["place"], [0.0, 1.0])
+
+
+def test_tasks_to_draw_need_an_environment_that_takes_them() -> None:
+    pole = SyncVectorEnv([lambda: gymnasium.make("Pendulum-v1")], autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(MetarlError, match="Expected an environment that takes tasks, or no draw"):
+        TaskVecEnv(pole, in_turn(TASKS))
+    with pytest.raises(MetarlError, match="task_size must be 0 without draw, but it is 2"):
+        TaskVecEnv(pole, task_size=2)
 
 
 def test_actions_without_bounds_are_refused() -> None:

@@ -56,6 +56,26 @@ def test_evaluations_come_by_iteration(tmp_path: Path) -> None:
     assert [row["iteration"] for row in rows if "test/return/step_0" in row] == [0, 2, 4]
 
 
+def test_the_best_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    returns = iter([0.0, 5.0, 2.0, 5.0, 1.0])
+    monkeypatch.setattr(
+        Experiment, "_brief_test", lambda *_: {"test/return/step_0": 9.0, "test/return/step_1": next(returns)}
+    )
+    how = CheckpointConfig(every=4, keep=1, keep_best=True)
+    experiment, _ = trained(
+        tmp_path, iterations=4, checkpoint=how, evaluation=EvaluationConfig(every=1, adaptation_steps=1)
+    )
+    checkpoints = experiment.folder / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["00000001", "00000004"]
+    assert runs.resume(checkpoints / "best", pytest.fail).iteration == 1
+
+
+def test_without_an_evaluation_no_checkpoint_is_the_best(tmp_path: Path) -> None:
+    experiment, _ = trained(tmp_path, evaluation=EvaluationConfig(every=0, episodes=2, adaptation_episodes=2))
+    with pytest.raises(MetarlError, match=r"There is no checkpoint .*best; there are: 0"):
+        runs.resume(experiment.folder / "checkpoints" / "best", pytest.fail)
+
+
 def test_evaluation_every_0_evaluates_only_at_the_end(tmp_path: Path) -> None:
     evaluation = EvaluationConfig(every=0, episodes=2, adaptation_episodes=2)
     _, rows = trained(tmp_path, evaluation=evaluation)

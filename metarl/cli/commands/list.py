@@ -1,23 +1,27 @@
-"""``metarl list``: suites, agents and presets."""
+"""``metarl list``: suites, agents, presets and loggers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 from metarl.cli.console import print_names
 from metarl.plugins import entry_points
 
+Kind = Literal["presets", "suites", "agents", "loggers"]
 
-@dataclass(frozen=True)
-class ListArguments:
-    """List the suites, agents and presets that there are."""
+
+def chosen(kind: Kind | None = None, /) -> Kind | None:
+    """List the suites, agents, presets and loggers that there are, or one kind of them."""
+    return kind
 
 
 def list_command(arguments: list[str]) -> None:
-    """List the suites, agents and presets that there are."""
+    """List the suites, agents, presets and loggers that there are."""
+    kind: Kind | None = None
     if arguments:
         import tyro  # noqa: PLC0415  # start-up time
 
-        tyro.cli(ListArguments, args=arguments, prog="metarl list")
-    for group in (entry_points.PRESETS, entry_points.SUITES, entry_points.AGENTS):
+        kind = tyro.cli(chosen, args=arguments, prog="metarl list")
+    groups = (entry_points.PRESETS, entry_points.SUITES, entry_points.AGENTS, entry_points.LOGGERS)
+    for group in groups if kind is None else [f"metarl.{kind}"]:
         print_names(group)

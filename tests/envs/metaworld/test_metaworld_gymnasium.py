@@ -14,12 +14,15 @@ from typing import NamedTuple
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from metaworld import MT1
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.types import Task as PublishedTask
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+from stable_baselines3.common.env_util import make_vec_env
 
 import metarl.envs.metaworld.goals
 import metarl.envs.metaworld.gymnasium_ids
@@ -47,6 +50,17 @@ INFOS = (
 )
 # The goal of the first is reached by going straight on; it lies outside of the space of goals.
 NEAR = Task("reach-v3", (0.2, 0.8, 0.02, 0.0, 0.64, 0.19), "near")
+
+
+def can_draw() -> bool:
+    try:
+        offscreen.gl_context()
+    except EngineError:
+        return False
+    return True
+
+
+needs_gl = pytest.mark.skipif(not can_draw(), reason="there is no OpenGL")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -383,6 +397,102 @@ def test_make_vec_makes_it(name: str, options: dict[str, object], size: int, goa
 
 
 @pytest.mark.usefixtures("few_goals")
+def test_one_environment_equals_meta_worlds_own() -> None:
+    env = gymnasium.make("metarl/push-v3", max_episode_steps=HORIZON)
+    assert env.spec is not None
+    options = VectorOptions(goal_visible=True, max_episode_steps=HORIZON)
+    theirs = Original(tasks_of("push-v3", (1, 3)), 0, ["push-v3"], options, env.observation_space)
+    rng = np.random.default_rng(0)
+    for seed in (3, 4, None):
+        seen, their_seen = env.reset(seed=seed)[0], theirs.reset(seed=seed)[0]
+        for _ in range(HORIZON):
+            np.testing.assert_allclose(seen, their_seen, rtol=0, atol=1e-12)
+            action = rng.uniform(-1, 1, 4).astype(np.float32)
+            seen, reward, *flags, infos = env.step(action)
+            their_seen, their_reward, *their_flags, their_infos = theirs.step(action)
+            np.testing.assert_allclose(reward, their_reward, rtol=1e-6, atol=1e-6)
+            assert flags == their_flags
+            assert infos.keys() == {*their_infos}
+            np.testing.assert_allclose([*infos.values()], [their_infos[name] for name in infos], atol=1e-6)
+    assert flags == [False, True]
+    env.close()
+
+
+@pytest.mark.usefixtures("few_goals")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # recommendations: bounds, and to check what is inside
+@pytest.mark.parametrize("family", ["reach-v3", "dial-turn-v3"])
+def test_one_environment_passes_the_checkers_of_gymnasium_and_sb3(family: str) -> None:
+    env = gymnasium.make(f"metarl/{family}").unwrapped
+    check_env(env, skip_render_check=True)
+    sb3_check_env(env, warn=False)
+    env.close()
+
+
+@pytest.mark.usefixtures("few_goals")
+def test_sb3_makes_its_vector_environment_of_one() -> None:
+    env = make_vec_env("metarl/reach-v3", n_envs=2, seed=0, env_kwargs={"max_episode_steps": 5})
+    assert env.reset().shape == (2, 39)
+    for _ in range(5):
+        _, _, done, infos = env.step(np.zeros((2, 4)))
+    env.close()
+    assert done.all()
+    assert [info["episode"]["l"] for info in infos] == [5, 5]
+
+
+@pytest.mark.usefixtures("few_goals")
+def test_success_is_paid_on_top_of_the_reward() -> None:
+    def rewards(bonus: float) -> Array:
+        env = make_ours([(NEAR,)], VectorOptions(success_bonus=bonus))
+        env.reset()
+        steps = [env.step(np.array([[0.0, 1.0, 0.0, 0.0]], np.float32)) for _ in range(4)]
+        env.close()
+        solved.append([bool(infos["success"][0]) for *_, infos in steps])
+        return np.array([reward[0] for _, reward, *_ in steps])
+
+    solved: list[list[bool]] = []
+    paid = rewards(3.0) - rewards(0.0)
+    assert solved[0] == solved[1] == [False, False, False, True]
+    np.testing.assert_allclose(paid, 3.0 * np.array(solved[0]), atol=1e-12)
+
+
+@needs_gl
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_goals")
+def test_wrappers_of_gymnasium_film_it(tmp_path: Path) -> None:
+    pytest.importorskip("moviepy", reason="RecordVideo needs moviepy")
+    options = {"render_mode": "rgb_array", "width": 64, "height": 48, "max_episode_steps": 3}
+    one = gymnasium.wrappers.RecordVideo(gymnasium.make("metarl/reach-v3", **options), str(tmp_path / "one"))
+    one.reset(seed=0)
+    while not one.step(np.zeros(4, np.float32))[3]:
+        pass
+    one.close()
+    many = gymnasium.make_vec("metarl/reach-v3", num_envs=2, **options)
+    films = gymnasium.wrappers.vector.RecordVideo(many, str(tmp_path / "many"))
+    films.reset(seed=0)
+    for _ in range(4):
+        films.step(np.zeros((2, 4), np.float32))
+    films.close()
+    assert all(list((tmp_path / folder).glob("*.mp4")) for folder in ("one", "many"))
+
+
+def test_slots_are_reached_into_as_in_gymnasiums_own(slots: list[tuple[Task, ...]]) -> None:
+    env = make_ours(slots[:2], VectorOptions(max_episode_steps=3, sample_tasks_on_reset=False))
+    env.reset(seed=0)
+    assert env.get_attr("task") == env.tasks
+    assert env.get_attr("env_name") == ("reach-v3", "reach-v3")
+    assert env.call("max_episode_steps") == (3, 3)
+    env.set_attr("success_bonus", [2.0, 2.0])
+    assert env.get_attr("success_bonus") == (2.0, 2.0)
+    (observation, infos), _ = env.call("sample_tasks")
+    assert (np.shape(observation), infos) == ((39,), {})
+    with pytest.raises(MetarlError, match="Expected one success_bonus for all 2 slots"):
+        env.set_attr("success_bonus", [2.0, 3.0])
+    with pytest.raises(MetarlError, match="no attribute to set called 'max_episode_steps'"):
+        env.set_attr("max_episode_steps", 9)
+    env.close()
+
+
+@pytest.mark.usefixtures("few_goals")
 def test_slots_of_a_benchmark_run_its_families_side_by_side() -> None:
     env = gymnasium.make_vec("metarl/MT10", num_envs=4, use_one_hot=True)
     observations, _ = env.reset(seed=0)
@@ -436,20 +546,38 @@ def test_registration_loads_neither_torch_nor_metaworld() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_example_of_the_documentation_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (root / "docs" / "metaworld.md").read_text().partition("## Only a fast Meta-World")[2]
-    example = text.partition("```python\n")[2].partition("```")[0]
-    names: dict[str, object] = {}
-    try:
-        offscreen.gl_context()
-    except EngineError:
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "fast_metaworld.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.mark.usefixtures("few_goals")
+@pytest.mark.filterwarnings("ignore")  # of the other libraries, at this size
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(text, marks=[pytest.mark.slow] if "torchrl" in text else [], id=f"{number}")
+        for number, text in enumerate(EXAMPLES)
+    ],
+)
+def test_example_of_the_documentation_runs(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "torchrl" in example:
+        pytest.importorskip("torchrl", reason="TorchRL is not installed")
+    if not can_draw():
         example = "\n".join(line for line in example.splitlines() if "render()" not in line)
-    exec(compile(example, "docs/metaworld.md", "exec"), names)
-    assert "False" in capsys.readouterr().out
+    # few steps of short rollouts
+    small, changed = re.subn(r"^STEPS, (\w+) = .*$", r"STEPS, \1 = 64, 8", example, flags=re.MULTILINE)
+    names: dict[str, object] = {}
+    exec(compile(small, PAGE.name, "exec"), names)
+    assert changed == ("STEPS" in example)
+    assert "print" not in example or capsys.readouterr().out
     assert np.shape(names.get("picture", np.zeros((480, 480, 3)))) == (480, 480, 3)
 
 
-def test_name_with_the_module_needs_no_import() -> None:
-    program = "import gymnasium; gymnasium.make_vec('metarl.envs:metarl/MT1')"
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "MetarlError: Expected a family" in out.stderr
+def test_names_are_there_by_module_and_after_import_of_metarl() -> None:
+    programs = [
+        "import gymnasium; gymnasium.make_vec('metarl.envs:metarl/MT1')",
+        "import gymnasium, metarl; gymnasium.make('metarl/MT1')",
+    ]
+    for program in programs:
+        out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert "MetarlError: Expected a family" in out.stderr
