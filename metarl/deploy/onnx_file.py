@@ -24,6 +24,7 @@ from metarl.storage.run_folder import ADAPTATION
 from metarl.tasks import ControlledInTime, TaskDistribution
 from metarl.training.experiment import Experiment
 from metarl.types import Json, Rollout, Task
+from metarl.vector_env import Array
 
 TOLERANCE = 1e-5
 """Most that an action may differ from PyTorch's, relative to its size where that is above 1."""
@@ -162,7 +163,7 @@ def compare(
     return Checked(worst, episodes, steps, policy.inputs)
 
 
-def _sent(drawn: Numbers, suite: TaskDistribution) -> npt.NDArray[np.float64]:
+def _sent(drawn: Array, suite: TaskDistribution) -> npt.NDArray[np.float64]:
     """Return what an environment gets for a policy's actions ``[T, A]``."""
     space = suite.action_space
     sent = env_actions(space, drawn) if isinstance(space, Discrete) else action_limits(suite)(drawn)

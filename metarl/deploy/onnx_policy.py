@@ -58,7 +58,8 @@ def policy_model(actor: Actor, suite: TaskDistribution, about: Mapping[str, Json
         START: torch.ones(1, device=actor.device),
         **{f"{MEMORY}{name}": torch.zeros(shape, device=actor.device) for name, shape in shapes.items()},
     }
-    with torch.no_grad(), Trace(inputs) as trace:
+    trace = Trace(inputs)
+    with torch.no_grad(), trace:
         outputs = _step(actor, suite, first, inputs)
     # what changes no action is left out: of memory, what only such memory depends on too
     kept: dict[str, torch.Tensor] = {}

@@ -34,7 +34,7 @@ class Trace(TorchDispatchMode):
     """
 
     def __init__(self, inputs: Params) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's
         self._inputs, self._nodes = dict(inputs), list[onnx.NodeProto]()
         self._names = {id(tensor): name for name, tensor in inputs.items()}
         self._kept = list(inputs.values())  # alive, so that no id is used twice
@@ -88,7 +88,9 @@ class Trace(TorchDispatchMode):
         """Append a node with several outputs; return their names."""
         names = [f"{kind}_{len(self._nodes)}_{place}" for place in range(outputs)]
         inputs = [self.name(operand) for operand in operands]
-        self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
+        made = helper.make_node(kind, inputs, names)
+        made.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+        self._nodes.append(made)
         return names
 
     def name(self, value: Operand, dtype: torch.dtype | None = None) -> str:
@@ -185,5 +187,5 @@ def _overlap(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def _extent(value: torch.Tensor) -> tuple[int, int]:
-    begin = value.storage_offset()
+    begin = int(value.storage_offset())
     return begin, begin + sum((n - 1) * step for n, step in zip(value.shape, value.stride(), strict=True))

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import metarl
 from metarl.cli.main import main
 from metarl.deploy.settings import SafetySettings
+from metarl.meta_learner import inputs_at_start
 from metarl.training.adapted_agent import AdaptedAgent
 
 BLOCK = re.compile(r"^```python\n# file: (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^\$ metarl (.+)$", re.MULTILINE)
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 BRIEF = {
+    "export": "",
     "train": "--iterations 1 --evaluation.adaptation-steps 1 --evaluation.tasks 2",
     "evaluate": "--tasks 2",
 }
@@ -37,6 +45,8 @@ def place(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         for words in COMMANDS.findall(page):
             command, *rest = shlex.split(words)
+            if command == "export" and not HAS_ONNX:
+                continue
             brief = BRIEF.get(
                 command, "--episodes 4 --adaptation-episodes 2" if "--resume" not in rest else ""
             )
@@ -63,6 +73,35 @@ def test_programs_run(
     monkeypatch.syspath_prepend(str(place))
     runpy.run_path(str(place / name))
     assert capsys.readouterr().out
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
+def test_exported_policy_runs_without_pytorch(place: Path) -> None:
+    """The program prints the returns of PyTorch's policy, in a process that cannot import it."""
+    for name, run in (("memory", "memory"), ("adapted", "memory-make_env")):
+        blocked = f"sys.argv[:] = ['', '{name}.onnx']; sys.modules.update(torch=None, metarl=None)"
+        program = f"import runpy, sys; {blocked}; runpy.run_path('run_onnx.py')"
+        printed = subprocess.run(
+            (sys.executable, "-c", program), cwd=place, check=True, capture_output=True, text=True
+        )
+        actor = metarl.load(place / "runs" / run).agent.initial_actor(1, np.random.default_rng(0))
+        memory, inputs = actor.initial_memory(1), inputs_at_start(torch.zeros(1, 1, 2), 2)
+        env, returns = runpy.run_path(str(place / "my_robot.py"))["make_env"](), []
+        for _ in range(2):
+            observation, _ = env.reset()
+            returns.append(0.0)
+            for step in range(20):
+                seen = torch.from_numpy(observation).float().view(1, 1, 2)
+                starts = torch.tensor([[step == 0]])
+                action, memory = actor.act(
+                    inputs._replace(observations=seen, episode_starts=starts), memory, None
+                )
+                observation, reward, *_ = env.step(action.actions.flatten().clamp(-0.1, 0.1).numpy())
+                paid = torch.full((1, 1), reward)
+                inputs = inputs._replace(previous_actions=action.actions, previous_rewards=paid)
+                returns[-1] += reward
+        found = [float(line.rpartition(" ")[2]) for line in printed.stdout.splitlines()]
+        assert found == pytest.approx(returns, abs=0.006)
 
 
 def test_environment_of_gymnasium_robotics_has_the_sizes_that_the_page_says(

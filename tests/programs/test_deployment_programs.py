@@ -51,3 +51,12 @@ def test_loop_takes_the_steps_of_its_seconds() -> None:
     timing = control_loop.keep_pace(FAMILIES["rl2"], 200.0, 0.1)
     assert len(timing.periods) == len(timing.latencies) == 20
     assert sum(timing.periods) >= 0.1 - 1e-3
+
+
+def test_both_policies_take_a_step_in_some_time() -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    policy_step = importlib.import_module("benchmarks.speed.policy_step")
+    seconds = policy_step.measure(FAMILIES["rl2"], steps=3, repeats=2)
+    assert seconds.keys() == {"torch", "onnx"}
+    assert all(0 < value < 1 for values in seconds.values() for value in values)
