@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 import gymnasium
+import torch
 import tyro
 from rich.table import Table
 from stable_baselines3 import PPO
@@ -59,6 +60,9 @@ def main(
         turns: of each.
     """
     require(turns >= 1, "turns must be 1 or more", turns)
+    torch.set_num_threads(
+        1
+    )  # of such small networks; two that spin slow both contenders, in which the cores are busy
     console = wide_console()
     console.print(machine())
     table = Table(title=f"PPO on {family}, {slots} slots: median [least, greatest] of {turns} turns")
@@ -99,6 +103,7 @@ def their_env(family: str, slots: int) -> VecEnv:
     def make() -> gymnasium.Env[object, object]:
         import metaworld  # noqa: F401, PLC0415  # in the process of the slot
 
+        gymnasium.logger.min_level = gymnasium.logger.ERROR  # it shows goals that its space does not have
         return gymnasium.make("Meta-World/MT1", env_name=family, seed=GOAL_SEED)
 
     return SubprocVecEnv([make] * slots)

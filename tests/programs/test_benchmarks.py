@@ -227,6 +227,15 @@ def test_replay_is_measured_against_both_limits(tmp_path: Path, capsys: pytest.C
     assert "of the space and" in out
 
 
+@pytest.mark.slow
+def test_training_of_sb3_is_measured_beside_its_own_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    program = importlib.import_module("benchmarks.speed.sb3_training")
+    program.main(slots=2, rollout=8, batches=(16,), turns=1)
+    out = capsys.readouterr().out
+    assert "PPO on reach-v3, 2 slots: median [least, greatest] of 1 turns" in out
+    assert re.search(r"batch_size 16: metarl / SubprocVecEnv +│ at least 4 ", out)
+
+
 def test_recurrent_updates_are_timed_beside_pytorchs_gru(capsys: pytest.CaptureFixture[str]) -> None:
     recurrent = importlib.import_module("benchmarks.speed.recurrent")
     recurrent.main(tasks=4, trials=1, horizon=3, width=8, repeats=1, one_thread=True)
