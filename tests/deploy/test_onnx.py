@@ -321,3 +321,11 @@ def test_suites_know_their_control_step() -> None:
     assert isinstance(bonus, ControlledInTime)
     assert bonus.control_step() == suite.control_step()
     assert not isinstance(BanditsConfig().build(), ControlledInTime)
+
+
+def test_steps_without_a_task_to_adapt_to_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("export", str(tmp_path), "--output", str(tmp_path / "policy.onnx"), "--adaptation-steps", "2")
+    assert main(words) == 2
+    assert "Expected --task, the task to adapt to in so many steps, but it is 2." in capsys.readouterr().err

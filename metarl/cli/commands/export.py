@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from metarl.action_map import MapsActions
 from metarl.cli.console import say
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Actor
 from metarl.reporting.video.record import find_task
@@ -50,6 +50,8 @@ def export_command(arguments: list[str]) -> None:
     options = tyro.cli(ExportArguments, args=arguments, prog="metarl export")
     if options.output.exists():
         raise MetarlError(f"{options.output} exists already; choose another file with --output.")
+    steps = options.adaptation_steps
+    require(bool(options.task) or not steps, "Expected --task, the task to adapt to in so many steps", steps)
     if not options.output.absolute().parent.is_dir():
         raise MetarlError(f"There is no folder {options.output.parent} for {options.output.name}.")
     experiment = runs.open_trained(options.run, say, workers=options.workers)
