@@ -17,7 +17,8 @@ from metarl.baselines.runner import MEASURE, BaselineRunner, OnStep
 from metarl.baselines.store import Measured, Store, put_together
 from metarl.config import to_json
 from metarl.errors import Stopped
-from metarl.storage.checkpoints import library_versions, weights_sum
+from metarl.storage.checkpoints import weights_sum
+from metarl.system.versions import library_versions
 from metarl.training.experiment import Experiment
 from metarl.types import Json, Task
 

@@ -14,8 +14,6 @@ An agent's segments stand outside, in ``RUN/segments``; ``state.json`` names tho
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.metadata
 import json
 import re
 import shutil
@@ -40,6 +38,7 @@ from metarl.storage.segments import (
     write_segments,
 )
 from metarl.storage.tensor_files import decode_tensors, encode_tensors, sha256
+from metarl.system.versions import library_versions
 from metarl.types import Json, State
 
 FORMAT = 1
@@ -49,7 +48,6 @@ FORMAT_WITH_SEGMENTS = 2
 
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
-_LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "metaworld")
 _SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
 """Checksum in front of the JSON; each format keeps it, so that damage is not taken for another version."""
 
@@ -291,20 +289,6 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
         ) from error
     sealed = b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
     return {_WEIGHTS: weights, _STATE: sealed}
-
-
-def library_versions() -> dict[str, Json]:
-    """Return versions of metarl and the libraries behind results."""
-    return dict(_versions())
-
-
-@functools.cache  # reading them takes as long as writing a checkpoint
-def _versions() -> dict[str, Json]:
-    versions: dict[str, Json] = {"metarl": __version__}
-    for name in _LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 def _segments_of(folder: Path) -> Path:

@@ -17,8 +17,9 @@ import numpy as np
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation.record import Evaluation, evaluation_from_json
-from metarl.storage.checkpoints import Checkpoint, library_versions, newest_identity, weights_sum
+from metarl.storage.checkpoints import Checkpoint, newest_identity, weights_sum
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
+from metarl.system.versions import library_versions
 from metarl.text import count
 from metarl.training.experiment import Experiment
 from metarl.training.runs import read_config_of_results

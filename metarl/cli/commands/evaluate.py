@@ -39,8 +39,8 @@ from metarl.reporting.tables import (
     protocol_table,
 )
 from metarl.reporting.video.record import find_task
-from metarl.storage.checkpoints import library_versions
 from metarl.storage.files import all_or_none
+from metarl.system.versions import library_versions
 from metarl.tasks import sample_evenly
 from metarl.text import count, stage_name
 from metarl.training import runs
