@@ -129,7 +129,7 @@ def action_limits(suite: TaskDistribution) -> ActionMap:
 
 
 def _properties(model: onnx.ModelProto, suite: TaskDistribution, about: Mapping[str, Json]) -> dict[str, str]:
-    """Return the file's properties, those that are no strings as JSON."""
+    """Return the file's properties that are known, those that are no strings as JSON."""
     space = suite.action_space
     if isinstance(space, Discrete):
         actions: dict[str, Json] = {"first_action": int(space.start), "number_of_actions": int(space.n)}
@@ -148,7 +148,9 @@ def _properties(model: onnx.ModelProto, suite: TaskDistribution, about: Mapping[
         "memory_start": "zeros",
     }
     return {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in properties.items()
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in properties.items()
+        if value is not None
     }
 
 

@@ -21,6 +21,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 import onnx
 import onnxruntime
 
+from metarl import deploy
 from metarl.action_map import ActionMap
 from metarl.agents.cavia import CAVIAConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
@@ -47,7 +48,7 @@ from metarl.training.adapted_agent import AdaptedAgent
 from metarl.training.experiment import Experiment
 from metarl.types import Params
 from support.programs import point_config
-from support.robots import FAMILIES, untrained_run
+from support.robots import FAMILIES, HORIZON, Table, untrained_run
 
 SUITE = PointConfig(horizon=6).build()
 
@@ -175,9 +176,13 @@ def test_adapted_policy_is_exported_with_what_it_remembers(family: str) -> None:
 
 
 PROPERTIES = {
-    *("metarl_version", "suite", "agent", "iteration", "adapted_to", "inputs", "outputs", "memory_start"),
-    *("action_low", "action_high", "control_step_seconds"),
+    *("metarl_version", "suite", "agent", "iteration", "inputs", "outputs", "memory_start"),
+    *("action_low", "action_high"),
 }
+
+
+def properties_of(path: str | Path) -> dict[str, str]:
+    return {item.key: item.value for item in onnx.load(path).metadata_props}
 
 
 def test_command_exports_before_and_after_adapting_to_a_task(
@@ -194,19 +199,29 @@ def test_command_exports_before_and_after_adapting_to_a_task(
     assert "at most in 40 steps of 2 episodes" in printed
     found = {}
     for name in ("before", "after"):
-        properties = {item.key: item.value for item in onnx.load(f"{name}.onnx").metadata_props}
-        assert properties.keys() == PROPERTIES
+        properties = properties_of(f"{name}.onnx")
+        assert properties.keys() - {"adapted_to"} == PROPERTIES
         assert (properties["suite"], properties["agent"]) == ("point", "rl2")
         assert json.loads(properties["action_high"]) == [0.1, 0.1]
         assert json.loads(properties["inputs"])["observation"] == [2]
-        found[name] = properties["adapted_to"]
+        found[name] = properties.get("adapted_to")
     task = SUITE.tasks("test")[0].id
-    assert found == {"before": "null", "after": task}
+    assert found == {"before": None, "after": task}
     # choosing no action by time or chance, the same command writes the same file
     assert main([*words[:-1], "again.onnx"]) == 0
     assert Path("again.onnx").read_bytes() == Path("after.onnx").read_bytes()
     assert main(words) == 2
     assert "after.onnx exists already" in capsys.readouterr().err
+
+
+def test_session_is_exported_with_its_control_step(tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "run", FAMILIES["rl2"])
+    settings = deploy.DeploySettings(episodes=2, horizon=HORIZON, frequency=200.0)
+    deploy.adapt(run, Table(), tmp_path / "session", settings)
+    assert main(["export", str(tmp_path / "session"), "--output", str(tmp_path / "policy.onnx")]) == 0
+    properties = properties_of(tmp_path / "policy.onnx")
+    assert (properties["adapted_to"], properties["control_step_seconds"]) == ("session", "0.005")
+    assert "memory.fresh" in json.loads(properties["inputs"])
 
 
 @dataclass(frozen=True)
