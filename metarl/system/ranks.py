@@ -196,9 +196,9 @@ class Ranks:
         self._pending = False
         patience = time.monotonic() + 2 * BROKEN_SECONDS
         while time.monotonic() < patience:
+            self.look_for_lost(BROKEN_SECONDS)
             if found := self._heart.ended():
                 self._lose(found)
-            self.look_for_lost(BROKEN_SECONDS)
             time.sleep(0.2)
         self.agreed = True
         raise RankLostError(f"The connection of the ranks broke: {str(error).splitlines()[0]}") from error
