@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import atexit
 import json
-import threading
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,13 +25,13 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # document
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from metarl.errors import MetarlError, RankLostError, Stopped
+from metarl.system.heartbeats import Heartbeats, Lost, beat_of
 from metarl.system.launch import Launch, launched, restarts
 
 T = TypeVar("T")
 
 ARRIVAL_SECONDS = 60.0
 """Ranks that have not started after this are missing."""
-BEAT_SECONDS = 1.0
 LOST_SECONDS = 20.0
 """A rank that has not counted up for this long has died or was halted."""
 BROKEN_SECONDS = 5.0
@@ -62,10 +63,10 @@ class Ranks:
         self.agreed = False
         """Whether every rank knows that the common work is over."""
         self.fails = False
-        self._store, self._hang_seconds = store, launch.hang_seconds
-        self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="metarl-heartbeat", daemon=True)
-        self._heart.start()
+        self._pending = False
+        """Whether gloo waits for a rank."""
+        self._hang_seconds = launch.hang_seconds
+        self._heart = Heartbeats(self.rank, self.size, store)
 
     @property
     def is_first(self) -> bool:
@@ -134,17 +135,16 @@ class Ranks:
     def close(self) -> None:
         """Leave; after an error rank 0 first, as torchrun ends the ranks that are left."""
         patience = time.monotonic() + FAREWELL_SECONDS
-        with suppress(RuntimeError):
-            while (
-                self.fails
-                and not self.is_first
-                and time.monotonic() < patience
-                and not self._store.check([_left(0)])
-            ):
-                time.sleep(0.05)
-            self._store.set(_left(self.rank), "")
-        self._ended.set()
-        self._heart.join()
+        while self.fails and not self.is_first and time.monotonic() < patience:
+            if self._heart.has_left(0):
+                break
+            time.sleep(0.05)
+        self._heart.close()
+        if self._pending:
+            # gloo would wait for the lost rank
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(SILENT_EXIT)
         if dist.is_initialized():
             with suppress(RuntimeError):
                 dist.destroy_process_group()
@@ -172,83 +172,48 @@ class Ranks:
 
     def _all_gather(self, value: torch.Tensor) -> list[torch.Tensor]:
         gathered = [torch.empty_like(value) for _ in range(self.size)]
-        start, seen = time.monotonic(), dict[int, tuple[str, float]]()
+        self._heart.exchanges += 1
+        start = time.monotonic()
         try:
             work = dist.all_gather(gathered, value, async_op=True)
+            self._pending = True
             while not _done(work):
-                self.look_for_lost(seen, LOST_SECONDS)
+                self.look_for_lost(LOST_SECONDS)
                 if time.monotonic() - start > self._hang_seconds:
-                    self._lose(self._late(), f"has not answered for {self._hang_seconds:g} s")
+                    self._lose(Lost(self._heart.latest(), f"has not answered for {self._hang_seconds:g} s"))
         except RuntimeError as error:
             self._name_lost(error)
+        self._pending = False
         return gathered
 
-    def _beat(self) -> None:
-        beats = 0
-        with suppress(RuntimeError):  # the store is gone with its host
-            while not self._ended.is_set():
-                self._store.set(_beat(self.rank), f"{beats} {self.traffic.exchanges}")
-                beats += 1
-                self._ended.wait(BEAT_SECONDS)
-
-    def _beats(self) -> list[str]:
-        return [value.decode() for value in self._store.multi_get([_beat(rank) for rank in range(self.size)])]
-
-    def look_for_lost(self, seen: dict[int, tuple[str, float]], limit: float) -> None:
-        """Raise RankLostError for a rank whose count in ``seen`` stood still for ``limit`` seconds."""
-        if self._store.check([_LOST]):
-            self._lose(int(self._store.get(_LOST)), "was lost")
-        now = time.monotonic()
-        for rank, beat in enumerate(self._beats()):
-            before, since = seen.setdefault(rank, (beat, now))
-            if before != beat:
-                seen[rank] = beat, now
-            elif now - since > limit and rank != self.rank:
-                self._lose(rank, f"died or was halted: it gave no sign of life for {limit:g} s")
-
-    def _late(self) -> int:
-        """Return the rank that has come to the fewest exchanges."""
-        return min(range(self.size), key=[int(beat.split()[1]) for beat in self._beats()].__getitem__)
+    def look_for_lost(self, limit: float) -> None:
+        """Raise RankLostError if a rank has given no sign of life for ``limit`` seconds."""
+        if found := self._heart.lost(limit):
+            self._lose(found)
 
     def _name_lost(self, error: RuntimeError) -> NoReturn:
         """Find out which rank broke the connection."""
-        seen: dict[int, tuple[str, float]] = {}
-        patience = time.monotonic() + 2 * BROKEN_SECONDS + BEAT_SECONDS
-        try:
-            while time.monotonic() < patience:
-                for rank in range(self.size):
-                    if rank != self.rank and self._store.check([_left(rank)]):
-                        self._lose(rank, "ended early")
-                self.look_for_lost(seen, BROKEN_SECONDS)
-                time.sleep(0.2)
-        except RuntimeError:
-            self._lose(0, "died: its store is gone")
+        self._pending = False
+        patience = time.monotonic() + 2 * BROKEN_SECONDS
+        while time.monotonic() < patience:
+            self.look_for_lost(BROKEN_SECONDS)
+            if found := self._heart.ended():
+                self._lose(found)
+            time.sleep(0.2)
         self.agreed = True
         raise RankLostError(f"The connection of the ranks broke: {str(error).splitlines()[0]}") from error
 
-    def _lose(self, rank: int, fate: str) -> NoReturn:
+    def _lose(self, lost: Lost) -> NoReturn:
         self.agreed = True  # as far as can be
-        with suppress(RuntimeError):
-            self._store.set(_LOST, str(rank))
-        speaker = 1 if rank == 0 else 0
+        self._heart.tell(lost.rank)
+        speaker = 1 if lost.rank == 0 else 0
         error = RankLostError(
-            f"Rank {rank} of {self.size} {fate}. Go on from the last checkpoint, with any number of ranks: "
-            "metarl train --resume RUN"
+            f"Rank {lost.rank} of {self.size} {lost.fate}. Go on from the last checkpoint, with any number "
+            "of ranks: metarl train --resume RUN"
         )
         if self.rank != speaker:
             raise SystemExit(SILENT_EXIT) from error
         raise error
-
-
-_LOST = "lost"
-
-
-def _beat(rank: int) -> str:
-    return f"beat/{rank}"
-
-
-def _left(rank: int) -> str:
-    return f"left/{rank}"
 
 
 def _here(rank: int) -> str:
@@ -326,7 +291,7 @@ def connect(launch: Launch) -> Store:
 
 def meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
     """Wait for all ranks, and compare what they are about."""
-    store.set(_beat(launch.rank), "0 0")
+    store.set(beat_of(launch.rank), "")
     store.set(_here(launch.rank), json.dumps(dict(about)))
     seconds = min(ARRIVAL_SECONDS, launch.hang_seconds)
     patience = time.monotonic() + seconds

@@ -49,14 +49,21 @@ def on_ranks(size: int, work: Callable[[Ranks], T]) -> list[T | Exception]:
 
 
 def start_ranks(
-    folder: Path, size: int, arguments: Sequence[str], traps: dict[int, Trap] | None = None, port: int = 0
+    folder: Path,
+    size: int,
+    arguments: Sequence[str],
+    traps: dict[int, Trap] | None = None,
+    own: dict[int, Sequence[str]] | None = None,
 ) -> list[ForkServerProcess]:
-    """Start processes as a launcher does; rank r prints to ``output<r>`` and ``errors<r>``."""
-    port = port or free_port()
+    """Start processes as a launcher does; rank r prints to ``output<r>`` and ``errors<r>``.
+
+    ``own`` has arguments that only some of the ranks get.
+    """
+    port = free_port()
     return [
         start(
             folder,
-            arguments,
+            (*arguments, *(own or {}).get(rank, ())),
             (traps or {}).get(rank),
             {
                 "RANK": str(rank),
@@ -72,10 +79,14 @@ def start_ranks(
 
 
 def run_ranks(
-    folder: Path, size: int, arguments: Sequence[str], traps: dict[int, Trap] | None = None
+    folder: Path,
+    size: int,
+    arguments: Sequence[str],
+    traps: dict[int, Trap] | None = None,
+    own: dict[int, Sequence[str]] | None = None,
 ) -> list[int]:
-    """Run processes to their end, and return their exit codes."""
-    return [finish(process) for process in start_ranks(folder, size, arguments, traps)]
+    """Run processes to their end, and return their exit codes; see :func:`start_ranks`."""
+    return [finish(process) for process in start_ranks(folder, size, arguments, traps, own)]
 
 
 def free_port() -> int:

@@ -12,6 +12,7 @@ from torch.distributed.distributed_c10d import Store
 
 from metarl.cli.main import main
 from metarl.errors import MetarlError, RankLostError
+from metarl.system.heartbeats import LEFT, beat_of
 from metarl.system.launch import Launch, launched, of_this_machine
 from metarl.system.ranks import Ranks, connect, meet
 
@@ -48,28 +49,28 @@ def test_a_port_in_use_is_named() -> None:
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_rank_without_a_sign_of_life_is_named_once(store: Store, lost: int) -> None:
-    here = 1 - lost
-    store.set(f"beat/{lost}", "7 0")
-    ranks = Ranks([FIRST, SECOND][here], store)
+def test_a_rank_without_a_sign_of_life_is_named(store: Store, lost: int) -> None:
+    store.set(beat_of(lost), "7 0")
+    ranks = Ranks([SECOND, FIRST][lost], store)
     try:
-        time.sleep(0.05)  # its own first beat
-        seen: dict[int, tuple[str, float]] = {}
-        ranks.look_for_lost(seen, limit=0.01)
-        time.sleep(0.02)
-        with pytest.raises(RankLostError, match=f"^Rank {lost} of 2 died or was halted: "):
-            ranks.look_for_lost(seen, limit=0.01)
+        time.sleep(0.3)  # more than the limit, less than until this rank counts again
+        with pytest.raises(RankLostError, match=f"^Rank {lost} of 2 died or was halted"):
+            ranks.look_for_lost(limit=0.1)
         assert ranks.agreed
     finally:
         ranks.close()
+    assert store.get("lost") == str(lost).encode()
+    assert store.get(beat_of(1 - lost)) == LEFT.encode()
 
 
 def test_a_loss_that_another_rank_has_found_is_believed(store: Store) -> None:
     store.set("lost", "1")
+    store.set(beat_of(1), "7 0")
     ranks = Ranks(FIRST, store)
     try:
+        time.sleep(0.2)
         with pytest.raises(RankLostError, match=r"^Rank 1 of 2 was lost\."):
-            ranks.look_for_lost({}, limit=10)
+            ranks.look_for_lost(limit=10)
     finally:
         ranks.close()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +24,9 @@ from metarl.system import threads
 from metarl.system.ranks import Ranks
 from metarl.training import runs
 from metarl.training.replicas import digest
-from support.programs import POINT, RESUME, Trap, outcome, run
-from support.ranks import on_ranks, run_ranks
+from support.kills import duration
+from support.programs import POINT, RESUME, Trap, finish, outcome, run, start
+from support.ranks import on_ranks, run_ranks, start_ranks
 
 SUITES: dict[str, SuiteConfig] = {
     "bandits": BanditsConfig(horizon=6),
@@ -149,11 +153,64 @@ def test_processes_give_the_bits_of_one_and_survive_the_death_of_a_rank(tmp_path
     assert codes[2] == -9
     assert 0 not in codes
     assert "Rank 2 of 3" in (killed / "errors0").read_text()
-    assert (killed / "errors1").read_text() == ""
+    assert "metarl:" not in (killed / "errors1").read_text()
     assert run(killed, RESUME) == 0
-    metrics, weights, evaluation = outcome(one)
     for folder in (two, killed):
-        found, same_weights, same_evaluation = outcome(folder)
-        assert same_weights == weights
-        assert same_evaluation == evaluation
-        assert [{k: v for k, v in row.items() if not k.startswith("ranks/")} for row in found] == metrics
+        assert without_ranks(folder) == without_ranks(one)
+
+
+def without_ranks(folder: Path) -> tuple[list[dict[str, float]], dict[str, object], object]:
+    """Return the outcome of a run, but for what several ranks count beside it."""
+    metrics, weights, evaluation = outcome(folder)
+    rows = [{k: v for k, v in row.items() if not k.startswith("ranks/")} for row in metrics]
+    return rows, weights, evaluation
+
+
+@pytest.mark.slow
+def test_deaths_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    rng, kills = random.Random(0), 0
+    longest = 2 * duration(tmp_path / "unbroken", POINT)
+    while kills < 10:
+        folder = tmp_path / f"broken{kills}"
+        folder.mkdir()
+        codes = [1]
+        while any(codes):
+            begun = (folder / "runs" / "it" / "config.json").exists()
+            processes = start_ranks(folder, rng.choice((2, 3)), RESUME if begun else POINT)
+            if kills < 10:
+                time.sleep(rng.uniform(0, longest))
+                rng.choice(processes).kill()
+                kills += 1
+            codes = [finish(process) for process in processes]
+        assert without_ranks(folder) == without_ranks(tmp_path / "unbroken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_halted_rank_is_named_and_no_rank_is_left(victim: int, tmp_path: Path) -> None:
+    processes = start_ranks(tmp_path, 3, POINT, {victim: Trap(UPDATE.function, 4, signal.SIGSTOP)})
+    halted = processes.pop(victim)
+    try:
+        assert 0 not in [finish(process) for process in processes]
+    finally:
+        halted.kill()
+    said = (tmp_path / f"errors{1 - victim}").read_text()
+    assert f"Rank {victim} of 3 died or was halted" in " ".join(said.split())
+    assert "metarl:" not in (tmp_path / "errors2").read_text()
+
+
+@pytest.mark.slow
+def test_ranks_with_other_options_are_refused_before_there_is_a_run(tmp_path: Path) -> None:
+    assert run_ranks(tmp_path, 2, POINT, own={1: ("--seed", "4")}) == [2, 2]
+    assert (
+        "Expected the same seed on every rank, got 0 on rank 0 and 4 on rank 1."
+        in (tmp_path / "errors0").read_text()
+    )
+    assert "metarl:" not in (tmp_path / "errors1").read_text()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_of_jobs_with_one_seed_one_trains(tmp_path: Path) -> None:
+    jobs = [start(tmp_path, POINT, variables={"JOB": str(job)}) for job in range(3)]
+    assert sorted(finish(job) for job in jobs) == [0, 2, 2]
