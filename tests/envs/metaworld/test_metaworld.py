@@ -63,7 +63,28 @@ def env(suite: MetaWorldTasks) -> Iterator[TaskVectorEnv]:
     env.close()
 
 
-@pytest.mark.parametrize("claim", suite_contract.SUITE_CLAIMS, ids=lambda claim: claim.__name__)
+STARTS_WORKERS = (
+    suite_contract.checker_finds_no_fault,
+    suite_contract.results_do_not_depend_on_the_number_of_workers,
+    suite_contract.reset_is_legal_before_set_tasks,
+)
+"""Claims that take many seconds on processes; ML1 keeps them here, both suites in test_sawyer_engine.py."""
+
+
+@pytest.mark.parametrize(
+    ("suite", "claim"),
+    [
+        pytest.param(
+            name,
+            claim,
+            id=f"{name}-{claim.__name__}",
+            marks=pytest.mark.slow if name == "ml10" and claim in STARTS_WORKERS else (),
+        )
+        for name in ("ml1", "ml10")
+        for claim in suite_contract.SUITE_CLAIMS
+    ],
+    indirect=["suite"],
+)
 def test_suite_contract(claim: Callable[[TaskDistribution], None], suite: MetaWorldTasks) -> None:
     claim(suite)
 
