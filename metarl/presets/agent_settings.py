@@ -121,7 +121,10 @@ FEW_TRIALS_A_TASK = ("rl2",)
 
 
 FEW_TRIALS = SamplingConfig(meta_batch_size=50, episodes=2)
-"""Meta-World's meta-batch of these agents."""
+"""Meta-batch of these agents on many families."""
+
+ONE_TRIAL = SamplingConfig(meta_batch_size=50, episodes=1)
+"""On one family, where fewer steps suffice (docs/settings_tried.md)."""
 
 
 def agent_config_for(preset: str, name: str) -> AgentConfig:

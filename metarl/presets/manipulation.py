@@ -17,6 +17,7 @@ from metarl.plugins.registry import suite
 from metarl.presets.agent_settings import (
     FEW_TRIALS,
     FEW_TRIALS_A_TASK,
+    ONE_TRIAL,
     agent_config_for,
     equal_steps,
     in_small_batches,
@@ -40,15 +41,15 @@ def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
 
 
 def ml1(task: str = "reach-v3", agent: str = MAML_TRPO) -> ExperimentConfig:
-    """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps, with rl2 3.9M."""
+    """Meta-World ML1: one manipulation task with new goals; 1.6M environment steps, with rl2 3.0M."""
     config = agent_config_for("ml1", agent)
     remembers = config.kind in FEW_TRIALS_A_TASK
     return ExperimentConfig(
-        # with a memory as results/ml1-push-v3-success10-rl2
+        # with a memory as results/ml1-pick-place-v3-goals500-success10-rl2
         suite=construct(suite("ml1"), {"task": task, "horizon": 150 if remembers else 100}),
         agent=config,
-        iterations=130 if remembers else equal_steps(80, config),
-        sampling=FEW_TRIALS if remembers else SamplingConfig(episodes=5),
+        iterations=200 if remembers else equal_steps(80, config),
+        sampling=ONE_TRIAL if remembers else SamplingConfig(episodes=5),
         evaluation=EvaluationConfig(every=10, adaptation_steps=measured_steps(config, 3)),
     )
 
