@@ -222,7 +222,7 @@ class Experiment:
                         self._make_loggers if self.writes else (), self.config, self.folder
                     ) as self._loggers,
                 ):
-                    for row in read_metrics(self.folder) if self._restored else []:
+                    for row in read_metrics(self.folder) if self._restored and self.writes else []:
                         self._rate(row)
                     self._train(env, log)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
