@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import in_turn, machine, ratios, spread, wide_console
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.rl2 import RL2Config
@@ -86,4 +86,4 @@ def _median(step: Callable[[], object], steps: int) -> float:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -19,9 +19,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
 from rich.table import Table
 
+from benchmarks.program import run
 from benchmarks.workloads import (
     AGENT,
     WORKLOADS,
@@ -189,4 +189,4 @@ def growth(measured: Measured) -> Table:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

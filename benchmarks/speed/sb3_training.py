@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import gymnasium
 import torch
-import tyro
 from rich.table import Table
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 import metarl.envs  # noqa: F401  # registers the names
+from benchmarks.program import run
 from benchmarks.speed.contenders import processor_seconds
 from benchmarks.workloads import Bar, bars_table, in_turn, machine, ratios, spread, wide_console
 from metarl.errors import require
@@ -124,4 +124,4 @@ def training(env: VecEnv, rollout: int, batch: int) -> Callable[[], Turn]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -136,7 +136,7 @@ def test_unknown_name_suggests_the_nearest(refused: Refusal, arguments: str, sen
         ("train --resume a --iterations 0", "Expected iterations >= 1, got 0."),
         ("evaluate", "Missing from metarl evaluate: PATH"),
         ("evaluate a b", "Unrecognized options: b"),
-        ("list all", "Unrecognized options: all"),
+        ("list agents all", "Unrecognized options: all"),
     ],
 )
 def test_malformed_option_is_explained(refused: Refusal, arguments: str, sentence: str) -> None:
