@@ -17,6 +17,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from metarl.envs.engines.processes import vector_env
 from support.figures import SAVE, save_blank
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +59,14 @@ def blank_figures() -> Iterator[None]:
     """Leave figures blank where a test does not ask for ``drawn_figures``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save_blank)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_worker() -> Iterator[None]:
+    """Start one worker process where a test names no number: each takes a second of imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_env, "usable_cores", lambda: 1)
         yield
 
 

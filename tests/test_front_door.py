@@ -13,6 +13,7 @@ import pytest
 
 import metarl
 from metarl.cli.main import main
+from metarl.config import EvaluationConfig, SamplingConfig
 from metarl.errors import MetarlError
 from metarl.rollouts.collect import collect
 from metarl.training.evaluation_reader import read_evaluation
@@ -111,8 +112,17 @@ def test_learning_curve_is_drawn(run: metarl.Run) -> None:
     assert run.draw().read_bytes().startswith(b"\x89PNG")
 
 
-def test_memory_goes_on_after_adapting(folder: Path) -> None:
-    run = metarl.train("cart-pole", "rl2", folder=folder, iterations=1, name="remembers")
+@pytest.fixture(scope="module")
+def remembers(folder: Path) -> metarl.Run:
+    small = {
+        "sampling": SamplingConfig(meta_batch_size=2, episodes=2),
+        "evaluation": EvaluationConfig(every=0, tasks=2, episodes=1, adaptation_steps=1),
+    }
+    return metarl.train("cart-pole", "rl2", folder=folder, iterations=1, name="remembers", **small)
+
+
+def test_memory_goes_on_after_adapting(remembers: metarl.Run) -> None:
+    run = remembers
     adapted = run.adapt(run.suite.tasks("test")[0], steps=2)
     assert [rollout.mask.shape[1] for rollout in adapted.experience] == [1, 1]
     assert adapted.after is not None
@@ -124,11 +134,10 @@ def test_memory_goes_on_after_adapting(folder: Path) -> None:
 
 
 def test_curve_over_episodes_is_refused_for_a_memory_before_anything_is_measured(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    remembers: metarl.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metarl.train("cart-pole", "rl2", folder=folder, iterations=1, name="curve")
     capsys.readouterr()
-    assert main(["evaluate", str(folder / "curve"), "--episode-curve", "1", "2"]) == 2
+    assert main(["evaluate", str(remembers.folder), "--episode-curve", "1", "2"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "is for agents that adapt from several at once" in printed.err
@@ -155,5 +164,9 @@ def test_script_of_the_readme_runs(root: Path, tmp_path: Path, monkeypatch: pyte
     (script,) = [block for block in blocks if "metarl.train" in block]
     assert len(script.strip().splitlines()) <= 12
     monkeypatch.chdir(tmp_path)
+    train = metarl.train
+    monkeypatch.setattr(
+        metarl, "train", lambda what, *, iterations, name: train(what, iterations=2, name=name)
+    )
     exec(compile(script, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "notebook" / "learning_curve.png").is_file()

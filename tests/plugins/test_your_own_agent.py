@@ -23,7 +23,6 @@ from metarl.training import runs
 from metarl.training.evaluation_reader import read_evaluation
 from metarl.types import Params, Rollout
 
-METARL = str(Path(sys.executable).with_name("metarl"))
 BLOCK = re.compile(r"^```\w+\n# file: (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PACKAGE = ("pyproject.toml", "doors.py", "remember.py", "my_doors.py")
 
@@ -145,14 +144,11 @@ def test_recurrent_agent_of_the_guide_remembers_what_it_saw(
     assert forgets.successes.mean(axis=(0, 2)).tolist() == pytest.approx([0.5, 0.5], abs=0.15)
 
 
-def command(*words: str, cwd: Path, path: Path) -> str:
-    """Run ``metarl`` with a package beside it, and return what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(path), "COLUMNS": "160"}
-    done = subprocess.run(
-        [METARL, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+COMMANDS = """
+import sys
+from metarl.cli.main import main
+sys.exit(any(main(line.split()) for line in sys.argv[1:]))
+"""
 
 
 def test_package_of_the_guide_is_listed_checked_trained_and_resumed(guide: Path, tmp_path: Path) -> None:
@@ -162,14 +158,26 @@ def test_package_of_the_guide_is_listed_checked_trained_and_resumed(guide: Path,
         (package / name).write_text((guide / name).read_text())
     pip = ("install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target))
     subprocess.run([sys.executable, "-m", "pip", *pip, str(package)], check=True, timeout=300)
-    listed = command("list", cwd=tmp_path, path=target)
-    assert "A GRU that remembers the episodes of a trial." in listed
-    assert "Doors that have to be tried and remembered" in listed
-    checked = command("check", "--agent", "remember", "--suite", "my-doors", cwd=tmp_path, path=target)
-    assert checked.endswith("remember keeps every promise that was tried.\n")
-    short = ("--iterations", "1", "--evaluation.every", "0", "--evaluation.episodes", "1")
-    command("train", "my-doors", *short, cwd=tmp_path, path=target)
-    run = tmp_path / "runs" / "my-doors-remember-seed0"
-    resumed = command("train", "--resume", str(run), "--iterations", "2", cwd=tmp_path, path=target)
-    assert "Training remember on doors: 2 iterations (going on after 1)" in resumed
-    assert command("knock", "2", cwd=tmp_path, path=target) == "Knocked at 2.\n"
+    short = "--iterations 1 --evaluation.every 0 --evaluation.episodes 1"
+    lines = (
+        "list",
+        "check --agent remember --suite my-doors",
+        f"train my-doors {short}",
+        "train --resume runs/my-doors-remember-seed0 --iterations 2",
+        "knock 2",
+    )
+    done = subprocess.run(  # one process for all commands: each would import PyTorch anew
+        [sys.executable, "-c", COMMANDS, *lines],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "A GRU that remembers the episodes of a trial." in done.stdout
+    assert "Doors that have to be tried and remembered" in done.stdout
+    assert "remember keeps every promise that was tried.\n" in done.stdout
+    assert "Training remember on doors: 2 iterations (going on after 1)" in done.stdout
+    assert done.stdout.endswith("Knocked at 2.\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -74,5 +75,8 @@ def test_package_of_the_guide_is_listed_and_checked(guide: Path, tmp_path: Path)
     assert said.splitlines()[-1].startswith("my-poles keeps every promise")
 
 
-def test_stable_baselines3_trains_on_a_distribution_of_the_guide(guide: Path) -> None:
-    run(sys.executable, "train_sb3.py", cwd=guide)
+def test_stable_baselines3_trains_on_a_distribution_of_the_guide(
+    guide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(guide))
+    assert runpy.run_path(str(guide / "train_sb3.py"))["agent"].num_timesteps == 64

@@ -20,9 +20,11 @@ import psutil
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from metarl.envs.engines.processes import vector_env
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.engines.processes.worker import EnvFactory, EnvPool
 from metarl.errors import EngineError, MetarlError
+from metarl.system.cores import usable_cores
 from metarl.types import Task
 from metarl.vector_env import Array
 from support import task_envs
@@ -97,15 +99,15 @@ def _no_process_is_left() -> Iterator[None]:
 def shared_by_workers() -> Iterator[dict[int, ProcessTaskVectorEnv]]:
     vector_envs = {num_workers: build(5, num_workers) for num_workers in (1, 2, 3)}
     yield vector_envs
-    for vector_env in vector_envs.values():
-        vector_env.close()
+    for env in vector_envs.values():
+        env.close()
 
 
 @pytest.fixture
 def by_workers(shared_by_workers: dict[int, ProcessTaskVectorEnv]) -> dict[int, ProcessTaskVectorEnv]:
     """Return vector environments of 5 slots with walks, by their number of workers."""
-    for vector_env in shared_by_workers.values():
-        vector_env.set_tasks([*walk_tasks(3), *walk_tasks(2)])
+    for env in shared_by_workers.values():
+        env.set_tasks([*walk_tasks(3), *walk_tasks(2)])
     return shared_by_workers
 
 
@@ -672,7 +674,8 @@ def test_no_more_workers_than_slots() -> None:
     env.close()
 
 
-def test_zero_workers_means_one_a_core_of_this_process() -> None:
+def test_zero_workers_means_one_a_core_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_env, "usable_cores", usable_cores)
     env, workers = build_and_list(5, 0)
     assert len(workers) == min(5, len(os.sched_getaffinity(0)))
     env.close()
@@ -716,6 +719,7 @@ import os, signal, sys, time
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
+from metarl.envs.engines.processes import vector_env
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.types import Task
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import gymnasium
@@ -13,7 +15,8 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig, meta_objective
 from metarl.config import EvaluationConfig, SamplingConfig, construct
 from metarl.envs.custom.from_gymnasium import ProcessTasks
-from metarl.envs.toy.cart_pole import TEST, TRAIN, CartPoleConfig, change_pole
+from metarl.envs.toy.cart_pole import TEST, TRAIN, CartPoleConfig
+from metarl.envs.toy.poles import change_pole
 from metarl.evaluation.evaluate import evaluate
 from metarl.functional.distributions import Categorical, kl_divergence
 from metarl.functional.params import gradient, requires_grad
@@ -67,6 +70,11 @@ def test_half_of_the_motors_are_reversed() -> None:
     assert np.mean(np.array(forces) < 0) == pytest.approx(0.5, abs=5 * 0.5 / 400**0.5)
     sound = CartPoleConfig(reversed_motor=False).build().sample(20, np.random.default_rng(0))
     assert min(task.parameters[2] for task in sound) > 0
+
+
+def test_what_changes_the_pole_in_a_worker_imports_no_torch() -> None:
+    program = f"import sys, {change_pole.__module__}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_first_step_of_a_changed_pole_by_hand() -> None:
