@@ -226,8 +226,7 @@ def check_equal(slots: Sequence[Sequence[Task]], options: VectorOptions, num_ste
     return mine
 
 
-@pytest.mark.parametrize("terminate", [False, True])
-@pytest.mark.parametrize("visible", [False, True])
+@pytest.mark.parametrize(("visible", "terminate"), [(False, True), (True, False)])
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_equals_sync_vector_env(
     slots: list[tuple[Task, ...]], mode: AutoresetMode, visible: bool, terminate: bool
