@@ -131,7 +131,7 @@ def main(
     ranks: tuple[int, ...] = (1, 4, 16, 64),
     cores: int = 16,
     tasks: int = 64,
-    horizons: tuple[int, int] = (30, 90),
+    horizons: tuple[int, int] = (20, 60),
     gigabits: float = 10.0,
     hop: float = 50e-6,
     processes: tuple[int, ...] = (2, 4, 8),
