@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import platform
 import select
 import signal
@@ -93,8 +94,13 @@ def dispatch(arguments: list[str]) -> None:
     if platform.system() == "Windows":
         raise MetarlError("Expected Linux or another POSIX system, got Windows; run metarl in WSL.")
     name, *rest = arguments
-    if name != "train" and launched():
-        raise MetarlError(f"Only metarl train runs on several ranks; start metarl {name} without torchrun.")
+    if launched():
+        if name != "train":
+            raise MetarlError(
+                f"Only metarl train runs on several ranks; start metarl {name} without torchrun."
+            )
+        # torch reads it when it is imported; it would print C++ stacks of connections that end
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     keep_matplotlib_quiet()
     entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
 

@@ -19,23 +19,33 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, e
 logger = logging.getLogger(__name__)
 
 
+class HeldError(MetarlError):
+    """A lock that another process holds."""
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK, *, patience: float = 0.0) -> Iterator[None]:
     """Lock a run's folder, against this process's other parts too.
 
     On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 
+    Args:
+        folder: the run's, or a sweep's.
+        name: of the lock file, if the folder has several.
+        patience: seconds to wait for another process.
+
     Raises:
-        MetarlError: if another process holds it, or the lock file cannot be written.
+        HeldError: if another process holds it.
+        MetarlError: if the lock file cannot be written.
     """
-    path = folder / LOCK
-    lock = FileLock(path, blocking=False, fallback_to_soft=False)
+    path = folder / name
+    lock = FileLock(path, timeout=patience, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout as error:
         # the holder wrote its process id into the lock
         holder = path.read_text(encoding="utf-8", errors="replace").strip() or "(unknown)"
-        raise MetarlError(
+        raise HeldError(
             f"The run {folder} is still going on in process {holder}; stop that one first."
         ) from error
     except OSError as error:

@@ -12,8 +12,10 @@ import atexit
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -267,17 +269,23 @@ def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
         raise
 
 
+def arrival_seconds(launch: Launch) -> float:
+    """Return how long ranks wait for each other at the start."""
+    return min(ARRIVAL_SECONDS, launch.hang_seconds)
+
+
 def connect(launch: Launch) -> Store:
     """Return the store of this start, torchrun's own or rank 0's."""
     where = f"{launch.address}:{launch.port}"
+    opened: Future[Store] = Future()
+    # in a thread: for a silent listener that is no store TCPStore waits for ever, whatever its timeout
+    threading.Thread(target=_open_store, args=(launch, opened), daemon=True).start()
     try:
-        store = TCPStore(
-            launch.address,
-            launch.port,
-            is_master=launch.hosts_store,
-            timeout=timedelta(seconds=ARRIVAL_SECONDS),
-            wait_for_workers=False,
-        )
+        store = opened.result(arrival_seconds(launch) + BROKEN_SECONDS)
+    except TimeoutError as error:
+        raise MetarlError(
+            f"Rank {launch.rank} cannot reach rank 0 at {where}: another program listens there."
+        ) from error
     except RuntimeError as error:
         if "EADDRINUSE" in str(error) or "already in use" in str(error):
             raise MetarlError(
@@ -289,11 +297,32 @@ def connect(launch: Launch) -> Store:
     return PrefixStore(f"metarl/{restarts()}", store)
 
 
+def _open_store(launch: Launch, opened: Future[Store]) -> None:
+    try:
+        store = TCPStore(
+            launch.address,
+            launch.port,
+            is_master=launch.hosts_store,
+            timeout=timedelta(seconds=arrival_seconds(launch)),
+            wait_for_workers=False,
+        )
+        opened.set_result(store)
+    except RuntimeError as error:
+        opened.set_exception(error)
+
+
 def meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
     """Wait for all ranks, and compare what they are about."""
+    try:
+        _meet(launch, store, about)
+    except RuntimeError as error:  # the store is gone with its host
+        raise MetarlError(f"Rank 0 of {launch.size} has ended before rank {launch.rank} began.") from error
+
+
+def _meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
     store.set(beat_of(launch.rank), "")
     store.set(_here(launch.rank), json.dumps(dict(about)))
-    seconds = min(ARRIVAL_SECONDS, launch.hang_seconds)
+    seconds = arrival_seconds(launch)
     patience = time.monotonic() + seconds
     missing = list(range(launch.size))
     while missing := [rank for rank in missing if not store.check([_here(rank)])]:

@@ -2,6 +2,8 @@
 
 A given number run at once, each on its share of the cores. Results do not depend on that:
 the engines give the same episodes on any number of threads, and PyTorch has one thread in each process.
+Several processes, on several machines that share the folder, may run one sweep: each locks the seeds that it
+trains, and the kernel frees those of one that dies.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from metarl.config import ExperimentConfig
 from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.comparability import shared_settings
 from metarl.storage.files import write_json
+from metarl.storage.locks import HeldError, locked
 from metarl.storage.run_folder import CONFIG, SWEEP
 from metarl.training.evaluation_reader import is_finished
 from metarl.training.runs import default_name, read_config
@@ -88,7 +92,10 @@ class Sweep:
             SeedRun(seed, root / f"{name}-seed{seed}", self.folder / f"seed{seed}.log") for seed in seeds
         ]
         self._arguments = ["train", preset, *options]
+        self.elsewhere: list[SeedRun] = []
+        """Seeds that other processes were training when this one last looked."""
         self._running: dict[SeedRun, subprocess.Popen[bytes]] = {}
+        self._locks: dict[SeedRun, ExitStack] = {}
         self._stop = False
         self._index: dict[str, Json] = {}
         for run in self.runs:
@@ -106,25 +113,26 @@ class Sweep:
     def run(self, parallel: int, on_look: Callable[[], None]) -> dict[SeedRun, int]:
         """Train unfinished seeds, ``parallel`` at once; return exit codes of failures.
 
-        ``on_look`` is called some times a second.
+        Seeds of other processes are left to them. ``on_look`` is called some times a second.
 
         Raises:
             Stopped: after :meth:`request_stop`; what the runs had finished is saved.
             MetarlError: if ``parallel`` is below 1.
         """
         require(parallel >= 1, "At least one run must train at a time", parallel)
-        waiting = [run for run in self.runs if not run.finished]
+        unfinished = sum(not run.finished for run in self.runs)
         # each process is pinned to its share, so that runs do not slow each other down
-        free = core_shares(sorted(os.sched_getaffinity(0)), min(parallel, max(1, len(waiting))))
+        free = core_shares(sorted(os.sched_getaffinity(0)), min(parallel, max(1, unfinished)))
         cores: dict[SeedRun, list[int]] = {}
         ended: dict[SeedRun, int] = {}
         self.write_index()
         try:
-            while (waiting or self._running) and not self._stop:
-                for run in waiting[: len(free)]:
+            while not self._stop:
+                for run in self._take(len(free), ended):
                     cores[run] = free.pop(0)
                     self._running[run] = self._start(run, cores[run])
-                waiting = [run for run in waiting if run not in cores]
+                if not self._running:
+                    break
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 # cores of finished runs go to the next ones
                 gone = self._reap()
@@ -139,17 +147,45 @@ class Sweep:
             raise Stopped
         return {run: code for run, code in ended.items() if code != 0 or not run.finished}
 
-    def write_index(self) -> None:
-        """Write the list of runs, whole or not at all."""
+    def write_index(self, *, always: bool = False) -> None:
+        """Write the list of runs, whole or not at all, if it has changed or ``always``."""
         content: dict[str, Json] = {
             "config": shared_settings(self.config),
             "seeds": [run.seed for run in self.runs],
             "runs": [run.folder.name for run in self.runs],
             "finished": [run.folder.name for run in self.runs if run.finished],
         }
-        if content != self._index:  # it is asked for several times a second
+        if always or content != self._index:  # it is asked for several times a second
             write_json(self.folder / SWEEP, content, indent=2)
             self._index = content
+
+    def _take(self, most: int, ended: Collection[SeedRun]) -> list[SeedRun]:
+        """Lock seeds to train that no other process has."""
+        if most == 0:
+            return []
+        taken: list[SeedRun] = []
+        self.elsewhere = []
+        for run in self.runs:
+            if len(taken) < most and run not in self._running and run not in ended and not run.finished:
+                try:
+                    self._lock(run)
+                except HeldError:
+                    self.elsewhere.append(run)
+                    continue
+                if run.finished:  # by the process that had it until now
+                    self._locks.pop(run).close()
+                else:
+                    taken.append(run)
+        return taken
+
+    def _lock(self, run: SeedRun) -> None:
+        with ExitStack() as lock:
+            lock.enter_context(locked(self.folder, f".seed{run.seed}.lock"))
+            if run.started:
+                self._check_settings(run)
+                with locked(run.folder):  # a run that a killed sweep has left is still saving
+                    pass
+            self._locks[run] = lock.pop_all()
 
     def _check_settings(self, run: SeedRun) -> None:
         if not run.started:
@@ -182,6 +218,7 @@ class Sweep:
         ended = {run: code for run, process in self._running.items() if (code := process.poll()) is not None}
         for run in ended:
             del self._running[run]
+            self._locks.pop(run).close()
         return ended
 
     def _end_all(self) -> None:
@@ -192,6 +229,8 @@ class Sweep:
         for process in self._running.values():
             process.wait()
         self._running.clear()
+        while self._locks:
+            self._locks.popitem()[1].close()
 
 
 def core_shares(cores: Sequence[int], parallel: int) -> list[list[int]]:

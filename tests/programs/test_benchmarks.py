@@ -44,6 +44,25 @@ def beside_the_benchmarks(root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
+def test_prediction_for_ranks_adds_up_what_each_of_them_does() -> None:
+    model = importlib.import_module("benchmarks.speed.rank_model")
+    pieces = model.Pieces(
+        tasks=4,
+        episodes=2,
+        rollouts=2,
+        horizon=10,
+        physics=0.001,
+        acting=0.01,
+        learning=6.0,
+        apart=0.5,
+        parameters=7,
+        exchanges=(model.Exchange(4, 4000, True), model.Exchange(3, 300, False)),
+    )
+    # a rank has 4 worlds on 2 cores and at most 2 of 3 chunks; it receives 2000 and 200 bytes
+    expected = (20 * 2 * 0.001, 20 * 0.01, 6 / 3, 0.5, 2 * 2 * 0.001 + 2200 / 1e4)
+    assert model.predict(pieces, 2, 2, model.Network(0.001, 1e4)) == pytest.approx(expected)
+
+
 def test_no_program_answers_ctrl_c_with_a_traceback(root: Path) -> None:
     ends = {
         path.name: path.read_text().partition('if __name__ == "__main__":\n')[2].strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import importlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import pytest
 import torch
@@ -66,6 +68,26 @@ _context.set_forkserver_preload(
         "metarl.envs.metaworld.suite",
     ]
 )
+
+
+class Preparation(Protocol):
+    """What a process does before it runs the program."""
+
+    def set(self) -> None:
+        """Do it."""
+
+
+@dataclass(frozen=True)
+class OtherVersion:
+    """Pretends that a distribution has another version."""
+
+    name: str
+    version: str
+
+    def set(self) -> None:
+        """Replace what the interpreter tells of it."""
+        told = importlib.metadata.version
+        importlib.metadata.version = lambda name: self.version if name == self.name else told(name)
 
 
 @dataclass(frozen=True)
@@ -124,11 +146,13 @@ def point_config(**changes: object) -> ExperimentConfig:
 def start(
     folder: Path,
     arguments: Sequence[str],
-    trap: Trap | None = None,
+    prepared: Preparation | None = None,
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> ForkServerProcess:
     """Start ``metarl`` in a folder; what it prints goes to ``output`` and ``errors`` there."""
-    process = _context.Process(target=_program, args=(folder, arguments, trap, dict(variables)), daemon=True)
+    process = _context.Process(
+        target=_program, args=(folder, arguments, prepared, dict(variables)), daemon=True
+    )
     process.start()
     return process
 
@@ -190,7 +214,9 @@ def reseal(path: Path, part: str, changes: dict[str, object]) -> None:
     path.write_text(f'{{"sha256": "{hashlib.sha256(body.encode()).hexdigest()}", "state": {body}}}\n')
 
 
-def _program(folder: Path, arguments: Sequence[str], trap: Trap | None, variables: dict[str, str]) -> None:
+def _program(
+    folder: Path, arguments: Sequence[str], prepared: Preparation | None, variables: dict[str, str]
+) -> None:
     torch.set_num_threads(1)
     os.chdir(folder)
     os.environ.update(variables)
@@ -201,8 +227,8 @@ def _program(folder: Path, arguments: Sequence[str], trap: Trap | None, variable
         os.close(file)
     pytest.MonkeyPatch().setattr(Figure, "savefig", save_blank)
     replay_agent.offer()
-    if trap is not None:
-        trap.set()
+    if prepared is not None:
+        prepared.set()
     code = main(arguments)
     atexit._run_exitfuncs()  # a forked process ends without them
     sys.exit(code)

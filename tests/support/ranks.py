@@ -6,14 +6,17 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import torch
 
 from metarl.system.ranks import Ranks, Traffic
-from support.programs import Trap, finish, start
+from support.programs import Preparation, finish, start
 
 T = TypeVar("T")
 
@@ -48,23 +51,35 @@ def on_ranks(size: int, work: Callable[[Ranks], T]) -> list[T | Exception]:
         return list(pool.map(result, range(size)))
 
 
-def start_ranks(
-    folder: Path,
-    size: int,
-    arguments: Sequence[str],
-    traps: dict[int, Trap] | None = None,
-    own: dict[int, Sequence[str]] | None = None,
-) -> list[ForkServerProcess]:
-    """Start processes as a launcher does; rank r prints to ``output<r>`` and ``errors<r>``.
+@dataclass(frozen=True)
+class Start:
+    """How ranks are started, if not all alike."""
 
-    ``own`` has arguments that only some of the ranks get.
-    """
-    port = free_port()
+    prepared: dict[int, Preparation] = field(default_factory=dict)
+    """What some ranks do before anything else."""
+    own: dict[int, Sequence[str]] = field(default_factory=dict)
+    """Arguments that only some ranks get."""
+    absent: int | None = None
+    """A rank that is not started."""
+    port: int = 0
+    """Where they meet; 0 for a free one."""
+    patience: int = 1800
+    """Seconds that they wait for each other."""
+
+
+PLAIN = Start()
+
+
+def start_ranks(
+    folder: Path, size: int, arguments: Sequence[str], how: Start = PLAIN
+) -> list[ForkServerProcess]:
+    """Start processes as a launcher does; rank r prints to ``output<r>`` and ``errors<r>``."""
+    port = how.port or free_port()
     return [
         start(
             folder,
-            (*arguments, *(own or {}).get(rank, ())),
-            (traps or {}).get(rank),
+            (*arguments, *how.own.get(rank, ())),
+            how.prepared.get(rank),
             {
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
@@ -72,21 +87,27 @@ def start_ranks(
                 "WORLD_SIZE": str(size),
                 "LOCAL_WORLD_SIZE": str(size),
                 "MASTER_PORT": str(port),
+                "METARL_RANK_TIMEOUT": str(how.patience),
             },
         )
         for rank in range(size)
+        if rank != how.absent
     ]
 
 
-def run_ranks(
-    folder: Path,
-    size: int,
-    arguments: Sequence[str],
-    traps: dict[int, Trap] | None = None,
-    own: dict[int, Sequence[str]] | None = None,
-) -> list[int]:
+def run_ranks(folder: Path, size: int, arguments: Sequence[str], how: Start = PLAIN) -> list[int]:
     """Run processes to their end, and return their exit codes; see :func:`start_ranks`."""
-    return [finish(process) for process in start_ranks(folder, size, arguments, traps, own)]
+    return [finish(process) for process in start_ranks(folder, size, arguments, how)]
+
+
+def left_behind(folder: Path) -> list[list[str]]:
+    """Return the command lines of processes that still work in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder.resolve()):
+                found.append(process.cmdline())
+    return found
 
 
 def free_port() -> int:

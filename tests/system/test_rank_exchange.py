@@ -48,6 +48,26 @@ def test_a_port_in_use_is_named() -> None:
             connect(Launch(0, 2, "127.0.0.1", port, hosts_store=True, hang_seconds=1))
 
 
+def test_another_program_at_the_port_is_told_by_the_other_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metarl.system.ranks.BROKEN_SECONDS", 0.2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        sentence = f"^Rank 1 cannot reach rank 0 at 127.0.0.1:{port}: "
+        with pytest.raises(MetarlError, match=sentence):
+            connect(Launch(1, 2, "127.0.0.1", port, hosts_store=False, hang_seconds=0.1))
+
+
+def test_a_first_rank_that_has_ended_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("Connection reset by peer")
+
+    monkeypatch.setattr(dist.HashStore, "check", broken)
+    with pytest.raises(MetarlError, match=r"^Rank 0 of 2 has ended before rank 1 began\.$"):
+        meet(SECOND, store, {})
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_rank_without_a_sign_of_life_is_named(store: Store, lost: int) -> None:
     store.set(beat_of(lost), "7 0")

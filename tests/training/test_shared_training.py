@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig, SuiteConfig, construct
+from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy import bandits
 from metarl.envs.toy.bandits import BanditsConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
@@ -25,13 +31,14 @@ from metarl.system.ranks import Ranks
 from metarl.training import runs
 from metarl.training.replicas import digest
 from support.kills import duration
-from support.programs import POINT, RESUME, Trap, finish, outcome, run, start
-from support.ranks import on_ranks, run_ranks, start_ranks
+from support.programs import POINT, RESUME, OtherVersion, Trap, finish, outcome, run, start
+from support.ranks import Start, free_port, left_behind, on_ranks, run_ranks, start_ranks
 
 SUITES: dict[str, SuiteConfig] = {
     "bandits": BanditsConfig(horizon=6),
     "point": PointConfig(horizon=12),
     "cart-pole": CartPoleConfig(horizon=12),
+    "ml1": ML1Config(horizon=12),
 }
 AGENTS = ("maml-trpo", "promp", "rl2", "maml-ppo", "maml-vpg", "reptile")
 SMALL: dict[str, dict[str, object]] = {
@@ -92,9 +99,11 @@ def trained(config: ExperimentConfig, folder: Path, ranks: Ranks | None = None) 
         ("bandits", "maml-trpo", (2, 3)),
         *(("bandits", agent, (3,)) for agent in AGENTS[1:3]),
         *(pytest.param("bandits", agent, (3,), marks=pytest.mark.slow) for agent in AGENTS[3:]),
-        pytest.param("point", "maml-trpo", (3,), marks=pytest.mark.slow),
-        *(pytest.param("point", agent, (2, 4), marks=pytest.mark.slow) for agent in AGENTS),
-        *(pytest.param("cart-pole", agent, (2, 3), marks=pytest.mark.slow) for agent in AGENTS),
+        *(
+            pytest.param(suite, agent, (2, 3, 4), marks=pytest.mark.slow)
+            for suite, agents in (("point", AGENTS), ("cart-pole", AGENTS), ("ml1", AGENTS[:3]))
+            for agent in agents
+        ),
     ],
 )
 def test_any_number_of_ranks_gives_the_bits_of_one_process(
@@ -149,7 +158,7 @@ def test_processes_give_the_bits_of_one_and_survive_the_death_of_a_rank(tmp_path
     assert run(one, POINT) == 0
     assert run_ranks(two, 2, POINT) == [0, 0], (two / "errors0").read_text()
     # rank 2 of 3 dies; the others name it, and one process goes on
-    codes = run_ranks(killed, 3, POINT, {2: UPDATE})
+    codes = run_ranks(killed, 3, POINT, Start(prepared={2: UPDATE}))
     assert codes[2] == -9
     assert 0 not in codes
     assert "Rank 2 of 3" in (killed / "errors0").read_text()
@@ -168,7 +177,7 @@ def without_ranks(folder: Path) -> tuple[list[dict[str, float]], dict[str, objec
 
 @pytest.mark.slow
 def test_deaths_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    rng, kills = random.Random(0), 0
+    rng, kills, size = random.Random(0), 0, 2
     longest = 2 * duration(tmp_path / "unbroken", POINT)
     while kills < 10:
         folder = tmp_path / f"broken{kills}"
@@ -176,19 +185,23 @@ def test_deaths_at_random_moments_change_nothing(tmp_path: Path) -> None:
         codes = [1]
         while any(codes):
             begun = (folder / "runs" / "it" / "config.json").exists()
-            processes = start_ranks(folder, rng.choice((2, 3)), RESUME if begun else POINT)
+            size = rng.choice([other for other in (1, 2, 3) if other != size])
+            processes = start_ranks(folder, size, RESUME if begun else POINT)
             if kills < 10:
                 time.sleep(rng.uniform(0, longest))
                 rng.choice(processes).kill()
                 kills += 1
             codes = [finish(process) for process in processes]
+            assert left_behind(folder) == []
         assert without_ranks(folder) == without_ranks(tmp_path / "unbroken")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_halted_rank_is_named_and_no_rank_is_left(victim: int, tmp_path: Path) -> None:
-    processes = start_ranks(tmp_path, 3, POINT, {victim: Trap(UPDATE.function, 4, signal.SIGSTOP)})
+    processes = start_ranks(
+        tmp_path, 3, POINT, Start(prepared={victim: Trap(UPDATE.function, 4, signal.SIGSTOP)})
+    )
     halted = processes.pop(victim)
     try:
         assert 0 not in [finish(process) for process in processes]
@@ -200,14 +213,96 @@ def test_a_halted_rank_is_named_and_no_rank_is_left(victim: int, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_ranks_with_other_options_are_refused_before_there_is_a_run(tmp_path: Path) -> None:
-    assert run_ranks(tmp_path, 2, POINT, own={1: ("--seed", "4")}) == [2, 2]
-    assert (
-        "Expected the same seed on every rank, got 0 on rank 0 and 4 on rank 1."
-        in (tmp_path / "errors0").read_text()
-    )
-    assert "metarl:" not in (tmp_path / "errors1").read_text()
+@pytest.mark.parametrize(
+    ("how", "more", "sentence"),
+    [
+        (
+            Start(own={1: ("--seed", "4")}),
+            (),
+            "Expected the same seed on every rank, got 0 on rank 0 and 4 on rank 1.",
+        ),
+        (
+            Start(prepared={1: OtherVersion("torch", "1.0")}),
+            (),
+            f"Expected the same torch on every rank, got {version('torch')} on rank 0 and 1.0 on rank 1.",
+        ),
+        (Start(absent=1, patience=2), (), "Expected 3 ranks, got no sign of rank 1 in 2 s."),
+        (
+            Start(),
+            ("--sampling.meta-batch-size", "2"),
+            "There must be at most 2 ranks, one a task of the meta-batch, but it is 3.",
+        ),
+    ],
+    ids=["options", "versions", "missing", "tasks"],
+)
+def test_ranks_that_do_not_fit_are_refused_before_there_is_a_run(
+    how: Start, more: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    assert set(run_ranks(tmp_path, 3, (*POINT, *more), how)) == {2}
+    expect_one_sentence(tmp_path, sentence)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_refused_before_there_is_a_run(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        assert run_ranks(tmp_path, 2, POINT, Start(port=port, patience=2)) == [2, 2]
+    expect_one_sentence(
+        tmp_path, f"The port {port} of MASTER_PORT is in use; choose another, or torchrun --standalone."
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def expect_one_sentence(folder: Path, sentence: str) -> None:
+    """See that the first rank says it and no other says anything, and that no process is left."""
+    said = {path.name: path.read_text() for path in folder.glob("errors*")}
+    assert said.pop("errors0") == f"metarl: {sentence}\n"
+    assert not any("metarl:" in text or "Traceback" in text for text in said.values())
+    assert left_behind(folder) == []
+
+
+@pytest.mark.slow
+def test_two_launchers_start_their_ranks_again_after_a_death(tmp_path: Path) -> None:
+    """As on two machines: each has a torchrun of its own, and they meet at an address."""
+    long = (*POINT, "--iterations", "60")
+    for name in ("alone", "two"):
+        (tmp_path / name).mkdir()
+    assert run(tmp_path / "alone", long) == 0
+    folder = tmp_path / "two"
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--max-restarts", "3")
+    nodes = [
+        subprocess.Popen(
+            (
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--nnodes",
+                "2",
+                "--local-addr",
+                "127.0.0.1",
+                *meeting,
+                "-m",
+                "metarl",
+                *long,
+            ),
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+    checkpoint = folder / "runs" / "it" / "checkpoints" / "00000010"
+    while not checkpoint.exists():
+        assert [node.poll() for node in nodes] == [None, None]
+        time.sleep(0.02)
+    (rank,) = psutil.Process(nodes[1].pid).children()
+    rank.kill()
+    assert [node.wait(300) for node in nodes] == [0, 0]
+    assert without_ranks(folder) == without_ranks(tmp_path / "alone")
+    assert left_behind(folder) == []
 
 
 @pytest.mark.slow

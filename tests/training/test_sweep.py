@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
+from metarl.cli.commands.options import configured
 from metarl.cli.commands.sweep import describe_failures
 from metarl.cli.main import main
 from metarl.errors import MetarlError
+from metarl.storage.locks import locked
 from metarl.training import sweep
 from metarl.training.sweep import SeedRun, Sweep, core_shares, last_line
 from support.programs import POINT, point_config
@@ -98,6 +101,82 @@ def test_killed_sweep_leaves_no_orphans_and_goes_on_to_the_same_numbers(
     monkeypatch.chdir(tmp_path / "alone")
     assert main(["train", "point", *OPTIONS, *LONG, "--name", "it-seed0"]) == 0
     assert numbers(tmp_path / "runs", 0) == numbers(tmp_path / "alone" / "runs", 0)
+
+
+def test_sweeps_on_one_folder_never_take_one_seed(
+    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(
+        monkeypatch,
+        f"""
+seed = arguments[arguments.index("--seed") + 1]
+with open("trained" + seed, "x") as file:  # fails if the seed is trained twice
+    file.write(parent)
+time.sleep(0.2)
+shutil.copytree("{plain}/it-seed1", "runs/it-seed" + seed)""",
+    )
+    config = configured("point", OPTIONS, "metarl sweep point")
+    sweeps = [Sweep(config, "point", (), range(5), tmp_path / "runs") for _ in range(3)]
+    sweeps[0].folder.mkdir(parents=True)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda one: one.run(1, lambda: None), sweeps)) == [{}] * 3
+    assert len(list(tmp_path.glob("trained*"))) == 5
+
+
+@pytest.mark.parametrize("lock", ["it-sweep/.seed1.lock", "it-seed1/.lock"])
+def test_seed_of_another_process_is_left_to_it_until_its_lock_is_free(
+    lock: str,
+    tmp_path: Path,
+    plain: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(plain, tmp_path / "runs")
+    begun = tmp_path / "runs" / "it-seed1"
+    (begun / "evaluation.json").rename(tmp_path / "evaluation.json")
+    (tmp_path / "runs" / "it-sweep").mkdir()
+    stub(monkeypatch, "shutil.move('evaluation.json', 'runs/it-seed1')")
+    held = tmp_path / "runs" / lock
+    with locked(held.parent, held.name):
+        assert main(SWEEP) == 0
+    assert "Other processes train seed 1; the last to end combines all.\n" in capsys.readouterr().out
+    assert not (tmp_path / "runs" / "it-sweep" / "adaptation.csv").exists()
+    assert main(SWEEP) == 0
+    assert (tmp_path / "runs" / "it-sweep" / "adaptation.csv").exists()
+
+
+@pytest.mark.slow
+def test_jobs_share_a_sweep_and_a_killed_one_leaves_its_seed_to_the_others(
+    tmp_path: Path, plain: Path
+) -> None:
+    """Jobs as a Slurm array starts them: the same command, one seed at a time."""
+    command = [METARL, *SWEEP[:-1], "4", "--parallel", "1", "--checkpoint.every", "1"]
+    logs = [(tmp_path / f"job{job}").open("w+") for job in range(3)]
+    jobs = [subprocess.Popen(command, stdout=log, stderr=log) for log in logs]
+    runs = tmp_path / "runs"
+    victim, seed = None, 0
+    while victim is None:
+        time.sleep(0.02)
+        assert jobs[0].poll() is None
+        for child in psutil.Process(jobs[0].pid).children():
+            words = child.cmdline()
+            seed = int(words[words.index("--seed") + 1])
+            if SeedRun(seed, runs / f"it-seed{seed}", runs).iteration > 0:
+                victim = child
+    jobs[0].kill()
+    jobs[0].wait()
+    assert not psutil.wait_procs([victim], timeout=60)[1]
+    assert [job.wait(300) for job in jobs[1:]] == [0, 0]
+    # every seed was begun once, and the killed job's was resumed
+    for each in range(4):
+        log = (runs / "it-sweep" / f"seed{each}.log").read_text()
+        assert log.count("Training maml-trpo") == 1 + (each == seed)
+    assert [numbers(runs, each) for each in (0, 1)] == [numbers(plain, each) for each in (0, 1)]
+    index = json.loads((runs / "it-sweep" / "sweep.json").read_text())
+    assert index["finished"] == [f"it-seed{each}" for each in range(4)]
+    assert (runs / "it-sweep" / "adaptation.csv").exists()
+    for log in logs:
+        log.close()
 
 
 @pytest.mark.usefixtures("drawn_figures")

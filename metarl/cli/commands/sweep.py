@@ -28,10 +28,16 @@ from metarl.training.evaluation_reader import read_evaluation
 from metarl.training.notices import kept_notices
 from metarl.training.sweep import SeedRun, Sweep, last_line
 
+COMBINING_SECONDS = 600.0
+"""Wait this long for another process that combines the seeds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepArguments(Settings):
-    """Train several seeds of a preset; all other options are those of metarl train PRESET."""
+    """Train several seeds of a preset; all other options are those of metarl train PRESET.
+
+    The same command in several processes, or machines that share the folder, shares the seeds out.
+    """
 
     seeds: Annotated[int, Ge(1), Le(1000)] = 5
     """How many, from --seed on."""
@@ -53,11 +59,16 @@ def sweep_command(arguments: list[str]) -> None:
     seeds = range(config.seed, config.seed + sweep_options.seeds)
     sweep = Sweep(config, preset, options, seeds, RUNS)
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    with locked(sweep.folder):
-        failed = train_all(sweep, sweep_options.parallel)
-        finished = [run for run in sweep.runs if run.finished]
-        if finished:
-            show(sweep, finished)
+    failed = train_all(sweep, sweep_options.parallel)
+    if sweep.elsewhere:
+        seeds = ", ".join(str(run.seed) for run in sweep.elsewhere)
+        say(f"Other processes train seed {seeds}; the last to end combines all.")
+    else:
+        with locked(sweep.folder, patience=COMBINING_SECONDS):
+            sweep.write_index(always=True)  # two processes may have written in turn
+            finished = [run for run in sweep.runs if run.finished]
+            if finished:
+                show(sweep, finished)
     if failed:
         raise MetarlError(describe_failures(failed, len(sweep.runs)))
 
@@ -113,6 +124,8 @@ def state(sweep: Sweep, run: SeedRun) -> str:
     """Return the state of a seed in words."""
     if run in sweep.running:
         return f"iteration {run.iteration} of {sweep.config.iterations}"
+    if run in sweep.elsewhere and not run.finished:
+        return "elsewhere"
     return "finished" if run.finished else "stopped" if run.iteration > 0 else "waiting"
 
 
