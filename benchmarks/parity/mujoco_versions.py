@@ -15,7 +15,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import mujoco
 import numpy as np
@@ -94,9 +94,8 @@ def run_family(family: str, layouts: int, engine: str, *, soft_peg: bool) -> lis
     """Return which of a family's layouts its scripted policy solves."""
     every = ML1Config(task=family).build()
     few = replace(every, train=every.train[:layouts])
-    env = few.make_vector_env(layouts, engine=engine, num_workers=1)
     if soft_peg:
-        env = SawyerVectorEnv(
+        soft = SawyerVectorEnv(
             families=[family],
             default_tasks=few.train,
             num_envs=layouts,
@@ -104,7 +103,9 @@ def run_family(family: str, layouts: int, engine: str, *, soft_peg: bool) -> lis
             horizon=MAX_HORIZON,
             known=SOFT_PEG,
         )
-    return [bool(each) for each in solved(env, few.train)]
+        return [bool(each) for each in solved(soft, few.train)]
+    env = few.make_vector_env(layouts, engine=engine, num_workers=1)
+    return [bool(each) for each in solved(cast("SawyerVectorEnv", env), few.train)]  # or Warp's
 
 
 def soft_environment(family: str) -> type[SawyerXYZEnv]:

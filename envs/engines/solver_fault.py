@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from metarl.errors import EngineError
+
+if TYPE_CHECKING:
+    import mujoco
 
 _FAULTY = 4_000_000
 
 
-def check_solver(model: object) -> None:
+def check_solver(model: mujoco.MjModel) -> None:
     """Refuse a model that meets the fault of MuJoCo 4.0.0.
 
     Its Newton solver has a wrong factor of the Hessian where the constraint Jacobian is sparse, as it is from

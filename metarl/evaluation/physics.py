@@ -42,8 +42,9 @@ def physics_differences(physics: Json) -> list[str]:
     trained, here = physics.get("trained"), physics.get("evaluated")
     if not isinstance(trained, dict) or not isinstance(here, dict):
         return []
-    engines = [engine_name(each.get("engine")) for each in (trained, here)]
-    pairs = {"engine of the physics": engines}
+    pairs: dict[str, list[Json]] = {
+        "engine of the physics": [engine_name(each.get("engine")) for each in (trained, here)]
+    }
     for name, label in (("mujoco", "version of MuJoCo"), ("mujoco_warp", "version of MuJoCo Warp")):
         pairs[label] = [each.get(name) for each in (trained, here)]
     said = [
@@ -51,9 +52,9 @@ def physics_differences(physics: Json) -> list[str]:
         for label, (before, now) in pairs.items()
         if before is not None and now is not None and before != now
     ]
-    before, now = trained.get("models"), here.get("models")
-    if isinstance(before, dict) and isinstance(now, dict):
-        others = sorted(family for family in before.keys() & now.keys() if before[family] != now[family])
+    old, new = trained.get("models"), here.get("models")
+    if isinstance(old, dict) and isinstance(new, dict):
+        others = sorted(family for family in old.keys() & new.keys() if old[family] != new[family])
         if others:
             said.append(f"The model files differ from those of the training: {', '.join(others)}.")
     return said

@@ -32,7 +32,7 @@ from metarl.evaluation.statistics import Bootstrap
 from metarl.reporting.comparison import EvaluatedRun, check_comparable_runs, compare, read_evaluated
 from metarl.reporting.figures.profiles import profiles_of, write_profiles
 from metarl.tasks import Split
-from metarl.types import Task
+from metarl.types import Json, Task
 from support import tiny
 from support.programs import POINT
 
