@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
@@ -80,6 +80,14 @@ class ControlledInTime(Protocol):
 
     def control_step(self) -> float | None:
         """Return the seconds from an action to the next; None if they are unknown."""
+
+
+@runtime_checkable
+class HasModels(Protocol):
+    """A :class:`TaskDistribution` with models in files."""
+
+    def model_sums(self) -> Mapping[str, str]:
+        """Return the SHA-256 sum of each family's model files."""
 
 
 class Parameter(NamedTuple):

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
-import numpy as np
 
 from benchmarks.program import run
-from benchmarks.scripted import scripted_steps
+from benchmarks.scripted import solved
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.envs.metaworld.warp import WarpSawyerVectorEnv
 from metarl.storage.files import write_rows
-from metarl.types import Task
 
 LAYOUTS = 10
 
@@ -88,19 +85,6 @@ def compare(family: str, *, layouts: int = LAYOUTS, device: str = "cpu") -> Solv
     )
     taken = round(time.perf_counter() - start, 1)
     return Solved(family, int(warp.sum()), int(c.sum()), int((warp & c).sum()), layouts, taken)
-
-
-def solved(
-    env: WarpSawyerVectorEnv | SawyerVectorEnv, tasks: Sequence[Task]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Return which layouts the scripted policy solves at some step, ``[N]``; close the engine."""
-    found = np.zeros(len(tasks), np.bool_)
-    for step in scripted_steps(env, tasks, MAX_HORIZON):
-        found |= step.success
-        if found.all():
-            break
-    env.close()
-    return found
 
 
 if __name__ == "__main__":

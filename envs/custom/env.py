@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from metarl.envs.engines.solver_fault import check_solver
 from metarl.envs.task_sampling.parameters import Layout
 from metarl.errors import MetarlError, unknown_name
 from metarl.step_values import truth, unpack_reset, unpack_step
@@ -134,11 +135,13 @@ def _copy_numbers(source: object, target: object) -> None:
 def build(maker: EnvSpec | Callable[[], GymEnv], *, checked: bool) -> GymEnv:
     """Build an environment, with drawing if its spec can; raise ``MetarlError`` on anything else."""
     if isinstance(maker, EnvSpec):
-        return gymnasium.make(maker, disable_env_checker=not checked)
-    env: object = maker()
+        env: object = gymnasium.make(maker, disable_env_checker=not checked)
+    else:
+        env = maker()
     if not isinstance(env, gymnasium.Env):
         raise MetarlError(
             f"A factory must return a gymnasium.Env, but it returned a {type(env).__name__}; "
             "environments of the old gym are wrapped by shimmy.GymV21CompatibilityV0."
         )
+    check_solver(getattr(env.unwrapped, "model", None))
     return env

@@ -16,6 +16,7 @@ from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 from metarl.envs.engines.arrays import vector
 from metarl.envs.engines.rendering.offscreen import Offscreen
+from metarl.envs.engines.solver_fault import check_solver
 from metarl.envs.engines.threads.model_changes import ModelChanger
 from metarl.envs.locomotion.robots import Quantities
 from metarl.envs.locomotion.starts import LocomotionFamily
@@ -127,6 +128,7 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
     inner = env.unwrapped
     if not isinstance(inner, MujocoEnv):
         raise MetarlError(f"Expected a MuJoCo environment, got {robot}.")
+    check_solver(inner.model)
     return env, inner
 
 

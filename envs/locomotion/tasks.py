@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from gymnasium.spaces import Box
 
+from metarl.envs.engines.model_files import model_sum
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.engines.warp.available import device_of, extra_imported, is_warp
 from metarl.envs.locomotion.env import GymnasiumFactory, make_env
@@ -60,6 +61,12 @@ class MujocoTasks:
         env, robot = make_env(self.family.robot, self.family.options)
         with closing(env):
             return float(robot.dt)
+
+    def model_sums(self) -> Mapping[str, str]:
+        """Return the SHA-256 sum of the robot's model files."""
+        env, robot = make_env(self.family.robot, self.family.options)
+        with closing(env):
+            return {self.family.name: model_sum(robot.fullpath)}
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's fixed list."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
+from metarl.envs.engines.model_files import model_sum
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
 from metarl.envs.metaworld.env import MAX_HORIZON, MetaWorldFactory, action_space, observation_space
 from metarl.envs.metaworld.resets import METAWORLD, Families
@@ -58,6 +60,12 @@ class SawyerTasks:
     def control_step(self) -> float:
         """Return the seconds from an action to the next: five steps of physics."""
         return 0.0125
+
+    def model_sums(self) -> Mapping[str, str]:
+        """Return the SHA-256 sum of each family's model files."""
+        models = self.known.models
+        blank = {family: SawyerXYZEnv.__new__(models.environment(family)) for family in self.families}
+        return {family: model_sum(str(env.model_name), models.version) for family, env in blank.items()}
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return all tasks of a split."""

@@ -97,7 +97,7 @@ def train(
     experiment = runs.start(replace(config, **settings), Path(folder), observers)  # type: ignore[arg-type]  # checked by the config
     evaluation = experiment.run()
     notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
-    physics = runs.physics(experiment.folder, experiment.config.sampling.engine)
+    physics = runs.physics(experiment.folder, experiment)
     about = {**provenance(experiment), "physics": physics, "notices": list[Json](notices.values())}
     summary = summarize(evaluation, make_rng(experiment.config.seed, Purpose.RESAMPLES))
     title = f"{experiment.suite.name}, held-out tasks"

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
@@ -26,6 +27,7 @@ from metarl.deploy.loop import Loop, Timing, Workspace
 from metarl.deploy.session import Session, open_session, start_session
 from metarl.deploy.settings import DeploySettings
 from metarl.errors import MetarlError
+from metarl.evaluation.physics import Physics, physics_differences
 from metarl.meta_learner import MetaLearner, never
 from metarl.spaces import action_size
 from metarl.storage.locks import locked
@@ -121,8 +123,20 @@ def adapt(
     experiment = runs.open_trained(path, logger.warning)
     CheckedEnv(env, experiment.suite, settings.safety, settings.actions)  # refuses before a folder is made
     settings = _completed(settings, experiment)
-    session = start_session(Path(folder), runs.open_checkpoint(path, logger.warning), settings, about)
+    checkpoint = runs.open_checkpoint(path, logger.warning)
+    physics: dict[str, Json] = {"trained": runs.trained_under(checkpoint), "evaluated": _physics_of(env)}
+    for sentence in physics_differences(physics):
+        logger.warning(sentence)
+    session = start_session(Path(folder), checkpoint, settings, {**about, "physics": physics})
     return _run(session, experiment, env, workspace, clock or WallClock(), should_stop)
+
+
+def _physics_of(env: object) -> Physics:
+    """Return the physics of an environment; nothing of a robot, or where it cannot be told."""
+    model: object = getattr(getattr(env, "unwrapped", env), "model", None)
+    if type(model).__name__ != "MjModel":
+        return {}
+    return {"engine": "mujoco", "mujoco": metadata.version("mujoco")}
 
 
 def go_on(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metarl.deploy.adaptation import Decision
@@ -21,7 +21,7 @@ from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.files import encode_json, write_folder, write_json
 from metarl.storage.run_folder import ADAPTATION, CHECKPOINTS, CONFIG
 from metarl.training.adapted_agent import write_path
-from metarl.training.runs import has_checkpoints, open_checkpoint
+from metarl.training.runs import has_checkpoints, open_checkpoint, trained_under
 from metarl.types import Json, Rollout, State
 
 DECISIONS, EPISODES = "decisions.json", "episodes"
@@ -68,7 +68,7 @@ def start_session(
     agent = State(checkpoint.agent.tensors, checkpoint.agent.values)  # acting needs no replay buffer
     save(
         folder / CHECKPOINTS,
-        Checkpoint(checkpoint.iteration, checkpoint.config, agent, checkpoint.progress),
+        replace(checkpoint, agent=agent, physics=trained_under(checkpoint)),
         keep=1,
     )
     session = Session(folder, settings, dict(about))

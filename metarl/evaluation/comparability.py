@@ -8,11 +8,14 @@ only print differences between agents: how long each was trained, and the versio
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from metarl.config import ExperimentConfig, SuiteConfig, to_json
 from metarl.errors import MetarlError
+from metarl.evaluation.physics import engine_name
 from metarl.evaluation.record import Evaluation
 from metarl.types import Json
 
@@ -92,9 +95,9 @@ def conditions(side: Side) -> dict[str, str]:
     evaluated = _object(_object(side.about, "physics"), "evaluated")
     versions = {**_object(side.about, "versions"), **evaluated}
     found |= {f"the version of {name}": versions.get(name) for name in _PHYSICS}
-    engine = evaluated.get("engine")
-    if isinstance(engine, str):
-        found["the physics"] = "MuJoCo Warp" if engine.partition(":")[0] == "warp" else "MuJoCo"
+    found["the physics"] = engine_name(evaluated.get("engine"))
+    if models := _object(evaluated, "models"):
+        found["the model files"] = sha256(json.dumps(models, sort_keys=True).encode()).hexdigest()[:12]
     return {name: str(value) for name, value in found.items() if value is not None}
 
 

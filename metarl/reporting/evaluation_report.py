@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from metarl.evaluation.physics import physics_differences, physics_label
 from metarl.evaluation.record import Axis, Evaluation
 from metarl.evaluation.references import Reference, references_json
 from metarl.evaluation.summary import disagreement, rank_correlation, summarize
@@ -96,14 +97,16 @@ class EvaluationReport:
             title += ", most likely actions"
         elif shown.most_likely is not None:
             title += ", drawn actions"
+        if label := physics_label(self.physics):
+            title += f", {label}"
         self.tell(evaluation_table(evaluation, summary, title, axis))
-        said = dict(notices)
+        said = {sentence: sentence for sentence in physics_differences(self.physics)} | dict(notices)
         # aggregates and notices are of adaptation steps, not of the curve over episodes
         if axis is None:
             self.tell(aggregate_table(summary, evaluation.trial))
             if len({task.family for task in evaluation.tasks}) > 1:
                 self.tell(family_table(evaluation))
-            said = {**self.experiment.evaluation_notices(evaluation), **notices}
+            said = {**self.experiment.evaluation_notices(evaluation), **said}
         for sentence in said.values():
             self.tell(f"Notice: {sentence}")
         about: dict[str, Json] = {

@@ -69,6 +69,8 @@ class Checkpoint:
     """Counters and random states of the run: environment steps, elapsed seconds, …"""
     versions: dict[str, Json] = field(default_factory=dict, compare=False, repr=False)
     """Versions of metarl and its libraries that saved it, by name; empty before it is saved."""
+    physics: dict[str, Json] = field(default_factory=dict, compare=False)
+    """Physics of the training, see :mod:`metarl.evaluation.physics`; empty in those of early versions."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int, spared: int | None = None) -> Path:
@@ -145,7 +147,7 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
             raise _damaged(path, error.reason) from error
         except MissingSegment as error:
             raise _without_segments(path, error) from error
-    iteration, versions = state.get("iteration"), state.get("versions")
+    iteration, versions, physics = (state.get(name) for name in ("iteration", "versions", "physics"))
     if not isinstance(iteration, int):
         raise _damaged(path, f"{_STATE} names no iteration")
     blocks = tuple(saved_segment(stored, name) for name in segments)
@@ -155,6 +157,7 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
         agent=State(tensors, _object(path, state, "agent"), blocks),
         progress=_object(path, state, "progress"),
         versions=versions if isinstance(versions, dict) else {},
+        physics=physics if isinstance(physics, dict) else {},
     )
 
 
@@ -277,6 +280,8 @@ def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
         "progress": checkpoint.progress,
         "agent": checkpoint.agent.values,
     }
+    if checkpoint.physics:
+        state["physics"] = checkpoint.physics
     # checkpoints without segments stay readable by older versions
     if segments:
         state["segments"] = segments

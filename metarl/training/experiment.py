@@ -20,6 +20,7 @@ import torch
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError, Stopped, require
 from metarl.evaluation.evaluate import evaluate, slots_needed, vector_steps
+from metarl.evaluation.physics import Physics, physics_of
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
@@ -89,6 +90,7 @@ class Experiment:
         self._finished: Checkpoint | None = None
         self._make_loggers = find_loggers(config.loggers)
         self._loggers: list[Logger] = []
+        self._physics: tuple[TaskDistribution, str, Physics] | None = None  # the models' sums take a while
         self._best: tuple[float, int] | None = None  # return on held-out tasks, and its iteration
 
     @property
@@ -96,6 +98,14 @@ class Experiment:
         """Slots for a whole meta-batch, or for one task's evaluation."""
         sampling = self.config.sampling
         return max(sampling.meta_batch_size * sampling.episodes, slots_needed(self.config.evaluation))
+
+    @property
+    def physics(self) -> Physics:
+        """Engine, MuJoCo's version and sums of the models here."""
+        engine = self.config.sampling.engine
+        if self._physics is None or self._physics[:2] != (self.suite, engine):
+            self._physics = self.suite, engine, physics_of(self.suite, engine)
+        return self._physics[2]
 
     @property
     def vector_steps(self) -> int:
@@ -434,6 +444,7 @@ class Experiment:
                 "elapsed_seconds": self.elapsed,
                 "tally": self.tally.to_json(),
             },
+            physics=self.physics,
         )
 
     def _save(self, checkpoint: Checkpoint) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import shutil
 import signal
@@ -15,6 +14,7 @@ from typing import Protocol
 
 from metarl.config import EvaluationConfig, ExperimentConfig, to_json
 from metarl.errors import MetarlError
+from metarl.evaluation.physics import Physics, physics_differences
 from metarl.plugins.recorded import config_of_results
 from metarl.plugins.registry import config_from_json
 from metarl.plugins.reopening import check_reopens
@@ -132,10 +132,17 @@ def resume(
     with locked(folder):
         experiment = Experiment(config, folder, observers)
         experiment.share_among(ranks)
+        checkpoint = None
         if name is not None:
-            experiment.restore(load(_find(folder, name)))
+            checkpoint = load(_find(folder, name))
         elif has_checkpoints(folder):
-            experiment.restore(load_newest(folder / CHECKPOINTS, report))
+            checkpoint = load_newest(folder / CHECKPOINTS, report)
+        if checkpoint is not None:
+            experiment.restore(checkpoint)
+            for sentence in physics_differences(
+                {"trained": trained_under(checkpoint), "evaluated": experiment.physics}
+            ):
+                report(f"{sentence} The rest of the run is not what an unbroken one would be.")
         if experiment.iteration > config.iterations:
             raise MetarlError(
                 f"The run {folder} cannot be trained to iteration {config.iterations}: "
@@ -269,17 +276,20 @@ def open_trained(
     return experiment
 
 
-def physics(path: Path, evaluated_on: str) -> dict[str, Json]:
+def physics(path: Path, experiment: Experiment) -> dict[str, Json]:
     """Return the physics of a run's training, and of evaluating here.
 
     Numbers under different versions of MuJoCo do not belong in one table.
     """
-    checkpoint = open_checkpoint(path, lambda _: None)
-    trained_on = config_from_json({**checkpoint.config, "device": "cpu"}).sampling.engine  # wherever it was
-    return {
-        "trained": {"engine": trained_on, "mujoco": checkpoint.versions.get("mujoco")},
-        "evaluated": {"engine": evaluated_on, "mujoco": importlib.metadata.version("mujoco")},
-    }
+    return {"trained": trained_under(open_checkpoint(path, lambda _: None)), "evaluated": experiment.physics}
+
+
+def trained_under(checkpoint: Checkpoint) -> Physics:
+    """Return the physics of a checkpoint's training; early ones name no models."""
+    if checkpoint.physics:
+        return checkpoint.physics
+    engine = config_from_json({**checkpoint.config, "device": "cpu"}).sampling.engine  # wherever it was
+    return {"engine": engine, "mujoco": checkpoint.versions.get("mujoco")}
 
 
 def _folder_of(path: Path) -> Path:

@@ -7,6 +7,7 @@ import random
 import signal
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from stable_baselines3 import PPO
 
 from metarl import deploy
 from metarl.cli.main import main
+from metarl.deploy import running
 from metarl.deploy.episodes import episode_file, read_episode, read_episodes
 from metarl.deploy.running import Outcome
 from metarl.deploy.settings import DeploySettings, GuardSettings, SafetySettings
@@ -22,7 +24,7 @@ from metarl.errors import MetarlError, Stopped
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import inputs_at_start
 from metarl.rollouts.collect import collect
-from metarl.storage.run_folder import ADAPTED
+from metarl.storage.run_folder import ADAPTATION, ADAPTED
 from metarl.training import runs
 from support.programs import Trap, errors, finish, start
 from support.robots import FAMILIES, HORIZON, Table, untrained_run
@@ -38,6 +40,28 @@ def run(tmp_path: Path) -> Path:
 
 def adapt(run: Path, env: object = None, settings: DeploySettings = BRIEF, name: str = "session") -> Outcome:
     return deploy.adapt(run, Table() if env is None else env, run.parent / name, settings)
+
+
+def test_session_says_that_its_environment_has_another_mujoco(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    robot = adapt(run, name="robot")
+    env = Table()
+    env.model = mujoco.MjModel.from_xml_string("<mujoco/>")  # type: ignore[attr-defined]  # as Gymnasium's have
+    monkeypatch.setattr(running.metadata, "version", lambda name: "9.9.9")
+    simulated = adapt(run, env, name="simulated")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The version of MuJoCo differs: {mujoco.__version__} in training, 9.9.9 here."
+    ]
+    recorded = [json.loads((each.folder / ADAPTATION).read_text())["about"] for each in (robot, simulated)]
+    assert [about["physics"]["evaluated"] for about in recorded] == [
+        {},
+        {"engine": "mujoco", "mujoco": "9.9.9"},
+    ]
+    assert (
+        runs.trained_under(runs.open_checkpoint(simulated.folder, pytest.fail))["mujoco"]
+        == mujoco.__version__
+    )
 
 
 def choice(outcome: Outcome) -> torch.Tensor:

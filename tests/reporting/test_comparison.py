@@ -32,7 +32,7 @@ from metarl.evaluation.statistics import Bootstrap
 from metarl.reporting.comparison import EvaluatedRun, check_comparable_runs, compare, read_evaluated
 from metarl.reporting.figures.profiles import profiles_of, write_profiles
 from metarl.tasks import Split
-from metarl.types import Task
+from metarl.types import Json, Task
 from support import tiny
 from support.programs import POINT
 
@@ -165,6 +165,18 @@ def test_setting_that_the_first_does_not_record_is_compared_among_the_others(tra
     check_comparable_runs([silent, known])
     with pytest.raises(MetarlError, match="they differ in the horizon, 20 and 30"):
         check_comparable_runs([silent, known, other])
+
+
+def test_evaluations_under_other_model_files_are_not_compared(trained: Path) -> None:
+    known = read_evaluated(trained)
+    file = known.files[0]
+    sides = []
+    for total in "12":
+        physics: Json = {"evaluated": {"models": {"reach-v3": total}}}
+        sides.append(replace(known, files=(replace(file, about={**file.about, "physics": physics}),)))
+    check_comparable_runs([known, sides[0], sides[0]])
+    with pytest.raises(MetarlError, match="they differ in the model files"):
+        check_comparable_runs(sides)
 
 
 def test_number_of_measured_episodes_is_compared(trained: Path, tmp_path: Path) -> None:

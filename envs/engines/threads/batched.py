@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import mujoco
 import numpy as np
 
+from metarl.envs.engines.solver_fault import check_solver
 from metarl.envs.engines.threads.c_functions import CFunction, Rows
 from metarl.envs.engines.threads.compiled import BuildError, CompiledStepper, compile_functions, load
 from metarl.envs.engines.threads.features import Array, Layout, Named, resolve
@@ -72,6 +73,8 @@ class BatchedPhysics:
         changes no bit. If the compiled stepper is asked for and cannot be built, this raises ``EngineError``.
         """
         self.models = list(models)
+        for model in self.models:
+            check_solver(model)
         # inputs are as wide as the widest model's
         self._num_ctrl = max((model.nu for model in models), default=0)
         self._num_mocap = max((model.nmocap for model in models), default=0)

@@ -23,7 +23,7 @@ import mujoco
 import numpy as np
 
 from metarl.envs.engines.threads.c_functions import PRELUDE, CFunction
-from metarl.envs.engines.threads.worlds import EXACT_VERSIONS, Inputs, World, WorldStatus
+from metarl.envs.engines.threads.worlds import Inputs, World, WorldStatus
 from metarl.errors import EngineError
 from metarl.storage.files import WriteError, write_whole
 from metarl.system.caches import cache_folder, is_own_file
@@ -64,11 +64,8 @@ def open_library() -> ctypes.CDLL:
 def build(extra_flags: Sequence[str] = ()) -> Path:
     """Compile the stepper unless that was done; return the library in the user's cache folder.
 
-    ``extra_flags`` are a sanitizer's, for instance. Without a compiler or headers, or for a MuJoCo that is
-    not known, this raises ``BuildError``.
+    ``extra_flags`` are a sanitizer's, for instance. Without a compiler or headers this raises ``BuildError``.
     """
-    if mujoco.mj_version() not in EXACT_VERSIONS:
-        raise BuildError(f"the compiled stepper is not known to be exact under MuJoCo {mujoco.__version__}")
     home = Path(mujoco.__file__).parent
     libraries = sorted([*home.glob("libmujoco.so*"), *home.glob("libmujoco*.dylib")])
     if not libraries or not (home / "include" / "mujoco" / "mujoco.h").exists():

@@ -24,13 +24,6 @@
 
 enum { FINISH_NOTHING = 0, FINISH_FORWARD = 1, FINISH_RNE = 2 };
 
-// MuJoCo's own thread-local hooks; without one, an error prints a prompt and waits for a key.
-typedef void (*Hook)(const char*);
-Hook _mjPRIVATE__get_tls_error_fn(void);
-void _mjPRIVATE__set_tls_error_fn(Hook hook);
-Hook _mjPRIVATE__get_tls_warning_fn(void);
-void _mjPRIVATE__set_tls_warning_fn(Hook hook);
-
 typedef void (*Compute)(char* const* rows);
 
 // Numbers that lie inside the model's structure, such as its gravity.
@@ -87,12 +80,43 @@ typedef struct {
 
 static _Thread_local jmp_buf recovery;
 
+// MuJoCo's own thread-local hooks; without one, an error prints a prompt and waits for a key. Warnings are dropped:
+// the flags carry them.
+#if mjVERSION_HEADER < 3010000  // 3.9.x is 3009xxx, and 3.4.x is 34x
+typedef void (*Hook)(const char*);
+typedef struct {
+  Hook error, warning;
+} Hooks;
+Hook _mjPRIVATE__get_tls_error_fn(void);
+void _mjPRIVATE__set_tls_error_fn(Hook hook);
+Hook _mjPRIVATE__get_tls_warning_fn(void);
+void _mjPRIVATE__set_tls_warning_fn(Hook hook);
+
 static void on_error(const char* message) {
   (void)message;
   longjmp(recovery, 1);
 }
 
-static void on_warning(const char* message) { (void)message; }  // the flags carry it
+static void on_warning(const char* message) { (void)message; }
+
+static const Hooks our_hooks = {on_error, on_warning};
+
+static Hooks exchange_hooks(Hooks hooks) {
+  Hooks before = {_mjPRIVATE__get_tls_error_fn(), _mjPRIVATE__get_tls_warning_fn()};
+  _mjPRIVATE__set_tls_error_fn(hooks.error);
+  _mjPRIVATE__set_tls_warning_fn(hooks.warning);
+  return before;
+}
+#else
+typedef mjfLogHandler Hooks;
+mjfLogHandler _mjPRIVATE_setTlsLogHandler(mjfLogHandler handler);
+
+static void our_hooks(const mjLogMessage* message) {
+  if (message->level == mjLOG_ERROR) longjmp(recovery, 1);
+}
+
+static Hooks exchange_hooks(Hooks hooks) { return _mjPRIVATE_setTlsLogHandler(hooks); }
+#endif
 
 // ---------------------------------------------------------------------------------------- one world
 
@@ -223,16 +247,13 @@ static void try_world(Pool* pool, int index) {
 }
 
 static void work(Pool* pool, int seat) {
-  Hook error = _mjPRIVATE__get_tls_error_fn(), warning = _mjPRIVATE__get_tls_warning_fn();
-  _mjPRIVATE__set_tls_error_fn(on_error);
-  _mjPRIVATE__set_tls_warning_fn(on_warning);
+  Hooks before = exchange_hooks(our_hooks);
   for (int i = 0; i < pool->num_threads; i++) {
     Range* range = pool->ranges + (seat + i) % pool->num_threads;
     int index;
     while ((index = atomic_fetch_add(&range->next, 1)) < range->end) try_world(pool, index);
   }
-  _mjPRIVATE__set_tls_error_fn(error);
-  _mjPRIVATE__set_tls_warning_fn(warning);
+  exchange_hooks(before);
 }
 
 static void relax(void) {
@@ -349,15 +370,22 @@ EXPORT int metarl_expand(Pool* pool, int index, const char* name, double* row) {
   MJMODEL_POINTERS
 #undef X
   World* world = pool->worlds + index;
-#define X(type, field)                                               \
-  if (!strcmp(#type, "mjtNum") && !strcmp(name, "opt." #field))      \
-    return add_setting(world, offsetof(mjModel, opt.field), 1, row);
+#define XVEC(type, field, size)                                  \
+  if (!strcmp(#type, "mjtNum") && !strcmp(name, "opt." #field)) \
+    return add_setting(world, offsetof(mjModel, opt.field), size, row);
+#ifdef MJOPTION_FIELDS  // later than MuJoCo 3.4
+#define X XVEC
+  MJOPTION_FIELDS
+#undef X
+#else
+#define X(type, field) XVEC(type, field, 1)
   MJOPTION_FLOATS
 #undef X
-#define X(field, size) \
-  if (!strcmp(name, "opt." #field)) return add_setting(world, offsetof(mjModel, opt.field), size, row);
+#define X(field, size) XVEC(mjtNum, field, size)
   MJOPTION_VECTORS
 #undef X
+#endif
+#undef XVEC
   if (!strcmp(name, "stat.meaninertia"))
     return add_setting(world, offsetof(mjModel, stat.meaninertia), 1, row);
   return 0;

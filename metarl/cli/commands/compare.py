@@ -13,6 +13,7 @@ from annotated_types import Ge
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError, require
 from metarl.evaluation.comparability import unrecorded
+from metarl.evaluation.physics import physics_differences
 from metarl.evaluation.record import KINDS, steps_axis
 from metarl.evaluation.references import Reference, references_from_json, references_json
 from metarl.evaluation.statistics import Bootstrap
@@ -86,6 +87,10 @@ def compare_command(arguments: list[str]) -> None:
     say(f"On {len(first.evaluations[0].tasks)} held-out tasks of {first.label}, after {axis.stage(step)}.")
     for letter, run in zip(letters, runs, strict=True):
         say(f"{letter} was trained for {run.training}.")
+        for sentence in dict.fromkeys(
+            each for file in run.files for each in physics_differences(file.about.get("physics"))
+        ):
+            say(f"{letter}: {sentence}")
     # older files lack some conditions, so the user must judge them
     for sentence in unrecorded([side for run in runs for side in run.sides]):
         say(sentence)

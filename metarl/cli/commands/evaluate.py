@@ -70,7 +70,7 @@ def evaluate_command(arguments: list[str]) -> None:
         check_adapts_from_several(experiment.agent)
     differing = other_suite(experiment, options, other)
     # engines of different MuJoCo versions do not give the same numbers
-    physics = runs.physics(options.run, experiment.config.sampling.engine)
+    physics = runs.physics(options.run, experiment)
     suite = official_suite(experiment, options.protocol)
     chosen, rng = draw(experiment, options)
     stem = f"iteration{experiment.iteration}-seed{options.seed}"

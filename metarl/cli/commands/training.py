@@ -78,7 +78,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
                 evaluation = experiment.run()
             curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
             folder, notices = experiment.folder, experiment.training_notices()
-            physics = runs.physics(folder, experiment.config.sampling.engine)
+            physics = runs.physics(folder, experiment)
             shown = Shown(evaluation, references=find_references(experiment, evaluation.tasks, physics))
             report = EvaluationReport(experiment, tell, folder, physics)
             files = report.show_all(shown, "evaluation", notices)

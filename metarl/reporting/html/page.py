@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 
 from metarl.config import to_json
+from metarl.evaluation.physics import physics_differences
 from metarl.evaluation.summary import Summary
 from metarl.reporting.html.figures import adaptation_panels, episode_panels, learning_panels
 from metarl.reporting.html.run_data import Group
@@ -122,7 +123,11 @@ def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
         pairs=tuple(pairs),
         no_videos=no_videos,
         notices=tuple(
-            dict.fromkeys(sentence for run in group.runs for sentence in kept_notices(run.measured.about))
+            dict.fromkeys(
+                sentence
+                for about in (run.measured.about for run in group.runs)
+                for sentence in [*kept_notices(about), *physics_differences(about.get("physics"))]
+            )
         ),
     )
 

@@ -11,11 +11,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from metarl.envs.engines.threads import compiled
+from metarl.envs.engines.solver_fault import check_solver
+from metarl.envs.engines.threads import worlds
 from metarl.envs.engines.threads.batched import BatchedPhysics, StepperName
-from metarl.envs.engines.threads.compiled import BuildError, build, load
+from metarl.envs.engines.threads.compiled import load
 from metarl.envs.engines.threads.features import Array, Feature, read
-from metarl.envs.engines.threads.worlds import FATAL, Finish
+from metarl.envs.engines.threads.worlds import FATAL, Finish, can_reuse_forward
 from metarl.envs.metaworld.models import MocapArms
 from metarl.envs.metaworld.reset_bank import ResetBank, set_rand_vec
 from metarl.errors import EngineError, MetarlError
@@ -388,10 +389,24 @@ def test_without_a_compiler_there_is_one_line_and_the_portable_path(
     physics.close()
 
 
-def test_unknown_version_of_mujoco_is_not_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "EXACT_VERSIONS", (1,))
-    with pytest.raises(BuildError, match="not known to be exact"):
-        build()
+def test_unknown_version_of_mujoco_reuses_no_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = mujoco.MjModel.from_xml_string(PENDULUM)
+    monkeypatch.setattr(worlds, "EXACT_VERSIONS", (mujoco.mj_version(),))
+    assert can_reuse_forward(model, Finish.FORWARD)
+    monkeypatch.setattr(worlds, "EXACT_VERSIONS", (1,))
+    assert not can_reuse_forward(model, Finish.FORWARD)
+
+
+def test_sparse_newton_of_mujoco_4_0_0_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mujoco, "mj_version", lambda: 4_000_000)
+    text = '<mujoco><option {}/><worldbody><body><freejoint/><geom size="1"/></body></worldbody></mujoco>'
+    for options in ('jacobian="sparse" solver="CG"', 'jacobian="dense"'):
+        check_solver(mujoco.MjModel.from_xml_string(text.format(options)))
+    sparse = mujoco.MjModel.from_xml_string(text.format('jacobian="sparse"'))
+    with pytest.raises(EngineError, match=r"another MuJoCo than 4\.0\.0 for a model with 6 degrees"):
+        BatchedPhysics([sparse], [0], stepper="portable")
+    monkeypatch.setattr(mujoco, "mj_version", lambda: 4_000_001)
+    check_solver(sparse)
 
 
 @pytest.mark.skipif(
