@@ -136,7 +136,7 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
     inner = env.unwrapped
     if not isinstance(getattr(inner, "model", None), mujoco.MjModel):
         raise MetarlError(f"Expected a MuJoCo environment, got {robot}.")
-    if isinstance(env.observation_space, Dict):
+    if isinstance(cast("object", env.observation_space), Dict):
         env = FlattenObservation(env)
     return env, cast("MujocoEnv", inner)  # or another class with model, data and dt
 
