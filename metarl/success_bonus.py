@@ -15,7 +15,14 @@ from gymnasium.vector import VectorWrapper
 from metarl.action_map import MapsActions
 from metarl.errors import require
 from metarl.step_values import truths
-from metarl.tasks import ControlledInTime, Split, TaskDistribution, TestsOnTrainingTasks
+from metarl.tasks import (
+    ControlledInTime,
+    DescribesParameters,
+    Parameter,
+    Split,
+    TaskDistribution,
+    TestsOnTrainingTasks,
+)
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv, TensorStep, TensorVectorEnv
 
@@ -50,6 +57,10 @@ class BonusTasks:
     def control_step(self) -> float | None:
         """Return the base's seconds from an action to the next."""
         return self.base.control_step() if isinstance(self.base, ControlledInTime) else None
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Describe the base's parameters, if it does."""
+        return self.base.describe_parameters(family) if isinstance(self.base, DescribesParameters) else ()
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """Return the base's list."""

@@ -96,6 +96,8 @@ class Parameter(NamedTuple):
     name: str
     observed: bool
     """Whether an agent may observe it, such as where an object is; all others it has to infer."""
+    trained: tuple[float, float] | None = None
+    """Range of a factor in training, where evaluations are to tell values inside from those outside."""
 
 
 @runtime_checkable

@@ -183,7 +183,10 @@ class GraspShapesTasks(SawyerTasks):
 
     name: str = GraspShapesConfig.kind
 
-    known: ClassVar[Families] = FAMILIES
+    @property
+    def known(self) -> Families:
+        """Source of the shapes' environments, models and rewards."""
+        return FAMILIES
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Return each parameter's name and visibility: the object is seen, the goal is not."""

@@ -109,7 +109,7 @@ class DynamicsConfig(ChangedDynamicsConfig):
 
     kind: ClassVar[str] = "dynamics"
     env: str = "HalfCheetah-v5"
-    """Gymnasium's id."""
+    """Gymnasium's id; PACKAGE:ID of another package, gymnasium_robotics:FetchReachDense-v4."""
     vary: tuple[str, ...] = ("body_mass:torso:x0.5..2", "geom_friction:all[0]:x0.5..2")
     """The numbers that vary, FIELD:NAME:RANGE each.
 
@@ -124,7 +124,7 @@ class DynamicsConfig(ChangedDynamicsConfig):
     @property
     def label(self) -> str:
         """Name with suite and environment, which runs on two robots do not share."""
-        return f"{self.kind}-{self.env.replace('/', '-')}"
+        return f"{self.kind}-{self.env.rpartition(':')[2].replace('/', '-')}"
 
     def build(self) -> MujocoTasks:
         """Return the task distribution; raise ``MetarlError`` on unknown fields and names."""

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 import gymnasium
+import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
+from gymnasium.spaces import Dict
+from gymnasium.wrappers import FlattenObservation
 
 from metarl.envs.engines.arrays import vector
 from metarl.envs.engines.rendering.offscreen import Offscreen
@@ -92,7 +95,10 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
         if self._offscreen is None or self._offscreen[0] != (width, height):
             self._close_offscreen()
             self._offscreen = (width, height), Offscreen(self._inner.model, width=width, height=height)
-        return self._offscreen[1].frame(self._inner.data, camera or "track")
+        model = self._inner.model
+        cameras = [model.camera(index).name for index in range(model.ncam)]
+        suits = "track" if "track" in cameras else "".join(cameras[:1])
+        return self._offscreen[1].frame(self._inner.data, camera or suits)
 
     def close(self) -> None:
         """Free what the environment holds."""
@@ -114,9 +120,10 @@ class GymnasiumTaskEnv(gymnasium.Env[Array, Action]):
 def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[Array, Action], MujocoEnv]:
     """Build a MuJoCo environment by Gymnasium's id, without time limit; also return it without wrappers.
 
-    An unknown id or option, and an environment that is not MuJoCo's, raise ``MetarlError``.
+    ``PACKAGE:ID`` imports the package that registers the id. Observations in a dictionary become one vector.
+    An unknown id or option, and an environment without a MuJoCo model, raise ``MetarlError``.
     """
-    if robot not in gymnasium.registry:
+    if ":" not in robot and robot not in gymnasium.registry:
         raise unknown_name("Gymnasium environment", robot, _mujoco_ids())
     # no time limit: the engine truncates episodes
     try:
@@ -125,11 +132,15 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
         )
     except TypeError as error:
         raise MetarlError(f"{robot} does not take these options: {error}.") from error
+    except (ImportError, gymnasium.error.Error) as error:
+        raise MetarlError(f"Gymnasium cannot make {robot}: {str(error).rstrip('.')}.") from error
     inner = env.unwrapped
-    if not isinstance(inner, MujocoEnv):
+    if not isinstance(getattr(inner, "model", None), mujoco.MjModel):
         raise MetarlError(f"Expected a MuJoCo environment, got {robot}.")
     check_solver(inner.model)
-    return env, inner
+    if isinstance(cast("object", env.observation_space), Dict):
+        env = FlattenObservation(env)
+    return env, cast("MujocoEnv", inner)  # or another class with model, data and dt
 
 
 def _mujoco_ids() -> list[str]:

@@ -80,7 +80,7 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         self.action_space = action_space()  # type: ignore[assignment]  # as above
         self._inner = known.models.environment(family)(reward_function_version=reward)
         self._edited = [field for field in known.models.expanded if "." not in field]
-        self._renderers = SawyerRenderers(known.full_model)
+        self._renderers = SawyerRenderers(known.full_model, known.look)
         self._task: Task | None = None
         self._steps = horizon
 
@@ -115,7 +115,8 @@ class MetaWorldEnv(gymnasium.Env[Floats, Action]):
         model, data = self._inner.model, self._inner.data
         state = integration_state(model, data)
         renderer = self._renderers.get(self.family, model, width=width, height=height)
-        return renderer.frame(state, {field: getattr(model, field) for field in self._edited}, camera)
+        fields = {field: getattr(model, field) for field in self._edited}
+        return renderer.frame(state, fields, camera, self._task.parameters if self._task else ())
 
     def close(self) -> None:
         """Free what rendering holds."""

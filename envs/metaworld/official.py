@@ -7,6 +7,7 @@ success: a goal that is solved fast fills the quota of those that are not, and t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,7 @@ from metarl.envs.engines.autoreset import Flags, Infos
 from metarl.envs.metaworld.goal_order import assign_goals
 from metarl.envs.metaworld.goals import by_family
 from metarl.envs.metaworld.official_agent import OfficialAgent
+from metarl.envs.metaworld.resets import METAWORLD, Families
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
@@ -52,7 +54,7 @@ PUBLISHED = {"ml1": Layout(10, 5), "ml10": Layout(4, 10), "ml25": Layout(10, 4),
 def layout(benchmark: str, tasks: Sequence[Task]) -> Layout:
     """Return the published layout of a benchmark, as much of it as there are tasks for."""
     fewest = min(len(family) for family in by_family(tasks))
-    wanted = PUBLISHED.get(benchmark.partition("-")[0], PUBLISHED["ml1"])
+    wanted = PUBLISHED.get(re.split("[-+]", benchmark)[0], PUBLISHED["ml1"])
     slots = min(wanted.slots, fewest)
     return Layout(slots, min(wanted.rounds, fewest // slots))
 
@@ -77,13 +79,15 @@ def official_evaluation(
     rng: np.random.Generator,
     num_threads: int = 0,
     cache: Path | None = None,
+    known: Families = METAWORLD,
     on_step: Callable[[int], None] | None = None,
 ) -> OfficialEvaluation:
     """Let Meta-World measure an agent; see :meth:`.OfficiallyEvaluated.official_evaluation`."""
     chosen = [task for family in by_family(tasks) for task in family[: plan.goals]]
     options = same_step_options(horizon, reward, num_threads)
     seed = int(rng.integers(2**31))
-    with closing(OfficialVectorEnv(chosen, plan.slots, seed=seed, options=options, cache=cache)) as env:
+    env = OfficialVectorEnv(chosen, plan.slots, seed=seed, options=options, cache=cache, known=known)
+    with closing(env):
         return measure_officially(agent, env, settings, plan, rng, on_step)
 
 
@@ -161,10 +165,11 @@ class OfficialVectorEnv(MetaWorldVectorEnv):
         seed: int,
         options: VectorOptions,
         cache: Path | None = None,
+        known: Families = METAWORLD,
     ) -> None:
         families = list(dict.fromkeys(task.family for task in tasks))
         assigned = assign_goals(tasks, slots * len(families), share_goals=True)
-        super().__init__(assigned, families=families, seed=seed, options=options, cache=cache)
+        super().__init__(assigned, families=families, seed=seed, options=options, cache=cache, known=known)
         self._returns = np.zeros(self.num_envs)
 
     def reset(

@@ -6,7 +6,7 @@ edited are copied into the full model; the picture is, pixel for pixel, that of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import mujoco
@@ -20,6 +20,8 @@ from metarl.envs.engines.threads.worlds import STATE
 from metarl.envs.metaworld.models import environment_class
 
 FullModel: TypeAlias = Callable[[str], mujoco.MjModel]
+# changes how a family's full model looks in a task, given the task's parameters
+Look: TypeAlias = Callable[[mujoco.MjModel, str, Sequence[float]], None]
 # of every model, in its order; those in the corners are upside down
 CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
 DEFAULT_SIZE = 480
@@ -38,7 +40,8 @@ class SawyerRenderer:
     """Draws the worlds of one family; only the thread that made it may use it.
 
     It holds the full model (20 MB), meshes and textures. ``stepped`` is the model that the states belong to,
-    ``full`` compiles a family's full model (None: Meta-World's). Errors are those of :class:`.Offscreen`.
+    ``full`` compiles a family's full model (None: Meta-World's), ``look`` changes it for a task. Errors are
+    those of :class:`.Offscreen`.
     """
 
     def __init__(
@@ -49,19 +52,29 @@ class SawyerRenderer:
         width: int = DEFAULT_SIZE,
         height: int = DEFAULT_SIZE,
         full: FullModel | None = None,
+        look: Look | None = None,
     ) -> None:
+        self._family, self._look = family, look
         self._model = (full or full_model)(family)
         self._data = mujoco.MjData(self._model)
         self._rows = {field: _same_objects(stepped, self._model, kind) for field, kind in _KINDS.items()}
         self._offscreen = Offscreen(self._model, width=width, height=height)
 
-    def frame(self, integration: Array, fields: Mapping[str, Array], camera: str | None = None) -> Frame:
+    def frame(
+        self,
+        integration: Array,
+        fields: Mapping[str, Array],
+        camera: str | None = None,
+        parameters: Sequence[float] = (),
+    ) -> Frame:
         """Return a picture, ``[height, width, 3]``, of a state ``mjSTATE_INTEGRATION``.
 
         ``fields`` are the world's own ``body_pos``, ``site_pos``, ``geom_pos`` and ``geom_size``, as far as
         it has them, in the order of the stepped model. ``camera`` is one of :data:`CAMERAS`, for Meta-World's
-        own picture; None for corner2 turned upright.
+        own picture; None for corner2 turned upright. ``parameters`` are the task's.
         """
+        if self._look is not None and parameters:
+            self._look(self._model, self._family, parameters)
         for field, (theirs, ours) in self._rows.items():
             if field in fields:
                 getattr(self._model, field)[ours] = fields[field][theirs]
@@ -80,15 +93,17 @@ class SawyerRenderer:
 class SawyerRenderers:
     """Renderers of an engine, made on demand; the longest unused are closed."""
 
-    def __init__(self, full: FullModel | None = None) -> None:
-        self._full = full
+    def __init__(self, full: FullModel | None = None, look: Look | None = None) -> None:
+        self._full, self._look = full, look
         self._renderers: dict[tuple[str, int, int], SawyerRenderer] = {}
 
     def get(self, family: str, stepped: mujoco.MjModel, *, width: int, height: int) -> SawyerRenderer:
         """Return a family's renderer for this size; see :class:`SawyerRenderer`."""
         key = (family, width, height)
         renderer = self._renderers.pop(key, None)
-        renderer = renderer or SawyerRenderer(family, stepped, width=width, height=height, full=self._full)
+        renderer = renderer or SawyerRenderer(
+            family, stepped, width=width, height=height, full=self._full, look=self._look
+        )
         self._renderers[key] = renderer  # the last in order is the one used last
         if len(self._renderers) > RENDERERS_KEPT:
             self._renderers.pop(next(iter(self._renderers))).close()

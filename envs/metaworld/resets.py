@@ -12,7 +12,7 @@ import mujoco
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs.metaworld.models import METAWORLD_MODELS, Models
-from metarl.envs.metaworld.rendering import FullModel, full_model
+from metarl.envs.metaworld.rendering import FullModel, Look, full_model
 from metarl.envs.metaworld.reset_bank import Constants, Extractor, ResetBank, Snapshot
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, tasks_with
 from metarl.envs.metaworld.rewards.constants import constants_of
@@ -39,6 +39,7 @@ class Families:
     constants: Extractor = episode_constants  # of the rewards, fixed by a reset, under "reward"
     models: Models = METAWORLD_MODELS  # where their environments and models come from
     full_model: FullModel = full_model  # compiles a family's model with visual parts
+    look: Look | None = None  # changes that model for a task's pictures
 
 
 METAWORLD = Families()

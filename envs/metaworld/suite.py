@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, TypeAlias, cast
 
 import numpy as np
@@ -17,15 +17,24 @@ from metaworld.env_dict import ML25_V3
 from metarl.config import SuiteConfig
 from metarl.envs.engines.warp.available import device_of, extra_imported, is_warp
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
-from metarl.envs.metaworld.goals import PUBLISHED_GOALS, Benchmark, Goal, Goals, several_goals
+from metarl.envs.metaworld.factors import (
+    check_factors,
+    describe_factors,
+    draw_factors,
+    factors_of,
+    families_varying,
+)
+from metarl.envs.metaworld.goals import PUBLISHED_GOALS, Benchmark, Goal, Goals, by_family, several_goals
 from metarl.envs.metaworld.official import layout, official_evaluation, official_steps
+from metarl.envs.metaworld.resets import Families
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
 from metarl.envs.metaworld.tasks import SawyerTasks
-from metarl.errors import require, unknown_name
+from metarl.envs.task_sampling.ranges import TestRange, check_test_range
+from metarl.errors import MetarlError, require, unknown_name
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
 from metarl.meta_learner import MetaLearner
 from metarl.system.caches import cache_folder
-from metarl.tasks import Split, check_disjoint
+from metarl.tasks import Parameter, Split, check_disjoint
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -41,12 +50,27 @@ class MetaWorldTasks(SawyerTasks):
     without CUDA it runs on the CPU, slowly. A device may follow it, ``"warp:cuda:1"``.
     """
 
+    vary: tuple[str, ...] = ()  # factors of variation, :data:`.factors.FACTORS`
+
     engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes", "warp")
+
+    @property
+    def known(self) -> Families:
+        """Meta-World's families, with tasks that vary if any factor does."""
+        return families_varying(self.vary)
+
+    def describe_parameters(self, family: str) -> Sequence[Parameter]:
+        """Return each parameter's name and visibility; factors come last, with their training ranges."""
+        factors = describe_factors(family, self.vary)
+        count = next(len(task.parameters) for task in (*self.train, *self.test) if task.family == family)
+        return [*super().describe_parameters(family)[: count - len(factors)], *factors]
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> TaskVectorEnv:
         """Build an environment; raise ``MetarlError`` on an unknown engine, ``EngineError`` without Warp."""
         if not is_warp(engine):
             return super().make_vector_env(num_envs, engine=engine, num_workers=num_workers)
+        if self.vary:
+            raise MetarlError(f"Expected engine threads or processes for tasks that vary, got {engine}.")
         with extra_imported():
             from metarl.envs.metaworld.warp import WarpSawyerVectorEnv  # noqa: PLC0415  # an extra
 
@@ -85,6 +109,7 @@ class MetaWorldTasks(SawyerTasks):
             rng=rng,
             num_threads=num_workers,
             cache=cache_folder() / "resets",
+            known=self.known,
             on_step=on_step,
         )
 
@@ -105,10 +130,16 @@ class MetaWorldConfig(SuiteConfig):
     """Held-out goals of each family; the first 50 are Meta-World's."""
     reward: RewardVersion = "v2"
     """Meta-World's rewards: today's "v2", 0 to 10 a step, or the original "v1", up to thousands."""
+    vary: tuple[str, ...] = ()
+    """Factors that vary from task to task: size, mass, friction; colour and camera in pictures only."""
+    test_range: TestRange = "out"
+    """Factors of held-out tasks: beyond the training ranges, or "in": new draws from them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_reward(self.reward)
+        check_factors(self.vary)
+        check_test_range(self.test_range)
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""
@@ -116,14 +147,18 @@ class MetaWorldConfig(SuiteConfig):
 
     @property
     def label(self) -> str:
-        """Name with the numbers of goals that are not the published ones: ``"ml10+goals500"``."""
-        return f"{self.kind}{self.goals_label}"
+        """Name with what is not as published: ``"ml10+goals500"``, ``"ml10+vary-mass"``."""
+        return f"{self.kind}{self.changes_label}"
 
     @property
-    def goals_label(self) -> str:
-        """What follows the benchmark's name: ``"+goals500"``, ``"+testgoals200"`` or nothing."""
+    def changes_label(self) -> str:
+        """What follows the benchmark's name: ``"+goals500"``, ``"+vary-size,mass"`` or nothing."""
         numbers = {"goals": self.training_goals, "testgoals": self.test_goals}
-        return "".join(f"+{name}{number}" for name, number in numbers.items() if number != PUBLISHED_GOALS)
+        changes = [f"+{name}{number}" for name, number in numbers.items() if number != PUBLISHED_GOALS]
+        if self.vary:
+            within = "-in" if self.test_range == "in" else ""
+            changes.append(f"+vary-{','.join(check_factors(self.vary))}{within}")
+        return "".join(changes)
 
     def goals(self, family: str = "") -> Goals:
         """Return the first goals of each family, as many as the settings say."""
@@ -143,11 +178,13 @@ class ML1Config(MetaWorldConfig):
         super().__post_init__()
         if self.task not in FAMILIES:
             raise unknown_name("Meta-World task", self.task, FAMILIES)
+        for name in set(self.vary) - set(factors_of(self.task, self.vary)):
+            raise MetarlError(f"Expected factors that {self.task} has, got {name}, which it has not.")
 
     @property
     def label(self) -> str:
         """Name with the family, which runs on two families do not share."""
-        return f"{self.kind}-{self.task}{self.goals_label}"
+        return f"{self.kind}-{self.task}{self.changes_label}"
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution, named after the family."""
@@ -178,10 +215,10 @@ class ML25Config(MetaWorldConfig):
         goals = self.goals()
         if self.published:
             _log.warning("ml25-published trains on %s, which it is also tested on.", ", ".join(ml25_leak()))
-            return _distribution(f"ml25-published{self.goals_label}", goals, self)
+            return _distribution(f"ml25-published{self.changes_label}", goals, self)
         train = tuple(goal for goal in goals.train if goal.family not in ml25_leak())
         clean = Goals(train, goals.test)
-        return _separate_families(_distribution(f"ml25-clean{self.goals_label}", clean, self))
+        return _separate_families(_distribution(f"ml25-clean{self.changes_label}", clean, self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,10 +244,11 @@ def _distribution(name: str, goals: Goals, config: MetaWorldConfig) -> MetaWorld
     """Return the goals as numbered tasks; raise ``MetarlError`` if a test goal is a training goal."""
     tasks = MetaWorldTasks(
         name=name,
-        train=numbered_tasks(goals.train, "train"),
-        test=numbered_tasks(goals.test, "test"),
+        train=varied_tasks(numbered_tasks(goals.train, "train"), "train", config),
+        test=varied_tasks(numbered_tasks(goals.test, "test"), "test", config),
         horizon=config.horizon,
         reward=config.reward,
+        vary=check_factors(config.vary),
     )
     check_disjoint(tasks)
     return tasks
@@ -224,3 +262,19 @@ def numbered_tasks(goals: Sequence[Goal], split: Split) -> tuple[Task, ...]:
         number = numbers[goal.family] = numbers.get(goal.family, -1) + 1
         tasks.append(Task(goal.family, goal.parameters, f"{goal.family}/{split}/{number:02d}"))
     return tuple(tasks)
+
+
+def varied_tasks(tasks: tuple[Task, ...], split: Split, config: MetaWorldConfig) -> tuple[Task, ...]:
+    """Return tasks with the factors of each after its parameters."""
+    if not config.vary:
+        return tasks
+    beyond, varied = split == "test" and config.test_range == "out", []
+    for members in by_family(tasks):
+        family = members[0].family
+        names = factors_of(family, check_factors(config.vary))
+        drawn = draw_factors(family, names, len(members), config.goal_seed, split, beyond=beyond)
+        varied += [
+            replace(task, parameters=(*task.parameters, *row))
+            for task, row in zip(members, drawn.tolist(), strict=True)
+        ]
+    return tuple(varied)

@@ -34,8 +34,12 @@ class SawyerTasks:
     reward: RewardVersion = "v2"
     reports_success: bool = True
 
-    known: ClassVar[Families] = METAWORLD  # source of the families' environments, models and rewards
     engines: ClassVar[tuple[str, ...]] = ("auto", "threads", "processes")
+
+    @property
+    def known(self) -> Families:
+        """Source of the families' environments, models and rewards."""
+        return METAWORLD
 
     @property
     def families(self) -> list[str]:

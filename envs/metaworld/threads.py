@@ -84,7 +84,7 @@ class SawyerVectorEnv(SlotEngine):
         functions = [c_function(task, self._tables) for task in catalog.values()]
         self._computes = self._physics.compute(functions, self._tables.in_order())
         self._groups: dict[str, Indices] = {}
-        self._renderers = SawyerRenderers(known.full_model)
+        self._renderers = SawyerRenderers(known.full_model, known.look)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
@@ -182,9 +182,10 @@ class SawyerVectorEnv(SlotEngine):
         """
         self._check_open()
         check_slot(slot, self.num_envs)
-        family, [state] = self._running[slot].family, self._physics.get_state([slot])
-        renderer = self._renderers.get(family, self._resets.model(family), width=width, height=height)
-        return renderer.frame(state.integration, state.fields, camera)
+        task, [state] = self._running[slot], self._physics.get_state([slot])
+        stepped = self._resets.model(task.family)
+        renderer = self._renderers.get(task.family, stepped, width=width, height=height)
+        return renderer.frame(state.integration, state.fields, camera, task.parameters)
 
     def close_extras(self, **_: object) -> None:
         """End the threads; save new tasks' states."""

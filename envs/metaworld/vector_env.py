@@ -24,6 +24,7 @@ from metarl.envs.engines.threads.batched import StepperName
 from metarl.envs.metaworld.env import MAX_HORIZON, observation_space
 from metarl.envs.metaworld.goal_order import GoalChoice, Select
 from metarl.envs.metaworld.rendering import CAMERAS, DEFAULT_SIZE
+from metarl.envs.metaworld.resets import METAWORLD, Families
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
 from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.errors import MetarlError, require, unknown_name
@@ -112,7 +113,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     Slot i may run ``tasks[i]``; the goals that it meets follow from its seed alone: a reset with a seed
     starts their order anew (slot i gets ``seed + i``, or ``seed[i]``), ``seed`` holds until then. All else in
     an episode is a function of task and actions. ``families`` are in the order of the one-hot numbers;
-    ``cache`` and errors are :class:`.SawyerVectorEnv`'s.
+    ``cache``, ``known`` and errors are :class:`.SawyerVectorEnv`'s.
 
     ``infos`` holds, with Gymnasium's masks, Meta-World's seven values of a step: ``success`` (bool),
     ``near_object``, ``grasp_success``, ``grasp_reward``, ``in_place_reward``, ``obj_to_target`` and
@@ -127,6 +128,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         seed: int = 0,
         options: VectorOptions | None = None,
         cache: Path | None = None,
+        known: Families = METAWORLD,
     ) -> None:
         self.closed = True  # until there is something to close
         self.options = options or VectorOptions()
@@ -156,6 +158,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
             stepper=self.options.stepper,
             cache=cache,
             reward_version=self.options.reward_function_version,
+            known=known,
         )
         self.closed = False
         self._moving_goals = self._engine.has_moving_goals

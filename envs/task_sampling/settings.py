@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, get_args
 
@@ -28,7 +27,10 @@ class TaskSettings(TypedDict, total=False):
     "clip" clips only; "raw" passes them on, for an environment that reads actions beyond its bounds itself.
     """
     timeout: float
-    """Seconds to build, reset or step an environment, 60 by default; not for vector environments."""
+    """Seconds to build, reset or step an environment, 60 by default; ``math.inf`` waits for ever.
+
+    Not for vector environments.
+    """
     observed: Sequence[str]
     """Names of parameters that an agent may observe, such as where an object is."""
 
@@ -48,7 +50,7 @@ def check_settings(settings: Mapping[str, object]) -> None:
     mode, timeout = settings.get("actions", "rescale"), settings.get("timeout", TIMEOUT)
     if mode not in get_args(ActionMode):
         raise unknown_name("way to pass on actions", str(mode), get_args(ActionMode))
-    positive = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+    positive = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
     require(positive, "timeout must be a positive number of seconds", repr(timeout))
 
 

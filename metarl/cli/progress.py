@@ -57,7 +57,9 @@ class Progress:
         where = f"iteration {iteration} of {self._iterations}"
         env_steps = f"{metrics['env_steps']:,.0f} env steps, " if "env_steps" in metrics else ""
         line = f"{where}: {describe(metrics)}; {env_steps}{self.pace()}"
-        self.report(f"{where}: {describe(self._metrics)}", line, force=iteration == self._iterations)
+        held_out = any(name.startswith("test/") for name in metrics)
+        last = iteration == self._iterations
+        self.report(f"{where}: {describe(self._metrics)}", line, force=held_out or last)
 
     def on_notice(self, sentence: str) -> None:
         """Print a notice, on a terminal above the bar."""

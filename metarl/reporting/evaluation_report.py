@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from metarl.evaluation.factors import factors_of_tasks
 from metarl.evaluation.physics import physics_differences, physics_label
 from metarl.evaluation.record import Axis, Evaluation
 from metarl.evaluation.references import Reference, references_json
@@ -17,7 +18,7 @@ from metarl.reporting.csv_files import write_csv
 from metarl.reporting.evaluation_files import write_evaluation
 from metarl.reporting.success_tables import family_success_table, success_rows, success_table
 from metarl.reporting.table import Table
-from metarl.reporting.tables import aggregate_table, evaluation_table, family_table
+from metarl.reporting.tables import aggregate_table, evaluation_table, factor_table, family_table
 from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
 from metarl.types import Json
@@ -101,11 +102,14 @@ class EvaluationReport:
             title += f", {label}"
         self.tell(evaluation_table(evaluation, summary, title, axis))
         said = {sentence: sentence for sentence in physics_differences(self.physics)} | dict(notices)
+        factors = factors_of_tasks(self.experiment.suite, evaluation.tasks)
         # aggregates and notices are of adaptation steps, not of the curve over episodes
         if axis is None:
             self.tell(aggregate_table(summary, evaluation.trial))
             if len({task.family for task in evaluation.tasks}) > 1:
                 self.tell(family_table(evaluation))
+            if factors:
+                self.tell(factor_table(evaluation, factors))
             said = {**self.experiment.evaluation_notices(evaluation), **said}
         for sentence in said.values():
             self.tell(f"Notice: {sentence}")
@@ -114,6 +118,7 @@ class EvaluationReport:
             "physics": self.physics,
             "notices": list[Json](said.values()),
             **({"stream": dict(shown.stream)} if shown.stream else {}),
+            **({"factors": {each.name: each.to_json() for each in factors}} if factors else {}),
             **({"references": references_json(shown.references)} if shown.references else {}),
             **({"rank_correlation": correlation} if (correlation := rank_correlation(evaluation)) else {}),
         }

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 import numpy as np
 
+from metarl.evaluation.factors import Factor
 from metarl.evaluation.official import OfficialEvaluation
 from metarl.evaluation.record import Axis, Evaluation, steps_axis
 from metarl.evaluation.statistics import Values
@@ -117,6 +118,26 @@ def family_table(evaluation: Evaluation) -> Table:
     of = {family: evaluation.only(family) for family in families}
     parts = {family: (one.task_returns, one.task_successes) for family, one in of.items()}
     return change_table("family", parts, evaluation.adaptation_steps, "by family", evaluation.trial)
+
+
+def factor_table(evaluation: Evaluation, factors: Sequence[Factor]) -> Table:
+    """Return the means of tasks below, inside and above each factor's training range."""
+    parts = {}
+    for factor in factors:
+        low, high = factor.trained
+        values = np.array(factor.values, np.float64)  # NaN, of a family without the factor, is in none
+        sides = {
+            f"{factor.name} < {low:g}": values < low,
+            f"{factor.name} {low:g} to {high:g}": (low <= values) & (values <= high),
+            f"{factor.name} > {high:g}": values > high,
+        }
+        for name, chosen in sides.items():
+            if chosen.any():
+                rates = evaluation.task_successes
+                returns = evaluation.task_returns[chosen]
+                parts[f"{name} ({int(chosen.sum())})"] = returns, None if rates is None else rates[chosen]
+    title = "by factor, below, in and above its training range (number of tasks)"
+    return change_table("factor", parts, evaluation.adaptation_steps, title, evaluation.trial)
 
 
 def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Table:

@@ -30,13 +30,15 @@ from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_
 from metarl.sb3.weights import start_from_ppo
 from metarl.spaces import action_size, observation_size
 from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.files import write_json
 from metarl.storage.locks import locked
 from metarl.storage.metrics import MetricsLog, Row, held_out_return, read_metrics
-from metarl.storage.run_folder import CHECKPOINTS, EVALUATION
+from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
 from metarl.system.ranks import Ranks
 from metarl.system.sharing import sharing, slots_here
 from metarl.system.threads import stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
+from metarl.text import count
 from metarl.training.divergence import check_loaded, check_update, naming_agent
 from metarl.training.loggers import Logger, find_loggers, opened
 from metarl.training.meta_iteration import meta_iteration
@@ -92,6 +94,7 @@ class Experiment:
         self._loggers: list[Logger] = []
         self._physics: tuple[TaskDistribution, str, Physics] | None = None  # the models' sums take a while
         self._best: tuple[float, int] | None = None  # return on held-out tasks, and its iteration
+        self._waited = 0  # evaluations since then
 
     @property
     def num_envs(self) -> int:
@@ -172,6 +175,8 @@ class Experiment:
             ranks.size,
         )
         require(device == "cpu", "Several ranks train on the CPU, so --device must be cpu", device)
+        patience = self.config.evaluation.patience
+        require(patience == 0, "Only one process ends early, so --evaluation.patience must be 0", patience)
         self.ranks = ranks
 
     def request_stop(self) -> None:
@@ -331,12 +336,15 @@ class Experiment:
         while self.iteration < self.config.iterations:
             start = time.perf_counter()
             metrics = self._iterate(env)
-            if self._evaluates_after(self.iteration):
+            evaluated = self._evaluates_after(self.iteration)
+            if evaluated:
                 metrics |= self._brief_test(env)
             self.elapsed += time.perf_counter() - start
             # log before saving, so that a checkpoint never claims iterations without a row
             self._forget_evaluation()
             self._log(log, metrics)
+            if evaluated and 0 < self.config.evaluation.patience <= self._waited:
+                self._end_here()
             self._finished = self._checkpoint()
             how = self.config.checkpoint
             due = self.iteration % how.every == 0 or self.iteration == self.config.iterations
@@ -418,8 +426,24 @@ class Experiment:
 
     def _rate(self, row: Row) -> None:
         rated = held_out_return(row)
-        if rated is not None and (self._best is None or rated > self._best[0]):
-            self._best = rated, int(row["iteration"])
+        if rated is None:
+            return
+        self._waited += 1
+        if self._best is None or rated > self._best[0]:
+            self._best, self._waited = (rated, int(row["iteration"])), 0
+
+    def _end_here(self) -> None:
+        """Let this iteration be the run's last, as its config says from now on."""
+        assert self._best is not None
+        self.config = replace(self.config, iterations=self.iteration)
+        write_json(self.folder / CONFIG, to_json(self.config), indent=2)
+        waited, best = count(self._waited, "evaluation"), self._best[1]
+        self._give(
+            {
+                "patience": f"Training ends at iteration {self.iteration}: in {waited} the return on "
+                f"held-out tasks was not better than at iteration {best}."
+            }
+        )
 
     def _forget_evaluation(self) -> None:
         """Delete the evaluation of a shorter run: it is of another agent now."""

@@ -175,9 +175,16 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "found"), [("reach-v3/test/01", TASKS[3]), ("reach-v3", TASKS[2])])
-def test_task_is_found_by_its_id_or_as_the_first_of_its_family(name: str, found: Task) -> None:
+@pytest.mark.parametrize(
+    ("name", "found"), [("reach-v3/test/01", TASKS[3]), ("reach-v3", TASKS[2]), ("1", TASKS[1])]
+)
+def test_task_is_found_by_its_id_its_number_or_as_the_first_of_its_family(name: str, found: Task) -> None:
     assert find_task(TASKS, name, "ml10") == found
+
+
+def test_a_number_beyond_the_last_task_is_refused() -> None:
+    with pytest.raises(MetarlError, match="number of a held-out task of ml10 must be 0 to 3, but it is 4"):
+        find_task(TASKS, "4", "ml10")
 
 
 @pytest.mark.parametrize(

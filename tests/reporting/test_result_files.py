@@ -160,7 +160,9 @@ def test_iteration_is_described_before_and_after_adapting() -> None:
     assert describe(metrics) == "return -40.0 -> -10.0, success 25% -> 100%, held-out return -39.0"
 
 
-def lines_of(monkeypatch: pytest.MonkeyPatch, *, steps: int, share: float, elapsed: float) -> list[str]:
+def lines_of(
+    monkeypatch: pytest.MonkeyPatch, *, steps: int, share: float, elapsed: float, last: str = "train"
+) -> list[str]:
     """Return what is printed elsewhere than on a terminal when so many steps were made in that time."""
     now = [100.0]
     monkeypatch.setattr("metarl.cli.progress.time.monotonic", lambda: now[0])
@@ -171,7 +173,7 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, *, steps: int, share: float, elaps
             now[0] += elapsed / steps
             if step == 0:
                 observer.on_iteration(1, {"train/return/step_0": -1.0, "env_steps": 200})
-        observer.on_iteration(2, {"train/return/step_0": -2.0, "env_steps": 200 * steps})
+        observer.on_iteration(2, {f"{last}/return/step_0": -2.0, "env_steps": 200 * steps})
     written = console.file
     assert isinstance(written, io.StringIO)
     return written.getvalue().splitlines()
@@ -185,6 +187,11 @@ def test_line_tells_pace_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lines_come_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(lines_of(monkeypatch, steps=100, share=0.25, elapsed=15.0)) == 1
+
+
+def test_every_held_out_result_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of(monkeypatch, steps=100, share=0.25, elapsed=15.0, last="test")
+    assert lines[1].startswith("iteration 2 of 9: held-out return -2.0")
 
 
 def test_tables_of_an_agent_with_a_memory_speak_of_episodes() -> None:

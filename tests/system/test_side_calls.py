@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import gymnasium
@@ -211,9 +212,18 @@ def test_timeout_is_a_setting_of_a_distribution() -> None:
         )  # fmt: skip
 
     assert build(300).timeout == 300
-    for wrong in (0, -1.0, float("nan"), float("inf"), "60", True):
+    for wrong in (0, -1.0, float("nan"), "60", True):
         with pytest.raises(MetarlError, match=r"timeout must be a positive number of seconds"):
             build(wrong)
+
+
+def test_an_endless_timeout_waits() -> None:
+    suite = from_gymnasium(
+        Echo, sample=[0.5], test_sample=[0.7], apply=set_goal, horizon=4, timeout=float("inf")
+    )
+    with closing(suite.make_vector_env(1, num_workers=1)) as env:
+        env.reset()
+        assert env.step(np.zeros((1, 2)))[0].shape == (1, *suite.observation_space.shape)
 
 
 def test_output_is_passed_on_up_to_a_limit() -> None:

@@ -70,6 +70,24 @@ def test_the_best_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert runs.resume(checkpoints / "best", pytest.fail).iteration == 1
 
 
+def test_training_ends_when_patience_does_and_goes_on_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returns = iter([0.0, 5.0, 2.0, 5.0, 6.0, 1.0, 1.0])
+    monkeypatch.setattr(Experiment, "_brief_test", lambda *_: {"test/return/step_0": next(returns)})
+    impatient = EvaluationConfig(every=1, patience=2, adaptation_steps=1)
+    experiment, rows = trained(
+        tmp_path, iterations=9, evaluation=impatient, checkpoint=CheckpointConfig(every=4)
+    )
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
+    assert runs.read_config(experiment.folder).iterations == 3
+    assert experiment.tally.said[-1] == "patience"
+    longer = runs.resume(experiment.folder, pytest.fail, iterations=9)
+    assert longer.iteration == 3
+    longer.run()
+    assert longer.iteration == 6  # the best is that of iteration 4
+
+
 def test_without_an_evaluation_no_checkpoint_is_the_best(tmp_path: Path) -> None:
     experiment, _ = trained(tmp_path, evaluation=EvaluationConfig(every=0, episodes=2, adaptation_episodes=2))
     with pytest.raises(MetarlError, match=r"There is no checkpoint .*best; there are: 0"):

@@ -48,6 +48,7 @@ ONE_THREAD = {
 }  # there is a worker for each core, so threads inside them would only compete
 STDERR = 2  # the descriptor, whatever stands in for sys.stderr
 CHECKS = 4  # of the workers' progress per timeout
+_LONGEST_POLL = 60_000.0  # ms between checks if the timeout is long or none
 PROGRAM = (
     "import sys; sys.path[:] = sys.argv[4:]; "
     "from metarl.envs.engines.processes.worker import main; main(*map(int, sys.argv[1:4]))"
@@ -181,7 +182,7 @@ class Supervisor:
 
     def _wait(self, failures: dict[int, Failure]) -> list[WorkerProcess]:
         """Receive answers, send the messages that follow, and return lost workers."""
-        events = self._poll.poll(max(1.0, 1000 * self._timeout / CHECKS))
+        events = self._poll.poll(min(max(1.0, 1000 * self._timeout / CHECKS), _LONGEST_POLL))
         if not events:
             return [worker for fd in self._busy if self._is_hung(worker := self._workers[fd])]
         return [worker for fd, _ in events if not self._receive(worker := self._workers[fd], failures)]

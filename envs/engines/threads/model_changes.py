@@ -8,7 +8,7 @@ derives them anew, once per task, and they become fields of a world like the mas
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import TypeAlias
@@ -47,10 +47,11 @@ class ModelChanger:
         self._fields = _float_fields(model)
         self._put: set[str] = set()
 
-    def fields(self, changes: Iterable[Change]) -> Fields:
+    def fields(self, changes: Iterable[Change], among: Sequence[str] = ()) -> Fields:
         """Return all fields that some changes, in order, and MuJoCo make differ from the original.
 
-        An unknown field or index, a value that is not finite, and a field that MuJoCo derives itself raise
+        ``among`` names the fields that can differ, where they are known: comparing all takes some ms. An
+        unknown field or index, a value that is not finite, and a field that MuJoCo derives itself raise
         ``MetarlError``.
         """
         # start from the original, whatever was changed before
@@ -64,7 +65,7 @@ class ModelChanger:
             return {}
         # MuJoCo derives fields from the changed ones; a change that it overwrites has no effect
         wanted = {name: read_field(self.model, name) for name in changed}
-        self._put |= {*self._fields, _SOLVER_SCALE}
+        self._put |= {*(among or self._fields), _SOLVER_SCALE}
         try:
             mujoco.mj_setConst(self.model, self._data)
         except mujoco.FatalError as error:
@@ -73,7 +74,8 @@ class ModelChanger:
             if not np.array_equal(read_field(self.model, name), values):
                 raise MetarlError(f"MuJoCo derives {name} from other fields; change those.")
         # fields that differ are those that a world needs for itself
-        differing = {name for name in {*self._fields, _SOLVER_SCALE, *changed} if self._differs(name)}
+        possible = {*(among or self._fields), _SOLVER_SCALE, *changed}
+        differing = {name for name in possible if self._differs(name)}
         self._put = differing
         fields = {name: read_field(self.model, name) for name in sorted(differing)}
         for name, values in fields.items():

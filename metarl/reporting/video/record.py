@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from metarl.errors import MetarlError, unknown_name
+from metarl.errors import MetarlError, require, unknown_name
 from metarl.evaluation.record import Evaluation
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.settings import Settings
@@ -112,11 +112,15 @@ def measured_rollouts(experiment: Experiment) -> list[int]:
 
 
 def find_task(tasks: Sequence[Task], name: str, suite: str) -> Task:
-    """Find a task by id, or the first of a family.
+    """Find a task by id or number, counted from 0, or the first of a family.
 
     Raises:
-        MetarlError: if there is neither; names the nearest.
+        MetarlError: if there is none; names the nearest.
     """
+    if name.isdecimal():
+        wanted = f"The number of a held-out task of {suite} must be 0 to {len(tasks) - 1}"
+        require(int(name) < len(tasks), wanted, name)
+        return tasks[int(name)]
     for task in tasks:
         if name in (task.id, task.family):
             return task

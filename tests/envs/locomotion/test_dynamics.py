@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import mujoco
 import numpy as np
@@ -49,6 +50,27 @@ def test_phrase_means_these_numbers(
     assert {knob.field for knob in found} == {field}
     assert [knob.indices for knob in found] == list(indices)
     assert {knob.scale for knob in found} == {":x" in phrase}
+
+
+def test_an_environment_of_another_package_varies_by_its_id() -> None:
+    pytest.importorskip("gymnasium_robotics", reason="an extra")
+    suite = DynamicsConfig(
+        env="gymnasium_robotics:FetchReachDense-v4", vary=("dof_damping:all:x0.5..2",), horizon=5
+    ).build()
+    assert suite.name == "dynamics-FetchReachDense-v4"
+    assert suite.observation_space.shape == (16,)  # observation, desired and achieved goal
+    light, heavy = (Task(suite.name, (value,), f"{suite.name}/test/{value}") for value in (0.5, 2.0))
+    with closing(suite.make_vector_env(2, num_workers=1)) as env:
+        env.set_tasks([light, heavy])
+        seen = [env.reset(seed=[0, 0])[0]]
+        seen += [env.step(np.ones((2, 4), np.float32))[0] for _ in range(3)]
+    assert np.array_equal(seen[0][0], seen[0][1])
+    assert not np.array_equal(seen[-1][0], seen[-1][1])
+
+
+def test_a_package_that_there_is_not_is_named() -> None:
+    with pytest.raises(MetarlError, match="Gymnasium cannot make no_such_package:Fetch-v4"):
+        DynamicsConfig(env="no_such_package:Fetch-v4", vary=("body_mass:all:x0.5..2",)).build()
 
 
 def ends(span: Range) -> tuple[float, float, float, float]:
