@@ -1,29 +1,27 @@
-"""Adapting on a foreign environment with the troubles of a real one: guard on, guard off, and not at all.
+"""Adapting to held-out bodies with the troubles of a real robot: guard on, guard off, and not at all.
 
-An agent is meta-trained on ``point`` and adapts on a table with a hidden mark that it was not trained on.
-Actions arrive late, observations go missing and steps take an uneven time, on a simulated clock. Few
-episodes a step make adapting uncertain; a step size a hundred times too large makes it harmful. Every run has
-a mark of its own.
+Agents that were trained on ``dynamics`` adapt to held-out bodies of the same robot, one a session, by
+``metarl.deploy``. Observations go missing and steps take an uneven time, on a simulated clock. Of a gradient
+agent, a step size a hundred times too large shows a harmful adaptation.
 
-    python -m benchmarks.learning.guarded_adaptation --output docs
+    python -m benchmarks.learning.guarded_adaptation results/pendulum-maml-trpo results/pendulum-rl2 --output out
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+import tyro
+from matplotlib.axes import Axes
 from scipy.stats import t as student
 
 from benchmarks.program import run
 from benchmarks.workloads import quiet_sessions
-from metarl import train
-from metarl.config import CheckpointConfig, EvaluationConfig, construct
 from metarl.deploy import (
     DeploySettings,
     GuardSettings,
@@ -32,92 +30,116 @@ from metarl.deploy import (
     TroubledEnv,
     adapt,
 )
-from metarl.envs.toy.point import PointConfig
+from metarl.envs.locomotion.env import GymnasiumFactory
+from metarl.envs.locomotion.tasks import MujocoTasks
+from metarl.errors import MetarlError
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.plugins.registry import configure
 from metarl.reporting.figures.style import TEXT, blank, draw_footer, label_axes, save
 from metarl.storage import checkpoints
 from metarl.storage.files import write_rows
 from metarl.storage.run_folder import CHECKPOINTS
-from metarl.training.runs import open_checkpoint
+from metarl.training.runs import open_checkpoint, open_trained
 from metarl.vector_env import Array
 
-HORIZON, EACH, STEPS = 20, 2, 5
-FREQUENCY = 50.0
-COLOURS = {"guard on": "#c2410c", "guard off": "#1d4ed8", "not adapted": "#78716c"}
-
-
-class TablePush(gymnasium.Env[Array, Array]):
-    """A gripper over a table that has to find a hidden mark.
-
-    Args:
-        mark: where it is.
-    """
-
-    def __init__(self, mark: Array) -> None:
-        self.observation_space = Box(-np.inf, np.inf, (2,), np.float64)
-        self.action_space = Box(-0.1, 0.1, (2,), np.float64)
-        self._mark = mark
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, object] | None = None
-    ) -> tuple[Array, dict[str, object]]:
-        """Start at the middle of the table."""
-        super().reset(seed=seed)
-        self._place = np.zeros(2)
-        return self._place.copy(), {}
-
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Move; the reward is minus the distance to the mark."""
-        self._place = self._place + action
-        distance = float(np.linalg.norm(self._place - self._mark))
-        return self._place.copy(), -distance, False, False, {"success": distance < 0.1}
+FREQUENCY = 25.0
+"""Steps a second, which the inverted pendulum of Gymnasium takes."""
+HARMFUL = 100.0
+"""Times that an inner step is too large."""
+UNADAPTED, GUARDED, UNGUARDED = "not adapted", "guard on", "guard off"
+COLOURS = {GUARDED: "#c2410c", UNGUARDED: "#1d4ed8", UNADAPTED: "#78716c"}
+GUARDS = {GUARDED: GuardSettings(), UNGUARDED: GuardSettings(enabled=False)}
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What is measured on every mark."""
+class Study:
+    """One agent's sessions, on the same bodies with the same luck under every guard."""
 
-    name: str
-    run: Path
-    settings: DeploySettings
+    agent: str
+    each: int
+    """Episodes that an adaptation learns from."""
+    outcomes: Mapping[str, Sequence[Outcome]]
+    """By guard, in the order of the bodies."""
+
+    def returns(self, guard: str) -> Array:
+        """Return the returns, ``[bodies, episodes]``."""
+        return np.array([[episode.total for episode in one.episodes] for one in self.outcomes[guard]])
+
+    def later(self, guard: str) -> Array:
+        """Return the mean return from the first adaptation on, ``[bodies]``."""
+        means: Array = self.returns(guard)[:, self.each :].mean(axis=1)
+        return means
 
 
-def main(*, runs: int = 20, iterations: int = 40, output: Path = Path()) -> None:
-    """Train once, adapt on many marks, and write the table and the figure.
+def main(
+    trained: tyro.conf.Positional[tuple[Path, ...]],
+    *,
+    bodies: int = 20,
+    episodes: int = 5,
+    steps: int = 4,
+    output: Path = Path(),
+) -> None:
+    """Adapt to many bodies, and write the tables and the figure.
 
     Args:
-        runs: marks, each adapted to under every condition.
-        iterations: of the meta-training.
-        output: folder of ``guarded_adaptation.csv`` and ``.png``.
+        trained: runs on ``dynamics``, or results with weights.
+        bodies: held-out tasks of the run's suite; each is adapted to under every condition.
+        episodes: that a gradient agent learns from at a time; one with a memory takes one.
+        steps: adaptations that are tried.
+        output: folder of ``returns.csv``, ``summary.csv`` and ``return_by_episode.png``.
     """
+    studies = []
     with quiet_sessions(), tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        good = trained(root, iterations)
-        bad = with_inner_lr(good, 100.0, root / "harmful")
-        conditions = [*three(good, ""), *three(bad, "harmful, ")[:2]]
-        found = {
-            condition.name: [session(condition, root / "sessions", number) for number in range(runs)]
-            for condition in conditions
-        }
-    returns = {name: padded(outcomes) for name, outcomes in found.items()}
-    write_rows(output / "guarded_adaptation.csv", table(returns))
-    draw(returns, runs, output / "guarded_adaptation.png")
-    for name, outcomes in found.items():
-        print(sentence(name, outcomes))
+        for place in trained:
+            experiment = open_trained(place, print)
+            name, sequential = experiment.config.agent.kind, experiment.agent.trial == "sequential"
+            each = 1 if sequential else episodes
+            base = DeploySettings(
+                adaptation_steps=steps,
+                adaptation_episodes=each,
+                episodes=(steps + 1) * each,
+                frequency=FREQUENCY,
+            )
+            studies.append(study(name, place, base, bodies, Path(folder) / name))
+            if not sequential:
+                bad = with_inner_lr(place, HARMFUL, Path(folder) / f"{name}-harmful-run")
+                label = f"{name}, inner step x{HARMFUL:g}"
+                studies.append(study(label, bad, base, bodies, Path(folder) / f"{name}-harmful"))
+    write_rows(output / "returns.csv", returns_table(studies))
+    write_rows(output / "summary.csv", summary_table(studies))
+    draw(studies, bodies, output / "return_by_episode.png")
+    for one in studies:
+        print(*sentences(one), sep="\n")
 
 
-def trained(root: Path, iterations: int) -> Path:
-    """Meta-train on ``point``, and return the run's folder."""
-    config = replace(
-        configure("point"),
-        suite=construct(PointConfig, {"horizon": HORIZON}),
-        iterations=iterations,
-        name="point",
-        evaluation=EvaluationConfig(every=0, tasks=1, episodes=1, adaptation_steps=0),
-        checkpoint=CheckpointConfig(every=iterations),
-    )
-    return train(config, folder=root).folder
+def study(name: str, run: Path, base: DeploySettings, bodies: int, root: Path) -> Study:
+    """Run all sessions of an agent."""
+    conditions = {
+        UNADAPTED: replace(base, adaptation_steps=0),
+        **{guard: replace(base, guard=settings) for guard, settings in GUARDS.items()},
+    }
+    outcomes = {
+        guard: [
+            session(run, replace(settings, seed=body), root / guard.replace(" ", "-") / str(body), body)
+            for body in range(bodies)
+        ]
+        for guard, settings in conditions.items()
+    }
+    return Study(name, base.adaptation_episodes or 1, outcomes)
+
+
+def session(run: Path, settings: DeploySettings, folder: Path, body: int) -> Outcome:
+    """Adapt to one held-out body; its troubles and starts are the same in every call."""
+    suite = open_trained(run, print).suite
+    if not isinstance(suite, MujocoTasks):
+        raise MetarlError(f"Expected a run on dynamics, got one on {suite.name}.")
+    task = suite.tasks("test")[body]
+    rng, clock = make_rng(body, Purpose.TROUBLE, "body"), SimulatedClock()
+    env = GymnasiumFactory(suite.family, suite.horizon, len(task.parameters))(task.family)
+    with closing(env):
+        env.set_task(task)
+        env.reset(seed=body)  # a session gives no seed
+        troubled = TroubledEnv(env, clock, rng, step_seconds=0.01, jitter=0.006, dropped=0.05)
+        return adapt(run, troubled, folder, settings, clock=clock)
 
 
 def with_inner_lr(run: Path, factor: float, folder: Path) -> Path:
@@ -131,84 +153,84 @@ def with_inner_lr(run: Path, factor: float, folder: Path) -> Path:
     return folder
 
 
-def three(run: Path, prefix: str) -> list[Condition]:
-    """Return the conditions that an agent is measured under."""
-    base = DeploySettings(
-        adaptation_steps=STEPS,
-        adaptation_episodes=EACH,
-        episodes=(STEPS + 1) * EACH,
-        frequency=FREQUENCY,
-    )
-    unguarded = GuardSettings(enabled=False)
-    return [
-        Condition(f"{prefix}guard on", run, base),
-        Condition(f"{prefix}guard off", run, replace(base, guard=unguarded)),
-        Condition(f"{prefix}not adapted", run, replace(base, adaptation_steps=0)),
-    ]
+def interval(values: Array) -> tuple[Array, Array]:
+    """Return the mean over rows, and half of Student's 95 % interval."""
+    rows = len(values)
+    half = student.ppf(0.975, rows - 1) * values.std(axis=0, ddof=1) / np.sqrt(rows)
+    return values.mean(axis=0), half
 
 
-def session(condition: Condition, root: Path, number: int) -> Outcome:
-    """Adapt to one mark; the same one with the same troubles under every condition."""
-    rng, clock = make_rng(number, Purpose.TROUBLE, "table"), SimulatedClock()
-    mark = rng.uniform(-0.5, 0.5, 2)
-    env = TroubledEnv(TablePush(mark), clock, rng, step_seconds=0.005, jitter=0.003, dropped=0.05, delay=1)
-    folder = root / condition.name.replace(", ", "-").replace(" ", "-") / str(number)
-    return adapt(condition.run, env, folder, replace(condition.settings, seed=number), clock=clock)
-
-
-def padded(outcomes: Sequence[Outcome]) -> Array:
-    """Return the returns ``[runs, episodes]``."""
-    return np.array([[episode.total for episode in outcome.episodes] for outcome in outcomes])
-
-
-def interval(returns: Array) -> tuple[Array, Array]:
-    """Return the mean over runs ``[episodes]``, and half of Student's 95 % interval."""
-    runs = len(returns)
-    half = student.ppf(0.975, runs - 1) * returns.std(axis=0, ddof=1) / np.sqrt(runs)
-    return returns.mean(axis=0), half
-
-
-def table(returns: Mapping[str, Array]) -> list[list[str | float]]:
-    """Return the rows of the CSV file."""
-    rows: list[list[str | float]] = [["condition", "episode", "mean", "low", "high"]]
-    for name, values in returns.items():
-        for episode, (mean, half) in enumerate(zip(*interval(values), strict=True), start=1):
-            rows.append([name, episode, float(mean), float(mean - half), float(mean + half)])
+def returns_table(studies: Sequence[Study]) -> list[list[str | float]]:
+    """Return the rows of return by episode."""
+    rows: list[list[str | float]] = [["agent", "condition", "episode", "mean", "low", "high"]]
+    for one in studies:
+        for guard in one.outcomes:
+            for episode, (mean, half) in enumerate(zip(*interval(one.returns(guard)), strict=True), start=1):
+                rows.append([one.agent, guard, episode, float(mean), float(mean - half), float(mean + half)])
     return rows
 
 
-def draw(returns: Mapping[str, Array], runs: int, path: Path) -> None:
-    """Draw return by episode, a panel for each inner step."""
-    figure, panels = blank("Adapting on a table with troubles", 2, 0.86)
-    titles = ("inner step as trained", "inner step 100 times too large")
-    for axes, title, prefix in zip(panels, titles, ("", "harmful, "), strict=True):
-        for name, colour in COLOURS.items():
-            values = returns.get(f"{prefix}{name}", returns[name])
-            mean, half = interval(values)
-            episodes = np.arange(1, len(mean) + 1)
-            axes.plot(episodes, mean, "o-", color=colour, markersize=3.5, linewidth=1.5, label=name)
-            axes.fill_between(episodes, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
-        label_axes(axes, "return")
-        axes.set(title=title, xlabel="Episode")
-        axes.title.set(fontsize=9, color=TEXT)
-        axes.legend(frameon=False, fontsize=8.5, labelcolor=TEXT)
-    note = f"Mean over {runs} marks, with 95 % intervals. {EACH} episodes an adaptation, {STEPS} adaptations."
+def summary_table(studies: Sequence[Study]) -> list[list[str | float]]:
+    """Return the rows of each condition: returns from the first adaptation on, and what was undone."""
+    head = ("agent", "condition", "mean", "low", "high", "last mean", "last low", "last high")
+    counts = ("adaptations", "undone", "sessions", "sessions with one undone", "gain", "gain low", "gain high")
+    rows: list[list[str | float]] = [[*head, *counts]]
+    for one in studies:
+        for guard, outcomes in one.outcomes.items():
+            later, last = one.later(guard), one.returns(guard)[:, -one.each :].mean(axis=1)
+            undone = [sum(d.outcome != "kept" for d in outcome.decisions) for outcome in outcomes]
+            row: list[str | float] = [one.agent, guard]
+            for values in (later, last):
+                mean, half = interval(values)
+                row += [float(mean), float(mean - half), float(mean + half)]
+            row += [sum(len(outcome.decisions) for outcome in outcomes), sum(undone)]
+            row += [len(outcomes), sum(count > 0 for count in undone)]
+            gain, half = interval(later - one.later(UNADAPTED))
+            rows.append([*row, float(gain), float(gain - half), float(gain + half)])
+    return rows
+
+
+def draw(studies: Sequence[Study], bodies: int, path: Path) -> None:
+    """Draw return by episode, a panel for each agent."""
+    figure, panels = blank("Adapting to held-out bodies", len(studies), 0.86)
+    for axes, one in zip(panels, studies, strict=True):
+        draw_study(axes, one)
+    note = f"Mean over {bodies} bodies, with 95 % intervals. Dotted: adaptations."
     draw_footer(figure, note)
     save(figure, path)
 
 
-def sentence(name: str, outcomes: Sequence[Outcome]) -> str:
-    """Describe how often adapting was undone, and what that saved."""
-    decisions = [decision for outcome in outcomes for decision in outcome.decisions]
-    undone = sum(decision.outcome != "kept" for decision in decisions)
-    any_undone = sum(any(d.outcome != "kept" for d in outcome.decisions) for outcome in outcomes)
-    missed = sum(outcome.timing.missed for outcome in outcomes)
-    last = padded(outcomes)[:, -EACH:].mean(axis=1)
-    half = student.ppf(0.975, len(last) - 1) * last.std(ddof=1) / np.sqrt(len(last))
-    return (
-        f"{name}: last {EACH} episodes {last.mean():.2f} ± {half:.2f}; {undone} of {len(decisions)} "
-        f"adaptations undone, in {any_undone} of {len(outcomes)} runs; {missed} deadlines missed."
-    )
+def draw_study(axes: Axes, one: Study) -> None:
+    """Draw an agent's return by episode under each guard."""
+    for guard, colour in COLOURS.items():
+        mean, half = interval(one.returns(guard))
+        episodes = np.arange(1, len(mean) + 1)
+        axes.plot(episodes, mean, "o-", color=colour, markersize=3.5, linewidth=1.5, label=guard)
+        axes.fill_between(episodes, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
+    if one.each > 1:
+        for adapted in range(one.each, len(mean), one.each):
+            axes.axvline(adapted + 0.5, color=TEXT, linewidth=0.6, linestyle=":")
+    label_axes(axes, "return")
+    axes.set(title=one.agent, xlabel="Episode")
+    axes.title.set(fontsize=9, color=TEXT)
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=TEXT)
+
+
+def sentences(one: Study) -> list[str]:
+    """Describe how often adapting was undone, and what the guard saved."""
+    said = []
+    for guard, outcomes in one.outcomes.items():
+        mean, half = interval(one.later(guard))
+        decisions = [decision for outcome in outcomes for decision in outcome.decisions]
+        undone = sum(decision.outcome != "kept" for decision in decisions)
+        some = sum(any(d.outcome != "kept" for d in outcome.decisions) for outcome in outcomes)
+        said.append(
+            f"{one.agent}, {guard}: return {mean:.1f} ± {half:.1f} from the first adaptation on; "
+            f"{undone} of {len(decisions)} adaptations undone, in {some} of {len(outcomes)} sessions."
+        )
+    saved, half = interval(one.later(GUARDED) - one.later(UNGUARDED))
+    said.append(f"{one.agent}: the guard saves {saved:.1f} ± {half:.1f} an episode.")
+    return said
 
 
 if __name__ == "__main__":
