@@ -28,7 +28,7 @@ FETCH = re.compile(r"fetch|my-arm")
 BRIEF = {
     "export": "",
     "train": "--iterations 1 --sampling.meta-batch-size 2 --sampling.episodes 1 "
-    "--evaluation.tasks 1 --evaluation.adaptation-steps 1 --evaluation.episodes 1",
+    "--evaluation.tasks 1 --evaluation.adaptation-steps 1 --evaluation.episodes 1 --sampling.workers 1",
     "evaluate": "--tasks 2",
 }
 
@@ -39,9 +39,10 @@ def page(root: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(root: Path, page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the page's files, in which its commands have run."""
     folder = tmp_path_factory.mktemp("page")
+    (folder / "results").symlink_to(root / "results")
     for name, text in BLOCK.findall(page):
         (folder / name).write_text(text)
     with pytest.MonkeyPatch.context() as patch:
@@ -50,9 +51,8 @@ def place(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
             command, *rest = shlex.split(words)
             if (command == "export" and not HAS_ONNX) or (FETCH.search(words) and not HAS_FETCH):
                 continue
-            brief = BRIEF.get(
-                command, "--episodes 4 --adaptation-episodes 2" if "--resume" not in rest else ""
-            )
+            short = "" if {"--resume", "--adaptation-episodes"} & {*rest} else "--adaptation-episodes 2"
+            brief = BRIEF.get(command, f"--episodes 4 {short}" if short else "")
             assert main([command, *rest, *shlex.split(brief)]) == 0, words
     return folder
 
@@ -65,7 +65,8 @@ def test_commands_leave_what_the_page_says(place: Path) -> None:
     }
     assert len(list((session / "episodes").iterdir())) == 24
     assert isinstance(metarl.load(session).agent, AdaptedAgent)
-    assert len(list((place / "runs" / "arm" / "episodes").iterdir())) == 4
+    for name, episodes in (("arm", 4), ("pendulum", 20)):
+        assert len(list((place / "runs" / name / "episodes").iterdir())) == episodes
 
 
 @pytest.mark.parametrize("name", ["adapt_it.py", "rehearsal.py"])
