@@ -1,29 +1,26 @@
-"""Adapting on a foreign environment with the troubles of a real one: guard on, guard off, and not at all.
+"""Adapting to held-out bodies with the troubles of a real robot: guard on, guard off, and not at all.
 
-An agent is meta-trained on ``point`` and adapts on a table with a hidden mark that it was not trained on.
-Actions arrive late, observations go missing and steps take an uneven time, on a simulated clock. Few
-episodes a step make adapting uncertain; a step size a hundred times too large makes it harmful. Every run has
-a mark of its own.
+An agent that learns by gradient and was trained on ``dynamics`` adapts to held-out bodies of the same robot,
+one a session, by ``metarl.deploy``. Observations go missing and steps take an uneven time, on a simulated
+clock. A step size a hundred times too large shows a harmful adaptation.
 
-    python -m benchmarks.learning.guarded_adaptation --output docs
+    python -m benchmarks.learning.guarded_adaptation results/dynamics-pendulum-maml-trpo --output out
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+import tyro
 from scipy.stats import t as student
 
 from benchmarks.program import run
 from benchmarks.workloads import quiet_sessions
-from metarl import train
-from metarl.config import CheckpointConfig, EvaluationConfig, construct
 from metarl.deploy import (
     DeploySettings,
     GuardSettings,
@@ -32,92 +29,102 @@ from metarl.deploy import (
     TroubledEnv,
     adapt,
 )
-from metarl.envs.toy.point import PointConfig
+from metarl.envs.locomotion.env import GymnasiumFactory
+from metarl.envs.locomotion.tasks import MujocoTasks
+from metarl.errors import MetarlError
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.plugins.registry import configure
 from metarl.reporting.figures.style import TEXT, blank, draw_footer, label_axes, save
 from metarl.storage import checkpoints
 from metarl.storage.files import write_rows
 from metarl.storage.run_folder import CHECKPOINTS
-from metarl.training.runs import open_checkpoint
+from metarl.training.runs import open_checkpoint, open_trained
 from metarl.vector_env import Array
 
-HORIZON, EACH, STEPS = 20, 2, 5
-FREQUENCY = 50.0
-COLOURS = {"guard on": "#c2410c", "guard off": "#1d4ed8", "not adapted": "#78716c"}
-
-
-class TablePush(gymnasium.Env[Array, Array]):
-    """A gripper over a table that has to find a hidden mark.
-
-    Args:
-        mark: where it is.
-    """
-
-    def __init__(self, mark: Array) -> None:
-        self.observation_space = Box(-np.inf, np.inf, (2,), np.float64)
-        self.action_space = Box(-0.1, 0.1, (2,), np.float64)
-        self._mark = mark
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, object] | None = None
-    ) -> tuple[Array, dict[str, object]]:
-        """Start at the middle of the table."""
-        super().reset(seed=seed)
-        self._place = np.zeros(2)
-        return self._place.copy(), {}
-
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Move; the reward is minus the distance to the mark."""
-        self._place = self._place + action
-        distance = float(np.linalg.norm(self._place - self._mark))
-        return self._place.copy(), -distance, False, False, {"success": distance < 0.1}
+FREQUENCY = 25.0
+"""Steps a second, which the inverted pendulum of Gymnasium takes."""
+HARMFUL = 100.0
+"""Times that an inner step is too large."""
+UNADAPTED, GUARDED, UNGUARDED = "not adapted", "guard on", "guard off"
+COLOURS = {GUARDED: "#c2410c", UNGUARDED: "#1d4ed8", UNADAPTED: "#78716c"}
+GUARDS = {GUARDED: GuardSettings(), UNGUARDED: GuardSettings(enabled=False)}
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What is measured on every mark."""
+class Study:
+    """Sessions on the same bodies with the same luck under every guard."""
 
-    name: str
-    run: Path
-    settings: DeploySettings
+    title: str
+    each: int
+    """Episodes that an adaptation learns from."""
+    outcomes: Mapping[str, Sequence[Outcome]]
+    """By condition, in the order of the bodies."""
+
+    def returns(self, condition: str) -> Array:
+        """Return the returns, ``[bodies, episodes]``."""
+        sessions = self.outcomes[condition]
+        return np.array([[episode.total for episode in outcome.episodes] for outcome in sessions])
+
+    def later(self, condition: str) -> Array:
+        """Return the mean return from the first adaptation on, ``[bodies]``."""
+        means: Array = self.returns(condition)[:, self.each :].mean(axis=1)
+        return means
 
 
-def main(*, runs: int = 20, iterations: int = 40, output: Path = Path()) -> None:
-    """Train once, adapt on many marks, and write the table and the figure.
+def main(
+    trained: tyro.conf.Positional[Path],
+    *,
+    bodies: int = 20,
+    episodes: int = 5,
+    steps: int = 3,
+    output: Path = Path(),
+) -> None:
+    """Adapt to many bodies, and write the tables and the figure.
 
     Args:
-        runs: marks, each adapted to under every condition.
-        iterations: of the meta-training.
-        output: folder of ``guarded_adaptation.csv`` and ``.png``.
+        trained: run on ``dynamics``, or a result with weights.
+        bodies: held-out tasks of the run's suite; each is adapted to under every condition.
+        episodes: that one adaptation learns from.
+        steps: adaptations that are tried.
+        output: folder of ``returns.csv``, ``summary.csv`` and ``return_by_episode.png``.
     """
+    suite = open_trained(trained, print).suite
+    if not isinstance(suite, MujocoTasks):
+        raise MetarlError(f"Expected a run on dynamics, got one on {suite.name}.")
+    settings = DeploySettings(
+        adaptation_steps=steps,
+        adaptation_episodes=episodes,
+        episodes=(steps + 1) * episodes,
+        frequency=FREQUENCY,
+    )
     with quiet_sessions(), tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        good = trained(root, iterations)
-        bad = with_inner_lr(good, 100.0, root / "harmful")
-        conditions = [*three(good, ""), *three(bad, "harmful, ")[:2]]
-        found = {
-            condition.name: [session(condition, root / "sessions", number) for number in range(runs)]
-            for condition in conditions
-        }
-    returns = {name: padded(outcomes) for name, outcomes in found.items()}
-    write_rows(output / "guarded_adaptation.csv", table(returns))
-    draw(returns, runs, output / "guarded_adaptation.png")
-    for name, outcomes in found.items():
-        print(sentence(name, outcomes))
+        runs = {"as trained": trained, "100 times too large": with_inner_lr(trained, HARMFUL, root / "run")}
+        not_adapting = replace(settings, adaptation_steps=0)
+        before = [session(trained, suite, not_adapting, root / "before", body) for body in range(bodies)]
+        studies = []
+        for title, place in runs.items():
+            outcomes: dict[str, Sequence[Outcome]] = {UNADAPTED: before}
+            for name, guard in GUARDS.items():
+                guarded, sessions = replace(settings, guard=guard), root / title / name
+                outcomes[name] = [session(place, suite, guarded, sessions, body) for body in range(bodies)]
+            studies.append(Study(title, episodes, outcomes))
+    write_rows(output / "returns.csv", returns_table(studies))
+    write_rows(output / "summary.csv", summary_table(studies))
+    draw(studies, bodies, output / "return_by_episode.png")
+    for study in studies:
+        print(*sentences(study), sep="\n")
 
 
-def trained(root: Path, iterations: int) -> Path:
-    """Meta-train on ``point``, and return the run's folder."""
-    config = replace(
-        configure("point"),
-        suite=construct(PointConfig, {"horizon": HORIZON}),
-        iterations=iterations,
-        name="point",
-        evaluation=EvaluationConfig(every=0, tasks=1, episodes=1, adaptation_steps=0),
-        checkpoint=CheckpointConfig(every=iterations),
-    )
-    return train(config, folder=root).folder
+def session(run: Path, suite: MujocoTasks, settings: DeploySettings, root: Path, body: int) -> Outcome:
+    """Adapt to one held-out body; its troubles and starts are the same in every call."""
+    task, clock = suite.tasks("test")[body], SimulatedClock()
+    env = GymnasiumFactory(suite.family, suite.horizon, len(task.parameters))(task.family)
+    with closing(env):
+        env.set_task(task)
+        env.reset(seed=body)  # a session gives no seed
+        rng = make_rng(body, Purpose.TROUBLE, "body")
+        troubled = TroubledEnv(env, clock, rng, step_seconds=0.01, jitter=0.006, dropped=0.05)
+        return adapt(run, troubled, root / str(body), replace(settings, seed=body), clock=clock)
 
 
 def with_inner_lr(run: Path, factor: float, folder: Path) -> Path:
@@ -131,84 +138,79 @@ def with_inner_lr(run: Path, factor: float, folder: Path) -> Path:
     return folder
 
 
-def three(run: Path, prefix: str) -> list[Condition]:
-    """Return the conditions that an agent is measured under."""
-    base = DeploySettings(
-        adaptation_steps=STEPS,
-        adaptation_episodes=EACH,
-        episodes=(STEPS + 1) * EACH,
-        frequency=FREQUENCY,
-    )
-    unguarded = GuardSettings(enabled=False)
-    return [
-        Condition(f"{prefix}guard on", run, base),
-        Condition(f"{prefix}guard off", run, replace(base, guard=unguarded)),
-        Condition(f"{prefix}not adapted", run, replace(base, adaptation_steps=0)),
-    ]
+def interval(values: Array) -> tuple[Array, Array]:
+    """Return the mean over rows, and half of Student's 95 % interval."""
+    rows = len(values)
+    half = student.ppf(0.975, rows - 1) * values.std(axis=0, ddof=1) / np.sqrt(rows)
+    return values.mean(axis=0), half
 
 
-def session(condition: Condition, root: Path, number: int) -> Outcome:
-    """Adapt to one mark; the same one with the same troubles under every condition."""
-    rng, clock = make_rng(number, Purpose.TROUBLE, "table"), SimulatedClock()
-    mark = rng.uniform(-0.5, 0.5, 2)
-    env = TroubledEnv(TablePush(mark), clock, rng, step_seconds=0.005, jitter=0.003, dropped=0.05, delay=1)
-    folder = root / condition.name.replace(", ", "-").replace(" ", "-") / str(number)
-    return adapt(condition.run, env, folder, replace(condition.settings, seed=number), clock=clock)
-
-
-def padded(outcomes: Sequence[Outcome]) -> Array:
-    """Return the returns ``[runs, episodes]``."""
-    return np.array([[episode.total for episode in outcome.episodes] for outcome in outcomes])
-
-
-def interval(returns: Array) -> tuple[Array, Array]:
-    """Return the mean over runs ``[episodes]``, and half of Student's 95 % interval."""
-    runs = len(returns)
-    half = student.ppf(0.975, runs - 1) * returns.std(axis=0, ddof=1) / np.sqrt(runs)
-    return returns.mean(axis=0), half
-
-
-def table(returns: Mapping[str, Array]) -> list[list[str | float]]:
-    """Return the rows of the CSV file."""
-    rows: list[list[str | float]] = [["condition", "episode", "mean", "low", "high"]]
-    for name, values in returns.items():
-        for episode, (mean, half) in enumerate(zip(*interval(values), strict=True), start=1):
-            rows.append([name, episode, float(mean), float(mean - half), float(mean + half)])
+def returns_table(studies: Sequence[Study]) -> list[list[str | float]]:
+    """Return the rows of return by episode."""
+    rows: list[list[str | float]] = [["inner step", "condition", "episode", "mean", "low", "high"]]
+    for study in studies:
+        for name in study.outcomes:
+            for episode, (mean, half) in enumerate(zip(*interval(study.returns(name)), strict=True), start=1):
+                rows.append([study.title, name, episode, float(mean), float(mean - half), float(mean + half)])
     return rows
 
 
-def draw(returns: Mapping[str, Array], runs: int, path: Path) -> None:
+def summary_table(studies: Sequence[Study]) -> list[list[str | float]]:
+    """Return the rows of what each condition came to.
+
+    They are mean returns from the first adaptation on and after the last one, the gain of the former over not
+    adapting, each with an interval, and how often adapting was undone.
+    """
+    columns = [f"{name}{end}" for name in ("return", "last return", "gain") for end in ("", " low", " high")]
+    counts = ["adaptations", "undone", "sessions", "sessions with one undone"]
+    rows: list[list[str | float]] = [["inner step", "condition", *columns, *counts]]
+    for study in studies:
+        for name, outcomes in study.outcomes.items():
+            row: list[str | float] = [study.title, name]
+            later, last = study.later(name), study.returns(name)[:, -study.each :].mean(axis=1)
+            for values in (later, last, later - study.later(UNADAPTED)):
+                mean, half = interval(values)
+                row += [float(mean), float(mean - half), float(mean + half)]
+            undone = [sum(decision.outcome != "kept" for decision in one.decisions) for one in outcomes]
+            tried = sum(len(one.decisions) for one in outcomes)
+            rows.append([*row, tried, sum(undone), len(outcomes), sum(count > 0 for count in undone)])
+    return rows
+
+
+def draw(studies: Sequence[Study], bodies: int, path: Path) -> None:
     """Draw return by episode, a panel for each inner step."""
-    figure, panels = blank("Adapting on a table with troubles", 2, 0.86)
-    titles = ("inner step as trained", "inner step 100 times too large")
-    for axes, title, prefix in zip(panels, titles, ("", "harmful, "), strict=True):
+    figure, panels = blank("Adapting to held-out bodies", len(studies), 0.86)
+    for axes, study in zip(panels, studies, strict=True):
         for name, colour in COLOURS.items():
-            values = returns.get(f"{prefix}{name}", returns[name])
-            mean, half = interval(values)
+            mean, half = interval(study.returns(name))
             episodes = np.arange(1, len(mean) + 1)
             axes.plot(episodes, mean, "o-", color=colour, markersize=3.5, linewidth=1.5, label=name)
             axes.fill_between(episodes, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         label_axes(axes, "return")
-        axes.set(title=title, xlabel="Episode")
+        ticks = range(study.each, len(mean) + 1, study.each)
+        axes.set(title=f"inner step {study.title}", xlabel="Episode", xticks=ticks)
         axes.title.set(fontsize=9, color=TEXT)
         axes.legend(frameon=False, fontsize=8.5, labelcolor=TEXT)
-    note = f"Mean over {runs} marks, with 95 % intervals. {EACH} episodes an adaptation, {STEPS} adaptations."
-    draw_footer(figure, note)
+    each = f"An adaptation learns from {studies[0].each} episodes."
+    draw_footer(figure, f"Mean over {bodies} bodies, with 95 % intervals. {each}")
     save(figure, path)
 
 
-def sentence(name: str, outcomes: Sequence[Outcome]) -> str:
-    """Describe how often adapting was undone, and what that saved."""
-    decisions = [decision for outcome in outcomes for decision in outcome.decisions]
-    undone = sum(decision.outcome != "kept" for decision in decisions)
-    any_undone = sum(any(d.outcome != "kept" for d in outcome.decisions) for outcome in outcomes)
-    missed = sum(outcome.timing.missed for outcome in outcomes)
-    last = padded(outcomes)[:, -EACH:].mean(axis=1)
-    half = student.ppf(0.975, len(last) - 1) * last.std(ddof=1) / np.sqrt(len(last))
-    return (
-        f"{name}: last {EACH} episodes {last.mean():.2f} ± {half:.2f}; {undone} of {len(decisions)} "
-        f"adaptations undone, in {any_undone} of {len(outcomes)} runs; {missed} deadlines missed."
-    )
+def sentences(study: Study) -> list[str]:
+    """Describe how often adapting was undone, and what the guard saved."""
+    said = []
+    for name, outcomes in study.outcomes.items():
+        mean, half = interval(study.later(name))
+        decisions = [decision for outcome in outcomes for decision in outcome.decisions]
+        undone = sum(decision.outcome != "kept" for decision in decisions)
+        some = sum(any(d.outcome != "kept" for d in outcome.decisions) for outcome in outcomes)
+        said.append(
+            f"{study.title}, {name}: return {mean:.1f} ± {half:.1f} from the first adaptation on; "
+            f"{undone} of {len(decisions)} adaptations undone, in {some} of {len(outcomes)} sessions."
+        )
+    saved, half = interval(study.later(GUARDED) - study.later(UNGUARDED))
+    said.append(f"{study.title}: the guard saves {saved:.1f} ± {half:.1f} an episode.")
+    return said
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ comes to the same policy.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -47,7 +47,7 @@ class Decision:
     attempt: int
     """Counted from 1."""
     outcome: Literal["kept", "rolled back", "refused"]
-    """Refused policies never acted; those rolled back did in one episode."""
+    """Refused policies never acted; those rolled back did in few episodes."""
     reason: str
     kl: float | None
     """From the policy before, in nats an action; None where the agent does not show its distributions."""
@@ -56,9 +56,11 @@ class Decision:
     episodes_before: int
     """Number of its episodes."""
     after: float | None
-    """Return of the new policy's first episode; None of a refused one."""
+    """Mean return of the new policy's episodes on trial; None of a refused one."""
+    episodes_after: int
+    """Number of them."""
     bound: float
-    """Least return with which the policy is kept."""
+    """Least mean return of so many episodes with which the policy is kept."""
 
     def sentence(self) -> str:
         """Describe the decision, and how much better or worse adapting made things."""
@@ -68,7 +70,7 @@ class Decision:
             return f"Adaptation {self.attempt} refused: {self.reason}; return {mean}{moved}."
         change = self.after - self.before
         how = f"{abs(change):.2f} {'better' if change >= 0 else 'worse'}"
-        said = f"return {self.after:.2f}, {how} than {mean}{moved}"
+        said = f"return {self.after:.2f} in {count(self.episodes_after, 'episode')}, {how} than {mean}{moved}"
         return f"Adaptation {self.attempt} {self.outcome}: {self.reason}; {said}."
 
     def to_json(self) -> dict[str, Json]:
@@ -130,11 +132,13 @@ class Adaptation:
         """
         decided = len(self.decisions)
         rollout = episode.rollout(self.acting(number), self._plan.horizon)
-        if self._trial is None or self._judge(self._trial, episode):
+        self._pool.append(rollout)
+        if self._trial is None:
             self.returns[-1].append(episode.total)
-            self._pool.append(rollout)
-            if self._attempts < self._plan.steps and len(self._pool) >= self._plan.episodes:
-                self._attempt()
+        else:
+            self._judge(self._trial, episode)
+        if not self.on_trial and self._attempts < self._plan.steps and len(self._pool) >= self._plan.episodes:
+            self._attempt()
         return self.decisions[decided:]
 
     def _attempt(self) -> None:
@@ -142,38 +146,35 @@ class Adaptation:
         self._attempts += 1
         experience, self._pool = join_episodes(self._pool[-self._plan.episodes :]), []
         new = self.policy.adapted(self._agent, experience, self._rng("adapt", self._attempts))
-        trial = _Trial(self.policy, self.path, divergence(self.policy, new, experience), self._bound())
+        trial = _Trial(self.policy, self.path, divergence(self.policy, new, experience))
         guard = self._plan.guard
         states = inputs_at_start(experience.observations[experience.mask][None], self._plan.action_size)
         if not acts_finitely(new.actor, states):
-            self._decide(trial, "refused", "its actions are not finite", None)
+            self._decide(trial, "refused", "its actions are not finite")
         elif guard.enabled and trial.kl is not None and trial.kl > guard.max_kl:
-            self._decide(trial, "refused", f"it is more than {guard.max_kl:g} nats away", None)
+            self._decide(trial, "refused", f"it is more than {guard.max_kl:g} nats away")
         else:
             self.policy, self.path, self._trial = new, (*self.path, experience), trial
 
-    def _judge(self, trial: _Trial, episode: Episode) -> bool:
-        """Keep the new policy after its first episode, or roll it back; return whether it stays."""
-        self._trial = None
-        worse, unsafe = episode.total < trial.bound, episode.end in UNSAFE
-        if self._plan.guard.enabled and (worse or unsafe):
-            reason = str(episode.end) if unsafe else f"its first episode is below the bound {trial.bound:.2f}"
-            self._decide(trial, "rolled back", reason, episode.total)
+    def _judge(self, trial: _Trial, episode: Episode) -> None:
+        """Keep the new policy or roll it back, or wait for another episode."""
+        guard, returns = self._plan.guard, trial.returns
+        returns.append(episode.total)
+        bound = self._bound(len(returns))
+        worse, unsafe = np.mean(returns) < bound, episode.end in UNSAFE
+        if guard.enabled and (worse or unsafe):
+            reason = str(episode.end) if unsafe else f"its return is below the bound {bound:.2f}"
+            self._decide(trial, "rolled back", reason)
             self.policy, self.path = trial.policy, trial.path
-            return False
-        reason = "its first episode is within the bound" if self._plan.guard.enabled else "nothing guards it"
-        self._decide(trial, "kept", reason, episode.total)
-        self.returns.append([])
-        return True
+            self._pool, self._trial = [], None
+        elif not guard.enabled or len(returns) >= min(guard.episodes, self._plan.episodes):
+            reason = "its return is within the bound" if guard.enabled else "nothing guards it"
+            self._decide(trial, "kept", reason)
+            self.returns.append(returns)
+            self._trial = None
 
-    def _decide(
-        self,
-        trial: _Trial,
-        outcome: Literal["kept", "rolled back", "refused"],
-        reason: str,
-        after: float | None,
-    ) -> None:
-        before = self.returns[-1]
+    def _decide(self, trial: _Trial, outcome: Literal["kept", "rolled back", "refused"], reason: str) -> None:
+        before, after = self.returns[-1], trial.returns
         self.decisions.append(
             Decision(
                 attempt=self._attempts,
@@ -182,19 +183,21 @@ class Adaptation:
                 kl=trial.kl,
                 before=float(np.mean(before)),
                 episodes_before=len(before),
-                after=after,
-                bound=trial.bound,
+                after=float(np.mean(after)) if after else None,
+                episodes_after=len(after),
+                bound=self._bound(max(1, len(after))),
             )
         )
 
-    def _bound(self) -> float:
-        """Return the least return with which a new policy is kept.
+    def _bound(self, episodes: int) -> float:
+        """Return the least mean return of so many episodes with which a new policy is kept.
 
-        bound = mean - max(deviations * std, max_drop * |mean|), over the episodes of the policy before.
+        bound = mean - max(deviations * std / sqrt(episodes), max_drop * |mean|), over the episodes of the
+        policy before.
         """
         returns, guard = np.asarray(self.returns[-1]), self._plan.guard
         mean, std = returns.mean(), returns.std(ddof=1) if len(returns) > 1 else 0.0
-        return float(mean - max(guard.deviations * std, guard.max_drop * abs(mean)))
+        return float(mean - max(guard.deviations * std / math.sqrt(episodes), guard.max_drop * abs(mean)))
 
     def _rng(self, purpose: str, number: int) -> np.random.Generator:
         return make_rng(self._plan.seed, Purpose.DEPLOYMENT, purpose, number)
@@ -202,9 +205,10 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a new policy replaced."""
+    """What a new policy replaced, and how it does."""
 
     policy: Policy
     path: tuple[Rollout, ...]
     kl: float | None
-    bound: float
+    returns: list[float] = field(default_factory=list)
+    """Of the new policy."""

@@ -51,8 +51,11 @@ class GuardSettings(Settings):
     max_kl: Annotated[float, Gt(0)] = 100.0
     """Most KL divergence from the policy before, in nats an action, on the states that it has met. A policy
     beyond it never acts."""
+    episodes: Annotated[int, Ge(1)] = 3
+    """Most episodes that a new policy is judged by, one after another; not more than one step learns from."""
     deviations: Annotated[float, Ge(0)] = 2.0
-    """The first episode's return may be below the mean return before by so many standard deviations of it…"""
+    """The mean return of its first n episodes may be below the mean before by so many standard deviations of
+    it, divided by the root of n…"""
     max_drop: Annotated[float, Ge(0)] = 0.1
     """…or by this share of its absolute value, whichever is more."""
 

@@ -67,13 +67,25 @@ def test_label_counts_the_adaptations_of_the_policy_that_acts() -> None:
     assert judged([10.0, 14.0, 0.0]).label == "unadapted"  # rolled back
 
 
-def test_bound_is_two_deviations_or_a_tenth_below_the_mean() -> None:
-    # mean 12, deviation sqrt(8): 12 - 2 sqrt(8) = 6.34
-    assert judged([10.0, 14.0, 6.4]).decisions[0].outcome == "kept"
-    assert judged([10.0, 14.0, 6.3]).decisions[0].outcome == "rolled back"
+def outcomes(rewards: Sequence[float | Episode], **guard: int) -> list[str]:
+    plan = replace(PLAN, guard=replace(PLAN.guard, **guard))  # type: ignore[arg-type]  # by name
+    return [decision.outcome for decision in judged(rewards, plan).decisions]
+
+
+def test_bound_is_two_deviations_of_a_mean_or_a_tenth_below_the_mean_before() -> None:
+    # mean 12, deviation sqrt(8): 12 - 2 sqrt(8) = 6.34 for one episode, 12 - 2 sqrt(8 / 2) = 8 for two
+    assert outcomes([10.0, 14.0, 6.3]) == ["rolled back"]
+    assert outcomes([10.0, 14.0, 6.4]) == []
+    assert outcomes([10.0, 14.0, 6.4, 9.5]) == ["rolled back"]
+    assert outcomes([10.0, 14.0, 6.4, 9.7]) == ["kept"]
     # mean -100, deviation 0: -100 - 10
-    assert judged([-100.0, -100.0, -109.9]).decisions[0].outcome == "kept"
-    assert judged([-100.0, -100.0, -110.1]).decisions[0].outcome == "rolled back"
+    assert outcomes([-100.0, -100.0, -109.9, -109.9]) == ["kept"]
+    assert outcomes([-100.0, -100.0, -110.1]) == ["rolled back"]
+
+
+def test_as_many_episodes_judge_as_the_setting_says_and_not_more_than_one_step_learns_from() -> None:
+    assert outcomes([10.0, 14.0, 6.4], episodes=1) == ["kept"]
+    assert outcomes([10.0, 14.0, 12.0, 12.0], episodes=9) == ["kept"]
 
 
 def test_rolled_back_is_the_policy_before_and_its_next_episodes_are_learned_from_anew() -> None:
@@ -84,21 +96,23 @@ def test_rolled_back_is_the_policy_before_and_its_next_episodes_are_learned_from
     assert stride(adaptation) == 1.0
     adaptation.take(4, episode(24.0))
     assert stride(adaptation) == 11.0  # of 20 and 24 alone
-    adaptation.take(5, episode(25.0))
+    for number in (5, 6):
+        adaptation.take(number, episode(25.0))
     assert [decision.outcome for decision in adaptation.decisions] == ["rolled back", "kept"]
     # the unadapted policy was measured in four episodes
     assert (adaptation.decisions[1].before, adaptation.decisions[1].episodes_before) == (17.0, 4)
 
 
-def test_first_episode_of_a_kept_policy_counts_for_the_next_adaptation() -> None:
+def test_episodes_on_trial_of_a_kept_policy_count_for_the_next_adaptation() -> None:
     adaptation = judged([10.0, 14.0, 16.0, 20.0])
     assert stride(adaptation) == 9.0
     assert len(adaptation.path) == 2
     assert len(adaptation.kept_path) == 1
 
 
-def test_an_unsafe_first_episode_is_rolled_back_however_high_its_return() -> None:
-    adaptation = judged([10.0, 14.0, episode(100.0, End.WORKSPACE)])
+@pytest.mark.parametrize("safe", [[], [100.0]])
+def test_an_unsafe_episode_on_trial_is_rolled_back_however_high_its_return(safe: list[float]) -> None:
+    adaptation = judged([10.0, 14.0, *safe, episode(100.0, End.WORKSPACE)])
     assert adaptation.decisions[0].outcome == "rolled back"
     assert "the workspace was left" in adaptation.decisions[0].sentence()
 
@@ -106,7 +120,10 @@ def test_an_unsafe_first_episode_is_rolled_back_however_high_its_return() -> Non
 def test_without_a_guard_all_is_kept_and_how_much_worse_it_became_is_told() -> None:
     adaptation = judged([10.0, 14.0, 2.0], replace(PLAN, guard=GuardSettings(enabled=False)))
     assert adaptation.decisions[0].outcome == "kept"
-    assert "return 2.00, 10.00 worse than 12.00 in 2 episodes before" in adaptation.decisions[0].sentence()
+    assert (
+        "return 2.00 in 1 episode, 10.00 worse than 12.00 in 2 episodes before"
+        in adaptation.decisions[0].sentence()
+    )
 
 
 def test_no_more_adaptations_are_tried_than_the_plan_has() -> None:
@@ -172,7 +189,7 @@ def test_no_policy_below_the_bound_stays_and_what_is_undone_leaves_no_trace(tmp_
         angle = rng.uniform(0, 2 * np.pi)
         env = Table(mark=(0.4 * np.cos(angle), 0.4 * np.sin(angle)))
         settings = DeploySettings(
-            adaptation_steps=1, adaptation_episodes=3, episodes=5, horizon=20, seed=seed
+            adaptation_steps=1, adaptation_episodes=3, episodes=6, horizon=20, seed=seed
         )
         run = untrained_run(tmp_path / f"run{seed}", reckless, seed)
         outcome = deploy.adapt(run, env, tmp_path / f"session{seed}", settings)

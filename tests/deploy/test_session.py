@@ -7,6 +7,7 @@ import random
 import signal
 from pathlib import Path
 
+import gymnasium
 import mujoco
 import numpy as np
 import pytest
@@ -318,6 +319,12 @@ class NoReset:
     """Something that is no environment."""
 
 
+class WithoutReset(gymnasium.Env[np.ndarray, np.ndarray]):
+    """An environment whose author forgot the reset; Gymnasium's own returns nothing."""
+
+    observation_space, action_space = Box(-1, 1, (2,)), Box(-0.1, 0.1, (2,))
+
+
 class Refuses(Table):
     """An environment that cannot be reset."""
 
@@ -329,6 +336,7 @@ class Refuses(Table):
     ("env", "message"),
     [
         (NoReset(), "Expected a gymnasium.Env, got a NoReset"),
+        (WithoutReset(), "Expected .observation, info. .*reset"),
         (Refuses(), "The environment fails at its reset.*no power"),
         (Table, "Expected a gymnasium.Env, got a EnvMeta|Expected a gymnasium.Env, got a type"),
         (

@@ -10,6 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from metarl.envs.locomotion.dynamics import DynamicsConfig
+from metarl.errors import MetarlError
 from support.robots import FAMILIES, untrained_run
 
 
@@ -24,20 +26,31 @@ def guarded() -> ModuleType:
 
 
 @pytest.mark.usefixtures("drawn_figures")
-def test_all_conditions_begin_with_the_same_episodes(
-    guarded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_all_conditions_begin_with_the_same_episodes_on_the_same_bodies(
+    guarded: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(guarded, "trained", lambda root, iterations: untrained_run(root / "run"))
-    guarded.main(runs=2, output=tmp_path)
-    with (tmp_path / "guarded_adaptation.csv").open(newline="") as file:
+    pendulums = DynamicsConfig(
+        env="InvertedPendulum-v5", vary=("actuator_gear:slider[0]:-100..100",), horizon=8
+    )
+    trained = untrained_run(tmp_path / "run", suite=pendulums)
+    guarded.main(trained, bodies=2, episodes=2, steps=2, output=tmp_path)
+    with (tmp_path / "returns.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    conditions = dict.fromkeys(row["condition"] for row in rows)
-    assert len(conditions) == 5
-    assert len(rows) == 5 * (guarded.STEPS + 1) * guarded.EACH
-    before = [row["mean"] for row in rows if int(row["episode"]) <= guarded.EACH]
-    assert len(set(before)) == guarded.EACH
-    assert (tmp_path / "guarded_adaptation.png").stat().st_size > 10_000
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    # two inner steps under three conditions, six episodes each
+    assert len(rows) == 2 * 3 * 6
+    assert len({row["mean"] for row in rows if row["episode"] == "1"}) == 1
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        summary = list(csv.DictReader(file))
+    assert [row["adaptations"] for row in summary if row["condition"] != "guard on"] == ["0", "4"] * 2
+    assert all(row["undone"] == "0" for row in summary if row["condition"] != "guard on")
+    assert all(float(row["gain"]) == 0 for row in summary if row["condition"] == "not adapted")
+    assert (tmp_path / "return_by_episode.png").stat().st_size > 10_000
+    assert len(capsys.readouterr().out.splitlines()) == 2 * 4
+
+
+def test_only_runs_on_dynamics_are_taken(guarded: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(MetarlError, match="Expected a run on dynamics, got one on point"):
+        guarded.main(untrained_run(tmp_path / "run"), bodies=2, output=tmp_path)
 
 
 def test_interval_is_students(guarded: ModuleType) -> None:

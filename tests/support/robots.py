@@ -16,7 +16,8 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.pearl import PEARLConfig
 from metarl.agents.rl2 import RL2Config
 from metarl.agents.varibad import VariBADConfig
-from metarl.config import AgentConfig, to_json
+from metarl.config import AgentConfig, SuiteConfig, to_json
+from metarl.envs.toy.point import PointConfig
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.files import write_json
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG
@@ -24,6 +25,7 @@ from metarl.vector_env import Array
 from support.programs import point_config
 
 HORIZON = 6
+POINT = PointConfig(horizon=20)
 FAMILIES: Mapping[str, AgentConfig] = {
     "maml-trpo": MAMLTRPOConfig(hidden_sizes=(8,)),
     "pearl": PEARLConfig(hidden_sizes=(8,), encoder_sizes=(8,), latent_size=2),
@@ -33,11 +35,15 @@ FAMILIES: Mapping[str, AgentConfig] = {
 """One agent of each kind: by gradient, by inference, by memory, by a belief in memory."""
 
 
-def untrained_run(folder: Path, agent: AgentConfig = FAMILIES["maml-trpo"], seed: int = 0) -> Path:
-    """Write a run of ``point`` with a fresh agent, and return its folder."""
-    config = point_config(agent=agent, seed=seed)
-    suite = config.build_suite()
-    fresh = agent.build(suite, seed=seed, device=torch.device("cpu"), sampling=config.sampling)
+def untrained_run(
+    folder: Path,
+    agent: AgentConfig = FAMILIES["maml-trpo"],
+    seed: int = 0,
+    suite: SuiteConfig = POINT,
+) -> Path:
+    """Write a run with a fresh agent, and return its folder."""
+    config = point_config(agent=agent, seed=seed, suite=suite)
+    fresh = agent.build(config.build_suite(), seed=seed, device=torch.device("cpu"), sampling=config.sampling)
     write_json(folder / CONFIG, to_json(config))
     save(
         folder / CHECKPOINTS,
