@@ -137,10 +137,11 @@ def make_env(robot: str, options: Mapping[str, object]) -> tuple[gymnasium.Env[A
     inner = env.unwrapped
     if not isinstance(getattr(inner, "model", None), mujoco.MjModel):
         raise MetarlError(f"Expected a MuJoCo environment, got {robot}.")
-    check_solver(inner.model)
+    robot_env = cast("MujocoEnv", inner)  # or another class with model, data and dt
+    check_solver(robot_env.model)
     if isinstance(cast("object", env.observation_space), Dict):
         env = FlattenObservation(env)
-    return env, cast("MujocoEnv", inner)  # or another class with model, data and dt
+    return env, robot_env
 
 
 def _mujoco_ids() -> list[str]:
