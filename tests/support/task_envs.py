@@ -180,6 +180,33 @@ class Echo(gymnasium.Env[Vector, Vector]):
         return np.array([*action, 2 * self.goal], np.float32), self.goal, False, False, {}
 
 
+class Unpaintable(Echo):
+    """Cannot be drawn, whatever it says."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # Gymnasium's own name for it
+
+    def render(self) -> object:  # type: ignore[override]  # or nothing
+        raise RuntimeError("no paint")
+
+
+class Drawing(gymnasium.Env[Vector, Vector]):
+    """Draws itself, as Gymnasium defines it, where its family says so."""
+
+    def __init__(self, family: str) -> None:
+        self.draws = family == "draws"
+
+    def set_task(self, task: Task) -> None: ...
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Vector, Info]:
+        return np.zeros(1), {}
+
+    def step(self, action: Vector) -> tuple[Vector, float, bool, bool, Info]:
+        return np.zeros(1), 0.0, False, False, {}
+
+    def render(self) -> object:  # type: ignore[override]  # or nothing
+        return np.full((3, 4, 3), 7, np.uint8) if self.draws else None
+
+
 class Strict(gymnasium.Env[Vector, Vector]):
     """Shows the action that it got, and refuses one outside its space."""
 

@@ -26,7 +26,7 @@ from metarl.system.caches import cache_folder
 from metarl.types import Task
 from metarl.vector_env import Picture, Renderable, TaskVectorEnv
 from support.physics import rand_vec
-from support.task_envs import Echo, set_goal
+from support.task_envs import Drawing, Unpaintable, set_goal
 
 FAMILY = "pick-place-v3"
 # A site that moves with the goal, a body that does, and a geom that only a camera sees.
@@ -161,32 +161,12 @@ def test_process_engine_draws_the_same(env: SawyerVectorEnv, tasks: tuple[Task, 
     theirs.close()
 
 
-def drawing_env(family: str) -> gymnasium.Env[object, object]:
-    """Build an environment that draws itself, as Gymnasium defines it, where its family says so."""
-
-    class Drawing(gymnasium.Env[object, object]):
-        def set_task(self, task: Task) -> None: ...
-
-        def reset(
-            self, *, seed: int | None = None, options: dict[str, object] | None = None
-        ) -> tuple[object, dict[str, object]]:
-            return np.zeros(1), {}
-
-        def step(self, action: object) -> tuple[object, float, bool, bool, dict[str, object]]:
-            return np.zeros(1), 0.0, False, False, {}
-
-        def render(self) -> object:  # type: ignore[override]  # or nothing
-            return np.full((3, 4, 3), 7, np.uint8) if family == "draws" else None
-
-    return Drawing()
-
-
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessTaskVectorEnv]:
     box = gymnasium.spaces.Box(-1, 1, (1,))
     tasks = [Task("draws", (), "a"), Task("does not", (), "b")]
     env = ProcessTaskVectorEnv(
-        drawing_env, default_tasks=tasks, num_envs=2, num_workers=1, observation_space=box, action_space=box
+        Drawing, default_tasks=tasks, num_envs=2, num_workers=1, observation_space=box, action_space=box
     )
     env.reset()
     yield env
@@ -249,15 +229,6 @@ def test_an_environment_of_ones_own_finds_opengl_without_a_screen(monkeypatch: p
     env.reset(seed=0)
     assert env.render_slot(0).std() > 1
     env.close()
-
-
-class Unpaintable(Echo):
-    """Cannot be drawn, whatever it says."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # Gymnasium's own name for it
-
-    def render(self) -> Picture:
-        raise RuntimeError("no paint")
 
 
 def test_an_environment_that_fails_to_draw_itself_says_so() -> None:
