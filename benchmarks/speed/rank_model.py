@@ -16,8 +16,8 @@ import multiprocessing
 import os
 import socket
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -222,7 +222,7 @@ def measure(config: ExperimentConfig, horizons: tuple[int, int]) -> Pieces:
 class Measured(NamedTuple):
     """An iteration of short episodes."""
 
-    seconds: Counter[str]
+    seconds: Mapping[str, float]
     acting: float
     rollouts: int
     parameters: int
@@ -282,7 +282,7 @@ class Clock:
     """Processor seconds of parts."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -394,6 +394,8 @@ def pieces_table(title: str, pieces: Pieces) -> Table:
     table = Table(title=f"{title} on ML45, measured: one core", show_header=False)
     table.add_column()
     table.add_column(justify="right")
+    of_episodes = sum(each.size for each in pieces.exchanges if each.episodes)
+    of_chunks = sum(each.size for each in pieces.exchanges if not each.episodes)
     rows = {
         "tasks x episodes x rollouts x steps": f"{pieces.tasks} x {pieces.episodes} x {pieces.rollouts} x "
         f"{pieces.horizon}",
@@ -404,6 +406,9 @@ def pieces_table(title: str, pieces: Pieces) -> Table:
         "parameters, with the optimiser's memory": f"{pieces.parameters:,}",
         "most chunks of one exchange": str(pieces.chunks),
         "exchanges": str(len(pieces.exchanges)),
+        "MB of all ranks' episodes": f"{of_episodes / 1e6:.1f}",
+        "MB of all ranks' chunks": f"{of_chunks / 1e6:.1f}",
+        "the same, bytes for each parameter": f"{of_chunks / pieces.parameters:,.0f}",
     }
     for name, value in rows.items():
         table.add_row(name, value)

@@ -168,24 +168,24 @@ class Sweep:
         for run in self.runs:
             if len(taken) < most and run not in self._running and run not in ended and not run.finished:
                 try:
-                    self._lock(run)
+                    if self._lock(run):
+                        taken.append(run)
                 except HeldError:
                     self.elsewhere.append(run)
-                    continue
-                if run.finished:  # by the process that had it until now
-                    self._locks.pop(run).close()
-                else:
-                    taken.append(run)
         return taken
 
-    def _lock(self, run: SeedRun) -> None:
+    def _lock(self, run: SeedRun) -> bool:
+        """Lock a seed, unless the process that had it until now has finished it."""
         with ExitStack() as lock:
             lock.enter_context(locked(self.folder, f".seed{run.seed}.lock"))
+            if run.finished:
+                return False
             if run.started:
                 self._check_settings(run)
                 with locked(run.folder):  # a run that a killed sweep has left is still saving
                     pass
             self._locks[run] = lock.pop_all()
+        return True
 
     def _check_settings(self, run: SeedRun) -> None:
         if not run.started:

@@ -61,8 +61,8 @@ def sweep_command(arguments: list[str]) -> None:
     sweep.folder.mkdir(parents=True, exist_ok=True)
     failed = train_all(sweep, sweep_options.parallel)
     if sweep.elsewhere:
-        seeds = ", ".join(str(run.seed) for run in sweep.elsewhere)
-        say(f"Other processes train seed {seeds}; the last to end combines all.")
+        theirs = ", ".join(str(run.seed) for run in sweep.elsewhere)
+        say(f"Other processes train seed {theirs}; the last to end combines all.")
     else:
         with locked(sweep.folder, patience=COMBINING_SECONDS):
             sweep.write_index(always=True)  # two processes may have written in turn
