@@ -83,7 +83,7 @@ def main(
         if family not in known:
             known[family] = run_family(family, layouts, engine, soft_peg=soft_peg)
             print(f"{name} {family:32} {sum(known[family]):3} of {layouts}", flush=True)
-            marks = [[one, "".join(str(int(each)) for each in known[one])] for one in sorted(known)]
+            marks = [[one, "".join("+" if each else "-" for each in known[one])] for one in sorted(known)]
             folder.mkdir(parents=True, exist_ok=True)
             write_rows(path, [["family", "solved"], *marks])
     found = {file.stem.removeprefix("mujoco-"): read(file) for file in folder.glob("mujoco-*.csv")}
@@ -136,7 +136,7 @@ SOFT_PEG = replace(
 def read(path: Path) -> dict[str, list[bool]]:
     """Read a file of solved layouts."""
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["family"]: [mark == "1" for mark in row["solved"]] for row in csv.DictReader(file)}
+        return {row["family"]: [mark in "+1" for mark in row["solved"]] for row in csv.DictReader(file)}
 
 
 def by_version(name: str) -> tuple[Version, str]:
