@@ -169,7 +169,7 @@ def test_versions_are_compared_layout_by_layout(tmp_path: Path) -> None:
     program = importlib.import_module("benchmarks.parity.mujoco_versions")
     marks = {"3.17.0": "++++++++--", "3.3.0": "-+++++++++", "3.8.1-soft-peg": "-+++++++++"}
     for name, solved in marks.items():
-        (tmp_path / name).write_text(f"family,solved\nreach-v3,{solved}\n")
+        (tmp_path / name).write_text(f"family,solved,layouts\nreach-v3,{solved.count('+')},{solved}\n")
     found = {name: program.read(tmp_path / name) for name in sorted(marks, key=program.by_version)}
     assert list(found) == ["3.3.0", "3.8.1-soft-peg", "3.17.0"]
     same, other = program.changes(found)
