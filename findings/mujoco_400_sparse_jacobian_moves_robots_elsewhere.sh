@@ -5,8 +5,8 @@
 # Guess: <option jacobian="..."/> says how the constraint Jacobian is stored ("auto" is sparse from 60 degrees of
 # freedom on), so a simulation is the same to rounding with either, and a newer MuJoCo is as right as an older one.
 # Behaviour: under 3.17.0 the two agree. Under 4.0.0 the Newton solver's factor of a sparse Hessian is wrong for bodies
-# that branch: it runs into its limit of 100 iterations, and the robots end elsewhere. No warning is raised. The notes of
-# 4.0.1 say that it is mended there (issue 3767). With fewer than 60 degrees of freedom the default is dense, and right.
+# that branch: it runs into its limit of 100 iterations, and the robots end elsewhere. No warning is raised. 4.0.1's
+# notes say that it is mended there (issue 3767). With fewer than 60 degrees of freedom the default is dense, and right.
 # Output seen (72 degrees of freedom, 500 steps):
 #   3.17.0: most iterations dense 8, auto 8; positions differ by 3.4e-14
 #   4.0.0: most iterations dense 8, auto 100; positions differ by 1.4e+00

@@ -2,8 +2,8 @@
 # A MuJoCo enum on the left of == is never equal to a model's number in newer MuJoCo, without an error.
 #
 # Versions: mujoco 3.8.1, 3.17.0, 4.0.0, NumPy 2.4.6, Python 3.11, Linux x86_64.
-# Guess: mjtJoint.mjJNT_HINGE == model.jnt_type[0], and membership, model.jnt_type[0] in (mjtJoint.mjJNT_HINGE, ...), which
-# Python decides with the enum on the left, say the same as the comparison the other way round, in every version.
+# Guess: mjtJoint.mjJNT_HINGE == model.jnt_type[0] says the same as the comparison the other way round, and so does
+# membership, model.jnt_type[0] in (mjtJoint.mjJNT_HINGE, ...), which Python decides with the enum on the left.
 # Behaviour: 3.8.1 says so. Under 3.17.0 and 4.0.0 the enum does not know NumPy's integers: all of these are False, also
 # for a whole array, where one plain False comes back instead of an array, and a dictionary by enum does not find the
 # number. The array on the left works in all, and so do Python's own integers (model.opt.solver). int() mends it.
@@ -29,6 +29,7 @@ assert same or (hinge == model.jnt_type) is False, "the behaviour has changed"
 PYTHON
 for version in 3.8.1 3.17.0 4.0.0; do
     python3 -m venv "$folder/$version"
-    "$folder/$version/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "mujoco==$version" numpy==2.4.6
+    "$folder/$version/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+        "mujoco==$version" numpy==2.4.6
     "$folder/$version/bin/python" "$folder/program.py"
 done

@@ -83,9 +83,11 @@ def main(
         if family not in known:
             known[family] = run_family(family, layouts, engine, soft_peg=soft_peg)
             print(f"{name} {family:32} {sum(known[family]):3} of {layouts}", flush=True)
-            marks = [[one, "".join(str(int(each)) for each in known[one])] for one in sorted(known)]
             folder.mkdir(parents=True, exist_ok=True)
-            write_rows(path, [["family", "solved"], *marks])
+            rows = [
+                (one, sum(known[one]), "".join("-+"[each] for each in known[one])) for one in sorted(known)
+            ]
+            write_rows(path, [("family", "solved", "layouts"), *rows])
     found = {file.stem.removeprefix("mujoco-"): read(file) for file in folder.glob("mujoco-*.csv")}
     show({name: found[name] for name in sorted(found, key=by_version)})
 
@@ -136,7 +138,7 @@ SOFT_PEG = replace(
 def read(path: Path) -> dict[str, list[bool]]:
     """Read a file of solved layouts."""
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["family"]: [mark == "1" for mark in row["solved"]] for row in csv.DictReader(file)}
+        return {row["family"]: [mark == "+" for mark in row["layouts"]] for row in csv.DictReader(file)}
 
 
 def by_version(name: str) -> tuple[Version, str]:

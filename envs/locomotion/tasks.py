@@ -66,7 +66,8 @@ class MujocoTasks:
         """Return the SHA-256 sum of the robot's model files."""
         env, robot = make_env(self.family.robot, self.family.options)
         with closing(env):
-            return {self.family.name: model_sum(robot.fullpath)}
+            path: object = getattr(robot, "fullpath", None)  # an environment of another package may have none
+            return {self.family.name: model_sum(path)} if isinstance(path, str) else {}
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's fixed list."""

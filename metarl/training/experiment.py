@@ -92,7 +92,7 @@ class Experiment:
         self._finished: Checkpoint | None = None
         self._make_loggers = find_loggers(config.loggers)
         self._loggers: list[Logger] = []
-        self._physics: tuple[TaskDistribution, str, Physics] | None = None  # the models' sums take a while
+        self._physics: tuple[TaskDistribution, Physics] | None = None  # the models' sums take a while
         self._best: tuple[float, int] | None = None  # return on held-out tasks, and its iteration
         self._waited = 0  # evaluations since then
 
@@ -106,9 +106,10 @@ class Experiment:
     def physics(self) -> Physics:
         """Engine, MuJoCo's version and sums of the models here."""
         engine = self.config.sampling.engine
-        if self._physics is None or self._physics[:2] != (self.suite, engine):
-            self._physics = self.suite, engine, physics_of(self.suite, engine)
-        return self._physics[2]
+        known = self._physics
+        if known is None or known[0] is not self.suite or known[1]["engine"] != engine:
+            known = self._physics = self.suite, physics_of(self.suite, engine)
+        return known[1]
 
     @property
     def vector_steps(self) -> int:

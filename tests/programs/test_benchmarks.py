@@ -165,6 +165,20 @@ def test_sampling_prints_limit_and_bars(root: Path, capsys: pytest.CaptureFixtur
     assert "not measured" in out
 
 
+def test_versions_are_compared_layout_by_layout(tmp_path: Path) -> None:
+    program = importlib.import_module("benchmarks.parity.mujoco_versions")
+    marks = {"3.17.0": "++++++++--", "3.3.0": "-+++++++++", "3.8.1-soft-peg": "-+++++++++"}
+    for name, solved in marks.items():
+        (tmp_path / name).write_text(f"family,solved,layouts\nreach-v3,{solved.count('+')},{solved}\n")
+    found = {name: program.read(tmp_path / name) for name in sorted(marks, key=program.by_version)}
+    assert list(found) == ["3.3.0", "3.8.1-soft-peg", "3.17.0"]
+    same, other = program.changes(found)
+    assert same == ("reach-v3", "3.8.1-soft-peg", 9, 9, 0, 0, 1.0)
+    # two layouts lost and one gained: all three tosses of a coin that are as uneven
+    assert other == ("reach-v3", "3.17.0", 9, 8, 2, 1, 1.0)
+    assert program.share(found["3.3.0"]) == "90.0 [55.5, 99.7]"
+
+
 def test_scatter_of_gradients_is_the_trace_of_their_covariance() -> None:
     program = importlib.import_module("benchmarks.learning.gradient_variance")
     rng = np.random.default_rng(0)
