@@ -148,6 +148,7 @@ class Variation:
         model.geom_sameframe[:] = original.geom_sameframe
         if "colour" in values:
             geoms = _geoms(model, object_body(model, family))
+            model.geom_matid[geoms] = -1  # textures would darken it
             model.geom_rgba[geoms, :3] = colorsys.hsv_to_rgb(values["colour"], 0.85, 0.95)
         if "camera" in values:
             _turn_cameras(model, original, math.radians(values["camera"]))

@@ -76,7 +76,7 @@ def test_rl2_on_ml1_is_the_run_of_the_results_but_for_its_goals_and_evaluation(r
     config = to_json(replace(ml1(task="pick-place-v3", agent="rl2"), success_bonus=10.0))
     suite = config["suite"]
     assert isinstance(suite, dict)
-    assert {**suite, "training_goals": 500} == stored["suite"]
+    assert {**{name: suite[name] for name in stored["suite"]}, "training_goals": 500} == stored["suite"]
     for part in ("success_bonus", "iterations", "agent"):
         assert config[part] == stored[part], part
     sampling = config["sampling"]
