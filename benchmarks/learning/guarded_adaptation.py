@@ -123,7 +123,14 @@ def session(run: Path, suite: MujocoTasks, settings: DeploySettings, root: Path,
         env.set_task(task)
         env.reset(seed=body)  # a session gives no seed
         rng = make_rng(body, Purpose.TROUBLE, "body")
-        troubled = TroubledEnv(env, clock, rng, step_seconds=0.01, jitter=0.006, dropped=0.05)
+        troubled = TroubledEnv(
+            env,  # type: ignore[arg-type]  # it takes float32 actions too
+            clock,
+            rng,
+            step_seconds=0.01,
+            jitter=0.006,
+            dropped=0.05,
+        )
         return adapt(run, troubled, root / str(body), replace(settings, seed=body), clock=clock)
 
 

@@ -66,6 +66,12 @@ class CheckedEnv:
                 f"Expected a gymnasium.Env, got a {type(env).__name__}; "
                 "metarl.deploy.RobotEnv makes one of a robot."
             )
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name, None)
+            if not isinstance(space, gymnasium.Space):
+                raise MetarlError(
+                    f"Expected the environment's {name} to be a Gymnasium space, got {space!r}."
+                )
         check_spaces(env.observation_space, env.action_space, suite)
         self._env: GymEnv = env
         self.action_size, self._space = action_size(suite.action_space), env.action_space

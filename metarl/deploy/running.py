@@ -77,6 +77,8 @@ class Outcome:
         returns, decisions = self.adaptation.returns, self.decisions
         tried, undone = len(decisions), sum(decision.outcome != "kept" for decision in decisions)
         said = f"{count(len(self.episodes), 'episode')}, {count(tried, 'adaptation')}, {undone} undone"
+        if self.adaptation.on_trial:
+            said += ", another not yet judged: more episodes decide"
         if not returns[0]:
             return f"{said}."
         unadapted = sum(returns[0]) / len(returns[0])

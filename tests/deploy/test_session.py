@@ -217,6 +217,13 @@ def test_killed_at_twenty_random_moments_nothing_is_lost_and_the_policy_is_the_s
     assert taken - kills <= written <= taken
 
 
+def test_summary_says_that_an_adaptation_is_not_yet_judged(run: Path) -> None:
+    outcome = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 2}))
+    assert not outcome.adapted.path
+    assert ", 0 undone, another not yet judged: more episodes decide; return" in outcome.summary()
+    assert "not yet judged" not in deploy.go_on(outcome.folder, Table(), episodes=3).summary()
+
+
 def test_more_episodes_go_on_from_the_last(run: Path) -> None:
     whole = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 6}), name="whole")
     first = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 3}))
@@ -281,7 +288,7 @@ def test_log_counts_an_interrupted_episode_as_it_counts_the_others(
     assert "interrupted" in told[0]
 
 
-ROBOT = """
+FAULTY = """
 import gymnasium, numpy as np
 class Robot(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -298,7 +305,7 @@ def test_command_says_how_to_go_on_after_a_fault_if_a_session_began(
 ) -> None:
     for actions, begins in ((2, True), (3, False)):
         file, folder = run.parent / f"robot{actions}.py", run.parent / f"session{actions}"
-        file.write_text(ROBOT.format(actions), encoding="utf-8")
+        file.write_text(FAULTY.format(actions), encoding="utf-8")
         words = ("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))
         assert main(words) == 2
         printed = "".join(capsys.readouterr().out.split())
@@ -309,7 +316,7 @@ def test_interrupt_of_the_environments_own_says_how_to_go_on(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, folder = run.parent / "interrupted.py", run.parent / "interrupted"
-    file.write_text(ROBOT.format(2).replace('ConnectionError("the cable is loose")', "KeyboardInterrupt"))
+    file.write_text(FAULTY.format(2).replace('ConnectionError("the cable is loose")', "KeyboardInterrupt"))
     assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 130
     printed = "".join(capsys.readouterr().out.split())
     assert printed.endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
@@ -344,6 +351,7 @@ class Refuses(Table):
             "Expected observations of 2 numbers, as point has, got 3",
         ),
         (Table(action_space=Box(-1, 1, (1,))), "Expected actions as point has"),
+        (gymnasium.Env(), "Expected the environment.s observation_space to be a Gymnasium space, got None"),
     ],
 )
 def test_what_is_no_working_environment_is_refused(run: Path, env: object, message: str) -> None:
