@@ -138,7 +138,7 @@ def success_by_episode(config: AgentConfig, forget: Forget) -> dict[str, list[fl
     suite, rng = TwoDoors(), np.random.default_rng(0)
     agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env = suite.make_vector_env(64)
-    for _ in range(60):
+    for _ in range(30):
         meta_iteration(agent, env, suite.sample(16, rng), episodes=4, horizon=suite.horizon, rng=rng)
     measured = {}
     for name, learner in (("remembers", agent), ("forgets", ForgetfulAgent(agent, forget))):
