@@ -114,7 +114,7 @@ def test_arm_of_gymnasium_robotics_is_adapted_to_and_exported_with_the_sizes_tha
 ) -> None:
     session = metarl.load(place / "runs" / "my-arm")
     observations, actions = session.suite.observation_space.shape[0], session.suite.action_space.shape[0]
-    assert f"it takes {observations} numbers and gives {actions}" in page
+    assert f"takes\n{observations} numbers and gives {actions}" in page
     assert isinstance(session.agent, AdaptedAgent)
     if HAS_ONNX:
         import onnxruntime  # noqa: PLC0415  # an extra
