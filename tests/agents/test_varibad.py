@@ -321,7 +321,7 @@ def test_what_was_seen_in_the_first_episode_is_believed_in_the_next(cell: str) -
         vae_trials=64,
         max_kl=0.0,
     )
-    measured = success_by_episode(config, forget)
+    measured = success_by_episode(config, forget, iterations=30)
     assert measured == {"remembers": [0.5, 1.0, 1.0], "forgets": [0.5, 0.5, 0.5]}
 
 

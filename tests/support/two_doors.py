@@ -133,12 +133,12 @@ class ForgetfulAgent:
         return actor
 
 
-def success_by_episode(config: AgentConfig, forget: Forget) -> dict[str, list[float]]:
+def success_by_episode(config: AgentConfig, forget: Forget, *, iterations: int) -> dict[str, list[float]]:
     """Train an agent; return success rates of trials' episodes, of the agent as it is and a forgetful one."""
     suite, rng = TwoDoors(), np.random.default_rng(0)
     agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
     env = suite.make_vector_env(64)
-    for _ in range(30):
+    for _ in range(iterations):
         meta_iteration(agent, env, suite.sample(16, rng), episodes=4, horizon=suite.horizon, rng=rng)
     measured = {}
     for name, learner in (("remembers", agent), ("forgets", ForgetfulAgent(agent, forget))):
