@@ -49,11 +49,6 @@ def launched() -> Launch | None:
     )
 
 
-def restarts() -> int:
-    """Return how often torchrun has restarted the ranks."""
-    return _number("TORCHELASTIC_RESTART_COUNT", 0)
-
-
 def is_first_here() -> bool:
     """Return whether this is the machine's first rank, or a process on its own."""
     return os.environ.get("LOCAL_RANK", "0") == "0" or ranks_here() == 1

@@ -11,10 +11,11 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from metarl.errors import MetarlError, RankLostError, Stopped
 from metarl.system.heartbeats import Heartbeats, Lost, beat_of
-from metarl.system.launch import Launch, launched, restarts
+from metarl.system.launch import Launch, launched
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ BROKEN_SECONDS = 5.0
 """Likewise, once a connection has broken."""
 FAREWELL_SECONDS = 10.0
 """Ranks wait this long for the first to have its say before they end."""
+_WORDS, _COMPLETE, _BEGUN = "words", "complete", "begun"
 WORKING, STOPPED, FAILED = 0, 1, 2
 SILENT_EXIT = 2
 
@@ -59,8 +61,11 @@ class Traffic:
 class Ranks:
     """One rank's connection to the others."""
 
-    def __init__(self, launch: Launch, store: Store) -> None:
+    def __init__(self, launch: Launch, store: Store, lasting: Store) -> None:
         self.rank, self.size = launch.rank, launch.size
+        self.again = lasting.check([_BEGUN])
+        """Whether an earlier start of these ranks began the run."""
+        self._lasting = lasting
         self.traffic = Traffic()
         self.agreed = False
         """Whether every rank knows that the common work is over."""
@@ -74,6 +79,10 @@ class Ranks:
     def is_first(self) -> bool:
         """Whether this is rank 0, which decides, writes and speaks."""
         return self.rank == 0
+
+    def tell_begun(self) -> None:
+        """Let later starts, after a rank has died, know that this one began the run."""
+        self._lasting.set(_BEGUN, "")
 
     def of_count(self, count: int) -> int:
         """Return this rank's part of a number for all ranks, at least 1; 0 stays 0."""
@@ -222,6 +231,14 @@ def _here(rank: int) -> str:
     return f"here/{rank}"
 
 
+def _word(rank: int) -> str:
+    return f"word/{rank}"
+
+
+def _seen(rank: int) -> str:
+    return f"seen/{rank}"
+
+
 def _done(work: dist.Work) -> bool:
     """Wait a second for a collective; whether it is done."""
     try:
@@ -247,8 +264,12 @@ def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
     if launch is None:
         yield None
         return
-    store = connect(launch)
-    meet(launch, store, about)
+    lasting = connect(launch)
+    try:
+        store = agree(launch, lasting)
+        meet(launch, store, about)
+    except RuntimeError as error:  # the store is gone with its host
+        raise MetarlError(f"Rank 0 of {launch.size} has ended before rank {launch.rank} began.") from error
     dist.init_process_group(
         "gloo",
         store=PrefixStore("gloo", store),
@@ -256,7 +277,7 @@ def joined(about: Mapping[str, str]) -> Iterator[Ranks | None]:
         world_size=launch.size,
         timeout=timedelta(days=10),  # Ranks has limits of its own
     )
-    ranks = Ranks(launch, store)
+    ranks = Ranks(launch, store, lasting)
     atexit.register(ranks.close)  # rank 0 reports its error after the block
     try:
         with ranks.ending_together():
@@ -275,7 +296,7 @@ def arrival_seconds(launch: Launch) -> float:
 
 
 def connect(launch: Launch) -> Store:
-    """Return the store of this start, torchrun's own or rank 0's."""
+    """Return torchrun's store, which outlasts its restarts, or rank 0's."""
     where = f"{launch.address}:{launch.port}"
     opened: Future[Store] = Future()
     # in a thread: for a silent listener that is no store TCPStore waits for ever, whatever its timeout
@@ -294,7 +315,7 @@ def connect(launch: Launch) -> Store:
         raise MetarlError(
             f"Rank {launch.rank} cannot reach rank 0 at {where}: {str(error).splitlines()[0]}"
         ) from error
-    return PrefixStore(f"metarl/{restarts()}", store)
+    return PrefixStore("metarl", store)
 
 
 def _open_store(launch: Launch, opened: Future[Store]) -> None:
@@ -311,24 +332,50 @@ def _open_store(launch: Launch, opened: Future[Store]) -> None:
         opened.set_exception(error)
 
 
+def agree(launch: Launch, lasting: Store) -> Store:
+    """Return a part of the store for this start alone, once all ranks are there.
+
+    Launchers on several machines count restarts differently, so that no number tells one start from another.
+    Each rank says a word of its own instead, rank 0 lists them, and a list that all have seen is the start's.
+
+    Raises:
+        MetarlError: if a rank is missing.
+    """
+    ranks, own, seconds = range(launch.size), secrets.token_hex(8), arrival_seconds(launch)
+    patience = time.monotonic() + seconds
+    lasting.set(_word(launch.rank), own)
+    while True:
+        missing = [rank for rank in ranks if not lasting.check([_word(rank)])]
+        if launch.rank == 0 and not missing:
+            lasting.set(_WORDS, ",".join(lasting.get(_word(rank)).decode() for rank in ranks))
+        words = lasting.get(_WORDS).decode() if lasting.check([_WORDS]) else ""
+        if own in words.split(","):
+            store = PrefixStore(words, lasting)
+            store.set(_seen(launch.rank), "")
+            missing = [rank for rank in ranks if not store.check([_seen(rank)])]
+            if launch.rank == 0 and not missing:
+                store.set(_COMPLETE, "")
+            if store.check([_COMPLETE]):
+                return store
+        if time.monotonic() > patience:
+            raise _missing(launch, missing)
+        time.sleep(0.05)
+
+
+def _missing(launch: Launch, ranks: Sequence[int]) -> MetarlError:
+    names, seconds = ", ".join(map(str, ranks)), arrival_seconds(launch)
+    return MetarlError(f"Expected {launch.size} ranks, got no sign of rank {names} in {seconds:g} s.")
+
+
 def meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
     """Wait for all ranks, and compare what they are about."""
-    try:
-        _meet(launch, store, about)
-    except RuntimeError as error:  # the store is gone with its host
-        raise MetarlError(f"Rank 0 of {launch.size} has ended before rank {launch.rank} began.") from error
-
-
-def _meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
     store.set(beat_of(launch.rank), "")
     store.set(_here(launch.rank), json.dumps(dict(about)))
-    seconds = arrival_seconds(launch)
-    patience = time.monotonic() + seconds
+    patience = time.monotonic() + arrival_seconds(launch)
     missing = list(range(launch.size))
     while missing := [rank for rank in missing if not store.check([_here(rank)])]:
         if time.monotonic() > patience:
-            names = ", ".join(map(str, missing))
-            raise MetarlError(f"Expected {launch.size} ranks, got no sign of rank {names} in {seconds:g} s.")
+            raise _missing(launch, missing)
         time.sleep(0.05)
     first = json.loads(store.get(_here(0)))
     for rank in range(1, launch.size):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import torch.distributed as dist
@@ -14,7 +17,7 @@ from metarl.cli.main import main
 from metarl.errors import MetarlError, RankLostError
 from metarl.system.heartbeats import LEFT, beat_of
 from metarl.system.launch import Launch, launched, of_this_machine
-from metarl.system.ranks import Ranks, connect, meet
+from metarl.system.ranks import Ranks, agree, connect, meet
 
 FIRST = Launch(rank=0, size=2, address="127.0.0.1", port=29500, hosts_store=True, hang_seconds=0.1)
 SECOND = Launch(rank=1, size=2, address="127.0.0.1", port=29500, hosts_store=False, hang_seconds=0.1)
@@ -59,19 +62,36 @@ def test_another_program_at_the_port_is_told_by_the_other_ranks(monkeypatch: pyt
             connect(Launch(1, 2, "127.0.0.1", port, hosts_store=False, hang_seconds=0.1))
 
 
-def test_a_first_rank_that_has_ended_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> None:
-        raise RuntimeError("Connection reset by peer")
+def test_a_start_is_its_ranks_own_whatever_an_earlier_one_has_left(store: Store) -> None:
+    starts: list[Store] = []
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(
+                lambda launch: agree(replace(launch, hang_seconds=20), store), (FIRST, SECOND)
+            )
+        first.set("key", "")
+        assert second.check(["key"])
+        starts.append(second)
+    # of a third start only one rank has come
+    with pytest.raises(MetarlError, match=r"^Expected 2 ranks, got no sign of rank 1 in 0.1 s\.$"):
+        agree(FIRST, store)
+    starts[0].set("other", "")
+    assert not starts[1].check(["other"])
 
-    monkeypatch.setattr(dist.HashStore, "check", broken)
-    with pytest.raises(MetarlError, match=r"^Rank 0 of 2 has ended before rank 1 began\.$"):
-        meet(SECOND, store, {})
+
+def test_a_run_that_an_earlier_start_began_is_known(store: Store) -> None:
+    store.set(beat_of(1), "7 0")
+    with closing(Ranks(FIRST, store, store)) as ranks:
+        assert not ranks.again
+        ranks.tell_begun()
+    with closing(Ranks(FIRST, store, store)) as ranks:
+        assert ranks.again
 
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_rank_without_a_sign_of_life_is_named(store: Store, lost: int) -> None:
     store.set(beat_of(lost), "7 0")
-    ranks = Ranks([SECOND, FIRST][lost], store)
+    ranks = Ranks([SECOND, FIRST][lost], store, store)
     try:
         time.sleep(0.3)  # more than the limit, less than until this rank counts again
         with pytest.raises(RankLostError, match=f"^Rank {lost} of 2 died or was halted"):
@@ -86,7 +106,7 @@ def test_a_rank_without_a_sign_of_life_is_named(store: Store, lost: int) -> None
 def test_a_loss_that_another_rank_has_found_is_believed(store: Store) -> None:
     store.set("lost", "1")
     store.set(beat_of(1), "7 0")
-    ranks = Ranks(FIRST, store)
+    ranks = Ranks(FIRST, store, store)
     try:
         time.sleep(0.2)
         with pytest.raises(RankLostError, match=r"^Rank 1 of 2 was lost\."):

@@ -267,7 +267,7 @@ def expect_one_sentence(folder: Path, sentence: str) -> None:
 @pytest.mark.slow
 def test_two_launchers_start_their_ranks_again_after_a_death(tmp_path: Path) -> None:
     """As on two machines: each has a torchrun of its own, and they meet at an address."""
-    long = (*POINT, "--iterations", "60")
+    long = (*POINT, "--iterations", "40")
     for name in ("alone", "two"):
         (tmp_path / name).mkdir()
     assert run(tmp_path / "alone", long) == 0

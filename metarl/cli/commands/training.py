@@ -15,7 +15,6 @@ from metarl.errors import Stopped
 from metarl.reporting.evaluation_files import write_learning_curve
 from metarl.reporting.evaluation_report import EvaluationReport, Shown
 from metarl.storage.files import write_text
-from metarl.system.launch import restarts
 from metarl.system.ranks import joined
 from metarl.text import count
 from metarl.training import runs
@@ -31,7 +30,9 @@ def start_run(config: ExperimentConfig, root: Path) -> None:
             return
         folder = root / (config.name or runs.default_name(config))
         # torchrun starts the same command again after a rank has died
-        again = restarts() > 0 and folder.is_dir()
+        again = ranks.again and folder.is_dir()
+        if ranks.is_first and not folder.exists():
+            ranks.tell_begun()
         train(
             ranks.first_then_others(
                 lambda: (
