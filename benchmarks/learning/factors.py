@@ -7,7 +7,6 @@ Goals and starts are the same in each column: the first training goals of the fa
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from benchmarks.scripted import scripted_steps
 from metarl.envs.metaworld.factors import draw_factors, factors_of, families_varying
 from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.metaworld.threads import SawyerVectorEnv
+from metarl.storage.files import write_rows
 from metarl.types import Task
 
 FAMILIES = (
@@ -53,15 +53,16 @@ def main(
         output: CSV file of the table.
     """
     names = ["family", "published", *(f"{factor} {where}" for factor in FACTORS for where in ("in", "out"))]
-    rows = [[family, *measure(family, goals, horizon)] for family in track(families, "scripted policies")]
-    table = Table(*names)
-    for family, *rates in rows:
-        table.add_row(family, *("-" if rate == "" else f"{100 * float(rate):.0f}" for rate in rates))
-    Console().print(table)
+    table, lines = Table(*names), [names]
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([names, *rows])
+    for family in track(families, "scripted policies"):
+        lines.append([family, *measure(family, goals, horizon)])
+        table.add_row(family, *("-" if rate == "" else f"{100 * float(rate):.0f}" for rate in lines[-1][1:]))
+        # written after each family, so that a run that is stopped loses nothing
+        if output is not None:
+            write_rows(output, lines)
+    Console().print(table)
 
 
 def measure(family: str, goals: int, horizon: int) -> list[str]:

@@ -24,6 +24,9 @@ Index: TypeAlias = "int | slice | EllipsisType | tuple[int | slice, ...]"
 Fields: TypeAlias = dict[str, Array]  # whole model fields by name, for WorldState
 
 _SOLVER_SCALE = "stat.meaninertia"
+# fields that MuJoCo reads only where a flag of the row allows it, set when it compiled the model
+_FRAMES = {"body_ipos": "body_sameframe", "geom_pos": "geom_sameframe", "site_pos": "site_sameframe"}
+_IGNORED = (int(mujoco.mjtSameFrame.mjSAMEFRAME_BODY), int(mujoco.mjtSameFrame.mjSAMEFRAME_INERTIA))
 _LEAST = {"body_mass": 0.0, "body_inertia": 0.0, "opt.timestep": 1e-9}
 
 
@@ -103,6 +106,15 @@ class ModelChanger:
             values[index] = values[index] * value if change.scale else value
         except IndexError as error:
             raise MetarlError(f"{field} has shape {values.shape}, and no {index}.") from error
+        if field in _FRAMES:
+            moved = (values != read_field(self.model, field)).any(axis=1)
+            ignored = np.isin(getattr(self.model, _FRAMES[field]), _IGNORED)
+            if field == "body_ipos":
+                ignored |= self.model.body_simple != 0
+            if (rows := np.flatnonzero(moved & ignored)).size:
+                raise MetarlError(
+                    f"MuJoCo reads no other {field} of row {rows[0]}: it fixed that frame when it compiled."
+                )
         if values.min() < _LEAST.get(field, -np.inf):
             raise MetarlError(f"{field} cannot be {values.min()}, which the change makes of it.")
         return values

@@ -68,6 +68,15 @@ def test_an_environment_of_another_package_varies_by_its_id() -> None:
     assert not np.array_equal(seen[-1][0], seen[-1][1])
 
 
+@pytest.mark.parametrize(
+    ("field", "row"), [("body_ipos:torso[0]:0.01..0.02", 1), ("geom_pos:torso_geom[2]:0.1..0.2", 1)]
+)
+def test_a_frame_that_mujoco_fixed_is_refused(field: str, row: int) -> None:
+    suite = DynamicsConfig(env="Hopper-v5", vary=(field,)).build()
+    with pytest.raises(MetarlError, match=rf"reads no other {field.split(':')[0]} of row {row}"):
+        suite.make_vector_env(1)
+
+
 def test_a_package_that_there_is_not_is_named() -> None:
     with pytest.raises(MetarlError, match="Gymnasium cannot make no_such_package:Fetch-v4"):
         DynamicsConfig(env="no_such_package:Fetch-v4", vary=("body_mass:all:x0.5..2",)).build()
