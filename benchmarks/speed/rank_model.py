@@ -30,6 +30,7 @@ from benchmarks.program import run
 from benchmarks.workloads import machine, wide_console
 from metarl.cli.commands.options import configured
 from metarl.config import ExperimentConfig
+from metarl.envs.metaworld.suite import MetaWorldConfig
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Actor, inputs_at_start, never
 from metarl.rollouts.collect import collect
@@ -196,27 +197,33 @@ def measure(config: ExperimentConfig, horizons: tuple[int, int]) -> Pieces:
     def of_whole(part: str) -> float:
         # resets and optimisers cost the same whatever the horizon, the rest grows with it
         less, more = at[short].seconds[part], last.seconds[part]
-        return more + (more - less) / (longer - short) * (config.suite.horizon - longer)
+        return more + (more - less) / (longer - short) * (suite_of(config).horizon - longer)
 
-    steps = config.suite.horizon * last.rollouts
+    steps = suite_of(config).horizon * last.rollouts
     acting = steps * last.acting
     return Pieces(
         tasks=config.sampling.meta_batch_size,
         episodes=config.sampling.episodes,
         rollouts=last.rollouts,
-        horizon=config.suite.horizon,
+        horizon=suite_of(config).horizon,
         physics=(of_whole("sampling") - acting) / (steps * worlds),
         acting=last.acting,
         learning=of_whole("shared"),
         apart=of_whole("learning") - of_whole("shared"),
         parameters=last.parameters,
         exchanges=tuple(
-            Exchange(config.sampling.meta_batch_size, each.size * config.suite.horizon // longer, True)
+            Exchange(config.sampling.meta_batch_size, each.size * suite_of(config).horizon // longer, True)
             if each.episodes
             else each
             for each in last.exchanges
         ),
     )
+
+
+def suite_of(config: ExperimentConfig) -> MetaWorldConfig:
+    """Return the suite of a Meta-World preset."""
+    assert isinstance(config.suite, MetaWorldConfig)
+    return config.suite
 
 
 class Measured(NamedTuple):
@@ -231,11 +238,11 @@ class Measured(NamedTuple):
 
 def iteration_of(config: ExperimentConfig, horizon: int) -> Measured:
     """Collect and learn once on one thread, in as many chunks as whole episodes have."""
-    experiment = Experiment(replace(config, suite=replace(config.suite, horizon=horizon)), Path())
+    experiment = Experiment(replace(config, suite=replace(suite_of(config), horizon=horizon)), Path())
     agent, sampling = experiment.agent, config.sampling
     noted, clock = Noted(), Clock()
     with (
-        chunks_of(threads.WORK_PER_CHUNK * horizon / config.suite.horizon),
+        chunks_of(threads.WORK_PER_CHUNK * horizon / suite_of(config).horizon),
         threads.use_threads(1),
         sharing.sharing(noted, experiment.num_envs),
         closing(experiment.make_env()) as env,
