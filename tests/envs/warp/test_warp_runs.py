@@ -34,8 +34,10 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def test_evaluation_names_the_engine_and_mujoco(run: Path) -> None:
     told = json.loads((run / "evaluation.json").read_text())["physics"]
-    warp = {"engine": "warp:cpu", "mujoco": mujoco.__version__}
-    assert told == {"trained": warp, "evaluated": warp}
+    assert told["trained"] == told["evaluated"]
+    assert told["trained"]["engine"] == "warp:cpu"
+    assert told["trained"]["mujoco"] == told["trained"]["mujoco_warp"] == mujoco.__version__
+    assert all(len(digest) == 64 for digest in told["trained"]["models"].values())
 
 
 def test_policy_is_evaluated_on_threads_and_the_report_names_both(run: Path, tmp_path: Path) -> None:
