@@ -114,7 +114,7 @@ class EvaluationConfig(MeasurementConfig):
     tasks: Annotated[int, Ge(1), Le(100_000)] = 10
     """Held-out tasks of an evaluation during training, which adapts as often as training does, and once at
     least unless the agent has a memory; the full evaluation at the end takes every task."""
-    patience: Annotated[int, Ge(0)] = 0
+    patience: Annotated[int, Ge(0), Le(10_000_000)] = 0
     """Evaluations in a row without a better held-out return that end the training; 0 for any number."""
 
 
