@@ -36,6 +36,11 @@ def with_success_bonus(base: TaskDistribution, bonus: float) -> TaskDistribution
     return BonusTasks(base, bonus)
 
 
+def without_bonus(suite: TaskDistribution) -> TaskDistribution:
+    """Return the distribution that a bonus was put on, or the suite itself."""
+    return suite.base if isinstance(suite, BonusTasks) else suite
+
+
 def bonus_name(name: str, bonus: float) -> str:
     """Name a suite with a bonus as results do, ``"ml1-push-v3+success10"``."""
     return f"{name}+success{bonus:g}" if bonus else name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from metarl.success_bonus import BonusTasks
+from metarl.success_bonus import without_bonus
 from metarl.tasks import HasModels, TaskDistribution
 from metarl.types import Json
 
@@ -18,7 +18,7 @@ Physics = dict[str, Json]
 
 def physics_of(suite: TaskDistribution, engine: str) -> Physics:
     """Return the physics of a suite on an engine here."""
-    base = suite.base if isinstance(suite, BonusTasks) else suite
+    base = without_bonus(suite)
     models: dict[str, Json] = dict(base.model_sums()) if isinstance(base, HasModels) else {}
     found: Physics = {"engine": engine, "mujoco": _version("mujoco")}
     if is_warp(engine):

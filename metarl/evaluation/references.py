@@ -23,7 +23,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Action, Inputs
 from metarl.rollouts.collect import collect
 from metarl.storage.files import write_json
-from metarl.success_bonus import BonusTasks
+from metarl.success_bonus import without_bonus
 from metarl.system.caches import cache_folder
 from metarl.system.threads import one_thread
 from metarl.tasks import TaskDistribution
@@ -91,7 +91,7 @@ class RandomActor:
 
 def has_references(suite: TaskDistribution) -> bool:
     """Return whether a suite's tables show references: those of a published benchmark do."""
-    return isinstance(suite.base if isinstance(suite, BonusTasks) else suite, OfficiallyEvaluated)
+    return isinstance(without_bonus(suite), OfficiallyEvaluated)
 
 
 def references(
