@@ -72,6 +72,11 @@ class Renderable(Protocol):
         """
 
 
+def is_warp(engine: str) -> bool:
+    """Return whether an engine's name is MuJoCo Warp's, with a device or without."""
+    return engine.partition(":")[0] == "warp"
+
+
 def check_fits(tasks: Sequence[Task], num_envs: int) -> None:
     """Raise MetarlError unless each task has a slot."""
     if not 1 <= len(tasks) <= num_envs:

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box
 
 from metarl.envs.engines.model_files import model_sum
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
-from metarl.envs.engines.warp.available import device_of, extra_imported, is_warp
+from metarl.envs.engines.warp.available import device_of, extra_imported
 from metarl.envs.locomotion.env import GymnasiumFactory, make_env
 from metarl.envs.locomotion.robots import ROBOTS
 from metarl.envs.locomotion.starts import LocomotionFamily
@@ -22,7 +22,7 @@ from metarl.envs.task_sampling.ranges import Draw, Parameters, TestRange
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Split, sample_evenly
 from metarl.types import Task
-from metarl.vector_env import TaskVectorEnv
+from metarl.vector_env import TaskVectorEnv, is_warp
 
 _log = logging.getLogger(__name__)
 

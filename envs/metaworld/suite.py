@@ -15,7 +15,7 @@ from annotated_types import Ge, Le, Lt
 from metaworld.env_dict import ML25_V3
 
 from metarl.config import SuiteConfig
-from metarl.envs.engines.warp.available import device_of, extra_imported, is_warp
+from metarl.envs.engines.warp.available import device_of, extra_imported
 from metarl.envs.metaworld.env import FAMILIES, MAX_HORIZON
 from metarl.envs.metaworld.factors import (
     check_factors,
@@ -36,7 +36,7 @@ from metarl.meta_learner import MetaLearner
 from metarl.system.caches import cache_folder
 from metarl.tasks import Parameter, Split, check_disjoint
 from metarl.types import Task
-from metarl.vector_env import TaskVectorEnv
+from metarl.vector_env import TaskVectorEnv, is_warp
 
 NumGoals: TypeAlias = Annotated[int, Ge(1), Le(10_000)]
 _log = logging.getLogger(__name__)

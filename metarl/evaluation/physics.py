@@ -11,6 +11,7 @@ from importlib import metadata
 from metarl.success_bonus import without_bonus
 from metarl.tasks import HasModels, TaskDistribution
 from metarl.types import Json
+from metarl.vector_env import is_warp
 
 Physics = dict[str, Json]
 """``engine``, version of ``mujoco``, and ``models``: sums of the model files by family, where known."""
@@ -24,11 +25,6 @@ def physics_of(suite: TaskDistribution, engine: str) -> Physics:
     if is_warp(engine):
         found["mujoco_warp"] = _version("mujoco-warp")
     return {**found, "models": models} if models else found
-
-
-def is_warp(engine: object) -> bool:
-    """Return whether an engine's name is MuJoCo Warp's."""
-    return str(engine).partition(":")[0] == "warp"
 
 
 def physics_differences(physics: Json) -> list[str]:

@@ -8,11 +8,6 @@ from contextlib import contextmanager
 from metarl.errors import EngineError
 
 
-def is_warp(engine: str) -> bool:
-    """Whether an engine's name is MuJoCo Warp's."""
-    return engine.partition(":")[0] == "warp"
-
-
 def device_of(engine: str) -> str:
     """Return an engine name's device, or ``auto``."""
     return engine.partition(":")[2] or "auto"
