@@ -51,7 +51,7 @@ from metarl.learning.running_scale import (
     save_moments,
     with_batch,
 )
-from metarl.meta_learner import Action, Actor, Inputs, Trial
+from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
 from metarl.networks.recurrent_acting import ActingPolicy
@@ -153,8 +153,12 @@ class RL2Config(AgentConfig, TrialPPOConfig):
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
-    ) -> RL2:
+    ) -> MetaLearner:
         """Return an agent for the suite's spaces with new parameters."""
+        return self.recurrent(suite, seed=seed, device=device)
+
+    def recurrent(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> RL2:
+        """Return a recurrent policy that PPO trains, with new parameters."""
         # input at step t: observation_t, action_{t-1}, reward_{t-1}, start_t
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
         policy = RecurrentPolicy(

@@ -94,8 +94,9 @@ def never() -> bool:
 class MetaLearner(Protocol):
     """Agent that learns to adapt to tasks.
 
-    A meta-iteration: ``actor = initial_actor(M, rng)``; then ``adaptation_steps`` times, collect a rollout
-    with the actor and ``actor = adapt(actor, rollout, rng)``; collect a last rollout; ``update``.
+    A meta-iteration: ``actor = initial_actor(M, rng)``, or that of :class:`KnowsTasks`; then
+    ``adaptation_steps`` times, collect a rollout with the actor and ``actor = adapt(actor, rollout, rng)``;
+    collect a last rollout; ``update``.
     Adapting never changes the agent: only ``update`` and ``load_state`` do.
     """
 
@@ -143,6 +144,24 @@ class MetaLearner(Protocol):
 
     def load_state(self, state: State) -> None:
         """Go on from ``state``; MetarlError if it belongs to another architecture."""
+
+
+@runtime_checkable
+class KnowsTasks(Protocol):
+    """A :class:`MetaLearner` that is told which tasks it trains on, as experts for one family each are.
+
+    Held-out tasks are never told: there, all begin with :meth:`MetaLearner.initial_actor`.
+    """
+
+    def training_actor(self, tasks: Sequence[Task], rng: np.random.Generator) -> Actor:
+        """Return the policy that trains on these tasks, before any experience."""
+
+
+def actor_in_training(agent: MetaLearner, tasks: Sequence[Task], rng: np.random.Generator) -> Actor:
+    """Return the first policy of a meta-iteration."""
+    if isinstance(agent, KnowsTasks):
+        return agent.training_actor(tasks, rng)
+    return agent.initial_actor(len(tasks), rng)
 
 
 class Plan(NamedTuple):

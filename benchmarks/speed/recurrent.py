@@ -29,7 +29,6 @@ from benchmarks.speed.bare_physics import PoolPhysics, drive
 from benchmarks.speed.meta_iteration import flat, peak_memory
 from benchmarks.workloads import Bar, bars_table, cores, in_turn, machine, ratios, spread, wide_console
 from metarl.agents.rl2 import RL2, RL2Config
-from metarl.config import SamplingConfig
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.metaworld.suite import ML1Config, ML10Config
 from metarl.functional.distributions import Gaussian
@@ -94,8 +93,8 @@ def measure(tasks: int, trials: int, horizon: int, width: int, repeats: int) -> 
     """Return the seconds of each contender, in order of repeats."""
     suite = ML1Config(task="push-v3", horizon=horizon).build()
     linear, gru = (
-        RL2Config(cell=cell, memory_size=width, embedding_size=width, max_kl=0.0).build(
-            suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+        RL2Config(cell=cell, memory_size=width, embedding_size=width, max_kl=0.0).recurrent(
+            suite, seed=0, device=torch.device("cpu")
         )
         for cell in ("linear", "gru")
     )
@@ -242,7 +241,7 @@ def peak() -> float:
     """Return the peak MiB of an iteration on ML10: 20 tasks, a trial of 10 episodes of 500 steps."""
     suite = ML10Config(horizon=500).build()
     config = RL2Config(cell="linear", trial_episodes=10, max_kl=0.0)
-    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    agent = config.recurrent(suite, seed=0, device=torch.device("cpu"))
     env = suite.make_vector_env(20)
     try:
         with use_threads(cores()), peak_memory() as watched:

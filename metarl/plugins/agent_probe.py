@@ -12,7 +12,16 @@ import torch
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.functional.params import map_values
-from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, act_at_start, inputs_at_start, never
+from metarl.meta_learner import (
+    Action,
+    Actor,
+    Inputs,
+    MetaLearner,
+    act_at_start,
+    actor_in_training,
+    inputs_at_start,
+    never,
+)
 from metarl.rollouts.collect import collect, last_step
 from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
@@ -70,7 +79,7 @@ class AgentProbe:
 
     def meta_batch(self, agent: MetaLearner, seed: int = 0) -> list[Rollout]:
         """Collect the rollouts of one meta-iteration."""
-        actor = agent.initial_actor(TASKS, self.rng())
+        actor = actor_in_training(agent, self.tasks, self.rng())
         rollouts = [self.gather(actor, seed)]
         for step in range(agent.adaptation_steps):
             actor = agent.adapt(actor, rollouts[-1], self.rng())
@@ -135,7 +144,7 @@ class AgentProbe:
 
 def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
     """Return the policies that collect a meta-batch, as :meth:`AgentProbe.meta_batch` makes them."""
-    actors = [agent.initial_actor(TASKS, probe.rng())]
+    actors = [actor_in_training(agent, probe.tasks, probe.rng())]
     for rollout in probe.rollouts[:-1]:
         actors.append(agent.adapt(actors[-1], rollout, probe.rng()))
     return actors

@@ -64,12 +64,23 @@ _META_WORLD: Mapping[str, Mapping[str, object]] = {
     "rl2": {"cell": "linear", "changes": True},
 }
 
+# a family of its own for each expert, and new ones hold what training never moved
+_EXPERTS: Mapping[str, Mapping[str, object]] = {
+    **_META_WORLD,
+    "policy-reuse": {
+        "cell": "linear",
+        "changes": True,
+        "least_deviation": 0.1,
+        "experts_per_family": 1,
+    },
+}
+
 OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "cart-pole": {"rl2": _CART_POLE},
     "ml1": _META_WORLD,
-    "ml10": _META_WORLD,
-    "ml25": _META_WORLD,
-    "ml45": _META_WORLD,
+    "ml10": _EXPERTS,
+    "ml25": _EXPERTS,
+    "ml45": _EXPERTS,
     "half-cheetah-dir": _HALF_CHEETAH_SUITED,
     "half-cheetah-vel": _HALF_CHEETAH_SUITED,
     "bandits": {  # an episode is a whole trial, and little is to be remembered
@@ -116,7 +127,7 @@ OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 }
 """By preset and agent: on top of what is shared."""
 
-FEW_TRIALS_A_TASK = ("rl2",)
+FEW_TRIALS_A_TASK = ("rl2", "policy-reuse")
 """Agents that learn nothing from a task's other trials, so fresh tasks are worth more."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from metarl.errors import MetarlError
-from metarl.meta_learner import Actor, MetaLearner, Plan, Scheduled, never
+from metarl.meta_learner import Actor, MetaLearner, Plan, Scheduled, actor_in_training, never
 from metarl.rollouts.collect import collect, join_tasks
 from metarl.system.sharing import num_slots
 from metarl.system.threads import one_thread, stoppable
@@ -83,7 +83,7 @@ def meta_iteration(
 
     def collect_and_adapt(group: Sequence[Task]) -> tuple[list[Rollout], list[Actor]]:
         # collect, then (adapt, collect) for each adaptation step
-        actors, rollouts = [agent.initial_actor(len(group), rng)], list[Rollout]()
+        actors, rollouts = [actor_in_training(agent, group, rng)], list[Rollout]()
         for step in range(steps + 1):
             if step > 0:
                 with clock.timed("adaptation"):

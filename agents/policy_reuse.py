@@ -1,0 +1,313 @@
+"""Policy reuse: one expert for each training family; a new task keeps the expert that earns most.
+
+Source: Fernández and Veloso 2006, "Probabilistic policy reuse in a reinforcement learning agent" (AAMAS),
+and Rosman, Hawasly and Ramamoorthy 2016 (arXiv 1505.00284), who choose from a library of policies by the
+returns of few episodes. Here each expert is a recurrent policy of :mod:`metarl.agents.rl2`, so within an
+episode its memory adapts to the goal; between episodes the agent finds out which expert to use. It explores,
+then commits (Lattimore and Szepesvári 2020, "Bandit Algorithms", chapter 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Annotated, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le
+
+from metarl.agents.rl2 import RL2, RecurrentActor, RL2Config
+from metarl.config import SamplingConfig
+from metarl.errors import MetarlError, Stopped
+from metarl.functional.distributions import Distribution, rebuilt
+from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Trial
+from metarl.tasks import TaskDistribution
+from metarl.types import Params, Rollout, State, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyReuseConfig(RL2Config):
+    """Policy reuse: experts for the training families, the best of which a new task keeps.
+
+    Trains each expert by RL² on the tasks of its family, in trials of one episode. Adapting plays every
+    expert and keeps the one of the highest mean return.
+    """
+
+    kind: ClassVar[str] = "policy-reuse"
+    source: ClassVar[str] = "Fernández and Veloso 2006; Rosman et al. 2016, arXiv 1505.00284"
+    trial: ClassVar[Trial] = "parallel"
+
+    experts_per_family: Annotated[int, Ge(1), Le(100)] = 2
+    """Experts of each training family, which share its tasks."""
+    tries: Annotated[int, Ge(0), Le(10_000)] = 0
+    """Experts that a new task tries before it keeps one; 0 tries all."""
+    trial_episodes: Annotated[int, Ge(1), Le(1)] = 1
+    """Episodes of an expert's trial, always 1."""
+
+    def build(
+        self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
+    ) -> MetaLearner:
+        """Return an agent with new experts.
+
+        Raises:
+            MetarlError: if there would be one expert only.
+        """
+        families = list(dict.fromkeys(task.family for task in suite.tasks("train")))
+        names = [(family, number) for family in families for number in range(self.experts_per_family)]
+        if len(names) < 2:
+            raise MetarlError(
+                f"Expected two experts or more, got one, as {suite.name} has one training family; "
+                "set --agent.experts-per-family 2, or take rl2."
+            )
+        seeds = np.random.SeedSequence(seed).generate_state(len(names), np.uint64)
+        experts = [self.recurrent(suite, seed=int(own >> np.uint64(1)), device=device) for own in seeds]
+        return PolicyReuse(self, families, experts)
+
+
+class Earned(NamedTuple):
+    """What each of E experts earned in episodes of M tasks."""
+
+    returns: torch.Tensor  # [M, E] float64, summed over the episodes
+    episodes: torch.Tensor  # [M, E] int64
+
+    def with_episodes(self, experts: torch.Tensor, returns: torch.Tensor) -> Earned:
+        """Add episodes ``[M, K]`` of these experts."""
+        return Earned(
+            self.returns.scatter_add(1, experts, returns.double()),
+            self.episodes.scatter_add(1, experts, torch.ones_like(experts)),
+        )
+
+    def best(self) -> torch.Tensor:
+        """Return the expert of the highest mean return of each task, ``[M]``."""
+        means = self.returns / self.episodes.clamp(min=1)
+        return means.masked_fill(self.episodes == 0, -torch.inf).argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class ReusingActor:
+    """Experts that play the slots of M tasks."""
+
+    experts: tuple[RecurrentActor, ...]
+    """Each for one task."""
+    earned: Earned
+    kept: torch.Tensor
+    """``[M]``, the expert of each task; -1 for a task that still tries them in turn."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.kept.device
+
+    def playing(self, episodes: int) -> torch.Tensor:
+        """Return each slot's expert, ``[M, K]``."""
+        # those with the fewest episodes come first, so that a task tries all of them in turn
+        order = self.earned.episodes.argsort(dim=1, stable=True)
+        turns = torch.arange(episodes, device=self.device).remainder(len(self.experts))
+        kept = self.kept.unsqueeze(1)
+        return torch.where(kept < 0, order[:, turns], kept)
+
+    def initial_memory(self, episodes: int) -> Params:
+        """Return blank memory, ``[M, K, ...]``."""
+        blank = self.experts[0].initial_memory(episodes)
+        return {name: value.repeat(len(self.kept), *[1] * (value.ndim - 1)) for name, value in blank.items()}
+
+    @torch.no_grad()
+    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
+        """Let each slot's expert read its step and draw actions, or the likeliest without a generator."""
+        parts = self._parts(inputs.live.shape[1])
+        if len(parts) == 1:
+            return parts[0].expert.act(inputs, memory, generator)
+        played = [
+            part.expert.act(
+                Inputs(*(part.of(value) for value in inputs)),
+                {name: part.of(value) for name, value in memory.items()},
+                generator,
+            )
+            for part in parts
+        ]
+        action = Action(
+            self._joined([action.actions for action, _ in played], parts, inputs.live),
+            self._joined([action.log_probs for action, _ in played], parts, inputs.live),
+            {
+                name: self._joined([action.extras[name] for action, _ in played], parts, inputs.live)
+                for name in played[0][0].extras
+            },
+        )
+        remembered = {
+            name: self._joined([after[name] for _, after in played], parts, inputs.live) for name in memory
+        }
+        return action, remembered
+
+    @torch.no_grad()
+    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
+        """Return the distribution of actions, ``[M, K, A]``."""
+        parts = self._parts(inputs.live.shape[1])
+        own = [
+            part.expert.distribution(
+                Inputs(*(part.of(value) for value in inputs)),
+                {name: part.of(value) for name, value in memory.items()},
+            )
+            for part in parts
+        ]
+        columns = zip(*own, strict=True)
+        return rebuilt(own[0], (self._joined(list(column), parts, inputs.live) for column in columns))
+
+    def _parts(self, episodes: int) -> list[Part]:
+        """Return the slots of each expert that plays, in the order of the experts."""
+        found = self._known.get(episodes)
+        if found is None:
+            playing = self.playing(episodes).flatten()
+            found = [
+                Part(self.experts[number], (playing == number).nonzero().squeeze(1))
+                for number in playing.unique().tolist()
+            ]
+            self._known[episodes] = found
+        return found
+
+    @cached_property
+    def _known(self) -> dict[int, list[Part]]:
+        return {}
+
+    @staticmethod
+    def _joined(values: Sequence[torch.Tensor], parts: Sequence[Part], like: torch.Tensor) -> torch.Tensor:
+        """Put ``[1, n, ...]`` of each expert's slots together, ``[M, K, ...]``."""
+        joined = values[0].new_empty(like.numel(), *values[0].shape[2:])
+        for value, part in zip(values, parts, strict=True):
+            joined[part.slots] = value[0]
+        return joined.view(*like.shape, *joined.shape[1:])
+
+
+class Part(NamedTuple):
+    """An expert and the slots that it plays."""
+
+    expert: RecurrentActor
+    slots: torch.Tensor  # [n], numbers of slots m * K + k
+
+    def of(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the slots' values ``[1, n, ...]`` of ``[M, K, ...]``."""
+        return values.flatten(0, 1).index_select(0, self.slots).unsqueeze(0)
+
+
+class PolicyReuse:
+    """Experts by family."""
+
+    trial: Trial = "parallel"
+    adaptation_steps = 0
+    """Training plays each task by an expert of its own family."""
+
+    def __init__(self, config: PolicyReuseConfig, families: Sequence[str], experts: Sequence[RL2]) -> None:
+        self.config, self.families, self.experts = config, tuple(families), tuple(experts)
+        self.device = experts[0].device
+
+    def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> ReusingActor:
+        """Return the experts, which play a new task's episodes in turn."""
+        return self._actor(torch.full((num_tasks,), -1, device=self.device), rng)
+
+    def training_actor(self, tasks: Sequence[Task], rng: np.random.Generator) -> ReusingActor:
+        """Return an expert of each task's family; see :class:`metarl.meta_learner.KnowsTasks`."""
+        return self._actor(torch.tensor(self._own(tasks), device=self.device), rng)
+
+    def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> ReusingActor:
+        """Keep each task's best expert once it has tried enough of them."""
+        assert isinstance(actor, ReusingActor), "policy reuse adapts its own actors"
+        earned = actor.earned.with_episodes(actor.playing(rollout.mask.shape[1]), rollout.episode_returns)
+        wanted = min(self.config.tries or len(self.experts), len(self.experts))
+        enough = (earned.episodes > 0).sum(dim=1) >= wanted
+        return replace(actor, earned=earned, kept=torch.where(enough, earned.best(), -1))
+
+    def update(
+        self,
+        rollouts: Sequence[Rollout],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+        should_stop: Callable[[], bool],
+    ) -> dict[str, float]:
+        """Update each expert from its own tasks; see :class:`metarl.meta_learner.MetaLearner`."""
+        before, own = self.state(), np.array(self._own(tasks))
+        said = list[Mapping[str, float]]()
+        try:
+            for number, expert in enumerate(self.experts):
+                places = np.flatnonzero(own == number)
+                if not len(places):
+                    continue
+                index = torch.from_numpy(places).to(self.device)
+                part = [rollout.map(partial(torch.index_select, dim=0, index=index)) for rollout in rollouts]
+                said.append(
+                    expert.update(part, [tasks[place] for place in places.tolist()], rng, should_stop)
+                )
+        except Stopped:
+            # an update that was stopped leaves no trace
+            self.load_state(before)
+            raise
+        metrics = {name: float(np.mean([one[name] for one in said])) for name in said[0]}
+        return metrics | _solved(rollouts[-1], tasks)
+
+    def state(self) -> State:
+        """Return copies of all experts' states."""
+        states = [expert.state() for expert in self.experts]
+        return State(
+            {
+                f"expert{number}.{name}": value
+                for number, state in enumerate(states)
+                for name, value in state.tensors.items()
+            },
+            {"updates": [state.values["updates"] for state in states]},
+        )
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state; an unfit one raises ``MetarlError``."""
+        updates, parts = state.values.get("updates"), [dict[str, torch.Tensor]() for _ in self.experts]
+        if not isinstance(updates, list) or len(updates) != len(parts):
+            raise MetarlError(f"Expected the updates of {len(parts)} experts, got {updates!r}.")
+        for name, value in state.tensors.items():
+            prefix, _, rest = name.partition(".")
+            number = prefix.removeprefix("expert")
+            if not number.isdecimal() or int(number) >= len(parts):
+                raise MetarlError(f"Expected tensors of {len(parts)} experts, got {name!r}.")
+            parts[int(number)][rest] = value
+        before = [expert.state() for expert in self.experts]
+        try:
+            for expert, tensors, count in zip(self.experts, parts, updates, strict=True):
+                expert.load_state(State(tensors, {"updates": count}))
+        except MetarlError:
+            # one that does not fit changes none of them
+            for expert, own in zip(self.experts, before, strict=True):
+                expert.load_state(own)
+            raise
+
+    def _actor(self, kept: torch.Tensor, rng: np.random.Generator) -> ReusingActor:
+        shape = len(kept), len(self.experts)
+        nothing = Earned(
+            torch.zeros(shape, dtype=torch.float64, device=self.device),
+            torch.zeros(shape, dtype=torch.int64, device=self.device),
+        )
+        return ReusingActor(tuple(expert.initial_actor(1, rng) for expert in self.experts), nothing, kept)
+
+    def _own(self, tasks: Sequence[Task]) -> list[int]:
+        """Return each training task's expert: those of a family take its tasks in turn."""
+        seen, numbers = dict.fromkeys(self.families, 0), list[int]()
+        for task in tasks:
+            if task.family not in seen:
+                raise MetarlError(
+                    f"Expected training tasks of {', '.join(self.families)}, got {task.family!r}."
+                )
+            first = self.families.index(task.family) * self.config.experts_per_family
+            numbers.append(first + seen[task.family] % self.config.experts_per_family)
+            seen[task.family] += 1
+        return numbers
+
+
+def _solved(rollout: Rollout, tasks: Sequence[Task]) -> dict[str, float]:
+    """Return each family's share of episodes with success, where the suite tells."""
+    if rollout.success is None:
+        return {}
+    families = [task.family for task in tasks]
+    rates = rollout.success.double().mean(dim=1).tolist()
+    return {
+        f"success/{family}": float(
+            np.mean([rate for rate, other in zip(rates, families, strict=True) if other == family])
+        )
+        for family in dict.fromkeys(families)
+    }

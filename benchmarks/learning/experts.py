@@ -1,0 +1,193 @@
+"""Which expert of policy reuse solves which family, and what is kept of them.
+
+    .venv/bin/python -m benchmarks.learning.experts runs/ml10-policy-reuse-seed0 --output results/NAME/experts
+
+Every expert plays every task. Of a training family the table also says how often it is solved when its own
+experts are left out: as a new family would be. Settings are chosen by that column, and the held-out families
+are only looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import torch
+import tyro
+from annotated_types import Ge
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.program import run
+from benchmarks.workloads import wide_console
+from metarl.agents.policy_reuse import PolicyReuse
+from metarl.api.runs import Run, load
+from metarl.errors import require
+from metarl.functional.random_streams import Purpose, make_rng
+from metarl.rollouts.collect import collect
+from metarl.storage.files import write_rows
+from metarl.tasks import Split
+from metarl.types import Task
+from metarl.vector_env import Array, TaskVectorEnv
+
+
+class Played(NamedTuple):
+    """Episodes of all experts on a family's tasks, ``[M, R, E]`` with R episodes of each."""
+
+    returns: Array
+    solved: Array
+
+
+class Row(NamedTuple):
+    """A family's line of the table, all numbers in percent."""
+
+    split: Split
+    family: str
+    by_expert: Array  # [E], success
+    kept: Array  # [E], how often each is kept
+    own: float  # success of the kept expert
+    left_out: float  # likewise without the family's own experts; of a held-out family the same
+    best: float  # of an oracle that knows which expert solves the family most often
+
+
+def main(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    *,
+    tasks: Annotated[int, Ge(1)] = 10,
+    episodes: Annotated[int, Ge(2)] = 2,
+    horizon: int | None = None,
+    output: Path | None = None,
+) -> None:
+    """Play every expert on every family, and print who solves what.
+
+    Args:
+        runs: of policy-reuse, or their checkpoints, of the same suite.
+        tasks: number of tasks of each family, from the training goals or the held-out ones.
+        episodes: number of episodes of each expert on each task; one chooses, the others are measured.
+        horizon: steps of an episode, by default those of the training.
+        output: folder for a CSV file of each run.
+    """
+    for path in runs:
+        opened = load(path)
+        agent = opened.agent
+        require(
+            isinstance(agent, PolicyReuse),
+            f"Expected a run of policy-reuse, as {path} is to show its experts",
+            opened.config.agent.kind,
+        )
+        assert isinstance(agent, PolicyReuse)
+        rows = measure(opened, agent, tasks, episodes, horizon or opened.suite.horizon)
+        names = [family for family in agent.families for _ in range(agent.config.experts_per_family)]
+        show(rows, names, f"{opened.folder.name} after {opened.experiment.iteration} iterations")
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            write_rows(output / f"{opened.folder.name}.csv", lines_of(rows, names))
+
+
+def measure(opened: Run, agent: PolicyReuse, tasks: int, episodes: int, horizon: int) -> list[Row]:
+    """Return the lines of all families."""
+    slots = tasks * episodes * len(agent.experts)
+    rows = list[Row]()
+    with closing(opened.suite.make_vector_env(slots)) as env:
+        chosen: list[tuple[Split, str, list[Task]]] = [
+            (split, family, [task for task in opened.suite.tasks(split) if task.family == family][:tasks])
+            for split in ("train", "test")
+            for family in dict.fromkeys(task.family for task in opened.suite.tasks(split))
+        ]
+        for number, (split, family, own) in enumerate(track(chosen, "families")):
+            rng = make_rng(opened.config.seed, Purpose.TEST, number)
+            played = play(agent, env, own, episodes, horizon, rng)
+            rows.append(row_of(split, family, played, agent))
+    return rows
+
+
+def play(
+    agent: PolicyReuse,
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    episodes: int,
+    horizon: int,
+    rng: np.random.Generator,
+) -> Played:
+    """Let every expert play episodes of every task."""
+    actor, experts = agent.initial_actor(len(tasks), rng), len(agent.experts)
+    rollout = collect(env, tasks, actor, episodes=episodes * experts, horizon=horizon, rng=rng)
+    assert rollout.success is not None, "Meta-World says what is solved"
+    # slot k is played by expert k modulo E
+    shape = len(tasks), episodes, experts
+    returns, solved = rollout.episode_returns.double(), rollout.success.to(torch.float64)
+    return Played(returns.view(shape).numpy(), solved.view(shape).numpy())
+
+
+def row_of(split: Split, family: str, played: Played, agent: PolicyReuse) -> Row:
+    """Return a family's line."""
+    names = np.repeat(agent.families, agent.config.experts_per_family)
+    by_expert = 100 * played.solved.mean(axis=(0, 1))
+    own, kept = kept_success(played, np.ones(len(names), bool))
+    left_out, _ = kept_success(played, names != family)
+    return Row(split, family, by_expert, kept, own, left_out, float(by_expert.max()))
+
+
+def kept_success(played: Played, allowed: Array) -> tuple[float, Array]:
+    """Return the kept expert's success in percent, and how often each is kept, ``[E]``.
+
+    Each episode chooses in turn, and the others are measured.
+    """
+    rates, kept = list[float](), np.zeros(len(allowed))
+    tasks = np.arange(len(played.returns))
+    for chooser in range(played.returns.shape[1]):
+        best = np.where(allowed, played.returns[:, chooser], -np.inf).argmax(axis=1)
+        rest = np.delete(played.solved, chooser, axis=1).mean(axis=1)
+        rates.append(float(rest[tasks, best].mean()))
+        kept += np.bincount(best, minlength=len(allowed))
+    return 100 * float(np.mean(rates)), 100 * kept / kept.sum()
+
+
+def show(rows: Sequence[Row], names: Sequence[str], title: str) -> None:
+    """Print the table: success of each expert, and how often each is kept."""
+    table = Table("family", "kept", "left out", "best", *map(_short, names), title=title)
+    for row in rows:
+        cells = [
+            f"{solved:.0f}" + (f" ({kept:.0f})" if kept else "")
+            for solved, kept in zip(row.by_expert, row.kept, strict=True)
+        ]
+        three = (f"{value:.0f}" for value in (row.own, row.left_out, row.best))
+        table.add_row(f"{_short(row.family)}, {row.split}", *three, *cells)
+    for split in ("train", "test"):
+        of_split = [row for row in rows if row.split == split]
+        means = (
+            f"{np.mean([getattr(row, name) for row in of_split]):.1f}" for name in ("own", "left_out", "best")
+        )
+        table.add_row(f"mean, {split}", *means)
+    table.caption = (
+        "Success in percent: of the expert that is kept after one episode of each, of the one that is kept "
+        "without the family's own, of the best; then of each expert, in brackets how often it is kept."
+    )
+    wide_console().print(table)
+
+
+def lines_of(rows: Sequence[Row], names: Sequence[str]) -> list[list[str]]:
+    """Return the table as lines of a CSV file."""
+    head = ["split", "family", "kept", "left_out", "best", *names, *(f"{name} kept" for name in names)]
+    return [
+        head,
+        *(
+            [
+                row.split,
+                row.family,
+                *(f"{value:.1f}" for value in (row.own, row.left_out, row.best, *row.by_expert, *row.kept)),
+            ]
+            for row in rows
+        ),
+    ]
+
+
+def _short(family: str) -> str:
+    return family.removesuffix("-v3")
+
+
+if __name__ == "__main__":
+    run(main)

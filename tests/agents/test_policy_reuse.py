@@ -1,0 +1,205 @@
+"""Policy reuse: who plays, who is kept, and that every expert learns from its own family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.agents.policy_reuse import Earned, PolicyReuse, PolicyReuseConfig, ReusingActor
+from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
+from metarl.errors import MetarlError
+from metarl.evaluation.evaluate import evaluate
+from metarl.meta_learner import actor_in_training, inputs_at_start
+from metarl.rollouts.collect import collect
+from metarl.tasks import Split
+from metarl.training.meta_iteration import meta_iteration
+from metarl.types import Params, Rollout, Task
+from support import agent_contract
+from support.learned_agents import assert_resumes_bit_for_bit
+from support.two_doors import TEST, TRAIN, TwoDoors
+
+TINY = PolicyReuseConfig(memory_size=8, embedding_size=6, epochs=2, minibatches=2)
+ONE_EACH = replace(TINY, experts_per_family=1)
+LEFT, RIGHT = "left", "right"
+
+
+@dataclass(frozen=True)
+class LeftAndRight(TwoDoors):
+    """The doors as two families, by the side that pays."""
+
+    def tasks(self, split: Split) -> tuple[Task, ...]:
+        return tuple(
+            replace(task, family=LEFT if task.parameters[0] < 0 else RIGHT)
+            for task in (TRAIN if split == "train" else TEST)
+        )
+
+
+@pytest.mark.parametrize(
+    "variant", [TINY, replace(TINY, cell="linear", changes=True)], ids=["gru", "changes"]
+)
+@pytest.mark.parametrize("claim", agent_contract.AGENT_CLAIMS, ids=lambda claim: claim.__name__)
+def test_agent_contract(claim: Callable[[AgentConfig], None], variant: PolicyReuseConfig) -> None:
+    claim(variant)
+
+
+def test_a_new_task_tries_the_experts_in_turn_and_keeps_the_one_that_earned_most() -> None:
+    agent = agent_of(replace(TINY, experts_per_family=2))
+    actor = agent.initial_actor(2, agent_contract.rng())
+    assert actor.playing(6).tolist() == [[0, 1, 2, 3, 0, 1]] * 2
+    # means decide: of the first task expert 1 earns most in its first episode, and 0 on average
+    earning = rollout_earning([[5.0, 6.0, 1.0, 0.0, 5.0, 2.0], [0.0, 0.0, 0.0, 0.5, 0.0, 0.0]])
+    adapted = agent.adapt(actor, earning, agent_contract.rng())
+    assert adapted.kept.tolist() == [0, 3]
+    assert adapted.playing(3).tolist() == [[0, 0, 0], [3, 3, 3]]
+    # worse luck later lets another take its place
+    again = agent.adapt(adapted, rollout_earning([[-20.0], [0.5]]), agent_contract.rng())
+    assert again.kept.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(("tries", "kept"), [(0, [-1, -1]), (2, [1, 0]), (3, [-1, -1])])
+def test_nothing_is_kept_before_enough_experts_are_tried(tries: int, kept: list[int]) -> None:
+    agent = agent_of(replace(TINY, experts_per_family=2, tries=tries))
+    actor = agent.initial_actor(2, agent_contract.rng())
+    adapted = agent.adapt(actor, rollout_earning([[0.0, 1.0], [0.0, -1.0]]), agent_contract.rng())
+    assert adapted.kept.tolist() == kept
+    if tries != 2:
+        # those that were not tried play next
+        assert adapted.playing(2).tolist() == [[2, 3]] * 2
+
+
+def test_an_expert_that_was_never_tried_is_never_best() -> None:
+    earned = Earned(torch.tensor([[-3.0, 0.0, -2.0]], dtype=torch.float64), torch.tensor([[1, 0, 1]]))
+    assert earned.best().tolist() == [2]
+
+
+def test_each_expert_learns_from_its_own_family_alone() -> None:
+    suite, agent = LeftAndRight(), agent_of(ONE_EACH)
+    before = agent.state().tensors
+    tasks = [task for task in suite.tasks("train") if task.family == RIGHT]
+    train(agent, suite, tasks)
+    after = agent.state().tensors
+    own = f"expert{agent.families.index(RIGHT)}."
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith(own) for name in changed)
+
+
+def test_a_task_is_trained_on_by_an_expert_of_its_family_and_by_those_in_turn() -> None:
+    suite, agent = LeftAndRight(), agent_of(replace(TINY, experts_per_family=2))
+    left, right = ([task for task in suite.tasks("train") if task.family == name] for name in (LEFT, RIGHT))
+    actor = actor_in_training(agent, [left[0], right[0], right[1], left[1], left[2]], agent_contract.rng())
+    assert isinstance(actor, ReusingActor)
+    assert actor.kept.tolist() == [0, 2, 3, 1, 0]
+
+
+def test_slots_act_as_their_experts_alone_would() -> None:
+    agent = agent_of(replace(TINY, experts_per_family=2, cell="linear"))
+    actor = agent.initial_actor(3, agent_contract.rng())
+    observed = torch.randn(3, 5, 1, generator=torch.Generator().manual_seed(0))
+    inputs = inputs_at_start(observed, 1)
+    action, memory = actor.act(inputs, actor.initial_memory(5), None)
+    for slot, number in enumerate(actor.playing(5)[0].tolist()):
+        alone = actor.experts[number]
+        here = inputs_at_start(observed[:, slot].unsqueeze(0), 1)
+        own, remembered = alone.act(here, alone.initial_memory(3), None)
+        assert torch.allclose(action.actions[:, slot], own.actions[0], atol=1e-6)
+        for name, value in remembered.items():
+            assert torch.allclose(memory[name][:, slot].float(), value[0].float(), atol=1e-6)
+    assert action.extras.keys() == own.extras.keys()
+
+
+def test_the_right_expert_is_found_on_held_out_tasks() -> None:
+    suite, agent = LeftAndRight(), agent_of(replace(ONE_EACH, learning_rate=1e-2))
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        train(agent, suite, suite.sample(16, rng), rng=rng)
+    found = evaluate(
+        agent,
+        suite.make_vector_env(64),
+        suite.tasks("test"),
+        MeasurementConfig(episodes=4, adaptation_episodes=32, deterministic=True),
+        adaptation_steps=1,
+        horizon=2,
+        rng=np.random.default_rng(0),
+    )
+    assert found.successes is not None
+    before, after = found.successes.mean(axis=(0, 2))
+    # half of the experts open a task's door, until the one that does is kept
+    assert before == 0.5
+    assert after == 1.0
+
+
+def test_a_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    assert_resumes_bit_for_bit(replace(TINY, cell="linear", changes=True), tmp_path)
+
+
+def test_one_expert_alone_is_refused() -> None:
+    with pytest.raises(MetarlError, match="Expected two experts or more, got one, as two-doors has one"):
+        ONE_EACH.build(
+            TwoDoors(), seed=0, device=torch.device("cpu"), sampling=SamplingConfig(meta_batch_size=2)
+        )
+
+
+def test_a_family_without_an_expert_is_refused() -> None:
+    agent = agent_of(ONE_EACH)
+    with pytest.raises(MetarlError, match="Expected training tasks of left, right, got 'doors'"):
+        agent.training_actor([TRAIN[0]], agent_contract.rng())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: {**tensors, "expert7.log_std": torch.zeros(1)},
+        lambda tensors: {**tensors, "log_std": torch.zeros(1)},
+        lambda tensors: {name: value for name, value in tensors.items() if not name.startswith("expert1.")},
+    ],
+    ids=["another-expert", "of-nobody", "an-expert-less"],
+)
+def test_states_of_other_experts_are_refused_and_change_nothing(
+    change: Callable[[Params], Params],
+) -> None:
+    agent, other = agent_of(ONE_EACH), agent_of(ONE_EACH, seed=1).state()
+    before = agent.state()
+    with pytest.raises(MetarlError):
+        agent.load_state(other._replace(tensors=change(other.tensors)))
+    assert agent_contract.same_state(agent.state(), before)
+
+
+def agent_of(config: PolicyReuseConfig, seed: int = 0) -> PolicyReuse:
+    """Return a new agent for the two families."""
+    agent = config.build(
+        LeftAndRight(), seed=seed, device=torch.device("cpu"), sampling=SamplingConfig(meta_batch_size=2)
+    )
+    assert isinstance(agent, PolicyReuse)
+    return agent
+
+
+def train(
+    agent: PolicyReuse, suite: TwoDoors, tasks: Sequence[Task], rng: np.random.Generator | None = None
+) -> None:
+    """Take one meta-iteration."""
+    own = rng or np.random.default_rng(0)
+    meta_iteration(agent, suite.make_vector_env(64), tasks, episodes=4, horizon=suite.horizon, rng=own)
+
+
+def rollout_earning(returns: list[list[float]]) -> Rollout:
+    """Return a rollout of one step an episode with these returns, ``[M][K]``."""
+    suite = LeftAndRight()
+    agent = agent_of(ONE_EACH)
+    tasks = suite.tasks("test")[: len(returns)]
+    rollout = collect(
+        suite.make_vector_env(16),
+        tasks,
+        agent.initial_actor(len(tasks), agent_contract.rng()),
+        episodes=len(returns[0]),
+        horizon=suite.horizon,
+        rng=agent_contract.rng(),
+    )
+    rewards = torch.zeros_like(rollout.rewards)
+    rewards[..., 0] = torch.tensor(returns)
+    return replace(rollout, rewards=rewards)
