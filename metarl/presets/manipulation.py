@@ -2,12 +2,13 @@
 
 Each is a function that returns a config and takes the agent by its registered name (``metarl train point
 --agent promp``). :mod:`metarl.presets.agent_settings` holds each agent's own settings. A preset spends the
-same number of environment steps on any agent, but for RL² on ML1, where it is known to work.
+same number of environment steps on any agent, but where fewer are known to do: RL² on ML1, and policy reuse.
 """
 
 from __future__ import annotations
 
 from metarl.config import (
+    AgentConfig,
     EvaluationConfig,
     ExperimentConfig,
     SamplingConfig,
@@ -24,6 +25,7 @@ from metarl.presets.agent_settings import (
     measured_steps,
 )
 
+_TRAINING_FAMILIES = {"ml10": 10, "ml25": 24, "ml45": 45}
 MAML_TRPO = "maml-trpo"
 """The agent of every preset by default."""
 
@@ -72,6 +74,8 @@ def ml45(agent: str = MAML_TRPO) -> ExperimentConfig:
 def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: int) -> ExperimentConfig:
     """Follow Meta-World+ (arXiv 2505.11289): 10 episodes of 500 steps, before and after one inner step."""
     config = agent_config_for(name, agent)
+    if config.kind == "policy-reuse":
+        return _experts(name, config)
     iterations, sampling = in_small_batches(
         config,
         equal_steps(iterations, config),
@@ -86,5 +90,19 @@ def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: i
         # measured as there: one inner step from 10 episodes, then 3 episodes
         evaluation=EvaluationConfig(
             every=10, tasks=20, adaptation_steps=measured_steps(config, 1), episodes=3
+        ),
+    )
+
+
+def _experts(name: str, config: AgentConfig) -> ExperimentConfig:
+    """Give each expert 50 episodes of its family an iteration, and a new task one of each expert."""
+    families = _TRAINING_FAMILIES[name]
+    return ExperimentConfig(
+        suite=construct(suite(name), {"horizon": 150}),
+        agent=config,
+        iterations=200,
+        sampling=SamplingConfig(meta_batch_size=50 * families, episodes=1),
+        evaluation=EvaluationConfig(
+            every=10, tasks=20, adaptation_steps=1, episodes=3, adaptation_episodes=max(10, families)
         ),
     )

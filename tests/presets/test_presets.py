@@ -28,6 +28,8 @@ FEW = (
     *("--evaluation.every", "0", "--evaluation.adaptation-steps", "1", "--evaluation.episodes", "2"),
     *("--evaluation.adaptation-episodes", "2"),
 )
+APART = {"ml1": {"rl2", "policy-reuse"}} | {name: {"policy-reuse"} for name in ("ml10", "ml25", "ml45")}
+"""Agents that need fewer steps than others, by preset."""
 Run = Callable[..., tuple[int, str]]
 
 
@@ -67,7 +69,7 @@ def test_preset_spends_the_same_environment_steps_on_every_agent(preset: str) ->
         )
         return config.iterations * rollouts * config.sampling.meta_batch_size * config.sampling.episodes
 
-    agents = set(AGENTS) - ({"rl2"} if preset == "ml1" else set())  # see the next test
+    agents = set(AGENTS) - APART.get(preset, set())
     assert {spent(agent) for agent in agents} == {spent("maml-trpo")}
 
 
@@ -82,6 +84,14 @@ def test_rl2_on_ml1_is_the_run_of_the_results_but_for_its_goals_and_evaluation(r
     sampling = config["sampling"]
     assert isinstance(sampling, dict)
     assert {name: sampling[name] for name in stored["sampling"]} == stored["sampling"]
+
+
+@pytest.mark.parametrize("preset", ["ml10", "ml25", "ml45"])
+def test_policy_reuse_has_fifty_episodes_and_one_try_for_each_family(preset: str) -> None:
+    config = registry.configure(preset, "policy-reuse")
+    families = {task.family for task in config.build_suite().tasks("train")}
+    assert config.sampling.meta_batch_size == 50 * len(families)
+    assert config.evaluation.adaptation_episodes >= len(families)
 
 
 def test_settings_are_of_presets_and_agents_that_there_are() -> None:
