@@ -9,22 +9,26 @@ then commits (Lattimore and Szepesvári 2020, "Bandit Algorithms", chapter 6).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Annotated, ClassVar, NamedTuple
 
+import gymnasium
 import numpy as np
 import torch
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from metarl.agents.rl2 import RL2, RecurrentActor, RL2Config
 from metarl.config import SamplingConfig
-from metarl.errors import MetarlError, Stopped
+from metarl.errors import MetarlError, Stopped, require
 from metarl.functional.distributions import Distribution, rebuilt
 from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Trial
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
+
+LOG_STD = "log_std"  # name of a policy's logarithms of deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +45,19 @@ class PolicyReuseConfig(RL2Config):
 
     experts_per_family: Annotated[int, Ge(1), Le(100)] = 2
     """Experts of each training family, which share its tasks."""
-    tries: Annotated[int, Ge(0), Le(10_000)] = 0
-    """Experts that a new task tries before it keeps one; 0 tries all."""
+    spreads: tuple[Annotated[float, Gt(0), Le(1000)], ...] = (1.0,)
+    """A new task tries each expert once with each of these factors of its deviation; training has 1."""
+    tries: Annotated[int, Ge(0), Le(100_000)] = 0
+    """Experts, or experts at a spread, that a new task tries before it keeps one; 0 tries all."""
     trial_episodes: Annotated[int, Ge(1), Le(1)] = 1
     """Episodes of an expert's trial, always 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        distinct = len(set(self.spreads)) == len(self.spreads)
+        require(
+            distinct and 1.0 in self.spreads, "spreads must be different factors, 1 among them", self.spreads
+        )
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
@@ -56,11 +69,13 @@ class PolicyReuseConfig(RL2Config):
         """
         families = list(dict.fromkeys(task.family for task in suite.tasks("train")))
         names = [(family, number) for family in families for number in range(self.experts_per_family)]
-        if len(names) < 2:
+        if len(names) * len(self.spreads) < 2:
             raise MetarlError(
                 f"Expected two experts or more, got one, as {suite.name} has one training family; "
                 "set --agent.experts-per-family 2, or take rl2."
             )
+        if isinstance(suite.action_space, gymnasium.spaces.Discrete) and self.spreads != (1.0,):
+            raise MetarlError(f"Choices have no deviation, so spreads must be (1.0,), got {self.spreads}.")
         seeds = np.random.SeedSequence(seed).generate_state(len(names), np.uint64)
         experts = [self.recurrent(suite, seed=int(own >> np.uint64(1)), device=device) for own in seeds]
         return PolicyReuse(self, families, experts)
@@ -200,6 +215,8 @@ class PolicyReuse:
     def __init__(self, config: PolicyReuseConfig, families: Sequence[str], experts: Sequence[RL2]) -> None:
         self.config, self.families, self.experts = config, tuple(families), tuple(experts)
         self.device = experts[0].device
+        self.factors = sorted(config.spreads, key=lambda factor: factor != 1.0)
+        """Of the deviation; all experts are tried with the first, which is 1, before the next."""
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> ReusingActor:
         """Return the experts, which play a new task's episodes in turn."""
@@ -213,7 +230,8 @@ class PolicyReuse:
         """Keep each task's best expert once it has tried enough of them."""
         assert isinstance(actor, ReusingActor), "policy reuse adapts its own actors"
         earned = actor.earned.with_episodes(actor.playing(rollout.mask.shape[1]), rollout.episode_returns)
-        wanted = min(self.config.tries or len(self.experts), len(self.experts))
+        players = len(actor.experts)
+        wanted = min(self.config.tries or players, players)
         enough = (earned.episodes > 0).sum(dim=1) >= wanted
         return replace(actor, earned=earned, kept=torch.where(enough, earned.best(), -1))
 
@@ -278,12 +296,17 @@ class PolicyReuse:
             raise
 
     def _actor(self, kept: torch.Tensor, rng: np.random.Generator) -> ReusingActor:
-        shape = len(kept), len(self.experts)
+        players = tuple(
+            _spread(expert.initial_actor(1, rng), factor)
+            for factor in self.factors
+            for expert in self.experts
+        )
+        shape = len(kept), len(players)
         nothing = Earned(
             torch.zeros(shape, dtype=torch.float64, device=self.device),
             torch.zeros(shape, dtype=torch.int64, device=self.device),
         )
-        return ReusingActor(tuple(expert.initial_actor(1, rng) for expert in self.experts), nothing, kept)
+        return ReusingActor(players, nothing, kept)
 
     def _own(self, tasks: Sequence[Task]) -> list[int]:
         """Return each training task's expert: those of a family take its tasks in turn."""
@@ -297,6 +320,13 @@ class PolicyReuse:
             numbers.append(first + seen[task.family] % self.config.experts_per_family)
             seen[task.family] += 1
         return numbers
+
+
+def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:
+    """Return a policy with the deviation of its actions multiplied."""
+    if factor == 1.0:
+        return actor
+    return replace(actor, params={**actor.params, LOG_STD: actor.params[LOG_STD] + math.log(factor)})
 
 
 def _solved(rollout: Rollout, tasks: Sequence[Task]) -> dict[str, float]:

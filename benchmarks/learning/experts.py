@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -59,6 +60,7 @@ def main(
     tasks: Annotated[int, Ge(1)] = 10,
     episodes: Annotated[int, Ge(2)] = 2,
     horizon: int | None = None,
+    spreads: tuple[float, ...] = (),
     output: Path | None = None,
 ) -> None:
     """Play every expert on every family, and print who solves what.
@@ -68,6 +70,7 @@ def main(
         tasks: number of tasks of each family, from the training goals or the held-out ones.
         episodes: number of episodes of each expert on each task; one chooses, the others are measured.
         horizon: steps of an episode, by default those of the training.
+        spreads: factors of the deviation that are tried, by default those of the training.
         output: folder for a CSV file of each run.
     """
     for path in runs:
@@ -79,8 +82,14 @@ def main(
             opened.config.agent.kind,
         )
         assert isinstance(agent, PolicyReuse)
+        if spreads:
+            agent = PolicyReuse(replace(agent.config, spreads=spreads), agent.families, agent.experts)
         rows = measure(opened, agent, tasks, episodes, horizon or opened.suite.horizon)
-        names = [family for family in agent.families for _ in range(agent.config.experts_per_family)]
+        names = [
+            family if factor == 1 else f"{family} x {factor:g}"
+            for factor in agent.factors
+            for family in players(agent)
+        ]
         show(rows, names, f"{opened.folder.name} after {opened.experiment.iteration} iterations")
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
@@ -89,7 +98,7 @@ def main(
 
 def measure(opened: Run, agent: PolicyReuse, tasks: int, episodes: int, horizon: int) -> list[Row]:
     """Return the lines of all families."""
-    slots = tasks * episodes * len(agent.experts)
+    slots = tasks * episodes * len(agent.experts) * len(agent.factors)
     rows = list[Row]()
     with closing(opened.suite.make_vector_env(slots)) as env:
         chosen: list[tuple[Split, str, list[Task]]] = [
@@ -113,7 +122,8 @@ def play(
     rng: np.random.Generator,
 ) -> Played:
     """Let every expert play episodes of every task."""
-    actor, experts = agent.initial_actor(len(tasks), rng), len(agent.experts)
+    actor = agent.initial_actor(len(tasks), rng)
+    experts = len(actor.experts)
     rollout = collect(env, tasks, actor, episodes=episodes * experts, horizon=horizon, rng=rng)
     assert rollout.success is not None, "Meta-World says what is solved"
     # slot k is played by expert k modulo E
@@ -124,11 +134,16 @@ def play(
 
 def row_of(split: Split, family: str, played: Played, agent: PolicyReuse) -> Row:
     """Return a family's line."""
-    names = np.repeat(agent.families, agent.config.experts_per_family)
+    names = np.tile(players(agent), len(agent.factors))
     by_expert = 100 * played.solved.mean(axis=(0, 1))
     own, kept = kept_success(played, np.ones(len(names), bool))
     left_out, _ = kept_success(played, names != family)
     return Row(split, family, by_expert, kept, own, left_out, float(by_expert.max()))
+
+
+def players(agent: PolicyReuse) -> list[str]:
+    """Return each expert's family."""
+    return [family for family in agent.families for _ in range(agent.config.experts_per_family)]
 
 
 def kept_success(played: Played, allowed: Array) -> tuple[float, Array]:

@@ -12,6 +12,7 @@ import torch
 
 from metarl.agents.policy_reuse import Earned, PolicyReuse, PolicyReuseConfig, ReusingActor
 from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
+from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError
 from metarl.evaluation.evaluate import evaluate
 from metarl.meta_learner import actor_in_training, inputs_at_start
@@ -70,6 +71,28 @@ def test_nothing_is_kept_before_enough_experts_are_tried(tries: int, kept: list[
     if tries != 2:
         # those that were not tried play next
         assert adapted.playing(2).tolist() == [[2, 3]] * 2
+
+
+def test_experts_are_tried_with_other_deviations_after_their_own() -> None:
+    agent = agent_of(replace(ONE_EACH, spreads=(3.0, 1.0), initial_std=0.5))
+    actor = agent.initial_actor(1, agent_contract.rng())
+    stds = [player.acting._std.item() for player in actor.experts]
+    assert stds == pytest.approx([0.5, 0.5, 1.5, 1.5])
+    trained = agent.training_actor([LeftAndRight().tasks("train")[-1]], agent_contract.rng())
+    assert trained.kept.tolist() == [agent.families.index(RIGHT)]
+
+
+@pytest.mark.parametrize("spreads", [(), (2.0,), (1.0, 1.0)])
+def test_spreads_without_one_or_with_one_twice_are_refused(spreads: tuple[float, ...]) -> None:
+    with pytest.raises(MetarlError, match="spreads must be different factors, 1 among them"):
+        replace(TINY, spreads=spreads)
+
+
+def test_choices_have_no_spreads() -> None:
+    with pytest.raises(MetarlError, match=r"Choices have no deviation, so spreads must be \(1.0,\)"):
+        replace(TINY, spreads=(1.0, 2.0)).build(
+            CartPoleConfig(horizon=5).build(), seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+        )
 
 
 def test_an_expert_that_was_never_tried_is_never_best() -> None:
