@@ -322,6 +322,28 @@ class PolicyReuse:
         return numbers
 
 
+def join_libraries(agents: Sequence[PolicyReuse]) -> PolicyReuse:
+    """Return an agent with the experts of several of the same families and settings.
+
+    Raises:
+        MetarlError: if there are none, or their families or settings differ.
+    """
+    require(len(agents) > 0, "Expected one library or more to join", "none")
+    first = agents[0]
+    for agent in agents:
+        alike = (agent.config, agent.families) == (first.config, first.families)
+        require(alike, "Expected libraries of the same families and settings", (agent.families, agent.config))
+    each = first.config.experts_per_family
+    experts = [
+        expert
+        for place in range(0, len(first.experts), each)
+        for agent in agents
+        for expert in agent.experts[place : place + each]
+    ]
+    config = replace(first.config, experts_per_family=each * len(agents))
+    return PolicyReuse(config, first.families, experts)
+
+
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:
     """Return a policy with the deviation of its actions multiplied."""
     if factor == 1.0:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.policy_reuse import Earned, PolicyReuse, PolicyReuseConfig, ReusingActor
+from metarl.agents.policy_reuse import Earned, PolicyReuse, PolicyReuseConfig, ReusingActor, join_libraries
 from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError
@@ -159,6 +159,24 @@ def test_the_right_expert_is_found_on_held_out_tasks() -> None:
 
 def test_a_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert_resumes_bit_for_bit(replace(TINY, cell="linear", changes=True), tmp_path)
+
+
+def test_joined_libraries_have_all_experts_of_each_family_side_by_side() -> None:
+    one, other = agent_of(ONE_EACH), agent_of(ONE_EACH, seed=1)
+    joined = join_libraries([one, other])
+    assert joined.families == one.families
+    assert joined.config.experts_per_family == 2
+    assert joined.experts == (one.experts[0], other.experts[0], one.experts[1], other.experts[1])
+    task = LeftAndRight().tasks("train")[0]
+    numbers = joined.training_actor([task, task], agent_contract.rng()).kept.tolist()
+    assert numbers == [2 * joined.families.index(task.family), 2 * joined.families.index(task.family) + 1]
+
+
+def test_libraries_with_other_settings_are_not_joined() -> None:
+    with pytest.raises(MetarlError, match="Expected libraries of the same families and settings"):
+        join_libraries([agent_of(ONE_EACH), agent_of(TINY)])
+    with pytest.raises(MetarlError, match="Expected one library or more to join, but it is none"):
+        join_libraries([])
 
 
 def test_one_expert_alone_is_refused() -> None:

@@ -1,0 +1,57 @@
+"""Join the experts of several policy-reuse runs in one library, which is a run of its own.
+
+    .venv/bin/python scripts/join_experts.py runs/ml10-policy-reuse-seed0 runs/ml10-policy-reuse-seed1 \
+        --output runs/ml10-library
+
+Runs differ in their seed only, so the joined run has as many experts of each family as all of them. Nothing
+is trained: the library has had the steps of all of them.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+from metarl.agents.policy_reuse import PolicyReuse, join_libraries
+from metarl.api.runs import load
+from metarl.cli.main import exit_code
+from metarl.config import to_json
+from metarl.errors import require
+from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.run_folder import CHECKPOINTS
+from metarl.training.runs import refuse_existing, write_config
+
+
+def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
+    """Join the experts of runs, or of checkpoints, in a new run's folder."""
+    require(len(runs) > 1, "Expected two runs or more", len(runs))
+    refuse_existing(output)
+    opened = [load(path).experiment for path in runs]
+    first, agents = opened[0], list[PolicyReuse]()
+    for path, run in zip(runs, opened, strict=True):
+        own = replace(run.config, seed=first.config.seed, name=first.config.name)
+        agent, alike = run.agent, own == first.config
+        require(isinstance(agent, PolicyReuse), "Expected runs of policy-reuse", run.config.agent.kind)
+        require(alike, f"Expected runs that differ in nothing but seed and name from {runs[0]}", path)
+        assert isinstance(agent, PolicyReuse)
+        agents.append(agent)
+    library = join_libraries(agents)
+    config = replace(first.config, agent=library.config, name=output.name)
+    checkpoint = Checkpoint(
+        iteration=first.iteration,
+        config=to_json(config),
+        agent=library.state(),
+        progress={
+            "env_steps": sum(run.env_steps for run in opened),
+            "elapsed_seconds": sum(run.elapsed for run in opened),
+        },
+        physics=first.physics,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    write_config(output, config)
+    print(save(output / CHECKPOINTS, checkpoint, keep=1))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: tyro.cli(main)))

@@ -1,0 +1,63 @@
+"""The programs that look at experts and join them, on two runs too short to have learned anything."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.learning import experts
+from benchmarks.learning.experts import Played, kept_success
+from metarl.api.runs import load
+from metarl.cli.main import main as command
+from metarl.errors import MetarlError
+from scripts import join_experts
+
+SHORT = (
+    *("--horizon", "5", "--iterations", "1", "--sampling.meta-batch-size", "4", "--sampling.episodes", "1"),
+    *("--evaluation.every", "0", "--evaluation.adaptation-steps", "0", "--evaluation.episodes", "1"),
+    *("--agent.memory-size", "4", "--agent.embedding-size", "4"),
+)
+
+
+def test_the_kept_expert_is_that_of_the_highest_return_and_is_measured_in_other_episodes() -> None:
+    # two tasks, two episodes, three experts
+    returns = np.array([[[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]], [[3.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
+    solved = np.array([[[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]]])
+    rate, kept = kept_success(Played(returns, solved), np.array([True, True, True]))
+    # task 0 keeps expert 1 twice; task 1 keeps 0, who fails the other time, then 2, who solves it
+    assert rate == 75.0
+    assert kept.tolist() == [25.0, 50.0, 25.0]
+    rate, kept = kept_success(Played(returns, solved), np.array([True, False, True]))
+    assert rate == 25.0
+    assert kept.tolist() == [75.0, 0.0, 25.0]
+
+
+def test_libraries_are_joined_and_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = tuple(Path(f"runs/point-policy-reuse-seed{seed}") for seed in (0, 1))
+    for seed in ("0", "1"):
+        assert command(["train", "point", "--agent", "policy-reuse", "--seed", seed, *SHORT]) == 0
+    join_experts.main(paths, Path("runs/library"))
+    library, alone = (load(path).agent.state().tensors for path in (Path("runs/library"), paths[0]))
+    assert len(library) == 2 * len(alone)
+    experts.main((Path("runs/library"),), tasks=2, output=Path("found"))
+    with Path("found/library.csv").open() as file:
+        head, *rows = csv.reader(file)
+    assert head[:5] == ["split", "family", "kept", "left_out", "best"]
+    assert [row[0] for row in rows] == ["train", "test"]
+    assert {len(row) for row in rows} == {5 + 2 * 4}
+    assert "mean, test" in capsys.readouterr().out
+    with pytest.raises(MetarlError, match="library"):
+        join_experts.main(paths, Path("runs/library"))
+    with pytest.raises(MetarlError, match="Expected two runs or more"):
+        join_experts.main(paths[:1], Path("runs/other"))
+    assert command(["train", "point", "--agent", "rl2", "--name", "other", *SHORT]) == 0
+    with pytest.raises(MetarlError, match="Expected runs of policy-reuse"):
+        join_experts.main((paths[0], Path("runs/other")), Path("runs/more"))
+    with pytest.raises(MetarlError, match="Expected a run of policy-reuse"):
+        experts.main((Path("runs/other"),))
