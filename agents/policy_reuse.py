@@ -68,15 +68,15 @@ class PolicyReuseConfig(RL2Config):
             MetarlError: if there would be one expert only.
         """
         families = list(dict.fromkeys(task.family for task in suite.tasks("train")))
-        names = [(family, number) for family in families for number in range(self.experts_per_family)]
-        if len(names) * len(self.spreads) < 2:
+        number = len(families) * self.experts_per_family
+        if number * len(self.spreads) < 2:
             raise MetarlError(
                 f"Expected two experts or more, got one, as {suite.name} has one training family; "
                 "set --agent.experts-per-family 2, or take rl2."
             )
         if isinstance(suite.action_space, gymnasium.spaces.Discrete) and self.spreads != (1.0,):
             raise MetarlError(f"Choices have no deviation, so spreads must be (1.0,), got {self.spreads}.")
-        seeds = np.random.SeedSequence(seed).generate_state(len(names), np.uint64)
+        seeds = np.random.SeedSequence(seed).generate_state(number, np.uint64)
         experts = [self.recurrent(suite, seed=int(own >> np.uint64(1)), device=device) for own in seeds]
         return PolicyReuse(self, families, experts)
 
@@ -206,7 +206,10 @@ class Part(NamedTuple):
 
 
 class PolicyReuse:
-    """Experts by family."""
+    """Experts: the first of each family, then the second of each, and so on.
+
+    So a new task that tries a few only tries many families.
+    """
 
     trial: Trial = "parallel"
     adaptation_steps = 0
@@ -316,8 +319,8 @@ class PolicyReuse:
                 raise MetarlError(
                     f"Expected training tasks of {', '.join(self.families)}, got {task.family!r}."
                 )
-            first = self.families.index(task.family) * self.config.experts_per_family
-            numbers.append(first + seen[task.family] % self.config.experts_per_family)
+            turn = seen[task.family] % self.config.experts_per_family
+            numbers.append(turn * len(self.families) + self.families.index(task.family))
             seen[task.family] += 1
         return numbers
 
@@ -333,14 +336,8 @@ def join_libraries(agents: Sequence[PolicyReuse]) -> PolicyReuse:
     for agent in agents:
         alike = (agent.config, agent.families) == (first.config, first.families)
         require(alike, "Expected libraries of the same families and settings", (agent.families, agent.config))
-    each = first.config.experts_per_family
-    experts = [
-        expert
-        for place in range(0, len(first.experts), each)
-        for agent in agents
-        for expert in agent.experts[place : place + each]
-    ]
-    config = replace(first.config, experts_per_family=each * len(agents))
+    experts = [expert for agent in agents for expert in agent.experts]
+    config = replace(first.config, experts_per_family=first.config.experts_per_family * len(agents))
     return PolicyReuse(config, first.families, experts)
 
 

@@ -143,7 +143,7 @@ def row_of(split: Split, family: str, played: Played, agent: PolicyReuse) -> Row
 
 def players(agent: PolicyReuse) -> list[str]:
     """Return each expert's family."""
-    return [family for family in agent.families for _ in range(agent.config.experts_per_family)]
+    return list(agent.families) * agent.config.experts_per_family
 
 
 def kept_success(played: Played, allowed: Array) -> tuple[float, Array]:
