@@ -267,15 +267,11 @@ class PolicyReuse:
 
     def state(self) -> State:
         """Return copies of all experts' states."""
-        states = [expert.state() for expert in self.experts]
-        return State(
-            {
-                f"expert{number}.{name}": value
-                for number, state in enumerate(states)
-                for name, value in state.tensors.items()
-            },
-            {"updates": [state.values["updates"] for state in states]},
-        )
+        return _joined_states([expert.state() for expert in self.experts])
+
+    def weights(self) -> State:
+        """Return the state without the optimisers' memory; see :meth:`metarl.agents.rl2.RL2.weights`."""
+        return _joined_states([expert.weights() for expert in self.experts])
 
     def load_state(self, state: State) -> None:
         """Go on from a state; an unfit one raises ``MetarlError``."""
@@ -339,6 +335,16 @@ def join_libraries(agents: Sequence[PolicyReuse]) -> PolicyReuse:
     experts = [expert for agent in agents for expert in agent.experts]
     config = replace(first.config, experts_per_family=first.config.experts_per_family * len(agents))
     return PolicyReuse(config, first.families, experts)
+
+
+def _joined_states(states: Sequence[State]) -> State:
+    """Return the states of experts as one, each tensor with its expert's number."""
+    tensors = {
+        f"expert{number}.{name}": value
+        for number, state in enumerate(states)
+        for name, value in state.tensors.items()
+    }
+    return State(tensors, {"updates": [state.values["updates"] for state in states]})
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:

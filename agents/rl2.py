@@ -328,9 +328,21 @@ class RL2:
         """Return copies of parameters, optimiser memory and scales."""
         return State(map_values(torch.Tensor.clone, self._tensors()), {"updates": self.updates})
 
+    def weights(self) -> State:
+        """Return the state without the optimiser's memory, a third of its size."""
+        whole = self.state()
+        kept = {name: value for name, value in whole.tensors.items() if name not in self.optimizer_memory}
+        return whole._replace(tensors=kept)
+
     def load_state(self, state: State) -> None:
-        """Go on from a state; an unfit one raises ``MetarlError``."""
-        loaded = take_saved(self._tensors(), state.tensors)
+        """Go on from a state; an unfit one raises ``MetarlError``.
+
+        With :meth:`weights` alone the optimiser starts anew.
+        """
+        saved = state.tensors
+        if saved.keys().isdisjoint(self.optimizer_memory):
+            saved = start_descent(self.params, self.optimizer) | saved
+        loaded = take_saved(self._tensors(), saved)
         self.params = {name: loaded[name] for name in self.params}
         self.optimizer_memory = {name: loaded[name] for name in self.optimizer_memory}
         moments = load_moments(loaded, self._moments())

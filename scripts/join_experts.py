@@ -4,7 +4,8 @@
         --output runs/ml10-library
 
 Runs differ in their seed only, so the joined run has as many experts of each family as all of them. Nothing
-is trained: the library has had the steps of all of them.
+is trained: the library has had the steps of all of them. It has the weights alone, as with the optimisers it
+would be three times as large.
 """
 
 import sys
@@ -41,7 +42,7 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
     checkpoint = Checkpoint(
         iteration=first.iteration,
         config=to_json(config),
-        agent=library.state(),
+        agent=library.weights(),
         progress={
             "env_steps": sum(run.env_steps for run in opened),
             "elapsed_seconds": sum(run.elapsed for run in opened),

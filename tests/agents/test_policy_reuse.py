@@ -173,6 +173,18 @@ def test_joined_libraries_have_the_experts_of_all() -> None:
     assert numbers == [joined.families.index(task.family), 2 + joined.families.index(task.family)]
 
 
+def test_weights_alone_are_loaded_and_the_optimiser_starts_anew() -> None:
+    agent, suite = agent_of(ONE_EACH), LeftAndRight()
+    train(agent, suite, suite.tasks("train"))
+    weights, other = agent.weights(), agent_of(ONE_EACH, seed=1)
+    assert not any("adam" in name for name in weights.tensors)
+    train(other, suite, suite.tasks("train"))
+    other.load_state(weights)
+    for name, value in other.state().tensors.items():
+        expected = weights.tensors.get(name, torch.zeros_like(value))
+        assert torch.equal(value, expected), name
+
+
 def test_libraries_with_other_settings_are_not_joined() -> None:
     with pytest.raises(MetarlError, match="Expected libraries of the same families and settings"):
         join_libraries([agent_of(ONE_EACH), agent_of(TINY)])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.learning import experts
 from benchmarks.learning.experts import Played, kept_success
@@ -43,8 +44,10 @@ def test_libraries_are_joined_and_looked_at(
     for seed in ("0", "1"):
         assert command(["train", "point", "--agent", "policy-reuse", "--seed", seed, *SHORT]) == 0
     join_experts.main(paths, Path("runs/library"))
-    library, alone = (load(path).agent.state().tensors for path in (Path("runs/library"), paths[0]))
-    assert len(library) == 2 * len(alone)
+    library, *alone = (load(path).agent.state().tensors for path in (Path("runs/library"), *paths))
+    assert len(library) == sum(map(len, alone))
+    # experts 2 and 3 are those of the second run
+    assert torch.equal(library["expert3.log_std"], alone[1]["expert1.log_std"])
     experts.main((Path("runs/library"),), tasks=2, output=Path("found"))
     with Path("found/library.csv").open() as file:
         head, *rows = csv.reader(file)
