@@ -38,7 +38,17 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
     library = join_libraries(agents)
-    config = replace(first.config, agent=library.config, name=output.name)
+    evaluation = first.config.evaluation
+    config = replace(
+        first.config,
+        agent=library.config,
+        name=output.name,
+        iterations=first.iteration,
+        # a new task tries every expert once
+        evaluation=replace(
+            evaluation, adaptation_episodes=max(evaluation.adaptation_episodes, len(library.experts))
+        ),
+    )
     checkpoint = Checkpoint(
         iteration=first.iteration,
         config=to_json(config),

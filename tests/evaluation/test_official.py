@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import metaworld
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from metaworld.evaluation import Timestep
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.cli.commands.evaluate import official_suite
 from metarl.cli.main import main
 from metarl.config import SamplingConfig
 from metarl.envs.metaworld.official import (
@@ -27,12 +28,13 @@ from metarl.envs.metaworld.official import (
     same_step_options,
 )
 from metarl.envs.metaworld.official_agent import OfficialAgent
-from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config
+from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config, ML10Config
 from metarl.errors import MetarlError
 from metarl.evaluation.official import OfficialEvaluation, OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Evaluation
 from metarl.meta_learner import MetaLearner
 from metarl.reporting.evaluation_files import write_official
+from metarl.success_bonus import with_success_bonus
 from metarl.types import Rollout, Task
 from support import tiny
 from support.programs import ML1
@@ -299,3 +301,13 @@ def test_only_the_protocol_that_is_wanted_is_run(
         assert main(["evaluate", str(trained), *options]) == 0
         written = [path.name for path in (tmp_path / protocol).glob("*.json")]
         assert written == [f"iteration1-seed0{ending}.json"]
+
+
+@pytest.mark.parametrize(("protocol", "runs"), [("official", True), ("both", False), ("per-goal", False)])
+def test_a_suite_with_a_bonus_is_measured_officially_without_it_where_that_is_asked_for(
+    protocol: str, runs: bool
+) -> None:
+    base = ML10Config(horizon=5).build()
+    experiment = SimpleNamespace(suite=with_success_bonus(base, 10.0))
+    found = official_suite(experiment, protocol)  # type: ignore[arg-type]  # its suite alone is looked at
+    assert found is (base if runs else None)

@@ -48,6 +48,7 @@ def test_libraries_are_joined_and_looked_at(
     assert len(library) == sum(map(len, alone))
     # experts 2 and 3 are those of the second run
     assert torch.equal(library["expert3.log_std"], alone[1]["expert1.log_std"])
+    assert load(Path("runs/library")).config.evaluation.adaptation_episodes >= 4
     experts.main((Path("runs/library"),), tasks=2, output=Path("found"))
     with Path("found/library.csv").open() as file:
         head, *rows = csv.reader(file)

@@ -40,6 +40,7 @@ from metarl.reporting.tables import (
 )
 from metarl.reporting.video.record import find_task
 from metarl.storage.files import all_or_none
+from metarl.success_bonus import without_bonus
 from metarl.system.versions import library_versions
 from metarl.tasks import sample_evenly
 from metarl.text import count, stage_name
@@ -226,8 +227,8 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its official evaluator is to run."""
-    suite = experiment.suite
+    """Return the suite if its official evaluator is to run; asked for alone, without a bonus."""
+    suite = without_bonus(experiment.suite) if protocol == "official" else experiment.suite
     if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
     if protocol == "official":
@@ -257,6 +258,8 @@ def measure_officially(
         deterministic=options.deterministic,
     )
     vector_steps, env_steps = suite.official_steps(tasks, settings)
+    if suite is not experiment.suite:
+        say("The official evaluator pays no bonus: the agent adapts by the publisher's reward alone.")
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
     with showing(experiment, "official evaluation", vector_steps):
         rng, workers, on_step = make_rng(options.seed, Purpose.OFFICIAL), options.workers, experiment.on_step
