@@ -117,3 +117,16 @@ def test_suite_without_numbers_of_goals_is_named(
     assert capsys.readouterr().err == (
         "metarl: Expected a suite with a setting test_goals, got point, which has none.\n"
     )
+
+
+def test_a_run_that_adapts_from_more_episodes_is_measured_so_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = "--iterations", "1", "--evaluation.every", "0", "--evaluation.adaptation-episodes", "13"
+    assert main([*POINT, *options]) == 0
+    brief = "--tasks", "1", "--episodes", "1", "--adaptation-steps", "1"
+    for given, told in (((), False), (("--adaptation-episodes", "5"), True)):
+        capsys.readouterr()
+        assert main(["evaluate", "runs/it", *brief, *given]) == 0
+        assert ("--adaptation-episodes 5 (there 13)" in " ".join(capsys.readouterr().out.split())) == told

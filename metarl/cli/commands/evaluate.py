@@ -63,6 +63,10 @@ def evaluate_command(arguments: list[str]) -> None:
     if experiment.agent.trial == "sequential" and not says_steps:
         # more episodes than the trials of the training are asked for, or not measured
         options = replace(options, adaptation_steps=of_run.adaptation_steps)
+    if not any(re.match("--adaptation[-_]episodes", word) for word in arguments):
+        # an agent that tries many policies needs an episode of each
+        most = max(options.adaptation_episodes, of_run.adaptation_episodes)
+        options = replace(options, adaptation_episodes=most)
     chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
     given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
     measured = EvaluationConfig(**{**given, **chosen_actions})
