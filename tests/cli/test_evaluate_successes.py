@@ -128,5 +128,7 @@ def test_a_run_that_adapts_from_more_episodes_is_measured_so_unless_told_otherwi
     brief = "--tasks", "1", "--episodes", "1", "--adaptation-steps", "1"
     for given, told in (((), False), (("--adaptation-episodes", "5"), True)):
         capsys.readouterr()
-        assert main(["evaluate", "runs/it", *brief, *given]) == 0
-        assert ("--adaptation-episodes 5 (there 13)" in " ".join(capsys.readouterr().out.split())) == told
+        code = main(["evaluate", "runs/it", "--output", f"told-{told}", *brief, *given])
+        shown = capsys.readouterr()
+        assert code == 0, shown.err
+        assert ("--adaptation-episodes 5 (there 13)" in " ".join(shown.out.split())) == told
