@@ -79,8 +79,8 @@ def spread_of(seconds: Sequence[float]) -> Spread | None:
 class Pacer:
     """Waits for the ticks of a fixed grid, so that the loop never drifts.
 
-    Tick n is at ``start + n / frequency``. Each tick that has passed when the work is done is a missed
-    deadline and is left out, so that no burst of hurried steps follows.
+    Tick n is at ``start + n / frequency``. Whoever is late has missed the deadline; the ticks that have
+    passed are left out, so that no burst of hurried steps follows.
 
     Args:
         clock: where time comes from.
@@ -106,9 +106,8 @@ class Pacer:
             self._tick += 1
             late = self._clock.now() - (self._start + self._tick * self._period)
             if late > 0.0:
-                passed = math.ceil(late / self._period)
-                self.missed += passed
-                self._tick += passed
+                self.missed += 1
+                self._tick += math.ceil(late / self._period)
             self._clock.sleep_until(self._start + self._tick * self._period)
         now = self._clock.now()
         self.periods.append(now - self._last)

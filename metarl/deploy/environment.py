@@ -93,8 +93,11 @@ class CheckedEnv:
     def set_pace(self, wait: Callable[[], None]) -> bool:
         """Let the environment wait between sending and observing, if it can."""
         paced = next((layer for layer in self._layers() if isinstance(layer, Paced)), None)
-        if paced is not None:
-            paced.set_pace(wait)
+        try:
+            if paced is not None:
+                paced.set_pace(wait)
+        except (Exception, SystemExit) as error:
+            raise at_fault(error, "The environment cannot be given its pace") from error
         return paced is not None
 
     def reset(self) -> Vector:

@@ -242,8 +242,8 @@ def test_jitter_beyond_the_period_is_counted_and_stays_on_the_grid(session: Call
     ticks = np.array(timing.periods) / 0.01
     assert ticks == pytest.approx(ticks.round())
     # P(0.004 + jitter > 0.01) = exp(-0.6) = 0.55 of the steps
-    assert (ticks.round() > 1).mean() == pytest.approx(0.55, abs=0.15)
-    assert timing.missed == (ticks.round() - 1).sum()
+    assert timing.missed / len(ticks) == pytest.approx(0.55, abs=0.15)
+    assert timing.missed == (ticks.round() > 1).sum()
     assert timing.period is not None
     assert timing.period.worst == max(timing.periods)
 
@@ -255,18 +255,6 @@ def test_too_many_missed_deadlines_stop_the_session(session: Callable[..., Outco
     # the fourth step sees that three have been missed
     assert [(episode.end, len(episode.rewards)) for episode in outcome.episodes] == [(End.DEADLINES, 4)]
     assert outcome.stopped == "control missed too many deadlines"
-
-
-def test_a_step_that_stalls_misses_every_deadline_that_passes(session: Callable[..., Outcome]) -> None:
-    class Stalls(Table):
-        def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
-            clock.advance(0.99 if self.count == 2 else 0.0)
-            return super().step(action)
-
-    clock = SimulatedClock()
-    outcome = session(Stalls(), replace(QUIET, frequency=50.0), clock=clock)
-    assert [(episode.end, len(episode.rewards)) for episode in outcome.episodes] == [(End.DEADLINES, 4)]
-    assert outcome.timing.missed == 49
 
 
 def test_a_missing_observation_is_replaced_by_the_last_one(session: Callable[..., Outcome]) -> None:
@@ -313,6 +301,15 @@ def test_environment_that_paces_itself_is_not_waited_for_twice(session: Callable
     clock = SimulatedClock()
     timing = session(SelfPaced(), replace(QUIET, frequency=10.0), clock=clock).timing
     assert timing.periods == pytest.approx([0.1] * 2 * HORIZON)
+
+
+def test_environment_that_refuses_its_pace_is_a_fault(session: Callable[..., Outcome]) -> None:
+    class Refuses(Table):
+        def set_pace(self, wait: Callable[[], None]) -> None:
+            raise RuntimeError("no")
+
+    with pytest.raises(MetarlError, match="The environment cannot be given its pace: RuntimeError: no"):
+        session(Refuses())
 
 
 def test_success_is_paid_as_in_training_and_an_environment_may_write_to_its_action(tmp_path: Path) -> None:

@@ -235,6 +235,8 @@ def test_more_episodes_go_on_from_the_last(run: Path) -> None:
     whole = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 6}), name="whole")
     first = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 3}))
     assert len(first.episodes) == 3
+    with pytest.raises(MetarlError, match="The session has 3 episodes, so --episodes must be 3 or more"):
+        deploy.go_on(first.folder, Table(), episodes=2)
     longer = deploy.go_on(first.folder, Table(), episodes=6)
     assert trace(longer.folder) == trace(whole.folder)
 
