@@ -114,7 +114,7 @@ def run_on(env: object, folder: Path, work: Callable[[object, Callable[[], bool]
     try:
         with handled(ends_by(), stopper.handle):
             outcome = work(env, stopper.is_asked)
-    except (Stopped, KeyboardInterrupt) as stop:  # the latter is the environment's own
+    except (Stopped, KeyboardInterrupt) as stop:  # the latter is a second signal's, or the environment's own
         if not (folder / EPISODES).is_dir():
             raise
         say(f"Stopped; go on with: metarl adapt --resume {folder}")
@@ -147,9 +147,9 @@ def close(env: object) -> None:
 
 
 def ends_by() -> list[signal.Signals]:
-    """Return the signals that end a session; without a terminal, nohup has a lost one ignored."""
-    lost = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if lost else [])]
+    """Return the signals that end a session: a lost terminal's too, unless nohup has it ignored."""
+    lost = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *lost]
 
 
 class Stopper:
