@@ -19,6 +19,7 @@ from gymnasium.spaces import Box
 from stable_baselines3 import PPO
 
 from metarl import deploy
+from metarl.cli.commands.adapt import ends_by
 from metarl.cli.main import main
 from metarl.deploy import running
 from metarl.deploy.episodes import Journal, episode_file, read_episode, read_episodes
@@ -368,6 +369,14 @@ def test_signal_ends_the_session_before_the_next_step_and_a_second_one_at_once_w
     assert "".join(printed.split()).endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
     # a robot that cannot be closed either hides nothing
     assert "The environment fails when it is closed: OSError: gone" in caplog.text
+
+
+def test_a_terminal_that_is_lost_under_nohup_does_not_end_the_session() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert ends_by() == [signal.SIGINT, signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_full_disk_halts_the_robot_and_says_how_to_go_on(
