@@ -301,7 +301,7 @@ def test_two_launchers_start_their_ranks_again_after_a_death(tmp_path: Path) -> 
             time.sleep(0.02)
         (rank,) = psutil.Process(nodes[1].pid).children()
         rank.kill()
-        assert [node.wait(300) for node in nodes] == [0, 0]
+        assert [node.wait(1200) for node in nodes] == [0, 0]
     finally:
         orphans = left_behind(folder, kill=True)
         for node in nodes:
