@@ -150,9 +150,9 @@ class Adaptation:
         guard = self._plan.guard
         states = inputs_at_start(experience.observations[experience.mask][None], self._plan.action_size)
         if not acts_finitely(new.actor, states):
-            self._decide(trial, "refused", "its actions are not finite")
+            self._decide(trial, self._bound(1), "refused", "its actions are not finite")
         elif guard.enabled and trial.kl is not None and trial.kl > guard.max_kl:
-            self._decide(trial, "refused", f"it is more than {guard.max_kl:g} nats away")
+            self._decide(trial, self._bound(1), "refused", f"it is more than {guard.max_kl:g} nats away")
         else:
             self.policy, self.path, self._trial = new, (*self.path, experience), trial
 
@@ -164,16 +164,18 @@ class Adaptation:
         worse, unsafe = np.mean(returns) < bound, episode.end in UNSAFE
         if guard.enabled and (worse or unsafe):
             reason = str(episode.end) if unsafe else f"its return is below the bound {bound:.2f}"
-            self._decide(trial, "rolled back", reason)
+            self._decide(trial, bound, "rolled back", reason)
             self.policy, self.path = trial.policy, trial.path
             self._pool, self._trial = [], None
         elif not guard.enabled or len(returns) >= min(guard.episodes, self._plan.episodes):
             reason = "its return is within the bound" if guard.enabled else "nothing guards it"
-            self._decide(trial, "kept", reason)
+            self._decide(trial, bound, "kept", reason)
             self.returns.append(returns)
             self._trial = None
 
-    def _decide(self, trial: _Trial, outcome: Literal["kept", "rolled back", "refused"], reason: str) -> None:
+    def _decide(
+        self, trial: _Trial, bound: float, outcome: Literal["kept", "rolled back", "refused"], reason: str
+    ) -> None:
         before, after = self.returns[-1], trial.returns
         self.decisions.append(
             Decision(
@@ -185,7 +187,7 @@ class Adaptation:
                 episodes_before=len(before),
                 after=float(np.mean(after)) if after else None,
                 episodes_after=len(after),
-                bound=self._bound(max(1, len(after))),
+                bound=bound,
             )
         )
 

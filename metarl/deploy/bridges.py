@@ -1,7 +1,7 @@
 """Robots that speak in dictionaries, as Gymnasium environments.
 
 The interface is LeRobot's ``Robot``: a dictionary of named observations, a dictionary of named actions
-(https://github.com/huggingface/lerobot, ``lerobot/robots/robot.py``). Any object with these methods will do.
+(https://huggingface.co/docs/lerobot/main/api/robots). Any object with these methods will do.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Halting(Protocol):
     """An environment that can hold still."""
 
     def halt(self) -> None:
-        """Hold still: an episode ended before its time."""
+        """Hold still: an episode has ended."""
         ...
 
 
@@ -82,7 +82,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         reward: of the named observations after a step and the named actions that led there.
         home: brings the robot back before each episode; called with it.
         success: says of named observations whether the task is solved.
-        halt: makes the robot hold still when an episode ends before its time; called with it.
+        halt: makes the robot hold still when an episode ends; called with it.
 
     Raises:
         MetarlError: if the robot has no such observation or action, or an observation is no vector.
@@ -106,6 +106,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
             _require_name("observation", name, robot.observation_features)
         for name in self._actions:
             _require_name("action", name, robot.action_features)
+        for kind, names in (("observation", self._names), ("action", self._actions)):
+            require(bool(names), f"There must be an {kind} at least", "none")
         size = sum(_size(robot.observation_features[name]) for name in self._names)
         low, high = np.array([actions[name] for name in self._actions], np.float32).T
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float64)
@@ -133,7 +135,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self._wait()
         seen = self.robot.get_observation()
         vector = self._vector(seen)  # names what is missing before anything else reads it
-        info: dict[str, object] = {} if self._success is None else {"success": bool(self._success(seen))}
+        info: dict[str, object] = {} if self._success is None else {"success": self._success(seen)}
         return vector, float(self._reward(seen, sent)), False, False, info
 
     def halt(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 import gymnasium
@@ -15,10 +15,11 @@ from metarl.deploy.bridges import Halting, Paced
 from metarl.deploy.limits import ActionLimits
 from metarl.deploy.policy import Vector
 from metarl.deploy.settings import SafetySettings
-from metarl.errors import EngineError, MetarlError, NonFiniteActionError, NonFiniteError
+from metarl.errors import EngineError, MetarlError, NonFiniteActionError, NonFiniteError, require
 from metarl.plugins.user_files import at_fault
 from metarl.spaces import action_size, env_actions, vectors
 from metarl.step_values import ObservationReader, UnfitValue, real, truth, unpack_reset, unpack_step
+from metarl.success_bonus import BonusTasks
 from metarl.tasks import TaskDistribution
 from metarl.training.transfer import check_spaces
 
@@ -79,6 +80,11 @@ class CheckedEnv:
         self._reader = ObservationReader(space.dtype, space.shape)
         self._map = action_map(env.action_space, suite, actions)
         self._limits = ActionLimits(env.action_space, safety) if isinstance(env.action_space, Box) else None
+        given = bool(safety.low or safety.high or safety.max_change or safety.start)
+        require(
+            self._limits is not None or not given, "Limits need actions that are numbers", env.action_space
+        )
+        self._bonus = suite.bonus if isinstance(suite, BonusTasks) else 0.0
         self._step = 0
         self._before: npt.NDArray[np.float64] | None = None
         self.clipped = self.slowed = 0
@@ -86,10 +92,13 @@ class CheckedEnv:
 
     def set_pace(self, wait: Callable[[], None]) -> bool:
         """Let the environment wait between sending and observing, if it can."""
-        inner = self._env.unwrapped
-        if isinstance(inner, Paced):
-            inner.set_pace(wait)
-        return isinstance(inner, Paced)
+        paced = next((layer for layer in self._layers() if isinstance(layer, Paced)), None)
+        try:
+            if paced is not None:
+                paced.set_pace(wait)
+        except (Exception, SystemExit) as error:
+            raise at_fault(error, "The environment cannot be given its pace") from error
+        return paced is not None
 
     def reset(self) -> Vector:
         """Start an episode, and return its first observation ``[O]``.
@@ -97,7 +106,8 @@ class CheckedEnv:
         Raises:
             MetarlError: if the environment fails, or does not show what its space promises.
         """
-        self._step, self._before, self.clipped, self.slowed = 0, None, 0, 0
+        self._step, self.clipped, self.slowed = 0, 0, 0
+        self._before = None if self._limits is None else self._limits.start
         try:
             return self._observation(unpack_reset(self._env.reset()))
         except UnfitValue as error:
@@ -119,17 +129,18 @@ class CheckedEnv:
         sent = self._mapped(action)
         self._step += 1
         try:
-            returned = unpack_step(self._env.step(sent))
+            returned = unpack_step(self._env.step(sent.copy()))  # an environment may write to it
             observation, reward, terminated, truncated, info = returned
             key = next((name for name in SUCCESS if name in info), None)
+            success = None if key is None else truth(info[key], f"info[{key!r}]")
             seen = Seen(
                 None if observation is None else self._observation(observation),
-                real(reward, "reward"),
+                real(reward, "reward") + (self._bonus if success else 0.0),
                 truth(terminated, "terminated"),
                 truth(truncated, "truncated"),
-                None if key is None else truth(info[key], f"info[{key!r}]"),
+                success,
                 truth(info.get(STOP, False), f"info[{STOP!r}]"),
-                np.asarray(sent),
+                sent,
             )
         except UnfitValue as error:
             raise error.at(f"from the environment at step {self._step}") from error
@@ -142,10 +153,21 @@ class CheckedEnv:
         return seen
 
     def halt(self) -> None:
-        """Let the environment hold still, if it can."""
-        inner = self._env.unwrapped
-        if isinstance(inner, Halting):
-            inner.halt()
+        """Let the environment hold still, if it can; MetarlError if that fails."""
+        halting = next((layer for layer in self._layers() if isinstance(layer, Halting)), None)
+        try:
+            if halting is not None:
+                halting.halt()
+        except (Exception, SystemExit) as error:
+            raise at_fault(error, "The environment cannot hold still") from error
+
+    def _layers(self) -> Iterator[GymEnv]:
+        """Yield the environment from its outermost wrapper inwards."""
+        env = self._env
+        yield env
+        while isinstance(env, gymnasium.Wrapper):
+            env = env.env
+            yield env
 
     def _observation(self, value: object) -> Vector:
         with np.errstate(over="ignore"):

@@ -51,28 +51,48 @@ class ActionLimits:
             f"The limits of actions must meet the action space {space}",
             "outside it",
         )
-        self.low, self.high = _inward(low, self.dtype, np.inf), _inward(high, self.dtype, -np.inf)
-        """``[A]``, numbers of the space's dtype that are within the limits."""
-        self.max_change = _per_action("max_change", safety.max_change, space, np.inf)
         self._whole = not np.issubdtype(space.dtype, np.floating)
-        if self._whole:
-            self.max_change = np.floor(self.max_change)
+        self.low, self.high = self._inward(low, high)
+        """``[A]``, numbers of the space's dtype that are within the limits."""
+        require(bool((self.low <= self.high).all()), f"The limits of actions must leave {space} some", "none")
+        self.max_change = _per_action("max_change", safety.max_change, space, np.inf)
+        self.start: Array | None = None
+        """``[A]``, the action that holds when an episode starts, if it is known."""
+        if safety.start:
+            start = _per_action("start", safety.start, space, 0.0)
+            within = (self.low <= start) & (start <= self.high)
+            require(bool(within.all()), "The safety limit start must be within the limits", safety.start)
+            self.start = start.astype(self.dtype).astype(np.float64)
 
     def __call__(self, wanted: Array, before: Array | None) -> Limited:
         """Return the nearest action within the limits.
 
         Args:
             wanted: ``[A]``, in the environment's units.
-            before: the action that was sent in the step before; None at an episode's first step.
+            before: the action that was sent in the step before, or that holds at the start; None if unknown.
         """
         wanted = np.rint(wanted) if self._whole else wanted
         within = np.minimum(np.maximum(wanted, self.low), self.high)
         near = within
         if before is not None:
-            near = np.minimum(np.maximum(within, before - self.max_change), before + self.max_change)
-        # rounding to the space's dtype stays within the range, as its ends are numbers of that dtype
-        sent = np.minimum(np.maximum(near.astype(self.dtype), self.low), self.high).astype(self.dtype)
-        return Limited(sent, bool((within != wanted).any()), bool((near != within).any()))
+            low = np.maximum(before - self.max_change, self.low)
+            low, high = self._inward(low, np.minimum(before + self.max_change, self.high))
+            near = np.minimum(np.maximum(within, low), high)
+        # rounding to the space's dtype stays within the limits, as their ends are numbers of that dtype
+        return Limited(near.astype(self.dtype), bool((within != wanted).any()), bool((near != within).any()))
+
+    def _inward(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """Return the nearest numbers of the space's dtype that are not beyond two limits.
+
+        Limits of floats that have no such number between them stand for the nearest one.
+        """
+        if self._whole:
+            return np.ceil(low), np.floor(high)
+        with np.errstate(over="ignore"):  # beyond all of the dtype's numbers is its infinity
+            inside = _rounded(low, self.dtype, np.inf), _rounded(high, self.dtype, -np.inf)
+            nearest = low.astype(self.dtype).astype(np.float64)
+        between = inside[0] <= inside[1]
+        return np.where(between, inside[0], nearest), np.where(between, inside[1], nearest)
 
 
 def _per_action(name: str, values: Sequence[float], space: Box, default: float) -> Array:
@@ -82,10 +102,8 @@ def _per_action(name: str, values: Sequence[float], space: Box, default: float) 
     return np.broadcast_to(np.asarray(values or (default,), np.float64), (size,))
 
 
-def _inward(bound: Array, dtype: np.dtype[np.generic], inner: float) -> Array:
-    """Return the nearest numbers of a dtype that are not beyond a bound."""
-    if not np.issubdtype(dtype, np.floating):
-        return np.asarray(np.ceil(bound) if inner > 0 else np.floor(bound))
+def _rounded(bound: Array, dtype: np.dtype[np.generic], inner: float) -> Array:
+    """Return a bound in another dtype, rounded towards an infinity."""
     rounded = bound.astype(dtype)
     beyond = rounded < bound if inner > 0 else rounded > bound
     return np.where(beyond, np.nextafter(rounded, np.asarray(inner, dtype)), rounded).astype(np.float64)

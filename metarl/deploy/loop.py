@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from metarl.errors import MetarlError, Stopped, require
 from metarl.meta_learner import never
 from metarl.plugins.user_files import at_fault
 from metarl.step_values import TRUTH, UnfitValue, truth
+
+logger = logging.getLogger("metarl.deploy")
 
 Workspace = Callable[[Vector], bool]
 """Whether an observation ``[O]`` is inside the workspace."""
@@ -61,12 +64,15 @@ class Loop:
     def run(self, acting: Acting, journal: Journal, horizon: int) -> End:
         """Run an episode to its end.
 
-        An environment that can hold still does so whenever the episode ends before its time.
+        An environment that can hold still does so whenever the episode ends: while the agent learns, nothing
+        controls it.
 
         Raises:
-            Stopped: if ``should_stop`` says so before a step.
+            Stopped: if ``should_stop`` says so before the reset or a step.
             MetarlError: if the environment fails, or the policy's first action is not finite.
         """
+        if self.should_stop():
+            raise Stopped
         pacer = Pacer(self.clock, self.frequency)
         paces_itself = self.env.set_pace(pacer.wait)
         try:
@@ -79,14 +85,18 @@ class Loop:
                 acting, journal, horizon, observation, pacer, waits=not paces_itself
             )
         except BaseException:
-            self.env.halt()
+            try:
+                self.env.halt()
+            except MetarlError as error:  # the first error is the one that tells what went wrong
+                logger.error("%s", error)
             raise
         finally:
             self.timing.periods += pacer.periods
             self.timing.missed += pacer.missed
-        if end in UNSAFE:
+        try:
             self.env.halt()
-        journal.finish(end, observation)
+        finally:
+            journal.finish(end, observation)
         return end
 
     def _steps(
@@ -125,8 +135,8 @@ class Loop:
             end = self._end(seen, observation, total, missing, pacer.missed)
             if end is None and journal.steps >= horizon:
                 end = End.HORIZON
-            # keep the pace
-            if waits:
+            # keep the pace, unless the robot is to hold still at once
+            if waits and end not in UNSAFE:
                 pacer.wait()
         return end, observation
 
@@ -148,7 +158,7 @@ class Loop:
         if self.workspace is None:
             return True
         try:
-            inside = self.workspace(observation)
+            inside = self.workspace(observation.copy())  # it may write to it
         except Exception as error:
             raise at_fault(error, "The workspace cannot be judged") from error
         try:

@@ -32,6 +32,7 @@ from metarl.meta_learner import MetaLearner, never
 from metarl.spaces import action_size
 from metarl.storage.locks import locked
 from metarl.storage.run_folder import ADAPTATION
+from metarl.success_bonus import BonusTasks
 from metarl.system.threads import one_thread
 from metarl.text import count
 from metarl.training import runs
@@ -193,6 +194,8 @@ def _run(
 ) -> Outcome:
     settings = session.settings
     checked = CheckedEnv(env, experiment.suite, settings.safety, settings.actions)
+    if isinstance(experiment.suite, BonusTasks):
+        logger.info("A step with success is paid %g more, as in training.", experiment.suite.bonus)
     loop = Loop(checked, clock, settings.frequency, settings.safety, workspace, should_stop)
     assert settings.horizon and settings.adaptation_episodes and settings.adaptation_steps is not None
     plan = Plan(

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metarl.deploy.adaptation import Decision
+from metarl.deploy.episodes import read_episodes
 from metarl.deploy.settings import DeploySettings, settings_from_json, settings_to_json
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, require
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.files import encode_json, write_folder, write_json
 from metarl.storage.run_folder import ADAPTATION, CHECKPOINTS, CONFIG
@@ -95,6 +96,12 @@ def open_session(folder: Path, episodes: int | None = None) -> Session:
     except (ValueError, KeyError, TypeError) as error:
         raise MetarlError(f"{path} is damaged; start another session.") from error
     if episodes is not None:
+        done = len(read_episodes(folder / EPISODES))
+        require(
+            episodes >= done,
+            f"The session has {done} episodes, so --episodes must be {done} or more",
+            episodes,
+        )
         given = {**given, "episodes": episodes}
     settings = settings_from_json(given)
     if not has_checkpoints(folder):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from metarl.config import construct
 from metarl.errors import MetarlError, require
@@ -26,7 +27,10 @@ class SafetySettings(Settings):
     """Greatest value, likewise."""
     max_change: tuple[Annotated[float, Gt(0)], ...] = ()
     """Most that each action changes from one step to the next, likewise; none sets no limit."""
-    min_return: float | None = None
+    start: tuple[float, ...] = ()
+    """The action that holds when an episode starts, such as 0 of a robot that stands still, from which the
+    first one changes by ``max_change``; none leaves the first action of an episode free."""
+    min_return: Annotated[float, Lt(math.inf)] | None = None
     """An episode ends where its return falls below this."""
     max_stopped: Annotated[int, Ge(1)] = 3
     """The session stops after so many episodes in a row that the workspace or the return ended."""

@@ -38,6 +38,8 @@ class TroubledEnv(gymnasium.Wrapper["Array | None", Array, Array, Array]):
     ) -> None:
         super().__init__(env)  # type: ignore[arg-type]  # a wrapped env may show nothing, this one always does
         require(0.0 <= dropped < 1.0, "The share of missing observations must be in [0, 1)", dropped)
+        least = min(step_seconds, jitter, delay)
+        require(least >= 0, "Seconds of a step, jitter and delay must be at least 0", least)
         self._clock, self._rng = clock, rng
         self._step_seconds, self._jitter, self._dropped, self._delay = step_seconds, jitter, dropped, delay
 

@@ -31,15 +31,12 @@ def make_env(place: str, recorded: Json = None) -> object:
             raise MetarlError(
                 f"Expected my_robot.py:make_env or an environment's id, got {place!r} ({error})."
             ) from error
-    file = UserFile.at(place, "environment")
-    if isinstance(recorded, Mapping):
-        modules = recorded.get("modules")
-        names = tuple(map(str, modules)) if isinstance(modules, list) else ()
-        file.tell_changes(Sums(str(recorded.get("sha256", "")), names))
-    return file.find(lambda found: _built(found, place))
+        except (Exception, SystemExit) as error:
+            raise at_fault(error, f"The environment {place} cannot be built") from error
+    return _file(place, "environment", recorded).find(lambda found: _built(found, place))
 
 
-def workspace_at(place: str) -> Workspace | None:
+def workspace_at(place: str, recorded: Json = None) -> Workspace | None:
     """Return the predicate of ``my_robot.py:is_inside``; None of no place.
 
     Raises:
@@ -47,7 +44,7 @@ def workspace_at(place: str) -> Workspace | None:
     """
     if not place:
         return None
-    found = UserFile.at(place, "workspace").find(lambda each: each)
+    found = _file(place, "workspace", recorded).find(lambda each: each)
     if not callable(found):
         raise MetarlError(
             f"Expected {place} to be a function of an observation, got a {type(found).__name__}."
@@ -62,6 +59,16 @@ def record_of(place: str, part: str) -> dict[str, Json]:
     file = UserFile.at(place, part)
     sums = file.sums()
     return {"place": file.place, "sha256": sums.sha256, "modules": list(sums.modules)}
+
+
+def _file(place: str, part: str, recorded: Json) -> UserFile:
+    """Return the file of a place; changes since it was recorded are logged."""
+    file = UserFile.at(place, part)
+    if isinstance(recorded, Mapping):
+        modules = recorded.get("modules")
+        names = tuple(map(str, modules)) if isinstance(modules, list) else ()
+        file.tell_changes(Sums(str(recorded.get("sha256", "")), names))
+    return file
 
 
 def _built(found: object, place: str) -> object:

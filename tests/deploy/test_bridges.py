@@ -105,6 +105,8 @@ def test_gymnasium_finds_no_fault() -> None:
     [
         ({"observations": ["elbow.po"]}, "did you mean 'elbow.pos'"),
         ({"actions": {"wrist": (0.0, 1.0)}}, "There is no action of the robot called 'wrist'"),
+        ({"observations": []}, "There must be an observation at least"),
+        ({"actions": {}}, "There must be an action at least"),
     ],
 )
 def test_unknown_names_are_refused(changes: dict[str, object], message: str) -> None:

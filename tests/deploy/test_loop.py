@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
@@ -14,15 +15,17 @@ from gymnasium.spaces import Box, Discrete
 from metarl import deploy
 from metarl.deploy.clock import SimulatedClock
 from metarl.deploy.environment import CheckedEnv
-from metarl.deploy.episodes import End
+from metarl.deploy.episodes import End, read_episodes
 from metarl.deploy.policy import Acting, Vector
 from metarl.deploy.running import Outcome
 from metarl.deploy.settings import DeploySettings, GuardSettings, SafetySettings
 from metarl.deploy.troubles import TroubledEnv
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.envs.toy.point import PointConfig
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import Action
+from metarl.success_bonus import with_success_bonus
+from metarl.vector_env import Array
 from support.robots import HORIZON, Table, untrained_run
 
 QUIET = DeploySettings(
@@ -85,6 +88,70 @@ def test_leaving_the_workspace_ends_the_episode_and_the_robot_holds_still(
     assert "Safety ended the episode: the workspace was left." in caplog.text
 
 
+class Outer(gymnasium.Wrapper[Array, Array, Array, Array]):
+    """A wrapper that holds a robot still and keeps its pace, which the robot itself cannot."""
+
+    def __init__(self, env: Table) -> None:
+        super().__init__(env)
+        self.said = list[str]()
+
+    def set_pace(self, wait: Callable[[], None]) -> None:
+        self.said.append("pace")
+
+    def halt(self) -> None:
+        self.said.append("halt")
+
+
+def test_a_wrapper_may_hold_the_robot_still_at_the_end_of_each_episode(
+    session: Callable[..., Outcome],
+) -> None:
+    env = Table()
+    outer = Outer(env)
+    session(gymnasium.wrappers.TimeLimit(outer, HORIZON))
+    assert (outer.said, env.halted) == (["pace", "halt"] * 2, 0)
+
+
+class Loose(Table):
+    """A robot that cannot be told to hold still."""
+
+    def halt(self) -> None:
+        raise ConnectionError("the cable is loose")
+
+
+def test_robot_that_cannot_hold_still_is_a_fault_that_hides_no_other_and_loses_no_episode(
+    session: Callable[..., Outcome], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(MetarlError, match=r"The environment cannot hold still: .*the cable is loose"):
+        session(Loose())
+    assert len(read_episodes(tmp_path / "session" / "episodes")) == 1
+
+    def fall(step: int) -> object:
+        raise RuntimeError("fell over")
+
+    with pytest.raises(MetarlError, match="The environment fails at step 1: RuntimeError: fell over"):
+        deploy.go_on(tmp_path / "session", Loose(at_step=fall))
+    assert "The environment cannot hold still" in caplog.text
+
+
+def test_robot_is_held_still_at_once_where_safety_ends_the_episode(session: Callable[..., Outcome]) -> None:
+    class Timed(Table):
+        def halt(self) -> None:
+            halted.append(clock.now())
+
+    clock, halted = SimulatedClock(), list[float]()
+    settings = replace(safe(low=(0.1,), high=(0.1,)), frequency=10.0)
+    session(Timed(), settings, clock=clock, workspace=lambda seen: seen[0] < 0.25)
+    # the third step, 0.2 s after the first, leads outside; the second episode starts then
+    assert halted == pytest.approx([0.2, 0.4])
+
+
+def test_a_stop_between_episodes_does_not_move_the_robot(session: Callable[..., Outcome]) -> None:
+    env = Table()
+    with pytest.raises(Stopped):
+        session(env, should_stop=lambda: len(env.sent) == HORIZON)
+    assert (env.resets, env.halted) == (1, 1)
+
+
 def test_a_return_below_the_floor_ends_the_episode(session: Callable[..., Outcome]) -> None:
     env = Table(mark=(0.0, 0.0))
     outcome = session(env, safe(low=(0.1,), high=(0.1,), min_return=-0.5))
@@ -109,6 +176,24 @@ def test_environment_may_ask_to_stop_the_session(session: Callable[..., Outcome]
 def test_first_observation_outside_the_workspace_is_refused(session: Callable[..., Outcome]) -> None:
     with pytest.raises(MetarlError, match="first observation must be inside the workspace"):
         session(Table(), workspace=lambda seen: False)
+
+
+def test_workspace_that_raises_ends_in_a_sentence_and_one_that_writes_changes_nothing(
+    session: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    def write(seen: Vector) -> bool:
+        seen += 7.0
+        return True
+
+    def fail(seen: Vector) -> bool:
+        return {0.0: True}[float(seen[0])]
+
+    outcome = session(Table(), safe(low=(0.1,), high=(0.1,)), workspace=write)
+    assert outcome.episodes[0].observations[:, 0] == pytest.approx(0.1 * np.arange(HORIZON))
+    env = Table()
+    with pytest.raises(MetarlError, match="The workspace cannot be judged: KeyError"):
+        deploy.go_on(tmp_path / "session", env, episodes=3, workspace=fail)
+    assert (len(env.sent), env.halted) == (1, 1)
 
 
 @pytest.mark.parametrize("answer", ["False", np.array([False, True]), None, 0.5])
@@ -218,6 +303,37 @@ def test_environment_that_paces_itself_is_not_waited_for_twice(session: Callable
     assert timing.periods == pytest.approx([0.1] * 2 * HORIZON)
 
 
+def test_environment_that_refuses_its_pace_is_a_fault(session: Callable[..., Outcome]) -> None:
+    class Refuses(Table):
+        def set_pace(self, wait: Callable[[], None]) -> None:
+            raise RuntimeError("no")
+
+    with pytest.raises(MetarlError, match="The environment cannot be given its pace: RuntimeError: no"):
+        session(Refuses())
+
+
+def test_success_is_paid_as_in_training_and_an_environment_may_write_to_its_action(tmp_path: Path) -> None:
+    class Writes(Table):
+        def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
+            result = super().step(action)
+            action[:] = 9.0
+            return result
+
+    paid = CheckedEnv(
+        Writes((0.0, 0.0)), with_success_bonus(PointConfig().build(), 5.0), SafetySettings(), "clip"
+    )
+    paid.reset()
+    found = [paid.send(np.array([0.08, 0.0], np.float32)) for _ in range(2)]
+    assert [seen.reward for seen in found] == pytest.approx([5 - 0.08, -0.16])  # within 0.1 of the mark
+    assert [seen.sent.tolist() for seen in found] == [pytest.approx([0.08, 0.0])] * 2
+
+
+def test_rehearsal_refuses_negative_times() -> None:
+    for trouble in ("step_seconds", "jitter", "delay"):
+        with pytest.raises(MetarlError, match="must be at least 0, but it is -1"):
+            troubled(SimulatedClock(), **{trouble: -1})
+
+
 def test_actions_are_rescaled_as_the_suite_rescales_them_or_as_the_setting_says() -> None:
     suite, wide = PointConfig().build(), Table(action_space=Box(-2.0, 4.0, (2,), np.float64))
     wide.reset()
@@ -231,3 +347,5 @@ def test_actions_are_rescaled_as_the_suite_rescales_them_or_as_the_setting_says(
         np.array([0.0, 1.0], np.float32)
     )
     assert chosen == 4
+    with pytest.raises(MetarlError, match="Limits need actions that are numbers"):
+        CheckedEnv(table, poles, SafetySettings(max_change=(0.1,)), "as-trained")

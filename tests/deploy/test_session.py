@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import random
+import re
 import signal
 from pathlib import Path
 
@@ -17,11 +19,13 @@ from gymnasium.spaces import Box
 from stable_baselines3 import PPO
 
 from metarl import deploy
+from metarl.cli.commands.adapt import ends_by
 from metarl.cli.main import main
 from metarl.deploy import running
-from metarl.deploy.episodes import episode_file, read_episode, read_episodes
+from metarl.deploy.episodes import Journal, episode_file, read_episode, read_episodes
 from metarl.deploy.running import Outcome
 from metarl.deploy.settings import DeploySettings, GuardSettings, SafetySettings
+from metarl.deploy.user_env import make_env, record_of, workspace_at
 from metarl.errors import MetarlError, Stopped
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import inputs_at_start
@@ -141,7 +145,9 @@ def trace(folder: Path) -> list[object]:
     return [rows, (folder / ADAPTED).read_bytes(), json.loads((folder / "decisions.json").read_text())]
 
 
-def test_stopped_at_any_step_and_gone_on_with_the_policy_is_the_same(run: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stopped_at_any_step_and_gone_on_with_the_policy_is_the_same(family: str, tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "run", FAMILIES[family])
     whole = trace(adapt(run, name="whole").folder)
     rng, stops = random.Random(0), 0
     folder, begun = run.parent / "stopped", False
@@ -163,8 +169,8 @@ def test_stopped_at_any_step_and_gone_on_with_the_policy_is_the_same(run: Path) 
             break
         except Stopped:
             begun, stops = True, stops + 1
-            assert env.halted == 1
-    assert stops >= 3
+            assert env.halted == env.resets
+    assert stops >= 2
     assert trace(outcome.folder) == whole
     written = [
         line
@@ -230,6 +236,8 @@ def test_more_episodes_go_on_from_the_last(run: Path) -> None:
     whole = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 6}), name="whole")
     first = adapt(run, settings=DeploySettings(**{**vars(BRIEF), "episodes": 3}))
     assert len(first.episodes) == 3
+    with pytest.raises(MetarlError, match="The session has 3 episodes, so --episodes must be 3 or more"):
+        deploy.go_on(first.folder, Table(), episodes=2)
     longer = deploy.go_on(first.folder, Table(), episodes=6)
     assert trace(longer.folder) == trace(whole.folder)
 
@@ -322,6 +330,95 @@ def test_interrupt_of_the_environments_own_says_how_to_go_on(
     assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 130
     printed = "".join(capsys.readouterr().out.split())
     assert printed.endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
+
+
+SIGNALLED = """
+import signal
+from support.robots import Table
+
+class Robot(Table):
+    def step(self, action):
+        for number in {}:
+            signal.raise_signal(number)
+        result = super().step(action)
+        print("stepped")
+        return result
+    def halt(self):
+        print("halted")
+    def close(self):
+        raise OSError("gone")
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "steps"),
+    [((signal.SIGHUP,), 1), ((signal.SIGINT, signal.SIGINT), 0), ((signal.SIGTERM, signal.SIGINT), 0)],
+)
+def test_signal_ends_the_session_before_the_next_step_and_a_second_one_at_once_with_the_robot_held_still(
+    run: Path,
+    signals: tuple[int, ...],
+    steps: int,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file, folder = run.parent / "signalled.py", run.parent / "signalled"
+    file.write_text(SIGNALLED.format(tuple(map(int, signals))))
+    assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 130
+    printed = capsys.readouterr().out
+    assert (printed.count("stepped"), printed.count("halted")) == (steps, 1)
+    assert "".join(printed.split()).endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
+    # a robot that cannot be closed either hides nothing
+    assert "The environment fails when it is closed: OSError: gone" in caplog.text
+
+
+def test_a_terminal_that_is_lost_under_nohup_does_not_end_the_session() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert ends_by() == [signal.SIGINT, signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_full_disk_halts_the_robot_and_says_how_to_go_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(journal: Journal, step: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "step", full)
+    file, folder = run.parent / "robot.py", run.parent / "full"
+    file.write_text(SIGNALLED.format(()))
+    assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 2
+    printed = capsys.readouterr()
+    assert printed.out.count("halted") == 1
+    assert f"goonwith:metarladapt--resume{folder}" in "".join(printed.out.split())
+    assert printed.err == "metarl: The disk: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (
+            "no_such_package:Arm-v0",
+            "The environment no_such_package:Arm-v0 cannot be built: ModuleNotFoundError",
+        ),
+        ("Arm-v0", "Expected my_robot.py:make_env or an environment's id, got 'Arm-v0'"),
+    ],
+)
+def test_environments_that_gymnasium_cannot_make_are_refused(env: str, message: str) -> None:
+    with pytest.raises(MetarlError, match=re.escape(message)):
+        make_env(env)
+
+
+def test_change_of_the_workspace_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "robot.py"
+    file.write_text("def inside(seen): return True")
+    recorded = record_of(f"{file}:inside", "workspace")
+    assert workspace_at(f"{file}:inside", recorded) is not None
+    assert not caplog.text
+    file.write_text("def inside(seen): return False")
+    workspace_at(f"{file}:inside", recorded)
+    assert f"{file} has changed since this run was started" in caplog.text
 
 
 class NoReset:

@@ -100,13 +100,15 @@ def run_ranks(folder: Path, size: int, arguments: Sequence[str], how: Start = PL
     return [finish(process) for process in start_ranks(folder, size, arguments, how)]
 
 
-def left_behind(folder: Path) -> list[list[str]]:
-    """Return the command lines of processes that still work in a folder."""
+def left_behind(folder: Path, *, kill: bool = False) -> list[list[str]]:
+    """Return the command lines of processes that still work in a folder, and kill them if asked."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.cwd() == str(folder.resolve()):
                 found.append(process.cmdline())
+                if kill:
+                    process.kill()
     return found
 
 

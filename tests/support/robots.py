@@ -63,6 +63,7 @@ class Table(gymnasium.Env[Array, Array]):
     steps_file: Path | None = None
     """Gets a line for each step that was taken."""
     sent: list[Array] = field(default_factory=list)
+    resets: int = 0
     halted: int = 0
     observation_space: Box = field(default_factory=lambda: Box(-np.inf, np.inf, (2,), np.float64))
     action_space: Box = field(default_factory=lambda: Box(-0.1, 0.1, (2,), np.float64))
@@ -70,7 +71,7 @@ class Table(gymnasium.Env[Array, Array]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        self.place, self.count = np.zeros(2), 0
+        self.place, self.count, self.resets = np.zeros(2), 0, self.resets + 1
         return self.place.copy(), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:

@@ -294,15 +294,20 @@ def test_two_launchers_start_their_ranks_again_after_a_death(tmp_path: Path) -> 
         )
         for _ in range(2)
     ]
-    checkpoint = folder / "runs" / "it" / "checkpoints" / "00000010"
-    while not checkpoint.exists():
-        assert [node.poll() for node in nodes] == [None, None]
-        time.sleep(0.02)
-    (rank,) = psutil.Process(nodes[1].pid).children()
-    rank.kill()
-    assert [node.wait(300) for node in nodes] == [0, 0]
+    try:
+        checkpoint = folder / "runs" / "it" / "checkpoints" / "00000010"
+        while not checkpoint.exists():
+            assert [node.poll() for node in nodes] == [None, None]
+            time.sleep(0.02)
+        (rank,) = psutil.Process(nodes[1].pid).children()
+        rank.kill()
+        assert [node.wait(1200) for node in nodes] == [0, 0]
+    finally:
+        orphans = left_behind(folder, kill=True)
+        for node in nodes:
+            node.wait()
+    assert orphans == []
     assert without_ranks(folder) == without_ranks(tmp_path / "alone")
-    assert left_behind(folder) == []
 
 
 @pytest.mark.slow

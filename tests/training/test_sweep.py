@@ -62,7 +62,7 @@ def numbers(runs: Path, seed: int) -> tuple[object, object]:
 
 def wait_for_iteration(run: Path, number: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until a run tells of an iteration, or a later one: its early checkpoints may be gone by then."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while SeedRun(0, run, run).iteration < number:
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -75,13 +75,16 @@ LONG = ["--iterations", "300"]
 def stop_midway(runs: Path, number: int) -> None:
     """Start a sweep, and send it a signal when both seeds are under way; see that all processes end."""
     process = subprocess.Popen([METARL, *SWEEP, *LONG, "--parallel", "2"], stdout=subprocess.DEVNULL)
-    for seed in (0, 1):
-        wait_for_iteration(runs / f"it-seed{seed}", 2, process)
-    children = psutil.Process(process.pid).children()
-    assert len(children) == 2
-    process.send_signal(number)
-    assert process.wait(60) == (130 if number == signal.SIGTERM else -number)
-    assert not psutil.wait_procs(children, timeout=60)[1]
+    try:
+        for seed in (0, 1):
+            wait_for_iteration(runs / f"it-seed{seed}", 2, process)
+        children = psutil.Process(process.pid).children()
+        assert len(children) == 2
+        process.send_signal(number)
+        assert process.wait(300) == (130 if number == signal.SIGTERM else -number)
+        assert not psutil.wait_procs(children, timeout=300)[1]
+    finally:
+        process.kill()  # of a failed test; its seeds end with it
     assert not list(runs.glob("*/evaluation.json"))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import gymnasium
@@ -17,10 +20,14 @@ from metarl.deploy.session import EPISODES, open_session
 from metarl.deploy.settings import DeploySettings
 from metarl.deploy.user_env import make_env, record_of, workspace_at
 from metarl.errors import MetarlError, Stopped, require
+from metarl.plugins.user_files import at_fault
 from metarl.settings import Settings
+from metarl.system.signals import handled
 from metarl.system.threads import one_thread
 from metarl.training import runs
 from metarl.types import Json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,8 @@ def adapt_command(arguments: list[str]) -> None:
     if any(word.partition("=")[0] == "--resume" for word in arguments):
         options = tyro.cli(GoOnArguments, args=arguments, prog="metarl adapt")
         about = open_session(options.resume).about
-        place, workspace = _place(about, "environment"), workspace_at(_place(about, "workspace"))
+        place = _place(about, "environment")
+        workspace = workspace_at(_place(about, "workspace"), about.get("workspace"))
         run_on(
             make_env(place, about.get("environment")),
             options.resume,
@@ -104,20 +112,19 @@ def run_on(env: object, folder: Path, work: Callable[[object, Callable[[], bool]
     """Run a session on an environment, which is closed at the end, and print what came of it."""
     stopper = Stopper()
     try:
-        with runs.stop_on_signals(stopper):
+        with handled(ends_by(), stopper.handle):
             outcome = work(env, stopper.is_asked)
-    except (Stopped, KeyboardInterrupt) as stop:  # the latter is the environment's own
+    except (Stopped, KeyboardInterrupt) as stop:  # the latter is a second signal's, or the environment's own
         if not (folder / EPISODES).is_dir():
             raise
         say(f"Stopped; go on with: metarl adapt --resume {folder}")
         raise Stopped from stop
-    except MetarlError:
+    except (MetarlError, OSError):
         if (folder / EPISODES).is_dir():
             say(f"What was experienced is kept; go on with: metarl adapt --resume {folder}")
         raise
     finally:
-        if isinstance(env, gymnasium.Env):
-            env.close()
+        close(env)
     if outcome.stopped:
         say(f"Stopped: {outcome.stopped}; go on with: metarl adapt --resume {folder}")
     timing = outcome.timing
@@ -130,14 +137,31 @@ def run_on(env: object, folder: Path, work: Callable[[object, Callable[[], bool]
     say(f"Wrote {folder}, which metarl watch, export, evaluate and metarl.load open.")
 
 
+def close(env: object) -> None:
+    """Close an environment; a fault is logged, as the session is over."""
+    try:
+        if isinstance(env, gymnasium.Env):
+            env.close()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the user's code raises
+        logger.warning("%s", at_fault(error, "The environment fails when it is closed"))
+
+
+def ends_by() -> list[signal.Signals]:
+    """Return the signals that end a session: a lost terminal's too, unless nohup has it ignored."""
+    lost = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *lost]
+
+
 class Stopper:
-    """Remembers that somebody asked to stop."""
+    """Stops before the next step on a first signal, at once on a second one."""
 
     def __init__(self) -> None:
         self._asked = False
 
-    def request_stop(self) -> None:
-        """Ask to stop before the next step."""
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Remember that somebody asks to stop; raise KeyboardInterrupt, which halts the robot, if again."""
+        if self._asked:
+            raise KeyboardInterrupt
         self._asked = True
 
     def is_asked(self) -> bool:
