@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -43,8 +43,10 @@ from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradien
 from metarl.learning.advantages import Batch
 from metarl.learning.gradient_descent import DescentConfig, start_descent
 from metarl.learning.return_settings import ReturnsConfig
+from metarl.learning.running_scale import load_moments, no_moments, save_moments, with_batch
 from metarl.meta_learner import Action, Actor, Inputs, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
+from metarl.networks.policies import ObservationScale
 from metarl.networks.settings import NetworkConfig, draw_params
 from metarl.system.sharing import Shared, share
 from metarl.system.threads import parallel_map, task_chunks
@@ -54,6 +56,15 @@ from metarl.types import Params, Rollout, State, Task
 
 class MetaPolicy(Policy, Protocol):
     """A policy with parameters that can be drawn."""
+
+    @property
+    def observation_size(self) -> int:
+        """Return the numbers of an observation."""
+        ...
+
+    def scaled(self, scale: ObservationScale) -> Self:
+        """Return the policy that reads observations on a scale."""
+        ...
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -84,6 +95,8 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     """Gradient steps of the adaptation in training, each from episodes of its own."""
     first_order: bool = False
     """Leave out the adaptation step's derivative (FOMAML)."""
+    observation_scale: bool = False
+    """Read observations minus their running mean, by their running deviation, within 10 of 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -201,7 +214,9 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         """Theta: the parameters of the policy and of the inner rule."""
         self.outer_state = self.initial_outer_state()
         """Memory of the outer step between updates, by names that theta does not have."""
-        join(self.params, self.outer_state)  # raises now what would else spoil the first checkpoint
+        self.moments = no_moments(policy.observation_size, device=self.device)
+        """Of all training observations so far; kept only with ``observation_scale``."""
+        self._tensors()  # raises now what would else spoil the first checkpoint
 
     # The parts that differ by algorithm.
 
@@ -327,17 +342,30 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         should_stop: Callable[[], bool] = never,
     ) -> dict[str, float]:
         """Take an outer step on theta, without randomness."""
-        return self.outer_step(rollouts, should_stop)
+        metrics = self.outer_step(rollouts, should_stop)
+        # the policy that acted read the old scale; the new one serves from the next meta-batch on
+        if self.config.observation_scale:
+            seen = torch.cat([rollout.observations[rollout.mask] for rollout in rollouts])
+            self.moments = with_batch(self.moments, seen)
+            self.policy = self.policy.scaled(self.moments.scale)
+        return metrics
 
     def state(self) -> State:
         """Return copies of theta and optimiser memory."""
-        return State(map_values(torch.Tensor.clone, join(self.params, self.outer_state)), {})
+        return State(map_values(torch.Tensor.clone, self._tensors()), {})
 
     def load_state(self, state: State) -> None:
         """Go on from another theta; an unfit one raises ``MetarlError``."""
-        loaded = take_saved(join(self.params, self.outer_state), state.tensors)
+        loaded = take_saved(self._tensors(), state.tensors)
+        if self.config.observation_scale:
+            [self.moments] = load_moments(loaded, ["observations"])
+            self.policy = self.policy.scaled(self.moments.scale)
         self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.outer_state = {name: loaded[name] for name in self.outer_state}
+
+    def _tensors(self) -> Params:
+        scales = save_moments({"observations": self.moments}) if self.config.observation_scale else {}
+        return join(join(self.params, self.outer_state), scales)
 
     def actor_of(self, stacked: Params) -> AdaptedPolicy:
         """Return each task's policy, the inner rule's memory apart."""

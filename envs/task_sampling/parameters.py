@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.tasks import Parameter
 
+MOST_SHOWN = 4  # numbers in a task's name
 # name, or None outside a dictionary; shape, or None for a lone number; dtype
 Leaf: TypeAlias = "tuple[str | None, tuple[int, ...] | None, str]"
 
@@ -52,6 +54,19 @@ class Layout:
             places = [""] if shape is None else [f"[{place}]" for place in range(count)]
             described += [Parameter(f"{name or 'task'}{place}", name in observed) for place in places]
         return tuple(described)
+
+    def label(self, numbers: tuple[float, ...]) -> str:
+        """Name numbers for a reader; a digest tells apart what looks alike."""
+        names = [
+            f"{name}=" if name is not None and place == 0 else ""
+            for name, shape, _ in self.leaves
+            for place in range(math.prod(shape or ()))
+        ]
+        shown = [f"{number:.4g}" for number in numbers[:MOST_SHOWN]]
+        text = ",".join(name + word for name, word in zip(names, shown, strict=False))
+        if tuple(map(float, shown)) == numbers:
+            return text
+        return f"{text}~{hashlib.sha256(repr(numbers).encode()).hexdigest()[:6]}"
 
     def flatten(self, parameters: object) -> tuple[float, ...]:
         """Return the numbers in the example's order; raise ``MetarlError`` if they do not fit it."""

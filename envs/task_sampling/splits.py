@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -50,7 +49,7 @@ class TaskSplits:
         require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
         held_out = {task.parameters for task in self.test}
         fresh = islice(_fresh(self.draw, rng, held_out), num_tasks)
-        tasks = [drawn_task(self.name, split, numbers) for numbers in fresh]
+        tasks = [drawn_task(self.name, split, self.layout, numbers) for numbers in fresh]
         require(len(tasks) == num_tasks, "sample must draw tasks that are not held out", "none")
         return tasks
 
@@ -112,12 +111,9 @@ def make_splits(
     return TaskSplits(name, layout, train, test, _draw(sample, layout) if callable(sample) else None)
 
 
-def drawn_task(name: str, split: Split, numbers: Numbers) -> Task:
-    """Return a task named by its numbers; a digest stands for many."""
-    words = ",".join(repr(number) for number in numbers)
-    if len(numbers) > 4:
-        words = hashlib.sha256(words.encode()).hexdigest()[:16]
-    return Task(name, numbers, f"{name}/{split}/{words}")
+def drawn_task(name: str, split: Split, layout: Layout, numbers: Numbers) -> Task:
+    """Return a task named by its first numbers."""
+    return Task(name, numbers, f"{name}/{split}/{layout.label(numbers)}")
 
 
 def _first(source: Sampler[P] | Sequence[P]) -> P:
@@ -133,7 +129,7 @@ def _listed(
     """Return the listed tasks, or drawn ones that are not taken."""
     if callable(source):
         found = _distinct(_draw(source, layout), split, taken)
-        return tuple(drawn_task(name, split, numbers) for numbers in found)
+        return tuple(drawn_task(name, split, layout, numbers) for numbers in found)
     require(len(source) > 0, "A list of tasks must not be empty", "empty")
     numbered = enumerate(layout.flatten(parameters) for parameters in source)
     return tuple(Task(name, numbers, f"{name}/{split}/{index}") for index, numbers in numbered)

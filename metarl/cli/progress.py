@@ -50,6 +50,9 @@ class Progress:
     def on_step(self, episodes: int) -> None:
         """Advance by one vector step of ``episodes`` episodes."""
         self.advance(1.0, episodes)
+        # a training's lines are those of its iterations
+        if not self._iterations and time.monotonic() - self._start >= SECONDS_BETWEEN_LINES:
+            self.report(self._bar.headline, f"{self._bar.headline}: {self.pace()}")
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
         """Show the numbers of an iteration."""

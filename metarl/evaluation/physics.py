@@ -67,7 +67,8 @@ def physics_label(physics: Json) -> str:
 
 def _describe(side: Json) -> str:
     assert isinstance(side, dict)
-    return f"{engine_name(side.get('engine')) or 'MuJoCo'} {side.get('mujoco')}"
+    version = side.get("mujoco_warp", side.get("mujoco"))
+    return f"{engine_name(side.get('engine')) or 'MuJoCo'} {version}"
 
 
 def engine_name(engine: Json) -> str | None:

@@ -6,12 +6,12 @@ to the input of the first layer, start every task at zero, and are all that adap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from metarl.functional.distributions import Distribution
-from metarl.networks.policies import CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.networks.policies import CategoricalMLPPolicy, GaussianMLPPolicy, ObservationScale
 from metarl.types import Params
 
 CONTEXT = "context"  # name of the context parameter, [M, C]
@@ -23,6 +23,15 @@ class ContextPolicy:
 
     network: GaussianMLPPolicy | CategoricalMLPPolicy  # reads O + C numbers, the context last
     context_size: int  # C
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers of an observation, O."""
+        return self.network.observation_size - self.context_size
+
+    def scaled(self, scale: ObservationScale) -> ContextPolicy:
+        """Return the same policy, which reads observations on a scale; the context has none."""
+        return replace(self, network=self.network.scaled(scale))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 
@@ -21,6 +22,14 @@ MAX_STD = 1e4
 """Largest bound of deviations: above what any action needs, below where their squares overflow."""
 
 
+class ObservationScale(Protocol):
+    """Shift and divisor of observations."""
+
+    def __call__(self, observations: torch.Tensor, /) -> torch.Tensor:
+        """Return scaled observations ``[M, B, O]``."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class MLP:
     """Perceptron with weights of its own for each task."""
@@ -29,6 +38,7 @@ class MLP:
     action_size: int  # units of the last layer
     hidden_sizes: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
+    scale: ObservationScale | None = None  # of observations, before the first layer
 
     def __post_init__(self) -> None:
         known = self.activation in ACTIVATIONS
@@ -53,6 +63,10 @@ class MLP:
                 value.uniform_(-bound, bound, generator=generator)
         return params
 
+    def scaled(self, scale: ObservationScale) -> Self:
+        """Return the same perceptron, which reads observations on a scale."""
+        return replace(self, scale=scale)
+
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return each layer's output ``[M, B, units]``, the last one linear.
 
@@ -60,7 +74,8 @@ class MLP:
             params: stacked, ``[M, ...]``.
             observations: ``[M, B, O]``.
         """
-        hidden, found = observations, {}
+        hidden = observations if self.scale is None else self.scale(observations)
+        found: dict[str, torch.Tensor] = {}
         for layer in range(len(self.hidden_sizes) + 1):
             bias = params[f"layer_{layer}.bias"].unsqueeze(1)
             hidden = torch.baddbmm(bias, hidden, params[f"layer_{layer}.weight"])

@@ -56,6 +56,11 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
             f"with {type(actor).__name__}{memory}; export it with --output FILE.onnx instead."
         )
     policy = actor.policy
+    if policy.scale is not None:
+        raise MetarlError(
+            "PPO's MlpPolicy scales no observations, but this agent was trained with observation_scale; "
+            "export it with --output FILE.onnx instead."
+        )
     sizes = list(policy.hidden_sizes)
     architecture = {"net_arch": {"pi": sizes, "vf": sizes}, "activation_fn": MODULES[policy.activation]}
     with global_generators_kept():

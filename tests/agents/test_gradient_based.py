@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from metarl.agents.cavia import CAVIAConfig
 from metarl.agents.dice_maml import DiCEMAML, DiCEMAMLConfig
 from metarl.agents.e_maml import EMAML, EMAMLConfig
 from metarl.agents.gradient_based import GradientBasedAgent, GradientBasedConfig
@@ -21,13 +23,17 @@ from metarl.agents.lvc import LVC, LVCConfig
 from metarl.agents.maml_ppo import MAMLPPO, MAMLPPOConfig
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.agents.promp import ProMP, ProMPConfig
+from metarl.config import SamplingConfig
+from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.functional.params import detach, flatten, gradient, requires_grad, unflatten
 from metarl.learning.advantages import estimate_advantages
+from metarl.networks.context_policies import CONTEXT
 from metarl.types import Params, Rollout
 from support import tiny
 
 LR, CREDIT, INNER_KL = 0.4, 0.3, 0.7
+CPU = torch.device("cpu")
 Agent: TypeAlias = GradientBasedAgent[GradientBasedConfig]
 
 ONCE = {"inner_lr": LR, "outer_optimizer": "sgd", "outer_lr": 1.0}
@@ -225,3 +231,31 @@ def test_memory_under_the_name_of_a_parameter_is_refused() -> None:
 
     with pytest.raises(MetarlError, match="different names, got log_std twice"):
         Forgetful(MAMLVPGConfig(), tiny.POLICY, tiny.tiny_params())
+
+
+@NAMES
+def test_observations_are_read_on_the_scale_of_all_earlier_meta_batches(name: str) -> None:
+    scaled, plain = AGENTS[name](observation_scale=True), AGENTS[name]()
+    first, second = (
+        [tiny.random_rollout(seed + number, episodes=3, steps=4) for number in (0, 1)] for seed in (0, 10)
+    )
+    for agent in (scaled, plain):
+        agent.update(first)
+    assert flatten(scaled.params).equal(flatten(plain.params))  # nothing was seen before
+    seen = np.concatenate([rollout.observations[rollout.mask].numpy() for rollout in first])
+    mean, deviation = torch.tensor(seen.mean(axis=0)), torch.tensor(seen.std(axis=0))
+    plain.policy = tiny.POLICY.scaled(lambda observations: (observations - mean) / deviation)
+    for agent in (scaled, plain):
+        agent.update(second)
+    torch.testing.assert_close(flatten(scaled.params), flatten(plain.params), rtol=1e-4, atol=1e-6)
+
+
+def test_context_is_on_no_scale() -> None:
+    suite = PointTasks(horizon=4)
+    agent = CAVIAConfig(hidden_sizes=(4,)).build(suite, seed=0, device=CPU, sampling=SamplingConfig())
+    params = agent.policy.initial_params(torch.Generator().manual_seed(0))
+    stacked = {name: value.unsqueeze(0) for name, value in params.items()} | {CONTEXT: torch.ones(1, 5)}
+    observations = torch.ones(1, 1, 2)
+    halved = agent.policy.scaled(lambda observations: observations / 2)
+    expected = agent.policy(stacked, observations / 2)
+    torch.testing.assert_close(halved(stacked, observations)[0], expected[0], rtol=0, atol=0)

@@ -24,6 +24,7 @@ import onnxruntime
 from metarl import deploy
 from metarl.action_map import ActionMap
 from metarl.agents.cavia import CAVIAConfig
+from metarl.agents.gradient_based import GradientBasedAgent
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.pearl import PEARLConfig
 from metarl.agents.rl2 import RL2, RL2Config
@@ -76,7 +77,7 @@ SPACES = {
 SIZES = {"memory_size": 8, "trial_episodes": 2}
 AGENTS: Mapping[str, AgentConfig] = {
     "maml-trpo": MAMLTRPOConfig(hidden_sizes=(8, 4), activation="relu"),
-    "cavia": CAVIAConfig(hidden_sizes=(8,)),
+    "cavia": CAVIAConfig(hidden_sizes=(8,), observation_scale=True),
     "rl2 gru": RL2Config(cell="gru", **SIZES),
     "rl2 linear": RL2Config(cell="linear", tanh_mean=True, **SIZES),
     "rl2 changes": RL2Config(cell="linear", changes=True, **SIZES),
@@ -96,6 +97,9 @@ def actor_of(config: AgentConfig, suite: Spaces) -> Actor:
             if moments is not None:
                 seen = (1.5 * torch.randn(9, *part.mean.shape, generator=generator) + 0.5 for part in moments)
                 setattr(agent, scales, type(moments)(*map(with_batch, moments, seen)))
+    if isinstance(agent, GradientBasedAgent) and agent.config.observation_scale:
+        moments = with_batch(agent.moments, 1.5 * torch.randn(9, 3, generator=generator) + 0.5)
+        agent.policy = agent.policy.scaled(moments.scale)
     actor = agent.initial_actor(1, np.random.default_rng(0))
     for value in actor.params.values():  # type: ignore[attr-defined]  # every agent's actor has them
         value.data += 0.1 * torch.randn(value.shape, generator=generator)

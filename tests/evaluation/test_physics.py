@@ -39,6 +39,15 @@ def test_every_difference_from_the_training_is_a_sentence() -> None:
     assert physics_label(physics) == "MuJoCo Warp 3.17.0, trained under MuJoCo 3.3.0"
 
 
+def test_two_versions_of_warp_on_one_mujoco_are_named() -> None:
+    old, new = ({"engine": "warp", "mujoco": "3.17.0", "mujoco_warp": one} for one in ("3.17.0", "4.0.0"))
+    physics: Json = {"trained": dict(old), "evaluated": dict(new)}
+    assert physics_differences(physics) == [
+        "The version of MuJoCo Warp differs: 3.17.0 in training, 4.0.0 here."
+    ]
+    assert physics_label(physics) == "MuJoCo Warp 4.0.0, trained under MuJoCo Warp 3.17.0"
+
+
 def test_same_physics_on_other_processes_and_what_is_not_recorded_are_no_difference() -> None:
     for here in ({"engine": "processes", "mujoco": "3.3.0"}, {"mujoco": None}, {}):
         physics: Json = {"trained": TRAINED, "evaluated": dict(here)}

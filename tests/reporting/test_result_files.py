@@ -194,6 +194,21 @@ def test_every_held_out_result_has_its_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert lines[1].startswith("iteration 2 of 9: held-out return -2.0")
 
 
+def test_filming_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("metarl.cli.progress.time.monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=80)
+    with Progress(console, "filming", 100) as observer:
+        for _ in range(100):
+            observer.on_step(2)
+            now[0] += 0.5
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "filming: 4 steps/s, 41% done, 0:00:29 left",
+        "filming: 4 steps/s, 81% done, 0:00:09 left",
+    ]
+
+
 def test_tables_of_an_agent_with_a_memory_speak_of_episodes() -> None:
     remembering = replace(evaluation(), trial="sequential")
     steps = remembering.adaptation_steps

@@ -7,6 +7,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,15 @@ def test_agent_with_a_memory_is_not_exported_and_says_why(name: str) -> None:
     actor = agent.initial_actor(1, np.random.default_rng(0))
     with pytest.raises(MetarlError, match=r", with a memory that PPO's policy does not have; export it with"):
         to_ppo(actor, 0, suite)
+
+
+def test_policy_on_scaled_observations_is_not_exported_and_says_why() -> None:
+    config = registry.configure("point", "maml-trpo")
+    suite, scaled = config.build_suite(), replace(config.agent, observation_scale=True)
+    agent = scaled.build(suite, seed=0, device=torch.device("cpu"), sampling=config.sampling)
+    agent.load_state(agent.state())
+    with pytest.raises(MetarlError, match="was trained with observation_scale; export it with --output"):
+        to_ppo(agent.initial_actor(1, np.random.default_rng(0)), 0, suite)
 
 
 @pytest.fixture(scope="module")

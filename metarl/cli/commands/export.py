@@ -34,8 +34,8 @@ class ExportArguments(Settings):
     output: Path
     """The file: FILE.onnx for ONNX Runtime, any other for stable-baselines3."""
     task: str = ""
-    """Id of a held-out task to adapt to; a family's name takes the first of its tasks. Without one the policy
-    is saved as it is: unadapted, or as metarl adapt left it."""
+    """Held-out task to adapt to: its number from 0, its id, or a family for its first task. Without one the
+    policy is saved as it is: unadapted, or as metarl adapt left it."""
     adaptation_steps: Annotated[int, Ge(0), Le(100)] | None = None
     """Adaptation steps to the task, or episodes of an agent with a memory; by default as many as the run's
     evaluation has."""

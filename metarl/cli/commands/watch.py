@@ -42,7 +42,7 @@ class WatchArguments(Settings):
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
     task: str = ""
-    """Id of a held-out task, or a family for its first task; left empty, the first of all."""
+    """Held-out task: number from 0, id, or a family for its first task; left empty, the first of all."""
     steps: Annotated[int, Ge(0), Le(100)] = 0
     """Adaptation steps; 0 takes as many as the run's evaluation."""
     output: Path | None = None

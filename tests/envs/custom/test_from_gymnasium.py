@@ -62,6 +62,27 @@ def test_parameters_become_numbers_and_come_back(parameters: object, numbers: tu
     )
 
 
+@pytest.mark.parametrize(
+    ("parameters", "label"),
+    [
+        ({"gravity": 9.81, "on": True}, "gravity=9.81,on=1"),
+        (0.25, "0.25"),
+        ({"mass": 1 / 3, "goal": np.array([0.5, 2.0])}, "mass=0.3333,goal=0.5,2~"),
+        (np.arange(6.0), "0,1,2,3~"),
+    ],
+)
+def test_a_drawn_task_is_named_by_its_parameters(parameters: object, label: str) -> None:
+    layout = Layout.of(parameters)
+    found = layout.label(layout.flatten(parameters))
+    assert found[: len(label)] == label
+    assert len(found) == len(label) + 6 * label.endswith("~")
+
+
+def test_tasks_that_look_alike_have_other_names() -> None:
+    layout = Layout.of(0.0)
+    assert layout.label((0.12341,)) != layout.label((0.12342,))
+
+
 def test_whole_numbers_come_back_as_such() -> None:
     back = Layout.of({"kind": 3, "on": True, "mass": 2.0}).restore((4.0, 0.0, 1.5))
     assert back == {"kind": 4, "on": False, "mass": 1.5}

@@ -600,6 +600,14 @@ def test_worker_that_is_slow_but_works_is_left_alone() -> None:
     env.close()
 
 
+def test_infinite_timeout_waits_as_long_as_it_takes() -> None:
+    env = build(2, 1, timeout=np.inf)
+    env.reset(seed=0)
+    assert env.step(np.zeros((2, 2)))[1].shape == (2,)
+    assert env.restarts == 0
+    env.close()
+
+
 def test_worker_lost_over_and_over_is_given_up(tmp_path: Path) -> None:
     factory, tasks = trapped(tmp_path, "exit", forever=True)
     env = build(3, 2, factory=factory, tasks=tasks)
