@@ -262,7 +262,7 @@ def measure_officially(
         deterministic=options.deterministic,
     )
     vector_steps, env_steps = suite.official_steps(tasks, settings)
-    if suite is not experiment.suite:
+    if without_bonus(experiment.suite) is not experiment.suite:
         say("The official evaluator pays no bonus: the agent adapts by the publisher's reward alone.")
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
     with showing(experiment, "official evaluation", vector_steps):
