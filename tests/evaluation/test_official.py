@@ -16,9 +16,13 @@ import torch
 from metaworld.evaluation import Timestep
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.agents.pearl import PEARLConfig
+from metarl.agents.policy_reuse import PolicyReuseConfig
+from metarl.agents.rl2 import RL2Config
+from metarl.agents.varibad import VariBADConfig
 from metarl.cli.commands.evaluate import official_suite
 from metarl.cli.main import main
-from metarl.config import SamplingConfig
+from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.metaworld.official import (
     Layout,
     OfficialVectorEnv,
@@ -35,6 +39,8 @@ from metarl.evaluation.record import Evaluation
 from metarl.meta_learner import MetaLearner
 from metarl.reporting.evaluation_files import write_official
 from metarl.success_bonus import with_success_bonus
+from metarl.tasks import TaskDistribution
+from metarl.training.experiment import Experiment
 from metarl.types import Rollout, Task
 from support import tiny
 from support.programs import ML1
@@ -308,6 +314,20 @@ def test_a_suite_with_a_bonus_is_measured_officially_without_it_where_that_is_as
     protocol: str, runs: bool
 ) -> None:
     base = ML10Config(horizon=5).build()
-    experiment = SimpleNamespace(suite=with_success_bonus(base, 10.0))
-    found = official_suite(experiment, protocol)  # type: ignore[arg-type]  # its suite alone is looked at
+    found = official_suite(trained_on(with_success_bonus(base, 10.0), MAMLTRPOConfig()), protocol)
     assert found is (base if runs else None)
+
+
+@pytest.mark.parametrize("config", [RL2Config(), VariBADConfig(), PolicyReuseConfig(), PEARLConfig()])
+def test_agents_with_a_memory_are_not_measured_as_if_they_had_none(config: AgentConfig) -> None:
+    experiment = trained_on(ML10Config(horizon=5).build(), config)
+    assert official_suite(experiment, "both") is None
+    with pytest.raises(MetarlError, match=f"{config.kind} has a memory, which it does not keep"):
+        official_suite(experiment, "official")
+
+
+def trained_on(suite: TaskDistribution, config: AgentConfig) -> Experiment:
+    """Return what an evaluation asks of an experiment: a suite and an agent."""
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    named = SimpleNamespace(agent=config)
+    return SimpleNamespace(suite=suite, agent=agent, config=named)  # type: ignore[return-value]  # all that is read

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.learning import experts
-from benchmarks.learning.experts import Played, kept_success
 from metarl.api.runs import load
 from metarl.cli.main import main as command
 from metarl.errors import MetarlError
-from scripts import join_experts
 
 SHORT = (
     *("--horizon", "5", "--iterations", "1", "--sampling.meta-batch-size", "4", "--sampling.episodes", "1"),
@@ -23,22 +22,31 @@ SHORT = (
 )
 
 
-def test_the_kept_expert_is_that_of_the_highest_return_and_is_measured_in_other_episodes() -> None:
+@pytest.fixture
+def experts(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(root))
+    return importlib.import_module("benchmarks.learning.experts")
+
+
+def test_the_kept_expert_is_that_of_the_highest_return_and_is_measured_in_other_episodes(
+    experts: ModuleType,
+) -> None:
     # two tasks, two episodes, three experts
     returns = np.array([[[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]], [[3.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
     solved = np.array([[[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]]])
-    rate, kept = kept_success(Played(returns, solved), np.array([True, True, True]))
+    rate, kept = experts.kept_success(experts.Played(returns, solved), np.array([True, True, True]))
     # task 0 keeps expert 1 twice; task 1 keeps 0, who fails the other time, then 2, who solves it
     assert rate == 75.0
     assert kept.tolist() == [25.0, 50.0, 25.0]
-    rate, kept = kept_success(Played(returns, solved), np.array([True, False, True]))
+    rate, kept = experts.kept_success(experts.Played(returns, solved), np.array([True, False, True]))
     assert rate == 25.0
     assert kept.tolist() == [75.0, 0.0, 25.0]
 
 
 def test_libraries_are_joined_and_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    experts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    join_experts = importlib.import_module("benchmarks.learning.join_experts")
     monkeypatch.chdir(tmp_path)
     paths = tuple(Path(f"runs/point-policy-reuse-seed{seed}") for seed in (0, 1))
     for seed in ("0", "1"):

@@ -231,12 +231,20 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its official evaluator is to run; asked for alone, without a bonus."""
+    """Return the suite if its official evaluator is to run; asked for alone, without a bonus.
+
+    Raises:
+        MetarlError: if it is asked for alone and cannot run.
+    """
     suite = without_bonus(experiment.suite) if protocol == "official" else experiment.suite
-    if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
+    # the evaluator passes neither a memory nor rewards from one step to the next
+    remembers = bool(experiment.agent.initial_actor(1, np.random.default_rng(0)).initial_memory(1))
+    if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated) and not remembers:
         return suite
     if protocol == "official":
-        raise MetarlError(f"The suite {suite.name} has no official evaluator; leave --protocol away.")
+        kind = experiment.config.agent.kind
+        why = f"{kind} has a memory, which it does not keep" if remembers else f"{suite.name} has none"
+        raise MetarlError(f"The official evaluator cannot run: {why}; leave --protocol away.")
     return None
 
 

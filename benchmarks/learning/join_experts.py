@@ -1,22 +1,20 @@
 """Join the experts of several policy-reuse runs in one library, which is a run of its own.
 
-    .venv/bin/python scripts/join_experts.py runs/ml10-policy-reuse-seed0 runs/ml10-policy-reuse-seed1 \
-        --output runs/ml10-library
+    .venv/bin/python -m benchmarks.learning.join_experts runs/A-seed0 runs/A-seed1 --output runs/library
 
 Runs differ in their seed only, so the joined run has as many experts of each family as all of them. Nothing
 is trained: the library has had the steps of all of them. It has the weights alone, as with the optimisers it
 would be three times as large.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import tyro
 
+from benchmarks.program import run as run_program
 from metarl.agents.policy_reuse import PolicyReuse, join_libraries
 from metarl.api.runs import load
-from metarl.cli.main import exit_code
 from metarl.config import to_json
 from metarl.errors import require
 from metarl.storage.checkpoints import Checkpoint, save
@@ -65,4 +63,4 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: tyro.cli(main)))
+    run_program(main)
