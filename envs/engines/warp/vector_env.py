@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import mujoco
+import mujoco_warp as mjw
 import numpy as np
 import torch
 import warp as wp
@@ -21,7 +22,7 @@ from gymnasium.spaces import Box
 from metarl.envs.engines.reset_arguments import seeds_of_slots
 from metarl.envs.engines.slot_engine import SlotEngine
 from metarl.envs.engines.warp.physics import WarpPhysics
-from metarl.errors import MetarlError
+from metarl.errors import EngineError, MetarlError
 from metarl.types import Task
 from metarl.vector_env import Array, TensorStep
 
@@ -193,6 +194,12 @@ class WarpVectorEnv(SlotEngine):
 
 def choose_device(name: str) -> torch.device:
     """Return the worlds' device, warn if slow; raise ``MetarlError`` if it is not there."""
+    # each MuJoCo Warp computes what the MuJoCo of its own number does
+    if mujoco.__version__.split(".")[:2] != mjw.__version__.split(".")[:2]:
+        raise EngineError(
+            f"Expected MuJoCo Warp of MuJoCo's version, {mujoco.__version__}, got {mjw.__version__}: "
+            "`make setup-warp` makes the environment .venv-warp with both."
+        )
     wp.init()
     chosen = ("cuda" if wp.is_cuda_available() else "cpu") if name == "auto" else name
     device = torch.device(chosen)

@@ -189,6 +189,12 @@ def test_a_device_that_is_not_here_is_refused(device: str) -> None:
         warp_env(TASKS, device="cuda")
 
 
+def test_warp_of_another_mujoco_is_refused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mjw, "__version__", "2.1.0")
+    with pytest.raises(EngineError, match=r"Expected MuJoCo Warp of MuJoCo's version, .*, got 2\.1\.0"):
+        warp_env(TASKS, device=device)
+
+
 def test_substeps_are_those_of_mujoco_c_for_a_while(device: str) -> None:
     env = warp_env(TASKS[:1], device=device)
     env.reset()
