@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.program import run as run_program
+from benchmarks.program import run
 from metarl.agents.policy_reuse import PolicyReuse, join_libraries
 from metarl.api.runs import load
 from metarl.config import to_json
@@ -28,10 +28,10 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
     refuse_existing(output)
     opened = [load(path).experiment for path in runs]
     first, agents = opened[0], list[PolicyReuse]()
-    for path, run in zip(runs, opened, strict=True):
-        own = replace(run.config, seed=first.config.seed, name=first.config.name)
-        agent, alike = run.agent, own == first.config
-        require(isinstance(agent, PolicyReuse), "Expected runs of policy-reuse", run.config.agent.kind)
+    for path, each in zip(runs, opened, strict=True):
+        own = replace(each.config, seed=first.config.seed, name=first.config.name)
+        agent, alike = each.agent, own == first.config
+        require(isinstance(agent, PolicyReuse), "Expected runs of policy-reuse", each.config.agent.kind)
         require(alike, f"Expected runs that differ in nothing but seed and name from {runs[0]}", path)
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
@@ -52,8 +52,8 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
         config=to_json(config),
         agent=library.weights(),
         progress={
-            "env_steps": sum(run.env_steps for run in opened),
-            "elapsed_seconds": sum(run.elapsed for run in opened),
+            "env_steps": sum(each.env_steps for each in opened),
+            "elapsed_seconds": sum(each.elapsed for each in opened),
         },
         physics=first.physics,
     )
@@ -63,4 +63,4 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run(main)

@@ -322,7 +322,7 @@ def test_a_suite_with_a_bonus_is_measured_officially_without_it_where_that_is_as
 def test_agents_with_a_memory_are_not_measured_as_if_they_had_none(config: AgentConfig) -> None:
     experiment = trained_on(ML10Config(horizon=5).build(), config)
     assert official_suite(experiment, "both") is None
-    with pytest.raises(MetarlError, match=f"{config.kind} has a memory, which it does not keep"):
+    with pytest.raises(MetarlError, match=f"evaluator keeps no memory, and {config.kind} has one; leave"):
         official_suite(experiment, "official")
 
 

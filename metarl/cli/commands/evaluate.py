@@ -243,8 +243,10 @@ def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated
         return suite
     if protocol == "official":
         kind = experiment.config.agent.kind
-        why = f"{kind} has a memory, which it does not keep" if remembers else f"{suite.name} has none"
-        raise MetarlError(f"The official evaluator cannot run: {why}; leave --protocol away.")
+        why = f"The suite {suite.name} has no official evaluator"
+        if isinstance(suite, OfficiallyEvaluated):
+            why = f"The official evaluator keeps no memory, and {kind} has one"
+        raise MetarlError(f"{why}; leave --protocol away.")
     return None
 
 
