@@ -134,14 +134,7 @@ class ReusingActor:
         parts = self._parts(inputs.live.shape[1])
         if len(parts) == 1:
             return parts[0].expert.act(inputs, memory, generator)
-        played = [
-            part.expert.act(
-                Inputs(*(part.of(value) for value in inputs)),
-                {name: part.of(value) for name, value in memory.items()},
-                generator,
-            )
-            for part in parts
-        ]
+        played = [part.expert.act(*part.step(inputs, memory), generator) for part in parts]
         action = Action(
             self._joined([action.actions for action, _ in played], parts, inputs.live),
             self._joined([action.log_probs for action, _ in played], parts, inputs.live),
@@ -159,13 +152,7 @@ class ReusingActor:
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
         """Return the distribution of actions, ``[M, K, A]``."""
         parts = self._parts(inputs.live.shape[1])
-        own = [
-            part.expert.distribution(
-                Inputs(*(part.of(value) for value in inputs)),
-                {name: part.of(value) for name, value in memory.items()},
-            )
-            for part in parts
-        ]
+        own = [part.expert.distribution(*part.step(inputs, memory)) for part in parts]
         columns = zip(*own, strict=True)
         return rebuilt(own[0], (self._joined(list(column), parts, inputs.live) for column in columns))
 
@@ -199,6 +186,11 @@ class Part(NamedTuple):
 
     expert: RecurrentActor
     slots: torch.Tensor  # [n], numbers of slots m * K + k
+
+    def step(self, inputs: Inputs, memory: Params) -> tuple[Inputs, Params]:
+        """Return the slots' inputs and memory."""
+        own = {name: self.of(value) for name, value in memory.items()}
+        return Inputs(*(self.of(value) for value in inputs)), own
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
         """Return the slots' values ``[1, n, ...]`` of ``[M, K, ...]``."""
