@@ -12,13 +12,15 @@ import importlib.metadata
 import json
 import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import metaworld
 import mujoco
 import numpy as np
+import numpy.typing as npt
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.types import Task as PublishedTask
 
@@ -40,6 +42,7 @@ _BENCHMARKS: dict[Benchmark, Callable[..., metaworld.Benchmark]] = {
     "mt50": metaworld.MT50,
 }
 PUBLISHED_GOALS = 50  # of each family in each split of a published benchmark
+_REACH = np.array([[-0.4, 0.5], [0.4, 0.95]])  # where wider layouts end: x and y on the table, metres
 _log = logging.getLogger(__name__)
 
 
@@ -60,30 +63,38 @@ class Goals(NamedTuple):
     test: tuple[Goal, ...]  # none in the multi-task benchmarks
 
 
-def published_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
-    """Return the goals of a benchmark with its own seed, of ML1 for a family, from the cache if it can."""
-    path = _cache_path(benchmark, seed, family)
+def published_goals(benchmark: Benchmark, seed: int, family: str = "", *, width: float = 1.0) -> Goals:
+    """Return the goals of a benchmark with its own seed, of ML1 for a family, from the cache if it can.
+
+    Objects and goals lie in boxes ``width`` times as long in x and y as Meta-World's.
+    """
+    path = _cache_path(benchmark, seed, family, width)
     goals = _read(path)
     if goals is None:
         _log.info("Drawing the goals of Meta-World's %s with seed %d once; some seconds.", benchmark, seed)
-        goals = draw_goals(benchmark, seed, family)
+        goals = draw_goals(benchmark, seed, family, width=width)
         _write(path, goals)
     return goals
 
 
-def several_goals(benchmark: Benchmark, seed: int, family: str, train: int, test: int) -> Goals:
-    """Return ``train`` training goals and ``test`` test goals of each family.
+def several_goals(
+    benchmark: Benchmark, seed: int, family: str, train: int, test: int, *, width: float = 1.0
+) -> Goals:
+    """Return ``train`` training goals, in boxes of that width, and ``test`` test goals of each family.
 
     The first 50 are the published ones of ``seed``; the blocks of 50 that follow are those of ``seed + 2``,
     ``seed + 4``, and so on. ML1 draws its test goals with ``seed + 1``, so 2 keeps its splits apart.
     """
-    blocks = [
-        published_goals(benchmark, seed + 2 * block, family)
-        for block in range(-(-max(train, test) // PUBLISHED_GOALS))
-    ]
+
+    def drawn(number: int, width: float) -> list[Goals]:
+        return [
+            published_goals(benchmark, seed + 2 * block, family, width=width)
+            for block in range(-(-number // PUBLISHED_GOALS))
+        ]
+
     return Goals(
-        _first_of_each([goal for block in blocks for goal in block.train], train),
-        _first_of_each([goal for block in blocks for goal in block.test], test),
+        _first_of_each([goal for block in drawn(train, width) for goal in block.train], train),
+        _first_of_each([goal for block in drawn(test, 1.0) for goal in block.test], test),
     )
 
 
@@ -99,17 +110,63 @@ def by_family(goals: Sequence[OfFamily]) -> list[list[OfFamily]]:
     return list(families.values())
 
 
-def draw_goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
+def draw_goals(benchmark: Benchmark, seed: int, family: str = "", *, width: float = 1.0) -> Goals:
     """Let Meta-World draw the goals of a benchmark; put NumPy's global generator back."""
     state = np.random.get_state()  # noqa: NPY002  # the generator that Meta-World draws from
-    reset_hand = SawyerXYZEnv._reset_hand
-    try:
-        setattr(SawyerXYZEnv, "_reset_hand", _reset_without_physics)  # noqa: B010  # a method
-        drawn = _BENCHMARKS[benchmark](*([family] if benchmark == "ml1" else []), seed=seed)
-    finally:
-        setattr(SawyerXYZEnv, "_reset_hand", reset_hand)  # noqa: B010
-        np.random.set_state(state)  # noqa: NPY002  # as above
+    published = SawyerXYZEnv._get_state_rand_vec
+
+    def wider(env: SawyerXYZEnv) -> npt.NDArray[np.float64]:
+        space = env._random_reset_space
+        assert space is not None
+        env._last_rand_vec = widened(published(env), space.low, space.high, width)
+        return env._last_rand_vec
+
+    with ExitStack() as patches:
+        patches.enter_context(_replaced("_reset_hand", _reset_without_physics))
+        if width != 1.0:
+            patches.enter_context(_replaced("_get_state_rand_vec", wider))
+        try:
+            drawn = _BENCHMARKS[benchmark](*([family] if benchmark == "ml1" else []), seed=seed)
+        finally:
+            np.random.set_state(state)  # noqa: NPY002  # as above
     return Goals(_decode(drawn.train_tasks), _decode(drawn.test_tasks))
+
+
+def widened(
+    vector: npt.NDArray[np.float64],
+    low: npt.NDArray[np.float64],
+    high: npt.NDArray[np.float64],
+    width: float,
+) -> npt.NDArray[np.float64]:
+    """Return points in boxes ``width`` times as long in x and y, as far as the hand reaches.
+
+    Args:
+        vector: points in their boxes, ``[3 * points]``, x, y and z in metres.
+        low: lower ends of the boxes, likewise.
+        high: upper ends.
+        width: 1 or more.
+    """
+    points, ends, tops = (values.reshape(-1, 3)[:, :2] for values in (vector, low, high))
+    centre, half = (ends + tops) / 2, width * (tops - ends) / 2
+    # Meta-World's own box is never cut
+    start = np.maximum(centre - half, np.minimum(_REACH[0], ends))
+    stop = np.minimum(centre + half, np.maximum(_REACH[1], tops))
+    length = tops - ends
+    share = np.divide(points - ends, length, out=np.zeros_like(points), where=length > 0)
+    moved = vector.copy()
+    moved.reshape(-1, 3)[:, :2] = start + share * (stop - start)
+    return moved
+
+
+@contextmanager
+def _replaced(name: str, method: Callable[..., object]) -> Iterator[None]:
+    """Give Meta-World's environments another method meanwhile."""
+    published = getattr(SawyerXYZEnv, name)
+    setattr(SawyerXYZEnv, name, method)
+    try:
+        yield
+    finally:
+        setattr(SawyerXYZEnv, name, published)
 
 
 def _reset_without_physics(env: SawyerXYZEnv, steps: int = 0) -> None:
@@ -134,9 +191,10 @@ def _decode(tasks: Sequence[PublishedTask]) -> tuple[Goal, ...]:
     return tuple(goals)
 
 
-def _cache_path(benchmark: Benchmark, seed: int, family: str) -> Path:
+def _cache_path(benchmark: Benchmark, seed: int, family: str, width: float) -> Path:
     version = importlib.metadata.version("metaworld")
-    name = "-".join(filter(None, ["metaworld", version, benchmark, family, f"seed{seed}.json"]))
+    wider = f"width{width!r}" if width != 1.0 else ""
+    name = "-".join(filter(None, ["metaworld", version, benchmark, family, wider, f"seed{seed}.json"]))
     return cache_folder() / name
 
 

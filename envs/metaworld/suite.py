@@ -118,7 +118,7 @@ class MetaWorldTasks(SawyerTasks):
 class MetaWorldConfig(SuiteConfig):
     """The settings of all Meta-World suites."""
 
-    training_only: ClassVar[tuple[str, ...]] = ("training_goals",)
+    training_only: ClassVar[tuple[str, ...]] = ("training_goals", "layout_width")
 
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
     """Steps of an episode, at most Meta-World's own 500."""
@@ -126,6 +126,8 @@ class MetaWorldConfig(SuiteConfig):
     """Seed of Meta-World's goals, as in its own benchmarks; independent of the run's."""
     training_goals: NumGoals = PUBLISHED_GOALS
     """Training goals of each family; more than Meta-World's 50 are drawn by its own code with other seeds."""
+    layout_width: Annotated[float, Ge(1), Le(10)] = 1.0
+    """Length in x and y of the boxes of training objects and goals, in Meta-World's; held-out ones keep 1."""
     test_goals: NumGoals = PUBLISHED_GOALS
     """Held-out goals of each family; the first 50 are Meta-World's."""
     reward: RewardVersion = "v2"
@@ -155,6 +157,8 @@ class MetaWorldConfig(SuiteConfig):
         """What follows the benchmark's name: ``"+goals500"``, ``"+vary-size,mass"`` or nothing."""
         numbers = {"goals": self.training_goals, "testgoals": self.test_goals}
         changes = [f"+{name}{number}" for name, number in numbers.items() if number != PUBLISHED_GOALS]
+        if self.layout_width != 1:
+            changes.append(f"+layouts{self.layout_width:g}")
         if self.vary:
             within = "-in" if self.test_range == "in" else ""
             changes.append(f"+vary-{','.join(check_factors(self.vary))}{within}")
@@ -163,7 +167,14 @@ class MetaWorldConfig(SuiteConfig):
     def goals(self, family: str = "") -> Goals:
         """Return the first goals of each family, as many as the settings say."""
         benchmark = cast("Benchmark", self.kind)
-        return several_goals(benchmark, self.goal_seed, family, self.training_goals, self.test_goals)
+        return several_goals(
+            benchmark,
+            self.goal_seed,
+            family,
+            self.training_goals,
+            self.test_goals,
+            width=self.layout_width,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
