@@ -17,7 +17,7 @@ import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML25_V3, ML45_V3
 
 from metarl.envs.metaworld.env import FAMILIES, MetaWorldEnv, MetaWorldFactory, observation_space
-from metarl.envs.metaworld.goals import Benchmark, Goal, Goals, draw_goals, published_goals
+from metarl.envs.metaworld.goals import Benchmark, Goal, Goals, draw_goals, published_goals, widened
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, RewardVersion
 from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config, ML10Config, ML25Config, ML45Config
 from metarl.errors import MetarlError
@@ -362,6 +362,33 @@ def test_numbers_of_goals_are_in_the_name_where_they_are_not_the_published_ones(
     assert ML10Config().label == "ml10"
 
 
+def test_wider_layouts_are_the_published_ones_moved_away_from_the_middle() -> None:
+    published = ML1Config(task="push-v3").build()
+    wide = ML1Config(task="push-v3", layout_width=3.0)
+    tasks = wide.build()
+    assert wide.label == tasks.name == "ml1-push-v3+layouts3"
+    assert tasks.test == published.test
+    # objects lie in x from -0.1 to 0.1 and y from 0.6 to 0.7, goals in y from 0.8 to 0.9
+    positions = np.array([task.parameters for task in tasks.train])
+    near = np.array([task.parameters for task in published.train])
+    np.testing.assert_array_equal(positions[:, 2] >= 0.019, near[:, 2] >= 0.019)
+    assert 0.25 < np.abs(positions[:, 0]).max() <= 0.3
+    assert 0.5 <= positions[:, 1].min() < 0.55 < 0.75 < positions[:, 1].max() <= 0.8
+    assert 0.7 <= positions[:, 4].min() < 0.75 < 0.9 < positions[:, 4].max() <= 0.95  # where the hand ends
+
+
+def test_a_point_of_a_wider_box_by_hand() -> None:
+    low, high = np.array([0.0, 0.6, 0.1, -0.5, 0.9, 0.0]), np.array([0.2, 0.7, 0.3, 0.5, 0.9, 0.0])
+    moved = widened(np.array([0.2, 0.6, 0.15, 0.25, 0.9, 0.0]), low, high, 3.0)
+    # x: from -0.2 to 0.4 around 0.1; y: from 0.5 to 0.8; z as it was; a box longer than the reach stays
+    np.testing.assert_allclose(moved, [0.4, 0.5, 0.15, 0.25, 0.9, 0.0], atol=1e-12)
+
+
+def test_no_layout_is_narrower_than_the_published() -> None:
+    with pytest.raises(MetarlError, match="layout_width"):
+        ML1Config(layout_width=0.5)
+
+
 @pytest.mark.parametrize("goals", [0, 10_001])
 def test_number_of_goals_out_of_range_is_refused(goals: int) -> None:
     with pytest.raises(MetarlError, match="training_goals"):
@@ -506,13 +533,20 @@ def stub_drawing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     """Replace Meta-World's drawing by an instant one; return a list that grows with each draw."""
     draws: list[int] = []
 
-    def draw(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
+    def draw(benchmark: Benchmark, seed: int, family: str = "", *, width: float = 1.0) -> Goals:
         draws.append(seed)
         return Goals((Goal(family, (0.1, 1 / 3)),), (Goal(family, (-0.0, 5e-324)),))
 
     monkeypatch.setattr("metarl.envs.metaworld.goals.draw_goals", draw)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return draws
+
+
+def test_wider_layouts_have_a_cache_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = stub_drawing(monkeypatch, tmp_path)
+    for width in (1.0, 2.0, 3.0, 2.0, 1.0):
+        published_goals("ml1", 42, "push-v3", width=width)
+    assert len(draws) == len(list(tmp_path.rglob("*.json"))) == 3
 
 
 def cache_file(folder: Path) -> Path:
