@@ -542,11 +542,10 @@ def stub_drawing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     return draws
 
 
-def test_wider_layouts_have_a_cache_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = stub_drawing(monkeypatch, tmp_path)
+def test_wider_layouts_have_a_cache_of_their_own(tmp_path: Path, stub_drawing: list[int]) -> None:
     for width in (1.0, 2.0, 3.0, 2.0, 1.0):
         published_goals("ml1", 42, "push-v3", width=width)
-    assert len(draws) == len(list(tmp_path.rglob("*.json"))) == 3
+    assert len(stub_drawing) == len(list(tmp_path.rglob("*.json"))) == 3
 
 
 def cache_file(folder: Path) -> Path:
