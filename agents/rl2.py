@@ -36,6 +36,7 @@ from metarl.learning.gradient_descent import (
 )
 from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.recurrent_inputs import (
+    INPUT_LIMIT,
     ChangeScales,
     Features,
     blank_last_step,
@@ -121,6 +122,10 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     """Also read how observation and reward changed since the last step, on scales of their own."""
     least_deviation: Deviation = LEAST_DEVIATION
     """Observations that vary less in training are divided by this: what is new in a task stays small."""
+    input_limit: Annotated[float, Gt(0), Le(1e6)] = INPUT_LIMIT
+    """Observations are cut this many deviations away from their mean."""
+    unread: tuple[int, ...] = ()
+    """Entries of the observation, from 0, that the agent does not read."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps through which gradients flow back; 0 for whole trials."""
 
@@ -161,6 +166,8 @@ class RL2Config(AgentConfig, TrialPPOConfig):
         """Return a recurrent policy that PPO trains, with new parameters."""
         # input at step t: observation_t, action_{t-1}, reward_{t-1}, start_t
         observations, actions = observation_size(suite.observation_space), action_size(suite.action_space)
+        known = len(set(self.unread)) == len(self.unread) and set(self.unread) <= set(range(observations))
+        require(known, f"unread must be different entries from 0 to {observations - 1}", self.unread)
         policy = RecurrentPolicy(
             # the previous action and reward, a start, and the changes of observation and reward
             input_size=observations + actions + 2 + (observations + 1) * self.changes,
@@ -275,7 +282,14 @@ class RL2:
     def features(self) -> Features:
         """Scaling of network inputs by current moments."""
         observations = self.scales.observations.scale.at_least(self.config.least_deviation)
-        return Features.by(observations, self.scales.rewards, self.change_scales, self.policy.action_size)
+        return Features.by(
+            observations,
+            self.scales.rewards,
+            self.change_scales,
+            self.policy.action_size,
+            limit=self.config.input_limit,
+            unread=self.config.unread,
+        )
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> RecurrentActor:
         """Return the policy, for a blank memory."""

@@ -11,6 +11,7 @@ are small on the scales of observations and rewards. On scales of their own, bot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from metarl.meta_learner import Inputs
 from metarl.types import Params
 
 _LAST_OBSERVATION, _LAST_REWARD, _LAST_START = "last_observation", "last_reward", "last_start"
-_LIMIT = 10.0  # deviations that an input may differ from its mean, where it is scaled
+INPUT_LIMIT = 10.0  # deviations that an input may differ from its mean, where it is scaled
 
 
 class Changes(NamedTuple):
@@ -49,18 +50,35 @@ class Features(NamedTuple):
 
     @classmethod
     def by(
-        cls, observations: Scale, rewards: Moments, changes: ChangeScales | None, action_size: int
+        cls,
+        observations: Scale,
+        rewards: Moments,
+        changes: ChangeScales | None,
+        action_size: int,
+        *,
+        limit: float = INPUT_LIMIT,
+        unread: Sequence[int] = (),
     ) -> Features:
-        """Return the scales of these moments, joined as the inputs are."""
+        """Return the scales of these moments, joined as the inputs are.
+
+        Args:
+            observations: scale of observations.
+            rewards: moments of the rewards.
+            changes: moments of the changes, if they are read.
+            action_size: number of entries of the previous action.
+            limit: deviations that an observation may differ from its mean.
+            unread: entries of the observation that are read as 0, and so are their changes.
+        """
         device = rewards.mean.device
         parts = [
-            (observations, _LIMIT),
+            (_without(observations, unread), limit),
             (_unscaled(action_size, device), torch.inf),
-            (_about_zero(rewards), _LIMIT),
+            (_about_zero(rewards), INPUT_LIMIT),
             (_unscaled(1, device), torch.inf),
         ]
         if changes is not None:
-            parts += [(changes.observations.scale, _LIMIT), (_about_zero(changes.rewards), _LIMIT)]
+            changed = _without(changes.observations.scale, unread)
+            parts += [(changed, INPUT_LIMIT), (_about_zero(changes.rewards), INPUT_LIMIT)]
         scale = Scale(*(torch.cat(column) for column in zip(*(scale for scale, _ in parts), strict=True)))
         highest = torch.cat([torch.full_like(scale.mean, limit) for scale, limit in parts])
         return cls(scale, -highest, highest, len(observations.mean), changes is not None)
@@ -125,6 +143,13 @@ def _about_zero(moments: Moments) -> Scale:
     """Return the scale ``[1]`` of a number that is divided only."""
     deviation = moments.deviation.unsqueeze(0)
     return Scale(torch.zeros_like(deviation), deviation)
+
+
+def _without(scale: Scale, entries: Sequence[int]) -> Scale:
+    """Return the scale that makes some entries 0."""
+    deviation = scale.deviation.clone()
+    deviation[list(entries)] = torch.inf
+    return Scale(scale.mean, deviation)
 
 
 def _unscaled(size: int, device: torch.device) -> Scale:
