@@ -34,7 +34,7 @@ VARIANTS = {
     "gru": TINY,
     "linear": replace(TINY, cell="linear"),
     "hypernetwork": replace(TINY, cell="linear", head="hypernetwork", head_size=5),
-    "changes": replace(TINY, cell="linear", changes=True, chunk_steps=4),
+    "changes": replace(TINY, cell="linear", changes=True, chunk_steps=4, unread=(1,), input_limit=2.0),
     "linear-baseline": replace(TINY, cell="linear", baseline="linear"),
     "scheduled": replace(
         TINY, outer_optimizer="rmsprop", lr_schedule="cosine", lr_iterations=7, chunk_steps=3
@@ -243,6 +243,25 @@ def test_acting_is_not_changed_by_what_other_slots_do() -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_resumed_run_is_the_same_bit_for_bit(cell: str, tmp_path: Path) -> None:
     assert_resumes_bit_for_bit(replace(TINY, cell=cell, changes=cell == "linear"), tmp_path)
+
+
+@pytest.mark.parametrize("unread", [(2,), (-1,), (0, 0)])
+def test_entries_that_an_observation_lacks_are_refused(unread: tuple[int, ...]) -> None:
+    with pytest.raises(MetarlError, match="unread must be different entries from 0 to 1"):
+        agent_of(replace(TINY, unread=unread))
+
+
+def test_unread_entries_change_no_action() -> None:
+    agent = agent_of(VARIANTS["changes"])
+    agent_contract.update(agent, agent_contract.meta_batch(agent))
+
+    def action(unread: float, read: float) -> torch.Tensor:
+        actor = agent.initial_actor(1, agent_contract.rng())
+        inputs = inputs_at_start(torch.tensor([[[read, unread]]]), 2)
+        return actor.act(inputs, actor.initial_memory(1), None)[0].actions
+
+    assert torch.equal(action(1e9, 0.5), action(-1.0, 0.5))
+    assert not torch.equal(action(0.0, 0.5), action(0.0, -0.5))
 
 
 def test_choices_are_learned_too() -> None:

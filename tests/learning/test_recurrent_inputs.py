@@ -70,3 +70,15 @@ def test_features_without_changes_are_the_plain_inputs() -> None:
     plain = Features.by(no_moments(1).scale, no_moments(), None, 1)(inputs)
     assert plain.shape == (1, 1, 6, 4)
     assert plain[0, 0, 2].tolist() == [4.0, -50.0, 3.0, 0.0]  # an action is neither scaled nor bounded
+
+
+def test_unread_entries_are_zero_and_the_others_bounded() -> None:
+    inputs = two_episodes()
+    both = torch.cat([inputs.observations, inputs.observations], dim=-1)
+    inputs = inputs._replace(observations=both)
+    changes = ChangeScales(no_moments(2), no_moments())
+    features = Features.by(no_moments(2).scale, no_moments(), changes, 1, limit=3.0, unread=[0])
+    read = features(inputs, changes_in_trials(inputs))[0, 0]
+    assert read[:, 0].tolist() == read[:, 5].tolist() == [0] * 6
+    assert read[:, 1].tolist() == [1, 2, 3, 3, 3, 3]
+    assert read[:, 6].tolist() == [0, 1, 2, 0, 8, 10]  # changes keep their own bound
