@@ -154,7 +154,7 @@ class ExperimentConfig(Settings):
     loggers: tuple[str, ...] = ()
     """Where metrics go beside the run's folder, "wandb" for instance; `metarl list loggers` has them all."""
     init_from: str = ""
-    """File of a stable-baselines3 PPO agent whose policy training starts from; empty draws a new one."""
+    """Where training starts: a run or checkpoint of the same agent, or a stable-baselines3 PPO file."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How a meta-batch is collected."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

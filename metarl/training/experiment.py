@@ -27,7 +27,6 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Inputs, MetaLearner, inputs_at_start, plan_of
 from metarl.networks.linear_baseline import transitions_per_feature
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
-from metarl.sb3.weights import start_from_ppo
 from metarl.spaces import action_size, observation_size
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.files import write_json
@@ -53,6 +52,7 @@ from metarl.training.notices import (
 from metarl.training.observers import HearsNotices, Observer
 from metarl.training.replicas import check_replicas, traffic_metrics
 from metarl.training.training_tasks import TrainingTasks
+from metarl.training.warm_start import start_from
 from metarl.types import Rollout, Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -205,9 +205,9 @@ class Experiment:
         self._restored = True
 
     def initialize(self) -> None:
-        """Initialise from the config's policy file; an unfit one raises ``MetarlError``."""
+        """Initialise from the config's run or policy file; an unfit one raises ``MetarlError``."""
         if self.config.init_from:
-            start_from_ppo(self.agent, Path(self.config.init_from))
+            start_from(self.agent, self.config.agent, Path(self.config.init_from))
             source, mend = f"of {self.config.init_from}", "Take another file."
             check_loaded(self.agent, self._blank_inputs(), source, mend)
 

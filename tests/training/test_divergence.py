@@ -174,7 +174,7 @@ def test_policy_to_start_from_that_is_not_finite_is_refused(
     def start(agent: MAMLTRPO, path: Path) -> None:
         agent.params["log_std"] = torch.full_like(agent.params["log_std"], np.nan)
 
-    monkeypatch.setattr("metarl.training.experiment.start_from_ppo", start)
+    monkeypatch.setattr("metarl.training.warm_start.start_from_ppo", start)
     config = point_config(init_from=str(tmp_path / "ppo.zip"))
     with pytest.raises(DivergedError, match=r"The agent of .*ppo\.zip has diverged: its parameter 'log_std'"):
         runs.start(config, tmp_path / "runs")
