@@ -118,7 +118,8 @@ def draw_goals(benchmark: Benchmark, seed: int, family: str = "", *, width: floa
     def wider(env: SawyerXYZEnv) -> npt.NDArray[np.float64]:
         space = env._random_reset_space
         assert space is not None
-        env._last_rand_vec = widened(published(env), space.low, space.high, width)
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        env._last_rand_vec = widened(published(env), low, high, width)
         return env._last_rand_vec
 
     with ExitStack() as patches:
