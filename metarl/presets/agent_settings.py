@@ -64,10 +64,19 @@ _META_WORLD: Mapping[str, Mapping[str, object]] = {
     "rl2": {"cell": "linear", "changes": True},
 }
 
+ORIENTATIONS = tuple(18 * frame + entry for frame in (0, 1) for entry in (7, 8, 9, 10, 14, 15, 16, 17))
+"""Entries of Meta-World's observation: quaternions of both objects, now and a step before."""
+
 _EXPERTS: Mapping[str, Mapping[str, object]] = {
     **_META_WORLD,
-    # what never moved in a family's training may move in a new one
-    "policy-reuse": {**_META_WORLD["rl2"], "least_deviation": 0.1, "experts_per_family": 1},
+    "policy-reuse": {
+        **_META_WORLD["rl2"],
+        "experts_per_family": 1,
+        # what never moved in a family's training may move in a new one, or stand elsewhere and otherwise
+        "least_deviation": 0.1,
+        "input_limit": 3.0,
+        "unread": ORIENTATIONS,
+    },
 }
 
 OVERRIDES: Mapping[str, Mapping[str, Mapping[str, object]]] = {

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from metarl.cli.commands.agent_option import split_agent
 from metarl.cli.main import main
 from metarl.config import ExperimentConfig, SamplingConfig, construct, from_json, to_json
+from metarl.envs.metaworld.suite import ML1Config
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
-from metarl.presets.agent_settings import OVERRIDES, agent_config_for
+from metarl.presets.agent_settings import ORIENTATIONS, OVERRIDES, agent_config_for
 from metarl.presets.manipulation import ml1
 from metarl.presets.toy import point
 from metarl.training.sweep import SeedRun, Sweep
@@ -79,11 +82,12 @@ def test_rl2_on_ml1_is_the_run_of_the_results_but_for_its_goals_and_evaluation(r
     suite = config["suite"]
     assert isinstance(suite, dict)
     assert {**{name: suite[name] for name in stored["suite"]}, "training_goals": 500} == stored["suite"]
-    for part in ("success_bonus", "iterations", "agent"):
-        assert config[part] == stored[part], part
-    sampling = config["sampling"]
-    assert isinstance(sampling, dict)
-    assert {name: sampling[name] for name in stored["sampling"]} == stored["sampling"]
+    for name in ("success_bonus", "iterations"):
+        assert config[name] == stored[name], name
+    for name in ("agent", "sampling"):
+        part = config[name]
+        assert isinstance(part, dict)
+        assert {setting: part[setting] for setting in stored[name]} == stored[name], name
 
 
 @pytest.mark.parametrize("preset", ["ml10", "ml25", "ml45"])
@@ -92,6 +96,19 @@ def test_policy_reuse_has_fifty_episodes_and_one_try_for_each_family(preset: str
     families = {task.family for task in config.build_suite().tasks("train")}
     assert config.sampling.meta_batch_size == 50 * len(families)
     assert config.evaluation.adaptation_episodes >= len(families)
+
+
+@pytest.mark.parametrize("family", ["drawer-open-v3", "pick-place-v3", "assembly-v3"])
+def test_experts_leave_the_quaternions_unread(family: str) -> None:
+    suite = ML1Config(task=family).build()
+    with closing(suite.make_vector_env(1)) as env:
+        env.set_tasks(suite.tasks("train")[:1])
+        observation, _ = env.reset()
+    norms = np.linalg.norm(observation[0][np.reshape(ORIENTATIONS, (4, 4))], axis=1)
+    # an object that there is has a rotation, of length 1
+    np.testing.assert_allclose(norms[[0, 2]], 1.0, atol=1e-3)
+    np.testing.assert_allclose(norms[1], norms[3])
+    assert norms[1] in (pytest.approx(0.0), pytest.approx(1.0, abs=1e-3))
 
 
 def test_settings_are_of_presets_and_agents_that_there_are() -> None:
