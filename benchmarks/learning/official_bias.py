@@ -20,7 +20,8 @@ from metaworld.policies.policy import Policy
 
 from metarl.cli.main import exit_code
 from metarl.config import MeasurementConfig
-from metarl.envs.metaworld.official import Layout, OfficialVectorEnv, measure_officially, same_step_options
+from metarl.envs.metaworld.official import Layout, measure_officially, same_step_options
+from metarl.envs.metaworld.official_env import OfficialVectorEnv
 from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.official import OfficialSettings
@@ -122,7 +123,7 @@ class HalfSkilledActor:
         actions = np.zeros((*observations.shape[:2], 4), np.float32)
         for index, goal in enumerate(self._goals):
             for episode, seen in enumerate(observations[index].double().numpy()):
-                if goal is not None:
+                if goal is not None and inputs.live[index, episode]:
                     actions[index, episode] = self._script(np.concatenate([seen[:36], goal]))
         return Action(torch.from_numpy(actions), torch.zeros(observations.shape[:2])), memory
 

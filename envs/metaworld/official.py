@@ -14,25 +14,21 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from metaworld.evaluation import metalearning_evaluation
 
-from metarl.envs.engines.autoreset import Flags, Infos
-from metarl.envs.metaworld.goal_order import assign_goals
 from metarl.envs.metaworld.goals import by_family
-from metarl.envs.metaworld.official_agent import OfficialAgent
+from metarl.envs.metaworld.official_agent import EVALUATION_EPISODES, OfficialAgent
+from metarl.envs.metaworld.official_env import OfficialVectorEnv, OutcomeVectorEnv
 from metarl.envs.metaworld.resets import METAWORLD, Families
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
-from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
+from metarl.envs.metaworld.vector_env import VectorOptions
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
 from metarl.meta_learner import MetaLearner
 from metarl.system.threads import one_thread
 from metarl.types import Task
-from metarl.vector_env import Array
 
 EVALUATOR = "metaworld.evaluation.metalearning_evaluation"
-EVALUATION_EPISODES = 3  # the evaluator's default: episodes of a family that count in each round
 
 
 class Layout(NamedTuple):
@@ -112,28 +108,15 @@ def measure_officially(
     on_step: Callable[[int], None] | None = None,
 ) -> OfficialEvaluation:
     """Call Meta-World's evaluator on our environment, or on one of ``make_ml_envs_test``."""
-    steps = 0
-
-    # the evaluator counts no steps, so they are counted here
-    def count(slots: int) -> None:
-        nonlocal steps
-        steps += slots
-        if on_step is not None:
-            on_step(slots)
-
+    told = OutcomeVectorEnv(env, settings.success_bonus, on_step)
     driven = OfficialAgent(
-        agent,
-        env.num_envs,
-        episodes=settings.adaptation_episodes,
-        rng=rng,
-        deterministic=settings.deterministic,
-        on_step=count,
+        agent, told, episodes=settings.adaptation_episodes, rng=rng, deterministic=settings.deterministic
     )
     # threads of torch would compete with those of the physics
     with one_thread():
         success, mean_return, families = metalearning_evaluation(
             driven,
-            cast("SyncVectorEnv", env),
+            cast("SyncVectorEnv", told),
             num_evals=plan.rounds,
             adaptation_steps=settings.adaptation_steps,
             adaptation_episodes=settings.adaptation_episodes,
@@ -147,46 +130,5 @@ def measure_officially(
         success_rate=float(success),
         mean_return=float(mean_return),
         family_successes={name: float(families[name]) for name in sorted(families)},
-        env_steps=steps,
+        env_steps=told.env_steps,
     )
-
-
-class OfficialVectorEnv(MetaWorldVectorEnv):
-    """Our fast environment with the returns that the evaluator reads.
-
-    Each family has as many ``slots``, which share out its tasks.
-    """
-
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        slots: int,
-        *,
-        seed: int,
-        options: VectorOptions,
-        cache: Path | None = None,
-        known: Families = METAWORLD,
-    ) -> None:
-        families = list(dict.fromkeys(task.family for task in tasks))
-        assigned = assign_goals(tasks, slots * len(families), share_goals=True)
-        super().__init__(assigned, families=families, seed=seed, options=options, cache=cache, known=known)
-        self._returns = np.zeros(self.num_envs)
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
-    ) -> tuple[Array, Infos]:
-        """Start episodes in all slots."""
-        self._returns[:] = 0
-        return super().reset(seed=seed, options=options)
-
-    def step(  # type: ignore[override]  # Gymnasium has one type for rewards and flags
-        self, actions: npt.NDArray[np.float32]
-    ) -> tuple[Array, Array, Flags, Flags, Infos]:
-        """Step every slot; ``infos["final_info"]["episode"]["r"]`` has the returns of those that end."""
-        observations, rewards, terminated, truncated, infos = super().step(actions)
-        self._returns += rewards
-        ended = terminated | truncated
-        if ended.any():
-            cast("Infos", infos["final_info"])["episode"] = {"r": np.where(ended, self._returns, 0.0)}
-            self._returns[ended] = 0
-        return observations, rewards, terminated, truncated, infos

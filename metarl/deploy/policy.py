@@ -11,7 +11,7 @@ import torch
 
 from metarl.functional.distributions import Distribution, kl_divergence, rebuilt
 from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, inputs_at_start
-from metarl.rollouts.collect import LastStep, last_step
+from metarl.rollouts.collect import LastStep, last_step, trial_start
 from metarl.types import Params, Rollout
 
 Vector = npt.NDArray[np.float32]
@@ -41,10 +41,7 @@ class Policy:
 
     def start(self, action_size: int) -> LastStep:
         """Return what an episode starts from."""
-        if self.after is not None:
-            return self.after
-        blank = torch.zeros(1, 1, action_size, device=self.actor.device)
-        return LastStep(self.actor.initial_memory(1), blank, blank.new_zeros(1, 1))
+        return trial_start(self.actor, (1, 1), action_size) if self.after is None else self.after
 
 
 class Acting:

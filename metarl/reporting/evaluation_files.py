@@ -48,14 +48,18 @@ def write_evaluation(
 
 
 def write_official(path: Path, official: OfficialEvaluation, per_goal: Evaluation | None) -> Path:
-    """Write the publisher's result, and its difference from ours, to ``<path>-official.json``."""
+    """Write the publisher's result, and its difference from ours, to ``<path>-official.json``.
+
+    With a bonus for success, which counts in our returns only, these are left out.
+    """
     content = official.to_json()
     # both protocols at the same number of adaptation steps
     if per_goal is not None:
         step = official.settings.adaptation_steps
-        returned = float(per_goal.task_returns[:, step].mean())
-        content["per_goal_mean_return"] = returned
-        content["mean_return_difference"] = official.mean_return - returned
+        if not official.settings.success_bonus:
+            returned = float(per_goal.task_returns[:, step].mean())
+            content["per_goal_mean_return"] = returned
+            content["mean_return_difference"] = official.mean_return - returned
         if per_goal.task_successes is not None:
             rate = float(np.mean(per_goal.task_successes[:, step]))
             content["per_goal_success_rate"] = rate

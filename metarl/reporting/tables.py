@@ -147,6 +147,9 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
         f"per goal: {count(evaluation.returns.shape[2], 'episode')} of every goal, solved at any step\n"
         f"official: {official.evaluator},\nthe first episodes to finish, cut at success; it reports too much"
     )
+    paid = official.settings.success_bonus > 0
+    if paid:
+        caption += "\nThe per-goal return counts the bonus for success, the official one does not."
     # percent, NaN where the suite does not report success
     rates = evaluation.task_successes
     ours = (
@@ -154,11 +157,12 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
         float("nan") if rates is None else 100 * float(np.mean(rates[:, step])),
     )
     theirs = (official.mean_return, 100 * official.success_rate)
+    differences = [f"{b - a:+.1f}" for a, b in zip(ours, theirs, strict=True)]
     tasks, _, episodes = evaluation.returns.shape
     rows = (
         Row("per goal", (tasks, tasks * episodes, *ours)),
         Row("official", (official.tasks, official.counted_episodes, *theirs)),
-        Row("difference", (None, None, *(f"{b - a:+.1f}" for a, b in zip(ours, theirs, strict=True)))),
+        Row("difference", (None, None, None if paid else differences[0], differences[1])),
     )
     columns = (Column("goals", whole), Column("episodes", whole), Column("return"), Column("success %"))
     return Table("", columns, rows, f"two protocols, {stage_name(step, evaluation.trial)}", caption)

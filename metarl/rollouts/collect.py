@@ -94,7 +94,8 @@ def _run(
     """Collect with one seed for each slot of ``env``; otherwise see :func:`collect`."""
     recorder = make_recorder(env, tasks, episodes, horizon)
     # a trial goes on from its last episode: memory, action and reward carry over
-    before = _start(env, actor, (len(tasks), episodes)) if after is None else last_step(after)
+    shape, size = (len(tasks), episodes), action_size(env.single_action_space)
+    before = trial_start(actor, shape, size) if after is None else last_step(after)
     memory = initial_memory = before.memory
     actions, rewards = before.actions, before.rewards
     extras: list[Params] = []
@@ -131,11 +132,22 @@ class LastStep:
     rewards: torch.Tensor  # [M, K]
 
 
+def trial_start(actor: Actor, shape: tuple[int, int], action_size: int) -> LastStep:
+    """Return what the first steps of new trials ``[M, K]`` come after."""
+    actions = torch.zeros(*shape, action_size, device=actor.device)
+    return LastStep(actor.initial_memory(shape[1]), actions, torch.zeros(shape, device=actor.device))
+
+
 def last_step(rollout: Rollout) -> LastStep:
     """Return each episode's final memory, action and reward."""
     last = rollout.mask.sum(dim=2, keepdim=True).clamp(min=1) - 1
     actions = rollout.actions.gather(2, last[..., None].expand(*last.shape, rollout.actions.shape[-1]))
     return LastStep(rollout.final_memory, actions.squeeze(2), rollout.rewards.gather(2, last).squeeze(2))
+
+
+def repeat_episodes(value: torch.Tensor, episodes: int) -> torch.Tensor:
+    """Return ``[M, 1, ...]`` as ``[M, episodes, ...]``."""
+    return value.expand(value.shape[0], episodes, *value.shape[2:]).contiguous()
 
 
 def keep_idle(old: Params, new: Params, live: torch.Tensor) -> Params:
@@ -173,12 +185,6 @@ def join_episodes(rollouts: Sequence[Rollout]) -> Rollout:
     """
     parts = [rollout.tensors() for rollout in rollouts]
     return Rollout.from_tensors({name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
-
-
-def _start(env: TaskVectorEnv, actor: Actor, shape: tuple[int, int]) -> LastStep:
-    size = action_size(env.single_action_space)
-    actions = torch.zeros(*shape, size, device=actor.device)
-    return LastStep(actor.initial_memory(shape[1]), actions, torch.zeros(shape, device=actor.device))
 
 
 def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:

@@ -15,7 +15,7 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Trial
-from metarl.rollouts.collect import LastStep, last_step
+from metarl.rollouts.collect import LastStep, last_step, repeat_episodes
 from metarl.storage.files import write_whole
 from metarl.storage.run_folder import ADAPTED
 from metarl.storage.tensor_files import decode_tensors, encode_tensors
@@ -40,12 +40,17 @@ class ContinuingActor:
     def initial_memory(self, episodes: int) -> Params:
         """Return the memory after the episode."""
         fresh = torch.ones_like(self.after.rewards, dtype=torch.bool)
-        return {name: _over(value, episodes) for name, value in {**self.after.memory, FRESH: fresh}.items()}
+        return {
+            name: repeat_episodes(value, episodes)
+            for name, value in {**self.after.memory, FRESH: fresh}.items()
+        }
 
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Choose actions; the first ones follow the episode's last step."""
         episodes, fresh = inputs.live.shape[1], memory[FRESH]
-        actions, rewards = (_over(value, episodes) for value in (self.after.actions, self.after.rewards))
+        actions, rewards = (
+            repeat_episodes(value, episodes) for value in (self.after.actions, self.after.rewards)
+        )
         seen = inputs._replace(
             previous_actions=torch.where(fresh[..., None], actions, inputs.previous_actions),
             previous_rewards=torch.where(fresh, rewards, inputs.previous_rewards),
@@ -160,8 +165,3 @@ def read_path(folder: Path) -> list[Rollout]:
         raise MetarlError(
             f"The adaptation {folder / ADAPTED} is damaged; metarl adapt --resume writes it."
         ) from error
-
-
-def _over(value: torch.Tensor, episodes: int) -> torch.Tensor:
-    """Return ``[M, 1, ...]`` as ``[M, episodes, ...]``."""
-    return value.expand(value.shape[0], episodes, *value.shape[2:]).contiguous()

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,6 +15,7 @@ import metaworld
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import SyncVectorEnv
 from metaworld.evaluation import Timestep
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
@@ -22,25 +25,26 @@ from metarl.agents.rl2 import RL2Config
 from metarl.agents.varibad import VariBADConfig
 from metarl.cli.commands.evaluate import official_suite
 from metarl.cli.main import main
-from metarl.config import AgentConfig, SamplingConfig
+from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.metaworld.official import (
     Layout,
-    OfficialVectorEnv,
     layout,
     measure_officially,
     official_steps,
     same_step_options,
 )
 from metarl.envs.metaworld.official_agent import OfficialAgent
+from metarl.envs.metaworld.official_env import OfficialVectorEnv, Outcome, OutcomeVectorEnv
 from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config, ML10Config
 from metarl.errors import MetarlError
+from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.official import OfficialEvaluation, OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Evaluation
 from metarl.meta_learner import MetaLearner
 from metarl.reporting.evaluation_files import write_official
+from metarl.reporting.tables import protocol_table
 from metarl.success_bonus import with_success_bonus
 from metarl.tasks import TaskDistribution
-from metarl.training.experiment import Experiment
 from metarl.types import Rollout, Task
 from support import tiny
 from support.programs import ML1
@@ -55,9 +59,7 @@ def suite() -> MetaWorldTasks:
 
 @pytest.fixture(scope="module")
 def agent(suite: MetaWorldTasks) -> MetaLearner:
-    return MAMLTRPOConfig(hidden_sizes=(8,)).build(
-        suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
-    )
+    return build(MAMLTRPOConfig(hidden_sizes=(8,)), suite)
 
 
 @pytest.fixture
@@ -67,20 +69,66 @@ def env(suite: MetaWorldTasks) -> Iterator[OfficialVectorEnv]:
     env.close()
 
 
-def test_numbers_are_those_on_metaworlds_own_environments(suite: MetaWorldTasks, agent: MetaLearner) -> None:
-    settings, plan = OfficialSettings(adaptation_episodes=2), Layout(slots=3, rounds=1)
-    ours = OfficialVectorEnv(suite.test[:3], 3, seed=0, options=same_step_options(HORIZON))
-    theirs = metaworld.make_ml_envs_test(
+@pytest.fixture(scope="module")
+def theirs() -> Iterator[SyncVectorEnv]:
+    env = metaworld.make_ml_envs_test(
         "reach-v3", seed=42, meta_batch_size=3, total_tasks_per_cls=3, max_episode_steps=HORIZON
     )
+    yield env
+    env.close()
+
+
+AGENTS = [
+    MAMLTRPOConfig(hidden_sizes=(8,)),
+    PEARLConfig(hidden_sizes=(8,), encoder_sizes=(8,)),
+    RL2Config(memory_size=8, embedding_size=8, changes=True),
+    VariBADConfig(),
+    # deviations near zero: one try shows which expert is better
+    PolicyReuseConfig(memory_size=8, embedding_size=8, initial_std=1e-4, min_std=1e-4),
+]
+
+
+@pytest.mark.parametrize("config", AGENTS, ids=lambda config: config.kind)
+def test_numbers_are_those_on_metaworlds_own_environments(
+    suite: MetaWorldTasks, theirs: SyncVectorEnv, config: AgentConfig
+) -> None:
+    agent = build(config, suite)
+    settings, plan = settings_for(agent), Layout(slots=3, rounds=1)
+    ours = OfficialVectorEnv(suite.test[:3], 3, seed=0, options=same_step_options(HORIZON))
     found = [
         measure_officially(agent, env, settings, plan, np.random.default_rng(0)) for env in (ours, theirs)
     ]
     ours.close()
-    theirs.close()
-    assert found[0] == found[1]
-    assert found[0].env_steps == 3 * HORIZON * (2 + 1)
+    # agents that read rewards see their last bits
+    assert found[0].mean_return == pytest.approx(found[1].mean_return)
+    assert replace(found[0], mean_return=0.0) == replace(found[1], mean_return=0.0)
+    assert found[0].env_steps == 3 * HORIZON * (settings.adaptation_episodes + 1)
     assert found[0].mean_return > 0
+
+
+@pytest.mark.parametrize("config", AGENTS[2:], ids=lambda config: config.kind)
+def test_goals_that_none_solves_have_the_return_that_metarl_measures(
+    suite: MetaWorldTasks, config: AgentConfig
+) -> None:
+    agent = build(config, suite)
+    settings = replace(settings_for(agent), deterministic=True)
+    theirs = suite.official_evaluation(agent, suite.test[:3], settings, rng=np.random.default_rng(0))
+    measured = MeasurementConfig(episodes=1, adaptation_episodes=2, deterministic=True)
+    rng, horizon = np.random.default_rng(0), suite.horizon
+    with closing(suite.make_vector_env(6)) as env:
+        ours = evaluate(agent, env, suite.test[:3], measured, adaptation_steps=1, horizon=horizon, rng=rng)
+    assert theirs.success_rate == 0
+    assert theirs.mean_return == pytest.approx(ours.task_returns[:, 1].mean(), rel=1e-3)
+
+
+def build(config: AgentConfig, suite: TaskDistribution) -> MetaLearner:
+    """Return an untrained agent."""
+    return config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+
+
+def settings_for(agent: MetaLearner) -> OfficialSettings:
+    """Return one adaptation step, of two episodes if they are parallel."""
+    return OfficialSettings(adaptation_episodes=1 if agent.trial == "sequential" else 2)
 
 
 def test_suite_offers_the_official_evaluation(suite: MetaWorldTasks, agent: MetaLearner) -> None:
@@ -203,6 +251,15 @@ class Listener(tiny.StrideAgent):
         return super().adapt(actor, rollout)
 
 
+UNREAD = Timestep(*[np.empty(0)] * 5, {})
+"""The evaluator's step, of which the environment has said more."""
+
+
+def slots(number: int) -> OutcomeVectorEnv:
+    """Return what an agent asks of an environment."""
+    return SimpleNamespace(num_envs=number, outcome=None)  # type: ignore[return-value]  # all that is read
+
+
 def told(endings: list[tuple[int, int]], episodes: int) -> Rollout:
     """Let an agent see steps whose rewards count up, of two slots; return what it adapts from.
 
@@ -210,13 +267,13 @@ def told(endings: list[tuple[int, int]], episodes: int) -> Rollout:
         endings: whether each slot's episode is over after the step: 0, 1 for truncated or 2 for terminated.
         episodes: that it wants.
     """
-    listener = Listener()
-    driven = OfficialAgent(listener, 2, episodes=episodes, rng=np.random.default_rng(0))
+    listener, env = Listener(), slots(2)
+    driven = OfficialAgent(listener, env, episodes=episodes, rng=np.random.default_rng(0))
     for number, ended in enumerate(endings):
-        seen = np.array([[number, 0.0], [number, 1.0]])
-        actions, extra = driven.adapt_action(seen)
-        over = np.array(ended)
-        driven.step(Timestep(seen, actions, np.full(2, float(number)), over == 2, over == 1, extra))
+        driven.adapt_action(np.array([[number, 0.0], [number, 1.0]]))
+        over, after = np.array(ended), np.array([[number + 0.5, 0.0], [number + 0.5, 1.0]])
+        env.outcome = Outcome(after, np.full(2, float(number)), over == 2, over == 1)
+        driven.step(UNREAD)
     driven.adapt()
     return listener.rollouts[0]
 
@@ -231,7 +288,7 @@ def test_episodes_are_cut_where_each_slots_end() -> None:
     assert rollout.terminated.nonzero().tolist() == [[0, 0, 1], [1, 1, 2]]
     assert rollout.truncated.nonzero().tolist() == [[0, 1, 1], [1, 0, 0]]
     assert rollout.observations[0, 1].tolist() == [[2, 0], [3, 0], [0, 0]]
-    assert rollout.final_observations.tolist() == [[[1, 0], [3, 0]], [[0, 1], [3, 1]]]
+    assert rollout.final_observations.tolist() == [[[1.5, 0], [3.5, 0]], [[0.5, 1], [3.5, 1]]]
 
 
 def test_too_few_episodes_to_adapt_from_are_refused() -> None:
@@ -240,25 +297,30 @@ def test_too_few_episodes_to_adapt_from_are_refused() -> None:
 
 
 def test_adapted_agent_is_measured_and_init_forgets() -> None:
+    env = slots(1)
     driven = OfficialAgent(
-        tiny.StrideAgent(), 1, episodes=1, rng=np.random.default_rng(0), deterministic=True
+        tiny.StrideAgent(), env, episodes=1, rng=np.random.default_rng(0), deterministic=True
     )
     seen = np.zeros((1, 2))
-    actions, extra = driven.adapt_action(seen)
-    assert driven.eval_action(seen).tolist() == [[1.0]]
-    driven.step(Timestep(seen, actions, np.array([8.0]), np.array([True]), np.array([False]), extra))
+    driven.adapt_action(seen)
+    env.outcome = Outcome(seen, np.array([8.0]), np.array([True]), np.array([False]))
+    driven.step(UNREAD)
     driven.adapt()
+    env.outcome = None
     assert driven.eval_action(seen).tolist() == [[4.0]]  # half of the reward
     driven.init()
     assert driven.eval_action(seen).tolist() == [[1.0]]
 
 
-def test_difference_is_written_after_equally_many_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bonus", [0.0, 10.0])
+def test_difference_is_written_after_equally_many_steps_of_equal_rewards(
+    tmp_path: Path, bonus: float
+) -> None:
     returns = np.array([[[1.0], [3.0], [90.0]], [[1.0], [5.0], [90.0]]])
     per_goal = Evaluation((Task("a", (0.0,), "0"), Task("a", (1.0,), "1")), returns, returns > 4, 0)
     official = OfficialEvaluation(
         evaluator="theirs",
-        settings=OfficialSettings(adaptation_steps=1),
+        settings=OfficialSettings(adaptation_steps=1, success_bonus=bonus),
         tasks=2,
         counted_episodes=3,
         success_rate=1.0,
@@ -268,7 +330,11 @@ def test_difference_is_written_after_equally_many_steps(tmp_path: Path) -> None:
     )
     content = json.loads(write_official(tmp_path / "it", official, per_goal).read_text())
     assert (content["per_goal_success_rate"], content["success_rate_difference"]) == (0.5, 0.5)
-    assert (content["per_goal_mean_return"], content["mean_return_difference"]) == (4.0, 2.0)
+    returned = content.get("per_goal_mean_return"), content.get("mean_return_difference")
+    assert returned == ((None, None) if bonus else (4.0, 2.0))
+    table = protocol_table(per_goal, official)
+    assert table.rows[2].values == (None, None, None if bonus else "+2.0", "+50.0")
+    assert ("counts the bonus for success" in table.caption) == bool(bonus)
 
 
 @pytest.fixture(scope="module")
@@ -309,25 +375,21 @@ def test_only_the_protocol_that_is_wanted_is_run(
         assert written == [f"iteration1-seed0{ending}.json"]
 
 
-@pytest.mark.parametrize(("protocol", "runs"), [("official", True), ("both", False), ("per-goal", False)])
-def test_a_suite_with_a_bonus_is_measured_officially_without_it_where_that_is_asked_for(
-    protocol: str, runs: bool
-) -> None:
+@pytest.mark.parametrize(("protocol", "runs"), [("official", True), ("both", True), ("per-goal", False)])
+def test_a_suite_with_a_bonus_has_its_bases_evaluator(protocol: str, runs: bool) -> None:
     base = ML10Config(horizon=5).build()
-    found = official_suite(trained_on(with_success_bonus(base, 10.0), MAMLTRPOConfig()), protocol)
-    assert found is (base if runs else None)
+    experiment = SimpleNamespace(suite=with_success_bonus(base, 10.0))
+    assert official_suite(experiment, protocol) is (base if runs else None)  # type: ignore[arg-type]  # all that is read
 
 
-@pytest.mark.parametrize("config", [RL2Config(), VariBADConfig(), PolicyReuseConfig(), PEARLConfig()])
-def test_agents_with_a_memory_are_not_measured_as_if_they_had_none(config: AgentConfig) -> None:
-    experiment = trained_on(ML10Config(horizon=5).build(), config)
-    assert official_suite(experiment, "both") is None
-    with pytest.raises(MetarlError, match=f"evaluator keeps no memory, and {config.kind} has one; leave"):
-        official_suite(experiment, "official")
-
-
-def trained_on(suite: TaskDistribution, config: AgentConfig) -> Experiment:
-    """Return what an evaluation asks of an experiment: a suite and an agent."""
-    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
-    named = SimpleNamespace(agent=config)
-    return SimpleNamespace(suite=suite, agent=agent, config=named)  # type: ignore[return-value]  # all that is read
+def test_agent_with_a_memory_and_a_bonus_is_measured_by_both_protocols(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*ML1, "--iterations", "1", "--agent", "rl2", "--success-bonus", "5"]) == 0
+    assert main(["evaluate", "runs/it", "--tasks", "3", "--episodes", "2", "--output", "found"]) == 0
+    assert "The per-goal return counts the bonus for success" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found" / "iteration1-seed0-official.json").read_text())
+    asked = {"adaptation_steps": 1, "adaptation_episodes": 1, "deterministic": False, "success_bonus": 5.0}
+    assert found["settings"] == asked
+    assert found["success_rate_difference"] == found["success_rate"] - found["per_goal_success_rate"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from metarl.agents.maml_trpo import MAMLTRPO, MAMLTRPOConfig
 from metarl.agents.maml_vpg import MAMLVPGConfig
 from metarl.config import EvaluationConfig
 from metarl.envs.metaworld.official_agent import OfficialAgent
+from metarl.envs.metaworld.official_env import OutcomeVectorEnv
 from metarl.errors import MetarlError, NonFiniteActionError, NonFiniteError
 from metarl.functional.distributions import Categorical, mode, sample
 from metarl.rollouts.collect import collect
@@ -151,7 +154,8 @@ def test_choice_that_is_ruled_out_is_never_made() -> None:
 
 def test_official_evaluator_is_not_given_an_action_that_is_not_finite() -> None:
     learner = tiny.StrideAgent(stride=np.nan)
-    agent = OfficialAgent(learner, 2, episodes=1, rng=np.random.default_rng(0))
+    slots = cast("OutcomeVectorEnv", SimpleNamespace(num_envs=2, outcome=None))
+    agent = OfficialAgent(learner, slots, episodes=1, rng=np.random.default_rng(0))
     for act in (agent.eval_action, agent.adapt_action):
         with (
             pytest.raises(DivergedError, match=r"diverged: its action is not finite\. Lower --agent\.inner"),

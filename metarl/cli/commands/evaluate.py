@@ -23,6 +23,7 @@ from metarl.evaluation.episode_curve import (
     episodes_axis,
     slots_for,
 )
+from metarl.evaluation.evaluate import episodes_of_step
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.references import (
@@ -231,22 +232,16 @@ def choose_tasks(
 
 
 def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated | None:
-    """Return the suite if its official evaluator is to run; asked for alone, without a bonus.
+    """Return the suite if its official evaluator is to run, without a bonus, which it pays the agent.
 
     Raises:
-        MetarlError: if it is asked for alone and cannot run.
+        MetarlError: if it is asked for alone and there is none.
     """
-    suite = without_bonus(experiment.suite) if protocol == "official" else experiment.suite
-    # the evaluator passes neither a memory nor rewards from one step to the next
-    remembers = bool(experiment.agent.initial_actor(1, np.random.default_rng(0)).initial_memory(1))
-    if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated) and not remembers:
+    suite = without_bonus(experiment.suite)
+    if protocol != "per-goal" and isinstance(suite, OfficiallyEvaluated):
         return suite
     if protocol == "official":
-        kind = experiment.config.agent.kind
-        why = f"The suite {suite.name} has no official evaluator"
-        if isinstance(suite, OfficiallyEvaluated):
-            why = f"The official evaluator keeps no memory, and {kind} has one"
-        raise MetarlError(f"{why}; leave --protocol away.")
+        raise MetarlError(f"The suite {suite.name} has no official evaluator; leave --protocol away.")
     return None
 
 
@@ -268,12 +263,11 @@ def measure_officially(
     """Run the publisher's evaluator; print and write its result beside ours."""
     settings = OfficialSettings(
         adaptation_steps=min(options.adaptation_steps, experiment.brief_adaptation_steps),
-        adaptation_episodes=options.adaptation_episodes,
-        deterministic=options.deterministic,
+        adaptation_episodes=episodes_of_step(options, experiment.agent.trial),
+        deterministic=experiment.config.evaluation.deterministic,
+        success_bonus=experiment.config.success_bonus,
     )
     vector_steps, env_steps = suite.official_steps(tasks, settings)
-    if without_bonus(experiment.suite) is not experiment.suite:
-        say("The official evaluator pays no bonus: the agent adapts by the publisher's reward alone.")
     say(f"The official evaluator takes at most {env_steps:,} environment steps more.")
     with showing(experiment, "official evaluation", vector_steps):
         rng, workers, on_step = make_rng(options.seed, Purpose.OFFICIAL), options.workers, experiment.on_step

@@ -46,8 +46,7 @@ class EvaluateArguments(MeasurementConfig):
     """Measure also a policy that does nothing and one that acts at random, on Meta-World; cached."""
     protocol: Literal["both", "per-goal", "official"] = "both"
     """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
-    ("official"), or both side by side, where there is one. It never pays a bonus for success, so a run with
-    one has to ask for "official"."""
+    ("official"), or both side by side, where there is one. Its returns never count a bonus for success."""
     episode_curve: tuple[int, ...] = ()
     """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
     suite: str = ""
