@@ -123,6 +123,10 @@ class ReusingActor:
         kept = self.kept.unsqueeze(1)
         return torch.where(kept < 0, order[:, turns], kept)
 
+    def of_episode(self, episode: torch.Tensor, episodes: int) -> ReusingActor:
+        """Return the expert that plays one of a task's episodes, ``[M]``, as a policy for K = 1."""
+        return replace(self, kept=self.playing(episodes).gather(1, episode.unsqueeze(1)).squeeze(1))
+
     def initial_memory(self, episodes: int) -> Params:
         """Return blank memory, ``[M, K, ...]``."""
         blank = self.experts[0].initial_memory(episodes)

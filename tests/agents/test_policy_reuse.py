@@ -135,6 +135,13 @@ def test_slots_act_as_their_experts_alone_would() -> None:
         for name, value in remembered.items():
             assert torch.allclose(memory[name][:, slot].float(), value[0].float(), atol=1e-6)
     assert action.extras.keys() == own.extras.keys()
+    # and each task's own episode is that of the policy of episodes 3, 0 and 4
+    chosen = torch.tensor([3, 0, 4])
+    single = actor.of_episode(chosen, 5)
+    here = inputs_at_start(observed[torch.arange(3), chosen].unsqueeze(1), 1)
+    taken, _ = single.act(here, single.initial_memory(1), None)
+    expected = action.actions[torch.arange(3), chosen].unsqueeze(1)
+    assert torch.allclose(taken.actions, expected, atol=1e-6)
 
 
 def test_the_right_expert_is_found_on_held_out_tasks() -> None:

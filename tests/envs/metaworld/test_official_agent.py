@@ -111,6 +111,13 @@ class CountingAgent(tiny.StrideAgent):
         return self
 
 
+class LonelyAgent(CountingAgent):
+    """One that acts in single episodes."""
+
+    def of_episode(self, episode: torch.Tensor, episodes: int) -> CountingAgent:
+        return self
+
+
 class Measured(NamedTuple):
     """An agent after the evaluator's round."""
 
@@ -120,9 +127,11 @@ class Measured(NamedTuple):
     env_steps: int
 
 
-def measure(trial: Trial, *, steps: int, episodes: int, bonus: float = 0.0) -> Measured:
+def measure(
+    trial: Trial, *, steps: int, episodes: int, bonus: float = 0.0, kind: type[CountingAgent] = CountingAgent
+) -> Measured:
     """Let Meta-World's evaluator measure an agent on the scripted slots."""
-    agent = CountingAgent(trial)
+    agent = kind(trial)
     env = OutcomeVectorEnv(cast("OfficialVectorEnv", ScriptedSlots()), bonus)
     driven = OfficialAgent(agent, env, episodes=episodes, rng=np.random.default_rng(0))
     success, mean_return, _ = metalearning_evaluation(
@@ -185,6 +194,17 @@ def test_agent_learns_from_the_first_episodes_with_its_bonus() -> None:
     assert torch.equal(rollout.log_probs, -rollout.actions[..., 0])
     assert rollout.initial_memory["steps"].tolist() == [[0, 0], [0, 0]]
     assert rollout.final_memory["steps"].tolist() == [[1, 2], [2, 3]]
+
+
+def test_policy_of_single_episodes_meets_what_one_of_many_does() -> None:
+    many, single = (
+        measure("parallel", steps=1, episodes=2, bonus=BONUS, kind=kind).agent
+        for kind in (CountingAgent, LonelyAgent)
+    )
+    assert single.seen == [[seen._replace(column=0) for seen in phase] for phase in many.seen]
+    ours, theirs = (agent.rollouts[0].tensors() for agent in (single, many))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def test_trial_is_adapted_by_one_episode_after_another() -> None:
