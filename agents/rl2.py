@@ -354,7 +354,7 @@ class RL2:
         With :meth:`weights` alone the optimiser starts anew.
         """
         saved = state.tensors
-        if saved.keys().isdisjoint(self.optimizer_memory):
+        if all(name.endswith(UPDATES) for name in saved.keys() & self.optimizer_memory.keys()):
             saved = start_descent(self.params, self.optimizer) | saved
         loaded = take_saved(self._tensors(), saved)
         self.params = {name: loaded[name] for name in self.params}

@@ -36,8 +36,9 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.figures.style import TEXT, blank, draw_footer, label_axes, save
 from metarl.storage import checkpoints
 from metarl.storage.files import write_rows
+from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import CHECKPOINTS
-from metarl.training.runs import open_checkpoint, open_trained
+from metarl.training.runs import open_trained
 from metarl.vector_env import Array
 
 FREQUENCY = 25.0

@@ -31,6 +31,7 @@ from metarl.evaluation.physics import Physics, physics_differences
 from metarl.meta_learner import MetaLearner, never
 from metarl.spaces import action_size
 from metarl.storage.locks import locked
+from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import ADAPTATION
 from metarl.success_bonus import BonusTasks
 from metarl.system.threads import one_thread
@@ -126,7 +127,7 @@ def adapt(
     experiment = runs.open_trained(path, logger.warning)
     CheckedEnv(env, experiment.suite, settings.safety, settings.actions)  # refuses before a folder is made
     settings = _completed(settings, experiment)
-    checkpoint = runs.open_checkpoint(path, logger.warning)
+    checkpoint = open_checkpoint(path, logger.warning)
     physics: dict[str, Json] = {"trained": runs.trained_under(checkpoint), "evaluated": _physics_of(env)}
     for sentence in physics_differences(physics):
         logger.warning(sentence)

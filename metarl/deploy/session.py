@@ -20,9 +20,10 @@ from metarl.deploy.settings import DeploySettings, settings_from_json, settings_
 from metarl.errors import MetarlError, require
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.files import encode_json, write_folder, write_json
+from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import ADAPTATION, CHECKPOINTS, CONFIG
 from metarl.training.adapted_agent import write_path
-from metarl.training.runs import has_checkpoints, open_checkpoint, trained_under
+from metarl.training.runs import has_checkpoints, trained_under
 from metarl.types import Json, Rollout, State
 
 DECISIONS, EPISODES = "decisions.json", "episodes"

@@ -22,16 +22,14 @@ from metarl.storage.checkpoints import (
     Checkpoint,
     drop_later,
     drop_unneeded_segments,
-    find,
     has_whole,
     load,
     load_newest,
-    names_of_checkpoints,
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
-from metarl.storage.metrics import best_iteration, read_metrics
-from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIGHTS
+from metarl.storage.run_checkpoints import find_checkpoint, open_checkpoint, split_checkpoint
+from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, WEIGHTS
 from metarl.system.ranks import Ranks
 from metarl.system.signals import handled
 from metarl.training.adapted_agent import AdaptedAgent, read_path
@@ -134,7 +132,7 @@ def resume(
         experiment.share_among(ranks)
         checkpoint = None
         if name is not None:
-            checkpoint = load(_find(folder, name))
+            checkpoint = load(find_checkpoint(folder, name))
         elif has_checkpoints(folder):
             checkpoint = load_newest(folder / CHECKPOINTS, report)
         if checkpoint is not None:
@@ -154,86 +152,6 @@ def resume(
             drop_later(folder / CHECKPOINTS, experiment.iteration)
         drop_unneeded_segments(folder / CHECKPOINTS)  # left by a kill after a checkpoint
     return experiment
-
-
-def _find(folder: Path, name: str) -> Path:
-    """Find a run's checkpoint by iteration; ``best``: the stored one with the best held-out return."""
-    if name == "best":
-        stored = {int(iteration) for iteration in names_of_checkpoints(folder / CHECKPOINTS)}
-        best = best_iteration(row for row in read_metrics(folder) if row["iteration"] in stored)
-        name = name if best is None else str(best)
-    return find(folder / CHECKPOINTS, name)
-
-
-def split_checkpoint(path: Path) -> tuple[Path, str | None]:
-    """Split a path such as ``RUN/checkpoints/40`` into run and checkpoint.
-
-    Raises:
-        MetarlError: if it names the folder of all checkpoints, or of a sweep.
-    """
-    if (path / SWEEP).is_file():
-        sweep = path if path.name else path.resolve()
-        raise MetarlError(
-            f"Expected a run or a checkpoint, got the folder of a sweep, {sweep}; "
-            f"name one of its runs, {str(sweep).removesuffix('-sweep')}-seedN."
-        )
-    # a link to a checkpoint counts as the checkpoint itself
-    place = path if path.parent.name == CHECKPOINTS else path.resolve()
-    if (place / CONFIG).is_file():
-        return path, None
-    if place.name == CHECKPOINTS:
-        raise MetarlError(
-            f"Expected a run or a checkpoint, got the folder of all checkpoints, {path}; "
-            f"name the run, {place.parent}, or one of: {', '.join(names_of_checkpoints(place))}."
-        )
-    return (place.parent.parent, place.name) if place.parent.name == CHECKPOINTS else (path, None)
-
-
-def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
-    """Load a run's newest whole checkpoint, or the one of ``path``.
-
-    It is to act and adapt: segments are not verified, as only training needs them. Damaged checkpoints are
-    reported in a sentence.
-
-    Raises:
-        MetarlError: if there is none, or it is damaged or of another version.
-    """
-    folder, name = split_checkpoint(path)
-    if name is not None:
-        return load(_find(folder, name), with_segments=False)
-    if (path / CHECKPOINTS).is_dir():
-        return load_newest(path / CHECKPOINTS, report, with_segments=False)
-    if not path.is_dir():
-        raise MetarlError(f"There is no folder {path}.")
-    if (path / WEIGHTS).is_dir():
-        return load(weights_of_result(path, report), with_segments=False)
-    if (path / MEASURED).is_file():
-        raise MetarlError(f"The result {path} holds no weights: train it again with metarl reproduce {path}.")
-    if (path / CONFIG).is_file():
-        raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
-    # not in a run, but perhaps a checkpoint that was copied elsewhere
-    if not any(path.glob("*.safetensors")):
-        raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")
-    return load(path, with_segments=False)
-
-
-def weights_of_result(path: Path, report: Callable[[str], None]) -> Path:
-    """Return the first weights of a result.
-
-    Args:
-        path: folder of a result, ``results/NAME``, that has a folder ``weights``.
-        report: called with a sentence if there are others.
-
-    Raises:
-        MetarlError: if there are none.
-    """
-    folders = {file.parent for file in (path / WEIGHTS).rglob("*.safetensors")}
-    ordered = sorted(folders, key=lambda one: (str(one.parent), len(one.name), one.name))
-    if not ordered:
-        raise MetarlError(f"The folder {path / WEIGHTS} must hold weights, and it holds none.")
-    if len(ordered) > 1:
-        report(f"{path} has the weights of {len(ordered)} runs, to {ordered[-1]}; this is {ordered[0]}.")
-    return ordered[0]
 
 
 def open_trained(

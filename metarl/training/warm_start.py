@@ -7,26 +7,27 @@ from pathlib import Path
 
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError
+from metarl.learning.gradient_descent import UPDATES
 from metarl.meta_learner import MetaLearner
 from metarl.sb3.weights import start_from_ppo
-from metarl.storage.checkpoints import Checkpoint, load, load_newest
-from metarl.storage.run_folder import CHECKPOINTS
+from metarl.storage.run_checkpoints import open_checkpoint
 
 _log = logging.getLogger(__name__)
 
 
 def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
-    """Start an untrained agent from a run's folder, one of its checkpoints, or a PPO file.
+    """Start an untrained agent from a run's folder, one of its checkpoints, a result, or a PPO file.
 
-    From a run it takes all that the agent had learned, its running scales and optimiser's memory among it.
+    From a run it takes all that the agent had learned, its running scales and optimiser's memory among it. A
+    schedule of the learning rate starts anew.
 
     Raises:
         MetarlError: if the file or checkpoint is missing or damaged, or of another agent.
     """
-    if not path.is_dir():
+    if path.is_file():
         start_from_ppo(agent, path)
         return
-    learned = _checkpoint(path)
+    learned = open_checkpoint(path, _log.warning)
     stored = learned.config.get("agent")
     kind = stored.get("kind") if isinstance(stored, dict) else None
     if kind != config.kind:
@@ -36,13 +37,14 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
             f"Expected an agent that keeps no transitions to start from, got {path}, whose {kind} has "
             "those of its own tasks; --resume goes on with it."
         )
+    tensors = {name: value for name, value in learned.agent.tensors.items() if not _is_count(name)}
+    tensors |= {name: value for name, value in agent.state().tensors.items() if _is_count(name)}
     try:
-        agent.load_state(learned.agent)
+        agent.load_state(learned.agent._replace(tensors=tensors))
     except MetarlError as error:
         raise MetarlError(f"The run {path} does not fit these settings: {error}") from error
 
 
-def _checkpoint(path: Path) -> Checkpoint:
-    if path.absolute().parent.name == CHECKPOINTS:
-        return load(path, with_segments=False)
-    return load_newest(path / CHECKPOINTS, _log.warning, with_segments=False)
+def _is_count(name: str) -> bool:
+    """Return whether a tensor counts the updates that a schedule goes by."""
+    return name.rpartition(".")[2] == UPDATES

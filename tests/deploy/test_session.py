@@ -30,6 +30,7 @@ from metarl.errors import MetarlError, Stopped
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import inputs_at_start
 from metarl.rollouts.collect import collect
+from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import ADAPTATION, ADAPTED
 from metarl.training import runs
 from support.programs import Trap, errors, finish, start
@@ -65,10 +66,7 @@ def test_session_says_that_its_environment_has_another_mujoco(
         {},
         {"engine": "mujoco", "mujoco": "9.9.9"},
     ]
-    assert (
-        runs.trained_under(runs.open_checkpoint(simulated.folder, pytest.fail))["mujoco"]
-        == mujoco.__version__
-    )
+    assert runs.trained_under(open_checkpoint(simulated.folder, pytest.fail))["mujoco"] == mujoco.__version__
 
 
 def choice(outcome: Outcome) -> torch.Tensor:

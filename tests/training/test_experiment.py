@@ -16,6 +16,7 @@ from metarl.presets.manipulation import ml1
 from metarl.storage.checkpoints import load
 from metarl.storage.locks import locked
 from metarl.storage.metrics import Row, read_metrics
+from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.tasks import Split
 from metarl.training import runs
 from metarl.training.experiment import Experiment
@@ -284,7 +285,7 @@ def test_run_killed_during_its_first_checkpoint_goes_on(tmp_path: Path, left: st
     torn.mkdir() if torn.suffix == ".tmp" else torn.write_bytes(b"")
     assert not runs.has_checkpoints(tmp_path / "it")
     runs.resume(tmp_path / "it", print).run()
-    assert runs.open_checkpoint(tmp_path / "it", print).iteration == 3
+    assert open_checkpoint(tmp_path / "it", print).iteration == 3
 
 
 def test_run_that_ends_during_its_first_checkpoint_can_begin_again(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ import torch
 
 from metarl.agents.maml_vpg import MAMLVPGConfig
 from metarl.agents.rl2 import RL2Config
-from metarl.config import AgentConfig, EvaluationConfig
+from metarl.config import AgentConfig, EvaluationConfig, to_json
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
+from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.run_folder import CHECKPOINTS, WEIGHTS
 from metarl.training import runs
 from metarl.training.experiment import Experiment
+from metarl.types import State
 from support.programs import point_config
 
 NEVER = EvaluationConfig(every=0, episodes=2, adaptation_episodes=2, adaptation_steps=1)
@@ -33,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return first.folder
 
 
-@pytest.mark.parametrize("checkpoint", ["", "checkpoints/00000002"])
+@pytest.mark.parametrize("checkpoint", ["", "checkpoints/2/"])
 def test_run_starts_from_what_another_learned(trained: Path, tmp_path: Path, checkpoint: str) -> None:
     learned = runs.resume(trained, print).agent.state()
     horizon = PointConfig(horizon=7)  # other tasks than it learned on
@@ -63,6 +66,40 @@ def test_run_of_another_agent_is_refused(
     assert not (tmp_path / "runs").exists()
 
 
-def test_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MetarlError, match="There is no checkpoint in"):
-        experiment(tmp_path / "runs", "second", init_from=str(tmp_path))
+def stored(first: Experiment, place: Path, agent: State) -> None:
+    save(place, Checkpoint(iteration=0, config=to_json(first.config), agent=agent, progress={}), keep=1)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_schedule_of_the_learning_rate_starts_anew(tmp_path: Path, schedule: str) -> None:
+    first = experiment(tmp_path, "first", replace(TINY, lr_schedule=schedule, lr_iterations=3))
+    state = first.agent.state()
+    ended = {name: value + 3 for name, value in state.tensors.items() if name.endswith(".updates")}
+    stored(first, first.folder / CHECKPOINTS, state._replace(tensors={**state.tensors, **ended}))
+    linear = replace(TINY, lr_schedule="linear", lr_iterations=3)
+    second = experiment(tmp_path, "second", linear, init_from=str(first.folder))
+    assert second.agent.state().tensors["adam.updates"] == 0
+
+
+def test_weights_of_a_result_serve_with_a_schedule(tmp_path: Path) -> None:
+    first = experiment(tmp_path, "first")
+    weights = first.agent.weights()  # type: ignore[attr-defined]  # of RL²
+    stored(first, tmp_path / "result" / WEIGHTS, weights)
+    scheduled = replace(TINY, lr_schedule="linear", lr_iterations=2)
+    second = experiment(tmp_path, "second", scheduled, init_from=str(tmp_path / "result"), seed=5)
+    state = second.agent.state().tensors
+    assert all(torch.equal(state[name], value) for name, value in weights.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (".", "neither a run nor a checkpoint"),
+        ("nowhere", "There is no folder .*nowhere"),
+        ("first/checkpoints", "Expected a run or a checkpoint, got the folder of all checkpoints"),
+        ("first/checkpoints/7", "There is no checkpoint .*7; there are: "),
+    ],
+)
+def test_folder_that_is_no_run_is_refused(trained: Path, tmp_path: Path, place: str, said: str) -> None:
+    with pytest.raises(MetarlError, match=said):
+        experiment(tmp_path / "runs", "second", init_from=str(trained.parent / place))

@@ -22,9 +22,9 @@ from metarl.deploy.user_env import make_env, record_of, workspace_at
 from metarl.errors import MetarlError, Stopped, require
 from metarl.plugins.user_files import at_fault
 from metarl.settings import Settings
+from metarl.storage.run_checkpoints import split_checkpoint
 from metarl.system.signals import handled
 from metarl.system.threads import one_thread
-from metarl.training import runs
 from metarl.types import Json
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def start(options: AdaptArguments) -> None:
 
 def default_folder(run: Path, env: str) -> Path:
     """Return the session's folder, beside the run's."""
-    folder, _ = runs.split_checkpoint(run)
+    folder, _ = split_checkpoint(run)
     name = env.rpartition(":")[2].replace("/", "-")
     return folder.resolve().parent / f"{folder.resolve().name}-{name}"
 

@@ -31,6 +31,7 @@ from metarl.reporting.result_folder import Origin
 from metarl.storage.files import encode_json, write_folder
 from metarl.storage.locks import locked
 from metarl.storage.metrics import Row, read_metrics
+from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import CONFIG
 from metarl.text import count
 from metarl.training import runs
@@ -56,7 +57,7 @@ def measure_weights(name: str, origin: Origin) -> Measured:
         MetarlError: if the weights are not those that were measured.
     """
     assert origin.weights is not None
-    if not is_of(origin.about, runs.open_checkpoint(origin.weights, say)):
+    if not is_of(origin.about, open_checkpoint(origin.weights, say)):
         raise MetarlError(f"The weights {origin.weights} are not those that were measured.")
     settings = origin.about.get("evaluation")
     config = construct(EvaluationConfig, settings) if isinstance(settings, dict) and settings else None

@@ -15,6 +15,7 @@ from metarl.errors import Stopped
 from metarl.reporting.evaluation_files import write_learning_curve
 from metarl.reporting.evaluation_report import EvaluationReport, Shown
 from metarl.storage.files import write_text
+from metarl.storage.run_checkpoints import split_checkpoint
 from metarl.system.ranks import joined
 from metarl.text import count
 from metarl.training import runs
@@ -52,7 +53,7 @@ def resume_run(path: Path, iterations: int | None, device: str | None) -> None:
         if ranks is None:
             train(resume(), new=False)
             return
-        folder, _ = runs.split_checkpoint(path)
+        folder, _ = split_checkpoint(path)
         train(ranks.first_then_others(resume, lambda: runs.follow(folder, ranks)), new=False)
 
 

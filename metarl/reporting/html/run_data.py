@@ -18,6 +18,7 @@ from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize_seeds
 from metarl.storage.checkpoints import Checkpoint
 from metarl.storage.metrics import Row, read_metrics
+from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import EVALUATION, runs_of
 from metarl.training import runs
 from metarl.training.evaluation_reader import Measured, check_run, is_of, read_json, read_measured
@@ -160,7 +161,7 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
     config = runs.read_config_of_results(folder)
     if not runs.has_checkpoints(folder):
         raise MetarlError(f"The run {folder} has no checkpoints, so there is nothing to report of it yet.")
-    checkpoint = runs.open_checkpoint(folder, report)
+    checkpoint = open_checkpoint(folder, report)
     iteration = checkpoint.iteration
 
     def of_now(measured: Sequence[Measured]) -> list[Measured]:
