@@ -21,6 +21,7 @@ import metaworld
 import mujoco
 import numpy as np
 import numpy.typing as npt
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.types import Task as PublishedTask
 
@@ -43,6 +44,7 @@ _BENCHMARKS: dict[Benchmark, Callable[..., metaworld.Benchmark]] = {
 }
 PUBLISHED_GOALS = 50  # of each family in each split of a published benchmark
 _REACH = np.array([[-0.4, 0.5], [0.4, 0.95]])  # where wider layouts end: x and y on the table, metres
+_CONFINED = {"bin-picking-v3": 0, "hand-insert-v3": 1}  # points in a bin or hole, which stands still
 _log = logging.getLogger(__name__)
 
 
@@ -116,10 +118,7 @@ def draw_goals(benchmark: Benchmark, seed: int, family: str = "", *, width: floa
     published = SawyerXYZEnv._get_state_rand_vec
 
     def wider(env: SawyerXYZEnv) -> npt.NDArray[np.float64]:
-        space = env._random_reset_space
-        assert space is not None
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        env._last_rand_vec = widened(published(env), low, high, width)
+        env._last_rand_vec = wider_layout(env, published(env), width)
         return env._last_rand_vec
 
     with ExitStack() as patches:
@@ -133,11 +132,22 @@ def draw_goals(benchmark: Benchmark, seed: int, family: str = "", *, width: floa
     return Goals(_decode(drawn.train_tasks), _decode(drawn.test_tasks))
 
 
+def wider_layout(env: SawyerXYZEnv, vector: npt.NDArray[np.float64], width: float) -> npt.NDArray[np.float64]:
+    """Return a layout in wider boxes; a point in a bin or hole keeps its own."""
+    space = env._random_reset_space
+    assert space is not None
+    widths = np.full((len(vector) // 3, 1), width)
+    for family, point in _CONFINED.items():
+        if isinstance(env, ALL_V3_ENVIRONMENTS[family]):
+            widths[point] = 1.0
+    return widened(vector, space.low.astype(np.float64), space.high.astype(np.float64), widths)
+
+
 def widened(
     vector: npt.NDArray[np.float64],
     low: npt.NDArray[np.float64],
     high: npt.NDArray[np.float64],
-    width: float,
+    width: float | npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
     """Return points in boxes ``width`` times as long in x and y, as far as the hand reaches.
 
@@ -145,7 +155,7 @@ def widened(
         vector: points in their boxes, ``[3 * points]``, x, y and z in metres.
         low: lower ends of the boxes, likewise.
         high: upper ends.
-        width: 1 or more.
+        width: 1 or more; of all points, or of each, ``[points, 1]``.
     """
     points, ends, tops = (values.reshape(-1, 3)[:, :2] for values in (vector, low, high))
     centre, half = (ends + tops) / 2, width * (tops - ends) / 2

@@ -202,7 +202,7 @@ def other_measurement(
     if differing:
         said.append(f"This is not measured as in the run: {', '.join(differing)}.")
     trained = experiment.agent.adaptation_steps
-    if sequential and now.adaptation_steps > trained:
+    if sequential and options.protocol != "official" and now.adaptation_steps > trained:
         said.append(
             f"The trials of the training have {count(trained + 1, 'episode')} each, and "
             f"{now.adaptation_steps + 1} are measured."

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import metaworld
@@ -17,7 +18,15 @@ import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML25_V3, ML45_V3
 
 from metarl.envs.metaworld.env import FAMILIES, MetaWorldEnv, MetaWorldFactory, observation_space
-from metarl.envs.metaworld.goals import Benchmark, Goal, Goals, draw_goals, published_goals, widened
+from metarl.envs.metaworld.goals import (
+    Benchmark,
+    Goal,
+    Goals,
+    draw_goals,
+    published_goals,
+    widened,
+    wider_layout,
+)
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, RewardVersion
 from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config, ML10Config, ML25Config, ML45Config
 from metarl.errors import MetarlError
@@ -382,6 +391,15 @@ def test_a_point_of_a_wider_box_by_hand() -> None:
     moved = widened(np.array([0.2, 0.6, 0.15, 0.25, 0.9, 0.0]), low, high, 3.0)
     # x: from -0.2 to 0.4 around 0.1; y: from 0.5 to 0.8; z as it was; a box longer than the reach stays
     np.testing.assert_allclose(moved, [0.4, 0.5, 0.15, 0.25, 0.9, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize(("family", "inside"), [("bin-picking-v3", 0), ("hand-insert-v3", 1)])
+def test_what_is_in_a_bin_or_a_hole_stays_there(family: str, inside: int) -> None:
+    with closing(ALL_V3_ENVIRONMENTS[family]()) as env:
+        space = env._random_reset_space
+        corner = wider_layout(env, space.low.astype(np.float64), 3.0) - space.low
+    np.testing.assert_allclose(np.reshape(corner, (2, 3))[inside], 0, atol=1e-6)
+    assert np.reshape(corner, (2, 3))[1 - inside, 1] < -1e-4
 
 
 def test_no_layout_is_narrower_than_the_published() -> None:
