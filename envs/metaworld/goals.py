@@ -204,7 +204,7 @@ def _decode(tasks: Sequence[PublishedTask]) -> tuple[Goal, ...]:
 
 def _cache_path(benchmark: Benchmark, seed: int, family: str, width: float) -> Path:
     version = importlib.metadata.version("metaworld")
-    wider = f"width{width!r}" if width != 1.0 else ""
+    wider = f"width{float(width)}" if width != 1.0 else ""
     name = "-".join(filter(None, ["metaworld", version, benchmark, family, wider, f"seed{seed}.json"]))
     return cache_folder() / name
 

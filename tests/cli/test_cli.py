@@ -193,6 +193,16 @@ def test_checkpoint_trained_on_another_device_is_evaluated_here(
                 "An agent with a memory does not use --adaptation-episodes.",
             ],
         ),
+        (
+            "bandits",
+            "rl2",
+            ["--adaptation-steps", "2", "--protocol", "official"],
+            True,
+            [
+                "This is not measured as in the run: --adaptation-steps 2 (there 0).",
+                "The official evaluator measures the first episode, as in the training.",
+            ],
+        ),
     ],
 )
 def test_evaluation_says_what_it_measures_otherwise_than_the_run_or_than_asked(

@@ -215,9 +215,8 @@ def other_measurement(
         said.append(f"--tasks {options.tasks} takes all {available} held-out tasks.")
     most = experiment.brief_adaptation_steps
     if official and now.adaptation_steps > most:
-        said.append(
-            f"The official evaluator measures {stage_name(most, experiment.agent.trial)}, as in the training."
-        )
+        stage = stage_name(most, experiment.agent.trial) if most else "the first episode"
+        said.append(f"The official evaluator measures {stage}, as in the training.")
     return said
 
 
