@@ -263,17 +263,21 @@ class PolicyReuse:
 
     def state(self) -> State:
         """Return copies of all experts' states."""
-        return _joined_states([expert.state() for expert in self.experts])
+        return self._joined_states([expert.state() for expert in self.experts])
 
     def weights(self) -> State:
         """Return the state without the optimisers' memory; see :meth:`metarl.agents.rl2.RL2.weights`."""
-        return _joined_states([expert.weights() for expert in self.experts])
+        return self._joined_states([expert.weights() for expert in self.experts])
 
     def load_state(self, state: State) -> None:
         """Go on from a state; an unfit one raises ``MetarlError``."""
         updates, parts = state.values.get("updates"), [dict[str, torch.Tensor]() for _ in self.experts]
         if not isinstance(updates, list) or len(updates) != len(parts):
             raise MetarlError(f"Expected the updates of {len(parts)} experts, got {updates!r}.")
+        families = state.values.get("families", list(self.families))  # older states do not tell
+        if not isinstance(families, list) or families != list(self.families):
+            theirs = ", ".join(map(str, families)) if isinstance(families, list) else families
+            raise MetarlError(f"Expected experts of {', '.join(self.families)}, got those of {theirs}.")
         for name, value in state.tensors.items():
             prefix, _, rest = name.partition(".")
             number = prefix.removeprefix("expert")
@@ -303,6 +307,16 @@ class PolicyReuse:
         )
         return ReusingActor(players, nothing, kept)
 
+    def _joined_states(self, states: Sequence[State]) -> State:
+        """Return the states of the experts as one, each tensor with its expert's number."""
+        tensors = {
+            f"expert{number}.{name}": value
+            for number, state in enumerate(states)
+            for name, value in state.tensors.items()
+        }
+        updates = [state.values["updates"] for state in states]
+        return State(tensors, {"updates": updates, "families": list(self.families)})
+
     def _own(self, tasks: Sequence[Task]) -> list[int]:
         """Return each training task's expert: those of a family take its tasks in turn."""
         seen, numbers = dict.fromkeys(self.families, 0), list[int]()
@@ -331,16 +345,6 @@ def join_libraries(agents: Sequence[PolicyReuse]) -> PolicyReuse:
     experts = [expert for agent in agents for expert in agent.experts]
     config = replace(first.config, experts_per_family=first.config.experts_per_family * len(agents))
     return PolicyReuse(config, first.families, experts)
-
-
-def _joined_states(states: Sequence[State]) -> State:
-    """Return the states of experts as one, each tensor with its expert's number."""
-    tensors = {
-        f"expert{number}.{name}": value
-        for number, state in enumerate(states)
-        for name, value in state.tensors.items()
-    }
-    return State(tensors, {"updates": [state.values["updates"] for state in states]})
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:

@@ -231,6 +231,16 @@ def test_states_of_other_experts_are_refused_and_change_nothing(
     assert agent_contract.same_state(agent.state(), before)
 
 
+def test_experts_of_other_families_are_refused_and_older_states_are_not() -> None:
+    agent = agent_of(ONE_EACH)
+    state = agent.state()
+    swapped = state._replace(values={**state.values, "families": [RIGHT, LEFT]})
+    with pytest.raises(MetarlError, match="Expected experts of left, right, got those of right, left"):
+        agent.load_state(swapped)
+    agent.load_state(state._replace(values={"updates": state.values["updates"]}))
+    assert agent_contract.same_state(agent.state(), state)
+
+
 def agent_of(config: PolicyReuseConfig, seed: int = 0) -> PolicyReuse:
     """Return a new agent for the two families."""
     agent = config.build(
