@@ -7,6 +7,7 @@ which is left out here: 0.5 s for ML1, 3 s for ML10, 10 s for ML45. The goals ar
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -88,15 +89,16 @@ def several_goals(
     ``seed + 4``, and so on. ML1 draws its test goals with ``seed + 1``, so 2 keeps its splits apart.
     """
 
+    @functools.cache
+    def block(index: int, width: float) -> Goals:
+        return published_goals(benchmark, seed + 2 * index, family, width=width)
+
     def drawn(number: int, width: float) -> list[Goals]:
-        return [
-            published_goals(benchmark, seed + 2 * block, family, width=width)
-            for block in range(-(-number // PUBLISHED_GOALS))
-        ]
+        return [block(index, width) for index in range(-(-number // PUBLISHED_GOALS))]
 
     return Goals(
-        _first_of_each([goal for block in drawn(train, width) for goal in block.train], train),
-        _first_of_each([goal for block in drawn(test, 1.0) for goal in block.test], test),
+        _first_of_each([goal for part in drawn(train, width) for goal in part.train], train),
+        _first_of_each([goal for part in drawn(test, 1.0) for goal in part.test], test),
     )
 
 

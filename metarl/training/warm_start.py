@@ -24,7 +24,7 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
     Raises:
         MetarlError: if the file or checkpoint is missing or damaged, or of another agent.
     """
-    if path.is_file():
+    if path.is_file() or path.suffix == ".zip":
         start_from_ppo(agent, path)
         return
     learned = open_checkpoint(path, _log.warning)

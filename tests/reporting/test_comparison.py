@@ -471,6 +471,6 @@ def test_test_goal_in_training_is_refused(
 def test_test_goal_in_training_of_metaworld_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     goals = published_goals("ml1", 42, "reach-v3")
     stolen = Goals((*goals.train[:-1], goals.test[7]), goals.test)
-    monkeypatch.setattr("metarl.envs.metaworld.goals.published_goals", lambda *_: stolen)
+    monkeypatch.setattr("metarl.envs.metaworld.goals.published_goals", lambda *_, width: stolen)
     with pytest.raises(MetarlError, match="Test task 'reach-v3/test/07' of ml1-reach-v3 is also a training"):
         ML1Config().build()

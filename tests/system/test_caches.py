@@ -57,7 +57,7 @@ def test_without_a_home_caches_are_in_the_temporary_folder(
 ) -> None:
     assert cache_folder() == spare(tmp_path)
     goals = Goals((Goal("reach-v3", (0.1,)),), ())
-    monkeypatch.setattr("metarl.envs.metaworld.goals.draw_goals", lambda *_: goals)
+    monkeypatch.setattr("metarl.envs.metaworld.goals.draw_goals", lambda *_, width: goals)
     assert published_goals("ml1", 3, "reach-v3") == goals
     assert [path.name.startswith("metaworld") for path in spare(tmp_path).iterdir()] == [True]
 

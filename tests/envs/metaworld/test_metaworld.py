@@ -429,7 +429,7 @@ def made_up_goals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for goals that take a minute to draw: two of each published family."""
     numbers = iter(range(10**6))
 
-    def goals(benchmark: Benchmark, seed: int, family: str = "") -> Goals:
+    def goals(benchmark: Benchmark, seed: int, family: str = "", *, width: float = 1.0) -> Goals:
         return Goals(
             *(
                 tuple(
@@ -476,7 +476,7 @@ def test_clean_ml25_keeps_the_published_test_families(caplog: pytest.LogCaptureF
 
 def test_a_benchmark_that_leaks_a_family_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     leaking = Goals((Goal("reach-v3", (1.0,)),), (Goal("reach-v3", (2.0,)),))
-    monkeypatch.setattr("metarl.envs.metaworld.goals.published_goals", lambda *_: leaking)
+    monkeypatch.setattr("metarl.envs.metaworld.goals.published_goals", lambda *_, width: leaking)
     with pytest.raises(MetarlError, match="does not train on, but it is reach-v3"):
         ML10Config().build()
 

@@ -361,8 +361,8 @@ def test_every_family_is_registered() -> None:
 def few_goals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the benchmarks have two goals a family; to draw all of them takes Meta-World many seconds."""
 
-    def drawn(benchmark: str, seed: int, family: str = "") -> Goals:
-        del seed
+    def drawn(benchmark: str, seed: int, family: str = "", *, width: float = 1.0) -> Goals:
+        del seed, width
         names = [family] if benchmark == "ml1" else list(ML10_V3["train"])[:2]
         goals = [Goal(name, task.parameters) for name in names for task in tasks_of(name, (1, 2, 3, 4))]
         return Goals(tuple(goals[::2]), tuple(goals[1::2]) if benchmark == "ml1" else ())
