@@ -361,7 +361,11 @@ def test_signal_ends_the_session_before_the_next_step_and_a_second_one_at_once_w
 ) -> None:
     file, folder = run.parent / "signalled.py", run.parent / "signalled"
     file.write_text(SIGNALLED.format(tuple(map(int, signals))))
-    assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 130
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup around the tests would have it ignored
+    try:
+        assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 130
+    finally:
+        signal.signal(signal.SIGHUP, before)
     printed = capsys.readouterr().out
     assert (printed.count("stepped"), printed.count("halted")) == (steps, 1)
     assert "".join(printed.split()).endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
