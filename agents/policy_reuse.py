@@ -275,7 +275,7 @@ class PolicyReuse:
         if not isinstance(updates, list) or len(updates) != len(parts):
             raise MetarlError(f"Expected the updates of {len(parts)} experts, got {updates!r}.")
         families = state.values.get("families", list(self.families))  # older states do not tell
-        if not isinstance(families, list) or families != list(self.families):
+        if families != list(self.families):
             theirs = ", ".join(map(str, families)) if isinstance(families, list) else families
             raise MetarlError(f"Expected experts of {', '.join(self.families)}, got those of {theirs}.")
         for name, value in state.tensors.items():
