@@ -31,6 +31,7 @@ from metarl.learning.gradient_descent import (
     LearningRateSchedule,
     LossAndMetrics,
     OuterOptimizer,
+    is_count,
     one_step,
     start_descent,
 )
@@ -354,7 +355,7 @@ class RL2:
         With :meth:`weights` alone the optimiser starts anew.
         """
         saved = state.tensors
-        if all(name.endswith(UPDATES) for name in saved.keys() & self.optimizer_memory.keys()):
+        if all(is_count(name) for name in saved.keys() & self.optimizer_memory.keys()):
             saved = start_descent(self.params, self.optimizer) | saved
         loaded = take_saved(self._tensors(), saved)
         self.params = {name: loaded[name] for name in self.params}

@@ -106,6 +106,11 @@ class Descent(NamedTuple):
     metrics: dict[str, float]
 
 
+def is_count(name: str) -> bool:
+    """Return whether a tensor counts the updates that a schedule goes by."""
+    return name.rpartition(".")[2] == UPDATES
+
+
 def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> Params:
     """Return the optimiser's memory before its first step on ``params``.
 

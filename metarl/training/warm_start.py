@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metarl.config import AgentConfig
 from metarl.errors import MetarlError
-from metarl.learning.gradient_descent import UPDATES
+from metarl.learning.gradient_descent import is_count
 from metarl.meta_learner import MetaLearner
 from metarl.sb3.weights import start_from_ppo
 from metarl.storage.run_checkpoints import open_checkpoint
@@ -37,14 +37,9 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
             f"Expected an agent that keeps no transitions to start from, got {path}, whose {kind} has "
             "those of its own tasks; --resume goes on with it."
         )
-    tensors = {name: value for name, value in learned.agent.tensors.items() if not _is_count(name)}
-    tensors |= {name: value for name, value in agent.state().tensors.items() if _is_count(name)}
+    tensors = {name: value for name, value in learned.agent.tensors.items() if not is_count(name)}
+    tensors |= {name: value for name, value in agent.state().tensors.items() if is_count(name)}
     try:
         agent.load_state(learned.agent._replace(tensors=tensors))
     except MetarlError as error:
         raise MetarlError(f"The run {path} does not fit these settings: {error}") from error
-
-
-def _is_count(name: str) -> bool:
-    """Return whether a tensor counts the updates that a schedule goes by."""
-    return name.rpartition(".")[2] == UPDATES
