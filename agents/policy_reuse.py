@@ -29,6 +29,8 @@ from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
 LOG_STD = "log_std"  # name of a policy's logarithms of deviations
+EXPERT = "expert"
+"""Name of a step's extra that says who played, int64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,8 @@ class ReusingActor:
     earned: Earned
     kept: torch.Tensor
     """``[M]``, the expert of each task; -1 for a task that still tries them in turn."""
+    turns: torch.Tensor
+    """``[M, E]``, when each expert's turn comes, from 0 on."""
 
     @property
     def device(self) -> torch.device:
@@ -118,10 +122,22 @@ class ReusingActor:
     def playing(self, episodes: int) -> torch.Tensor:
         """Return each slot's expert, ``[M, K]``."""
         # those with the fewest episodes come first, so that a task tries all of them in turn
-        order = self.earned.episodes.argsort(dim=1, stable=True)
+        order = (self.earned.episodes * len(self.experts) + self.turns).argsort(dim=1)
         turns = torch.arange(episodes, device=self.device).remainder(len(self.experts))
         kept = self.kept.unsqueeze(1)
         return torch.where(kept < 0, order[:, turns], kept)
+
+    def who_played(self, rollout: Rollout) -> torch.Tensor:
+        """Return the expert of each episode, ``[M, K]``; one that does not say is played in order."""
+        if EXPERT in rollout.extras:
+            # the first step is always live
+            return rollout.extras[EXPERT][:, :, 0]
+        return self.in_order().playing(rollout.mask.shape[1])
+
+    def in_order(self) -> ReusingActor:
+        """Return the experts, the first of which begins every task."""
+        turns = torch.arange(len(self.experts), device=self.device).expand_as(self.turns)
+        return replace(self, turns=turns)
 
     def of_episode(self, episode: torch.Tensor, episodes: int) -> ReusingActor:
         """Return the expert that plays one of a task's episodes, ``[M]``, as a policy for K = 1."""
@@ -135,17 +151,19 @@ class ReusingActor:
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Let each slot's expert read its step and draw actions, or the likeliest without a generator."""
-        parts = self._parts(inputs.live.shape[1])
+        playing, parts = self._parts(inputs.live.shape[1])
         if len(parts) == 1:
-            return parts[0].expert.act(inputs, memory, generator)
+            action, remembered = parts[0].expert.act(inputs, memory, generator)
+            return action._replace(extras={**action.extras, EXPERT: playing}), remembered
         played = [part.expert.act(*part.step(inputs, memory), generator) for part in parts]
+        extras = {
+            name: self._joined([action.extras[name] for action, _ in played], parts, inputs.live)
+            for name in played[0][0].extras
+        }
         action = Action(
             self._joined([action.actions for action, _ in played], parts, inputs.live),
             self._joined([action.log_probs for action, _ in played], parts, inputs.live),
-            {
-                name: self._joined([action.extras[name] for action, _ in played], parts, inputs.live)
-                for name in played[0][0].extras
-            },
+            {**extras, EXPERT: playing},
         )
         remembered = {
             name: self._joined([after[name] for _, after in played], parts, inputs.live) for name in memory
@@ -155,25 +173,25 @@ class ReusingActor:
     @torch.no_grad()
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
         """Return the distribution of actions, ``[M, K, A]``."""
-        parts = self._parts(inputs.live.shape[1])
+        _, parts = self._parts(inputs.live.shape[1])
         own = [part.expert.distribution(*part.step(inputs, memory)) for part in parts]
         columns = zip(*own, strict=True)
         return rebuilt(own[0], (self._joined(list(column), parts, inputs.live) for column in columns))
 
-    def _parts(self, episodes: int) -> list[Part]:
-        """Return the slots of each expert that plays, in the order of the experts."""
+    def _parts(self, episodes: int) -> tuple[torch.Tensor, list[Part]]:
+        """Return each slot's expert and the slots of each that plays, in the order of the experts."""
         found = self._known.get(episodes)
         if found is None:
-            playing = self.playing(episodes).flatten()
-            found = [
-                Part(self.experts[number], (playing == number).nonzero().squeeze(1))
+            playing = self.playing(episodes)
+            parts = [
+                Part(self.experts[number], (playing.flatten() == number).nonzero().squeeze(1))
                 for number in playing.unique().tolist()
             ]
-            self._known[episodes] = found
+            found = self._known[episodes] = playing, parts
         return found
 
     @cached_property
-    def _known(self) -> dict[int, list[Part]]:
+    def _known(self) -> dict[int, tuple[torch.Tensor, list[Part]]]:
         return {}
 
     @staticmethod
@@ -218,8 +236,11 @@ class PolicyReuse:
         """Of the deviation; all experts are tried with the first, which is 1, before the next."""
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> ReusingActor:
-        """Return the experts, which play a new task's episodes in turn."""
-        return self._actor(torch.full((num_tasks,), -1, device=self.device), rng)
+        """Return the experts, which play a new task's episodes in turn, from any one on."""
+        actor = self._actor(torch.full((num_tasks,), -1, device=self.device), rng)
+        # a stream of its own, so that who begins changes no other draw
+        first = torch.from_numpy(rng.spawn(1)[0].integers(len(self.experts), size=(num_tasks, 1)))
+        return replace(actor, turns=self._turns(first.to(self.device)))
 
     def training_actor(self, tasks: Sequence[Task], rng: np.random.Generator) -> ReusingActor:
         """Return an expert of each task's family; see :class:`metarl.meta_learner.KnowsTasks`."""
@@ -228,7 +249,7 @@ class PolicyReuse:
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> ReusingActor:
         """Keep each task's best expert once it has tried enough of them."""
         assert isinstance(actor, ReusingActor), "policy reuse adapts its own actors"
-        earned = actor.earned.with_episodes(actor.playing(rollout.mask.shape[1]), rollout.episode_returns)
+        earned = actor.earned.with_episodes(actor.who_played(rollout), rollout.episode_returns)
         players = len(actor.experts)
         wanted = min(self.config.tries or players, players)
         enough = (earned.episodes > 0).sum(dim=1) >= wanted
@@ -305,7 +326,14 @@ class PolicyReuse:
             torch.zeros(shape, dtype=torch.float64, device=self.device),
             torch.zeros(shape, dtype=torch.int64, device=self.device),
         )
-        return ReusingActor(players, nothing, kept)
+        return ReusingActor(players, nothing, kept, self._turns(torch.zeros_like(kept).unsqueeze(1)))
+
+    def _turns(self, first: torch.Tensor) -> torch.Tensor:
+        """Return when each player's turn comes if the experts ``[M, 1]`` begin, ``[M, E]``."""
+        experts = len(self.experts)
+        players = torch.arange(experts * len(self.factors), device=self.device)
+        # each factor of the deviation has its turn after all experts had theirs with the one before
+        return players // experts * experts + (players - first) % experts
 
     def _joined_states(self, states: Sequence[State]) -> State:
         """Return the states of the experts as one, each tensor with its expert's number."""

@@ -122,7 +122,7 @@ def play(
     rng: np.random.Generator,
 ) -> Played:
     """Let every expert play episodes of every task."""
-    actor = agent.initial_actor(len(tasks), rng)
+    actor = agent.initial_actor(len(tasks), rng).in_order()
     experts = len(actor.experts)
     rollout = collect(env, tasks, actor, episodes=episodes * experts, horizon=horizon, rng=rng)
     assert rollout.success is not None, "Meta-World says what is solved"

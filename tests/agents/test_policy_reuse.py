@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.policy_reuse import Earned, PolicyReuse, PolicyReuseConfig, ReusingActor, join_libraries
+from metarl.agents.policy_reuse import (
+    EXPERT,
+    Earned,
+    PolicyReuse,
+    PolicyReuseConfig,
+    ReusingActor,
+    join_libraries,
+)
 from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError
@@ -50,7 +57,7 @@ def test_agent_contract(claim: Callable[[AgentConfig], None], variant: PolicyReu
 
 def test_a_new_task_tries_the_experts_in_turn_and_keeps_the_one_that_earned_most() -> None:
     agent = agent_of(replace(TINY, experts_per_family=2))
-    actor = agent.initial_actor(2, agent_contract.rng())
+    actor = agent.initial_actor(2, agent_contract.rng()).in_order()
     assert actor.playing(6).tolist() == [[0, 1, 2, 3, 0, 1]] * 2
     # means decide: of the first task expert 1 earns most in its first episode, and 0 on average
     earning = rollout_earning([[5.0, 6.0, 1.0, 0.0, 5.0, 2.0], [0.0, 0.0, 0.0, 0.5, 0.0, 0.0]])
@@ -62,10 +69,42 @@ def test_a_new_task_tries_the_experts_in_turn_and_keeps_the_one_that_earned_most
     assert again.kept.tolist() == [1, 3]
 
 
+def test_any_expert_may_begin_and_all_have_their_turn() -> None:
+    agent = agent_of(replace(ONE_EACH, experts_per_family=3, spreads=(1.0, 2.0)))
+    actor = agent.initial_actor(600, agent_contract.rng())
+    tried = actor.playing(12)
+    # the others follow in turn, and other deviations after all experts had theirs
+    first = tried[:, :1]
+    assert torch.equal(tried[:, :6], (first + torch.arange(6)) % 6)
+    assert torch.equal(tried[:, 6:], tried[:, :6] + 6)
+    # of 600 tasks each begins about 100
+    counts = first.flatten().bincount(minlength=6)
+    assert len(counts) == 6
+    assert counts.min() > 70
+
+
+def test_an_episode_counts_for_the_expert_that_played_it() -> None:
+    agent, suite = agent_of(replace(TINY, experts_per_family=2)), LeftAndRight()
+    actor, tasks = agent.initial_actor(3, agent_contract.rng()), suite.tasks("test")[:3]
+    env, rng = suite.make_vector_env(12), agent_contract.rng()
+    rollout = collect(env, tasks, actor, episodes=4, horizon=2, rng=rng)
+    adapted = agent.adapt(actor, rollout, agent_contract.rng())
+    # whoever begins, replaying the same episodes keeps the same expert
+    for seed in range(5):
+        other = agent.initial_actor(3, np.random.default_rng(seed))
+        again = agent.adapt(other, rollout, agent_contract.rng())
+        assert torch.equal(again.kept, adapted.kept)
+        assert torch.equal(again.earned.returns, adapted.earned.returns)
+    played = actor.playing(4)
+    for task in range(3):
+        returns = rollout.episode_returns[task].double()
+        assert torch.allclose(adapted.earned.returns[task, played[task]], returns)
+
+
 @pytest.mark.parametrize(("tries", "kept"), [(0, [-1, -1]), (2, [1, 0]), (3, [-1, -1])])
 def test_nothing_is_kept_before_enough_experts_are_tried(tries: int, kept: list[int]) -> None:
     agent = agent_of(replace(TINY, experts_per_family=2, tries=tries))
-    actor = agent.initial_actor(2, agent_contract.rng())
+    actor = agent.initial_actor(2, agent_contract.rng()).in_order()
     adapted = agent.adapt(actor, rollout_earning([[0.0, 1.0], [0.0, -1.0]]), agent_contract.rng())
     assert adapted.kept.tolist() == kept
     if tries != 2:
@@ -123,10 +162,11 @@ def test_a_task_is_trained_on_by_an_expert_of_its_family_and_by_those_in_turn() 
 
 def test_slots_act_as_their_experts_alone_would() -> None:
     agent = agent_of(replace(TINY, experts_per_family=2, cell="linear"))
-    actor = agent.initial_actor(3, agent_contract.rng())
+    actor = agent.initial_actor(3, agent_contract.rng()).in_order()
     observed = torch.randn(3, 5, 1, generator=torch.Generator().manual_seed(0))
     inputs = inputs_at_start(observed, 1)
     action, memory = actor.act(inputs, actor.initial_memory(5), None)
+    assert torch.equal(action.extras[EXPERT], actor.playing(5))
     for slot, number in enumerate(actor.playing(5)[0].tolist()):
         alone = actor.experts[number]
         here = inputs_at_start(observed[:, slot].unsqueeze(0), 1)
@@ -134,7 +174,7 @@ def test_slots_act_as_their_experts_alone_would() -> None:
         assert torch.allclose(action.actions[:, slot], own.actions[0], atol=1e-6)
         for name, value in remembered.items():
             assert torch.allclose(memory[name][:, slot].float(), value[0].float(), atol=1e-6)
-    assert action.extras.keys() == own.extras.keys()
+    assert action.extras.keys() == {*own.extras, EXPERT}
     # and each task's own episode is that of the policy of episodes 3, 0 and 4
     chosen = torch.tensor([3, 0, 4])
     single = actor.of_episode(chosen, 5)
@@ -259,7 +299,7 @@ def train(
 
 
 def rollout_earning(returns: list[list[float]]) -> Rollout:
-    """Return a rollout of one step an episode with these returns, ``[M][K]``."""
+    """Return a rollout of one step an episode with these returns, ``[M][K]``, that tells of no expert."""
     suite = LeftAndRight()
     agent = agent_of(ONE_EACH)
     tasks = suite.tasks("test")[: len(returns)]
@@ -273,4 +313,4 @@ def rollout_earning(returns: list[list[float]]) -> Rollout:
     )
     rewards = torch.zeros_like(rollout.rewards)
     rewards[..., 0] = torch.tensor(returns)
-    return replace(rollout, rewards=rewards)
+    return replace(rollout, rewards=rewards, extras={})
