@@ -122,7 +122,7 @@ def adapt(
     settings, path = settings or DeploySettings(), Path(trained)
     if (path / ADAPTATION).is_file():
         raise MetarlError(
-            f"Expected a run, got a session, {path}; go on with it: metarl adapt --resume {path}"
+            f"Expected a run, got a session, {path}; resume it with: metarl adapt --resume {path}"
         )
     experiment = runs.open_trained(path, logger.warning)
     CheckedEnv(env, experiment.suite, settings.safety, settings.actions)  # refuses before a folder is made

@@ -59,7 +59,7 @@ def start_session(
     """
     if folder.exists():
         known = (folder / ADAPTATION).is_file()
-        mend = f"go on with it: metarl adapt --resume {folder}" if known else "choose another --output"
+        mend = f"resume it with: metarl adapt --resume {folder}" if known else "choose another --output"
         raise MetarlError(f"Expected a new folder for the session, got {folder}, which exists; {mend}.")
     started: dict[str, Json] = {"settings": settings_to_json(settings), "about": dict(about)}
     files = {CONFIG: encode_json(checkpoint.config, 2), ADAPTATION: encode_json(started, 2)}
@@ -79,7 +79,7 @@ def start_session(
 
 
 def open_session(folder: Path, episodes: int | None = None) -> Session:
-    """Open a session to go on with it.
+    """Open a session to continue it.
 
     Args:
         folder: of the session.

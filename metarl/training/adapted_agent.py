@@ -96,7 +96,7 @@ class AdaptedAgent:
         return self.agent.device
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
-        """Return the adapted policy, for each of so many tasks."""
+        """Return the adapted policy, for each task."""
         actor = self.agent.initial_actor(num_tasks, rng)
         path = [self._of_tasks(rollout, num_tasks) for rollout in self.path]
         for rollout in path:
@@ -116,7 +116,7 @@ class AdaptedAgent:
         rng: np.random.Generator,
         should_stop: Callable[[], bool],
     ) -> dict[str, float]:
-        """Refuse to learn: meta-training goes on with the run.
+        """Refuse to learn: meta-training continues the run.
 
         Raises:
             MetarlError: always.

@@ -77,7 +77,7 @@ def refuse_existing(folder: Path) -> None:
     if (folder / CONFIG).is_file():
         raise MetarlError(
             f"The run folder {folder} exists already; choose another --name, "
-            f"or go on with that run: metarl train --resume {folder}"
+            f"or resume that run with: metarl train --resume {folder}"
         )
     if folder.exists() or folder.is_symlink():
         raise MetarlError(f"{folder} exists already, and it is no run; choose another --name.")
@@ -123,7 +123,7 @@ def resume(
     folder, name = split_checkpoint(path)
     if (folder / ADAPTATION).is_file():
         raise MetarlError(
-            f"Expected a run to train, got a session of metarl adapt, {folder}; go on with it: "
+            f"Expected a run to train, got a session of metarl adapt, {folder}; resume it with: "
             f"metarl adapt --resume {folder}"
         )
     config = read_config(folder, changes)

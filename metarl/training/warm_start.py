@@ -35,7 +35,7 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
     if learned.agent.segments:
         raise MetarlError(
             f"Expected an agent that keeps no transitions to start from, got {path}, whose {kind} has "
-            "those of its own tasks; --resume goes on with it."
+            "those of its own tasks; --resume continues it."
         )
     tensors = {name: value for name, value in learned.agent.tensors.items() if not is_count(name)}
     tensors |= {name: value for name, value in agent.state().tensors.items() if is_count(name)}

@@ -229,7 +229,7 @@ def test_want_of_memory_is_one_sentence(refused: Refusal, monkeypatch: pytest.Mo
 def test_run_folder_that_exists_is_refused_and_kept(refused: Refusal, run: Path) -> None:
     assert refused(*POINT) == (
         "The run folder runs/it exists already; choose another --name, "
-        "or go on with that run: metarl train --resume runs/it"
+        "or resume that run with: metarl train --resume runs/it"
     )
 
 

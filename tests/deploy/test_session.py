@@ -317,7 +317,7 @@ def test_command_says_how_to_go_on_after_a_fault_if_a_session_began(
         words = ("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))
         assert main(words) == 2
         printed = "".join(capsys.readouterr().out.split())
-        assert (f"goonwith:metarladapt--resume{folder}" in printed) is begins
+        assert (f"resumewith:metarladapt--resume{folder}" in printed) is begins
 
 
 def test_interrupt_of_the_environments_own_says_how_to_go_on(
@@ -327,7 +327,7 @@ def test_interrupt_of_the_environments_own_says_how_to_go_on(
     file.write_text(FAULTY.format(2).replace('ConnectionError("the cable is loose")', "KeyboardInterrupt"))
     assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 130
     printed = "".join(capsys.readouterr().out.split())
-    assert printed.endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
+    assert printed.endswith(f"Stopped;resumewith:metarladapt--resume{folder}")
 
 
 SIGNALLED = """
@@ -368,7 +368,7 @@ def test_signal_ends_the_session_before_the_next_step_and_a_second_one_at_once_w
         signal.signal(signal.SIGHUP, before)
     printed = capsys.readouterr().out
     assert (printed.count("stepped"), printed.count("halted")) == (steps, 1)
-    assert "".join(printed.split()).endswith(f"Stopped;goonwith:metarladapt--resume{folder}")
+    assert "".join(printed.split()).endswith(f"Stopped;resumewith:metarladapt--resume{folder}")
     # a robot that cannot be closed either hides nothing
     assert "The environment fails when it is closed: OSError: gone" in caplog.text
 
@@ -393,7 +393,7 @@ def test_full_disk_halts_the_robot_and_says_how_to_go_on(
     assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 2
     printed = capsys.readouterr()
     assert printed.out.count("halted") == 1
-    assert f"goonwith:metarladapt--resume{folder}" in "".join(printed.out.split())
+    assert f"resumewith:metarladapt--resume{folder}" in "".join(printed.out.split())
     assert printed.err == "metarl: The disk: No space left on device.\n"
 
 
@@ -478,9 +478,9 @@ def test_a_damaged_adaptation_is_made_anew_from_the_episodes(run: Path) -> None:
 
 def test_a_session_is_neither_started_twice_nor_trained_nor_adapted_again(run: Path) -> None:
     folder = adapt(run).folder
-    with pytest.raises(MetarlError, match="go on with it: metarl adapt --resume"):
+    with pytest.raises(MetarlError, match="resume it with: metarl adapt --resume"):
         adapt(run)
-    with pytest.raises(MetarlError, match="go on with it: metarl adapt --resume"):
+    with pytest.raises(MetarlError, match="resume it with: metarl adapt --resume"):
         runs.resume(folder, pytest.fail)
     with pytest.raises(MetarlError, match="Expected a run, got a session"):
         deploy.adapt(folder, Table(), run.parent / "other")

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 class AdaptArguments(DeploySettings):
     """Adapt a trained agent on one environment, in real time, and keep what it experienced and became.
 
-    metarl adapt --resume FOLDER [--episodes N] goes on with a session that was stopped, or for longer.
+    metarl adapt --resume FOLDER [--episodes N] continues a session that was stopped, or for longer.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -117,16 +117,16 @@ def run_on(env: object, folder: Path, work: Callable[[object, Callable[[], bool]
     except (Stopped, KeyboardInterrupt) as stop:  # the latter is a second signal's, or the environment's own
         if not (folder / EPISODES).is_dir():
             raise
-        say(f"Stopped; go on with: metarl adapt --resume {folder}")
+        say(f"Stopped; resume with: metarl adapt --resume {folder}")
         raise Stopped from stop
     except (MetarlError, OSError):
         if (folder / EPISODES).is_dir():
-            say(f"What was experienced is kept; go on with: metarl adapt --resume {folder}")
+            say(f"What was experienced is kept; resume with: metarl adapt --resume {folder}")
         raise
     finally:
         close(env)
     if outcome.stopped:
-        say(f"Stopped: {outcome.stopped}; go on with: metarl adapt --resume {folder}")
+        say(f"Stopped: {outcome.stopped}; resume with: metarl adapt --resume {folder}")
     timing = outcome.timing
     for name, spread in (("step", timing.period), ("policy", timing.latency)):
         if spread is not None:

@@ -52,7 +52,7 @@ class ReproduceArguments(Settings):
     train: bool = False
     """Train again even where there are weights."""
     seeds: Annotated[int, Ge(0)] = 0
-    """Reproduce so many seeds of each result, each compared with its own numbers; 0 for all."""
+    """Reproduce this many seeds of each result, each compared with its own numbers; 0 for all."""
     minutes: Annotated[float, Ge(0)] = 0.0
     """Leave out results that took longer than this, or for an unknown time; 0 leaves none out."""
     parallel: Workers = 0

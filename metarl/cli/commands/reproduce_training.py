@@ -91,7 +91,7 @@ def train_again(
         plan: of the result.
         root: folder of the runs.
         parallel: runs at a time; 0 for one a core.
-        resume: go on with runs that are there.
+        resume: continue runs that are there.
 
     Returns:
         Every number, and the new evaluations by their agent's label.
@@ -125,7 +125,7 @@ def train_group(group: Group, name: str, root: Path, parallel: int, *, resume: b
         if (folder / CONFIG).is_file():
             if not resume:
                 raise MetarlError(
-                    f"{folder} exists already; go on with it by --resume, or choose other --runs."
+                    f"{folder} exists already; resume it with --resume, or choose other --runs."
                 )
             continue
         own = dataclasses.replace(config, seed=seed, name=folder.name)
