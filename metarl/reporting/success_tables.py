@@ -97,16 +97,22 @@ def success_rows(
     """
     rows: list[dict[str, str | float]] = []
     for name, evaluations in parts.items():
-        axis = steps_axis(evaluations[0])
         for family, some in _by_family(evaluations).items():
-            kinds = kinds_of(some)
-            for place, stage in enumerate(axis.values):
-                row: dict[str, str | float] = {"actions": name, "family": family, axis.name: stage}
-                for kind, measures in kinds.items():
-                    row |= interval_columns(kind, measures.means[place])
-                rows.append(row)
+            rows += [{"actions": name, "family": family, **stage} for stage in _stages(some)]
     for one in references:
         rows += [{"actions": one.policy, "family": family, **rates} for family, rates in one.rates.items()]
+    return rows
+
+
+def _stages(evaluations: Sequence[Evaluation]) -> list[dict[str, str | float]]:
+    """Return each stage with every kind of success and its interval."""
+    axis, kinds = steps_axis(evaluations[0]), kinds_of(evaluations).items()
+    rows: list[dict[str, str | float]] = []
+    for place, stage in enumerate(axis.values):
+        row: dict[str, str | float] = {axis.name: stage}
+        for kind, found in kinds:
+            row |= interval_columns(kind, found.means[place])
+        rows.append(row)
     return rows
 
 
