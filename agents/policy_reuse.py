@@ -26,7 +26,7 @@ from metarl.errors import MetarlError, Stopped, require
 from metarl.functional.distributions import Distribution, rebuilt
 from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Trial
 from metarl.tasks import TaskDistribution
-from metarl.types import Params, Rollout, State, Task
+from metarl.types import Json, Params, Rollout, State, Task
 
 LOG_STD = "log_std"  # name of a policy's logarithms of deviations
 EXPERT = "expert"
@@ -234,13 +234,20 @@ class PolicyReuse:
         self.device = experts[0].device
         self.factors = sorted(config.spreads, key=lambda factor: factor != 1.0)
         """Of the deviation; all experts are tried with the first, which is 1, before the next."""
+        self.order: tuple[int, ...] = ()
+        """Experts in the order in which a new task tries them; if empty, any one begins."""
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> ReusingActor:
-        """Return the experts, which play a new task's episodes in turn, from any one on."""
+        """Return the experts, which play a new task's episodes in turn."""
         actor = self._actor(torch.full((num_tasks,), -1, device=self.device), rng)
-        # a stream of its own, so that who begins changes no other draw
-        first = torch.from_numpy(rng.spawn(1)[0].integers(len(self.experts), size=(num_tasks, 1)))
-        return replace(actor, turns=self._turns(first.to(self.device)))
+        experts = torch.arange(len(self.experts))
+        if self.order:
+            places = torch.tensor(self.order).argsort().expand(num_tasks, -1)
+        else:
+            # a stream of its own, so that who begins changes no other draw
+            first = rng.spawn(1)[0].integers(len(experts), size=(num_tasks, 1))
+            places = (experts - torch.from_numpy(first)) % len(experts)
+        return replace(actor, turns=self._turns(places))
 
     def training_actor(self, tasks: Sequence[Task], rng: np.random.Generator) -> ReusingActor:
         """Return an expert of each task's family; see :class:`metarl.meta_learner.KnowsTasks`."""
@@ -299,6 +306,7 @@ class PolicyReuse:
         if families != list(self.families):
             theirs = ", ".join(map(str, families)) if isinstance(families, list) else families
             raise MetarlError(f"Expected experts of {', '.join(self.families)}, got those of {theirs}.")
+        order = _order(state.values.get("order", []), len(parts))
         for name, value in state.tensors.items():
             prefix, _, rest = name.partition(".")
             number = prefix.removeprefix("expert")
@@ -314,6 +322,7 @@ class PolicyReuse:
             for expert, own in zip(self.experts, before, strict=True):
                 expert.load_state(own)
             raise
+        self.order = order
 
     def _actor(self, kept: torch.Tensor, rng: np.random.Generator) -> ReusingActor:
         players = tuple(
@@ -326,14 +335,14 @@ class PolicyReuse:
             torch.zeros(shape, dtype=torch.float64, device=self.device),
             torch.zeros(shape, dtype=torch.int64, device=self.device),
         )
-        return ReusingActor(players, nothing, kept, self._turns(torch.zeros_like(kept).unsqueeze(1)))
+        in_order = torch.arange(len(self.experts)).expand(len(kept), -1)
+        return ReusingActor(players, nothing, kept, self._turns(in_order))
 
-    def _turns(self, first: torch.Tensor) -> torch.Tensor:
-        """Return when each player's turn comes if the experts ``[M, 1]`` begin, ``[M, E]``."""
-        experts = len(self.experts)
-        players = torch.arange(experts * len(self.factors), device=self.device)
-        # each factor of the deviation has its turn after all experts had theirs with the one before
-        return players // experts * experts + (players - first) % experts
+    def _turns(self, places: torch.Tensor) -> torch.Tensor:
+        """Return each player's turn from its expert's place, ``[M, experts]``."""
+        # a factor of the deviation follows after all experts had their turn with the one before
+        rounds = [places + number * len(self.experts) for number in range(len(self.factors))]
+        return torch.cat(rounds, dim=1).to(self.device)
 
     def _joined_states(self, states: Sequence[State]) -> State:
         """Return the states of the experts as one, each tensor with its expert's number."""
@@ -342,8 +351,9 @@ class PolicyReuse:
             for number, state in enumerate(states)
             for name, value in state.tensors.items()
         }
-        updates = [state.values["updates"] for state in states]
-        return State(tensors, {"updates": updates, "families": list(self.families)})
+        updates, families = [state.values["updates"] for state in states], list[Json](self.families)
+        order: dict[str, Json] = {"order": list(self.order)} if self.order else {}
+        return State(tensors, {"updates": updates, "families": families, **order})
 
     def _own(self, tasks: Sequence[Task]) -> list[int]:
         """Return each training task's expert: those of a family take its tasks in turn."""
@@ -373,6 +383,14 @@ def join_libraries(agents: Sequence[PolicyReuse]) -> PolicyReuse:
     experts = [expert for agent in agents for expert in agent.experts]
     config = replace(first.config, experts_per_family=first.config.experts_per_family * len(agents))
     return PolicyReuse(config, first.families, experts)
+
+
+def _order(saved: object, number: int) -> tuple[int, ...]:
+    """Return a saved order of experts; empty if they have none."""
+    places = [place for place in saved if isinstance(place, int)] if isinstance(saved, list) else []
+    if saved != places or (places and sorted(places) != list(range(number))):
+        raise MetarlError(f"Expected each of {number} experts once in their order, got {saved!r}.")
+    return tuple(places)
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:

@@ -5,26 +5,47 @@
 Runs differ in their seed only, so the joined run has as many experts of each family as all of them. Nothing
 is trained: the library has had the steps of all of them. It has the weights alone, as with the optimisers it
 would be three times as large.
+
+With ``--order-by N`` every expert plays N tasks of each training family, and a new task tries first those who
+together solve most of the families that are not their own. Held-out families are not looked at.
 """
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
+import numpy as np
 import tyro
+from annotated_types import Ge
+from rich.progress import track
 
+from benchmarks.learning.experts import play, players
 from benchmarks.program import run
 from metarl.agents.policy_reuse import PolicyReuse, join_libraries
 from metarl.api.runs import load
 from metarl.config import to_json
 from metarl.errors import require
+from metarl.functional.random_streams import Purpose, make_rng
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.run_folder import CHECKPOINTS
+from metarl.tasks import TaskDistribution
 from metarl.training.runs import refuse_existing, write_config
+from metarl.vector_env import Array
 
 
-def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
-    """Join the experts of runs, or of checkpoints, in a new run's folder."""
-    require(len(runs) > 1, "Expected two runs or more", len(runs))
+def main(
+    runs: tyro.conf.Positional[tuple[Path, ...]], output: Path, order_by: Annotated[int, Ge(0)] = 0
+) -> None:
+    """Join the experts of runs, or of checkpoints, in a new run's folder.
+
+    Args:
+        runs: of policy-reuse; one alone is only ordered.
+        output: the new run's folder.
+        order_by: tasks of each training family that every expert plays once to find the order in which a new
+            task tries them; 0 lets any expert begin.
+    """
+    require(len(runs) > (0 if order_by else 1), "Expected two runs or more, or one to order", len(runs))
     refuse_existing(output)
     opened = [load(path).experiment for path in runs]
     first, agents = opened[0], list[PolicyReuse]()
@@ -36,6 +57,10 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
     library = join_libraries(agents)
+    if order_by:
+        library.order = find_order(library, first.suite, order_by)
+        names = players(library)
+        print("A new task tries", *(f"{names[expert]} ({expert})" for expert in library.order), sep="\n  ")
     evaluation = first.config.evaluation
     config = replace(
         first.config,
@@ -60,6 +85,35 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     write_config(output, config)
     print(save(output / CHECKPOINTS, checkpoint, keep=1))
+
+
+def find_order(library: PolicyReuse, suite: TaskDistribution, tasks: int) -> tuple[int, ...]:
+    """Return the experts in the order of what they add on training families that are not their own."""
+    families, names = library.families, np.array(players(library))
+    solved = np.zeros((len(families), len(names)))
+    with closing(suite.make_vector_env(tasks * len(names))) as env:
+        for number, family in enumerate(track(families, "families")):
+            own = [task for task in suite.tasks("train") if task.family == family][:tasks]
+            played = play(library, env, own, 1, suite.horizon, make_rng(0, Purpose.TEST, number))
+            solved[number] = played.solved.mean(axis=(0, 1))
+            solved[number, names == family] = 0.0
+    return by_what_they_add(solved)
+
+
+def by_what_they_add(solved: Array) -> tuple[int, ...]:
+    """Return columns by what each adds to the mean over rows of the best so far, then by its own mean.
+
+    Args:
+        solved: ``[F, E]``, how often each expert solves each family.
+    """
+    best, order = np.zeros(len(solved)), list[int]()
+    left = list(range(solved.shape[1]))
+    while left:
+        chosen = max(left, key=lambda e: (np.maximum(best, solved[:, e]).mean(), solved[:, e].mean()))
+        best = np.maximum(best, solved[:, chosen])
+        order.append(chosen)
+        left.remove(chosen)
+    return tuple(order)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,34 @@ def test_any_expert_may_begin_and_all_have_their_turn() -> None:
     assert counts.min() > 70
 
 
+def test_experts_are_tried_in_the_order_of_their_library_which_is_saved() -> None:
+    agent = agent_of(replace(ONE_EACH, experts_per_family=2, spreads=(1.0, 2.0)))
+    agent.order = (2, 0, 3, 1)
+    loaded = agent_of(agent.config, seed=1)
+    loaded.load_state(agent.state())
+    for each in agent, loaded:
+        tried = each.initial_actor(2, agent_contract.rng()).playing(9)
+        assert tried.tolist() == [[2, 0, 3, 1, 6, 4, 7, 5, 2]] * 2
+    # in training an expert plays its own family, whatever the order
+    [task] = [task for task in LeftAndRight().tasks("train") if task.family == agent.families[0]][:1]
+    assert agent.training_actor([task, task], agent_contract.rng()).playing(1).tolist() == [[0], [2]]
+    assert agent_of(ONE_EACH).order == ()
+
+
+@pytest.mark.parametrize("order", [[0], [0, 0], [0, 2], [0, "1"], 1, {"0": 1}])
+def test_an_order_that_does_not_fit_is_refused_and_changes_nothing(order: object) -> None:
+    agent = agent_of(ONE_EACH)
+    state, before = agent.state(), agent.state()
+    state.values["order"] = order
+    for value in state.tensors.values():
+        value.zero_()
+    with pytest.raises(MetarlError, match="Expected each of 2 experts once in their order, got"):
+        agent.load_state(state)
+    assert agent.order == ()
+    for name, value in agent.state().tensors.items():
+        assert torch.equal(value, before.tensors[name])
+
+
 def test_an_episode_counts_for_the_expert_that_played_it() -> None:
     agent, suite = agent_of(replace(TINY, experts_per_family=2)), LeftAndRight()
     actor, tasks = agent.initial_actor(3, agent_contract.rng()), suite.tasks("test")[:3]

@@ -43,6 +43,13 @@ def test_the_kept_expert_is_that_of_the_highest_return_and_is_measured_in_other_
     assert kept.tolist() == [75.0, 0.0, 25.0]
 
 
+def test_experts_are_ordered_by_what_they_add(experts: ModuleType) -> None:
+    join_experts = importlib.import_module("benchmarks.learning.join_experts")
+    # 1 solves most; 3 adds the third family, 0 half of the second; the rest follow by their own means
+    solved = np.array([[0.0, 1.0, 0.9, 0.0, 0.0], [1.0, 0.5, 0.6, 0.0, 0.2], [0.0, 0.3, 0.0, 0.9, 0.0]])
+    assert join_experts.by_what_they_add(solved) == (1, 3, 0, 2, 4)
+
+
 def test_libraries_are_joined_and_looked_at(
     experts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +71,8 @@ def test_libraries_are_joined_and_looked_at(
     assert [row[0] for row in rows] == ["train", "test"]
     assert {len(row) for row in rows} == {5 + 2 * 4}
     assert "mean, test" in capsys.readouterr().out
+    join_experts.main(paths[:1], Path("runs/ordered"), order_by=2)
+    assert sorted(load(Path("runs/ordered")).agent.order) == [0, 1]
     with pytest.raises(MetarlError, match="library"):
         join_experts.main(paths, Path("runs/library"))
     with pytest.raises(MetarlError, match="Expected two runs or more"):
