@@ -35,7 +35,11 @@ from metarl.vector_env import Array
 
 
 def main(
-    runs: tyro.conf.Positional[tuple[Path, ...]], output: Path, order_by: Annotated[int, Ge(0)] = 0
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    output: Path,
+    *,
+    order_by: Annotated[int, Ge(0)] = 0,
+    tries: int | None = None,
 ) -> None:
     """Join the experts of runs, or of checkpoints, in a new run's folder.
 
@@ -44,6 +48,8 @@ def main(
         output: the new run's folder.
         order_by: tasks of each training family that every expert plays once to find the order in which a new
             task tries them; 0 lets any expert begin.
+        tries: of the library's agent, by default that of the runs. With 1 a new task keeps the best of those
+            that one adaptation step tried, however few.
     """
     require(len(runs) > (0 if order_by else 1), "Expected two runs or more, or one to order", len(runs))
     refuse_existing(output)
@@ -57,6 +63,7 @@ def main(
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
     library = join_libraries(agents)
+    agent_config = library.config if tries is None else replace(library.config, tries=tries)
     if order_by:
         library.order = find_order(library, first.suite, order_by)
         names = players(library)
@@ -64,7 +71,7 @@ def main(
     evaluation = first.config.evaluation
     config = replace(
         first.config,
-        agent=library.config,
+        agent=agent_config,
         name=output.name,
         iterations=first.iteration,
         # a new task tries every expert once

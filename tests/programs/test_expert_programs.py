@@ -71,8 +71,10 @@ def test_libraries_are_joined_and_looked_at(
     assert [row[0] for row in rows] == ["train", "test"]
     assert {len(row) for row in rows} == {5 + 2 * 4}
     assert "mean, test" in capsys.readouterr().out
-    join_experts.main(paths[:1], Path("runs/ordered"), order_by=2)
-    assert sorted(load(Path("runs/ordered")).agent.order) == [0, 1]
+    join_experts.main(paths[:1], Path("runs/ordered"), order_by=2, tries=1)
+    ordered = load(Path("runs/ordered")).agent
+    assert sorted(ordered.order) == [0, 1]
+    assert ordered.config.tries == 1
     with pytest.raises(MetarlError, match="library"):
         join_experts.main(paths, Path("runs/library"))
     with pytest.raises(MetarlError, match="Expected two runs or more"):
