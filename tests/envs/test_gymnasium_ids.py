@@ -138,6 +138,14 @@ def test_gymnasiums_wrappers_count_its_episodes() -> None:
     assert [int(length) for length in env.length_queue] == [HORIZON] * 4
 
 
+def test_gymnasiums_wrappers_learn_which_slots_a_masked_reset_names() -> None:
+    env = RecordEpisodeStatistics(vector("point", autoreset_mode="Disabled"))
+    env.reset(seed=0)
+    env.step(np.zeros((2, 2)))
+    env.reset(options={"reset_mask": np.array([True, False])})
+    assert env.episode_lengths.tolist() == [0, 1]
+
+
 def test_pictures_of_one_task_are_drawn_if_asked_for() -> None:
     env = gymnasium.make("metarl/point", render_mode="rgb_array")
     env.reset(seed=0)
