@@ -23,6 +23,10 @@ class NonFiniteActionError(NonFiniteError):
         """Step of the episode, where it is known."""
 
 
+class AgentFormError(MetarlError):
+    """An agent's method that returned something of another form than the protocol's."""
+
+
 class Stopped(Exception):
     """The run was stopped; finished iterations are saved."""
 

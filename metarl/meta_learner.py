@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 import torch
 
+from metarl.errors import AgentFormError
 from metarl.types import Params, Rollout, State, Task
 
 Trial: TypeAlias = Literal["parallel", "sequential"]
@@ -144,6 +145,27 @@ class MetaLearner(Protocol):
 
     def load_state(self, state: State) -> None:
         """Go on from ``state``; MetarlError if it belongs to another architecture."""
+
+
+def check_learner(agent: MetaLearner) -> None:
+    """Check an agent's kind of trial and number of steps, or raise AgentFormError."""
+    kinds, steps, name = get_args(Trial), agent.adaptation_steps, type(agent).__qualname__
+    if agent.trial not in kinds:
+        said = " or ".join(map(repr, kinds))
+        raise AgentFormError(f"Expected trial of {name} to be {said}, got {agent.trial!r}.")
+    if not isinstance(steps, int) or steps < 0:
+        raise AgentFormError(f"Expected adaptation_steps of {name} to be an int >= 0, got {steps!r}.")
+
+
+def state_of(agent: MetaLearner) -> State:
+    """Return an agent's state; AgentFormError if it is of another type."""
+    state: object = agent.state()
+    if not isinstance(state, State):
+        raise AgentFormError(
+            f"Expected state of {type(agent).__qualname__} to return a metarl.types.State, "
+            f"got a {type(state).__name__}."
+        )
+    return state
 
 
 @runtime_checkable

@@ -65,6 +65,11 @@ def check_comparable(sides: Sequence[Side]) -> None:
                     f"{name} and {side.name} cannot be compared: they differ in {setting}, "
                     f"{seen} and {value}."
                 )
+    check_same_tasks(sides)
+
+
+def check_same_tasks(sides: Sequence[Side]) -> None:
+    """Check that all evaluations are of the same tasks, or raise MetarlError."""
     first = sides[0]
     for other in sides[1:]:
         ours, theirs = first.evaluation.tasks, other.evaluation.tasks

@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import MetarlError, Stopped
+from metarl.errors import AgentFormError, MetarlError, Stopped
 from metarl.meta_learner import MetaLearner
 from metarl.plugins.user_files import Sums, UserFile, at_fault, require_parts
 from metarl.plugins.user_modules import line_of
@@ -60,17 +60,21 @@ def naming_file(config: AgentConfig) -> Iterator[None]:
     Raises:
         MetarlError: instead of the exception; names the file and the line.
     """
+    place, check = str(getattr(config, FILE, "")), "Try its methods one by one: metarl check --agent"
     try:
         yield
+    except AgentFormError as error:
+        if not place:
+            raise
+        raise MetarlError(f"{error} {check} {place}.") from error
     except (MetarlError, Stopped, MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
-        if not is_in_file(config):
+        if not place:
             raise
-        place = str(getattr(config, FILE))
         wrong = at_fault(error, f"The agent of {place} fails")
         if not line_of(error):  # what a method returned is of no use, perhaps
-            wrong = MetarlError(f"{wrong} Try its methods one by one: metarl check --agent {place}.")
+            wrong = MetarlError(f"{wrong} {check} {place}.")
         wrong.add_note("".join(traceback.format_exception(error)))
         raise wrong from error
 

@@ -19,6 +19,7 @@ from metarl.meta_learner import (
     MetaLearner,
     act_at_start,
     actor_in_training,
+    check_learner,
     inputs_at_start,
     never,
 )
@@ -61,7 +62,9 @@ class AgentProbe:
     def build(self, seed: int = 0) -> MetaLearner:
         """Return a new agent."""
         sampling = SamplingConfig(meta_batch_size=TASKS, episodes=EPISODES)
-        return self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
+        agent = self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
+        check_learner(agent)
+        return agent
 
     def rng(self, seed: int = 0) -> np.random.Generator:
         """Return a claim's generator, always the same."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from metarl.config import SuiteConfig
 from metarl.errors import require
-from metarl.evaluation.comparability import Side, adaptation_episodes, check_comparable
+from metarl.evaluation.comparability import Side, adaptation_episodes, check_comparable, check_same_tasks
 from metarl.evaluation.experience import at_counts, common_counts, experience_of
 from metarl.evaluation.record import KINDS, Evaluation, scores_of
 from metarl.evaluation.statistics import (
@@ -134,15 +134,30 @@ def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
     measured; runs of one kind stay as they are.
 
     Raises:
-        MetarlError: if they have no such number in common, or a file does not say how it was measured.
+        MetarlError: if they have other tasks or no such number in common, or a file does not say how it was
+            measured.
     """
     if len({evaluation.trial for run in runs for evaluation in run.evaluations}) == 1:
         return list(runs)
     sides = [side for run in runs for side in run.sides]
+    check_same_tasks(sides)  # before a hint at measuring again, which would not help
     counts = common_counts(
         [(side.name, experience_of(side.evaluation, adaptation_episodes(side))) for side in sides]
     )
     return [run.at_counts(counts) for run in runs]
+
+
+def same_weights(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """Tell of evaluations of one and the same trained agent, such as of a copied run."""
+    found: dict[str, str] = {}
+    said = []
+    for side in (side for run in runs for side in run.sides):
+        weights = side.about.get("weights_sha256")
+        if isinstance(weights, str) and weights in found:
+            said.append(f"{found[weights]} and {side.name} are one agent: their weights are the same.")
+        elif isinstance(weights, str):
+            found[weights] = side.name
+    return said
 
 
 def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:

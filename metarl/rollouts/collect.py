@@ -11,6 +11,7 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, Inputs
+from metarl.rollouts.choices import check_actor, check_choice, check_memory
 from metarl.rollouts.numpy_buffer import HostRecorder
 from metarl.rollouts.own_tasks import ActorOfTasks
 from metarl.rollouts.tensor_buffer import TensorRecorder
@@ -51,12 +52,13 @@ def collect(
         The episodes, on the actor's device.
 
     Raises:
-        MetarlError: if the environment has too few slots.
+        MetarlError: if the environment has too few slots, or the policy's choice has another form.
         NonFiniteError: if an observation, a reward or an action is not finite; names the task and the step.
     """
     used, slots = len(tasks) * episodes, num_slots(env)
     if used > slots:
         raise MetarlError(f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {slots}.")
+    check_actor(actor)
     # all randomness comes from ``rng``: actions by one seed, resets by one for each slot
     generator = torch.Generator(actor.device)
     generator.manual_seed(int(rng.integers(2**63)))
@@ -97,6 +99,7 @@ def _run(
     shape, size = (len(tasks), episodes), action_size(env.single_action_space)
     before = trial_start(actor, shape, size) if after is None else last_step(after)
     memory = initial_memory = before.memory
+    check_memory(actor, memory, shape)
     actions, rewards = before.actions, before.rewards
     extras: list[Params] = []
     starts = torch.ones(len(tasks), episodes, dtype=torch.bool, device=actor.device)
@@ -108,7 +111,10 @@ def _run(
                 on_step(recorder.num_live)
             observations, live = (seen.to(actor.device) for seen in recorder.observe(step))
             inputs = Inputs(observations, actions, rewards, starts, live)
-            action, new_memory = actor.act(inputs, memory, generator)
+            chosen = actor.act(inputs, memory, generator)
+            if step == 0:
+                check_choice(actor, chosen, memory, (*shape, size))
+            action, new_memory = chosen
             # slots that are over keep the memory of their last live step
             memory = keep_idle(memory, new_memory, live)
             actions, rewards = action.actions, recorder.act(step, action).to(actor.device)

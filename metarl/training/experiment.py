@@ -24,7 +24,7 @@ from metarl.evaluation.physics import Physics, physics_of
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import Inputs, MetaLearner, inputs_at_start, plan_of
+from metarl.meta_learner import Inputs, MetaLearner, check_learner, inputs_at_start, plan_of, state_of
 from metarl.networks.linear_baseline import transitions_per_feature
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
 from metarl.spaces import action_size, observation_size
@@ -83,6 +83,7 @@ class Experiment:
             self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
         )
         with naming_agent(config.agent):
+            check_learner(self.agent)
             self.training_tasks.check(self.agent, config.iterations)
         self.iteration, self.env_steps, self.elapsed = 0, 0, 0.0
         self.tally = Tally()
@@ -463,7 +464,7 @@ class Experiment:
         return Checkpoint(
             iteration=self.iteration,
             config=to_json(self.config),
-            agent=self.agent.state(),
+            agent=state_of(self.agent),
             progress={
                 "env_steps": self.env_steps,
                 "elapsed_seconds": self.elapsed,

@@ -29,8 +29,16 @@ from metarl.evaluation.episode_curve import (
 from metarl.evaluation.experience import at_counts, common_counts, experience_of
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.statistics import Bootstrap
-from metarl.reporting.comparison import EvaluatedRun, check_comparable_runs, compare, read_evaluated
+from metarl.reporting.comparison import (
+    EvaluatedRun,
+    check_comparable_runs,
+    compare,
+    on_common_axis,
+    read_evaluated,
+    same_weights,
+)
 from metarl.reporting.figures.profiles import profiles_of, write_profiles
+from metarl.storage.files import write_json
 from metarl.tasks import Split
 from metarl.types import Json, Task
 from support import tiny
@@ -299,6 +307,32 @@ def test_run_is_not_compared_with_itself(
     monkeypatch.chdir(trained)
     assert main(["compare", str(trained), "."]) == 2
     assert capsys.readouterr().err == "metarl: The run . is named twice; a run cannot differ from itself.\n"
+
+
+def test_run_is_not_compared_with_its_sweep(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, run = tmp_path / "it-sweep", tmp_path / trained.name
+    run.symlink_to(trained)
+    write_json(sweep / "sweep.json", {"finished": [trained.name]})
+    assert main(["compare", str(sweep), str(trained)]) == 2
+    assert f"The run {trained} is named twice" in capsys.readouterr().err
+
+
+def test_copy_of_a_run_is_said_to_be_the_same_agent(trained: Path) -> None:
+    one = read_evaluated(trained)
+    copied, other = replace(one, name="copy"), replace(one, name="other", files=())
+    assert same_weights([one, copied, other]) == [
+        f"{trained.name} and copy are one agent: their weights are the same."
+    ]
+
+
+def test_other_tasks_are_named_before_episodes_of_experience(trained: Path) -> None:
+    one = read_evaluated(trained)
+    few = replace(one.evaluations[0], trial="sequential", tasks=one.evaluations[0].tasks[:3])
+    other = replace(one, name="other", evaluations=(few,), files=(replace(one.files[0], evaluation=few),))
+    with pytest.raises(MetarlError, match="not of the same tasks"):
+        on_common_axis([one, other])
 
 
 @pytest.fixture(scope="module")

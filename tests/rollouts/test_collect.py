@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError, NonFiniteError
-from metarl.meta_learner import Action, Inputs
+from metarl.meta_learner import Action, Actor, Inputs
 from metarl.rollouts.collect import collect
 from metarl.types import Params, Rollout, Task
 from support import tiny
@@ -277,3 +279,62 @@ def test_rollout_moves_whole() -> None:
     moved = run(tiny.ClimbEnv(4, horizon=4, says_success=False)).to("meta")
     assert {value.device.type for value in moved.tensors().values()} == {"meta"}
     assert moved.success is None
+
+
+ACTIONS, LOG_PROBS, MEMORY = torch.zeros(2, 2, 1), torch.zeros(2, 2), {"seen": torch.zeros(2, 2, 3)}
+MISTAKES = [
+    (Action(ACTIONS, LOG_PROBS), "return an Action and the new memory, got an Action alone"),
+    (None, "return an Action and the new memory, got None"),
+    ((ACTIONS, MEMORY), "return an Action first, got a float32 tensor [2, 2, 1]"),
+    ((Action(ACTIONS, LOG_PROBS), {}), "the new memory as a dict of 'seen', got an empty dict"),
+    ((Action(ACTIONS, LOG_PROBS), None), "the new memory as a dict of 'seen', got None"),
+    ((Action(ACTIONS.view(4, 1), LOG_PROBS), MEMORY), "actions as a float32 tensor [2, 2, 1], got a float32"),
+    (
+        (Action(ACTIONS, ACTIONS), MEMORY),
+        "log_probs as a float32 tensor [2, 2], got a float32",
+    ),
+    ((Action(ACTIONS.double(), LOG_PROBS), MEMORY), "float32 tensor [2, 2, 1], got a float64 tensor"),
+    ((Action(ACTIONS.numpy(), LOG_PROBS), MEMORY), "a float32 tensor [2, 2, 1], got a ndarray"),
+    ((Action(ACTIONS, LOG_PROBS.log() - LOG_PROBS.log()), MEMORY), "the log density of each action, got NaN"),
+    (
+        (Action(ACTIONS, LOG_PROBS.clone().requires_grad_()), MEMORY),
+        "log_probs without a gradient",
+    ),
+    (
+        (Action(ACTIONS, LOG_PROBS, {"value": torch.zeros(4)}), MEMORY),
+        "extra 'value' as a tensor [2, 2, ...]",
+    ),
+    ((Action(ACTIONS, LOG_PROBS), {"seen": torch.zeros(4, 3)}), "'seen' as a float32 tensor [2, 2, 3], got"),
+]
+
+
+def collect_with(actor: Actor) -> None:
+    env = tiny.ClimbEnv(4, horizon=4)
+    collect(env, TASKS, actor, episodes=2, horizon=4, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("chosen", "sentence"), MISTAKES)
+def test_what_act_returns_is_refused_unless_it_has_its_form(
+    monkeypatch: pytest.MonkeyPatch, chosen: object, sentence: str
+) -> None:
+    monkeypatch.setattr(tiny.ScriptedActor, "initial_memory", lambda *_: MEMORY)
+    monkeypatch.setattr(tiny.ScriptedActor, "act", lambda *_: chosen)
+    with pytest.raises(MetarlError, match=f"^Expected act of ScriptedActor to .*{re.escape(sentence)}"):
+        collect_with(tiny.ScriptedActor(SCRIPT))
+
+
+@pytest.mark.parametrize("memory", [None, {"seen": torch.zeros(4, 3)}])
+def test_first_memory_is_refused_unless_it_has_its_form(
+    monkeypatch: pytest.MonkeyPatch, memory: object
+) -> None:
+    monkeypatch.setattr(tiny.ScriptedActor, "initial_memory", lambda *_: memory)
+    with pytest.raises(MetarlError, match="Expected initial_memory of ScriptedActor to return "):
+        collect_with(tiny.ScriptedActor(SCRIPT))
+
+
+@pytest.mark.parametrize(
+    ("actor", "got"), [(None, "None"), ((tiny.ScriptedActor(SCRIPT), {}), "a tuple of 2")]
+)
+def test_what_is_no_policy_is_refused(actor: Actor, got: str) -> None:
+    with pytest.raises(MetarlError, match=f"agent to return a policy, got {got}, which has no device"):
+        collect_with(actor)

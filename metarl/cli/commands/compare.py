@@ -25,6 +25,7 @@ from metarl.reporting.comparison import (
     compare,
     on_common_axis,
     read_evaluated,
+    same_weights,
 )
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.training_curves import write_curves
@@ -33,6 +34,7 @@ from metarl.reporting.success_tables import reference_table
 from metarl.reporting.tables import comparison_table
 from metarl.settings import Settings
 from metarl.storage.files import all_or_none, write_json
+from metarl.storage.run_folder import runs_of
 from metarl.text import count
 from metarl.types import Json
 
@@ -91,6 +93,8 @@ def compare_command(arguments: list[str]) -> None:
             each for file in run.files for each in physics_differences(file.about.get("physics"))
         ):
             say(f"{letter}: {sentence}")
+    for sentence in same_weights(runs):
+        say(sentence)
     # older files lack some conditions, so the user must judge them
     for sentence in unrecorded([side for run in runs for side in run.sides]):
         say(sentence)
@@ -116,12 +120,15 @@ def check_different(folders: Sequence[Path]) -> None:
     """Check that no run is named twice.
 
     Raises:
-        MetarlError: if one is, by different paths perhaps.
+        MetarlError: if one is, by different paths perhaps, or by itself and in a sweep.
     """
-    places = [folder.resolve() for folder in folders]
-    for index, place in enumerate(places):
-        if place in places[:index]:
-            raise MetarlError(f"The run {folders[index]} is named twice; a run cannot differ from itself.")
+    known = set[Path]()
+    for folder in folders:
+        # a sweep names its runs
+        places = {run.resolve(): run for run in runs_of(folder)}
+        if twice := [places[place] for place in places if place in known]:
+            raise MetarlError(f"The run {twice[0]} is named twice; a run cannot differ from itself.")
+        known |= places.keys()
 
 
 def write(

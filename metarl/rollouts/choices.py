@@ -1,0 +1,100 @@
+"""Check of what a policy returns, so that a mistake is named and nothing is reshaped in silence."""
+
+from __future__ import annotations
+
+from types import EllipsisType
+
+import torch
+
+from metarl.errors import AgentFormError
+from metarl.meta_learner import Action, Actor
+from metarl.types import Params
+
+
+def check_choice(actor: Actor, chosen: object, memory: Params, shape: tuple[int, int, int]) -> None:
+    """Check the form of what ``act`` returned.
+
+    Args:
+        actor: the policy, to be named.
+        chosen: what it returned.
+        memory: what it was given, ``[M, K, ...]`` by name.
+        shape: M, K and A.
+
+    Raises:
+        AgentFormError: unless it is an :class:`Action` of float32 with its shapes, and a memory with
+            the names, shapes and dtypes of the one that was given.
+    """
+    where = f"act of {type(actor).__qualname__}"
+    if not (isinstance(chosen, tuple) and len(chosen) == 2):
+        raise AgentFormError(f"Expected {where} to return an Action and the new memory, got {_form(chosen)}.")
+    action, new_memory = chosen
+    if not isinstance(action, Action):
+        raise AgentFormError(f"Expected {where} to return an Action first, got {_form(action)}.")
+    _check_tensor(f"{where} to return actions", action.actions, shape, torch.float32)
+    _check_tensor(f"{where} to return log_probs", action.log_probs, shape[:2], torch.float32)
+    if action.log_probs.isnan().any():
+        raise AgentFormError(f"Expected {where} to return the log density of each action, got NaN.")
+    for name, extra in action.extras.items():
+        _check_tensor(f"{where} to return the extra {name!r}", extra, (*shape[:2], ...))
+    if not isinstance(new_memory, dict) or new_memory.keys() != memory.keys():
+        raise AgentFormError(
+            f"Expected {where} to return the new memory as {_form(memory)}, got {_form(new_memory)}."
+        )
+    for name, value in new_memory.items():
+        given = memory[name]
+        _check_tensor(f"{where} to return the memory {name!r}", value, tuple(given.shape), given.dtype)
+
+
+def check_actor(actor: object) -> None:
+    """Check that something is a policy; AgentFormError names what it lacks."""
+    missing = [part for part in ("device", "initial_memory", "act") if not hasattr(actor, part)]
+    if missing:
+        raise AgentFormError(
+            f"Expected initial_actor and adapt of an agent to return a policy, got {_form(actor)}, which "
+            f"has no {missing[0]}; see metarl.meta_learner.Actor."
+        )
+
+
+def check_memory(actor: Actor, memory: object, shape: tuple[int, int]) -> None:
+    """Check what ``initial_memory`` returned for M tasks and K episodes, or raise AgentFormError."""
+    where = f"initial_memory of {type(actor).__qualname__}"
+    if not isinstance(memory, dict):
+        raise AgentFormError(f"Expected {where} to return a dict, which may be empty, got {_form(memory)}.")
+    for name, value in memory.items():
+        _check_tensor(f"{where} to return {name!r}", value, (*shape, ...))
+
+
+def _check_tensor(
+    what: str, value: object, shape: tuple[int | EllipsisType, ...], dtype: torch.dtype | None = None
+) -> None:
+    """Check a tensor's shape, of which an ellipsis leaves the last axes open, and dtype."""
+    open_axes = shape[-1:] == (...,)
+    axes = shape[:-1] if open_axes else shape
+    if (
+        isinstance(value, torch.Tensor)
+        and axes == value.shape[: len(axes) if open_axes else None]
+        and dtype in (None, value.dtype)
+    ):
+        if value.requires_grad:
+            raise AgentFormError(f"Expected {what} without a gradient; act under torch.no_grad().")
+        return
+    named = ", ".join("..." if size is ... else str(size) for size in shape)
+    kind = f"a {_short(dtype)} tensor" if dtype else "a tensor"
+    raise AgentFormError(f"Expected {what} as {kind} [{named}], got {_form(value)}.")
+
+
+def _form(value: object) -> str:
+    """Describe what something is in a few words."""
+    if isinstance(value, torch.Tensor):
+        return f"a {_short(value.dtype)} tensor {list(value.shape)}"
+    if isinstance(value, Action):
+        return "an Action alone"
+    if isinstance(value, dict):
+        return f"a dict of {', '.join(map(repr, value))}" if value else "an empty dict"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
