@@ -149,7 +149,8 @@ class MetaLearner(Protocol):
 
 def check_learner(agent: MetaLearner) -> None:
     """Check an agent's kind of trial and number of steps, or raise AgentFormError."""
-    kinds, steps, name = get_args(Trial), agent.adaptation_steps, type(agent).__qualname__
+    kinds, name = get_args(Trial), type(agent).__qualname__
+    steps: object = agent.adaptation_steps
     if agent.trial not in kinds:
         said = " or ".join(map(repr, kinds))
         raise AgentFormError(f"Expected trial of {name} to be {said}, got {agent.trial!r}.")
