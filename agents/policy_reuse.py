@@ -53,6 +53,8 @@ class PolicyReuseConfig(RL2Config):
     """Experts, or experts at a spread, that a new task tries before it keeps one; 0 tries all."""
     trial_episodes: Annotated[int, Ge(1), Le(1)] = 1
     """Episodes of an expert's trial, always 1."""
+    library: tuple[str, ...] = ()
+    """Each expert's family, of a library that is a choice of experts; empty for the same number of each."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,7 +72,9 @@ class PolicyReuseConfig(RL2Config):
             MetarlError: if there would be one expert only.
         """
         families = list(dict.fromkeys(task.family for task in suite.tasks("train")))
-        number = len(families) * self.experts_per_family
+        strange = [family for family in self.library if family not in families]
+        require(not strange, f"library must name families of {', '.join(families)}", strange)
+        number = len(self.library) or len(families) * self.experts_per_family
         if number * len(self.spreads) < 2:
             raise MetarlError(
                 f"Expected two experts or more, got one, as {suite.name} has one training family; "
@@ -231,6 +235,8 @@ class PolicyReuse:
 
     def __init__(self, config: PolicyReuseConfig, families: Sequence[str], experts: Sequence[RL2]) -> None:
         self.config, self.families, self.experts = config, tuple(families), tuple(experts)
+        self.owners = config.library or self.families * config.experts_per_family
+        """Each expert's family."""
         self.device = experts[0].device
         self.factors = sorted(config.spreads, key=lambda factor: factor != 1.0)
         """Of the deviation; all experts are tried with the first, which is 1, before the next."""
@@ -357,14 +363,13 @@ class PolicyReuse:
 
     def _own(self, tasks: Sequence[Task]) -> list[int]:
         """Return each training task's expert: those of a family take its tasks in turn."""
-        seen, numbers = dict.fromkeys(self.families, 0), list[int]()
+        seen, numbers = dict.fromkeys(self.owners, 0), list[int]()
         for task in tasks:
             if task.family not in seen:
-                raise MetarlError(
-                    f"Expected training tasks of {', '.join(self.families)}, got {task.family!r}."
-                )
-            turn = seen[task.family] % self.config.experts_per_family
-            numbers.append(turn * len(self.families) + self.families.index(task.family))
+                known = ", ".join(dict.fromkeys(self.owners))
+                raise MetarlError(f"Expected training tasks of {known}, got {task.family!r}.")
+            own = [number for number, family in enumerate(self.owners) if family == task.family]
+            numbers.append(own[seen[task.family] % len(own)])
             seen[task.family] += 1
         return numbers
 
@@ -380,6 +385,7 @@ def join_libraries(agents: Sequence[PolicyReuse]) -> PolicyReuse:
     for agent in agents:
         alike = (agent.config, agent.families) == (first.config, first.families)
         require(alike, "Expected libraries of the same families and settings", (agent.families, agent.config))
+    require(not first.config.library, "Expected libraries with all of their experts", first.config.library)
     experts = [expert for agent in agents for expert in agent.experts]
     config = replace(first.config, experts_per_family=first.config.experts_per_family * len(agents))
     return PolicyReuse(config, first.families, experts)
@@ -391,6 +397,14 @@ def _order(saved: object, number: int) -> tuple[int, ...]:
     if saved != places or (places and sorted(places) != list(range(number))):
         raise MetarlError(f"Expected each of {number} experts once in their order, got {saved!r}.")
     return tuple(places)
+
+
+def choose_experts(agent: PolicyReuse, experts: Sequence[int]) -> PolicyReuse:
+    """Return an agent with some of the experts, which a new task tries in this order."""
+    config = replace(agent.config, library=tuple(agent.owners[number] for number in experts))
+    chosen = PolicyReuse(config, agent.families, [agent.experts[number] for number in experts])
+    chosen.order = tuple(range(len(experts)))
+    return chosen
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:

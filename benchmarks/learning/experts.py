@@ -88,7 +88,7 @@ def main(
         names = [
             family if factor == 1 else f"{family} x {factor:g}"
             for factor in agent.factors
-            for family in players(agent)
+            for family in agent.owners
         ]
         show(rows, names, f"{opened.folder.name} after {opened.experiment.iteration} iterations")
         if output is not None:
@@ -134,16 +134,11 @@ def play(
 
 def row_of(split: Split, family: str, played: Played, agent: PolicyReuse) -> Row:
     """Return a family's line."""
-    names = np.tile(players(agent), len(agent.factors))
+    names = np.tile(agent.owners, len(agent.factors))
     by_expert = 100 * played.solved.mean(axis=(0, 1))
     own, kept = kept_success(played, np.ones(len(names), bool))
     left_out, _ = kept_success(played, names != family)
     return Row(split, family, by_expert, kept, own, left_out, float(by_expert.max()))
-
-
-def players(agent: PolicyReuse) -> list[str]:
-    """Return each expert's family."""
-    return list(agent.families) * agent.config.experts_per_family
 
 
 def kept_success(played: Played, allowed: Array) -> tuple[float, Array]:

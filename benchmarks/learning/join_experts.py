@@ -7,7 +7,8 @@ is trained: the library has had the steps of all of them. It has the weights alo
 would be three times as large.
 
 With ``--order-by N`` every expert plays N tasks of each training family, and a new task tries first those who
-together solve most of the families that are not their own. Held-out families are not looked at.
+together solve most of the families that are not their own. Held-out families are not looked at. ``--keep N``
+keeps the first N of them alone.
 """
 
 from contextlib import closing
@@ -20,9 +21,9 @@ import tyro
 from annotated_types import Ge
 from rich.progress import track
 
-from benchmarks.learning.experts import play, players
+from benchmarks.learning.experts import play
 from benchmarks.program import run
-from metarl.agents.policy_reuse import PolicyReuse, join_libraries
+from metarl.agents.policy_reuse import PolicyReuse, choose_experts, join_libraries
 from metarl.api.runs import load
 from metarl.config import to_json
 from metarl.errors import require
@@ -39,6 +40,7 @@ def main(
     output: Path,
     *,
     order_by: Annotated[int, Ge(0)] = 0,
+    keep: Annotated[int, Ge(0)] = 0,
     tries: int | None = None,
 ) -> None:
     """Join the experts of runs, or of checkpoints, in a new run's folder.
@@ -48,10 +50,13 @@ def main(
         output: the new run's folder.
         order_by: tasks of each training family that every expert plays once to find the order in which a new
             task tries them; 0 lets any expert begin.
+        keep: number of experts that are kept, the first of that order; 0 keeps all.
         tries: of the library's agent, by default that of the runs. With 1 a new task keeps the best of those
             that one adaptation step tried, however few.
     """
     require(len(runs) > (0 if order_by else 1), "Expected two runs or more, or one to order", len(runs))
+    require(not keep or order_by > 0, "Expected --order-by, by which experts are kept", order_by)
+    require(keep != 1, "keep must be 2 or more, or 0 for all", keep)
     refuse_existing(output)
     opened = [load(path).experiment for path in runs]
     first, agents = opened[0], list[PolicyReuse]()
@@ -63,11 +68,12 @@ def main(
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
     library = join_libraries(agents)
-    agent_config = library.config if tries is None else replace(library.config, tries=tries)
     if order_by:
         library.order = find_order(library, first.suite, order_by)
-        names = players(library)
-        print("A new task tries", *(f"{names[expert]} ({expert})" for expert in library.order), sep="\n  ")
+        library = choose_experts(library, library.order[:keep]) if keep else library
+        names = [library.owners[expert] for expert in library.order]
+        print("A new task tries", *names, sep="\n  ")
+    agent_config = library.config if tries is None else replace(library.config, tries=tries)
     evaluation = first.config.evaluation
     config = replace(
         first.config,
@@ -76,17 +82,21 @@ def main(
         iterations=first.iteration,
         # a new task tries every expert once
         evaluation=replace(
-            evaluation, adaptation_episodes=max(evaluation.adaptation_episodes, len(library.experts))
+            evaluation,
+            adaptation_episodes=keep or max(evaluation.adaptation_episodes, len(library.experts)),
         ),
     )
+    # several checkpoints of a run have had the steps of the last
+    steps, seconds = dict[str, int](), dict[str, float]()
+    for each in opened:
+        own_run = f"{each.config.name}, seed {each.config.seed}"
+        steps[own_run] = max(steps.get(own_run, 0), each.env_steps)
+        seconds[own_run] = max(seconds.get(own_run, 0.0), each.elapsed)
     checkpoint = Checkpoint(
         iteration=first.iteration,
         config=to_json(config),
         agent=library.weights(),
-        progress={
-            "env_steps": sum(each.env_steps for each in opened),
-            "elapsed_seconds": sum(each.elapsed for each in opened),
-        },
+        progress={"env_steps": sum(steps.values()), "elapsed_seconds": sum(seconds.values())},
         physics=first.physics,
     )
     output.mkdir(parents=True, exist_ok=True)
@@ -96,7 +106,7 @@ def main(
 
 def find_order(library: PolicyReuse, suite: TaskDistribution, tasks: int) -> tuple[int, ...]:
     """Return the experts in the order of what they add on training families that are not their own."""
-    families, names = library.families, np.array(players(library))
+    families, names = library.families, np.array(library.owners)
     solved = np.zeros((len(families), len(names)))
     with closing(suite.make_vector_env(tasks * len(names))) as env:
         for number, family in enumerate(track(families, "families")):

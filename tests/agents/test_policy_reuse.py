@@ -16,6 +16,7 @@ from metarl.agents.policy_reuse import (
     PolicyReuse,
     PolicyReuseConfig,
     ReusingActor,
+    choose_experts,
     join_libraries,
 )
 from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
@@ -258,6 +259,34 @@ def test_weights_alone_are_loaded_and_the_optimiser_starts_anew() -> None:
     for name, value in other.state().tensors.items():
         expected = weights.tensors.get(name, torch.zeros_like(value))
         assert torch.equal(value, expected), name
+
+
+def test_chosen_experts_are_tried_in_their_order_and_trained_on_their_own_families() -> None:
+    agent, suite = agent_of(replace(TINY, experts_per_family=2)), LeftAndRight()
+    # of the experts left, right, left, right
+    chosen = choose_experts(agent, [3, 0, 1])
+    assert chosen.config.library == chosen.owners == (RIGHT, LEFT, RIGHT)
+    assert chosen.initial_actor(2, agent_contract.rng()).playing(4).tolist() == [[0, 1, 2, 0]] * 2
+    rebuilt = agent_of(chosen.config, seed=1)
+    rebuilt.load_state(chosen.weights())
+    for name, value in rebuilt.weights().tensors.items():
+        number = [3, 0, 1][int(name.partition(".")[0].removeprefix("expert"))]
+        expected = agent.weights().tensors[f"expert{number}.{name.partition('.')[2]}"]
+        assert torch.equal(value, expected), name
+    assert rebuilt.order == (0, 1, 2)
+    left, right = ([task for task in suite.tasks("train") if task.family == name] for name in (LEFT, RIGHT))
+    actor = chosen.training_actor([right[0], left[0], right[1], right[2]], agent_contract.rng())
+    assert actor.kept.tolist() == [0, 1, 2, 0]
+    with pytest.raises(MetarlError, match="Expected training tasks of right, got 'left'"):
+        choose_experts(agent, [3, 1]).training_actor(left, agent_contract.rng())
+
+
+def test_a_library_of_unknown_families_or_of_a_choice_is_refused() -> None:
+    with pytest.raises(MetarlError, match="library must name families of left, right, but it is \\['up'\\]"):
+        agent_of(replace(TINY, library=(LEFT, "up")))
+    chosen = choose_experts(agent_of(ONE_EACH), [0, 1])
+    with pytest.raises(MetarlError, match="Expected libraries with all of their experts"):
+        join_libraries([chosen])
 
 
 def test_libraries_with_other_settings_are_not_joined() -> None:

@@ -75,6 +75,15 @@ def test_libraries_are_joined_and_looked_at(
     ordered = load(Path("runs/ordered")).agent
     assert sorted(ordered.order) == [0, 1]
     assert ordered.config.tries == 1
+    join_experts.main(paths, Path("runs/few"), order_by=2, keep=2)
+    few = load(Path("runs/few"))
+    assert len(few.agent.experts) == few.config.evaluation.adaptation_episodes == 2
+    assert few.experiment.env_steps == sum(load(path).experiment.env_steps for path in paths)
+    # checkpoints of one run have had its steps once
+    join_experts.main((paths[0], paths[0] / "checkpoints/00000000"), Path("runs/pool"))
+    assert load(Path("runs/pool")).experiment.env_steps == load(paths[0]).experiment.env_steps
+    with pytest.raises(MetarlError, match="Expected --order-by, by which experts are kept"):
+        join_experts.main(paths, Path("runs/fewer"), keep=2)
     with pytest.raises(MetarlError, match="library"):
         join_experts.main(paths, Path("runs/library"))
     with pytest.raises(MetarlError, match="Expected two runs or more"):
