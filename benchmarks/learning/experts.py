@@ -16,30 +16,22 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import torch
 import tyro
 from annotated_types import Ge
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.learning.expert_episodes import Played, play
 from benchmarks.program import run
 from benchmarks.workloads import wide_console
 from metarl.agents.policy_reuse import PolicyReuse
 from metarl.api.runs import Run, load
 from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.rollouts.collect import collect
 from metarl.storage.files import write_rows
 from metarl.tasks import Split
 from metarl.types import Task
-from metarl.vector_env import Array, TaskVectorEnv
-
-
-class Played(NamedTuple):
-    """Episodes of all experts on a family's tasks, ``[M, R, E]`` with R episodes of each."""
-
-    returns: Array
-    solved: Array
+from metarl.vector_env import Array
 
 
 class Row(NamedTuple):
@@ -111,25 +103,6 @@ def measure(opened: Run, agent: PolicyReuse, tasks: int, episodes: int, horizon:
             played = play(agent, env, own, episodes, horizon, rng)
             rows.append(row_of(split, family, played, agent))
     return rows
-
-
-def play(
-    agent: PolicyReuse,
-    env: TaskVectorEnv,
-    tasks: Sequence[Task],
-    episodes: int,
-    horizon: int,
-    rng: np.random.Generator,
-) -> Played:
-    """Let every expert play episodes of every task."""
-    actor = agent.initial_actor(len(tasks), rng).in_order()
-    experts = len(actor.experts)
-    rollout = collect(env, tasks, actor, episodes=episodes * experts, horizon=horizon, rng=rng)
-    assert rollout.success is not None, "Meta-World says what is solved"
-    # slot k is played by expert k modulo E
-    shape = len(tasks), episodes, experts
-    returns, solved = rollout.episode_returns.double(), rollout.success.to(torch.float64)
-    return Played(returns.view(shape).numpy(), solved.view(shape).numpy())
 
 
 def row_of(split: Split, family: str, played: Played, agent: PolicyReuse) -> Row:

@@ -21,7 +21,7 @@ import tyro
 from annotated_types import Ge
 from rich.progress import track
 
-from benchmarks.learning.experts import play
+from benchmarks.learning.expert_episodes import play
 from benchmarks.program import run
 from metarl.agents.policy_reuse import PolicyReuse, choose_experts, join_libraries
 from metarl.api.runs import load

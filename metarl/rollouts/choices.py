@@ -32,8 +32,6 @@ def check_choice(actor: Actor, chosen: object, memory: Params, shape: tuple[int,
         raise AgentFormError(f"Expected {where} to return an Action first, got {_form(action)}.")
     _check_tensor(f"{where} to return actions", action.actions, shape, torch.float32)
     _check_tensor(f"{where} to return log_probs", action.log_probs, shape[:2], torch.float32)
-    if action.log_probs.isnan().any():
-        raise AgentFormError(f"Expected {where} to return the log density of each action, got NaN.")
     for name, extra in action.extras.items():
         _check_tensor(f"{where} to return the extra {name!r}", extra, (*shape[:2], ...))
     if not isinstance(new_memory, dict) or new_memory.keys() != memory.keys():

@@ -295,7 +295,6 @@ MISTAKES = [
     ),
     ((Action(ACTIONS.double(), LOG_PROBS), MEMORY), "float32 tensor [2, 2, 1], got a float64 tensor"),
     ((Action(ACTIONS.numpy(), LOG_PROBS), MEMORY), "a float32 tensor [2, 2, 1], got a ndarray"),
-    ((Action(ACTIONS, LOG_PROBS.log() - LOG_PROBS.log()), MEMORY), "the log density of each action, got NaN"),
     (
         (Action(ACTIONS, LOG_PROBS.clone().requires_grad_()), MEMORY),
         "log_probs without a gradient",

@@ -1,0 +1,40 @@
+"""Episodes of every expert of policy reuse on every task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from metarl.agents.policy_reuse import PolicyReuse
+from metarl.rollouts.collect import collect
+from metarl.types import Task
+from metarl.vector_env import Array, TaskVectorEnv
+
+
+class Played(NamedTuple):
+    """Episodes of all experts on a family's tasks, ``[M, R, E]`` with R episodes of each."""
+
+    returns: Array
+    solved: Array
+
+
+def play(
+    agent: PolicyReuse,
+    env: TaskVectorEnv,
+    tasks: Sequence[Task],
+    episodes: int,
+    horizon: int,
+    rng: np.random.Generator,
+) -> Played:
+    """Let every expert play episodes of every task."""
+    actor = agent.initial_actor(len(tasks), rng).in_order()
+    experts = len(actor.experts)
+    rollout = collect(env, tasks, actor, episodes=episodes * experts, horizon=horizon, rng=rng)
+    assert rollout.success is not None, "Meta-World says what is solved"
+    # slot k is played by expert k modulo E
+    shape = len(tasks), episodes, experts
+    returns, solved = rollout.episode_returns.double(), rollout.success.to(torch.float64)
+    return Played(returns.view(shape).numpy(), solved.view(shape).numpy())
