@@ -105,6 +105,7 @@ def start(words: list[str]) -> None:
         main(words[1:])
     elif words[1] == "-m":
         del sys.argv[:2]
+        sys.modules.pop(words[2], None)  # another test may have imported it, of which runpy warns
         runpy.run_module(words[2], run_name="__main__")
     else:
         del sys.argv[:1]
