@@ -108,6 +108,21 @@ def test_evaluating_takes_a_run_or_its_folder(run: metarl.Run) -> None:
     assert one.returns.tolist() == other.returns.tolist()
 
 
+def test_evaluating_leaves_the_run_as_it_was(run: metarl.Run) -> None:
+    before = run.config
+    metarl.evaluate(run, run.suite.tasks("test")[:1], adaptation_steps=before.evaluation.adaptation_steps + 1)
+    assert run.config == before
+
+
+def test_what_is_no_task_is_refused(run: metarl.Run) -> None:
+    task = run.suite.tasks("test")[0]
+    for wrong in (task, [task.id], []):
+        with pytest.raises(MetarlError, match="Expected a list of tasks"):
+            metarl.evaluate(run, wrong)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(MetarlError, match=f"The task must be a held-out one of point, but it is '{task.id}'"):
+        run.adapt(task.id)  # type: ignore[arg-type]  # wrong on purpose
+
+
 def test_learning_curve_is_drawn(run: metarl.Run) -> None:
     assert run.draw().read_bytes().startswith(b"\x89PNG")
 
@@ -149,11 +164,16 @@ def test_curve_over_episodes_is_refused_for_a_memory_before_anything_is_measured
         ("pint", {}, "no preset called 'pint'; did you mean 'point'"),
         ("point", {"iteration": 3}, "setting of an experiment called 'iteration'; did you mean 'iterations'"),
         ("point", {"iterations": 0}, "iterations in [1, 10000000], got 0"),
+        ("point", {"iterations": "3"}, "The setting iterations of ExperimentConfig cannot be '3'"),
+        ("point", {"name": 3}, "The setting name of ExperimentConfig cannot be 3"),
+        ("point", {"evaluation": {"episodes": 2}}, "of a run to be of type EvaluationConfig, got a dict"),
+        ("point", {"agent": EvaluationConfig()}, "Expected an agent's name, got EvaluationConfig("),
+        (3, {}, "Expected a preset's or a suite's name or an ExperimentConfig, got 3"),
         ("point", {"agent": "mamltrpo"}, "no agent called 'mamltrpo'; did you mean 'maml-trpo'"),
     ],
 )
 def test_mistake_is_one_clear_sentence(
-    what: str, settings: dict[str, object], said: str, tmp_path: Path
+    what: str | int, settings: dict[str, object], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(MetarlError, match=re.escape(said)):
         metarl.train(what, folder=tmp_path, **settings)  # type: ignore[arg-type]  # wrong on purpose

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metarl.config import ExperimentConfig
+from metarl.config import ExperimentConfig, construct
 from metarl.errors import MetarlError, unknown_name
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
@@ -88,13 +88,21 @@ def train(
     Raises:
         MetarlError: if there is nothing of that name, or a setting makes no sense.
     """
+    if not isinstance(what, str | ExperimentConfig):
+        raise MetarlError(f"Expected a preset's or a suite's name or an ExperimentConfig, got {what!r}.")
+    if not isinstance(agent, str | None):
+        raise MetarlError(
+            f"Expected an agent's name, got {agent!r}; with settings of its own give a whole config: "
+            "metarl.train(dataclasses.replace(metarl.preset(...), agent=...))."
+        )
     config = registry.configure(what, agent) if isinstance(what, str) else what
     if agent is not None and not isinstance(what, str):
         raise MetarlError(f"A config has an agent of its own and takes no other, but got {agent!r}.")
     known = set(ExperimentConfig.__dataclass_fields__)
     for name in settings.keys() - known:
         raise unknown_name("setting of an experiment", name, known)
-    experiment = runs.start(replace(config, **settings), Path(folder), observers)  # type: ignore[arg-type]  # checked by the config
+    config = construct(type(config), {**vars(config), **settings})
+    experiment = runs.start(config, Path(folder), observers)
     evaluation = experiment.run()
     notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
     physics = runs.physics(experiment.folder, experiment)
@@ -127,11 +135,17 @@ def evaluate(
 
     Returns:
         Returns and successes ``[tasks, adaptation steps + 1, episodes]``.
+
+    Raises:
+        MetarlError: if ``tasks`` is no list of tasks, or the run cannot be opened.
     """
     experiment = (run if isinstance(run, Run) else load(run)).experiment
+    measured = experiment.config.evaluation
     if adaptation_steps is not None:
-        measured = replace(experiment.config.evaluation, adaptation_steps=adaptation_steps)
-        experiment.config = replace(experiment.config, evaluation=measured)
+        measured = replace(measured, adaptation_steps=adaptation_steps)
     chosen = experiment.suite.tasks("test") if tasks is None else tasks
+    if isinstance(chosen, Task) or not chosen or not all(isinstance(each, Task) for each in chosen):
+        raise MetarlError(f'Expected a list of tasks, such as run.suite.tasks("test"), got {chosen!r}.')
     with closing(experiment.make_env()) as env:
-        return experiment.test(env, chosen, make_rng(seed, Purpose.EVALUATION))
+        rng = make_rng(seed, Purpose.EVALUATION)
+        return experiment.test(env, chosen, rng, measured.adaptation_steps)

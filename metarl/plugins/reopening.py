@@ -12,7 +12,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, to_json
+from metarl.config import (
+    AgentConfig,
+    CheckpointConfig,
+    EvaluationConfig,
+    ExperimentConfig,
+    SamplingConfig,
+    SuiteConfig,
+    to_json,
+)
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
 from metarl.plugins.agent_files import is_in_file
@@ -29,6 +37,13 @@ def check_reopens(config: ExperimentConfig) -> None:
         )
     _check_class("suite", entry_points.SUITES, config.suite, SuiteConfig)
     _check_class("agent", entry_points.AGENTS, config.agent, AgentConfig)
+    sections = {"sampling": SamplingConfig, "evaluation": EvaluationConfig, "checkpoint": CheckpointConfig}
+    for name, kind in sections.items():
+        found: object = getattr(config, name)
+        if not isinstance(found, kind):
+            raise MetarlError(
+                f"Expected the {name} of a run to be of type {kind.__name__}, got {_described(found)}."
+            )
     parts = (config.suite, config.agent, config.sampling, config.evaluation, config.checkpoint)
     for each in parts:
         _check_json(each)

@@ -38,7 +38,8 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     sequential = agent.trial == "sequential"
     episodes = 1 if sequential else measured.adaptation_episodes
     held_out = list(experiment.suite.tasks("test"))
-    require(task in held_out, f"The task must be a held-out one of {experiment.suite.name}", repr(task.id))
+    named = repr(getattr(task, "id", task))
+    require(task in held_out, f"The task must be a held-out one of {experiment.suite.name}", named)
     require(steps >= 0, "The number of adaptation steps must be 0 or more", steps)
     # the stream depends on the seed and the task alone, not on how many tasks are adapted to
     rng = make_rng(seed, Purpose.FILM, held_out.index(task))
