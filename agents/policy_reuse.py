@@ -76,6 +76,7 @@ class PolicyReuseConfig(RL2Config):
         require(not strange, f"library must name families of {', '.join(families)}", strange)
         number = len(self.library) or len(families) * self.experts_per_family
         if number * len(self.spreads) < 2:
+            require(not self.library, "library must name two experts or more", self.library)
             raise MetarlError(
                 f"Expected two experts or more, got one, as {suite.name} has one training family; "
                 "set --agent.experts-per-family 2, or take rl2."

@@ -284,6 +284,8 @@ def test_chosen_experts_are_tried_in_their_order_and_trained_on_their_own_famili
 def test_a_library_of_unknown_families_or_of_a_choice_is_refused() -> None:
     with pytest.raises(MetarlError, match="library must name families of left, right, but it is \\['up'\\]"):
         agent_of(replace(TINY, library=(LEFT, "up")))
+    with pytest.raises(MetarlError, match="library must name two experts or more"):
+        agent_of(replace(TINY, library=(LEFT,)))
     chosen = choose_experts(agent_of(ONE_EACH), [0, 1])
     with pytest.raises(MetarlError, match="Expected libraries with all of their experts"):
         join_libraries([chosen])
