@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import gymnasium
 import numpy as np
@@ -31,6 +31,7 @@ from metarl.types import Json, Params, Rollout, State, Task
 LOG_STD = "log_std"  # name of a policy's logarithms of deviations
 EXPERT = "expert"
 """Name of a step's extra that says who played, int64."""
+KeepBy: TypeAlias = Literal["return", "largest-reward"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class PolicyReuseConfig(RL2Config):
     """Policy reuse: experts for the training families, the best of which a new task keeps.
 
     Trains each expert by RL² on the tasks of its family, in trials of one episode. Adapting plays every
-    expert and keeps the one of the highest mean return.
+    expert and keeps the one that earns most.
     """
 
     kind: ClassVar[str] = "policy-reuse"
@@ -51,6 +52,8 @@ class PolicyReuseConfig(RL2Config):
     """A new task tries each expert once with each of these factors of its deviation; training has 1."""
     tries: Annotated[int, Ge(0), Le(100_000)] = 0
     """Experts, or experts at a spread, that a new task tries before it keeps one; 0 tries all."""
+    keep_by: KeepBy = "return"
+    """A new task keeps the expert of the highest mean "return", or "largest-reward" of a single step."""
     trial_episodes: Annotated[int, Ge(1), Le(1)] = 1
     """Episodes of an expert's trial, always 1."""
     library: tuple[str, ...] = ()
@@ -62,6 +65,8 @@ class PolicyReuseConfig(RL2Config):
         require(
             distinct and 1.0 in self.spreads, "spreads must be different factors, 1 among them", self.spreads
         )
+        known = get_args(KeepBy)
+        require(self.keep_by in known, f"keep_by must be one of {known}", repr(self.keep_by))
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
@@ -91,19 +96,19 @@ class PolicyReuseConfig(RL2Config):
 class Earned(NamedTuple):
     """What each of E experts earned in episodes of M tasks."""
 
-    returns: torch.Tensor  # [M, E] float64, summed over the episodes
+    scores: torch.Tensor  # [M, E] float64, returns or largest rewards, summed over the episodes
     episodes: torch.Tensor  # [M, E] int64
 
-    def with_episodes(self, experts: torch.Tensor, returns: torch.Tensor) -> Earned:
+    def with_episodes(self, experts: torch.Tensor, scores: torch.Tensor) -> Earned:
         """Add episodes ``[M, K]`` of these experts."""
         return Earned(
-            self.returns.scatter_add(1, experts, returns.double()),
+            self.scores.scatter_add(1, experts, scores.double()),
             self.episodes.scatter_add(1, experts, torch.ones_like(experts)),
         )
 
     def best(self) -> torch.Tensor:
-        """Return the expert of the highest mean return of each task, ``[M]``."""
-        means = self.returns / self.episodes.clamp(min=1)
+        """Return the expert of the highest mean score of each task, ``[M]``."""
+        means = self.scores / self.episodes.clamp(min=1)
         return means.masked_fill(self.episodes == 0, -torch.inf).argmax(dim=1)
 
 
@@ -263,7 +268,11 @@ class PolicyReuse:
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> ReusingActor:
         """Keep each task's best expert once it has tried enough of them."""
         assert isinstance(actor, ReusingActor), "policy reuse adapts its own actors"
-        earned = actor.earned.with_episodes(actor.who_played(rollout), rollout.episode_returns)
+        if self.config.keep_by == "return":
+            scores = rollout.episode_returns
+        else:
+            scores = rollout.rewards.where(rollout.mask, -torch.inf).amax(dim=2)
+        earned = actor.earned.with_episodes(actor.who_played(rollout), scores)
         players = len(actor.experts)
         wanted = min(self.config.tries or players, players)
         enough = (earned.episodes > 0).sum(dim=1) >= wanted

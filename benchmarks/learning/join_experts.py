@@ -23,7 +23,7 @@ from rich.progress import track
 
 from benchmarks.learning.expert_episodes import play
 from benchmarks.program import run
-from metarl.agents.policy_reuse import PolicyReuse, choose_experts, join_libraries
+from metarl.agents.policy_reuse import KeepBy, PolicyReuse, choose_experts, join_libraries
 from metarl.api.runs import load
 from metarl.config import to_json
 from metarl.errors import require
@@ -42,6 +42,7 @@ def main(
     order_by: Annotated[int, Ge(0)] = 0,
     keep: Annotated[int, Ge(0)] = 0,
     tries: int | None = None,
+    keep_by: KeepBy | None = None,
 ) -> None:
     """Join the experts of runs, or of checkpoints, in a new run's folder.
 
@@ -53,6 +54,7 @@ def main(
         keep: number of experts that are kept, the first of that order; 0 keeps all.
         tries: of the library's agent, by default that of the runs. With 1 a new task keeps the best of those
             that one adaptation step tried, however few.
+        keep_by: of the library's agent likewise, what a new task keeps an expert by.
     """
     require(len(runs) > (0 if order_by else 1), "Expected two runs or more, or one to order", len(runs))
     require(not keep or order_by > 0, "Expected --order-by, by which experts are kept", order_by)
@@ -73,7 +75,11 @@ def main(
         library = choose_experts(library, library.order[:keep]) if keep else library
         names = [library.owners[expert] for expert in library.order]
         print("A new task tries", *names, sep="\n  ")
-    agent_config = library.config if tries is None else replace(library.config, tries=tries)
+    agent_config = replace(
+        library.config,
+        tries=library.config.tries if tries is None else tries,
+        keep_by=keep_by or library.config.keep_by,
+    )
     evaluation = first.config.evaluation
     config = replace(
         first.config,

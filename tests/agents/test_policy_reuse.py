@@ -70,6 +70,22 @@ def test_a_new_task_tries_the_experts_in_turn_and_keeps_the_one_that_earned_most
     assert again.kept.tolist() == [1, 3]
 
 
+def test_the_largest_reward_of_a_step_may_decide() -> None:
+    agent = agent_of(replace(TINY, experts_per_family=2, keep_by="largest-reward"))
+    actor = agent.initial_actor(1, agent_contract.rng()).in_order()
+    # expert 2 comes close once, 0 earns a little at each step; what 3 earns after its end does not count
+    rewards = torch.tensor([[[2.0, 2.0, 2.0], [1.0, 1.0, 1.0], [0.0, 5.0, 0.0], [1.0, 0.0, 9.0]]])
+    rollout = rollout_earning([[0.0] * 4])
+    long = torch.ones(1, 4, 3, dtype=torch.bool)
+    long[:, 3, 2] = False
+    rollout = replace(rollout, rewards=rewards, mask=long)
+    assert agent.adapt(actor, rollout, agent_contract.rng()).kept.tolist() == [2]
+    by_return = agent_of(replace(TINY, experts_per_family=2))
+    assert by_return.adapt(actor, rollout, agent_contract.rng()).kept.tolist() == [0]
+    with pytest.raises(MetarlError, match="keep_by must be one of .*, but it is 'luck'"):
+        replace(TINY, keep_by="luck")
+
+
 def test_any_expert_may_begin_and_all_have_their_turn() -> None:
     agent = agent_of(replace(ONE_EACH, experts_per_family=3, spreads=(1.0, 2.0)))
     actor = agent.initial_actor(600, agent_contract.rng())
@@ -123,11 +139,11 @@ def test_an_episode_counts_for_the_expert_that_played_it() -> None:
         other = agent.initial_actor(3, np.random.default_rng(seed))
         again = agent.adapt(other, rollout, agent_contract.rng())
         assert torch.equal(again.kept, adapted.kept)
-        assert torch.equal(again.earned.returns, adapted.earned.returns)
+        assert torch.equal(again.earned.scores, adapted.earned.scores)
     played = actor.playing(4)
     for task in range(3):
         returns = rollout.episode_returns[task].double()
-        assert torch.allclose(adapted.earned.returns[task, played[task]], returns)
+        assert torch.allclose(adapted.earned.scores[task, played[task]], returns)
 
 
 @pytest.mark.parametrize(("tries", "kept"), [(0, [-1, -1]), (2, [1, 0]), (3, [-1, -1])])
