@@ -104,6 +104,16 @@ def fisher_product(distribution: Distribution, change: Distribution) -> Distribu
     return Gaussian(change.mean * torch.exp(-2 * distribution.log_std), 2 * change.log_std)
 
 
+def bounded_log_std(log_std: torch.Tensor, min_std: float, max_std: float) -> torch.Tensor:
+    """Clip log deviations to their bounds, at which the slope is 1.
+
+    The slope of ``clamp`` there is 0 from PyTorch 2.14 on (https://github.com/pytorch/pytorch/pull/191142): a
+    deviation that an update clipped to a bound would stay for good.
+    """
+    held = log_std.detach().clamp(math.log(min_std), math.log(max_std))
+    return torch.where(log_std == held, log_std, held)
+
+
 def rebuilt(distribution: Distribution, parts: Iterable[torch.Tensor]) -> Distribution:
     """Rebuild the distribution with other tensors."""
     return type(distribution)(*parts)

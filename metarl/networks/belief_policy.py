@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from metarl.functional.distributions import Categorical, Distribution, Gaussian
+from metarl.functional.distributions import Categorical, Distribution, Gaussian, bounded_log_std
 from metarl.networks.layers import apply_layers, draw_layers
 from metarl.types import Params
 
@@ -50,4 +50,4 @@ class BeliefPolicy:
         return params if self.discrete else {**params, "log_std": self._log_std(params)}
 
     def _log_std(self, params: Params) -> torch.Tensor:
-        return params["log_std"].clamp(math.log(self.min_std), math.log(self.max_std))
+        return bounded_log_std(params["log_std"], self.min_std, self.max_std)

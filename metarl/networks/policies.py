@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import torch
 
 from metarl.errors import require
-from metarl.functional.distributions import Categorical, Gaussian
+from metarl.functional.distributions import Categorical, Gaussian, bounded_log_std
 from metarl.types import Params
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -121,7 +121,7 @@ class GaussianMLPPolicy(MLP):
         return {**params, "log_std": self._bounded(params["log_std"])}
 
     def _bounded(self, log_std: torch.Tensor) -> torch.Tensor:
-        return log_std.clamp(math.log(self.min_std), math.log(self.max_std))
+        return bounded_log_std(log_std, self.min_std, self.max_std)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
-from metarl.functional.distributions import Categorical, Distribution, Gaussian
+from metarl.functional.distributions import Categorical, Distribution, Gaussian, bounded_log_std
 from metarl.networks.layers import apply_layer, draw_layer
 from metarl.networks.recurrent import Cell, make_cell
 from metarl.networks.tanh_layer import fast_tanh, separate_layers, tanh_layer
@@ -157,4 +157,4 @@ class RecurrentPolicy:
 
     def log_std(self, params: Params) -> torch.Tensor:
         """Return log deviations ``[A]`` within their bounds."""
-        return params["log_std"].clamp(math.log(self.min_std), math.log(self.max_std))
+        return bounded_log_std(params["log_std"], self.min_std, self.max_std)

@@ -178,3 +178,16 @@ def test_most_likely_values_are_the_mean_and_the_best_choice() -> None:
         distributions.mode(Categorical(torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]]))),
         torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
     )
+
+
+def test_deviation_at_its_bound_has_a_slope_whatever_the_slope_of_clamp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # as PyTorch 2.14 clamps; before it, clamp has a slope at its bounds
+    monkeypatch.setattr(torch.Tensor, "clamp", torch.nn.functional.hardtanh)
+    bounds = torch.tensor([0.1, 2.0]).log()
+    values = torch.tensor([0.01, 0.1, 0.5, 2.0, 4.0]).log().requires_grad_()
+    held = distributions.bounded_log_std(values, 0.1, 2.0)
+    assert torch.equal(held, torch.cat([bounds[:1], values[1:4], bounds[1:]]))
+    (slope,) = torch.autograd.grad(held.sum(), [values])
+    assert slope.tolist() == [0, 1, 1, 1, 0]
