@@ -25,7 +25,7 @@ ITERATIONS = {
     "sweep-into-v3": 140,
     "window-open-v3": 140,
     "shelf-place-v3": 160,
-    "peg-insert-side-v3": 400,
+    "peg-insert-side-v3": 200,
 }
 """Of 7,500 steps each; more for tasks in which something must be picked up and put into place."""
 SETTINGS = [
