@@ -2,12 +2,12 @@
 # TorchRL's n-step returns add the value of the terminal state for all but the last step of an episode.
 #
 # Versions: torchrl 0.14.1, tensordict 0.14.3, torch 2.13.0 (CPU build), NumPy 2.4.6, Python 3.11.
-# Guess: MultiStep in a collector, or MultiStepTransform in a replay buffer, followed by any of TorchRL's losses gives the
-# n-step target of Rainbow: rewards up to n steps ahead and, unless the episode has ended by then, a discounted value.
+# Guess: MultiStep in a collector, or MultiStepTransform in a replay buffer, gives TorchRL's losses the n-step target of
+# Rainbow: rewards up to n steps ahead and, unless the episode has ended by then, a discounted value.
 # Behaviour: reward, next observation and steps_to_next_obs are moved n steps ahead or to the episode's end, but
-# "terminated" stays that of the first of these steps. So for the n - 1 steps before the last the next observation is the
-# terminal state and "terminated" is False, and TD0Estimator and DQNLoss add a value that nothing ever trains, since no
-# step starts there: falling over pays what a robot that still stands expects. With n = 1, and in the last step, the
+# "terminated" stays that of the first of these steps. So for the n - 1 steps before the last the next observation is
+# the terminal state and "terminated" is False, and TD0Estimator and DQNLoss add a value that nothing ever trains, since
+# no step starts there: falling over pays what a robot that still stands expects. With n = 1, and in the last step, the
 # target is right. Moving the flag by hand, to that of the step that steps_to_next_obs names, mends it.
 # Output seen, an episode of 6 steps that pay 1, then terminates; n 3, discount 1, every state valued 100:
 #   by hand: [103, 103, 103, 3, 2, 1]
