@@ -21,7 +21,7 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check torch==2.13.0 numpy==2.4.6 \
     torchrl==0.14.1 tensordict==0.14.3
-"$folder/venv/bin/python" - <<'PYTHON' 2>"$folder/notes" || { cat "$folder/notes" >&2; exit 1; }
+RL_LOGGING_LEVEL=WARNING "$folder/venv/bin/python" - <<'PYTHON' 2>"$folder/notes" || { cat "$folder/notes" >&2; exit 1; }
 import torch
 from tensordict import TensorDict
 from torchrl.data import HERReplayBuffer, LazyTensorStorage
