@@ -24,20 +24,12 @@ ITERATIONS = {
     "drawer-open-v3": 140,
     "sweep-into-v3": 140,
     "window-open-v3": 140,
-    "shelf-place-v3": 160,
-    "peg-insert-side-v3": 200,
+    "shelf-place-v3": 280,
+    "peg-insert-side-v3": 400,
 }
 """Of 7,500 steps each; more for tasks in which something must be picked up and put into place."""
-SETTINGS = [
-    "--agent",
-    "rl2",
-    "--agent.trial-episodes",
-    "1",
-    "--training-goals",
-    "500",
-    "--success-bonus",
-    "10",
-]
+AGENT = ("--agent", "rl2", "--agent.trial-episodes", "1")
+TASKS = ("--training-goals", "500", "--success-bonus", "10")
 
 
 def main(output: Path, *, tasks: tuple[str, ...] = tuple(ITERATIONS), seed: int = 0) -> None:
@@ -66,17 +58,8 @@ def train(task: str, folder: Path, seed: int) -> Path:
     if (folder / CONFIG).is_file():
         arguments = ["--resume", str(folder)]
     else:
-        own = (
-            "--task",
-            task,
-            "--iterations",
-            str(ITERATIONS[task]),
-            "--seed",
-            str(seed),
-            "--name",
-            folder.name,
-        )
-        arguments = ["ml1", *own, *SETTINGS]
+        own = f"--task {task} --iterations {ITERATIONS[task]} --seed {seed} --name {folder.name}".split()
+        arguments = ["ml1", *own, *AGENT, *TASKS]
     if not is_finished(folder) and metarl(["train", *arguments]) != 0:
         raise MetarlError(f"The training of {folder} did not end.")
     return folder
