@@ -59,6 +59,15 @@ def acting_without_a_generator_has_no_noise(probe: AgentProbe) -> None:
     expect(torch.equal(one, again), f"they differ, {apart(one, again)}")
 
 
+def acting_never_changes_the_agent(probe: AgentProbe) -> None:
+    """Acting leaves the agent's state as it was."""
+    agent = probe.build()
+    before = agent.state()
+    probe.act(agent.initial_actor(TASKS, probe.rng()), torch.Generator().manual_seed(0))
+    seen = "it is another one afterwards; only update may learn, running scales too"
+    expect(same_state(agent.state(), before), seen)
+
+
 def likelihoods_are_those_of_the_actions(probe: AgentProbe) -> None:
     """The log densities are those of the very actions that they come with.
 
