@@ -28,10 +28,12 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
+from metarl.storage.metrics import missing_rows
 from metarl.storage.run_checkpoints import find_checkpoint, open_checkpoint, split_checkpoint
 from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, WEIGHTS
 from metarl.system.ranks import Ranks
 from metarl.system.signals import handled
+from metarl.text import count
 from metarl.training.adapted_agent import AdaptedAgent, read_path
 from metarl.training.experiment import Experiment
 from metarl.training.observers import Observer
@@ -141,6 +143,11 @@ def resume(
                 {"trained": trained_under(checkpoint), "evaluated": experiment.physics}
             ):
                 report(f"{sentence} The rest of the run is not what an unbroken one would be.")
+            if missing := missing_rows(folder, experiment.iteration):
+                report(
+                    f"The metrics in {folder} lack {count(len(missing), 'iteration')}, {missing[0]} to "
+                    f"{missing[-1]}: was the run copied while it trained? Its curve has a gap."
+                )
         if experiment.iteration > config.iterations:
             raise MetarlError(
                 f"The run {folder} cannot be trained to iteration {config.iterations}: "
