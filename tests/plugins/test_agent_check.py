@@ -438,9 +438,17 @@ def test_forgotten_memory_is_named_by_every_claim_that_acts() -> None:
     claims = [claim for claim in CLAIMS if claim.__name__ in names]
     for result in check_agent(SpoiledConfig(spoil=acts(forgets)), SUITE, claims=claims):
         assert result.verdict == "FAIL"
-        assert "Expected act of Around to return an Action and the new memory, got an Action alone" in (
-            result.seen
+        assert result.seen == (
+            "Expected act of Around to return an Action and the new memory, got an Action alone"
         )
+
+
+def test_action_of_another_form_fails_at_once_in_every_claim_that_acts() -> None:
+    names = ("actions_have_the_shapes_of_the_protocol", "likelihoods_are_those_of_the_actions")
+    claims = [claim for claim in CLAIMS if claim.__name__ in names]
+    # densities [M, K, 1] beside draws [M, K] would broadcast to gigabytes
+    for result in check_agent(SpoiledConfig(spoil=acts(flat_actions)), SUITE, claims=claims):
+        assert "Expected act of Around to return log_probs as a float32 tensor" in result.seen
 
 
 @pytest.mark.parametrize("error", [KeyError("nothing there"), SystemExit("nothing there")])
