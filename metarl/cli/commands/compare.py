@@ -47,7 +47,8 @@ class CompareArguments(Settings):
     """Compare finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of two or more runs or sweeps; the first is compared with each of the others."""
+    """Folders of two or more runs or sweeps, or files of metarl evaluate; the first is compared with each of
+    the others."""
     step: Annotated[int, Ge(-1)] = -1
     """Adaptation steps after which they are compared; -1 for the last.
 
@@ -74,7 +75,7 @@ def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
     options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
     check_different(options.runs)
-    check_output(options.output)
+    check_output(options)
     runs = on_common_axis([read_evaluated(folder) for folder in options.runs])
     check_comparable_runs(runs)
     first, *others = runs
@@ -112,10 +113,13 @@ def compare_command(arguments: list[str]) -> None:
         say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
-def check_output(folder: Path | None) -> None:
-    """Raise MetarlError if a folder has a comparison already, or cannot be written."""
+def check_output(options: CompareArguments) -> None:
+    """Raise MetarlError if the output has a comparison already, or cannot be written."""
+    folder = options.output
     if folder is None:
         return
+    if files := [path for path in options.runs if path.is_file()]:
+        raise MetarlError(f"Expected folders of runs or sweeps with --output, got the file {files[0]}.")
     if (folder / COMPARISON).exists():
         raise MetarlError(f"{folder / COMPARISON} exists already; choose another folder with --output.")
     check_writable(folder, folder=True)
