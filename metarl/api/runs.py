@@ -98,10 +98,7 @@ def train(
         )
     config = registry.configure(what, agent) if isinstance(what, str) else what
     _check_path("the folder of runs", folder)
-    if not isinstance(observers, Sequence) or not all(
-        callable(getattr(each, name, None)) for each in observers for name in ("on_step", "on_iteration")
-    ):
-        raise MetarlError(f"Expected a list of observers with on_step and on_iteration, got {observers!r}.")
+    _check_observers(observers)
     if agent is not None and not isinstance(what, str):
         raise MetarlError(f"A config has an agent of its own and takes no other, but got {agent!r}.")
     known = set(ExperimentConfig.__dataclass_fields__)
@@ -122,6 +119,14 @@ def train(
 def _check_path(name: str, path: object) -> None:
     if not isinstance(path, str | os.PathLike):
         raise MetarlError(f"Expected {name}, got {path!r}.")
+
+
+def _check_observers(observers: object) -> None:
+    methods = ("on_step", "on_iteration")
+    if not isinstance(observers, Sequence) or not all(
+        callable(getattr(each, name, None)) for each in observers for name in methods
+    ):
+        raise MetarlError(f"Expected a list of observers with on_step and on_iteration, got {observers!r}.")
 
 
 def load(path: str | os.PathLike[str]) -> Run:
