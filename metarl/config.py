@@ -17,9 +17,9 @@ import torch
 import tyro
 from annotated_types import Ge, Le
 
-from metarl.errors import MetarlError, require, unknown_name
+from metarl.errors import MetarlError, naming, require, unknown_name
 from metarl.meta_learner import MetaLearner, Trial
-from metarl.settings import Episodes, Seed, Settings, Workers
+from metarl.settings import Episodes, Seed, Settings, Workers, fits, wrong_type
 from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
@@ -218,7 +218,8 @@ def from_json(
         fields = data.get(name, {})
         if not isinstance(fields, dict):
             raise MetarlError(f"The section {name!r} of a config must be an object, but it is {fields!r}.")
-        values[name] = construct(section, {key: value for key, value in fields.items() if key != "kind"})
+        with naming(name):
+            values[name] = construct(section, {key: value for key, value in fields.items() if key != "kind"})
     return construct(ExperimentConfig, values)
 
 
@@ -247,23 +248,9 @@ def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
     for name, value in settings.items():
         if name not in known:
             raise unknown_name(f"setting of {config.__name__}", name, known)
-        if not _fits(value, hints[name]):
-            raise MetarlError(f"The setting {name} of {config.__name__} cannot be {values[name]!r}.")
+        if not fits(value, hints[name]):
+            raise wrong_type(config, name, values[name], hints[name])
     try:
         return config(**settings)
     except TypeError as error:
         raise MetarlError(f"The settings of {config.__name__} do not fit together: {error}.") from error
-
-
-def _fits(value: object, hint: object) -> bool:
-    """Return whether a JSON value fits a type; types unknown to JSON fit anything."""
-    kind, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if kind is tuple:
-        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
-    if kind is typing.Literal:
-        return value in arguments
-    if hint in (bool, str):
-        return isinstance(value, bool if hint is bool else str)
-    if hint in (int, float):
-        return not isinstance(value, bool) and isinstance(value, (int, float) if hint is float else int)
-    return True

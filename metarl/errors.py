@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MetarlError(ValueError):
@@ -37,6 +38,15 @@ class EngineError(MetarlError):
 
 class RankLostError(MetarlError):
     """A rank of a training died, was halted or does not answer."""
+
+
+@contextmanager
+def naming(place: object) -> Iterator[None]:
+    """Name a file, or a part of it, in refusals of its content."""
+    try:
+        yield
+    except MetarlError as error:
+        raise MetarlError(f"{place}: {error}") from error
 
 
 def require(condition: bool, wanted: str, came: object) -> None:

@@ -83,8 +83,17 @@ class Actor(Protocol):
 
 def act_at_start(actor: Actor, inputs: Inputs, generator: torch.Generator | None) -> Action:
     """Choose the actions of a trial's first step."""
-    action, _ = actor.act(inputs, actor.initial_memory(inputs.observations.shape[1]), generator)
-    return action
+    chosen = actor.act(inputs, actor.initial_memory(inputs.observations.shape[1]), generator)
+    check_pair(actor, chosen)
+    return chosen[0]
+
+
+def check_pair(actor: Actor, chosen: object) -> None:
+    """Check that ``act`` returned an action and a memory, or raise AgentFormError."""
+    if not (isinstance(chosen, tuple) and len(chosen) == 2):
+        came = {Action: "an Action alone", type(None): "None"}.get(type(chosen), f"a {type(chosen).__name__}")
+        where = f"act of {type(actor).__qualname__}"
+        raise AgentFormError(f"Expected {where} to return an Action and the new memory, got {came}.")
 
 
 def never() -> bool:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, TypeAlias
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias, cast
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from metarl.errors import MetarlError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Seed: TypeAlias = Annotated[int, Ge(0), Lt(2**32)]
 Workers: TypeAlias = Annotated[int, Ge(0), Le(1024)]
@@ -37,25 +42,85 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        """Check fields and items of tuples against bounds; MetarlError also for NaN."""
+        """Check types and bounds of fields; MetarlError also for NaN."""
         config = type(self)
-        for name, limits in _limits_of(config).items():  # type: ignore[arg-type]  # mypy: a class has no hash
+        for name, (hint, bounds) in _fields_of(config).items():  # type: ignore[arg-type]  # mypy: a class has no hash
             value = getattr(self, name)
-            label = f"every value of {name}" if isinstance(value, tuple) else name
-            items = [item for item in (value if isinstance(value, tuple) else (value,)) if item is not None]
-            if not all(kind.holds(item, limit) for item in items for kind, limit in limits):
-                raise MetarlError(f"Expected {label} {_describe(limits)}, got {value!r}.")
+            if not fits(value, hint):
+                raise wrong_type(config, name, value, hint)
+            _check_bounds(name, value, bounds)
+
+
+def check_number(name: str, value: object, hint: object) -> None:
+    """Check an argument's type and bounds, or raise MetarlError."""
+    if not fits(value, hint):
+        raise MetarlError(f"Expected {name} to be {_type_name(hint)}, got {value!r}.")
+    _check_bounds(name, value, _find(hint))
+
+
+def _check_bounds(name: str, value: object, bounds: tuple[Bound, ...]) -> None:
+    limits = [(_KINDS[type(bound)], dataclasses.astuple(bound)[0]) for bound in bounds]
+    several = tuple(value) if isinstance(value, tuple | list) else None
+    items = [cast("float", item) for item in ((value,) if several is None else several) if item is not None]
+    if not all(kind.holds(item, limit) for item in items for kind, limit in limits):
+        label = name if several is None else f"every value of {name}"
+        raise MetarlError(f"Expected {label} {_describe(limits)}, got {value!r}.")
+
+
+def fits(value: object, hint: object) -> bool:
+    """Return whether a value is of a type; types unknown to JSON take anything."""
+    kind, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if kind is Annotated:
+        return fits(value, arguments[0])
+    if kind in (typing.Union, types.UnionType):
+        return any(fits(value, each) for each in arguments)
+    if kind is tuple and Ellipsis in arguments:
+        return isinstance(value, tuple | list) and all(fits(item, arguments[0]) for item in value)
+    if kind is tuple:
+        return (
+            isinstance(value, tuple | list)
+            and len(value) == len(arguments)
+            and all(map(fits, value, arguments))
+        )
+    if kind is typing.Literal:
+        return value in arguments
+    if hint in (bool, str, type(None)):
+        return isinstance(value, cast("type", hint))
+    if hint in (int, float):
+        return not isinstance(value, bool) and isinstance(value, Real if hint is float else Integral)
+    return True
+
+
+def wrong_type(config: type[object], name: str, value: object, hint: object) -> MetarlError:
+    """Return the error for a setting of another type."""
+    return MetarlError(
+        f"The setting {name} of {config.__name__} cannot be {value!r}: expected {_type_name(hint)}."
+    )
+
+
+def _type_name(hint: object) -> str:
+    """Return a type as it is written, without bounds."""
+    kind, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if kind is Annotated:
+        return _type_name(arguments[0])
+    if kind in (typing.Union, types.UnionType):
+        return " | ".join(map(_type_name, arguments))
+    if kind is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if kind is tuple:
+        return f"tuple[{', '.join('...' if each is Ellipsis else _type_name(each) for each in arguments)}]"
+    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
 @functools.cache
-def _limits_of(config: type[object]) -> dict[str, list[tuple[_Kind, float]]]:
-    """Return limits of bounded fields, also of overridden ones."""
-    found = {}
+def _fields_of(config: type[object]) -> dict[str, tuple[object, tuple[Bound, ...]]]:
+    """Return types and bounds of fields; an overridden one without bounds keeps those of its base."""
+    found: dict[str, tuple[object, tuple[Bound, ...]]] = {}
     for base in reversed(config.__mro__):
         for name, hint in typing.get_type_hints(base, include_extras=True).items():
-            if bounds := _find(hint):
-                found[name] = [(_KINDS[type(bound)], dataclasses.astuple(bound)[0]) for bound in bounds]
-    return found
+            found[name] = hint, _find(hint) or found.get(name, (hint, ()))[1]
+    names = [item.name for item in dataclasses.fields(cast("type[DataclassInstance]", config))]
+    return {name: found[name] for name in names}
 
 
 def _find(hint: object) -> tuple[Bound, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 import gymnasium
 import numpy as np
+from annotated_types import Ge
 
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, unknown_name
+from metarl.settings import check_number
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -108,6 +110,18 @@ class DescribesParameters(Protocol):
         """Describe each parameter of a family's tasks."""
 
 
+def check_split(split: str) -> None:
+    """Raise MetarlError unless a split is "train" or "test"."""
+    if split not in get_args(Split):
+        raise unknown_name("split", split, get_args(Split))
+
+
+def check_draw(num_tasks: int, split: str) -> None:
+    """Check the arguments of ``sample``, or raise MetarlError."""
+    check_number("the number of tasks to sample", num_tasks, Annotated[int, Ge(1)])
+    check_split(split)
+
+
 def check_disjoint(distribution: TaskDistribution) -> None:
     """Raise MetarlError if a test task is a training task."""
     few = isinstance(distribution, TestsOnTrainingTasks) and distribution.tests_on_training_tasks
@@ -157,8 +171,9 @@ def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generato
     Raises:
         MetarlError: if ``num_tasks`` is not positive, or there is nothing to draw from.
     """
-    if num_tasks < 1 or not tasks:
-        raise MetarlError(f"At least one task must be sampled; {num_tasks} of {len(tasks)} were asked for.")
+    check_number("the number of tasks to sample", num_tasks, Annotated[int, Ge(1)])
+    if not tasks:
+        raise MetarlError(f"Expected tasks to draw {num_tasks} from, got none.")
     families: dict[str, list[Task]] = {}
     for task in tasks:
         families.setdefault(task.family, []).append(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import metarl
 from metarl.cli.main import main
 from metarl.config import EvaluationConfig, SamplingConfig
 from metarl.errors import MetarlError
+from metarl.plugins import registry
 from metarl.rollouts.collect import collect
 from metarl.training.evaluation_reader import read_evaluation
 
@@ -123,6 +125,71 @@ def test_what_is_no_task_is_refused(run: metarl.Run) -> None:
         run.adapt(task.id)  # type: ignore[arg-type]  # wrong on purpose
 
 
+def test_number_of_another_type_or_range_is_refused(run: metarl.Run) -> None:
+    task = run.suite.tasks("test")[0]
+    for seed in (-1, 2**32, 1.5, True, "0", None, math.nan):
+        for call in (
+            lambda: metarl.evaluate(run, [task], seed=seed),  # type: ignore[arg-type]  # wrong on purpose  # noqa: B023
+            lambda: run.adapt(task, 1, seed),  # type: ignore[arg-type]  # wrong on purpose  # noqa: B023
+        ):
+            with pytest.raises(MetarlError, match="Expected seed"):
+                call()
+    for steps in (-1, 1.5, True, "0", math.nan):
+        with pytest.raises(MetarlError, match=r"adaptation.steps"):
+            metarl.evaluate(run, [task], adaptation_steps=steps)  # type: ignore[arg-type]  # wrong on purpose
+        with pytest.raises(MetarlError, match=r"adaptation.steps"):
+            run.adapt(task, steps)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_number_of_numpy_is_taken(run: metarl.Run) -> None:
+    task = run.suite.tasks("test")[:1]
+    ours = metarl.evaluate(run, task, seed=np.int64(1), adaptation_steps=np.int64(0))  # type: ignore[arg-type]  # a stranger's
+    assert ours.returns.tolist() == metarl.evaluate(run, task, seed=1, adaptation_steps=0).returns.tolist()
+
+
+def test_wrong_arguments_of_the_building_blocks_are_one_sentence(run: metarl.Run) -> None:
+    suite, rng = run.suite, np.random.default_rng(0)
+    env, tasks, actor = suite.make_vector_env(2), suite.tasks("test")[:1], run.agent.initial_actor(1, rng)
+    given: dict[str, object] = {"episodes": 2, "horizon": 5, "rng": rng}
+    for name, wrong in {
+        "episodes": (-1, 0, 1.5, True),
+        "horizon": (0, 2.5, math.nan),
+        "rng": (0, None),
+    }.items():
+        for value in wrong:
+            with pytest.raises(MetarlError, match=f"Expected {name}"):
+                metarl.collect(env, tasks, actor, **{**given, name: value})  # type: ignore[arg-type]  # likewise
+    with pytest.raises(MetarlError, match="Expected tasks to be a list of tasks"):
+        metarl.collect(env, tasks[0], actor, **given)  # type: ignore[arg-type]  # likewise
+    for slots in (0, 1.5, True, "3"):
+        with pytest.raises(MetarlError, match="num_envs must be 1 or more"):
+            suite.make_vector_env(slots)  # type: ignore[arg-type]  # likewise
+    for number in (0, 1.5, True):
+        for split in ("train", "test"):
+            with pytest.raises(MetarlError, match="Expected the number of tasks to sample"):
+                suite.sample(number, rng, split)  # type: ignore[arg-type]  # likewise
+
+
+@pytest.mark.parametrize(
+    "name", ["point", "bandits", "half-cheetah-vel", "half-cheetah-dir", "cart-pole", "ml1"]
+)
+def test_misspelt_split_is_refused(name: str) -> None:
+    suite = registry.suite_named(name).build()
+    for call in (lambda: suite.tasks("tset"), lambda: suite.sample(1, np.random.default_rng(0), "tset")):  # type: ignore[arg-type]  # likewise
+        with pytest.raises(MetarlError, match="no split called 'tset'; did you mean 'test'"):
+            call()
+
+
+@pytest.mark.parametrize("path", [3, None])
+def test_what_is_no_path_is_refused(path: object, tmp_path: Path) -> None:
+    for call in (metarl.load, metarl.evaluate, lambda folder: metarl.train("point", folder=folder)):
+        with pytest.raises(MetarlError, match=r"Expected (a run's folder|the folder of runs), got"):
+            call(path)  # type: ignore[arg-type]  # likewise
+    for observers in (3, [3]):
+        with pytest.raises(MetarlError, match="Expected a list of observers"):
+            metarl.train("point", folder=tmp_path, observers=observers)  # type: ignore[arg-type]  # likewise
+
+
 def test_learning_curve_is_drawn(run: metarl.Run) -> None:
     assert run.draw().read_bytes().startswith(b"\x89PNG")
 
@@ -142,7 +209,7 @@ def test_memory_goes_on_after_adapting(remembers: metarl.Run) -> None:
     assert [rollout.mask.shape[1] for rollout in adapted.experience] == [1, 1]
     assert adapted.after is not None
     assert adapted.after.final_memory["memory"].any()
-    with pytest.raises(MetarlError, match="The number of adaptation steps must be 0 or more, but it is -1"):
+    with pytest.raises(MetarlError, match="Expected the number of adaptation steps >= 0, got -1"):
         run.adapt(run.suite.tasks("test")[0], steps=-1)
     with pytest.raises(MetarlError, match="The task must be a held-out one of cart-pole"):
         run.adapt(run.suite.tasks("train")[0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
@@ -21,6 +22,8 @@ class Bounded(Settings):
     sizes: tuple[Annotated[int, Ge(1), Le(9)], ...] = (3, 9)
     seed: Seed = 0
     free: int = 0
+    which: Literal["a", "b"] = "a"
+    pair: tuple[float, float] = (0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,25 @@ def test_values_out_of_bounds_are_one_sentence(values: dict[str, object], senten
     with pytest.raises(MetarlError) as refused:
         Bounded(**values)  # type: ignore[arg-type]  # as above
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"free": True}, "The setting free of Bounded cannot be True: expected int."),
+        ({"free": 1.5}, "The setting free of Bounded cannot be 1.5: expected int."),
+        ({"rate": "3"}, "The setting rate of Bounded cannot be '3': expected float."),
+        ({"rate": None}, "The setting rate of Bounded cannot be None: expected float."),
+        ({"most": "3"}, "The setting most of Bounded cannot be '3': expected int | None."),
+        ({"sizes": (3, "9")}, "The setting sizes of Bounded cannot be (3, '9'): expected tuple[int, ...]."),
+        ({"sizes": 3}, "The setting sizes of Bounded cannot be 3: expected tuple[int, ...]."),
+        ({"which": "c"}, "The setting which of Bounded cannot be 'c': expected 'a' or 'b'."),
+        ({"pair": (1.0, 2.0, 3.0)}, "cannot be (1.0, 2.0, 3.0): expected tuple[float, float]."),
+    ],
+)
+def test_value_of_another_type_is_one_sentence(values: dict[str, object], said: str) -> None:
+    with pytest.raises(MetarlError, match=re.escape(said)):
+        Bounded(**values)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_field_with_another_default_keeps_its_bounds() -> None:

@@ -28,7 +28,7 @@ from metarl.envs.custom.perturbation_wrappers import (
 from metarl.envs.engines.processes.messages import TIMEOUT
 from metarl.envs.engines.processes.worker import Drawable, EnvFactory, TaskEnv
 from metarl.errors import MetarlError, require
-from metarl.tasks import DescribesParameters, Parameter, Split, TaskDistribution
+from metarl.tasks import DescribesParameters, Parameter, Split, TaskDistribution, check_draw, check_split
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv
 
@@ -168,10 +168,12 @@ class PerturbedTasks:
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the base's list with perturbations, drawn once and for all."""
+        check_split(split)
         return self.listed[split]
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw tasks of the base: for training with fresh perturbations, else held-out ones."""
+        check_draw(num_tasks, split)
         if split == "train":
             return [self._perturb(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
         places = {task.id: index for index, task in enumerate(self.base.tasks(split))}

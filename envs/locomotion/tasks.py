@@ -19,8 +19,8 @@ from metarl.envs.locomotion.robots import ROBOTS
 from metarl.envs.locomotion.starts import LocomotionFamily
 from metarl.envs.locomotion.threads import LocomotionVectorEnv
 from metarl.envs.task_sampling.ranges import Draw, Parameters, TestRange
-from metarl.errors import MetarlError, require, unknown_name
-from metarl.tasks import Split, sample_evenly
+from metarl.errors import MetarlError, unknown_name
+from metarl.tasks import Split, check_draw, check_split, sample_evenly
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv, is_warp
 
@@ -71,14 +71,15 @@ class MujocoTasks:
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's fixed list."""
+        check_split(split)
         if self.only:
             return tuple(self._task(split, parameters) for parameters in self.only)
         return tuple(self._fresh(LISTED[split], np.random.default_rng(_SEEDS[split]), split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw tasks: fresh ones for training, others evenly from the test list."""
+        check_draw(num_tasks, split)
         if split == "train" and not self.only:
-            require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
             return self._fresh(num_tasks, rng, split)
         return sample_evenly(self.tasks(split), num_tasks, rng)
 

@@ -18,7 +18,7 @@ from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.threads import SawyerVectorEnv
 from metarl.errors import unknown_name
 from metarl.system.caches import cache_folder
-from metarl.tasks import Parameter, Split, sample_evenly
+from metarl.tasks import Parameter, Split, check_split, sample_evenly
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -73,6 +73,7 @@ class SawyerTasks:
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return all tasks of a split."""
+        check_split(split)
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from metarl.envs.task_sampling.parameters import Layout
 from metarl.errors import MetarlError, require
-from metarl.tasks import Parameter, Split, sample_evenly
+from metarl.tasks import Parameter, Split, check_draw, check_split, sample_evenly
 from metarl.types import Task
 
 P = TypeVar("P")
@@ -40,13 +40,14 @@ class TaskSplits:
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's list."""
+        check_split(split)
         return self.train if split == "train" else self.test
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw fresh training tasks, or from the list where nothing is drawn."""
+        check_draw(num_tasks, split)
         if split == "test" or self.draw is None:
             return sample_evenly(self.tasks(split), num_tasks, rng)
-        require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
         held_out = {task.parameters for task in self.test}
         fresh = islice(_fresh(self.draw, rng, held_out), num_tasks)
         tasks = [drawn_task(self.name, split, self.layout, numbers) for numbers in fresh]

@@ -22,7 +22,7 @@ from metarl.envs.engines.reset_arguments import seeds_of_slots
 from metarl.envs.engines.slot_engine import SlotEngine, check_slots
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.settings import Horizon
-from metarl.tasks import Split, sample_evenly
+from metarl.tasks import Split, check_draw, check_split, sample_evenly
 from metarl.types import Task
 from metarl.vector_env import Array
 
@@ -82,14 +82,15 @@ class BanditTasks:
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's fixed list of 400 bandits."""
+        check_split(split)
         rng = np.random.default_rng(_TRAIN_SEED if split == "train" else _TEST_SEED)
         return tuple(_draw(_LISTED_TASKS, self.arms, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw fresh training or listed test bandits."""
+        check_draw(num_tasks, split)
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
-        require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
         return _draw(num_tasks, self.arms, rng, split)
 
     def make_vector_env(

@@ -20,7 +20,7 @@ from metarl.envs.engines.slot_engine import SlotEngine, check_slots
 from metarl.envs.toy.point_drawing import draw
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.settings import Horizon
-from metarl.tasks import Split, sample_evenly
+from metarl.tasks import Split, check_draw, check_split, sample_evenly
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, check_slot
 
@@ -73,14 +73,15 @@ class PointTasks:
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the split's fixed list of 40 goals."""
+        check_split(split)
         rng = np.random.default_rng(_TRAIN_SEED if split == "train" else _TEST_SEED)
         return tuple(_draw_goals(_LISTED_GOALS, rng, split))
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw fresh training or listed test goals."""
+        check_draw(num_tasks, split)
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
-        require(num_tasks >= 1, "The number of tasks to sample must be 1 or more", num_tasks)
         return _draw_goals(num_tasks, rng, split)
 
     def make_vector_env(self, num_envs: int, *, engine: str = "auto", num_workers: int = 0) -> PointVectorEnv:

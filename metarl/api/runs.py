@@ -16,6 +16,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import MetaLearner
 from metarl.plugins import registry
 from metarl.reporting.evaluation_files import write_evaluation, write_learning_curve
+from metarl.settings import Seed, check_number
 from metarl.tasks import TaskDistribution
 from metarl.training import runs
 from metarl.training.adapting import Adapted, adapt_to
@@ -96,6 +97,8 @@ def train(
             "metarl.train(dataclasses.replace(metarl.preset(...), agent=...))."
         )
     config = registry.configure(what, agent) if isinstance(what, str) else what
+    _check_path("the folder of runs", folder)
+    _check_observers(observers)
     if agent is not None and not isinstance(what, str):
         raise MetarlError(f"A config has an agent of its own and takes no other, but got {agent!r}.")
     known = set(ExperimentConfig.__dataclass_fields__)
@@ -113,8 +116,22 @@ def train(
     return Run(experiment, evaluation)
 
 
+def _check_path(name: str, path: object) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise MetarlError(f"Expected {name}, got {path!r}.")
+
+
+def _check_observers(observers: object) -> None:
+    methods = ("on_step", "on_iteration")
+    if not isinstance(observers, Sequence) or not all(
+        callable(getattr(each, name, None)) for each in observers for name in methods
+    ):
+        raise MetarlError(f"Expected a list of observers with on_step and on_iteration, got {observers!r}.")
+
+
 def load(path: str | os.PathLike[str]) -> Run:
     """Open a trained run or its whole checkpoint, or raise MetarlError."""
+    _check_path("a run's folder", path)
     return Run(runs.open_trained(Path(path), report=lambda _: None), None)
 
 
@@ -137,8 +154,9 @@ def evaluate(
         Returns and successes ``[tasks, adaptation steps + 1, episodes]``.
 
     Raises:
-        MetarlError: if ``tasks`` is no list of tasks, or the run cannot be opened.
+        MetarlError: if ``tasks`` is no list of tasks, a number is out of range, or the run cannot be opened.
     """
+    check_number("seed", seed, Seed)
     experiment = (run if isinstance(run, Run) else load(run)).experiment
     measured = experiment.config.evaluation
     if adaptation_steps is not None:

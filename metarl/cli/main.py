@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: dispatch(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def exit_code(work: Callable[[], None], stopped: str = "Stopped before anything was computed.") -> int:
+def exit_code(work: Callable[[], None], stopped: str = "Stopped; unfinished results are not written.") -> int:
     """Return 0, 2 for a mistake, 130 if stopped, 141 without a reader."""
     try:
         # SIGTERM is treated as Ctrl-C

@@ -17,7 +17,7 @@ from pathlib import Path
 from metarl.deploy.adaptation import Decision
 from metarl.deploy.episodes import read_episodes
 from metarl.deploy.settings import DeploySettings, settings_from_json, settings_to_json
-from metarl.errors import MetarlError, require
+from metarl.errors import MetarlError, naming, require
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.files import encode_json, write_folder, write_json
 from metarl.storage.run_checkpoints import open_checkpoint
@@ -104,7 +104,8 @@ def open_session(folder: Path, episodes: int | None = None) -> Session:
             episodes,
         )
         given = {**given, "episodes": episodes}
-    settings = settings_from_json(given)
+    with naming(path):
+        settings = settings_from_json(given)
     if not has_checkpoints(folder):
         raise MetarlError(f"{folder} was killed before its first episode; delete it and start again.")
     open_checkpoint(folder, lambda _: None)

@@ -35,7 +35,7 @@ def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
         known = "; ".join(f"{name} after {', '.join(map(str, counts))}" for name, counts in experiences)
         raise MetarlError(
             f"Expected measurements after equally many episodes of experience, got {known}; measure again "
-            "with metarl evaluate, --adaptation-episodes and --adaptation-steps."
+            "with metarl evaluate, --adaptation-episodes and --adaptation-steps, and compare the JSON files."
         )
     return tuple(sorted(shared))
 

@@ -62,6 +62,8 @@ def _tried(claim: Claim, probe: AgentProbe) -> Result:
 
 def _described(error: BaseException) -> str:
     text = " ".join(str(error).split()).rstrip(".")
-    said = text if isinstance(error, MetarlError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, MetarlError):  # says by itself what is wrong, whichever line of ours found it
+        return text + line_of(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return said + (line_of(error) or f" ({Path(frame.filename).name}, line {frame.lineno})")
+    place = line_of(error) or f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return f"{type(error).__name__}: {text}{place}"

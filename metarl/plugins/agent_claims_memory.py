@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metarl.meta_learner import Actor
+from metarl.meta_learner import Actor, check_pair
 from metarl.plugins.agent_probe import (
     EPISODES,
     TASKS,
@@ -30,7 +30,9 @@ def memory_keeps_its_names_and_shapes(probe: AgentProbe) -> None:
     memory = actor.initial_memory(EPISODES)
     for name, value in memory.items():
         expect(value.shape[:2] == (TASKS, EPISODES), f"{name!r} is {list(value.shape)}")
-    _, after = actor.act(probe.random_inputs(0), copy(memory), None)
+    chosen = actor.act(probe.random_inputs(0), copy(memory), None)
+    check_pair(actor, chosen)
+    after = chosen[1]
     expect(after.keys() == memory.keys(), f"{sorted(memory)} became {sorted(after)}")
     for name, value in after.items():
         was, now = (f"{each.dtype} {list(each.shape)}" for each in (memory[name], value))

@@ -17,12 +17,12 @@ from metarl.meta_learner import (
     Actor,
     Inputs,
     MetaLearner,
-    act_at_start,
     actor_in_training,
     check_learner,
     inputs_at_start,
     never,
 )
+from metarl.rollouts.choices import check_choice
 from metarl.rollouts.collect import collect, last_step
 from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
@@ -120,12 +120,16 @@ class AgentProbe:
         )
 
     def act(self, actor: Actor, generator: torch.Generator | None, inputs: Inputs | None = None) -> Action:
-        """Choose actions at the start of trials."""
-        return act_at_start(actor, inputs or self.states(), generator)
+        """Choose actions with a blank memory, by default at the start of trials; check their form."""
+        given = inputs or self.states()
+        memory = actor.initial_memory(given.live.shape[1])
+        chosen = actor.act(given, memory, generator)
+        check_choice(actor, chosen, memory, (*given.live.shape, self.action_size))
+        return chosen[0]
 
     def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
         """Return noiseless actions and log densities in each task."""
-        return likely(act_at_start(actor, self.states(num_tasks), None))
+        return likely(self.act(actor, None, self.states(num_tasks)))
 
     def adapted(self, agent: MetaLearner, rollout: Rollout, seed: int = 0) -> torch.Tensor:
         """Return :meth:`likeliest` after adapting to a rollout."""

@@ -11,6 +11,7 @@ import importlib.util
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from metarl.errors import MetarlError, unknown_name
@@ -72,8 +73,9 @@ class About(NamedTuple):
 
 
 @functools.cache  # reading them takes as long as all else that a tiny command does
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
+def _entries(group: str) -> MappingProxyType[str, EntryPoint]:
+    # read-only, as whoever asks next gets the same object
+    return MappingProxyType({entry.name: entry for entry in entry_points(group=group)})
 
 
 def _read(entry: EntryPoint) -> About | None:

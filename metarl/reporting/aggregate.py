@@ -16,7 +16,7 @@ from metarl.reporting.figures.learning_curve import draw_adaptation_curve, draw_
 from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.style import save
 from metarl.reporting.result_folder import write_origins
-from metarl.storage.files import write_json
+from metarl.storage.files import check_writable, write_json
 from metarl.storage.metrics import read_metrics
 from metarl.text import stage_name
 from metarl.training.evaluation_reader import read_evaluation
@@ -36,8 +36,10 @@ def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
     ``metarl reproduce`` the seeds' weights and ``measured.json``.
 
     Raises:
-        MetarlError: if a folder is no finished run, or the runs differ in more than their seed and name.
+        MetarlError: if a folder is no finished run, the runs differ in more than their seed and name, or
+            ``output`` cannot be written.
     """
+    check_writable(output, folder=True)
     configs = [read_config_of_results(folder) for folder in folders]
     measured = [read_evaluation(folder) for folder in folders]
     evaluations = [each.evaluation for each in measured]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from metarl.config import SuiteConfig
-from metarl.errors import require
+from metarl.errors import MetarlError, naming, require
 from metarl.evaluation.comparability import Side, adaptation_episodes, check_comparable, check_same_tasks
 from metarl.evaluation.experience import at_counts, common_counts, experience_of
-from metarl.evaluation.record import KINDS, Evaluation, scores_of
+from metarl.evaluation.record import KINDS, Evaluation, scores_of, steps_axis
 from metarl.evaluation.statistics import (
     RATE,
     Aggregates,
@@ -24,9 +24,10 @@ from metarl.evaluation.statistics import (
     difference,
     probability_of_improvement,
 )
+from metarl.plugins.recorded import config_of_results
 from metarl.storage.run_folder import runs_of
 from metarl.success_bonus import bonus_name
-from metarl.training.evaluation_reader import Measured, read_evaluation
+from metarl.training.evaluation_reader import Measured, read_evaluation, read_measured
 from metarl.training.runs import read_config_of_results
 from metarl.types import Json
 
@@ -113,17 +114,34 @@ class ComparisonResult:
 
 
 def read_evaluated(folder: Path) -> EvaluatedRun:
-    """Return the evaluations of a finished run or sweep.
+    """Return the evaluations of a finished run or sweep, or of one file of ``metarl evaluate``.
 
     Raises:
-        MetarlError: if the folder is neither.
+        MetarlError: if it is none of them.
     """
+    if folder.is_file():
+        return _of_file(folder)
     runs = runs_of(folder)
     config = read_config_of_results(runs[0])
     files = tuple(read_evaluation(run) for run in runs)
     evaluations = tuple(each.evaluation for each in files)
     return EvaluatedRun(
         folder.name, config.suite, evaluations, files, config.success_bonus, config.agent.kind
+    )
+
+
+def _of_file(path: Path) -> EvaluatedRun:
+    """Return what ``metarl evaluate`` wrote."""
+    measured = read_measured(path)
+    axis, settings = steps_axis(measured.evaluation), measured.about.get("config")
+    # an episode curve has other stages, and a publisher's evaluation none
+    if measured.about.get(axis.name) != list(axis.values) or not isinstance(settings, dict):
+        raise MetarlError(f"Expected an evaluation by {axis.name} of metarl evaluate, got {path}.")
+    with naming(path):
+        config = config_of_results(settings)
+    name, files = f"{config.name}/{path.stem}", (measured,)
+    return EvaluatedRun(
+        name, config.suite, (measured.evaluation,), files, config.success_bonus, config.agent.kind
     )
 
 

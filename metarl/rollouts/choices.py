@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import EllipsisType
+from typing import cast
 
 import torch
 
 from metarl.errors import AgentFormError
-from metarl.meta_learner import Action, Actor
+from metarl.meta_learner import Action, Actor, check_pair
 from metarl.types import Params
 
 
@@ -25,9 +26,8 @@ def check_choice(actor: Actor, chosen: object, memory: Params, shape: tuple[int,
             the names, shapes and dtypes of the one that was given.
     """
     where = f"act of {type(actor).__qualname__}"
-    if not (isinstance(chosen, tuple) and len(chosen) == 2):
-        raise AgentFormError(f"Expected {where} to return an Action and the new memory, got {_form(chosen)}.")
-    action, new_memory = chosen
+    check_pair(actor, chosen)
+    action, new_memory = cast("tuple[object, object]", chosen)
     if not isinstance(action, Action):
         raise AgentFormError(f"Expected {where} to return an Action first, got {_form(action)}.")
     _check_tensor(f"{where} to return actions", action.actions, shape, torch.float32)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, Inputs
@@ -15,6 +17,7 @@ from metarl.rollouts.choices import check_actor, check_choice, check_memory
 from metarl.rollouts.numpy_buffer import HostRecorder
 from metarl.rollouts.own_tasks import ActorOfTasks
 from metarl.rollouts.tensor_buffer import TensorRecorder
+from metarl.settings import check_number
 from metarl.spaces import action_size
 from metarl.system.sharing import join_rows, num_slots, own_tasks
 from metarl.system.threads import one_thread
@@ -52,9 +55,11 @@ def collect(
         The episodes, on the actor's device.
 
     Raises:
-        MetarlError: if the environment has too few slots, or the policy's choice has another form.
+        MetarlError: if the environment has too few slots, an argument is of another type or out of range, or
+            the policy's choice has another form.
         NonFiniteError: if an observation, a reward or an action is not finite; names the task and the step.
     """
+    _check_arguments(tasks, episodes, horizon, rng)
     used, slots = len(tasks) * episodes, num_slots(env)
     if used > slots:
         raise MetarlError(f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {slots}.")
@@ -79,6 +84,15 @@ def collect(
         on_step=on_step,
     )
     return Rollout.from_tensors(join_rows(rollout.tensors(), len(tasks)))
+
+
+def _check_arguments(tasks: object, episodes: object, horizon: object, rng: object) -> None:
+    if not isinstance(tasks, Sequence) or not all(isinstance(each, Task) for each in tasks):
+        raise MetarlError(f"Expected tasks to be a list of tasks, got {tasks!r}.")
+    check_number("episodes", episodes, Annotated[int, Ge(1)])
+    check_number("horizon", horizon, Annotated[int, Ge(1)])
+    if not isinstance(rng, np.random.Generator):
+        raise MetarlError(f"Expected rng to be a numpy.random.Generator, got {rng!r}.")
 
 
 def _run(

@@ -18,6 +18,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,25 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
         if is_full(error):
             raise WriteError(f"No disk space for the file {path}; the old file is intact.") from error
         raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def check_writable(path: Path, *, folder: bool = False) -> None:
+    """Check before the work that an output can be written; leave nothing.
+
+    Raises:
+        WriteError: if a file, or the files of a ``folder``, could not be written there.
+    """
+    if path.is_dir() and not folder:
+        raise WriteError(f"{path} is a folder; name a file with --output.")
+    place = path if folder else path.parent
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise WriteError(f"{path} cannot be written: {reason}; choose another --output.") from error
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

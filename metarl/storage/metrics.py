@@ -117,6 +117,12 @@ def read_metrics(run_folder: Path) -> list[Row]:
     return [row for _, row in _rows(path, data)]
 
 
+def missing_rows(run_folder: Path, iteration: int) -> list[int]:
+    """Return iterations up to this one without a row; MetarlError if a row is damaged."""
+    known = {row["iteration"] for row in read_metrics(run_folder)} if (run_folder / _FILE).exists() else set()
+    return [number for number in range(1, iteration + 1) if number not in known]
+
+
 def held_out_return(row: Row) -> float | None:
     """Return the return on held-out tasks after the most adaptation; None in a row without evaluation."""
     found = [re.fullmatch(r"test/return/step_(\d+)", name) for name in row]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from annotated_types import Ge
 
 from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Actor
 from metarl.rollouts.collect import collect
+from metarl.settings import Seed, check_number
 from metarl.training.divergence import check_adapted, naming_agent
 from metarl.training.experiment import Experiment
 from metarl.types import Rollout, Task
@@ -32,7 +35,7 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     ``steps`` are adaptation steps, or episodes of a trial for an agent with a memory.
 
     Raises:
-        MetarlError: if the task is none of those held out, ``steps`` is negative, or the policy diverges.
+        MetarlError: if the task is none of those held out, a number is out of range, or the policy diverges.
     """
     agent, measured = experiment.agent, experiment.config.evaluation
     sequential = agent.trial == "sequential"
@@ -40,7 +43,8 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     held_out = list(experiment.suite.tasks("test"))
     named = repr(getattr(task, "id", task))
     require(task in held_out, f"The task must be a held-out one of {experiment.suite.name}", named)
-    require(steps >= 0, "The number of adaptation steps must be 0 or more", steps)
+    check_number("the number of adaptation steps", steps, Annotated[int, Ge(0)])
+    check_number("seed", seed, Seed)
     # the stream depends on the seed and the task alone, not on how many tasks are adapted to
     rng = make_rng(seed, Purpose.FILM, held_out.index(task))
     experience: list[Rollout] = []

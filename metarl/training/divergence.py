@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from metarl.config import AgentConfig
-from metarl.errors import MetarlError, NonFiniteActionError
+from metarl.errors import MetarlError, NonFiniteActionError, Stopped
 from metarl.meta_learner import Actor, Inputs, MetaLearner, act_at_start
 from metarl.plugins.agent_files import naming_file
+from metarl.plugins.user_files import at_fault
 from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
@@ -80,6 +82,26 @@ def naming_agent(config: AgentConfig) -> Iterator[None]:
         where = "" if error.step is None else f" at step {error.step} of an episode"
         wrong = f"its action{where} is not finite"
         raise diverged(config, wrong, INNER_STEP + OUTER_STEP) from error
+
+
+@contextmanager
+def taking_state(config: AgentConfig, source: str) -> Iterator[None]:
+    """Say in a sentence that an agent cannot take a state.
+
+    Raises:
+        MetarlError: instead of another exception of the agent, whose traceback is a note; says what to do.
+    """
+    try:
+        yield
+    except (MetarlError, Stopped, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        wrong = at_fault(error, f"The agent {config.kind} cannot take the state {source}")
+        refused = MetarlError(
+            f"{wrong} If its code or its settings have changed since then, take those of the training."
+        )
+        refused.add_note("".join(traceback.format_exception(error)))
+        raise refused from error
 
 
 def diverged(config: AgentConfig, wrong: str, settings: Sequence[str]) -> DivergedError:

@@ -38,7 +38,7 @@ from metarl.system.sharing import sharing, slots_here
 from metarl.system.threads import stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.text import count
-from metarl.training.divergence import check_loaded, check_update, naming_agent
+from metarl.training.divergence import check_loaded, check_update, naming_agent, taking_state
 from metarl.training.loggers import Logger, find_loggers, opened
 from metarl.training.meta_iteration import meta_iteration
 from metarl.training.notices import (
@@ -193,7 +193,7 @@ class Experiment:
         """
         source = f"{self.config.agent.kind} after {checkpoint.iteration} iterations"
         mend = "Take an earlier checkpoint, RUN/checkpoints/N."
-        with naming_agent(self.config.agent):
+        with naming_agent(self.config.agent), taking_state(self.config.agent, f"of {source}"):
             self.agent.load_state(checkpoint.agent)
             check_loaded(self.agent, self._blank_inputs(), source, mend)
         self.iteration = checkpoint.iteration
@@ -208,9 +208,10 @@ class Experiment:
     def initialize(self) -> None:
         """Initialise from the config's run or policy file; an unfit one raises ``MetarlError``."""
         if self.config.init_from:
-            start_from(self.agent, self.config.agent, Path(self.config.init_from))
             source, mend = f"of {self.config.init_from}", "Take another file."
-            check_loaded(self.agent, self._blank_inputs(), source, mend)
+            with taking_state(self.config.agent, source):
+                start_from(self.agent, self.config.agent, Path(self.config.init_from))
+                check_loaded(self.agent, self._blank_inputs(), source, mend)
 
     def _blank_inputs(self) -> Inputs:
         observed = torch.zeros(1, 1, observation_size(self.suite.observation_space))

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Protocol
 
-from metarl.config import EvaluationConfig, ExperimentConfig, to_json
-from metarl.errors import MetarlError
+from metarl.config import EvaluationConfig, ExperimentConfig, check_device, to_json
+from metarl.errors import MetarlError, naming
 from metarl.evaluation.physics import Physics, physics_differences
 from metarl.plugins.recorded import config_of_results
 from metarl.plugins.registry import config_from_json
@@ -28,10 +28,12 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
+from metarl.storage.metrics import missing_rows
 from metarl.storage.run_checkpoints import find_checkpoint, open_checkpoint, split_checkpoint
 from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, WEIGHTS
 from metarl.system.ranks import Ranks
 from metarl.system.signals import handled
+from metarl.text import count
 from metarl.training.adapted_agent import AdaptedAgent, read_path
 from metarl.training.experiment import Experiment
 from metarl.training.observers import Observer
@@ -141,6 +143,11 @@ def resume(
                 {"trained": trained_under(checkpoint), "evaluated": experiment.physics}
             ):
                 report(f"{sentence} The rest of the run is not what an unbroken one would be.")
+            if missing := missing_rows(folder, experiment.iteration):
+                report(
+                    f"The metrics in {folder} lack {count(len(missing), 'iteration')}, {missing[0]} to "
+                    f"{missing[-1]}: was the run copied while it trained? Its curve has a gap."
+                )
         if experiment.iteration > config.iterations:
             raise MetarlError(
                 f"The run {folder} cannot be trained to iteration {config.iterations}: "
@@ -179,7 +186,9 @@ def open_trained(
         MetarlError: if there is no checkpoint, or it is damaged, or of another version or architecture.
     """
     checkpoint = open_checkpoint(path, report)
-    config = config_from_json({**checkpoint.config, "device": device})
+    check_device(device)
+    with naming(f"The config in the checkpoint of {path}"):
+        config = config_from_json({**checkpoint.config, "device": device})
     config = replace(
         config,
         # where and how to step is the machine's matter, not the run's
@@ -228,7 +237,10 @@ def read_config(folder: Path, changes: Mapping[str, Json] = MappingProxyType({})
     Raises:
         MetarlError: if the folder is no run, or its config is damaged or cannot be used here.
     """
-    return config_from_json({**_read_settings(folder), **changes})
+    settings = _read_settings(folder)
+    changed = "".join(f", {name} changed to {value!r}" for name, value in changes.items())
+    with naming(f"{folder / CONFIG}{changed}"):
+        return config_from_json({**settings, **changes})
 
 
 def read_config_of_results(folder: Path) -> ExperimentConfig:
@@ -239,7 +251,9 @@ def read_config_of_results(folder: Path) -> ExperimentConfig:
     Raises:
         MetarlError: if the folder is no run, or its config is damaged.
     """
-    return config_of_results(_read_settings(folder))
+    settings = _read_settings(folder)
+    with naming(folder / CONFIG):
+        return config_of_results(settings)
 
 
 def _read_settings(folder: Path) -> dict[str, Json]:

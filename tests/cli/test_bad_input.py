@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -320,6 +321,10 @@ def test_checkpoint_without_counters_is_refused(refused: Refusal, run: Path) -> 
             "A config names the kind of its agent",
         ),
         (lambda text: text.replace('"device": "cpu"', '"device": "cuda:9"'), "Device 'cuda:9'"),
+        (
+            lambda text: re.sub(r'("meta_batch_size": \d+,\s+"episodes": )\d+', r"\g<1>0", text),
+            "sampling: Expected episodes in [1, 10000], got 0",
+        ),
     ],
 )
 def test_damaged_config_of_a_run_is_refused(
@@ -328,7 +333,14 @@ def test_damaged_config_of_a_run_is_refused(
     text = (run / "config.json").read_text()
     (run / "config.json").write_text(change(text))
     assert change(text) != text
-    assert sentence in refused(*RESUME)
+    said = refused(*RESUME)
+    assert said.startswith("runs/it/config.json")
+    assert sentence in said
+
+
+def test_setting_given_to_a_resumed_run_is_told_beside_its_config(refused: Refusal, run: Path) -> None:
+    said = refused(*RESUME, "--device", "tpu")
+    assert said.startswith("runs/it/config.json, device changed to 'tpu': Device 'tpu' is not available")
 
 
 def test_run_cannot_be_resumed_to_an_earlier_iteration(refused: Refusal, run: Path) -> None:
@@ -351,6 +363,23 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(
 ) -> None:
     monkeypatch.setattr(Experiment, "test", None)
     assert output in refused("evaluate", "runs/it", "--output", output)
+
+
+@pytest.mark.parametrize(
+    ("words", "work"),
+    [
+        ("report runs/it --output runs/it/config.json/report.html", "metarl.cli.commands.report.film_all"),
+        ("watch runs/it --output /sys/metarl.mp4", "metarl.cli.commands.watch.watch"),
+        ("export runs/it --output /sys/metarl.zip", "metarl.cli.commands.export.export_ppo"),
+        ("compare runs/it runs/other --output runs/it/config.json", "metarl.cli.commands.compare.compare"),
+    ],
+)
+def test_output_of_any_command_is_tried_before_the_work(
+    refused: Refusal, run: Path, monkeypatch: pytest.MonkeyPatch, words: str, work: str
+) -> None:
+    monkeypatch.setattr(work, None)
+    monkeypatch.setattr("metarl.cli.commands.report.gather", lambda runs, say: [])
+    assert "cannot be written: " in refused(*words.split())
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, what: int, call: int, number: float) -> None:

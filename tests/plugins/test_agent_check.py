@@ -130,6 +130,17 @@ def noise_without_generator(
     return of(actor, inputs, memory, generator or torch.Generator().manual_seed(actor.count))
 
 
+def learns_while_acting(agent: MetaLearner) -> None:
+    """Give the agent a running scale that counts the steps it acts in."""
+
+    def act(actor: Around, *given: object) -> tuple[Action, Params]:
+        assert isinstance(agent, MAMLVPG)
+        agent.params = {name: value * 1.01 for name, value in agent.params.items()}
+        return of(actor, *given)  # type: ignore[arg-type]  # as given
+
+    acts(act)(agent)
+
+
 def unlikely(actor: Around, *given: object) -> tuple[Action, Params]:
     action, memory = of(actor, *given)  # type: ignore[arg-type]  # as given
     return action._replace(log_probs=action.log_probs + 0.1), memory
@@ -314,6 +325,7 @@ FAULTS: dict[str, list[tuple[Spoil, bool]]] = {
     "actions_have_the_shapes_of_the_protocol": [(acts(flat_actions), False)],
     "acting_draws_from_the_generator_alone": [(acts(global_noise), False), (acts(own_noise), False)],
     "acting_without_a_generator_has_no_noise": [(acts(noise_without_generator), False)],
+    "acting_never_changes_the_agent": [(learns_while_acting, False)],
     "likelihoods_are_those_of_the_actions": [(acts(unlikely), False), (acts(likely_beside), False)],
     "agent_is_a_function_of_its_seed": [(seedless, False)],
     "experience_changes_the_policy": [(replaced("adapt", nothing_learned_by_adapting), False)],
@@ -416,6 +428,27 @@ def test_question_that_does_not_apply_is_open() -> None:
     config = SpoiledConfig(spoil=replaced("adapt", draws_from_its_generator))
     names = ("adapting_draws_from_the_generator_alone", "permuting_tasks_permutes_adapted_policies")
     assert list(verdicts(config, SUITE, *names).values()) == ["pass", "open"]
+
+
+def test_forgotten_memory_is_named_by_every_claim_that_acts() -> None:
+    def forgets(actor: Around, *given: object) -> tuple[Action, Params]:
+        return of(actor, *given)[0]  # type: ignore[arg-type, return-value]  # the fault
+
+    names = ("acting_never_changes_the_agent", "a_trial_equals_replaying_the_same_steps")
+    claims = [claim for claim in CLAIMS if claim.__name__ in names]
+    for result in check_agent(SpoiledConfig(spoil=acts(forgets)), SUITE, claims=claims):
+        assert result.verdict == "FAIL"
+        assert result.seen == (
+            "Expected act of Around to return an Action and the new memory, got an Action alone"
+        )
+
+
+def test_action_of_another_form_fails_at_once_in_every_claim_that_acts() -> None:
+    names = ("actions_have_the_shapes_of_the_protocol", "likelihoods_are_those_of_the_actions")
+    claims = [claim for claim in CLAIMS if claim.__name__ in names]
+    # densities [M, K, 1] beside draws [M, K] would broadcast to gigabytes
+    for result in check_agent(SpoiledConfig(spoil=acts(flat_actions)), SUITE, claims=claims):
+        assert "Expected act of Around to return log_probs as a float32 tensor" in result.seen
 
 
 @pytest.mark.parametrize("error", [KeyError("nothing there"), SystemExit("nothing there")])

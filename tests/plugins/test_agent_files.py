@@ -310,6 +310,21 @@ def test_method_that_fails_is_told_with_its_line_and_the_checkpoints_stay(
     assert load_newest(Path("runs/a/checkpoints"), print).iteration == 1
 
 
+def test_state_that_a_changed_agent_cannot_take_is_one_sentence(metarl: Command, place: Path) -> None:
+    assert metarl("train", "point", "--agent", f"{place}:BoldConfig", *TINY, "--name", "it")[0] == 0
+    text, head = place.read_text(), "class Bold(MAMLVPG, built_from=BoldConfig):\n"
+    for body, said in (
+        ("self.w = state.tensors['renamed']", "KeyError: 'renamed' (mine.py, line "),
+        ("self.policy = None", "AttributeError: 'NoneType' object has no attribute"),
+    ):
+        place.write_text(text.replace(head, f"{head}    def load_state(self, state):\n        {body}\n\n"))
+        for words in (("train", "--resume", "runs/it", "--iterations", "2"), ("evaluate", "runs/it")):
+            code, _, err = metarl(*words)
+            assert (code, err.count("\n")) == (2, 1)
+            assert f"The agent bold-maml cannot take the state of bold-maml after 1 iterations: {said}" in err
+            assert "have changed since then, take those of the training." in err
+
+
 def test_agent_that_fails_while_it_is_measured_is_told_with_its_line(metarl: Command, place: Path) -> None:
     place.write_text(METHODS.replace("BROKEN_UPDATE", "metrics").replace("BROKEN_ADAPT", "None"))
     assert metarl("train", "point", "--agent", "mine.py:Tuned", *TINY, "--name", "a")[0] == 2

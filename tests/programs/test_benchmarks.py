@@ -74,6 +74,26 @@ def test_no_program_answers_ctrl_c_with_a_traceback(root: Path) -> None:
     assert {name for name, end in ends.items() if end and not end.startswith(caught)} == exempt
 
 
+def works(*, output: Path | None = None) -> None:
+    """Stand for the work of a program."""
+    raise AssertionError(output)
+
+
+def test_program_finds_before_its_work_that_its_output_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = importlib.import_module("benchmarks.program").run
+    for output in ("/sys/metarl/table.csv", "/sys/metarl"):
+        monkeypatch.setattr("sys.argv", ["program", "--output", output])
+        with pytest.raises(SystemExit) as end:
+            run(works)
+        assert end.value.code == 2
+        assert f"metarl: {output} cannot be written: " in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["program"])
+    with pytest.raises(AssertionError, match="None"):
+        run(works)
+
+
 @pytest.fixture
 def contenders() -> ModuleType:
     return importlib.import_module("benchmarks.speed.contenders")

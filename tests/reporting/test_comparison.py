@@ -374,6 +374,26 @@ def test_experience_that_only_one_has_is_refused_with_what_there_is(
     assert capsys.readouterr().err == "metarl: step must be one of 0, 2, 4, but it is 3.\n"
 
 
+def test_files_of_evaluations_are_compared_like_runs(
+    trained: Path, remembering: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(run / "evaluation.json") for run in (trained, remembering)]
+    assert main(["compare", *files]) == 0
+    assert "On 40 held-out tasks of point, after 4 episodes of experience." in capsys.readouterr().out
+    one, other = (read_evaluated(Path(path)) for path in (files[0], str(trained)))
+    assert one.name == "it/evaluation"
+    assert one.evaluations[0].returns.tolist() == other.evaluations[0].returns.tolist()
+    assert (one.suite, one.agent, one.training) == (other.suite, other.agent, other.training)
+    assert main(["compare", *files, "--output", str(tmp_path / "new")]) == 2
+    assert "Expected folders of runs or sweeps with --output, got the file" in capsys.readouterr().err
+    # an episode curve has as many stages, which mean something else
+    curve = json.loads((trained / "evaluation.json").read_text())
+    curve["adaptation_episodes"] = curve.pop("adaptation_steps")
+    (tmp_path / "curve.json").write_text(json.dumps(curve))
+    with pytest.raises(MetarlError, match="Expected an evaluation by adaptation_steps of metarl evaluate"):
+        read_evaluated(tmp_path / "curve.json")
+
+
 def test_agents_without_equal_experience_are_not_compared() -> None:
     with pytest.raises(
         MetarlError,

@@ -17,7 +17,7 @@ import pytest
 
 from metarl.errors import MetarlError
 from metarl.storage import checkpoints, files
-from metarl.storage.files import all_or_none, write_folder, write_rows, write_whole
+from metarl.storage.files import all_or_none, check_writable, write_folder, write_rows, write_whole
 from metarl.types import State
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -62,6 +62,27 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
 def test_folder_that_cannot_be_made_is_one_sentence() -> None:
     with pytest.raises(MetarlError, match=r"^/sys/metarl/file cannot be written: "):
         write_whole(Path("/sys/metarl/file"), b"content")
+
+
+def test_output_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("before")
+    for path in (tmp_path / "report.html", tmp_path / "new" / "report.html", tmp_path / "other.html"):
+        check_writable(path)
+    check_writable(tmp_path, folder=True)
+    check_writable(tmp_path / "new", folder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+    with pytest.raises(MetarlError, match=r"is a folder; name a file with --output"):
+        check_writable(tmp_path)
+    for place in (tmp_path / "file" / "new", Path("/sys/metarl")):
+        for folder in (True, False):
+            with pytest.raises(MetarlError, match=f"{place} cannot be written: "):
+                check_writable(place, folder=folder)
+    with pytest.raises(MetarlError, match="file cannot be written: Not a directory"):
+        check_writable(tmp_path / "file", folder=True)
 
 
 def test_results_on_a_full_disk_are_taken_back_and_others_stay(tmp_path: Path) -> None:

@@ -56,6 +56,22 @@ def test_going_back_drops_later_checkpoints_and_metrics(run: Path) -> None:
     assert iterations(run) == [0, 1, 2, 3]
 
 
+def test_rows_that_a_copy_lacks_are_told(run: Path) -> None:
+    rows = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    said: list[str] = []
+    runs.resume(run, said.append)
+    assert not said
+    (run / "metrics.jsonl").write_text("".join(rows[:3]) + rows[3][:9])  # cut short, as by a copy
+    runs.resume(run, said.append)
+    assert said == [
+        "The metrics in runs/it lack 2 iterations, 3 to 4: was the run copied while it trained? Its curve "
+        "has a gap."
+    ]
+    (run / "metrics.jsonl").unlink()
+    runs.resume(run, said.append)
+    assert "lack 4 iterations, 1 to 4" in said[1]
+
+
 def test_later_checkpoints_are_gone_before_the_first_new_one(run: Path) -> None:
     # a kill in between must not leave a later checkpoint without its metrics
     runs.resume(run / "checkpoints" / "3", print)

@@ -163,7 +163,7 @@ def test_run_stopped_before_its_first_checkpoint_can_be_resumed(unbroken: Path, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stop_during_start_up_is_one_line_and_leaves_nothing(tmp_path: Path, number: int) -> None:
     assert run(tmp_path, POINT, Trap("metarl.training.runs:start", 1, number)) == 130
-    assert (output(tmp_path), errors(tmp_path)) == ("Stopped before anything was computed.\n", "")
+    assert (output(tmp_path), errors(tmp_path)) == ("Stopped; unfinished results are not written.\n", "")
     assert not (tmp_path / "runs").exists()
 
 

@@ -42,6 +42,7 @@ from metarl.envs.engines.processes.worker import EnvFactory
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
 from metarl.errors import EngineError, MetarlError, require
 from metarl.plugins.user_modules import dumps
+from metarl.settings import fits
 from metarl.system.cores import usable_cores
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv, check_fits, check_slot
@@ -266,8 +267,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
 def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeout: float) -> None:
     if not default_tasks:
         raise MetarlError("Expected at least one default task, got none.")
-    require(num_envs >= 1, "num_envs must be 1 or more", num_envs)
-    require(num_workers >= 0, "num_workers must be 0 or more", num_workers)
+    require(fits(num_envs, int) and num_envs >= 1, "num_envs must be 1 or more", num_envs)
+    require(fits(num_workers, int) and num_workers >= 0, "num_workers must be 0 or more", num_workers)
     require(timeout > 0, "timeout must be a positive number of seconds", timeout)
 
 

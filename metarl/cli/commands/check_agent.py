@@ -13,7 +13,7 @@ from metarl.cli.console import console, say
 from metarl.config import AgentConfig, construct
 from metarl.errors import MetarlError
 from metarl.plugins import registry
-from metarl.plugins.agent_check import check_agent
+from metarl.plugins.agent_check import Result, check_agent
 from metarl.plugins.agent_probe import AgentProbe
 from metarl.tasks import TaskDistribution
 from metarl.text import count
@@ -50,8 +50,16 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
     suite = chosen.build()
     require_built(wanted.agent, suite)
     say(f"Checking {wanted.agent.kind} on {suite.name}, episodes of {suite.horizon} steps.")
+    told = [""]
+
+    def tell(result: Result) -> None:
+        """Say how a claim went, and the reason unless it is that of the last one that failed."""
+        again = result.seen == told[-1] != ""
+        say(str(result._replace(seen="the same") if again else result))
+        told.append(result.seen or told[-1])
+
     with console.status("Trying."):
-        results = check_agent(wanted.agent, suite, lambda result: say(str(result)))
+        results = check_agent(wanted.agent, suite, tell)
     failed = sum(result.verdict == "FAIL" for result in results)
     if failed:
         say(f"{wanted.agent.kind} breaks {failed} of {count(len(results), 'promise')}.")

@@ -33,11 +33,12 @@ from metarl.reporting.result_folder import write_configs, write_origins
 from metarl.reporting.success_tables import reference_table
 from metarl.reporting.tables import comparison_table
 from metarl.settings import Settings
-from metarl.storage.files import all_or_none, write_json
+from metarl.storage.files import all_or_none, check_writable, write_json
 from metarl.storage.run_folder import runs_of
 from metarl.text import count
 from metarl.types import Json
 
+COMPARISON = "comparison.json"
 FILES = ("comparison", "profile", "agents", "curves")
 
 
@@ -46,7 +47,8 @@ class CompareArguments(Settings):
     """Compare finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of two or more runs or sweeps; the first is compared with each of the others."""
+    """Folders of two or more runs or sweeps, or files of metarl evaluate; the first is compared with each of
+    the others."""
     step: Annotated[int, Ge(-1)] = -1
     """Adaptation steps after which they are compared; -1 for the last.
 
@@ -73,6 +75,7 @@ def compare_command(arguments: list[str]) -> None:
     """Compare runs or sweeps: interquartile means, probability of improvement, profiles."""
     options = tyro.cli(CompareArguments, args=arguments, prog="metarl compare")
     check_different(options.runs)
+    check_output(options)
     runs = on_common_axis([read_evaluated(folder) for folder in options.runs])
     check_comparable_runs(runs)
     first, *others = runs
@@ -110,6 +113,18 @@ def compare_command(arguments: list[str]) -> None:
         say(f"Wrote {', '.join(str(path) for path in files)}.")
 
 
+def check_output(options: CompareArguments) -> None:
+    """Raise MetarlError if the output has a comparison already, or cannot be written."""
+    folder = options.output
+    if folder is None:
+        return
+    if files := [path for path in options.runs if path.is_file()]:
+        raise MetarlError(f"Expected folders of runs or sweeps with --output, got the file {files[0]}.")
+    if (folder / COMPARISON).exists():
+        raise MetarlError(f"{folder / COMPARISON} exists already; choose another folder with --output.")
+    check_writable(folder, folder=True)
+
+
 def references_of(runs: Sequence[EvaluatedRun]) -> tuple[Reference, ...]:
     """Return the references of the first evaluation that has them; all have the same tasks and physics."""
     found = (references_from_json(file.about.get("references")) for run in runs for file in run.files)
@@ -138,10 +153,7 @@ def write(
     step: int,
     results: Sequence[Mapping[str, ComparisonResult]],
 ) -> list[Path]:
-    """Write numbers and figures; MetarlError if there is a comparison already."""
-    path = folder / "comparison.json"
-    if path.exists():
-        raise MetarlError(f"{path} exists already; choose another folder with --output.")
+    """Write numbers and figures."""
     axis = steps_axis(runs[0].evaluations[0])
     title = options.title or f"{runs[0].label}, after {axis.stage(step)}"
     labels = labels_of(runs)
@@ -152,10 +164,10 @@ def write(
     content: dict[str, Json] = pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}
     if known := references_of(runs):
         content["references"] = references_json(known)
-    write_json(path, content, indent=2)
+    write_json(folder / COMPARISON, content, indent=2)
     # for metarl reproduce: the configs, the weights, and how they were measured
     measured = {label: run.files for label, run in zip(labels, runs, strict=True)}
-    return [*files, path, *write_configs(folder, measured), *write_origins(folder, measured)]
+    return [*files, folder / COMPARISON, *write_configs(folder, measured), *write_origins(folder, measured)]
 
 
 def pair_json(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -40,7 +39,7 @@ from metarl.reporting.tables import (
     protocol_table,
 )
 from metarl.reporting.video.record import find_task
-from metarl.storage.files import all_or_none
+from metarl.storage.files import all_or_none, check_writable
 from metarl.success_bonus import without_bonus
 from metarl.system.versions import library_versions
 from metarl.tasks import sample_evenly
@@ -317,9 +316,8 @@ def results_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         if path.exists():
             mend = "choose another folder with --output, or another --seed"
             raise MetarlError(f"{path} exists already; {mend}.")
+    check_writable(folder, folder=True)
     folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise MetarlError(f"The results cannot be written to {folder}; choose another folder with --output.")
     try:
         with all_or_none(folder, names):
             yield folder

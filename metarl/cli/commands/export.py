@@ -17,6 +17,7 @@ from metarl.meta_learner import Actor
 from metarl.reporting.video.record import find_task
 from metarl.sb3.export import save, to_ppo
 from metarl.settings import Seed, Settings, Workers
+from metarl.storage.files import check_writable
 from metarl.text import count, listed
 from metarl.training import runs
 from metarl.training.adapted_agent import AdaptedAgent, continuing
@@ -54,6 +55,7 @@ def export_command(arguments: list[str]) -> None:
     require(bool(options.task) or not steps, "Expected --task, the task to adapt to in so many steps", steps)
     if not options.output.absolute().parent.is_dir():
         raise MetarlError(f"There is no folder {options.output.parent} for {options.output.name}.")
+    check_writable(options.output)
     experiment = runs.open_trained(options.run, say, workers=options.workers)
     tasks = experiment.suite.tasks("test")
     task = find_task(tasks, options.task, experiment.suite.name) if options.task else None

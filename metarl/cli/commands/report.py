@@ -16,7 +16,7 @@ from metarl.reporting.html.run_data import Group, gather
 from metarl.reporting.html.videos import Choice, Pair, choose, film_pairs, open_first, steps_of
 from metarl.reporting.video.record import View
 from metarl.settings import Seed, Settings
-from metarl.storage.files import write_whole
+from metarl.storage.files import check_writable, write_whole
 from metarl.text import count
 
 
@@ -74,12 +74,11 @@ def report_command(arguments: list[str]) -> None:
 
 
 def output_path(options: ReportArguments) -> Path:
-    """Return the file to write; MetarlError if it exists."""
+    """Return the file to write; MetarlError if it exists or cannot be written."""
     path = options.output or options.runs[0] / "report.html"
-    if path.is_dir():
-        raise MetarlError(f"{path} is a folder; name a file with --output.")
-    if path.exists() and not options.overwrite:
+    if path.is_file() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
+    check_writable(path)
     return path
 
 

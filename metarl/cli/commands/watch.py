@@ -27,7 +27,7 @@ from metarl.reporting.video.record import (
 )
 from metarl.reporting.video.window import Window
 from metarl.settings import Seed, Settings, Workers
-from metarl.storage.files import write_whole
+from metarl.storage.files import check_writable, write_whole
 from metarl.text import count, stage_name
 from metarl.training import runs
 from metarl.training.experiment import Experiment
@@ -127,10 +127,11 @@ def choose_task(experiment: Experiment, name: str) -> Task:
 
 
 def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> Path:
-    """Return the file to write; MetarlError if it exists."""
+    """Return the file to write; MetarlError if it exists or cannot be written."""
     path = options.output or experiment.folder / "videos" / f"{task.id.replace('/', '-')}.mp4"
     if path.exists() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
+    check_writable(path)
     return path
 
 

@@ -24,6 +24,7 @@ from metarl.reporting.figures.style import (
     label_env_steps,
     save,
 )
+from metarl.storage.files import check_writable
 from metarl.storage.metrics import Row, read_metrics
 from metarl.storage.run_folder import runs_of
 
@@ -40,11 +41,12 @@ def write_curves(
 
     Raises:
         MetarlError: if a folder has no curve with returns, there is not one label of its own for each, there
-            are more than colours, or the window is negative.
+            are more than colours, the window is negative, or ``output`` cannot be written.
     """
     require(1 <= len(folders) <= len(COLOURS), f"1 to {len(COLOURS)} curves can be drawn", len(folders))
     require(len(set(labels)) == len(folders), f"{len(folders)} curves need as many different labels", labels)
     require(window >= 0, "window must be 0 or more", window)
+    check_writable(output, folder=True)
     smooth = {
         label: windowed(read_curve(folder), window) for label, folder in zip(labels, folders, strict=True)
     }
