@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -65,8 +65,6 @@ class PolicyReuseConfig(RL2Config):
         require(
             distinct and 1.0 in self.spreads, "spreads must be different factors, 1 among them", self.spreads
         )
-        known = get_args(KeepBy)
-        require(self.keep_by in known, f"keep_by must be one of {known}", repr(self.keep_by))
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -133,12 +133,6 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.cell in CELLS, f"cell must be one of {sorted(CELLS)}", repr(self.cell))
-        require(self.head in get_args(HeadName), f"head must be one of {get_args(HeadName)}", repr(self.head))
-        require(
-            self.baseline in get_args(Baseline),
-            f"baseline must be one of {get_args(Baseline)}",
-            repr(self.baseline),
-        )
         require(
             self.min_std <= self.initial_std <= self.max_std,
             "Expected min_std <= initial_std <= max_std, as they say how far actions spread",

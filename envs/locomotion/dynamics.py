@@ -19,7 +19,7 @@ from metarl.envs.locomotion.env import make_env
 from metarl.envs.locomotion.model_variations import ModelVariation, ModelVariations, read_phrase
 from metarl.envs.locomotion.starts import LocomotionFamily
 from metarl.envs.locomotion.tasks import MujocoTasks, many_tasks
-from metarl.envs.task_sampling.ranges import Range, Ranges, TestRange, check_test_range
+from metarl.envs.task_sampling.ranges import Range, Ranges, TestRange
 from metarl.errors import MetarlError, require
 from metarl.settings import Horizon
 
@@ -36,10 +36,6 @@ class ChangedDynamicsConfig(SuiteConfig):
     """Steps of an episode, PEARL's."""
     test_range: TestRange = "in"
     """Test models: from the training range, or "out": every number is beyond it."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_test_range(self.test_range)
 
     def tasks(
         self, name: str, robot: str, options: Mapping[str, object], variations: Sequence[ModelVariation]

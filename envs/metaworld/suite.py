@@ -29,7 +29,7 @@ from metarl.envs.metaworld.official import layout, official_evaluation, official
 from metarl.envs.metaworld.resets import Families
 from metarl.envs.metaworld.rewards.catalog import RewardVersion, check_reward
 from metarl.envs.metaworld.tasks import SawyerTasks
-from metarl.envs.task_sampling.ranges import TestRange, check_test_range
+from metarl.envs.task_sampling.ranges import TestRange
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
 from metarl.meta_learner import MetaLearner
@@ -141,7 +141,6 @@ class MetaWorldConfig(SuiteConfig):
         super().__post_init__()
         check_reward(self.reward)
         check_factors(self.vary)
-        check_test_range(self.test_range)
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""

@@ -9,17 +9,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from metarl.errors import require
-
 Parameters: TypeAlias = tuple[float, ...]
 Draw: TypeAlias = Callable[[np.random.Generator], Parameters]  # draws the parameters of one task
 # tests are new draws from what training draws from ("in"), or beyond it ("out")
 TestRange: TypeAlias = Literal["in", "out"]
-
-
-def check_test_range(test_range: str) -> None:
-    """Check a test range; raise ``MetarlError`` if there is none of that name."""
-    require(test_range in ("in", "out"), 'test_range must be "in" or "out"', repr(test_range))
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_the_largest_reward_of_a_step_may_decide() -> None:
     assert agent.adapt(actor, rollout, agent_contract.rng()).kept.tolist() == [2]
     by_return = agent_of(replace(TINY, experts_per_family=2))
     assert by_return.adapt(actor, rollout, agent_contract.rng()).kept.tolist() == [0]
-    with pytest.raises(MetarlError, match=r"keep_by must be one of .*, but it is 'luck'"):
+    with pytest.raises(MetarlError, match="The setting keep_by of PolicyReuseConfig cannot be 'luck'"):
         replace(TINY, keep_by="luck")
 
 

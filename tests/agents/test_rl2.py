@@ -304,8 +304,8 @@ def test_what_was_seen_in_the_first_episode_is_remembered_in_the_next(cell: str)
         ({"min_std": 2.0}, "min_std <= initial_std"),
         ({"memory_size": 0}, "Expected memory_size in"),
         ({"clip": 0.0}, "Expected clip in"),
-        ({"head": "hyper"}, "head must be one of"),
-        ({"baseline": "none"}, "baseline must be one of"),
+        ({"head": "hyper"}, "The setting head of RL2Config cannot be"),
+        ({"baseline": "none"}, "The setting baseline of RL2Config cannot be"),
         ({"lr_schedule": "cosine"}, "lr_iterations must be positive with a schedule"),
     ],
 )

@@ -266,9 +266,9 @@ def test_tasks_of_both_splits_are_told_apart_by_id_even_where_they_are_the_same(
     ("make", "message"),
     [
         (lambda: HalfCheetahVelConfig(fastest=0.0), r"fastest in \(0, 1000\]"),
-        (lambda: AntGoalConfig(test_range="outside"), "test_range must be"),  # type: ignore[arg-type]  # that it is refused is the claim
+        (lambda: AntGoalConfig(test_range="outside"), "setting test_range of AntGoalConfig cannot"),  # type: ignore[arg-type]  # that it is refused is the claim
         (lambda: AntDirConfig(test_range="out"), 'Expected directions "any"'),
-        (lambda: AntDirConfig(directions="three"), 'directions must be "two" or "any"'),  # type: ignore[arg-type]  # as above
+        (lambda: AntDirConfig(directions="three"), "setting directions of AntDirConfig cannot"),  # type: ignore[arg-type]  # as above
         (lambda: HalfCheetahDirConfig(horizon=0), "Expected horizon in"),
     ],
 )

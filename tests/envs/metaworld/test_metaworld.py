@@ -304,7 +304,7 @@ def test_absurd_number_is_refused(field: dict[str, int]) -> None:
 
 def test_unknown_reward_is_refused_in_one_sentence() -> None:
     version: RewardVersion = "v3"  # type: ignore[assignment]  # as from a caller who is not type-checked
-    with pytest.raises(MetarlError, match="no reward version of Meta-World called 'v3'"):
+    with pytest.raises(MetarlError, match="reward of ML10Config cannot be 'v3': expected 'v1' or 'v2'"):
         ML10Config(reward=version)
     with pytest.raises(MetarlError, match="no reward version of Meta-World called 'v3'"):
         MetaWorldFactory(reward=version)("reach-v3")
