@@ -19,7 +19,7 @@ from annotated_types import Ge, Le
 
 from metarl.errors import MetarlError, naming, require, unknown_name
 from metarl.meta_learner import MetaLearner, Trial
-from metarl.settings import Episodes, Seed, Settings, Workers, fits, wrong_type
+from metarl.settings import Episodes, Seed, Settings, Workers, fits, hints_of, wrong_type
 from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
@@ -243,7 +243,7 @@ def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
         MetarlError: if a setting is unknown or missing, or a value has the wrong type or is out of range.
     """
     known = {item.name for item in dataclasses.fields(typing.cast("type[DataclassInstance]", config))}
-    hints = typing.get_type_hints(config)
+    hints = hints_of(config)
     settings = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in settings.items():
         if name not in known:

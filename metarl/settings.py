@@ -12,11 +12,12 @@ import functools
 import operator
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias, cast
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from metarl.errors import MetarlError
@@ -42,13 +43,15 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        """Check types and bounds of fields; MetarlError also for NaN."""
+        """Check types and bounds of fields; MetarlError also for NaN. NumPy's numbers become Python's."""
         config = type(self)
         for name, (hint, bounds) in _fields_of(config).items():  # type: ignore[arg-type]  # mypy: a class has no hash
             value = getattr(self, name)
             if not fits(value, hint):
                 raise wrong_type(config, name, value, hint)
             _check_bounds(name, value, bounds)
+            # JSON, in which a run keeps its settings, has no others
+            object.__setattr__(self, name, _plain(value))
 
 
 def check_number(name: str, value: object, hint: object) -> None:
@@ -60,11 +63,18 @@ def check_number(name: str, value: object, hint: object) -> None:
 
 def _check_bounds(name: str, value: object, bounds: tuple[Bound, ...]) -> None:
     limits = [(_KINDS[type(bound)], dataclasses.astuple(bound)[0]) for bound in bounds]
-    several = tuple(value) if isinstance(value, tuple | list) else None
-    items = [cast("float", item) for item in ((value,) if several is None else several) if item is not None]
-    if not all(kind.holds(item, limit) for item in items for kind, limit in limits):
-        label = name if several is None else f"every value of {name}"
+    if not all(kind.holds(number, limit) for number in _numbers(value) for kind, limit in limits):
+        label = f"every value of {name}" if isinstance(value, tuple | list | Mapping) else name
         raise MetarlError(f"Expected {label} {_describe(limits)}, got {value!r}.")
+
+
+def _numbers(value: object) -> Iterator[float]:
+    """Yield the numbers of a value, which alone have bounds: "auto" and None have none."""
+    if isinstance(value, tuple | list | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(item)
+    elif fits(value, float):
+        yield cast("float", value)
 
 
 def fits(value: object, hint: object) -> bool:
@@ -84,11 +94,19 @@ def fits(value: object, hint: object) -> bool:
         )
     if kind is typing.Literal:
         return value in arguments
-    if hint in (bool, str, type(None)):
+    if hint is bool:
+        return isinstance(value, bool | np.bool_)
+    if hint in (str, type(None)):
         return isinstance(value, cast("type", hint))
     if hint in (int, float):
         return not isinstance(value, bool) and isinstance(value, Real if hint is float else Integral)
     return True
+
+
+def _plain(value: object) -> object:
+    if type(value) is tuple:
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def wrong_type(config: type[object], name: str, value: object, hint: object) -> MetarlError:
@@ -112,12 +130,27 @@ def _type_name(hint: object) -> str:
     return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
+def hints_of(config: type[object]) -> dict[str, object]:
+    """Return the types of a config's fields, with bounds.
+
+    Raises:
+        MetarlError: if there is a name in them that only type checkers know.
+    """
+    try:
+        return typing.get_type_hints(config, include_extras=True)
+    except NameError as error:
+        raise MetarlError(
+            f"Expected the types of {config.__name__} to be known when it is used, got {error.name}; import "
+            "it outside of `if TYPE_CHECKING:`."
+        ) from error
+
+
 @functools.cache
 def _fields_of(config: type[object]) -> dict[str, tuple[object, tuple[Bound, ...]]]:
     """Return types and bounds of fields; an overridden one without bounds keeps those of its base."""
     found: dict[str, tuple[object, tuple[Bound, ...]]] = {}
     for base in reversed(config.__mro__):
-        for name, hint in typing.get_type_hints(base, include_extras=True).items():
+        for name, hint in hints_of(base).items():
             found[name] = hint, _find(hint) or found.get(name, (hint, ()))[1]
     names = [item.name for item in dataclasses.fields(cast("type[DataclassInstance]", config))]
     return {name: found[name] for name in names}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
+from metarl.config import construct
 from metarl.errors import MetarlError
 from metarl.settings import Seed, Settings
 
@@ -82,6 +86,43 @@ def test_values_out_of_bounds_are_one_sentence(values: dict[str, object], senten
 def test_value_of_another_type_is_one_sentence(values: dict[str, object], said: str) -> None:
     with pytest.raises(MetarlError, match=re.escape(said)):
         Bounded(**values)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unusual(Settings):
+    steps: Literal["auto"] | Annotated[int, Ge(1)] = "auto"
+    shares: Mapping[str, Annotated[float, Gt(0)]] = field(default_factory=lambda: {"a": 1.0})
+    layers: tuple[tuple[Annotated[int, Ge(1)], ...], ...] = ((1, 2), ())
+    named: tuple[str, Annotated[float, Gt(0)]] = ("a", 1.0)
+    sizes: list[int] = field(default_factory=lambda: [1, 2])
+    inside: Bounded | None = None
+    place: Path = Path()
+    wide: bool = False
+
+
+def test_bounds_are_those_of_the_numbers_in_a_value() -> None:
+    assert Unusual(steps=3, inside=Bounded()).steps == 3
+    assert Unusual() == Unusual()
+    wrong: dict[str, object] = {"steps": 0, "shares": {"a": 0.0}, "layers": ((1, 0),), "named": ("a", 0.0)}
+    for name, value in wrong.items():
+        with pytest.raises(MetarlError, match=rf"Expected (every value of )?{name} >=? [01], got "):
+            Unusual(**{name: value})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    given = Bounded(rate=np.float32(0.5), sizes=(np.int64(3),), free=np.uint8(1))  # type: ignore[arg-type]  # NumPy's
+    assert given == Bounded(rate=0.5, sizes=(3,), free=1)
+    found = [given.rate, *given.sizes, given.free, Unusual(wide=np.bool_(1)).wide]  # type: ignore[arg-type]  # NumPy's
+    assert list(map(type, found)) == [float, int, int, bool]
+
+
+def test_type_that_only_type_checkers_know_is_one_sentence() -> None:
+    hidden = make_dataclass("Hidden", [("size", "OnlyForCheckers")], bases=(Settings,), frozen=True)
+    for make in (lambda: hidden(size=3), lambda: construct(hidden, {"size": 3})):
+        with pytest.raises(
+            MetarlError, match=r"Expected the types of Hidden .*, got OnlyForCheckers; import"
+        ):
+            make()
 
 
 def test_field_with_another_default_keeps_its_bounds() -> None:
