@@ -145,8 +145,8 @@ def resume(
                 report(f"{sentence} The rest of the run is not what an unbroken one would be.")
             if missing := missing_rows(folder, experiment.iteration):
                 report(
-                    f"The metrics in {folder} lack {count(len(missing), 'iteration')}, {missing[0]} to "
-                    f"{missing[-1]}: was the run copied while it trained? Its curve has a gap."
+                    f"The metrics in {folder} lack {count(len(missing), 'iteration')}, from {missing[0]} on: "
+                    "was the run copied while it trained? Its curve has a gap."
                 )
         if experiment.iteration > config.iterations:
             raise MetarlError(

@@ -64,12 +64,15 @@ def test_rows_that_a_copy_lacks_are_told(run: Path) -> None:
     (run / "metrics.jsonl").write_text("".join(rows[:3]) + rows[3][:9])  # cut short, as by a copy
     runs.resume(run, said.append)
     assert said == [
-        "The metrics in runs/it lack 2 iterations, 3 to 4: was the run copied while it trained? Its curve "
-        "has a gap."
+        "The metrics in runs/it lack 2 iterations, from 3 on: was the run copied while it trained? Its "
+        "curve has a gap."
     ]
+    (run / "metrics.jsonl").write_text("".join((*rows[:2], *rows[3:])))
+    runs.resume(run, said.append)
+    assert "lack 1 iteration, from 2 on:" in said[1]
     (run / "metrics.jsonl").unlink()
     runs.resume(run, said.append)
-    assert "lack 4 iterations, 1 to 4" in said[1]
+    assert "lack 4 iterations, from 1 on:" in said[2]
 
 
 def test_later_checkpoints_are_gone_before_the_first_new_one(run: Path) -> None:
