@@ -26,7 +26,7 @@ def run(main: Callable[..., object], stopped: str = "Stopped.") -> NoReturn:
     def checked(*arguments: object, **options: object) -> object:
         output = inspect.signature(main).bind(*arguments, **options).arguments.get("output")
         if isinstance(output, Path):
-            check_writable(output, folder=not output.suffix)
+            check_writable(output, folder=output.is_dir() or not output.suffix)
         return main(*arguments, **options)
 
     def work() -> None:

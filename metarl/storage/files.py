@@ -67,12 +67,12 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
     Raises:
         WriteError: if a file, or the files of a ``folder``, could not be written there.
     """
-    if path.is_dir() and not folder:
-        raise WriteError(f"{path} is a folder; name a file with --output.")
-    place = path if folder else path.parent
-    while not place.exists():
-        place = place.parent
     try:
+        if path.is_dir() and not folder:
+            raise WriteError(f"{path} is a folder; name a file with --output.")
+        place = path if folder else path.parent
+        while not place.exists():
+            place = place.parent
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:

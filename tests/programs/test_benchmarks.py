@@ -80,7 +80,7 @@ def works(*, output: Path | None = None) -> None:
 
 
 def test_program_finds_before_its_work_that_its_output_cannot_be_written(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = importlib.import_module("benchmarks.program").run
     for output in ("/sys/metarl/table.csv", "/sys/metarl"):
@@ -89,9 +89,11 @@ def test_program_finds_before_its_work_that_its_output_cannot_be_written(
             run(works)
         assert end.value.code == 2
         assert f"metarl: {output} cannot be written: " in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["program"])
-    with pytest.raises(AssertionError, match="None"):
-        run(works)
+    (tmp_path / "v1.5").mkdir()
+    for output in ("None", str(tmp_path / "v1.5")):  # a folder that is there may have a dot
+        monkeypatch.setattr("sys.argv", ["program", "--output", output])
+        with pytest.raises(AssertionError, match=output):
+            run(works)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) 
     (tmp_path / "file").write_text("before")
     with pytest.raises(MetarlError, match=r"is a folder; name a file with --output"):
         check_writable(tmp_path)
-    for place in (tmp_path / "file" / "new", Path("/sys/metarl")):
+    for place in (tmp_path / "file" / "new", Path("/sys/metarl"), tmp_path / ("a" * 300)):
         for folder in (True, False):
             with pytest.raises(MetarlError, match=f"{place} cannot be written: "):
                 check_writable(place, folder=folder)
