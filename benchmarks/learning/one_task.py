@@ -29,7 +29,7 @@ ITERATIONS = {
 }
 """Of 7,500 steps each; more for tasks in which something must be picked up and put into place."""
 AGENT = ("--agent", "rl2", "--agent.trial-episodes", "1")
-TASKS = ("--training-goals", "500", "--success-bonus", "10")
+SUITE = ("--training-goals", "500", "--success-bonus", "10")
 
 
 def main(output: Path, *, tasks: tuple[str, ...] = tuple(ITERATIONS), seed: int = 0) -> None:
@@ -42,7 +42,7 @@ def main(output: Path, *, tasks: tuple[str, ...] = tuple(ITERATIONS), seed: int 
     """
     for task in tasks:
         require(task in ITERATIONS, f"Expected tasks among {', '.join(ITERATIONS)}", task)
-    folders = [train(task, Path("runs", f"{task}-seed{seed}"), seed) for task in tasks]
+    folders = [train(task, Path("runs", f"one-{task}-seed{seed}"), seed) for task in tasks]
     rows = [row for task, folder in zip(tasks, folders, strict=True) for row in success(task, folder)]
     files = write_curves(folders, tasks, output, "RL² on single tasks of Meta-World", window=1e5)
     write_csv(output / "success.csv", rows)
@@ -59,7 +59,7 @@ def train(task: str, folder: Path, seed: int) -> Path:
         arguments = ["--resume", str(folder)]
     else:
         own = f"--task {task} --iterations {ITERATIONS[task]} --seed {seed} --name {folder.name}".split()
-        arguments = ["ml1", *own, *AGENT, *TASKS]
+        arguments = ["ml1", *own, *AGENT, *SUITE]
     if not is_finished(folder) and metarl(["train", *arguments]) != 0:
         raise MetarlError(f"The training of {folder} did not end.")
     return folder

@@ -20,7 +20,7 @@ def test_each_task_is_trained_once_and_has_its_rows(
         "--horizon 5 --sampling.meta-batch-size 2 --test-goals 2 --evaluation.tasks 2 --evaluation.episodes 1"
     )
     monkeypatch.setattr(program, "ITERATIONS", {"reach-v3": 1, "push-v3": 2})
-    monkeypatch.setattr(program, "TASKS", tuple(f"{small} --training-goals 2".split()))
+    monkeypatch.setattr(program, "SUITE", tuple(f"{small} --training-goals 2".split()))
     monkeypatch.chdir(tmp_path)
     program.main(Path("out"), tasks=("reach-v3", "push-v3"))
     with Path("out", "success.csv").open(newline="") as file:
