@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from gymnasium.vector import AutoresetMode
 
 from metarl.config import construct
 from metarl.envs.engines.autoreset import SelfResetting, read_mode, renderable
 from metarl.envs.engines.one_slot import OneSlot
-from metarl.errors import require, unknown_name
+from metarl.errors import require
 from metarl.plugins import registry
-from metarl.tasks import Split, TaskDistribution
+from metarl.tasks import Split, TaskDistribution, check_split
 from metarl.types import Task
 from metarl.vector_env import Picture, TaskVectorEnv
 
@@ -81,7 +81,6 @@ class OneTask(OneSlot):
 
 
 def _tasks(suite: str, split: Split, settings: dict[str, object]) -> tuple[TaskDistribution, Sequence[Task]]:
-    if split not in get_args(Split):
-        raise unknown_name("split", split, get_args(Split))
+    check_split(split)
     distribution = construct(registry.suite(suite), settings).build()
     return distribution, distribution.tasks(split)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast, get_args
+from typing import cast
 
 from gymnasium.vector import AutoresetMode, VectorEnv
 
@@ -23,7 +23,7 @@ from metarl.envs.metaworld.suite import (
 from metarl.envs.metaworld.vector_env import MetaWorldVectorEnv, VectorOptions
 from metarl.errors import MetarlError, require, unknown_name
 from metarl.system.caches import cache_folder
-from metarl.tasks import Split
+from metarl.tasks import Split, check_split
 from metarl.types import Task
 from metarl.vector_env import Array
 
@@ -49,8 +49,7 @@ def make_ml(
     it is tested on too; ``options`` are :class:`.VectorOptions`. Names and numbers that make no sense raise
     ``MetarlError``.
     """
-    if split not in get_args(Split):
-        raise unknown_name("split", split, get_args(Split))
+    check_split(split)
     tasks = _distribution(benchmark, env_name, seed, published).tasks(split)
     kept: dict[str, object] = {"task_select": "pseudorandom", "sample_tasks_on_reset": False}
     return _make(tasks, num_envs, seed, kept | options, share_goals=True)

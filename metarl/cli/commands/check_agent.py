@@ -50,13 +50,14 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
     suite = chosen.build()
     require_built(wanted.agent, suite)
     say(f"Checking {wanted.agent.kind} on {suite.name}, episodes of {suite.horizon} steps.")
-    told = [""]
+    told = ""
 
     def tell(result: Result) -> None:
         """Say how a claim went, and the reason unless it is that of the last one that failed."""
-        again = result.seen == told[-1] != ""
+        nonlocal told
+        again = result.seen == told != ""
         say(str(result._replace(seen="the same") if again else result))
-        told.append(result.seen or told[-1])
+        told = result.seen or told
 
     with console.status("Trying."):
         results = check_agent(wanted.agent, suite, tell)
